@@ -1,0 +1,182 @@
+//! The configuration: a YAML file, or a directory of them, made into a typed, validated [`Config`].
+//! The keys of the 2015 tool are translated here and nowhere else.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use crate::credentials::Secret;
+
+/// Everything the daemon was told, validated. There are no optional values with a default left:
+/// the defaults are filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The upstream.
+    pub ims: Ims,
+    /// Where to listen (`listen`, or `bind_ip` and `bind_port`). Never empty.
+    pub listen: Vec<SocketAddr>,
+    /// The IMDS face.
+    pub imds: Imds,
+    /// Bounds of the HTTP server.
+    pub limits: Limits,
+    /// When to fetch.
+    pub refresh: Refresh,
+    /// Where the log goes and what it looks like.
+    pub logging: Logging,
+    /// Whom to become after binding.
+    pub account: Account,
+    /// `assume_role` and what belongs to it.
+    pub assume_role: Option<AssumeRole>,
+    /// Longest wait for the first successful fetch before readiness is told anyway (`ready_wait`).
+    pub ready_wait: Duration,
+    /// Directory of the pid file (`run_dir`).
+    pub run_dir: PathBuf,
+}
+
+/// The IMS and how to talk to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ims {
+    /// The URL of the role list, with a final slash: `ims_url`, or made of `ims_protocol`,
+    /// `ims_host` and `ims_port`.
+    pub list_url: String,
+    /// For the TCP and TLS handshakes of one connection (`ims_connect_timeout`).
+    pub connect_timeout: Duration,
+    /// For one whole call (`ims_timeout`).
+    pub timeout: Duration,
+    /// The longest body that is read (`ims_max_response_bytes`).
+    pub max_response_bytes: usize,
+    /// How many calls may run at once (`ims_concurrency`).
+    pub concurrency: usize,
+    /// Further certificate authorities, PEM (`ims_ca_file`). The system's stay in force.
+    pub ca_file: Option<PathBuf>,
+    /// Certificate chain and key of the client, PEM (`ims_client_certificate`, `ims_client_key`).
+    pub client_certificate: Option<(PathBuf, PathBuf)>,
+    /// The HTTP proxy in front of the IMS (`ims_proxy`).
+    pub proxy: Option<Proxy>,
+}
+
+/// An HTTP proxy. Its credentials, if any, are sent as `Proxy-Authorization: Basic`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proxy {
+    /// `http://host:port`, without credentials.
+    pub url: String,
+    /// User name and password.
+    pub credentials: Option<(String, Secret)>,
+}
+
+/// Which roles a listing shows (`list_roles`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListRoles {
+    /// The first in the source's order, as EC2 does: many SDKs paste the body into the next path.
+    First,
+    /// All, one a line, as the 2015 tool did.
+    All,
+}
+
+/// The IMDS face.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Imds {
+    /// Whether requests without a token are answered (`imds_v1`).
+    pub v1: bool,
+    /// Which roles a listing shows.
+    pub list_roles: ListRoles,
+    /// Whether expired credentials are still served, as EC2 does (`serve_expired`).
+    pub serve_expired: bool,
+    /// Host names, beside IP literals and `localhost`, that a Host header may carry
+    /// (`allowed_hosts`). Lower case.
+    pub allowed_hosts: Vec<String>,
+}
+
+/// Bounds of the HTTP server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// How many connections may be open at once (`max_connections`).
+    pub connections: usize,
+    /// From the first byte of a request to the end of its head (`header_timeout`).
+    pub header_timeout: Duration,
+    /// For a connection on which no request has begun (`idle_timeout`).
+    pub idle_timeout: Duration,
+    /// For the client to take the answer (`write_timeout`).
+    pub write_timeout: Duration,
+}
+
+/// When to fetch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refresh {
+    /// How often the IMS is asked (`refresh_interval`).
+    pub interval: Duration,
+    /// How long a role that the upstream took away is still served (`withdrawal_grace`).
+    pub withdrawal_grace: Duration,
+}
+
+/// The least important level that is logged (`log_level`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Everything.
+    Debug,
+    /// What the daemon does.
+    Info,
+    /// What one should know (start, stop, requests) and what is not as it should be: the default.
+    Warning,
+    /// Only what failed.
+    Error,
+}
+
+/// Where the log goes and what it looks like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logging {
+    /// The least important level that is logged.
+    pub level: LogLevel,
+    /// The Python %-style format (`log_format`).
+    pub format: String,
+    /// `logging_handler`; without it: the journal under systemd, else `/dev/log`, else stderr.
+    pub handler: Option<Handler>,
+    /// Whether each request is logged (`access_log`).
+    pub access_log: bool,
+}
+
+/// A handler in the words of Python's `logging`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Handler {
+    /// `logging` or `logging.handlers`.
+    pub module: String,
+    /// The class in that module.
+    pub class: String,
+    /// Positional arguments.
+    pub args: Vec<Argument>,
+    /// Arguments by name.
+    pub kwargs: Vec<(String, Argument)>,
+}
+
+/// A value of `args` or `kwargs`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Argument {
+    /// `null`.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A whole number.
+    Integer(i64),
+    /// A text.
+    Text(String),
+    /// A list, such as the `[host, port]` of a `SysLogHandler`.
+    List(Vec<Argument>),
+}
+
+/// Whom to become after binding (`user`, `group`).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Account {
+    /// A user name, or a number.
+    pub user: Option<String>,
+    /// A group name, or a number; by default the user's own.
+    pub group: Option<String>,
+}
+
+/// The role to assume with the first role's credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AssumeRole {
+    /// `assume_role`, an ARN.
+    pub arn: String,
+    /// `aws_proxy_host` and `aws_proxy_port`, for that call alone.
+    pub proxy: Option<(String, u16)>,
+    /// `aws_region`.
+    pub region: String,
+}

@@ -1,0 +1,28 @@
+//! The domain's words: a set of credentials, its parts, and how it is read and written. No I/O.
+
+mod document;
+mod role;
+mod secret;
+mod timestamp;
+
+pub use document::{DocumentError, parse_document, render_document, render_refusal};
+pub use role::{RoleName, RoleNameError};
+pub use secret::{Secret, SecretBytes};
+pub use timestamp::{format_timestamp, parse_timestamp};
+
+use jiff::Timestamp;
+
+/// One set of temporary credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The public half: it appears in CloudTrail and may be logged.
+    pub access_key_id: String,
+    /// The key that signs requests.
+    pub secret_access_key: Secret,
+    /// The session token that goes along with each signed request.
+    pub session_token: Secret,
+    /// From this moment on AWS refuses the set.
+    pub expiration: Timestamp,
+    /// When the upstream says it made the set, if it does.
+    pub last_updated: Option<Timestamp>,
+}

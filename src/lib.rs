@@ -1,0 +1,19 @@
+//! alppaca fetches temporary AWS credentials ahead of need and serves them on the same host as the
+//! EC2 instance metadata service (IMDS) would.
+//!
+//! One direction of flow: `source → refresh → store → serve`. What each module is for and what it
+//! may import is drawn in `ARCHITECTURE.md`.
+
+pub mod capture;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod credentials;
+pub mod daemon;
+pub mod logging;
+pub mod mock_ims;
+pub mod refresh;
+pub mod sandbox;
+pub mod serve;
+pub mod source;
+pub mod store;

@@ -1,0 +1,72 @@
+//! Where credentials come from: one trait, one file (or folder) per kind of upstream.
+
+pub mod ims;
+
+use std::{fmt, future::Future, pin::Pin};
+
+use crate::credentials::{Credentials, RoleName};
+
+/// A future of a [`Source`].
+pub type SourceFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, SourceError>> + Send + 'a>>;
+
+/// An upstream that hands out temporary credentials. Each call is bounded in time and size by the
+/// source itself and is never retried inside: when to ask again is for `refresh` to decide.
+pub trait Source: Send + Sync + 'static {
+    /// Which roles there are now, in the upstream's order.
+    fn roles(&self) -> SourceFuture<'_, RoleList>;
+
+    /// A set for `role`. The set may have any expiration, also a past one: the caller judges.
+    fn fetch<'a>(&'a self, role: &'a RoleName) -> SourceFuture<'a, Credentials>;
+}
+
+/// The upstream's answer to "which roles?".
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RoleList {
+    /// The names, without repetition, in the upstream's order.
+    pub names: Vec<RoleName>,
+    /// One sentence for each line that was not a role name. If there is any, the list may add
+    /// roles, but nothing is withdrawn on its word.
+    pub problems: Vec<String>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceError {
+    /// What follows from it.
+    pub kind: ErrorKind,
+    /// One sentence for the log: what was asked, what came instead. Never a secret.
+    pub message: String,
+}
+
+/// What follows from an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// A time-out, a reset, a 5xx, throttling, garbage: says nothing about the role. Keep what is
+    /// there and ask again.
+    Transient,
+    /// The upstream has spoken (403, 404, an error document): there are no credentials.
+    Refused {
+        /// The code for the clients, in IMDS words: `AssumeRoleUnauthorizedAccess` and the like.
+        code: String,
+        /// The upstream's reason, cut and cleaned.
+        message: String,
+        /// Whether a set that is already there must go. False for a 200 with an error document:
+        /// it is no better than garbage while a good set is held.
+        withdraws: bool,
+    },
+}
+
+impl SourceError {
+    /// An error that says nothing about the role.
+    pub fn transient(message: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::Transient, message: message.into() }
+    }
+}
+
+impl fmt::Display for SourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for SourceError {}
