@@ -1,1 +1,325 @@
-//! (to come)
+//! The newest set of credentials per role, read without locks. Bodies are rendered at publication.
+//!
+//! There is one writer, the refresher. Readers take a [`Snapshot`] of the roles and from it the
+//! [`State`] of one role; each is a single atomic load, so no reader ever sees half of a change.
+
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+use jiff::{Timestamp, tz::Offset};
+use tokio::sync::{Notify, futures::OwnedNotified};
+
+use crate::credentials::{Credentials, RoleName, SecretBytes, render_document};
+
+/// The roles and their credentials.
+#[derive(Debug, Default)]
+pub struct Store {
+    snapshot: ArcSwap<Snapshot>,
+    changed: Arc<Notify>,
+}
+
+/// Which roles there are at one moment.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    answered: bool,
+    order: Box<[Arc<Role>]>,
+    by_name: Box<[Arc<Role>]>,
+    names: Box<[u8]>,
+}
+
+/// One role. It stays the same object for as long as the upstream lists it.
+#[derive(Debug)]
+pub struct Role {
+    name: RoleName,
+    state: ArcSwap<State>,
+}
+
+/// What the store has for a role. Together with the time this gives the [`Condition`].
+#[derive(Debug, Clone)]
+pub enum State {
+    /// Nothing yet: the first fetch is still under way, or has failed in a way that says nothing.
+    Warming,
+    /// A set, which may have expired meanwhile.
+    Held {
+        /// The set.
+        set: Arc<Published>,
+        /// How the refreshing goes.
+        phase: Phase,
+    },
+    /// The upstream refuses the role: the document that says so.
+    Denied(Arc<[u8]>),
+}
+
+/// How the refreshing of a set goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// The newest that there is.
+    Fresh,
+    /// A newer one is being fetched.
+    Refreshing,
+    /// The last attempt to fetch a newer one failed.
+    Stale,
+}
+
+/// The named states of a role, as status, metrics and the log show them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Condition {
+    /// No set yet.
+    Warming,
+    /// A valid set, the newest that there is.
+    Fresh,
+    /// A valid set, and a newer one is being fetched.
+    Refreshing,
+    /// A valid set, but the last refresh failed.
+    Stale,
+    /// The set has expired and there is nothing newer.
+    Expired,
+    /// The upstream refuses.
+    Denied,
+    /// The upstream has taken the role away.
+    Withdrawn,
+}
+
+/// A published set: its document, ready to be sent, and what may be told about it.
+#[derive(Debug)]
+pub struct Published {
+    /// The public half of the key.
+    pub access_key_id: Box<str>,
+    /// From this moment on AWS refuses the set.
+    pub expiration: Timestamp,
+    /// When the set was made, as far as known.
+    pub last_updated: Timestamp,
+    /// The same as an HTTP date.
+    pub last_modified: Box<str>,
+    document: SecretBytes,
+}
+
+impl Published {
+    /// Renders the set. `now` stands in where the upstream does not say when it made it.
+    pub fn new(credentials: &Credentials, now: Timestamp) -> Self {
+        let last_updated = credentials.last_updated.unwrap_or(now);
+        Self {
+            access_key_id: credentials.access_key_id.as_str().into(),
+            expiration: credentials.expiration,
+            last_updated,
+            last_modified: http_date(last_updated).into(),
+            document: render_document(credentials, last_updated),
+        }
+    }
+
+    /// The IMDS document. Secret.
+    pub fn document(&self) -> &SecretBytes {
+        &self.document
+    }
+
+    /// Whether `credentials` are this very set, so that publishing them would change nothing.
+    pub fn is(&self, credentials: &Credentials) -> bool {
+        *self.access_key_id == credentials.access_key_id
+            && self.document == render_document(credentials, credentials.last_updated.unwrap_or(self.last_updated))
+    }
+}
+
+/// Writes a moment as RFC 9110 wants it: `Mon, 23 Nov 2026 10:00:00 GMT`.
+pub fn http_date(moment: Timestamp) -> String {
+    Offset::UTC.to_datetime(moment).strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+impl Role {
+    /// Its name.
+    pub fn name(&self) -> &RoleName {
+        &self.name
+    }
+
+    /// What there is for it.
+    pub fn state(&self) -> Guard<Arc<State>> {
+        self.state.load()
+    }
+}
+
+impl State {
+    /// The named state at the time `now`.
+    pub fn condition(&self, now: Timestamp) -> Condition {
+        match self {
+            Self::Warming => Condition::Warming,
+            Self::Denied(_) => Condition::Denied,
+            Self::Held { set, .. } if set.expiration <= now => Condition::Expired,
+            Self::Held { phase: Phase::Fresh, .. } => Condition::Fresh,
+            Self::Held { phase: Phase::Refreshing, .. } => Condition::Refreshing,
+            Self::Held { phase: Phase::Stale, .. } => Condition::Stale,
+        }
+    }
+}
+
+impl Condition {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Warming => "warming",
+            Self::Fresh => "fresh",
+            Self::Refreshing => "refreshing",
+            Self::Stale => "stale",
+            Self::Expired => "expired",
+            Self::Denied => "denied",
+            Self::Withdrawn => "withdrawn",
+        }
+    }
+}
+
+impl Snapshot {
+    fn new(order: Vec<Arc<Role>>) -> Self {
+        let mut by_name = order.clone();
+        by_name.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        let names = order.iter().map(|role| role.name.as_str()).collect::<Vec<_>>().join("\n");
+        Self {
+            answered: true,
+            order: order.into(),
+            by_name: by_name.into(),
+            names: names.into_bytes().into_boxed_slice(),
+        }
+    }
+
+    /// Whether the upstream has ever said which roles there are.
+    pub fn answered(&self) -> bool {
+        self.answered
+    }
+
+    /// The roles in the source's order.
+    pub fn roles(&self) -> &[Arc<Role>] {
+        &self.order
+    }
+
+    /// The role of that name.
+    pub fn role(&self, name: &str) -> Option<&Arc<Role>> {
+        let found = self.by_name.binary_search_by(|role| role.name.as_str().cmp(name)).ok()?;
+        self.by_name.get(found)
+    }
+
+    /// All names, one a line, without a final newline.
+    pub fn names(&self) -> &[u8] {
+        &self.names
+    }
+}
+
+impl Store {
+    /// A store in which nothing is known yet.
+    pub fn shared() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// The roles at this moment.
+    pub fn snapshot(&self) -> Guard<Arc<Snapshot>> {
+        self.snapshot.load()
+    }
+
+    /// Becomes ready at the next change. It counts from the call on, not from the first poll, so
+    /// "ask for this, look at the store, wait" misses nothing.
+    pub fn changed(&self) -> OwnedNotified {
+        Arc::clone(&self.changed).notified_owned()
+    }
+
+    /// Sets which roles there are. Roles that stay keep their state; new ones are warming.
+    pub fn publish_roles(&self, names: &[RoleName]) {
+        let old = self.snapshot.load();
+        let role = |name: &RoleName| {
+            old.role(name.as_str())
+                .cloned()
+                .unwrap_or_else(|| Arc::new(Role { name: name.clone(), state: ArcSwap::from_pointee(State::Warming) }))
+        };
+        self.snapshot.store(Arc::new(Snapshot::new(names.iter().map(role).collect())));
+        self.changed.notify_waiters();
+    }
+
+    /// Sets the state of a role; nothing happens if there is no such role any more.
+    pub fn publish(&self, name: &RoleName, state: State) {
+        if let Some(role) = self.snapshot.load().role(name.as_str()) {
+            role.state.store(Arc::new(state));
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Waits until some role has a set that is valid by then; `now` tells the time.
+    pub async fn first_set(&self, now: impl Fn() -> Timestamp) {
+        loop {
+            let changed = self.changed();
+            let valid = |role: &Arc<Role>| matches!(&**role.state(), State::Held { set, .. } if set.expiration > now());
+            if self.snapshot().roles().iter().any(valid) {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credentials::Secret;
+
+    fn credentials(key: &str) -> Credentials {
+        Credentials {
+            access_key_id: key.into(),
+            secret_access_key: Secret::new("secret"),
+            session_token: Secret::new("token"),
+            expiration: "2026-11-23T11:00:00Z".parse().expect("a timestamp"),
+            last_updated: None,
+        }
+    }
+
+    fn name(text: &str) -> RoleName {
+        text.parse().expect("a role name")
+    }
+
+    fn held(key: &str, phase: Phase) -> State {
+        let now = "2026-11-23T10:00:00Z".parse().expect("a timestamp");
+        State::Held { set: Arc::new(Published::new(&credentials(key), now)), phase }
+    }
+
+    #[test]
+    fn roles_keep_the_sources_order_and_their_state() {
+        let store = Store::shared();
+        assert!(!store.snapshot().answered());
+        store.publish_roles(&[name("b"), name("a")]);
+        store.publish(&name("a"), held("K1", Phase::Fresh));
+        store.publish_roles(&[name("c"), name("a"), name("b")]);
+        let snapshot = store.snapshot();
+        assert_eq!(snapshot.names(), b"c\na\nb");
+        assert!(matches!(&**snapshot.role("a").expect("there").state(), State::Held { .. }));
+        assert!(matches!(&**snapshot.role("c").expect("there").state(), State::Warming));
+        store.publish_roles(&[]);
+        assert!(store.snapshot().answered());
+        assert!(store.snapshot().role("a").is_none());
+    }
+
+    #[test]
+    fn a_state_has_one_name_at_a_time() {
+        let before = "2026-11-23T10:59:59Z".parse().expect("a timestamp");
+        let at = "2026-11-23T11:00:00Z".parse().expect("a timestamp");
+        for (phase, condition) in [
+            (Phase::Fresh, Condition::Fresh),
+            (Phase::Refreshing, Condition::Refreshing),
+            (Phase::Stale, Condition::Stale),
+        ] {
+            assert_eq!(held("K", phase).condition(before), condition);
+            assert_eq!(held("K", phase).condition(at), Condition::Expired);
+        }
+        assert_eq!(State::Warming.condition(at), Condition::Warming);
+    }
+
+    #[test]
+    fn a_set_knows_itself_again_but_not_another() {
+        let now = "2026-11-23T10:00:00Z".parse().expect("a timestamp");
+        let set = Published::new(&credentials("K1"), now);
+        assert!(set.is(&credentials("K1")));
+        assert!(!set.is(&credentials("K2")));
+        assert!(!set.is(&Credentials { session_token: Secret::new("other"), ..credentials("K1") }));
+        assert_eq!(&*set.last_modified, "Mon, 23 Nov 2026 10:00:00 GMT");
+    }
+
+    #[tokio::test]
+    async fn a_waiter_sees_a_change_that_comes_before_it_waits() {
+        let store = Store::shared();
+        let changed = store.changed();
+        store.publish_roles(&[name("a")]);
+        changed.await;
+    }
+}

@@ -1,0 +1,202 @@
+//! One HTTP answer, and how its head is written.
+
+use std::{io::Write, sync::Arc};
+
+use super::token::Token;
+use crate::store::Published;
+
+/// The statuses that are used, with the reason phrases of EC2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "they are what RFC 9110 says")]
+pub enum Status {
+    Ok,
+    BadRequest,
+    Unauthorized,
+    Forbidden,
+    NotFound,
+    MethodNotAllowed,
+    HeadTooLarge,
+    Unavailable,
+}
+
+impl Status {
+    /// The number.
+    pub fn code(self) -> u16 {
+        match self {
+            Self::Ok => 200,
+            Self::BadRequest => 400,
+            Self::Unauthorized => 401,
+            Self::Forbidden => 403,
+            Self::NotFound => 404,
+            Self::MethodNotAllowed => 405,
+            Self::HeadTooLarge => 431,
+            Self::Unavailable => 503,
+        }
+    }
+
+    fn line(self) -> &'static str {
+        match self {
+            Self::Ok => "200 OK",
+            Self::BadRequest => "400 Bad Request",
+            Self::Unauthorized => "401 Unauthorized",
+            Self::Forbidden => "403 Forbidden",
+            Self::NotFound => "404 Not Found",
+            // EC2 says "Not Allowed" for 405.
+            Self::MethodNotAllowed => "405 Not Allowed",
+            Self::HeadTooLarge => "431 Request Header Fields Too Large",
+            Self::Unavailable => "503 Service Unavailable",
+        }
+    }
+}
+
+/// What follows the head.
+#[derive(Debug, Clone)]
+pub enum Body {
+    /// Nothing.
+    Empty,
+    /// A fixed text.
+    Static(&'static [u8]),
+    /// A text that is shared.
+    Shared(Arc<[u8]>),
+    /// The document of a set of credentials.
+    Credentials(Arc<Published>),
+    /// A new IMDSv2 token.
+    Token(Token),
+}
+
+impl Body {
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Empty => &[],
+            Self::Static(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+            Self::Credentials(set) => set.document().expose(),
+            Self::Token(token) => token,
+        }
+    }
+}
+
+/// The page that EC2 sends with an error. No SDK reads it.
+macro_rules! page {
+    ($title:literal) => {
+        concat!(
+            "<?xml version=\"1.0\" encoding=\"iso-8859-1\"?>\n",
+            "<!DOCTYPE html PUBLIC \"-//W3C//DTD XHTML 1.0 Transitional//EN\"\n",
+            "\t\"http://www.w3.org/TR/xhtml1/DTD/xhtml1-transitional.dtd\">\n",
+            "<html xmlns=\"http://www.w3.org/1999/xhtml\" xml:lang=\"en\" lang=\"en\">\n",
+            " <head>\n  <title>",
+            $title,
+            "</title>\n </head>\n <body>\n  <h1>",
+            $title,
+            "</h1>\n </body>\n</html>\n"
+        )
+        .as_bytes()
+    };
+}
+
+/// An answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Its status.
+    pub status: Status,
+    /// Its body.
+    pub body: Body,
+    /// `Allow`.
+    pub allow: Option<&'static str>,
+    /// How many seconds the client's token is still valid.
+    pub token_ttl: Option<u32>,
+    /// Our process id, for those who ask whether it is alppaca who answers.
+    pub pid: Option<u32>,
+}
+
+impl Answer {
+    /// 200 with a body.
+    pub fn ok(body: Body) -> Self {
+        Self { status: Status::Ok, body, allow: None, token_ttl: None, pid: None }
+    }
+
+    /// An error, with the small page that EC2 sends along.
+    pub fn error(status: Status) -> Self {
+        let page: &'static [u8] = match status {
+            Status::BadRequest => page!("400 - Bad Request"),
+            Status::Unauthorized => page!("401 - Unauthorized"),
+            Status::Forbidden => page!("403 - Forbidden"),
+            Status::NotFound => page!("404 - Not Found"),
+            Status::HeadTooLarge => page!("431 - Request Header Fields Too Large"),
+            Status::Unavailable => page!("503 - Service Unavailable"),
+            // EC2 sends none here.
+            Status::MethodNotAllowed | Status::Ok => b"",
+        };
+        Self { body: Body::Static(page), ..Self { status, ..Self::ok(Body::Empty) } }
+    }
+
+    /// 405: only the methods `allow` are possible there.
+    pub fn not_allowed(allow: &'static str) -> Self {
+        Self { allow: Some(allow), ..Self::error(Status::MethodNotAllowed) }
+    }
+
+    /// Writes the head to the end of `head`, with `date` as the time of the answer.
+    pub(super) fn write_head(&self, head: &mut Vec<u8>, date: &str, keep_alive: bool) {
+        let kind =
+            if matches!(self.status, Status::Ok | Status::MethodNotAllowed) { "text/plain" } else { "text/html" };
+        let mut put = |parts: &[&str]| parts.iter().for_each(|part| head.extend_from_slice(part.as_bytes()));
+        put(&["HTTP/1.1 ", self.status.line(), "\r\nContent-Type: ", kind, "\r\n"]);
+        if self.status == Status::Ok {
+            put(&["Accept-Ranges: none\r\n"]);
+        }
+        if let Body::Credentials(set) = &self.body {
+            put(&["Last-Modified: ", &set.last_modified, "\r\n"]);
+        }
+        if let Some(allow) = self.allow {
+            put(&["Allow: ", allow, "\r\n"]);
+        }
+        put(&["Date: ", date, "\r\nServer: EC2ws\r\nConnection: "]);
+        put(&[if keep_alive { "keep-alive" } else { "close" }]);
+        put_number(head, "Content-Length", self.body.bytes().len());
+        if let Some(ttl) = self.token_ttl {
+            put_number(head, "X-Aws-Ec2-Metadata-Token-Ttl-Seconds", ttl);
+        }
+        if let Some(pid) = self.pid {
+            put_number(head, "X-Alppaca-Pid", pid);
+        }
+        head.extend_from_slice(b"\r\n\r\n");
+    }
+}
+
+fn put_number(head: &mut Vec<u8>, name: &str, value: impl std::fmt::Display) {
+    // Writing to a Vec cannot fail.
+    let _infallible = write!(head, "\r\n{name}: {value}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(answer: &Answer, keep_alive: bool) -> String {
+        let mut head = Vec::new();
+        answer.write_head(&mut head, "Mon, 23 Nov 2026 10:00:00 GMT", keep_alive);
+        String::from_utf8(head).expect("ASCII")
+    }
+
+    #[test]
+    fn a_head_carries_what_ec2s_carries() {
+        let answer = Answer { token_ttl: Some(21_600), ..Answer::ok(Body::Static(b"role")) };
+        assert_eq!(
+            head(&answer, true),
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nAccept-Ranges: none\r\n\
+             Date: Mon, 23 Nov 2026 10:00:00 GMT\r\nServer: EC2ws\r\nConnection: keep-alive\r\n\
+             Content-Length: 4\r\nX-Aws-Ec2-Metadata-Token-Ttl-Seconds: 21600\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn an_error_carries_a_page_and_405_the_methods() {
+        let error = Answer::error(Status::NotFound);
+        assert!(head(&error, false).contains("404 Not Found\r\nContent-Type: text/html\r\n"));
+        assert!(String::from_utf8_lossy(error.body.bytes()).contains("<h1>404 - Not Found</h1>"));
+        let answer = head(&Answer::not_allowed("OPTIONS, PUT"), false);
+        assert!(answer.starts_with("HTTP/1.1 405 Not Allowed\r\nContent-Type: text/plain\r\n"), "{answer}");
+        assert!(answer.contains("\r\nAllow: OPTIONS, PUT\r\n") && answer.contains("\r\nContent-Length: 0\r\n"));
+    }
+}

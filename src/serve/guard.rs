@@ -1,0 +1,102 @@
+//! Which requests are refused whatever they ask for: those that a proxy passed on, that a web page
+//! made a browser send, or that name a host which may be a rebound DNS name.
+
+use std::net::IpAddr;
+
+use super::request::Request;
+
+/// Names beside IP literals that a client of IMDS may use. `instance-data` is EC2's own.
+const KNOWN_HOSTS: [&str; 3] = ["localhost", "instance-data", "instance-data.ec2.internal"];
+
+/// Why a request is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It has an `X-Forwarded-For`: a proxy or an open relay is being used to reach us. EC2 refuses
+    /// these too.
+    Forwarded,
+    /// It comes from a web page.
+    WebPage,
+    /// Its `Host` is a name that an attacker may have pointed at us (DNS rebinding).
+    Host,
+}
+
+/// Judges a request. `authority` is that of a target in absolute form, which outranks `Host`
+/// (RFC 9112, section 3.2.2).
+pub(super) fn judge(request: &Request, authority: Option<&str>, allowed: &[String]) -> Result<(), Refusal> {
+    if request.forwarded {
+        return Err(Refusal::Forwarded);
+    }
+    if request.from_web_page {
+        return Err(Refusal::WebPage);
+    }
+    let host = match (authority, request.host) {
+        (Some(authority), _) => authority,
+        (None, Some(host)) => std::str::from_utf8(host).map_err(|_| Refusal::Host)?,
+        // HTTP/1.0 and hand-made requests; no browser leaves it out.
+        (None, None) => return Ok(()),
+    };
+    if is_known(host, allowed) { Ok(()) } else { Err(Refusal::Host) }
+}
+
+fn is_known(host: &str, allowed: &[String]) -> bool {
+    if host.is_empty() {
+        return true;
+    }
+    if let Some(rest) = host.strip_prefix('[') {
+        let Some((address, port)) = rest.split_once(']') else { return false };
+        return matches!(address.parse(), Ok(IpAddr::V6(_))) && is_port(port);
+    }
+    let (name, port) = host.split_at(host.find(':').unwrap_or(host.len()));
+    let name = name.strip_suffix('.').unwrap_or(name);
+    is_port(port)
+        && (matches!(name.parse(), Ok(IpAddr::V4(_)))
+            || KNOWN_HOSTS.iter().any(|known| known.eq_ignore_ascii_case(name))
+            || allowed.iter().any(|known| known.eq_ignore_ascii_case(name)))
+}
+
+/// Nothing, or a colon and a number.
+fn is_port(text: &str) -> bool {
+    text.is_empty() || text.strip_prefix(':').is_some_and(|port| port.bytes().all(|b| b.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_and_known_names_pass_and_other_names_do_not() {
+        let allowed = ["imds.example.com".to_owned()];
+        for host in [
+            "",
+            "169.254.169.254",
+            "169.254.169.254:80",
+            "127.0.0.1:25772",
+            "[fd00:ec2::254]",
+            "[::1]:80",
+            "localhost",
+            "LOCALHOST:1",
+            "localhost.",
+            "instance-data",
+            "imds.Example.com:80",
+        ] {
+            assert!(is_known(host, &allowed), "{host}");
+        }
+        for host in [
+            "evil.example.com",
+            "169.254.169.254.evil.com",
+            "localhost.evil.com",
+            "[fd00:ec2::254",
+            "[x]",
+            "::1",
+            "127.0.0.1:x",
+            "127.1",
+            "0x7f000001",
+            "[127.0.0.1]",
+            "a@127.0.0.1",
+            "[::1]x",
+            "localhost..",
+        ] {
+            assert!(!is_known(host, &allowed), "{host}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The face by itself: request in, answer out. The same over sockets is in `tests/conformance.rs`.
+
+use std::time::Duration;
+
+use super::*;
+use crate::{
+    credentials::{Credentials, RoleName, Secret, render_refusal},
+    serve::request::{Parsed, parse},
+    store::{Phase, Published},
+};
+
+fn now() -> Moment {
+    Moment { wall: "2026-11-23T10:00:00Z".parse().expect("a timestamp"), boot: Duration::from_hours(1) }
+}
+
+fn name(text: &str) -> RoleName {
+    text.parse().expect("a role name")
+}
+
+fn held(expiration: &str) -> State {
+    let credentials = Credentials {
+        access_key_id: "ASIAEXAMPLE".into(),
+        secret_access_key: Secret::new("secret"),
+        session_token: Secret::new("token"),
+        expiration: expiration.parse().expect("a timestamp"),
+        last_updated: None,
+    };
+    State::Held { set: Arc::new(Published::new(&credentials, now().wall)), phase: Phase::Fresh }
+}
+
+fn imds(settings: Settings) -> Imds {
+    let store = Store::shared();
+    store.publish_roles(&["first", "expired", "denied", "warming"].map(name));
+    store.publish(&name("first"), held("2026-11-23T11:00:00Z"));
+    store.publish(&name("expired"), held("2026-11-23T10:00:00Z"));
+    store.publish(
+        &name("denied"),
+        State::Denied(render_refusal("AssumeRoleUnauthorizedAccess", "no", now().wall).into()),
+    );
+    Imds::new(settings, store, TokenKey::random().expect("randomness"))
+}
+
+fn v1() -> Settings {
+    Settings { v1: true, ..Settings::default() }
+}
+
+fn ask(imds: &Imds, head: &str) -> (u16, String) {
+    let text = format!("{head}\r\n\r\n");
+    let Parsed::Whole(request, _) = parse(text.as_bytes()) else { panic!("{head}: not a request") };
+    match imds.respond(&request, 0, now()) {
+        Outcome::Answer(answer) => (answer.status.code(), String::from_utf8_lossy(answer.body.bytes()).into_owned()),
+        Outcome::Warming => (0, String::new()),
+    }
+}
+
+fn get(imds: &Imds, path: &str) -> (u16, String) {
+    ask(imds, &format!("GET {path} HTTP/1.1"))
+}
+
+#[test]
+fn the_tree_is_listed_level_by_level_with_and_without_a_final_slash() {
+    let imds = imds(v1());
+    for (path, body) in [
+        ("/latest", "meta-data"),
+        ("/latest/", "meta-data"),
+        ("/latest/meta-data", "iam/"),
+        ("/2021-03-23//meta-data//iam", "security-credentials/"),
+        ("/latest/meta-data/iam/security-credentials", "first"),
+        ("/latest/meta-data/iam/security-credentials/?q", "first"),
+    ] {
+        assert_eq!(get(&imds, path), (200, body.to_owned()), "{path}");
+    }
+    assert!(get(&imds, "/").1.ends_with("\nlatest"));
+    for path in ["/later", "/latest/x", "/latest/meta-data/iam/security-credentials/first/x", "/latest/api"] {
+        assert_eq!(get(&imds, path).0, 404, "{path}");
+    }
+}
+
+#[test]
+fn each_state_of_a_role_has_its_one_answer() {
+    let imds = imds(v1());
+    let role = |role: &str| get(&imds, &format!("/latest/meta-data/iam/security-credentials/{role}"));
+    assert_eq!(role("first").0, 200);
+    assert!(role("first/").1.contains("\"AccessKeyId\" : \"ASIAEXAMPLE\""));
+    assert_eq!(role("expired").0, 503);
+    assert_eq!(role("warming").0, 0);
+    assert_eq!(role("unknown").0, 404);
+    let (status, body) = role("denied");
+    assert_eq!(status, 200);
+    assert!(body.contains("\"Code\" : \"AssumeRoleUnauthorizedAccess\"") && !body.contains("AccessKeyId"), "{body}");
+}
+
+#[test]
+fn expired_credentials_are_served_only_where_that_is_wanted() {
+    let imds = imds(Settings { serve_expired: true, ..v1() });
+    assert_eq!(get(&imds, "/latest/meta-data/iam/security-credentials/expired").0, 200);
+}
+
+#[test]
+fn all_roles_are_listed_where_that_is_wanted() {
+    let imds = imds(Settings { list_all: true, ..v1() });
+    let listing = get(&imds, "/latest/meta-data/iam/security-credentials/");
+    assert_eq!(listing, (200, "first\nexpired\ndenied\nwarming".to_owned()));
+}
+
+#[test]
+fn without_roles_the_iam_tree_is_not_there_and_before_the_first_answer_it_is_warming() {
+    let store = Store::shared();
+    let imds = Imds::new(v1(), Arc::clone(&store), TokenKey::random().expect("randomness"));
+    assert_eq!(get(&imds, "/latest/meta-data/iam/security-credentials/").0, 0);
+    store.publish_roles(&[]);
+    for path in ["/latest/meta-data/iam/security-credentials/", "/latest/meta-data/iam/", "/latest/meta-data/iam/info"]
+    {
+        assert_eq!(get(&imds, path).0, 404, "{path}");
+    }
+    assert_eq!(get(&imds, "/latest/meta-data/"), (200, String::new()));
+}
+
+#[test]
+fn a_token_is_asked_for_with_put_and_a_life_of_one_second_to_six_hours() {
+    let imds = imds(Settings::default());
+    let put = |ttl: &str| ask(&imds, &format!("PUT /latest/api/token HTTP/1.1\r\n{ttl}")).0;
+    for ttl in ["1", "10", "300", "21600", "00010"] {
+        assert_eq!(put(&format!("X-aws-ec2-metadata-token-ttl-seconds: {ttl}")), 200, "{ttl}");
+    }
+    for ttl in ["0", "21601", "-1", "+1", "abc", "", "1.0", "99999999999999999999"] {
+        assert_eq!(put(&format!("X-aws-ec2-metadata-token-ttl-seconds: {ttl}")), 400, "{ttl}");
+    }
+    assert_eq!(put("a: b"), 400);
+}
+
+#[test]
+fn without_v1_everything_needs_a_valid_token() {
+    let imds = imds(Settings::default());
+    let put = "PUT /latest/api/token HTTP/1.1\r\nX-aws-ec2-metadata-token-ttl-seconds: 60";
+    let (_, token) = ask(&imds, put);
+    for (header, status) in
+        [("", 401), ("\r\nx-aws-ec2-metadata-token: ", 401), ("\r\nx-aws-ec2-metadata-token: INVALID", 401)]
+    {
+        for path in ["/", "/latest/meta-data/", "/nowhere"] {
+            assert_eq!(ask(&imds, &format!("GET {path} HTTP/1.1{header}")).0, status, "{path} {header}");
+        }
+    }
+    assert_eq!(ask(&imds, &format!("GET / HTTP/1.1\r\nX-aws-EC2-metadata-TOKEN: {token}")).0, 200);
+}
+
+#[test]
+fn a_bad_token_is_refused_even_where_none_is_needed() {
+    let imds = imds(v1());
+    assert_eq!(ask(&imds, "GET / HTTP/1.1\r\nx-aws-ec2-metadata-token: INVALID").0, 401);
+}
+
+#[test]
+fn proxied_cross_site_and_rebound_requests_are_refused() {
+    for (settings, forwarded) in [(v1(), 400), (Settings::default(), 403)] {
+        let imds = imds(settings);
+        for (header, status) in [
+            ("X-Forwarded-For: 1.2.3.4", forwarded),
+            ("x-forwarded-for: ", forwarded),
+            ("Origin: http://evil.example", 403),
+            ("Referer: http://evil.example/", 403),
+            ("Sec-Fetch-Site: cross-site", 403),
+            ("Host: evil.example", 403),
+        ] {
+            let put = "PUT /latest/api/token HTTP/1.1\r\nX-aws-ec2-metadata-token-ttl-seconds: 60";
+            assert_eq!(ask(&imds, &format!("{put}\r\n{header}")).0, status, "{header}");
+            assert_eq!(ask(&imds, &format!("GET / HTTP/1.1\r\n{header}")).0, status, "{header}");
+        }
+        assert_eq!(ask(&imds, "GET http://evil.example/ HTTP/1.1\r\nHost: 127.0.0.1").0, 403);
+    }
+}
+
+#[test]
+fn other_methods_are_not_allowed() {
+    let imds = imds(v1());
+    for method in ["POST", "DELETE", "PATCH", "PUT", "OPTIONS", "TRACE", "CONNECT", "get"] {
+        assert_eq!(ask(&imds, &format!("{method} /latest/meta-data/ HTTP/1.1")).0, 405, "{method}");
+    }
+    for method in ["GET", "HEAD", "POST", "DELETE"] {
+        assert_eq!(ask(&imds, &format!("{method} /latest/api/token HTTP/1.1")).0, 405, "{method}");
+    }
+}

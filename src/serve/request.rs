@@ -1,0 +1,217 @@
+//! One HTTP/1 request head, from bytes to what the faces need of it. Pure.
+
+/// The longest head that is accepted. botocore's and Java's user agents run to 300 bytes, and a
+/// session token in a header to 4 KiB; 8 KiB must pass (`docs/conformance.md`, case 62).
+pub const MAX_HEAD: usize = 16 * 1024;
+/// The most header lines that are accepted.
+const MAX_HEADERS: usize = 64;
+/// The longest body that is read and thrown away; nothing that we serve takes one.
+const MAX_BODY: u64 = 64 * 1024;
+
+/// What there is in the buffer.
+#[derive(Debug)]
+pub enum Parsed<'a> {
+    /// Not yet a whole head.
+    Partial,
+    /// A request, and how many bytes its head takes.
+    Whole(Request<'a>, usize),
+    /// Not HTTP/1, or not acceptable: 400.
+    Malformed,
+    /// More than [`MAX_HEAD`] bytes or too many lines: 431.
+    TooLarge,
+}
+
+/// What the faces need of a request.
+#[derive(Debug, Default)]
+pub struct Request<'a> {
+    /// The method, as sent.
+    pub method: &'a str,
+    /// The request target, as sent: origin form, or absolute form from a client behind a proxy.
+    pub target: &'a str,
+    /// Whether the connection may serve another request afterwards.
+    pub keep_alive: bool,
+    /// HTTP/1.0 when false.
+    pub http11: bool,
+    /// How many bytes of body follow; `None` if that cannot be told or is too much to read.
+    pub body: Option<u64>,
+    /// Whether the client waits for `100 Continue` before it sends the body.
+    pub expects_continue: bool,
+    /// `Host`.
+    pub host: Option<&'a [u8]>,
+    /// `X-aws-ec2-metadata-token`.
+    pub token: Option<&'a [u8]>,
+    /// `X-aws-ec2-metadata-token-ttl-seconds`.
+    pub token_ttl: Option<&'a [u8]>,
+    /// `User-Agent`, for the log.
+    pub user_agent: Option<&'a [u8]>,
+    /// Whether some proxy has passed the request on (`X-Forwarded-For`).
+    pub forwarded: bool,
+    /// Whether a web page made a browser send it (`Origin`, `Referer`, `Sec-Fetch-Site`).
+    pub from_web_page: bool,
+    /// `X-Alppaca-Probe`: somebody asks whether it is alppaca who answers here.
+    pub probe: bool,
+}
+
+/// Reads a head from the beginning of `buffer`.
+pub fn parse(buffer: &[u8]) -> Parsed<'_> {
+    let mut lines = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut head = httparse::Request::new(&mut lines);
+    match head.parse(buffer) {
+        Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD => match read(&head) {
+            Some(request) => Parsed::Whole(request, length),
+            None => Parsed::Malformed,
+        },
+        Ok(httparse::Status::Partial) if buffer.len() < MAX_HEAD => Parsed::Partial,
+        Ok(_) | Err(httparse::Error::TooManyHeaders) => Parsed::TooLarge,
+        Err(_) => Parsed::Malformed,
+    }
+}
+
+/// `None` if the head contradicts itself.
+fn read<'a>(head: &httparse::Request<'_, 'a>) -> Option<Request<'a>> {
+    let http11 = head.version? == 1;
+    let mut request = Request {
+        method: head.method?,
+        target: head.path?,
+        http11,
+        keep_alive: http11,
+        body: Some(0),
+        ..Request::default()
+    };
+    let mut length = None;
+    let mut chunked = false;
+    for line in head.headers.iter() {
+        let name = line.name.as_bytes();
+        let value = line.value;
+        let is = |wanted: &str| name.eq_ignore_ascii_case(wanted.as_bytes());
+        // By length first: a comparison each would cost more than the rest of the request.
+        match name.len() {
+            4 if is("host") => set_once(&mut request.host, value)?,
+            6 if is("origin") => request.from_web_page = true,
+            6 if is("expect") => request.expects_continue = value.eq_ignore_ascii_case(b"100-continue"),
+            7 if is("referer") => request.from_web_page = true,
+            10 if is("connection") => request.keep_alive = keeps_alive(value, http11),
+            10 if is("user-agent") => request.user_agent = Some(value),
+            // `none` is a person typing the address.
+            14 if is("sec-fetch-site") => request.from_web_page |= value != b"none",
+            14 if is("content-length") => set_once(&mut length, value)?,
+            15 if is("x-forwarded-for") => request.forwarded = true,
+            15 if is("x-alppaca-probe") => request.probe = true,
+            17 if is("transfer-encoding") => chunked = true,
+            24 if is("x-aws-ec2-metadata-token") => set_once(&mut request.token, value)?,
+            36 if is("x-aws-ec2-metadata-token-ttl-seconds") => set_once(&mut request.token_ttl, value)?,
+            _ => {}
+        }
+    }
+    if let Some(value) = length {
+        let digits = Some(value).filter(|v| !v.is_empty() && v.iter().all(u8::is_ascii_digit))?;
+        let length = std::str::from_utf8(digits).ok()?.parse().ok();
+        request.body = length.filter(|length| *length <= MAX_BODY);
+    }
+    if chunked {
+        request.body = None;
+    }
+    if request.body.is_none() {
+        request.keep_alive = false;
+    }
+    Some(request)
+}
+
+/// A header that may come only once: two that differ are an attack or a defect.
+fn set_once<'a>(place: &mut Option<&'a [u8]>, value: &'a [u8]) -> Option<()> {
+    match place.replace(value) {
+        Some(earlier) if earlier != value => None,
+        _ => Some(()),
+    }
+}
+
+fn keeps_alive(value: &[u8], http11: bool) -> bool {
+    let has = |wanted: &[u8]| value.split(|b| *b == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(wanted));
+    !has(b"close") && (http11 || has(b"keep-alive"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn whole(text: &str) -> Request<'_> {
+        match parse(text.as_bytes()) {
+            Parsed::Whole(request, length) if length == text.len() => request,
+            other => panic!("{text:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn header_names_match_in_any_case() {
+        let request = whole(
+            "PUT /latest/api/token HTTP/1.1\r\nHOST: h\r\nX-AWS-EC2-Metadata-Token-TTL-Seconds: 21600\r\n\
+             x-aws-ec2-metadata-token: T\r\nContent-Length: 0\r\n\r\n",
+        );
+        assert_eq!(request.method, "PUT");
+        assert_eq!(request.host, Some(&b"h"[..]));
+        assert_eq!(request.token_ttl, Some(&b"21600"[..]));
+        assert_eq!(request.token, Some(&b"T"[..]));
+        assert_eq!(request.body, Some(0));
+    }
+
+    #[test]
+    fn keep_alive_follows_version_and_connection_header() {
+        for (version, header, expected) in [
+            ("1.1", "", true),
+            ("1.1", "Connection: close\r\n", false),
+            ("1.1", "Connection: TE, Close\r\n", false),
+            ("1.0", "", false),
+            ("1.0", "Connection: Keep-Alive\r\n", true),
+        ] {
+            let text = format!("GET / HTTP/{version}\r\n{header}\r\n");
+            assert_eq!(whole(&text).keep_alive, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_cannot_be_measured_ends_the_connection() {
+        for header in ["Transfer-Encoding: chunked", "Content-Length: 99999999", "Content-Length: 99999999999999999999"]
+        {
+            let text = format!("PUT / HTTP/1.1\r\n{header}\r\n\r\n");
+            let request = whole(&text);
+            assert_eq!((request.body, request.keep_alive), (None, false), "{header}");
+        }
+    }
+
+    #[test]
+    fn contradictions_and_garbage_are_malformed() {
+        for text in [
+            "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+            "PUT / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            "PUT / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+            "PUT / HTTP/1.1\r\nContent-Length: \r\n\r\n",
+            "GET /\r\n\r\n",
+            "GET / HTTP/2.0\r\n\r\n",
+            "\x16\x03\x01\x02\0\x01\0\x01",
+            "GET / HTTP/1.1\r\nno colon\r\n\r\n",
+        ] {
+            assert!(matches!(parse(text.as_bytes()), Parsed::Malformed), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn heads_are_bounded_in_bytes_and_lines() {
+        let long = |value: usize| format!("GET / HTTP/1.1\r\nUser-Agent: {}\r\n\r\n", "x".repeat(value));
+        assert!(matches!(parse(long(8192).as_bytes()), Parsed::Whole(..)));
+        assert!(matches!(parse(long(MAX_HEAD).as_bytes()), Parsed::TooLarge));
+        assert!(matches!(parse(&long(MAX_HEAD).as_bytes()[..MAX_HEAD]), Parsed::TooLarge));
+        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(MAX_HEADERS + 1));
+        assert!(matches!(parse(many.as_bytes()), Parsed::TooLarge));
+        assert!(matches!(parse(b"GET / HT"), Parsed::Partial));
+        assert!(matches!(parse(b""), Parsed::Partial));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let _ = parse(&bytes);
+        }
+    }
+}
