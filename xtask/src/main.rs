@@ -1,2 +1,30 @@
-//! Development tasks.
-fn main() {}
+//! Development tasks: `cargo xtask test`, `cargo xtask fuzz`, `cargo xtask bench`.
+
+mod bench;
+mod fuzz;
+mod outcome;
+mod python;
+mod shell;
+mod suite;
+mod tools;
+
+use clap::Parser;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Development tasks of alppaca")]
+enum Task {
+    /// Install what the tests need, then run them all
+    Test(suite::Options),
+    /// Fuzz the parsers for a while, without nightly Rust
+    Fuzz(fuzz::Options),
+    /// Measure the daemon against nginx on this machine
+    Bench(bench::Options),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Task::parse() {
+        Task::Test(options) => suite::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
+        Task::Bench(options) => bench::run(&options),
+    }
+}

@@ -1,0 +1,184 @@
+//! `cargo xtask test`: everything, from a fresh machine that has only Rust.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+
+use crate::outcome::{Counts, Row, summarize};
+use crate::{fuzz, python, shell, tools};
+
+/// Fuzzing finds shallow faults in seconds; for deep ones there is `cargo xtask fuzz`.
+const SMOKE: Duration = Duration::from_secs(5);
+
+#[derive(Args)]
+pub struct Options {
+    /// What can be installed must be there (also set by CI=true)
+    #[arg(long)]
+    ci: bool,
+    /// Run only this kind; may be repeated
+    #[arg(long, value_enum)]
+    only: Vec<Kind>,
+    /// Given to cargo test; then documentation tests and fuzzing are left out unless --only names them
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<OsString>,
+}
+
+/// The heights of tests.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// Beside the code, no sockets
+    Unit,
+    /// tests/*.rs: the real binary over real sockets
+    Integration,
+    /// tests/interop_*.rs: real clients
+    Interop,
+    /// Examples in the documentation
+    Doc,
+    /// A few seconds for each fuzz target
+    Fuzz,
+}
+
+pub fn run(options: &Options) -> Result<()> {
+    let everything = options.only.is_empty() && options.arguments.is_empty();
+    let wants = |kind| everything || options.only.contains(&kind);
+
+    let mut rows = tools::ensure(tools::For::Test);
+    let (python, row) = python::environment();
+    rows.push(row);
+    let tests = Tests { python, skips: fresh_skips_file()? };
+
+    let heights = [Kind::Unit, Kind::Integration, Kind::Interop];
+    if heights.into_iter().any(wants) || !options.arguments.is_empty() {
+        match selection(&options.only, &options.arguments) {
+            Some(selection) => rows.extend(tests.run("cargo test", &selection)?),
+            None => rows.push(Row::new("cargo test", Counts::NONE, "there is no test of this kind")),
+        }
+    }
+    if wants(Kind::Doc) {
+        rows.extend(tests.run("cargo test --doc", &["--workspace".into(), "--doc".into()])?);
+    }
+    if wants(Kind::Fuzz) {
+        rows.extend(fuzz::smoke(SMOKE));
+    }
+    if !summarize(&mut rows, options.ci || shell::in_ci()) {
+        bail!("some tests failed");
+    }
+    Ok(())
+}
+
+/// The arguments of cargo test. None if there is no such test.
+fn selection(only: &[Kind], arguments: &[OsString]) -> Option<Vec<OsString>> {
+    let files = shell::stems(&shell::root().join("tests"), ".rs");
+    let mut selected: Vec<OsString> = vec!["--workspace".into()];
+    if only.contains(&Kind::Unit) {
+        selected.extend(["--lib".into(), "--bins".into()]);
+    }
+    for file in files {
+        let kind = if file.starts_with("interop_") { Kind::Interop } else { Kind::Integration };
+        if only.contains(&kind) {
+            selected.extend(["--test".into(), file.into()]);
+        }
+    }
+    let heights = [Kind::Unit, Kind::Integration, Kind::Interop];
+    let own_choice = ["--lib", "--bin", "--test", "--example", "--bench", "-p", "--package", "--all-targets"];
+    if arguments.iter().any(|word| own_choice.iter().any(|choice| word == choice)) {
+        selected.clear();
+    } else if !only.iter().any(|kind| heights.contains(kind)) {
+        selected.push("--all-targets".into());
+    } else if selected.len() == 1 {
+        return None;
+    }
+    selected.extend(arguments.iter().cloned());
+    Some(selected)
+}
+
+/// Runs cargo test with the environment that the tests expect.
+struct Tests {
+    /// `ALPPACA_TEST_PYTHON`: a Python that has boto3.
+    python: Option<PathBuf>,
+    /// `ALPPACA_TEST_SKIPPED`: a test that cannot run here adds one line to this file that says why.
+    skips: PathBuf,
+}
+
+impl Tests {
+    fn run(&self, step: &str, arguments: &[OsString]) -> Result<Vec<Row>> {
+        shell::heading(step);
+        let started = Instant::now();
+        let mut command = shell::cargo();
+        // One failing test file must not hide the others from the table.
+        command.arg("test").arg("--no-fail-fast").args(if shell::colours() { &["--color=always"][..] } else { &[] });
+        command.args(arguments).env("ALPPACA_TEST_SKIPPED", &self.skips);
+        if let Some(python) = &self.python {
+            command.env("ALPPACA_TEST_PYTHON", python);
+        }
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
+        let mut counts = Counts::default();
+        for line in BufReader::new(child.stdout.take().context("piped above")?).split(b'\n') {
+            let line = String::from_utf8_lossy(&line?).into_owned();
+            println!("{line}");
+            counts.add_line(&line);
+        }
+        let mut note = format!("{} s", started.elapsed().as_secs());
+        if !child.wait()?.success() && counts.failed == 0 {
+            counts.failed = 1;
+            note = "it did not get as far as running the tests, or ended out of order".to_owned();
+        }
+        let skipped = self.take_skips()?;
+        // A test that could not run has returned early, which cargo counts as passed.
+        counts.passed = counts.passed.saturating_sub(skipped.len() as u64);
+        let mut rows = vec![Row::new(step, counts, note)];
+        rows.extend(skipped);
+        Ok(rows)
+    }
+
+    fn take_skips(&self) -> Result<Vec<Row>> {
+        let lines = fs::read_to_string(&self.skips)?;
+        fs::write(&self.skips, "")?;
+        let rows = lines.lines().map(|line| {
+            let (test, why) = line.split_once(": ").unwrap_or(("a test", line));
+            Row::skipped(test, why, false)
+        });
+        Ok(rows.collect())
+    }
+}
+
+fn fresh_skips_file() -> Result<PathBuf> {
+    let folder = shell::target().join("test-env");
+    fs::create_dir_all(&folder)?;
+    let file = folder.join("skipped");
+    fs::write(&file, "")?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn selected(only: &[Kind], arguments: &[&str]) -> Option<String> {
+        let arguments: Vec<_> = arguments.iter().map(OsString::from).collect();
+        let words = selection(only, &arguments)?;
+        Some(words.join(" ".as_ref()).into_string().expect("UTF-8"))
+    }
+
+    #[test]
+    fn without_a_choice_every_target_of_the_workspace_is_tested() {
+        assert_eq!(selected(&[], &[]).as_deref(), Some("--workspace --all-targets"));
+        assert_eq!(selected(&[], &["a_name"]).as_deref(), Some("--workspace --all-targets a_name"));
+    }
+
+    #[test]
+    fn a_persons_own_choice_of_targets_replaces_ours() {
+        assert_eq!(selected(&[], &["--lib", "clock"]).as_deref(), Some("--lib clock"));
+    }
+
+    #[test]
+    fn one_height_can_be_chosen() {
+        assert_eq!(selected(&[Kind::Unit], &[]).as_deref(), Some("--workspace --lib --bins"));
+    }
+}

@@ -1,0 +1,110 @@
+//! The Debian packages that tests and benchmark need, and how they get here.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::outcome::{Counts, Row};
+use crate::shell::{self, which};
+
+/// Who needs a package.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum For {
+    Test,
+    Bench,
+}
+
+/// A package is there if its program is.
+struct Package {
+    name: &'static str,
+    program: &'static str,
+    why: &'static str,
+    by: For,
+}
+
+const fn package(name: &'static str, program: &'static str, why: &'static str, by: For) -> Package {
+    Package { name, program, why, by }
+}
+
+/// Everything that is ever installed with apt-get.
+const PACKAGES: &[Package] = &[
+    package("iproute2", "ip", "network namespaces", For::Test),
+    package("iptables", "iptables", "the 2015 README's rule", For::Test),
+    package("nftables", "nft", "the same rule in nftables", For::Test),
+    package("logrotate", "logrotate", "log files under a real rotation", For::Test),
+    package("curl", "curl", "the tour of the README", For::Test),
+    package("g++", "g++", "the fuzzing engine", For::Test),
+    package("tinyproxy-bin", "tinyproxy", "an IMS behind a proxy", For::Test),
+    package("python3", "python3", "boto3", For::Test),
+    // The package has no program of its own; this one comes with it.
+    package("python3-venv", PYTHON_VENV, "boto3", For::Test),
+    package("wrk", "wrk", "the load", For::Bench),
+    package("nginx-light", "nginx", "what we measure against", For::Bench),
+    package("util-linux", "taskset", "one core for the server, one for the load", For::Bench),
+];
+
+const PYTHON_VENV: &str = "python3 -m ensurepip";
+
+/// Installs what is missing. One row for all that is there, one for each package that is not.
+pub fn ensure(by: For) -> Vec<Row> {
+    let missing = missing(by);
+    let count = PACKAGES.iter().filter(|package| package.by == by).count();
+    if missing.is_empty() {
+        return vec![Row::new("Debian packages", Counts::NONE, format!("all {count} are there"))];
+    }
+    let names: Vec<_> = missing.iter().map(|package| package.name).collect();
+    shell::heading(&format!("installing {}", names.join(" ")));
+    let (why, installable) = match install(&names) {
+        Ok(()) => ("installed, but its program is not found".to_owned(), true),
+        Err(Refusal::Impossible(why)) => (why, false),
+        Err(Refusal::Failed(why)) => (why, true),
+    };
+    let still = self::missing(by);
+    let mut rows = vec![Row::new("Debian packages", Counts::NONE, format!("{} of {count}", count - still.len()))];
+    rows.extend(
+        still
+            .iter()
+            .map(|package| Row::skipped(format!("{} ({})", package.name, package.why), why.clone(), installable)),
+    );
+    rows
+}
+
+fn missing(by: For) -> Vec<&'static Package> {
+    PACKAGES.iter().filter(|package| package.by == by && !present(package)).collect()
+}
+
+fn present(package: &Package) -> bool {
+    if package.program == PYTHON_VENV {
+        return crate::python::interpreter().is_some();
+    }
+    which(package.program).is_some()
+}
+
+enum Refusal {
+    /// This machine cannot install anything.
+    Impossible(String),
+    /// It can, but it did not work.
+    Failed(String),
+}
+
+fn install(names: &[&str]) -> Result<(), Refusal> {
+    if which("apt-get").is_none() {
+        return Err(Refusal::Impossible("no apt-get here: install it by hand".to_owned()));
+    }
+    let sudo = if rustix::process::geteuid().is_root() {
+        None
+    } else if shell::output(Command::new("sudo").args(["-n", "true"])).is_ok() {
+        Some("sudo")
+    } else {
+        let why = format!("neither root nor sudo without password: apt-get install {}", names.join(" "));
+        return Err(Refusal::Impossible(why));
+    };
+    let apt = |arguments: &[&str]| {
+        let environment = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-y"];
+        let words: Vec<&str> = sudo.into_iter().chain(environment).chain(arguments.iter().copied()).collect();
+        shell::run(Command::new(words[0]).args(&words[1..]))
+    };
+    apt(&["update"])
+        .and_then(|()| apt(&[&["install", "--no-install-recommends"][..], names].concat()))
+        .map_err(|error| Refusal::Failed(format!("{error:#}")))
+}
