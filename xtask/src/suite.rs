@@ -127,7 +127,7 @@ impl Tests {
         let mut note = format!("{} s", started.elapsed().as_secs());
         if !child.wait()?.success() && counts.failed == 0 {
             counts.failed = 1;
-            note = "it did not get as far as running the tests, or ended out of order".to_owned();
+            "it did not get as far as running the tests, or ended out of order".clone_into(&mut note);
         }
         let skipped = self.take_skips()?;
         // A test that could not run has returned early, which cargo counts as passed.
