@@ -1,9 +1,46 @@
-//! To come: any bytes on a connection get an HTTP answer or a closed connection, never a panic.
-//! Not in the manifest until `alppaca::serve` has a function from bytes to an answer.
+//! Any bytes on a connection are read and answered without a panic; and nothing without a token that
+//! we made ever gets the credentials while IMDSv1 is off.
 #![no_main]
 
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use alppaca::clock::Moment;
+use alppaca::credentials::{RoleName, parse_document};
+use alppaca::serve::{Imds, MAX_HEAD, Outcome, Parsed, Settings, TokenKey, parse};
+use alppaca::store::{Phase, Published, State, Store};
 use libfuzzer_sys::fuzz_target;
 
+const SECRET: &[u8] = b"wJalrXUtnFEMI";
+const DOCUMENT: &str = r#"{"AccessKeyId":"ASIA","SecretAccessKey":"wJalrXUtnFEMI","Token":"IQoJ",
+    "LastUpdated":"2026-11-23T09:00:00Z","Expiration":"2026-11-23T10:00:00Z"}"#;
+
+struct Host {
+    face: Imds,
+    now: Moment,
+}
+
+fn host() -> &'static Host {
+    static HOST: OnceLock<Host> = OnceLock::new();
+    HOST.get_or_init(|| {
+        let credentials = parse_document(DOCUMENT.as_bytes()).expect("a good document");
+        let wall = credentials.last_updated.expect("given");
+        let role: RoleName = "test_role".parse().expect("a role name");
+        let store = Store::shared();
+        store.publish_roles(std::slice::from_ref(&role));
+        let set = Arc::new(Published::new(&credentials, wall));
+        store.publish(&role, State::Held { set, phase: Phase::Fresh });
+        let face = Imds::new(Settings::default(), store, TokenKey::random().expect("randomness"));
+        Host { face, now: Moment { wall, boot: Duration::from_secs(1) } }
+    })
+}
+
 fuzz_target!(|head: &[u8]| {
-    alppaca::serve::fuzz_request(head);
+    let Parsed::Whole(request, length) = parse(head) else { return };
+    assert!(length <= head.len() && length <= MAX_HEAD);
+    let Host { face, now } = host();
+    if let Outcome::Answer(answer) = face.respond(&request, 0, *now) {
+        let leaks = answer.body.bytes().windows(SECRET.len()).any(|window| window == SECRET);
+        assert!(!leaks, "credentials without a token");
+    }
 });

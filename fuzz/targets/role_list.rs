@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|body: &[u8]| {
     let Ok(list) = parse_role_list(body) else { return };
-    for name in &list.roles {
+    for name in &list.names {
         let name = name.as_str();
         assert!(!name.is_empty() && name != "." && name != "..", "{name:?}");
         assert!(!name.contains(['/', '?', '#', '%', '\r', '\n', ' ']), "{name:?}");
