@@ -84,7 +84,7 @@ pub mod fake {
         #[allow(clippy::disallowed_methods, reason = "this is the fake clock")]
         pub fn new() -> Arc<Self> {
             let wall = "2026-11-23T10:00:00Z".parse().expect("a timestamp");
-            let offsets = Mutex::new(Offsets { wall, boot: Duration::from_secs(3600) });
+            let offsets = Mutex::new(Offsets { wall, boot: Duration::from_hours(1) });
             Arc::new(Self { start: tokio::time::Instant::now(), offsets })
         }
 

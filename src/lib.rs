@@ -15,5 +15,6 @@ pub mod mock_ims;
 pub mod refresh;
 pub mod sandbox;
 pub mod serve;
+pub mod service;
 pub mod source;
 pub mod store;

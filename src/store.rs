@@ -237,16 +237,10 @@ impl Store {
         }
     }
 
-    /// Waits until some role has a set that is valid by then; `now` tells the time.
-    pub async fn first_set(&self, now: impl Fn() -> Timestamp) {
-        loop {
-            let changed = self.changed();
-            let valid = |role: &Arc<Role>| matches!(&**role.state(), State::Held { set, .. } if set.expiration > now());
-            if self.snapshot().roles().iter().any(valid) {
-                return;
-            }
-            changed.await;
-        }
+    /// Whether some role has a set that is valid at the time `now`.
+    pub fn has_valid_set(&self, now: Timestamp) -> bool {
+        let valid = |role: &Arc<Role>| matches!(&**role.state(), State::Held { set, .. } if set.expiration > now);
+        self.snapshot().roles().iter().any(valid)
     }
 }
 

@@ -1,1 +1,10 @@
-//! (to come)
+//! Makes 169.254.169.254:80 reach the daemon. What is to be done is planned as a list of commands,
+//! which `print` shows and `apply` runs: they are the same.
+
+mod plan;
+mod probe;
+mod run;
+
+pub use plan::{Command, Mode, Settings, Tool};
+pub use probe::{Answerer, who_answers};
+pub use run::{CaptureError, Host, applied, apply, remove};

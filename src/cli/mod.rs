@@ -1,5 +1,130 @@
-//! What a person types and reads: one file per subcommand. The only place that prints.
+//! What a person types and reads: one file per subcommand. The only place that prints, and that
+//! reads the environment.
 
+mod alppacad;
+mod capture;
+mod check;
+mod demo;
+mod environment;
 mod failure;
+mod generate;
+mod mock_ims;
+mod run;
 
+use std::{ffi::OsString, path::Path, process::ExitCode};
+
+use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 pub use failure::{Failure, Outcome};
+
+/// Prefetches temporary AWS credentials and serves them on this host as the EC2 instance metadata
+/// service (IMDS) would.
+#[derive(Debug, Parser)]
+#[command(
+    name = "alppaca",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    after_help = "\
+First steps:
+  alppaca demo             everything in one process, nothing to configure
+  alppaca check -c FILE    what a configuration means, or what is wrong with it
+  alppaca run -c FILE      the daemon
+
+Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong.
+The keys of the configuration are explained in docs/configuration.md."
+)]
+struct Alppaca {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon in the foreground
+    Run(run::Args),
+    /// Validate the configuration and print what it amounts to
+    Check(check::Args),
+    /// Try it: a mock IMS and the daemon in one process, without configuration or privileges
+    Demo(demo::Args),
+    /// Run a mock IMS, for trying out and for tests
+    MockIms(mock_ims::Args),
+    /// Make 169.254.169.254:80 reach the daemon, or undo it
+    Capture(capture::Args),
+    /// Print a shell completion or the manual page
+    Generate(generate::Args),
+}
+
+/// The daemon in the background: start, stop, restart, status.
+#[derive(Debug, Parser)]
+#[command(name = "alppacad", version, arg_required_else_help = true)]
+struct Alppacad {
+    #[command(flatten)]
+    args: alppacad::Args,
+}
+
+/// A mock IMS, for trying out and for tests.
+#[derive(Debug, Parser)]
+#[command(name = "alppaca-server-mock", version)]
+struct ServerMock {
+    #[command(flatten)]
+    args: mock_ims::Args,
+}
+
+/// Does what the command line says. The name under which the program was called counts: as
+/// `alppacad` and `alppaca-server-mock` it is what the 2015 tool had under these names.
+pub fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let name = arguments.first().map(Path::new).and_then(Path::file_name).unwrap_or_default();
+    let outcome = match name.to_str() {
+        Some("alppacad") => parse(&arguments).map(|alppacad: Alppacad| alppacad::run(&alppacad.args)),
+        Some("alppaca-server-mock") => parse(&arguments).map(|mock: ServerMock| mock_ims::run(&mock.args)),
+        _ => parse(&arguments).map(|alppaca: Alppaca| alppaca.command.run()),
+    };
+    match outcome {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(failure)) => {
+            if !failure.message.is_empty() {
+                anstream::eprintln!("{}: {}", name.to_string_lossy(), failure.message.trim_end());
+            }
+            ExitCode::from(failure.code)
+        }
+        Err(code) => code,
+    }
+}
+
+/// Prints help, version and errors itself; `Err` is the exit code.
+fn parse<T: Parser>(arguments: &[OsString]) -> Result<T, ExitCode> {
+    T::try_parse_from(arguments).map_err(|error| {
+        // Nobody may be reading; there is nothing else to do about it.
+        let _unheard = error.print();
+        match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+            _ => ExitCode::from(2),
+        }
+    })
+}
+
+impl Command {
+    fn run(&self) -> Outcome {
+        match self {
+            Self::Run(args) => run::run(args),
+            Self::Check(args) => check::run(args),
+            Self::Demo(args) => demo::run(args),
+            Self::MockIms(args) => mock_ims::run(args),
+            Self::Capture(args) => capture::run(args),
+            Self::Generate(args) => generate::run(args, Alppaca::command()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_lines_are_consistent() {
+        Alppaca::command().debug_assert();
+        Alppacad::command().debug_assert();
+        ServerMock::command().debug_assert();
+    }
+}

@@ -1,9 +1,26 @@
 //! The configuration: a YAML file, or a directory of them, made into a typed, validated [`Config`].
 //! The keys of the 2015 tool are translated here and nowhere else.
 
+mod build;
+mod load;
+mod merge;
+mod problem;
+mod read;
+mod render;
+mod settings;
+mod yaml;
+
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+pub use load::{Loaded, load, parse};
+pub use problem::{ConfigErrors, Problem};
+pub use read::parse_duration;
+pub use settings::{SETTINGS, Setting};
+
 use crate::credentials::Secret;
+
+/// EC2's IPv6 address of the IMDS.
+const EC2_V6: std::net::Ipv6Addr = std::net::Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
 
 /// Everything the daemon was told, validated. There are no optional values with a default left:
 /// the defaults are filled in.

@@ -1,1 +1,123 @@
-//! (to come)
+//! The daemon's life: start the refresher and the server, tell when ready, stop on a signal.
+
+mod status;
+mod wiring;
+
+use std::{io, net::TcpListener, sync::Arc, thread, time::Duration};
+
+pub use status::{Progress, summary};
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+pub use wiring::ims_settings;
+
+use crate::{
+    clock::SharedClock,
+    config::Config,
+    refresh::{Cadence, Policy, Refresher},
+    serve::{Imds, Server, ServerError, TokenKey},
+    source::Source,
+    store::Store,
+};
+
+/// Stack of the refresher's thread. Its deepest call is a TLS handshake.
+const REFRESHER_STACK: usize = 512 * 1024;
+
+/// Why the daemon does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// A thread or a runtime could not be started.
+    #[error("cannot start: {0}")]
+    Start(#[from] io::Error),
+    /// The server could not be started.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The system has no randomness for the IMDS tokens.
+    #[error("the system gives no random numbers")]
+    Randomness,
+}
+
+/// A daemon that is about to run.
+pub struct Daemon {
+    config: Config,
+    source: Arc<dyn Source>,
+    clock: SharedClock,
+    store: Arc<Store>,
+}
+
+impl Daemon {
+    /// A daemon that fetches from `source` and behaves as `config` says.
+    pub fn new(config: Config, source: Arc<dyn Source>, clock: SharedClock) -> Self {
+        Self { config, source, clock, store: Store::shared() }
+    }
+
+    /// What it holds.
+    pub fn store(&self) -> Arc<Store> {
+        Arc::clone(&self.store)
+    }
+
+    /// Serves on `listeners` until SIGTERM or SIGINT. `progress` is told what happens meanwhile.
+    ///
+    /// Requests are served by the calling thread, upstreams are asked by a thread of their own: a
+    /// TLS handshake or a thousand documents to parse delay no answer.
+    pub fn run(self, listeners: Vec<TcpListener>, progress: impl Progress) -> Result<(), DaemonError> {
+        let key = TokenKey::random().map_err(|_unspecified| DaemonError::Randomness)?;
+        let imds = Imds::new(wiring::imds_settings(&self.config.imds), self.store(), key);
+        let limits = wiring::limits(&self.config.limits);
+        let server = Server::new(imds, Arc::clone(&self.clock), limits, self.config.logging.access_log);
+        let (stop, stopped) = watch::channel(());
+        let refresher = self.start_refresher(stopped)?;
+        let served = runtime()?.block_on(async {
+            let stop = stop_signal()?;
+            let progress = status::follow(self.store(), self.clock, self.config.ready_wait, progress);
+            let progress = tokio::spawn(progress);
+            let served = server.run(listeners, stop).await;
+            progress.abort();
+            Ok(served?)
+        });
+        drop(stop);
+        if let Err(panic) = refresher.join() {
+            std::panic::resume_unwind(panic);
+        }
+        served
+    }
+
+    fn start_refresher(&self, mut stopped: watch::Receiver<()>) -> io::Result<thread::JoinHandle<()>> {
+        let policy = Policy {
+            cadence: Cadence::Poll { interval: self.config.refresh.interval },
+            withdrawal_grace: self.config.refresh.withdrawal_grace,
+        };
+        let refresher = Refresher::new(Arc::clone(&self.source), self.store(), Arc::clone(&self.clock), policy);
+        let runtime = runtime()?;
+        thread::Builder::new().name("refresh".into()).stack_size(REFRESHER_STACK).spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = refresher.run() => {}
+                    // An error, too, means that the other side is gone.
+                    _ = stopped.changed() => {}
+                }
+            });
+            // A name look-up may still be blocking a helper thread.
+            runtime.shutdown_timeout(Duration::from_millis(100));
+        })
+    }
+}
+
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().max_blocking_threads(4).thread_stack_size(256 * 1024).build()
+}
+
+/// Ready at the first SIGTERM or SIGINT. A second one then ends the process at once, should
+/// stopping hang.
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => tracing::warn!("stopping: SIGTERM"),
+            _ = interrupt.recv() => tracing::warn!("stopping: SIGINT"),
+        }
+    })
+}

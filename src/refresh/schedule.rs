@@ -96,6 +96,7 @@ impl Timer {
 
     /// After a failure that says nothing: full jitter, doubling, but never past the middle of the
     /// life that a held set has left.
+    #[must_use]
     pub fn after_failure(&self, now: Moment, expiration: Option<Timestamp>, random: f64) -> Self {
         let failures = self.failures.saturating_add(1);
         let backoff = Duration::from_secs(1 << (failures - 1).min(6)).min(LONGEST_BACKOFF).mul_f64(random);

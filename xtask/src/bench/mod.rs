@@ -49,7 +49,7 @@ pub struct Times {
 }
 
 const FULL: Times =
-    Times { round: Duration::from_secs(4), rounds: 3, idle: Duration::from_secs(60), starts: 20, brief: false };
+    Times { round: Duration::from_secs(4), rounds: 3, idle: Duration::from_mins(1), starts: 20, brief: false };
 const QUICK: Times =
     Times { round: Duration::from_secs(1), rounds: 3, idle: Duration::from_secs(10), starts: 20, brief: true };
 

@@ -1,0 +1,191 @@
+//! Which commands capture the address, and which undo it. Pure.
+
+use std::{
+    fmt,
+    net::{Ipv4Addr, SocketAddrV4},
+};
+
+/// How the address is made to reach us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Mode {
+    /// The address on a local link, the daemon bound to its port 80. Nothing is rewritten.
+    Address,
+    /// Connections are redirected to where the daemon listens, as the 2015 tool's README had it.
+    Dnat,
+}
+
+/// What a redirection is made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Tool {
+    /// A table of our own, replaced in one transaction.
+    Nft,
+    /// One rule in the nat table.
+    Iptables,
+}
+
+/// What is to be captured, and where to.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How.
+    pub mode: Mode,
+    /// With what.
+    pub tool: Tool,
+    /// The address that programs ask.
+    pub address: Ipv4Addr,
+    /// Where the daemon listens, for a redirection.
+    pub to: SocketAddrV4,
+    /// The link that gets the address. Ours, unless it is `lo`.
+    pub link: String,
+}
+
+/// The name of our link and table, and the comment on our rule.
+pub(super) const NAME: &str = "alppaca";
+/// The link that is used where the kernel has no dummy links.
+pub(super) const LOOPBACK: &str = "lo";
+
+/// One command, with its standard input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// The program.
+    pub program: &'static str,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// What it reads.
+    pub input: Option<String>,
+}
+
+impl Command {
+    fn new(program: &'static str, arguments: &str) -> Self {
+        Self { program, arguments: arguments.split_whitespace().map(str::to_owned).collect(), input: None }
+    }
+}
+
+impl fmt::Display for Command {
+    /// As one would type it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.program)?;
+        for argument in &self.arguments {
+            write!(f, " {argument}")?;
+        }
+        match &self.input {
+            Some(input) => write!(f, " <<'END'\n{input}END"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Settings {
+    /// Says whether it is done already (exit code 0), or nothing if doing it twice is the same.
+    pub(super) fn test(&self) -> Option<Command> {
+        match (self.mode, self.tool) {
+            (Mode::Address, _) | (Mode::Dnat, Tool::Nft) => None,
+            (Mode::Dnat, Tool::Iptables) => Some(self.iptables("-C")),
+        }
+    }
+
+    /// What captures the address.
+    pub fn apply(&self) -> Vec<Command> {
+        match (self.mode, self.tool) {
+            (Mode::Address, _) => {
+                let mut commands = Vec::new();
+                if self.link != LOOPBACK {
+                    commands.push(Command::new("ip", &format!("link add {} type dummy", self.link)));
+                    commands.push(Command::new("ip", &format!("link set {} up", self.link)));
+                }
+                // Of scope link: it is never chosen as the source of other connections.
+                commands.push(Command::new(
+                    "ip",
+                    &format!("address replace {}/32 dev {} scope link", self.address, self.link),
+                ));
+                commands
+            }
+            (Mode::Dnat, Tool::Iptables) => vec![self.iptables("-A")],
+            (Mode::Dnat, Tool::Nft) => {
+                let (address, to) = (self.address, self.to);
+                // Declared first so that deleting it cannot fail: one transaction, whatever was there.
+                let input = format!(
+                    "table ip {NAME}\ndelete table ip {NAME}\ntable ip {NAME} {{\n\tchain output {{\n\
+                     \t\ttype nat hook output priority -100; policy accept;\n\
+                     \t\tip daddr {address} tcp dport 80 fib saddr type local counter dnat to {to}\n\t}}\n}}\n"
+                );
+                vec![Command { input: Some(input), ..Command::new("nft", "-f -") }]
+            }
+        }
+    }
+
+    /// What undoes it.
+    pub fn remove(&self) -> Vec<Command> {
+        match (self.mode, self.tool) {
+            (Mode::Address, _) if self.link == LOOPBACK => {
+                vec![Command::new("ip", &format!("address delete {}/32 dev {LOOPBACK}", self.address))]
+            }
+            (Mode::Address, _) => vec![Command::new("ip", &format!("link delete {}", self.link))],
+            (Mode::Dnat, Tool::Iptables) => vec![self.iptables("-D")],
+            (Mode::Dnat, Tool::Nft) => {
+                let input = format!("table ip {NAME}\ndelete table ip {NAME}\n");
+                vec![Command { input: Some(input), ..Command::new("nft", "-f -") }]
+            }
+        }
+    }
+
+    /// The rule of the 2015 tool's README, for port 80 only, and marked as ours.
+    fn iptables(&self, action: &str) -> Command {
+        let (address, to) = (self.address, self.to);
+        Command::new(
+            "iptables",
+            &format!(
+                "-w -t nat {action} OUTPUT -d {address}/32 -p tcp --dport 80 -m addrtype --src-type LOCAL \
+                 -m comment --comment {NAME} -j DNAT --to-destination {to}"
+            ),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(mode: Mode, tool: Tool, link: &str) -> Settings {
+        let address = Ipv4Addr::new(169, 254, 169, 254);
+        Settings { mode, tool, address, to: "127.0.0.1:25772".parse().expect("legal"), link: link.to_owned() }
+    }
+
+    fn text(commands: &[Command]) -> String {
+        commands.iter().flat_map(|command| [command.to_string(), "\n".to_owned()]).collect()
+    }
+
+    #[test]
+    fn an_address_goes_on_a_link_of_its_own() {
+        let settings = settings(Mode::Address, Tool::Nft, "alppaca0");
+        assert_eq!(
+            text(&settings.apply()),
+            "ip link add alppaca0 type dummy\nip link set alppaca0 up\n\
+             ip address replace 169.254.169.254/32 dev alppaca0 scope link\n"
+        );
+        assert_eq!(text(&settings.remove()), "ip link delete alppaca0\n");
+    }
+
+    #[test]
+    fn on_lo_only_the_address_comes_and_goes() {
+        let settings = settings(Mode::Address, Tool::Nft, "lo");
+        assert_eq!(text(&settings.apply()), "ip address replace 169.254.169.254/32 dev lo scope link\n");
+        assert_eq!(text(&settings.remove()), "ip address delete 169.254.169.254/32 dev lo\n");
+    }
+
+    #[test]
+    fn the_rule_is_that_of_the_old_readme_for_port_80() {
+        assert_eq!(
+            text(&settings(Mode::Dnat, Tool::Iptables, "lo").apply()),
+            "iptables -w -t nat -A OUTPUT -d 169.254.169.254/32 -p tcp --dport 80 -m addrtype --src-type LOCAL \
+             -m comment --comment alppaca -j DNAT --to-destination 127.0.0.1:25772\n"
+        );
+    }
+
+    #[test]
+    fn the_table_is_replaced_in_one_transaction() {
+        let commands = settings(Mode::Dnat, Tool::Nft, "lo").apply();
+        assert_eq!(commands.len(), 1);
+        let input = commands[0].input.as_deref().expect("a script");
+        assert!(input.starts_with("table ip alppaca\ndelete table ip alppaca\ntable ip alppaca {"), "{input}");
+    }
+}

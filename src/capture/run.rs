@@ -1,0 +1,171 @@
+//! Carrying out a plan.
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::{self, Stdio},
+};
+
+use super::plan::{Command, LOOPBACK, Mode, NAME, Settings, Tool};
+
+/// Where programs are looked for besides PATH: users often have no sbin in it.
+const SBIN: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin"];
+
+/// Why an address is not captured.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// A program is missing.
+    #[error("there is no `{0}` on this host; install it, or choose another way with --mode or --tool")]
+    Missing(&'static str),
+    /// A command failed.
+    #[error("`{command}` failed: {reason}{}", if *root { "" } else { " (it needs root)" })]
+    Failed {
+        /// The command.
+        command: String,
+        /// What it said.
+        reason: String,
+        /// Whether we are root.
+        root: bool,
+    },
+}
+
+/// What there is on this host: where programs are found.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// The directories of PATH.
+    pub path: Vec<PathBuf>,
+}
+
+impl Host {
+    fn find(&self, program: &str) -> Option<PathBuf> {
+        let directories = self.path.iter().cloned().chain(SBIN.map(PathBuf::from));
+        directories.map(|directory| directory.join(program)).find(|file| file.is_file())
+    }
+
+    /// The tool for redirections that is here; nft, if both are.
+    pub fn tool(&self) -> Tool {
+        if self.find("nft").is_none() && self.find("iptables").is_some() { Tool::Iptables } else { Tool::Nft }
+    }
+
+    /// What a command prints, or why it failed.
+    fn output(&self, command: &Command) -> Result<String, CaptureError> {
+        let failed = |reason: String| CaptureError::Failed {
+            command: command.to_string(),
+            reason,
+            root: rustix::process::geteuid().is_root(),
+        };
+        let program = self.find(command.program).ok_or(CaptureError::Missing(command.program))?;
+        let run = || -> io::Result<process::Output> {
+            let mut child = process::Command::new(&program)
+                .args(&command.arguments)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()?;
+            if let (Some(mut stdin), Some(input)) = (child.stdin.take(), &command.input) {
+                stdin.write_all(input.as_bytes())?;
+            }
+            child.wait_with_output()
+        };
+        let output = run().map_err(|error| failed(error.to_string()))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+    }
+}
+
+fn ask(program: &'static str, arguments: &[&str]) -> Command {
+    Command { program, arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(), input: None }
+}
+
+/// Captures the address. Doing it twice is the same as once. Answers what else is to be said.
+pub fn apply(host: &Host, settings: &Settings) -> Result<Vec<String>, CaptureError> {
+    let mut notes = Vec::new();
+    let mut settings = settings.clone();
+    if let Some(rule) = foreign_rule(host, &settings) {
+        notes.push(format!("there is also a rule that is not ours: {rule}"));
+    }
+    if settings.mode == Mode::Address && settings.link != LOOPBACK {
+        match host.output(&ask("ip", &["link", "add", &settings.link, "type", "dummy"])) {
+            Ok(_) => {}
+            Err(CaptureError::Failed { reason, .. }) if reason.contains("File exists") => {}
+            Err(CaptureError::Failed { reason, .. }) if reason.contains("Unknown device type") => {
+                notes.push("this kernel has no dummy links; the address goes on lo".to_owned());
+                LOOPBACK.clone_into(&mut settings.link);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if let Some(test) = settings.test()
+        && host.output(&test).is_ok()
+    {
+        return Ok(notes);
+    }
+    let made_already = |command: &&Command| !command.arguments.starts_with(&["link".into(), "add".into()]);
+    for command in settings.apply().iter().filter(made_already) {
+        host.output(command)?;
+    }
+    Ok(notes)
+}
+
+/// Undoes what [`apply`] did, in every way that it may have been done with this mode, and nothing
+/// else. Answers what else is to be said.
+pub fn remove(host: &Host, settings: &Settings) -> Result<Vec<String>, CaptureError> {
+    let mut notes = Vec::new();
+    for settings in applied(host, settings) {
+        for command in settings.remove() {
+            host.output(&command)?;
+        }
+        notes.push(format!("removed: {}", describe(&settings)));
+    }
+    if notes.is_empty() {
+        notes.push("there was nothing of ours to remove".to_owned());
+    }
+    if let Some(rule) = foreign_rule(host, settings) {
+        notes.push(format!("left alone, because it is not ours: {rule}"));
+    }
+    Ok(notes)
+}
+
+fn describe(settings: &Settings) -> String {
+    match (settings.mode, settings.tool) {
+        (Mode::Address, _) => format!("{} on {}", settings.address, settings.link),
+        (Mode::Dnat, Tool::Nft) => format!("nftables table ip {NAME}"),
+        (Mode::Dnat, Tool::Iptables) => format!("iptables rule to {}", settings.to),
+    }
+}
+
+/// The forms of `settings.mode` that are in force now. A tool that is missing has made nothing.
+pub fn applied(host: &Host, settings: &Settings) -> Vec<Settings> {
+    let with = |tool: Tool, link: &str| Settings { tool, link: link.to_owned(), ..settings.clone() };
+    let mut found = Vec::new();
+    match settings.mode {
+        Mode::Address => {
+            for link in [settings.link.as_str(), LOOPBACK] {
+                let listed = host.output(&ask("ip", &["-o", "-4", "address", "show", "dev", link])).unwrap_or_default();
+                let ours = format!(" {}/32 ", settings.address);
+                if listed.contains(&ours) && !found.iter().any(|known: &Settings| known.link == link) {
+                    found.push(with(settings.tool, link));
+                }
+            }
+        }
+        Mode::Dnat => {
+            if host.output(&ask("nft", &["list", "table", "ip", NAME])).is_ok() {
+                found.push(with(Tool::Nft, &settings.link));
+            }
+            let rule = with(Tool::Iptables, &settings.link);
+            if rule.test().is_some_and(|test| host.output(&test).is_ok()) {
+                found.push(rule);
+            }
+        }
+    }
+    found
+}
+
+/// A rule for the same address that somebody made by hand, as the 2015 tool's README said.
+fn foreign_rule(host: &Host, settings: &Settings) -> Option<String> {
+    let rules = host.output(&ask("iptables", &["-w", "-t", "nat", "-S", "OUTPUT"])).ok()?;
+    let (address, ours) = (format!("-d {}/32", settings.address), format!("--comment {NAME} "));
+    rules.lines().find(|rule| rule.contains(&address) && !rule.contains(&ours)).map(str::to_owned)
+}

@@ -1,0 +1,116 @@
+//! `alppacad start|stop|restart|status`: the daemon in the background, with the exit codes of LSB.
+//!
+//! <https://refspecs.linuxbase.org/LSB_5.0.0/LSB-Core-generic/LSB-Core-generic/iniscrptact.html>
+
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    path::PathBuf,
+    process::Command,
+    time::Duration,
+};
+
+use super::{Failure, Outcome};
+use crate::{
+    capture::{Answerer, who_answers},
+    config::{self, Config},
+    service::{self, Status, Stopped},
+};
+
+/// What programs ask.
+const IMDS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(169, 254, 169, 254), 80);
+/// How long beyond `ready_wait` the start may take.
+const START: Duration = Duration::from_secs(15);
+
+/// Arguments of `alppacad`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Exit codes (LSB): start, stop, restart: 0 done (or nothing to do), 1 failed, 6 not configured.
+status: 0 running, 1 dead but there is a pid file, 3 not running, 4 unknown.")]
+pub(super) struct Args {
+    #[arg(value_enum)]
+    action: Action,
+    /// A YAML file, or a directory whose *.yaml are merged in alphabetical order
+    #[arg(short, long, value_name = "PATH", default_value = "/etc/alppaca")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Action {
+    /// Start it and wait until it has credentials
+    Start,
+    /// Stop it and wait until it is gone
+    Stop,
+    /// Stop it if it runs, and start it
+    Restart,
+    /// Say whether it runs, and whether 169.254.169.254 reaches it
+    Status,
+}
+
+/// Does it.
+pub(super) fn run(args: &Args) -> Outcome {
+    let not_configured = if matches!(args.action, Action::Status) { 4 } else { 6 };
+    let config = match config::load(&args.config) {
+        Ok(loaded) => loaded.config,
+        Err(errors) => return Err(Failure { code: not_configured, message: errors.to_string() }),
+    };
+    match args.action {
+        Action::Start => start(args, &config),
+        Action::Stop => stop(&config),
+        Action::Restart => {
+            stop(&config)?;
+            start(args, &config)
+        }
+        Action::Status => status(&config),
+    }
+}
+
+fn start(args: &Args, config: &Config) -> Outcome {
+    if let Status::Running(pid) = service::status(&config.run_dir).map_err(Failure::runtime)? {
+        anstream::println!("alppaca is already running (process {pid})");
+        return Ok(());
+    }
+    let program = std::env::current_exe().map_err(|error| Failure::runtime(format!("who am I? {error}")))?;
+    // It leaves this directory, so a relative path would lead elsewhere.
+    let path = std::path::absolute(&args.config).map_err(Failure::runtime)?;
+    let mut command = Command::new(program);
+    command.arg("run").arg("--background").arg("-c").arg(path);
+    match service::start(command, config.ready_wait + START) {
+        Ok(()) => {
+            anstream::println!("alppaca started");
+            Ok(())
+        }
+        Err(error) => Err(Failure::runtime(error)),
+    }
+}
+
+fn stop(config: &Config) -> Outcome {
+    match service::stop(&config.run_dir).map_err(Failure::runtime)? {
+        Stopped::Already => anstream::println!("alppaca is not running"),
+        Stopped::ByItself => anstream::println!("alppaca stopped"),
+        Stopped::Killed => anstream::println!("alppaca did not stop by itself and was killed"),
+    }
+    Ok(())
+}
+
+fn status(config: &Config) -> Outcome {
+    let silent = |code| Err(Failure { code, message: String::new() });
+    let status = service::status(&config.run_dir);
+    match status.map_err(|error| Failure { code: 4, message: error.to_string() })? {
+        Status::Running(pid) => {
+            anstream::println!("alppaca is running (process {pid})");
+            match who_answers(IMDS.into(), Duration::from_secs(1)) {
+                Answerer::Alppaca { pid: answering } if answering == pid => anstream::println!("{IMDS} reaches it"),
+                answerer => anstream::println!("{IMDS} does not reach it: {answerer}; see `alppaca capture --help`"),
+            }
+            Ok(())
+        }
+        Status::Dead => {
+            anstream::println!("alppaca is not running, but its pid file is there");
+            silent(1)
+        }
+        Status::Stopped => {
+            anstream::println!("alppaca is not running");
+            silent(3)
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! `alppaca demo`: a mock IMS and the daemon in one process, and what to type next.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::{Arc, mpsc},
+    thread,
+};
+
+use super::{Failure, Outcome};
+use crate::{
+    clock::SystemClock,
+    config::Config,
+    credentials::format_timestamp,
+    daemon::{Daemon, Progress, ims_settings},
+    mock_ims::{Behaviour, MockIms},
+    serve::Server,
+    source::ims::ImsSource,
+    store::{State, Store},
+};
+
+/// How long the demo's credentials live. boto3 takes less than 25 minutes for trouble; new ones come every minute.
+const LIFETIME: std::time::Duration = std::time::Duration::from_hours(1);
+const ROLE: &str = "test_role";
+
+/// Arguments of `demo`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The port of 127.0.0.1 to serve on; 0 takes a free one
+    #[arg(short, long, default_value_t = 25772)]
+    port: u16,
+}
+
+/// Runs the demo until it is stopped.
+pub(super) fn run(args: &Args) -> Outcome {
+    let ims = start_mock_ims()?;
+    let mut config = Config::with_ims(&format!("http://{ims}")).map_err(Failure::runtime)?;
+    config.listen = vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), args.port)];
+    config.logging.access_log = false;
+    let listeners = config
+        .listen
+        .iter()
+        .map(|address| Server::bind(*address))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| Failure::runtime(format!("{error}\n`alppaca demo --port 0` takes a free port.")))?;
+    let address = listeners.first().and_then(|listener| listener.local_addr().ok());
+    let address = address.ok_or_else(|| Failure::runtime("the listening socket has no address"))?;
+    let source = ImsSource::new(ims_settings(&config.ims)).map_err(Failure::runtime)?;
+    let daemon = Daemon::new(config, Arc::new(source), SystemClock::shared());
+    daemon.run(listeners, Guide { ims, address, last: String::new() }).map_err(Failure::runtime)
+}
+
+/// Starts the mock IMS on a thread of its own; it ends with the process.
+fn start_mock_ims() -> Result<SocketAddr, Failure> {
+    let cannot = |error: std::io::Error| Failure::runtime(format!("cannot start the mock IMS: {error}"));
+    let (tell, told) = mpsc::channel();
+    let serve = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let behaviour = Behaviour { lifetime: LIFETIME, ..Behaviour::default() };
+            let mock = MockIms::bind((Ipv4Addr::LOCALHOST, 0).into(), behaviour)?;
+            // The other side waits for exactly this.
+            let _received = tell.send(mock.local_addr());
+            mock.run().await
+        })
+    };
+    let thread = thread::Builder::new().name("mock-ims".into()).spawn(serve).map_err(cannot)?;
+    match told.recv() {
+        Ok(address) => Ok(address),
+        Err(_closed) => match thread.join() {
+            Ok(Err(error)) => Err(cannot(error)),
+            Ok(Ok(())) => Err(Failure::runtime("the mock IMS ended")),
+            Err(panic) => std::panic::resume_unwind(panic),
+        },
+    }
+}
+
+/// Tells the person at the terminal what happens.
+struct Guide {
+    ims: SocketAddr,
+    address: SocketAddr,
+    last: String,
+}
+
+impl Progress for Guide {
+    fn ready(&mut self, fetched: bool) {
+        let Self { ims, address, .. } = self;
+        if !fetched {
+            anstream::println!("The mock IMS at http://{ims}/ has given no credentials; something is wrong here.");
+            return;
+        }
+        let tree = format!("http://{address}/latest");
+        anstream::println!(
+            "\
+alppaca serves the role {ROLE} at http://{address}/
+(a mock IMS at http://{ims}/ plays the upstream; it hands out new credentials every minute)
+
+Try, in another terminal:
+
+  # IMDSv1, as in 2015
+  curl {tree}/meta-data/iam/security-credentials/
+  curl {tree}/meta-data/iam/security-credentials/{ROLE}
+
+  # IMDSv2, as every SDK does it today
+  TOKEN=$(curl -sX PUT {tree}/api/token -H 'X-aws-ec2-metadata-token-ttl-seconds: 60')
+  curl -H \"X-aws-ec2-metadata-token: $TOKEN\" {tree}/meta-data/iam/security-credentials/{ROLE}
+
+  # boto3, or any other SDK
+  export AWS_EC2_METADATA_SERVICE_ENDPOINT=http://{address}
+  python3 -c 'import boto3; print(boto3.Session().get_credentials().access_key)'
+
+Stop with Ctrl-C.
+"
+        );
+    }
+
+    fn status(&mut self, _line: &str) {}
+
+    fn changed(&mut self, store: &Store) {
+        let snapshot = store.snapshot();
+        let Some(role) = snapshot.role(ROLE) else { return };
+        if let State::Held { set, .. } = &**role.state()
+            && *set.access_key_id != *self.last
+        {
+            let verb = if self.last.is_empty() { "fetched" } else { "refreshed" };
+            let now = format_timestamp(crate::clock::Clock::now(&SystemClock).wall);
+            let until = format_timestamp(set.expiration);
+            anstream::println!("{now}  credentials {verb}: {} (valid until {until})", set.access_key_id);
+            self.last = set.access_key_id.to_string();
+        }
+    }
+}

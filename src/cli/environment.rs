@@ -1,0 +1,16 @@
+//! What the daemon takes from its environment. Nothing else in the project reads variables.
+
+#![allow(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+
+use crate::{capture::Host, logging::Environment};
+
+/// What the log needs to know to find its default target.
+pub(super) fn for_logging() -> Environment {
+    Environment::new(std::env::var("JOURNAL_STREAM").ok())
+}
+
+/// Where programs are found.
+pub(super) fn host() -> Host {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    Host { path: std::env::split_paths(&path).collect() }
+}

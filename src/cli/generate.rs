@@ -1,0 +1,58 @@
+//! `alppaca generate`: shell completions and the manual page, made from the command line itself.
+
+use std::io::Write;
+
+use clap_complete::Shell;
+
+use super::{Failure, Outcome};
+
+/// Arguments of `generate`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  alppaca generate man > alppaca.1
+  alppaca generate bash > /etc/bash_completion.d/alppaca")]
+pub(super) struct Args {
+    /// What to print
+    #[arg(value_enum)]
+    what: What,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum What {
+    Man,
+    Bash,
+    Zsh,
+    Fish,
+    Elvish,
+}
+
+/// Prints it.
+pub(super) fn run(args: &Args, mut command: clap::Command) -> Outcome {
+    let mut text = Vec::new();
+    let shell = match args.what {
+        What::Man => None,
+        What::Bash => Some(Shell::Bash),
+        What::Zsh => Some(Shell::Zsh),
+        What::Fish => Some(Shell::Fish),
+        What::Elvish => Some(Shell::Elvish),
+    };
+    match shell {
+        Some(shell) => clap_complete::generate(shell, &mut command, "alppaca", &mut text),
+        None => manual(command, &mut text).map_err(Failure::runtime)?,
+    }
+    anstream::stdout().write_all(&text).map_err(|error| Failure::runtime(format!("cannot write: {error}")))
+}
+
+/// The page of the program, followed by those of its subcommands.
+fn manual(mut command: clap::Command, text: &mut Vec<u8>) -> std::io::Result<()> {
+    command.build();
+    clap_mangen::Man::new(command.clone()).render(text)?;
+    for subcommand in command.get_subcommands().filter(|subcommand| subcommand.get_name() != "help") {
+        let page = clap_mangen::Man::new(subcommand.clone());
+        writeln!(text, ".SH \"COMMAND {}\"", subcommand.get_name().to_uppercase())?;
+        page.render_description_section(text)?;
+        page.render_options_section(text)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! `alppaca run`: the daemon in the foreground.
+
+use std::{net::TcpListener, path::PathBuf, sync::Arc};
+
+use listenfd::ListenFd;
+use sd_notify::NotifyState;
+
+use super::{Failure, Outcome, environment};
+use crate::{
+    clock::SystemClock,
+    config,
+    daemon::{Daemon, Progress, ims_settings},
+    logging, sandbox,
+    serve::Server,
+    service::{Background, PidFile},
+    source::ims::ImsSource,
+};
+
+/// Open files beside the clients' connections: listeners, log, upstreams, the runtime's own.
+const OTHER_FILES: usize = 64;
+
+/// Arguments of `run`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Stops on SIGTERM and SIGINT. Under systemd it takes over sockets (socket activation) and tells when
+it is ready (Type=notify).
+
+Examples:
+  alppaca run                      with the *.yaml in /etc/alppaca
+  alppaca run -c ./alppaca.yaml    with one file
+  alppaca check -c ./alppaca.yaml  only say what is wrong with it")]
+pub(super) struct Args {
+    /// A YAML file, or a directory whose *.yaml are merged in alphabetical order
+    #[arg(short, long, value_name = "PATH", default_value = "/etc/alppaca")]
+    config: PathBuf,
+    /// Detach and keep a pid file, as `alppacad start` wants it
+    #[arg(long, hide = true)]
+    background: bool,
+}
+
+/// Runs the daemon until it is told to stop.
+pub(super) fn run(args: &Args) -> Outcome {
+    let loaded = config::load(&args.config).map_err(Failure::usage)?;
+    let mut config = loaded.config;
+    config.refuse_unsupported().map_err(Failure::usage)?;
+    // What needs root comes first; what may fail comes before anything is changed.
+    let identity = sandbox::resolve(&config.account).map_err(Failure::usage)?;
+    let source = ImsSource::new(ims_settings(&config.ims)).map_err(Failure::usage)?;
+    let files = usize::try_from(sandbox::raise_file_limit()).unwrap_or(usize::MAX);
+    config.limits.connections = config.limits.connections.min(files.saturating_sub(OTHER_FILES).max(1));
+    let listeners = listeners(&config)?;
+    let background = if args.background {
+        Some(Background::begin(&config.run_dir, identity.as_ref()).map_err(Failure::runtime)?)
+    } else {
+        None
+    };
+    if let Some(identity) = &identity {
+        sandbox::become_identity(identity).map_err(Failure::runtime)?;
+    }
+    sandbox::harden().map_err(Failure::runtime)?;
+    // As the account that will reopen the file after a rotation.
+    let log =
+        logging::init(&config.logging, SystemClock::shared(), &environment::for_logging()).map_err(Failure::runtime)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    announce(&config, &listeners);
+    let daemon = Daemon::new(config, Arc::new(source), SystemClock::shared());
+    let progress = Service { background, pid_file: None };
+    let ended = daemon.run(listeners, progress).map_err(Failure::runtime);
+    tracing::warn!("stopped");
+    log.flush();
+    ended
+}
+
+/// The sockets that systemd hands over, or else our own.
+fn listeners(config: &config::Config) -> Result<Vec<TcpListener>, Failure> {
+    let mut handed = ListenFd::from_env();
+    let mut listeners = Vec::new();
+    for index in 0..handed.len() {
+        let listener = handed.take_tcp_listener(index).map_err(|error| {
+            Failure::runtime(format!("socket {index} that was handed over is no listening TCP socket: {error}"))
+        })?;
+        listeners.extend(listener);
+    }
+    if listeners.is_empty() {
+        for address in &config.listen {
+            listeners.push(Server::bind(*address).map_err(Failure::runtime)?);
+        }
+    }
+    Ok(listeners)
+}
+
+fn announce(config: &config::Config, listeners: &[TcpListener]) {
+    let addresses: Vec<String> = listeners
+        .iter()
+        .map(|listener| listener.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string()))
+        .collect();
+    tracing::warn!(
+        "alppaca {} serves at {}; upstream {}",
+        env!("CARGO_PKG_VERSION"),
+        addresses.join(", "),
+        config.ims.list_url
+    );
+}
+
+/// Tells the service manager, and whoever started us in the background.
+struct Service {
+    background: Option<Background>,
+    pid_file: Option<PidFile>,
+}
+
+impl Progress for Service {
+    fn ready(&mut self, fetched: bool) {
+        if !fetched {
+            tracing::error!("no credentials could be fetched yet; serving without");
+        }
+        notify(&[NotifyState::Ready]);
+        if let Some(background) = self.background.take() {
+            match background.ready() {
+                Ok(pid_file) => self.pid_file = Some(pid_file),
+                Err(error) => tracing::error!("cannot tell that the daemon is ready: {error}"),
+            }
+        }
+    }
+
+    fn status(&mut self, line: &str) {
+        tracing::info!("{line}");
+        notify(&[NotifyState::Status(line)]);
+    }
+}
+
+/// Does nothing where no service manager listens.
+fn notify(states: &[NotifyState]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!("cannot tell the service manager: {error}");
+    }
+}

@@ -1,0 +1,400 @@
+//! From the merged tree to a validated [`Config`]. All that is wrong is told at once.
+
+use std::net::SocketAddr;
+
+use super::{
+    Account, AssumeRole, Config, Handler, Imds, Ims, Limits, ListRoles, Loaded, Logging, Refresh,
+    problem::{ConfigErrors, Place, Problem},
+    read,
+    settings::{SETTINGS, default, nearest},
+    yaml::{Key, Node, Value},
+};
+use crate::logging;
+
+/// What the IMS protocol adds to the base of an IMS.
+const LIST_PATH: &str = "/latest/meta-data/iam/security-credentials/";
+
+/// The handlers of Python's `logging` that exist here.
+const HANDLERS: [(&str, &str); 7] = [
+    ("logging", "StreamHandler"),
+    ("logging", "FileHandler"),
+    ("logging", "NullHandler"),
+    ("logging.handlers", "WatchedFileHandler"),
+    ("logging.handlers", "RotatingFileHandler"),
+    ("logging.handlers", "TimedRotatingFileHandler"),
+    ("logging.handlers", "SysLogHandler"),
+];
+
+/// Builds the configuration; `None` stands for files without content.
+pub(super) fn config(tree: Option<Node>) -> Result<Loaded, ConfigErrors> {
+    let mut fields = Fields::new(tree);
+    fields.refuse_unknown();
+    let ims = ims(&mut fields);
+    let listen = listen(&mut fields);
+    let rest = rest(&mut fields);
+    match (ims, listen, rest) {
+        (Some(ims), Some(listen), Some(rest)) if fields.problems.is_empty() => {
+            Ok(Loaded { config: rest(ims, listen), warnings: fields.warnings })
+        }
+        _ => Err(ConfigErrors(fields.problems)),
+    }
+}
+
+/// The entries of the top level, and what was found wrong with them.
+struct Fields {
+    entries: Vec<(Key, Node)>,
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
+
+impl Fields {
+    fn new(tree: Option<Node>) -> Self {
+        let entries = match tree.map(|node| node.value) {
+            Some(Value::Map(entries)) => entries,
+            _ => Vec::new(),
+        };
+        Self { entries, problems: Vec::new(), warnings: Vec::new() }
+    }
+
+    fn refuse_unknown(&mut self) {
+        let known = || SETTINGS.iter().map(|setting| setting.key);
+        self.problems.extend(unknown(&self.entries, known));
+    }
+
+    /// The value of a key that is there and not empty.
+    fn given(&self, key: &str) -> Option<&Node> {
+        self.entries.iter().find(|(known, _)| known.text == key).map(|(_, node)| node).filter(|node| !node.is_null())
+    }
+
+    fn place(&self, key: &str) -> Option<Place> {
+        self.entries.iter().find(|(known, node)| known.text == key && !node.is_null()).map(|(key, _)| key.place.clone())
+    }
+
+    fn note<T>(&mut self, read: Result<T, Problem>) -> Option<T> {
+        read.map_err(|problem| self.problems.push(problem)).ok()
+    }
+
+    /// The value, or else the default, which the table has.
+    fn value<T>(&mut self, key: &str, read: impl Fn(&Node) -> Result<T, Problem>) -> Option<T> {
+        let read = match self.given(key) {
+            Some(node) => read(node),
+            None => read(&read::default_node(default(key))),
+        };
+        self.note(read)
+    }
+
+    /// The value, if it is given. The outer `None` says that it was wrong.
+    #[allow(clippy::option_option, reason = "wrong and absent are not the same")]
+    fn optional<T>(&mut self, key: &str, read: impl Fn(&Node) -> Result<T, Problem>) -> Option<Option<T>> {
+        match self.given(key).map(read) {
+            None => Some(None),
+            Some(read) => self.note(read).map(Some),
+        }
+    }
+
+    /// Complains if `key` is given together with one of `others`.
+    fn exclude(&mut self, key: &str, others: &[&str]) {
+        for other in others {
+            if let (Some(place), Some(second)) = (self.place(key), self.place(other)) {
+                let (file, line) = (second.source.name.display(), second.line);
+                let message =
+                    format!("`{key}` takes the place of `{other}`, which is also given ({file}:{line}); remove one");
+                self.problems.push(Problem::new(place, message));
+            }
+        }
+    }
+
+    /// Complains if only one of two keys is given.
+    fn pair(&mut self, first: &str, second: &str) {
+        for (given, missing) in [(first, second), (second, first)] {
+            if let (Some(place), None) = (self.place(given), self.place(missing)) {
+                self.problems.push(Problem::new(place, format!("`{given}` is of no use without `{missing}`")));
+            }
+        }
+    }
+}
+
+fn unknown<'a, I: Iterator<Item = &'a str>>(entries: &[(Key, Node)], known: impl Fn() -> I) -> Vec<Problem> {
+    let is_known = |key: &&(Key, Node)| !known().any(|known| known == key.0.text);
+    let complain = |(key, _): &(Key, Node)| {
+        let hint = nearest(&key.text, known()).map(|key| format!("; did you mean `{key}`?")).unwrap_or_default();
+        Problem::new(key.place.clone(), format!("there is no setting {:?}{hint}", key.text))
+    };
+    entries.iter().filter(is_known).map(complain).collect()
+}
+
+fn ims(fields: &mut Fields) -> Option<Ims> {
+    fields.exclude("ims_url", &["ims_host", "ims_port", "ims_protocol"]);
+    fields.pair("ims_client_certificate", "ims_client_key");
+    let list_url = list_url(fields);
+    let certificate = fields.optional("ims_client_certificate", read::path)?;
+    let key = fields.optional("ims_client_key", read::path)?;
+    let connect_timeout = fields.value("ims_connect_timeout", read::limit);
+    let timeout = fields.value("ims_timeout", read::limit);
+    let max_response_bytes = fields.value("ims_max_response_bytes", read::count);
+    let concurrency = fields.value("ims_concurrency", read::count);
+    let ca_file = fields.optional("ims_ca_file", read::path);
+    let proxy = fields.optional("ims_proxy", read::proxy);
+    Some(Ims {
+        list_url: list_url?,
+        connect_timeout: connect_timeout?,
+        timeout: timeout?,
+        max_response_bytes: max_response_bytes?,
+        concurrency: concurrency?,
+        ca_file: ca_file?,
+        client_certificate: certificate.zip(key),
+        proxy: proxy?,
+    })
+}
+
+fn list_url(fields: &mut Fields) -> Option<String> {
+    let (place, url) = if let Some(node) = fields.given("ims_url") {
+        let place = node.place.clone();
+        let read = read::text(node);
+        let url = fields.note(read)?;
+        let list = url.trim_end_matches('/');
+        let is_list = list.ends_with("/security-credentials");
+        (place, if is_list { format!("{list}/") } else { format!("{list}{LIST_PATH}") })
+    } else {
+        let protocol = fields.value("ims_protocol", |node| read::choice(node, &[("https", "https"), ("http", "http")]));
+        let port = fields.value("ims_port", read::port);
+        let Some(node) = fields.given("ims_host") else {
+            let message =
+                "nobody to ask: `ims_host` (or `ims_url`) is missing; add a line such as\n  ims_host: ims.example.com";
+            fields.problems.push(Problem::nowhere(message));
+            return None;
+        };
+        let place = node.place.clone();
+        let read = read::text(node);
+        let host = fields.note(read)?;
+        let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host };
+        (place, format!("{}://{host}:{}{LIST_PATH}", protocol?, port?))
+    };
+    let parsed: Option<http::Uri> = url.parse().ok();
+    let Some(host) = parsed.as_ref().filter(|url| is_askable(url)).and_then(|url| url.host()) else {
+        let message = format!("this makes {url:?}, which is no URL with http or https, a host and a path");
+        fields.problems.push(Problem::new(place, message));
+        return None;
+    };
+    if url.starts_with("http:") && !is_loopback(host) {
+        let message = "credentials will travel in clear text: the IMS is asked by http over the network";
+        fields.warnings.push(Problem::new(place, message));
+    }
+    Some(url)
+}
+
+fn is_askable(url: &http::Uri) -> bool {
+    let user = url.authority().is_some_and(|authority| authority.as_str().contains('@'));
+    matches!(url.scheme_str(), Some("http" | "https")) && !user && url.query().is_none()
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse();
+    host == "localhost" || address.is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+}
+
+fn listen(fields: &mut Fields) -> Option<Vec<SocketAddr>> {
+    fields.exclude("listen", &["bind_ip", "bind_port"]);
+    let (place, addresses) = match fields.given("listen") {
+        Some(node) => {
+            let place = node.place.clone();
+            let read = read::list(node, read::socket_address);
+            let addresses = fields.note(read)?;
+            if addresses.is_empty() {
+                fields.problems.push(Problem::new(place, "an empty list: the daemon would listen nowhere"));
+                return None;
+            }
+            (Some(place), addresses)
+        }
+        None => {
+            let ip = fields.value("bind_ip", read::ip);
+            let port = fields.value("bind_port", read::listen_port);
+            (fields.given("bind_ip").map(|node| node.place.clone()), vec![SocketAddr::new(ip?, port?)])
+        }
+    };
+    let link_local = |ip: std::net::IpAddr| match ip {
+        std::net::IpAddr::V4(ip) => ip.is_link_local(),
+        std::net::IpAddr::V6(ip) => ip.is_unicast_link_local() || ip == super::EC2_V6,
+    };
+    let open = addresses.iter().find(|address| !address.ip().is_loopback() && !link_local(address.ip()));
+    if let (Some(address), Some(place)) = (open, place) {
+        let message = format!("whoever reaches {address} over the network can take the credentials");
+        fields.warnings.push(Problem::new(place, message));
+    }
+    Some(addresses)
+}
+
+/// Everything else, as a function of the upstream and the listeners.
+fn rest(fields: &mut Fields) -> Option<impl FnOnce(Ims, Vec<SocketAddr>) -> Config + use<>> {
+    let imds = imds(fields);
+    let limits = limits(fields);
+    let refresh = refresh(fields);
+    let logging = logging(fields);
+    let user = fields.optional("user", read::text);
+    let group = fields.optional("group", read::text);
+    let assume_role = assume_role(fields);
+    let ready_wait = fields.value("ready_wait", read::duration);
+    let run_dir = fields.value("run_dir", read::path);
+    let account = Account { user: user?, group: group? };
+    let (imds, limits, refresh, logging) = (imds?, limits?, refresh?, logging?);
+    let (assume_role, ready_wait, run_dir) = (assume_role?, ready_wait?, run_dir?);
+    Some(move |ims, listen| Config {
+        ims,
+        listen,
+        imds,
+        limits,
+        refresh,
+        logging,
+        account,
+        assume_role,
+        ready_wait,
+        run_dir,
+    })
+}
+
+fn imds(fields: &mut Fields) -> Option<Imds> {
+    let v1 = fields.value("imds_v1", read::boolean);
+    let choices = [("first", ListRoles::First), ("all", ListRoles::All)];
+    let list_roles = fields.value("list_roles", |node| read::choice(node, &choices));
+    let serve_expired = fields.value("serve_expired", read::boolean);
+    let allowed_hosts = fields.value("allowed_hosts", |node| read::list(node, read::host_name));
+    Some(Imds { v1: v1?, list_roles: list_roles?, serve_expired: serve_expired?, allowed_hosts: allowed_hosts? })
+}
+
+fn limits(fields: &mut Fields) -> Option<Limits> {
+    let connections = fields.value("max_connections", read::count);
+    let header_timeout = fields.value("header_timeout", read::limit);
+    let idle_timeout = fields.value("idle_timeout", read::limit);
+    let write_timeout = fields.value("write_timeout", read::limit);
+    Some(Limits {
+        connections: connections?,
+        header_timeout: header_timeout?,
+        idle_timeout: idle_timeout?,
+        write_timeout: write_timeout?,
+    })
+}
+
+fn refresh(fields: &mut Fields) -> Option<Refresh> {
+    let interval = fields.value("refresh_interval", read::interval);
+    let withdrawal_grace = fields.value("withdrawal_grace", read::duration);
+    Some(Refresh { interval: interval?, withdrawal_grace: withdrawal_grace? })
+}
+
+fn logging(fields: &mut Fields) -> Option<Logging> {
+    let level = fields.value("log_level", read::log_level);
+    let format = fields.value("log_format", |node| {
+        let format = read::text(node)?;
+        match logging::Format::parse(&format) {
+            Ok(_) => Ok(format),
+            Err(error) => Err(Problem::new(node.place.clone(), error.to_string())),
+        }
+    });
+    let access_log = fields.value("access_log", read::boolean);
+    let handler = handler(fields);
+    Some(Logging { level: level?, format: format?, handler: handler?, access_log: access_log? })
+}
+
+#[allow(clippy::option_option, reason = "wrong and absent are not the same")]
+fn handler(fields: &mut Fields) -> Option<Option<Handler>> {
+    let Some(node) = fields.given("logging_handler").cloned() else { return Some(None) };
+    let Value::Map(entries) = &node.value else {
+        let message = format!("a mapping with `module` and `class` is expected here, not {}", node.kind());
+        fields.problems.push(Problem::new(node.place, message));
+        return None;
+    };
+    let found = unknown(entries, || ["module", "class", "args", "kwargs"].into_iter());
+    let mut wrong = !found.is_empty();
+    fields.problems.extend(found);
+    let part =
+        |key: &str| entries.iter().find(|(known, _)| known.text == key).map(|(_, node)| node).filter(|n| !n.is_null());
+    let read = part("module").map_or_else(|| Ok("logging".to_owned()), read::text);
+    let module = fields.note(read)?;
+    let Some(class_node) = part("class") else {
+        fields.problems.push(Problem::new(node.place, "a handler needs a `class`, such as WatchedFileHandler"));
+        return None;
+    };
+    let class = fields.note(read::text(class_node))?;
+    if !HANDLERS.contains(&(&*module, &*class)) {
+        let known: Vec<String> = HANDLERS.iter().map(|(module, class)| format!("{module}.{class}")).collect();
+        let message = format!("there is no handler {module}.{class}; there are {}", known.join(", "));
+        fields.problems.push(Problem::new(class_node.place.clone(), message));
+        wrong = true;
+    }
+    let args = part("args").map_or_else(|| Ok(Vec::new()), |node| read::list(node, read::argument));
+    let args = fields.note(args)?;
+    let mut kwargs = Vec::new();
+    match part("kwargs").map(|node| (&node.value, node)) {
+        Some((Value::Map(entries), _)) => {
+            for (key, node) in entries {
+                kwargs.push((key.text.clone(), fields.note(read::argument(node))?));
+            }
+        }
+        Some((_, node)) => {
+            let message = format!("a mapping of arguments is expected here, not {}", node.kind());
+            fields.problems.push(Problem::new(node.place.clone(), message));
+            wrong = true;
+        }
+        None => {}
+    }
+    let handler = Handler { module, class, args, kwargs };
+    if !wrong && let Err(error) = logging::check_handler(&handler) {
+        fields.problems.push(Problem::new(node.place.clone(), error.to_string()));
+        wrong = true;
+    }
+    (!wrong).then_some(Some(handler))
+}
+
+#[allow(clippy::option_option, reason = "wrong and absent are not the same")]
+fn assume_role(fields: &mut Fields) -> Option<Option<AssumeRole>> {
+    fields.pair("aws_proxy_host", "aws_proxy_port");
+    let arn = fields.optional("assume_role", |node| {
+        let text = read::text(node)?;
+        let message = "the ARN of a role is expected here, such as arn:aws:iam::123456789012:role/name";
+        if is_role_arn(&text) { Ok(text) } else { Err(Problem::new(node.place.clone(), message)) }
+    });
+    let host = fields.optional("aws_proxy_host", read::text);
+    let port = fields.optional("aws_proxy_port", read::port);
+    let region = fields.value("aws_region", |node| {
+        let text = read::text(node)?;
+        let legal = text.split('-').count() >= 3
+            && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+        if legal {
+            Ok(text)
+        } else {
+            Err(Problem::new(node.place.clone(), "a region such as eu-central-1 is expected here"))
+        }
+    });
+    let (host, port, region) = (host?, port?, region?);
+    Some(arn?.map(|arn| AssumeRole { arn, proxy: host.zip(port), region }))
+}
+
+/// `arn:aws*:iam::<12 digits>:role/[path/]name`.
+fn is_role_arn(text: &str) -> bool {
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    let [prefix, partition, service, region, account, role] = parts.as_slice() else { return false };
+    let name = role.strip_prefix("role/").and_then(|path| path.rsplit('/').next());
+    (*prefix, *service, *region) == ("arn", "iam", "")
+        && (*partition == "aws" || partition.starts_with("aws-"))
+        && account.len() == 12
+        && account.bytes().all(|b| b.is_ascii_digit())
+        && name.is_some_and(|name| name.parse::<crate::credentials::RoleName>().is_ok())
+}
+
+impl Config {
+    /// A configuration of nothing but defaults, with that role list.
+    pub fn with_ims(list_url: &str) -> Result<Self, ConfigErrors> {
+        super::parse(vec![("built-in".into(), format!("ims_url: {list_url}\n"))]).map(|loaded| loaded.config)
+    }
+
+    /// Refuses what is valid but not built yet.
+    pub fn refuse_unsupported(&self) -> Result<(), ConfigErrors> {
+        match &self.assume_role {
+            None => Ok(()),
+            Some(role) => Err(Problem::nowhere(format!(
+                "`assume_role: {}` is not supported by this version; remove it, or let the IMS hand out that role",
+                role.arn
+            ))
+            .into()),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The effective configuration as YAML, which reads back as the same, but for the secrets.
+
+use std::fmt::Write;
+
+use super::{Argument, Config, ListRoles, LogLevel, SETTINGS, read::render_duration};
+
+impl Config {
+    /// Writes it, in the order of the documentation, with secrets as `***`.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        for setting in SETTINGS {
+            if let Some(value) = self.value_of(setting.key) {
+                // Writing to a String cannot fail.
+                let _infallible = writeln!(text, "{}: {value}", setting.key);
+            }
+        }
+        text
+    }
+
+    /// The value of a key as YAML; `None` where there is none, or where another key stands for it.
+    fn value_of(&self, key: &str) -> Option<String> {
+        let path = |path: &std::path::Path| quoted(&path.to_string_lossy());
+        Some(match key {
+            "ims_url" => quoted(&self.ims.list_url),
+            "ims_connect_timeout" => render_duration(self.ims.connect_timeout),
+            "ims_timeout" => render_duration(self.ims.timeout),
+            "ims_max_response_bytes" => self.ims.max_response_bytes.to_string(),
+            "ims_concurrency" => self.ims.concurrency.to_string(),
+            "ims_ca_file" => path(self.ims.ca_file.as_ref()?),
+            "ims_client_certificate" => path(&self.ims.client_certificate.as_ref()?.0),
+            "ims_client_key" => path(&self.ims.client_certificate.as_ref()?.1),
+            "ims_proxy" => {
+                let proxy = self.ims.proxy.as_ref()?;
+                let rest = proxy.url.strip_prefix("http://").unwrap_or(&proxy.url);
+                match &proxy.credentials {
+                    Some((user, _)) => quoted(&format!("http://{user}:***@{rest}")),
+                    None => quoted(&proxy.url),
+                }
+            }
+            "listen" => list(self.listen.iter().map(|address| quoted(&address.to_string()))),
+            "imds_v1" => self.imds.v1.to_string(),
+            "list_roles" => match self.imds.list_roles {
+                ListRoles::First => "first".to_owned(),
+                ListRoles::All => "all".to_owned(),
+            },
+            "serve_expired" => self.imds.serve_expired.to_string(),
+            "allowed_hosts" => list(self.imds.allowed_hosts.iter().map(|host| quoted(host))),
+            "max_connections" => self.limits.connections.to_string(),
+            "header_timeout" => render_duration(self.limits.header_timeout),
+            "idle_timeout" => render_duration(self.limits.idle_timeout),
+            "write_timeout" => render_duration(self.limits.write_timeout),
+            "refresh_interval" => render_duration(self.refresh.interval),
+            "withdrawal_grace" => render_duration(self.refresh.withdrawal_grace),
+            "log_level" => match self.logging.level {
+                LogLevel::Debug => "debug".to_owned(),
+                LogLevel::Info => "info".to_owned(),
+                LogLevel::Warning => "warning".to_owned(),
+                LogLevel::Error => "error".to_owned(),
+            },
+            "log_format" => quoted(&self.logging.format),
+            "logging_handler" => {
+                let handler = self.logging.handler.as_ref()?;
+                let kwargs = handler.kwargs.iter().map(|(key, value)| format!("{}: {}", quoted(key), argument(value)));
+                format!(
+                    "{{module: {}, class: {}, args: {}, kwargs: {{{}}}}}",
+                    handler.module,
+                    handler.class,
+                    list(handler.args.iter().map(argument)),
+                    kwargs.collect::<Vec<_>>().join(", ")
+                )
+            }
+            "access_log" => self.logging.access_log.to_string(),
+            "user" => quoted(self.account.user.as_ref()?),
+            "group" => quoted(self.account.group.as_ref()?),
+            "ready_wait" => render_duration(self.ready_wait),
+            "run_dir" => path(&self.run_dir),
+            "assume_role" => quoted(&self.assume_role.as_ref()?.arn),
+            "aws_proxy_host" => quoted(&self.assume_role.as_ref()?.proxy.as_ref()?.0),
+            "aws_proxy_port" => self.assume_role.as_ref()?.proxy.as_ref()?.1.to_string(),
+            "aws_region" => quoted(&self.assume_role.as_ref()?.region),
+            _ => return None,
+        })
+    }
+}
+
+fn list(items: impl Iterator<Item = String>) -> String {
+    format!("[{}]", items.collect::<Vec<_>>().join(", "))
+}
+
+fn argument(value: &Argument) -> String {
+    match value {
+        Argument::Null => "null".to_owned(),
+        Argument::Bool(truth) => truth.to_string(),
+        Argument::Integer(number) => number.to_string(),
+        Argument::Text(text) => quoted(text),
+        Argument::List(items) => list(items.iter().map(argument)),
+    }
+}
+
+/// A JSON string is a YAML string.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}

@@ -1,0 +1,180 @@
+//! Every setting, once: its key, its default, what it means. Unknown keys are told by this table,
+//! the documentation is made from it, and `check` prints in its order.
+
+/// One key of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting {
+    /// The key.
+    pub key: &'static str,
+    /// Its default as one would write it; empty if there is none.
+    pub default: &'static str,
+    /// What it means, and what may be written.
+    pub meaning: &'static str,
+    /// The topic under which it is documented.
+    pub topic: Topic,
+}
+
+/// What a setting is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the titles say it")]
+pub enum Topic {
+    Upstream,
+    Serving,
+    Refreshing,
+    Logging,
+    Process,
+    AssumeRole,
+}
+
+impl Topic {
+    /// All, in the order of the documentation.
+    pub const ALL: [(Self, &'static str); 6] = [
+        (Self::Upstream, "The IMS"),
+        (Self::Serving, "Serving"),
+        (Self::Refreshing, "Refreshing"),
+        (Self::Logging, "Logging"),
+        (Self::Process, "The process"),
+        (Self::AssumeRole, "Assuming another role"),
+    ];
+}
+
+const fn setting(topic: Topic, key: &'static str, default: &'static str, meaning: &'static str) -> Setting {
+    Setting { key, default, meaning, topic }
+}
+
+use Topic::{AssumeRole, Logging, Process, Refreshing, Serving, Upstream};
+
+/// All settings.
+pub const SETTINGS: &[Setting] = &[
+    setting(Upstream, "ims_host", "", "Host name or address of the IMS. This or `ims_url` is required."),
+    setting(Upstream, "ims_port", "8080", "Its port."),
+    setting(Upstream, "ims_protocol", "https", "`https` or `http`."),
+    setting(
+        Upstream,
+        "ims_url",
+        "",
+        "In place of the three above, for an IMS behind a path: the URL of the role list itself (it ends in \
+         `/security-credentials/`), or the base to which `/latest/meta-data/iam/security-credentials/` is added.",
+    ),
+    setting(
+        Upstream,
+        "ims_connect_timeout",
+        "2s",
+        "Longest time for the TCP, proxy and TLS handshakes of a connection.",
+    ),
+    setting(Upstream, "ims_timeout", "10s", "Longest time for one whole call."),
+    setting(
+        Upstream,
+        "ims_max_response_bytes",
+        "65536",
+        "The longest document that is read. A role list may have 1 MiB.",
+    ),
+    setting(Upstream, "ims_concurrency", "16", "How many calls may run at once."),
+    setting(Upstream, "ims_ca_file", "", "PEM file of further certificate authorities. The system's stay in force."),
+    setting(
+        Upstream,
+        "ims_client_certificate",
+        "",
+        "PEM file of our certificate and its chain, for an IMS that wants one.",
+    ),
+    setting(Upstream, "ims_client_key", "", "PEM file of its private key."),
+    setting(
+        Upstream,
+        "ims_proxy",
+        "",
+        "HTTP proxy in front of the IMS: `http://[user:password@]host:port`. The environment's proxy variables are not read.",
+    ),
+    setting(Serving, "bind_ip", "127.0.0.1", "The address to listen on."),
+    setting(Serving, "bind_port", "25772", "The port to listen on; 0 takes a free one."),
+    setting(Serving, "listen", "", "In place of the two above: a list of `address:port`, IPv6 as `[::1]:25772`."),
+    setting(Serving, "imds_v1", "true", "Whether requests without an IMDSv2 token are answered."),
+    setting(
+        Serving,
+        "list_roles",
+        "first",
+        "`first`: a listing shows the first role, as EC2 does. `all`: all roles, one a line, as the 2015 tool did; many \
+         SDKs cannot read that.",
+    ),
+    setting(
+        Serving,
+        "serve_expired",
+        "false",
+        "Whether credentials are still handed out after their expiration, as EC2 does; otherwise the answer is 503.",
+    ),
+    setting(
+        Serving,
+        "allowed_hosts",
+        "[]",
+        "Names that a `Host` header may carry beside addresses, `localhost` and `instance-data`. Others are refused: they may \
+         be rebound DNS names.",
+    ),
+    setting(
+        Serving,
+        "max_connections",
+        "8192",
+        "How many connections may be open at once. One more ends the one that was idle for longest.",
+    ),
+    setting(Serving, "header_timeout", "5s", "Longest time from the first byte of a request to the end of its head."),
+    setting(Serving, "idle_timeout", "60s", "How long a connection may stay open without a request."),
+    setting(Serving, "write_timeout", "10s", "Longest time for a client to take an answer."),
+    setting(
+        Refreshing,
+        "refresh_interval",
+        "60s",
+        "How often the IMS is asked; sooner where credentials live less than three times that.",
+    ),
+    setting(
+        Refreshing,
+        "withdrawal_grace",
+        "0s",
+        "How long a role is still served after the IMS took it away. An IMS that is merely unreachable takes nothing away.",
+    ),
+    setting(
+        Logging,
+        "log_level",
+        "warning",
+        "`debug`, `info`, `warning` or `error`. Start, stop and requests are logged as `warning`.",
+    ),
+    setting(Logging, "log_format", "alppaca: [%(levelname)s] %(message)s", "A format of Python's `logging`."),
+    setting(
+        Logging,
+        "logging_handler",
+        "",
+        "A mapping of `module`, `class`, `args` and `kwargs`: a handler of Python's `logging`. Without it: the journal under \
+         systemd, else syslog at `/dev/log`, else stderr.",
+    ),
+    setting(Logging, "access_log", "true", "Whether each request is logged."),
+    setting(Process, "user", "", "The account to become after binding. Needs root at the start."),
+    setting(Process, "group", "", "The group to become; by default the account's own."),
+    setting(
+        Process,
+        "ready_wait",
+        "30s",
+        "How long the first credentials are waited for before readiness is told anyway (`Type=notify`, `alppacad start`).",
+    ),
+    setting(Process, "run_dir", "/run/alppaca", "The directory of the pid file."),
+    setting(
+        AssumeRole,
+        "assume_role",
+        "",
+        "ARN of a role to assume with the first role's credentials. Not supported yet: `check` and `run` refuse it.",
+    ),
+    setting(AssumeRole, "aws_proxy_host", "", "Proxy for that call alone."),
+    setting(AssumeRole, "aws_proxy_port", "", "Its port."),
+    setting(AssumeRole, "aws_region", "eu-central-1", "The region in which it is made."),
+];
+
+/// The default of a key, from the table.
+pub(super) fn default(key: &str) -> &'static str {
+    SETTINGS.iter().find(|setting| setting.key == key).map_or("", |setting| setting.default)
+}
+
+/// The known key that a wrong one was probably meant to be.
+pub(super) fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let wrong = wrong.to_lowercase().replace('-', "_");
+    known
+        .map(|key| (strsim::damerau_levenshtein(&wrong, key), key))
+        .filter(|(distance, key)| *distance <= key.len().max(wrong.len()) / 3)
+        .min()
+        .map(|(_, key)| key)
+}

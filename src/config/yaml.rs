@@ -1,0 +1,174 @@
+//! YAML text to a tree in which each value knows where it stands.
+
+use std::{collections::HashMap, sync::Arc};
+
+use granit_parser::{Event, Parser, ScalarStyle, Span};
+
+use super::problem::{Place, Problem, Source};
+
+/// More values than any configuration has; aliases count with all that they stand for.
+const MAX_NODES: usize = 100_000;
+/// Deeper than any configuration is.
+const MAX_DEPTH: usize = 32;
+
+/// A value and where it stands.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    pub(super) value: Value,
+    pub(super) place: Place,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Value {
+    /// `plain`: without quotes, so that it may also be a number, a boolean or nothing.
+    Scalar {
+        text: String,
+        plain: bool,
+    },
+    List(Vec<Node>),
+    Map(Vec<(Key, Node)>),
+}
+
+/// The key of a mapping and where it stands.
+#[derive(Debug, Clone)]
+pub(super) struct Key {
+    pub(super) text: String,
+    pub(super) place: Place,
+}
+
+impl Node {
+    /// Whether it is empty or says `null`.
+    pub(super) fn is_null(&self) -> bool {
+        matches!(&self.value, Value::Scalar { text, plain: true } if matches!(&**text, "" | "~" | "null" | "Null" | "NULL"))
+    }
+
+    /// What it is, for messages.
+    pub(super) fn kind(&self) -> &'static str {
+        match &self.value {
+            _ if self.is_null() => "nothing",
+            Value::Scalar { .. } => "a single value",
+            Value::List(_) => "a list",
+            Value::Map(_) => "a mapping",
+        }
+    }
+}
+
+/// Reads the only document in `source`; `None` if there is none, or only comments.
+pub(super) fn read(source: &Arc<Source>) -> Result<Option<Node>, Problem> {
+    let mut reader = Reader { source, anchors: HashMap::new(), nodes: 0 };
+    let mut events = Parser::new_from_str(&source.text);
+    let mut document = None;
+    loop {
+        let (event, span) = reader.next(&mut events)?;
+        match event {
+            Event::StreamEnd => return Ok(document),
+            Event::DocumentStart(..) if document.is_some() => {
+                return Err(Problem::new(
+                    reader.place(span),
+                    "a second document begins here; a file may have only one",
+                ));
+            }
+            Event::StreamStart | Event::DocumentStart(..) | Event::DocumentEnd => {}
+            event => document = Some(reader.node(&mut events, event, span, 0)?),
+        }
+    }
+}
+
+struct Reader<'a> {
+    source: &'a Arc<Source>,
+    anchors: HashMap<usize, (Node, usize)>,
+    nodes: usize,
+}
+
+type Events<'a> = Parser<'a, granit_parser::StrInput<'a>>;
+
+impl<'a> Reader<'a> {
+    fn place(&self, span: Span) -> Place {
+        Place { source: Arc::clone(self.source), line: span.start.line(), column: span.start.col() + 1 }
+    }
+
+    fn next(&self, events: &mut Events<'a>) -> Result<(Event<'a>, Span), Problem> {
+        match events.next() {
+            Some(Ok(next)) => Ok(next),
+            Some(Err(error)) => {
+                let place = self.place(Span::empty(*error.marker()));
+                Err(Problem::new(place, format!("this is not YAML: {}", error.info())))
+            }
+            // The parser ends with StreamEnd; behind it nobody asks.
+            None => Ok((Event::StreamEnd, Span::default())),
+        }
+    }
+
+    fn count(&mut self, nodes: usize, depth: usize, span: Span) -> Result<(), Problem> {
+        self.nodes = self.nodes.saturating_add(nodes);
+        if self.nodes > MAX_NODES {
+            return Err(Problem::new(self.place(span), format!("more than {MAX_NODES} values, aliases resolved")));
+        }
+        if depth > MAX_DEPTH {
+            return Err(Problem::new(self.place(span), format!("nested more than {MAX_DEPTH} levels deep")));
+        }
+        Ok(())
+    }
+
+    fn node(&mut self, events: &mut Events<'a>, event: Event<'a>, span: Span, depth: usize) -> Result<Node, Problem> {
+        self.count(1, depth, span)?;
+        let before = self.nodes;
+        let place = self.place(span);
+        let (value, anchor) = match event {
+            Event::Scalar(text, style, anchor, _) => {
+                (Value::Scalar { text: text.into_owned(), plain: style == ScalarStyle::Plain }, anchor)
+            }
+            Event::SequenceStart(_, anchor, _) => (Value::List(self.list(events, depth)?), anchor),
+            Event::MappingStart(_, anchor, _) => (Value::Map(self.map(events, depth)?), anchor),
+            Event::Alias(anchor) => {
+                let (node, nodes) = match self.anchors.get(&anchor) {
+                    Some((node, nodes)) => (node.clone(), *nodes),
+                    None => return Err(Problem::new(place, "this alias stands within what it names")),
+                };
+                self.count(nodes, depth, span)?;
+                return Ok(node);
+            }
+            _ => return Err(Problem::new(place, "a value is missing here")),
+        };
+        let node = Node { value, place };
+        if anchor != 0 {
+            self.anchors.insert(anchor, (node.clone(), self.nodes - before + 1));
+        }
+        Ok(node)
+    }
+
+    fn list(&mut self, events: &mut Events<'a>, depth: usize) -> Result<Vec<Node>, Problem> {
+        let mut list = Vec::new();
+        loop {
+            match self.next(events)? {
+                (Event::SequenceEnd, _) => return Ok(list),
+                (event, span) => list.push(self.node(events, event, span, depth + 1)?),
+            }
+        }
+    }
+
+    fn map(&mut self, events: &mut Events<'a>, depth: usize) -> Result<Vec<(Key, Node)>, Problem> {
+        let mut map: Vec<(Key, Node)> = Vec::new();
+        loop {
+            let (event, span) = self.next(events)?;
+            if matches!(event, Event::MappingEnd) {
+                return Ok(map);
+            }
+            let key = self.node(events, event, span, depth + 1)?;
+            let kind = key.kind();
+            let Value::Scalar { text, .. } = key.value else {
+                return Err(Problem::new(key.place, format!("a key is a single word, not {kind}")));
+            };
+            if let Some((first, _)) = map.iter().find(|(known, _)| known.text == text) {
+                let line = first.place.line;
+                return Err(Problem::new(
+                    key.place,
+                    format!("{text:?} stands here a second time; first in line {line}"),
+                ));
+            }
+            let (event, span) = self.next(events)?;
+            let value = self.node(events, event, span, depth + 1)?;
+            map.push((Key { text, place: key.place }, value));
+        }
+    }
+}

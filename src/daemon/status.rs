@@ -1,0 +1,98 @@
+//! What is told of the daemon while it runs: readiness, and one line on the state of its roles.
+
+use std::{fmt::Write, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+
+use crate::{
+    clock::{self, SharedClock},
+    credentials::format_timestamp,
+    store::{Condition, Snapshot, State, Store},
+};
+
+/// The status is told no more often than this.
+const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+/// A role may expire without any change of the store.
+const LOOK_AGAIN: Duration = Duration::from_secs(15);
+
+/// Whoever wants to know how it goes.
+pub trait Progress: Send + 'static {
+    /// Credentials can be had (`fetched`), or the wait for them is over and the daemon serves what
+    /// it has.
+    fn ready(&mut self, fetched: bool);
+
+    /// The state of the roles has changed.
+    fn status(&mut self, line: &str);
+
+    /// The store has changed, perhaps without a change of the status line.
+    fn changed(&mut self, _store: &Store) {}
+}
+
+/// Tells `progress` what happens in `store`, for ever.
+pub(super) async fn follow(store: Arc<Store>, clock: SharedClock, ready_wait: Duration, mut progress: impl Progress) {
+    let patience = clock::sleep(ready_wait);
+    tokio::pin!(patience);
+    let mut ready = false;
+    let mut told = String::new();
+    loop {
+        let changed = store.changed();
+        let now = clock.now().wall;
+        if !ready && store.has_valid_set(now) {
+            ready = true;
+            progress.ready(true);
+        }
+        progress.changed(&store);
+        let line = summary(&store.snapshot(), now);
+        if line != told {
+            progress.status(&line);
+            told = line;
+        }
+        tokio::select! {
+            () = changed => {}
+            () = clock::sleep(LOOK_AGAIN) => {}
+            () = &mut patience, if !ready => {
+                ready = true;
+                progress.ready(false);
+            }
+        }
+        if ready {
+            clock::sleep(STATUS_INTERVAL).await;
+        }
+    }
+}
+
+/// One line: how many roles are in which state, and which is the first to expire.
+pub fn summary(snapshot: &Snapshot, now: Timestamp) -> String {
+    if !snapshot.answered() {
+        return "waiting for the upstream's first answer".to_owned();
+    }
+    if snapshot.roles().is_empty() {
+        return "the upstream gives this host no role".to_owned();
+    }
+    let mut conditions: Vec<Condition> = Vec::with_capacity(snapshot.roles().len());
+    let mut first: Option<(Timestamp, &str)> = None;
+    for role in snapshot.roles() {
+        let state = role.state();
+        // Shown as what it was before and will be after: a refresh is over in a moment.
+        conditions.push(match state.condition(now) {
+            Condition::Refreshing => Condition::Fresh,
+            condition => condition,
+        });
+        if let State::Held { set, .. } = &**state {
+            let expiration = (set.expiration, role.name().as_str());
+            first = Some(first.map_or(expiration, |first| first.min(expiration)));
+        }
+    }
+    let mut line = String::new();
+    conditions.sort_unstable();
+    for same in conditions.chunk_by(PartialEq::eq) {
+        let separator = if line.is_empty() { "" } else { ", " };
+        let condition = same.first().map_or("", |condition| condition.as_str());
+        // Writing to a String cannot fail.
+        let _infallible = write!(line, "{separator}{} {condition}", same.len());
+    }
+    if let Some((expiration, role)) = first {
+        let _infallible = write!(line, "; first to expire: {role} at {}", format_timestamp(expiration));
+    }
+    line
+}

@@ -1,0 +1,211 @@
+//! The `tracing` layer: an event becomes a line in the queue.
+
+use std::{cell::RefCell, fmt, sync::Arc};
+
+use tracing::{
+    Event, Metadata, Subscriber,
+    field::{Field, Visit},
+    level_filters::LevelFilter,
+    subscriber::Interest,
+};
+use tracing_subscriber::{Layer, layer::Context};
+
+use super::{
+    format::{Format, Record},
+    queue::Queue,
+    syslog::Priority,
+};
+use crate::{clock::SharedClock, config::LogLevel};
+
+/// The levels of Python's `logging`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "they are Python's")]
+pub enum Level {
+    Debug,
+    Info,
+    Warning,
+    Error,
+}
+
+impl Level {
+    /// `%(levelname)s`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Debug => "DEBUG",
+            Self::Info => "INFO",
+            Self::Warning => "WARNING",
+            Self::Error => "ERROR",
+        }
+    }
+
+    /// `%(levelno)d`.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Debug => 10,
+            Self::Info => 20,
+            Self::Warning => 30,
+            Self::Error => 40,
+        }
+    }
+}
+
+impl From<LogLevel> for Level {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Debug => Self::Debug,
+            LogLevel::Info => Self::Info,
+            LogLevel::Warning => Self::Warning,
+            LogLevel::Error => Self::Error,
+        }
+    }
+}
+
+impl From<&tracing::Level> for Level {
+    fn from(level: &tracing::Level) -> Self {
+        match *level {
+            tracing::Level::ERROR => Self::Error,
+            tracing::Level::WARN => Self::Warning,
+            tracing::Level::INFO => Self::Info,
+            _ => Self::Debug,
+        }
+    }
+}
+
+/// What is put around a formatted line.
+#[derive(Debug, Clone)]
+pub(super) enum Frame {
+    /// The line and its end.
+    Line(Format),
+    /// `<N>` of the journal before it, and its end.
+    Journal(Format),
+    /// A syslog packet: the priority before it, `end` behind it.
+    Syslog { format: Format, priority: Priority, end: &'static str },
+}
+
+pub(super) struct LogLayer {
+    level: Level,
+    frame: Frame,
+    clock: SharedClock,
+    queue: Arc<Queue>,
+    started: jiff::Timestamp,
+}
+
+thread_local! {
+    /// One per thread, so that an event costs no allocation.
+    static BUFFERS: RefCell<(String, String)> = const { RefCell::new((String::new(), String::new())) };
+}
+
+impl LogLayer {
+    pub(super) fn new(level: Level, frame: Frame, clock: SharedClock, queue: Arc<Queue>) -> Self {
+        let started = clock.now().wall;
+        Self { level, frame, clock, queue, started }
+    }
+
+    /// Only ours: libraries have their own ideas of what is worth a line.
+    fn wants(&self, metadata: &Metadata<'_>) -> bool {
+        Level::from(metadata.level()) >= self.level
+            && (metadata.target().starts_with("alppaca") || *metadata.level() <= tracing::Level::WARN)
+    }
+
+    fn write(&self, event: &Event<'_>, message: &mut String, line: &mut String) {
+        message.clear();
+        line.clear();
+        event.record(&mut Message(message));
+        let metadata = event.metadata();
+        let thread = std::thread::current();
+        let record = Record {
+            created: self.clock.now().wall,
+            started: self.started,
+            level: metadata.level().into(),
+            name: metadata.target(),
+            message,
+            thread: thread.name().unwrap_or("MainThread"),
+            path: metadata.file().unwrap_or_default(),
+            line: metadata.line().unwrap_or_default(),
+        };
+        self.frame.render(&record, line);
+        self.queue.push(line);
+    }
+}
+
+impl Frame {
+    pub(super) fn render(&self, record: &Record, line: &mut String) {
+        match self {
+            Self::Line(format) => {
+                format.render(record, line);
+                line.push('\n');
+            }
+            Self::Journal(format) => {
+                Priority::push_severity(record.level, line);
+                format.render(record, line);
+                line.push('\n');
+            }
+            Self::Syslog { format, priority, end } => {
+                priority.push(record.level, line);
+                format.render(record, line);
+                line.push_str(end);
+            }
+        }
+    }
+}
+
+impl<S: Subscriber> Layer<S> for LogLayer {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if self.wants(metadata) { Interest::always() } else { Interest::never() }
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>, _context: Context<'_, S>) -> bool {
+        self.wants(metadata)
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(match self.level {
+            Level::Debug => LevelFilter::TRACE,
+            Level::Info => LevelFilter::INFO,
+            Level::Warning => LevelFilter::WARN,
+            Level::Error => LevelFilter::ERROR,
+        })
+    }
+
+    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+        BUFFERS.with(|buffers| match buffers.try_borrow_mut() {
+            Ok(mut buffers) => {
+                let (message, line) = &mut *buffers;
+                self.write(event, message, line);
+            }
+            // An event while an event is written: a `Debug` that logs.
+            Err(_busy) => self.write(event, &mut String::new(), &mut String::new()),
+        });
+    }
+}
+
+/// Collects the message and the fields of an event. Control characters are escaped: no upstream and
+/// no client can forge a line.
+struct Message<'a>(&'a mut String);
+
+impl Visit for Message<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        use fmt::Write;
+        if field.name() != "message" {
+            let separator = if self.0.is_empty() { "" } else { " " };
+            // Writing to a String cannot fail.
+            let _infallible = write!(self.0, "{separator}{}=", field.name());
+        }
+        let _infallible = write!(Escaping(self.0), "{value:?}");
+    }
+}
+
+struct Escaping<'a>(&'a mut String);
+
+impl fmt::Write for Escaping<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for character in text.chars() {
+            if character.is_control() {
+                self.0.extend(character.escape_default());
+            } else {
+                self.0.push(character);
+            }
+        }
+        Ok(())
+    }
+}

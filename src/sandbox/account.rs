@@ -1,0 +1,151 @@
+//! Users and groups: looking them up, becoming them, making sure.
+
+use std::ffi::CString;
+
+use nix::unistd::{
+    Gid, Group, Uid, User, geteuid, getgrouplist, getgroups, getresgid, getresuid, setgroups, setresgid, setresuid,
+};
+
+use super::{SandboxError, step};
+use crate::config::Account;
+
+/// Whom to become.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+    /// All groups, in ascending order.
+    pub groups: Vec<u32>,
+}
+
+/// Looks up the account of the configuration; `None` if it names none.
+pub fn resolve(account: &Account) -> Result<Option<Identity>, SandboxError> {
+    let user = account.user.as_deref().map(find_user).transpose()?;
+    let group = account.group.as_deref().map(find_group).transpose()?;
+    if user.is_none() && group.is_none() {
+        return Ok(None);
+    }
+    let uid = user.as_ref().map_or_else(geteuid, |user| user.uid);
+    let gid = group.or(user.as_ref().map(|user| user.gid)).unwrap_or_else(nix::unistd::getegid);
+    let mut groups = match &user {
+        Some(user) => supplementary(user, gid)?,
+        None => vec![gid.as_raw()],
+    };
+    groups.sort_unstable();
+    groups.dedup();
+    let identity = Identity { uid: uid.as_raw(), gid: gid.as_raw(), groups };
+    if !geteuid().is_root() {
+        // Already who we are to become: started by a service manager that has done it.
+        if (uid, gid) == (geteuid(), nix::unistd::getegid()) {
+            return Ok(None);
+        }
+        let name = account.user.as_ref().or(account.group.as_ref());
+        return Err(SandboxError::NotRoot(name.cloned().unwrap_or_default()));
+    }
+    Ok(Some(identity))
+}
+
+struct Found {
+    name: Option<String>,
+    uid: Uid,
+    gid: Gid,
+}
+
+fn find_user(name: &str) -> Result<Found, SandboxError> {
+    let look_up = |error: nix::Error| SandboxError::LookUp { what: name.to_owned(), source: error.into() };
+    let number = name.parse().ok().map(Uid::from_raw);
+    let user = match number {
+        Some(uid) => User::from_uid(uid),
+        None => User::from_name(name),
+    };
+    match (user.map_err(look_up)?, number) {
+        (Some(user), _) => Ok(Found { name: Some(user.name), uid: user.uid, gid: user.gid }),
+        // A number needs no entry, as in containers; its group is then the same number.
+        (None, Some(uid)) => Ok(Found { name: None, uid, gid: Gid::from_raw(uid.as_raw()) }),
+        (None, None) => Err(SandboxError::NoUser(name.to_owned())),
+    }
+}
+
+fn find_group(name: &str) -> Result<Gid, SandboxError> {
+    if let Ok(gid) = name.parse() {
+        return Ok(Gid::from_raw(gid));
+    }
+    let group = Group::from_name(name);
+    let group = group.map_err(|error| SandboxError::LookUp { what: name.to_owned(), source: error.into() })?;
+    group.map(|group| group.gid).ok_or_else(|| SandboxError::NoGroup(name.to_owned()))
+}
+
+fn supplementary(user: &Found, gid: Gid) -> Result<Vec<u32>, SandboxError> {
+    let Some(name) = user.name.as_deref().and_then(|name| CString::new(name).ok()) else {
+        return Ok(vec![gid.as_raw()]);
+    };
+    let groups = step("reading the groups of the account", getgrouplist(&name, gid))?;
+    Ok(groups.into_iter().map(Gid::as_raw).collect())
+}
+
+/// Becomes `identity` in the only order that works: groups while still allowed to.
+pub(super) fn change(identity: &Identity) -> Result<(), SandboxError> {
+    let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
+    let groups: Vec<Gid> = identity.groups.iter().copied().map(Gid::from_raw).collect();
+    step("setting the supplementary groups", setgroups(&groups))?;
+    step("setting the group", setresgid(gid, gid, gid))?;
+    step("setting the user", setresuid(uid, uid, uid))
+}
+
+/// Makes sure that nothing of the old account is left and that there is no way back.
+pub(super) fn verify(identity: &Identity) -> Result<(), SandboxError> {
+    let users = step("reading the user", getresuid())?;
+    let groups = step("reading the group", getresgid())?;
+    let mut supplementary: Vec<u32> = step("reading the groups", getgroups())?.into_iter().map(Gid::as_raw).collect();
+    supplementary.sort_unstable();
+    supplementary.dedup();
+    let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
+    if [users.real, users.effective, users.saved] != [uid; 3] {
+        return Err(SandboxError::NotDropped("the user is another"));
+    }
+    if [groups.real, groups.effective, groups.saved] != [gid; 3] {
+        return Err(SandboxError::NotDropped("the group is another"));
+    }
+    if supplementary != identity.groups {
+        return Err(SandboxError::NotDropped("the supplementary groups are others"));
+    }
+    let root = Uid::from_raw(0);
+    if uid != root && setresuid(root, root, root).is_ok() {
+        return Err(SandboxError::NotDropped("root could be regained"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account(user: Option<&str>, group: Option<&str>) -> Account {
+        Account { user: user.map(str::to_owned), group: group.map(str::to_owned) }
+    }
+
+    #[test]
+    fn an_account_that_does_not_exist_is_refused_by_name() {
+        for (account, message) in [
+            (account(Some("no-such-user"), None), "user: there is no account \"no-such-user\" on this host"),
+            (account(None, Some("no-such-group")), "group: there is no group \"no-such-group\" on this host"),
+        ] {
+            assert_eq!(resolve(&account).map_err(|error| error.to_string()), Err(message.to_owned()));
+        }
+        assert_eq!(resolve(&account(None, None)).map_err(|error| error.to_string()), Ok(None));
+    }
+
+    #[test]
+    fn a_user_brings_the_own_group_unless_another_is_named() {
+        if !geteuid().is_root() {
+            assert!(matches!(resolve(&account(Some("daemon"), None)), Err(SandboxError::NotRoot(_))));
+            return;
+        }
+        let found = |user, group| resolve(&account(user, group)).expect("known").expect("somebody");
+        assert_eq!((found(Some("daemon"), None).uid, found(Some("daemon"), None).gid), (1, 1));
+        assert_eq!(found(Some("daemon"), Some("nogroup")).gid, 65534);
+        assert_eq!(found(Some("4242"), None), Identity { uid: 4242, gid: 4242, groups: vec![4242] });
+    }
+}

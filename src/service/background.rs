@@ -1,0 +1,85 @@
+//! The side of the daemon: detach, lock the pid file, tell readiness.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{OpenOptionsExt, chown},
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{FlockOperation, flock},
+    process::{chdir, setsid},
+    stdio::{dup2_stderr, dup2_stdout},
+};
+
+use super::{PID_FILE, READY, ServiceError};
+use crate::sandbox::Identity;
+
+/// A process that has detached itself and is not ready yet.
+#[derive(Debug)]
+pub struct Background {
+    pid_file: PidFile,
+}
+
+/// The locked pid file. It is removed when this is dropped, if the directory is still ours to write.
+#[derive(Debug)]
+pub struct PidFile {
+    path: PathBuf,
+    _locked: File,
+}
+
+impl Background {
+    /// Detaches from the session and takes the pid file in `run_dir`, which will belong to
+    /// `identity`. Called before privileges are dropped.
+    pub fn begin(run_dir: &Path, identity: Option<&Identity>) -> Result<Self, ServiceError> {
+        let file = |path: &Path| {
+            let path = path.to_owned();
+            move |source| ServiceError::File { path, source }
+        };
+        fs::create_dir_all(run_dir).map_err(file(run_dir))?;
+        let path = run_dir.join(PID_FILE);
+        let mut locked = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o644)
+            // Whoever may write in the directory must not make us write elsewhere.
+            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+            .open(&path)
+            .map_err(file(&path))?;
+        flock(&locked, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|_held| ServiceError::Running(path.clone()))?;
+        locked.set_len(0).and_then(|()| writeln!(locked, "{}", std::process::id())).map_err(file(&path))?;
+        if let Some(Identity { uid, gid, .. }) = identity {
+            chown(run_dir, Some(*uid), Some(*gid)).map_err(file(run_dir))?;
+            rustix::fs::fchown(&locked, Some(rustix::fs::Uid::from_raw(*uid)), Some(rustix::fs::Gid::from_raw(*gid)))
+                .map_err(|error| file(&path)(error.into()))?;
+        }
+        // It fails only for a leader of a process group, which has no terminal to lose either.
+        let _leads_already = setsid();
+        chdir("/").map_err(|error| ServiceError::System { what: "leave the directory", source: error.into() })?;
+        Ok(Self { pid_file: PidFile { path, _locked: locked } })
+    }
+
+    /// Tells whoever started us, and lets go of the terminal.
+    pub fn ready(self) -> Result<PidFile, ServiceError> {
+        let mut stdout = io::stdout();
+        // If the starter has given up waiting, there is nobody to tell.
+        let _unheard = writeln!(stdout, "{READY}").and_then(|()| stdout.flush());
+        let null = OpenOptions::new().read(true).write(true).open("/dev/null");
+        let null = null.map_err(|source| ServiceError::File { path: "/dev/null".into(), source })?;
+        for redirected in [dup2_stdout(&null), dup2_stderr(&null)] {
+            redirected
+                .map_err(|error| ServiceError::System { what: "let go of the terminal", source: error.into() })?;
+        }
+        Ok(self.pid_file)
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        // Not a mistake if it stays: only the lock counts.
+        let _stays = fs::remove_file(&self.path);
+    }
+}

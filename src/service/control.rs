@@ -1,0 +1,110 @@
+//! The side of `alppacad`: start it, ask for it, stop it.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufRead, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::{FlockOperation, flock},
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+};
+
+use super::{PID_FILE, READY, ServiceError};
+
+/// How long the daemon has for ending by itself.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How the service is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// It runs, with that process id.
+    Running(u32),
+    /// It does not, but its pid file is there.
+    Dead,
+    /// It does not.
+    Stopped,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// It was not running.
+    Already,
+    /// By itself, when told.
+    ByItself,
+    /// It had to be killed.
+    Killed,
+}
+
+/// How the service with that run directory is.
+pub fn status(run_dir: &Path) -> Result<Status, ServiceError> {
+    let path = run_dir.join(PID_FILE);
+    let error = |source| ServiceError::File { path: path.clone(), source };
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(Status::Stopped),
+        Err(other) => return Err(error(other)),
+    };
+    if flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
+        return Ok(Status::Dead);
+    }
+    let text = fs::read_to_string(&path).map_err(error)?;
+    let pid = text.trim().parse().map_err(|_| error(io::Error::other("it is locked but holds no process id")))?;
+    Ok(Status::Running(pid))
+}
+
+/// Starts `command` and waits until it says that it is ready. Its complaints go to our stderr.
+pub fn start(mut command: Command, limit: Duration) -> Result<(), ServiceError> {
+    let system = |what| move |source| ServiceError::System { what, source };
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(system("start the daemon"))?;
+    let stdout = child.stdout.take();
+    let (tell, told) = mpsc::channel();
+    // Not joined: it ends with the pipe, or with us.
+    thread::spawn(move || {
+        let lines = stdout.into_iter().flat_map(|pipe| BufReader::new(pipe).lines().map_while(Result::ok));
+        let ready = lines.into_iter().any(|line| line == READY);
+        // Nobody listens any more if the time was over.
+        let _late = tell.send(ready);
+    });
+    match told.recv_timeout(limit) {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            let status = child.wait().map_err(system("wait for the daemon"))?;
+            Err(ServiceError::NotStarted(format!(" ({status})")))
+        }
+        Err(_late) => Err(ServiceError::NotStarted(format!(" within {limit:?}; it may still do"))),
+    }
+}
+
+/// Stops the service with that run directory and waits until it is gone.
+pub fn stop(run_dir: &Path) -> Result<Stopped, ServiceError> {
+    let Status::Running(pid) = status(run_dir)? else { return Ok(Stopped::Already) };
+    let system = |what| move |source: rustix::io::Errno| ServiceError::System { what, source: source.into() };
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(Stopped::Already) };
+    let process = match pidfd_open(pid, PidfdFlags::empty()) {
+        Err(rustix::io::Errno::SRCH) => return Ok(Stopped::ByItself),
+        opened => opened.map_err(system("find the daemon"))?,
+    };
+    // The number may have gone to another process before it was opened; the lock says if not.
+    if !matches!(status(run_dir)?, Status::Running(_)) {
+        return Ok(Stopped::ByItself);
+    }
+    pidfd_send_signal(&process, Signal::TERM).map_err(system("stop the daemon"))?;
+    let wait = |limit: Duration| {
+        let limit = Timespec { tv_sec: limit.as_secs().cast_signed(), tv_nsec: 0 };
+        poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&limit)).map_err(system("wait for the daemon"))
+    };
+    if wait(PATIENCE)? > 0 {
+        return Ok(Stopped::ByItself);
+    }
+    pidfd_send_signal(&process, Signal::KILL).map_err(system("kill the daemon"))?;
+    wait(PATIENCE)?;
+    Ok(Stopped::Killed)
+}

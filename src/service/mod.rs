@@ -1,0 +1,45 @@
+//! The daemon in the background: started, found again by a lock, stopped.
+//!
+//! No fork: `alppacad start` starts `alppaca run --background`, which detaches itself and says
+//! `ready` on its standard output. Whether it runs is told by the lock on the pid file, never by a
+//! number in it, so that a stale file cannot make us stop a stranger.
+
+mod background;
+mod control;
+
+use std::{io, path::PathBuf};
+
+pub use background::{Background, PidFile};
+pub use control::{Status, Stopped, start, status, stop};
+
+/// What the background process writes when it is ready.
+const READY: &str = "ready";
+/// The name of the pid file in the run directory.
+const PID_FILE: &str = "alppaca.pid";
+
+/// Why the service cannot be started, stopped or asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// Something with a file or directory failed.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// Another one has the lock.
+    #[error("alppaca is already running (its lock on {} is held)", .0.display())]
+    Running(PathBuf),
+    /// A system call failed.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The started process ended or said nothing.
+    #[error("alppaca did not start{0}")]
+    NotStarted(String),
+}
