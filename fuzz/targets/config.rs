@@ -12,7 +12,7 @@ fuzz_target!(|text: &str| {
         .enumerate()
         .map(|(index, text)| (PathBuf::from(format!("{index}.yaml")), text.to_owned()))
         .collect();
-    if let Err(error) = alppaca::config::parse(&files) {
+    if let Err(error) = alppaca::config::parse(files) {
         assert!(!error.to_string().is_empty());
     }
 });

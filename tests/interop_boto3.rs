@@ -1,25 +1,25 @@
 //! boto3 gets its credentials from the real binary, through IMDSv2 and through IMDSv1.
-#![allow(clippy::disallowed_methods, reason = "a test reads the environment and waits for another process")]
+#![allow(clippy::disallowed_methods, reason = "the environment tells which Python has boto3")]
 #![allow(clippy::print_stderr, reason = "a test that cannot run says so")]
 
-use std::io::{BufRead, BufReader, Read, Write};
+mod support;
+
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
 
+use alppaca::mock_ims::Behaviour;
 use serde_json::Value;
-
-const ALPPACA: &str = env!("CARGO_BIN_EXE_alppaca");
-const LIST: &str = "/latest/meta-data/iam/security-credentials/";
+use support::{Daemon, Ims};
 
 #[test]
 fn boto3_gets_the_credentials_of_the_ims_through_imdsv2() {
     let Some(python) = python("boto3 through IMDSv2") else { return };
     let host = Host::start();
-    let front = Front::start(host.daemon, Tokens::Passed);
+    let front = Front::start(host.daemon.address(), Tokens::Passed);
 
     let seen = boto3(&python, front.address, &host);
 
@@ -37,7 +37,7 @@ fn boto3_gets_the_credentials_of_the_ims_through_imdsv2() {
 fn boto3_gets_the_credentials_of_the_ims_through_imdsv1() {
     let Some(python) = python("boto3 through IMDSv1") else { return };
     let host = Host::start();
-    let front = Front::start(host.daemon, Tokens::Refused);
+    let front = Front::start(host.daemon.address(), Tokens::Refused);
 
     let seen = boto3(&python, front.address, &host);
 
@@ -71,7 +71,7 @@ fn boto3(python: &str, endpoint: SocketAddr, host: &Host) -> Value {
     let output = Command::new(python)
         .arg(script)
         .env_clear()
-        .env("HOME", host.folder.path())
+        .env("HOME", host.daemon.directory.path())
         .env("AWS_CONFIG_FILE", "/dev/null")
         .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
         .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", format!("http://{endpoint}/"))
@@ -82,62 +82,22 @@ fn boto3(python: &str, endpoint: SocketAddr, host: &Host) -> Value {
     serde_json::from_slice(&output.stdout).expect("JSON from the script")
 }
 
-/// The mock IMS and the daemon in front of it. Both end with this value.
+/// The mock IMS and the daemon that asks it.
 struct Host {
-    _mock: Running,
-    _daemon: Running,
-    daemon: SocketAddr,
-    folder: tempfile::TempDir,
-}
-
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+    _ims: Ims,
+    daemon: Daemon,
 }
 
 impl Host {
     fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut mock = Running(
-            Command::new(ALPPACA)
-                .args(["mock-ims", "--bind", "127.0.0.1:0", "--lifetime", "1h"])
-                .stdin(Stdio::null())
-                .stdout(Stdio::piped())
-                .spawn()
-                .expect("mock-ims starts"),
-        );
-        let mut lines = BufReader::new(mock.0.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
-        let ims = lines.find_map(|line| address_in(&line)).expect("mock-ims says where it listens");
-        thread::spawn(move || lines.for_each(drop));
-        let daemon = free_address();
-        let config = folder.path().join("alppaca.yaml");
-        let text = format!(
-            "ims_protocol: http\nims_host: 127.0.0.1\nims_port: {}\nbind_ip: 127.0.0.1\nbind_port: {}\n\
-             logging_handler: {{module: logging, class: FileHandler, args: [\"{}\"]}}\n",
-            ims.port(),
-            daemon.port(),
-            folder.path().join("alppaca.log").display()
-        );
-        std::fs::write(&config, text).expect("the configuration");
-        let child = Command::new(ALPPACA).arg("run").arg("-c").arg(&config).stdin(Stdio::null()).spawn();
-        let running = Running(child.expect("the daemon starts"));
-        let host = Self { _mock: mock, _daemon: running, daemon, folder };
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while get(daemon, &format!("{LIST}test_role")).is_none() {
-            assert!(Instant::now() < deadline, "the daemon serves no credentials within 10 s");
-            thread::sleep(Duration::from_millis(10));
-        }
-        host
+        let ims = Ims::start(Behaviour::default());
+        let daemon = Daemon::with_credentials(&ims.config());
+        Self { _ims: ims, daemon }
     }
 
     /// boto3's keys and its expiry are those of the set that the daemon serves.
     fn assert_serves(&self, seen: &Value) {
-        let document = get(self.daemon, &format!("{LIST}test_role")).expect("the daemon serves its role");
-        let served: Value = serde_json::from_str(&document).expect("a JSON document");
+        let served = self.daemon.get("/latest/meta-data/iam/security-credentials/test_role").json();
         assert_eq!(seen["access_key"], served["AccessKeyId"]);
         assert_eq!(seen["secret_sha256"], sha256(&served["SecretAccessKey"]));
         assert_eq!(seen["token_sha256"], sha256(&served["Token"]));
@@ -207,25 +167,4 @@ fn pass_on(mut client: TcpStream, daemon: SocketAddr, tokens: Tokens, seen: &Mut
     let request = head.replacen("\r\n\r\n", "\r\nConnection: close\r\n\r\n", 1);
     upstream.write_all(request.as_bytes()).expect("the daemon reads");
     std::io::copy(&mut upstream, &mut client).expect("the answer");
-}
-
-/// The body of a 200, asked for without a token. None for anything else.
-fn get(server: SocketAddr, path: &str) -> Option<String> {
-    let mut stream = TcpStream::connect(server).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n").ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    head.starts_with("HTTP/1.1 200").then(|| body.to_owned())
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).expect("a free port")
-}
-
-fn address_in(line: &str) -> Option<SocketAddr> {
-    let (_, rest) = line.split_once("http://")?;
-    let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ':').unwrap_or(rest.len());
-    rest[..end].trim_end_matches(['.', ':']).parse().ok()
 }
