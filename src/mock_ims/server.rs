@@ -59,6 +59,11 @@ impl Handle {
         self.shared().connections
     }
 
+    /// All sets that were issued.
+    pub fn all_issued(&self) -> Vec<Issued> {
+        self.shared().issued.values().cloned().collect()
+    }
+
     /// The set with that key, if it was issued here.
     pub fn issued(&self, access_key_id: &str) -> Option<Issued> {
         self.shared().issued.get(access_key_id).cloned()

@@ -1,0 +1,123 @@
+//! Clients that misbehave: idle ones, dripping ones, ones that do not read, more than there is room
+//! for. Nobody else may notice.
+
+mod support;
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use alppaca::mock_ims::Behaviour;
+use support::{Daemon, Ims, connect, raw, read_one, request};
+
+const ROLE: &str = "/latest/meta-data/iam/security-credentials/test_role";
+
+fn daemon(config: &str) -> (Ims, Daemon) {
+    let ims = Ims::start(Behaviour::default());
+    let daemon = Daemon::with_credentials(&format!("{}{config}", ims.config()));
+    (ims, daemon)
+}
+
+fn is_served(address: SocketAddr) -> bool {
+    request(address, &format!("GET {ROLE} HTTP/1.1\r\n")).status == 200
+}
+
+/// Waits for the other side to close; whatever it sends before does not count.
+fn is_closed(mut stream: TcpStream) -> bool {
+    let mut rest = Vec::new();
+    // A reset is as good as a close here.
+    stream.read_to_end(&mut rest).map_or_else(|error| error.kind() == std::io::ErrorKind::ConnectionReset, |_| true)
+}
+
+#[test]
+fn idle_and_dripping_connections_hold_up_nobody_and_are_ended() {
+    let (_ims, daemon) = daemon("header_timeout: 1s\nidle_timeout: 2s\n");
+    let idle: Vec<_> = (0..300).map(|_| connect(daemon.address())).collect();
+    let dripping: Vec<_> = (0..100)
+        .map(|_| {
+            let mut stream = connect(daemon.address());
+            stream.write_all(b"GET / HT").expect("open");
+            stream
+        })
+        .collect();
+    assert!((0..50).all(|_| is_served(daemon.address())));
+    assert!(dripping.into_iter().all(is_closed), "after the header time-out");
+    assert!(idle.into_iter().all(is_closed), "after the idle time-out");
+    assert!(is_served(daemon.address()));
+}
+
+#[test]
+fn one_connection_too_many_ends_the_one_that_was_idle_for_longest() {
+    let (_ims, daemon) = daemon("max_connections: 3\n");
+    let oldest = connect(daemon.address());
+    let mut used = connect(daemon.address());
+    used.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("open");
+    read_one(&mut used);
+    let _third = connect(daemon.address());
+    assert!(is_served(daemon.address()), "there is room for a fourth");
+    assert!(is_closed(oldest));
+    used.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("still open");
+    assert_eq!(read_one(&mut used).status, 200);
+}
+
+#[test]
+fn a_client_that_does_not_read_is_given_up_and_holds_up_nobody() {
+    let (_ims, daemon) = daemon("write_timeout: 1s\n");
+    let mut stream = connect(daemon.address());
+    stream.set_write_timeout(Some(Duration::from_secs(10))).expect("settable");
+    let requests = format!("GET {ROLE} HTTP/1.1\r\n\r\n").repeat(100);
+    // Until the answers, which nobody reads, have filled all buffers and it stops reading or closes.
+    while stream.write_all(requests.as_bytes()).is_ok() {}
+    assert!(is_served(daemon.address()));
+}
+
+#[test]
+fn an_endless_head_and_a_large_body_are_refused_with_an_answer() {
+    let (_ims, daemon) = daemon("");
+    let endless = format!("GET / HTTP/1.1\r\n{}", "X-Padding: y\r\n".repeat(3000));
+    assert_eq!(raw(daemon.address(), endless.as_bytes()).status, 431);
+    let mut large = b"PUT /latest/api/token HTTP/1.1\r\nContent-Length: 200000\r\n\r\n".to_vec();
+    large.resize(large.len() + 200_000, b'x');
+    assert_eq!(raw(daemon.address(), &large).status, 400);
+    assert!(is_served(daemon.address()));
+}
+
+#[test]
+fn a_flood_of_puts_costs_no_memory() {
+    let (_ims, daemon) = daemon("access_log: false\n");
+    let flood = || {
+        let mut stream = connect(daemon.address());
+        let put = "PUT /latest/api/token HTTP/1.1\r\nX-aws-ec2-metadata-token-ttl-seconds: 21600\r\n\r\n";
+        for _ in 0..100 {
+            stream.write_all(put.repeat(50).as_bytes()).expect("open");
+            (0..50).for_each(|_| assert_eq!(read_one(&mut stream).status, 200));
+        }
+    };
+    flood();
+    let before = resident(daemon.pid());
+    flood();
+    let grown = resident(daemon.pid()).saturating_sub(before);
+    // A table would have kept 5,000 tokens: at 100 bytes each, half a megabyte.
+    assert!(grown < 256, "{grown} KiB for 5,000 tokens");
+}
+
+/// Resident memory in KiB.
+fn resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+#[test]
+fn a_stop_lets_answers_finish_and_is_clean() {
+    let (_ims, mut daemon) = daemon("");
+    let mut open = connect(daemon.address());
+    open.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("open");
+    assert_eq!(read_one(&mut open).status, 200);
+    assert_eq!(daemon.stop(), Some(0));
+    assert!(is_closed(open));
+    assert!(daemon.wait_for_log("stopped").contains("stopped"));
+    assert!(TcpStream::connect(daemon.address()).is_err());
+}

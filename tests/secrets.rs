@@ -1,0 +1,46 @@
+//! Nothing that the daemon ever writes holds a secret that it handled.
+
+mod support;
+
+use alppaca::mock_ims::{Behaviour, Misbehaviour};
+use support::{Daemon, Ims, request};
+
+const ROLE: &str = "/latest/meta-data/iam/security-credentials/test_role";
+
+#[test]
+fn no_secret_is_in_the_log_the_command_line_or_any_answer_that_is_not_the_document() {
+    let ims = Ims::start(Behaviour::default());
+    let config = format!("{}refresh_interval: 1\nimds_v1: false\n", ims.config());
+    let mut daemon = Daemon::with_credentials(&config);
+    let put = "PUT /latest/api/token HTTP/1.1\r\nX-aws-ec2-metadata-token-ttl-seconds: 60\r\n";
+    let token = request(daemon.address(), put).body;
+    let get = |path: &str| {
+        request(daemon.address(), &format!("GET {path} HTTP/1.1\r\nX-aws-ec2-metadata-token: {token}\r\n"))
+    };
+    let mut documents = vec![get(ROLE).json()];
+    let mut answers = Vec::new();
+    for wrong in [Misbehaviour::MissingField, Misbehaviour::BadDate, Misbehaviour::Expired, Misbehaviour::Reset] {
+        let known = daemon.log().matches("cannot fetch credentials").count();
+        ims.handle.set(|behaviour| behaviour.document = Some(wrong));
+        while daemon.log().matches("cannot fetch credentials").count() == known {
+            answers.push(get("/latest/meta-data/iam/security-credentials/"));
+        }
+        documents.push(get(ROLE).json());
+        answers.push(get("/nowhere"));
+        answers.push(request(daemon.address(), &format!("GET {ROLE} HTTP/1.1\r\n")));
+    }
+    let commandline = std::fs::read_to_string(format!("/proc/{}/cmdline", daemon.pid())).expect("it runs");
+    daemon.stop();
+    let written = format!("{}\n{commandline}\n{answers:?}", daemon.log());
+    let served = documents.iter().flat_map(|document| [&document["SecretAccessKey"], &document["Token"]]);
+    let served = served.map(|value| value.as_str().expect("a text").to_owned());
+    let issued = ims.handle.all_issued();
+    assert!(issued.len() >= 4, "also those that came in bad documents");
+    let issued = issued.into_iter().flat_map(|set| [set.secret_access_key, set.session_token]);
+    for secret in served.chain(issued).chain([token.clone()]) {
+        assert!(secret.len() >= 40);
+        // A part would be bad enough.
+        assert!(!written.contains(&secret[..16]), "a secret was written:\n{written}");
+    }
+    assert!(written.contains("ASIA"), "the public half is logged");
+}
