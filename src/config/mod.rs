@@ -15,7 +15,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 pub use load::{Loaded, load, parse};
 pub use problem::{ConfigErrors, Problem};
 pub use read::parse_duration;
-pub use settings::{SETTINGS, Setting};
+pub use settings::{SETTINGS, Setting, Topic};
 
 use crate::credentials::Secret;
 

@@ -66,15 +66,25 @@ impl Daemon {
     }
 
     pub fn start_with(config: &str, change: impl FnOnce(&mut Command)) -> Self {
+        let command = |program: &str| {
+            let mut command = Command::new(program);
+            change(&mut command);
+            command
+        };
+        Self::start_through(config, command, || {})
+    }
+
+    /// `command` makes the command that runs the program; `started` is called when it was.
+    pub fn start_through(config: &str, command: impl FnOnce(&str) -> Command, started: impl FnOnce()) -> Self {
         let directory = TempDir::new().expect("a temporary directory");
         let file = directory.path().join("alppaca.yaml");
         let listen = if config.contains("listen:") || config.contains("bind_port:") { "" } else { "bind_port: 0\n" };
         let log = "logging_handler: {module: logging, class: StreamHandler}\nlog_level: debug\n";
         std::fs::write(&file, format!("{config}{listen}{log}")).expect("a file");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_alppaca"));
+        let mut command = command(env!("CARGO_BIN_EXE_alppaca"));
         command.arg("run").arg("-c").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        change(&mut command);
         let mut child = command.spawn().expect("the binary starts");
+        started();
         let log = Arc::new(Log::default());
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
         let sink = Arc::clone(&log);
@@ -174,6 +184,11 @@ impl Response {
     }
 }
 
+/// Gets a path, without a token.
+pub fn get(address: SocketAddr, path: &str) -> Response {
+    request(address, &format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"))
+}
+
 /// Sends one request (`head` without its last empty line) on a connection of its own.
 pub fn request(address: SocketAddr, head: &str) -> Response {
     raw(address, format!("{head}Connection: close\r\n\r\n").as_bytes())
@@ -186,6 +201,44 @@ pub fn raw(address: SocketAddr, bytes: &[u8]) -> Response {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).expect("it answers and closes");
     split(&answer)
+}
+
+/// Whether `program` is here. If not, the test `what` is told as skipped; where it could have been
+/// installed (CI), that is a failure.
+#[allow(clippy::disallowed_methods, reason = "the environment says where skipped tests are told")]
+pub fn needs(what: &str, program: &str) -> bool {
+    let here =
+        ["/usr/bin", "/usr/sbin", "/bin", "/sbin"].iter().any(|dir| std::path::Path::new(dir).join(program).exists());
+    here || skip(what, &format!("there is no {program}"))
+}
+
+/// Whether we are root; see [`needs`].
+pub fn needs_root(what: &str) -> bool {
+    rustix::process::geteuid().is_root() || skip(what, "it needs root")
+}
+
+#[allow(clippy::disallowed_methods, reason = "the environment says where skipped tests are told")]
+#[allow(clippy::print_stderr, reason = "a test that cannot run says so")]
+fn skip(what: &str, why: &str) -> bool {
+    assert!(std::env::var_os("CI").is_none(), "{what}: {why}, and this machine could have had it");
+    if let Some(file) = std::env::var_os("ALPPACA_TEST_SKIPPED") {
+        let mut file = std::fs::File::options().append(true).open(file).expect("the file for skipped tests");
+        writeln!(file, "{what}: {why}").expect("a line");
+    }
+    eprintln!("skipped: {what}: {why}");
+    false
+}
+
+/// Connects as soon as somebody listens, who is just starting.
+pub fn connect_when_listening(address: SocketAddr) -> TcpStream {
+    for _ in 0..2000 {
+        if let Ok(stream) = TcpStream::connect(address) {
+            return stream;
+        }
+        // There is no event for "somebody else's process listens".
+        thread::sleep(Duration::from_millis(5));
+    }
+    panic!("nobody listens at {address}")
 }
 
 pub fn connect(address: SocketAddr) -> TcpStream {

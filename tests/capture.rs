@@ -1,0 +1,230 @@
+//! Capturing 169.254.169.254 for real, in network namespaces of the test's own.
+
+mod support;
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    process::{Child, Command, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use support::{needs, needs_root};
+use tempfile::TempDir;
+
+const ALPPACA: &str = env!("CARGO_BIN_EXE_alppaca");
+/// The rule of the 2015 tool's README, to the letter.
+const OLD_RULE: &str = "iptables -t nat -A OUTPUT -d 169.254.169.254/32 -p tcp -m addrtype --src-type LOCAL \
+                        -j DNAT --to-destination 127.0.0.1:25772";
+
+/// A network namespace with a default route, as a host has one; gone when dropped.
+struct Namespace {
+    name: String,
+    children: Vec<Child>,
+    directory: TempDir,
+}
+
+impl Namespace {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("alp{}n{number}", std::process::id());
+        let namespace = Self { name, children: Vec::new(), directory: TempDir::new().expect("a directory") };
+        let name = &namespace.name;
+        shell(&format!(
+            "ip netns add {name} && ip -n {name} link set lo up && \
+             ip -n {name} link add veth0 type veth peer name veth1 && \
+             ip -n {name} address add 192.0.2.1/24 dev veth0 && ip -n {name} link set veth0 up && \
+             ip -n {name} link set veth1 up && ip -n {name} route add default via 192.0.2.2"
+        ));
+        // iptables itself leaves an empty table behind after its first rule.
+        namespace.shell("iptables -t nat -A OUTPUT -j ACCEPT && iptables -t nat -D OUTPUT -j ACCEPT");
+        namespace
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name, program]);
+        command
+    }
+
+    /// Runs `alppaca` inside; its exit code and all that it said.
+    fn alppaca(&self, arguments: &str) -> (Option<i32>, String) {
+        let output = self.command(ALPPACA).args(arguments.split(' ')).output().expect("it runs");
+        (output.status.code(), text(&output))
+    }
+
+    fn shell(&self, script: &str) -> String {
+        let output = self.command("sh").args(["-c", script]).output().expect("it runs");
+        assert!(output.status.success(), "{script}: {}", text(&output));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn start(&mut self, mut command: Command, until: &str, stderr: bool) {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        let pipe: Box<dyn std::io::Read + Send> = if stderr {
+            Box::new(child.stderr.take().expect("piped"))
+        } else {
+            Box::new(child.stdout.take().expect("piped"))
+        };
+        self.children.push(child);
+        let mut lines = BufReader::new(pipe).lines().map_while(Result::ok);
+        assert!(lines.any(|line| line.contains(until)), "it never said {until:?}");
+        // Keeps reading, so that it can keep writing.
+        std::thread::spawn(move || lines.for_each(drop));
+    }
+
+    /// The mock and the daemon, listening on `listen`.
+    fn start_daemon(&mut self, listen: &str) -> u32 {
+        let mut mock = self.command(ALPPACA);
+        mock.arg("mock-ims");
+        self.start(mock, "mock IMS at", false);
+        let config = self.directory.path().join("alppaca.yaml");
+        let text = format!(
+            "ims_protocol: http\nims_host: 127.0.0.1\n{listen}log_level: info\n\
+             logging_handler: {{module: logging, class: StreamHandler}}\n"
+        );
+        fs::write(&config, text).expect("a file");
+        let mut daemon = self.command(ALPPACA);
+        daemon.arg("run").arg("-c").arg(config);
+        self.start(daemon, " fetched ", true);
+        self.children.last().expect("started").id()
+    }
+
+    /// What iptables, nft and ip show, without counters.
+    fn state(&self) -> String {
+        let script =
+            "nft -s list ruleset; ip -o -4 address show | sed 's/ valid_lft.*//'; ip -o link show | cut -d: -f2";
+        self.shell(script)
+    }
+
+    /// What a program gets at the address, by both versions.
+    fn roles(&self) -> [String; 2] {
+        let list = "http://169.254.169.254/latest/meta-data/iam/security-credentials/";
+        let token = "curl -sS -m 5 -X PUT http://169.254.169.254/latest/api/token -H 'X-aws-ec2-metadata-token-ttl-seconds: 60'";
+        [
+            self.shell(&format!("curl -sS -m 5 {list}")),
+            self.shell(&format!("curl -sS -m 5 -H \"X-aws-ec2-metadata-token: $({token})\" {list}")),
+        ]
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            // It may have ended already.
+            let _gone = child.kill();
+            let _status = child.wait();
+        }
+        let _gone = Command::new("ip").args(["netns", "delete", &self.name]).status();
+    }
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&[output.stdout.clone(), output.stderr.clone()].concat()).into_owned()
+}
+
+fn shell(script: &str) {
+    let output = Command::new("sh").args(["-c", script]).output().expect("a shell");
+    assert!(output.status.success(), "{script}: {}", text(&output));
+}
+
+fn possible(what: &str) -> bool {
+    needs_root(what) && ["ip", "iptables", "nft", "curl"].iter().all(|program| needs(what, program))
+}
+
+/// Capture with `arguments`, and everything that is promised of it.
+fn prove(arguments: &str, listen: &str) {
+    let mut namespace = Namespace::new();
+    let before = namespace.state();
+    let capture = |action: &str| format!("capture {action} {arguments}");
+
+    let (code, said) = namespace.alppaca(&capture("apply"));
+    assert_eq!(code, Some(0), "{said}");
+    let applied = namespace.state();
+    assert_ne!(applied, before);
+    assert_eq!(namespace.alppaca(&capture("apply")).0, Some(0));
+    assert_eq!(namespace.state(), applied, "twice is once");
+    let (code, said) = namespace.alppaca(&capture("check"));
+    assert!(
+        code == Some(1) && said.contains("captured: ") && said.contains("nobody answers (connection refused"),
+        "{said}"
+    );
+
+    let pid = namespace.start_daemon(listen);
+    assert_eq!(namespace.roles(), ["test_role", "test_role"]);
+    let (code, said) = namespace.alppaca(&capture("check"));
+    assert!(code == Some(0) && said.contains(&format!("alppaca answers (process {pid})")), "{said}");
+
+    let (code, said) = namespace.alppaca(&capture("remove"));
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(namespace.state(), before, "nothing is left");
+    let (code, said) = namespace.alppaca(&capture("remove"));
+    assert!(code == Some(0) && said.contains("nothing of ours"), "{said}");
+}
+
+#[test]
+fn the_address_on_a_link_reaches_the_daemon_on_port_80() {
+    if possible("capture: address") {
+        prove("--mode address", "listen: ['169.254.169.254:80']\n");
+    }
+}
+
+#[test]
+fn nftables_redirects_to_the_daemon() {
+    if possible("capture: nft") {
+        prove("--mode dnat --tool nft", "");
+    }
+}
+
+#[test]
+fn iptables_redirects_to_the_daemon() {
+    if possible("capture: iptables") {
+        prove("--mode dnat --tool iptables", "");
+    }
+}
+
+#[test]
+fn the_rule_of_the_2015_readme_works_and_is_left_alone() {
+    if !possible("capture: the old rule") {
+        return;
+    }
+    let mut namespace = Namespace::new();
+    namespace.shell(OLD_RULE);
+    namespace.start_daemon("");
+    assert_eq!(namespace.roles(), ["test_role", "test_role"]);
+    let state = namespace.state();
+    let (code, said) = namespace.alppaca("capture remove --mode dnat --tool iptables");
+    assert!(code == Some(0) && said.contains("not ours: -A OUTPUT -d 169.254.169.254/32"), "{said}");
+    assert_eq!(namespace.state(), state);
+}
+
+#[test]
+fn what_print_shows_does_what_apply_does() {
+    if !possible("capture: print") {
+        return;
+    }
+    for arguments in ["--mode dnat --tool nft", "--mode dnat --tool iptables", "--mode address --link lo"] {
+        let (printed, applied) = (Namespace::new(), Namespace::new());
+        let (code, script) = printed.alppaca(&format!("capture print {arguments}"));
+        assert_eq!(code, Some(0));
+        printed.shell(&script);
+        assert_eq!(applied.alppaca(&format!("capture apply {arguments}")).0, Some(0));
+        assert_eq!(printed.state(), applied.state(), "{script}");
+    }
+}
+
+#[test]
+fn another_server_at_the_address_is_told() {
+    if !possible("capture: another server") || !needs("capture: another server", "python3") {
+        return;
+    }
+    let mut namespace = Namespace::new();
+    namespace.alppaca("capture apply --link lo");
+    let mut other = namespace.command("/usr/bin/python3");
+    other.args(["-u", "-m", "http.server", "--bind", "169.254.169.254", "80"]).current_dir(namespace.directory.path());
+    namespace.start(other, "Serving HTTP", false);
+    let (code, said) = namespace.alppaca("capture check");
+    assert!(code == Some(1) && said.contains("another server answers (200 OK; Server: SimpleHTTP"), "{said}");
+}

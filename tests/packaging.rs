@@ -1,0 +1,140 @@
+//! What is shipped beside the binary: checked by the programs that will read it.
+
+mod support;
+
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt, net::UnixDatagram},
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    time::Duration,
+};
+
+use alppaca::mock_ims::Behaviour;
+use support::{Daemon, Ims, PATIENCE, needs, request};
+
+fn packaging(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(file)
+}
+
+fn run(command: &mut Command) -> Output {
+    command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+#[test]
+fn the_init_script_calls_alppacad_with_the_same_word() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let fake = directory.path().join("alppacad");
+    fs::write(&fake, "#!/bin/sh\necho \"$@\"\nexit 3\n").expect("a file");
+    fs::set_permissions(&fake, fs::Permissions::from_mode(0o755)).expect("ours");
+    let script = packaging("init.d/alppaca");
+    for (word, line, code) in [
+        ("start", "start -c /etc/alppaca\n", 3),
+        ("stop", "stop -c /etc/alppaca\n", 3),
+        ("restart", "restart -c /etc/alppaca\n", 3),
+        ("force-reload", "restart -c /etc/alppaca\n", 3),
+        ("status", "status -c /etc/alppaca\n", 3),
+        ("dance", "", 2),
+    ] {
+        let output =
+            run(Command::new("/bin/sh").arg(&script).arg(word).env("PATH", directory.path()).env_remove("CONFIG"));
+        assert_eq!(
+            (String::from_utf8_lossy(&output.stdout).as_ref(), output.status.code()),
+            (line, Some(code)),
+            "{word}"
+        );
+    }
+    assert!(fs::read_to_string(script).expect("text").contains("### BEGIN INIT INFO\n# Provides:"));
+}
+
+#[test]
+fn systemd_finds_no_fault_with_the_units_and_little_exposure() {
+    if !needs("systemd units", "systemd-analyze") {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut units = Vec::new();
+    for unit in ["alppaca.service", "alppaca.socket", "alppaca-capture.service"] {
+        let text = fs::read_to_string(packaging("systemd").join(unit)).expect("text");
+        let path = directory.path().join(unit);
+        // Nothing is installed here, and there is no manual page yet.
+        let text = text
+            .replace("/usr/bin/alppaca", env!("CARGO_BIN_EXE_alppaca"))
+            .replace("Documentation=man:alppaca(1)\n", "");
+        fs::write(&path, text).expect("a file");
+        units.push(path);
+    }
+    let output = run(Command::new("systemd-analyze").arg("verify").args(&units));
+    let complaints = String::from_utf8_lossy(&output.stderr).into_owned();
+    let about_ours: Vec<_> = complaints.lines().filter(|line| line.contains("alppaca")).collect();
+    assert!(about_ours.is_empty() && output.status.success(), "{complaints}");
+    let output =
+        run(Command::new("systemd-analyze").args(["security", "--offline=true", "--threshold=20"]).arg(&units[0]));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn a_service_manager_is_told_when_credentials_are_there() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("notify");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(PATIENCE)).expect("settable");
+    let ims = Ims::start(Behaviour { latency: Duration::from_millis(200), ..Behaviour::default() });
+    let daemon = Daemon::start_with(&ims.config(), |command| {
+        command.env("NOTIFY_SOCKET", &path);
+    });
+    let mut said = String::new();
+    while !said.contains("1 fresh") {
+        let mut message = [0; 4096];
+        let length = socket.recv(&mut message).expect("a message");
+        let message = String::from_utf8_lossy(&message[..length]).into_owned();
+        if message.contains("READY=1") {
+            assert!(ims.handle.total_calls() >= 2, "not before the first fetch");
+        }
+        said.push_str(&message);
+    }
+    assert!(said.contains("STATUS=waiting for the upstream's first answer\n"), "{said}");
+    assert_eq!(said.matches("READY=1\n").count(), 1, "{said}");
+    assert!(said.contains("first to expire: test_role at "), "{said}");
+    assert_eq!(daemon.get("/latest/meta-data/iam/security-credentials/").status, 200);
+}
+
+#[test]
+fn without_credentials_readiness_is_told_after_the_wait() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("notify");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(PATIENCE)).expect("settable");
+    let config = "ims_protocol: http\nims_host: 127.0.0.1\nims_port: 1\nready_wait: 300ms\n";
+    let _daemon = Daemon::start_with(config, |command| {
+        command.env("NOTIFY_SOCKET", &path);
+    });
+    let mut message = [0; 4096];
+    while !String::from_utf8_lossy(&message).contains("READY=1") {
+        message = [0; 4096];
+        socket.recv(&mut message).expect("READY=1 comes");
+    }
+}
+
+#[test]
+fn a_socket_that_is_handed_over_is_served() {
+    if !needs("socket activation", "systemd-socket-activate") {
+        return;
+    }
+    let ims = Ims::start(Behaviour::default());
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("free");
+    let daemon = Daemon::start_through(
+        &ims.config(),
+        |program| {
+            let mut command = Command::new("systemd-socket-activate");
+            command.arg(format!("--listen={port}")).arg(program);
+            command
+        },
+        || {
+            // The daemon is started by the first connection.
+            drop(support::connect_when_listening(port));
+        },
+    );
+    assert_eq!(daemon.address(), port);
+    assert_eq!(request(port, "GET / HTTP/1.1\r\n").status, 200);
+}

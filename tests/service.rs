@@ -1,0 +1,123 @@
+//! The daemon in the background, as an init script uses it: LSB exit codes, pid file, complaints.
+
+mod support;
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::fs::symlink,
+    path::PathBuf,
+    process::{Command, Output},
+};
+
+use alppaca::mock_ims::Behaviour;
+use support::{Ims, get};
+use tempfile::TempDir;
+
+struct Service {
+    directory: TempDir,
+    port: u16,
+    _ims: Ims,
+}
+
+impl Service {
+    fn new() -> Self {
+        let ims = Ims::start(Behaviour::default());
+        let directory = TempDir::new().expect("a directory");
+        symlink(env!("CARGO_BIN_EXE_alppaca"), directory.path().join("alppacad")).expect("a link");
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("free").port();
+        let service = Self { directory, port, _ims: ims };
+        let log = service.path("log");
+        service.configure(&format!(
+            "{}bind_port: {port}\nrun_dir: {}\nlogging_handler: {{module: logging, class: FileHandler, args: [{}]}}\n",
+            service._ims.config(),
+            service.path("run").display(),
+            log.display()
+        ));
+        service
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn configure(&self, text: &str) {
+        fs::write(self.path("alppaca.yaml"), text).expect("a file");
+    }
+
+    fn say(&self, word: &str) -> (Option<i32>, String) {
+        // A relative path: the daemon must find it although it leaves this directory.
+        let mut command = Command::new(self.path("alppacad"));
+        let command = command.args([word, "-c", "alppaca.yaml"]).current_dir(self.directory.path());
+        let Output { status, stdout, stderr } = command.output().expect("it runs");
+        (status.code(), String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned())
+    }
+
+    fn pid(&self) -> Option<u32> {
+        fs::read_to_string(self.path("run/alppaca.pid")).ok()?.trim().parse().ok()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.say("stop");
+    }
+}
+
+#[test]
+fn it_starts_tells_its_status_restarts_and_stops_with_lsb_codes() {
+    let service = Service::new();
+    assert_eq!(service.say("status"), (Some(3), "alppaca is not running\n".to_owned()));
+    assert_eq!(service.say("start"), (Some(0), "alppaca started\n".to_owned()));
+    // Started means that credentials are there.
+    let address = ([127, 0, 0, 1], service.port).into();
+    assert_eq!(get(address, "/latest/meta-data/iam/security-credentials/").body, "test_role");
+    let pid = service.pid().expect("a pid file");
+    let (code, said) = service.say("status");
+    assert!(code == Some(0) && said.starts_with(&format!("alppaca is running (process {pid})\n")), "{said}");
+    assert!(said.contains("169.254.169.254:80 does not reach it: "), "{said}");
+    assert_eq!(service.say("start"), (Some(0), format!("alppaca is already running (process {pid})\n")));
+    assert_eq!(service.say("restart"), (Some(0), "alppaca stopped\nalppaca started\n".to_owned()));
+    assert_ne!(service.pid(), Some(pid));
+    assert_eq!(service.say("stop"), (Some(0), "alppaca stopped\n".to_owned()));
+    assert_eq!(service.pid(), None, "the pid file is gone");
+    assert_eq!(service.say("stop"), (Some(0), "alppaca is not running\n".to_owned()));
+}
+
+#[test]
+fn a_pid_file_that_was_left_behind_is_told_and_never_believed() {
+    let service = Service::new();
+    assert_eq!(service.say("start").0, Some(0));
+    let pid = service.pid().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed())).expect("a process");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it runs");
+    while rustix::process::test_kill_process(pid).is_ok() && service.say("status").0 == Some(0) {}
+    assert_eq!(service.say("status").0, Some(1));
+    // Ourselves: if the number were believed, this test would be stopped.
+    fs::write(service.path("run/alppaca.pid"), format!("{}\n", std::process::id())).expect("writable");
+    assert_eq!(service.say("stop"), (Some(0), "alppaca is not running\n".to_owned()));
+    assert_eq!(service.say("start").0, Some(0));
+}
+
+#[test]
+fn what_keeps_it_from_starting_is_said() {
+    let service = Service::new();
+    let taken = TcpListener::bind(("127.0.0.1", service.port)).expect("free");
+    let (code, said) = service.say("start");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("cannot listen on 127.0.0.1") && said.contains("alppaca did not start"), "{said}");
+    drop(taken);
+    service.configure("ims_hots: x\n");
+    let (code, said) = service.say("start");
+    assert!(code == Some(6) && said.contains("did you mean `ims_host`?"), "{said}");
+    assert_eq!(service.say("status").0, Some(4));
+    service.configure(&format!("ims_host: localhost\nrun_dir: {}\n", service.path("run").display()));
+}
+
+#[test]
+fn the_mock_has_its_old_name() {
+    let directory = TempDir::new().expect("a directory");
+    let mock = directory.path().join("alppaca-server-mock");
+    symlink(env!("CARGO_BIN_EXE_alppaca"), &mock).expect("a link");
+    let output = Command::new(mock).arg("--help").output().expect("it runs");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("Usage: alppaca-server-mock "));
+}
