@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf, process::Command};
 
-use alppaca::config::{Config, SETTINGS, load, parse};
+use alppaca::config::{Config, SETTINGS, Setting, Topic, load, parse};
 use proptest::prelude::*;
 
 fn parsed(text: &str) -> Result<Config, String> {
@@ -185,16 +185,15 @@ fn check_prints_what_it_amounts_to_without_secrets() {
 
 /// The part of the documentation that the table of settings gives.
 fn reference() -> String {
-    let mut text = String::new();
-    for (topic, title) in alppaca::config::Topic::ALL {
-        text.push_str(&format!("\n## {title}\n\n| key | default | meaning |\n|---|---|---|\n"));
-        for setting in SETTINGS.iter().filter(|setting| setting.topic == topic) {
-            let default = if setting.default.is_empty() { String::new() } else { format!("`{}`", setting.default) };
-            text.push_str(&format!("| `{}` | {default} | {} |\n", setting.key, setting.meaning));
-        }
-    }
-    text.push('\n');
-    text
+    let row = |setting: &Setting| {
+        let default = if setting.default.is_empty() { String::new() } else { format!("`{}`", setting.default) };
+        format!("| `{}` | {default} | {} |\n", setting.key, setting.meaning)
+    };
+    let section = |(topic, title): (Topic, &str)| {
+        let rows: Vec<String> = SETTINGS.iter().filter(|setting| setting.topic == topic).map(row).collect();
+        format!("\n## {title}\n\n| key | default | meaning |\n|---|---|---|\n{}", rows.concat())
+    };
+    format!("{}\n", Topic::ALL.map(section).concat())
 }
 
 #[test]

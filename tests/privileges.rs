@@ -2,7 +2,12 @@
 
 mod support;
 
-use std::{collections::HashMap, fs, os::unix::process::CommandExt, process::Command};
+use std::{
+    collections::HashMap,
+    fs,
+    os::unix::{fs::MetadataExt, process::CommandExt},
+    process::Command,
+};
 
 use alppaca::mock_ims::Behaviour;
 use support::{Daemon, Ims, needs_root};
@@ -44,7 +49,6 @@ fn root_binds_and_then_becomes_somebody_without_any_right() {
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a line");
     assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"]);
     // The files of a process that cannot be dumped belong to root.
-    use std::os::unix::fs::MetadataExt;
     assert_eq!(fs::metadata(format!("/proc/{pid}/environ")).expect("it runs").uid(), 0);
 }
 

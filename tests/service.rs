@@ -17,7 +17,7 @@ use tempfile::TempDir;
 struct Service {
     directory: TempDir,
     port: u16,
-    _ims: Ims,
+    ims: Ims,
 }
 
 impl Service {
@@ -26,11 +26,11 @@ impl Service {
         let directory = TempDir::new().expect("a directory");
         symlink(env!("CARGO_BIN_EXE_alppaca"), directory.path().join("alppacad")).expect("a link");
         let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("free").port();
-        let service = Self { directory, port, _ims: ims };
+        let service = Self { directory, port, ims };
         let log = service.path("log");
         service.configure(&format!(
             "{}bind_port: {port}\nrun_dir: {}\nlogging_handler: {{module: logging, class: FileHandler, args: [{}]}}\n",
-            service._ims.config(),
+            service.ims.config(),
             service.path("run").display(),
             log.display()
         ));

@@ -1,0 +1,190 @@
+//! The log in real surroundings: logrotate, syslog, and clients that try to forge lines.
+
+mod support;
+
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt, net::UnixDatagram},
+    path::Path,
+    process::Command,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+
+use alppaca::mock_ims::Behaviour;
+use support::{Daemon, Ims, PATIENCE, connect_when_listening, get, needs, needs_root, raw};
+use tempfile::TempDir;
+
+/// The daemon with a log handler of the test's own, listening on a free port.
+struct Logged {
+    _ims: Ims,
+    daemon: Running,
+    address: std::net::SocketAddr,
+}
+
+struct Running(std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _gone = self.0.kill();
+        let _status = self.0.wait();
+    }
+}
+
+fn start(directory: &Path, config: &str) -> Logged {
+    let ims = Ims::start(Behaviour::default());
+    let address = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("free");
+    let file = directory.join("alppaca.yaml");
+    fs::write(&file, format!("{}bind_port: {}\n{config}", ims.config(), address.port())).expect("a file");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_alppaca"));
+    let daemon = Running(command.arg("run").arg("-c").arg(file).spawn().expect("it starts"));
+    drop(connect_when_listening(address));
+    Logged { _ims: ims, daemon, address }
+}
+
+fn directory() -> TempDir {
+    let directory = TempDir::new().expect("a directory");
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).expect("ours");
+    directory
+}
+
+/// Requests go on while logrotate runs several times; `check` then gets the texts of all files.
+fn rotate(mode: &str, check: impl FnOnce(&[String], usize)) {
+    if !needs_root("logrotate") || !needs("logrotate", "logrotate") {
+        return;
+    }
+    let directory = directory();
+    let logs = directory.path().join("logs");
+    fs::create_dir(&logs).expect("a directory");
+    std::os::unix::fs::chown(&logs, Some(65534), Some(65534)).expect("we are root");
+    let log = logs.join("alppaca.log");
+    let handler = format!(
+        "user: nobody\ngroup: nogroup\nlog_format: '%(message)s'\nlogging_handler: {{module: logging.handlers, \
+         class: WatchedFileHandler, args: ['{}']}}\n",
+        log.display()
+    );
+    let daemon = start(directory.path(), &handler);
+    let config = directory.path().join("logrotate.conf");
+    let text = format!("{} {{\n su nobody nogroup\n rotate 20\n {mode}\n}}\n", log.display());
+    fs::write(&config, text).expect("a file");
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o644)).expect("ours");
+    let done = AtomicBool::new(false);
+    let sent = thread::scope(|scope| {
+        let requests = scope.spawn(|| {
+            let mut sent = 0;
+            while !done.load(Ordering::Relaxed) {
+                get(daemon.address, &format!("/request/{sent}/"));
+                sent += 1;
+            }
+            sent
+        });
+        for _ in 0..5 {
+            let state = directory.path().join("state");
+            let output = Command::new("/usr/sbin/logrotate").arg("-f").arg("-s").arg(state).arg(&config).output();
+            let output = output.expect("it runs");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+        done.store(true, Ordering::Relaxed);
+        requests.join().expect("no panic")
+    });
+    // Stopping flushes.
+    drop(daemon_stopped(daemon));
+    let mut names: Vec<_> = fs::read_dir(&logs).expect("ours").map(|entry| entry.expect("a file").path()).collect();
+    names.sort();
+    let texts: Vec<_> = names.iter().map(|name| fs::read_to_string(name).expect("text without holes")).collect();
+    check(&texts, sent);
+}
+
+/// Stops it in an orderly way.
+fn daemon_stopped(mut logged: Logged) -> Logged {
+    let pid = rustix::process::Pid::from_child(&logged.daemon.0);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+    logged.daemon.0.wait().expect("it ends");
+    logged
+}
+
+#[test]
+fn after_rename_and_create_no_line_is_lost_or_doubled() {
+    rotate("create 0640 nobody nogroup", |texts, sent| {
+        assert_eq!(texts.len(), 6, "the file and five old ones");
+        let all = texts.concat();
+        for request in 0..sent {
+            assert_eq!(all.matches(&format!("/request/{request}/ ")).count(), 1, "request {request} of {sent}");
+        }
+    });
+}
+
+#[test]
+fn after_copytruncate_it_goes_on_at_the_new_end() {
+    rotate("copytruncate", |texts, sent| {
+        assert_eq!(texts.len(), 6, "the file and five old ones");
+        // Between copy and truncation lines may get lost, which is copytruncate's own way.
+        assert!(texts.iter().all(|text| !text.contains('\0')), "no holes");
+        assert!(texts.concat().contains(&format!("/request/{}/ ", sent - 1)), "the last request is there");
+    });
+}
+
+#[test]
+fn syslog_gets_the_bytes_that_python_sends() {
+    if !needs("syslog as Python has it", "python3") {
+        return;
+    }
+    let directory = directory();
+    let path = directory.path().join("log");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(PATIENCE)).expect("settable");
+    let receive = || {
+        let mut packet = [0; 4096];
+        let length = socket.recv(&mut packet).expect("a packet");
+        packet[..length].to_vec()
+    };
+    let handler = format!(
+        "log_format: 'alppaca: [%(levelname)s] stopped'\nlogging_handler: {{module: logging.handlers, \
+         class: SysLogHandler, kwargs: {{address: '{}', facility: daemon}}}}\n",
+        path.display()
+    );
+    let daemon = start(directory.path(), &handler);
+    let ours = receive();
+    drop(daemon);
+    let script = format!(
+        "import logging, logging.handlers as h\n\
+         s = h.SysLogHandler(address='{}', facility='daemon')\n\
+         s.setFormatter(logging.Formatter('alppaca: [%(levelname)s] stopped'))\n\
+         logging.getLogger().addHandler(s)\nlogging.warning('x')",
+        path.display()
+    );
+    let drained =
+        socket.set_nonblocking(true).is_ok() && std::iter::from_fn(|| socket.recv(&mut [0; 4096]).ok()).count() < 1000;
+    assert!(drained);
+    socket.set_nonblocking(false).expect("settable");
+    assert!(Command::new("/usr/bin/python3").args(["-c", &script]).status().expect("it runs").success());
+    assert_eq!(String::from_utf8_lossy(&ours), String::from_utf8_lossy(&receive()));
+}
+
+#[test]
+fn a_client_cannot_forge_a_line() {
+    let ims = Ims::start(Behaviour::default());
+    let daemon = Daemon::with_credentials(&ims.config());
+    let request =
+        b"GET /\x1b[2Jforged?\xff HTTP/1.1\r\nUser-Agent: a\tb\"\xf0 [ERROR] forged\r\nConnection: close\r\n\r\n";
+    raw(daemon.address(), request);
+    raw(daemon.address(), b"GET /last HTTP/1.1\r\nConnection: close\r\n\r\n");
+    daemon.wait_for_log("/last");
+    let log = daemon.log();
+    assert!(log.lines().all(|line| line.starts_with("alppaca: [")), "{log}");
+    assert!(!log.contains(['\x1b', '\t']), "{log}");
+}
+
+#[test]
+fn requests_are_logged_unless_that_is_switched_off() {
+    let ims = Ims::start(Behaviour::default());
+    for (setting, lines) in [("", 1), ("access_log: false\n", 0)] {
+        let mut daemon = Daemon::with_credentials(&format!("{}{setting}", ims.config()));
+        get(daemon.address(), "/latest/meta-data/");
+        daemon.stop();
+        daemon.wait_for_log("[WARNING] stopped");
+        let line = "\"GET /latest/meta-data/ HTTP/1.1\" 200 4 \"-\"";
+        assert_eq!(daemon.log().matches(line).count(), lines, "{}", daemon.log());
+    }
+}
