@@ -30,13 +30,14 @@ pub struct PidFile {
 }
 
 impl Background {
-    /// Detaches from the session and takes the pid file in `run_dir`, which will belong to
-    /// `identity`. Called before privileges are dropped.
+    /// Detaches from the session and takes the pid file in `run_dir`, which is made, and then belongs
+    /// to `identity`, if it is not there. Called before privileges are dropped.
     pub fn begin(run_dir: &Path, identity: Option<&Identity>) -> Result<Self, ServiceError> {
         let file = |path: &Path| {
             let path = path.to_owned();
             move |source| ServiceError::File { path, source }
         };
+        let made = !run_dir.exists();
         fs::create_dir_all(run_dir).map_err(file(run_dir))?;
         let path = run_dir.join(PID_FILE);
         let mut locked = OpenOptions::new()
@@ -52,7 +53,10 @@ impl Background {
             .map_err(|_held| ServiceError::Running(path.clone()))?;
         locked.set_len(0).and_then(|()| writeln!(locked, "{}", std::process::id())).map_err(file(&path))?;
         if let Some(Identity { uid, gid, .. }) = identity {
-            chown(run_dir, Some(*uid), Some(*gid)).map_err(file(run_dir))?;
+            // A directory that was there before may be anybody's: `run_dir: /run` is not given away.
+            if made {
+                chown(run_dir, Some(*uid), Some(*gid)).map_err(file(run_dir))?;
+            }
             rustix::fs::fchown(&locked, Some(rustix::fs::Uid::from_raw(*uid)), Some(rustix::fs::Gid::from_raw(*gid)))
                 .map_err(|error| file(&path)(error.into()))?;
         }
