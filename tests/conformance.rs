@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use alppaca::mock_ims::{Behaviour, Misbehaviour};
+use alppaca::mock_ims::{Answer, Behaviour};
 use support::{Daemon, Ims, Response, connect, raw, read_one, request};
 
 const LIST: &str = "/latest/meta-data/iam/security-credentials/";
@@ -328,8 +328,8 @@ fn case_37_cached_credentials_are_served_while_the_upstream_is_down() {
     let ims = Ims::start(Behaviour::default());
     let daemon = Daemon::with_credentials(&format!("{}refresh_interval: 1\n", ims.config()));
     let before = get(daemon.address(), ROLE).body;
-    ims.handle.set(|behaviour| behaviour.list = Misbehaviour::Status(502).into());
-    ims.handle.set(|behaviour| behaviour.document = Misbehaviour::Status(502).into());
+    ims.handle.update(|behaviour| behaviour.list = Answer::Status(502));
+    ims.handle.update(|behaviour| behaviour.document = Answer::Status(502));
     daemon.wait_for_log("cannot fetch credentials");
     let response = get(daemon.address(), ROLE);
     assert_eq!((response.status, response.json()["Code"].as_str()), (200, Some("Success")));
@@ -338,7 +338,7 @@ fn case_37_cached_credentials_are_served_while_the_upstream_is_down() {
 
 #[test]
 fn case_38_a_role_that_the_upstream_refuses_is_a_200_that_says_so() {
-    let ims = Ims::start(Behaviour { document: Misbehaviour::Status(403).into(), ..Behaviour::default() });
+    let ims = Ims::start(Behaviour { document: Answer::Status(403), ..Behaviour::default() });
     let daemon = Daemon::start(&ims.config());
     daemon.wait_for_log("cannot fetch credentials");
     let response = get(daemon.address(), ROLE);
@@ -413,14 +413,14 @@ fn case_58_nothing_redirects() {
 fn case_59_a_thousand_gets_at_once_cost_no_upstream_call_and_all_succeed() {
     let ims = Ims::start(Behaviour::default());
     let daemon = Daemon::with_credentials(&ims.config());
-    let calls = ims.handle.total_calls();
+    let calls = ims.calls();
     let address = daemon.address();
     thread::scope(|scope| {
         for _ in 0..50 {
             scope.spawn(|| (0..20).for_each(|_| assert_eq!(get(address, ROLE).status, 200)));
         }
     });
-    assert_eq!(ims.handle.total_calls(), calls);
+    assert_eq!(ims.calls(), calls);
 }
 
 #[test]
@@ -431,7 +431,7 @@ fn case_60_no_answer_mixes_two_sets() {
     while seen.len() < 4 {
         let document = get(daemon.address(), ROLE).json();
         let part = |key: &str| document[key].as_str().expect("a text").to_owned();
-        let issued = ims.handle.issued(&part("AccessKeyId")).expect("a key that the mock issued");
+        let issued = ims.handle.issued_with(&part("AccessKeyId")).expect("a key that the mock issued");
         assert_eq!((part("SecretAccessKey"), part("Token")), (issued.secret_access_key, issued.session_token));
         seen.insert(part("AccessKeyId"));
     }

@@ -89,7 +89,7 @@ fn a_service_manager_is_told_when_credentials_are_there() {
         let length = socket.recv(&mut message).expect("a message");
         let message = String::from_utf8_lossy(&message[..length]).into_owned();
         if message.contains("READY=1") {
-            assert!(ims.handle.total_calls() >= 2, "not before the first fetch");
+            assert!(ims.calls() >= 2, "not before the first fetch");
         }
         said.push_str(&message);
     }

@@ -2,7 +2,7 @@
 
 mod support;
 
-use alppaca::mock_ims::{Behaviour, Misbehaviour};
+use alppaca::mock_ims::{Answer, Behaviour};
 use support::{Daemon, Ims, request};
 
 const ROLE: &str = "/latest/meta-data/iam/security-credentials/test_role";
@@ -19,9 +19,9 @@ fn no_secret_is_in_the_log_the_command_line_or_any_answer_that_is_not_the_docume
     };
     let mut documents = vec![get(ROLE).json()];
     let mut answers = Vec::new();
-    for wrong in [Misbehaviour::MissingField, Misbehaviour::BadDate, Misbehaviour::Expired, Misbehaviour::Reset] {
+    for wrong in [Answer::MissingField, Answer::BadDate, Answer::Expired, Answer::Reset] {
         let known = daemon.log().matches("cannot fetch credentials").count();
-        ims.handle.set(|behaviour| behaviour.document = Some(wrong));
+        ims.handle.update(|behaviour| behaviour.document = wrong);
         while daemon.log().matches("cannot fetch credentials").count() == known {
             answers.push(get("/latest/meta-data/iam/security-credentials/"));
         }
@@ -34,7 +34,7 @@ fn no_secret_is_in_the_log_the_command_line_or_any_answer_that_is_not_the_docume
     let written = format!("{}\n{commandline}\n{answers:?}", daemon.log());
     let served = documents.iter().flat_map(|document| [&document["SecretAccessKey"], &document["Token"]]);
     let served = served.map(|value| value.as_str().expect("a text").to_owned());
-    let issued = ims.handle.all_issued();
+    let issued = ims.handle.issued();
     assert!(issued.len() >= 4, "also those that came in bad documents");
     let issued = issued.into_iter().flat_map(|set| [set.secret_access_key, set.session_token]);
     for secret in served.chain(issued).chain([token.clone()]) {

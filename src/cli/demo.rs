@@ -59,7 +59,7 @@ fn start_mock_ims() -> Result<SocketAddr, Failure> {
             let behaviour = Behaviour { lifetime: LIFETIME, ..Behaviour::default() };
             let mock = MockIms::bind((Ipv4Addr::LOCALHOST, 0).into(), behaviour)?;
             // The other side waits for exactly this.
-            let _received = tell.send(mock.local_addr());
+            let _received = tell.send(mock.local_addr()?);
             mock.run().await
         })
     };

@@ -1,91 +1,305 @@
-//! `alppaca mock-ims` (`alppaca-server-mock`): an upstream to try things out with.
+//! `alppaca mock-ims`: an IMS to try things with, which can misbehave.
 
-use std::{io::Write, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
+use anstream::println;
+use clap::ValueEnum;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Failure, Outcome};
-use crate::mock_ims::{Behaviour, Misbehaviour, MockIms};
+use crate::{
+    config,
+    mock_ims::{Answer, Behaviour, LIST_PATH, MockIms},
+};
 
-/// Arguments of the mock.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
+const EXAMPLES: &str = "\
 Examples:
-  alppaca mock-ims                                  one role, test_role, for an hour at a time
-  alppaca mock-ims --lifetime 10s                   credentials that live as short as in 2015
-  alppaca mock-ims --roles 1000 --latency 200ms     a big and slow one
-  alppaca mock-ims --documents expired              see how the daemon takes it
-  alppaca mock-ims --list 502 --documents 403
+  alppaca mock-ims
+      One role, test_role, at http://localhost:8080
+  alppaca mock-ims --role web --role batch --lifetime 10s
+      Two roles whose credentials must be fetched again every few seconds
+  alppaca mock-ims --roles 1000 --latency 200ms --fail-rate 5
+      Many roles behind a slow and shaky IMS
+  alppaca mock-ims --misbehave status-503
+      An IMS that lists its role and has no credentials to give
 
-KIND is a status from 400 to 599, or one of: empty, html, garbage, error-document, bad-date,
-fractional-date, offset-date, expired, missing-field, huge, drip, reset, hang, redirect, gzip.")]
+The credentials are random: programs accept them, AWS does not.";
+
+/// Run a mock IMS that issues random credentials
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Where to listen; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
-    bind: SocketAddr,
-    /// A role to hand out; may be repeated [default: `test_role`]
-    #[arg(long = "role", value_name = "NAME")]
-    role: Vec<String>,
-    /// Hand out this many roles: `test_role` and others
-    #[arg(long, value_name = "COUNT", conflicts_with = "role")]
-    roles: Option<usize>,
-    /// How long credentials live
-    #[arg(long, default_value = "1h", value_parser = duration)]
+    /// Where to listen: ADDRESS:PORT, or localhost:PORT for both loopback addresses; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "localhost:8080")]
+    bind: Bind,
+
+    /// A role to have; may be given several times
+    #[arg(long = "role", value_name = "NAME", default_value = "test_role")]
+    roles: Vec<String>,
+
+    /// Have this many roles: `test_role`, `role-1`, `role-2`, …
+    #[arg(long = "roles", value_name = "COUNT", conflicts_with = "roles")]
+    role_count: Option<u32>,
+
+    /// How long credentials are valid: 500ms, 10s, 5m, 1h
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
     lifetime: Duration,
-    /// The pause before each answer
-    #[arg(long, default_value = "0s", value_parser = duration)]
+
+    /// Hold each answer back for so long
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
     latency: Duration,
-    /// How many percent of the calls fail with 500
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
-    fail_percent: u8,
-    /// What to send in place of the role list
-    #[arg(long, value_name = "KIND", value_parser = misbehaviour)]
-    list: Option<Misbehaviour>,
-    /// What to send in place of the documents
-    #[arg(long, value_name = "KIND", value_parser = misbehaviour)]
-    documents: Option<Misbehaviour>,
+
+    /// Answer so many percent of the requests with 503
+    #[arg(long, value_name = "PERCENT", default_value = "0", value_parser = clap::value_parser!(u8).range(0..=100))]
+    fail_rate: u8,
+
+    /// Serve under this path, as an IMS behind a path does
+    #[arg(long, value_name = "PATH", default_value = LIST_PATH, value_parser = parse_path)]
+    path: String,
+
+    /// What to do to requests for credentials
+    #[arg(long, value_name = "KIND")]
+    misbehave: Option<Kind>,
+
+    /// What to do to requests for the role list
+    #[arg(long, value_name = "KIND")]
+    misbehave_list: Option<Kind>,
+
+    /// Do not print the requests
+    #[arg(long, short)]
+    quiet: bool,
 }
 
-fn duration(text: &str) -> Result<Duration, &'static str> {
-    crate::config::parse_duration(text).ok_or("a time such as 500ms, 10s, 5m or 1h is expected")
+/// A way to misbehave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "kebab-case")]
+enum Kind {
+    /// 403 Forbidden
+    #[value(name = "status-403")]
+    Status403,
+    /// 404 Not Found
+    #[value(name = "status-404")]
+    Status404,
+    /// 429 Too Many Requests
+    #[value(name = "status-429")]
+    Status429,
+    /// 500 Internal Server Error
+    #[value(name = "status-500")]
+    Status500,
+    /// 503 Service Unavailable
+    #[value(name = "status-503")]
+    Status503,
+    /// 200 without a body
+    Empty,
+    /// A login page with 200
+    Html,
+    /// Random bytes with 200
+    Garbage,
+    /// 200 with the document by which EC2 refuses
+    Refusal,
+    /// An Expiration that is no date
+    BadDate,
+    /// An Expiration with a fraction of a second
+    FractionDate,
+    /// An Expiration in the zone +02:00
+    OffsetDate,
+    /// Credentials that expired an hour ago
+    Expired,
+    /// A document without a Token
+    MissingField,
+    /// 100 MB
+    Huge,
+    /// One byte a second
+    Drip,
+    /// A TCP reset in the middle of the answer
+    Reset,
+    /// No answer at all
+    Hang,
+    /// A redirect to another host
+    Redirect,
+    /// A compressed answer that nobody asked for
+    Gzip,
 }
 
-fn misbehaviour(text: &str) -> Result<Misbehaviour, &'static str> {
-    Misbehaviour::parse(text).ok_or("there is no such kind; see --help")
+impl From<Kind> for Answer {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Status403 => Self::Status(403),
+            Kind::Status404 => Self::Status(404),
+            Kind::Status429 => Self::Status(429),
+            Kind::Status500 => Self::Status(500),
+            Kind::Status503 => Self::Status(503),
+            Kind::Empty => Self::Empty,
+            Kind::Html => Self::Html,
+            Kind::Garbage => Self::Garbage,
+            Kind::Refusal => Self::Refusal,
+            Kind::BadDate => Self::BadDate,
+            Kind::FractionDate => Self::FractionDate,
+            Kind::OffsetDate => Self::OffsetDate,
+            Kind::Expired => Self::Expired,
+            Kind::MissingField => Self::MissingField,
+            Kind::Huge => Self::Huge,
+            Kind::Drip => Self::Drip(Duration::from_secs(1)),
+            Kind::Reset => Self::Reset,
+            Kind::Hang => Self::Hang,
+            Kind::Redirect => Self::Redirect,
+            Kind::Gzip => Self::Gzip,
+        }
+    }
 }
 
-/// Runs the mock until it is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bind {
+    Localhost(u16),
+    Address(SocketAddr),
+}
+
+impl std::str::FromStr for Bind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let localhost = text.strip_prefix("localhost:").and_then(|port| port.parse().ok()).map(Self::Localhost);
+        localhost
+            .or_else(|| text.parse().ok().map(Self::Address))
+            .ok_or_else(|| "expected an address and a port, such as 127.0.0.1:8080, [::1]:8080 or localhost:0".into())
+    }
+}
+
+/// Runs until SIGINT or SIGTERM.
 pub(super) fn run(args: &Args) -> Outcome {
-    let behaviour = Behaviour {
-        roles: roles(args),
+    let mock = match args.bind {
+        Bind::Localhost(port) => MockIms::bind_localhost(port, behaviour(args)),
+        Bind::Address(address) => MockIms::bind(address, behaviour(args)),
+    };
+    let mock = mock.map_err(|error| {
+        Failure::runtime(format!(
+            "cannot listen ({error}); choose another address with --bind, such as --bind localhost:0"
+        ))
+    })?;
+    let address = mock.local_addr().map_err(Failure::runtime)?;
+    let url = format!("http://{address}{}", args.path);
+    println!("mock IMS at {url}");
+    println!("try: curl {url}{}", behaviour(args).roles.first().map_or("", String::as_str));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::runtime)?;
+    runtime.block_on(serve(mock, args.quiet)).map_err(Failure::runtime)
+}
+
+fn behaviour(args: &Args) -> Behaviour {
+    Behaviour {
+        roles: match args.role_count {
+            Some(count) => (0..count).map(role_name).collect(),
+            None => args.roles.clone(),
+        },
         lifetime: args.lifetime,
         latency: args.latency,
-        list: args.list,
-        document: args.documents,
-        fail_percent: args.fail_percent,
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::runtime)?;
-    runtime.block_on(async {
-        let mock = MockIms::bind(args.bind, behaviour)
-            .map_err(|error| Failure::runtime(format!("cannot listen on {}: {error}", args.bind)))?;
-        let list = format!("http://{}/latest/meta-data/iam/security-credentials/", mock.local_addr());
-        anstream::println!("mock IMS at {list}\nTry: curl {list}");
-        // Whoever reads it through a pipe waits for it; if nobody does, that is fine too.
-        let _unread = anstream::stdout().flush();
-        let mut terminate = signal(SignalKind::terminate()).map_err(Failure::runtime)?;
-        tokio::select! {
-            ended = mock.run() => ended.map_err(Failure::runtime),
-            _ = terminate.recv() => Ok(()),
-            interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Failure::runtime),
-        }
-    })
+        fail_percent: args.fail_rate,
+        list_path: args.path.clone(),
+        list: args.misbehave_list.map_or(Answer::Good, Answer::from),
+        document: args.misbehave.map_or(Answer::Good, Answer::from),
+        documents: Vec::new(),
+    }
 }
 
-fn roles(args: &Args) -> Vec<String> {
-    let first = || "test_role".to_owned();
-    match args.roles {
-        Some(count) => (0..count).map(|n| if n == 0 { first() } else { format!("{}_{n}", first()) }).collect(),
-        None if args.role.is_empty() => vec![first()],
-        None => args.role.clone(),
+async fn serve(mock: MockIms, quiet: bool) -> io::Result<()> {
+    use tokio::sync::broadcast::error::RecvError;
+
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut requests = mock.handle().watch();
+    let running = mock.run();
+    tokio::pin!(running);
+    loop {
+        tokio::select! {
+            ended = &mut running => return ended,
+            _ = interrupt.recv() => return Ok(()),
+            _ = terminate.recv() => return Ok(()),
+            request = requests.recv() => match request {
+                Ok(request) if !quiet => println!("{} {}", request.method, request.target),
+                Err(RecvError::Lagged(missed)) if !quiet => println!("({missed} more requests)"),
+                // The mock itself ends only together with this loop.
+                _ => {}
+            },
+        }
+    }
+}
+
+fn parse_duration(text: &str) -> Result<Duration, &'static str> {
+    config::parse_duration(text).ok_or("expected a time such as 500ms, 10s, 5m or 1h")
+}
+
+/// The first one is that of 2015, so that what works with one role works with many.
+fn role_name(number: u32) -> String {
+    if number == 0 { "test_role".to_owned() } else { format!("role-{number}") }
+}
+
+fn parse_path(text: &str) -> Result<String, String> {
+    if text.starts_with('/') && text.ends_with('/') {
+        Ok(text.to_owned())
+    } else {
+        Err("must begin and end with a slash".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Wrapper {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parse(arguments: &[&str]) -> Result<Behaviour, clap::Error> {
+        Wrapper::try_parse_from([&["mock-ims"], arguments].concat()).map(|wrapper| behaviour(&wrapper.args))
+    }
+
+    #[test]
+    fn without_arguments_it_is_the_mock_of_2015() {
+        Wrapper::command().debug_assert();
+        assert_eq!(parse(&[]).expect("no arguments"), Behaviour::default());
+        let wrapper = Wrapper::try_parse_from(["mock-ims"]).expect("no arguments");
+        assert_eq!(wrapper.args.bind, Bind::Localhost(8080));
+    }
+
+    #[test]
+    fn arguments_make_the_behaviour() {
+        let behaviour = parse(&[
+            "--roles=3",
+            "--lifetime=10s",
+            "--latency=500ms",
+            "--fail-rate=5",
+            "--path=/afp/",
+            "--misbehave=drip",
+            "--misbehave-list=status-403",
+        ]);
+        let expected = Behaviour {
+            roles: ["test_role", "role-1", "role-2"].map(String::from).to_vec(),
+            lifetime: Duration::from_secs(10),
+            latency: Duration::from_millis(500),
+            fail_percent: 5,
+            list_path: "/afp/".into(),
+            list: Answer::Status(403),
+            document: Answer::Drip(Duration::from_secs(1)),
+            documents: Vec::new(),
+        };
+        assert_eq!(behaviour.expect("good arguments"), expected);
+    }
+
+    #[test]
+    fn a_mistake_is_told_with_what_is_expected() {
+        for (argument, expected) in [
+            ("--lifetime=s", "10s"),
+            ("--lifetime=99999999999999999999h", "10s"),
+            ("--bind=8080", "127.0.0.1:8080"),
+            ("--path=afp", "slash"),
+            ("--fail-rate=101", "100"),
+            ("--misbehave=often", "possible values"),
+        ] {
+            let message = parse(&[argument]).expect_err(argument).to_string();
+            assert!(message.contains(expected), "{message}");
+        }
     }
 }

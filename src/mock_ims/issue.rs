@@ -1,60 +1,85 @@
-//! Credentials that look like real ones and open nothing.
+//! Credentials made up at random, in the shape and size of real ones.
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+use std::{io, time::Duration};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
 use ring::rand::{SecureRandom, SystemRandom};
 
-use super::Misbehaviour;
-use crate::credentials::format_timestamp;
+/// The alphabet of access key ids.
+const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 
-/// A set that the mock has issued, for tests to compare with.
+/// How session tokens begin (`origin_ec` in base 64).
+const TOKEN_START: &str = "IQoJb3JpZ2luX2Vj";
+
+/// One set that a mock IMS made. Its parts open no door, so they are plain text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Issued {
-    /// `ASIA` and 16 characters.
+    /// The role it was issued for.
+    pub role: String,
+    /// `ASIA` and 16 more characters; never the same twice.
     pub access_key_id: String,
     /// 40 characters.
     pub secret_access_key: String,
-    /// 500 characters, as long as AWS's shorter ones.
+    /// Some 900 characters.
     pub session_token: String,
+    /// When it ends.
+    pub expiration: Timestamp,
 }
 
 impl Issued {
-    /// A new set.
-    pub(super) fn new() -> Self {
-        let random = |bytes: usize| {
-            let mut raw = vec![0; bytes];
-            // Without randomness the sets are alike, which a mock may be; nothing depends on it.
-            if SystemRandom::new().fill(&mut raw).is_err() {
-                raw.fill(0);
-            }
-            raw
-        };
-        let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-        let key = random(16).into_iter().map(|byte| char::from(alphabet[usize::from(byte % 32)]));
-        Self {
-            access_key_id: std::iter::once("ASIA".to_owned()).chain(key.map(String::from)).collect(),
-            secret_access_key: STANDARD.encode(random(30)),
-            session_token: STANDARD.encode(random(375)),
-        }
+    /// A new set for `role`, valid for `lifetime` from now.
+    pub(super) fn new(role: &str, lifetime: Duration) -> io::Result<Self> {
+        let id = random::<16>()?.map(|byte| char::from(BASE32[usize::from(byte % 32)]));
+        Ok(Self {
+            role: role.to_owned(),
+            access_key_id: format!("ASIA{}", String::from_iter(id)),
+            secret_access_key: BASE64_STANDARD.encode(random::<30>()?),
+            session_token: format!("{TOKEN_START}{}", BASE64_STANDARD.encode(random::<666>()?)),
+            expiration: now().checked_add(lifetime).unwrap_or(Timestamp::MAX),
+        })
     }
 
-    /// Its document, as the 2015 mock wrote it, valid until `expiration`.
-    pub(super) fn document(&self, now: Timestamp, expiration: Timestamp, wrong: Option<Misbehaviour>) -> String {
-        let expiration = format_timestamp(expiration);
-        let expiration = match wrong {
-            Some(Misbehaviour::BadDate) => "next Tuesday".to_owned(),
-            Some(Misbehaviour::FractionalDate) => expiration.replace('Z', ".500Z"),
-            Some(Misbehaviour::OffsetDate) => expiration.replace('Z', "+00:00"),
-            _ => expiration,
-        };
-        let token = if wrong == Some(Misbehaviour::MissingField) { "Tokem" } else { "Token" };
+    /// The document as the mock of 2015 wrote it, with the text `expiration`.
+    pub(super) fn document(&self, expiration: &str) -> String {
         format!(
-            "{{\"Code\": \"Success\", \"LastUpdated\": \"{}\", \"Type\": \"AWS-HMAC\", \"AccessKeyId\": \"{}\", \
-             \"SecretAccessKey\": \"{}\", \"{token}\": \"{}\", \"Expiration\": \"{expiration}\"}}",
-            format_timestamp(now),
-            self.access_key_id,
-            self.secret_access_key,
-            self.session_token,
+            "\n{{\"Code\": \"Success\",\n\"AccessKeyId\": \"{}\",\n\"SecretAccessKey\": \"{}\",\n\"Token\": \"{}\",\n\
+             \"Expiration\": \"{expiration}\",\n\"Type\": \"AWS-HMAC\"}}\n",
+            self.access_key_id, self.secret_access_key, self.session_token
         )
+    }
+}
+
+/// The IMS's own idea of the time.
+#[allow(clippy::disallowed_methods, reason = "an IMS is another host, with a clock of its own")]
+pub(super) fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+/// Random bytes.
+pub(super) fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| io::Error::other("the kernel has no random bytes"))?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credentials::{format_timestamp, parse_document};
+
+    #[test]
+    fn sets_look_like_real_ones_and_are_never_the_same() {
+        let [one, two] = [(); 2].map(|()| Issued::new("role", Duration::from_mins(1)).expect("randomness"));
+        assert_ne!(one.access_key_id, two.access_key_id);
+        assert_ne!(one.secret_access_key, two.secret_access_key);
+        assert_ne!(one.session_token, two.session_token);
+        assert_eq!((one.access_key_id.len(), one.secret_access_key.len()), (20, 40));
+        assert!((800..1_000).contains(&one.session_token.len()), "{}", one.session_token.len());
+        let credentials =
+            parse_document(one.document(&format_timestamp(one.expiration)).as_bytes()).expect("a document");
+        assert_eq!(credentials.access_key_id, one.access_key_id);
+        assert_eq!(credentials.secret_access_key.expose(), one.secret_access_key);
+        assert_eq!(credentials.session_token.expose(), one.session_token);
     }
 }

@@ -30,12 +30,17 @@ impl Ims {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
                 let mock = MockIms::bind((Ipv4Addr::LOCALHOST, 0).into(), behaviour).expect("a free port");
-                tell.send((mock.local_addr(), mock.handle())).expect("the test waits");
+                tell.send((mock.local_addr().expect("bound"), mock.handle())).expect("the test waits");
                 mock.run().await.expect("it accepts");
             });
         });
         let (address, handle) = told.recv().expect("the mock starts");
         Self { address, handle }
+    }
+
+    /// How many requests it got.
+    pub fn calls(&self) -> usize {
+        self.handle.requests().len()
     }
 
     /// The configuration that points the daemon here.

@@ -1,184 +1,200 @@
-//! One bounded GET: in time, in size, without redirects and without surprises.
+//! One bounded GET: in time, in size, without redirects, decoding or retries.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use http::{
-    HeaderValue, Request, Response, StatusCode, Uri,
-    header::{ACCEPT_ENCODING, CONTENT_ENCODING, LOCATION, PROXY_AUTHORIZATION, USER_AGENT},
-};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Empty};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{Body, Incoming};
 use hyper_util::{
-    client::legacy,
+    client::legacy::{Client as Pool, Error},
     rt::{TokioExecutor, TokioTimer},
 };
-use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::{Settings, SetupError, connector::Connector, tls};
+use super::{
+    Settings, SetupError,
+    answer::{Answer, flatten},
+    connector::{Connector, Used},
+    settings::{parse_list_url, parse_proxy_url},
+    tls,
+};
+use crate::source::SourceError;
 
-/// An answer's body. Wiped when dropped: it may be a document.
-pub(super) type Body = Zeroizing<Vec<u8>>;
-
-/// Idle connections are kept a little longer than the usual interval of asking.
+/// A little longer than the usual interval of asking: thousands of hosts with a TLS handshake a
+/// minute each would be felt by an IMS. One that the IMS has closed meanwhile costs nothing.
 const IDLE: Duration = Duration::from_secs(90);
-/// How much of the body of an error is shown.
-const SNIPPET: usize = 80;
 
-/// Why there is no body.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum CallError {
-    #[error("no whole answer within {0:?}")]
-    TimedOut(Duration),
-    #[error("it cannot be asked")]
-    Unreachable(#[source] legacy::Error),
-    #[error("the answer broke off")]
-    BrokenOff(#[source] hyper::Error),
-    #[error("the answer is longer than {0} bytes")]
-    TooLong(usize),
-    #[error("the answer is compressed ({0}), which was not asked for")]
-    Compressed(String),
-    #[error("it redirects to {0}, which is not followed")]
-    Redirected(String),
-    #[error("status {status}{}", if snippet.is_empty() { String::new() } else { format!(" ({snippet})") })]
-    Status { status: u16, snippet: String },
-}
+/// So many connections are kept for the next document.
+const MAX_IDLE: usize = 8;
 
-/// A client of one IMS. Connections are kept open between calls.
+/// Heads of answers are some hundred bytes.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// So much of the body of an error is read, to quote from it, and it is waited for so long.
+const ERROR_BYTES: usize = 1024;
+const ERROR_WAIT: Duration = Duration::from_millis(250);
+
+/// A body of unknown length begins with this capacity.
+const FIRST_CAPACITY: usize = 8 * 1024;
+
+/// An HTTP client for one IMS.
 pub(super) struct Client {
-    http: legacy::Client<Connector, Empty<Bytes>>,
+    pool: Pool<Connector, Empty<Bytes>>,
     timeout: Duration,
-    /// For a proxy that is asked for whole URLs; a tunnel is authenticated when it is made.
-    proxy_authorization: Option<HeaderValue>,
-}
-
-impl fmt::Debug for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("timeout", &self.timeout).finish_non_exhaustive()
-    }
+    forwarding: bool,
+    /// For the proxy, if it sees the requests.
+    authorization: Option<HeaderValue>,
+    /// Ends each message about a connection: `, through the proxy http://…`.
+    through: String,
 }
 
 impl Client {
     pub(super) fn new(settings: &Settings) -> Result<Self, SetupError> {
-        let list = url(&settings.list_url)?;
+        let list_url = parse_list_url(&settings.list_url)?;
         let proxy = match &settings.proxy {
+            Some(proxy) => Some((parse_proxy_url(&proxy.url)?, basic_authorization(proxy)?)),
             None => None,
-            Some(proxy) => {
-                let auth = proxy.credentials.as_ref().map(|(user, password)| basic(user, password.expose()));
-                Some((url(&proxy.url)?, auth))
-            }
         };
-        let forwards = list.scheme_str() == Some("http");
-        let proxy_authorization = proxy.as_ref().filter(|_| forwards).and_then(|(_, auth)| auth.clone());
-        let connector = Connector::new(tls::config(settings)?, proxy, settings.connect_timeout);
-        let http = legacy::Client::builder(TokioExecutor::new())
+        let through = proxy.as_ref().and_then(|(uri, _)| uri.authority().cloned());
+        let tls = if list_url.scheme_str() == Some("https") { Some(tls::client_config(settings)?) } else { None };
+        let forwarding = proxy.is_some() && tls.is_none();
+        let authorization = proxy.as_ref().filter(|_| forwarding).and_then(|(_, authorization)| authorization.clone());
+        let connector = Connector::new(tls, proxy, settings.connect_timeout);
+        let pool = Pool::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(settings.concurrency)
+            .pool_max_idle_per_host(MAX_IDLE)
+            .http1_max_buf_size(MAX_HEAD)
             .build(connector);
-        Ok(Self { http, timeout: settings.timeout, proxy_authorization })
+        let through = through.map(|proxy| format!(", through the proxy {proxy}")).unwrap_or_default();
+        Ok(Self { pool, timeout: settings.timeout, forwarding, authorization, through })
     }
 
-    /// Gets `url`, reading no more than `limit` bytes of body.
-    pub(super) async fn get(&self, url: &str, limit: usize) -> Result<Body, CallError> {
-        timeout(self.timeout, self.exchange(url, limit)).await.map_err(|_elapsed| CallError::TimedOut(self.timeout))?
+    /// Asks for `url` and waits for the whole answer. A body longer than `limit` is an error and not
+    /// read further.
+    pub(super) async fn get(&self, url: &str, limit: usize) -> Result<Answer, SourceError> {
+        let uri: Uri = url.parse().map_err(|error| SourceError::transient(format!("GET {url}: {error}")))?;
+        let outcome = match tokio::time::timeout(self.timeout, self.exchange(&uri, limit)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(format!("no complete answer within {:?}{}", self.timeout, self.through)),
+        };
+        outcome.map_err(|what| SourceError::transient(format!("GET {url}: {what}")))
     }
 
-    async fn exchange(&self, url: &str, limit: usize) -> Result<Body, CallError> {
-        let mut request = Request::new(Empty::new());
-        // The list's URL was checked, and a role adds only escapes.
-        *request.uri_mut() = url.parse().unwrap_or_default();
-        let headers = request.headers_mut();
-        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("alppaca/", env!("CARGO_PKG_VERSION"))));
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        if let Some(authorization) = &self.proxy_authorization {
-            headers.insert(PROXY_AUTHORIZATION, authorization.clone());
-        }
-        let response = self.http.request(request).await.map_err(CallError::Unreachable)?;
-        if response.status() == StatusCode::OK {
-            refuse_encodings(&response)?;
-            return read(response.into_body(), limit).await;
-        }
-        Err(refused(response).await)
+    async fn exchange(&self, uri: &Uri, limit: usize) -> Result<Answer, String> {
+        let response = self.send(uri).await.map_err(|error| self.describe(&error))?;
+        let (head, body) = response.into_parts();
+        let body = if head.status == StatusCode::OK { collect(body, limit).await? } else { beginning(body).await };
+        Ok(Answer { status: head.status, headers: head.headers, body, forwarded: self.forwarding })
     }
-}
 
-fn refuse_encodings(response: &Response<Incoming>) -> Result<(), CallError> {
-    match response.headers().get(CONTENT_ENCODING) {
-        Some(encoding) if encoding != "identity" => Err(CallError::Compressed(printable(encoding.as_bytes()))),
-        _ => Ok(()),
-    }
-}
-
-async fn refused(response: Response<Incoming>) -> CallError {
-    let status = response.status();
-    if status.is_redirection() {
-        // Only where to: the rest of the URL may be a secret.
-        let host = response.headers().get(LOCATION).and_then(|to| to.to_str().ok()?.parse::<Uri>().ok());
-        let host = host.as_ref().and_then(Uri::host).unwrap_or("another path");
-        return CallError::Redirected(host.to_owned());
-    }
-    // What it says is of help, but not needed: a body that breaks off is as good as none.
-    let body = read(response.into_body(), 64 * 1024).await.unwrap_or_default();
-    CallError::Status { status: status.as_u16(), snippet: printable(&body) }
-}
-
-/// The first line that says something, without markup and control characters.
-fn printable(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let mut plain = String::new();
-    let mut in_tag = false;
-    for character in text.chars() {
-        match character {
-            '<' => in_tag = true,
-            '>' => in_tag = false,
-            _ if in_tag => {}
-            c if c.is_control() || c.is_whitespace() => {
-                if !plain.is_empty() && !plain.ends_with(' ') {
-                    plain.push(' ');
+    /// Sends the request, again if the IMS closed the pooled connection at that very moment. That
+    /// ends: each repetition uses up a connection that had been used before.
+    async fn send(&self, uri: &Uri) -> Result<Response<Incoming>, Error> {
+        loop {
+            match self.pool.request(self.request(uri)).await {
+                Ok(response) => {
+                    if let Some(used) = response.extensions().get::<Used>() {
+                        used.set();
+                    }
+                    return Ok(response);
                 }
+                Err(error) if closed_while_idle(&error) => {}
+                Err(error) => return Err(error),
             }
-            c => plain.push(c),
         }
     }
-    plain.trim_end().chars().take(SNIPPET).collect()
-}
 
-async fn read(mut incoming: Incoming, limit: usize) -> Result<Body, CallError> {
-    let announced = incoming.size_hint().exact().unwrap_or_default();
-    if announced > limit as u64 {
-        return Err(CallError::TooLong(limit));
-    }
-    // Sized at once where it can be: a buffer that grows leaves unwiped copies behind.
-    let expected = usize::try_from(announced).unwrap_or_default().max(4096.min(limit));
-    let mut body = Zeroizing::new(Vec::with_capacity(expected));
-    while let Some(frame) = incoming.frame().await {
-        let frame = frame.map_err(CallError::BrokenOff)?;
-        let Ok(data) = frame.into_data() else { continue };
-        if body.len() + data.len() > limit {
-            return Err(CallError::TooLong(limit));
+    fn request(&self, uri: &Uri) -> Request<Empty<Bytes>> {
+        let mut request = Request::new(Empty::new());
+        uri.clone_into(request.uri_mut());
+        let headers = request.headers_mut();
+        headers.insert(
+            header::USER_AGENT,
+            const { HeaderValue::from_static(concat!("alppaca/", env!("CARGO_PKG_VERSION"))) },
+        );
+        headers.insert(header::ACCEPT_ENCODING, const { HeaderValue::from_static("identity") });
+        if let Some(authorization) = &self.authorization {
+            headers.insert(header::PROXY_AUTHORIZATION, authorization.clone());
         }
-        body.extend_from_slice(&data);
+        request
     }
-    Ok(body)
-}
 
-fn url(text: &str) -> Result<Uri, SetupError> {
-    let error = |reason: &dyn fmt::Display| SetupError::Url { url: text.to_owned(), reason: reason.to_string() };
-    let url: Uri = text.parse().map_err(|reason: http::uri::InvalidUri| error(&reason))?;
-    match (url.scheme_str(), url.host()) {
-        (Some("http" | "https"), Some(_)) => Ok(url),
-        _ => Err(error(&"it has to begin with http:// or https:// and a host")),
+    fn describe(&self, error: &Error) -> String {
+        let causes = std::error::Error::source(error).map_or_else(|| error.to_string(), flatten);
+        let what = if error.is_connect() { "cannot connect" } else { "the exchange broke off" };
+        format!("{what}{}: {causes}", self.through)
     }
 }
 
-fn basic(user: &str, password: &str) -> HeaderValue {
-    let pair = Zeroizing::new(format!("{user}:{password}"));
-    let text = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
-    // Base64 is always a legal header value.
-    let mut value = HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""));
+fn basic_authorization(proxy: &super::Proxy) -> Result<Option<HeaderValue>, SetupError> {
+    use base64::{Engine, prelude::BASE64_STANDARD};
+
+    let Some((user, password)) = &proxy.credentials else { return Ok(None) };
+    if user.contains(':') {
+        return Err(SetupError::ProxyUser("must not contain a colon"));
+    }
+    let pair = Zeroizing::new(format!("{user}:{}", password.expose()));
+    let text = Zeroizing::new(format!("Basic {}", *Zeroizing::new(BASE64_STANDARD.encode(pair.as_bytes()))));
+    let mut value = HeaderValue::from_str(&text).map_err(|_| SetupError::ProxyUser("cannot be sent"))?;
     value.set_sensitive(true);
-    value
+    Ok(Some(value))
+}
+
+fn closed_while_idle(error: &Error) -> bool {
+    let mut extensions = http::Extensions::new();
+    if let Some(info) = error.connect_info() {
+        info.get_extras(&mut extensions);
+    }
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<hyper::Error>());
+    // A malformed answer is an answer; all that is left is a connection that went away.
+    extensions.get::<Used>().is_some_and(Used::get) && cause.is_none_or(|cause| !cause.is_parse() && !cause.is_user())
+}
+
+async fn collect(mut body: Incoming, limit: usize) -> Result<Zeroizing<Vec<u8>>, String> {
+    let too_long = || format!("the body is longer than {limit} bytes (ims_max_response_bytes)");
+    let announced = body.size_hint().exact().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    if announced.is_some_and(|bytes| bytes > limit) {
+        return Err(too_long());
+    }
+    let mut collected = Zeroizing::new(Vec::with_capacity(announced.unwrap_or(FIRST_CAPACITY.min(limit))));
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| format!("the body broke off: {}", flatten(&error)))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if data.len() > limit - collected.len() {
+            return Err(too_long());
+        }
+        append(&mut collected, &data);
+    }
+    Ok(collected)
+}
+
+/// Appends without leaving an unwiped copy behind, as a `Vec` that grows by itself would.
+fn append(collected: &mut Zeroizing<Vec<u8>>, data: &[u8]) {
+    let needed = collected.len() + data.len();
+    if needed > collected.capacity() {
+        let mut larger = Zeroizing::new(Vec::with_capacity(needed.max(collected.capacity() * 2)));
+        larger.extend_from_slice(collected);
+        *collected = larger;
+    }
+    collected.extend_from_slice(data);
+}
+
+/// What can be had soon of an error's body.
+async fn beginning(mut body: Incoming) -> Zeroizing<Vec<u8>> {
+    let mut collected = Zeroizing::new(Vec::with_capacity(ERROR_BYTES));
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            let Some(data) = frame.data_ref() else { continue };
+            let room = ERROR_BYTES - collected.len();
+            collected.extend_from_slice(&data[..data.len().min(room)]);
+            if collected.len() == ERROR_BYTES {
+                break;
+            }
+        }
+    };
+    // Late or never: the status says enough.
+    let _ = tokio::time::timeout(ERROR_WAIT, reading).await;
+    collected
 }

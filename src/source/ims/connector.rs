@@ -1,153 +1,158 @@
-//! Connections to the IMS: direct, through a proxy's `CONNECT` tunnel (for `https`), or to a proxy
-//! that is asked for the whole URL (for `http`); all within the connect time-out.
+//! Connections to the IMS: direct or through a proxy, plain or TLS, within one time-out.
 
 use std::{
-    error::Error,
     future::Future,
-    io,
+    io::{self, IoSlice},
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
 
 use http::{HeaderValue, Uri};
 use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_rustls::{DefaultServerNameResolver, HttpsConnector, MaybeHttpsStream};
+use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::{
     client::legacy::connect::{Connected, Connection, HttpConnector, proxy::Tunnel},
     rt::TokioIo,
 };
 use rustls::ClientConfig;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::net::TcpStream;
 use tower_service::Service;
 
-type BoxError = Box<dyn Error + Send + Sync>;
-type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Makes connections that speak TLS if the URL says so.
+/// Opens connections for the pool.
 #[derive(Clone)]
 pub(super) struct Connector {
-    https: HttpsConnector<Route>,
-    limit: Duration,
+    route: Route,
+    timeout: Duration,
+}
+
+#[derive(Clone)]
+enum Route {
+    Plain(HttpConnector),
+    Tls(HttpsConnector<HttpConnector>),
+    /// To the proxy, which gets the requests in absolute form.
+    Forward(HttpConnector, Uri),
+    /// CONNECT, and TLS with the IMS inside.
+    Tunnel(HttpsConnector<Tunnel<HttpConnector>>),
 }
 
 impl Connector {
-    /// `proxy` is the proxy's URL and what to authenticate with there.
-    pub(super) fn new(tls: ClientConfig, proxy: Option<(Uri, Option<HeaderValue>)>, limit: Duration) -> Self {
+    /// With `tls` for an `https` IMS, without for an `http` one. `proxy` is a URL and the value of
+    /// `Proxy-Authorization`. `timeout` is for one connection, all its handshakes included.
+    pub(super) fn new(tls: Option<ClientConfig>, proxy: Option<(Uri, Option<HeaderValue>)>, timeout: Duration) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        let route = match proxy {
-            None => Route::Direct(tcp),
-            Some((proxy, auth)) => {
-                let tunnel = Tunnel::new(proxy.clone(), tcp.clone());
-                let tunnel = match auth {
-                    Some(auth) => tunnel.with_auth(auth),
+        // Shared out among the addresses of a name, so that a dead one leaves time for the next.
+        tcp.set_connect_timeout(Some(timeout));
+        let route = match (tls, proxy) {
+            (None, None) => Route::Plain(tcp),
+            (Some(tls), None) => Route::Tls((tcp, tls).into()),
+            (None, Some((uri, _))) => Route::Forward(tcp, uri),
+            (Some(tls), Some((uri, authorization))) => {
+                let tunnel = Tunnel::new(uri, tcp);
+                let tunnel = match authorization {
+                    Some(value) => tunnel.with_auth(value),
                     None => tunnel,
                 };
-                Route::Proxy(Box::new(Proxied { proxy, tcp, tunnel }))
+                Route::Tunnel((tunnel, tls).into())
             }
         };
-        let https = HttpsConnector::new(route, tls, false, Arc::new(DefaultServerNameResolver::default()));
-        Self { https, limit }
+        Self { route, timeout }
+    }
+}
+
+impl Route {
+    async fn connect(&mut self, destination: Uri) -> Result<Stream, BoxError> {
+        let (inner, forwarding) = match self {
+            Self::Plain(connector) => (MaybeHttpsStream::Http(connector.call(destination).await?), false),
+            Self::Tls(connector) => (connector.call(destination).await?, false),
+            Self::Forward(connector, proxy) => (MaybeHttpsStream::Http(connector.call(proxy.clone()).await?), true),
+            Self::Tunnel(connector) => (connector.call(destination).await?, false),
+        };
+        Ok(Stream { inner, forwarding, used: Used::default() })
     }
 }
 
 impl Service<Uri> for Connector {
-    type Response = MaybeHttpsStream<Stream>;
+    type Response = Stream;
     type Error = BoxError;
-    type Future = Connecting<Self::Response>;
+    type Future = Pin<Box<dyn Future<Output = Result<Stream, BoxError>> + Send>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.https.poll_ready(context)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, to: Uri) -> Self::Future {
-        let (connecting, limit) = (self.https.call(to), self.limit);
+    fn call(&mut self, destination: Uri) -> Self::Future {
+        let Self { mut route, timeout } = self.clone();
         Box::pin(async move {
-            timeout(limit, connecting).await.map_err(|_elapsed| format!("no connection within {limit:?}"))?
+            let connecting = tokio::time::timeout(timeout, route.connect(destination));
+            connecting.await.map_err(|_| format!("no connection within {timeout:?}"))?
         })
     }
 }
 
-/// How the TCP connection is made.
-#[derive(Clone)]
-enum Route {
-    Direct(HttpConnector),
-    Proxy(Box<Proxied>),
-}
+/// Whether a connection has served a request before; shared with whoever asks about it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Used(Arc<AtomicBool>);
 
-#[derive(Clone)]
-struct Proxied {
-    proxy: Uri,
-    tcp: HttpConnector,
-    tunnel: Tunnel<HttpConnector>,
-}
-
-impl Service<Uri> for Route {
-    type Response = Stream;
-    type Error = BoxError;
-    type Future = Connecting<Stream>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        match self {
-            Self::Direct(tcp) => tcp.poll_ready(context).map_err(Into::into),
-            Self::Proxy(proxied) => proxied.tcp.poll_ready(context).map_err(Into::into),
-        }
+impl Used {
+    pub(super) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 
-    fn call(&mut self, to: Uri) -> Self::Future {
-        let https = to.scheme_str() == Some("https");
-        match self {
-            Self::Direct(tcp) => {
-                let connecting = tcp.call(to);
-                Box::pin(async move { Ok(Stream { io: connecting.await?, asks_proxy: false }) })
-            }
-            Self::Proxy(proxied) if https => {
-                let connecting = proxied.tunnel.call(to);
-                Box::pin(async move { Ok(Stream { io: connecting.await?, asks_proxy: false }) })
-            }
-            Self::Proxy(proxied) => {
-                let connecting = proxied.tcp.call(proxied.proxy.clone());
-                Box::pin(async move { Ok(Stream { io: connecting.await?, asks_proxy: true }) })
-            }
-        }
+    pub(super) fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
-/// A TCP connection that knows whether a proxy at its end must be told the whole URL.
+/// A connection that can tell the pool whether requests must be in absolute form.
 pub(super) struct Stream {
-    io: TokioIo<TcpStream>,
-    asks_proxy: bool,
+    inner: MaybeHttpsStream<TokioIo<TcpStream>>,
+    forwarding: bool,
+    used: Used,
 }
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
-        self.io.inner().connected().proxy(self.asks_proxy)
+        self.inner.connected().proxy(self.forwarding).extra(self.used.clone())
     }
 }
 
 impl Read for Stream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(context, buffer)
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(cx, buf)
     }
 }
 
 impl Write for Stream {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(context, bytes)
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(context)
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(context)
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
     }
 }

@@ -1,48 +1,73 @@
-//! The TLS settings: the system's roots, further ones, a certificate of our own.
+//! TLS towards the IMS: the system's authorities, the configured ones, and the client's certificate.
 
 use std::{path::Path, sync::Arc};
 
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls_pki_types::{
+    CertificateDer, PrivateKeyDer,
+    pem::{self, PemObject},
+};
+use zeroize::Zeroizing;
 
 use super::{Settings, SetupError};
 
-/// What a connection to an `https` IMS is set up with.
-pub(super) fn config(settings: &Settings) -> Result<ClientConfig, SetupError> {
-    let mut roots = RootCertStore::empty();
-    let system = rustls_native_certs::load_native_certs();
-    for error in &system.errors {
-        tracing::warn!("some of the system's certificate authorities cannot be read: {error}");
-    }
-    roots.add_parsable_certificates(system.certs);
-    if let Some(path) = &settings.ca_file {
-        for certificate in certificates(path)? {
-            roots.add(certificate).map_err(|error| pem_error(path, format!("not usable as authority: {error}")))?;
-        }
-    }
+/// Reads the files of `settings` and the system's authorities.
+pub(super) fn client_config(settings: &Settings) -> Result<ClientConfig, SetupError> {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots);
-    match &settings.client_certificate {
-        None => Ok(builder.with_no_client_auth()),
-        Some((chain, key)) => {
-            let key = PrivateKeyDer::from_pem_file(key)
-                .map_err(|error| pem_error(key, format!("no private key can be read from it: {error}")))?;
-            Ok(builder.with_client_auth_cert(certificates(chain)?, key)?)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| SetupError::Tls(error.to_string()))?
+        .with_root_certificates(roots(settings.ca_file.as_deref())?);
+    let Some((chain, key)) = &settings.client_certificate else { return Ok(builder.with_no_client_auth()) };
+    builder
+        .with_client_auth_cert(certificates(chain)?, private_key(key)?)
+        .map_err(|error| wrong(key, format!("cannot be used with the certificate {}: {error}", chain.display())))
+}
+
+fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, SetupError> {
+    let mut store = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    let problems = found.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let (_, unusable) = store.add_parsable_certificates(found.certs);
+    if !problems.is_empty() || unusable > 0 {
+        tracing::warn!("of the system's certificate authorities {unusable} are unusable; problems: {problems}");
+    }
+    if let Some(path) = ca_file {
+        for certificate in certificates(path)? {
+            store.add(certificate).map_err(|error| wrong(path, format!("is no certificate authority: {error}")))?;
         }
     }
+    if store.is_empty() { Err(SetupError::NoRoots(problems)) } else { Ok(store) }
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, SetupError> {
-    let certificates = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| pem_error(path, format!("no certificate can be read from it: {error}")))?;
-    if certificates.is_empty() {
-        return Err(pem_error(path, "it has no certificate".to_owned()));
+    let text = read(path)?;
+    let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    match parsed {
+        Ok(found) if found.is_empty() => {
+            Err(wrong(path, "has no certificate (no BEGIN CERTIFICATE line); PEM is needed".to_owned()))
+        }
+        Ok(found) => Ok(found),
+        Err(_) => Err(wrong(path, "is damaged: it is not valid PEM".to_owned())),
     }
-    Ok(certificates)
 }
 
-fn pem_error(path: &Path, reason: String) -> SetupError {
-    SetupError::Pem { path: path.to_owned(), reason }
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, SetupError> {
+    let text = read(path)?;
+    PrivateKeyDer::from_pem_slice(&text).map_err(|error| {
+        let encrypted = text.windows(9).any(|part| part == b"ENCRYPTED");
+        let problem = match error {
+            _ if encrypted => "has an encrypted private key; decrypt it (openssl pkey -in … -out …)",
+            pem::Error::NoItemsFound => "has no private key (no BEGIN … PRIVATE KEY line); PEM is needed",
+            _ => "is damaged: it is not valid PEM",
+        };
+        wrong(path, problem.to_owned())
+    })
+}
+
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, SetupError> {
+    std::fs::read(path).map(Zeroizing::new).map_err(|error| wrong(path, format!("cannot be read: {error}")))
+}
+
+fn wrong(path: &Path, problem: String) -> SetupError {
+    SetupError::File { path: path.to_owned(), problem }
 }

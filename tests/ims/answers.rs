@@ -1,0 +1,267 @@
+//! Whatever an IMS may say: what the source makes of it, and that it betrays no secret.
+
+use std::time::Duration;
+
+use alppaca::{
+    credentials::format_timestamp,
+    mock_ims::{Answer, Behaviour, Handle, LIST_PATH},
+    source::{ErrorKind, RoleList, Source, SourceError, ims::ImsSource},
+};
+
+use crate::{is_transient, role, settings, source, start, start_with_source, url};
+
+const DRIP: Answer = Answer::Drip(Duration::from_millis(20));
+
+async fn list_error(answer: Answer) -> SourceError {
+    let (source, _mock) = start_with_source(Behaviour { list: answer, ..Behaviour::default() });
+    source.roles().await.expect_err("no list")
+}
+
+/// A mock whose documents are answered like this, and a source that soon loses its patience.
+fn impatient(document: Answer) -> (ImsSource, Handle) {
+    let (address, mock) = start(Behaviour { document, ..Behaviour::default() });
+    (source(settings_with_timeout(&url(address))), mock)
+}
+
+fn settings_with_timeout(url: &str) -> alppaca::source::ims::Settings {
+    alppaca::source::ims::Settings { timeout: Duration::from_millis(200), ..settings(url) }
+}
+
+fn names(list: &RoleList) -> Vec<&str> {
+    list.names.iter().map(alppaca::credentials::RoleName::as_str).collect()
+}
+
+#[tokio::test]
+async fn roles_and_their_credentials_arrive_as_they_were_issued() {
+    for answer in [Answer::Good, Answer::Chunked, Answer::GoodThenClose] {
+        let behaviour = Behaviour {
+            list: answer.clone(),
+            document: answer,
+            roles: vec!["a".into(), "b".into()],
+            ..Behaviour::default()
+        };
+        let (source, mock) = start_with_source(behaviour);
+        let list = source.roles().await.expect("a list");
+        assert_eq!((names(&list), list.problems.len()), (vec!["a", "b"], 0));
+        for name in &list.names {
+            let credentials = source.fetch(name).await.expect("credentials");
+            let issued = mock.issued_with(&credentials.access_key_id).expect("issued by the mock");
+            assert_eq!(issued.role, name.as_str());
+            assert_eq!(credentials.secret_access_key.expose(), issued.secret_access_key);
+            assert_eq!(credentials.session_token.expose(), issued.session_token);
+            assert_eq!(format_timestamp(credentials.expiration), format_timestamp(issued.expiration));
+        }
+        assert_eq!(mock.issued().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn requests_say_who_asks_and_want_no_compression() {
+    let (address, mock) = start(Behaviour::default());
+    source(settings(url(address))).roles().await.expect("a list");
+    let request = mock.requests().pop().expect("a request");
+    assert_eq!((request.method.as_str(), request.target.as_str()), ("GET", LIST_PATH));
+    assert_eq!(request.header("host"), Some(address.to_string().as_str()));
+    assert_eq!(request.header("user-agent"), Some(concat!("alppaca/", env!("CARGO_PKG_VERSION"))));
+    assert_eq!(request.header("accept-encoding"), Some("identity"));
+    assert_eq!(request.headers.len(), 3, "{request:?}");
+}
+
+#[tokio::test]
+async fn an_ims_may_live_behind_a_path_and_role_names_are_escaped() {
+    let name = "A+b=c,d.e@f-g_h";
+    let (address, mock) =
+        start(Behaviour { list_path: "/afp/v1/".into(), roles: vec![name.into()], ..Behaviour::default() });
+    let source = source(settings(format!("http://{address}/afp/v1/")));
+    assert_eq!(names(&source.roles().await.expect("a list")), [name]);
+    source.fetch(&role(name)).await.expect("credentials");
+    assert_eq!(mock.calls("/afp/v1/A%2Bb%3Dc%2Cd.e%40f-g_h"), 1, "{:?}", mock.requests());
+}
+
+#[tokio::test]
+async fn a_thousand_roles_with_long_names_fit_whatever_the_limit_for_documents() {
+    let roles: Vec<_> = (0..1_000).map(|number| format!("{number:064}")).collect();
+    let (address, _mock) = start(Behaviour { roles: roles.clone(), ..Behaviour::default() });
+    let source = source(alppaca::source::ims::Settings { max_response_bytes: 4_096, ..settings(url(address)) });
+    let list = source.roles().await.expect("a list");
+    assert_eq!(names(&list), roles);
+    source.fetch(&list.names[999]).await.expect("credentials");
+}
+
+#[tokio::test]
+async fn illegal_lines_are_reported_and_the_other_roles_stay() {
+    let roles = ["good", "a/b", "..", "%2e%2e", "fine"].map(String::from).to_vec();
+    let (source, _mock) = start_with_source(Behaviour { roles, ..Behaviour::default() });
+    let list = source.roles().await.expect("a list");
+    assert_eq!((names(&list), list.problems.len()), (vec!["good", "fine"], 3));
+    assert!(list.problems[0].starts_with("line 2 ") && list.problems[0].contains("'/'"), "{:?}", list.problems);
+}
+
+#[tokio::test]
+async fn an_empty_list_is_the_upstreams_word() {
+    let (source, _mock) = start_with_source(Behaviour { list: Answer::Empty, ..Behaviour::default() });
+    assert_eq!(source.roles().await, Ok(RoleList::default()));
+}
+
+#[tokio::test]
+async fn what_is_no_list_says_nothing_about_the_roles() {
+    for (answer, expected) in [
+        (Answer::Html, "not a list of role names (\"<!DOCTYPE html> <html><body> Login"),
+        (Answer::Garbage, "not a list of role names"),
+        (Answer::Refusal, "not a list of role names"),
+        (Answer::Huge, "longer than 1048576 bytes"),
+        (Answer::HugeChunked, "longer than 1048576 bytes"),
+        (Answer::Raw(b"x\n".repeat(10_001)), "more than 10000 lines"),
+        (Answer::Reset, "broke off"),
+        (Answer::Gzip, "encoded (gzip)"),
+        (Answer::Redirect, "302 Found to the host login.invalid"),
+        (Answer::Status(500), "500 Internal Server Error (\"as the mock was told\")"),
+        (Answer::Status(503), "503 Service Unavailable"),
+        (Answer::Status(429), "429 Too Many Requests"),
+        (Answer::Status(401), "401 Unauthorized"),
+    ] {
+        let error = list_error(answer.clone()).await;
+        assert!(is_transient(&error), "{answer:?}: {error:?}");
+        assert!(error.message.starts_with("GET http://127.0.0.1:"), "{answer:?}: {error}");
+        assert!(error.message.contains(expected), "{answer:?}: {error}");
+        assert!(!error.message.contains('\n') && error.message.len() < 300, "{answer:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_is_forbidden_or_gone_withdraws() {
+    for status in [403, 404] {
+        let error = list_error(Answer::Status(status)).await;
+        assert!(matches!(error.kind, ErrorKind::Refused { withdraws: true, .. }), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_usual_date_is_understood_and_judged_by_nobody_here() {
+    for answer in [Answer::FractionDate, Answer::OffsetDate, Answer::Expired] {
+        let (source, mock) = start_with_source(Behaviour { document: answer.clone(), ..Behaviour::default() });
+        let credentials = source.fetch(&role("test_role")).await.expect("credentials");
+        let issued = mock.issued().pop().expect("issued");
+        assert_eq!(format_timestamp(credentials.expiration), format_timestamp(issued.expiration), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn ten_second_credentials_are_credentials() {
+    let behaviour = Behaviour { lifetime: Duration::from_secs(10), ..Behaviour::default() };
+    let (source, mock) = start_with_source(behaviour);
+    let credentials = source.fetch(&role("test_role")).await.expect("credentials");
+    assert!(mock.issued_with(&credentials.access_key_id).is_some());
+}
+
+#[tokio::test]
+async fn what_is_no_document_says_nothing_about_the_role() {
+    for (answer, expected) in [
+        (Answer::Empty, "the document is empty"),
+        (Answer::Html, "not the expected JSON object"),
+        (Answer::Garbage, "not the expected JSON object"),
+        (Answer::BadDate, "Expiration is not an ISO 8601 time"),
+        (Answer::MissingField, "has no Token"),
+        (Answer::Huge, "longer than 65536 bytes (ims_max_response_bytes)"),
+        (Answer::HugeChunked, "longer than 65536 bytes (ims_max_response_bytes)"),
+        (Answer::Reset, "broke off"),
+        (Answer::Gzip, "encoded (gzip)"),
+        (Answer::Redirect, "to the host login.invalid"),
+        (Answer::Status(204), "204 No Content"),
+        (Answer::Status(400), "400 Bad Request"),
+        (Answer::Status(401), "401 Unauthorized"),
+        (Answer::Status(407), "407 Proxy Authentication Required"),
+        (Answer::Status(408), "408 Request Timeout"),
+        (Answer::Status(429), "429 Too Many Requests"),
+        (Answer::Status(500), "500 Internal Server Error"),
+        (Answer::Status(503), "503 Service Unavailable"),
+    ] {
+        let (source, _mock) = start_with_source(Behaviour { document: answer.clone(), ..Behaviour::default() });
+        let error = source.fetch(&role("test_role")).await.expect_err("no credentials");
+        assert!(is_transient(&error), "{answer:?}: {error:?}");
+        assert!(error.message.contains("/security-credentials/test_role: "), "{answer:?}: {error}");
+        assert!(error.message.contains(expected), "{answer:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_document_that_is_forbidden_or_gone_withdraws_the_role() {
+    for status in [403, 404] {
+        let (source, _mock) = start_with_source(Behaviour { document: Answer::Status(status), ..Behaviour::default() });
+        let error = source.fetch(&role("test_role")).await.expect_err("no credentials");
+        let ErrorKind::Refused { code, message, withdraws } = error.kind else { panic!("{error:?}") };
+        assert_eq!((code.as_str(), withdraws), ("AssumeRoleUnauthorizedAccess", true));
+        assert!(message.contains(&status.to_string()), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_document_refuses_and_withdraws_nothing() {
+    let (source, _mock) = start_with_source(Behaviour { document: Answer::Refusal, ..Behaviour::default() });
+    let error = source.fetch(&role("test_role")).await.expect_err("no credentials");
+    let expected = ErrorKind::Refused {
+        code: "AssumeRoleUnauthorizedAccess".into(),
+        message: "EC2 cannot assume the role".into(),
+        withdraws: false,
+    };
+    assert_eq!(error.kind, expected);
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_come_in_time_is_given_up() {
+    for answer in [Answer::Hang, DRIP] {
+        let (source, _mock) = impatient(answer.clone());
+        let error = source.fetch(&role("test_role")).await.expect_err("no credentials");
+        assert!(is_transient(&error), "{error:?}");
+        assert!(error.message.ends_with("no complete answer within 200ms"), "{answer:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn one_bad_role_leaves_the_others_alone() {
+    let behaviour = Behaviour {
+        roles: ["bad", "slow", "good"].map(String::from).to_vec(),
+        documents: vec![("bad".into(), Answer::Reset), ("slow".into(), DRIP)],
+        ..Behaviour::default()
+    };
+    let (address, _mock) = start(behaviour);
+    let source = source(settings_with_timeout(&url(address)));
+    let [bad, slow, good] = ["bad", "slow", "good"].map(role);
+    let (bad, slow, good) = tokio::join!(source.fetch(&bad), source.fetch(&slow), source.fetch(&good));
+    assert!(bad.is_err() && slow.is_err());
+    good.expect("credentials");
+}
+
+#[tokio::test]
+async fn no_error_and_no_debug_output_shows_a_secret() {
+    let answers = [
+        Answer::Good,
+        Answer::Empty,
+        Answer::Garbage,
+        Answer::BadDate,
+        Answer::MissingField,
+        Answer::Reset,
+        Answer::Gzip,
+        Answer::Huge,
+        DRIP,
+    ];
+    for answer in answers {
+        let (source, mock) = impatient(answer.clone());
+        let outcome = source.fetch(&role("test_role")).await;
+        let shown =
+            format!("{outcome:?} {source:?} {}", outcome.as_ref().err().map(ToString::to_string).unwrap_or_default());
+        let issued = mock.issued().pop().expect("issued");
+        assert!(!shown.contains(&issued.secret_access_key[..8]), "{answer:?}: {shown}");
+        // The first 16 characters of each session token are the same.
+        assert!(!shown.contains(&issued.session_token[16..24]), "{answer:?}: {shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_document_in_the_place_of_the_list_is_not_quoted() {
+    for document in ["{\"SecretAccessKey\":\"wJalrX\"}", "[default]\naws_secret_access_key = wJalrX", "Token: wJalrX y"]
+    {
+        let error = list_error(Answer::Raw(document.into())).await;
+        assert!(is_transient(&error) && !format!("{error:?}").contains("wJalrX"), "{error:?}");
+    }
+}

@@ -1,0 +1,207 @@
+//! Through a proxy: what it gets to see, and a real one (tinyproxy).
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use alppaca::{
+    credentials::Secret,
+    mock_ims::{Answer, Behaviour, LIST_PATH},
+    source::{
+        ErrorKind, Source,
+        ims::{ImsSource, Proxy, Settings},
+    },
+};
+use tempfile::TempDir;
+
+use crate::{is_transient, localhost, role, settings, source, start, start_server, tls, url};
+
+fn through(proxy: SocketAddr, credentials: Option<(&str, &str)>, settings: Settings) -> Settings {
+    let credentials = credentials.map(|(user, password)| (user.to_owned(), Secret::new(password)));
+    Settings { proxy: Some(Proxy { url: format!("http://{proxy}"), credentials }), ..settings }
+}
+
+#[tokio::test]
+async fn a_plain_request_goes_to_the_proxy_in_absolute_form_with_its_credentials() {
+    // The mock plays the proxy.
+    let (proxy, mock) = start(Behaviour::default());
+    let url = format!("http://ims.example:8080{LIST_PATH}");
+    let source = source(through(proxy, Some(("me", "s3cr3t")), settings(&url)));
+    source.roles().await.expect("a list");
+    let request = mock.requests().pop().expect("a request");
+    assert_eq!(request.target, url);
+    assert_eq!(request.header("host"), Some("ims.example:8080"));
+    assert_eq!(request.header("proxy-authorization"), Some("Basic bWU6czNjcjN0"));
+    let shown = format!("{source:?} {:?}", through(proxy, Some(("me", "s3cr3t")), settings(&url)));
+    assert!(!shown.contains("s3cr3t") && !shown.contains("bWU6"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_proxy_that_does_not_answer_connect_is_given_up() {
+    let proxy = start_server(|stream, _| async move {
+        let _open = stream;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let (_directory, settings) = tls::start_for_proxy().await;
+    let settings = Settings { connect_timeout: Duration::from_millis(100), ..through(proxy, None, settings) };
+    let error = source(settings).roles().await.expect_err("no tunnel");
+    let expected = format!("cannot connect, through the proxy {proxy}: no connection within 100ms");
+    assert!(is_transient(&error) && error.message.ends_with(&expected), "{error}");
+}
+
+#[test]
+fn a_proxy_that_cannot_be_used_is_refused_with_a_reason() {
+    for (proxy, user, expected) in [
+        ("https://proxy:3128", None, "the URL of the proxy must start with http://"),
+        ("http://me:s3cr3t@proxy:3128", None, "must not carry a user name"),
+        ("http://proxy:3128", Some("a:b"), "the proxy's user name must not contain a colon"),
+    ] {
+        let credentials = user.map(|user| (user.to_owned(), Secret::new("s3cr3t")));
+        let proxy = Some(Proxy { url: proxy.to_owned(), credentials });
+        let error = ImsSource::new(Settings { proxy, ..settings("http://ims/") }).expect_err("bad").to_string();
+        assert!(error.contains(expected) && !error.contains("s3cr3t"), "{error}");
+    }
+}
+
+/// A real proxy, ended with the test.
+struct Tinyproxy {
+    child: Child,
+    address: SocketAddr,
+    _directory: TempDir,
+}
+
+impl Tinyproxy {
+    /// With these further lines of configuration; nothing if it is not installed, which is an error
+    /// where `CI` is set.
+    fn start(extra: &str) -> Option<Self> {
+        // It cannot bind port 0, so another process may be quicker; then it exits and is tried anew.
+        for _ in 0..10 {
+            let free = TcpListener::bind(localhost()).expect("a free port");
+            let address = free.local_addr().expect("bound");
+            drop(free);
+            let directory = tempfile::tempdir().expect("a directory");
+            let configuration = directory.path().join("tinyproxy.conf");
+            fs::write(directory.path().join("filter"), "^denied\\.example$\n").expect("writable");
+            let text = format!("Port {}\nListen 127.0.0.1\nTimeout 30\nMaxClients 20\n{extra}\n", address.port())
+                .replace("FILTER", &directory.path().join("filter").display().to_string());
+            fs::write(&configuration, text).expect("writable");
+            let mut command = Command::new("tinyproxy");
+            command.arg("-d").arg("-c").arg(&configuration).stdin(Stdio::null());
+            match command.stdout(Stdio::null()).stderr(Stdio::null()).spawn() {
+                Ok(child) => {
+                    let mut proxy = Self { child, address, _directory: directory };
+                    if proxy.is_up() {
+                        return Some(proxy);
+                    }
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    assert!(ci().is_none(), "no tinyproxy, and CI must not skip this test");
+                    // Not by a macro, whose output is hidden when a test passes.
+                    let _ = writeln!(std::io::stderr(), "skipped: no tinyproxy (apt-get install tinyproxy)");
+                    return None;
+                }
+                Err(error) => panic!("tinyproxy: {error}"),
+            }
+        }
+        panic!("tinyproxy does not come up");
+    }
+
+    /// Waits until it answers a request of its own kind, or has ended.
+    fn is_up(&mut self) -> bool {
+        loop {
+            if let Ok(mut stream) = TcpStream::connect(self.address) {
+                let mut answer = String::new();
+                let asked = stream.write_all(b"GET http://tinyproxy.stats/ HTTP/1.0\r\n\r\n");
+                let _ = asked.and_then(|()| stream.read_to_string(&mut answer).map(drop));
+                return answer.to_lowercase().contains("tinyproxy") && self.is_running();
+            }
+            if !self.is_running() {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_none()
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "a test asks where it runs")]
+fn ci() -> Option<std::ffi::OsString> {
+    std::env::var_os("CI").filter(|value| !value.is_empty())
+}
+
+impl Drop for Tinyproxy {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_real_proxy_forwards_plain_requests() {
+    let Some(proxy) = Tinyproxy::start("") else { return };
+    let (ims, mock) = start(Behaviour::default());
+    let source = source(through(proxy.address, None, settings(url(ims))));
+    source.roles().await.expect("a list");
+    source.fetch(&role("test_role")).await.expect("credentials");
+    let request = mock.requests().pop().expect("a request");
+    assert!(request.header("via").is_some_and(|via| via.contains("tinyproxy")), "{request:?}");
+}
+
+#[tokio::test]
+async fn a_real_proxy_passes_on_the_upstreams_404_and_its_own_403_withdraws_nothing() {
+    let Some(proxy) = Tinyproxy::start("Filter \"FILTER\"\nFilterExtended Yes") else { return };
+    let (ims, _mock) = start(Behaviour { document: Answer::Status(404), ..Behaviour::default() });
+    let upstream = source(through(proxy.address, None, settings(url(ims))));
+    let error = upstream.fetch(&role("test_role")).await.expect_err("404");
+    assert!(matches!(error.kind, ErrorKind::Refused { withdraws: true, .. }), "{error:?}");
+
+    let denied = source(through(proxy.address, None, settings("http://denied.example/")));
+    let error = denied.fetch(&role("test_role")).await.expect_err("403");
+    assert!(is_transient(&error) && error.message.contains("403"), "{error:?}");
+    assert!(error.message.ends_with("the proxy itself seems to say so"), "{error}");
+}
+
+#[tokio::test]
+async fn a_real_proxy_tunnels_tls() {
+    let Some(proxy) = Tinyproxy::start("") else { return };
+    let (_directory, settings) = tls::start_for_proxy().await;
+    let source = source(through(proxy.address, None, settings));
+    source.roles().await.expect("a list");
+    source.fetch(&role("test_role")).await.expect("credentials");
+}
+
+#[tokio::test]
+async fn a_real_proxy_gets_its_credentials_both_ways() {
+    let Some(proxy) = Tinyproxy::start("BasicAuth me s3cr3t") else { return };
+    let (ims, _mock) = start(Behaviour::default());
+    let (_directory, tls) = tls::start_for_proxy().await;
+    for settings in [settings(url(ims)), tls] {
+        let good = source(through(proxy.address, Some(("me", "s3cr3t")), settings.clone()));
+        good.roles().await.expect("a list");
+        for bad in [None, Some(("me", "wr0ng"))] {
+            let error = source(through(proxy.address, bad, settings.clone())).roles().await.expect_err("refused");
+            assert!(is_transient(&error), "{error:?}");
+            // What the tunnel's error is called, what the forwarded request gets.
+            let told = ["tunnel error", "407 Proxy Authentication Required", "401 Unauthorized"];
+            assert!(told.iter().any(|text| error.message.contains(text)), "{error}");
+            assert!(!format!("{error:?}").contains("wr0ng"), "{error:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_ims_that_is_down_behind_a_real_proxy_withdraws_nothing() {
+    let Some(proxy) = Tinyproxy::start("") else { return };
+    let closed = TcpListener::bind(localhost()).expect("a free port").local_addr().expect("bound");
+    let error = source(through(proxy.address, None, settings(url(closed)))).roles().await.expect_err("nobody there");
+    assert!(is_transient(&error), "{error:?}");
+}
