@@ -4,7 +4,10 @@ mod support;
 
 use std::{
     fs,
-    os::unix::{fs::PermissionsExt, net::UnixDatagram},
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt},
+        net::UnixDatagram,
+    },
     path::Path,
     process::Command,
     sync::atomic::{AtomicBool, Ordering},
@@ -160,6 +163,30 @@ fn syslog_gets_the_bytes_that_python_sends() {
     socket.set_nonblocking(false).expect("settable");
     assert!(Command::new("/usr/bin/python3").args(["-c", &script]).status().expect("it runs").success());
     assert_eq!(String::from_utf8_lossy(&ours), String::from_utf8_lossy(&receive()));
+}
+
+#[test]
+fn under_systemd_each_line_tells_the_journal_its_priority() {
+    let ims = Ims::start(Behaviour::default());
+    let directory = directory();
+    let path = directory.path().join("stderr");
+    let stderr = fs::File::create(&path).expect("a file");
+    let stream = stderr.metadata().expect("ours");
+    let address = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("free");
+    let config = directory.path().join("alppaca.yaml");
+    fs::write(&config, format!("{}bind_port: {}\n", ims.config(), address.port())).expect("a file");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_alppaca"));
+    command.arg("run").arg("-c").arg(&config).env("JOURNAL_STREAM", format!("{}:{}", stream.dev(), stream.ino()));
+    let mut daemon = Running(command.stderr(stderr).spawn().expect("it starts"));
+    drop(connect_when_listening(address));
+    let pid = rustix::process::Pid::from_child(&daemon.0);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+    daemon.0.wait().expect("it ends");
+    let text = fs::read_to_string(path).expect("text");
+    assert!(
+        text.starts_with("<4>alppaca: [WARNING] alppaca ") && text.ends_with("<4>alppaca: [WARNING] stopped\n"),
+        "{text}"
+    );
 }
 
 #[test]

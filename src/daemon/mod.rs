@@ -109,8 +109,7 @@ fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().max_blocking_threads(4).thread_stack_size(256 * 1024).build()
 }
 
-/// Ready at the first SIGTERM or SIGINT. A second one then ends the process at once, should
-/// stopping hang.
+/// Ready at the first SIGTERM or SIGINT. Further ones change nothing: stopping is bounded in time.
 fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -1,0 +1,77 @@
+//! The commands as a person types them.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    process::{Command, Output, Stdio},
+};
+
+fn alppaca(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_alppaca")).args(arguments).output().expect("it runs")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn the_demo_serves_and_tells_what_to_type_and_what_happens() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_alppaca"))
+        .args(["demo", "--port", "0"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
+    let mut address = None;
+    for line in lines {
+        if let Some((_, url)) = line.split_once("serves the role test_role at http://") {
+            address = Some(url.trim_end_matches('/').to_owned());
+        }
+        if line.contains("credentials fetched: ASIA") {
+            break;
+        }
+    }
+    let mut stream = TcpStream::connect(address.expect("it says where")).expect("it listens");
+    stream.write_all(b"GET /latest/meta-data/iam/security-credentials/test_role HTTP/1.0\r\n\r\n").expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    assert!(answer.contains("\"Code\" : \"Success\""), "{answer}");
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+}
+
+#[test]
+fn a_busy_port_is_told_with_the_way_out() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("free");
+    let port = taken.local_addr().expect("bound").port().to_string();
+    let output = alppaca(&["demo", "--port", &port]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("is another alppaca running?"), "{said}");
+    assert!(said.contains("`alppaca demo --port 0` takes a free port."), "{said}");
+}
+
+#[test]
+fn help_version_completions_and_the_manual_are_there() {
+    assert_eq!(stdout(&alppaca(&["--version"])), concat!("alppaca ", env!("CARGO_PKG_VERSION"), "\n"));
+    for command in ["run", "check", "demo", "mock-ims", "capture", "generate"] {
+        let output = alppaca(&[command, "--help"]);
+        assert!(output.status.success() && stdout(&output).contains("Usage: alppaca "), "{command}");
+    }
+    for (what, part) in
+        [("bash", "_alppaca()"), ("zsh", "#compdef alppaca"), ("fish", "complete -c alppaca"), ("man", ".TH alppaca 1")]
+    {
+        let output = alppaca(&["generate", what]);
+        assert!(output.status.success() && stdout(&output).contains(part), "{what}");
+    }
+    assert!(stdout(&alppaca(&["generate", "man"])).contains("COMMAND CAPTURE"));
+}
+
+#[test]
+fn a_wrong_command_line_is_exit_code_2() {
+    for arguments in [&["dance"][..], &["run", "--frobnicate"], &["capture"], &[]] {
+        let output = alppaca(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(!output.stderr.is_empty());
+    }
+}
