@@ -270,6 +270,9 @@ impl Field {
         {
             line.truncate(start + cut);
         }
+        if self.width == 0 {
+            return;
+        }
         let missing = self.width.saturating_sub(line[start..].chars().count());
         if self.left {
             line.extend(std::iter::repeat_n(' ', missing));
@@ -312,18 +315,18 @@ impl Attribute {
     }
 
     fn write(self, record: &Record, line: &mut String) -> std::fmt::Result {
-        let file = record.path.rsplit('/').next().unwrap_or(record.path);
+        let file = || record.path.rsplit('/').next().unwrap_or(record.path);
         match self {
             Self::AscTime => write_asctime(record.created, line),
-            Self::FileName => write!(line, "{file}"),
-            Self::Module => write!(line, "{}", file.strip_suffix(".rs").unwrap_or(file)),
-            Self::FuncName => write!(line, "{}", record.name),
-            Self::LevelName => write!(line, "{}", record.level.name()),
-            Self::Message => write!(line, "{}", record.message),
-            Self::Name => write!(line, "{}", record.name),
-            Self::PathName => write!(line, "{}", record.path),
-            Self::ProcessName => write!(line, "MainProcess"),
-            Self::ThreadName => write!(line, "{}", record.thread),
+            Self::FileName => line.write_str(file()),
+            Self::Module => line.write_str(file().strip_suffix(".rs").unwrap_or(file())),
+            Self::FuncName => line.write_str(record.name),
+            Self::LevelName => line.write_str(record.level.name()),
+            Self::Message => line.write_str(record.message),
+            Self::Name => line.write_str(record.name),
+            Self::PathName => line.write_str(record.path),
+            Self::ProcessName => line.write_str("MainProcess"),
+            Self::ThreadName => line.write_str(record.thread),
             Self::Created | Self::Msecs | Self::RelativeCreated => write!(line, "{:?}", self.number(record)),
             Self::LevelNo | Self::LineNo | Self::Process | Self::Thread => write!(line, "{}", self.number(record)),
         }

@@ -186,26 +186,28 @@ struct Message<'a>(&'a mut String);
 impl Visit for Message<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         use fmt::Write;
-        if field.name() != "message" {
-            let separator = if self.0.is_empty() { "" } else { " " };
-            // Writing to a String cannot fail.
-            let _infallible = write!(self.0, "{separator}{}=", field.name());
-        }
-        let _infallible = write!(Escaping(self.0), "{value:?}");
+        let start = self.0.len();
+        let separator = if self.0.is_empty() { "" } else { " " };
+        // Writing to a String cannot fail.
+        let _infallible = match field.name() {
+            "message" => write!(self.0, "{value:?}"),
+            name => write!(self.0, "{separator}{name}={value:?}"),
+        };
+        escape(self.0, start);
     }
 }
 
-struct Escaping<'a>(&'a mut String);
-
-impl fmt::Write for Escaping<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for character in text.chars() {
-            if character.is_control() {
-                self.0.extend(character.escape_default());
-            } else {
-                self.0.push(character);
-            }
+/// Escapes the control characters behind `start`. Nearly always there are none.
+fn escape(text: &mut String, start: usize) {
+    // 0xc2 begins the control characters beyond ASCII (and a few others).
+    let suspect = |byte: &u8| *byte < b' ' || matches!(*byte, 0x7f | 0xc2);
+    let Some(first) = text.as_bytes().iter().skip(start).position(suspect) else { return };
+    let rest = text.split_off(start + first);
+    for character in rest.chars() {
+        if character.is_control() {
+            text.extend(character.escape_default());
+        } else {
+            text.push(character);
         }
-        Ok(())
     }
 }

@@ -18,6 +18,9 @@ use crate::clock::SharedClock;
 
 /// How much may wait to be written.
 const CAPACITY: usize = 1024 * 1024;
+/// How long records are gathered before they are written. Waking the writer for each would cost a
+/// busy server more than the writing itself.
+const GATHER: Duration = Duration::from_millis(10);
 /// The pause after a failed write, so that a broken handler is not tried thousands of times a second.
 const PAUSE: Duration = Duration::from_millis(200);
 const STACK: usize = 128 * 1024;
@@ -54,8 +57,18 @@ impl Batch {
 struct State {
     waiting: Batch,
     dropped: u64,
-    writing: bool,
+    /// Whether the writer is awake: gathering, or writing.
+    awake: bool,
+    /// Whether somebody waits for all to be written.
+    urgent: bool,
     closed: bool,
+}
+
+impl State {
+    /// Whether it is worth to wait for more records.
+    fn gathers(&mut self) -> bool {
+        !self.urgent && !self.closed && self.waiting.bytes.len() < CAPACITY / 4
+    }
 }
 
 /// The queue.
@@ -90,16 +103,19 @@ impl Queue {
         }
         state.waiting.push(record);
         // A writer that is at work looks again by itself.
-        if !state.writing {
+        if !state.awake || !state.gathers() {
             self.filled.notify_one();
         }
     }
 
     /// Waits until all is written, but no longer than `limit`.
     pub(super) fn flush(&self, limit: Duration) {
-        let busy = |state: &mut State| state.writing || state.waiting.len() > 0;
+        let busy = |state: &mut State| state.awake || state.waiting.len() > 0;
+        let mut state = self.state();
+        state.urgent = true;
+        self.filled.notify_one();
         // Too late is too late: the program must be able to end.
-        let _waited = self.written.wait_timeout_while(self.state(), limit, busy);
+        let _waited = self.written.wait_timeout_while(state, limit, busy);
     }
 
     /// Lets the writer end when all is written.
@@ -112,15 +128,20 @@ impl Queue {
     fn next(&self, mut batch: Batch) -> Option<(Batch, u64)> {
         batch.clear();
         let mut state = self.state();
-        state.writing = false;
-        self.written.notify_all();
+        if state.waiting.len() == 0 {
+            state.awake = false;
+            state.urgent = false;
+            self.written.notify_all();
+        }
         while state.waiting.len() == 0 {
             if state.closed {
                 return None;
             }
             state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.writing = true;
+        state.awake = true;
+        let gathered = self.filled.wait_timeout_while(state, GATHER, State::gathers);
+        let (mut state, _timed_out) = gathered.unwrap_or_else(PoisonError::into_inner);
         mem::swap(&mut state.waiting, &mut batch);
         Some((batch, mem::take(&mut state.dropped)))
     }

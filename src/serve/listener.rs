@@ -3,22 +3,22 @@
 use std::{
     future::Future,
     io,
-    net::{SocketAddr, TcpListener as StdListener},
+    net::{SocketAddr, TcpListener, TcpStream},
     sync::Arc,
     time::Duration,
 };
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, acceptfrom_with, bind, listen, socket_with, sockopt};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    io::{Interest, unix::AsyncFd},
     task::JoinSet,
     time::timeout,
 };
 
 use super::{
-    connection::{Connection, Context},
+    connection::{Connection, watch},
+    exchange::{Context, Exchange, Wait},
     imds::Imds,
-    registry::Registry,
 };
 use crate::clock::{self, SharedClock};
 
@@ -79,46 +79,44 @@ fn hint(error: &io::Error, address: SocketAddr) -> &'static str {
 /// The IMDS server.
 pub struct Server {
     context: Arc<Context>,
-    registry: Arc<Registry>,
 }
 
 impl Server {
     /// A server that answers with `imds`, writing a line for each request if `access_log`.
     pub fn new(imds: Imds, clock: SharedClock, limits: Limits, access_log: bool) -> Self {
-        Self { context: Arc::new(Context { imds, clock, limits, access_log }), registry: Arc::default() }
+        Self { context: Arc::new(Context { imds, clock, limits, access_log, registry: Arc::default() }) }
     }
 
     /// Listens on `address`. Done before privileges are dropped, so that port 80 works.
-    pub fn bind(address: SocketAddr) -> Result<StdListener, ServerError> {
+    pub fn bind(address: SocketAddr) -> Result<TcpListener, ServerError> {
         listen_on(address).map_err(|source| ServerError::Bind { address, source: source.into() })
     }
 
     /// Serves until `stop` is ready, then lets the requests that are being answered end.
-    pub async fn run(self, listeners: Vec<StdListener>, stop: impl Future<Output = ()>) -> Result<(), ServerError> {
+    pub async fn run(self, listeners: Vec<TcpListener>, stop: impl Future<Output = ()>) -> Result<(), ServerError> {
         let mut tasks = JoinSet::new();
         for (number, listener) in (0_u16..).zip(listeners) {
             listener.set_nonblocking(true)?;
-            let listener = TcpListener::from_std(listener)?;
-            let (context, registry) = (Arc::clone(&self.context), Arc::clone(&self.registry));
-            tasks.spawn(async move { accept(listener, number, context, registry).await });
+            let listener = watch(listener, Interest::READABLE)?;
+            tasks.spawn(accept(listener, number, Arc::clone(&self.context)));
         }
-        let (context, registry) = (Arc::clone(&self.context), Arc::clone(&self.registry));
-        tasks.spawn(async move { sweep(context, registry).await });
+        tasks.spawn(sweep(Arc::clone(&self.context)));
         stop.await;
         tasks.shutdown().await;
         // What has been sent to us by now is still answered.
-        self.registry.stop();
+        let registry = &self.context.registry;
+        registry.stop();
         clock::sleep(LAST_CALL).await;
-        self.registry.abort(false);
-        if timeout(DRAIN, self.registry.until(false)).await.is_err() {
-            tracing::warn!("{} connection(s) were still busy after {DRAIN:?}", self.registry.len());
-            self.registry.abort(true);
+        registry.abort(false);
+        if timeout(DRAIN, registry.until(false)).await.is_err() {
+            tracing::warn!("{} connection(s) were still busy after {DRAIN:?}", registry.len());
+            registry.abort(true);
         }
         Ok(())
     }
 }
 
-fn listen_on(address: SocketAddr) -> rustix::io::Result<StdListener> {
+fn listen_on(address: SocketAddr) -> rustix::io::Result<TcpListener> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(family, SocketType::STREAM, flags, None)?;
@@ -134,45 +132,72 @@ fn listen_on(address: SocketAddr) -> rustix::io::Result<StdListener> {
     Ok(socket.into())
 }
 
-async fn accept(listener: TcpListener, number: u16, context: Arc<Context>, registry: Arc<Registry>) {
+async fn accept(listener: AsyncFd<TcpListener>, number: u16, context: Arc<Context>) {
     let mut failing = false;
     loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                failing = false;
-                while registry.len() >= context.limits.connections {
-                    registry.evict();
-                }
-                start(stream, peer, number, &context, &registry);
-            }
+        match accept_one(&listener).await.and_then(|(socket, peer)| start(socket, peer, number, &context)) {
+            Ok(()) => failing = false,
             // The client gave up before we came to it.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
                     tracing::error!("cannot accept connections: {error}; the longest idle one is closed to make room");
                 }
-                registry.evict();
+                context.registry.evict();
                 clock::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-fn start(stream: TcpStream, peer: SocketAddr, listener: u16, context: &Arc<Context>, registry: &Arc<Registry>) {
-    let now = context.clock.now().boot;
-    let registration = registry.open(now, now + context.limits.idle_timeout);
+async fn accept_one(listener: &AsyncFd<TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
+    let (socket, peer) = listener
+        .async_io(Interest::READABLE, |listener| {
+            Ok(acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?)
+        })
+        .await?;
+    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+    Ok((socket.into(), peer.ok_or(io::ErrorKind::ConnectionAborted)?))
+}
+
+/// Serves a new connection. Most clients have sent their request by the time they are accepted: it
+/// is answered on the spot, and if that was all, the runtime never hears of the connection.
+fn start(socket: TcpStream, peer: SocketAddr, listener: u16, context: &Arc<Context>) -> io::Result<()> {
+    let mut exchange = Exchange::new(Arc::clone(context), peer, listener);
+    let wait = match exchange.read_turn(&socket) {
+        Ok(Wait::End) => return Ok(()),
+        Ok(wait) => wait,
+        Err(error) => {
+            tell_end(peer, &error);
+            return Ok(());
+        }
+    };
+    let registry = &context.registry;
+    while registry.len() >= context.limits.connections {
+        registry.evict();
+    }
+    let registration = registry.open(Arc::clone(&exchange.slot));
     let id = registration.id();
-    let context = Arc::clone(context);
-    let connection = Connection { stream, peer, listener, context, registration, unread: Vec::new(), discard: 0 };
-    let task = tokio::spawn(connection.serve());
+    let mut connection = Connection::new(socket, exchange, registration)?;
+    let task = tokio::spawn(async move {
+        if let Err(error) = connection.serve(wait).await {
+            tell_end(peer, &error);
+        }
+    });
     registry.set_abort(id, task.abort_handle());
+    Ok(())
+}
+
+/// An error means that the client has gone; there is nobody else to tell.
+fn tell_end(peer: SocketAddr, error: &io::Error) {
+    tracing::debug!("{peer}: connection ended: {error}");
 }
 
 /// Ends connections whose deadline has passed. Sleeps for good while there are none.
-async fn sweep(context: Arc<Context>, registry: Arc<Registry>) {
+async fn sweep(context: Arc<Context>) {
     loop {
-        registry.until(true).await;
+        context.registry.until(true).await;
         clock::sleep(SWEEP).await;
-        registry.sweep(context.clock.now().boot);
+        context.registry.sweep(context.clock.now().boot);
     }
 }

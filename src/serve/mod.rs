@@ -3,6 +3,7 @@
 
 mod answer;
 mod connection;
+mod exchange;
 mod guard;
 mod imds;
 mod listener;

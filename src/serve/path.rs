@@ -35,7 +35,12 @@ impl<'a> Target<'a> {
         let mut count = 0;
         for segment in self.path.split('/').filter(|segment| !segment.is_empty()) {
             let place = decoded.get_mut(count)?;
-            *place = percent_decode_str(segment).decode_utf8().ok()?;
+            // Hardly any has an escape, and decoding checks each byte again.
+            *place = if segment.contains('%') {
+                percent_decode_str(segment).decode_utf8().ok()?
+            } else {
+                Cow::Borrowed(segment)
+            };
             count += 1;
         }
         let segments: [&str; MAX_SEGMENTS] = std::array::from_fn(|index| &*decoded[index]);

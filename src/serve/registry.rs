@@ -11,7 +11,7 @@ use std::{
 
 use tokio::{sync::Notify, task::AbortHandle};
 
-/// What a connection tells of itself. Times are milliseconds of the boot clock.
+/// What a connection tells of itself. Times are nanoseconds of the boot clock.
 #[derive(Debug)]
 pub(super) struct Slot {
     deadline: AtomicU64,
@@ -22,6 +22,11 @@ pub(super) struct Slot {
 }
 
 impl Slot {
+    /// Of a connection that was accepted just now and must have got further by `deadline`.
+    pub(super) fn new(now: Duration, deadline: Duration) -> Self {
+        Self { deadline: nanoseconds(deadline).into(), useful: nanoseconds(now).into(), busy: AtomicBool::new(false) }
+    }
+
     /// Tells that a request has come whose answer takes time.
     pub(super) fn set_busy(&self, busy: bool) {
         self.busy.store(busy, Ordering::Relaxed);
@@ -29,17 +34,19 @@ impl Slot {
 
     /// Sets the time by which the connection must have got further.
     pub(super) fn set_deadline(&self, deadline: Duration) {
-        self.deadline.store(milliseconds(deadline), Ordering::Relaxed);
+        self.deadline.store(nanoseconds(deadline), Ordering::Relaxed);
     }
 
-    /// Tells that a request has just been answered.
-    pub(super) fn answered(&self, now: Duration) {
-        self.useful.store(milliseconds(now), Ordering::Relaxed);
+    /// Tells that a request has just been answered; the next one must come by `deadline`.
+    pub(super) fn answered(&self, now: Duration, deadline: Duration) {
+        self.useful.store(nanoseconds(now), Ordering::Relaxed);
+        self.set_deadline(deadline);
     }
 }
 
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+fn nanoseconds(time: Duration) -> u64 {
+    // Enough for 584 years.
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[derive(Debug, Default)]
@@ -62,25 +69,19 @@ pub(super) struct Registry {
 pub(super) struct Registration {
     registry: Arc<Registry>,
     id: u64,
-    pub(super) slot: Arc<Slot>,
 }
 
 impl Registry {
-    /// Registers a connection that must have got further by `deadline`.
-    pub(super) fn open(self: &Arc<Self>, now: Duration, deadline: Duration) -> Registration {
-        let slot = Arc::new(Slot {
-            deadline: milliseconds(deadline).into(),
-            useful: milliseconds(now).into(),
-            busy: AtomicBool::new(false),
-        });
+    /// Registers a connection.
+    pub(super) fn open(self: &Arc<Self>, slot: Arc<Slot>) -> Registration {
         let mut entries = self.entries();
         let id = entries.next;
         entries.next += 1;
-        entries.open.insert(id, (Arc::clone(&slot), None));
+        entries.open.insert(id, (slot, None));
         if entries.open.len() == 1 {
             self.edge.notify_waiters();
         }
-        Registration { registry: Arc::clone(self), id, slot }
+        Registration { registry: Arc::clone(self), id }
     }
 
     /// Tells how the connection can be ended.
@@ -97,7 +98,7 @@ impl Registry {
 
     /// Ends those whose deadline has passed.
     pub(super) fn sweep(&self, now: Duration) {
-        let now = milliseconds(now);
+        let now = nanoseconds(now);
         for (slot, abort) in self.entries().open.values() {
             if let (Some(abort), true) = (abort, slot.deadline.load(Ordering::Relaxed) <= now) {
                 abort.abort();
@@ -121,7 +122,7 @@ impl Registry {
     }
 
     /// Whether [`Registry::stop`] was called.
-    fn is_stopping(&self) -> bool {
+    pub(super) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }
 
@@ -154,11 +155,6 @@ impl Registry {
 }
 
 impl Registration {
-    /// Whether the server is stopping.
-    pub(super) fn is_stopping(&self) -> bool {
-        self.registry.is_stopping()
-    }
-
     /// The number under which it is registered.
     pub(super) fn id(&self) -> u64 {
         self.id
@@ -184,8 +180,12 @@ mod tests {
         (task.abort_handle(), task)
     }
 
-    fn open(registry: &Arc<Registry>, opened: u64, deadline: u64) -> (Registration, tokio::task::JoinHandle<()>) {
-        let registration = registry.open(Duration::from_secs(opened), Duration::from_secs(deadline));
+    fn slot(opened: u64, deadline: u64) -> Arc<Slot> {
+        Arc::new(Slot::new(Duration::from_secs(opened), Duration::from_secs(deadline)))
+    }
+
+    fn open(registry: &Arc<Registry>, slot: &Arc<Slot>) -> (Registration, tokio::task::JoinHandle<()>) {
+        let registration = registry.open(Arc::clone(slot));
         let (abort, task) = task();
         registry.set_abort(registration.id(), abort);
         (registration, task)
@@ -194,8 +194,8 @@ mod tests {
     #[tokio::test]
     async fn the_sweep_ends_what_is_overdue() {
         let registry = Arc::new(Registry::default());
-        let (_early, overdue) = open(&registry, 1, 5);
-        let (_late, in_time) = open(&registry, 1, 6);
+        let (_early, overdue) = open(&registry, &slot(1, 5));
+        let (_late, in_time) = open(&registry, &slot(1, 6));
         registry.sweep(Duration::from_secs(5));
         assert!(overdue.await.is_err_and(|error| error.is_cancelled()));
         assert!(!in_time.is_finished());
@@ -204,9 +204,10 @@ mod tests {
     #[tokio::test]
     async fn the_connection_that_was_of_no_use_for_longest_makes_room() {
         let registry = Arc::new(Registry::default());
-        let (old_but_useful, _task) = open(&registry, 1, 9);
-        let (_idle, evicted) = open(&registry, 2, 9);
-        old_but_useful.slot.answered(Duration::from_secs(3));
+        let useful = slot(1, 9);
+        let (_old_but_useful, _task) = open(&registry, &useful);
+        let (_idle, evicted) = open(&registry, &slot(2, 9));
+        useful.answered(Duration::from_secs(3), Duration::from_secs(9));
         registry.evict();
         assert!(evicted.await.is_err_and(|error| error.is_cancelled()));
         assert_eq!(registry.len(), 1);
@@ -216,7 +217,7 @@ mod tests {
     async fn opening_and_closing_is_told() {
         let registry = Arc::new(Registry::default());
         registry.until(false).await;
-        let registration = registry.open(Duration::ZERO, Duration::ZERO);
+        let registration = registry.open(slot(0, 0));
         registry.until(true).await;
         drop(registration);
         registry.until(false).await;

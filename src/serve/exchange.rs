@@ -1,0 +1,321 @@
+//! What is said on one connection: reads heads, asks the face, writes answers. It never waits.
+//!
+//! An idle connection owns no buffer: bytes are read into one buffer per thread, and only what is
+//! left of an incomplete head or of an answer that the client does not take is kept. All the work
+//! between two waits is one [`Exchange::turn`], which says what to wait for next.
+
+use std::{
+    cell::RefCell,
+    io::{self, IoSlice},
+    mem,
+    net::{SocketAddr, TcpStream},
+    sync::Arc,
+};
+
+use rustix::net::RecvFlags;
+
+use super::{
+    answer::{Answer, Body, Status},
+    imds::{Imds, Outcome},
+    listener::Limits,
+    registry::{Registry, Slot},
+    request::{MAX_HEAD, Parsed, Request, parse},
+};
+use crate::{
+    clock::{Moment, SharedClock},
+    store::http_date,
+};
+
+/// What all connections share.
+pub(super) struct Context {
+    pub(super) imds: Imds,
+    pub(super) clock: SharedClock,
+    pub(super) limits: Limits,
+    pub(super) access_log: bool,
+    pub(super) registry: Arc<Registry>,
+}
+
+/// What a connection waits for next.
+pub(super) enum Wait {
+    /// More input.
+    Input,
+    /// Nothing: there may be another request in what was read.
+    Nothing,
+    /// Room for the rest of an answer; then what follows it.
+    Room(Box<Unsent>, After),
+    /// A change of the store.
+    Store,
+    /// The client's end, discarding what it still sends.
+    Linger,
+    /// Nothing more: close.
+    End,
+}
+
+/// What follows an answer.
+#[derive(Clone, Copy)]
+pub(super) enum After {
+    Next,
+    Linger,
+    Close,
+}
+
+/// The part of an answer that the client has not taken yet.
+pub(super) struct Unsent {
+    head: Vec<u8>,
+    body: Body,
+    sent: usize,
+}
+
+/// The state of the exchange on one connection.
+pub(super) struct Exchange {
+    pub(super) context: Arc<Context>,
+    pub(super) peer: SocketAddr,
+    /// Which listener it came to: tokens are bound to it.
+    listener: u16,
+    pub(super) slot: Arc<Slot>,
+    /// What was read and not used yet.
+    unread: Vec<u8>,
+    /// How many bytes of a body are still to be thrown away.
+    discard: u64,
+    /// Whether a head has begun and not ended.
+    in_head: bool,
+    /// Whether the last read took all that the kernel had.
+    pub(super) drained: bool,
+}
+
+/// An answer and how it is to be given.
+struct Reply {
+    answer: Answer,
+    /// Whether the body is left out (`HEAD`).
+    silent: bool,
+    after: After,
+}
+
+/// Used within a turn only.
+struct Scratch {
+    input: Box<[u8]>,
+    output: Output,
+}
+
+struct Output {
+    head: Vec<u8>,
+    /// The second for which the `Date` was rendered, and the `Date`.
+    date: (i64, String),
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
+        input: vec![0; MAX_HEAD].into(),
+        output: Output { head: Vec::with_capacity(512), date: (i64::MIN, String::new()) },
+    });
+}
+
+/// Reads what there is and throws it away. `Ok(0)` is the end.
+pub(super) fn discard(socket: &TcpStream) -> io::Result<usize> {
+    SCRATCH.with_borrow_mut(|scratch| receive(socket, &mut scratch.input))
+}
+
+fn receive(socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    let (_, count) = rustix::net::recv(socket, buffer, RecvFlags::empty())?;
+    Ok(count)
+}
+
+/// How many bytes the kernel took.
+fn transmit(socket: &TcpStream, head: &[u8], body: &[u8]) -> io::Result<usize> {
+    Ok(rustix::io::writev(socket, &[IoSlice::new(head), IoSlice::new(body)])?)
+}
+
+impl Exchange {
+    /// An exchange with a client that has said nothing yet.
+    pub(super) fn new(context: Arc<Context>, peer: SocketAddr, listener: u16) -> Self {
+        let now = context.clock.now().boot;
+        let slot = Arc::new(Slot::new(now, now + context.limits.idle_timeout));
+        Self { context, peer, listener, slot, unread: Vec::new(), discard: 0, in_head: false, drained: false }
+    }
+
+    /// Reads what the client has sent, and answers one request if its head is complete.
+    pub(super) fn read_turn(&mut self, socket: &TcpStream) -> io::Result<Wait> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let kept = self.restore(&mut scratch.input);
+            let space = &mut scratch.input[kept..];
+            let count = match receive(socket, space) {
+                Ok(0) => return Ok(Wait::End),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.drained = true;
+                    return Ok(Wait::Input);
+                }
+                Err(error) => return Err(error),
+            };
+            self.drained = count < space.len();
+            self.answer_one(socket, scratch, kept + count, true)
+        })
+    }
+
+    /// Answers one request if what was read before holds one. `patient`: a request for something
+    /// whose first fetch is under way may wait.
+    pub(super) fn turn(&mut self, socket: &TcpStream, patient: bool) -> io::Result<Wait> {
+        if self.unread.is_empty() {
+            return Ok(Wait::Input);
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            let filled = self.restore(&mut scratch.input);
+            self.answer_one(socket, scratch, filled, patient)
+        })
+    }
+
+    /// From now on the client has to take an answer.
+    pub(super) fn expect_room(&self) {
+        self.slot.set_deadline(self.context.clock.now().boot + self.context.limits.write_timeout);
+    }
+
+    /// From now on the client may send another request.
+    pub(super) fn expect_request(&self) {
+        self.slot.set_deadline(self.context.clock.now().boot + self.context.limits.idle_timeout);
+    }
+
+    /// Puts what is left of earlier reads at the beginning of `input`.
+    fn restore(&self, input: &mut [u8]) -> usize {
+        let kept = self.unread.len().min(input.len());
+        input[..kept].copy_from_slice(&self.unread[..kept]);
+        kept
+    }
+
+    fn answer_one(
+        &mut self,
+        socket: &TcpStream,
+        scratch: &mut Scratch,
+        filled: usize,
+        patient: bool,
+    ) -> io::Result<Wait> {
+        let discarded = usize::try_from(self.discard).unwrap_or(usize::MAX).min(filled);
+        self.discard -= discarded as u64;
+        let now = self.context.clock.now();
+        match self.reply(&scratch.input[discarded..filled], now, patient) {
+            Ok(reply) => self.send(socket, &reply, now, &mut scratch.output),
+            Err(wait) => Ok(wait),
+        }
+    }
+
+    /// What to say to `input`, or else what to wait for.
+    fn reply(&mut self, input: &[u8], now: Moment, patient: bool) -> Result<Reply, Wait> {
+        let (request, length) = match parse(input) {
+            Parsed::Whole(request, length) => (request, length),
+            Parsed::Partial => {
+                if !input.is_empty() && !mem::replace(&mut self.in_head, true) {
+                    self.slot.set_deadline(now.boot + self.context.limits.header_timeout);
+                }
+                self.keep(input);
+                return Err(Wait::Input);
+            }
+            Parsed::Malformed => return Ok(self.reject(Status::BadRequest)),
+            Parsed::TooLarge => return Ok(self.reject(Status::HeadTooLarge)),
+        };
+        let answer = match self.context.imds.respond(&request, self.listener, now) {
+            Outcome::Answer(answer) => answer,
+            Outcome::Warming if patient => {
+                self.keep(input);
+                return Err(Wait::Store);
+            }
+            Outcome::Warming => Answer::error(Status::Unavailable),
+        };
+        self.log(&request, &answer);
+        let after = match (request.body, request.expects_continue) {
+            (None, _) | (Some(_), true) => After::Linger,
+            (Some(_), false) if request.keep_alive && !self.context.registry.is_stopping() => After::Next,
+            (Some(0), false) => After::Close,
+            (Some(_), false) => After::Linger,
+        };
+        self.in_head = false;
+        self.discard = request.body.unwrap_or(0);
+        self.keep(&input[length..]);
+        Ok(Reply { answer, silent: request.method == "HEAD", after })
+    }
+
+    fn keep(&mut self, input: &[u8]) {
+        if input.is_empty() {
+            self.unread = Vec::new();
+        } else if self.unread != input {
+            self.unread = input.to_vec();
+        }
+    }
+
+    fn reject(&mut self, status: Status) -> Reply {
+        if self.context.access_log {
+            tracing::warn!(target: "alppaca.access", "{} - {} -", self.peer, status.code());
+        }
+        self.unread = Vec::new();
+        Reply { answer: Answer::error(status), silent: false, after: After::Linger }
+    }
+
+    /// Sends as much of the reply as the kernel takes at once.
+    fn send(&self, socket: &TcpStream, reply: &Reply, now: Moment, output: &mut Output) -> io::Result<Wait> {
+        let head = output.head(&reply.answer, now, matches!(reply.after, After::Next));
+        let body = if reply.silent { &Body::Empty } else { &reply.answer.body };
+        self.slot.answered(now.boot, now.boot + self.context.limits.idle_timeout);
+        let sent = match transmit(socket, head, body.bytes()) {
+            Ok(sent) => sent,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) => return Err(error),
+        };
+        if sent == head.len() + body.bytes().len() {
+            return Ok(reply.after.into());
+        }
+        Ok(Wait::Room(Box::new(Unsent { head: head.to_vec(), body: body.clone(), sent }), reply.after))
+    }
+
+    fn log(&self, request: &Request, answer: &Answer) {
+        if self.context.access_log {
+            tracing::warn!(
+                target: "alppaca.access",
+                "{} \"{} {} HTTP/1.{}\" {} {} \"{}\"",
+                self.peer,
+                request.method,
+                request.target.as_bytes().escape_ascii(),
+                u8::from(request.http11),
+                answer.status.code(),
+                answer.body.bytes().len(),
+                request.user_agent.unwrap_or(b"-").escape_ascii()
+            );
+        }
+    }
+}
+
+impl From<After> for Wait {
+    fn from(after: After) -> Self {
+        match after {
+            After::Next => Self::Nothing,
+            After::Linger => Self::Linger,
+            After::Close => Self::End,
+        }
+    }
+}
+
+impl Output {
+    /// The head of an answer, until the next one is asked for.
+    fn head(&mut self, answer: &Answer, now: Moment, keep_alive: bool) -> &[u8] {
+        let second = now.wall.as_second();
+        if self.date.0 != second {
+            self.date = (second, http_date(now.wall));
+        }
+        self.head.clear();
+        answer.write_head(&mut self.head, &self.date.1, keep_alive);
+        &self.head
+    }
+}
+
+impl Unsent {
+    /// Sends more of it; whether that was all.
+    pub(super) fn send(&mut self, socket: &TcpStream) -> io::Result<bool> {
+        let head = self.head.get(self.sent..).unwrap_or_default();
+        let into_body = self.sent.saturating_sub(self.head.len());
+        let body = self.body.bytes().get(into_body..).unwrap_or_default();
+        match transmit(socket, head, body)? {
+            0 => Err(io::ErrorKind::WriteZero.into()),
+            sent => {
+                self.sent += sent;
+                Ok(sent == head.len() + body.len())
+            }
+        }
+    }
+}
