@@ -18,6 +18,8 @@ use crate::clock::SharedClock;
 
 /// How much may wait to be written.
 const CAPACITY: usize = 1024 * 1024;
+/// How large a buffer is kept for the next records.
+const KEPT: usize = 16 * 1024;
 /// How long records are gathered before they are written. Waking the writer for each would cost a
 /// busy server more than the writing itself.
 const GATHER: Duration = Duration::from_millis(10);
@@ -39,6 +41,9 @@ impl Batch {
     }
 
     fn clear(&mut self) {
+        if self.bytes.capacity() > KEPT {
+            *self = Self::default();
+        }
         self.bytes.clear();
         self.ends.clear();
     }

@@ -1,7 +1,7 @@
 //! The task that asks one source and publishes what it says.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -40,8 +40,12 @@ pub struct Refresher {
     policy: Policy,
     random: fastrand::Rng,
     list: Asked,
-    roles: HashMap<RoleName, Tracked>,
+    /// Boxed: a table has up to twice as many places as entries.
+    roles: HashMap<RoleName, Box<Tracked>>,
     order: Vec<RoleName>,
+    /// Whose set is due, first come, first served.
+    due: VecDeque<RoleName>,
+    fetching: usize,
     calls: JoinSet<Answer>,
 }
 
@@ -63,6 +67,7 @@ struct Tracked {
 /// One question to the upstream, asked again and again.
 struct Asked {
     timer: Timer,
+    /// Queued, or being asked.
     in_flight: bool,
     trouble: Trouble,
 }
@@ -96,6 +101,8 @@ impl Refresher {
             list,
             roles: HashMap::new(),
             order: Vec::new(),
+            due: VecDeque::new(),
+            fetching: 0,
             calls: JoinSet::new(),
         }
     }
@@ -130,24 +137,37 @@ impl Refresher {
             Some(remaining) => pause = pause.min(remaining),
             None => {}
         }
-        for (name, role) in self.roles.iter_mut().filter(|(_, role)| role.absent.is_none()) {
+        // In the upstream's order: most programs take the first role.
+        for name in &self.order {
+            let Some(role) = self.roles.get_mut(name).filter(|role| role.absent.is_none()) else { continue };
             report::expiry(name, role.held.as_deref(), now.wall, &mut role.asked.trouble);
             match role.asked.start_if_due(now) {
-                Some(Duration::ZERO) => {
-                    if let Some(set) = role.held.as_ref().filter(|_| !role.asked.trouble.is_any()) {
-                        self.store.publish(name, State::Held { set: Arc::clone(set), phase: Phase::Refreshing });
-                    }
-                    let (source, name) = (Arc::clone(&self.source), name.clone());
-                    self.calls.spawn(async move {
-                        let set = source.fetch(&name).await;
-                        Answer::Set(name, set)
-                    });
-                }
+                Some(Duration::ZERO) => self.due.push_back(name.clone()),
                 Some(remaining) => pause = pause.min(remaining),
                 None => {}
             }
         }
+        self.fetch_due();
         pause
+    }
+
+    /// Fetches what is due, as much at once as the source allows. What waits is only a name: the
+    /// calls of a thousand roles would take megabytes.
+    fn fetch_due(&mut self) {
+        while self.fetching < self.source.concurrency().max(1)
+            && let Some(name) = self.due.pop_front()
+        {
+            let held = self.roles.get(&name).filter(|role| !role.asked.trouble.is_any());
+            if let Some(set) = held.and_then(|role| role.held.as_ref()) {
+                self.store.publish(&name, State::Held { set: Arc::clone(set), phase: Phase::Refreshing });
+            }
+            self.fetching += 1;
+            let source = Arc::clone(&self.source);
+            self.calls.spawn(async move {
+                let set = source.fetch(&name).await;
+                Answer::Set(name, set)
+            });
+        }
     }
 
     fn take(&mut self, answer: Result<Answer, JoinError>) {
@@ -190,7 +210,7 @@ impl Refresher {
         for name in &order {
             let role = self.roles.entry(name.clone()).or_insert_with(|| {
                 report::role_appeared(name);
-                Tracked { asked: Asked::new(now), held: None, absent: None, refused: None }
+                Box::new(Tracked { asked: Asked::new(now), held: None, absent: None, refused: None })
             });
             role.absent = None;
         }
@@ -219,6 +239,7 @@ impl Refresher {
             if !stays {
                 report::role_withdrawn(name);
                 self.roles.remove(name);
+                self.due.retain(|due| due != name);
             }
             stays
         });
@@ -230,6 +251,7 @@ impl Refresher {
     fn take_set(&mut self, name: &RoleName, answer: Result<Credentials, SourceError>) {
         let now = self.clock.now();
         let random = self.random.f64();
+        self.fetching -= 1;
         // Withdrawn while the call was under way: whatever came is of no use any more.
         let Some(role) = self.roles.get_mut(name) else { return };
         role.asked.in_flight = false;

@@ -15,6 +15,10 @@ pub trait Source: Send + Sync + 'static {
     /// Which roles there are now, in the upstream's order.
     fn roles(&self) -> SourceFuture<'_, RoleList>;
 
+    /// How many sets may be fetched at once; at least one is. The list does not count: it must not
+    /// queue behind a thousand sets.
+    fn concurrency(&self) -> usize;
+
     /// A set for `role`. The set may have any expiration, also a past one: the caller judges.
     fn fetch<'a>(&'a self, role: &'a RoleName) -> SourceFuture<'a, Credentials>;
 }

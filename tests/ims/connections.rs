@@ -99,33 +99,6 @@ async fn a_body_without_end_is_left_after_the_limit() {
 }
 
 #[tokio::test]
-async fn no_more_documents_are_fetched_at_once_than_configured() {
-    let running = Arc::new(AtomicUsize::new(0));
-    let most = Arc::new(AtomicUsize::new(0));
-    let (counter, peak) = (Arc::clone(&running), Arc::clone(&most));
-    let address = start_server(move |mut stream, _| {
-        let (running, most) = (Arc::clone(&counter), Arc::clone(&peak));
-        async move {
-            while !read_head(&mut stream).await.is_empty() {
-                most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                running.fetch_sub(1, Ordering::SeqCst);
-                stream.write_all(b"HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n").await.expect("an open connection");
-            }
-        }
-    })
-    .await;
-    let source = Arc::new(source(Settings { concurrency: 3, ..settings(url(address)) }));
-    let mut calls = tokio::task::JoinSet::new();
-    for number in 0..12 {
-        let source = Arc::clone(&source);
-        calls.spawn(async move { source.fetch(&role(&format!("role-{number}"))).await.is_err() });
-    }
-    assert!(calls.join_all().await.into_iter().all(|failed| failed));
-    assert_eq!(most.load(Ordering::SeqCst), 3);
-}
-
-#[tokio::test]
 async fn an_ims_that_is_not_there_is_a_clear_and_transient_error() {
     let listener = std::net::TcpListener::bind(crate::localhost()).expect("a free port");
     let address = listener.local_addr().expect("bound");

@@ -33,9 +33,15 @@ struct Script {
     serial: u32,
     asked: Vec<(Duration, String)>,
     in_flight: HashMap<String, u32>,
+    most_in_flight: u32,
+    latency: Duration,
 }
 
 impl Upstream {
+    fn latency(&self) -> Duration {
+        self.state.lock().expect("not poisoned").latency
+    }
+
     fn set(&self, change: impl FnOnce(&mut Script)) {
         change(&mut self.state.lock().expect("not poisoned"));
     }
@@ -61,6 +67,10 @@ impl Source for Upstream {
         })
     }
 
+    fn concurrency(&self) -> usize {
+        3
+    }
+
     fn fetch<'a>(&'a self, role: &'a RoleName) -> SourceFuture<'a, Credentials> {
         Box::pin(async move {
             {
@@ -69,8 +79,10 @@ impl Source for Upstream {
                 let in_flight = state.in_flight.entry(role.to_string()).or_default();
                 *in_flight += 1;
                 assert_eq!(*in_flight, 1, "one call in flight per role");
+                let all = state.in_flight.values().sum();
+                state.most_in_flight = state.most_in_flight.max(all);
             }
-            clock::sleep(Duration::from_millis(20)).await;
+            clock::sleep(self.latency()).await;
             let mut state = self.state.lock().expect("not poisoned");
             *state.in_flight.get_mut(role.as_str()).expect("counted") -= 1;
             if let Some(error) = state.errors.get(role.as_str()) {
@@ -98,7 +110,12 @@ struct Rig {
 
 fn rig(roles: &[&'static str], life: u64, grace: u64) -> Rig {
     let clock = FakeClock::new();
-    let script = Script { roles: roles.to_vec(), life: Duration::from_secs(life), ..Script::default() };
+    let script = Script {
+        roles: roles.to_vec(),
+        life: Duration::from_secs(life),
+        latency: Duration::from_millis(20),
+        ..Script::default()
+    };
     let upstream = Arc::new(Upstream { clock: Arc::clone(&clock), state: Mutex::new(script) });
     let store = Store::shared();
     let policy = Policy {
@@ -146,6 +163,28 @@ async fn roles_are_fetched_at_start_and_again_every_minute() {
         assert!((11..=12).contains(&asked.len()), "{name}: {asked:?}");
         assert!(asked.windows(2).all(|pair| pair[1].saturating_sub(pair[0]) >= Duration::from_secs(54)), "{asked:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_is_fetched_at_once_than_the_source_allows() {
+    let roles = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+    let rig = rig(&roles, 3600, 0);
+    rig.pass(1).await;
+    assert!(
+        roles.iter().all(|role| rig.condition(role) == Condition::Fresh && rig.upstream.asked_for(role).len() == 1)
+    );
+    rig.upstream.set(|script| assert_eq!(script.most_in_flight, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_role_that_is_withdrawn_while_it_waits_is_not_fetched() {
+    let rig = rig(&["a", "b", "c", "d"], 3600, 0);
+    rig.upstream.set(|script| script.latency = Duration::from_secs(100));
+    rig.pass(30).await;
+    rig.upstream.set(|script| script.roles = vec!["a", "b", "c"]);
+    rig.pass(120).await;
+    assert_eq!((rig.condition("c"), rig.condition("d")), (Condition::Fresh, Condition::Withdrawn));
+    assert!(rig.upstream.asked_for("d").is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -301,7 +340,7 @@ async fn failures_are_retried_ever_more_slowly_but_at_least_once_a_minute() {
 async fn a_thousand_roles_are_each_asked_once() {
     let names: Vec<&'static str> = (0..1000).map(|n| &*Box::leak(format!("role{n}").into_boxed_str())).collect();
     let rig = rig(&names, 3600, 0);
-    rig.pass(5).await;
+    rig.pass(10).await;
     assert!(names.iter().all(|name| rig.condition(name) == Condition::Fresh));
     assert_eq!(rig.upstream.state.lock().expect("not poisoned").asked.len(), 1001);
 }

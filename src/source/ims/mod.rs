@@ -10,7 +10,6 @@ mod tls;
 use std::fmt;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use tokio::sync::Semaphore;
 
 pub use role_list::{RoleListError, parse_role_list};
 pub use settings::{Proxy, Settings, SetupError};
@@ -30,8 +29,7 @@ pub struct ImsSource {
     list_url: String,
     client: Client,
     max_response_bytes: usize,
-    /// Bounds the documents' calls alone: the list must not queue behind a thousand of them.
-    calls: Semaphore,
+    concurrency: usize,
 }
 
 impl ImsSource {
@@ -41,7 +39,7 @@ impl ImsSource {
         Ok(Self {
             client: Client::new(&settings)?,
             max_response_bytes: settings.max_response_bytes,
-            calls: Semaphore::new(settings.concurrency.clamp(1, Semaphore::MAX_PERMITS)),
+            concurrency: settings.concurrency,
             list_url: settings.list_url,
         })
     }
@@ -55,7 +53,6 @@ impl ImsSource {
 
     async fn document(&self, role: &RoleName) -> Result<Credentials, SourceError> {
         let url = format!("{}{}", self.list_url, utf8_percent_encode(role.as_str(), ESCAPED));
-        let _permit = self.calls.acquire().await.map_err(|error| SourceError::transient(error.to_string()))?;
         let answer = self.client.get(&url, self.max_response_bytes).await?;
         let body = answer.accept(&url)?;
         parse_document(&body).map_err(|error| answer::bad_document(&url, error))
@@ -65,6 +62,10 @@ impl ImsSource {
 impl Source for ImsSource {
     fn roles(&self) -> SourceFuture<'_, RoleList> {
         Box::pin(self.list())
+    }
+
+    fn concurrency(&self) -> usize {
+        self.concurrency
     }
 
     fn fetch<'a>(&'a self, role: &'a RoleName) -> SourceFuture<'a, Credentials> {

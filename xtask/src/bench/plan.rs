@@ -15,7 +15,10 @@ use super::servers::{Place, ROLE, Server};
 use super::wrk::{self, Load};
 use crate::shell;
 
-const MANY_ROLES: usize = 1_000;
+/// What one more role takes is measured between these: the buffers of the connections to the IMS,
+/// of which there are at most 16, are in both.
+const FEW_ROLES: usize = 100;
+const MANY_ROLES: usize = 1_100;
 const REFRESH: &str = "60s";
 
 /// Runs everything; returns the report.
@@ -49,14 +52,17 @@ pub fn run(place: &Place, times: &Times) -> Result<String> {
     let adverse = std::mem::take(&mut bench.rows);
     let pairs = bench.pairs;
 
-    let roles = many_roles(place, small)?;
+    let roles = many_roles(place)?;
     let start = first_credentials(place, &mock, times.starts)?;
     let alone = [
         format!("resident, one role | {:.1} MB", megabytes(small)),
         format!("resident, after the load | {:.1} MB", megabytes(loaded)),
         format!("resident, after {IDLE} idle and {DRIPPING} dripping connections | {:.1} MB", megabytes(crowded)),
         format!("resident, {MANY_ROLES} roles | {:.1} MB", megabytes(roles.resident)),
-        format!("per further role, beyond its document of {} bytes | {:.0} bytes", roles.document, roles.each),
+        format!(
+            "per further role (from {FEW_ROLES} on), beyond its document of {} bytes | {:.0} bytes",
+            roles.document, roles.each
+        ),
         format!("idle: wake-ups a second, CPU a minute | {:.2}, {:.0} ms", idle.wakeups, idle.cpu_millis),
         format!("first credentials after start, less the IMS's own {:.1} ms | {:.1} ms", start.ims, start.ours),
     ];
@@ -182,20 +188,26 @@ struct Roles {
     each: f64,
 }
 
-fn many_roles(place: &Place, small: u64) -> Result<Roles> {
-    shell::heading(&format!("{MANY_ROLES} roles"));
-    let mock = place.mock(MANY_ROLES)?;
+fn many_roles(place: &Place) -> Result<Roles> {
+    let (few, _) = with_roles(place, FEW_ROLES)?;
+    let (resident, document) = with_roles(place, MANY_ROLES)?;
+    #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
+    let each = (resident as f64 - few as f64) / (MANY_ROLES - FEW_ROLES) as f64 - document as f64;
+    Ok(Roles { resident, document, each })
+}
+
+/// The resident bytes of a daemon with that many roles, and the size of a document.
+fn with_roles(place: &Place, roles: usize) -> Result<(u64, usize)> {
+    shell::heading(&format!("{roles} roles"));
+    let mock = place.mock(roles)?;
     let names = http::ask(mock.address, "GET", LIST, "")?.body;
-    anyhow::ensure!(names.lines().count() == MANY_ROLES, "mock-ims lists {} roles", names.lines().count());
+    anyhow::ensure!(names.lines().count() == roles, "mock-ims lists {} roles", names.lines().count());
     let daemon = place.ready_daemon("many", mock.address, REFRESH, false)?;
     let mut document = 0;
     for name in names.lines() {
         document = http::wait_for(daemon.address, &format!("{LIST}{}", name.trim()), Duration::from_secs(30))?.len();
     }
-    let resident = daemon.process.resident()?;
-    #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
-    let each = (resident as f64 - small as f64) / (MANY_ROLES - 1) as f64 - document as f64;
-    Ok(Roles { resident, document, each })
+    Ok((daemon.process.resident()?, document))
 }
 
 /// Milliseconds, medians.
