@@ -18,8 +18,10 @@ use crate::clock::SharedClock;
 
 /// How much may wait to be written.
 const CAPACITY: usize = 1024 * 1024;
+/// How much is gathered at most before it is written.
+const GATHERED: usize = 16 * 1024;
 /// How large a buffer is kept for the next records.
-const KEPT: usize = 16 * 1024;
+const KEPT: usize = 4 * GATHERED;
 /// How long records are gathered before they are written. Waking the writer for each would cost a
 /// busy server more than the writing itself.
 const GATHER: Duration = Duration::from_millis(10);
@@ -72,7 +74,7 @@ struct State {
 impl State {
     /// Whether it is worth to wait for more records.
     fn gathers(&mut self) -> bool {
-        !self.urgent && !self.closed && self.waiting.bytes.len() < CAPACITY / 4
+        !self.urgent && !self.closed && self.waiting.bytes.len() < GATHERED
     }
 }
 
