@@ -256,6 +256,8 @@ mod tests {
             session_token: Secret::new("token"),
             expiration: "2026-11-23T11:00:00Z".parse().expect("a timestamp"),
             last_updated: None,
+            account_id: None,
+            role_arn: None,
         }
     }
 

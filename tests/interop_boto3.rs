@@ -107,7 +107,7 @@ impl Host {
 }
 
 fn sha256(value: &Value) -> String {
-    let digest = ring::digest::digest(&ring::digest::SHA256, value.as_str().expect("a string").as_bytes());
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, value.as_str().expect("a string").as_bytes());
     digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
 }
 

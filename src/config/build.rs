@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 
 use super::{
     Account, AssumeRole, Config, Handler, Imds, Ims, Limits, ListRoles, Loaded, Logging, Refresh,
-    problem::{ConfigErrors, Place, Problem},
+    fields::{Fields, unknown},
+    problem::{ConfigErrors, Problem},
     read,
-    settings::{SETTINGS, default, nearest},
-    yaml::{Key, Node, Value},
+    settings::SETTINGS,
+    yaml::{Node, Value},
 };
 use crate::logging;
 
@@ -27,7 +28,11 @@ const HANDLERS: [(&str, &str); 7] = [
 
 /// Builds the configuration; `None` stands for files without content.
 pub(super) fn config(tree: Option<Node>) -> Result<Loaded, ConfigErrors> {
-    let mut fields = Fields::new(tree);
+    let entries = match tree.map(|node| node.value) {
+        Some(Value::Map(entries)) => entries,
+        _ => Vec::new(),
+    };
+    let mut fields = Fields::new(entries, SETTINGS);
     fields.refuse_unknown();
     let ims = ims(&mut fields);
     let listen = listen(&mut fields);
@@ -38,89 +43,6 @@ pub(super) fn config(tree: Option<Node>) -> Result<Loaded, ConfigErrors> {
         }
         _ => Err(ConfigErrors(fields.problems)),
     }
-}
-
-/// The entries of the top level, and what was found wrong with them.
-struct Fields {
-    entries: Vec<(Key, Node)>,
-    problems: Vec<Problem>,
-    warnings: Vec<Problem>,
-}
-
-impl Fields {
-    fn new(tree: Option<Node>) -> Self {
-        let entries = match tree.map(|node| node.value) {
-            Some(Value::Map(entries)) => entries,
-            _ => Vec::new(),
-        };
-        Self { entries, problems: Vec::new(), warnings: Vec::new() }
-    }
-
-    fn refuse_unknown(&mut self) {
-        let known = || SETTINGS.iter().map(|setting| setting.key);
-        self.problems.extend(unknown(&self.entries, known));
-    }
-
-    /// The value of a key that is there and not empty.
-    fn given(&self, key: &str) -> Option<&Node> {
-        self.entries.iter().find(|(known, _)| known.text == key).map(|(_, node)| node).filter(|node| !node.is_null())
-    }
-
-    fn place(&self, key: &str) -> Option<Place> {
-        self.entries.iter().find(|(known, node)| known.text == key && !node.is_null()).map(|(key, _)| key.place.clone())
-    }
-
-    fn note<T>(&mut self, read: Result<T, Problem>) -> Option<T> {
-        read.map_err(|problem| self.problems.push(problem)).ok()
-    }
-
-    /// The value, or else the default, which the table has.
-    fn value<T>(&mut self, key: &str, read: impl Fn(&Node) -> Result<T, Problem>) -> Option<T> {
-        let read = match self.given(key) {
-            Some(node) => read(node),
-            None => read(&read::default_node(default(key))),
-        };
-        self.note(read)
-    }
-
-    /// The value, if it is given. The outer `None` says that it was wrong.
-    #[allow(clippy::option_option, reason = "wrong and absent are not the same")]
-    fn optional<T>(&mut self, key: &str, read: impl Fn(&Node) -> Result<T, Problem>) -> Option<Option<T>> {
-        match self.given(key).map(read) {
-            None => Some(None),
-            Some(read) => self.note(read).map(Some),
-        }
-    }
-
-    /// Complains if `key` is given together with one of `others`.
-    fn exclude(&mut self, key: &str, others: &[&str]) {
-        for other in others {
-            if let (Some(place), Some(second)) = (self.place(key), self.place(other)) {
-                let (file, line) = (second.source.name.display(), second.line);
-                let message =
-                    format!("`{key}` takes the place of `{other}`, which is also given ({file}:{line}); remove one");
-                self.problems.push(Problem::new(place, message));
-            }
-        }
-    }
-
-    /// Complains if only one of two keys is given.
-    fn pair(&mut self, first: &str, second: &str) {
-        for (given, missing) in [(first, second), (second, first)] {
-            if let (Some(place), None) = (self.place(given), self.place(missing)) {
-                self.problems.push(Problem::new(place, format!("`{given}` is of no use without `{missing}`")));
-            }
-        }
-    }
-}
-
-fn unknown<'a, I: Iterator<Item = &'a str>>(entries: &[(Key, Node)], known: impl Fn() -> I) -> Vec<Problem> {
-    let is_known = |key: &&(Key, Node)| !known().any(|known| known == key.0.text);
-    let complain = |(key, _): &(Key, Node)| {
-        let hint = nearest(&key.text, known()).map(|key| format!("; did you mean `{key}`?")).unwrap_or_default();
-        Problem::new(key.place.clone(), format!("there is no setting {:?}{hint}", key.text))
-    };
-    entries.iter().filter(is_known).map(complain).collect()
 }
 
 fn ims(fields: &mut Fields) -> Option<Ims> {

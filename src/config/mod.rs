@@ -2,6 +2,7 @@
 //! The keys of the 2015 tool are translated here and nowhere else.
 
 mod build;
+mod fields;
 mod load;
 mod merge;
 mod problem;

@@ -164,9 +164,9 @@ pub const SETTINGS: &[Setting] = &[
     setting(AssumeRole, "aws_region", "eu-central-1", "The region in which it is made."),
 ];
 
-/// The default of a key, from the table.
-pub(super) fn default(key: &str) -> &'static str {
-    SETTINGS.iter().find(|setting| setting.key == key).map_or("", |setting| setting.default)
+/// The default of a key, from its table.
+pub(super) fn default(table: &[Setting], key: &str) -> &'static str {
+    table.iter().find(|setting| setting.key == key).map_or("", |setting| setting.default)
 }
 
 /// The known key that a wrong one was probably meant to be.

@@ -59,6 +59,10 @@ struct Wire<'a> {
     expiration: Option<Cow<'a, str>>,
     #[serde(borrow)]
     last_updated: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    account_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    role_arn: Option<Cow<'a, str>>,
 }
 
 fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Zeroizing<String>>, D::Error> {
@@ -91,6 +95,9 @@ pub fn parse_document(body: &[u8]) -> Result<Credentials, DocumentError> {
         access_key_id: access_key_id.into_owned(),
         secret_access_key: Secret::new(&*secret_access_key),
         session_token: Secret::new(&*session_token),
+        // Extras that only the container protocols tell: an odd one is as good as none.
+        account_id: wire.account_id.filter(|id| is_account_id(id)).map(Into::into),
+        role_arn: required("RoleArn", wire.role_arn).ok().map(Into::into),
     })
 }
 
@@ -100,6 +107,11 @@ fn required<'a>(field: &'static str, value: Option<Cow<'a, str>>) -> Result<Cow<
     let value = value.filter(|text| !text.is_empty()).ok_or(DocumentError::Missing(field))?;
     let allowed = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
     if value.bytes().all(allowed) { Ok(value) } else { Err(DocumentError::Characters(field)) }
+}
+
+/// Whether it is an account's twelve digits.
+fn is_account_id(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn clean(text: &str, limit: usize) -> String {

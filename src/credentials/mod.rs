@@ -25,4 +25,8 @@ pub struct Credentials {
     pub expiration: Timestamp,
     /// When the upstream says it made the set, if it does.
     pub last_updated: Option<Timestamp>,
+    /// The twelve digits of the account, if the upstream says them.
+    pub account_id: Option<Box<str>>,
+    /// The ARN of the role, where it is known.
+    pub role_arn: Option<Box<str>>,
 }

@@ -2,9 +2,9 @@
 
 use std::{io, time::Duration};
 
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
-use ring::rand::{SecureRandom, SystemRandom};
 
 /// The alphabet of access key ids.
 const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";

@@ -6,12 +6,12 @@ use std::{
     time::Duration,
 };
 
-use base64::{Engine, engine::general_purpose::URL_SAFE};
-use ring::{
+use aws_lc_rs::{
     error::Unspecified,
     hmac,
     rand::{SecureRandom, SystemRandom},
 };
+use base64::{Engine, engine::general_purpose::URL_SAFE};
 use subtle::ConstantTimeEq;
 
 /// What a token begins with, so that it looks like EC2's (`AQAAA…`).

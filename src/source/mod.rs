@@ -23,6 +23,13 @@ pub trait Source: Send + Sync + 'static {
     fn fetch<'a>(&'a self, role: &'a RoleName) -> SourceFuture<'a, Credentials>;
 }
 
+/// One way to get one set of credentials: a call to an upstream, bounded in time and size, never retried inside. The
+/// upstreams that do not list roles are of this kind.
+pub trait Fetch: Send + Sync + 'static {
+    /// A set, got with the credentials of the `parent` where the call has to be signed.
+    fn fetch<'a>(&'a self, parent: Option<&'a Credentials>) -> SourceFuture<'a, Credentials>;
+}
+
 /// The upstream's answer to "which roles?".
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RoleList {
@@ -58,6 +65,9 @@ pub enum ErrorKind {
         /// it is no better than garbage while a good set is held.
         withdraws: bool,
     },
+    /// The credentials of the parent are over or not accepted (`ExpiredToken`): fetch those anew at
+    /// once, then ask again.
+    ParentExpired,
 }
 
 impl SourceError {

@@ -17,7 +17,7 @@ use alppaca::{
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use rustls::{
     RootCertStore, ServerConfig,
-    crypto::{CryptoProvider, ring},
+    crypto::{CryptoProvider, aws_lc_rs},
     server::WebPkiClientVerifier,
 };
 use rustls_pki_types::PrivateKeyDer;
@@ -99,7 +99,7 @@ impl Fixture {
 }
 
 fn provider() -> Arc<CryptoProvider> {
-    Arc::new(ring::default_provider())
+    Arc::new(aws_lc_rs::default_provider())
 }
 
 async fn start_tls(authority: &Authority, server: &Server) -> SocketAddr {

@@ -96,6 +96,8 @@ impl Source for Upstream {
                 session_token: Secret::new("token"),
                 expiration: state.expirations.pop_front().unwrap_or(life),
                 last_updated: None,
+                account_id: None,
+                role_arn: None,
             })
         })
     }

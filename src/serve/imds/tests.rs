@@ -24,6 +24,8 @@ fn held(expiration: &str) -> State {
         session_token: Secret::new("token"),
         expiration: expiration.parse().expect("a timestamp"),
         last_updated: None,
+        account_id: None,
+        role_arn: None,
     };
     State::Held { set: Arc::new(Published::new(&credentials, now().wall)), phase: Phase::Fresh }
 }

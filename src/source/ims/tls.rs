@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use rustls_pki_types::{
     CertificateDer, PrivateKeyDer,
     pem::{self, PemObject},
@@ -13,7 +13,7 @@ use super::{Settings, SetupError};
 
 /// Reads the files of `settings` and the system's authorities.
 pub(super) fn client_config(settings: &Settings) -> Result<ClientConfig, SetupError> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| SetupError::Tls(error.to_string()))?
         .with_root_certificates(roots(settings.ca_file.as_deref())?);

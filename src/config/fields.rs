@@ -1,0 +1,177 @@
+//! The entries of a mapping, read one by one against a table of settings. All that is wrong is collected.
+
+use super::{
+    problem::{Place, Problem},
+    read,
+    settings::{Setting, default, nearest},
+    yaml::{Key, Node, Value},
+};
+
+/// The entries of one mapping, the table of the keys it may have, and what was found wrong or worth a warning.
+pub(super) struct Fields {
+    entries: Vec<(Key, Node)>,
+    table: &'static [Setting],
+    pub(super) problems: Vec<Problem>,
+    pub(super) warnings: Vec<Problem>,
+}
+
+#[allow(dead_code, reason = "the nested sections come next")]
+impl Fields {
+    /// The entries of a mapping that may have the keys of `table`.
+    pub(super) fn new(entries: Vec<(Key, Node)>, table: &'static [Setting]) -> Self {
+        Self { entries, table, problems: Vec::new(), warnings: Vec::new() }
+    }
+
+    /// Complains of keys that are not in the table.
+    pub(super) fn refuse_unknown(&mut self) {
+        let table = self.table;
+        let known = || table.iter().map(|setting| setting.key);
+        self.problems.extend(unknown(&self.entries, known));
+    }
+
+    /// The value of a key that is there and not empty.
+    pub(super) fn given(&self, key: &str) -> Option<&Node> {
+        self.entries.iter().find(|(known, _)| known.text == key).map(|(_, node)| node).filter(|node| !node.is_null())
+    }
+
+    /// Where a key stands that is not empty.
+    pub(super) fn place(&self, key: &str) -> Option<Place> {
+        self.entries.iter().find(|(known, node)| known.text == key && !node.is_null()).map(|(key, _)| key.place.clone())
+    }
+
+    /// Takes what was read, or notes what is wrong with it.
+    pub(super) fn note<T>(&mut self, read: Result<T, Problem>) -> Option<T> {
+        read.map_err(|problem| self.problems.push(problem)).ok()
+    }
+
+    /// The value, or else the default, which the table has.
+    pub(super) fn value<T>(&mut self, key: &str, read: impl Fn(&Node) -> Result<T, Problem>) -> Option<T> {
+        let read = match self.given(key) {
+            Some(node) => read(node),
+            None => read(&read::default_node(default(self.table, key))),
+        };
+        self.note(read)
+    }
+
+    /// The value, if it is given. The outer `None` says that it was wrong.
+    #[allow(clippy::option_option, reason = "wrong and absent are not the same")]
+    pub(super) fn optional<T>(&mut self, key: &str, read: impl Fn(&Node) -> Result<T, Problem>) -> Option<Option<T>> {
+        match self.given(key).map(read) {
+            None => Some(None),
+            Some(read) => self.note(read).map(Some),
+        }
+    }
+
+    /// Complains if `key` is given together with one of `others`.
+    pub(super) fn exclude(&mut self, key: &str, others: &[&str]) {
+        for other in others {
+            if let (Some(place), Some(second)) = (self.place(key), self.place(other)) {
+                let (file, line) = (second.source.name.display(), second.line);
+                let message =
+                    format!("`{key}` takes the place of `{other}`, which is also given ({file}:{line}); remove one");
+                self.problems.push(Problem::new(place, message));
+            }
+        }
+    }
+
+    /// Complains if only one of two keys is given.
+    pub(super) fn pair(&mut self, first: &str, second: &str) {
+        for (given, missing) in [(first, second), (second, first)] {
+            if let (Some(place), None) = (self.place(given), self.place(missing)) {
+                self.problems.push(Problem::new(place, format!("`{given}` is of no use without `{missing}`")));
+            }
+        }
+    }
+
+    /// Reads a mapping below `key` that may have the keys of `table`. The outer `None` says that something in it is
+    /// wrong, the inner one that it is not given.
+    #[allow(clippy::option_option, reason = "wrong and absent are not the same")]
+    pub(super) fn section<T>(
+        &mut self,
+        key: &str,
+        table: &'static [Setting],
+        read: impl FnOnce(&mut Fields) -> Option<T>,
+    ) -> Option<Option<T>> {
+        match self.given(key).cloned() {
+            None => Some(None),
+            Some(node) => self.nested(node, table, read).map(Some),
+        }
+    }
+
+    /// Reads a mapping of names to mappings (`sources`, `roles`), in the order of the file.
+    pub(super) fn named<T>(
+        &mut self,
+        key: &str,
+        table: &'static [Setting],
+        mut read: impl FnMut(&Key, &mut Fields) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let Some(node) = self.given(key).cloned() else { return Some(Vec::new()) };
+        let Value::Map(entries) = node.value else {
+            let message = format!("a mapping of names is expected here, not {}", node.kind());
+            self.problems.push(Problem::new(node.place, message));
+            return None;
+        };
+        // All are read, so that all that is wrong is told.
+        let read: Vec<Option<T>> =
+            entries.into_iter().map(|(name, node)| self.nested(node, table, |fields| read(&name, fields))).collect();
+        read.into_iter().collect()
+    }
+
+    /// Reads a list of mappings (`rules`).
+    pub(super) fn items<T>(
+        &mut self,
+        key: &str,
+        table: &'static [Setting],
+        mut read: impl FnMut(&Place, &mut Fields) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let Some(node) = self.given(key).cloned() else { return Some(Vec::new()) };
+        let Value::List(items) = node.value else {
+            self.problems
+                .push(Problem::new(node.place.clone(), format!("a list is expected here, not {}", node.kind())));
+            return None;
+        };
+        let read: Vec<Option<T>> = items
+            .into_iter()
+            .map(|node| {
+                let place = node.place.clone();
+                self.nested(node, table, |fields| read(&place, fields))
+            })
+            .collect();
+        read.into_iter().collect()
+    }
+
+    /// Reads one mapping with a table of its own; what is wrong with it is noted here. `null` is an empty mapping.
+    pub(super) fn nested<T>(
+        &mut self,
+        node: Node,
+        table: &'static [Setting],
+        read: impl FnOnce(&mut Fields) -> Option<T>,
+    ) -> Option<T> {
+        let entries = match node.value {
+            Value::Map(entries) => entries,
+            _ if node.is_null() => Vec::new(),
+            _ => {
+                let message = format!("a mapping is expected here, not {}", node.kind());
+                self.problems.push(Problem::new(node.place, message));
+                return None;
+            }
+        };
+        let mut fields = Fields::new(entries, table);
+        fields.refuse_unknown();
+        let read = read(&mut fields);
+        let fine = fields.problems.is_empty();
+        self.problems.append(&mut fields.problems);
+        self.warnings.append(&mut fields.warnings);
+        read.filter(|_| fine)
+    }
+}
+
+/// What is wrong with keys that are not `known`, each with the known key that was probably meant.
+pub(super) fn unknown<'a, I: Iterator<Item = &'a str>>(entries: &[(Key, Node)], known: impl Fn() -> I) -> Vec<Problem> {
+    let is_known = |key: &&(Key, Node)| !known().any(|known| known == key.0.text);
+    let complain = |(key, _): &(Key, Node)| {
+        let hint = nearest(&key.text, known()).map(|key| format!("; did you mean `{key}`?")).unwrap_or_default();
+        Problem::new(key.place.clone(), format!("there is no setting {:?}{hint}", key.text))
+    };
+    entries.iter().filter(is_known).map(complain).collect()
+}
