@@ -13,7 +13,7 @@ use crate::{
     credentials::format_timestamp,
     daemon::{Daemon, Progress, ims_settings},
     mock_ims::{Behaviour, MockIms},
-    serve::Server,
+    serve::{Face, Server, ServerError},
     source::ims::ImsSource,
     store::{State, Store},
 };
@@ -39,10 +39,10 @@ pub(super) fn run(args: &Args) -> Outcome {
     let listeners = config
         .listen
         .iter()
-        .map(|address| Server::bind(*address))
-        .collect::<Result<Vec<_>, _>>()
+        .map(|address| Ok((Server::bind(*address)?, Face::Imds)))
+        .collect::<Result<Vec<_>, ServerError>>()
         .map_err(|error| Failure::runtime(format!("{error}\n`alppaca demo --port 0` takes a free port.")))?;
-    let address = listeners.first().and_then(|listener| listener.local_addr().ok());
+    let address = listeners.first().and_then(|(listener, _)| listener.local_addr().ok());
     let address = address.ok_or_else(|| Failure::runtime("the listening socket has no address"))?;
     let source = ImsSource::new(ims_settings(&config.ims)).map_err(Failure::runtime)?;
     let daemon = Daemon::new(config, Arc::new(source), SystemClock::shared());

@@ -11,7 +11,7 @@ use crate::{
     config,
     daemon::{Daemon, Progress, ims_settings},
     logging, sandbox,
-    serve::Server,
+    serve::{Face, Server},
     service::{Background, PidFile},
     source::ims::ImsSource,
 };
@@ -74,27 +74,29 @@ pub(super) fn run(args: &Args) -> Outcome {
 }
 
 /// The sockets that systemd hands over, or else our own.
-fn listeners(config: &config::Config) -> Result<Vec<TcpListener>, Failure> {
+fn listeners(config: &config::Config) -> Result<Vec<(TcpListener, Face)>, Failure> {
     let mut handed = ListenFd::from_env();
     let mut listeners = Vec::new();
     for index in 0..handed.len() {
         let listener = handed.take_tcp_listener(index).map_err(|error| {
             Failure::runtime(format!("socket {index} that was handed over is no listening TCP socket: {error}"))
         })?;
-        listeners.extend(listener);
+        listeners.extend(listener.map(|listener| (listener, Face::Imds)));
     }
     if listeners.is_empty() {
         for address in &config.listen {
-            listeners.push(Server::bind(*address).map_err(Failure::runtime)?);
+            listeners.push((Server::bind(*address).map_err(Failure::runtime)?, Face::Imds));
         }
     }
     Ok(listeners)
 }
 
-fn announce(config: &config::Config, listeners: &[TcpListener]) {
+fn announce(config: &config::Config, listeners: &[(TcpListener, Face)]) {
     let addresses: Vec<String> = listeners
         .iter()
-        .map(|listener| listener.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string()))
+        .map(|(listener, _)| {
+            listener.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string())
+        })
         .collect();
     tracing::warn!(
         "alppaca {} serves at {}; upstream {}",

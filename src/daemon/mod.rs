@@ -17,7 +17,7 @@ use crate::{
     clock::SharedClock,
     config::Config,
     refresh::{Cadence, Policy, Refresher},
-    serve::{Imds, Server, ServerError, TokenKey},
+    serve::{Face, Faces, Imds, Server, ServerError, TokenKey},
     source::Source,
     store::Store,
 };
@@ -58,15 +58,15 @@ impl Daemon {
         Arc::clone(&self.store)
     }
 
-    /// Serves on `listeners` until SIGTERM or SIGINT. `progress` is told what happens meanwhile.
+    /// Serves on `listeners`, each with its face, until SIGTERM or SIGINT. `progress` is told what happens meanwhile.
     ///
     /// Requests are served by the calling thread, upstreams are asked by a thread of their own: a
     /// TLS handshake or a thousand documents to parse delay no answer.
-    pub fn run(self, listeners: Vec<TcpListener>, progress: impl Progress) -> Result<(), DaemonError> {
+    pub fn run(self, listeners: Vec<(TcpListener, Face)>, progress: impl Progress) -> Result<(), DaemonError> {
         let key = TokenKey::random().map_err(|_unspecified| DaemonError::Randomness)?;
         let imds = Imds::new(wiring::imds_settings(&self.config.imds), self.store(), key);
         let limits = wiring::limits(&self.config.limits);
-        let server = Server::new(imds, Arc::clone(&self.clock), limits, self.config.logging.access_log);
+        let server = Server::new(Faces { imds }, Arc::clone(&self.clock), limits, self.config.logging.access_log);
         let (stop, stopped) = watch::channel(());
         let refresher = self.start_refresher(stopped)?;
         let served = runtime()?.block_on(async {

@@ -95,6 +95,15 @@ macro_rules! page {
     };
 }
 
+/// What a request leads to.
+#[derive(Debug)]
+pub enum Outcome {
+    /// This answer.
+    Answer(Answer),
+    /// The first fetch is still under way: ask again when the store has changed, or answer 503.
+    Warming,
+}
+
 /// An answer.
 #[derive(Debug, Clone)]
 pub struct Answer {

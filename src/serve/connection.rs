@@ -93,7 +93,7 @@ impl Connection {
         let patience = tokio::time::sleep(WARMING_WAIT);
         tokio::pin!(patience);
         loop {
-            let changed = context.imds.store().changed();
+            let changed = context.faces.store().changed();
             match self.exchange.turn(self.socket.get_ref(), true)? {
                 Wait::Store => {}
                 wait => return Ok(wait),

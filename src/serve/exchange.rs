@@ -15,8 +15,8 @@ use std::{
 use rustix::net::RecvFlags;
 
 use super::{
-    answer::{Answer, Body, Status},
-    imds::{Imds, Outcome},
+    answer::{Answer, Body, Outcome, Status},
+    face::{Face, Faces},
     listener::Limits,
     registry::{Registry, Slot},
     request::{MAX_HEAD, Parsed, Request, parse},
@@ -28,7 +28,7 @@ use crate::{
 
 /// What all connections share.
 pub(super) struct Context {
-    pub(super) imds: Imds,
+    pub(super) faces: Faces,
     pub(super) clock: SharedClock,
     pub(super) limits: Limits,
     pub(super) access_log: bool,
@@ -72,6 +72,8 @@ pub(super) struct Exchange {
     pub(super) peer: SocketAddr,
     /// Which listener it came to: tokens are bound to it.
     listener: u16,
+    /// What that listener shows.
+    face: Face,
     pub(super) slot: Arc<Slot>,
     /// What was read and not used yet.
     unread: Vec<u8>,
@@ -127,10 +129,10 @@ fn transmit(socket: &TcpStream, head: &[u8], body: &[u8]) -> io::Result<usize> {
 
 impl Exchange {
     /// An exchange with a client that has said nothing yet.
-    pub(super) fn new(context: Arc<Context>, peer: SocketAddr, listener: u16) -> Self {
+    pub(super) fn new(context: Arc<Context>, peer: SocketAddr, listener: u16, face: Face) -> Self {
         let now = context.clock.now().boot;
         let slot = Arc::new(Slot::new(now, now + context.limits.idle_timeout));
-        Self { context, peer, listener, slot, unread: Vec::new(), discard: 0, in_head: false, drained: false }
+        Self { context, peer, listener, face, slot, unread: Vec::new(), discard: 0, in_head: false, drained: false }
     }
 
     /// Reads what the client has sent, and answers one request if its head is complete.
@@ -211,13 +213,13 @@ impl Exchange {
             Parsed::Malformed => return Ok(self.reject(Status::BadRequest)),
             Parsed::TooLarge => return Ok(self.reject(Status::HeadTooLarge)),
         };
-        let answer = match self.context.imds.respond(&request, self.listener, now) {
+        let answer = match self.context.faces.respond(self.face, &request, self.listener, now) {
             Outcome::Answer(answer) => answer,
             Outcome::Warming if patient => {
                 self.keep(input);
                 return Err(Wait::Store);
             }
-            Outcome::Warming => Answer::error(Status::Unavailable),
+            Outcome::Warming => self.context.faces.error(self.face, Status::Unavailable),
         };
         self.log(&request, &answer);
         let after = match (request.body, request.expects_continue) {
@@ -245,7 +247,8 @@ impl Exchange {
             tracing::warn!(target: "alppaca.access", "{} - {} -", self.peer, status.code());
         }
         self.unread = Vec::new();
-        Reply { answer: Answer::error(status), silent: false, after: After::Linger }
+        let answer = self.context.faces.error(self.face, status);
+        Reply { answer, silent: false, after: After::Linger }
     }
 
     /// Sends as much of the reply as the kernel takes at once.

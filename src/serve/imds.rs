@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::{
-    answer::{Answer, Body, Status},
+    answer::{Answer, Body, Outcome, Status},
     guard::{self, Refusal},
     path::Target,
     request::Request,
@@ -75,15 +75,6 @@ pub struct Imds {
     store: Arc<Store>,
     key: TokenKey,
     versions: Arc<[u8]>,
-}
-
-/// What a request leads to.
-#[derive(Debug)]
-pub enum Outcome {
-    /// This answer.
-    Answer(Answer),
-    /// The first fetch is still under way: ask again when the store has changed, or answer 503.
-    Warming,
 }
 
 impl Imds {

@@ -18,7 +18,7 @@ use tokio::{
 use super::{
     connection::{Connection, watch},
     exchange::{Context, Exchange, Wait},
-    imds::Imds,
+    face::{Face, Faces},
 };
 use crate::clock::{self, SharedClock};
 
@@ -76,15 +76,15 @@ fn hint(error: &io::Error, address: SocketAddr) -> &'static str {
     }
 }
 
-/// The IMDS server.
+/// The server of all faces.
 pub struct Server {
     context: Arc<Context>,
 }
 
 impl Server {
-    /// A server that answers with `imds`, writing a line for each request if `access_log`.
-    pub fn new(imds: Imds, clock: SharedClock, limits: Limits, access_log: bool) -> Self {
-        Self { context: Arc::new(Context { imds, clock, limits, access_log, registry: Arc::default() }) }
+    /// A server that answers with `faces`, writing a line for each request if `access_log`.
+    pub fn new(faces: Faces, clock: SharedClock, limits: Limits, access_log: bool) -> Self {
+        Self { context: Arc::new(Context { faces, clock, limits, access_log, registry: Arc::default() }) }
     }
 
     /// Listens on `address`. Done before privileges are dropped, so that port 80 works.
@@ -92,13 +92,17 @@ impl Server {
         listen_on(address).map_err(|source| ServerError::Bind { address, source: source.into() })
     }
 
-    /// Serves until `stop` is ready, then lets the requests that are being answered end.
-    pub async fn run(self, listeners: Vec<TcpListener>, stop: impl Future<Output = ()>) -> Result<(), ServerError> {
+    /// Serves until `stop` is ready, then lets the requests that are being answered end. Each listener shows its face.
+    pub async fn run(
+        self,
+        listeners: Vec<(TcpListener, Face)>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), ServerError> {
         let mut tasks = JoinSet::new();
-        for (number, listener) in (0_u16..).zip(listeners) {
+        for (number, (listener, face)) in (0_u16..).zip(listeners) {
             listener.set_nonblocking(true)?;
             let listener = watch(listener, Interest::READABLE)?;
-            tasks.spawn(accept(listener, number, Arc::clone(&self.context)));
+            tasks.spawn(accept(listener, (number, face), Arc::clone(&self.context)));
         }
         tasks.spawn(sweep(Arc::clone(&self.context)));
         stop.await;
@@ -132,10 +136,10 @@ fn listen_on(address: SocketAddr) -> rustix::io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-async fn accept(listener: AsyncFd<TcpListener>, number: u16, context: Arc<Context>) {
+async fn accept(listener: AsyncFd<TcpListener>, place: (u16, Face), context: Arc<Context>) {
     let mut failing = false;
     loop {
-        match accept_one(&listener).await.and_then(|(socket, peer)| start(socket, peer, number, &context)) {
+        match accept_one(&listener).await.and_then(|(socket, peer)| start(socket, peer, place, &context)) {
             Ok(()) => failing = false,
             // The client gave up before we came to it.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -162,8 +166,8 @@ async fn accept_one(listener: &AsyncFd<TcpListener>) -> io::Result<(TcpStream, S
 
 /// Serves a new connection. Most clients have sent their request by the time they are accepted: it
 /// is answered on the spot, and if that was all, the runtime never hears of the connection.
-fn start(socket: TcpStream, peer: SocketAddr, listener: u16, context: &Arc<Context>) -> io::Result<()> {
-    let mut exchange = Exchange::new(Arc::clone(context), peer, listener);
+fn start(socket: TcpStream, peer: SocketAddr, (listener, face): (u16, Face), context: &Arc<Context>) -> io::Result<()> {
+    let mut exchange = Exchange::new(Arc::clone(context), peer, listener, face);
     let wait = match exchange.read_turn(&socket) {
         Ok(Wait::End) => return Ok(()),
         Ok(wait) => wait,

@@ -4,6 +4,7 @@
 mod answer;
 mod connection;
 mod exchange;
+mod face;
 mod guard;
 mod imds;
 mod listener;
@@ -12,8 +13,9 @@ mod registry;
 mod request;
 mod token;
 
-pub use answer::{Answer, Body, Status};
-pub use imds::{Imds, Outcome, Settings};
+pub use answer::{Answer, Body, Outcome, Status};
+pub use face::{Face, Faces};
+pub use imds::{Imds, Settings};
 pub use listener::{Limits, Server, ServerError};
 pub use request::{MAX_HEAD, Parsed, Request, parse};
 pub use token::TokenKey;
