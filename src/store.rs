@@ -1,20 +1,25 @@
 //! The newest set of credentials per role, read without locks. Bodies are rendered at publication.
 //!
-//! There is one writer, the refresher. Readers take a [`Snapshot`] of the roles and from it the
+//! What is in a role is written by the refresher alone. Readers take a [`Snapshot`] of the roles and from it the
 //! [`State`] of one role; each is a single atomic load, so no reader ever sees half of a change.
 
-use std::sync::Arc;
+use std::{
+    borrow::Borrow,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use arc_swap::{ArcSwap, Guard};
 use jiff::{Timestamp, tz::Offset};
 use tokio::sync::{Notify, futures::OwnedNotified};
 
-use crate::credentials::{Credentials, RoleName, SecretBytes, render_document};
+use crate::credentials::{Credentials, RoleId, RoleName, SecretBytes, render_document};
 
 /// The roles and their credentials.
 #[derive(Debug, Default)]
 pub struct Store {
     snapshot: ArcSwap<Snapshot>,
+    /// Held while the set of roles is replaced: roles are also added and removed on demand.
+    membership: Mutex<()>,
     changed: Arc<Notify>,
 }
 
@@ -25,12 +30,16 @@ pub struct Snapshot {
     order: Box<[Arc<Role>]>,
     by_name: Box<[Arc<Role>]>,
     names: Box<[u8]>,
+    /// Those that were made on demand, by their ids.
+    unlisted: Box<[Arc<Role>]>,
 }
 
-/// One role. It stays the same object for as long as the upstream lists it.
+/// One role. It stays the same object for as long as the upstream lists it, or somebody holds it.
 #[derive(Debug)]
 pub struct Role {
     name: RoleName,
+    /// The id of a role that was made on demand; that of a listed one is its name.
+    unlisted: Option<RoleId>,
     state: ArcSwap<State>,
 }
 
@@ -125,9 +134,27 @@ pub fn http_date(moment: Timestamp) -> String {
 }
 
 impl Role {
-    /// Its name.
+    fn warming(name: &RoleName, unlisted: Option<RoleId>) -> Arc<Self> {
+        Arc::new(Self { name: name.clone(), unlisted, state: ArcSwap::from_pointee(State::Warming) })
+    }
+
+    /// The name under which clients know it.
     pub fn name(&self) -> &RoleName {
         &self.name
+    }
+
+    /// What it is told apart by.
+    pub fn id(&self) -> RoleId {
+        self.unlisted.clone().unwrap_or_else(|| RoleId::named(&self.name))
+    }
+
+    /// Whether it has its name for itself. The others are for those only to whom their id was given.
+    pub fn listed(&self) -> bool {
+        self.unlisted.is_none()
+    }
+
+    fn id_text(&self) -> &str {
+        self.unlisted.as_ref().map_or(self.name.as_str(), RoleId::as_str)
     }
 
     /// What there is for it.
@@ -166,15 +193,17 @@ impl Condition {
 }
 
 impl Snapshot {
-    fn new(order: Vec<Arc<Role>>) -> Self {
+    fn new(answered: bool, order: Vec<Arc<Role>>, mut unlisted: Vec<Arc<Role>>) -> Self {
+        unlisted.sort_unstable_by(|a, b| a.id_text().cmp(b.id_text()));
         let mut by_name = order.clone();
         by_name.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         let names = order.iter().map(|role| role.name.as_str()).collect::<Vec<_>>().join("\n");
         Self {
-            answered: true,
+            answered,
             order: order.into(),
             by_name: by_name.into(),
             names: names.into_bytes().into_boxed_slice(),
+            unlisted: unlisted.into(),
         }
     }
 
@@ -183,18 +212,35 @@ impl Snapshot {
         self.answered
     }
 
-    /// The roles in the source's order.
+    /// The listed roles in the source's order.
     pub fn roles(&self) -> &[Arc<Role>] {
         &self.order
     }
 
-    /// The role of that name.
+    /// Those that were made on demand.
+    pub fn unlisted(&self) -> &[Arc<Role>] {
+        &self.unlisted
+    }
+
+    /// The role with that id, listed or not.
+    pub fn by_id(&self, id: &RoleId) -> Option<&Arc<Role>> {
+        self.find(id.as_str())
+    }
+
+    fn find(&self, id: &str) -> Option<&Arc<Role>> {
+        self.role(id).or_else(|| {
+            let found = self.unlisted.binary_search_by(|role| role.id_text().cmp(id)).ok()?;
+            self.unlisted.get(found)
+        })
+    }
+
+    /// The listed role of that name.
     pub fn role(&self, name: &str) -> Option<&Arc<Role>> {
         let found = self.by_name.binary_search_by(|role| role.name.as_str().cmp(name)).ok()?;
         self.by_name.get(found)
     }
 
-    /// All names, one a line, without a final newline.
+    /// The names of all listed roles, one a line, without a final newline.
     pub fn names(&self) -> &[u8] {
         &self.names
     }
@@ -217,21 +263,46 @@ impl Store {
         Arc::clone(&self.changed).notified_owned()
     }
 
-    /// Sets which roles there are. Roles that stay keep their state; new ones are warming.
+    /// Sets which roles are listed. Roles that stay keep their state; new ones are warming.
     pub fn publish_roles(&self, names: &[RoleName]) {
-        let old = self.snapshot.load();
-        let role = |name: &RoleName| {
-            old.role(name.as_str())
-                .cloned()
-                .unwrap_or_else(|| Arc::new(Role { name: name.clone(), state: ArcSwap::from_pointee(State::Warming) }))
-        };
-        self.snapshot.store(Arc::new(Snapshot::new(names.iter().map(role).collect())));
+        self.replace(|old| {
+            let role = |name: &RoleName| old.role(name.as_str()).cloned().unwrap_or_else(|| Role::warming(name, None));
+            Snapshot::new(true, names.iter().map(role).collect(), old.unlisted.to_vec())
+        });
+    }
+
+    /// Adds a role that is not listed, if there is none with that id.
+    pub fn add_unlisted(&self, id: &RoleId, name: &RoleName) {
+        self.replace(|old| {
+            let mut unlisted = old.unlisted.to_vec();
+            if old.by_id(id).is_none() {
+                unlisted.push(Role::warming(name, Some(id.clone())));
+            }
+            Snapshot::new(old.answered, old.order.to_vec(), unlisted)
+        });
+    }
+
+    /// Takes away a role that is not listed.
+    pub fn remove_unlisted(&self, id: &RoleId) {
+        self.replace(|old| {
+            let others = old.unlisted.iter().filter(|role| role.id_text() != id.as_str());
+            Snapshot::new(old.answered, old.order.to_vec(), others.cloned().collect())
+        });
+    }
+
+    fn replace(&self, change: impl FnOnce(&Snapshot) -> Snapshot) {
+        {
+            // What it guards is replaced as a whole, so that a panic of another writer left it whole.
+            let _membership = self.membership.lock().unwrap_or_else(PoisonError::into_inner);
+            let new = change(&self.snapshot.load());
+            self.snapshot.store(Arc::new(new));
+        }
         self.changed.notify_waiters();
     }
 
-    /// Sets the state of a role; nothing happens if there is no such role any more.
-    pub fn publish(&self, name: &RoleName, state: State) {
-        if let Some(role) = self.snapshot.load().role(name.as_str()) {
+    /// Sets the state of a role, by its id or its name; nothing happens if there is no such role any more.
+    pub fn publish(&self, id: &impl Borrow<str>, state: State) {
+        if let Some(role) = self.snapshot.load().find(id.borrow()) {
             role.state.store(Arc::new(state));
             self.changed.notify_waiters();
         }
@@ -309,6 +380,29 @@ mod tests {
         assert!(!set.is(&credentials("K2")));
         assert!(!set.is(&Credentials { session_token: Secret::new("other"), ..credentials("K1") }));
         assert_eq!(&*set.last_modified, "Mon, 23 Nov 2026 10:00:00 GMT");
+    }
+
+    #[test]
+    fn what_is_made_on_demand_is_found_by_its_id_only() {
+        let store = Store::shared();
+        let id = |external: &str| RoleId::from_inputs("assumed", &[("arn", "x"), ("external", external)]);
+        for external in ["b", "a"] {
+            store.add_unlisted(&id(external), &name("same"));
+        }
+        assert!(!store.snapshot().answered());
+        store.publish_roles(&[name("listed")]);
+        store.publish(&id("a"), held("K1", Phase::Fresh));
+        let snapshot = store.snapshot();
+        assert_eq!(snapshot.names(), b"listed");
+        assert!(snapshot.role("same").is_none());
+        let found = snapshot.by_id(&id("a")).expect("there");
+        assert!(!found.listed() && found.id() == id("a") && found.name() == &name("same"));
+        assert!(matches!(&**found.state(), State::Held { .. }));
+        assert!(matches!(&**snapshot.by_id(&id("b")).expect("there").state(), State::Warming));
+        assert!(snapshot.by_id(&RoleId::named(&name("listed"))).expect("there").listed());
+        store.remove_unlisted(&id("a"));
+        let snapshot = store.snapshot();
+        assert!(snapshot.by_id(&id("a")).is_none() && snapshot.by_id(&id("b")).is_some());
     }
 
     #[tokio::test]

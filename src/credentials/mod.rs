@@ -6,7 +6,7 @@ mod secret;
 mod timestamp;
 
 pub use document::{DocumentError, parse_document, render_document, render_refusal};
-pub use role::{RoleName, RoleNameError};
+pub use role::{RoleId, RoleName, RoleNameError};
 pub use secret::{Secret, SecretBytes};
 pub use timestamp::{format_timestamp, parse_timestamp};
 

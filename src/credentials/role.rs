@@ -1,4 +1,4 @@
-//! Role names, checked once so that no other module meets an illegal one.
+//! Role names, checked once so that no other module meets an illegal one, and what roles are told apart by.
 
 use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
@@ -62,6 +62,56 @@ impl FromStr for RoleName {
     }
 }
 
+/// What a role is told apart by. For a role that has a name of its own that is the name; for one that was made on
+/// demand it is a text that holds every input of the call that gets its credentials, so that nobody is handed a set
+/// that was made for other inputs. Never shown to clients.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RoleId(Arc<str>);
+
+impl RoleId {
+    /// The id of a role that has its name for itself. Takes no memory of its own.
+    pub fn named(name: &RoleName) -> Self {
+        Self(Arc::clone(&name.0))
+    }
+
+    /// The id of what is made from `inputs`, in this order, under the heading `kind`. It equals no id of another kind
+    /// or other inputs, and no name.
+    pub fn from_inputs(kind: &str, inputs: &[(&str, &str)]) -> Self {
+        // Quoted, so that no value can look like the next input. A name has no colon.
+        let inputs: Vec<String> = inputs.iter().map(|(key, value)| format!("{key}={value:?}")).collect();
+        Self(format!("{kind}: {}", inputs.join(" ")).into())
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&RoleName> for RoleId {
+    fn from(name: &RoleName) -> Self {
+        Self::named(name)
+    }
+}
+
+impl Borrow<str> for RoleId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RoleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for RoleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
 impl Borrow<str> for RoleName {
     fn borrow(&self) -> &str {
         &self.0
@@ -89,6 +139,21 @@ mod tests {
         for name in ["test_role", "a", "A+b=c,d.e@f-g", &"x".repeat(64)] {
             assert_eq!(name.parse::<RoleName>().map(|r| r.to_string()), Ok(name.to_owned()));
         }
+    }
+
+    #[test]
+    fn ids_differ_if_any_input_does() {
+        let id = |inputs: &[(&str, &str)]| RoleId::from_inputs("assumed", inputs);
+        let ids = [
+            id(&[("arn", "a"), ("external", "")]),
+            id(&[("arn", "a"), ("external", "b")]),
+            id(&[("arn", "a\" external=\"b")]),
+            RoleId::from_inputs("other", &[("arn", "a"), ("external", "")]),
+            RoleId::named(&"a".parse().expect("a name")),
+        ];
+        let unique: std::collections::HashSet<_> = ids.iter().collect();
+        assert_eq!(unique.len(), ids.len());
+        assert_eq!(ids[0], id(&[("arn", "a"), ("external", "")]));
     }
 
     #[test]
