@@ -133,9 +133,14 @@ impl Rig {
         clock::sleep(Duration::from_secs(seconds)).await;
     }
 
+    /// A refresh that happens to be under way makes no difference.
     fn condition(&self, role: &str) -> Condition {
         let snapshot = self.store.snapshot();
-        snapshot.role(role).map_or(Condition::Withdrawn, |role| role.state().condition(self.clock.now().wall))
+        match snapshot.role(role).map(|role| role.state().condition(self.clock.now().wall)) {
+            Some(Condition::Refreshing) => Condition::Fresh,
+            Some(condition) => condition,
+            None => Condition::Withdrawn,
+        }
     }
 
     fn key(&self, role: &str) -> String {
