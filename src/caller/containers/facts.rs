@@ -1,0 +1,156 @@
+//! What is known of one running container, and whether it still runs.
+
+use std::{collections::BTreeMap, fmt, net::IpAddr, os::fd::OwnedFd, str::FromStr, sync::Arc};
+
+use jiff::Timestamp;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, pidfd_open},
+};
+
+/// The id that the runtime gave a container: 64 hexadecimal digits.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ContainerId(Arc<str>);
+
+/// What a text is that is no [`ContainerId`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this is no id of a container: it has 64 hexadecimal digits")]
+pub struct NoContainerId;
+
+impl ContainerId {
+    /// The whole id.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Its first twelve digits, as `docker ps` shows them.
+    pub fn short(&self) -> &str {
+        self.0.get(..12).unwrap_or(&self.0)
+    }
+}
+
+impl FromStr for ContainerId {
+    type Err = NoContainerId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        if text.len() == 64 && digits { Ok(Self(text.into())) } else { Err(NoContainerId) }
+    }
+}
+
+impl fmt::Display for ContainerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.short())
+    }
+}
+
+impl fmt::Debug for ContainerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.short())
+    }
+}
+
+/// What the runtime says of a container. Whoever started it chose all of it but the id, the addresses and the times:
+/// it says what is asked for, never what is allowed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ContainerFacts {
+    /// Its id.
+    pub id: ContainerId,
+    /// Its name, without the slash that the API puts in front.
+    pub name: String,
+    /// Its image, as it was named when the container was made.
+    pub image: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Those of its variables that the configuration asks for. The others, which hold secrets, are never kept.
+    pub environment: BTreeMap<String, String>,
+    /// Its addresses in all of its networks; none with host networking.
+    pub addresses: Vec<IpAddr>,
+    /// Its host name with its domain, if it has one.
+    pub host_name: String,
+    /// Whether it uses the network of the host.
+    pub host_network: bool,
+    /// Since when it runs; `None` while it is still being started. A container that is started again is another one.
+    pub started_at: Option<Timestamp>,
+    /// Its first process, in the runtime's process namespace.
+    pub pid: Option<i32>,
+}
+
+impl fmt::Debug for ContainerFacts {
+    /// Without the values of variables: an external id is meant for few.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ContainerFacts")
+            .field("id", &self.id)
+            .field("name", &self.name)
+            .field("image", &self.image)
+            .field("addresses", &self.addresses)
+            .field("started_at", &self.started_at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A running container: one life of it, from its start to its end.
+#[derive(Debug)]
+pub struct Container {
+    facts: ContainerFacts,
+    /// Its first process. Without it only the runtime's events tell of the end.
+    process: Option<OwnedFd>,
+}
+
+impl Container {
+    /// Takes hold of its first process, so that its end is seen at once and not only when the runtime tells.
+    pub fn new(facts: ContainerFacts) -> Self {
+        let pid = facts.pid.and_then(Pid::from_raw);
+        // It fails if the process has ended already, of which an event tells, and if we are in another process
+        // namespace than the runtime.
+        let process = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        Self { facts, process }
+    }
+
+    /// What the runtime says of it.
+    pub fn facts(&self) -> &ContainerFacts {
+        &self.facts
+    }
+
+    /// Whether its first process still runs. An address is given away only after that has ended.
+    pub fn is_alive(&self) -> bool {
+        let Some(process) = &self.process else { return true };
+        let mut ended = [PollFd::new(process, PollFlags::IN)];
+        // An error says nothing about the process: then it is not taken for alive.
+        poll(&mut ended, Some(&Timespec::default())).is_ok_and(|ready| ready == 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_has_64_lower_case_hexadecimal_digits() {
+        let id = "0123456789abcdef".repeat(4);
+        assert_eq!(id.parse::<ContainerId>().expect("legal").short(), "0123456789ab");
+        for wrong in ["", "abc", &id[1..], &id.to_uppercase(), &format!("{id}0"), &id.replace('0', "/")] {
+            assert_eq!(wrong.parse::<ContainerId>(), Err(NoContainerId), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_the_process_is_the_end_of_the_container() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("it starts");
+        let container = Container::new(ContainerFacts {
+            pid: i32::try_from(child.id()).ok(),
+            ..super::super::tests::facts('a', "172.17.0.2")
+        });
+        assert!(container.is_alive());
+        child.kill().expect("it runs");
+        child.wait().expect("it ends");
+        assert!(!container.is_alive());
+    }
+
+    #[test]
+    fn no_value_of_a_variable_is_shown() {
+        let mut facts = super::super::tests::facts('a', "172.17.0.2");
+        facts.environment.insert("IAM_EXTERNAL_ID".into(), "hush".into());
+        assert!(!format!("{facts:?}").contains("hush"));
+    }
+}

@@ -1,0 +1,28 @@
+//! Containers: what a Docker or Podman socket says of them, and which one has an address or an id.
+
+mod facts;
+mod index;
+
+pub use facts::{Container, ContainerFacts, ContainerId, NoContainerId};
+pub use index::{ContainerIndex, Lookup, Sought};
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::ContainerFacts;
+
+    /// A running container whose id is made of one digit.
+    pub(crate) fn facts(id: char, address: &str) -> ContainerFacts {
+        ContainerFacts {
+            id: id.to_string().repeat(64).parse().expect("an id"),
+            name: format!("name-{id}"),
+            image: "image:1".into(),
+            labels: [("team".to_owned(), "x".to_owned())].into(),
+            environment: [("IAM_ROLE".to_owned(), format!("role-{id}"))].into(),
+            addresses: address.split_whitespace().map(|address| address.parse().expect("an address")).collect(),
+            host_name: format!("host-{id}"),
+            host_network: address.is_empty(),
+            started_at: Some("2026-11-24T10:00:00Z".parse().expect("a timestamp")),
+            pid: None,
+        }
+    }
+}
