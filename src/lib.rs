@@ -13,6 +13,7 @@ pub mod credentials;
 pub mod daemon;
 pub mod logging;
 pub mod mock_ims;
+pub mod policy;
 pub mod refresh;
 pub mod sandbox;
 pub mod serve;

@@ -5,9 +5,11 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use alppaca::caller::Peer;
 use alppaca::clock::Moment;
 use alppaca::credentials::{RoleName, parse_document};
-use alppaca::serve::{Imds, MAX_HEAD, Outcome, Parsed, Settings, TokenKey, parse};
+use alppaca::policy::Grant;
+use alppaca::serve::{Imds, MAX_HEAD, Outcome, Parsed, Settings, TokenKey, Visitor, parse};
 use alppaca::store::{Phase, Published, State, Store};
 use libfuzzer_sys::fuzz_target;
 
@@ -39,7 +41,9 @@ fuzz_target!(|head: &[u8]| {
     let Parsed::Whole(request, length) = parse(head) else { return };
     assert!(length <= head.len() && length <= MAX_HEAD);
     let Host { face, now } = host();
-    if let Outcome::Answer(answer) = face.respond(&request, 0, *now) {
+    let peer = Peer::unasked(([127, 0, 0, 1], 1).into());
+    let visitor = Visitor { listener: 0, peer: &peer, grant: &Grant::Everything };
+    if let Outcome::Answer(answer) = face.respond(&request, visitor, *now) {
         let leaks = answer.body.bytes().windows(SECRET.len()).any(|window| window == SECRET);
         assert!(!leaks, "credentials without a token");
     }

@@ -1,3 +1,83 @@
-//! Who is at the other end of a connection. It never decides what the caller may have.
+//! Who is at the other end of a connection: what the kernel and the container runtime say of it. Decides nothing.
 
 pub mod containers;
+
+use std::{
+    fmt::{self, Display as _},
+    net::{IpAddr, SocketAddr},
+};
+
+/// The other end of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Its address; none at a Unix socket. An IPv4 address that IPv6 carries (`::ffff:a.b.c.d`) is written as what it is.
+    pub address: Option<SocketAddr>,
+    /// Whose it is.
+    pub origin: Origin,
+}
+
+/// Whose the other end is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody has asked yet.
+    Unasked,
+    /// A process of this host, in our network namespace.
+    Process(Process),
+    /// Not of this host's addresses: a container with a network of its own, or another host.
+    Elsewhere,
+    /// One of this host's addresses, but the kernel does not say whose: the client has closed its end already, or the
+    /// look-up failed. Whoever decides by identity refuses it.
+    Unknown,
+}
+
+/// What the kernel says of a client's socket. All of it was fixed when the socket was made: it names who made the
+/// socket, which is somebody else than who uses it if the socket was inherited or passed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// The user.
+    pub uid: u32,
+    /// The group, where it is known (Unix sockets).
+    pub gid: Option<u32>,
+    /// The process, where it is known (Unix sockets). It may have ended, and its number may belong to another by now.
+    pub pid: Option<u32>,
+    /// The socket's inode. Never 0.
+    pub inode: u64,
+    /// The id of its control group in the unified hierarchy, where the kernel tells (Linux 5.7).
+    pub cgroup: Option<u64>,
+}
+
+/// What tells one caller from another for good: what an IMDS token is bound to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Owner {
+    /// A user of this host.
+    User(u32),
+    /// Somebody elsewhere, at this address.
+    Address(IpAddr),
+    /// Somebody of whom nothing is known.
+    Nobody,
+}
+
+impl Peer {
+    /// Somebody at `address`, of whom nothing was asked.
+    pub fn unasked(address: SocketAddr) -> Self {
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        Self { address: Some(address), origin: Origin::Unasked }
+    }
+
+    /// Its address for the log.
+    pub fn place(&self) -> impl fmt::Display + use<'_> {
+        fmt::from_fn(|f| match &self.address {
+            Some(address) => address.fmt(f),
+            None => f.write_str("a Unix socket"),
+        })
+    }
+
+    /// What its tokens are bound to.
+    pub fn owner(&self) -> Owner {
+        match &self.origin {
+            Origin::Process(process) => Owner::User(process.uid),
+            Origin::Elsewhere => self.address.map_or(Owner::Nobody, |address| Owner::Address(address.ip())),
+            Origin::Unasked | Origin::Unknown => Owner::Nobody,
+        }
+    }
+}

@@ -94,12 +94,14 @@ impl Connection {
         tokio::pin!(patience);
         loop {
             let changed = context.faces.store().changed();
+            let known = context.gatekeeper.changed();
             match self.exchange.turn(self.socket.get_ref(), true)? {
                 Wait::Store => {}
                 wait => return Ok(wait),
             }
             tokio::select! {
                 () = changed => {}
+                () = known => {}
                 () = &mut patience => return self.exchange.turn(self.socket.get_ref(), false),
             }
         }

@@ -17,18 +17,21 @@ use rustix::net::RecvFlags;
 use super::{
     answer::{Answer, Body, Outcome, Status},
     face::{Face, Faces},
+    guest::Guest,
     listener::Limits,
     registry::{Registry, Slot},
     request::{MAX_HEAD, Parsed, Request, parse},
 };
 use crate::{
     clock::{Moment, SharedClock},
+    policy::Gatekeeper,
     store::http_date,
 };
 
 /// What all connections share.
 pub(super) struct Context {
     pub(super) faces: Faces,
+    pub(super) gatekeeper: Arc<dyn Gatekeeper>,
     pub(super) clock: SharedClock,
     pub(super) limits: Limits,
     pub(super) access_log: bool,
@@ -69,9 +72,7 @@ pub(super) struct Unsent {
 /// The state of the exchange on one connection.
 pub(super) struct Exchange {
     pub(super) context: Arc<Context>,
-    pub(super) peer: SocketAddr,
-    /// Which listener it came to: tokens are bound to it.
-    listener: u16,
+    guest: Guest,
     /// What that listener shows.
     face: Face,
     pub(super) slot: Arc<Slot>,
@@ -132,7 +133,16 @@ impl Exchange {
     pub(super) fn new(context: Arc<Context>, peer: SocketAddr, listener: u16, face: Face) -> Self {
         let now = context.clock.now().boot;
         let slot = Arc::new(Slot::new(now, now + context.limits.idle_timeout));
-        Self { context, peer, listener, face, slot, unread: Vec::new(), discard: 0, in_head: false, drained: false }
+        Self {
+            context,
+            guest: Guest::new(peer, listener),
+            face,
+            slot,
+            unread: Vec::new(),
+            discard: 0,
+            in_head: false,
+            drained: false,
+        }
     }
 
     /// Reads what the client has sent, and answers one request if its head is complete.
@@ -193,14 +203,14 @@ impl Exchange {
         let discarded = usize::try_from(self.discard).unwrap_or(usize::MAX).min(filled);
         self.discard -= discarded as u64;
         let now = self.context.clock.now();
-        match self.reply(&scratch.input[discarded..filled], now, patient) {
+        match self.reply(socket, &scratch.input[discarded..filled], now, patient) {
             Ok(reply) => self.send(socket, &reply, now, &mut scratch.output),
             Err(wait) => Ok(wait),
         }
     }
 
     /// What to say to `input`, or else what to wait for.
-    fn reply(&mut self, input: &[u8], now: Moment, patient: bool) -> Result<Reply, Wait> {
+    fn reply(&mut self, socket: &TcpStream, input: &[u8], now: Moment, patient: bool) -> Result<Reply, Wait> {
         let (request, length) = match parse(input) {
             Parsed::Whole(request, length) => (request, length),
             Parsed::Partial => {
@@ -213,7 +223,8 @@ impl Exchange {
             Parsed::Malformed => return Ok(self.reject(Status::BadRequest)),
             Parsed::TooLarge => return Ok(self.reject(Status::HeadTooLarge)),
         };
-        let answer = match self.context.faces.respond(self.face, &request, self.listener, now) {
+        let visitor = self.guest.visitor(&*self.context.gatekeeper, socket, &request);
+        let answer = match self.context.faces.respond(self.face, &request, visitor, now) {
             Outcome::Answer(answer) => answer,
             Outcome::Warming if patient => {
                 self.keep(input);
@@ -244,7 +255,7 @@ impl Exchange {
 
     fn reject(&mut self, status: Status) -> Reply {
         if self.context.access_log {
-            tracing::warn!(target: "alppaca.access", "{} - {} -", self.peer, status.code());
+            tracing::warn!(target: "alppaca.access", "{} - {} -", self.guest.peer().place(), status.code());
         }
         self.unread = Vec::new();
         let answer = self.context.faces.error(self.face, status);
@@ -272,7 +283,7 @@ impl Exchange {
             tracing::warn!(
                 target: "alppaca.access",
                 "{} \"{} {} HTTP/1.{}\" {} {} \"{}\"",
-                self.peer,
+                self.guest.peer().place(),
                 request.method,
                 request.target.as_bytes().escape_ascii(),
                 u8::from(request.http11),

@@ -4,6 +4,7 @@ use super::{
     answer::{Answer, Outcome, Status},
     imds::Imds,
     request::Request,
+    view::Visitor,
 };
 use crate::{clock::Moment, store::Store};
 
@@ -27,10 +28,10 @@ impl Faces {
         self.imds.store()
     }
 
-    /// Answers a request that came to the listener `listener`, which shows `face`, at the moment `now`.
-    pub fn respond(&self, face: Face, request: &Request, listener: u16, now: Moment) -> Outcome {
+    /// Answers a request of `visitor`, who came to a listener that shows `face`, at the moment `now`.
+    pub fn respond(&self, face: Face, request: &Request, visitor: Visitor<'_>, now: Moment) -> Outcome {
         match face {
-            Face::Imds => self.imds.respond(request, listener, now),
+            Face::Imds => self.imds.respond(request, visitor, now),
         }
     }
 

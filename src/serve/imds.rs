@@ -12,10 +12,12 @@ use super::{
     path::Target,
     request::Request,
     token::TokenKey,
+    view::{View, Visitor},
 };
 use crate::{
+    caller::Owner,
     clock::Moment,
-    store::{Role, Snapshot, State, Store},
+    store::{Role, State, Store},
 };
 
 /// The longest life of a token that may be asked for: six hours.
@@ -88,15 +90,15 @@ impl Imds {
         &self.store
     }
 
-    /// Answers a request that came to the listener `listener` at the moment `now`.
-    pub fn respond(&self, request: &Request, listener: u16, now: Moment) -> Outcome {
+    /// Answers a request of `visitor` at the moment `now`.
+    pub fn respond(&self, request: &Request, visitor: Visitor<'_>, now: Moment) -> Outcome {
         let Some(target) = Target::parse(request.target) else {
             return Outcome::Answer(Answer::error(Status::BadRequest));
         };
         let mut outcome = match guard::judge(request, target.authority, &self.settings.allowed_hosts) {
             Err(refusal) => Outcome::Answer(Answer::error(self.status_of(refusal))),
             Ok(()) => target
-                .with_segments(|segments| self.route(request, segments, listener, now))
+                .with_segments(|segments| self.route(request, segments, visitor, now))
                 .unwrap_or_else(|| Outcome::Answer(Answer::error(Status::NotFound))),
         };
         if let (true, Outcome::Answer(answer)) = (request.probe, &mut outcome) {
@@ -113,34 +115,34 @@ impl Imds {
         }
     }
 
-    fn route(&self, request: &Request, segments: &[&str], listener: u16, now: Moment) -> Outcome {
+    fn route(&self, request: &Request, segments: &[&str], visitor: Visitor<'_>, now: Moment) -> Outcome {
         if segments == ["latest", "api", "token"] {
-            return Outcome::Answer(self.token(request, listener, now));
+            return Outcome::Answer(self.token(request, visitor, now));
         }
         if request.method != "GET" && request.method != "HEAD" {
             return Outcome::Answer(Answer::not_allowed("GET, HEAD"));
         }
         let token_ttl = match request.token {
             // A bad token is 401 even where none is needed: fluent-bit tells v2 from v1 that way.
-            Some(token) => match self.key.verify(token, listener, now.boot) {
+            Some(token) => match self.key.verify(token, binding(visitor), now.boot) {
                 Some(left) => Some(left),
                 None => return Outcome::Answer(Answer::error(Status::Unauthorized)),
             },
             None if self.settings.v1 => None,
             None => return Outcome::Answer(Answer::error(Status::Unauthorized)),
         };
-        match self.tree(segments, now) {
+        match self.tree(segments, visitor, now) {
             Outcome::Answer(answer) => Outcome::Answer(Answer { token_ttl, ..answer }),
             Outcome::Warming => Outcome::Warming,
         }
     }
 
-    fn token(&self, request: &Request, listener: u16, now: Moment) -> Answer {
+    fn token(&self, request: &Request, visitor: Visitor<'_>, now: Moment) -> Answer {
         const METHODS: &str = "OPTIONS, PUT";
         match request.method {
             "PUT" => match request.token_ttl.and_then(read_ttl) {
                 Some(seconds) => {
-                    let token = self.key.mint(seconds, listener, now.boot);
+                    let token = self.key.mint(seconds, binding(visitor), now.boot);
                     Answer { token_ttl: Some(seconds), ..Answer::ok(Body::Token(token)) }
                 }
                 None => Answer::error(Status::BadRequest),
@@ -150,7 +152,7 @@ impl Imds {
         }
     }
 
-    fn tree(&self, segments: &[&str], now: Moment) -> Outcome {
+    fn tree(&self, segments: &[&str], visitor: Visitor<'_>, now: Moment) -> Outcome {
         let (version, rest) = match segments {
             [] => return Outcome::Answer(Answer::ok(Body::Shared(Arc::clone(&self.versions)))),
             [version, rest @ ..] => (*version, rest),
@@ -159,16 +161,17 @@ impl Imds {
             return not_found();
         }
         let snapshot = self.store.snapshot();
+        let view = View::new(&snapshot, visitor.grant);
         match rest {
             [] => listing(b"meta-data"),
             // Directories without entries are not there, but the root of the metadata always is.
-            ["meta-data"] if snapshot.roles().is_empty() => listing(b""),
+            ["meta-data"] if view.is_empty() => listing(b""),
             ["meta-data"] => listing(b"iam/"),
-            ["meta-data", "iam", ..] if !snapshot.answered() => Outcome::Warming,
-            ["meta-data", "iam", ..] if snapshot.roles().is_empty() => not_found(),
+            ["meta-data", "iam", ..] if !view.settled() => Outcome::Warming,
+            ["meta-data", "iam", ..] if view.is_empty() => not_found(),
             ["meta-data", "iam"] => listing(b"security-credentials/"),
-            ["meta-data", "iam", "security-credentials"] => Outcome::Answer(Answer::ok(self.names(&snapshot))),
-            ["meta-data", "iam", "security-credentials", name] => match snapshot.role(name) {
+            ["meta-data", "iam", "security-credentials"] => Outcome::Answer(Answer::ok(self.names(&view))),
+            ["meta-data", "iam", "security-credentials", name] => match view.role(name) {
                 Some(role) => self.credentials(role, now),
                 None => not_found(),
             },
@@ -176,10 +179,11 @@ impl Imds {
         }
     }
 
-    fn names(&self, snapshot: &Snapshot) -> Body {
-        let all = snapshot.names();
-        let first = all.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        Body::Shared(if self.settings.list_all { all } else { first }.into())
+    fn names(&self, view: &View<'_>) -> Body {
+        if self.settings.list_all {
+            return Body::Shared((&*view.names()).into());
+        }
+        Body::Shared(view.first().map_or("", |role| role.name().as_str()).as_bytes().into())
     }
 
     /// The one fixed answer for each state of a role.
@@ -194,6 +198,10 @@ impl Imds {
             State::Held { .. } => Outcome::Answer(Answer::error(Status::Unavailable)),
         }
     }
+}
+
+fn binding(visitor: Visitor<'_>) -> (u16, Owner) {
+    (visitor.listener, visitor.peer.owner())
 }
 
 fn not_found() -> Outcome {

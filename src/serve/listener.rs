@@ -20,7 +20,10 @@ use super::{
     exchange::{Context, Exchange, Wait},
     face::{Face, Faces},
 };
-use crate::clock::{self, SharedClock};
+use crate::{
+    clock::{self, SharedClock},
+    policy::{Everyone, Gatekeeper},
+};
 
 /// Connections that the kernel completes before we accept them: a thousand programs may start at
 /// once. The kernel cuts it to `net.core.somaxconn`.
@@ -78,13 +81,20 @@ fn hint(error: &io::Error, address: SocketAddr) -> &'static str {
 
 /// The server of all faces.
 pub struct Server {
-    context: Arc<Context>,
+    context: Context,
 }
 
 impl Server {
     /// A server that answers with `faces`, writing a line for each request if `access_log`.
     pub fn new(faces: Faces, clock: SharedClock, limits: Limits, access_log: bool) -> Self {
-        Self { context: Arc::new(Context { faces, clock, limits, access_log, registry: Arc::default() }) }
+        let gatekeeper = Arc::new(Everyone::default());
+        Self { context: Context { faces, gatekeeper, clock, limits, access_log, registry: Arc::default() } }
+    }
+
+    /// The same, where `gatekeeper` decides who sees what. Without one everybody sees everything.
+    #[must_use]
+    pub fn guarded_by(self, gatekeeper: Arc<dyn Gatekeeper>) -> Self {
+        Self { context: Context { gatekeeper, ..self.context } }
     }
 
     /// Listens on `address`. Done before privileges are dropped, so that port 80 works.
@@ -98,17 +108,18 @@ impl Server {
         listeners: Vec<(TcpListener, Face)>,
         stop: impl Future<Output = ()>,
     ) -> Result<(), ServerError> {
+        let context = Arc::new(self.context);
         let mut tasks = JoinSet::new();
         for (number, (listener, face)) in (0_u16..).zip(listeners) {
             listener.set_nonblocking(true)?;
             let listener = watch(listener, Interest::READABLE)?;
-            tasks.spawn(accept(listener, (number, face), Arc::clone(&self.context)));
+            tasks.spawn(accept(listener, (number, face), Arc::clone(&context)));
         }
-        tasks.spawn(sweep(Arc::clone(&self.context)));
+        tasks.spawn(sweep(Arc::clone(&context)));
         stop.await;
         tasks.shutdown().await;
         // What has been sent to us by now is still answered.
-        let registry = &self.context.registry;
+        let registry = &context.registry;
         registry.stop();
         clock::sleep(LAST_CALL).await;
         registry.abort(false);

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    credentials::{Credentials, RoleName, Secret, render_refusal},
+    caller::{Origin, Peer, Process},
+    credentials::{Credentials, RoleId, RoleName, Secret, render_refusal},
+    policy::Grant,
     serve::request::{Parsed, parse},
     store::{Phase, Published},
 };
@@ -46,10 +48,18 @@ fn v1() -> Settings {
     Settings { v1: true, ..Settings::default() }
 }
 
+fn peer() -> Peer {
+    Peer::unasked("127.0.0.1:1234".parse().expect("an address"))
+}
+
 fn ask(imds: &Imds, head: &str) -> (u16, String) {
+    ask_as(imds, head, &Grant::Everything)
+}
+
+fn ask_as(imds: &Imds, head: &str, grant: &Grant) -> (u16, String) {
     let text = format!("{head}\r\n\r\n");
     let Parsed::Whole(request, _) = parse(text.as_bytes()) else { panic!("{head}: not a request") };
-    match imds.respond(&request, 0, now()) {
+    match imds.respond(&request, Visitor { listener: 0, peer: &peer(), grant }, now()) {
         Outcome::Answer(answer) => (answer.status.code(), String::from_utf8_lossy(answer.body.bytes()).into_owned()),
         Outcome::Warming => (0, String::new()),
     }
@@ -170,6 +180,51 @@ fn proxied_cross_site_and_rebound_requests_are_refused() {
         }
         assert_eq!(ask(&imds, "GET http://evil.example/ HTTP/1.1\r\nHost: 127.0.0.1").0, 403);
     }
+}
+
+#[test]
+fn what_is_not_granted_looks_as_if_it_were_not_there() {
+    const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
+    let imds = imds(Settings { list_all: true, ..v1() });
+    let ask = |path: &str, grant: &Grant| ask_as(&imds, &format!("GET {path} HTTP/1.1"), grant);
+    let one = Grant::Roles([RoleId::named(&name("expired"))].into());
+    assert_eq!(ask(ROLES, &one), (200, "expired".to_owned()));
+    assert_eq!(ask(&format!("{ROLES}expired"), &one).0, 503);
+    let nowhere = ask(&format!("{ROLES}no-such-role"), &one);
+    assert_eq!(nowhere.0, 404);
+    for role in ["first", "denied", "warming"] {
+        assert_eq!(ask(&format!("{ROLES}{role}"), &one), nowhere, "{role}");
+    }
+    // As on an instance without a role.
+    let (store, key) = (Store::shared(), TokenKey::random().expect("randomness"));
+    store.publish_roles(&[]);
+    let bare = Imds::new(v1(), store, key);
+    for path in ["/", "/latest/meta-data/", "/latest/meta-data/iam/", "/latest/meta-data/iam/info", ROLES] {
+        assert_eq!(ask(path, &Grant::Denied), get(&bare, path), "{path}");
+    }
+    assert_eq!(ask(&format!("{ROLES}first"), &Grant::Denied), get(&bare, &format!("{ROLES}first")));
+    assert_eq!(ask(ROLES, &Grant::Pending).0, 0);
+}
+
+#[test]
+fn a_token_is_of_no_use_to_another_user() {
+    let imds = imds(Settings::default());
+    let respond = |head: &str, uid: u32| {
+        let text = format!("{head}\r\n\r\n");
+        let Parsed::Whole(request, _) = parse(text.as_bytes()) else { panic!("{head}: not a request") };
+        let process = Process { uid, gid: None, pid: None, inode: 1, cgroup: None };
+        let peer = Peer { origin: Origin::Process(process), ..peer() };
+        let Outcome::Answer(answer) =
+            imds.respond(&request, Visitor { listener: 0, peer: &peer, grant: &Grant::Everything }, now())
+        else {
+            panic!("{head}: warming")
+        };
+        (answer.status.code(), String::from_utf8_lossy(answer.body.bytes()).into_owned())
+    };
+    let (_, token) = respond("PUT /latest/api/token HTTP/1.1\r\nX-aws-ec2-metadata-token-ttl-seconds: 60", 1000);
+    let get = format!("GET / HTTP/1.1\r\nx-aws-ec2-metadata-token: {token}");
+    assert_eq!((respond(&get, 1000).0, respond(&get, 1001).0), (200, 401));
+    assert_eq!(ask(&imds, &get).0, 401);
 }
 
 #[test]

@@ -1,0 +1,91 @@
+//! Who gets which role: from what is known of a caller to what it may see.
+
+use std::{net::TcpStream, sync::Arc};
+
+use tokio::sync::{Notify, futures::OwnedNotified};
+
+use crate::{caller::Peer, credentials::RoleId};
+
+/// What a caller may see. Whatever is not granted is not there: it is neither listed nor found by its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Grant {
+    /// All listed roles.
+    Everything,
+    /// These, and no others. The listing shows the first of them that there is.
+    Roles(Arc<[RoleId]>),
+    /// Nothing: as on an instance without a role.
+    Denied,
+    /// Not known yet: the request waits for a moment, as for a first fetch.
+    Pending,
+}
+
+/// A grant and where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// What the caller may see.
+    pub grant: Grant,
+    /// The rule that says so, or what else the reason is, for the log.
+    pub reason: Arc<str>,
+}
+
+/// What a decision is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionFacts<'a> {
+    /// The number of the listener.
+    pub listener: u16,
+    /// Who is at the other end.
+    pub peer: &'a Peer,
+}
+
+/// Decides what a caller may see, once for each connection. It is asked on the request path, so it never waits.
+pub trait Gatekeeper: Send + Sync {
+    /// Whether it wants to know who asks; otherwise only requests with tokens are worth that.
+    fn asks_who(&self) -> bool;
+
+    /// Who is at the other end of `socket`, a connection that was accepted from `peer`.
+    fn identify(&self, socket: &TcpStream, peer: &Peer) -> Peer;
+
+    /// What the caller may see.
+    fn admit(&self, facts: ConnectionFacts<'_>) -> Decision;
+
+    /// Grows when decisions that were made before may be wrong now.
+    fn version(&self) -> u64;
+
+    /// Becomes ready when what was [`Grant::Pending`] may be known. It counts from the call on.
+    fn changed(&self) -> OwnedNotified;
+}
+
+/// Lets everybody see everything, and asks nobody who he is.
+#[derive(Debug)]
+pub struct Everyone {
+    reason: Arc<str>,
+    never: Arc<Notify>,
+}
+
+impl Default for Everyone {
+    fn default() -> Self {
+        Self { reason: "there is no policy".into(), never: Arc::default() }
+    }
+}
+
+impl Gatekeeper for Everyone {
+    fn asks_who(&self) -> bool {
+        false
+    }
+
+    fn identify(&self, _socket: &TcpStream, peer: &Peer) -> Peer {
+        peer.clone()
+    }
+
+    fn admit(&self, _facts: ConnectionFacts<'_>) -> Decision {
+        Decision { grant: Grant::Everything, reason: Arc::clone(&self.reason) }
+    }
+
+    fn version(&self) -> u64 {
+        0
+    }
+
+    fn changed(&self) -> OwnedNotified {
+        Arc::clone(&self.never).notified_owned()
+    }
+}

@@ -1,0 +1,51 @@
+//! Who is at the other end of a connection and what it may see: found out at its first request, kept to its end.
+
+use std::net::{SocketAddr, TcpStream};
+
+use super::{request::Request, view::Visitor};
+use crate::{
+    caller::{Origin, Peer},
+    policy::{ConnectionFacts, Decision, Gatekeeper, Grant},
+};
+
+/// The other end of a connection.
+pub(super) struct Guest {
+    peer: Peer,
+    listener: u16,
+    /// What it may see, and for which version of the gatekeeper that is so.
+    decision: Option<(u64, Decision)>,
+}
+
+impl Guest {
+    /// Somebody who came to a listener from `peer` and has said nothing yet.
+    pub(super) fn new(peer: SocketAddr, listener: u16) -> Self {
+        Self { peer: Peer::unasked(peer), listener, decision: None }
+    }
+
+    /// Who it is, as far as that was asked.
+    pub(super) fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// What is known of it, finding out what `request` needs.
+    pub(super) fn visitor(
+        &mut self,
+        gatekeeper: &dyn Gatekeeper,
+        socket: &TcpStream,
+        request: &Request,
+    ) -> Visitor<'_> {
+        // Tokens are bound to who asks for them. Whoever shows none gets on without.
+        let matters = gatekeeper.asks_who() || request.token.is_some() || request.method == "PUT";
+        if matters && self.peer.origin == Origin::Unasked {
+            self.peer = gatekeeper.identify(socket, &self.peer);
+        }
+        let version = gatekeeper.version();
+        let valid = |(made_for, decision): &(u64, Decision)| *made_for == version && decision.grant != Grant::Pending;
+        let decision = match self.decision.take().filter(valid) {
+            Some((_, decision)) => decision,
+            None => gatekeeper.admit(ConnectionFacts { listener: self.listener, peer: &self.peer }),
+        };
+        let (_, decision) = self.decision.insert((version, decision));
+        Visitor { listener: self.listener, peer: &self.peer, grant: &decision.grant }
+    }
+}
