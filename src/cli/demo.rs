@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::{Arc, mpsc},
+    sync::mpsc,
     thread,
 };
 
@@ -11,10 +11,9 @@ use crate::{
     clock::SystemClock,
     config::Config,
     credentials::format_timestamp,
-    daemon::{Daemon, Progress, ims_settings},
+    daemon::{self, Daemon, Progress},
     mock_ims::{Behaviour, MockIms},
     serve::{Face, Server, ServerError},
-    source::ims::ImsSource,
     store::{State, Store},
 };
 
@@ -44,8 +43,8 @@ pub(super) fn run(args: &Args) -> Outcome {
         .map_err(|error| Failure::runtime(format!("{error}\n`alppaca demo --port 0` takes a free port.")))?;
     let address = listeners.first().and_then(|(listener, _)| listener.local_addr().ok());
     let address = address.ok_or_else(|| Failure::runtime("the listening socket has no address"))?;
-    let source = ImsSource::new(ims_settings(&config.ims)).map_err(Failure::runtime)?;
-    let daemon = Daemon::new(config, Arc::new(source), SystemClock::shared());
+    let graph = daemon::graph(&config).map_err(Failure::runtime)?;
+    let daemon = Daemon::new(config, graph, SystemClock::shared());
     daemon.run(listeners, Guide { ims, address, last: String::new() }).map_err(Failure::runtime)
 }
 

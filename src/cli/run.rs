@@ -1,6 +1,6 @@
 //! `alppaca run`: the daemon in the foreground.
 
-use std::{net::TcpListener, path::PathBuf, sync::Arc};
+use std::{net::TcpListener, path::PathBuf};
 
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
@@ -9,11 +9,10 @@ use super::{Failure, Outcome, environment};
 use crate::{
     clock::SystemClock,
     config,
-    daemon::{Daemon, Progress, ims_settings},
+    daemon::{self, Daemon, Progress},
     logging, sandbox,
     serve::{Face, Server},
     service::{Background, PidFile},
-    source::ims::ImsSource,
 };
 
 /// Open files beside the clients' connections: listeners, log, upstreams, the runtime's own.
@@ -45,7 +44,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     config.refuse_unsupported().map_err(Failure::usage)?;
     // What needs root comes first; what may fail comes before anything is changed.
     let identity = sandbox::resolve(&config.account).map_err(Failure::usage)?;
-    let source = ImsSource::new(ims_settings(&config.ims)).map_err(Failure::usage)?;
+    let graph = daemon::graph(&config).map_err(Failure::usage)?;
     let files = usize::try_from(sandbox::raise_file_limit()).unwrap_or(usize::MAX);
     config.limits.connections = config.limits.connections.min(files.saturating_sub(OTHER_FILES).max(1));
     let listeners = listeners(&config)?;
@@ -65,7 +64,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         tracing::warn!("{warning}");
     }
     announce(&config, &listeners);
-    let daemon = Daemon::new(config, Arc::new(source), SystemClock::shared());
+    let daemon = Daemon::new(config, graph, SystemClock::shared());
     let progress = Service { background, pid_file: None };
     let ended = daemon.run(listeners, progress).map_err(Failure::runtime);
     tracing::warn!("stopped");

@@ -1,24 +1,24 @@
 //! The daemon's life: start the refresher and the server, tell when ready, stop on a signal.
 
+mod sources;
 mod status;
 mod wiring;
 
 use std::{io, net::TcpListener, sync::Arc, thread, time::Duration};
 
+pub use sources::graph;
 pub use status::{Progress, summary};
 use tokio::{
     runtime::{Builder, Runtime},
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
-pub use wiring::ims_settings;
 
 use crate::{
     clock::SharedClock,
     config::Config,
-    refresh::{Cadence, Policy, Refresher},
+    refresh::{Graph, Refresher, RoleRequests},
     serve::{Face, Faces, Imds, Server, ServerError, TokenKey},
-    source::Source,
     store::Store,
 };
 
@@ -42,20 +42,28 @@ pub enum DaemonError {
 /// A daemon that is about to run.
 pub struct Daemon {
     config: Config,
-    source: Arc<dyn Source>,
+    refresher: Refresher,
     clock: SharedClock,
     store: Arc<Store>,
 }
 
 impl Daemon {
-    /// A daemon that fetches from `source` and behaves as `config` says.
-    pub fn new(config: Config, source: Arc<dyn Source>, clock: SharedClock) -> Self {
-        Self { config, source, clock, store: Store::shared() }
+    /// A daemon that fetches what `graph` says and behaves as `config` says.
+    pub fn new(config: Config, graph: Graph, clock: SharedClock) -> Self {
+        let store = Store::shared();
+        let grace = config.refresh.withdrawal_grace;
+        let refresher = Refresher::new(graph, Arc::clone(&store), Arc::clone(&clock), grace);
+        Self { config, refresher, clock, store }
     }
 
     /// What it holds.
     pub fn store(&self) -> Arc<Store> {
         Arc::clone(&self.store)
+    }
+
+    /// The way to ask for roles that are made on demand.
+    pub fn role_requests(&self) -> RoleRequests {
+        self.refresher.requests()
     }
 
     /// Serves on `listeners`, each with its face, until SIGTERM or SIGINT. `progress` is told what happens meanwhile.
@@ -68,10 +76,11 @@ impl Daemon {
         let limits = wiring::limits(&self.config.limits);
         let server = Server::new(Faces { imds }, Arc::clone(&self.clock), limits, self.config.logging.access_log);
         let (stop, stopped) = watch::channel(());
-        let refresher = self.start_refresher(stopped)?;
+        let store = self.store();
+        let refresher = start_refresher(self.refresher, stopped)?;
         let served = runtime()?.block_on(async {
             let stop = stop_signal()?;
-            let progress = status::follow(self.store(), self.clock, self.config.ready_wait, progress);
+            let progress = status::follow(store, self.clock, self.config.ready_wait, progress);
             let progress = tokio::spawn(progress);
             let served = server.run(listeners, stop).await;
             progress.abort();
@@ -83,26 +92,21 @@ impl Daemon {
         }
         served
     }
+}
 
-    fn start_refresher(&self, mut stopped: watch::Receiver<()>) -> io::Result<thread::JoinHandle<()>> {
-        let policy = Policy {
-            cadence: Cadence::Poll { interval: self.config.refresh.interval },
-            withdrawal_grace: self.config.refresh.withdrawal_grace,
-        };
-        let refresher = Refresher::new(Arc::clone(&self.source), self.store(), Arc::clone(&self.clock), policy);
-        let runtime = runtime()?;
-        thread::Builder::new().name("refresh".into()).stack_size(REFRESHER_STACK).spawn(move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    () = refresher.run() => {}
-                    // An error, too, means that the other side is gone.
-                    _ = stopped.changed() => {}
-                }
-            });
-            // A name look-up may still be blocking a helper thread.
-            runtime.shutdown_timeout(Duration::from_millis(100));
-        })
-    }
+fn start_refresher(refresher: Refresher, mut stopped: watch::Receiver<()>) -> io::Result<thread::JoinHandle<()>> {
+    let runtime = runtime()?;
+    thread::Builder::new().name("refresh".into()).stack_size(REFRESHER_STACK).spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                () = refresher.run() => {}
+                // An error, too, means that the other side is gone.
+                _ = stopped.changed() => {}
+            }
+        });
+        // A name look-up may still be blocking a helper thread.
+        runtime.shutdown_timeout(Duration::from_millis(100));
+    })
 }
 
 fn runtime() -> io::Result<Runtime> {

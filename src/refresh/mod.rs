@@ -1,8 +1,15 @@
-//! Decides when to fetch, fetches, and publishes: the only writer of the store.
+//! Decides when to fetch, fetches, and publishes: the only writer of what is in a role.
 
+mod graph;
+mod lane;
+mod node;
 mod report;
+mod requests;
 mod schedule;
 mod task;
+mod ways;
 
+pub use graph::{Graph, Lane, LaneId, Lister, Node, Visibility, Way};
+pub use requests::{Maker, OnDemand, RoleRequests};
 pub use schedule::{Cadence, Timer};
-pub use task::{Policy, Refresher};
+pub use task::Refresher;

@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 
+use super::{node::Who, requests::OnDemand};
 use crate::{
-    credentials::{RoleName, format_timestamp},
+    credentials::{RoleId, RoleName, format_timestamp},
     source::{RoleList, SourceError},
     store::Published,
 };
@@ -74,27 +75,60 @@ pub(super) fn role_withdrawn(name: &RoleName) {
     tracing::warn!("role {name}: withdrawn by the upstream; no longer served");
 }
 
-pub(super) fn set_arrived(name: &RoleName, set: &Published, trouble: &mut Trouble) {
+pub(super) fn role_requested(wanted: &OnDemand) {
+    tracing::info!("role {}: needed now, as {}", wanted.name, wanted.role_arn);
+}
+
+pub(super) fn role_impossible(wanted: &OnDemand, problem: &str) {
+    tracing::error!("role {}: cannot be had as {}: {problem}", wanted.name, wanted.role_arn);
+}
+
+pub(super) fn set_arrived(who: &Who, set: &Published, trouble: &mut Trouble) {
     let (key, expiration) = (&set.access_key_id, format_timestamp(set.expiration));
     if trouble.over() {
-        tracing::warn!("role {name}: could be fetched again: {key}, valid until {expiration}");
+        tracing::warn!("{who}: could be fetched again: {key}, valid until {expiration}");
     } else {
-        tracing::info!("role {name}: fetched {key}, valid until {expiration}");
+        tracing::info!("{who}: fetched {key}, valid until {expiration}");
     }
 }
 
-pub(super) fn set_failed(name: &RoleName, error: &SourceError, trouble: &mut Trouble) {
-    if trouble.again(&error.message) {
-        tracing::warn!("role {name}: cannot fetch credentials (attempt {}): {error}", trouble.count);
+/// `loud`: the answer will be the same until a person has done something about it.
+pub(super) fn set_failed(who: &Who, error: &SourceError, loud: bool, trouble: &mut Trouble) {
+    let new = trouble.again(&error.message);
+    let count = trouble.count;
+    if new && loud {
+        tracing::error!(
+            "{who}: cannot fetch credentials (attempt {count}): {error}; trying only now and then from here on"
+        );
+    } else if new {
+        tracing::warn!("{who}: cannot fetch credentials (attempt {count}): {error}");
     } else {
-        tracing::debug!("role {name}: cannot fetch credentials (attempt {}): {error}", trouble.count);
+        tracing::debug!("{who}: cannot fetch credentials (attempt {count}): {error}");
     }
 }
 
-pub(super) fn expiry(name: &RoleName, set: Option<&Published>, now: Timestamp, trouble: &mut Trouble) {
+pub(super) fn waits(who: &Who, parent: &RoleId, trouble: &mut Trouble) {
+    let message = format!("waits for {parent}, whose credentials sign its calls");
+    if trouble.again(&message) {
+        tracing::warn!("{who}: {message}");
+    }
+}
+
+pub(super) fn parent_expired(parent: &Who, child: &Who) {
+    tracing::warn!("{parent}: AWS takes its credentials for expired, says the call for {child}; fetching them anew");
+}
+
+pub(super) fn way_changed(who: &Who, label: &str, down: bool, reason: Option<&SourceError>) {
+    match reason {
+        Some(reason) if down => tracing::warn!("{who}: now from {label}, because {reason}"),
+        _ => tracing::warn!("{who}: now from {label} again"),
+    }
+}
+
+pub(super) fn expiry(who: &Who, set: Option<&Published>, now: Timestamp, trouble: &mut Trouble) {
     if let Some(set) = set.filter(|set| set.expiration <= now && !trouble.expiry_told) {
         trouble.expiry_told = true;
         let (key, expiration) = (&set.access_key_id, format_timestamp(set.expiration));
-        tracing::error!("role {name}: {key} expired at {expiration} and nothing newer could be fetched");
+        tracing::error!("{who}: {key} expired at {expiration} and nothing newer could be fetched");
     }
 }

@@ -89,9 +89,16 @@ impl Timer {
         Self { started: now.boot, wait, life: Some((expiration, life.saturating_sub(wait))), failures: 0 }
     }
 
-    /// After the upstream refused for good.
-    pub fn after_refusal(now: Moment, cadence: Cadence, random: f64) -> Self {
-        Self { started: now.boot, wait: cadence.wait_after_refusal(random), life: None, failures: 0 }
+    /// Due in a while.
+    pub(super) fn after(now: Moment, wait: Duration) -> Self {
+        Self { started: now.boot, wait, life: None, failures: 0 }
+    }
+
+    /// After the upstream refused for good; sooner if there is a set that expires.
+    pub fn after_refusal(now: Moment, cadence: Cadence, expiration: Option<Timestamp>, random: f64) -> Self {
+        let left = expiration.map_or(Duration::MAX, |at| until(at, now.wall));
+        let wait = cadence.wait_after_refusal(random).min(left / 2).max(SHORTEST_WAIT);
+        Self { started: now.boot, wait, life: None, failures: 0 }
     }
 
     /// After a failure that says nothing: full jitter, doubling, but never past the middle of the

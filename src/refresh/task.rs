@@ -1,21 +1,27 @@
-//! The task that asks one source and publishes what it says.
+//! The task that asks the upstreams and publishes what they say.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
 
-use tokio::task::{JoinError, JoinSet};
+use tokio::{
+    sync::mpsc,
+    task::{JoinError, JoinSet},
+};
 
 use super::{
-    Cadence, Timer,
-    report::{self, Trouble},
+    Cadence, Graph, Lane, LaneId, Lister, Maker, Node, RoleRequests, Timer, Visibility,
+    lane::Queue,
+    node::{Asked, Plan, Tracked, Who},
+    report,
+    requests::{OnDemand, Request},
 };
 use crate::{
     clock::{self, Moment, SharedClock},
-    credentials::{Credentials, RoleName, format_timestamp, render_refusal},
-    source::{ErrorKind, RoleList, Source, SourceError},
+    credentials::{Credentials, RoleId, RoleName, format_timestamp, render_refusal},
+    source::{ErrorKind, RoleList, SourceError},
     store::{Phase, Published, State, Store},
 };
 
@@ -23,88 +29,106 @@ use crate::{
 /// so the schedule is looked at again at least this often.
 const TICK: Duration = Duration::from_secs(15);
 
-/// How a source is asked.
-#[derive(Debug, Clone, Copy)]
-pub struct Policy {
-    /// While all is well.
-    pub cadence: Cadence,
-    /// How long a role that the upstream took away is still served.
-    pub withdrawal_grace: Duration,
-}
-
-/// Asks one source, for ever.
+/// Asks the upstreams of one graph, for ever.
 pub struct Refresher {
-    source: Arc<dyn Source>,
-    store: Arc<Store>,
-    clock: SharedClock,
-    policy: Policy,
+    pub(super) store: Arc<Store>,
+    pub(super) clock: SharedClock,
+    /// How long a role that the upstream took away is still served.
+    grace: Duration,
     random: fastrand::Rng,
+    lister: Option<Lister>,
     list: Asked,
     /// Boxed: a table has up to twice as many places as entries.
-    roles: HashMap<RoleName, Box<Tracked>>,
+    pub(super) nodes: HashMap<RoleId, Box<Tracked>>,
+    /// The roles that the lister lists.
     order: Vec<RoleName>,
-    /// Whose set is due, first come, first served.
-    due: VecDeque<RoleName>,
-    fetching: usize,
+    /// Everything else, in the order of the graph.
+    pub(super) planned: Vec<RoleId>,
+    pub(super) lanes: Vec<Queue<Due>>,
     calls: JoinSet<Answer>,
+    requests: RoleRequests,
+    requested: mpsc::UnboundedReceiver<Request>,
+    maker: Option<Maker>,
+}
+
+/// Whose set is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Due {
+    /// A role that the lister lists.
+    Listed(RoleName),
+    /// A node of the graph.
+    Planned(RoleId),
+}
+
+/// What a call was made with, and what came of it.
+struct Fetched {
+    due: Due,
+    lane: LaneId,
+    /// The credentials that signed it.
+    signed: Option<Arc<Credentials>>,
+    answer: Result<Credentials, SourceError>,
 }
 
 enum Answer {
     Roles(Result<RoleList, SourceError>),
-    Set(RoleName, Result<Credentials, SourceError>),
+    Set(Fetched),
 }
 
-/// What the refresher remembers of a role.
-struct Tracked {
-    asked: Asked,
-    held: Option<Arc<Published>>,
-    /// Since when (boot clock) the upstream's list is without it.
-    absent: Option<Duration>,
-    /// Since when (boot clock) the upstream refuses its document.
-    refused: Option<Duration>,
-}
-
-/// One question to the upstream, asked again and again.
-struct Asked {
-    timer: Timer,
-    /// Queued, or being asked.
-    in_flight: bool,
-    trouble: Trouble,
-}
-
-impl Asked {
-    fn new(now: Moment) -> Self {
-        Self { timer: Timer::due_now(now), in_flight: false, trouble: Trouble::default() }
-    }
-
-    /// Marks it as being asked if it is time; answers how long there is still to wait.
-    fn start_if_due(&mut self, now: Moment) -> Option<Duration> {
-        let remaining = self.timer.remaining(now);
-        if self.in_flight || !remaining.is_zero() {
-            return (!self.in_flight).then_some(remaining);
+impl Due {
+    fn id(&self) -> &str {
+        match self {
+            Self::Listed(name) => name.as_str(),
+            Self::Planned(id) => id.as_str(),
         }
-        self.in_flight = true;
-        Some(Duration::ZERO)
     }
 }
 
 impl Refresher {
-    /// A refresher that publishes what `source` says in `store`.
-    pub fn new(source: Arc<dyn Source>, store: Arc<Store>, clock: SharedClock, policy: Policy) -> Self {
-        let list = Asked::new(clock.now());
-        Self {
-            source,
+    /// A refresher that publishes in `store` what the upstreams of `graph` say. A role that its upstream takes away is
+    /// served for another `grace`.
+    pub fn new(graph: Graph, store: Arc<Store>, clock: SharedClock, grace: Duration) -> Self {
+        let now = clock.now();
+        let (requests, requested) = RoleRequests::new(Arc::clone(&store));
+        let queue = |lane: Lane| Queue::new(lane, now.boot);
+        let mut refresher = Self {
             store,
             clock,
-            policy,
+            grace,
             random: fastrand::Rng::new(),
-            list,
-            roles: HashMap::new(),
+            lister: graph.lister,
+            list: Asked::new(now),
+            nodes: HashMap::new(),
             order: Vec::new(),
-            due: VecDeque::new(),
-            fetching: 0,
+            planned: Vec::new(),
+            lanes: graph.lanes.into_iter().map(queue).collect(),
             calls: JoinSet::new(),
+            requests,
+            requested,
+            maker: None,
+        };
+        let listed: Vec<RoleName> = graph
+            .nodes
+            .iter()
+            .filter(|node| node.visibility == Visibility::Listed)
+            .map(|node| node.name.clone())
+            .collect();
+        if refresher.lister.is_none() {
+            refresher.store.publish_roles(&listed);
         }
+        refresher.add(now, graph.nodes);
+        refresher
+    }
+
+    /// Lets roles be made on demand.
+    #[must_use]
+    pub fn with_maker(mut self, maker: Maker) -> Self {
+        self.maker = Some(maker);
+        self
+    }
+
+    /// The way to ask for roles on demand.
+    pub fn requests(&self) -> RoleRequests {
+        self.requests.clone()
     }
 
     /// Runs until it is dropped.
@@ -119,9 +143,62 @@ impl Refresher {
                         self.take(answer);
                     }
                 }
+                Some(request) = self.requested.recv() => {
+                    self.take_request(request);
+                    while let Ok(request) = self.requested.try_recv() {
+                        self.take_request(request);
+                    }
+                }
                 () = clock::sleep(pause) => {}
             }
         }
+    }
+
+    /// Takes over nodes that are new.
+    fn add(&mut self, now: Moment, nodes: Vec<Node>) {
+        let parents: Vec<RoleId> =
+            nodes.iter().flat_map(|node| node.ways.iter().filter_map(|way| way.parent.clone())).collect();
+        for node in nodes {
+            let id = node.id.clone();
+            if !self.nodes.contains_key(&id) {
+                self.planned.push(id.clone());
+                self.nodes.insert(id, Tracked::new(now, Some(Plan::new(node))));
+            }
+        }
+        for parent in parents {
+            self.keep(&parent, now);
+        }
+    }
+
+    fn take_request(&mut self, request: Request) {
+        let now = self.clock.now();
+        match request {
+            Request::Fetch(id, wanted) => {
+                report::role_requested(&wanted);
+                match self.make(&id, &wanted) {
+                    Ok(nodes) => self.add(now, nodes),
+                    Err(problem) => {
+                        report::role_impossible(&wanted, &problem);
+                        let document = render_refusal("AssumeRoleUnauthorizedAccess", &problem, now.wall);
+                        self.store.publish(&id, State::Denied(document.into()));
+                    }
+                }
+            }
+            Request::Drop(id) => {
+                self.nodes.remove(&id);
+                self.planned.retain(|planned| *planned != id);
+                self.forget_due(&Due::Planned(id));
+            }
+        }
+    }
+
+    fn make(&self, id: &RoleId, wanted: &OnDemand) -> Result<Vec<Node>, String> {
+        let maker = self.maker.as_ref().ok_or("this daemon makes no roles on demand")?;
+        maker(id, wanted)
+    }
+
+    fn forget_due(&mut self, gone: &Due) {
+        self.lanes.iter_mut().for_each(|lane| lane.retain(|due| due != gone));
     }
 
     /// Starts every call that is due; answers how long until the next one may be.
@@ -129,51 +206,102 @@ impl Refresher {
         let now = self.clock.now();
         self.withdraw_overdue(now);
         let mut pause = TICK;
-        match self.list.start_if_due(now) {
-            Some(Duration::ZERO) => {
-                let source = Arc::clone(&self.source);
-                self.calls.spawn(async move { Answer::Roles(source.roles().await) });
-            }
-            Some(remaining) => pause = pause.min(remaining),
-            None => {}
-        }
-        // In the upstream's order: most programs take the first role.
-        for name in &self.order {
-            let Some(role) = self.roles.get_mut(name).filter(|role| role.absent.is_none()) else { continue };
-            report::expiry(name, role.held.as_deref(), now.wall, &mut role.asked.trouble);
-            match role.asked.start_if_due(now) {
-                Some(Duration::ZERO) => self.due.push_back(name.clone()),
+        if let Some(lister) = &self.lister {
+            match self.list.start_if_due(now) {
+                Some(Duration::ZERO) => {
+                    let source = Arc::clone(&lister.source);
+                    self.calls.spawn(async move { Answer::Roles(source.roles().await) });
+                }
                 Some(remaining) => pause = pause.min(remaining),
                 None => {}
             }
         }
-        self.fetch_due();
+        let mut begin = Vec::new();
+        for id in &self.planned {
+            let Some(node) = self.nodes.get_mut(id) else { continue };
+            let who = Who::new(id.as_str(), node.plan.as_deref());
+            report::expiry(&who, node.held.as_deref(), now.wall, &mut node.asked.trouble);
+            match node.asked.start_if_due(now) {
+                Some(Duration::ZERO) => begin.push(id.clone()),
+                Some(remaining) => pause = pause.min(remaining),
+                None => {}
+            }
+        }
+        for id in begin {
+            self.begin(&id, now);
+        }
+        // In the upstream's order: most programs take the first role.
+        for name in &self.order {
+            let Some(role) = self.nodes.get_mut(name.as_str()).filter(|role| role.absent.is_none()) else { continue };
+            report::expiry(&Who::new(name.as_str(), None), role.held.as_deref(), now.wall, &mut role.asked.trouble);
+            match role.asked.start_if_due(now) {
+                Some(Duration::ZERO) => {
+                    if let Some(lane) = self.lanes.first_mut() {
+                        lane.push(Due::Listed(name.clone()));
+                    }
+                }
+                Some(remaining) => pause = pause.min(remaining),
+                None => {}
+            }
+        }
+        pause.min(self.fetch_due(now))
+    }
+
+    /// Fetches what is due, as much as the upstreams are to bear. What waits is only a name: the
+    /// calls of a thousand roles would take megabytes. Answers when the next one may begin.
+    fn fetch_due(&mut self, now: Moment) -> Duration {
+        let mut pause = TICK;
+        for lane in (0..self.lanes.len()).map(LaneId) {
+            while let Some(due) = self.lanes.get_mut(lane.0).and_then(|queue| queue.next(now.boot)) {
+                if !self.start(due, lane, now)
+                    && let Some(queue) = self.lanes.get_mut(lane.0)
+                {
+                    queue.done();
+                }
+            }
+            pause = self.lanes.get(lane.0).and_then(Queue::pause).map_or(pause, |more| pause.min(more));
+        }
         pause
     }
 
-    /// Fetches what is due, as much at once as the source allows. What waits is only a name: the
-    /// calls of a thousand roles would take megabytes.
-    fn fetch_due(&mut self) {
-        while self.fetching < self.source.concurrency().max(1)
-            && let Some(name) = self.due.pop_front()
-        {
-            let held = self.roles.get(&name).filter(|role| !role.asked.trouble.is_any());
-            if let Some(set) = held.and_then(|role| role.held.as_ref()) {
-                self.store.publish(&name, State::Held { set: Arc::clone(set), phase: Phase::Refreshing });
-            }
-            self.fetching += 1;
-            let source = Arc::clone(&self.source);
-            self.calls.spawn(async move {
-                let set = source.fetch(&name).await;
-                Answer::Set(name, set)
-            });
+    /// Starts one call; `false` if there is no longer a reason to.
+    fn start(&mut self, due: Due, lane: LaneId, now: Moment) -> bool {
+        let signed = match &due {
+            Due::Listed(_) => None,
+            Due::Planned(id) => match self.signer(id, now) {
+                Some(signer) => signer,
+                None => return false,
+            },
+        };
+        let Some(node) = self.nodes.get(due.id()) else { return false };
+        if let Some(set) = node.held.as_ref().filter(|_| !node.asked.trouble.is_any()) {
+            self.store.publish(&due.id(), State::Held { set: Arc::clone(set), phase: Phase::Refreshing });
         }
+        match &due {
+            Due::Listed(name) => {
+                let Some(lister) = &self.lister else { return false };
+                let (source, name) = (Arc::clone(&lister.source), name.clone());
+                self.calls.spawn(async move {
+                    let answer = source.fetch(&name).await;
+                    Answer::Set(Fetched { due: Due::Listed(name), lane, signed: None, answer })
+                });
+            }
+            Due::Planned(_) => {
+                let Some(way) = node.plan.as_ref().and_then(|plan| plan.way()) else { return false };
+                let fetch = Arc::clone(&way.fetch);
+                self.calls.spawn(async move {
+                    let answer = fetch.fetch(signed.as_deref()).await;
+                    Answer::Set(Fetched { due, lane, signed, answer })
+                });
+            }
+        }
+        true
     }
 
     fn take(&mut self, answer: Result<Answer, JoinError>) {
         match answer {
             Ok(Answer::Roles(answer)) => self.take_roles(answer),
-            Ok(Answer::Set(name, answer)) => self.take_set(&name, answer),
+            Ok(Answer::Set(fetched)) => self.take_set(fetched),
             // A defect of ours inside the call: there is nothing sane to go on with. Calls are
             // cancelled only by dropping the refresher, when nobody joins them any more.
             Err(defect) => std::panic::resume_unwind(defect.into_panic()),
@@ -183,10 +311,11 @@ impl Refresher {
     fn take_roles(&mut self, answer: Result<RoleList, SourceError>) {
         let now = self.clock.now();
         let random = self.random.f64();
+        let Some(cadence) = self.lister.as_ref().map(|lister| lister.cadence) else { return };
         self.list.in_flight = false;
         match answer {
             Ok(list) => {
-                self.list.timer = Timer::after_answer(now, self.policy.cadence, random);
+                self.list.timer = Timer::after_answer(now, cadence, random);
                 report::list_answered(&list, &mut self.list.trouble);
                 self.adopt(now, list);
             }
@@ -194,7 +323,7 @@ impl Refresher {
                 report::list_failed(&error, &mut self.list.trouble);
                 match error.kind {
                     ErrorKind::Refused { withdraws: true, .. } => {
-                        self.list.timer = Timer::after_refusal(now, self.policy.cadence, random);
+                        self.list.timer = Timer::after_refusal(now, cadence, None, random);
                         self.adopt(now, RoleList::default());
                     }
                     _ => self.list.timer = self.list.timer.after_failure(now, None, random),
@@ -208,15 +337,15 @@ impl Refresher {
     fn adopt(&mut self, now: Moment, list: RoleList) {
         let mut order = list.names;
         for name in &order {
-            let role = self.roles.entry(name.clone()).or_insert_with(|| {
+            let role = self.nodes.entry(RoleId::named(name)).or_insert_with(|| {
                 report::role_appeared(name);
-                Box::new(Tracked { asked: Asked::new(now), held: None, absent: None, refused: None })
+                Tracked::new(now, None)
             });
             role.absent = None;
         }
         let listed: HashSet<_> = order.iter().cloned().collect();
         for name in self.order.drain(..).filter(|name| !listed.contains(name)) {
-            if let Some(role) = self.roles.get_mut(&name).filter(|_| list.problems.is_empty()) {
+            if let Some(role) = self.nodes.get_mut(name.as_str()).filter(|_| list.problems.is_empty()) {
                 role.absent.get_or_insert(now.boot);
             }
             order.push(name);
@@ -231,73 +360,107 @@ impl Refresher {
 
     /// Drops the roles whose grace is over.
     fn withdraw_overdue(&mut self, now: Moment) {
-        let grace = self.policy.withdrawal_grace;
-        let before = self.order.len();
+        let grace = self.grace;
+        let mut gone = Vec::new();
         self.order.retain(|name| {
             let overdue = |since: Duration| now.boot.saturating_sub(since) >= grace;
-            let stays = self.roles.get(name).is_some_and(|role| !role.absent.is_some_and(overdue));
+            let stays = self.nodes.get(name.as_str()).is_some_and(|role| !role.absent.is_some_and(overdue));
             if !stays {
                 report::role_withdrawn(name);
-                self.roles.remove(name);
-                self.due.retain(|due| due != name);
+                self.nodes.remove(name.as_str());
+                gone.push(Due::Listed(name.clone()));
             }
             stays
         });
-        if self.order.len() < before {
+        if !gone.is_empty() {
+            for gone in &gone {
+                self.forget_due(gone);
+            }
             self.store.publish_roles(&self.order);
         }
     }
 
-    fn take_set(&mut self, name: &RoleName, answer: Result<Credentials, SourceError>) {
+    fn take_set(&mut self, fetched: Fetched) {
         let now = self.clock.now();
-        let random = self.random.f64();
-        self.fetching -= 1;
+        let Fetched { due, lane, signed, answer } = fetched;
+        if let Some(queue) = self.lanes.get_mut(lane.0) {
+            queue.done();
+        }
         // Withdrawn while the call was under way: whatever came is of no use any more.
-        let Some(role) = self.roles.get_mut(name) else { return };
-        role.asked.in_flight = false;
-        match answer {
-            Ok(credentials) if credentials.expiration > now.wall => {
-                let set = match role.held.take().filter(|held| held.is(&credentials)) {
-                    Some(same) => same,
-                    None => Arc::new(Published::new(&credentials, now.wall)),
-                };
-                role.refused = None;
-                role.asked.timer = Timer::after_set(now, set.expiration, self.policy.cadence, random);
-                report::set_arrived(name, &set, &mut role.asked.trouble);
-                self.store.publish(name, State::Held { set: Arc::clone(&set), phase: Phase::Fresh });
-                role.held = Some(set);
+        if !self.nodes.contains_key(due.id()) {
+            return;
+        }
+        let answer = answer.and_then(|set| if set.expiration > now.wall { Ok(set) } else { Err(late(&set)) });
+        match (due, answer) {
+            (due, Ok(credentials)) => self.take_good_set(&due, credentials, now),
+            (Due::Listed(name), Err(error)) => {
+                let cadence = self.lister.as_ref().map_or(Cadence::Ahead, |lister| lister.cadence);
+                self.take_failure(name.as_str(), now, cadence, &error);
             }
-            Ok(credentials) => {
-                let error = SourceError::transient(format!(
-                    "the credentials had already expired on arrival, at {}; is this host's clock right?",
-                    format_timestamp(credentials.expiration)
-                ));
-                self.take_failure(name, now, random, &error);
-            }
-            Err(error) => self.take_failure(name, now, random, &error),
+            (Due::Planned(id), Err(error)) => self.way_failed(&id, signed.as_ref(), error, now),
         }
     }
 
-    fn take_failure(&mut self, name: &RoleName, now: Moment, random: f64, error: &SourceError) {
-        let Some(role) = self.roles.get_mut(name) else { return };
-        report::set_failed(name, error, &mut role.asked.trouble);
-        let alive = role.held.clone().filter(|set| set.expiration > now.wall);
+    fn take_good_set(&mut self, due: &Due, credentials: Credentials, now: Moment) {
+        let random = self.random.f64();
+        let Some(node) = self.nodes.get_mut(due.id()) else { return };
+        node.asked.in_flight = false;
+        let set = match node.held.take().filter(|held| held.is(&credentials)) {
+            Some(same) => same,
+            None => Arc::new(Published::new(&credentials, now.wall)),
+        };
+        let cadence = match &node.plan {
+            Some(plan) => plan.way().map_or(Cadence::Ahead, |way| way.cadence),
+            None => self.lister.as_ref().map_or(Cadence::Ahead, |lister| lister.cadence),
+        };
+        node.refused = None;
+        node.asked.timer = Timer::after_set(now, set.expiration, cadence, random);
+        let who = Who::new(due.id(), node.plan.as_deref());
+        report::set_arrived(&who, &set, &mut node.asked.trouble);
+        self.store.publish(&due.id(), State::Held { set: Arc::clone(&set), phase: Phase::Fresh });
+        node.held = Some(set);
+        if let Due::Planned(id) = due {
+            self.way_worked(id, credentials, now);
+        }
+    }
+
+    /// All that could be tried for a set has failed.
+    pub(super) fn take_failure(&mut self, id: &str, now: Moment, cadence: Cadence, error: &SourceError) {
+        let random = self.random.f64();
+        let Some(node) = self.nodes.get_mut(id) else { return };
+        node.asked.in_flight = false;
+        let loud = cadence == Cadence::Ahead && matches!(error.kind, ErrorKind::Refused { .. });
+        report::set_failed(&Who::new(id, node.plan.as_deref()), error, loud, &mut node.asked.trouble);
+        let alive = node.held.clone().filter(|set| set.expiration > now.wall);
+        let expiration = alive.as_ref().map(|set| set.expiration);
         if let ErrorKind::Refused { code, message, withdraws } = &error.kind {
-            let since = *role.refused.get_or_insert(now.boot);
-            let grace_over = now.boot.saturating_sub(since) >= self.policy.withdrawal_grace;
+            let since = *node.refused.get_or_insert(now.boot);
+            let grace_over = now.boot.saturating_sub(since) >= self.grace;
             if alive.is_none() || (*withdraws && grace_over) {
-                role.held = None;
-                role.asked.timer = Timer::after_refusal(now, self.policy.cadence, random);
+                node.held = None;
+                node.asked.timer = Timer::after_refusal(now, cadence, None, random);
                 let document = render_refusal(code, message, now.wall);
-                self.store.publish(name, State::Denied(document.into()));
+                self.store.publish(&id, State::Denied(document.into()));
                 return;
             }
         }
-        role.asked.timer = role.asked.timer.after_failure(now, alive.map(|set| set.expiration), random);
-        if let Some(set) = &role.held {
-            self.store.publish(name, State::Held { set: Arc::clone(set), phase: Phase::Stale });
+        node.asked.timer = if loud {
+            // The answer will be the same until a person has done something about it.
+            Timer::after_refusal(now, cadence, expiration, random)
+        } else {
+            node.asked.timer.after_failure(now, expiration, random)
+        };
+        if let Some(set) = &node.held {
+            self.store.publish(&id, State::Held { set: Arc::clone(set), phase: Phase::Stale });
         }
     }
+}
+
+fn late(credentials: &Credentials) -> SourceError {
+    SourceError::transient(format!(
+        "the credentials had already expired on arrival, at {}; is this host's clock right?",
+        format_timestamp(credentials.expiration)
+    ))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::*;
 use crate::{
     clock::{Clock, fake::FakeClock},
     credentials::Secret,
-    source::SourceFuture,
+    source::{Source, SourceFuture},
     store::Condition,
 };
 
@@ -120,11 +120,8 @@ fn rig(roles: &[&'static str], life: u64, grace: u64) -> Rig {
     };
     let upstream = Arc::new(Upstream { clock: Arc::clone(&clock), state: Mutex::new(script) });
     let store = Store::shared();
-    let policy = Policy {
-        cadence: Cadence::Poll { interval: Duration::from_mins(1) },
-        withdrawal_grace: Duration::from_secs(grace),
-    };
-    let refresher = Refresher::new(upstream.clone(), store.clone(), clock.clone(), policy);
+    let graph = Graph::listing(upstream.clone(), Cadence::Poll { interval: Duration::from_mins(1) });
+    let refresher = Refresher::new(graph, store.clone(), clock.clone(), Duration::from_secs(grace));
     Rig { clock, upstream, store, _task: tokio::spawn(refresher.run()) }
 }
 

@@ -1,0 +1,112 @@
+//! The queue of one upstream: how many calls run at once, and how many begin in a second. Pure.
+
+use std::{collections::VecDeque, time::Duration};
+
+use super::Lane;
+
+/// Calls that wait for their turn, first come, first served.
+#[derive(Debug)]
+pub(super) struct Queue<T> {
+    bounds: Lane,
+    due: VecDeque<T>,
+    running: usize,
+    /// How many calls may begin at once, as of `counted` (boot clock).
+    tokens: f64,
+    counted: Duration,
+}
+
+impl<T> Queue<T> {
+    pub(super) fn new(bounds: Lane, now: Duration) -> Self {
+        Self { bounds, due: VecDeque::new(), running: 0, tokens: burst(bounds), counted: now }
+    }
+
+    pub(super) fn push(&mut self, item: T) {
+        self.due.push_back(item);
+    }
+
+    pub(super) fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
+        self.due.retain(keep);
+    }
+
+    /// The next call that may begin at `now` (boot clock); it counts as running until [`done`](Self::done).
+    pub(super) fn next(&mut self, now: Duration) -> Option<T> {
+        if self.running >= self.bounds.concurrency.max(1) || self.due.is_empty() {
+            return None;
+        }
+        if let Some(rate) = self.bounds.rate {
+            let passed = now.saturating_sub(self.counted).as_secs_f64();
+            self.tokens = (self.tokens + passed * rate).min(burst(self.bounds));
+            self.counted = now;
+            if self.tokens < 1.0 {
+                return None;
+            }
+            self.tokens -= 1.0;
+        }
+        let next = self.due.pop_front()?;
+        self.running += 1;
+        Some(next)
+    }
+
+    /// A call has ended.
+    pub(super) fn done(&mut self) {
+        self.running = self.running.saturating_sub(1);
+    }
+
+    /// Right after [`next`](Self::next) gave nothing: how long until it may, if only time is missing.
+    pub(super) fn pause(&self) -> Option<Duration> {
+        let rate = self.bounds.rate?;
+        let free = self.running < self.bounds.concurrency.max(1) && !self.due.is_empty();
+        // A little more, so that no rounding makes it wake just before.
+        free.then(|| Duration::from_secs_f64((1.0 - self.tokens).max(0.0) / rate) + Duration::from_millis(1))
+    }
+}
+
+/// As many as a second allows, and at least one.
+fn burst(bounds: Lane) -> f64 {
+    bounds.rate.map_or(0.0, |rate| rate.max(1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue(concurrency: usize, rate: Option<f64>) -> Queue<u32> {
+        let mut queue = Queue::new(Lane { concurrency, rate }, Duration::ZERO);
+        (0..100).for_each(|item| queue.push(item));
+        queue
+    }
+
+    #[test]
+    fn no_more_calls_run_at_once_than_are_allowed() {
+        let mut queue = queue(2, None);
+        let mut next = || queue.next(Duration::ZERO);
+        assert_eq!([next(), next(), next()], [Some(0), Some(1), None]);
+        assert_eq!(queue.pause(), None);
+        queue.done();
+        assert_eq!(queue.next(Duration::ZERO), Some(2));
+    }
+
+    #[test]
+    fn no_more_calls_begin_in_a_second_than_are_allowed() {
+        let mut queue = queue(100, Some(10.0));
+        let mut begun = Vec::new();
+        let mut now = Duration::ZERO;
+        while begun.len() < 100 {
+            while queue.next(now).is_some() {
+                begun.push(now);
+            }
+            now += queue.pause().unwrap_or_default();
+        }
+        assert_eq!(begun.iter().filter(|at| at.is_zero()).count(), 10);
+        assert!((9..10).contains(&begun[99].as_secs()), "{begun:?}");
+        assert!(begun.windows(11).all(|part| part[10].saturating_sub(part[0]) >= Duration::from_millis(100)));
+    }
+
+    #[test]
+    fn a_slow_rate_still_lets_one_begin() {
+        let mut queue = queue(100, Some(0.1));
+        assert_eq!((queue.next(Duration::ZERO), queue.next(Duration::ZERO)), (Some(0), None));
+        assert!((10.0..10.1).contains(&queue.pause().expect("time is missing").as_secs_f64()));
+        assert_eq!(queue.next(Duration::from_secs(11)), Some(1));
+    }
+}

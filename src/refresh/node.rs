@@ -1,0 +1,222 @@
+//! What the refresher remembers of each set of credentials that it fetches.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use super::{Cadence, Node, Timer, Visibility, Way, report::Trouble};
+use crate::{
+    clock::Moment,
+    credentials::{Credentials, RoleId},
+    source::{ErrorKind, SourceError},
+    store::Published,
+};
+
+/// What is remembered of a role.
+pub(super) struct Tracked {
+    pub(super) asked: Asked,
+    pub(super) held: Option<Arc<Published>>,
+    /// Since when (boot clock) the upstream's list is without it.
+    pub(super) absent: Option<Duration>,
+    /// Since when (boot clock) the upstream refuses its document.
+    pub(super) refused: Option<Duration>,
+    /// How it is got, unless it is one of the roles that the lister lists. Boxed: most have none.
+    pub(super) plan: Option<Box<Plan>>,
+}
+
+/// How a node of the graph is got, and how that goes.
+pub(super) struct Plan {
+    pub(super) node: Node,
+    /// The way that is tried in the present attempt.
+    pub(super) way: usize,
+    /// Whether the present attempt waits for the parent of that way.
+    pub(super) waiting: bool,
+    /// Whether the parent has been fetched anew for the present attempt.
+    pub(super) renewed: bool,
+    /// What the ways tried before it said.
+    pub(super) failed: Vec<SourceError>,
+    /// The way of the set that is held.
+    pub(super) in_force: usize,
+    /// Whether it is somebody's parent, so that the credentials themselves are kept.
+    pub(super) is_parent: bool,
+    pub(super) kept: Option<Arc<Credentials>>,
+    /// The refusal that stands while nothing is held.
+    pub(super) refusal: Option<SourceError>,
+    /// When (boot clock) the last set came.
+    pub(super) fetched: Option<Duration>,
+}
+
+/// One question to the upstream, asked again and again.
+pub(super) struct Asked {
+    pub(super) timer: Timer,
+    /// Queued, or being asked.
+    pub(super) in_flight: bool,
+    pub(super) trouble: Trouble,
+}
+
+impl Asked {
+    pub(super) fn new(now: Moment) -> Self {
+        Self { timer: Timer::due_now(now), in_flight: false, trouble: Trouble::default() }
+    }
+
+    /// Marks it as being asked if it is time; answers how long there is still to wait.
+    pub(super) fn start_if_due(&mut self, now: Moment) -> Option<Duration> {
+        let remaining = self.timer.remaining(now);
+        if self.in_flight || !remaining.is_zero() {
+            return (!self.in_flight).then_some(remaining);
+        }
+        self.in_flight = true;
+        Some(Duration::ZERO)
+    }
+}
+
+impl Tracked {
+    pub(super) fn new(now: Moment, plan: Option<Plan>) -> Box<Self> {
+        let plan = plan.map(Box::new);
+        Box::new(Self { asked: Asked::new(now), held: None, absent: None, refused: None, plan })
+    }
+
+    /// Has it fetched at once, if that is not under way.
+    pub(super) fn hurry(&mut self, now: Moment) {
+        if !self.asked.in_flight {
+            self.asked.timer = Timer::due_now(now);
+        }
+    }
+}
+
+impl Plan {
+    pub(super) fn new(node: Node) -> Self {
+        Self {
+            node,
+            way: 0,
+            waiting: false,
+            renewed: false,
+            failed: Vec::new(),
+            in_force: 0,
+            is_parent: false,
+            kept: None,
+            refusal: None,
+            fetched: None,
+        }
+    }
+
+    /// The way that is tried now; `None` when all have been.
+    pub(super) fn way(&self) -> Option<&Way> {
+        self.node.ways.get(self.way)
+    }
+
+    pub(super) fn begin(&mut self) {
+        self.way = 0;
+        self.waiting = false;
+        self.renewed = false;
+        self.failed.clear();
+    }
+
+    /// The way that is tried now has failed.
+    pub(super) fn next_way(&mut self, error: SourceError) {
+        self.failed.push(error);
+        self.way += 1;
+        self.waiting = false;
+        self.renewed = false;
+    }
+
+    pub(super) fn waits_for(&self, parent: &RoleId) -> bool {
+        self.waiting && self.way().is_some_and(|way| way.parent.as_ref() == Some(parent))
+    }
+
+    pub(super) fn is_child_of(&self, parent: &RoleId) -> bool {
+        self.node.ways.iter().any(|way| way.parent.as_ref() == Some(parent))
+    }
+
+    /// Whether what is held is but passed on from `parent`.
+    pub(super) fn follows(&self, parent: &RoleId) -> bool {
+        self.node.ways.get(self.in_force).is_some_and(|way| way.follows && way.parent.as_ref() == Some(parent))
+    }
+
+    /// How long ago the last set came.
+    pub(super) fn age(&self, now: Moment) -> Option<Duration> {
+        self.fetched.map(|fetched| now.boot.saturating_sub(fetched))
+    }
+
+    /// How the first way is asked: that is whom the next attempt asks.
+    pub(super) fn cadence(&self) -> Cadence {
+        self.node.ways.first().map_or(Cadence::Ahead, |way| way.cadence)
+    }
+
+    /// What all the ways said together, taken out.
+    pub(super) fn verdict(&mut self) -> SourceError {
+        let failed = std::mem::take(&mut self.failed);
+        let message = failed.iter().map(ToString::to_string).collect::<Vec<_>>().join("; then ");
+        let mut refusals = failed.into_iter().map(|error| match error.kind {
+            ErrorKind::Refused { code, message, withdraws } => Some((code, message, withdraws)),
+            ErrorKind::Transient | ErrorKind::ParentExpired => None,
+        });
+        // One way that may still work is enough to hope.
+        let all = refusals.next().flatten().and_then(|(code, message, first)| {
+            let withdraws = refusals.try_fold(first, |all, next| next.map(|(_, _, withdraws)| all && withdraws))?;
+            Some(ErrorKind::Refused { code, message, withdraws })
+        });
+        SourceError { kind: all.unwrap_or(ErrorKind::Transient), message }
+    }
+}
+
+/// What a node is called in the log.
+pub(super) struct Who<'a> {
+    name: &'a str,
+    hidden: bool,
+}
+
+impl<'a> Who<'a> {
+    pub(super) fn new(id: &'a str, plan: Option<&'a Plan>) -> Self {
+        match plan.map(|plan| &plan.node) {
+            Some(node) if node.visibility == Visibility::Hidden => Self { name: id, hidden: true },
+            Some(node) => Self { name: node.name.as_str(), hidden: false },
+            None => Self { name: id, hidden: false },
+        }
+    }
+}
+
+impl fmt::Display for Who<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.hidden { "" } else { "role " })?;
+        f.write_str(self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(withdraws: bool) -> SourceError {
+        let kind = ErrorKind::Refused { code: "Code".into(), message: "no".into(), withdraws };
+        SourceError { kind, message: "refused".into() }
+    }
+
+    fn verdict(errors: &[SourceError]) -> SourceError {
+        let node = Node {
+            id: RoleId::from_inputs("test", &[]),
+            name: "x".parse().expect("a name"),
+            visibility: Visibility::Hidden,
+            ways: Arc::new([]),
+        };
+        let mut plan = Plan::new(node);
+        for error in errors {
+            plan.next_way(error.clone());
+        }
+        plan.verdict()
+    }
+
+    #[test]
+    fn several_ways_refuse_only_if_all_of_them_do() {
+        let withdraws = |error: &SourceError| match error.kind {
+            ErrorKind::Refused { withdraws, .. } => Some(withdraws),
+            _ => None,
+        };
+        assert_eq!(withdraws(&verdict(&[refusal(true)])), Some(true));
+        assert_eq!(withdraws(&verdict(&[refusal(true), refusal(true)])), Some(true));
+        assert_eq!(withdraws(&verdict(&[refusal(true), refusal(false)])), Some(false));
+        let down = || SourceError::transient("down");
+        for errors in [[refusal(true), down()], [down(), refusal(true)]] {
+            assert_eq!(withdraws(&verdict(&errors)), None);
+        }
+        assert_eq!(verdict(&[refusal(true), down()]).message, "refused; then down");
+    }
+}

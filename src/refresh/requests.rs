@@ -1,0 +1,184 @@
+//! Roles that are made on demand: whoever needs one says what it is made of, and holds it for as long as it is needed.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::mpsc;
+
+use super::Node;
+use crate::{
+    credentials::{RoleId, RoleName},
+    store::Store,
+};
+
+/// A role that is assumed because somebody needs it. Roles are the same only if all of this is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnDemand {
+    /// The name for clients.
+    pub name: RoleName,
+    /// The ARN of the role.
+    pub role_arn: String,
+    /// The configured source or role whose credentials assume it; by default the first that there is.
+    pub source: Option<String>,
+    /// As in `AssumeRole`.
+    pub external_id: Option<String>,
+    /// A template, such as `{host}-{role}`.
+    pub session_name: Option<String>,
+    /// How long a session shall last.
+    pub duration: Option<Duration>,
+    /// A session policy, JSON.
+    pub policy: Option<String>,
+    /// ARNs of session policies.
+    pub policy_arns: Vec<String>,
+    /// Session tags.
+    pub tags: Vec<(String, String)>,
+    /// As in `AssumeRole`.
+    pub source_identity: Option<String>,
+}
+
+impl OnDemand {
+    /// The role with that ARN, and nothing special about it.
+    pub fn new(name: RoleName, role_arn: impl Into<String>) -> Self {
+        Self {
+            name,
+            role_arn: role_arn.into(),
+            source: None,
+            external_id: None,
+            session_name: None,
+            duration: None,
+            policy: None,
+            policy_arns: Vec::new(),
+            tags: Vec::new(),
+            source_identity: None,
+        }
+    }
+
+    /// What it is told apart by: a text of all that is above.
+    pub fn id(&self) -> RoleId {
+        let duration = self.duration.map(|duration| duration.as_millis().to_string());
+        let optional = [
+            ("source", self.source.as_deref()),
+            ("external_id", self.external_id.as_deref()),
+            ("session_name", self.session_name.as_deref()),
+            ("duration", duration.as_deref()),
+            ("policy", self.policy.as_deref()),
+            ("source_identity", self.source_identity.as_deref()),
+        ];
+        let mut inputs = vec![("name", self.name.as_str()), ("role_arn", &*self.role_arn)];
+        inputs.extend(optional.into_iter().filter_map(|(key, value)| Some((key, value?))));
+        inputs.extend(self.policy_arns.iter().map(|arn| ("policy_arn", &**arn)));
+        inputs.extend(self.tags.iter().flat_map(|(key, value)| [("tag", &**key), ("value", &**value)]));
+        RoleId::from_inputs("on demand", &inputs)
+    }
+}
+
+/// Makes the nodes for a role with that id, or says in one sentence why that cannot be: the role itself last, before it
+/// the parents that it needs.
+pub type Maker = Box<dyn Fn(&RoleId, &OnDemand) -> Result<Vec<Node>, String> + Send>;
+
+/// What the refresher is asked to do.
+#[derive(Debug)]
+pub(super) enum Request {
+    Fetch(RoleId, Box<OnDemand>),
+    Drop(RoleId),
+}
+
+/// Asks the refresher for roles. Cheap to clone; never waits.
+#[derive(Debug, Clone)]
+pub struct RoleRequests {
+    store: Arc<Store>,
+    /// By how many each role is held. The lock also keeps requests in the order of the counts.
+    holders: Arc<Mutex<HashMap<RoleId, usize>>>,
+    requests: mpsc::UnboundedSender<Request>,
+}
+
+impl RoleRequests {
+    pub(super) fn new(store: Arc<Store>) -> (Self, mpsc::UnboundedReceiver<Request>) {
+        let (requests, received) = mpsc::unbounded_channel();
+        (Self { store, holders: Arc::default(), requests }, received)
+    }
+
+    /// Sees to it that there is such a role. It is in the store at once, warming, and is fetched ahead of need until it
+    /// has been [released](Self::release) as often as this was called. If it cannot be had at all it is denied, with the
+    /// reason.
+    pub fn ensure(&self, wanted: OnDemand) -> RoleId {
+        let id = wanted.id();
+        let mut holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = holders.entry(id.clone()).or_default();
+        *count += 1;
+        if *count == 1 {
+            self.store.add_unlisted(&id, &wanted.name);
+            self.send(Request::Fetch(id.clone(), Box::new(wanted)));
+        }
+        id
+    }
+
+    /// Gives back what [`ensure`](Self::ensure) gave. Without holders the role is dropped.
+    pub fn release(&self, id: &RoleId) {
+        let mut holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(count) = holders.get_mut(id) else { return };
+        *count -= 1;
+        if *count == 0 {
+            holders.remove(id);
+            self.store.remove_unlisted(id);
+            self.send(Request::Drop(id.clone()));
+        }
+    }
+
+    fn send(&self, request: Request) {
+        // Without a refresher the daemon is about to stop.
+        let _stopping = self.requests.send(request);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_is_there_at_once_and_until_its_last_holder_has_gone() {
+        let store = Store::shared();
+        let (requests, mut received) = RoleRequests::new(Arc::clone(&store));
+        let wanted = OnDemand::new("app".parse().expect("a name"), "arn:aws:iam::123456789012:role/app");
+        let first = requests.ensure(wanted.clone());
+        let second = requests.ensure(wanted.clone());
+        assert_eq!(first, second);
+        assert!(store.snapshot().by_id(&first).is_some());
+        let other = requests.ensure(OnDemand { external_id: Some("x".into()), ..wanted });
+        assert_ne!(first, other);
+        requests.release(&first);
+        assert!(store.snapshot().by_id(&first).is_some());
+        requests.release(&first);
+        requests.release(&first);
+        assert!(store.snapshot().by_id(&first).is_none() && store.snapshot().by_id(&other).is_some());
+        let mut kinds = Vec::new();
+        while let Ok(request) = received.try_recv() {
+            kinds.push(matches!(request, Request::Fetch(..)));
+        }
+        assert_eq!(kinds, [true, true, false]);
+    }
+
+    #[test]
+    fn each_input_makes_another_id() {
+        let plain = OnDemand::new("app".parse().expect("a name"), "arn");
+        let text = || Some("x".to_owned());
+        let variants = [
+            plain.clone(),
+            OnDemand { name: "b".parse().expect("a name"), ..plain.clone() },
+            OnDemand { role_arn: "arn2".into(), ..plain.clone() },
+            OnDemand { source: text(), ..plain.clone() },
+            OnDemand { external_id: text(), ..plain.clone() },
+            OnDemand { session_name: text(), ..plain.clone() },
+            OnDemand { duration: Some(Duration::from_secs(1)), ..plain.clone() },
+            OnDemand { policy: text(), ..plain.clone() },
+            OnDemand { policy_arns: vec!["x".into()], ..plain.clone() },
+            OnDemand { tags: vec![("a".into(), "b".into())], ..plain.clone() },
+            OnDemand { source_identity: text(), ..plain },
+        ];
+        let ids: std::collections::HashSet<RoleId> = variants.iter().map(OnDemand::id).collect();
+        assert_eq!(ids.len(), variants.len());
+    }
+}
