@@ -4,6 +4,7 @@
 //! One direction of flow: `source → refresh → store → serve`. What each module is for and what it
 //! may import is drawn in `ARCHITECTURE.md`.
 
+pub mod admin;
 pub mod caller;
 pub mod capture;
 pub mod cli;

@@ -23,7 +23,11 @@ fn the_demo_serves_and_tells_what_to_type_and_what_happens() {
         .expect("it starts");
     let lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
     let mut address = None;
+    let mut socket = None;
     for line in lines {
+        if let Some((_, path)) = line.split_once("export ALPPACA_SOCKET=") {
+            socket = Some(path.to_owned());
+        }
         if let Some((_, url)) = line.split_once("serves the role test_role at http://") {
             address = Some(url.trim_end_matches('/').to_owned());
         }
@@ -36,9 +40,19 @@ fn the_demo_serves_and_tells_what_to_type_and_what_happens() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("it answers");
     assert!(answer.contains("\"Code\" : \"Success\""), "{answer}");
+    let socket = std::path::PathBuf::from(socket.expect("it says where"));
+    let said = stdout(
+        &Command::new(env!("CARGO_BIN_EXE_alppaca"))
+            .arg("status")
+            .env("ALPPACA_SOCKET", &socket)
+            .output()
+            .expect("it runs"),
+    );
+    assert!(said.contains("\ntest_role  fresh "), "{said}");
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    assert!(!socket.parent().expect("a directory").exists(), "nothing is left behind");
 }
 
 #[test]
@@ -54,7 +68,7 @@ fn a_busy_port_is_told_with_the_way_out() {
 #[test]
 fn help_version_completions_and_the_manual_are_there() {
     assert_eq!(stdout(&alppaca(&["--version"])), concat!("alppaca ", env!("CARGO_PKG_VERSION"), "\n"));
-    for command in ["run", "check", "demo", "mock-ims", "capture", "generate"] {
+    for command in ["run", "check", "status", "credentials", "demo", "mock-ims", "capture", "generate"] {
         let output = alppaca(&[command, "--help"]);
         assert!(output.status.success() && stdout(&output).contains("Usage: alppaca "), "{command}");
     }

@@ -1,13 +1,17 @@
 //! `alppaca demo`: a mock IMS and the daemon in one process, and what to type next.
 
 use std::{
+    fs::DirBuilder,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    os::unix::fs::DirBuilderExt,
+    path::PathBuf,
     sync::mpsc,
     thread,
 };
 
 use super::{Failure, Outcome};
 use crate::{
+    admin::AdminSocket,
     clock::SystemClock,
     config::Config,
     credentials::format_timestamp,
@@ -35,6 +39,9 @@ pub(super) fn run(args: &Args) -> Outcome {
     let mut config = Config::with_ims(&format!("http://{ims}")).map_err(Failure::runtime)?;
     config.listen = vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), args.port)];
     config.logging.access_log = false;
+    let directory = Temporary::new()?;
+    let admin = AdminSocket::bind(&directory.0.join("alppaca.sock"), None, None).map_err(Failure::runtime)?;
+    let socket = admin.path().to_owned();
     let listeners = config
         .listen
         .iter()
@@ -44,8 +51,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     let address = listeners.first().and_then(|(listener, _)| listener.local_addr().ok());
     let address = address.ok_or_else(|| Failure::runtime("the listening socket has no address"))?;
     let graph = daemon::graph(&config).map_err(Failure::runtime)?;
-    let daemon = Daemon::new(config, graph, SystemClock::shared());
-    daemon.run(listeners, Guide { ims, address, last: String::new() }).map_err(Failure::runtime)
+    let daemon = Daemon::new(config, graph, SystemClock::shared()).with_admin(Some(admin));
+    daemon.run(listeners, Guide { ims, address, socket, last: String::new() }).map_err(Failure::runtime)
 }
 
 /// Starts the mock IMS on a thread of its own; it ends with the process.
@@ -73,16 +80,38 @@ fn start_mock_ims() -> Result<SocketAddr, Failure> {
     }
 }
 
+/// A directory for the admin socket, which goes when the demo does.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn new() -> Result<Self, Failure> {
+        let path = std::env::temp_dir().join(format!("alppaca-demo-{}", std::process::id()));
+        // It fails if there is anything of that name: nobody else can have put something in the way.
+        let made = DirBuilder::new().mode(0o700).create(&path);
+        made.map(|()| Self(path.clone()))
+            .map_err(|error| Failure::runtime(format!("cannot make {}: {error}", path.display())))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // The socket has gone by now. If the directory stays, it is empty.
+        let _stays = std::fs::remove_dir(&self.0);
+    }
+}
+
 /// Tells the person at the terminal what happens.
 struct Guide {
     ims: SocketAddr,
     address: SocketAddr,
+    socket: PathBuf,
     last: String,
 }
 
 impl Progress for Guide {
     fn ready(&mut self, fetched: bool) {
-        let Self { ims, address, .. } = self;
+        let Self { ims, address, socket, .. } = self;
+        let socket = socket.display();
         if !fetched {
             anstream::println!("The mock IMS at http://{ims}/ has given no credentials; something is wrong here.");
             return;
@@ -106,6 +135,11 @@ Try, in another terminal:
   # boto3, or any other SDK
   export AWS_EC2_METADATA_SERVICE_ENDPOINT=http://{address}
   python3 -c 'import boto3; print(boto3.Session().get_credentials().access_key)'
+
+  # alppaca's own commands
+  export ALPPACA_SOCKET={socket}
+  alppaca status
+  alppaca credentials --format env
 
 Stop with Ctrl-C.
 "

@@ -2,11 +2,18 @@
 
 #![allow(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
 
+use std::path::PathBuf;
+
 use crate::{capture::Host, logging::Environment};
 
 /// What the log needs to know to find its default target.
 pub(super) fn for_logging() -> Environment {
     Environment::new(std::env::var("JOURNAL_STREAM").ok())
+}
+
+/// The daemon's admin socket, if the user names one (`ALPPACA_SOCKET`).
+pub(super) fn socket() -> Option<PathBuf> {
+    std::env::var_os("ALPPACA_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 /// Where programs are found.

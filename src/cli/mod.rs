@@ -4,12 +4,16 @@
 mod alppacad;
 mod capture;
 mod check;
+mod credentials;
 mod demo;
 mod environment;
 mod failure;
 mod generate;
+mod human;
 mod mock_ims;
 mod run;
+mod socket;
+mod status;
 
 use std::{ffi::OsString, path::Path, process::ExitCode};
 
@@ -30,7 +34,8 @@ First steps:
   alppaca check -c FILE    what a configuration means, or what is wrong with it
   alppaca run -c FILE      the daemon
 
-Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong.
+Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong. Commands that talk to
+the daemon also have: 3 no daemon answers, 4 no such role for you, 5 no valid credentials at the moment.
 The keys of the configuration are explained in docs/configuration.md."
 )]
 struct Alppaca {
@@ -44,6 +49,10 @@ enum Command {
     Run(run::Args),
     /// Validate the configuration and print what it amounts to
     Check(check::Args),
+    /// How the running daemon and its roles are
+    Status(status::Args),
+    /// Print credentials from the running daemon, for `credential_process` or a shell
+    Credentials(credentials::Args),
     /// Try it: a mock IMS and the daemon in one process, without configuration or privileges
     Demo(demo::Args),
     /// Run a mock IMS, for trying out and for tests
@@ -109,6 +118,8 @@ impl Command {
         match self {
             Self::Run(args) => run::run(args),
             Self::Check(args) => check::run(args),
+            Self::Status(args) => status::run(args),
+            Self::Credentials(args) => credentials::run(args),
             Self::Demo(args) => demo::run(args),
             Self::MockIms(args) => mock_ims::run(args),
             Self::Capture(args) => capture::run(args),

@@ -7,6 +7,7 @@ use sd_notify::NotifyState;
 
 use super::{Failure, Outcome, environment};
 use crate::{
+    admin::AdminSocket,
     clock::SystemClock,
     config,
     daemon::{self, Daemon, Progress},
@@ -15,8 +16,8 @@ use crate::{
     service::{Background, PidFile},
 };
 
-/// Open files beside the clients' connections: listeners, log, upstreams, the runtime's own.
-const OTHER_FILES: usize = 64;
+/// Open files beside the clients' connections: listeners, log, upstreams, the runtime's own, the admin socket's.
+const OTHER_FILES: usize = 160;
 
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
@@ -47,12 +48,17 @@ pub(super) fn run(args: &Args) -> Outcome {
     let graph = daemon::graph(&config).map_err(Failure::usage)?;
     let files = usize::try_from(sandbox::raise_file_limit()).unwrap_or(usize::MAX);
     config.limits.connections = config.limits.connections.min(files.saturating_sub(OTHER_FILES).max(1));
+    let admin_group = config.admin.group.as_deref().map(sandbox::group).transpose();
+    let admin_group = admin_group.map_err(|error| Failure::usage(format!("admin_{error}")))?;
+    // In the background this directory is left.
+    let admin_socket = config.admin.socket.as_deref().map(std::path::absolute).transpose().map_err(Failure::usage)?;
     let listeners = listeners(&config)?;
     let background = if args.background {
         Some(Background::begin(&config.run_dir, identity.as_ref()).map_err(Failure::runtime)?)
     } else {
         None
     };
+    let admin = admin_socket.map(|path| AdminSocket::bind(&path, admin_group, identity.as_ref()));
     if let Some(identity) = &identity {
         sandbox::become_identity(identity).map_err(Failure::runtime)?;
     }
@@ -64,7 +70,13 @@ pub(super) fn run(args: &Args) -> Outcome {
         tracing::warn!("{warning}");
     }
     announce(&config, &listeners);
-    let daemon = Daemon::new(config, graph, SystemClock::shared());
+    // Without it the credentials are served all the same.
+    let admin = admin.and_then(|bound| {
+        let told =
+            |error| tracing::error!("no admin socket, so no `alppaca status`, `credentials` and `exec`: {error}");
+        bound.map_err(told).ok()
+    });
+    let daemon = Daemon::new(config, graph, SystemClock::shared()).with_admin(admin);
     let progress = Service { background, pid_file: None };
     let ended = daemon.run(listeners, progress).map_err(Failure::runtime);
     tracing::warn!("stopped");

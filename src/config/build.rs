@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::{
     Account, AssumeRole, Config, Handler, Imds, Ims, Limits, ListRoles, Loaded, Logging, Refresh,
+    admin::admin,
     fields::{Fields, unknown},
     problem::{ConfigErrors, Problem},
     read,
@@ -157,9 +158,10 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Ims, Vec<SocketAddr>) -> Conf
     let assume_role = assume_role(fields);
     let ready_wait = fields.value("ready_wait", read::duration);
     let run_dir = fields.value("run_dir", read::path);
+    let admin = admin(fields, run_dir.as_deref());
     let account = Account { user: user?, group: group? };
     let (imds, limits, refresh, logging) = (imds?, limits?, refresh?, logging?);
-    let (assume_role, ready_wait, run_dir) = (assume_role?, ready_wait?, run_dir?);
+    let (assume_role, ready_wait, run_dir, admin) = (assume_role?, ready_wait?, run_dir?, admin?);
     Some(move |ims, listen| Config {
         ims,
         listen,
@@ -171,6 +173,7 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Ims, Vec<SocketAddr>) -> Conf
         assume_role,
         ready_wait,
         run_dir,
+        admin,
     })
 }
 

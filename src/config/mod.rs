@@ -1,6 +1,7 @@
 //! The configuration: a YAML file, or a directory of them, made into a typed, validated [`Config`].
 //! The keys of the 2015 tool are translated here and nowhere else.
 
+mod admin;
 mod build;
 mod fields;
 mod load;
@@ -13,6 +14,7 @@ mod yaml;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+pub use admin::Admin;
 pub use load::{Loaded, load, parse};
 pub use problem::{ConfigErrors, Problem};
 pub use read::parse_duration;
@@ -45,8 +47,10 @@ pub struct Config {
     pub assume_role: Option<AssumeRole>,
     /// Longest wait for the first successful fetch before readiness is told anyway (`ready_wait`).
     pub ready_wait: Duration,
-    /// Directory of the pid file (`run_dir`).
+    /// Directory of the pid file and the admin socket (`run_dir`).
     pub run_dir: PathBuf,
+    /// The socket of `status`, `credentials` and `exec`.
+    pub admin: Admin,
 }
 
 /// The IMS and how to talk to it.

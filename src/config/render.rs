@@ -74,6 +74,8 @@ impl Config {
             "group" => quoted(self.account.group.as_ref()?),
             "ready_wait" => render_duration(self.ready_wait),
             "run_dir" => path(&self.run_dir),
+            "admin_socket" => self.admin.socket.as_deref().map_or_else(|| super::admin::OFF.to_owned(), path),
+            "admin_group" => quoted(self.admin.group.as_ref()?),
             "assume_role" => quoted(&self.assume_role.as_ref()?.arn),
             "aws_proxy_host" => quoted(&self.assume_role.as_ref()?.proxy.as_ref()?.0),
             "aws_proxy_port" => self.assume_role.as_ref()?.proxy.as_ref()?.1.to_string(),

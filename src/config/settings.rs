@@ -152,7 +152,21 @@ pub const SETTINGS: &[Setting] = &[
         "30s",
         "How long the first credentials are waited for before readiness is told anyway (`Type=notify`, `alppacad start`).",
     ),
-    setting(Process, "run_dir", "/run/alppaca", "The directory of the pid file."),
+    setting(Process, "run_dir", "/run/alppaca", "The directory of the pid file and of the admin socket."),
+    setting(
+        Process,
+        "admin_socket",
+        "",
+        "The Unix socket of `status`, `credentials`, `exec` and the metrics: a path, or `off`. By default `alppaca.sock` in \
+         `run_dir`.",
+    ),
+    setting(
+        Process,
+        "admin_group",
+        "",
+        "A group whose members alone may connect to it, and then see the state of all roles. Without it everybody may \
+         connect, and sees the roles that are for them.",
+    ),
     setting(
         AssumeRole,
         "assume_role",

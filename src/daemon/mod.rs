@@ -1,5 +1,6 @@
 //! The daemon's life: start the refresher and the server, tell when ready, stop on a signal.
 
+mod admin;
 mod sources;
 mod status;
 mod wiring;
@@ -15,6 +16,7 @@ use tokio::{
 };
 
 use crate::{
+    admin::AdminSocket,
     clock::SharedClock,
     config::Config,
     refresh::{Graph, Refresher, RoleRequests},
@@ -45,6 +47,7 @@ pub struct Daemon {
     refresher: Refresher,
     clock: SharedClock,
     store: Arc<Store>,
+    admin: Option<AdminSocket>,
 }
 
 impl Daemon {
@@ -53,7 +56,13 @@ impl Daemon {
         let store = Store::shared();
         let grace = config.refresh.withdrawal_grace;
         let refresher = Refresher::new(graph, Arc::clone(&store), Arc::clone(&clock), grace);
-        Self { config, refresher, clock, store }
+        Self { config, refresher, clock, store, admin: None }
+    }
+
+    /// With a socket at which `status`, `credentials` and `exec` are answered.
+    #[must_use]
+    pub fn with_admin(self, admin: Option<AdminSocket>) -> Self {
+        Self { admin, ..self }
     }
 
     /// What it holds.
@@ -80,10 +89,17 @@ impl Daemon {
         let refresher = start_refresher(self.refresher, stopped)?;
         let served = runtime()?.block_on(async {
             let stop = stop_signal()?;
-            let progress = status::follow(store, self.clock, self.config.ready_wait, progress);
+            let clock = Arc::clone(&self.clock);
+            let progress = status::follow(Arc::clone(&store), clock, self.config.ready_wait, progress);
             let progress = tokio::spawn(progress);
+            let admin = self.admin.map(|socket| admin::start(socket, store, self.clock, &listeners));
             let served = server.run(listeners, stop).await;
             progress.abort();
+            if let Some(admin) = admin {
+                admin.abort();
+                // Only then is its socket removed. It ends by being aborted.
+                let _aborted = admin.await;
+            }
             Ok(served?)
         });
         drop(stop);

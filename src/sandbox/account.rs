@@ -68,6 +68,11 @@ fn find_user(name: &str) -> Result<Found, SandboxError> {
     }
 }
 
+/// The number of a group.
+pub fn group(name: &str) -> Result<u32, SandboxError> {
+    find_group(name).map(Gid::as_raw)
+}
+
 fn find_group(name: &str) -> Result<Gid, SandboxError> {
     if let Ok(gid) = name.parse() {
         return Ok(Gid::from_raw(gid));

@@ -5,7 +5,7 @@ mod account;
 
 use std::io;
 
-pub use account::{Identity, resolve};
+pub use account::{Identity, group, resolve};
 use rustix::{
     io::Errno,
     process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit, umask},

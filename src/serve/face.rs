@@ -15,6 +15,15 @@ pub enum Face {
     Imds,
 }
 
+impl Face {
+    /// The word for it in status and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Imds => "imds",
+        }
+    }
+}
+
 /// All faces of a server. Pure, as each of them is.
 #[derive(Debug)]
 pub struct Faces {

@@ -85,7 +85,10 @@ impl Daemon {
         let file = directory.path().join("alppaca.yaml");
         let listen = if config.contains("listen:") || config.contains("bind_port:") { "" } else { "bind_port: 0\n" };
         let log = "logging_handler: {module: logging, class: StreamHandler}\nlog_level: debug\n";
-        std::fs::write(&file, format!("{config}{listen}{log}")).expect("a file");
+        // Daemons of other tests have sockets of their own.
+        let run = directory.path().join("run");
+        let run = if config.contains("run_dir:") { String::new() } else { format!("run_dir: {}\n", run.display()) };
+        std::fs::write(&file, format!("{config}{listen}{run}{log}")).expect("a file");
         let mut command = command(env!("CARGO_BIN_EXE_alppaca"));
         command.arg("run").arg("-c").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary starts");
@@ -112,6 +115,11 @@ impl Daemon {
 
     pub fn address(&self) -> SocketAddr {
         self.addresses[0]
+    }
+
+    /// Its admin socket, unless the configuration names another.
+    pub fn socket(&self) -> std::path::PathBuf {
+        self.directory.path().join("run/alppaca.sock")
     }
 
     pub fn pid(&self) -> u32 {

@@ -1,0 +1,128 @@
+//! The side of the commands: one request, one answer. Blocking; there is nothing else to do meanwhile.
+
+use std::{
+    io::{self, Read, Write},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
+
+use super::document::{Code, ErrorDocument};
+
+/// More than any answer has: the state of some thousand roles.
+const MAX_ANSWER: u64 = 16 * 1024 * 1024;
+/// Room for the credentials of one role, so that the buffer does not grow and leave copies behind.
+const USUAL_ANSWER: usize = 64 * 1024;
+
+/// Who asks the daemon.
+#[derive(Debug, Clone)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+/// An answer.
+pub struct Answered {
+    /// HTTP status.
+    pub status: u16,
+    /// The body, which may be secret.
+    pub body: Zeroizing<Vec<u8>>,
+}
+
+/// Why there is no good answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody is there.
+    #[error("no daemon answers at {}: {source}", socket.display())]
+    NoDaemon {
+        /// Where.
+        socket: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The conversation broke off.
+    #[error("the daemon at {} gave no answer: {source}", socket.display())]
+    Broken {
+        /// Where.
+        socket: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// Not what a daemon of ours says.
+    #[error("what answers at {} is no alppaca, or one of another version", .0.display())]
+    NotUnderstood(PathBuf),
+    /// It says no.
+    #[error("{message}")]
+    Refused {
+        /// What kind of no.
+        code: Code,
+        /// Its words.
+        message: String,
+    },
+}
+
+impl Client {
+    /// A client of the daemon whose socket that is.
+    pub fn new(socket: impl Into<PathBuf>) -> Self {
+        Self { socket: socket.into() }
+    }
+
+    /// Where the daemon is.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Asks for a document. `limit` bounds each wait for the daemon.
+    pub fn get<T: DeserializeOwned>(&self, path: &str, limit: Duration) -> Result<T, ClientError> {
+        self.document(&self.call("GET", path, b"", limit)?)
+    }
+
+    /// Sends one request.
+    pub fn call(&self, method: &str, path: &str, body: &[u8], limit: Duration) -> Result<Answered, ClientError> {
+        let stream = UnixStream::connect(&self.socket);
+        let stream = stream.map_err(|source| ClientError::NoDaemon { socket: self.socket.clone(), source })?;
+        let bytes = converse(stream, method, path, body, limit);
+        let bytes = bytes.map_err(|source| ClientError::Broken { socket: self.socket.clone(), source })?;
+        let mut lines = [httparse::EMPTY_HEADER; 32];
+        let mut response = httparse::Response::new(&mut lines);
+        match (response.parse(&bytes), response.code) {
+            (Ok(httparse::Status::Complete(head)), Some(status)) => {
+                // One copy of exactly the right size, wiped like the other.
+                let body = Zeroizing::new(bytes.get(head..).unwrap_or_default().to_vec());
+                Ok(Answered { status, body })
+            }
+            _ => Err(ClientError::NotUnderstood(self.socket.clone())),
+        }
+    }
+
+    /// Reads the document of an answer; an answer that is no success becomes an error.
+    pub fn document<T: DeserializeOwned>(&self, answer: &Answered) -> Result<T, ClientError> {
+        let not_understood = |_| ClientError::NotUnderstood(self.socket.clone());
+        if answer.status != 200 {
+            let ErrorDocument { code, message } = serde_json::from_slice(&answer.body).map_err(not_understood)?;
+            return Err(ClientError::Refused { code, message });
+        }
+        serde_json::from_slice(&answer.body).map_err(not_understood)
+    }
+}
+
+fn converse(
+    mut stream: UnixStream,
+    method: &str,
+    path: &str,
+    body: &[u8],
+    limit: Duration,
+) -> io::Result<Zeroizing<Vec<u8>>> {
+    stream.set_read_timeout(Some(limit))?;
+    stream.set_write_timeout(Some(limit))?;
+    let length = body.len();
+    let head =
+        format!("{method} {path} HTTP/1.1\r\nHost: alppaca\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(body)?;
+    let mut answer = Zeroizing::new(Vec::with_capacity(USUAL_ANSWER));
+    stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
+    Ok(answer)
+}

@@ -1,0 +1,160 @@
+//! The JSON documents of the admin socket, as both sides know them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::credentials::Secret;
+
+/// `GET /v1/status`. No secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Of the daemon.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// When it started.
+    pub started: String,
+    /// How long ago that is.
+    pub uptime_seconds: u64,
+    /// Whether the upstream has ever said which roles there are.
+    pub answered: bool,
+    /// Where it serves.
+    pub listeners: Vec<Listener>,
+    /// The roles that the caller may see, the one that a program gets by default first.
+    pub roles: Vec<RoleStatus>,
+}
+
+/// One listening socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// The protocol that is spoken there: `imds`, `container`, …
+    pub face: String,
+    /// `address:port`.
+    pub address: String,
+}
+
+/// One role.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoleStatus {
+    /// Its name.
+    pub name: String,
+    /// One of the words of `docs/states.md`.
+    pub state: String,
+    /// Since when it is in that state.
+    pub since: Option<String>,
+    /// The public half of the key that is served.
+    pub access_key_id: Option<String>,
+    /// When that key expires.
+    pub expiration: Option<String>,
+    /// In how many seconds; negative if it has.
+    pub seconds_left: Option<i64>,
+    /// Where the credentials come from.
+    pub source: Option<String>,
+    /// The failure of the last attempt to fetch newer ones, if it failed.
+    pub last_error: Option<LastError>,
+}
+
+/// What went wrong, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastError {
+    /// When.
+    pub at: String,
+    /// What.
+    pub message: String,
+}
+
+/// `GET /v1/credentials/ROLE`: a set of credentials, in the words of `credential_process`.
+///
+/// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html>
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CredentialsDocument {
+    /// Always 1.
+    pub version: u8,
+    /// The role's name. No SDK reads it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// The public half of the key.
+    pub access_key_id: String,
+    /// The secret half.
+    #[serde(with = "secret")]
+    pub secret_access_key: Secret,
+    /// The session token.
+    #[serde(with = "secret")]
+    pub session_token: Secret,
+    /// When AWS begins to refuse them.
+    pub expiration: String,
+    /// The account, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account_id: Option<String>,
+    /// The region that goes with the role, where it is known. No SDK reads it here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+}
+
+/// The only place where a secret is written out or read in.
+mod secret {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use zeroize::Zeroizing;
+
+    use super::Secret;
+
+    pub(super) fn serialize<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(secret.expose())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
+        String::deserialize(deserializer).map(|text| Secret::new(&**Zeroizing::new(text)))
+    }
+}
+
+/// Every answer that is not 2xx.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorDocument {
+    /// What kind of error.
+    pub code: Code,
+    /// For people.
+    pub message: String,
+}
+
+/// The kinds of error, each with its HTTP status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Code {
+    /// 400: the request makes no sense.
+    BadRequest,
+    /// 404: there is nothing at that path.
+    NoSuchPath,
+    /// 404: no such role for this caller.
+    NoSuchRole,
+    /// 405.
+    MethodNotAllowed,
+    /// 403: the upstream refuses the role.
+    Refused,
+    /// 403: not for this caller.
+    Forbidden,
+    /// 501: this daemon has no container listener, without which there are no tokens.
+    NoContainerFace,
+    /// 503: nothing has been fetched yet.
+    NotReady,
+    /// 503: what there was has expired.
+    Expired,
+    /// 503: too much is going on.
+    Busy,
+    /// Something this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+impl Code {
+    /// The HTTP status.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::BadRequest => 400,
+            Self::Refused | Self::Forbidden => 403,
+            Self::NoSuchPath | Self::NoSuchRole => 404,
+            Self::MethodNotAllowed => 405,
+            Self::NoContainerFace => 501,
+            Self::NotReady | Self::Expired | Self::Busy => 503,
+            Self::Unknown => 500,
+        }
+    }
+}

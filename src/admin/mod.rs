@@ -1,0 +1,21 @@
+//! The admin socket: HTTP over a Unix socket, by which `status`, `credentials` and `exec` talk to the daemon, and both
+//! of its sides. What is answered is pure; the sockets are apart.
+
+mod client;
+mod document;
+mod peer;
+mod respond;
+mod server;
+mod socket;
+
+pub use client::{Answered, Client, ClientError};
+pub use document::{Code, CredentialsDocument, ErrorDocument, Listener, RoleStatus, Status};
+pub use peer::Peer;
+pub use respond::{Admin, Call, Outcome, Reply};
+pub use server::serve;
+pub use socket::{AdminSocket, SocketError};
+
+/// Where the socket is by default.
+pub const DEFAULT_SOCKET: &str = "/run/alppaca/alppaca.sock";
+/// The longest that a request may wait for the first credentials of a role (`wait=`), in seconds.
+pub const MAX_WAIT: u64 = 60;

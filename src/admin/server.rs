@@ -1,0 +1,206 @@
+//! The daemon's side of the admin socket: accept within limits, one request a connection.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use http::{Request, Response, header};
+use http_body_util::Full;
+use hyper::{
+    body::{Bytes, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{UnixListener, UnixStream},
+    time::timeout,
+};
+
+use super::{
+    AdminSocket, MAX_WAIT, Peer,
+    document::Code,
+    respond::{Admin, Call, Outcome, Reply},
+};
+use crate::clock::{self, SharedClock};
+
+/// Connections at a time, and how many of them one account may have. Root is not counted: it can always look.
+const CONNECTIONS: usize = 64;
+const CONNECTIONS_OF_ONE: usize = 16;
+/// From the connection to the end of the head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// For everything else, waiting for credentials included.
+const TIMEOUT: Duration = Duration::from_secs(MAX_WAIT + 10);
+/// The longest head.
+const MAX_HEAD: usize = 16 * 1024;
+/// The pause after a failed accept, which without it would be repeated at once (out of files).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves at `socket` until it is dropped, which removes the socket.
+pub async fn serve(admin: Arc<Admin>, socket: AdminSocket, clock: SharedClock) -> io::Result<()> {
+    let (listener, _file) = socket.into_parts();
+    let listener = UnixListener::from_std(listener)?;
+    let guests = Arc::new(Guests::default());
+    let mut failing = false;
+    loop {
+        let accepted = match listener.accept().await {
+            Ok((stream, _)) => stream.peer_cred().map(|peer| (stream, Peer::from(peer))),
+            Err(error) => Err(error),
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                failing = false;
+                // One too many is closed without a word: whoever floods is not worth more.
+                if let Some(seat) = guests.seat(peer.uid) {
+                    tokio::spawn(converse(Arc::clone(&admin), stream, peer, Arc::clone(&clock), seat));
+                }
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::error!("the admin socket cannot accept connections: {error}");
+                }
+                clock::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Answers one request.
+async fn converse(admin: Arc<Admin>, stream: UnixStream, peer: Peer, clock: SharedClock, _seat: Seat) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let (admin, clock) = (Arc::clone(&admin), Arc::clone(&clock));
+        async move { Ok::<_, Infallible>(render(answer(&admin, &request, peer, &clock).await)) }
+    });
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        .max_buf_size(MAX_HEAD)
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    match timeout(TIMEOUT, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!("admin socket, user {}: connection ended: {error}", peer.uid),
+        Err(_elapsed) => tracing::debug!("admin socket, user {}: took longer than {TIMEOUT:?}", peer.uid),
+    }
+}
+
+async fn answer(admin: &Admin, request: &Request<Incoming>, peer: Peer, clock: &SharedClock) -> Reply {
+    let call = Call { method: request.method().as_str(), path: request.uri().path() };
+    let patience = match patience(request.uri().query()) {
+        Ok(patience) => patience,
+        Err(message) => return Reply::error(Code::BadRequest, message),
+    };
+    let patience = clock::sleep(patience);
+    tokio::pin!(patience);
+    let mut over = false;
+    loop {
+        let changed = admin.store.changed();
+        match admin.respond(call, peer, clock.now()) {
+            Outcome::Reply(reply) => return reply,
+            Outcome::Wait(reply) if over => return reply,
+            Outcome::Wait(_) => {}
+        }
+        tokio::select! {
+            () = changed => {}
+            () = &mut patience => over = true,
+        }
+    }
+}
+
+/// How long a request may wait: `wait=SECONDS`.
+fn patience(query: Option<&str>) -> Result<Duration, &'static str> {
+    let mut patience = Duration::ZERO;
+    for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        let seconds = pair.strip_prefix("wait=").and_then(|seconds| seconds.parse().ok());
+        let seconds = seconds.ok_or("the query can only be wait=SECONDS")?;
+        patience = Duration::from_secs(MAX_WAIT.min(seconds));
+    }
+    Ok(patience)
+}
+
+fn render(reply: Reply) -> Response<Full<Bytes>> {
+    let length = reply.body.len();
+    // The body is wiped when it has been sent.
+    let mut response = Response::new(Full::new(Bytes::from_owner(reply.body)));
+    *response.status_mut() =
+        http::StatusCode::from_u16(reply.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static(reply.content_type));
+    headers.insert(header::CONTENT_LENGTH, length.into());
+    headers.insert(header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
+    if let Some(allow) = reply.allow {
+        headers.insert(header::ALLOW, http::HeaderValue::from_static(allow));
+    }
+    response
+}
+
+/// Who is connected, and how often.
+#[derive(Debug, Default)]
+struct Guests(Mutex<HashMap<u32, usize>>);
+
+/// A place that is taken until it is dropped.
+#[derive(Debug)]
+struct Seat {
+    guests: Arc<Guests>,
+    uid: u32,
+}
+
+impl Guests {
+    fn seat(self: &Arc<Self>, uid: u32) -> Option<Seat> {
+        let mut guests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: usize = guests.iter().filter(|(uid, _)| **uid != 0).map(|(_, count)| count).sum();
+        let own = guests.get(&uid).copied().unwrap_or_default();
+        if uid != 0 && (all >= CONNECTIONS || own >= CONNECTIONS_OF_ONE) {
+            return None;
+        }
+        guests.insert(uid, own + 1);
+        Some(Seat { guests: Arc::clone(self), uid })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut guests = self.guests.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match guests.get_mut(&self.uid) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(guests.remove(&self.uid)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_account_leaves_room_for_the_others_and_root_is_always_let_in() {
+        let guests = Arc::new(Guests::default());
+        let mut seats: Vec<_> = (0..CONNECTIONS_OF_ONE).map(|_| guests.seat(1000).expect("free")).collect();
+        assert!(guests.seat(1000).is_none());
+        for uid in 2000.. {
+            match guests.seat(uid) {
+                Some(seat) => seats.push(seat),
+                None => break,
+            }
+        }
+        assert_eq!(seats.len(), CONNECTIONS);
+        assert!(guests.seat(0).is_some());
+        seats.clear();
+        assert!(guests.seat(1000).is_some());
+        assert!(guests.0.lock().expect("not poisoned").is_empty());
+    }
+
+    #[test]
+    fn a_wait_is_bounded_and_nothing_else_is_understood() {
+        assert_eq!(patience(None), Ok(Duration::ZERO));
+        assert_eq!(patience(Some("wait=3")), Ok(Duration::from_secs(3)));
+        assert_eq!(patience(Some("wait=999999")), Ok(Duration::from_secs(MAX_WAIT)));
+        for query in ["wait=", "wait=-1", "weight=1", "wait=1&x=2"] {
+            assert!(patience(Some(query)).is_err(), "{query}");
+        }
+    }
+}

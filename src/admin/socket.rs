@@ -1,0 +1,136 @@
+//! The socket in the file system: made safely, replaced only if nobody answers at it, removed at the end.
+
+use std::{
+    fs, io,
+    os::unix::{
+        fs::{FileTypeExt, MetadataExt, lchown},
+        net::{UnixListener, UnixStream},
+    },
+    path::{Path, PathBuf},
+};
+
+use rustix::{fs::Mode, process::umask};
+
+use crate::sandbox::Identity;
+
+/// The listening socket. Its file is removed when this is dropped, if the directory is still ours to write.
+#[derive(Debug)]
+pub struct AdminSocket {
+    listener: UnixListener,
+    file: SocketFile,
+    restricted: bool,
+}
+
+/// The file, which may meanwhile be somebody else's of the same name.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    /// Device and inode.
+    id: (u64, u64),
+}
+
+/// Why there is no socket.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// Somebody answers at it.
+    #[error("{}: another daemon answers there", .0.display())]
+    InUse(PathBuf),
+    /// A file of another kind has its name.
+    #[error("{}: there is a file of that name which is no socket", .0.display())]
+    NotASocket(PathBuf),
+    /// Something with the file or its directory failed.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+}
+
+impl AdminSocket {
+    /// Makes it at `path`, which is absolute. Called before privileges are dropped, while there is one thread. Its directory is made, and
+    /// then belongs to `identity`, if it is not there. Everybody may connect, or only `group`.
+    pub fn bind(path: &Path, group: Option<u32>, identity: Option<&Identity>) -> Result<Self, SocketError> {
+        let failed = |source| SocketError::File { path: path.to_owned(), source };
+        if let Some(directory) = path.parent().filter(|directory| !directory.exists()) {
+            let mask = umask(Mode::from_bits_truncate(0o022));
+            let made = fs::create_dir_all(directory);
+            umask(mask);
+            made.map_err(failed)?;
+            if let Some(Identity { uid, gid, .. }) = identity {
+                lchown(directory, Some(*uid), Some(*gid)).map_err(failed)?;
+            }
+        }
+        clear_the_way(path)?;
+        let listener = bind(path, group).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let metadata = fs::symlink_metadata(path).map_err(failed)?;
+        let file = SocketFile { id: (metadata.dev(), metadata.ino()), path: path.to_owned() };
+        Ok(Self { listener, file, restricted: group.is_some() })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.file.path
+    }
+
+    /// Whether only a group may connect.
+    pub fn is_restricted(&self) -> bool {
+        self.restricted
+    }
+
+    pub(super) fn into_parts(self) -> (UnixListener, SocketFile) {
+        (self.listener, self.file)
+    }
+}
+
+/// Removes what a daemon that is gone has left.
+fn clear_the_way(path: &Path) -> Result<(), SocketError> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(SocketError::File { path: path.to_owned(), source }),
+        Ok(metadata) if !metadata.file_type().is_socket() => return Err(SocketError::NotASocket(path.to_owned())),
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(|source| SocketError::File { path: path.to_owned(), source })
+        }
+        Err(source) => Err(SocketError::File { path: path.to_owned(), source }),
+        Ok(_) => Err(SocketError::InUse(path.to_owned())),
+    }
+}
+
+/// The file has its mode and its group from the first moment: to change them afterwards by name would, for root, be
+/// following whoever owns the directory.
+fn bind(path: &Path, group: Option<u32>) -> io::Result<UnixListener> {
+    let closed = if group.is_some() { 0o117 } else { 0o111 };
+    let own = nix::unistd::getegid();
+    let root = nix::unistd::geteuid().is_root();
+    if let (Some(group), true) = (group, root) {
+        nix::unistd::setegid(group.into())?;
+    }
+    let mask = umask(Mode::from_bits_truncate(closed));
+    let bound = UnixListener::bind(path);
+    umask(mask);
+    if let (Some(_), true) = (group, root) {
+        nix::unistd::setegid(own)?;
+    }
+    let bound = bound?;
+    if let (Some(group), false) = (group, root) {
+        // Possible for a member of the group.
+        lchown(path, None, Some(group))?;
+    }
+    Ok(bound)
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let ours = fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.id);
+        if ours {
+            // Not a mistake if it stays: nobody answers at it, so the next daemon replaces it.
+            let _stays = fs::remove_file(&self.path);
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! How the commands find the daemon's admin socket, and the exit codes that its answers lead to.
+
+use std::path::PathBuf;
+
+use super::{Failure, environment};
+use crate::admin::{Client, ClientError, Code, DEFAULT_SOCKET};
+
+/// No daemon answers.
+pub(super) const NO_DAEMON: u8 = 3;
+/// There is no such role for the caller, or it is refused.
+pub(super) const NO_ROLE: u8 = 4;
+/// There are no valid credentials at the moment.
+pub(super) const NOT_NOW: u8 = 5;
+
+/// Where the daemon is.
+#[derive(Debug, clap::Args)]
+pub(super) struct Socket {
+    /// The daemon's admin socket [default: the variable `ALPPACA_SOCKET`, else /run/alppaca/alppaca.sock]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+impl Socket {
+    /// Somebody who asks it.
+    pub(super) fn client(&self) -> Client {
+        Client::new(self.socket.clone().or_else(environment::socket).unwrap_or_else(|| DEFAULT_SOCKET.into()))
+    }
+}
+
+/// From what the daemon says to the end of the command.
+pub(super) fn failure(error: &ClientError) -> Failure {
+    let code = match error {
+        ClientError::NoDaemon { .. } => NO_DAEMON,
+        ClientError::Refused { code: Code::NoSuchRole | Code::Refused | Code::Forbidden, .. } => NO_ROLE,
+        ClientError::Refused { code: Code::NotReady | Code::Expired | Code::Busy, .. } => NOT_NOW,
+        _ => 1,
+    };
+    let hint = match error {
+        ClientError::NoDaemon { source, .. } => match source.kind() {
+            std::io::ErrorKind::PermissionDenied => {
+                "\nOnly the members of a group may connect (`admin_group`). Are you one, and logged in since you are?"
+            }
+            _ => "\nIs it running? Another socket is named with --socket PATH or in ALPPACA_SOCKET.",
+        },
+        ClientError::Refused { code: Code::NoSuchRole, .. } => "\n`alppaca status` shows the roles there are.",
+        ClientError::Refused { code: Code::NotReady | Code::Expired, .. } => "\n`alppaca status` shows why.",
+        _ => "",
+    };
+    Failure { code, message: format!("{error}{hint}") }
+}

@@ -1,0 +1,113 @@
+//! `alppaca status`: how the daemon and its roles are.
+
+use std::{fmt::Write, time::Duration};
+
+use super::{
+    Failure, Outcome,
+    human::{self, Colour, Coloured},
+    socket::{Socket, failure},
+};
+use crate::admin::{RoleStatus, Status};
+
+/// The daemon answers this at once.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Arguments of `status`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The states are explained in docs/states.md. Root, the daemon's own account and whoever `admin_group`
+lets in see all roles; others see those that are for them.
+
+Exit codes: 0 every role has valid credentials, 1 not every one has (or there is none),
+3 no daemon answers.
+
+Examples:
+  alppaca status
+  alppaca status --json | jq -r '.roles[] | select(.state != \"fresh\") | .name'")]
+pub(super) struct Args {
+    #[command(flatten)]
+    socket: Socket,
+    /// Print the daemon's own document
+    #[arg(long)]
+    json: bool,
+}
+
+/// Asks, and prints.
+pub(super) fn run(args: &Args) -> Outcome {
+    let client = args.socket.client();
+    let answer = client.call("GET", "/v1/status", b"", LIMIT).map_err(|error| failure(&error))?;
+    let status: Status = client.document(&answer).map_err(|error| failure(&error))?;
+    if args.json {
+        let json: serde_json::Value = serde_json::from_slice(&answer.body).map_err(Failure::runtime)?;
+        anstream::println!("{json:#}");
+    } else {
+        anstream::print!("{}", text(&status));
+    }
+    let valid = |role: &RoleStatus| role.seconds_left.is_some_and(|left| left > 0);
+    if !status.roles.is_empty() && status.roles.iter().all(valid) {
+        Ok(())
+    } else {
+        Err(Failure { code: 1, message: String::new() })
+    }
+}
+
+fn text(status: &Status) -> String {
+    let Status { version, pid, uptime_seconds, listeners, roles, .. } = status;
+    let mut text = format!("alppaca {version}, process {pid}, running for {}\n", human::time(*uptime_seconds));
+    let mut line = |line: std::fmt::Arguments| {
+        // Writing to a String cannot fail.
+        let _infallible = writeln!(text, "{line}");
+    };
+    for listener in listeners {
+        line(format_args!("serves {} at {}", listener.face, listener.address));
+    }
+    if roles.is_empty() {
+        let why = if status.answered { "There is no role for you." } else { "The upstream has not answered yet." };
+        line(format_args!("\n{why}"));
+        return text;
+    }
+    let rows: Vec<[String; 6]> = roles.iter().map(row).collect();
+    let titles = ["ROLE", "STATE", "SINCE", "ACCESS KEY", "EXPIRES", "SOURCE"];
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain([titles.get(column).map_or(0, |title| title.len())]).max().unwrap_or_default()
+    };
+    let widths: [usize; 6] = std::array::from_fn(width);
+    let pad = |cells: [&str; 6]| -> [String; 6] {
+        std::array::from_fn(|column| format!("{:width$}", cells[column], width = widths[column]))
+    };
+    line(format_args!("\n{}", pad(titles).join("  ").trim_end()));
+    for (role, row) in roles.iter().zip(&rows) {
+        let [name, state, rest @ ..] = pad(row.each_ref().map(String::as_str));
+        line(format_args!("{name}  {}  {}", Coloured(colour(&role.state), state), rest.join("  ").trim_end()));
+        if let Some(error) = &role.last_error {
+            line(format_args!("  {} {}", Coloured(Colour::Dim, &error.at), human::foreign(&error.message)));
+        }
+    }
+    text
+}
+
+fn row(role: &RoleStatus) -> [String; 6] {
+    let or_dash = |text: &Option<String>| text.as_deref().map_or_else(|| "-".to_owned(), human::foreign);
+    let expires = match role.seconds_left {
+        Some(left) if left > 0 => format!("in {}", human::time(left.unsigned_abs())),
+        Some(left) => format!("{} ago", human::time(left.unsigned_abs())),
+        None => "-".to_owned(),
+    };
+    [
+        human::foreign(&role.name),
+        role.state.clone(),
+        or_dash(&role.since),
+        or_dash(&role.access_key_id),
+        expires,
+        or_dash(&role.source),
+    ]
+}
+
+fn colour(state: &str) -> Colour {
+    match state {
+        "fresh" | "refreshing" => Colour::Green,
+        "warming" | "stale" => Colour::Yellow,
+        _ => Colour::Red,
+    }
+}

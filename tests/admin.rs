@@ -1,0 +1,247 @@
+//! The admin socket and the commands that use it: the real binary, a real socket, other users.
+
+mod support;
+
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt, net::UnixStream},
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    time::Duration,
+};
+
+use alppaca::mock_ims::{Answer, Behaviour};
+use support::{Daemon, Ims, needs, needs_root};
+
+const ALPPACA: &str = env!("CARGO_BIN_EXE_alppaca");
+const ROLE: &str = "/latest/meta-data/iam/security-credentials/test_role";
+
+fn alppaca(socket: &Path, arguments: &[&str]) -> Output {
+    Command::new(ALPPACA).args(arguments).env("ALPPACA_SOCKET", socket).output().expect("it runs")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn json(output: &Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::symlink_metadata(path).expect("there").permissions().mode() & 0o777
+}
+
+#[test]
+fn status_tells_people_and_programs_how_the_roles_are() {
+    let behaviour = Behaviour {
+        roles: vec!["web".into(), "sick".into()],
+        documents: vec![("sick".into(), Answer::Status(403))],
+        ..Behaviour::default()
+    };
+    let ims = Ims::start(behaviour);
+    let daemon = Daemon::with_credentials(&ims.config());
+    daemon.wait_for_log("role sick: cannot fetch");
+    let output = alppaca(&daemon.socket(), &["status", "--json"]);
+    assert_eq!(output.status.code(), Some(1), "not every role has credentials");
+    let status = json(&output);
+    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(status["pid"], daemon.pid());
+    assert_eq!(status["listeners"][0]["address"], daemon.address().to_string());
+    let [web, sick] = status["roles"].as_array().expect("a list").as_slice() else { panic!("{status}") };
+    assert_eq!((&web["name"], &web["state"]), (&"web".into(), &"fresh".into()));
+    assert!(web["access_key_id"].as_str().is_some_and(|key| key.starts_with("ASIA")), "{web}");
+    let left = web["seconds_left"].as_i64().expect("a number");
+    assert!((3000..=3600).contains(&left), "{left}");
+    assert_eq!((&sick["name"], &sick["state"]), (&"sick".into(), &"denied".into()));
+    assert_eq!(sick["access_key_id"], serde_json::Value::Null);
+    let text = stdout(&alppaca(&daemon.socket(), &["status"]));
+    assert!(text.contains("\nROLE  STATE "), "{text}");
+    assert!(text.contains("\nweb   fresh ") && text.contains("\nsick  denied"), "{text}");
+    assert!(!text.contains('\x1b'), "colours are for terminals: {text:?}");
+}
+
+#[test]
+fn credentials_are_those_that_imds_serves_in_each_format() {
+    let ims = Ims::start(Behaviour::default());
+    let daemon = Daemon::with_credentials(&ims.config());
+    let served = daemon.get(ROLE).json();
+    for arguments in [&["credentials"][..], &["credentials", "test_role"], &["credentials", "--format", "json"]] {
+        let output = alppaca(&daemon.socket(), arguments);
+        let document = json(&output);
+        assert_eq!(document["Version"], 1);
+        assert_eq!(document["AccessKeyId"], served["AccessKeyId"]);
+        assert_eq!(document["SecretAccessKey"], served["SecretAccessKey"]);
+        assert_eq!(document["SessionToken"], served["Token"]);
+        assert_eq!(document["Expiration"], served["Expiration"]);
+        assert_eq!(document["Role"].is_string(), arguments.contains(&"json"));
+        assert!(output.stderr.is_empty());
+    }
+    let script = format!(
+        "eval \"$({ALPPACA} credentials --format env)\"; \
+         echo \"$AWS_ACCESS_KEY_ID $AWS_SECRET_ACCESS_KEY $AWS_SESSION_TOKEN $AWS_CREDENTIAL_EXPIRATION\""
+    );
+    let output = Command::new("sh").args(["-c", &script]).env("ALPPACA_SOCKET", daemon.socket()).output();
+    let expected = ["AccessKeyId", "SecretAccessKey", "Token", "Expiration"]
+        .map(|key| served[key].as_str().expect("a text").to_owned())
+        .join(" ");
+    assert_eq!(stdout(&output.expect("a shell")), format!("{expected}\n"));
+}
+
+#[test]
+fn a_role_that_is_being_fetched_is_waited_for_but_not_for_ever() {
+    let ims = Ims::start(Behaviour { latency: Duration::from_millis(700), ..Behaviour::default() });
+    let daemon = Daemon::start(&ims.config());
+    let output = alppaca(&daemon.socket(), &["credentials", "--wait", "0"]);
+    assert_eq!(output.status.code(), Some(5), "{output:?}");
+    assert!(
+        stderr(&output).contains("the upstream has not yet said which roles there are\n`alppaca status` shows why.")
+    );
+    let output = alppaca(&daemon.socket(), &["credentials"]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(json(&output)["AccessKeyId"], daemon.get(ROLE).json()["AccessKeyId"]);
+}
+
+#[test]
+fn what_goes_wrong_has_its_exit_code_and_the_way_out() {
+    let ims = Ims::start(Behaviour {
+        roles: vec!["web".into(), "sick".into()],
+        documents: vec![("sick".into(), Answer::Status(403))],
+        ..Behaviour::default()
+    });
+    let daemon = Daemon::with_credentials(&ims.config());
+    daemon.wait_for_log("role sick: cannot fetch");
+    let directory = tempfile::tempdir().expect("a directory");
+    let nowhere = directory.path().join("none.sock");
+    let socket = daemon.socket();
+    for (socket, arguments, code, part) in [
+        (&socket, &["credentials", "wob"][..], 4, "there is no role wob for user "),
+        (&socket, &["credentials", "sick"], 4, "role sick: the upstream refuses it"),
+        (&socket, &["credentials", "a/b"], 2, "illegal character"),
+        (&socket, &["credentials", "--wait", "61"], 2, "61 is not in 0..=60"),
+        (&nowhere, &["credentials"], 3, "Is it running? Another socket is named with --socket PATH"),
+        (&nowhere, &["status"], 3, "no daemon answers at "),
+    ] {
+        let output = alppaca(socket, arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {output:?}");
+        assert!(stderr(&output).contains(part), "{arguments:?}: {output:?}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn other_paths_methods_and_no_http_at_all_are_refused_in_order() {
+    let ims = Ims::start(Behaviour::default());
+    let daemon = Daemon::with_credentials(&ims.config());
+    for (request, status) in [
+        ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", "404 "),
+        ("GET /v1/credentials/a/b HTTP/1.1\r\nHost: x\r\n\r\n", "404 "),
+        ("GET /v1/credentials/%2e%2e HTTP/1.1\r\nHost: x\r\n\r\n", "404 "),
+        ("GET /v1/status?x=1 HTTP/1.1\r\nHost: x\r\n\r\n", "400 "),
+        ("DELETE /v1/status HTTP/1.1\r\nHost: x\r\n\r\n", "405 "),
+        ("\x16\x03\x01 hello\r\n\r\n", "400 "),
+        (&format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(20_000)), "431 "),
+        (&format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(20_000)), "431 "),
+    ] {
+        let answer = converse(&daemon.socket(), request);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request:.60?}: {answer}");
+    }
+}
+
+fn converse(socket: &Path, request: &str) -> String {
+    use std::io::{Read, Write};
+    let mut stream = UnixStream::connect(socket).expect("it listens");
+    stream.set_read_timeout(Some(support::PATIENCE)).expect("settable");
+    // It may close before it has read all.
+    let _rest = stream.write_all(request.as_bytes());
+    let mut answer = Vec::new();
+    // A reset after the answer, because of what was not read, is no matter.
+    let _reset = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn the_socket_is_made_safely_and_leaves_with_the_daemon() {
+    let ims = Ims::start(Behaviour::default());
+    let mut daemon = Daemon::with_credentials(&ims.config());
+    let socket = daemon.socket();
+    assert_eq!(mode(&socket), 0o666);
+    assert_eq!(mode(socket.parent().expect("a directory")), 0o755);
+    assert_eq!(daemon.stop(), Some(0));
+    assert!(!socket.exists());
+}
+
+#[test]
+fn a_daemon_without_its_socket_serves_all_the_same() {
+    let ims = Ims::start(Behaviour::default());
+    let first = Daemon::with_credentials(&ims.config());
+    let config = format!("{}admin_socket: {}\n", ims.config(), first.socket().display());
+    let second = Daemon::with_credentials(&config);
+    second.wait_for_log("no admin socket, so no `alppaca status`, `credentials` and `exec`: ");
+    assert!(second.log().contains("another daemon answers there"));
+    assert_eq!(second.get(ROLE).status, 200);
+    let off = Daemon::with_credentials(&format!("{}admin_socket: off\n", ims.config()));
+    assert!(!off.socket().exists() && !off.log().contains("admin socket"));
+}
+
+/// A copy of the binary and a socket where everybody can reach them.
+fn public_place() -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir();
+    let directory = directory.expect("a directory");
+    let binary = directory.path().join("alppaca");
+    fs::copy(ALPPACA, &binary).expect("a copy");
+    (directory, binary)
+}
+
+fn as_user(binary: &Path, uid: u32, groups: &str, arguments: &[&str], socket: &Path) -> Output {
+    let mut command = Command::new("setpriv");
+    command.args([&format!("--reuid={uid}"), "--regid=65534", groups]).arg(binary).args(arguments);
+    command.arg("--socket").arg(socket).current_dir("/").output().expect("setpriv runs")
+}
+
+#[test]
+fn everybody_may_ask_unless_a_group_is_named() {
+    if !needs_root("admin: other users") || !needs("admin: other users", "setpriv") {
+        return;
+    }
+    let ims = Ims::start(Behaviour::default());
+    let (directory, binary) = public_place();
+    let run = directory.path().join("run");
+    let config = format!("{}run_dir: {}\nuser: nobody\n", ims.config(), run.display());
+    let socket = run.join("alppaca.sock");
+    let mut daemon = Daemon::with_credentials(&config);
+    for uid in [4242, 65534] {
+        let output = as_user(&binary, uid, "--clear-groups", &["credentials"], &socket);
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(json(&output)["AccessKeyId"], daemon.get(ROLE).json()["AccessKeyId"]);
+        let output = as_user(&binary, uid, "--clear-groups", &["status", "--json"], &socket);
+        assert_eq!(json(&output)["roles"][0]["name"], "test_role");
+    }
+    daemon.stop();
+    assert!(!socket.exists(), "its directory belongs to the account");
+    drop(daemon);
+    // A group of its own, which no account has.
+    let daemon = Daemon::with_credentials(&format!("{config}admin_group: '47110815'\n"));
+    assert_eq!(mode(&socket), 0o660);
+    assert_eq!(std::os::unix::fs::MetadataExt::gid(&fs::metadata(&socket).expect("there")), 47_110_815);
+    let output = as_user(&binary, 4242, "--clear-groups", &["credentials"], &socket);
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    assert!(stderr(&output).contains("Only the members of a group may connect (`admin_group`)"), "{output:?}");
+    let output = as_user(&binary, 4242, "--groups=47110815", &["credentials"], &socket);
+    assert!(output.status.success(), "{output:?}");
+    drop(daemon);
+}
+
+#[test]
+fn a_group_that_does_not_exist_keeps_the_daemon_from_starting() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("alppaca.yaml");
+    fs::write(&file, "ims_host: localhost\nbind_port: 0\nadmin_group: no-such-group\n").expect("a file");
+    let output = Command::new(ALPPACA).arg("run").arg("-c").arg(file).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("admin_group: there is no group \"no-such-group\" on this host"), "{output:?}");
+}
