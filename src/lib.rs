@@ -12,6 +12,8 @@ pub mod clock;
 pub mod config;
 pub mod credentials;
 pub mod daemon;
+pub mod fetch;
+pub mod host;
 pub mod logging;
 pub mod mock_ims;
 pub mod policy;

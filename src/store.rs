@@ -100,6 +100,10 @@ pub struct Published {
     pub last_updated: Timestamp,
     /// The same as an HTTP date.
     pub last_modified: Box<str>,
+    /// The account, where the upstream says it.
+    pub account_id: Option<Box<str>>,
+    /// The ARN of the role, where the upstream says it.
+    pub role_arn: Option<Box<str>>,
     document: SecretBytes,
 }
 
@@ -112,6 +116,8 @@ impl Published {
             expiration: credentials.expiration,
             last_updated,
             last_modified: http_date(last_updated).into(),
+            account_id: credentials.account_id.clone(),
+            role_arn: credentials.role_arn.clone(),
             document: render_document(credentials, last_updated),
         }
     }

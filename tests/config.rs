@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf, process::Command};
 
-use alppaca::config::{Config, SETTINGS, Setting, Topic, load, parse};
+use alppaca::config::{Config, SECTIONS, SETTINGS, Setting, Topic, load, parse};
 use proptest::prelude::*;
 
 fn parsed(text: &str) -> Result<Config, String> {
@@ -193,7 +193,11 @@ fn reference() -> String {
         let rows: Vec<String> = SETTINGS.iter().filter(|setting| setting.topic == topic).map(row).collect();
         format!("\n## {title}\n\n| key | default | meaning |\n|---|---|---|\n{}", rows.concat())
     };
-    format!("{}\n", Topic::ALL.map(section).concat())
+    let nested = SECTIONS.iter().map(|section| {
+        let rows: Vec<String> = section.settings.iter().map(row).collect();
+        format!("\n## `{}`\n\n| key | default | meaning |\n|---|---|---|\n{}", section.path, rows.concat())
+    });
+    format!("{}{}\n", Topic::ALL.map(section).concat(), nested.collect::<String>())
 }
 
 #[test]

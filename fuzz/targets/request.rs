@@ -32,7 +32,7 @@ fn host() -> &'static Host {
         store.publish_roles(std::slice::from_ref(&role));
         let set = Arc::new(Published::new(&credentials, wall));
         store.publish(&role, State::Held { set, phase: Phase::Fresh });
-        let face = Imds::new(Settings::default(), store, TokenKey::random().expect("randomness"));
+        let face = Imds::new(Settings::default(), store, TokenKey::random().expect("randomness"), None, wall);
         Host { face, now: Moment { wall, boot: Duration::from_secs(1) } }
     })
 }

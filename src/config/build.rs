@@ -6,6 +6,7 @@ use super::{
     Account, AssumeRole, Config, Handler, Imds, Ims, Limits, ListRoles, Loaded, Logging, Refresh,
     admin::admin,
     fields::{Fields, unknown},
+    metadata::metadata,
     problem::{ConfigErrors, Problem},
     read,
     settings::SETTINGS,
@@ -150,6 +151,7 @@ fn listen(fields: &mut Fields) -> Option<Vec<SocketAddr>> {
 /// Everything else, as a function of the upstream and the listeners.
 fn rest(fields: &mut Fields) -> Option<impl FnOnce(Ims, Vec<SocketAddr>) -> Config + use<>> {
     let imds = imds(fields);
+    let metadata = metadata(fields);
     let limits = limits(fields);
     let refresh = refresh(fields);
     let logging = logging(fields);
@@ -160,12 +162,13 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Ims, Vec<SocketAddr>) -> Conf
     let run_dir = fields.value("run_dir", read::path);
     let admin = admin(fields, run_dir.as_deref());
     let account = Account { user: user?, group: group? };
-    let (imds, limits, refresh, logging) = (imds?, limits?, refresh?, logging?);
+    let (imds, metadata, limits, refresh, logging) = (imds?, metadata?, limits?, refresh?, logging?);
     let (assume_role, ready_wait, run_dir, admin) = (assume_role?, ready_wait?, run_dir?, admin?);
     Some(move |ims, listen| Config {
         ims,
         listen,
         imds,
+        metadata,
         limits,
         refresh,
         logging,
@@ -279,16 +282,7 @@ fn assume_role(fields: &mut Fields) -> Option<Option<AssumeRole>> {
     });
     let host = fields.optional("aws_proxy_host", read::text);
     let port = fields.optional("aws_proxy_port", read::port);
-    let region = fields.value("aws_region", |node| {
-        let text = read::text(node)?;
-        let legal = text.split('-').count() >= 3
-            && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-        if legal {
-            Ok(text)
-        } else {
-            Err(Problem::new(node.place.clone(), "a region such as eu-central-1 is expected here"))
-        }
-    });
+    let region = fields.value("aws_region", read::region);
     let (host, port, region) = (host?, port?, region?);
     Some(arn?.map(|arn| AssumeRole { arn, proxy: host.zip(port), region }))
 }

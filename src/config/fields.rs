@@ -34,6 +34,11 @@ impl Fields {
         self.entries.iter().find(|(known, _)| known.text == key).map(|(_, node)| node).filter(|node| !node.is_null())
     }
 
+    /// The value of a key that is there, even if it is empty.
+    pub(super) fn raw(&self, key: &str) -> Option<&Node> {
+        self.entries.iter().find(|(known, _)| known.text == key).map(|(_, node)| node)
+    }
+
     /// Where a key stands that is not empty.
     pub(super) fn place(&self, key: &str) -> Option<Place> {
         self.entries.iter().find(|(known, node)| known.text == key && !node.is_null()).map(|(key, _)| key.place.clone())

@@ -6,6 +6,7 @@ mod build;
 mod fields;
 mod load;
 mod merge;
+mod metadata;
 mod problem;
 mod read;
 mod render;
@@ -16,9 +17,10 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use admin::Admin;
 pub use load::{Loaded, load, parse};
+pub use metadata::{METADATA, Metadata, Tree};
 pub use problem::{ConfigErrors, Problem};
 pub use read::parse_duration;
-pub use settings::{SETTINGS, Setting, Topic};
+pub use settings::{SECTIONS, SETTINGS, Section, Setting, Topic};
 
 use crate::credentials::Secret;
 
@@ -35,6 +37,8 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// The IMDS face.
     pub imds: Imds,
+    /// What the IMDS face says beside credentials (`metadata`).
+    pub metadata: Metadata,
     /// Bounds of the HTTP server.
     pub limits: Limits,
     /// When to fetch.

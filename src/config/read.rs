@@ -160,6 +160,18 @@ pub(super) fn choice<T: Copy>(node: &Node, choices: &[(&str, T)]) -> Read<T> {
     })
 }
 
+/// The name of a region.
+pub(super) fn region(node: &Node) -> Read<String> {
+    let text = text(node)?;
+    let legal =
+        text.split('-').count() >= 3 && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    if legal {
+        Ok(text)
+    } else {
+        Err(Problem::new(node.place.clone(), "a region such as eu-central-1 is expected here"))
+    }
+}
+
 /// The levels of Python's `logging`.
 pub(super) fn log_level(node: &Node) -> Read<LogLevel> {
     let levels = [

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Argument, Config, ListRoles, LogLevel, SETTINGS, read::render_duration};
+use super::{Argument, Config, ListRoles, LogLevel, SETTINGS, metadata, read::render_duration};
 
 impl Config {
     /// Writes it, in the order of the documentation, with secrets as `***`.
@@ -45,6 +45,7 @@ impl Config {
             },
             "serve_expired" => self.imds.serve_expired.to_string(),
             "allowed_hosts" => list(self.imds.allowed_hosts.iter().map(|host| quoted(host))),
+            "metadata" => metadata::render(&self.metadata),
             "max_connections" => self.limits.connections.to_string(),
             "header_timeout" => render_duration(self.limits.header_timeout),
             "idle_timeout" => render_duration(self.limits.idle_timeout),
@@ -85,6 +86,12 @@ impl Config {
     }
 }
 
+/// A mapping in one line.
+pub(super) fn mapping(entries: Vec<(String, String)>) -> String {
+    let entries: Vec<String> = entries.into_iter().map(|(key, value)| format!("{key}: {value}")).collect();
+    format!("{{{}}}", entries.join(", "))
+}
+
 fn list(items: impl Iterator<Item = String>) -> String {
     format!("[{}]", items.collect::<Vec<_>>().join(", "))
 }
@@ -100,6 +107,6 @@ fn argument(value: &Argument) -> String {
 }
 
 /// A JSON string is a YAML string.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }

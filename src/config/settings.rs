@@ -110,6 +110,12 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting(
         Serving,
+        "metadata",
+        "",
+        "A mapping: what is said beside credentials. See [below](#metadata) and [Metadata](metadata.md).",
+    ),
+    setting(
+        Serving,
         "max_connections",
         "8192",
         "How many connections may be open at once. One more ends the one that was idle for longest.",
@@ -177,6 +183,18 @@ pub const SETTINGS: &[Setting] = &[
     setting(AssumeRole, "aws_proxy_port", "", "Its port."),
     setting(AssumeRole, "aws_region", "eu-central-1", "The region in which it is made."),
 ];
+
+/// A mapping of settings that stands below a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Section {
+    /// Where it stands, such as `metadata`, or `container.roles.NAME`.
+    pub path: &'static str,
+    /// What may stand in it.
+    pub settings: &'static [Setting],
+}
+
+/// All sections, in the order of the documentation.
+pub const SECTIONS: &[Section] = &[Section { path: "metadata", settings: super::METADATA }];
 
 /// The default of a key, from its table.
 pub(super) fn default(table: &[Setting], key: &str) -> &'static str {

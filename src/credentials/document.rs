@@ -140,6 +140,25 @@ pub fn render_refusal(code: &str, message: &str, last_updated: Timestamp) -> Vec
     render(&[("Code", &quoted(code)), ("Message", &quoted(message)), ("LastUpdated", &format_timestamp(last_updated))])
 }
 
+/// The document that [`render_document`] wrote, with one more field at its end.
+pub fn extend_document(document: &SecretBytes, key: &str, value: &str) -> SecretBytes {
+    let text = document.expose();
+    let body = text.strip_suffix(b"\n}").unwrap_or(text);
+    let mut extended = Vec::with_capacity(text.len() + key.len() + value.len() + 11);
+    for part in [body, b",\n  \"", key.as_bytes(), b"\" : \"", value.as_bytes(), b"\"\n}"] {
+        extended.extend_from_slice(part);
+    }
+    SecretBytes::new(extended)
+}
+
+/// A field of a document that [`render_document`] or [`render_refusal`] wrote: their values have no quotes in them.
+pub fn document_field<'a>(document: &'a [u8], key: &str) -> Option<&'a [u8]> {
+    let head = [b"\"", key.as_bytes(), b"\" : \""].concat();
+    let start = document.windows(head.len()).position(|part| part == head)? + head.len();
+    let rest = document.get(start..)?;
+    rest.get(..rest.iter().position(|byte| *byte == b'"')?)
+}
+
 fn render(fields: &[(&str, &str)]) -> Vec<u8> {
     let length = 4 + fields.iter().map(|(key, value)| key.len() + value.len() + 11).sum::<usize>();
     // Exactly sized: a buffer that grows would leave unwiped copies of the secrets behind.

@@ -5,7 +5,7 @@ mod role;
 mod secret;
 mod timestamp;
 
-pub use document::{DocumentError, parse_document, render_document, render_refusal};
+pub use document::{DocumentError, document_field, extend_document, parse_document, render_document, render_refusal};
 pub use role::{RoleId, RoleName, RoleNameError};
 pub use secret::{Secret, SecretBytes};
 pub use timestamp::{format_timestamp, parse_timestamp};

@@ -1,6 +1,7 @@
 //! The daemon's life: start the refresher and the server, tell when ready, stop on a signal.
 
 mod admin;
+mod faces;
 mod sources;
 mod status;
 mod wiring;
@@ -19,8 +20,9 @@ use crate::{
     admin::AdminSocket,
     clock::SharedClock,
     config::Config,
+    fetch::FetchError,
     refresh::{Graph, Refresher, RoleRequests},
-    serve::{Face, Faces, Imds, Server, ServerError, TokenKey},
+    serve::{Face, Server, ServerError},
     store::Store,
 };
 
@@ -36,6 +38,9 @@ pub enum DaemonError {
     /// The server could not be started.
     #[error(transparent)]
     Server(#[from] ServerError),
+    /// Somebody who is to be asked for a face cannot be asked.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
     /// The system has no randomness for the IMDS tokens.
     #[error("the system gives no random numbers")]
     Randomness,
@@ -80,13 +85,12 @@ impl Daemon {
     /// Requests are served by the calling thread, upstreams are asked by a thread of their own: a
     /// TLS handshake or a thousand documents to parse delay no answer.
     pub fn run(self, listeners: Vec<(TcpListener, Face)>, progress: impl Progress) -> Result<(), DaemonError> {
-        let key = TokenKey::random().map_err(|_unspecified| DaemonError::Randomness)?;
-        let imds = Imds::new(wiring::imds_settings(&self.config.imds), self.store(), key);
+        let (faces, background) = faces::build(&self.config, self.store(), &self.clock)?;
         let limits = wiring::limits(&self.config.limits);
-        let server = Server::new(Faces { imds }, Arc::clone(&self.clock), limits, self.config.logging.access_log);
+        let server = Server::new(faces, Arc::clone(&self.clock), limits, self.config.logging.access_log);
         let (stop, stopped) = watch::channel(());
         let store = self.store();
-        let refresher = start_refresher(self.refresher, stopped)?;
+        let refresher = start_refresher(self.refresher, stopped, background)?;
         let served = runtime()?.block_on(async {
             let stop = stop_signal()?;
             let clock = Arc::clone(&self.clock);
@@ -110,10 +114,18 @@ impl Daemon {
     }
 }
 
-fn start_refresher(refresher: Refresher, mut stopped: watch::Receiver<()>) -> io::Result<thread::JoinHandle<()>> {
+/// `background` is done by the same thread.
+fn start_refresher(
+    refresher: Refresher,
+    mut stopped: watch::Receiver<()>,
+    background: faces::Background,
+) -> io::Result<thread::JoinHandle<()>> {
     let runtime = runtime()?;
     thread::Builder::new().name("refresh".into()).stack_size(REFRESHER_STACK).spawn(move || {
         runtime.block_on(async {
+            for work in background {
+                tokio::spawn(work);
+            }
             tokio::select! {
                 () = refresher.run() => {}
                 // An error, too, means that the other side is gone.

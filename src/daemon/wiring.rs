@@ -2,12 +2,18 @@
 
 use crate::{config, serve};
 
-pub(super) fn imds_settings(config: &config::Imds) -> serve::Settings {
+pub(super) fn imds_settings(
+    config: &config::Imds,
+    beside: &config::Metadata,
+    metadata: serve::Metadata,
+) -> serve::Settings {
     serve::Settings {
         v1: config.v1,
         list_all: config.list_roles == config::ListRoles::All,
         serve_expired: config.serve_expired,
         allowed_hosts: config.allowed_hosts.clone(),
+        extended: beside.extended,
+        metadata,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{io::Write, sync::Arc};
 
 use super::token::Token;
-use crate::store::Published;
+use crate::{credentials::SecretBytes, store::Published};
 
 /// The statuses that are used, with the reason phrases of EC2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +60,8 @@ pub enum Body {
     Shared(Arc<[u8]>),
     /// The document of a set of credentials.
     Credentials(Arc<Published>),
+    /// A document that was made of one for this answer. Secret.
+    Secret(Arc<SecretBytes>),
     /// A new IMDSv2 token.
     Token(Token),
 }
@@ -72,6 +74,7 @@ impl Body {
             Self::Static(bytes) => bytes,
             Self::Shared(bytes) => bytes,
             Self::Credentials(set) => set.document().expose(),
+            Self::Secret(document) => document.expose(),
             Self::Token(token) => token,
         }
     }
@@ -102,6 +105,17 @@ pub enum Outcome {
     Answer(Answer),
     /// The first fetch is still under way: ask again when the store has changed, or answer 503.
     Warming,
+    /// Somebody else has been asked: ask again when something has arrived from there, or answer 503.
+    Elsewhere,
+}
+
+/// How an answer presents itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// As IMDS gives texts, credentials and errors.
+    Imds,
+    /// As IMDS gives user data.
+    Binary,
 }
 
 /// An answer.
@@ -111,6 +125,10 @@ pub struct Answer {
     pub status: Status,
     /// Its body.
     pub body: Body,
+    /// Its headers.
+    pub style: Style,
+    /// `Last-Modified`, where the body does not say it.
+    pub modified: Option<Arc<str>>,
     /// `Allow`.
     pub allow: Option<&'static str>,
     /// How many seconds the client's token is still valid.
@@ -122,7 +140,7 @@ pub struct Answer {
 impl Answer {
     /// 200 with a body.
     pub fn ok(body: Body) -> Self {
-        Self { status: Status::Ok, body, allow: None, token_ttl: None, pid: None }
+        Self { status: Status::Ok, body, style: Style::Imds, modified: None, allow: None, token_ttl: None, pid: None }
     }
 
     /// An error, with the small page that EC2 sends along.
@@ -147,15 +165,21 @@ impl Answer {
 
     /// Writes the head to the end of `head`, with `date` as the time of the answer.
     pub(super) fn write_head(&self, head: &mut Vec<u8>, date: &str, keep_alive: bool) {
-        let kind =
-            if matches!(self.status, Status::Ok | Status::MethodNotAllowed) { "text/plain" } else { "text/html" };
+        let kind = match (self.style, self.status) {
+            (Style::Binary, _) => "application/octet-stream",
+            (Style::Imds, Status::Ok | Status::MethodNotAllowed) => "text/plain",
+            (Style::Imds, _) => "text/html",
+        };
         let mut put = |parts: &[&str]| parts.iter().for_each(|part| head.extend_from_slice(part.as_bytes()));
         put(&["HTTP/1.1 ", self.status.line(), "\r\nContent-Type: ", kind, "\r\n"]);
         if self.status == Status::Ok {
-            put(&["Accept-Ranges: none\r\n"]);
+            let ranges = if self.style == Style::Binary { "bytes" } else { "none" };
+            put(&["Accept-Ranges: ", ranges, "\r\n"]);
         }
-        if let Body::Credentials(set) = &self.body {
-            put(&["Last-Modified: ", &set.last_modified, "\r\n"]);
+        match (&self.body, &self.modified) {
+            (Body::Credentials(set), _) => put(&["Last-Modified: ", &set.last_modified, "\r\n"]),
+            (_, Some(modified)) => put(&["Last-Modified: ", modified, "\r\n"]),
+            (_, None) => {}
         }
         if let Some(allow) = self.allow {
             put(&["Allow: ", allow, "\r\n"]);

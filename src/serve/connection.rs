@@ -16,11 +16,10 @@ use tokio::{
 
 use super::{
     exchange::{Exchange, Unsent, Wait, discard},
+    face::Change,
     registry::Registration,
 };
 
-/// How long a request may wait for the first fetch. Go gives up after 500 ms, others after 1 s.
-const WARMING_WAIT: Duration = Duration::from_millis(400);
 /// How long and how much is still read from a client after the last answer, so that what it is
 /// still sending does not make the kernel throw the answer away (RFC 9112, section 9.6).
 const LINGER_TIME: Duration = Duration::from_secs(1);
@@ -42,7 +41,7 @@ impl Connection {
     /// Serves it from `wait` to its end. What is rare is boxed: it would make every connection larger.
     pub(super) async fn serve(&mut self, mut wait: Wait) -> io::Result<()> {
         loop {
-            self.exchange.slot.set_busy(matches!(wait, Wait::Store | Wait::Room(..)));
+            self.exchange.slot.set_busy(matches!(wait, Wait::Change(_) | Wait::Room(..)));
             wait = match wait {
                 Wait::Input => self.read().await?,
                 Wait::Nothing => {
@@ -50,7 +49,7 @@ impl Connection {
                     consume_budget().await;
                     self.exchange.turn(self.socket.get_ref(), true)?
                 }
-                Wait::Store => Box::pin(self.wait_for_store()).await?,
+                Wait::Change(change) => Box::pin(self.wait_for(change)).await?,
                 Wait::Room(unsent, after) => {
                     Box::pin(self.send_rest(unsent)).await?;
                     after.into()
@@ -87,16 +86,21 @@ impl Connection {
         Ok(())
     }
 
-    /// Asks again at each change of the store, for a while; then answers whatever there is.
-    async fn wait_for_store(&mut self) -> io::Result<Wait> {
+    /// Asks again at each change, for a while; then answers whatever there is.
+    async fn wait_for(&mut self, mut change: Change) -> io::Result<Wait> {
         let context = Arc::clone(&self.exchange.context);
-        let patience = tokio::time::sleep(WARMING_WAIT);
+        let patience = tokio::time::sleep(context.faces.patience(change));
         tokio::pin!(patience);
         loop {
-            let changed = context.faces.store().changed();
+            let changed = context.faces.changed(change);
             let known = context.gatekeeper.changed();
             match self.exchange.turn(self.socket.get_ref(), true)? {
-                Wait::Store => {}
+                Wait::Change(same) if same == change => {}
+                // What it waits for now could have happened before the wait began.
+                Wait::Change(other) => {
+                    change = other;
+                    continue;
+                }
                 wait => return Ok(wait),
             }
             tokio::select! {

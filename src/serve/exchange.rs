@@ -16,7 +16,7 @@ use rustix::net::RecvFlags;
 
 use super::{
     answer::{Answer, Body, Outcome, Status},
-    face::{Face, Faces},
+    face::{Change, Face, Faces},
     guest::Guest,
     listener::Limits,
     registry::{Registry, Slot},
@@ -46,8 +46,8 @@ pub(super) enum Wait {
     Nothing,
     /// Room for the rest of an answer; then what follows it.
     Room(Box<Unsent>, After),
-    /// A change of the store.
-    Store,
+    /// A change: of the store, or elsewhere.
+    Change(Change),
     /// The client's end, discarding what it still sends.
     Linger,
     /// Nothing more: close.
@@ -226,11 +226,12 @@ impl Exchange {
         let visitor = self.guest.visitor(&*self.context.gatekeeper, socket, &request);
         let answer = match self.context.faces.respond(self.face, &request, visitor, now) {
             Outcome::Answer(answer) => answer,
-            Outcome::Warming if patient => {
+            waiting @ (Outcome::Warming | Outcome::Elsewhere) if patient => {
                 self.keep(input);
-                return Err(Wait::Store);
+                let elsewhere = matches!(waiting, Outcome::Elsewhere);
+                return Err(Wait::Change(if elsewhere { Change::Arrival } else { Change::Store }));
             }
-            Outcome::Warming => self.context.faces.error(self.face, Status::Unavailable),
+            Outcome::Warming | Outcome::Elsewhere => self.context.faces.error(self.face, Status::Unavailable),
         };
         self.log(&request, &answer);
         let after = match (request.body, request.expects_continue) {

@@ -1,5 +1,9 @@
 //! The faces of a server, and which of them a request meets: each listener shows one.
 
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{Notify, futures::OwnedNotified};
+
 use super::{
     answer::{Answer, Outcome, Status},
     imds::Imds,
@@ -7,6 +11,9 @@ use super::{
     view::Visitor,
 };
 use crate::{clock::Moment, store::Store};
+
+/// How long a request may wait for the first fetch. Go gives up after 500 ms, others after 1 s.
+const WARMING_WAIT: Duration = Duration::from_millis(400);
 
 /// Which face a listener shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,11 +31,24 @@ impl Face {
     }
 }
 
+/// What a request may have to wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// A change of the store.
+    Store,
+    /// Something from elsewhere.
+    Arrival,
+}
+
 /// All faces of a server. Pure, as each of them is.
 #[derive(Debug)]
 pub struct Faces {
     /// EC2's instance metadata service.
     pub imds: Imds,
+    /// Told when something has arrived that a request may be waiting for, other than in the store.
+    pub arrived: Arc<Notify>,
+    /// How long a request waits for that.
+    pub patience: Duration,
 }
 
 impl Faces {
@@ -48,6 +68,22 @@ impl Faces {
     pub fn error(&self, face: Face, status: Status) -> Answer {
         match face {
             Face::Imds => Answer::error(status),
+        }
+    }
+
+    /// Becomes ready at the next change, which counts from the call on.
+    pub(super) fn changed(&self, change: Change) -> OwnedNotified {
+        match change {
+            Change::Store => self.store().changed(),
+            Change::Arrival => Arc::clone(&self.arrived).notified_owned(),
+        }
+    }
+
+    /// How long it is waited for.
+    pub(super) fn patience(&self, change: Change) -> Duration {
+        match change {
+            Change::Store => WARMING_WAIT,
+            Change::Arrival => self.patience,
         }
     }
 }

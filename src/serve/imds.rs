@@ -4,10 +4,23 @@
 //! Protocol facts: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html>
 //! and what the SDKs' sources depend on, listed case by case in `docs/conformance.md`.
 
+mod documents;
+mod passthrough;
+mod tree;
+mod versions;
+
 use std::sync::Arc;
 
+use jiff::Timestamp;
+pub use passthrough::{Passthrough, Relay, passthrough};
+pub use tree::{Entry, HostFacts, Metadata};
+
+use passthrough::{Asked, Reply, upstream_path};
+use tree::{Directory, Node, Tree};
+use versions::VERSIONS;
+
 use super::{
-    answer::{Answer, Body, Outcome, Status},
+    answer::{Answer, Body, Outcome, Status, Style},
     guard::{self, Refusal},
     path::Target,
     request::Request,
@@ -17,45 +30,12 @@ use super::{
 use crate::{
     caller::Owner,
     clock::Moment,
-    store::{Role, State, Store},
+    credentials::extend_document,
+    store::{Phase, Role, State, Store, http_date},
 };
 
 /// The longest life of a token that may be asked for: six hours.
 const MAX_TTL: u32 = 21_600;
-
-/// The versions that EC2 lists. All of them show the same tree here.
-const VERSIONS: [&str; 30] = [
-    "1.0",
-    "2007-01-19",
-    "2007-03-01",
-    "2007-08-29",
-    "2007-10-10",
-    "2007-12-15",
-    "2008-02-01",
-    "2008-09-01",
-    "2009-04-04",
-    "2011-01-01",
-    "2011-05-01",
-    "2012-01-12",
-    "2014-02-25",
-    "2014-11-05",
-    "2015-10-20",
-    "2016-04-19",
-    "2016-06-30",
-    "2016-09-02",
-    "2018-03-28",
-    "2018-08-17",
-    "2018-09-24",
-    "2019-10-01",
-    "2020-10-27",
-    "2021-01-03",
-    "2021-03-23",
-    "2021-07-15",
-    "2022-09-24",
-    "2023-11-20",
-    "2024-04-11",
-    "latest",
-];
 
 /// How the face behaves.
 #[derive(Debug, Clone, Default)]
@@ -68,6 +48,10 @@ pub struct Settings {
     pub serve_expired: bool,
     /// Host names that clients may use, beside addresses and `localhost`.
     pub allowed_hosts: Vec<String>,
+    /// Whether there is `security-credentials-extended`.
+    pub extended: bool,
+    /// What is said beside credentials.
+    pub metadata: Metadata,
 }
 
 /// The face.
@@ -77,12 +61,25 @@ pub struct Imds {
     store: Arc<Store>,
     key: TokenKey,
     versions: Arc<[u8]>,
+    tree: Tree,
+    passthrough: Option<Passthrough>,
+    /// When the tree was made, as an HTTP date.
+    started: Arc<str>,
 }
 
 impl Imds {
-    /// A face that shows what is in `store`.
-    pub fn new(settings: Settings, store: Arc<Store>, key: TokenKey) -> Self {
-        Self { settings, store, key, versions: VERSIONS.join("\n").into_bytes().into() }
+    /// A face that shows what is in `store`. The tree of metadata dates from `started`. What is not in it comes from
+    /// `passthrough`, if there is one.
+    pub fn new(
+        settings: Settings,
+        store: Arc<Store>,
+        key: TokenKey,
+        passthrough: Option<Passthrough>,
+        started: Timestamp,
+    ) -> Self {
+        let tree = Tree::new(&settings.metadata);
+        let versions = VERSIONS.join("\n").into_bytes().into();
+        Self { settings, store, key, versions, tree, passthrough, started: http_date(started).into() }
     }
 
     /// The store that is shown.
@@ -133,7 +130,7 @@ impl Imds {
         };
         match self.tree(segments, visitor, now) {
             Outcome::Answer(answer) => Outcome::Answer(Answer { token_ttl, ..answer }),
-            Outcome::Warming => Outcome::Warming,
+            waiting => waiting,
         }
     }
 
@@ -163,20 +160,147 @@ impl Imds {
         let snapshot = self.store.snapshot();
         let view = View::new(&snapshot, visitor.grant);
         match rest {
-            [] => listing(b"meta-data"),
-            // Directories without entries are not there, but the root of the metadata always is.
-            ["meta-data"] if view.is_empty() => listing(b""),
-            ["meta-data"] => listing(b"iam/"),
-            ["meta-data", "iam", ..] if !view.settled() => Outcome::Warming,
-            ["meta-data", "iam", ..] if view.is_empty() => not_found(),
-            ["meta-data", "iam"] => listing(b"security-credentials/"),
-            ["meta-data", "iam", "security-credentials"] => Outcome::Answer(Answer::ok(self.names(&view))),
-            ["meta-data", "iam", "security-credentials", name] => match view.role(name) {
-                Some(role) => self.credentials(role, now),
-                None => not_found(),
-            },
+            [] => self.text(self.top()),
+            ["meta-data", "iam", below @ ..] => self.iam(below, &view, now),
+            _ => self.metadata(segments, rest, &view, now),
+        }
+    }
+
+    /// The directory of the version, whose entries EC2 lists without slashes.
+    fn top(&self) -> Body {
+        let known = |name| self.passthrough.is_some() || self.tree.has(name);
+        Body::Static(match (known("dynamic"), known("user-data")) {
+            (true, true) => b"dynamic\nmeta-data\nuser-data",
+            (true, false) => b"dynamic\nmeta-data",
+            (false, true) => b"meta-data\nuser-data",
+            (false, false) => b"meta-data",
+        })
+    }
+
+    /// All that has to do with roles.
+    fn iam(&self, path: &[&str], view: &View<'_>, now: Moment) -> Outcome {
+        let role = |name: &str| view.role(name);
+        match path {
+            _ if !view.settled() => Outcome::Warming,
+            _ if view.is_empty() => not_found(),
+            [] => self.text(Body::Static(match (self.has_info(), self.settings.extended) {
+                (true, true) => b"info\nsecurity-credentials/\nsecurity-credentials-extended/",
+                (true, false) => b"info\nsecurity-credentials/",
+                (false, true) => b"security-credentials/\nsecurity-credentials-extended/",
+                (false, false) => b"security-credentials/",
+            })),
+            ["info"] => self.info(view, now),
+            ["security-credentials"] => Outcome::Answer(Answer::ok(self.names(view))),
+            ["security-credentials", name] => role(name).map_or_else(not_found, |role| self.credentials(role, now)),
+            ["security-credentials-extended", ..] if !self.settings.extended => not_found(),
+            ["security-credentials-extended"] => Outcome::Answer(Answer::ok(self.names(view))),
+            ["security-credentials-extended", name] => {
+                role(name).map_or_else(not_found, |role| self.extended(self.credentials(role, now)))
+            }
             _ => not_found(),
         }
+    }
+
+    fn has_info(&self) -> bool {
+        !matches!(self.tree.info, Some(Node::Removed | Node::Directory(_)))
+    }
+
+    /// `iam/info`: the instance profile.
+    fn info(&self, view: &View<'_>, now: Moment) -> Outcome {
+        match &self.tree.info {
+            Some(Node::File(text)) => return self.text(Body::Shared(Arc::clone(text))),
+            Some(_) => return not_found(),
+            None => {}
+        }
+        let Some(role) = view.first() else { return not_found() };
+        let state = role.state();
+        let (last_updated, arn) = match &**state {
+            State::Held { set, .. } => (set.last_updated, set.role_arn.as_deref()),
+            State::Warming | State::Denied(_) => (now.wall, None),
+        };
+        let account = self.account(&state);
+        let body = documents::info(role.name().as_str(), documents::partition_of(arn), account, last_updated);
+        self.text(Body::Shared(body.into()))
+    }
+
+    /// The account: as configured, or as the credentials or the role's ARN tell it.
+    fn account<'a>(&'a self, state: &'a State) -> Option<&'a str> {
+        let State::Held { set, .. } = state else { return self.settings.metadata.account_id.as_deref() };
+        let of_role = || set.role_arn.as_deref().and_then(documents::account_of);
+        self.settings.metadata.account_id.as_deref().or(set.account_id.as_deref()).or_else(of_role)
+    }
+
+    /// The document with the account in it.
+    fn extended(&self, outcome: Outcome) -> Outcome {
+        let Outcome::Answer(Answer { body: Body::Credentials(set), .. }) = &outcome else { return outcome };
+        let state = State::Held { set: Arc::clone(set), phase: Phase::Fresh };
+        let Some(account) = self.account(&state) else { return outcome };
+        let document = extend_document(set.document(), "AccountId", account);
+        let modified = Some(Arc::from(&*set.last_modified));
+        Outcome::Answer(Answer { modified, ..Answer::ok(Body::Secret(Arc::new(document))) })
+    }
+
+    /// All that has nothing to do with roles.
+    fn metadata(&self, segments: &[&str], rest: &[&str], view: &View<'_>, now: Moment) -> Outcome {
+        let found = self.tree.find(rest);
+        match (found, &self.passthrough) {
+            (Some(Node::Removed), _) => not_found(),
+            (Some(Node::File(text)), _) => {
+                let answer = self.text(Body::Shared(Arc::clone(text)));
+                if rest == ["user-data"] { binary(answer) } else { answer }
+            }
+            (Some(Node::Identity(identity)), _) => {
+                let state = view.first().map(|role| role.state());
+                let account = state.as_ref().map_or(self.settings.metadata.account_id.as_deref(), |s| self.account(s));
+                self.text(Body::Shared(identity.render(account).into()))
+            }
+            (Some(Node::Directory(directory)), None) => self.text(Body::Shared(self.listing(rest, directory, view))),
+            (None, None) => not_found(),
+            (None, Some(passthrough)) => self.pass(passthrough, (segments, rest), None, view, now),
+            (Some(Node::Directory(directory)), Some(passthrough)) => {
+                self.pass(passthrough, (segments, rest), Some(directory), view, now)
+            }
+        }
+    }
+
+    /// The listing of a directory; that of `meta-data` has `iam/` in it if there is a role.
+    fn listing(&self, rest: &[&str], directory: &Directory, view: &View<'_>) -> Arc<[u8]> {
+        let with_iam = rest == ["meta-data"] && !view.is_empty();
+        Arc::clone(if with_iam { &self.tree.with_iam } else { &directory.listing })
+    }
+
+    /// What the real IMDS says, with what is set here laid over its listings.
+    fn pass(
+        &self,
+        passthrough: &Passthrough,
+        (segments, rest): (&[&str], &[&str]),
+        directory: Option<&Directory>,
+        view: &View<'_>,
+        now: Moment,
+    ) -> Outcome {
+        let Some(path) = upstream_path(segments) else { return not_found() };
+        let reply = match passthrough.ask(&path, now.boot) {
+            Asked::Underway => return Outcome::Elsewhere,
+            Asked::Reply(reply) => reply,
+        };
+        let outcome = match (reply, directory) {
+            (Reply::Found(body, modified), None) if rest != ["meta-data"] => {
+                Outcome::Answer(Answer { modified, ..Answer::ok(Body::Shared(body)) })
+            }
+            (Reply::Found(body, modified), directory) => {
+                let roles = rest == ["meta-data"] && !view.is_empty();
+                let body = tree::merge_listing(&body, directory, rest == ["meta-data"], roles);
+                Outcome::Answer(Answer { modified, ..Answer::ok(Body::Shared(body)) })
+            }
+            (Reply::Absent, Some(directory)) => self.text(Body::Shared(self.listing(rest, directory, view))),
+            (Reply::Absent, None) => not_found(),
+            (Reply::Failed, _) => Outcome::Answer(Answer::error(Status::Unavailable)),
+        };
+        if rest == ["user-data"] { binary(outcome) } else { outcome }
+    }
+
+    fn text(&self, body: Body) -> Outcome {
+        Outcome::Answer(Answer { modified: Some(Arc::clone(&self.started)), ..Answer::ok(body) })
     }
 
     fn names(&self, view: &View<'_>) -> Body {
@@ -208,8 +332,13 @@ fn not_found() -> Outcome {
     Outcome::Answer(Answer::error(Status::NotFound))
 }
 
-fn listing(entries: &'static [u8]) -> Outcome {
-    Outcome::Answer(Answer::ok(Body::Static(entries)))
+fn binary(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Answer(answer) if answer.status == Status::Ok => {
+            Outcome::Answer(Answer { style: Style::Binary, ..answer })
+        }
+        other => other,
+    }
 }
 
 fn read_ttl(value: &[u8]) -> Option<u32> {

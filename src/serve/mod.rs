@@ -17,7 +17,7 @@ mod view;
 
 pub use answer::{Answer, Body, Outcome, Status};
 pub use face::{Face, Faces};
-pub use imds::{Imds, Settings};
+pub use imds::{Entry, HostFacts, Imds, Metadata, Passthrough, Relay, Settings, passthrough};
 pub use listener::{Limits, Server, ServerError};
 pub use request::{MAX_HEAD, Parsed, Request, parse};
 pub use token::TokenKey;

@@ -41,7 +41,7 @@ fn imds(settings: Settings) -> Imds {
         &name("denied"),
         State::Denied(render_refusal("AssumeRoleUnauthorizedAccess", "no", now().wall).into()),
     );
-    Imds::new(settings, store, TokenKey::random().expect("randomness"))
+    Imds::new(settings, store, TokenKey::random().expect("randomness"), None, now().wall)
 }
 
 fn v1() -> Settings {
@@ -61,7 +61,7 @@ fn ask_as(imds: &Imds, head: &str, grant: &Grant) -> (u16, String) {
     let Parsed::Whole(request, _) = parse(text.as_bytes()) else { panic!("{head}: not a request") };
     match imds.respond(&request, Visitor { listener: 0, peer: &peer(), grant }, now()) {
         Outcome::Answer(answer) => (answer.status.code(), String::from_utf8_lossy(answer.body.bytes()).into_owned()),
-        Outcome::Warming => (0, String::new()),
+        Outcome::Warming | Outcome::Elsewhere => (0, String::new()),
     }
 }
 
@@ -73,10 +73,11 @@ fn get(imds: &Imds, path: &str) -> (u16, String) {
 fn the_tree_is_listed_level_by_level_with_and_without_a_final_slash() {
     let imds = imds(v1());
     for (path, body) in [
-        ("/latest", "meta-data"),
-        ("/latest/", "meta-data"),
-        ("/latest/meta-data", "iam/"),
-        ("/2021-03-23//meta-data//iam", "security-credentials/"),
+        ("/latest", "dynamic\nmeta-data"),
+        ("/latest/", "dynamic\nmeta-data"),
+        ("/latest/meta-data", "ami-id\nami-launch-index\niam/\ninstance-action\ninstance-life-cycle\ninstance-type"),
+        ("/2021-03-23//meta-data//iam", "info\nsecurity-credentials/"),
+        ("/latest/dynamic/", "instance-identity/"),
         ("/latest/meta-data/iam/security-credentials", "first"),
         ("/latest/meta-data/iam/security-credentials/?q", "first"),
     ] {
@@ -118,14 +119,15 @@ fn all_roles_are_listed_where_that_is_wanted() {
 #[test]
 fn without_roles_the_iam_tree_is_not_there_and_before_the_first_answer_it_is_warming() {
     let store = Store::shared();
-    let imds = Imds::new(v1(), Arc::clone(&store), TokenKey::random().expect("randomness"));
+    let imds = Imds::new(v1(), Arc::clone(&store), TokenKey::random().expect("randomness"), None, now().wall);
     assert_eq!(get(&imds, "/latest/meta-data/iam/security-credentials/").0, 0);
     store.publish_roles(&[]);
     for path in ["/latest/meta-data/iam/security-credentials/", "/latest/meta-data/iam/", "/latest/meta-data/iam/info"]
     {
         assert_eq!(get(&imds, path).0, 404, "{path}");
     }
-    assert_eq!(get(&imds, "/latest/meta-data/"), (200, String::new()));
+    let (status, listing) = get(&imds, "/latest/meta-data/");
+    assert!(status == 200 && !listing.contains("iam"), "{listing}");
 }
 
 #[test]
@@ -198,7 +200,7 @@ fn what_is_not_granted_looks_as_if_it_were_not_there() {
     // As on an instance without a role.
     let (store, key) = (Store::shared(), TokenKey::random().expect("randomness"));
     store.publish_roles(&[]);
-    let bare = Imds::new(v1(), store, key);
+    let bare = Imds::new(v1(), store, key, None, now().wall);
     for path in ["/", "/latest/meta-data/", "/latest/meta-data/iam/", "/latest/meta-data/iam/info", ROLES] {
         assert_eq!(ask(path, &Grant::Denied), get(&bare, path), "{path}");
     }

@@ -1,0 +1,250 @@
+//! The section `metadata`: what IMDS says beside credentials, as a tree.
+
+use std::time::Duration;
+
+use super::{
+    fields::Fields,
+    problem::Problem,
+    read,
+    render::{mapping, quoted},
+    settings::{Setting, Topic},
+    yaml::{Node, Value},
+};
+
+/// The deepest path below `/latest` that can be asked for.
+const MAX_DEPTH: usize = 7;
+
+const fn setting(key: &'static str, default: &'static str, meaning: &'static str) -> Setting {
+    Setting { key, default, meaning, topic: Topic::Serving }
+}
+
+/// The settings of the section.
+pub const METADATA: &[Setting] = &[
+    setting(
+        "region",
+        "",
+        "The region that programs find. By default that of `assume_role`; otherwise there is no `placement/`, and programs \
+         have to be told.",
+    ),
+    setting("account_id", "", "The account, twelve digits, where the credentials do not tell it."),
+    setting(
+        "meta-data",
+        "",
+        "A tree that is laid over the defaults: a mapping is a directory, a single value a file, a list a file of lines, \
+         `null` removes. `iam` is made of the roles; only `iam: {info: …}` can be set there.",
+    ),
+    setting("dynamic", "", "The same for `/latest/dynamic/`."),
+    setting("user-data", "", "The text of `/latest/user-data`. Without it: 404."),
+    setting(
+        "security_credentials_extended",
+        "off",
+        "`off`: `iam/security-credentials-extended/` is 404, as on most real instances. `on`: it has the same roles, and \
+         their documents also say the `AccountId`, where it is known.",
+    ),
+    setting(
+        "passthrough",
+        "",
+        "URL of a real IMDS, such as `http://169.254.169.254`, that is asked for all that is not set here. Never for \
+         credentials.",
+    ),
+    setting("passthrough_timeout", "1s", "Longest time for one answer of it."),
+];
+
+/// What IMDS says beside credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metadata {
+    /// The region (`region`).
+    pub region: Option<String>,
+    /// The account (`account_id`).
+    pub account_id: Option<String>,
+    /// What is laid over the defaults: `meta-data`, `dynamic` and `user-data`, in the order of the file.
+    pub tree: Vec<(String, Tree)>,
+    /// Whether there is `security-credentials-extended`.
+    pub extended: bool,
+    /// The base URL of a real IMDS, without a final slash (`passthrough`).
+    pub passthrough: Option<String>,
+    /// For one answer of it (`passthrough_timeout`).
+    pub passthrough_timeout: Duration,
+}
+
+/// A part of the tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tree {
+    /// There is no such thing, even if there would be by default.
+    Removed,
+    /// A file and its content.
+    File(String),
+    /// A directory.
+    Directory(Vec<(String, Tree)>),
+}
+
+pub(super) fn metadata(fields: &mut Fields) -> Option<Metadata> {
+    match fields.section("metadata", METADATA, read_section)? {
+        Some(metadata) => Some(metadata),
+        None => read_section(&mut Fields::new(Vec::new(), METADATA)),
+    }
+}
+
+fn read_section(fields: &mut Fields) -> Option<Metadata> {
+    let region = fields.optional("region", read::region);
+    let account_id = fields.optional("account_id", |node| {
+        let text = read::text(node)?;
+        let legal = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
+        if legal { Ok(text) } else { Err(Problem::new(node.place.clone(), "an account has twelve digits")) }
+    });
+    let mut tree = Vec::new();
+    for key in ["meta-data", "dynamic", "user-data"] {
+        let Some(node) = fields.raw(key).cloned() else { continue };
+        let read = branch(&node, 1).and_then(|read| check_top(key, &node, read));
+        if let Some(read) = fields.note(read) {
+            tree.push((key.to_owned(), read));
+        }
+    }
+    let choices = [("off", false), ("on", true), ("false", false), ("true", true), ("no", false), ("yes", true)];
+    let extended = fields.value("security_credentials_extended", |node| read::choice(node, &choices));
+    let passthrough = fields.optional("passthrough", base_url);
+    let passthrough_timeout = fields.value("passthrough_timeout", read::limit);
+    Some(Metadata {
+        region: region?,
+        account_id: account_id?,
+        tree,
+        extended: extended?,
+        passthrough: passthrough?,
+        passthrough_timeout: passthrough_timeout?,
+    })
+}
+
+fn branch(node: &Node, depth: usize) -> Result<Tree, Problem> {
+    if depth > MAX_DEPTH {
+        return Err(Problem::new(
+            node.place.clone(),
+            format!("deeper than {MAX_DEPTH} levels: nobody could ask for it"),
+        ));
+    }
+    match &node.value {
+        _ if node.is_null() => Ok(Tree::Removed),
+        Value::Scalar { text, .. } => Ok(Tree::File(text.clone())),
+        Value::List(_) => Ok(Tree::File(read::list(node, read::text)?.join("\n"))),
+        Value::Map(entries) => {
+            let mut directory = Vec::with_capacity(entries.len());
+            for (key, node) in entries {
+                let legal = !matches!(&*key.text, "" | "." | "..") && !key.text.contains(['/', '%', '?', '#']);
+                if !legal || key.text.chars().any(char::is_control) {
+                    let message = format!("{:?} cannot be one segment of a path", key.text);
+                    return Err(Problem::new(key.place.clone(), message));
+                }
+                directory.push((key.text.clone(), branch(node, depth + 1)?));
+            }
+            Ok(Tree::Directory(directory))
+        }
+    }
+}
+
+/// What may stand at the top of the tree, and of `iam` only `info`.
+fn check_top(key: &str, node: &Node, tree: Tree) -> Result<Tree, Problem> {
+    let wrong = |message: &str| Err(Problem::new(node.place.clone(), message));
+    match (key, &tree) {
+        ("user-data", Tree::Directory(_)) => wrong("user data are a text, not a mapping"),
+        ("meta-data" | "dynamic", Tree::File(_)) => wrong("a mapping is expected here"),
+        ("meta-data", Tree::Removed) => wrong("the metadata cannot be removed: the credentials are part of them"),
+        ("meta-data", Tree::Directory(entries)) => match entries.iter().find(|(name, _)| name == "iam") {
+            None => Ok(tree),
+            Some((_, Tree::Directory(inner))) if inner.iter().all(|(name, _)| name == "info") => Ok(tree),
+            Some(_) => wrong("`iam` is made of the roles: only `iam: {info: …}` can be set"),
+        },
+        _ => Ok(tree),
+    }
+}
+
+fn base_url(node: &Node) -> Result<String, Problem> {
+    let text = read::text(node)?;
+    let base = text.trim_end_matches('/');
+    let fine = base.parse::<http::Uri>().is_ok_and(|url| {
+        matches!(url.scheme_str(), Some("http" | "https"))
+            && url.query().is_none()
+            && url.authority().is_some_and(|authority| !authority.as_str().contains('@'))
+    });
+    if fine {
+        Ok(base.to_owned())
+    } else {
+        Err(Problem::new(node.place.clone(), "a URL such as http://169.254.169.254 is expected here"))
+    }
+}
+
+/// The section as YAML.
+pub(super) fn render(metadata: &Metadata) -> String {
+    let mut entries = Vec::new();
+    entries.extend(metadata.region.as_ref().map(|region| ("region".to_owned(), quoted(region))));
+    entries.extend(metadata.account_id.as_ref().map(|id| ("account_id".to_owned(), quoted(id))));
+    entries.extend(metadata.tree.iter().map(|(name, tree)| (name.clone(), render_tree(tree))));
+    let extended = if metadata.extended { "on" } else { "off" };
+    entries.push(("security_credentials_extended".to_owned(), extended.to_owned()));
+    entries.extend(metadata.passthrough.as_ref().map(|url| ("passthrough".to_owned(), quoted(url))));
+    entries.push(("passthrough_timeout".to_owned(), read::render_duration(metadata.passthrough_timeout)));
+    mapping(entries)
+}
+
+fn render_tree(tree: &Tree) -> String {
+    match tree {
+        Tree::Removed => "null".to_owned(),
+        Tree::File(text) => quoted(text),
+        Tree::Directory(entries) => {
+            mapping(entries.iter().map(|(name, tree)| (quoted(name), render_tree(tree))).collect())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Config, Tree, parse};
+
+    fn parsed(text: &str) -> Result<Config, String> {
+        let files = vec![("a.yaml".into(), format!("ims_host: x\nmetadata:\n{text}"))];
+        parse(files).map(|loaded| loaded.config).map_err(|errors| errors.to_string())
+    }
+
+    #[test]
+    fn a_tree_is_read_as_it_is_written() {
+        let config = parsed(
+            "  region: eu-west-1\n  meta-data:\n    hostname: null\n    tags: {instance: {Name: yes, n: 010}}\n    \
+             security-groups: [a, b]\n    empty: ''\n  user-data: |\n    #!/bin/sh\n    true\n  passthrough: http://h/\n",
+        )
+        .expect("legal");
+        let file = |text: &str| Tree::File(text.to_owned());
+        let [(meta_data, Tree::Directory(tree)), (user_data, script)] = &*config.metadata.tree else { panic!() };
+        assert_eq!((&**meta_data, &**user_data, script), ("meta-data", "user-data", &file("#!/bin/sh\ntrue\n")));
+        let instance = Tree::Directory(vec![("Name".into(), file("yes")), ("n".into(), file("010"))]);
+        assert_eq!(
+            tree,
+            &[
+                ("hostname".to_owned(), Tree::Removed),
+                ("tags".to_owned(), Tree::Directory(vec![("instance".into(), instance)])),
+                ("security-groups".to_owned(), file("a\nb")),
+                ("empty".to_owned(), file("")),
+            ]
+        );
+        assert_eq!(config.metadata.passthrough.as_deref(), Some("http://h"));
+        let again = parse(vec![("b.yaml".into(), config.render())]).expect("what we wrote").config;
+        assert_eq!(again, config);
+    }
+
+    #[test]
+    fn what_cannot_be_in_a_tree_is_told_with_its_place() {
+        for (text, part) in [
+            ("  meta-data: {iam: {security-credentials: {x: y}}}", "3:14: `iam` is made of the roles"),
+            ("  meta-data: {a/b: c}", "3:15: \"a/b\" cannot be one segment of a path"),
+            ("  meta-data: {'..': c}", "cannot be one segment of a path"),
+            ("  meta-data: x", "3:14: a mapping is expected here"),
+            ("  meta-data:\n", "cannot be removed"),
+            ("  user-data: {a: b}", "user data are a text"),
+            ("  meta-data: {a: {b: {c: {d: {e: {f: {g: h}}}}}}}", "deeper than 7 levels"),
+            ("  passthrough: ftp://x", "a URL such as http://169.254.169.254"),
+            ("  account_id: 12", "an account has twelve digits"),
+            ("  regoin: x", "did you mean `region`?"),
+            ("  region: x", "3:11: a region such as eu-central-1"),
+        ] {
+            let said = parsed(text).expect_err(text);
+            assert!(said.contains(part), "{text:?} should say {part:?}, not {said}");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The documents beside the credentials that have the account in them, in EC2's JSON: two spaces of indent, ` : `
+//! between key and value.
+
+use std::fmt::Write;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use jiff::Timestamp;
+
+use super::tree::Metadata;
+use crate::credentials::format_timestamp;
+
+/// Stands for an account that is not known.
+const NO_ACCOUNT: &str = "000000000000";
+
+/// The instance identity document, but for the account.
+#[derive(Debug)]
+pub(super) struct Identity {
+    /// What follows the account.
+    rest: String,
+}
+
+impl Identity {
+    /// Made of what the tree says; `file` looks into it.
+    /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-identity-documents.html>
+    pub(super) fn new<'a>(file: &dyn Fn(&[&str]) -> Option<&'a str>, metadata: &Metadata) -> Self {
+        let meta = |name: &str| file(&["meta-data", name]);
+        let fields = [
+            ("architecture", Some(metadata.host.architecture)),
+            ("availabilityZone", file(&["meta-data", "placement", "availability-zone"])),
+            ("billingProducts", None),
+            ("devpayProductCodes", None),
+            ("marketplaceProductCodes", None),
+            ("imageId", meta("ami-id")),
+            ("instanceId", meta("instance-id")),
+            ("instanceType", meta("instance-type")),
+            ("kernelId", None),
+            ("pendingTime", metadata.host.started.as_deref()),
+            ("privateIp", meta("local-ipv4")),
+            ("ramdiskId", None),
+            ("region", file(&["meta-data", "placement", "region"])),
+            ("version", Some("2017-09-30")),
+        ];
+        let lines: Vec<String> = fields.iter().map(|(key, value)| line(key, *value)).collect();
+        Self { rest: lines.join(",\n") }
+    }
+
+    /// With that account.
+    pub(super) fn render(&self, account: Option<&str>) -> Vec<u8> {
+        format!("{{\n{},\n{}\n}}", line("accountId", account), self.rest).into_bytes()
+    }
+}
+
+fn line(key: &str, value: Option<&str>) -> String {
+    let value = value.map_or(serde_json::Value::Null, Into::into);
+    format!("  \"{key}\" : {value}")
+}
+
+/// The document of `iam/info`. The profile has the name of the role, as the console makes it.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-metadata-iam.html>
+pub(super) fn info(role: &str, partition: &str, account: Option<&str>, last_updated: Timestamp) -> Vec<u8> {
+    let account = account.unwrap_or(NO_ACCOUNT);
+    let arn = format!("arn:{partition}:iam::{account}:instance-profile/{role}");
+    let fields = [
+        ("Code", "Success"),
+        ("LastUpdated", &format_timestamp(last_updated)),
+        ("InstanceProfileArn", &arn),
+        ("InstanceProfileId", &profile_id(&arn)),
+    ];
+    let lines: Vec<String> = fields.iter().map(|(key, value)| line(key, Some(value))).collect();
+    format!("{{\n{}\n}}", lines.join(",\n")).into_bytes()
+}
+
+/// `AIPA` and 17 characters, as IAM's, always the same for the same profile.
+fn profile_id(arn: &str) -> String {
+    const LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    let hash = digest(&SHA256, arn.as_bytes());
+    let mut id = "AIPA".to_owned();
+    for byte in hash.as_ref().iter().take(17) {
+        // Writing to a String cannot fail.
+        let _infallible = id.write_char(char::from(LETTERS[usize::from(byte % 32)]));
+    }
+    id
+}
+
+/// The account in an ARN such as `arn:aws:iam::123456789012:role/name`.
+pub(super) fn account_of(arn: &str) -> Option<&str> {
+    arn.split(':').nth(4).filter(|id| id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// The partition in an ARN; `aws` where there is none.
+pub(super) fn partition_of(arn: Option<&str>) -> &str {
+    arn.and_then(|arn| arn.split(':').nth(1)).filter(|partition| !partition.is_empty()).unwrap_or("aws")
+}
