@@ -53,9 +53,9 @@ pub fn instance_id() -> Option<String> {
 fn instance_id_of(machine_id: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, machine_id.as_bytes());
     let hash = hmac::sign(&key, b"alppaca: EC2 instance id");
-    let digits: String =
-        hash.as_ref().iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|n| format!("{n:x}")).collect();
-    format!("i-{}", digits.get(..17).unwrap_or_default())
+    let halves = hash.as_ref().iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    let digits: String = halves.take(17).filter_map(|half| char::from_digit(half.into(), 16)).collect();
+    format!("i-{digits}")
 }
 
 /// When the host was started, as AWS writes times.

@@ -101,7 +101,10 @@ impl Tree {
             ),
             _ => listing(std::iter::empty(), Some("iam")),
         };
-        let Node::Directory(root) = draft.finish() else { unreachable!("a draft begins as a directory") };
+        let root = match draft.finish() {
+            Node::Directory(root) => root,
+            Node::Removed | Node::File(_) | Node::Identity(_) => Directory::default(),
+        };
         Self { root, with_iam, info: info.map(Draft::finish) }
     }
 
