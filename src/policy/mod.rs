@@ -1,5 +1,7 @@
 //! Who gets which role: from what is known of a caller to what it may see.
 
+pub mod containers;
+
 use std::{net::TcpStream, sync::Arc};
 
 use tokio::sync::{Notify, futures::OwnedNotified};

@@ -100,10 +100,8 @@ pub struct Container {
 impl Container {
     /// Takes hold of its first process, so that its end is seen at once and not only when the runtime tells.
     pub fn new(facts: ContainerFacts) -> Self {
-        let pid = facts.pid.and_then(Pid::from_raw);
-        // It fails if the process has ended already, of which an event tells, and if we are in another process
-        // namespace than the runtime.
-        let process = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        let process =
+            facts.pid.and_then(Pid::from_raw).and_then(|pid| hold(pid, |pid| is_in_container(pid, &facts.id)));
         Self { facts, process }
     }
 
@@ -119,6 +117,20 @@ impl Container {
         // An error says nothing about the process: then it is not taken for alive.
         poll(&mut ended, Some(&Timespec::default())).is_ok_and(|ready| ready == 0)
     }
+}
+
+/// A hold on a process that `belongs`. There is none if it has ended already, of which an event tells, and if we are in
+/// another process namespace than the runtime, where the number means another process.
+fn hold(pid: Pid, belongs: impl Fn(Pid) -> bool) -> Option<OwnedFd> {
+    let process = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    // Asked after it was taken hold of: the number cannot have gone to another one in between.
+    belongs(pid).then_some(process)
+}
+
+/// Every runtime names the control groups of a container after its id.
+fn is_in_container(pid: Pid, id: &ContainerId) -> bool {
+    let path = format!("/proc/{}/cgroup", pid.as_raw_nonzero());
+    std::fs::read_to_string(path).is_ok_and(|groups| groups.contains(id.as_str()))
 }
 
 #[cfg(test)]
@@ -137,11 +149,11 @@ mod tests {
     #[test]
     fn the_end_of_the_process_is_the_end_of_the_container() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("it starts");
-        let container = Container::new(ContainerFacts {
-            pid: i32::try_from(child.id()).ok(),
-            ..super::super::tests::facts('a', "172.17.0.2")
-        });
+        let pid = Pid::from_child(&child);
+        let facts = || super::super::tests::facts('a', "172.17.0.2");
+        let container = Container { facts: facts(), process: hold(pid, |_| true) };
         assert!(container.is_alive());
+        assert!(hold(pid, |pid| is_in_container(pid, &facts().id)).is_none(), "it is none of the container's");
         child.kill().expect("it runs");
         child.wait().expect("it ends");
         assert!(!container.is_alive());

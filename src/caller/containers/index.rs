@@ -81,7 +81,6 @@ impl ContainerIndex {
         Arc::new(Self { parts: (0..runtimes).map(part).collect(), changed })
     }
 
-    #[allow(dead_code, reason = "the watcher comes next")]
     pub(super) fn part(&self, number: usize) -> Option<Arc<Part>> {
         self.parts.get(number).cloned()
     }
@@ -144,7 +143,6 @@ impl ContainerIndex {
     }
 }
 
-#[allow(dead_code, reason = "the watcher comes next")]
 impl Part {
     fn look_up(&self, sought: &Sought) -> Lookup {
         let table = self.table.load();

@@ -1,10 +1,19 @@
 //! Containers: what a Docker or Podman socket says of them, and which one has an address or an id.
 
+mod api;
 mod facts;
+mod host_names;
 mod index;
+mod ledger;
+mod messages;
+mod watch;
 
+pub use api::{Api, ApiError};
 pub use facts::{Container, ContainerFacts, ContainerId, NoContainerId};
+pub use host_names::{HostNames, PatternError};
 pub use index::{ContainerIndex, Lookup, Sought};
+pub use messages::{Condition, Event, Inspected, Listed, Unreadable, event, inspected, list};
+pub use watch::{Observer, Settings, Watcher};
 
 #[cfg(test)]
 pub(crate) mod tests {

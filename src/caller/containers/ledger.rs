@@ -1,0 +1,438 @@
+//! What one runtime has said, and what has to be asked of it: the decisions of the watcher, without any waiting.
+//!
+//! Whatever may have changed is asked for again, and an answer counts only if nothing has happened to the container
+//! since the question. An end or a lost address counts at once.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map::Entry as Place},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use super::{
+    facts::{Container, ContainerFacts, ContainerId},
+    index::{Sought, Table},
+    messages::{Condition, Event, Inspected, Listed},
+};
+
+/// So many things that are not there are remembered.
+const MAX_ABSENT: usize = 4096;
+
+/// A question to the runtime: what is this container, as of this generation?
+pub(super) type Question = (ContainerId, u64);
+
+/// What the observer is to be told.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// It runs, or is about to.
+    Appeared(Box<ContainerFacts>),
+    /// It does not, any more.
+    Gone(ContainerId),
+}
+
+/// All that one runtime has said.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    known: BTreeMap<ContainerId, Entry>,
+    generation: u64,
+    absent: HashSet<Sought>,
+    /// Addresses that only a host name tied to a container.
+    named: HashMap<IpAddr, ContainerId>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    generation: u64,
+    state: State,
+    /// Whether the observer was told that it appeared.
+    told: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Nothing is known but that there is, or was, such a container.
+    Asked,
+    Coming(Box<ContainerFacts>),
+    Running(Arc<Container>),
+}
+
+impl Ledger {
+    /// Something happened; what is to be asked because of it. `None` stands for everything: ask for the list.
+    pub(super) fn happened(&mut self, event: &Event) -> Option<Question> {
+        // It may have to do with what was not there.
+        self.absent.clear();
+        match event {
+            Event::Changed(id) => Some(self.ask(id)),
+            Event::Lost(id) => {
+                if let Some(entry) = self.known.get_mut(id) {
+                    entry.state = State::Asked;
+                }
+                self.named.retain(|_, owner| owner != id);
+                Some(self.ask(id))
+            }
+            Event::Unclear => None,
+        }
+    }
+
+    /// What is to be asked now that the list of all running containers is known.
+    pub(super) fn listed(&mut self, listed: &[Listed]) -> Vec<Question> {
+        let known = |entry: &Entry| match &entry.state {
+            State::Asked => None,
+            State::Coming(_) => Some(BTreeSet::new()),
+            State::Running(container) => Some(container.facts().addresses.iter().copied().collect()),
+        };
+        let running: HashMap<&ContainerId, &BTreeSet<IpAddr>> =
+            listed.iter().map(|listed| (&listed.id, &listed.addresses)).collect();
+        let new = running
+            .iter()
+            .filter(|(id, addresses)| self.known.get(**id).and_then(known).as_ref() != Some(**addresses))
+            .map(|(id, _)| (*id).clone());
+        let missing = self.known.keys().filter(|id| !running.contains_key(*id)).cloned();
+        let ids: Vec<ContainerId> = new.chain(missing).collect();
+        ids.iter().map(|id| self.ask(id)).collect()
+    }
+
+    /// Everything that is known has to be asked for again: events may have been missed.
+    pub(super) fn doubt(&mut self) {
+        self.named.clear();
+        self.absent.clear();
+        for entry in self.known.values_mut() {
+            entry.state = State::Asked;
+        }
+    }
+
+    /// What has to be asked to find these without the list.
+    pub(super) fn seek(&mut self, sought: &BTreeSet<Sought>) -> Vec<Question> {
+        let ids = sought.iter().filter_map(|sought| match sought {
+            Sought::Id(id) => Some(id.clone()),
+            Sought::Address(_) => None,
+        });
+        // One that has ended without our being told is asked for again, too, whatever it was sought by.
+        let ended = self.known.iter().filter(|(_, entry)| match &entry.state {
+            State::Running(container) => !container.is_alive(),
+            State::Asked | State::Coming(_) => false,
+        });
+        let ids: BTreeSet<ContainerId> = ids.chain(ended.map(|(id, _)| id.clone())).collect();
+        ids.iter().map(|id| self.ask(id)).collect()
+    }
+
+    fn ask(&mut self, id: &ContainerId) -> Question {
+        self.generation += 1;
+        let generation = self.generation;
+        let new = || Entry { generation, state: State::Asked, told: false };
+        self.known.entry(id.clone()).or_insert_with(new).generation = generation;
+        (id.clone(), generation)
+    }
+
+    /// Whether an answer to this question would still count.
+    pub(super) fn is_current(&self, (id, generation): &Question) -> bool {
+        self.known.get(id).is_some_and(|entry| entry.generation == *generation)
+    }
+
+    /// The runtime has answered; `None` says that there is no such container.
+    pub(super) fn answered(&mut self, question: &Question, answer: Option<Inspected>) -> Option<Change> {
+        if !self.is_current(question) {
+            return None;
+        }
+        let (id, _) = question;
+        let entry = self.known.get_mut(id)?;
+        let facts = match answer {
+            // The runtime answers with what it was asked for; another one's facts would be a trap.
+            Some(Inspected { facts, condition: Condition::Running | Condition::Coming }) if facts.id == *id => facts,
+            _ => {
+                let told = entry.told;
+                self.known.remove(id);
+                self.named.retain(|_, owner| owner != id);
+                return told.then(|| Change::Gone(id.clone()));
+            }
+        };
+        let news = !entry.told;
+        entry.told = true;
+        let change = news.then(|| Change::Appeared(Box::new(facts.clone())));
+        match &entry.state {
+            State::Running(container) if *container.facts() == facts => {}
+            _ if facts.pid.is_some() => entry.state = State::Running(Arc::new(Container::new(facts))),
+            _ => entry.state = State::Coming(Box::new(facts)),
+        }
+        change
+    }
+
+    /// The runtime was asked for all of these, and whoever is not known now is not there.
+    pub(super) fn settle(&mut self, sought: BTreeSet<Sought>) {
+        let table = self.table();
+        for sought in sought {
+            let found = match &sought {
+                Sought::Address(address) => table.addresses.contains_key(address),
+                Sought::Id(id) => table.ids.contains_key(id),
+            };
+            if !found && self.absent.len() < MAX_ABSENT {
+                self.absent.insert(sought);
+            }
+        }
+    }
+
+    /// Forgets what was not there, so that it is sought again when somebody asks.
+    pub(super) fn forget_absent(&mut self) {
+        self.absent.clear();
+    }
+
+    /// Forgets what host names said: they may say something else now.
+    pub(super) fn forget_names(&mut self) {
+        self.named.clear();
+    }
+
+    /// How many run.
+    pub(super) fn running(&self) -> usize {
+        self.known.values().filter(|entry| matches!(entry.state, State::Running(_))).count()
+    }
+
+    /// Ties an address to the only running container whose host name `matches`.
+    pub(super) fn name(&mut self, address: IpAddr, matches: impl Fn(&str) -> bool) {
+        let mut matching = self.known.iter().filter(|(_, entry)| match &entry.state {
+            State::Running(container) => matches(&container.facts().host_name),
+            State::Asked | State::Coming(_) => false,
+        });
+        if let (Some((id, _)), None) = (matching.next(), matching.next()) {
+            self.named.insert(address, id.clone());
+        }
+    }
+
+    /// What readers are to see.
+    pub(super) fn table(&self) -> Table {
+        let mut table = Table { live: true, absent: self.absent.clone(), ..Table::default() };
+        for (id, entry) in &self.known {
+            let (container, addresses) = match &entry.state {
+                State::Asked => (None, [].as_slice()),
+                State::Coming(facts) => (None, facts.addresses.as_slice()),
+                State::Running(container) => (Some(container), container.facts().addresses.as_slice()),
+            };
+            table.ids.insert(id.clone(), container.cloned());
+            for address in addresses {
+                match table.addresses.entry(*address) {
+                    Place::Vacant(place) => _ = place.insert(container.cloned()),
+                    // Two claim it: it is neither's.
+                    Place::Occupied(mut place) => _ = place.insert(None),
+                }
+            }
+        }
+        for (address, id) in &self.named {
+            if let (Place::Vacant(place), Some(Some(container))) = (table.addresses.entry(*address), table.ids.get(id))
+            {
+                place.insert(Some(Arc::clone(container)));
+            }
+        }
+        table
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{super::tests::facts, *};
+
+    fn id(digit: char) -> ContainerId {
+        facts(digit, "").id
+    }
+
+    fn running(digit: char, address: &str, second: u8) -> Inspected {
+        let started_at = format!("2026-11-24T10:00:{second:02}Z").parse().ok();
+        // No process of that number can exist, so none is taken hold of.
+        let facts = ContainerFacts { started_at, pid: Some(i32::MAX), ..facts(digit, address) };
+        Inspected { facts, condition: Condition::Running }
+    }
+
+    fn owner(ledger: &Ledger, address: &str) -> Option<ContainerId> {
+        let address = address.parse().expect("an address");
+        ledger.table().addresses.get(&address).cloned().flatten().map(|container| container.facts().id.clone())
+    }
+
+    #[test]
+    fn a_container_has_its_address_from_its_start_to_its_end() {
+        let mut ledger = Ledger::default();
+        let question = ledger.happened(&Event::Changed(id('a'))).expect("asked");
+        let change = ledger.answered(&question, Some(running('a', "172.17.0.2", 0)));
+        assert!(matches!(change, Some(Change::Appeared(facts)) if facts.id == id('a')));
+        assert_eq!(owner(&ledger, "172.17.0.2"), Some(id('a')));
+        let question = ledger.happened(&Event::Lost(id('a'))).expect("asked");
+        assert_eq!(owner(&ledger, "172.17.0.2"), None, "at once, without an answer");
+        assert_eq!(ledger.answered(&question, None), Some(Change::Gone(id('a'))));
+        assert!(ledger.table().ids.is_empty());
+    }
+
+    #[test]
+    fn an_answer_that_was_overtaken_by_an_event_does_not_count() {
+        let mut ledger = Ledger::default();
+        let before = ledger.happened(&Event::Changed(id('a'))).expect("asked");
+        let after = ledger.happened(&Event::Lost(id('a'))).expect("asked");
+        assert_eq!(ledger.answered(&before, Some(running('a', "172.17.0.2", 0))), None);
+        assert_eq!(owner(&ledger, "172.17.0.2"), None);
+        // It was started again meanwhile.
+        ledger.answered(&after, Some(running('a', "172.17.0.3", 1)));
+        assert_eq!(owner(&ledger, "172.17.0.3"), Some(id('a')));
+    }
+
+    #[test]
+    fn an_address_changes_hands_only_over_nobody() {
+        let mut ledger = Ledger::default();
+        let a = ledger.happened(&Event::Changed(id('a'))).expect("asked");
+        ledger.answered(&a, Some(running('a', "172.17.0.2", 0)));
+        let b = ledger.happened(&Event::Changed(id('b'))).expect("asked");
+        // The event of a's end is late.
+        ledger.answered(&b, Some(running('b', "172.17.0.2", 1)));
+        assert_eq!(owner(&ledger, "172.17.0.2"), None);
+        ledger.happened(&Event::Lost(id('a')));
+        assert_eq!(owner(&ledger, "172.17.0.2"), Some(id('b')));
+    }
+
+    #[test]
+    fn a_container_that_is_being_started_is_waited_for() {
+        let mut ledger = Ledger::default();
+        let question = ledger.happened(&Event::Changed(id('a'))).expect("asked");
+        let facts = ContainerFacts { pid: None, started_at: None, ..facts('a', "172.17.0.2") };
+        let change = ledger.answered(&question, Some(Inspected { facts, condition: Condition::Coming }));
+        assert!(matches!(change, Some(Change::Appeared(_))), "its role is fetched meanwhile");
+        let address = "172.17.0.2".parse().expect("an address");
+        assert!(matches!(ledger.table().addresses.get(&address), Some(None)));
+        let question = ledger.happened(&Event::Changed(id('a'))).expect("asked");
+        assert_eq!(ledger.answered(&question, Some(running('a', "172.17.0.2", 0))), None, "told once");
+        assert_eq!(owner(&ledger, "172.17.0.2"), Some(id('a')));
+    }
+
+    #[test]
+    fn a_list_asks_for_what_is_new_different_or_missing() {
+        let mut ledger = Ledger::default();
+        for (digit, address) in [('a', "172.17.0.2"), ('b', "172.17.0.3"), ('c', "172.17.0.4")] {
+            let question = ledger.happened(&Event::Changed(id(digit))).expect("asked");
+            ledger.answered(&question, Some(running(digit, address, 0)));
+        }
+        let listed = |digit: char, address: &str| Listed {
+            id: id(digit),
+            addresses: [address.parse().expect("an address")].into(),
+        };
+        let list = [listed('a', "172.17.0.2"), listed('b', "172.17.0.9"), listed('d', "172.17.0.5")];
+        let mut asked: Vec<ContainerId> = ledger.listed(&list).into_iter().map(|(id, _)| id).collect();
+        asked.sort();
+        assert_eq!(asked, [id('b'), id('c'), id('d')]);
+    }
+
+    #[test]
+    fn after_a_gap_nothing_is_believed_until_it_is_said_again() {
+        let mut ledger = Ledger::default();
+        let question = ledger.happened(&Event::Changed(id('a'))).expect("asked");
+        ledger.answered(&question, Some(running('a', "172.17.0.2", 0)));
+        ledger.doubt();
+        assert_eq!(owner(&ledger, "172.17.0.2"), None);
+        let asked = ledger.listed(&[]);
+        assert_eq!(ledger.answered(&asked[0], None), Some(Change::Gone(id('a'))));
+    }
+
+    #[test]
+    fn what_was_sought_in_vain_is_absent_until_something_happens() {
+        let mut ledger = Ledger::default();
+        let sought = Sought::Address("172.17.0.2".parse().expect("an address"));
+        ledger.settle([sought.clone()].into());
+        assert!(ledger.table().absent.contains(&sought));
+        ledger.happened(&Event::Changed(id('a')));
+        assert!(!ledger.table().absent.contains(&sought));
+    }
+
+    #[test]
+    fn a_host_name_ties_an_address_to_one_container_or_to_none() {
+        let mut ledger = Ledger::default();
+        for digit in ['a', 'b'] {
+            let question = ledger.happened(&Event::Changed(id(digit))).expect("asked");
+            ledger.answered(&question, Some(running(digit, "", 0)));
+        }
+        let address = "10.9.9.9".parse().expect("an address");
+        ledger.name(address, |_host| true);
+        assert_eq!(owner(&ledger, "10.9.9.9"), None);
+        ledger.name(address, |host| host == "host-b");
+        assert_eq!(owner(&ledger, "10.9.9.9"), Some(id('b')));
+        ledger.happened(&Event::Lost(id('b')));
+        assert_eq!(owner(&ledger, "10.9.9.9"), None);
+    }
+
+    #[test]
+    fn an_answer_about_another_container_is_no_answer() {
+        let mut ledger = Ledger::default();
+        let question = ledger.happened(&Event::Changed(id('a'))).expect("asked");
+        assert_eq!(ledger.answered(&question, Some(running('b', "172.17.0.2", 0))), None);
+        assert!(ledger.table().ids.is_empty() && ledger.table().addresses.is_empty());
+    }
+
+    /// A runtime as it really is, with three containers that share two addresses, and answers that take their time.
+    #[derive(Debug, Clone)]
+    enum Step {
+        Start(usize, usize),
+        Stop(usize),
+        Deliver,
+        Answer(usize),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            (0..3_usize, 0..2_usize).prop_map(|(container, address)| Step::Start(container, address)),
+            (0..3_usize).prop_map(Step::Stop),
+            Just(Step::Deliver),
+            (0..4_usize).prop_map(Step::Answer),
+        ];
+        proptest::collection::vec(step, 0..60)
+    }
+
+    proptest! {
+        #[test]
+        fn an_address_never_belongs_to_one_whose_end_was_told(steps in steps()) {
+            let digits = ['a', 'b', 'c'];
+            let addresses = ["172.17.0.2", "172.17.0.3"];
+            let mut truth: [Option<(usize, u8)>; 3] = [None; 3];
+            let mut ledger = Ledger::default();
+            let (mut events, mut questions, mut second) = (std::collections::VecDeque::new(), Vec::new(), 0_u8);
+            // The end of each life, as far as it was told.
+            let mut told_end: HashSet<(usize, u8)> = HashSet::new();
+            let deliver = |ledger: &mut Ledger, questions: &mut Vec<_>, told: &mut HashSet<_>, event: Option<(Event, Option<(usize, u8)>)>| {
+                if let Some((event, end)) = event {
+                    told.extend(end);
+                    questions.extend(ledger.happened(&event));
+                }
+            };
+            for step in steps.into_iter().chain([(); 200].map(|()| Step::Deliver)).chain([(); 200].map(|()| Step::Answer(0))) {
+                match step {
+                    // A runtime gives an address to one at a time.
+                    Step::Start(container, address)
+                        if truth[container].is_none()
+                            && truth.iter().flatten().all(|(taken, _)| *taken != address) =>
+                    {
+                        second = (second + 1) % 60;
+                        truth[container] = Some((address, second));
+                        events.push_back((Event::Changed(id(digits[container])), None));
+                    }
+                    Step::Stop(container) => {
+                        if let Some((_, life)) = truth[container].take() {
+                            events.push_back((Event::Lost(id(digits[container])), Some((container, life))));
+                        }
+                    }
+                    Step::Deliver => deliver(&mut ledger, &mut questions, &mut told_end, events.pop_front()),
+                    Step::Answer(which) if which < questions.len() => {
+                        let question: Question = questions.remove(which);
+                        let container = digits.iter().position(|digit| id(*digit) == question.0).expect("one of ours");
+                        let answer = truth[container].map(|(address, life)| running(digits[container], addresses[address], life));
+                        ledger.answered(&question, answer);
+                    }
+                    _ => {}
+                }
+                for container in ledger.table().addresses.values().flatten() {
+                    let number = digits.iter().position(|digit| id(*digit) == container.facts().id).expect("one of ours");
+                    let life = container.facts().started_at.expect("started").to_string()[17..19].parse().expect("seconds");
+                    prop_assert!(!told_end.contains(&(number, life)));
+                }
+            }
+            // In the end all is known.
+            for (container, life) in truth.iter().enumerate() {
+                if let Some((address, _)) = life {
+                    prop_assert_eq!(owner(&ledger, addresses[*address]), Some(id(digits[container])));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! The task that listens to one runtime and keeps its part of the index true.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    net::IpAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::task::JoinSet;
+
+use super::{
+    ContainerIndex,
+    api::{Api, ApiError, Events},
+    facts::{ContainerFacts, ContainerId},
+    host_names::{self, HostNames},
+    index::{Part, Sought, Table},
+    ledger::{Change, Ledger, Question},
+    messages::{Inspected, Listed},
+};
+use crate::clock::{self, SharedClock};
+
+/// So many descriptions are asked for at once.
+const MAX_INSPECTIONS: usize = 16;
+/// For so long nobody who was not there is looked for again.
+const ABSENCE: Duration = Duration::from_secs(2);
+/// The runtime's list is looked through no more often than this, whoever asks.
+const SEARCH_PAUSE: Duration = Duration::from_millis(50);
+/// A runtime drops events for a listener that is slow. So often what it lists is compared with what is known.
+const COMPARISON: Duration = Duration::from_mins(1);
+/// Waits between two attempts to reach the runtime.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LAST_RETRY: Duration = Duration::from_secs(5);
+/// Events from so long before are asked for: Docker begins to listen a moment after it has answered.
+const OVERLAP: i64 = 2;
+
+/// Whoever prepares something for each container.
+pub trait Observer: Send + Sync + 'static {
+    /// It runs or is about to. Called before anybody finds it in the index.
+    fn appeared(&self, container: &ContainerFacts);
+
+    /// It is gone. Called after nobody finds it any more.
+    fn gone(&self, container: &ContainerId);
+
+    /// Readers see something else now.
+    fn changed(&self) {}
+}
+
+/// What to listen to, and for what.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The runtime's socket.
+    pub socket: PathBuf,
+    /// The variables of containers that are kept.
+    pub variables: Vec<String>,
+    /// How a container is found by the host name of an address.
+    pub host_names: Option<HostNames>,
+}
+
+/// Listens to one runtime.
+pub struct Watcher {
+    api: Api,
+    settings: Settings,
+    part: Arc<Part>,
+    observer: Arc<dyn Observer>,
+    clock: SharedClock,
+    ledger: Ledger,
+    /// Whether its silence was told.
+    silence_told: bool,
+}
+
+enum Done {
+    Listed(Result<Vec<Listed>, ApiError>),
+    Inspected(Question, Result<Option<Inspected>, ApiError>),
+    Named(IpAddr, Option<String>),
+}
+
+/// The list of all containers is being gone through.
+struct Search {
+    sought: BTreeSet<Sought>,
+    /// Which of its answers are still to come.
+    listing: bool,
+    waiting: BTreeSet<ContainerId>,
+    naming: Option<usize>,
+}
+
+/// While the runtime can be heard.
+struct Session<'a> {
+    watcher: &'a mut Watcher,
+    calls: JoinSet<Done>,
+    inspections: usize,
+    queue: VecDeque<Question>,
+    search: Option<Search>,
+    /// Whether all that runs has been asked for once.
+    complete: bool,
+    next_search: Duration,
+    next_comparison: Duration,
+    forget_absent: Option<Duration>,
+    version: String,
+}
+
+impl Watcher {
+    /// Keeps the part with that number of the index; `None` if it has none.
+    pub fn new(
+        settings: Settings,
+        index: &ContainerIndex,
+        number: usize,
+        observer: Arc<dyn Observer>,
+        clock: SharedClock,
+    ) -> Option<Self> {
+        let part = index.part(number)?;
+        let api = Api::new(settings.socket.clone());
+        Some(Self { api, settings, part, observer, clock, ledger: Ledger::default(), silence_told: false })
+    }
+
+    /// Listens until it is dropped.
+    pub async fn run(mut self) {
+        let mut pause = FIRST_RETRY;
+        loop {
+            let (error, heard) = self.session().await;
+            // Nobody is believed to be anybody while nobody tells us who goes.
+            self.ledger.doubt();
+            self.part.publish(Table::default());
+            self.observer.changed();
+            if heard || !self.silence_told {
+                self.silence_told = true;
+                tracing::warn!("containers: {error}; no container gets credentials until this is over");
+            }
+            pause = if heard { FIRST_RETRY } else { (pause * 2).min(LAST_RETRY) };
+            clock::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+        }
+    }
+
+    /// Why it ended, and whether all was well before.
+    async fn session(&mut self) -> (ApiError, bool) {
+        let since = self.clock.now().wall.as_second() - OVERLAP;
+        let mut events = match self.api.events(since).await {
+            Ok(events) => events,
+            Err(error) => return (error, false),
+        };
+        let version = match self.api.version().await {
+            Ok(version) => version,
+            Err(error) => return (error, false),
+        };
+        let now = self.clock.now().boot;
+        let mut session = Session {
+            watcher: self,
+            calls: JoinSet::new(),
+            inspections: 0,
+            queue: VecDeque::new(),
+            search: None,
+            complete: false,
+            next_search: now,
+            next_comparison: now,
+            forget_absent: None,
+            version,
+        };
+        let error = session.listen(&mut events).await;
+        (error, session.complete)
+    }
+}
+
+impl Session<'_> {
+    async fn listen(&mut self, events: &mut Events) -> ApiError {
+        loop {
+            let pause = self.start_what_is_due();
+            let searching = self.search.is_some();
+            let part = Arc::clone(&self.watcher.part);
+            let outcome = tokio::select! {
+                biased;
+                event = events.next() => event.map(|event| {
+                    match self.watcher.ledger.happened(&event) {
+                        Some(question) => self.queue.push_back(question),
+                        None => self.next_comparison = Duration::ZERO,
+                    }
+                }),
+                Some(done) = self.calls.join_next() => match done {
+                    Ok(done) => self.take(done),
+                    Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+                },
+                () = part.asked.notified(), if !searching => {
+                    let sought = part.take_sought();
+                    if !sought.is_empty() {
+                        self.begin_search(sought);
+                    }
+                    Ok(())
+                }
+                () = clock::sleep(pause) => Ok(()),
+            };
+            if let Err(error) = outcome {
+                return error;
+            }
+            self.publish();
+        }
+    }
+
+    /// Starts what is due; answers how long there is nothing else to start.
+    fn start_what_is_due(&mut self) -> Duration {
+        let now = self.watcher.clock.now().boot;
+        if self.forget_absent.is_some_and(|due| due <= now) {
+            self.forget_absent = None;
+            self.watcher.ledger.forget_absent();
+            self.publish();
+        }
+        if self.search.is_none() && self.next_comparison <= now {
+            self.next_comparison = now + COMPARISON;
+            self.watcher.ledger.forget_names();
+            let sought = self.watcher.part.take_sought();
+            self.begin_search(sought);
+        }
+        while self.inspections < MAX_INSPECTIONS
+            && let Some(question) = self.queue.pop_front()
+        {
+            if self.watcher.ledger.is_current(&question) {
+                self.inspections += 1;
+                let (api, variables) = (self.watcher.api.clone(), self.watcher.settings.variables.clone());
+                self.calls.spawn(async move {
+                    let answer = api.inspect(&question.0, &variables).await;
+                    Done::Inspected(question, answer)
+                });
+            }
+        }
+        let due = [Some(self.next_comparison), self.forget_absent];
+        let pause = due.into_iter().flatten().map(|due| due.saturating_sub(now)).min().unwrap_or(COMPARISON);
+        // The search that is running says when it has ended.
+        if self.search.is_some() { pause.max(SEARCH_PAUSE) } else { pause }
+    }
+
+    fn begin_search(&mut self, sought: BTreeSet<Sought>) {
+        let questions = self.watcher.ledger.seek(&sought);
+        let waiting = questions.iter().map(|(id, _)| id.clone()).collect();
+        self.queue.extend(questions);
+        self.search = Some(Search { sought, listing: true, waiting, naming: None });
+        let api = self.watcher.api.clone();
+        let pause = self.next_search.saturating_sub(self.watcher.clock.now().boot);
+        self.calls.spawn(async move {
+            clock::sleep(pause).await;
+            Done::Listed(api.list().await)
+        });
+    }
+
+    fn take(&mut self, done: Done) -> Result<(), ApiError> {
+        match done {
+            Done::Listed(listed) => {
+                let questions = self.watcher.ledger.listed(&listed?);
+                if let Some(search) = &mut self.search {
+                    search.listing = false;
+                    search.waiting.extend(questions.iter().map(|(id, _)| id.clone()));
+                }
+                self.queue.extend(questions);
+            }
+            Done::Inspected(question, answer) => {
+                self.inspections -= 1;
+                let answer = match answer {
+                    Ok(answer) => answer,
+                    Err(error @ (ApiError::Json { .. } | ApiError::TooLong(_) | ApiError::Status { .. })) => {
+                        tracing::warn!("containers: {} gets no credentials: {error}", question.0);
+                        None
+                    }
+                    Err(error) => return Err(error),
+                };
+                self.answered(&question, answer);
+            }
+            Done::Named(address, name) => {
+                if let (Some(name), Some(host_names)) = (name, &self.watcher.settings.host_names) {
+                    self.watcher.ledger.name(address, |host| host_names.same(&name, host));
+                }
+                if let Some(Search { naming: Some(running), .. }) = &mut self.search {
+                    *running -= 1;
+                }
+            }
+        }
+        self.end_search();
+        Ok(())
+    }
+
+    fn answered(&mut self, question: &Question, answer: Option<Inspected>) {
+        let current = self.watcher.ledger.is_current(question);
+        match self.watcher.ledger.answered(question, answer) {
+            Some(Change::Appeared(facts)) => self.watcher.observer.appeared(&facts),
+            Some(Change::Gone(id)) => {
+                self.publish();
+                self.watcher.observer.gone(&id);
+            }
+            None => {}
+        }
+        // If it was overtaken, another answer is to come.
+        if let (true, Some(search)) = (current, &mut self.search) {
+            search.waiting.remove(&question.0);
+        }
+    }
+
+    /// Ends the search if all its answers have come.
+    fn end_search(&mut self) {
+        let Some(search) = &mut self.search else { return };
+        if search.listing || !search.waiting.is_empty() {
+            return;
+        }
+        if search.naming.is_none() {
+            let known = self.watcher.ledger.table().addresses;
+            let unknown = search.sought.iter().filter_map(|sought| match sought {
+                Sought::Address(address) if !known.contains_key(address) => Some(*address),
+                _ => None,
+            });
+            let unknown: Vec<IpAddr> =
+                if self.watcher.settings.host_names.is_some() { unknown.collect() } else { Vec::new() };
+            search.naming = Some(unknown.len());
+            for address in unknown {
+                self.calls.spawn(async move { Done::Named(address, host_names::of(address).await) });
+            }
+        }
+        if search.naming != Some(0) {
+            return;
+        }
+        let now = self.watcher.clock.now().boot;
+        if let Some(search) = self.search.take() {
+            self.watcher.ledger.settle(search.sought);
+            self.forget_absent.get_or_insert(now + ABSENCE);
+        }
+        self.next_search = now + SEARCH_PAUSE;
+        if !self.complete {
+            self.complete = true;
+            self.watcher.silence_told = false;
+            let (version, socket) = (&self.version, self.watcher.api.socket().display());
+            tracing::warn!("containers: {version} at {socket}, {} running", self.watcher.ledger.running());
+        }
+    }
+
+    /// Shows readers what is known; nothing before all has been asked for once.
+    fn publish(&self) {
+        if self.complete {
+            self.watcher.part.publish(self.watcher.ledger.table());
+            self.watcher.observer.changed();
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The roles of containers: what they ask for, what of it is granted, and the roles that are fetched for them.
+
+mod ask;
+mod mapping;
+mod roles;
+
+pub use ask::{Allow, Ask, NoRole, Place, Rules, WrittenRole, clean_session_name};
+pub use mapping::{MappingError, parse as parse_mapping};
+pub use roles::{ContainerRoles, Fetcher};
