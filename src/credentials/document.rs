@@ -105,12 +105,17 @@ pub fn parse_document(body: &[u8]) -> Result<Credentials, DocumentError> {
 /// and backslashes: then rendering needs no escapes, which naive parsers (s3fs, GDAL) do not know.
 fn required<'a>(field: &'static str, value: Option<Cow<'a, str>>) -> Result<Cow<'a, str>, DocumentError> {
     let value = value.filter(|text| !text.is_empty()).ok_or(DocumentError::Missing(field))?;
+    if is_key_text(&value) { Ok(value) } else { Err(DocumentError::Characters(field)) }
+}
+
+/// Whether a text can be a key or a token: printable ASCII without quotes and backslashes, and not empty.
+pub fn is_key_text(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
-    if value.bytes().all(allowed) { Ok(value) } else { Err(DocumentError::Characters(field)) }
+    !text.is_empty() && text.bytes().all(allowed)
 }
 
 /// Whether it is an account's twelve digits.
-fn is_account_id(text: &str) -> bool {
+pub fn is_account_id(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 

@@ -5,7 +5,10 @@ mod role;
 mod secret;
 mod timestamp;
 
-pub use document::{DocumentError, document_field, extend_document, parse_document, render_document, render_refusal};
+pub use document::{
+    DocumentError, document_field, extend_document, is_account_id, is_key_text, parse_document, render_document,
+    render_refusal,
+};
 pub use role::{RoleId, RoleName, RoleNameError};
 pub use secret::{Secret, SecretBytes};
 pub use timestamp::{format_timestamp, parse_timestamp};

@@ -1,6 +1,16 @@
 //! Where credentials come from: one trait, one file (or folder) per kind of upstream.
 
+mod file;
+pub mod http;
+pub mod imds;
 pub mod ims;
+pub mod long_term;
+pub mod process;
+pub mod static_keys;
+pub(crate) mod text;
+pub mod vault;
+
+pub use file::readable_by_others;
 
 use std::{fmt, future::Future, pin::Pin};
 

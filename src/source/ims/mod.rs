@@ -1,25 +1,23 @@
 //! The IMS: an HTTP upstream that speaks the two paths of EC2's IMDS. `docs/ims.md` is its contract.
 
 mod answer;
-mod client;
-mod connector;
 mod role_list;
 mod settings;
-mod tls;
 
 use std::fmt;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+pub(super) use answer::{NO_SUCH_ROLE, bad_document};
 pub use role_list::{RoleListError, parse_role_list};
-pub use settings::{Proxy, Settings, SetupError};
+pub use settings::Settings;
 
-use self::{answer::snippet, client::Client};
-use super::{RoleList, Source, SourceError, SourceFuture};
+pub use super::http::{Proxy, SetupError};
+use super::{RoleList, Source, SourceError, SourceFuture, http::Client, text::snippet};
 use crate::credentials::{Credentials, RoleName, parse_document};
 
 /// All but the characters that need no escape anywhere in a URL (RFC 3986, section 2.3).
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(super) const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The list of 1,000 roles takes 65 KB, so a small limit for documents must not cut it off.
 const LEAST_LIST_LIMIT: usize = 1024 * 1024;
@@ -37,7 +35,7 @@ impl ImsSource {
     /// are read once: new certificates need a new `ImsSource`.
     pub fn new(settings: Settings) -> Result<Self, SetupError> {
         Ok(Self {
-            client: Client::new(&settings)?,
+            client: settings.client()?,
             max_response_bytes: settings.max_response_bytes,
             concurrency: settings.concurrency,
             list_url: settings.list_url,
@@ -47,15 +45,15 @@ impl ImsSource {
     async fn list(&self) -> Result<RoleList, SourceError> {
         let url = &self.list_url;
         let answer = self.client.get(url, self.max_response_bytes.max(LEAST_LIST_LIMIT)).await?;
-        let body = answer.accept(url)?;
+        let body = answer::accept(answer, url)?;
         parse_role_list(&body).map_err(|error| SourceError::transient(format!("GET {url}: {error}{}", snippet(&body))))
     }
 
     async fn document(&self, role: &RoleName) -> Result<Credentials, SourceError> {
         let url = format!("{}{}", self.list_url, utf8_percent_encode(role.as_str(), ESCAPED));
         let answer = self.client.get(&url, self.max_response_bytes).await?;
-        let body = answer.accept(&url)?;
-        parse_document(&body).map_err(|error| answer::bad_document(&url, error))
+        let body = answer::accept(answer, &url)?;
+        parse_document(&body).map_err(|error| bad_document(&url, error))
     }
 }
 

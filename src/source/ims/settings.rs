@@ -1,10 +1,10 @@
-//! What an `ImsSource` is made of, and what can be wrong with it.
+//! What an `ImsSource` is made of.
 
 use std::{path::PathBuf, time::Duration};
 
-use http::{Uri, uri::Scheme};
+use http::Uri;
 
-use crate::credentials::Secret;
+use crate::source::http::{Client, Options, Proxies, Proxy, SetupError, parse_url};
 
 /// The IMS and how to talk to it. Each field means what the field of the same name in
 /// `config::Ims` means.
@@ -28,82 +28,26 @@ pub struct Settings {
     pub proxy: Option<Proxy>,
 }
 
-/// An HTTP proxy.
-#[derive(Debug, Clone)]
-pub struct Proxy {
-    /// `http://host:port`, without credentials.
-    pub url: String,
-    /// User name and password, sent as `Proxy-Authorization: Basic`.
-    pub credentials: Option<(String, Secret)>,
-}
-
-/// Why there can be no `ImsSource`. Each names what is wrong and what to do.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SetupError {
-    /// A URL that cannot be used. It is shown only where it has been found to carry no password.
-    #[error("the URL of the {whose} {problem}")]
-    Url {
-        /// `IMS` or `proxy`.
-        whose: &'static str,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// The proxy's user name or password.
-    #[error("the proxy's user name {0}")]
-    ProxyUser(&'static str),
-    /// A PEM file that is not what it should be.
-    #[error("{}: {problem}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// There is nothing to check the IMS's certificate against.
-    #[error(
-        "no certificate authorities: the system has none ({0}) and no CA file is configured; install the \
-         ca-certificates package or set ims_ca_file"
-    )]
-    NoRoots(String),
-    /// The TLS library refuses.
-    #[error("TLS cannot be set up: {0}")]
-    Tls(String),
-}
-
-/// Checks a URL to which paths will be appended. `whose` is for the error.
-pub(super) fn parse_url(whose: &'static str, text: &str) -> Result<Uri, SetupError> {
-    let wrong = |problem: &str| SetupError::Url { whose, problem: problem.to_owned() };
-    let uri: Uri = text.parse().map_err(|error| wrong(&format!("is not a URL: {error}")))?;
-    if uri.scheme() != Some(&Scheme::HTTP) && uri.scheme() != Some(&Scheme::HTTPS) {
-        return Err(wrong("must start with http:// or https://"));
+impl Settings {
+    /// A client for the IMS.
+    pub(super) fn client(&self) -> Result<Client, SetupError> {
+        let options = Options {
+            connect_timeout: self.connect_timeout,
+            timeout: self.timeout,
+            limit_name: Some("ims_max_response_bytes"),
+            ca_file: self.ca_file.clone(),
+            client_certificate: self.client_certificate.clone(),
+            proxies: self.proxy.clone().map_or_else(Proxies::none, Proxies::always),
+        };
+        Client::new(&parse_list_url(&self.list_url)?, &options)
     }
-    let Some(authority) = uri.authority().filter(|authority| !authority.host().is_empty()) else {
-        return Err(wrong("names no host"));
-    };
-    if authority.as_str().contains('@') {
-        return Err(wrong("must not carry a user name or password"));
-    }
-    if text.contains(['?', '#']) {
-        return Err(wrong("must have no query and no fragment: the role's name is appended to it"));
-    }
-    Ok(uri)
 }
 
 /// Checks the URL of the role list.
-pub(super) fn parse_list_url(text: &str) -> Result<Uri, SetupError> {
+fn parse_list_url(text: &str) -> Result<Uri, SetupError> {
     let uri = parse_url("IMS", text)?;
     if !text.ends_with('/') {
         return Err(SetupError::Url { whose: "IMS", problem: format!("must end with a slash: {text}") });
-    }
-    Ok(uri)
-}
-
-/// Checks the URL of a proxy, of which only host and port count.
-pub(super) fn parse_proxy_url(text: &str) -> Result<Uri, SetupError> {
-    let uri = parse_url("proxy", text)?;
-    if uri.scheme() != Some(&Scheme::HTTP) {
-        let problem = format!("must start with http:// (a proxy that itself speaks TLS is not supported): {text}");
-        return Err(SetupError::Url { whose: "proxy", problem });
     }
     Ok(uri)
 }
@@ -130,8 +74,5 @@ mod tests {
             let message = parse_list_url(bad).expect_err(bad).to_string();
             assert!(message.contains(why) && !message.contains("s3cr3t"), "{bad}: {message}");
         }
-        assert!(parse_proxy_url("http://proxy:3128").is_ok());
-        let message = parse_proxy_url("https://proxy:3128").expect_err("TLS").to_string();
-        assert!(message.starts_with("the URL of the proxy must start with http://"), "{message}");
     }
 }

@@ -1,4 +1,4 @@
-//! Connections to the IMS: direct or through a proxy, plain or TLS, within one time-out.
+//! Connections to an upstream: direct or through a proxy, plain or TLS, within one time-out.
 
 use std::{
     future::Future,
@@ -38,12 +38,12 @@ enum Route {
     Tls(HttpsConnector<HttpConnector>),
     /// To the proxy, which gets the requests in absolute form.
     Forward(HttpConnector, Uri),
-    /// CONNECT, and TLS with the IMS inside.
+    /// CONNECT, and TLS with the server inside.
     Tunnel(HttpsConnector<Tunnel<HttpConnector>>),
 }
 
 impl Connector {
-    /// With `tls` for an `https` IMS, without for an `http` one. `proxy` is a URL and the value of
+    /// With `tls` for an `https` server, without for an `http` one. `proxy` is a URL and the value of
     /// `Proxy-Authorization`. `timeout` is for one connection, all its handshakes included.
     pub(super) fn new(tls: Option<ClientConfig>, proxy: Option<(Uri, Option<HeaderValue>)>, timeout: Duration) -> Self {
         let mut tcp = HttpConnector::new();

@@ -1,10 +1,10 @@
-//! One bounded GET: in time, in size, without redirects, decoding or retries.
+//! One bounded call: in time, in size, without redirects, decoding or retries.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Empty};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper_util::{
     client::legacy::{Client as Pool, Error},
@@ -13,13 +13,15 @@ use hyper_util::{
 use zeroize::Zeroizing;
 
 use super::{
-    Settings, SetupError,
-    answer::{Answer, flatten},
+    Answer, Options, Proxy, SetupError,
     connector::{Connector, Used},
-    settings::{parse_list_url, parse_proxy_url},
+    settings::parse_proxy_url,
     tls,
 };
-use crate::source::SourceError;
+use crate::{
+    credentials::Secret,
+    source::{SourceError, text::flatten},
+};
 
 /// A little longer than the usual interval of asking: thousands of hosts with a TLS handshake a
 /// minute each would be felt by an IMS. One that the IMS has closed meanwhile costs nothing.
@@ -38,29 +40,68 @@ const ERROR_WAIT: Duration = Duration::from_millis(250);
 /// A body of unknown length begins with this capacity.
 const FIRST_CAPACITY: usize = 8 * 1024;
 
-/// An HTTP client for one IMS.
-pub(super) struct Client {
-    pool: Pool<Connector, Empty<Bytes>>,
+/// A request.
+pub(crate) struct Call<'a> {
+    method: Method,
+    url: &'a str,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl<'a> Call<'a> {
+    /// A request without a body.
+    pub(crate) fn new(method: Method, url: &'a str) -> Self {
+        Self { method, url, headers: HeaderMap::new(), body: Bytes::new() }
+    }
+
+    /// With a header that may be seen.
+    pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// With a header that nobody may see. An error says that the secret cannot be a header's value.
+    pub(crate) fn secret_header(self, name: HeaderName, secret: &Secret) -> Result<Self, SourceError> {
+        let mut value = HeaderValue::from_str(secret.expose()).map_err(|_| {
+            SourceError::transient(format!("the value for the header {name} has characters that no header may have"))
+        })?;
+        value.set_sensitive(true);
+        Ok(self.header(name, value))
+    }
+
+    /// With a JSON body, which is wiped when it has been sent.
+    pub(crate) fn json(self, body: Zeroizing<Vec<u8>>) -> Self {
+        let mut call = self.header(header::CONTENT_TYPE, const { HeaderValue::from_static("application/json") });
+        call.body = Bytes::from_owner(body);
+        call
+    }
+}
+
+/// An HTTP client for one server.
+pub(crate) struct Client {
+    pool: Pool<Connector, Full<Bytes>>,
     timeout: Duration,
     forwarding: bool,
     /// For the proxy, if it sees the requests.
     authorization: Option<HeaderValue>,
     /// Ends each message about a connection: `, through the proxy http://…`.
     through: String,
+    /// Ends the message about a body that is too long.
+    limit_name: String,
 }
 
 impl Client {
-    pub(super) fn new(settings: &Settings) -> Result<Self, SetupError> {
-        let list_url = parse_list_url(&settings.list_url)?;
-        let proxy = match &settings.proxy {
+    /// A client for the server of `url`, with which all calls begin.
+    pub(crate) fn new(url: &Uri, options: &Options) -> Result<Self, SetupError> {
+        let proxy = match options.proxies.for_url(url) {
             Some(proxy) => Some((parse_proxy_url(&proxy.url)?, basic_authorization(proxy)?)),
             None => None,
         };
         let through = proxy.as_ref().and_then(|(uri, _)| uri.authority().cloned());
-        let tls = if list_url.scheme_str() == Some("https") { Some(tls::client_config(settings)?) } else { None };
+        let tls = if url.scheme_str() == Some("https") { Some(tls::client_config(options)?) } else { None };
         let forwarding = proxy.is_some() && tls.is_none();
         let authorization = proxy.as_ref().filter(|_| forwarding).and_then(|(_, authorization)| authorization.clone());
-        let connector = Connector::new(tls, proxy, settings.connect_timeout);
+        let connector = Connector::new(tls, proxy, options.connect_timeout);
         let pool = Pool::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
@@ -68,32 +109,41 @@ impl Client {
             .http1_max_buf_size(MAX_HEAD)
             .build(connector);
         let through = through.map(|proxy| format!(", through the proxy {proxy}")).unwrap_or_default();
-        Ok(Self { pool, timeout: settings.timeout, forwarding, authorization, through })
+        let limit_name = options.limit_name.map(|name| format!(" ({name})")).unwrap_or_default();
+        Ok(Self { pool, timeout: options.timeout, forwarding, authorization, through, limit_name })
     }
 
     /// Asks for `url` and waits for the whole answer. A body longer than `limit` is an error and not
     /// read further.
-    pub(super) async fn get(&self, url: &str, limit: usize) -> Result<Answer, SourceError> {
-        let uri: Uri = url.parse().map_err(|error| SourceError::transient(format!("GET {url}: {error}")))?;
-        let outcome = match tokio::time::timeout(self.timeout, self.exchange(&uri, limit)).await {
+    pub(crate) async fn get(&self, url: &str, limit: usize) -> Result<Answer, SourceError> {
+        self.send(Call::new(Method::GET, url), limit).await
+    }
+
+    /// Sends a request and waits for the whole answer; see [`Client::get`].
+    pub(crate) async fn send(&self, call: Call<'_>, limit: usize) -> Result<Answer, SourceError> {
+        let Call { method, url, .. } = &call;
+        let (method, url) = (method.clone(), (*url).to_owned());
+        let uri: Uri = url.parse().map_err(|error| SourceError::transient(format!("{method} {url}: {error}")))?;
+        let outcome = match tokio::time::timeout(self.timeout, self.exchange(&call, &uri, limit)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(format!("no complete answer within {:?}{}", self.timeout, self.through)),
         };
-        outcome.map_err(|what| SourceError::transient(format!("GET {url}: {what}")))
+        outcome.map_err(|what| SourceError::transient(format!("{method} {url}: {what}")))
     }
 
-    async fn exchange(&self, uri: &Uri, limit: usize) -> Result<Answer, String> {
-        let response = self.send(uri).await.map_err(|error| self.describe(&error))?;
+    async fn exchange(&self, call: &Call<'_>, uri: &Uri, limit: usize) -> Result<Answer, String> {
+        let response = self.repeat(call, uri).await.map_err(|error| self.describe(&error))?;
         let (head, body) = response.into_parts();
-        let body = if head.status == StatusCode::OK { collect(body, limit).await? } else { beginning(body).await };
+        let whole = head.status.is_success();
+        let body = if whole { self.collect(body, limit).await? } else { beginning(body).await };
         Ok(Answer { status: head.status, headers: head.headers, body, forwarded: self.forwarding })
     }
 
-    /// Sends the request, again if the IMS closed the pooled connection at that very moment. That
+    /// Sends the request, again if the server closed the pooled connection at that very moment. That
     /// ends: each repetition uses up a connection that had been used before.
-    async fn send(&self, uri: &Uri) -> Result<Response<Incoming>, Error> {
+    async fn repeat(&self, call: &Call<'_>, uri: &Uri) -> Result<Response<Incoming>, Error> {
         loop {
-            match self.pool.request(self.request(uri)).await {
+            match self.pool.request(self.request(call, uri)).await {
                 Ok(response) => {
                     if let Some(used) = response.extensions().get::<Used>() {
                         used.set();
@@ -106,10 +156,12 @@ impl Client {
         }
     }
 
-    fn request(&self, uri: &Uri) -> Request<Empty<Bytes>> {
-        let mut request = Request::new(Empty::new());
+    fn request(&self, call: &Call<'_>, uri: &Uri) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(call.body.clone()));
+        request.method_mut().clone_from(&call.method);
         uri.clone_into(request.uri_mut());
         let headers = request.headers_mut();
+        headers.extend(call.headers.clone());
         headers.insert(
             header::USER_AGENT,
             const { HeaderValue::from_static(concat!("alppaca/", env!("CARGO_PKG_VERSION"))) },
@@ -126,9 +178,27 @@ impl Client {
         let what = if error.is_connect() { "cannot connect" } else { "the exchange broke off" };
         format!("{what}{}: {causes}", self.through)
     }
+
+    async fn collect(&self, mut body: Incoming, limit: usize) -> Result<Zeroizing<Vec<u8>>, String> {
+        let too_long = || format!("the body is longer than {limit} bytes{}", self.limit_name);
+        let announced = body.size_hint().exact().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        if announced.is_some_and(|bytes| bytes > limit) {
+            return Err(too_long());
+        }
+        let mut collected = Zeroizing::new(Vec::with_capacity(announced.unwrap_or(FIRST_CAPACITY.min(limit))));
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| format!("the body broke off: {}", flatten(&error)))?;
+            let Ok(data) = frame.into_data() else { continue };
+            if data.len() > limit - collected.len() {
+                return Err(too_long());
+            }
+            append(&mut collected, &data);
+        }
+        Ok(collected)
+    }
 }
 
-fn basic_authorization(proxy: &super::Proxy) -> Result<Option<HeaderValue>, SetupError> {
+fn basic_authorization(proxy: &Proxy) -> Result<Option<HeaderValue>, SetupError> {
     use base64::{Engine, prelude::BASE64_STANDARD};
 
     let Some((user, password)) = &proxy.credentials else { return Ok(None) };
@@ -150,24 +220,6 @@ fn closed_while_idle(error: &Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<hyper::Error>());
     // A malformed answer is an answer; all that is left is a connection that went away.
     extensions.get::<Used>().is_some_and(Used::get) && cause.is_none_or(|cause| !cause.is_parse() && !cause.is_user())
-}
-
-async fn collect(mut body: Incoming, limit: usize) -> Result<Zeroizing<Vec<u8>>, String> {
-    let too_long = || format!("the body is longer than {limit} bytes (ims_max_response_bytes)");
-    let announced = body.size_hint().exact().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
-    if announced.is_some_and(|bytes| bytes > limit) {
-        return Err(too_long());
-    }
-    let mut collected = Zeroizing::new(Vec::with_capacity(announced.unwrap_or(FIRST_CAPACITY.min(limit))));
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| format!("the body broke off: {}", flatten(&error)))?;
-        let Ok(data) = frame.into_data() else { continue };
-        if data.len() > limit - collected.len() {
-            return Err(too_long());
-        }
-        append(&mut collected, &data);
-    }
-    Ok(collected)
 }
 
 /// Appends without leaving an unwiped copy behind, as a `Vec` that grows by itself would.

@@ -1,4 +1,4 @@
-//! TLS towards the IMS: the system's authorities, the configured ones, and the client's certificate.
+//! TLS towards an upstream: the system's authorities, the configured ones, and the client's certificate.
 
 use std::{path::Path, sync::Arc};
 
@@ -9,15 +9,17 @@ use rustls_pki_types::{
 };
 use zeroize::Zeroizing;
 
-use super::{Settings, SetupError};
+use super::{Options, SetupError};
 
-/// Reads the files of `settings` and the system's authorities.
-pub(super) fn client_config(settings: &Settings) -> Result<ClientConfig, SetupError> {
+/// Reads the files of `options` and the system's authorities. What is offered is the library's choice: TLS 1.3 first,
+/// and in it the hybrid key exchange X25519MLKEM768, which a recording cannot be broken by a quantum computer of the
+/// future.
+pub(super) fn client_config(options: &Options) -> Result<ClientConfig, SetupError> {
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| SetupError::Tls(error.to_string()))?
-        .with_root_certificates(roots(settings.ca_file.as_deref())?);
-    let Some((chain, key)) = &settings.client_certificate else { return Ok(builder.with_no_client_auth()) };
+        .with_root_certificates(roots(options.ca_file.as_deref())?);
+    let Some((chain, key)) = &options.client_certificate else { return Ok(builder.with_no_client_auth()) };
     builder
         .with_client_auth_cert(certificates(chain)?, private_key(key)?)
         .map_err(|error| wrong(key, format!("cannot be used with the certificate {}: {error}", chain.display())))

@@ -1,0 +1,255 @@
+//! The IMDS of a real EC2 instance as an upstream, or another alppaca: by IMDSv2, and by IMDSv1 only where that is
+//! allowed.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use percent_encoding::utf8_percent_encode;
+use tokio::sync::Mutex;
+
+use super::{
+    ErrorKind, Fetch, SourceError, SourceFuture,
+    http::{Answer, Call, Client, Options, Proxies, SetupError, parse_url},
+    ims::{ESCAPED, NO_SUCH_ROLE, bad_document, parse_role_list},
+    text::snippet,
+};
+use crate::credentials::{Credentials, RoleName, Secret, is_key_text, parse_document};
+
+/// Where EC2 has it.
+pub const EC2_ENDPOINT: &str = "http://169.254.169.254";
+
+/// The longest life of a token, which is what nearly all SDKs ask for.
+const TOKEN_TTL: HeaderValue = HeaderValue::from_static("21600");
+const TTL_HEADER: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token-ttl-seconds");
+const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token");
+const CREDENTIALS_PATH: &str = "/latest/meta-data/iam/security-credentials/";
+
+/// Documents have some 2 KB, and a list is one line.
+const MAX_BYTES: usize = 64 * 1024;
+
+/// The IMDS and how to talk to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// `http://host[:port]`, usually [`EC2_ENDPOINT`].
+    pub endpoint: String,
+    /// Whether it is asked without a token if it has none (403, 404 or 405 for the token).
+    pub v1_fallback: bool,
+    /// For one connection.
+    pub connect_timeout: Duration,
+    /// For one whole call.
+    pub timeout: Duration,
+}
+
+/// An IMDS, shared by all roles that come from it.
+pub struct Imds {
+    client: Client,
+    endpoint: String,
+    v1_fallback: bool,
+    token: Mutex<Option<Token>>,
+}
+
+#[derive(Clone)]
+enum Token {
+    /// Sent with each request.
+    V2(Secret),
+    /// The IMDS knows no tokens.
+    V1,
+}
+
+impl Imds {
+    /// Prepares the connections; nothing is sent yet. An IMDS is never asked through a proxy.
+    pub fn new(settings: &Settings) -> Result<Arc<Self>, SetupError> {
+        let endpoint = settings.endpoint.trim_end_matches('/').to_owned();
+        let url = parse_url("IMDS", &endpoint)?;
+        let options = Options {
+            connect_timeout: settings.connect_timeout,
+            timeout: settings.timeout,
+            limit_name: None,
+            ca_file: None,
+            client_certificate: None,
+            proxies: Proxies::none(),
+        };
+        let client = Client::new(&url, &options)?;
+        Ok(Arc::new(Self { client, endpoint, v1_fallback: settings.v1_fallback, token: Mutex::new(None) }))
+    }
+
+    /// The source of one role: of the one with that name, or else of the first one that is listed.
+    pub fn role(self: &Arc<Self>, name: Option<RoleName>) -> ImdsRole {
+        ImdsRole { imds: Arc::clone(self), name }
+    }
+
+    async fn first_role(&self) -> Result<RoleName, SourceError> {
+        let url = format!("{}{CREDENTIALS_PATH}", self.endpoint);
+        let answer = self.get(&url).await?;
+        let list = parse_role_list(&answer.body)
+            .map_err(|error| SourceError::transient(format!("GET {url}: {error}{}", snippet(&answer.body))))?;
+        list.names.into_iter().next().ok_or_else(|| no_role(&url, "the list of roles is empty"))
+    }
+
+    async fn document(&self, role: &RoleName) -> Result<Credentials, SourceError> {
+        let role = utf8_percent_encode(role.as_str(), ESCAPED);
+        let url = format!("{}{CREDENTIALS_PATH}{role}", self.endpoint);
+        let answer = self.get(&url).await?;
+        parse_document(&answer.body).map_err(|error| bad_document(&url, error))
+    }
+
+    /// A 200. A token that is not accepted any more (401) is replaced, once.
+    async fn get(&self, url: &str) -> Result<Answer, SourceError> {
+        let token = self.token().await?;
+        let answer = self.ask(url, &token).await?;
+        let answer = match (&token, answer.status) {
+            (Token::V2(old), StatusCode::UNAUTHORIZED) => {
+                self.forget(old).await;
+                let token = self.token().await?;
+                self.ask(url, &token).await?
+            }
+            _ => answer,
+        };
+        let said = format!("GET {url}: the answer is {}{}", answer.status, answer.detail());
+        match answer.status {
+            StatusCode::OK => Ok(answer),
+            StatusCode::NOT_FOUND => Err(no_role(url, "the answer is 404 Not Found: the instance has no such role")),
+            StatusCode::FORBIDDEN => Err(refused(said, false)),
+            _ => Err(SourceError::transient(said)),
+        }
+    }
+
+    async fn ask(&self, url: &str, token: &Token) -> Result<Answer, SourceError> {
+        let call = Call::new(Method::GET, url);
+        let call = match token {
+            Token::V2(token) => call.secret_header(TOKEN_HEADER, token)?,
+            Token::V1 => call,
+        };
+        self.client.send(call, MAX_BYTES).await
+    }
+
+    /// The token, made if there is none. Who comes meanwhile waits for the same one.
+    async fn token(&self) -> Result<Token, SourceError> {
+        let mut held = self.token.lock().await;
+        if let Some(token) = &*held {
+            return Ok(token.clone());
+        }
+        let url = format!("{}/latest/api/token", self.endpoint);
+        let call = Call::new(Method::PUT, &url).header(TTL_HEADER, TOKEN_TTL);
+        let answer = self.client.send(call, 1024).await.map_err(|error| SourceError {
+            message: format!(
+                "{error}; from inside a container EC2 answers only with a hop limit of 2 or more \
+                 (HttpPutResponseHopLimit)"
+            ),
+            ..error
+        })?;
+        match answer.status {
+            StatusCode::OK => {
+                let text = std::str::from_utf8(&answer.body).map(str::trim).unwrap_or_default();
+                if !is_key_text(text) {
+                    return Err(SourceError::transient(format!("PUT {url}: the answer is no token")));
+                }
+                let token = Token::V2(Secret::new(text));
+                *held = Some(token.clone());
+                Ok(token)
+            }
+            // Not kept: it may be switched on at any time.
+            StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED if self.v1_fallback => {
+                Ok(Token::V1)
+            }
+            StatusCode::FORBIDDEN => {
+                let said = format!("PUT {url}: the answer is 403 Forbidden: the IMDS is switched off, or refuses us");
+                Err(refused(said, false))
+            }
+            status => Err(SourceError::transient(format!("PUT {url}: the answer is {status}{}", answer.detail()))),
+        }
+    }
+
+    async fn forget(&self, old: &Secret) {
+        let mut held = self.token.lock().await;
+        if matches!(&*held, Some(Token::V2(token)) if token == old) {
+            *held = None;
+        }
+    }
+}
+
+/// The source of one role of an IMDS.
+pub struct ImdsRole {
+    imds: Arc<Imds>,
+    name: Option<RoleName>,
+}
+
+impl Fetch for ImdsRole {
+    fn fetch<'a>(&'a self, _: Option<&'a Credentials>) -> SourceFuture<'a, Credentials> {
+        Box::pin(async move {
+            let first;
+            let name = match &self.name {
+                Some(name) => name,
+                None => {
+                    first = self.imds.first_role().await?;
+                    &first
+                }
+            };
+            self.imds.document(name).await
+        })
+    }
+}
+
+/// Whether who asks `endpoint` would reach one of our own `listeners`. A firewall rule that diverts 169.254.169.254 to
+/// us cannot be seen here.
+pub fn asks_ourselves(endpoint: &str, listeners: &[SocketAddr]) -> bool {
+    let Ok(url) = endpoint.parse::<Uri>() else { return false };
+    let Some(host) = url.host() else { return false };
+    let port = url.port_u16().unwrap_or(if url.scheme_str() == Some("https") { 443 } else { 80 });
+    let address: Option<IpAddr> = match host.trim_start_matches('[').trim_end_matches(']') {
+        "localhost" => Some(IpAddr::from([127, 0, 0, 1])),
+        text => text.parse().ok(),
+    };
+    let Some(address) = address else { return false };
+    let same_host = |listener: IpAddr| {
+        let whole_host = listener.is_unspecified() && (address.is_loopback() || address.is_unspecified());
+        // `localhost` may be either address, and a listener of IPv6 may take IPv4 too.
+        let both_loopback = host == "localhost" && listener.is_loopback();
+        listener == address || whole_host || both_loopback
+    };
+    listeners.iter().any(|listener| listener.port() == port && same_host(listener.ip()))
+}
+
+fn no_role(url: &str, what: &str) -> SourceError {
+    refused(format!("GET {url}: {what}"), true)
+}
+
+fn refused(message: String, withdraws: bool) -> SourceError {
+    let kind = ErrorKind::Refused { code: NO_SUCH_ROLE.to_owned(), message: message.clone(), withdraws };
+    SourceError { kind, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_seen_when_we_would_ask_ourselves() {
+        let ours = |listener: &str| vec![listener.parse().expect("an address")];
+        for (endpoint, listener) in [
+            ("http://127.0.0.1:25772", "127.0.0.1:25772"),
+            ("http://localhost:25772/", "127.0.0.1:25772"),
+            ("http://localhost:25772", "[::1]:25772"),
+            ("http://127.0.0.1:25772", "0.0.0.0:25772"),
+            ("http://[::1]:80", "[::1]:80"),
+            (EC2_ENDPOINT, "169.254.169.254:80"),
+            ("http://[fd00:ec2::254]", "[fd00:ec2::254]:80"),
+        ] {
+            assert!(asks_ourselves(endpoint, &ours(listener)), "{endpoint} {listener}");
+        }
+        for (endpoint, listener) in [
+            (EC2_ENDPOINT, "127.0.0.1:25772"),
+            (EC2_ENDPOINT, "0.0.0.0:8080"),
+            ("http://127.0.0.1:25773", "127.0.0.1:25772"),
+            ("http://127.0.0.2:25772", "127.0.0.1:25772"),
+            ("http://other.example:25772", "127.0.0.1:25772"),
+            ("no url", "127.0.0.1:25772"),
+        ] {
+            assert!(!asks_ourselves(endpoint, &ours(listener)), "{endpoint} {listener}");
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The kinds of sources over real sockets and with real programs.
+
+mod imds;
+mod process;
+mod server;
+mod tls;
+mod vault;
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::{path::Path, time::Duration};
+
+use alppaca::source::{
+    ErrorKind, SourceError,
+    http::{Options, Proxies},
+};
+
+/// Patient, direct, with the system's authorities.
+fn options() -> Options {
+    Options {
+        connect_timeout: Duration::from_secs(10),
+        timeout: Duration::from_secs(20),
+        limit_name: None,
+        ca_file: None,
+        client_certificate: None,
+        proxies: Proxies::none(),
+    }
+}
+
+fn is_transient(error: &SourceError) -> bool {
+    error.kind == ErrorKind::Transient
+}
+
+fn is_refused(error: &SourceError) -> bool {
+    matches!(error.kind, ErrorKind::Refused { withdraws: false, .. })
+}
+
+fn withdraws(error: &SourceError) -> bool {
+    matches!(error.kind, ErrorKind::Refused { withdraws: true, .. })
+}
+
+/// Writes a file, in place of the one that was there.
+fn write(path: &Path, content: &str) {
+    std::fs::write(path, content).expect("writable");
+}

@@ -1,0 +1,175 @@
+//! `process`: real programs, good and bad.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, time::Duration};
+
+use alppaca::{
+    clock::SystemClock,
+    credentials::Credentials,
+    source::{
+        Fetch, SourceError,
+        process::{Process, Settings},
+    },
+};
+use tempfile::TempDir;
+
+use crate::{is_transient, write};
+
+const GOOD: &str = r#"{"Version":1,"AccessKeyId":"ASIAEXAMPLE","SecretAccessKey":"wJalr","SessionToken":"IQoJ","Expiration":"2099-01-01T00:00:00Z"}"#;
+
+struct Program {
+    directory: TempDir,
+    settings: Settings,
+}
+
+impl Program {
+    /// A shell script with this text.
+    fn new(script: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("program");
+        write(&path, &format!("#!/bin/sh\n{script}\n"));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("own");
+        let settings = Settings {
+            command: vec![path.display().to_string()],
+            timeout: Duration::from_secs(20),
+            environment: vec![("PATH".into(), "/usr/bin:/bin".into())],
+            assumed_lifetime: Duration::from_hours(1),
+        };
+        Self { directory, settings }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    async fn fetch(&self) -> Result<Credentials, SourceError> {
+        // A script that another thread's fork still has open for writing cannot be run yet (ETXTBSY).
+        loop {
+            let process = Process::new(self.settings.clone(), SystemClock::shared()).expect("good settings");
+            match process.fetch(None).await {
+                Err(error) if error.message.contains("Text file busy") => tokio::task::yield_now().await,
+                result => return result,
+            }
+        }
+    }
+
+    async fn error(&self) -> String {
+        let error = self.fetch().await.expect_err("no credentials");
+        assert!(is_transient(&error), "{error:?}");
+        error.message
+    }
+}
+
+#[tokio::test]
+async fn what_a_program_prints_is_the_set() {
+    let set = Program::new(&format!("echo '{GOOD}'; echo 'a warning' >&2")).fetch().await.expect("credentials");
+    assert_eq!((set.access_key_id.as_str(), set.session_token.expose()), ("ASIAEXAMPLE", "IQoJ"));
+    assert_eq!(set.expiration.to_string(), "2099-01-01T00:00:00Z");
+}
+
+#[tokio::test]
+async fn arguments_are_not_read_by_a_shell() {
+    let mut program = Program::new(&format!("[ \"$1\" = '$(id) ; *' ] && echo '{GOOD}'"));
+    program.settings.command.push("$(id) ; *".into());
+    program.fetch().await.expect("credentials");
+}
+
+#[tokio::test]
+async fn a_program_without_a_slash_is_found_through_its_path() {
+    let mut program = Program::new(&format!("echo '{GOOD}'"));
+    let path = format!("{}:/usr/bin:/bin", program.directory.path().display());
+    program.settings.environment = vec![("PATH".into(), path)];
+    program.settings.command = vec!["program".into()];
+    program.fetch().await.expect("credentials");
+}
+
+#[tokio::test]
+async fn its_environment_is_what_the_settings_say_and_nothing_else() {
+    let mut program = Program::new("");
+    let seen = program.file("seen");
+    write(&program.file("program"), &format!("#!/bin/sh\nenv > {}\necho '{GOOD}'\n", seen.display()));
+    program.settings.environment.push(("HOME".into(), "/nonexistent".into()));
+    program.fetch().await.expect("credentials");
+    let seen = fs::read_to_string(seen).expect("written");
+    let mut names: Vec<&str> = seen.lines().filter_map(|line| line.split('=').next()).collect();
+    names.sort_unstable();
+    // The last three are the shell's own.
+    names.retain(|name| !["PWD", "SHLVL", "_", "OLDPWD"].contains(name));
+    assert_eq!(names, ["HOME", "PATH"]);
+}
+
+#[tokio::test]
+async fn it_inherits_no_file_of_ours() {
+    let program = Program::new("");
+    let seen = program.file("seen");
+    let script = format!("#!/bin/sh\nls -l /proc/self/fd > {}\necho '{GOOD}'\n", seen.display());
+    write(&program.file("program"), &script);
+    let _open = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket that must not be seen");
+    program.fetch().await.expect("credentials");
+    let seen = fs::read_to_string(seen).expect("written");
+    assert!(!seen.contains("socket:"), "{seen}");
+}
+
+#[tokio::test]
+async fn a_set_without_an_end_gets_the_assumed_one() {
+    let mut program = Program::new(&format!("echo '{}'", GOOD.replace("2099-01-01T00:00:00Z", "")));
+    program.settings.assumed_lifetime = Duration::from_mins(30);
+    let before = jiff_now();
+    let set = program.fetch().await.expect("credentials");
+    assert!(
+        set.expiration >= before + Duration::from_mins(30) && set.expiration <= jiff_now() + Duration::from_mins(30)
+    );
+}
+
+fn jiff_now() -> jiff::Timestamp {
+    use alppaca::clock::Clock;
+    SystemClock.now().wall
+}
+
+#[tokio::test]
+async fn a_failure_is_told_with_what_it_complains_of_but_never_a_secret() {
+    let said = Program::new("printf 'no \\033[31mticket\\n  for you' >&2; exit 3").error().await;
+    assert!(said.ends_with("it ended with exit status: 3: no [31mticket for you"), "{said}");
+    let said = Program::new("echo 'SecretAccessKey=wJalr' >&2; exit 1").error().await;
+    assert!(said.contains("may hold a secret") && !said.contains("wJalr"), "{said}");
+    let said = Program::new("exit 1").error().await;
+    assert!(said.ends_with("exit status: 1, without a word on stderr"), "{said}");
+    let said = Program::new("kill -9 $$").error().await;
+    assert!(said.contains("signal: 9"), "{said}");
+    let long = Program::new("yes nonsense | head -c 1000000 >&2; exit 1").error().await;
+    assert!(long.len() < 400, "{}", long.len());
+    let said = Program::new("echo wJalr").error().await;
+    assert!(said.contains("is not the JSON of a credential_process") && !said.contains("wJalr"), "{said}");
+    let mut missing = Program::new("");
+    missing.settings.command = vec!["/nonexistent/program".into()];
+    assert!(missing.error().await.contains("cannot be started: No such file"));
+}
+
+#[tokio::test]
+async fn too_much_output_ends_it() {
+    let said = Program::new("yes").error().await;
+    assert!(said.ends_with("it prints more than 64 KiB, and was ended"), "{said}");
+}
+
+#[tokio::test]
+async fn on_a_time_out_it_is_ended_with_all_it_started() {
+    let mut program = Program::new("");
+    // Two processes that hold a named pipe open: its other end tells when both are gone.
+    let pipe = program.file("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+    let script = format!("#!/bin/sh\nexec 3>{}\necho started >&3\nsleep 600 &\nsleep 600\n", pipe.display());
+    write(&program.file("program"), &script);
+    program.settings.timeout = Duration::from_secs(2);
+    let reader = std::thread::spawn(move || fs::read_to_string(pipe).expect("until all writers are gone"));
+    let said = program.error().await;
+    assert!(said.ends_with("not done within 2s, and ended"), "{said}");
+    // It returns only when the last writer is gone.
+    assert_eq!(reader.join().expect("no panic"), "started\n");
+}
+
+#[test]
+fn a_command_that_cannot_be_is_refused() {
+    for command in [vec![], vec![String::new()], vec!["a\0b".to_owned()]] {
+        let settings = Settings { command, ..Program::new("").settings };
+        assert!(Process::new(settings, SystemClock::shared()).is_err());
+    }
+}
