@@ -232,7 +232,7 @@ pub fn needs_root(what: &str) -> bool {
 
 #[allow(clippy::disallowed_methods, reason = "the environment says where skipped tests are told")]
 #[allow(clippy::print_stderr, reason = "a test that cannot run says so")]
-fn skip(what: &str, why: &str) -> bool {
+pub fn skip(what: &str, why: &str) -> bool {
     assert!(std::env::var_os("CI").is_none(), "{what}: {why}, and this machine could have had it");
     if let Some(file) = std::env::var_os("ALPPACA_TEST_SKIPPED") {
         let mut file = std::fs::File::options().append(true).open(file).expect("the file for skipped tests");

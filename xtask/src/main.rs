@@ -1,6 +1,7 @@
 //! Development tasks: `cargo xtask test`, `cargo xtask fuzz`, `cargo xtask bench`.
 
 mod bench;
+mod clients;
 mod fuzz;
 mod outcome;
 mod python;

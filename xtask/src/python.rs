@@ -26,7 +26,7 @@ pub fn environment() -> (Option<PathBuf>, Row) {
         return (None, Row::skipped(step, "no python3 with venv", true));
     };
     match make(&interpreter) {
-        Ok(python) => (Some(python), Row::new(step, Counts::NONE, "boto3 is there")),
+        Ok(python) => (Some(python), Row::new(step, Counts::NONE, "its packages are there")),
         Err(error) => (None, Row::skipped(step, format!("{error:#}"), true)),
     }
 }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
 use crate::outcome::{Counts, Row, summarize};
-use crate::{fuzz, python, shell, tools};
+use crate::{clients, fuzz, python, shell, tools};
 
 /// Fuzzing finds shallow faults in seconds; for deep ones there is `cargo xtask fuzz`.
 const SMOKE: Duration = Duration::from_secs(5);
@@ -51,6 +51,9 @@ pub fn run(options: &Options) -> Result<()> {
     let mut rows = tools::ensure(tools::For::Test);
     let (python, row) = python::environment();
     rows.push(row);
+    if wants(Kind::Interop) || !options.arguments.is_empty() {
+        rows.extend(clients::ensure());
+    }
     let tests = Tests { python, skips: fresh_skips_file()? };
 
     let heights = [Kind::Unit, Kind::Integration, Kind::Interop];
@@ -100,7 +103,7 @@ fn selection(only: &[Kind], arguments: &[OsString]) -> Option<Vec<OsString>> {
 
 /// Runs cargo test with the environment that the tests expect.
 struct Tests {
-    /// `ALPPACA_TEST_PYTHON`: a Python that has boto3.
+    /// `ALPPACA_TEST_PYTHON`: a Python that has moto and clients; the other clients are beside its folder.
     python: Option<PathBuf>,
     /// `ALPPACA_TEST_SKIPPED`: a test that cannot run here adds one line to this file that says why.
     skips: PathBuf,

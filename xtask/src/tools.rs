@@ -35,9 +35,12 @@ const PACKAGES: &[Package] = &[
     package("curl", "curl", "the tour of the README", For::Test),
     package("g++", "g++", "the fuzzing engine", For::Test),
     package("tinyproxy-bin", "tinyproxy", "an IMS behind a proxy", For::Test),
-    package("python3", "python3", "boto3", For::Test),
+    // A version 1 from elsewhere may be earlier in PATH.
+    package("awscli", "/usr/bin/aws", "the AWS CLI v2", For::Test),
+    package("faketime", "faketime", "clients whose refresh takes hours", For::Test),
+    package("python3", "python3", "moto, and clients in Python", For::Test),
     // The package has no program of its own; this one comes with it.
-    package("python3-venv", PYTHON_VENV, "boto3", For::Test),
+    package("python3-venv", PYTHON_VENV, "moto, and clients in Python", For::Test),
     package("wrk", "wrk", "the load", For::Bench),
     package("nginx-light", "nginx", "what we measure against", For::Bench),
     package("util-linux", "taskset", "one core for the server, one for the load", For::Bench),

@@ -1,0 +1,16 @@
+//! What the tests with real clients share: the clients, and AWS as they see it.
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its own part")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the environment tells what is installed, and AWS has a clock of its own"
+)]
+
+mod chunks;
+pub mod client;
+pub mod front;
+pub mod gate;
+pub mod kinds;
+pub mod moto;
+mod refusal;
+pub mod sigv4;
+pub mod tools;

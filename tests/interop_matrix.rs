@@ -1,0 +1,60 @@
+//! Every client of the matrix, with its default chain, through every way that it knows; the result is
+//! the table in `docs/clients.md`.
+#![allow(unreachable_pub, missing_docs, reason = "a test, in several files")]
+#![allow(clippy::disallowed_methods, reason = "the clients' clocks are real")]
+
+mod support;
+
+#[path = "interop/rig/mod.rs"]
+mod rig;
+
+#[path = "interop/matrix/table.rs"]
+mod table;
+#[path = "interop/matrix/vectors.rs"]
+mod vectors;
+#[path = "interop/matrix/ways.rs"]
+mod ways;
+
+use std::thread::{self, ScopedJoinHandle};
+
+use rig::{
+    kinds::{KINDS, Kind},
+    moto::Moto,
+    tools::Tools,
+};
+use table::Line;
+use tempfile::TempDir;
+use ways::{Way, World};
+
+#[test]
+fn clients_get_credentials_that_work_in_every_way_they_know() {
+    let Some(tools) = Tools::find() else {
+        support::skip("the matrix of clients", "no ALPPACA_TEST_PYTHON; `cargo xtask test` makes one");
+        return;
+    };
+    let moto = Moto::start(&tools.python);
+    let world = World::start(moto.address);
+    let runs: Vec<_> = thread::scope(|scope| {
+        let begin = |kind: &'static Kind| {
+            let thread = thread::Builder::new().name(kind.name.to_owned());
+            thread.spawn_scoped(scope, || run(kind, &tools, &world)).expect("a thread")
+        };
+        let runs: Vec<_> = KINDS.iter().map(begin).collect();
+        runs.into_iter().map(ScopedJoinHandle::join).collect()
+    });
+    let broken = runs.iter().filter(|run| run.is_err()).count();
+    assert_eq!(broken, 0, "clients did what they must not; see above");
+    let lines: Vec<_> = runs.into_iter().flatten().flatten().collect();
+    table::check(&lines);
+}
+
+/// One client through all ways, one after the other; None if it is not on this machine.
+fn run(kind: &Kind, tools: &Tools, world: &World) -> Option<Line> {
+    let home = TempDir::new().expect("a directory");
+    if let Err(why) = kind.command(tools, home.path()) {
+        support::skip(kind.name, &why);
+        return None;
+    }
+    let cells = Way::ALL.iter().map(|way| ways::go(*way, kind, tools, world, home.path()));
+    Some(Line { client: format!("{} {}", kind.name, (kind.version)()), cells: cells.collect() })
+}
