@@ -1,11 +1,23 @@
 //! Who is at the other end of a connection: what the kernel and the container runtime say of it. Decides nothing.
 
+mod accounts;
+pub mod cgroup;
 pub mod containers;
+mod directory;
+mod kernel;
+pub mod netlink;
+mod unix;
 
 use std::{
     fmt::{self, Display as _},
     net::{IpAddr, SocketAddr},
+    sync::Arc,
 };
+
+pub use accounts::{Account, Accounts, NameService};
+use cgroup::Cgroup;
+pub use directory::{Directory, Known, Name, NameKind};
+pub use kernel::Kernel;
 
 /// The other end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,8 +54,19 @@ pub struct Process {
     pub pid: Option<u32>,
     /// The socket's inode. Never 0.
     pub inode: u64,
-    /// The id of its control group in the unified hierarchy, where the kernel tells (Linux 5.7).
-    pub cgroup: Option<u64>,
+    /// Its control group.
+    pub cgroup: Membership,
+}
+
+/// Which control group a socket belongs to: that in which its maker was at that time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Membership {
+    /// The kernel does not tell (before Linux 5.7), or there is none.
+    Unknown,
+    /// The one with this id in the unified hierarchy.
+    Id(u64),
+    /// This one.
+    Known(Arc<Cgroup>),
 }
 
 /// What tells one caller from another for good: what an IMDS token is bound to.

@@ -1,10 +1,15 @@
 //! Who gets which role: from what is known of a caller to what it may see.
 
 pub mod containers;
+mod guard;
+mod judge;
+mod rules;
 
-use std::{net::TcpStream, sync::Arc};
+use std::{future::Future, net::TcpStream, pin::Pin, sync::Arc};
 
-use tokio::sync::{Notify, futures::OwnedNotified};
+pub use guard::{Guard, Tenants};
+pub use judge::{Facts, Look, Outcome, Truth, Verdict};
+pub use rules::{Cidr, CidrError, Condition, Effect, Pattern, Rule, Rules};
 
 use crate::{caller::Peer, credentials::RoleId};
 
@@ -54,19 +59,18 @@ pub trait Gatekeeper: Send + Sync {
     fn version(&self) -> u64;
 
     /// Becomes ready when what was [`Grant::Pending`] may be known. It counts from the call on.
-    fn changed(&self) -> OwnedNotified;
+    fn changed(&self) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
 
 /// Lets everybody see everything, and asks nobody who he is.
 #[derive(Debug)]
 pub struct Everyone {
     reason: Arc<str>,
-    never: Arc<Notify>,
 }
 
 impl Default for Everyone {
     fn default() -> Self {
-        Self { reason: "there is no policy".into(), never: Arc::default() }
+        Self { reason: "there is no policy".into() }
     }
 }
 
@@ -87,7 +91,7 @@ impl Gatekeeper for Everyone {
         0
     }
 
-    fn changed(&self) -> OwnedNotified {
-        Arc::clone(&self.never).notified_owned()
+    fn changed(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(std::future::pending())
     }
 }

@@ -200,13 +200,13 @@ fn pending(reason: &str) -> Decision {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::{super::ask::tests::rules, *};
     use crate::caller::containers::tests::facts;
 
     /// Counts who is held.
     #[derive(Clone, Default)]
-    struct Counter(Arc<Mutex<HashMap<String, i32>>>);
+    pub(crate) struct Counter(Arc<Mutex<HashMap<String, i32>>>);
 
     impl Counter {
         fn held(&self) -> Vec<String> {

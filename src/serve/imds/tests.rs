@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    caller::{Origin, Peer, Process},
+    caller::{Membership, Origin, Peer, Process},
     credentials::{Credentials, RoleId, RoleName, Secret, render_refusal},
     policy::Grant,
     serve::request::{Parsed, parse},
@@ -214,7 +214,7 @@ fn a_token_is_of_no_use_to_another_user() {
     let respond = |head: &str, uid: u32| {
         let text = format!("{head}\r\n\r\n");
         let Parsed::Whole(request, _) = parse(text.as_bytes()) else { panic!("{head}: not a request") };
-        let process = Process { uid, gid: None, pid: None, inode: 1, cgroup: None };
+        let process = Process { uid, gid: None, pid: None, inode: 1, cgroup: Membership::Unknown };
         let peer = Peer { origin: Origin::Process(process), ..peer() };
         let Outcome::Answer(answer) =
             imds.respond(&request, Visitor { listener: 0, peer: &peer, grant: &Grant::Everything }, now())

@@ -1,0 +1,231 @@
+//! Control groups: from the id of one to its path, and from the path to the systemd unit, the slices and the container.
+//!
+//! Only what the host itself has named counts. Below a unit that manages its own subtree (`user@1000.service`) every
+//! user makes directories of any name, `nginx.service` or `docker-….scope`: those tell nothing.
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    os::unix::fs::{DirEntryExt, MetadataExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::containers::ContainerId;
+
+/// The most control groups that are looked at.
+const MAX_GROUPS: usize = 200_000;
+/// What runtimes put in front of a container's id in the name of its scope.
+const RUNTIMES: [&str; 4] = ["docker-", "libpod-", "cri-containerd-", "crio-"];
+/// Directories that runtimes without systemd make in the root of the hierarchy.
+const PARENTS: [&str; 4] = ["docker", "libpod_parent", "kubepods", "machine"];
+
+/// A control group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cgroup {
+    /// Its path from the root of the hierarchy.
+    pub path: Box<str>,
+    /// The unit of the system's service manager.
+    pub unit: Option<Box<str>>,
+    /// The slices around the unit, the outermost first.
+    pub slices: Box<[Box<str>]>,
+    /// The container that a runtime of this host runs in it.
+    pub container: Option<ContainerId>,
+}
+
+impl Cgroup {
+    /// Reads a path such as `/system.slice/nginx.service`.
+    pub fn parse(path: &str) -> Self {
+        let mut rest = path.split('/').filter(|part| !part.is_empty()).peekable();
+        let mut slices = Vec::new();
+        while let Some(slice) = rest.next_if(|part| is_unit(part, ".slice")) {
+            slices.push(slice.into());
+        }
+        let unit =
+            rest.peek().map(|part| unescape(part)).filter(|part| is_unit(part, ".service") || is_unit(part, ".scope"));
+        let container = match (rest.next(), &unit) {
+            (Some(scope), Some(_)) => scope.strip_suffix(".scope").and_then(container_id),
+            (Some(parent), None) if slices.is_empty() && PARENTS.contains(&parent) => {
+                rest.find_map(|part| container_id(part).or_else(|| part.parse().ok()))
+            }
+            _ => None,
+        };
+        Self { path: path.into(), unit: unit.map(Into::into), slices: slices.into(), container }
+    }
+
+    /// Whether it is the root: there the kernel also puts what it cannot tell, and systemd nothing.
+    pub fn is_root(&self) -> bool {
+        &*self.path == "/"
+    }
+}
+
+/// Names that could be taken for something else are written with an underscore in front.
+fn unescape(part: &str) -> &str {
+    part.strip_prefix('_').unwrap_or(part)
+}
+
+fn is_unit(part: &str, kind: &str) -> bool {
+    part.len() > kind.len() && part.ends_with(kind)
+}
+
+fn container_id(part: &str) -> Option<ContainerId> {
+    RUNTIMES.iter().find_map(|runtime| part.strip_prefix(runtime)?.parse().ok())
+}
+
+/// From `/proc/<pid>/cgroup`: the path in the unified hierarchy, or, where that says nothing (cgroup v1), in systemd's,
+/// or in the first that says something.
+pub fn parse_membership(text: &str) -> Option<Cgroup> {
+    let lines = || {
+        text.lines().filter_map(|line| {
+            let mut parts = line.splitn(3, ':');
+            Some((parts.next()?, parts.next()?, parts.next()?))
+        })
+    };
+    let unified = lines().find(|(number, ..)| *number == "0");
+    let systemd = lines().find(|(_, controllers, _)| *controllers == "name=systemd");
+    let all = unified.into_iter().chain(systemd).chain(lines());
+    let paths = || all.clone().map(|(_, _, path)| path).filter(|path| path.starts_with('/'));
+    paths().find(|path| *path != "/").or_else(|| paths().next()).map(Cgroup::parse)
+}
+
+/// The control group of a process.
+pub fn of_process(pid: u32) -> io::Result<Cgroup> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+    parse_membership(&text).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Where the unified hierarchy is mounted, if it is.
+pub fn mount_point() -> io::Result<Option<PathBuf>> {
+    Ok(parse_mount_point(&fs::read_to_string("/proc/self/mountinfo")?))
+}
+
+/// From `/proc/self/mountinfo` (proc(5)): `36 35 98:0 /root /mount/point options - type source options`.
+pub fn parse_mount_point(mounts: &str) -> Option<PathBuf> {
+    mounts.lines().find_map(|line| {
+        let (mount, kind) = line.split_once(" - ")?;
+        let (root, point) = (mount.split(' ').nth(3)?, mount.split(' ').nth(4)?);
+        (kind.split(' ').next() == Some("cgroup2") && root == "/").then(|| PathBuf::from(point))
+    })
+}
+
+/// All control groups below `root`, by their ids. The id of a control group is the inode of its directory.
+pub fn walk(root: &Path) -> io::Result<HashMap<u64, Arc<Cgroup>>> {
+    let mut found = HashMap::new();
+    found.insert(fs::metadata(root)?.ino(), Arc::new(Cgroup::parse("/")));
+    let mut open = vec![(root.to_owned(), String::new())];
+    while let Some((directory, path)) = open.pop() {
+        // It may have been removed meanwhile.
+        let Ok(entries) = fs::read_dir(&directory) else { continue };
+        for entry in entries.flatten() {
+            let (Ok(kind), Ok(name)) = (entry.file_type(), entry.file_name().into_string()) else { continue };
+            if kind.is_dir() && found.len() < MAX_GROUPS {
+                let path = format!("{path}/{name}");
+                found.insert(entry.ino(), Arc::new(Cgroup::parse(&path)));
+                open.push((entry.path(), path));
+            }
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn a_path_tells_unit_slices_and_container() {
+        for (path, unit, slices, container) in [
+            ("/", None, "", false),
+            ("/system.slice/nginx.service", Some("nginx.service"), "system.slice", false),
+            (
+                "/system.slice/system-getty.slice/getty@tty1.service/x",
+                Some("getty@tty1.service"),
+                "system.slice system-getty.slice",
+                false,
+            ),
+            (
+                "/user.slice/user-1000.slice/session-3.scope",
+                Some("session-3.scope"),
+                "user.slice user-1000.slice",
+                false,
+            ),
+            ("/system.slice/docker-ID.scope/init", Some("docker-ID.scope"), "system.slice", true),
+            ("/machine.slice/libpod-ID.scope/container", Some("libpod-ID.scope"), "machine.slice", true),
+            (
+                "/kubepods.slice/kubepods-pod1.slice/cri-containerd-ID.scope",
+                Some("cri-containerd-ID.scope"),
+                "kubepods.slice kubepods-pod1.slice",
+                true,
+            ),
+            ("/docker/ID", None, "", true),
+            ("/kubepods/burstable/pod12/ID", None, "", true),
+            ("/libpod_parent/libpod-ID", None, "", true),
+            ("/_docker.service/x", Some("docker.service"), "", false),
+            ("/init.scope", Some("init.scope"), "", false),
+        ] {
+            let group = Cgroup::parse(&path.replace("ID", ID));
+            assert_eq!(group.unit.as_deref().map(str::to_owned), unit.map(|unit| unit.replace("ID", ID)), "{path}");
+            assert_eq!(group.slices.join(" "), slices, "{path}");
+            assert_eq!(group.container.as_ref().map(ContainerId::as_str), container.then_some(ID), "{path}");
+        }
+    }
+
+    #[test]
+    fn names_that_a_user_has_made_below_the_own_unit_tell_nothing() {
+        let user = "/user.slice/user-1000.slice/user@1000.service";
+        for below in ["app.slice/nginx.service", &format!("user.slice/docker-{ID}.scope"), &format!("docker/{ID}")] {
+            let group = Cgroup::parse(&format!("{user}/{below}"));
+            assert_eq!(group.unit.as_deref(), Some("user@1000.service"), "{below}");
+            assert!(group.slices.len() == 2 && group.container.is_none(), "{below}");
+        }
+        assert_eq!(Cgroup::parse(&format!("/system.slice/ci.service/docker-{ID}.scope")).container, None);
+    }
+
+    #[test]
+    fn a_membership_is_read_from_every_kind_of_hierarchy() {
+        for (text, path) in [
+            ("0::/system.slice/a.service\n", "/system.slice/a.service"),
+            ("5:devices:/x\n1:name=systemd:/system.slice/b.service\n0::/\n", "/system.slice/b.service"),
+            ("4:memory:/docker/abc\n1:name=systemd:/\n", "/docker/abc"),
+            ("3:cpu:/\n0::/\n", "/"),
+            ("1:name=systemd:/a:b/c.service\n", "/a:b/c.service"),
+        ] {
+            assert_eq!(parse_membership(text).map(|group| group.path.into_string()).as_deref(), Some(path), "{text}");
+        }
+        for text in ["", "x", "0:", "0::relative", "::"] {
+            assert_eq!(parse_membership(text), None, "{text}");
+        }
+        assert!(of_process(std::process::id()).is_ok());
+    }
+
+    #[test]
+    fn the_unified_hierarchy_is_found_among_the_mounts() {
+        let mounts = "29 23 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw\n";
+        assert_eq!(parse_mount_point(mounts), Some("/sys/fs/cgroup".into()));
+        let hybrid = "30 25 0:26 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
+                      31 25 0:27 / /sys/fs/cgroup/unified rw shared:1 - cgroup2 cgroup2 rw\n";
+        assert_eq!(parse_mount_point(hybrid), Some("/sys/fs/cgroup/unified".into()));
+        assert_eq!(parse_mount_point("1 2 3:4 /part /x rw - cgroup2 a rw\n1 - cgroup2\n"), None);
+    }
+
+    #[test]
+    fn groups_are_found_by_the_inodes_of_their_directories() {
+        let root = tempfile::tempdir().expect("a directory");
+        let unit = root.path().join("system.slice/a.service");
+        fs::create_dir_all(&unit).expect("made");
+        fs::write(unit.join("cgroup.procs"), "1\n").expect("written");
+        let found = walk(root.path()).expect("readable");
+        let group = &found[&fs::metadata(&unit).expect("made").ino()];
+        assert_eq!(group.unit.as_deref(), Some("a.service"));
+        assert!(found.len() == 3 && found[&fs::metadata(root.path()).expect("made").ino()].is_root());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text: String) {
+            let _anything = (Cgroup::parse(&text), parse_membership(&text), parse_mount_point(&text));
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Who is at the other end of a Unix socket: what the kernel noted when it connected.
+
+use std::os::{fd::AsFd, unix::net::UnixStream};
+
+use nix::sys::socket::{getsockopt, sockopt::PeerPidfd};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::fstat,
+    net::sockopt::socket_peercred,
+};
+
+use super::{Membership, Origin, Peer, Process, cgroup};
+
+impl Peer {
+    /// The other end of a Unix socket that was accepted.
+    pub fn of_unix(socket: &UnixStream) -> Self {
+        let origin = match (socket_peercred(socket), fstat(socket)) {
+            (Ok(credentials), Ok(stat)) => {
+                let pid = credentials.pid.as_raw_pid().unsigned_abs();
+                Origin::Process(Process {
+                    uid: credentials.uid.as_raw(),
+                    gid: Some(credentials.gid.as_raw()),
+                    pid: Some(pid),
+                    inode: stat.st_ino,
+                    cgroup: membership(socket, pid),
+                })
+            }
+            _ => Origin::Unknown,
+        };
+        Self { address: None, origin }
+    }
+}
+
+/// The control group of the process that connected, if it still runs: its number may belong to another by now.
+fn membership(socket: &UnixStream, pid: u32) -> Membership {
+    // Before Linux 6.5 there is no such option; then nothing is certain.
+    let Ok(process) = getsockopt(&socket.as_fd(), PeerPidfd) else { return Membership::Unknown };
+    let Ok(group) = cgroup::of_process(pid) else { return Membership::Unknown };
+    let mut ended = [PollFd::new(&process, PollFlags::IN)];
+    match poll(&mut ended, Some(&Timespec::default())) {
+        Ok(0) if !group.is_root() => Membership::Known(group.into()),
+        _ => Membership::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_other_end_is_the_process_that_connected() {
+        let (one, _other) = UnixStream::pair().expect("a pair");
+        let Origin::Process(process) = Peer::of_unix(&one).origin else { panic!("not known") };
+        assert_eq!(process.uid, rustix::process::geteuid().as_raw());
+        assert_eq!(process.pid, Some(std::process::id()));
+        assert!(process.gid.is_some() && process.inode != 0);
+    }
+}

@@ -1,0 +1,412 @@
+//! The gatekeeper: asks who is there, and judges by the rules in force.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    net::{IpAddr, TcpStream},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use arc_swap::ArcSwap;
+
+use super::{
+    ConnectionFacts, Decision, Gatekeeper, Grant,
+    containers::ContainerRoles,
+    judge::{Facts, Outcome, Truth},
+    rules::{Effect, Rules},
+};
+use crate::{
+    caller::{
+        Accounts, Directory, Kernel, Known, Membership, Name, NameKind, Origin, Peer,
+        cgroup::Cgroup,
+        containers::{Container, ContainerIndex, Lookup},
+    },
+    credentials::RoleId,
+};
+
+/// The containers of this host, and what they ask for.
+#[derive(Clone)]
+pub struct Tenants {
+    /// Which containers there are.
+    pub index: Arc<ContainerIndex>,
+    /// What each of them asks for.
+    pub roles: Arc<ContainerRoles>,
+}
+
+/// What the guard goes by. Replaced as a whole.
+struct Loaded {
+    rules: Option<Rules>,
+    users: HashMap<Box<str>, Arc<Name>>,
+    groups: HashMap<Box<str>, Arc<Name>>,
+    /// What is said of a decision: one text for each rule, and one for the default.
+    reasons: Vec<Arc<str>>,
+    tenants: Option<Tenants>,
+}
+
+/// The gatekeeper of a daemon.
+pub struct Guard {
+    kernel: Option<Kernel>,
+    directory: Arc<Directory>,
+    loaded: ArcSwap<Loaded>,
+    version: AtomicU64,
+    /// Whether it is wanted to know who asks whatever the rules say: for the audit.
+    curious: bool,
+}
+
+impl Guard {
+    /// A guard that lets everybody see everything until it is told rules. Without `kernel` nobody is known.
+    pub fn new(kernel: Option<Kernel>, directory: Arc<Directory>, curious: bool) -> Self {
+        let loaded = Loaded::new(None, None);
+        Self { kernel, directory, loaded: ArcSwap::from_pointee(loaded), version: AtomicU64::new(0), curious }
+    }
+
+    /// Puts rules in force, for connections that are open, too. `accounts` is asked for the names in them, which may
+    /// take time. Answers what is worth a warning.
+    pub fn load(&self, rules: Option<Rules>, tenants: Option<Tenants>, accounts: &dyn Accounts) -> Vec<String> {
+        let loaded = Loaded::new(rules, tenants);
+        let mut warnings = Vec::new();
+        for (kind, name) in
+            loaded.users.values().map(|name| ("user", name)).chain(loaded.groups.values().map(|name| ("group", name)))
+        {
+            match name.resolve(accounts).map(|_changed| name.number()) {
+                Ok(Known::No) => warnings.push(format!("policy: there is no {kind} {:?} on this host", name.text())),
+                Ok(_) => {}
+                Err(error) => warnings.push(format!("policy: cannot look up {kind} {:?}: {error}", name.text())),
+            }
+            self.directory.follow(name);
+        }
+        self.loaded.store(Arc::new(loaded));
+        self.version.fetch_add(1, Ordering::Relaxed);
+        warnings
+    }
+
+    /// The rules in force.
+    pub fn rules(&self) -> Option<Rules> {
+        self.loaded.load().rules.clone()
+    }
+
+    /// Who is at the other end, for those who find out in another way than by a TCP connection.
+    pub fn directory(&self) -> &Arc<Directory> {
+        &self.directory
+    }
+}
+
+impl Loaded {
+    fn new(rules: Option<Rules>, tenants: Option<Tenants>) -> Self {
+        let named = |names: Vec<&str>, kind| -> HashMap<Box<str>, Arc<Name>> {
+            names.into_iter().map(|text| (text.into(), Arc::new(Name::new(text, kind)))).collect()
+        };
+        let (users, groups) = rules.as_ref().map(Rules::names).unwrap_or_default();
+        let (users, groups) = (named(users, NameKind::User), named(groups, NameKind::Group));
+        let reasons = match &rules {
+            Some(rules) => {
+                (0..rules.rules.len()).map(Some).chain([None]).map(|rule| rules.title(rule).into()).collect()
+            }
+            None => vec!["there is no policy".into()],
+        };
+        Self { rules, users, groups, reasons, tenants }
+    }
+
+    fn reason(&self, rule: Option<usize>) -> Arc<str> {
+        let reason = rule.map_or(self.reasons.last(), |rule| self.reasons.get(rule));
+        reason.cloned().unwrap_or_default()
+    }
+
+    fn decide(&self, facts: &Live<'_>) -> Decision {
+        let Some(rules) = &self.rules else { return self.decide_without_rules(facts) };
+        let verdict = rules.judge(facts);
+        let reason = self.reason(verdict.rule);
+        match verdict.outcome {
+            Outcome::Effect(Effect::Everything) => Decision { grant: Grant::Everything, reason },
+            Outcome::Effect(Effect::Deny) => Decision { grant: Grant::Denied, reason },
+            Outcome::Effect(Effect::Roles(roles)) => {
+                Decision { grant: Grant::Roles(roles.iter().map(RoleId::named).collect()), reason }
+            }
+            Outcome::Effect(Effect::Own) => facts
+                .own(&reason)
+                .unwrap_or_else(|| denied(&format!("{reason}: the caller is in no container that asks for a role"))),
+            Outcome::Pending(_) => Decision { grant: Grant::Pending, reason },
+            Outcome::Unknown(condition) => {
+                denied(&format!("{reason}: it cannot be told whether this holds: {condition}"))
+            }
+        }
+    }
+
+    /// Containers get what they ask for, everybody on this host everything.
+    fn decide_without_rules(&self, facts: &Live<'_>) -> Decision {
+        let reason = self.reason(None);
+        let own = self.tenants.as_ref().and_then(|_| facts.own(&reason));
+        own.unwrap_or(Decision { grant: Grant::Everything, reason })
+    }
+}
+
+fn denied(reason: &str) -> Decision {
+    Decision { grant: Grant::Denied, reason: reason.into() }
+}
+
+impl Gatekeeper for Guard {
+    fn asks_who(&self) -> bool {
+        let loaded = self.loaded.load();
+        self.curious || loaded.rules.is_some() || loaded.tenants.is_some()
+    }
+
+    fn identify(&self, socket: &TcpStream, peer: &Peer) -> Peer {
+        match &self.kernel {
+            Some(kernel) => kernel.identify(socket, peer),
+            None => Peer { origin: Origin::Unknown, ..peer.clone() },
+        }
+    }
+
+    fn admit(&self, facts: ConnectionFacts<'_>) -> Decision {
+        let loaded = self.loaded.load();
+        loaded.decide(&Live { loaded: &loaded, directory: &self.directory, peer: facts.peer })
+    }
+
+    fn version(&self) -> u64 {
+        let tenants = self.loaded.load().tenants.as_ref().map_or(0, |tenants| tenants.roles.version());
+        self.version.load(Ordering::Relaxed).wrapping_add(self.directory.version()).wrapping_add(tenants)
+    }
+
+    fn changed(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let found_out = self.directory.changed();
+        let loaded = self.loaded.load();
+        let containers = loaded.tenants.as_ref().map(|tenants| (tenants.index.changed(), tenants.roles.changes()));
+        Box::pin(async move {
+            match containers {
+                None => found_out.await,
+                Some((containers, roles)) => tokio::select! {
+                    () = found_out => {}
+                    () = containers => {}
+                    () = roles => {}
+                },
+            }
+        })
+    }
+}
+
+/// What is known of a caller at this moment.
+struct Live<'a> {
+    loaded: &'a Loaded,
+    directory: &'a Directory,
+    peer: &'a Peer,
+}
+
+impl Live<'_> {
+    /// What the caller's container asks for; `None` if it is not known to be in one.
+    fn own(&self, reason: &Arc<str>) -> Option<Decision> {
+        let Tenants { roles, .. } = self.loaded.tenants.as_ref()?;
+        match (self.address(), &self.peer.origin) {
+            // It may be known by its address alone.
+            (Some(address), Origin::Elsewhere) => Some(roles.by_address(address)),
+            _ => match self.container() {
+                Known::Yes(container) => Some(roles.of(&container)),
+                Known::Pending => Some(Decision { grant: Grant::Pending, reason: Arc::clone(reason) }),
+                Known::No | Known::Unknown => None,
+            },
+        }
+    }
+}
+
+impl Facts for Live<'_> {
+    fn address(&self) -> Option<IpAddr> {
+        self.peer.address.map(|address| address.ip())
+    }
+
+    fn is_user(&self, user: &str) -> Truth {
+        let number = |name: &Arc<Name>| name.number();
+        match &self.peer.origin {
+            Origin::Process(process) => {
+                Truth::of(self.loaded.users.get(user).map_or(Known::Unknown, number), |uid| uid == process.uid)
+            }
+            Origin::Elsewhere => Truth::No,
+            Origin::Unasked | Origin::Unknown => Truth::Unknown,
+        }
+    }
+
+    fn is_in_group(&self, group: &str) -> Truth {
+        let process = match &self.peer.origin {
+            Origin::Process(process) => process,
+            Origin::Elsewhere => return Truth::No,
+            Origin::Unasked | Origin::Unknown => return Truth::Unknown,
+        };
+        let number = self.loaded.groups.get(group).map_or(Known::Unknown, |name| name.number());
+        Truth::of(
+            number.and_then(|gid| {
+                if process.gid == Some(gid) {
+                    return Known::Yes(true);
+                }
+                self.directory.account(process.uid).and_then(|account| Known::Yes(account.groups.contains(&gid)))
+            }),
+            |is_member| is_member,
+        )
+    }
+
+    fn cgroup(&self) -> Known<Arc<Cgroup>> {
+        match &self.peer.origin {
+            Origin::Process(process) => match &process.cgroup {
+                Membership::Known(group) => Known::Yes(Arc::clone(group)),
+                Membership::Id(id) => self.directory.cgroup(*id),
+                Membership::Unknown => Known::Unknown,
+            },
+            Origin::Elsewhere => Known::No,
+            Origin::Unasked | Origin::Unknown => Known::Unknown,
+        }
+    }
+
+    fn container(&self) -> Known<Arc<Container>> {
+        let Some(Tenants { index, .. }) = &self.loaded.tenants else { return Known::Unknown };
+        match &self.peer.origin {
+            Origin::Elsewhere => match self.address().map(|address| index.by_address(address)) {
+                Some(Lookup::Known(container)) => Known::Yes(container),
+                Some(Lookup::Searching) => Known::Pending,
+                Some(Lookup::Unknown) | None => Known::No,
+            },
+            _ => self.cgroup().and_then(|group| match &group.container {
+                _ if group.is_root() => Known::Unknown,
+                None => Known::No,
+                Some(id) => match index.by_id(id) {
+                    Lookup::Known(container) => Known::Yes(container),
+                    Lookup::Searching => Known::Pending,
+                    // There is a container, but no runtime that we ask knows it.
+                    Lookup::Unknown => Known::Unknown,
+                },
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::{
+        caller::{
+            Account, Process,
+            containers::{Observer, tests::facts},
+        },
+        clock::SystemClock,
+        policy::{
+            containers::tests::{Counter, rules as container_rules},
+            rules::{Condition, Pattern, Rule},
+        },
+    };
+
+    struct Book;
+
+    impl Accounts for Book {
+        fn account(&self, uid: u32) -> io::Result<Option<Account>> {
+            Ok((uid == 33).then(|| Account { name: "web".into(), groups: [33, 44].into() }))
+        }
+        fn uid(&self, name: &str) -> io::Result<Option<u32>> {
+            if name == "broken" { Err(io::Error::other("no server")) } else { Ok((name == "web").then_some(33)) }
+        }
+        fn gid(&self, name: &str) -> io::Result<Option<u32>> {
+            Ok((name == "staff").then_some(44))
+        }
+    }
+
+    fn guard() -> Guard {
+        Guard::new(None, Arc::new(Directory::start(Book, None, SystemClock::shared()).expect("a thread")), false)
+    }
+
+    fn rule(when: Condition, role: &str) -> Rule {
+        let effect = match role {
+            "" => Effect::Deny,
+            "own" => Effect::Own,
+            role => Effect::Roles(vec![role.parse().expect("a role name")]),
+        };
+        Rule { name: None, when: vec![when], unless: vec![], effect }
+    }
+
+    fn peer(origin: Origin) -> Peer {
+        Peer { origin, ..Peer::unasked("172.17.0.2:1234".parse().expect("an address")) }
+    }
+
+    fn process(uid: u32) -> Peer {
+        peer(Origin::Process(Process { uid, gid: None, pid: None, inode: 1, cgroup: Membership::Unknown }))
+    }
+
+    fn admit(guard: &Guard, peer: &Peer) -> Decision {
+        guard.admit(ConnectionFacts { listener: 0, peer })
+    }
+
+    fn granted(role: &str) -> Grant {
+        Grant::Roles([RoleId::named(&role.parse().expect("a role name"))].into())
+    }
+
+    #[tokio::test]
+    async fn users_and_groups_get_their_roles_as_soon_as_their_groups_are_known() {
+        let guard = guard();
+        let rules = vec![
+            rule(Condition::User(vec!["nobody-here".into(), "34".into()]), "a"),
+            rule(Condition::Group(vec!["staff".into()]), "b"),
+        ];
+        let warnings = guard.load(Some(Rules { rules, default: Effect::Deny }), None, &Book);
+        assert_eq!(warnings, ["policy: there is no user \"nobody-here\" on this host"]);
+        assert!(guard.asks_who());
+        assert_eq!(admit(&guard, &process(34)).grant, granted("a"));
+        let decision = loop {
+            let changed = guard.changed();
+            let decision = admit(&guard, &process(33));
+            if decision.grant != Grant::Pending {
+                break decision;
+            }
+            changed.await;
+        };
+        assert_eq!((decision.grant, &*decision.reason), (granted("b"), "rule 2"));
+        let unknown = admit(&guard, &peer(Origin::Unknown));
+        assert_eq!(unknown.grant, Grant::Denied);
+        assert_eq!(&*unknown.reason, "rule 1: it cannot be told whether this holds: user nobody-here or 34");
+        assert_eq!(&*admit(&guard, &peer(Origin::Elsewhere)).reason, "the policy's default");
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_looked_up_is_not_taken_for_none() {
+        let guard = guard();
+        let rules = vec![rule(Condition::User(vec!["broken".into()]), "")];
+        let warnings = guard.load(Some(Rules { rules, default: Effect::Everything }), None, &Book);
+        assert_eq!(warnings, ["policy: cannot look up user \"broken\": no server"]);
+        assert_eq!(admit(&guard, &process(1)).grant, Grant::Denied);
+    }
+
+    #[test]
+    fn new_rules_are_in_force_at_once_and_are_told() {
+        let guard = guard();
+        assert_eq!(admit(&guard, &process(1)).grant, Grant::Everything);
+        assert!(!guard.asks_who());
+        let version = guard.version();
+        guard.load(Some(Rules { rules: vec![], default: Effect::Deny }), None, &Book);
+        assert!(guard.version() > version);
+        assert_eq!(admit(&guard, &process(1)).grant, Grant::Denied);
+    }
+
+    #[test]
+    fn a_container_gets_what_it_asks_for_where_a_rule_or_none_says_so() {
+        let guard = guard();
+        let tenants = || {
+            let container = facts('a', "172.17.0.2");
+            let index = ContainerIndex::of([container.clone()]);
+            let roles = ContainerRoles::new(container_rules(), Box::new(Counter::default()), Arc::clone(&index), false);
+            roles.appeared(&container);
+            Some(Tenants { index, roles })
+        };
+        guard.load(None, tenants(), &Book);
+        let container = peer(Origin::Elsewhere);
+        assert_eq!(admit(&guard, &container).grant, granted("role-a"));
+        assert_eq!(admit(&guard, &process(1)).grant, Grant::Everything);
+        for (pattern, effect, grant) in
+            [("name-a", "own", granted("role-a")), ("name-a", "x", granted("x")), ("other", "own", Grant::Denied)]
+        {
+            let rules = vec![rule(Condition::Container(vec![Pattern::new(pattern)]), effect)];
+            guard.load(Some(Rules { rules, default: Effect::Deny }), tenants(), &Book);
+            assert_eq!(admit(&guard, &container).grant, grant, "{pattern} {effect}");
+        }
+        // Of a process whose control group is not known it is not known either whether it is in a container.
+        assert_eq!(admit(&guard, &process(1)).grant, Grant::Denied);
+    }
+}

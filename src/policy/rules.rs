@@ -1,0 +1,267 @@
+//! The rules of a policy as they are written: who is meant, and what he gets. Pure data.
+
+use std::{fmt, net::IpAddr, str::FromStr};
+
+use crate::credentials::RoleName;
+
+/// An ordered list of rules. The first that applies decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    /// The rules.
+    pub rules: Vec<Rule>,
+    /// What those get to whom no rule applies.
+    pub default: Effect,
+}
+
+/// One rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// What to call it, beside its number.
+    pub name: Option<String>,
+    /// It applies if all of these hold. Without any it applies to everybody.
+    pub when: Vec<Condition>,
+    /// But not if all of these hold. Empty: no exception.
+    pub unless: Vec<Condition>,
+    /// What those get to whom it applies.
+    pub effect: Effect,
+}
+
+/// Something that holds for a caller or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    /// It is one of these users of this host, by name or number.
+    User(Vec<String>),
+    /// It is in one of these groups, by name or number, supplementary ones included.
+    Group(Vec<String>),
+    /// Its unit of the system's service manager is one of these.
+    Unit(Vec<Pattern>),
+    /// One of the slices around it is one of these.
+    Slice(Vec<Pattern>),
+    /// It is in a container with one of these names.
+    Container(Vec<Pattern>),
+    /// It is in a container of one of these images.
+    Image(Vec<Pattern>),
+    /// It is in a container with this label.
+    Label(String, Pattern),
+    /// Its address is in one of these ranges.
+    Address(Vec<Cidr>),
+}
+
+/// What a caller gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// All listed roles.
+    Everything,
+    /// These, the first of which is listed. Never empty.
+    Roles(Vec<RoleName>),
+    /// What its container asks for itself.
+    Own,
+    /// Nothing.
+    Deny,
+}
+
+/// A text in which `*` stands for any text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern(Box<str>);
+
+impl Pattern {
+    /// A pattern.
+    pub fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// It as written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the whole text is like it.
+    pub fn matches(&self, text: &str) -> bool {
+        let mut parts = self.0.split('*');
+        // There is always a first part.
+        let first = parts.next().unwrap_or_default();
+        let Some(mut rest) = text.strip_prefix(first) else { return false };
+        let Some(last) = parts.next_back() else { return rest.is_empty() };
+        for part in parts {
+            match rest.split_once(part) {
+                Some((_, behind)) => rest = behind,
+                None => return false,
+            }
+        }
+        rest.ends_with(last)
+    }
+}
+
+/// A range of addresses, such as `10.0.0.0/8`; a single address is a range of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cidr {
+    network: IpAddr,
+    bits: u8,
+}
+
+/// What is wrong with a range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CidrError {
+    /// It is none.
+    #[error("an address or a range such as 10.0.0.0/8 or fd00::/8 is expected")]
+    Form,
+    /// Its address has bits that the range does not have, so that it may be another one than meant.
+    #[error("the range begins at {0}")]
+    Bits(IpAddr),
+}
+
+impl Cidr {
+    /// Whether the address is in it.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        masked(address.to_canonical(), self.bits) == Some(self.network)
+    }
+}
+
+/// The address with all but the first `bits` cleared; `None` if it has not so many.
+fn masked(address: IpAddr, bits: u8) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(address) if bits <= 32 => {
+            let mask = u32::MAX.checked_shl(u32::from(32 - bits)).unwrap_or(0);
+            Some(IpAddr::V4((address.to_bits() & mask).into()))
+        }
+        IpAddr::V6(address) if bits <= 128 => {
+            let mask = u128::MAX.checked_shl(u32::from(128 - bits)).unwrap_or(0);
+            Some(IpAddr::V6((address.to_bits() & mask).into()))
+        }
+        _ => None,
+    }
+}
+
+impl FromStr for Cidr {
+    type Err = CidrError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits)),
+            None => (text, None),
+        };
+        let network: IpAddr = address.parse().map_err(|_| CidrError::Form)?;
+        let whole = if network.is_ipv4() { 32 } else { 128 };
+        let bits = bits.map_or(Ok(whole), |bits| bits.parse().map_err(|_| CidrError::Form))?;
+        match masked(network, bits) {
+            Some(begin) if begin == network => Ok(Self { network, bits }),
+            Some(begin) => Err(CidrError::Bits(begin)),
+            None => Err(CidrError::Form),
+        }
+    }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.network, self.bits)
+    }
+}
+
+impl Rules {
+    /// The users and the groups that the rules name.
+    pub fn names(&self) -> (Vec<&str>, Vec<&str>) {
+        let (mut users, mut groups) = (Vec::new(), Vec::new());
+        for condition in self.rules.iter().flat_map(|rule| rule.when.iter().chain(&rule.unless)) {
+            match condition {
+                Condition::User(names) => users.extend(names.iter().map(String::as_str)),
+                Condition::Group(names) => groups.extend(names.iter().map(String::as_str)),
+                _ => {}
+            }
+        }
+        (users, groups)
+    }
+
+    /// The roles that the rules name.
+    pub fn roles(&self) -> impl Iterator<Item = &RoleName> {
+        let effects = self.rules.iter().map(|rule| &rule.effect).chain([&self.default]);
+        effects.flat_map(|effect| if let Effect::Roles(roles) = effect { roles.as_slice() } else { &[] })
+    }
+
+    /// What a rule is called: `rule 3 (name)`.
+    pub fn title(&self, rule: Option<usize>) -> String {
+        let Some(index) = rule else { return "the policy's default".to_owned() };
+        match self.rules.get(index).and_then(|rule| rule.name.as_deref()) {
+            Some(name) => format!("rule {} ({name})", index + 1),
+            None => format!("rule {}", index + 1),
+        }
+    }
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Everything => f.write_str("all roles"),
+            Self::Roles(roles) => {
+                for (index, role) in roles.iter().enumerate() {
+                    write!(f, "{}{role}", if index == 0 { "" } else { ", " })?;
+                }
+                Ok(())
+            }
+            Self::Own => f.write_str("what the container asks for"),
+            Self::Deny => f.write_str("nothing"),
+        }
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let patterns =
+            |patterns: &[Pattern]| patterns.iter().map(|p| p.as_str().to_owned()).collect::<Vec<_>>().join(" or ");
+        match self {
+            Self::User(names) => write!(f, "user {}", names.join(" or ")),
+            Self::Group(names) => write!(f, "group {}", names.join(" or ")),
+            Self::Unit(units) => write!(f, "unit {}", patterns(units)),
+            Self::Slice(slices) => write!(f, "slice {}", patterns(slices)),
+            Self::Container(names) => write!(f, "container {}", patterns(names)),
+            Self::Image(images) => write!(f, "image {}", patterns(images)),
+            Self::Label(key, value) => write!(f, "label {key}: {}", value.as_str()),
+            Self::Address(ranges) => {
+                write!(f, "address {}", ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or "))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        for (pattern, like, unlike) in [
+            ("nginx.service", vec!["nginx.service"], vec!["nginx.service2", "xnginx.service", ""]),
+            ("app@*.service", vec!["app@.service", "app@1.service"], vec!["app@1.slice", "app.service"]),
+            ("*", vec!["", "x"], vec![]),
+            ("a*b*a", vec!["aba", "axbxa", "abba"], vec!["ab", "aa", "ba", "abx"]),
+            ("a*a", vec!["aa", "axa"], vec!["a"]),
+            ("", vec![""], vec!["x"]),
+        ] {
+            for text in like {
+                assert!(Pattern::new(pattern).matches(text), "{pattern} {text}");
+            }
+            for text in unlike {
+                assert!(!Pattern::new(pattern).matches(text), "{pattern} {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_range_has_its_addresses_and_no_others() {
+        for (range, inside, outside) in [
+            ("10.0.0.0/8", "10.255.1.2", "11.0.0.0"),
+            ("0.0.0.0/0", "255.255.255.255", "::1"),
+            ("192.0.2.7", "192.0.2.7", "192.0.2.6"),
+            ("fd00::/8", "fdff::1", "fe00::"),
+            ("::/0", "fe80::1", "127.0.0.1"),
+            ("10.0.0.0/8", "::ffff:10.1.2.3", "::a00:1"),
+        ] {
+            let range: Cidr = range.parse().expect("legal");
+            assert!(range.contains(inside.parse().expect("an address")), "{range} {inside}");
+            assert!(!range.contains(outside.parse().expect("an address")), "{range} {outside}");
+        }
+        for wrong in ["", "x", "10.0.0.0/33", "10.0.0.0/-1", "::/129", "10.0.0.0/8/8", "10.0.0/8"] {
+            assert_eq!(wrong.parse::<Cidr>(), Err(CidrError::Form), "{wrong}");
+        }
+        assert_eq!("10.1.0.0/8".parse::<Cidr>(), Err(CidrError::Bits([10, 0, 0, 0].into())));
+    }
+}
