@@ -6,6 +6,7 @@ pub mod imds;
 pub mod ims;
 pub mod long_term;
 pub mod process;
+pub mod roles_anywhere;
 pub mod static_keys;
 pub(crate) mod text;
 pub mod vault;

@@ -34,6 +34,9 @@ const PACKAGES: &[Package] = &[
     package("logrotate", "logrotate", "log files under a real rotation", For::Test),
     package("curl", "curl", "the tour of the README", For::Test),
     package("g++", "g++", "the fuzzing engine", For::Test),
+    package("openssl", "openssl", "certificates, and checking what is signed with them", For::Test),
+    package("softhsm2", "softhsm2-util", "keys in a PKCS#11 token", For::Test),
+    package("opensc", "pkcs11-tool", "a certificate in a PKCS#11 token", For::Test),
     package("tinyproxy-bin", "tinyproxy", "an IMS behind a proxy", For::Test),
     // A version 1 from elsewhere may be earlier in PATH.
     package("awscli", "/usr/bin/aws", "the AWS CLI v2", For::Test),
