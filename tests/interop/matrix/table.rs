@@ -2,7 +2,7 @@
 
 use std::{env, fs, path::Path};
 
-use super::ways::{Cell, Way};
+use super::ways::{Cell, No, Way};
 
 const BEGIN: &str = "<!-- made by a run; `UPDATE_DOCS=1 cargo xtask test --test interop_matrix` rewrites it -->";
 const END: &str = "<!-- end of the made part -->";
@@ -15,13 +15,13 @@ pub struct Line {
 }
 
 /// Checks that the page shows what the run came to, or rewrites it. Clients that are not on this
-/// machine have no line here, and their lines on the page stay as they are.
+/// machine have no line here, and their lines on the page stay as they are; so do single cells.
 pub fn check(lines: &[Line]) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/clients.md");
     let page = fs::read_to_string(&file).expect("the page");
     let (before, rest) = page.split_once(BEGIN).expect("where the table begins");
     let (shown, after) = rest.split_once(END).expect("where the table ends");
-    let made = render(lines);
+    let made = render(lines, shown);
     let stale: Vec<_> = made.lines().filter(|line| !shown.lines().any(|row| row == *line)).collect();
     if stale.is_empty() {
         return;
@@ -39,19 +39,30 @@ pub fn check(lines: &[Line]) {
     );
 }
 
-fn render(lines: &[Line]) -> String {
+fn render(lines: &[Line], shown: &str) -> String {
     let titles: Vec<_> = Way::ALL.iter().map(|way| way.title()).collect();
     let mut table = format!("| client | {} |\n|---{}|\n", titles.join(" | "), "|---".repeat(titles.len()));
     for Line { client, cells } in lines {
-        let cells: Vec<_> = cells.iter().map(|cell| if cell.is_ok() { "yes" } else { "–" }).collect();
-        table.extend(["| ", client, " | ", &cells.join(" | "), " |\n"]);
+        let old: Vec<_> = shown.lines().map(row).find(|row| row.get(1) == Some(&&**client)).unwrap_or_default();
+        let cells = cells.iter().enumerate().map(|(column, cell)| match cell {
+            Ok(()) => "yes",
+            Err(No::Unable { .. }) => "–",
+            Err(No::Untried { .. }) => old.get(column + 2).copied().unwrap_or("?"),
+        });
+        table.extend(["| ", client, " | ", &cells.collect::<Vec<_>>().join(" | "), " |\n"]);
     }
     table
 }
 
+/// The cells of a line, after an empty first one.
+fn row(line: &str) -> Vec<&str> {
+    line.split('|').map(str::trim).collect()
+}
+
 fn reasons(line: &Line) -> Vec<String> {
-    let cells = Way::ALL.iter().zip(&line.cells);
-    cells
-        .filter_map(|(way, cell)| Some(format!("{}, {}: {}", line.client, way.title(), cell.as_ref().err()?)))
-        .collect()
+    let reason = |(way, cell): (&Way, &Cell)| match cell {
+        Ok(()) => None,
+        Err(No::Unable { why } | No::Untried { why }) => Some(format!("{}, {}: {why}", line.client, way.title())),
+    };
+    Way::ALL.iter().zip(&line.cells).filter_map(reason).collect()
 }

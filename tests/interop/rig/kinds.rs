@@ -16,6 +16,8 @@ pub struct Kind {
     /// It replaces the expiration of sets that end soon by a later one (25 minutes, at most), so
     /// that sets with a life of seconds show nothing.
     pub stretches: bool,
+    /// It has no chain and reads no metadata: a shell script hands it what `alppaca credentials` prints.
+    pub by_hand: bool,
     /// It calls S3, or STS, or both.
     pub services: &'static [&'static str],
 }
@@ -29,6 +31,7 @@ pub const KINDS: &[Kind] = &[
         program: |tools| python(tools, "python/boto3_client.py"),
         short_lived: false,
         stretches: true,
+        by_hand: false,
         services: BOTH,
     },
     Kind {
@@ -37,6 +40,7 @@ pub const KINDS: &[Kind] = &[
         program: |tools| Ok(shell("shell/aws.sh", &[&tools.python_program("aws")?])),
         short_lived: true,
         stretches: false,
+        by_hand: false,
         services: BOTH,
     },
     Kind {
@@ -45,6 +49,7 @@ pub const KINDS: &[Kind] = &[
         program: |_| Ok(shell("shell/aws.sh", &[&existing("/usr/bin/aws".into())?])),
         short_lived: true,
         stretches: false,
+        by_hand: false,
         services: BOTH,
     },
     Kind {
@@ -53,6 +58,7 @@ pub const KINDS: &[Kind] = &[
         program: |tools| Ok(Command::new(tools.program("rust/debug/aws-config")?)),
         short_lived: false,
         stretches: false,
+        by_hand: false,
         services: &["sts"],
     },
     Kind {
@@ -65,6 +71,7 @@ pub const KINDS: &[Kind] = &[
         },
         short_lived: false,
         stretches: false,
+        by_hand: false,
         services: BOTH,
     },
     Kind {
@@ -73,6 +80,7 @@ pub const KINDS: &[Kind] = &[
         program: |tools| Ok(Command::new(tools.program("go/client")?)),
         short_lived: false,
         stretches: false,
+        by_hand: false,
         services: BOTH,
     },
     Kind {
@@ -88,6 +96,7 @@ pub const KINDS: &[Kind] = &[
         },
         short_lived: false,
         stretches: false,
+        by_hand: false,
         services: BOTH,
     },
     Kind {
@@ -96,6 +105,7 @@ pub const KINDS: &[Kind] = &[
         program: |tools| Ok(Command::new(tools.program("rust/debug/object-store")?)),
         short_lived: false,
         stretches: false,
+        by_hand: false,
         services: &["s3"],
     },
     Kind {
@@ -104,7 +114,20 @@ pub const KINDS: &[Kind] = &[
         program: |tools| python(tools, "python/minio_client.py"),
         short_lived: false,
         stretches: false,
+        by_hand: false,
         services: &["s3"],
+    },
+    Kind {
+        name: "curl",
+        version: || "(Debian)".to_owned(),
+        program: |_| {
+            existing("/usr/bin/curl".into())?;
+            Ok(shell("shell/curl.sh", &[Path::new(env!("CARGO_BIN_EXE_alppaca"))]))
+        },
+        short_lived: true,
+        stretches: false,
+        by_hand: true,
+        services: BOTH,
     },
 ];
 

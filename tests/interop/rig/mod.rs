@@ -11,6 +11,7 @@ pub mod front;
 pub mod gate;
 pub mod kinds;
 pub mod moto;
+pub mod namespace;
 mod refusal;
 pub mod sigv4;
 pub mod tools;
