@@ -6,10 +6,12 @@ pub mod imds;
 pub mod ims;
 pub mod long_term;
 pub mod process;
+pub mod profile;
 pub mod roles_anywhere;
 pub mod static_keys;
 pub(crate) mod text;
 pub mod vault;
+pub mod web_identity;
 
 pub use file::readable_by_others;
 

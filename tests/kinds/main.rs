@@ -2,9 +2,11 @@
 
 mod imds;
 mod process;
+mod profile;
 mod server;
 mod tls;
 mod vault;
+mod web_identity;
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 
 use crate::source::text::snippet;
 
-/// A complete answer. For an error the body is only its beginning.
+/// A complete answer. For an error the body is only its beginning, unless the call wanted more.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,

@@ -46,12 +46,13 @@ pub(crate) struct Call<'a> {
     url: &'a str,
     headers: HeaderMap,
     body: Bytes,
+    whole_errors: bool,
 }
 
 impl<'a> Call<'a> {
     /// A request without a body.
     pub(crate) fn new(method: Method, url: &'a str) -> Self {
-        Self { method, url, headers: HeaderMap::new(), body: Bytes::new() }
+        Self { method, url, headers: HeaderMap::new(), body: Bytes::new(), whole_errors: false }
     }
 
     /// With a header that may be seen.
@@ -67,6 +68,24 @@ impl<'a> Call<'a> {
         })?;
         value.set_sensitive(true);
         Ok(self.header(name, value))
+    }
+
+    /// With these headers in place of all that it had.
+    pub(crate) fn headers(mut self, headers: HeaderMap) -> Self {
+        self.headers = headers;
+        self
+    }
+
+    /// With that body.
+    pub(crate) fn bytes(mut self, body: &[u8]) -> Self {
+        self.body = Bytes::from_owner(Zeroizing::new(body.to_vec()));
+        self
+    }
+
+    /// Errors, too, are read to their end: they are documents, and not only to quote from.
+    pub(crate) fn with_whole_errors(mut self) -> Self {
+        self.whole_errors = true;
+        self
     }
 
     /// With a JSON body, which is wiped when it has been sent.
@@ -134,7 +153,7 @@ impl Client {
     async fn exchange(&self, call: &Call<'_>, uri: &Uri, limit: usize) -> Result<Answer, String> {
         let response = self.repeat(call, uri).await.map_err(|error| self.describe(&error))?;
         let (head, body) = response.into_parts();
-        let whole = head.status.is_success();
+        let whole = head.status.is_success() || call.whole_errors;
         let body = if whole { self.collect(body, limit).await? } else { beginning(body).await };
         Ok(Answer { status: head.status, headers: head.headers, body, forwarded: self.forwarding })
     }
@@ -162,10 +181,9 @@ impl Client {
         uri.clone_into(request.uri_mut());
         let headers = request.headers_mut();
         headers.extend(call.headers.clone());
-        headers.insert(
-            header::USER_AGENT,
-            const { HeaderValue::from_static(concat!("alppaca/", env!("CARGO_PKG_VERSION"))) },
-        );
+        headers
+            .entry(header::USER_AGENT)
+            .or_insert(const { HeaderValue::from_static(concat!("alppaca/", env!("CARGO_PKG_VERSION"))) });
         headers.insert(header::ACCEPT_ENCODING, const { HeaderValue::from_static("identity") });
         if let Some(authorization) = &self.authorization {
             headers.insert(header::PROXY_AUTHORIZATION, authorization.clone());

@@ -152,7 +152,7 @@ impl Vault {
     }
 
     fn call<'a>(&self, method: Method, url: &'a str) -> Call<'a> {
-        let call = Call::new(method, url).header(REQUEST_HEADER, HeaderValue::from_static("true"));
+        let call = Call::new(method, url).with_whole_errors().header(REQUEST_HEADER, HeaderValue::from_static("true"));
         match &self.namespace {
             Some(namespace) => call.header(NAMESPACE_HEADER, namespace.clone()),
             None => call,

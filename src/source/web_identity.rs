@@ -1,0 +1,177 @@
+//! `AssumeRoleWithWebIdentity`: a token of an OpenID Connect issuer (Kubernetes, SPIFFE, a CI runner) for credentials.
+//! The call is not signed.
+//! <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html>
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use aws_sdk_sts::{
+    Client as Sts,
+    config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig},
+    error::{ProvideErrorMetadata, SdkError},
+    operation::assume_role_with_web_identity::{AssumeRoleWithWebIdentityError, AssumeRoleWithWebIdentityOutput},
+    types::PolicyDescriptorType,
+};
+use jiff::Timestamp;
+
+use super::{
+    ErrorKind, Fetch, SourceError, SourceFuture,
+    file::read_secret,
+    http::{Options, sdk_client},
+    ims::NO_SUCH_ROLE,
+    text::{flatten, printable},
+};
+use crate::credentials::{Credentials, Secret, is_account_id, is_key_text};
+
+/// The longest token that STS takes.
+const MAX_TOKEN: usize = 20_000;
+
+/// Where STS is, and who we are to it.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The file of the token, which is read anew for each call.
+    pub token_file: PathBuf,
+    /// The region whose endpoint is asked.
+    pub region: String,
+    /// Another endpoint.
+    pub endpoint: Option<String>,
+    /// The FIPS endpoint.
+    pub fips: bool,
+    /// The endpoint with IPv4 and IPv6.
+    pub dual_stack: bool,
+    /// Time-outs, CA and proxy.
+    pub http: Options,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoleSettings {
+    /// The role.
+    pub role_arn: String,
+    /// The session's name, legal for STS.
+    pub session_name: String,
+    /// The life of the session; an hour without it.
+    pub duration: Option<Duration>,
+    /// A session policy, JSON.
+    pub policy: Option<String>,
+    /// ARNs of managed policies as session policies.
+    pub policy_arns: Vec<String>,
+}
+
+/// An STS, shared by all roles that are assumed with one token.
+pub struct WebIdentity {
+    sts: Sts,
+    token_file: PathBuf,
+}
+
+impl WebIdentity {
+    /// Prepares the calls; nothing is sent yet.
+    pub fn new(settings: Settings) -> Self {
+        let mut config = aws_sdk_sts::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(settings.region))
+            .use_fips(settings.fips)
+            .use_dual_stack(settings.dual_stack)
+            .http_client(sdk_client(settings.http))
+            // Both are ours: when to ask again is for `refresh` to decide.
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(TimeoutConfig::disabled());
+        config.set_endpoint_url(settings.endpoint);
+        Self { sts: Sts::from_conf(config.build()), token_file: settings.token_file }
+    }
+
+    /// The source of one role.
+    pub fn role(self: &Arc<Self>, settings: RoleSettings) -> WebIdentityRole {
+        WebIdentityRole { identity: Arc::clone(self), settings }
+    }
+
+    async fn assume(&self, role: &RoleSettings) -> Result<Credentials, SourceError> {
+        let token = read_secret("web identity token", &self.token_file).await?;
+        let length = token.expose().len();
+        if !(4..=MAX_TOKEN).contains(&length) {
+            let path = self.token_file.display();
+            let message = format!("the token in {path} has {length} characters, and STS takes 4 to {MAX_TOKEN}");
+            return Err(SourceError::transient(message));
+        }
+        let seconds = role.duration.map(|duration| i32::try_from(duration.as_secs()).unwrap_or(i32::MAX));
+        let policies = role.policy_arns.iter().map(|arn| PolicyDescriptorType::builder().arn(arn).build());
+        let policies: Vec<_> = policies.collect();
+        let call = self
+            .sts
+            .assume_role_with_web_identity()
+            .role_arn(&role.role_arn)
+            .role_session_name(&role.session_name)
+            .web_identity_token(token.expose())
+            .set_duration_seconds(seconds)
+            .set_policy(role.policy.clone())
+            .set_policy_arns((!policies.is_empty()).then_some(policies));
+        let output = call.send().await.map_err(|error| self.failure(&role.role_arn, &error))?;
+        credentials(&role.role_arn, output)
+    }
+
+    fn failure(&self, role_arn: &str, error: &SdkError<AssumeRoleWithWebIdentityError>) -> SourceError {
+        let begin = format!("AssumeRoleWithWebIdentity for {role_arn}");
+        let Some(service) = error.as_service_error() else {
+            return SourceError::transient(format!("{begin}: {}", flatten(error)));
+        };
+        let code = printable(service.code().unwrap_or("no code"), 64);
+        let said = printable(service.message().unwrap_or_default(), 200);
+        let message = format!("{begin}: {code} ({said})");
+        let refused = |hint: &str| SourceError {
+            kind: ErrorKind::Refused {
+                code: NO_SUCH_ROLE.to_owned(),
+                message: format!("{code}: {said}"),
+                withdraws: false,
+            },
+            message: format!("{message}{hint}"),
+        };
+        match code.as_str() {
+            // AWS says that both may go by: the issuer was not reached, or has new keys that are not everywhere yet.
+            "IDPCommunicationError" | "InvalidIdentityToken" => SourceError::transient(message),
+            "ExpiredTokenException" | "ExpiredToken" => SourceError::transient(format!(
+                "{message}; whoever writes {} has to write a new token",
+                self.token_file.display()
+            )),
+            "IDPRejectedClaim" => refused("; the issuer rejects this token, or it has been used before"),
+            "AccessDenied" | "AccessDeniedException" => {
+                refused("; the role's trust policy does not let this token in (issuer, audience, subject)")
+            }
+            "MalformedPolicyDocument" | "PackedPolicyTooLarge" | "RegionDisabledException" | "ValidationError" => {
+                refused("")
+            }
+            // Throttling (which has the status 400), 5xx, and what nobody has heard of yet.
+            _ => SourceError::transient(message),
+        }
+    }
+}
+
+fn credentials(role_arn: &str, output: AssumeRoleWithWebIdentityOutput) -> Result<Credentials, SourceError> {
+    let wrong = |what: &str| SourceError::transient(format!("AssumeRoleWithWebIdentity for {role_arn}: {what}"));
+    let account = output.assumed_role_user().and_then(|user| user.arn().split(':').nth(4)).map(str::to_owned);
+    let set = output.credentials.ok_or_else(|| wrong("the answer has no credentials"))?;
+    let texts = [&set.access_key_id, &set.secret_access_key, &set.session_token];
+    if !texts.into_iter().all(|text| is_key_text(text)) {
+        return Err(wrong("the credentials have characters that no key has, or none"));
+    }
+    let expiration = Timestamp::from_second(set.expiration.secs()).map_err(|_| wrong("the end is no moment"))?;
+    Ok(Credentials {
+        access_key_id: set.access_key_id,
+        secret_access_key: Secret::new(set.secret_access_key),
+        session_token: Secret::new(set.session_token),
+        expiration,
+        last_updated: None,
+        account_id: account.filter(|id| is_account_id(id)).map(Into::into),
+        role_arn: Some(role_arn.into()),
+    })
+}
+
+/// The source of one role that is assumed with a token.
+pub struct WebIdentityRole {
+    identity: Arc<WebIdentity>,
+    settings: RoleSettings,
+}
+
+impl Fetch for WebIdentityRole {
+    fn fetch<'a>(&'a self, _: Option<&'a Credentials>) -> SourceFuture<'a, Credentials> {
+        Box::pin(self.identity.assume(&self.settings))
+    }
+}

@@ -1,0 +1,132 @@
+//! `profile`: the files of the SDKs, in a home of their own.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use alppaca::{
+    clock::SystemClock,
+    credentials::Credentials,
+    source::{
+        Fetch, SourceError,
+        long_term::is_long_term,
+        profile::{Profile, Settings},
+    },
+};
+use tempfile::TempDir;
+
+use crate::{is_transient, options, server::Server, write};
+
+const ASSUMED: &str = "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleResult><AssumedRoleUser><AssumedRoleId>AROA:x</AssumedRoleId><Arn>arn:aws:sts::123456789012:assumed-role/deploy/x</Arn></AssumedRoleUser><Credentials><AccessKeyId>ASIAEXAMPLE</AccessKeyId><SecretAccessKey>wJalr</SecretAccessKey><SessionToken>IQoJ</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>";
+
+struct Home(TempDir);
+
+impl Home {
+    fn new(config: &str, credentials: &str) -> Self {
+        let home = Self(tempfile::tempdir().expect("a directory"));
+        fs::create_dir(home.file(".aws")).expect("writable");
+        write(&home.file(".aws/config"), config);
+        write(&home.file(".aws/credentials"), credentials);
+        home
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn settings(&self, profile: &str) -> Settings {
+        Settings {
+            profile: profile.to_owned(),
+            home: self.0.path().to_owned(),
+            config_file: None,
+            credentials_file: None,
+            region: "eu-central-1".to_owned(),
+            http: options(),
+            assumed_lifetime: Duration::from_hours(1),
+        }
+    }
+
+    async fn fetch(&self, profile: &str) -> Result<Credentials, SourceError> {
+        Profile::new(self.settings(profile), SystemClock::shared()).fetch(None).await
+    }
+}
+
+#[tokio::test]
+async fn keys_are_read_anew_each_time() {
+    let home = Home::new("", "[default]\naws_access_key_id = AKIAFIRST\naws_secret_access_key = s\n");
+    let source = Profile::new(home.settings("default"), SystemClock::shared());
+    let first = source.fetch(None).await.expect("keys");
+    assert!(first.access_key_id == "AKIAFIRST" && is_long_term(&first));
+    let text = "[default]\naws_access_key_id = ASIASECOND\naws_secret_access_key = s\naws_session_token = IQoJ\n";
+    write(&home.file(".aws/credentials"), text);
+    let second = source.fetch(None).await.expect("keys");
+    assert_eq!((second.access_key_id.as_str(), second.session_token.expose()), ("ASIASECOND", "IQoJ"));
+}
+
+#[tokio::test]
+async fn the_files_may_be_elsewhere() {
+    let home = Home::new("", "");
+    write(&home.file("keys"), "[a]\naws_access_key_id = AKIAOTHER\naws_secret_access_key = s\n");
+    write(&home.file("config"), "[profile b]\nsource_profile = a\n");
+    let settings = Settings {
+        config_file: Some(home.file("config")),
+        credentials_file: Some(home.file("keys")),
+        ..home.settings("a")
+    };
+    let set = Profile::new(settings, SystemClock::shared()).fetch(None).await.expect("keys");
+    assert_eq!(set.access_key_id, "AKIAOTHER");
+}
+
+#[tokio::test]
+async fn a_profile_may_assume_a_role_with_another_one() {
+    let sts = Server::start(|_| (200, ASSUMED.to_owned()));
+    let config = format!(
+        "[profile deploy]\nrole_arn = arn:aws:iam::123456789012:role/deploy\nsource_profile = base\nendpoint_url = {0}\n\
+         [profile base]\naws_access_key_id = AKIAEXAMPLE\naws_secret_access_key = s\n",
+        sts.url()
+    );
+    let set = Home::new(&config, "").fetch("deploy").await.expect("credentials");
+    assert_eq!((set.access_key_id.as_str(), set.session_token.expose()), ("ASIAEXAMPLE", "IQoJ"));
+    let asked = sts.asked().pop().expect("a call");
+    assert!(asked.body.contains("Action=AssumeRole&") && asked.body.contains("role%2Fdeploy"), "{asked:?}");
+    let authorization = asked.header("authorization").expect("signed");
+    assert!(authorization.contains("AKIAEXAMPLE/") && authorization.contains("/eu-central-1/sts/"), "{asked:?}");
+}
+
+#[tokio::test]
+async fn the_cache_of_an_sso_login_is_used() {
+    let portal = Server::start(|asked| {
+        let right = asked.line() == "GET /federation/credentials?role_name=Admin&account_id=123456789012"
+            && asked.header("x-amz-sso_bearer_token") == Some("s5o-t0ken");
+        let set = r#"{"roleCredentials":{"accessKeyId":"ASIASSO","secretAccessKey":"wJalr","sessionToken":"IQoJ","expiration":4070908800000}}"#;
+        if right { (200, set.to_owned()) } else { (401, "{}".to_owned()) }
+    });
+    let config = format!(
+        "[profile sso]\nsso_session = corp\nsso_account_id = 123456789012\nsso_role_name = Admin\nendpoint_url = {}\n\
+         [sso-session corp]\nsso_region = eu-central-1\nsso_start_url = https://corp.awsapps.com/start\n",
+        portal.url()
+    );
+    let home = Home::new(&config, "");
+    let error = home.fetch("sso").await.expect_err("no login");
+    assert!(is_transient(&error) && error.message.starts_with("the profile sso: "), "{error}");
+    fs::create_dir_all(home.file(".aws/sso/cache")).expect("writable");
+    let cached = r#"{"accessToken":"s5o-t0ken","expiresAt":"2099-01-01T00:00:00Z","region":"eu-central-1","startUrl":"https://corp.awsapps.com/start"}"#;
+    // The SHA-1 of "corp", as the CLI names the file.
+    write(&home.file(".aws/sso/cache/ee0bfd2552fbd840c02cc48b6e823320543c450f.json"), cached);
+    let set = home.fetch("sso").await.expect("credentials");
+    assert_eq!(set.access_key_id, "ASIASSO");
+    assert_eq!(set.expiration.to_string(), "2099-01-01T00:00:00Z");
+}
+
+#[tokio::test]
+async fn what_is_missing_is_told() {
+    let home = Home::new(
+        "[profile imds]\nrole_arn = arn:aws:iam::123456789012:role/x\ncredential_source = Ec2InstanceMetadata\n[profile loop]\nrole_arn = arn:aws:iam::123456789012:role/x\nsource_profile = loop2\n[profile loop2]\nrole_arn = arn:aws:iam::123456789012:role/x\nsource_profile = loop\n",
+        "",
+    );
+    let missing = home.fetch("nobody").await.expect_err("no such profile").message;
+    assert!(missing.starts_with("the profile nobody: there is no such profile"), "{missing}");
+    // We are the metadata service, so no profile may ask it.
+    let imds = home.fetch("imds").await.expect_err("no metadata service").message;
+    assert!(!imds.contains("169.254"), "{imds}");
+    let circle = home.fetch("loop").await.expect_err("a circle").message;
+    assert!(circle.contains("the files are wrong") && circle.contains("infinite loop"), "{circle}");
+}
