@@ -16,6 +16,12 @@ pub(super) fn socket() -> Option<PathBuf> {
     std::env::var_os("ALPPACA_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
+/// The names of the sockets that systemd hands over (`FileDescriptorName=`), in their order.
+pub(super) fn socket_names() -> Vec<String> {
+    let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+    names.split(':').map(str::to_owned).collect()
+}
+
 /// Where programs are found.
 pub(super) fn host() -> Host {
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -13,6 +13,7 @@ mod human;
 mod mock_ims;
 mod run;
 mod socket;
+mod sockets;
 mod status;
 
 use std::{ffi::OsString, path::Path, process::ExitCode};

@@ -2,17 +2,16 @@
 
 use std::{net::TcpListener, path::PathBuf};
 
-use listenfd::ListenFd;
 use sd_notify::NotifyState;
 
-use super::{Failure, Outcome, environment};
+use super::{Failure, Outcome, environment, sockets};
 use crate::{
     admin::AdminSocket,
     clock::SystemClock,
     config,
     daemon::{self, Daemon, Progress},
     logging, sandbox,
-    serve::{Face, Server},
+    serve::Face,
     service::{Background, PidFile},
 };
 
@@ -52,7 +51,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let admin_group = admin_group.map_err(|error| Failure::usage(format!("admin_{error}")))?;
     // In the background this directory is left.
     let admin_socket = config.admin.socket.as_deref().map(std::path::absolute).transpose().map_err(Failure::usage)?;
-    let listeners = listeners(&config)?;
+    let listeners = sockets::listeners(&config)?;
     let background = if args.background {
         Some(Background::begin(&config.run_dir, identity.as_ref()).map_err(Failure::runtime)?)
     } else {
@@ -84,37 +83,9 @@ pub(super) fn run(args: &Args) -> Outcome {
     ended
 }
 
-/// The sockets that systemd hands over, or else our own.
-fn listeners(config: &config::Config) -> Result<Vec<(TcpListener, Face)>, Failure> {
-    let mut handed = ListenFd::from_env();
-    let mut listeners = Vec::new();
-    for index in 0..handed.len() {
-        let listener = handed.take_tcp_listener(index).map_err(|error| {
-            Failure::runtime(format!("socket {index} that was handed over is no listening TCP socket: {error}"))
-        })?;
-        listeners.extend(listener.map(|listener| (listener, Face::Imds)));
-    }
-    if listeners.is_empty() {
-        for address in &config.listen {
-            listeners.push((Server::bind(*address).map_err(Failure::runtime)?, Face::Imds));
-        }
-    }
-    Ok(listeners)
-}
-
 fn announce(config: &config::Config, listeners: &[(TcpListener, Face)]) {
-    let addresses: Vec<String> = listeners
-        .iter()
-        .map(|(listener, _)| {
-            listener.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string())
-        })
-        .collect();
-    tracing::warn!(
-        "alppaca {} serves at {}; upstream {}",
-        env!("CARGO_PKG_VERSION"),
-        addresses.join(", "),
-        config.ims.list_url
-    );
+    let (version, places) = (env!("CARGO_PKG_VERSION"), sockets::describe(listeners));
+    tracing::warn!("alppaca {version} serves at {places}; upstream {}", config.ims.list_url);
 }
 
 /// Tells the service manager, and whoever started us in the background.

@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use super::{
     Account, AssumeRole, Config, Handler, Imds, Ims, Limits, ListRoles, Loaded, Logging, Refresh,
     admin::admin,
+    container::container,
     fields::{Fields, unknown},
     metadata::metadata,
+    pod_identity::pod_identity,
     problem::{ConfigErrors, Problem},
     read,
     settings::SETTINGS,
@@ -152,6 +154,8 @@ fn listen(fields: &mut Fields) -> Option<Vec<SocketAddr>> {
 fn rest(fields: &mut Fields) -> Option<impl FnOnce(Ims, Vec<SocketAddr>) -> Config + use<>> {
     let imds = imds(fields);
     let metadata = metadata(fields);
+    let container = container(fields);
+    let pod_identity = pod_identity(fields);
     let limits = limits(fields);
     let refresh = refresh(fields);
     let logging = logging(fields);
@@ -162,6 +166,7 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Ims, Vec<SocketAddr>) -> Conf
     let run_dir = fields.value("run_dir", read::path);
     let admin = admin(fields, run_dir.as_deref());
     let account = Account { user: user?, group: group? };
+    let (container, pod_identity) = (container?, pod_identity?);
     let (imds, metadata, limits, refresh, logging) = (imds?, metadata?, limits?, refresh?, logging?);
     let (assume_role, ready_wait, run_dir, admin) = (assume_role?, ready_wait?, run_dir?, admin?);
     Some(move |ims, listen| Config {
@@ -169,6 +174,8 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Ims, Vec<SocketAddr>) -> Conf
         listen,
         imds,
         metadata,
+        container,
+        pod_identity,
         limits,
         refresh,
         logging,

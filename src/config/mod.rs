@@ -3,10 +3,12 @@
 
 mod admin;
 mod build;
+mod container;
 mod fields;
 mod load;
 mod merge;
 mod metadata;
+mod pod_identity;
 mod problem;
 mod read;
 mod render;
@@ -16,8 +18,10 @@ mod yaml;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use admin::Admin;
+pub use container::{CONTAINER, CONTAINER_ROLE, Container, ContainerRole};
 pub use load::{Loaded, load, parse};
 pub use metadata::{METADATA, Metadata, Tree};
+pub use pod_identity::{ASSOCIATION, Association, Keys, POD_IDENTITY, PodIdentity};
 pub use problem::{ConfigErrors, Problem};
 pub use read::parse_duration;
 pub use settings::{SECTIONS, SETTINGS, Section, Setting, Topic};
@@ -39,6 +43,10 @@ pub struct Config {
     pub imds: Imds,
     /// What the IMDS face says beside credentials (`metadata`).
     pub metadata: Metadata,
+    /// The container face, if it is wanted (`container`).
+    pub container: Option<Container>,
+    /// The face of the EKS Pod Identity agent, if it is wanted (`pod_identity`).
+    pub pod_identity: Option<PodIdentity>,
     /// Bounds of the HTTP server.
     pub limits: Limits,
     /// When to fetch.

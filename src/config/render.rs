@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use super::{Argument, Config, ListRoles, LogLevel, SETTINGS, metadata, read::render_duration};
+use super::{
+    Argument, Config, ListRoles, LogLevel, SETTINGS, container, metadata, pod_identity, read::render_duration,
+};
 
 impl Config {
     /// Writes it, in the order of the documentation, with secrets as `***`.
@@ -46,6 +48,8 @@ impl Config {
             "serve_expired" => self.imds.serve_expired.to_string(),
             "allowed_hosts" => list(self.imds.allowed_hosts.iter().map(|host| quoted(host))),
             "metadata" => metadata::render(&self.metadata),
+            "container" => container::render(self.container.as_ref()?),
+            "pod_identity" => pod_identity::render(self.pod_identity.as_ref()?),
             "max_connections" => self.limits.connections.to_string(),
             "header_timeout" => render_duration(self.limits.header_timeout),
             "idle_timeout" => render_duration(self.limits.idle_timeout),
@@ -92,7 +96,7 @@ pub(super) fn mapping(entries: Vec<(String, String)>) -> String {
     format!("{{{}}}", entries.join(", "))
 }
 
-fn list(items: impl Iterator<Item = String>) -> String {
+pub(super) fn list(items: impl Iterator<Item = String>) -> String {
     format!("[{}]", items.collect::<Vec<_>>().join(", "))
 }
 

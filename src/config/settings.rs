@@ -116,6 +116,19 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting(
         Serving,
+        "container",
+        "",
+        "A mapping: the container face, for whoever has a URL and a token, and as ECS's agent. See [below](#container) and \
+         [Containers](container.md).",
+    ),
+    setting(
+        Serving,
+        "pod_identity",
+        "",
+        "A mapping: the face of the EKS Pod Identity agent. See [below](#pod_identity) and [Containers](container.md).",
+    ),
+    setting(
+        Serving,
         "max_connections",
         "8192",
         "How many connections may be open at once. One more ends the one that was idle for longest.",
@@ -194,7 +207,13 @@ pub struct Section {
 }
 
 /// All sections, in the order of the documentation.
-pub const SECTIONS: &[Section] = &[Section { path: "metadata", settings: super::METADATA }];
+pub const SECTIONS: &[Section] = &[
+    Section { path: "metadata", settings: super::METADATA },
+    Section { path: "container", settings: super::CONTAINER },
+    Section { path: "container.roles.NAME", settings: super::CONTAINER_ROLE },
+    Section { path: "pod_identity", settings: super::POD_IDENTITY },
+    Section { path: "pod_identity.associations[]", settings: super::ASSOCIATION },
+];
 
 /// The default of a key, from its table.
 pub(super) fn default(table: &[Setting], key: &str) -> &'static str {

@@ -9,7 +9,7 @@ pub use document::{
     DocumentError, document_field, extend_document, is_account_id, is_key_text, parse_document, render_document,
     render_refusal,
 };
-pub use role::{RoleId, RoleName, RoleNameError};
+pub use role::{NO_ACCOUNT, RoleId, RoleName, RoleNameError, role_arn};
 pub use secret::{Secret, SecretBytes};
 pub use timestamp::{format_timestamp, parse_timestamp};
 

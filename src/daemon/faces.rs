@@ -1,6 +1,6 @@
 //! The faces as the configuration wants them, and what works for them in the background.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::sync::Notify;
 
@@ -8,8 +8,12 @@ use super::{DaemonError, wiring::imds_settings};
 use crate::{
     clock::SharedClock,
     config::{self, Config},
+    credentials::RoleId,
     host,
-    serve::{Entry, Faces, HostFacts, Imds, Metadata, TokenKey, passthrough},
+    serve::{
+        Association, Container, ContainerSettings, ContainerTokens, Entry, Face, Faces, HostFacts, Imds, Key, KeyFile,
+        KeySource, Metadata, PodIdentity, PodIdentitySettings, TokenKey, passthrough,
+    },
     store::Store,
 };
 
@@ -19,11 +23,12 @@ const MARGIN: Duration = Duration::from_millis(50);
 /// Work that never ends, to be done apart from the requests.
 pub(super) type Background = Vec<Pin<Box<dyn Future<Output = ()> + Send>>>;
 
-/// Builds the faces that show `store`.
+/// Builds the faces that show `store`. `tokens` open roles at the container face.
 pub(super) fn build(
     config: &Config,
-    store: Arc<Store>,
+    store: &Arc<Store>,
     clock: &SharedClock,
+    tokens: &ContainerTokens,
 ) -> Result<(Faces, Background), DaemonError> {
     let key = TokenKey::random().map_err(|_unspecified| DaemonError::Randomness)?;
     let arrived = Arc::new(Notify::new());
@@ -38,8 +43,76 @@ pub(super) fn build(
         None => None,
     };
     let settings = imds_settings(&config.imds, &config.metadata, metadata(config));
-    let imds = Imds::new(settings, store, key, relayed, clock.now().wall);
-    Ok((Faces { imds, arrived, patience: timeout + MARGIN }, background))
+    let imds = Imds::new(settings, Arc::clone(store), key, relayed, clock.now().wall);
+    let container = config.container.as_ref().map(|section| {
+        let settings = container_settings(config, section);
+        let (face, files) =
+            Container::new(settings, Arc::clone(store), tokens.clone(), Arc::clone(clock), Arc::clone(&arrived));
+        background.push(Box::pin(files.run()));
+        face
+    });
+    let pod_identity = match &config.pod_identity {
+        Some(section) => {
+            let (face, keys) =
+                PodIdentity::new(pod_identity_settings(config, section), Arc::clone(store), Arc::clone(&arrived))?;
+            background.push(Box::pin(keys.run()));
+            Some(face)
+        }
+        None => None,
+    };
+    Ok((Faces { imds, container, pod_identity, arrived, patience: timeout + MARGIN }, background))
+}
+
+/// Where to listen, and which face is to be seen there.
+pub fn addresses(config: &Config) -> Vec<(SocketAddr, Face)> {
+    let container = config.container.iter().flat_map(|section| &section.listen);
+    let pod_identity = config.pod_identity.iter().flat_map(|section| &section.listen);
+    let imds = config.listen.iter().map(|address| (*address, Face::Imds));
+    imds.chain(container.map(|address| (*address, Face::Container)))
+        .chain(pod_identity.map(|address| (*address, Face::PodIdentity)))
+        .collect()
+}
+
+fn container_settings(config: &Config, section: &config::Container) -> ContainerSettings {
+    let file = |role: &config::ContainerRole, kind, path: &Option<PathBuf>| {
+        path.as_ref().map(|path| KeyFile { role: RoleId::named(&role.name), kind, path: path.clone() })
+    };
+    let files = section.roles.iter().flat_map(|role| {
+        [file(role, Key::Token, &role.token_file), file(role, Key::Id, &role.id_file)].into_iter().flatten()
+    });
+    ContainerSettings {
+        open: section.roles.iter().filter(|role| role.open).map(|role| role.name.clone()).collect(),
+        serve_expired: config.imds.serve_expired,
+        allowed_hosts: config.imds.allowed_hosts.clone(),
+        account_id: config.metadata.account_id.clone(),
+        files: files.collect(),
+        overlap: section.token_overlap,
+    }
+}
+
+fn pod_identity_settings(config: &Config, section: &config::PodIdentity) -> PodIdentitySettings {
+    let association = |association: &config::Association| Association {
+        namespace: association.namespace.clone(),
+        service_account: association.service_account.clone(),
+        role: association.role.clone(),
+    };
+    PodIdentitySettings {
+        issuer: section.issuer.clone(),
+        audience: section.audience.clone(),
+        leeway: section.leeway,
+        associations: section.associations.iter().map(association).collect(),
+        hosts: section.listen.iter().map(SocketAddr::ip).collect(),
+        allowed_hosts: config.imds.allowed_hosts.clone(),
+        serve_expired: config.imds.serve_expired,
+        account_id: config.metadata.account_id.clone(),
+        keys: match &section.keys {
+            config::Keys::File(path) => KeySource::File(path.clone()),
+            config::Keys::Url { url, ca_file, token_file } => {
+                KeySource::Url { url: url.clone(), ca_file: ca_file.clone(), token_file: token_file.clone() }
+            }
+        },
+        interval: section.refresh,
+    }
 }
 
 fn metadata(config: &Config) -> Metadata {

@@ -8,6 +8,7 @@ mod wiring;
 
 use std::{io, net::TcpListener, sync::Arc, thread, time::Duration};
 
+pub use faces::addresses as face_addresses;
 pub use sources::graph;
 pub use status::{Progress, summary};
 use tokio::{
@@ -22,7 +23,7 @@ use crate::{
     config::Config,
     fetch::FetchError,
     refresh::{Graph, Refresher, RoleRequests},
-    serve::{Face, Server, ServerError},
+    serve::{ContainerTokens, Face, Server, ServerError},
     store::Store,
 };
 
@@ -85,7 +86,8 @@ impl Daemon {
     /// Requests are served by the calling thread, upstreams are asked by a thread of their own: a
     /// TLS handshake or a thousand documents to parse delay no answer.
     pub fn run(self, listeners: Vec<(TcpListener, Face)>, progress: impl Progress) -> Result<(), DaemonError> {
-        let (faces, background) = faces::build(&self.config, self.store(), &self.clock)?;
+        let tokens = ContainerTokens::new().map_err(|_unspecified| DaemonError::Randomness)?;
+        let (faces, background) = faces::build(&self.config, &self.store, &self.clock, &tokens)?;
         let limits = wiring::limits(&self.config.limits);
         let server = Server::new(faces, Arc::clone(&self.clock), limits, self.config.logging.access_log);
         let (stop, stopped) = watch::channel(());

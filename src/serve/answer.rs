@@ -116,6 +116,10 @@ pub enum Style {
     Imds,
     /// As IMDS gives user data.
     Binary,
+    /// JSON, as ECS and EKS give credentials, and ECS errors.
+    Json,
+    /// A text, as EKS gives errors.
+    Plain,
 }
 
 /// An answer.
@@ -166,13 +170,20 @@ impl Answer {
     /// Writes the head to the end of `head`, with `date` as the time of the answer.
     pub(super) fn write_head(&self, head: &mut Vec<u8>, date: &str, keep_alive: bool) {
         let kind = match (self.style, self.status) {
+            (Style::Json, _) => "application/json",
+            (Style::Plain, _) => "text/plain; charset=utf-8",
             (Style::Binary, _) => "application/octet-stream",
             (Style::Imds, Status::Ok | Status::MethodNotAllowed) => "text/plain",
             (Style::Imds, _) => "text/html",
         };
         let mut put = |parts: &[&str]| parts.iter().for_each(|part| head.extend_from_slice(part.as_bytes()));
         put(&["HTTP/1.1 ", self.status.line(), "\r\nContent-Type: ", kind, "\r\n"]);
-        if self.status == Status::Ok {
+        let imds = matches!(self.style, Style::Imds | Style::Binary);
+        if self.style == Style::Plain {
+            // As Go's http.Error has it.
+            put(&["X-Content-Type-Options: nosniff\r\n"]);
+        }
+        if imds && self.status == Status::Ok {
             let ranges = if self.style == Style::Binary { "bytes" } else { "none" };
             put(&["Accept-Ranges: ", ranges, "\r\n"]);
         }
@@ -184,7 +195,7 @@ impl Answer {
         if let Some(allow) = self.allow {
             put(&["Allow: ", allow, "\r\n"]);
         }
-        put(&["Date: ", date, "\r\nServer: EC2ws\r\nConnection: "]);
+        put(&["Date: ", date, if imds { "\r\nServer: EC2ws" } else { "" }, "\r\nConnection: "]);
         put(&[if keep_alive { "keep-alive" } else { "close" }]);
         put_number(head, "Content-Length", self.body.bytes().len());
         if let Some(ttl) = self.token_ttl {

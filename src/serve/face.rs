@@ -6,7 +6,9 @@ use tokio::sync::{Notify, futures::OwnedNotified};
 
 use super::{
     answer::{Answer, Outcome, Status},
+    container::Container,
     imds::Imds,
+    pod_identity::PodIdentity,
     request::Request,
     view::Visitor,
 };
@@ -20,6 +22,10 @@ const WARMING_WAIT: Duration = Duration::from_millis(400);
 pub enum Face {
     /// EC2's instance metadata service.
     Imds,
+    /// ECS's agent, and any URL with a token.
+    Container,
+    /// The EKS Pod Identity agent.
+    PodIdentity,
 }
 
 impl Face {
@@ -27,6 +33,8 @@ impl Face {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Imds => "imds",
+            Self::Container => "container",
+            Self::PodIdentity => "pod-identity",
         }
     }
 }
@@ -45,6 +53,10 @@ pub(super) enum Change {
 pub struct Faces {
     /// EC2's instance metadata service.
     pub imds: Imds,
+    /// ECS's agent, if there are listeners for it.
+    pub container: Option<Container>,
+    /// The EKS Pod Identity agent, if there are listeners for it.
+    pub pod_identity: Option<PodIdentity>,
     /// Told when something has arrived that a request may be waiting for, other than in the store.
     pub arrived: Arc<Notify>,
     /// How long a request waits for that.
@@ -59,8 +71,14 @@ impl Faces {
 
     /// Answers a request of `visitor`, who came to a listener that shows `face`, at the moment `now`.
     pub fn respond(&self, face: Face, request: &Request, visitor: Visitor<'_>, now: Moment) -> Outcome {
-        match face {
-            Face::Imds => self.imds.respond(request, visitor, now),
+        match (face, &self.container, &self.pod_identity) {
+            (Face::Imds, ..) => self.imds.respond(request, visitor, now),
+            (Face::Container, Some(container), _) => container.respond(request, visitor, now),
+            (Face::PodIdentity, _, Some(pod_identity)) => pod_identity.respond(request, visitor, now),
+            // A listener without its face, which the daemon does not make.
+            (Face::Container, None, _) | (Face::PodIdentity, _, None) => {
+                Outcome::Answer(self.error(face, Status::NotFound))
+            }
         }
     }
 
@@ -68,6 +86,8 @@ impl Faces {
     pub fn error(&self, face: Face, status: Status) -> Answer {
         match face {
             Face::Imds => Answer::error(status),
+            Face::Container => Container::error(status),
+            Face::PodIdentity => PodIdentity::error(status),
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod answer;
 mod connection;
+mod container;
 mod exchange;
 mod face;
 mod guard;
@@ -10,15 +11,21 @@ mod guest;
 mod imds;
 mod listener;
 mod path;
+mod pod_identity;
 mod registry;
 mod request;
 mod token;
 mod view;
+mod wish;
 
 pub use answer::{Answer, Body, Outcome, Status};
+pub use container::{Container, ContainerSettings, ContainerTokens, IssueError, Key, KeyFile, KeyFiles};
 pub use face::{Face, Faces};
 pub use imds::{Entry, HostFacts, Imds, Metadata, Passthrough, Relay, Settings, passthrough};
 pub use listener::{Limits, Server, ServerError};
+pub use pod_identity::{
+    Association, KeySource, PodIdentity, PodIdentitySettings, PublicKey, PublicKeys, parse_key_set,
+};
 pub use request::{MAX_HEAD, Parsed, Request, parse};
 pub use token::TokenKey;
 pub use view::Visitor;

@@ -42,6 +42,8 @@ pub struct Request<'a> {
     pub token: Option<&'a [u8]>,
     /// `X-aws-ec2-metadata-token-ttl-seconds`.
     pub token_ttl: Option<&'a [u8]>,
+    /// `Authorization`, as sent.
+    pub authorization: Option<&'a [u8]>,
     /// `User-Agent`, for the log.
     pub user_agent: Option<&'a [u8]>,
     /// Whether some proxy has passed the request on (`X-Forwarded-For`).
@@ -92,6 +94,7 @@ fn read<'a>(head: &httparse::Request<'_, 'a>) -> Option<Request<'a>> {
             7 if is("referer") => request.from_web_page = true,
             10 if is("connection") => request.keep_alive = keeps_alive(value, http11),
             10 if is("user-agent") => request.user_agent = Some(value),
+            13 if is("authorization") => set_once(&mut request.authorization, value)?,
             // `none` is a person typing the address.
             14 if is("sec-fetch-site") => request.from_web_page |= value != b"none",
             14 if is("content-length") => set_once(&mut length, value)?,

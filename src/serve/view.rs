@@ -4,6 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use crate::{
     caller::Peer,
+    credentials::RoleId,
     policy::Grant,
     store::{Role, Snapshot},
 };
@@ -65,6 +66,15 @@ impl<'a> View<'a> {
         }
     }
 
+    /// The role with that id, of which whoever asks has shown that it is for him. What was not granted is not looked for.
+    pub(super) fn by_id(&self, id: &RoleId) -> Option<&'a Arc<Role>> {
+        match self.grant {
+            Grant::Everything => self.snapshot.by_id(id),
+            Grant::Roles(ids) => ids.contains(id).then(|| self.snapshot.by_id(id))?,
+            Grant::Denied | Grant::Pending => None,
+        }
+    }
+
     /// All names, one a line, without a final newline.
     pub(super) fn names(&self) -> Cow<'a, [u8]> {
         match self.grant {
@@ -88,10 +98,7 @@ impl<'a> View<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        credentials::{RoleId, RoleName},
-        store::Store,
-    };
+    use crate::{credentials::RoleName, store::Store};
 
     fn name(text: &str) -> RoleName {
         text.parse().expect("a role name")

@@ -7,10 +7,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use jiff::Timestamp;
 
 use super::tree::Metadata;
-use crate::credentials::format_timestamp;
-
-/// Stands for an account that is not known.
-const NO_ACCOUNT: &str = "000000000000";
+use crate::credentials::{NO_ACCOUNT, format_timestamp};
 
 /// The instance identity document, but for the account.
 #[derive(Debug)]

@@ -1,0 +1,240 @@
+//! The section `pod_identity`: credentials for the service accounts of a Kubernetes cluster.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use super::{
+    container::addresses,
+    fields::Fields,
+    problem::{Place, Problem},
+    read,
+    render::{list, mapping, quoted},
+    settings::{Setting, Topic},
+};
+use crate::credentials::RoleName;
+
+const fn setting(key: &'static str, default: &'static str, meaning: &'static str) -> Setting {
+    Setting { key, default, meaning, topic: Topic::Serving }
+}
+
+/// The settings of the section.
+pub const POD_IDENTITY: &[Setting] = &[
+    setting(
+        "listen",
+        "169.254.170.23:80",
+        "Where to listen: `address:port`, or a list of them. The agent of EKS is also at `[fd00:ec2::23]:80`.",
+    ),
+    setting("issuer", "", "Who issues the tokens (`iss`), such as `https://kubernetes.default.svc`. Required."),
+    setting("audience", "pods.eks.amazonaws.com", "Whom they must be for (`aud`)."),
+    setting("leeway", "60s", "How far the clocks of the issuer and of this host may differ."),
+    setting(
+        "jwks_file",
+        "",
+        "A file with the public keys of the issuer, a JSON Web Key Set. This or `jwks_url` is required.",
+    ),
+    setting("jwks_url", "", "Where they can be got, such as `https://kubernetes.default.svc/openid/v1/jwks`."),
+    setting("jwks_ca_file", "", "PEM file of further certificate authorities for that. The system's stay in force."),
+    setting("jwks_token_file", "", "A file with a token that is sent along for that, as `Bearer`."),
+    setting("jwks_refresh", "5m", "How often the keys are read anew; sooner if a token names an unknown one."),
+    setting(
+        "associations",
+        "",
+        "A list of `namespace`, `service_account` and `role`. The first that fits counts. Required.",
+    ),
+];
+
+/// The settings of one association.
+pub const ASSOCIATION: &[Setting] = &[
+    setting("namespace", "*", "The namespace; `*` stands for any characters."),
+    setting("service_account", "*", "The service account; `*` stands for any characters."),
+    setting("role", "", "The name of the role. Required."),
+];
+
+/// The face of the EKS Pod Identity agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodIdentity {
+    /// Where to listen. Never empty.
+    pub listen: Vec<SocketAddr>,
+    /// Who issues the tokens.
+    pub issuer: String,
+    /// Whom they must be for.
+    pub audience: String,
+    /// How far the clocks may differ.
+    pub leeway: Duration,
+    /// Where the keys are.
+    pub keys: Keys,
+    /// How often they are read anew (`jwks_refresh`).
+    pub refresh: Duration,
+    /// Which service account has which role.
+    pub associations: Vec<Association>,
+}
+
+/// Where the public keys are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Keys {
+    /// In a file (`jwks_file`).
+    File(PathBuf),
+    /// At a URL.
+    Url {
+        /// `jwks_url`.
+        url: String,
+        /// `jwks_ca_file`.
+        ca_file: Option<PathBuf>,
+        /// `jwks_token_file`.
+        token_file: Option<PathBuf>,
+    },
+}
+
+/// Which service account has which role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Association {
+    /// The namespace, with wildcards.
+    pub namespace: String,
+    /// The service account, with wildcards.
+    pub service_account: String,
+    /// The role.
+    pub role: RoleName,
+}
+
+#[allow(clippy::option_option, reason = "wrong and absent are not the same")]
+pub(super) fn pod_identity(fields: &mut Fields) -> Option<Option<PodIdentity>> {
+    let place = fields.place("pod_identity");
+    fields.section("pod_identity", POD_IDENTITY, |fields| {
+        let place = place?;
+        let missing = |key: &str| Problem::new(place.clone(), format!("`{key}` is missing in this section"));
+        let listen = fields.value("listen", addresses);
+        let issuer = fields.optional("issuer", read::text);
+        let audience = fields.value("audience", read::text);
+        let leeway = fields.value("leeway", read::duration);
+        let keys = keys(fields, &missing);
+        let refresh = fields.value("jwks_refresh", read::interval);
+        let associations = fields.items("associations", ASSOCIATION, association);
+        if matches!(issuer, Some(None)) {
+            fields.problems.push(missing("issuer"));
+        }
+        if associations.as_ref().is_some_and(Vec::is_empty) {
+            fields.problems.push(missing("associations"));
+        }
+        Some(PodIdentity {
+            listen: listen?,
+            issuer: issuer??,
+            audience: audience?,
+            leeway: leeway?,
+            keys: keys?,
+            refresh: refresh?,
+            associations: associations?,
+        })
+    })
+}
+
+fn keys(fields: &mut Fields, missing: &dyn Fn(&str) -> Problem) -> Option<Keys> {
+    fields.exclude("jwks_file", &["jwks_url", "jwks_ca_file", "jwks_token_file"]);
+    let file = fields.optional("jwks_file", read::path);
+    let url = fields.optional("jwks_url", |node| {
+        let text = read::text(node)?;
+        let url: Option<http::Uri> = text.parse().ok();
+        let fine = url.is_some_and(|url| matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some());
+        if fine { Ok(text) } else { Err(Problem::new(node.place.clone(), "a URL with http or https is expected here")) }
+    });
+    let ca_file = fields.optional("jwks_ca_file", read::path);
+    let token_file = fields.optional("jwks_token_file", read::path);
+    match (file?, url?) {
+        (Some(file), _) => Some(Keys::File(file)),
+        (None, Some(url)) => {
+            if let (true, Some(place)) = (url.starts_with("http:"), fields.place("jwks_url")) {
+                let message = "the keys come in clear text: whoever can change them can be any service account";
+                fields.warnings.push(Problem::new(place, message));
+            }
+            Some(Keys::Url { url, ca_file: ca_file?, token_file: token_file? })
+        }
+        (None, None) => {
+            fields.problems.push(missing("jwks_file` or `jwks_url"));
+            None
+        }
+    }
+}
+
+fn association(place: &Place, fields: &mut Fields) -> Option<Association> {
+    let namespace = fields.value("namespace", read::text);
+    let service_account = fields.value("service_account", read::text);
+    let role = fields.optional("role", |node| {
+        let text = read::text(node)?;
+        text.parse().map_err(|error| Problem::new(node.place.clone(), format!("{error}")))
+    });
+    if matches!(role, Some(None)) {
+        fields.problems.push(Problem::new(place.clone(), "`role` is missing here"));
+    }
+    Some(Association { namespace: namespace?, service_account: service_account?, role: role?? })
+}
+
+/// The section as YAML.
+pub(super) fn render(section: &PodIdentity) -> String {
+    let path = |path: &PathBuf| quoted(&path.to_string_lossy());
+    let mut entries = vec![
+        ("listen", list(section.listen.iter().map(|address| quoted(&address.to_string())))),
+        ("issuer", quoted(&section.issuer)),
+        ("audience", quoted(&section.audience)),
+        ("leeway", read::render_duration(section.leeway)),
+    ];
+    match &section.keys {
+        Keys::File(file) => entries.push(("jwks_file", path(file))),
+        Keys::Url { url, ca_file, token_file } => {
+            entries.push(("jwks_url", quoted(url)));
+            entries.extend(ca_file.as_ref().map(|file| ("jwks_ca_file", path(file))));
+            entries.extend(token_file.as_ref().map(|file| ("jwks_token_file", path(file))));
+        }
+    }
+    entries.push(("jwks_refresh", read::render_duration(section.refresh)));
+    let associations = section.associations.iter().map(|association| {
+        mapping(vec![
+            ("namespace".to_owned(), quoted(&association.namespace)),
+            ("service_account".to_owned(), quoted(&association.service_account)),
+            ("role".to_owned(), quoted(association.role.as_str())),
+        ])
+    });
+    entries.push(("associations", list(associations)));
+    mapping(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::parse;
+
+    fn parsed(text: &str) -> Result<crate::config::Loaded, String> {
+        parse(vec![("a.yaml".into(), format!("ims_host: x\npod_identity:\n{text}"))]).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn what_is_read_is_printed() {
+        for keys in ["jwks_file: /k", "jwks_url: 'https://k/jwks'\n  jwks_ca_file: /ca\n  jwks_token_file: /t"] {
+            let text = format!(
+                "  issuer: https://i\n  {keys}\n  associations:\n    - {{namespace: prod, service_account: 'web-*', role: web}}\n    \
+                 - {{role: rest}}\n"
+            );
+            let config = parsed(&text).expect("legal").config;
+            let section = config.pod_identity.as_ref().expect("given");
+            assert_eq!(section.associations[1].namespace, "*");
+            assert_eq!(section.audience, "pods.eks.amazonaws.com");
+            let again = parse(vec![("b.yaml".into(), config.render())]).expect("what we wrote").config;
+            assert_eq!(again, config);
+        }
+    }
+
+    #[test]
+    fn mistakes_are_told() {
+        let rest = "  associations: [{role: r}]\n";
+        for (text, part) in [
+            (format!("  issuer: i\n{rest}"), "2:1: `jwks_file` or `jwks_url` is missing"),
+            (format!("  jwks_file: k\n{rest}"), "2:1: `issuer` is missing"),
+            ("  issuer: i\n  jwks_file: k\n".to_owned(), "2:1: `associations` is missing"),
+            (
+                "  issuer: i\n  jwks_file: k\n  associations: [{namespace: a}]".to_owned(),
+                "5:18: `role` is missing here",
+            ),
+            (format!("  issuer: i\n  jwks_file: k\n  jwks_url: http://x\n{rest}"), "takes the place of `jwks_url`"),
+            (format!("  issuer: i\n  jwks_url: x\n{rest}"), "4:13: a URL with http or https"),
+        ] {
+            let said = parsed(&text).expect_err(&text);
+            assert!(said.contains(part), "{text:?} should say {part:?}, not {said}");
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The container face: what ECS's agent says at `169.254.170.2`, and whoever has an URL and a token asks for. Pure.
+//!
+//! Protocol facts: <https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html>,
+//! `ecs-agent/tmds/handlers/v1/credentials_handler.go` in aws/amazon-ecs-agent, and what the SDKs' sources depend on,
+//! listed case by case in `docs/conformance.md`.
+
+mod document;
+mod files;
+mod tokens;
+
+use std::{sync::Arc, time::Duration};
+
+pub(super) use document::pod_identity;
+pub use files::{KeyFile, KeyFiles};
+pub use tokens::{ContainerTokens, IssueError, Key};
+use tokio::sync::Notify;
+
+use super::{
+    answer::{Answer, Body, Outcome, Status, Style},
+    guard::{self, Refusal},
+    path::Target,
+    request::Request,
+    view::{View, Visitor},
+    wish::Wish,
+};
+use crate::{
+    clock::{Moment, SharedClock},
+    credentials::{RoleName, document_field, role_arn},
+    store::{Role, State, Store},
+};
+
+/// Files are read again for the sake of an unknown token no more often than that.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How the face behaves.
+#[derive(Debug, Clone, Default)]
+pub struct ContainerSettings {
+    /// Roles that need no token: `/role/NAME` gives them to everybody who may see them.
+    pub open: Vec<RoleName>,
+    /// Whether expired credentials are still handed out.
+    pub serve_expired: bool,
+    /// Host names that clients may use, beside addresses and `localhost`.
+    pub allowed_hosts: Vec<String>,
+    /// The account, where the credentials do not tell it.
+    pub account_id: Option<String>,
+    /// The files with tokens and ids.
+    pub files: Vec<KeyFile>,
+    /// For how long what a file does not hold any more is still accepted.
+    pub overlap: Duration,
+}
+
+/// The face.
+#[derive(Debug)]
+pub struct Container {
+    settings: ContainerSettings,
+    store: Arc<Store>,
+    tokens: ContainerTokens,
+    wish: Arc<Wish>,
+}
+
+/// An error as ECS writes it, for those who look for `code` (Go, Java) and those who look for `Code` (JavaScript). Go
+/// reads it only if the type is exactly `application/json`
+/// (`credentials/endpointcreds/internal/client/middleware.go`).
+macro_rules! error {
+    ($status:ident, $number:literal, $code:literal, $message:literal) => {
+        Answer {
+            status: Status::$status,
+            ..json(Body::Static(
+                concat!(
+                    "{\"code\":\"",
+                    $code,
+                    "\",\"message\":\"",
+                    $message,
+                    "\",\"HTTPErrorCode\":",
+                    $number,
+                    ",\"Code\":\"",
+                    $code,
+                    "\",\"Message\":\"",
+                    $message,
+                    "\"}"
+                )
+                .as_bytes(),
+            ))
+        }
+    };
+}
+
+macro_rules! problem {
+    ($($part:tt)*) => { Outcome::Answer(error!($($part)*)) };
+}
+
+impl Container {
+    /// A face that shows what is in `store` to those who have a key of `tokens`, and what reads the files for it.
+    /// `arrived` is told when they were read.
+    pub fn new(
+        settings: ContainerSettings,
+        store: Arc<Store>,
+        tokens: ContainerTokens,
+        clock: SharedClock,
+        arrived: Arc<Notify>,
+    ) -> (Self, KeyFiles) {
+        let wish = Arc::new(Wish::new(PAUSE));
+        let told = (Arc::clone(&wish), arrived);
+        let files = KeyFiles::new(settings.files.clone(), tokens.clone(), settings.overlap, clock, told);
+        (Self { settings, store, tokens, wish }, files)
+    }
+
+    /// Answers a request of `visitor` at the moment `now`.
+    pub fn respond(&self, request: &Request, visitor: Visitor<'_>, now: Moment) -> Outcome {
+        let Some(target) = Target::parse(request.target) else {
+            return problem!(BadRequest, 400, "BadRequest", "the request target is not a path");
+        };
+        match guard::judge(request, target.authority, &self.settings.allowed_hosts) {
+            Err(Refusal::Forwarded) => {
+                problem!(Forbidden, 403, "AccessDenied", "requests by way of a proxy are refused")
+            }
+            Err(Refusal::WebPage) => problem!(Forbidden, 403, "AccessDenied", "requests of web pages are refused"),
+            Err(Refusal::Host) => problem!(Forbidden, 403, "AccessDenied", "this host name is not served"),
+            Ok(()) if request.method != "GET" && request.method != "HEAD" => {
+                let answer = error!(MethodNotAllowed, 405, "MethodNotAllowed", "only GET is possible");
+                Outcome::Answer(Answer { allow: Some("GET, HEAD"), ..answer })
+            }
+            Ok(()) => target
+                .with_segments(|segments| self.route(request, segments, visitor, now))
+                .unwrap_or_else(|| problem!(NotFound, 404, "NotFound", "there is no such path")),
+        }
+    }
+
+    /// What is said where there is nothing to choose.
+    pub(super) fn error(status: Status) -> Answer {
+        match status {
+            Status::HeadTooLarge => error!(HeadTooLarge, 431, "BadRequest", "the head of the request is too long"),
+            Status::Unavailable => {
+                error!(Unavailable, 503, "CredentialsUninitialized", "there are no credentials yet, try again")
+            }
+            _ => error!(BadRequest, 400, "BadRequest", "this is no HTTP request"),
+        }
+    }
+
+    fn route(&self, request: &Request, segments: &[&str], visitor: Visitor<'_>, now: Moment) -> Outcome {
+        let snapshot = self.store.snapshot();
+        let view = View::new(&snapshot, visitor.grant);
+        match segments {
+            ["v2", "credentials", id] => self.by_id(id, &view, now),
+            ["v1", "credentials"] => match query_id(request.target) {
+                Some(id) => self.by_id(id, &view, now),
+                None => {
+                    problem!(BadRequest, 400, "NoIdInRequest", "CredentialsV1Request: No Credential ID in the request")
+                }
+            },
+            ["v2", "credentials"] => {
+                problem!(BadRequest, 400, "NoIdInRequest", "CredentialsV2Request: No Credential ID in the request")
+            }
+            ["role", name] if self.settings.open.iter().any(|open| open.as_str() == *name) => {
+                self.credentials(view.role(name), &view, now)
+            }
+            ["role", name] => self.by_token(request, Some(name), &view, now),
+            // Whatever the path: whoever wrote the URL chose it.
+            _ => self.by_token(request, None, &view, now),
+        }
+    }
+
+    fn by_id(&self, id: &str, view: &View<'_>, now: Moment) -> Outcome {
+        match self.tokens.role(Key::Id, id.as_bytes(), now.boot) {
+            Some(role) => self.credentials(view.by_id(&role), view, now),
+            None if self.worth_waiting(now) => Outcome::Elsewhere,
+            None => problem!(BadRequest, 400, "InvalidIdInRequest", "CredentialsV2Request: Credentials not found"),
+        }
+    }
+
+    /// `name`: only that role will do.
+    fn by_token(&self, request: &Request, name: Option<&str>, view: &View<'_>, now: Moment) -> Outcome {
+        let Some(token) = request.authorization.map(<[u8]>::trim_ascii).filter(|token| !token.is_empty()) else {
+            return problem!(Unauthorized, 401, "MissingAuthorizationToken", "an Authorization header is needed");
+        };
+        match self.tokens.role(Key::Token, token, now.boot) {
+            Some(role) => match view.by_id(&role) {
+                Some(role) if name.is_some_and(|name| role.name().as_str() != name) => {
+                    problem!(Forbidden, 403, "AccessDenied", "the token is for another role")
+                }
+                found => self.credentials(found, view, now),
+            },
+            None if self.worth_waiting(now) => Outcome::Elsewhere,
+            None => {
+                problem!(Unauthorized, 401, "InvalidAuthorizationToken", "the Authorization header has no valid token")
+            }
+        }
+    }
+
+    /// Whether an unknown key may have been written into a file just now.
+    fn worth_waiting(&self, now: Moment) -> bool {
+        !self.settings.files.is_empty() && self.wish.express(now.boot)
+    }
+
+    /// The one fixed answer for each state of a role.
+    fn credentials(&self, role: Option<&Arc<Role>>, view: &View<'_>, now: Moment) -> Outcome {
+        let Some(role) = role else {
+            return if view.settled() {
+                problem!(NotFound, 404, "NoCredentialsAssociated", "there are no credentials for this role")
+            } else {
+                Outcome::Warming
+            };
+        };
+        match &**role.state() {
+            State::Warming => Outcome::Warming,
+            State::Denied(document) => denied(document),
+            State::Held { set, .. } if set.expiration > now.wall || self.settings.serve_expired => {
+                let arn = set.role_arn.as_deref().map_or_else(
+                    || {
+                        let account = self.settings.account_id.as_deref().or(set.account_id.as_deref());
+                        role_arn(role.name(), account).into()
+                    },
+                    std::borrow::Cow::Borrowed,
+                );
+                Outcome::Answer(json(Body::Secret(Arc::new(document::ecs(set, &arn)))))
+            }
+            State::Held { .. } => problem!(Unavailable, 503, "CredentialsExpired", "the credentials have expired"),
+        }
+    }
+}
+
+fn json(body: Body) -> Answer {
+    Answer { style: Style::Json, ..Answer::ok(body) }
+}
+
+/// The upstream's refusal, in the words that it has for IMDS.
+fn denied(document: &[u8]) -> Outcome {
+    let field = |key| String::from_utf8_lossy(document_field(document, key).unwrap_or_default()).into_owned();
+    let (code, message) = (field("Code"), field("Message"));
+    let text = serde_json::json!({
+        "code": code, "message": message, "HTTPErrorCode": 403, "Code": code, "Message": message
+    });
+    Outcome::Answer(Answer { status: Status::Forbidden, ..json(Body::Shared(text.to_string().into_bytes().into())) })
+}
+
+/// The `id` in the query of a target.
+fn query_id(target: &str) -> Option<&str> {
+    let (_, query) = target.split_once('?')?;
+    query.split('&').find_map(|pair| pair.strip_prefix("id=")).filter(|id| !id.is_empty())
+}
+
+#[cfg(test)]
+mod tests;

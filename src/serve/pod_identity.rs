@@ -1,0 +1,231 @@
+//! The face of the EKS Pod Identity agent at `169.254.170.23`: a pod shows the token of its service account and gets the
+//! credentials of the role that is associated with that. Pure.
+//!
+//! Protocol facts: `pkg/handlers/eks_credential_handler.go`, `internal/validation` and `pkg/errors` in
+//! aws/eks-pod-identity-agent.
+
+mod account;
+mod keys;
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use account::{Account, Demands, TokenError, matches, verify};
+use arc_swap::ArcSwap;
+pub use keys::{KeySource, PublicKey, PublicKeys, parse_key_set};
+use tokio::sync::Notify;
+
+use super::{
+    answer::{Answer, Body, Outcome, Status, Style},
+    container::pod_identity as document,
+    guard::{self, Refusal},
+    path::Target,
+    request::Request,
+    view::{View, Visitor},
+    wish::Wish,
+};
+use crate::{
+    clock::Moment,
+    credentials::{RoleName, document_field},
+    fetch::FetchError,
+    store::{Role, State, Store},
+};
+
+/// The addresses of the agent.
+const TARGETS: &str = "[169.254.170.23 fd00:ec2::23]";
+/// The keys are asked for again for the sake of an unknown one no more often than that.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// Which service account has which role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Association {
+    /// Its namespace; `*` stands for any characters.
+    pub namespace: String,
+    /// Its name; `*` stands for any characters.
+    pub service_account: String,
+    /// The role.
+    pub role: RoleName,
+}
+
+/// How the face behaves.
+#[derive(Debug, Clone)]
+pub struct PodIdentitySettings {
+    /// Who issues the tokens.
+    pub issuer: String,
+    /// Whom they are for.
+    pub audience: String,
+    /// How far the clocks may differ.
+    pub leeway: Duration,
+    /// The first one that fits counts.
+    pub associations: Vec<Association>,
+    /// Addresses, beside those of the agent, that clients may use in `Host`.
+    pub hosts: Vec<IpAddr>,
+    /// Names that they may use.
+    pub allowed_hosts: Vec<String>,
+    /// Whether expired credentials are still handed out.
+    pub serve_expired: bool,
+    /// The account, where the credentials do not tell it.
+    pub account_id: Option<String>,
+    /// Where the keys come from, and how often they are asked for.
+    pub keys: KeySource,
+    /// How often.
+    pub interval: Duration,
+}
+
+/// The face.
+pub struct PodIdentity {
+    settings: PodIdentitySettings,
+    demands: Demands,
+    store: Arc<Store>,
+    keys: Arc<ArcSwap<Vec<PublicKey>>>,
+    wish: Arc<Wish>,
+}
+
+impl std::fmt::Debug for PodIdentity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PodIdentity").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl PodIdentity {
+    /// A face that shows what is in `store`, and what keeps its keys fresh. `arrived` is told when they came.
+    pub fn new(
+        settings: PodIdentitySettings,
+        store: Arc<Store>,
+        arrived: Arc<Notify>,
+    ) -> Result<(Self, PublicKeys), FetchError> {
+        let keys = Arc::new(ArcSwap::from_pointee(Vec::new()));
+        let wish = Arc::new(Wish::new(PAUSE));
+        let told = (Arc::clone(&wish), arrived);
+        let loader = PublicKeys::new(settings.keys.clone(), settings.interval, Arc::clone(&keys), told)?;
+        let demands = Demands {
+            issuer: settings.issuer.clone(),
+            audience: settings.audience.clone(),
+            leeway: settings.leeway.as_secs_f64(),
+        };
+        Ok((Self { settings, demands, store, keys, wish }, loader))
+    }
+
+    /// Believes in these keys until others come.
+    pub fn set_keys(&self, keys: Vec<PublicKey>) {
+        self.keys.store(Arc::new(keys));
+    }
+
+    /// Answers a request of `visitor` at the moment `now`. As the agent it does not look at the method.
+    pub fn respond(&self, request: &Request, visitor: Visitor<'_>, now: Moment) -> Outcome {
+        let Some(target) = Target::parse(request.target) else { return text(Status::BadRequest, "400 Bad Request") };
+        let found = target.with_segments(|segments| segments == ["v1", "credentials"]);
+        if found != Some(true) {
+            return text(Status::NotFound, "404 page not found");
+        }
+        if let Err(refused) = self.check_host(request, target.authority) {
+            return refused;
+        }
+        let token = request.authorization.map(<[u8]>::trim_ascii).unwrap_or_default();
+        if token.is_empty() {
+            return text(Status::BadRequest, "Service account token cannot be empty");
+        }
+        let verified = match std::str::from_utf8(token) {
+            Ok(token) => verify(token, &self.keys.load(), &self.demands, now),
+            Err(_) => Err(TokenError::Malformed),
+        };
+        match verified {
+            Ok(account) => self.credentials(&account, visitor, now),
+            Err(TokenError::UnknownKey) if self.wish.express(now.boot) => Outcome::Elsewhere,
+            Err(error) => text(Status::BadRequest, &error.to_string()),
+        }
+    }
+
+    /// What is said where there is nothing to choose.
+    pub(super) fn error(status: Status) -> Answer {
+        let words = match status {
+            Status::HeadTooLarge => "431 Request Header Fields Too Large",
+            Status::Unavailable => "Unable to fetch credentials: there are none yet",
+            _ => "400 Bad Request",
+        };
+        plain(status, words)
+    }
+
+    /// The agent answers only to its own addresses, which no web page can name; that is also the guard against rebound
+    /// names. Requests by way of a proxy are refused here, too.
+    fn check_host(&self, request: &Request, authority: Option<&str>) -> Result<(), Outcome> {
+        let denied = |reason: &str| text(Status::Forbidden, &format!("Access Denied. {reason}"));
+        match guard::judge(request, authority, &self.settings.allowed_hosts) {
+            Err(Refusal::Forwarded) => return Err(denied("Requests by way of a proxy are refused")),
+            Err(Refusal::WebPage) => return Err(denied("Requests of web pages are refused")),
+            Err(Refusal::Host) | Ok(()) => {}
+        }
+        let host =
+            authority.or_else(|| request.host.and_then(|host| std::str::from_utf8(host).ok())).unwrap_or_default();
+        let bare = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((address, _port)) => address,
+            None => host.split_once(':').map_or(host, |(name, _port)| name),
+        };
+        let known = match bare.parse::<IpAddr>() {
+            Ok(address) => is_agent(address) || self.settings.hosts.contains(&address),
+            Err(_) => self.settings.allowed_hosts.iter().any(|name| name.eq_ignore_ascii_case(bare)),
+        };
+        if known {
+            return Ok(());
+        }
+        let shown: String = bare.chars().filter(char::is_ascii_graphic).take(64).collect();
+        let reason = format!("Called agent through invalid address, please use either {TARGETS} address not {shown}");
+        Err(denied(&reason))
+    }
+
+    fn credentials(&self, account: &Account, visitor: Visitor<'_>, now: Moment) -> Outcome {
+        let fits = |association: &&Association| {
+            matches(&association.namespace, &account.namespace) && matches(&association.service_account, &account.name)
+        };
+        let snapshot = self.store.snapshot();
+        let view = View::new(&snapshot, visitor.grant);
+        let Some(association) = self.settings.associations.iter().find(fits) else {
+            let words = format!(
+                "(ResourceNotFoundException): no role is associated with the service account {}/{}, fault: client",
+                account.namespace, account.name
+            );
+            return text(Status::NotFound, &words);
+        };
+        match view.role(association.role.as_str()) {
+            Some(role) => self.of_role(role, now),
+            None if !view.settled() => Outcome::Warming,
+            None => text(Status::NotFound, "(ResourceNotFoundException): the role is not there, fault: client"),
+        }
+    }
+
+    /// The one fixed answer for each state of a role.
+    fn of_role(&self, role: &Role, now: Moment) -> Outcome {
+        match &**role.state() {
+            State::Warming => Outcome::Warming,
+            State::Denied(document) => {
+                let field = |key| String::from_utf8_lossy(document_field(document, key).unwrap_or_default());
+                text(Status::Forbidden, &format!("({}): {}, fault: client", field("Code"), field("Message")))
+            }
+            State::Held { set, .. } if set.expiration > now.wall || self.settings.serve_expired => {
+                let account = self.settings.account_id.as_deref().or(set.account_id.as_deref());
+                let body = Body::Secret(Arc::new(document(set, account)));
+                Outcome::Answer(Answer { style: Style::Json, ..Answer::ok(body) })
+            }
+            State::Held { .. } => text(Status::Unavailable, "Unable to fetch credentials: they have expired"),
+        }
+    }
+}
+
+/// Whether it is one of the agent's addresses.
+fn is_agent(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.octets() == [169, 254, 170, 23],
+        IpAddr::V6(address) => address.segments() == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23],
+    }
+}
+
+fn plain(status: Status, words: &str) -> Answer {
+    let line = format!("{words}\n").into_bytes();
+    Answer { status, style: Style::Plain, ..Answer::ok(Body::Shared(line.into())) }
+}
+
+fn text(status: Status, words: &str) -> Outcome {
+    Outcome::Answer(plain(status, words))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,68 @@
+//! A wish of requests for something to be read anew, granted no more often than once in a while.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    time::Duration,
+};
+
+use tokio::sync::Notify;
+
+/// The wish, shared by the requests and by whoever reads.
+#[derive(Debug)]
+pub(super) struct Wish {
+    pause: Duration,
+    /// When it was last expressed, in milliseconds of the boot clock; 0 for never.
+    last: AtomicU64,
+    /// Whether it is being granted.
+    underway: AtomicBool,
+    expressed: Notify,
+}
+
+impl Wish {
+    /// A wish that is granted once in `pause`.
+    pub(super) fn new(pause: Duration) -> Self {
+        Self { pause, last: AtomicU64::new(0), underway: AtomicBool::new(false), expressed: Notify::new() }
+    }
+
+    /// Whether it is worth waiting for: something is being read, or will be at once.
+    pub(super) fn express(&self, now: Duration) -> bool {
+        if self.underway.load(Ordering::Acquire) {
+            return true;
+        }
+        let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
+        if !last.is_zero() && now < last + self.pause {
+            return false;
+        }
+        // Boot clocks do not reach the year 584,942,417.
+        self.last.store(u64::try_from(now.as_millis()).unwrap_or(u64::MAX).max(1), Ordering::Relaxed);
+        self.underway.store(true, Ordering::Release);
+        self.expressed.notify_one();
+        true
+    }
+
+    /// Waits until it is expressed.
+    pub(super) async fn expressed(&self) {
+        self.expressed.notified().await;
+    }
+
+    /// Tells that it was granted.
+    pub(super) fn granted(&self) {
+        self.underway.store(false, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_granted_once_in_a_while() {
+        let wish = Wish::new(Duration::from_secs(1));
+        let at = Duration::from_millis;
+        assert!(wish.express(at(0)));
+        assert!(wish.express(at(1)), "it is under way");
+        wish.granted();
+        assert!(!wish.express(at(999)));
+        assert!(wish.express(at(1001)));
+    }
+}
