@@ -28,6 +28,11 @@ impl<T> Queue<T> {
         self.due.retain(keep);
     }
 
+    /// Takes out all that waits.
+    pub(super) fn drain(&mut self) -> Vec<T> {
+        self.due.drain(..).collect()
+    }
+
     /// The next call that may begin at `now` (boot clock); it counts as running until [`done`](Self::done).
     pub(super) fn next(&mut self, now: Duration) -> Option<T> {
         if self.running >= self.bounds.concurrency.max(1) || self.due.is_empty() {

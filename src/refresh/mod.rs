@@ -3,6 +3,7 @@
 mod graph;
 mod lane;
 mod node;
+mod replace;
 mod report;
 mod requests;
 mod schedule;
@@ -10,6 +11,7 @@ mod task;
 mod ways;
 
 pub use graph::{Graph, Lane, LaneId, Lister, Node, Visibility, Way};
+pub use replace::{Fate, Replacement, Replacer};
 pub use requests::{Maker, OnDemand, RoleRequests};
 pub use schedule::{Cadence, Timer};
 pub use task::Refresher;

@@ -18,6 +18,8 @@ pub(super) struct Tracked {
     pub(super) absent: Option<Duration>,
     /// Since when (boot clock) the upstream refuses its document.
     pub(super) refused: Option<Duration>,
+    /// The first graph that gets it in this way.
+    pub(super) since: u64,
     /// How it is got, unless it is one of the roles that the lister lists. Boxed: most have none.
     pub(super) plan: Option<Box<Plan>>,
 }
@@ -71,7 +73,7 @@ impl Asked {
 impl Tracked {
     pub(super) fn new(now: Moment, plan: Option<Plan>) -> Box<Self> {
         let plan = plan.map(Box::new);
-        Box::new(Self { asked: Asked::new(now), held: None, absent: None, refused: None, plan })
+        Box::new(Self { asked: Asked::new(now), held: None, absent: None, refused: None, since: 0, plan })
     }
 
     /// Has it fetched at once, if that is not under way.

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{node::Who, requests::OnDemand};
+use super::{Node, Visibility, node::Who, requests::OnDemand};
 use crate::{
     credentials::{RoleId, RoleName, format_timestamp},
     source::{RoleList, SourceError},
@@ -130,5 +130,11 @@ pub(super) fn expiry(who: &Who, set: Option<&Published>, now: Timestamp, trouble
         trouble.expiry_told = true;
         let (key, expiration) = (&set.access_key_id, format_timestamp(set.expiration));
         tracing::error!("{who}: {key} expired at {expiration} and nothing newer could be fetched");
+    }
+}
+
+pub(super) fn role_dropped(node: &Node) {
+    if node.visibility != Visibility::Hidden {
+        tracing::warn!("role {}: not configured any more; no longer served", node.name);
     }
 }

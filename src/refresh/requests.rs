@@ -6,9 +6,9 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
-use super::Node;
+use super::{Node, Replacement, Replacer};
 use crate::{
     credentials::{RoleId, RoleName},
     store::Store,
@@ -84,6 +84,7 @@ pub type Maker = Box<dyn Fn(&RoleId, &OnDemand) -> Result<Vec<Node>, String> + S
 pub(super) enum Request {
     Fetch(RoleId, Box<OnDemand>),
     Drop(RoleId),
+    Replace(Box<Replacement>, oneshot::Sender<()>),
 }
 
 /// Asks the refresher for roles. Cheap to clone; never waits.
@@ -126,6 +127,10 @@ impl RoleRequests {
             self.store.remove_unlisted(id);
             self.send(Request::Drop(id.clone()));
         }
+    }
+
+    pub(super) fn replacer(&self) -> Replacer {
+        Replacer(self.requests.clone())
     }
 
     fn send(&self, request: Request) {

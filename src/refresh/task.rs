@@ -34,21 +34,27 @@ pub struct Refresher {
     pub(super) store: Arc<Store>,
     pub(super) clock: SharedClock,
     /// How long a role that the upstream took away is still served.
-    grace: Duration,
+    pub(super) grace: Duration,
     random: fastrand::Rng,
-    lister: Option<Lister>,
-    list: Asked,
+    pub(super) lister: Option<Lister>,
+    pub(super) list: Asked,
     /// Boxed: a table has up to twice as many places as entries.
     pub(super) nodes: HashMap<RoleId, Box<Tracked>>,
     /// The roles that the lister lists.
-    order: Vec<RoleName>,
+    pub(super) order: Vec<RoleName>,
     /// Everything else, in the order of the graph.
     pub(super) planned: Vec<RoleId>,
     pub(super) lanes: Vec<Queue<Due>>,
     calls: JoinSet<Answer>,
     requests: RoleRequests,
     requested: mpsc::UnboundedReceiver<Request>,
-    maker: Option<Maker>,
+    pub(super) maker: Option<Maker>,
+    /// What was asked for on demand, to make it anew for another graph.
+    pub(super) wanted: HashMap<RoleId, OnDemand>,
+    /// How many graphs there were before this one. A call belongs to the graph that began it.
+    pub(super) generation: u64,
+    /// The first graph with the present lister.
+    pub(super) listed_since: u64,
 }
 
 /// Whose set is due.
@@ -64,13 +70,14 @@ pub(super) enum Due {
 struct Fetched {
     due: Due,
     lane: LaneId,
+    generation: u64,
     /// The credentials that signed it.
     signed: Option<Arc<Credentials>>,
     answer: Result<Credentials, SourceError>,
 }
 
 enum Answer {
-    Roles(Result<RoleList, SourceError>),
+    Roles(u64, Result<RoleList, SourceError>),
     Set(Fetched),
 }
 
@@ -105,6 +112,9 @@ impl Refresher {
             requests,
             requested,
             maker: None,
+            wanted: HashMap::new(),
+            generation: 0,
+            listed_since: 0,
         };
         let listed: Vec<RoleName> = graph
             .nodes
@@ -183,8 +193,15 @@ impl Refresher {
                         self.store.publish(&id, State::Denied(document.into()));
                     }
                 }
+                self.wanted.insert(id, *wanted);
+            }
+            Request::Replace(replacement, done) => {
+                self.replace(*replacement);
+                // Nobody may be waiting for it any more.
+                let _gone = done.send(());
             }
             Request::Drop(id) => {
+                self.wanted.remove(&id);
                 self.nodes.remove(&id);
                 self.planned.retain(|planned| *planned != id);
                 self.forget_due(&Due::Planned(id));
@@ -192,7 +209,7 @@ impl Refresher {
         }
     }
 
-    fn make(&self, id: &RoleId, wanted: &OnDemand) -> Result<Vec<Node>, String> {
+    pub(super) fn make(&self, id: &RoleId, wanted: &OnDemand) -> Result<Vec<Node>, String> {
         let maker = self.maker.as_ref().ok_or("this daemon makes no roles on demand")?;
         maker(id, wanted)
     }
@@ -209,8 +226,8 @@ impl Refresher {
         if let Some(lister) = &self.lister {
             match self.list.start_if_due(now) {
                 Some(Duration::ZERO) => {
-                    let source = Arc::clone(&lister.source);
-                    self.calls.spawn(async move { Answer::Roles(source.roles().await) });
+                    let (source, generation) = (Arc::clone(&lister.source), self.generation);
+                    self.calls.spawn(async move { Answer::Roles(generation, source.roles().await) });
                 }
                 Some(remaining) => pause = pause.min(remaining),
                 None => {}
@@ -277,13 +294,14 @@ impl Refresher {
         if let Some(set) = node.held.as_ref().filter(|_| !node.asked.trouble.is_any()) {
             self.store.publish(&due.id(), State::Held { set: Arc::clone(set), phase: Phase::Refreshing });
         }
+        let generation = self.generation;
         match &due {
             Due::Listed(name) => {
                 let Some(lister) = &self.lister else { return false };
                 let (source, name) = (Arc::clone(&lister.source), name.clone());
                 self.calls.spawn(async move {
                     let answer = source.fetch(&name).await;
-                    Answer::Set(Fetched { due: Due::Listed(name), lane, signed: None, answer })
+                    Answer::Set(Fetched { due: Due::Listed(name), lane, generation, signed: None, answer })
                 });
             }
             Due::Planned(_) => {
@@ -291,7 +309,7 @@ impl Refresher {
                 let fetch = Arc::clone(&way.fetch);
                 self.calls.spawn(async move {
                     let answer = fetch.fetch(signed.as_deref()).await;
-                    Answer::Set(Fetched { due, lane, signed, answer })
+                    Answer::Set(Fetched { due, lane, generation, signed, answer })
                 });
             }
         }
@@ -300,7 +318,9 @@ impl Refresher {
 
     fn take(&mut self, answer: Result<Answer, JoinError>) {
         match answer {
-            Ok(Answer::Roles(answer)) => self.take_roles(answer),
+            // That of a lister that is not asked any more says nothing.
+            Ok(Answer::Roles(generation, _)) if generation < self.listed_since => {}
+            Ok(Answer::Roles(_, answer)) => self.take_roles(answer),
             Ok(Answer::Set(fetched)) => self.take_set(fetched),
             // A defect of ours inside the call: there is nothing sane to go on with. Calls are
             // cancelled only by dropping the refresher, when nobody joins them any more.
@@ -382,12 +402,12 @@ impl Refresher {
 
     fn take_set(&mut self, fetched: Fetched) {
         let now = self.clock.now();
-        let Fetched { due, lane, signed, answer } = fetched;
-        if let Some(queue) = self.lanes.get_mut(lane.0) {
+        let Fetched { due, lane, generation, signed, answer } = fetched;
+        if let Some(queue) = self.lanes.get_mut(lane.0).filter(|_| generation == self.generation) {
             queue.done();
         }
-        // Withdrawn while the call was under way: whatever came is of no use any more.
-        if !self.nodes.contains_key(due.id()) {
+        // Withdrawn or changed while the call was under way: whatever came is of no use any more.
+        if self.nodes.get(due.id()).is_none_or(|node| generation < node.since) {
             return;
         }
         let answer = answer.and_then(|set| if set.expiration > now.wall { Ok(set) } else { Err(late(&set)) });

@@ -1,0 +1,247 @@
+//! Another graph in place of the present one, while it runs: what stays keeps its credentials and its place in time.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    time::Duration,
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    Graph, Maker, Node, Refresher, Visibility,
+    lane::Queue,
+    node::{Asked, Plan, Tracked},
+    report,
+    requests::Request,
+    task::Due,
+};
+use crate::{
+    clock::Moment,
+    credentials::{RoleId, RoleName, render_refusal},
+    store::State,
+};
+
+/// What becomes of something that both graphs have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// Nothing about it is different: not even a call is made.
+    Same,
+    /// The same credentials are got in another way: they are served on, and fetched anew at once.
+    Renewed,
+    /// It only has the same name. What was held for it is not served any more.
+    Other,
+}
+
+/// A graph that takes the place of another one.
+pub struct Replacement {
+    /// What is fetched from now on.
+    pub graph: Graph,
+    /// Makes roles on demand from now on.
+    pub maker: Option<Maker>,
+    /// How long a role that the upstream took away is still served.
+    pub grace: Duration,
+    /// What becomes of a node that is in both graphs.
+    pub fate: Box<dyn Fn(&RoleId) -> Fate + Send>,
+    /// What becomes of the upstream that lists roles, if both graphs have one. `Other` counts as `Renewed`: only its own
+    /// answer says which roles there are.
+    pub lister: Fate,
+}
+
+/// Hands a new graph to the refresher.
+#[derive(Debug, Clone)]
+pub struct Replacer(pub(super) mpsc::UnboundedSender<Request>);
+
+impl Replacer {
+    /// Replaces the graph. Ready when that is done; there is nobody to do it if the daemon stops.
+    pub async fn replace(&self, replacement: Replacement) {
+        let (done, is_done) = oneshot::channel();
+        let _stopping = self.0.send(Request::Replace(Box::new(replacement), done));
+        let _stopped = is_done.await;
+    }
+}
+
+impl Refresher {
+    /// The way to replace the graph.
+    pub fn replacer(&self) -> Replacer {
+        self.requests().replacer()
+    }
+
+    pub(super) fn replace(&mut self, new: Replacement) {
+        let now = self.clock.now();
+        let Replacement { graph, maker, grace, fate, lister } = new;
+        self.generation += 1;
+        (self.maker, self.grace) = (maker, grace);
+        let old_order = self.planned.clone();
+        let mut old = std::mem::take(&mut self.nodes);
+        self.planned.clear();
+        // What waits for its turn is still due; which calls are running in the old lanes is forgotten.
+        let queued: Vec<Due> = self.lanes.iter_mut().flat_map(Queue::drain).collect();
+        self.lanes = graph.lanes.into_iter().map(|lane| Queue::new(lane, now.boot)).collect();
+
+        self.replace_lister(graph.lister, lister, &mut old, now);
+        let listed: Vec<RoleName> = graph
+            .nodes
+            .iter()
+            .filter(|node| node.visibility == Visibility::Listed)
+            .map(|node| node.name.clone())
+            .collect();
+        let mut fresh = Vec::new();
+        self.take_over(graph.nodes, &mut old, &fate, &mut fresh, now);
+        self.remake(&mut old, &mut fresh, now);
+
+        if self.lister.is_none() {
+            self.store.publish_roles(&listed);
+        }
+        for id in &fresh {
+            self.store.publish(id, State::Warming);
+        }
+        for id in old_order.iter().filter(|id| !self.nodes.contains_key(*id)) {
+            if let Some(gone) = old.get(id).and_then(|node| node.plan.as_ref()) {
+                report::role_dropped(&gone.node);
+            }
+        }
+        self.settle_parents(now);
+        for due in queued {
+            self.queue_again(due);
+        }
+    }
+
+    fn replace_lister(
+        &mut self,
+        new: Option<super::Lister>,
+        fate: Fate,
+        old: &mut HashMap<RoleId, Box<Tracked>>,
+        now: Moment,
+    ) {
+        let before = std::mem::replace(&mut self.lister, new).is_some();
+        if !before || self.lister.is_none() {
+            self.order.clear();
+            self.list = Asked::new(now);
+            self.listed_since = self.generation;
+            return;
+        }
+        let same = fate == Fate::Same;
+        if !same {
+            self.list = Asked::new(now);
+            self.listed_since = self.generation;
+        }
+        for name in &self.order {
+            let Some((id, mut role)) = old.remove_entry(name.as_str()) else { continue };
+            if !same {
+                role.asked = Asked::new(now);
+                role.since = self.generation;
+            }
+            self.nodes.insert(id, role);
+        }
+    }
+
+    /// Adds nodes, each with what the old graph knew of it.
+    fn take_over(
+        &mut self,
+        nodes: Vec<Node>,
+        old: &mut HashMap<RoleId, Box<Tracked>>,
+        fate: &dyn Fn(&RoleId) -> Fate,
+        fresh: &mut Vec<RoleId>,
+        now: Moment,
+    ) {
+        for node in nodes {
+            let id = node.id.clone();
+            if self.nodes.contains_key(&id) {
+                continue;
+            }
+            let known = old.remove(&id).filter(|tracked| tracked.plan.is_some());
+            let tracked = match (known, fate(&id)) {
+                (Some(mut tracked), Fate::Same) => {
+                    if let Some(plan) = &mut tracked.plan {
+                        plan.node = node;
+                    }
+                    tracked
+                }
+                (Some(tracked), Fate::Renewed) => {
+                    let mut renewed = Tracked::new(now, Some(Plan::new(node)));
+                    if let (Some(plan), Some(before)) = (&mut renewed.plan, tracked.plan) {
+                        (plan.kept, plan.fetched) = (before.kept, before.fetched);
+                    }
+                    renewed.held = tracked.held;
+                    renewed.since = self.generation;
+                    renewed
+                }
+                (_, _) => {
+                    fresh.push(id.clone());
+                    let mut tracked = Tracked::new(now, Some(Plan::new(node)));
+                    tracked.since = self.generation;
+                    tracked
+                }
+            };
+            self.planned.push(id.clone());
+            self.nodes.insert(id, tracked);
+        }
+    }
+
+    /// Makes the roles on demand anew. Nobody knows what has become of their source, so they are fetched anew, too.
+    fn remake(&mut self, old: &mut HashMap<RoleId, Box<Tracked>>, fresh: &mut Vec<RoleId>, now: Moment) {
+        for (id, wanted) in std::mem::take(&mut self.wanted) {
+            match self.make(&id, &wanted) {
+                Ok(nodes) => self.take_over(nodes, old, &|_| Fate::Renewed, fresh, now),
+                Err(problem) => {
+                    report::role_impossible(&wanted, &problem);
+                    let document = render_refusal("AssumeRoleUnauthorizedAccess", &problem, now.wall);
+                    self.store.publish(&id, State::Denied(document.into()));
+                }
+            }
+            self.wanted.insert(id, wanted);
+        }
+    }
+
+    /// Who is a parent keeps its credentials, who is none any more forgets them.
+    fn settle_parents(&mut self, now: Moment) {
+        let ways = self
+            .planned
+            .iter()
+            .filter_map(|id| self.nodes.get(id)?.plan.as_ref())
+            .flat_map(|plan| plan.node.ways.iter());
+        let parents: HashSet<RoleId> = ways.filter_map(|way| way.parent.clone()).collect();
+        for id in &self.planned {
+            let plan = self.nodes.get_mut(id).and_then(|node| node.plan.as_mut());
+            if let Some(plan) = plan.filter(|_| !parents.contains(id)) {
+                plan.is_parent = false;
+                plan.kept = None;
+            }
+        }
+        for parent in &parents {
+            // What was kept for children before needs not be fetched again for them.
+            let kept =
+                self.nodes.get(parent).and_then(|node| node.plan.as_ref()).is_some_and(|plan| plan.kept.is_some());
+            if let Some(plan) = self.nodes.get_mut(parent).and_then(|node| node.plan.as_mut()).filter(|_| kept) {
+                plan.is_parent = true;
+            }
+            self.keep(parent, now);
+        }
+    }
+
+    /// What was due in the old lanes and has not begun anew since.
+    fn queue_again(&mut self, due: Due) {
+        let waits = |node: &Tracked| node.asked.in_flight;
+        let lane = match &due {
+            Due::Listed(name) => self.nodes.get(name.as_str()).filter(|role| waits(role)).map(|_| 0),
+            Due::Planned(id) => self
+                .nodes
+                .get(id)
+                .filter(|node| waits(node))
+                .and_then(|node| node.plan.as_ref()?.way().map(|way| way.lane.0)),
+        };
+        if let Some(queue) = lane.and_then(|lane| self.lanes.get_mut(lane)) {
+            queue.push(due);
+        }
+    }
+}
+
+impl fmt::Debug for Replacement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replacement").field("nodes", &self.graph.nodes.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
