@@ -89,10 +89,10 @@ impl Connection {
     /// Asks again at each change, for a while; then answers whatever there is.
     async fn wait_for(&mut self, mut change: Change) -> io::Result<Wait> {
         let context = Arc::clone(&self.exchange.context);
-        let patience = tokio::time::sleep(context.faces.patience(change));
+        let patience = tokio::time::sleep(context.live.faces().patience(change));
         tokio::pin!(patience);
         loop {
-            let changed = context.faces.changed(change);
+            let changed = context.live.faces().changed(change);
             let known = context.gatekeeper.changed();
             match self.exchange.turn(self.socket.get_ref(), true)? {
                 Wait::Change(same) if same == change => {}

@@ -16,9 +16,10 @@ use rustix::net::RecvFlags;
 
 use super::{
     answer::{Answer, Body, Outcome, Status},
-    face::{Change, Face, Faces},
+    face::{Change, Face},
     guest::Guest,
     listener::Limits,
+    live::Live,
     registry::{Registry, Slot},
     request::{MAX_HEAD, Parsed, Request, parse},
 };
@@ -30,11 +31,10 @@ use crate::{
 
 /// What all connections share.
 pub(super) struct Context {
-    pub(super) faces: Faces,
+    pub(super) live: Live,
     pub(super) gatekeeper: Arc<dyn Gatekeeper>,
     pub(super) clock: SharedClock,
     pub(super) limits: Limits,
-    pub(super) access_log: bool,
     pub(super) registry: Arc<Registry>,
 }
 
@@ -224,14 +224,14 @@ impl Exchange {
             Parsed::TooLarge => return Ok(self.reject(Status::HeadTooLarge)),
         };
         let visitor = self.guest.visitor(&*self.context.gatekeeper, socket, &request);
-        let answer = match self.context.faces.respond(self.face, &request, visitor, now) {
+        let answer = match self.context.live.faces().respond(self.face, &request, visitor, now) {
             Outcome::Answer(answer) => answer,
             waiting @ (Outcome::Warming | Outcome::Elsewhere) if patient => {
                 self.keep(input);
                 let elsewhere = matches!(waiting, Outcome::Elsewhere);
                 return Err(Wait::Change(if elsewhere { Change::Arrival } else { Change::Store }));
             }
-            Outcome::Warming | Outcome::Elsewhere => self.context.faces.error(self.face, Status::Unavailable),
+            Outcome::Warming | Outcome::Elsewhere => self.context.live.faces().error(self.face, Status::Unavailable),
         };
         self.log(&request, &answer);
         let after = match (request.body, request.expects_continue) {
@@ -255,11 +255,11 @@ impl Exchange {
     }
 
     fn reject(&mut self, status: Status) -> Reply {
-        if self.context.access_log {
+        if self.context.live.access_log() {
             tracing::warn!(target: "alppaca.access", "{} - {} -", self.guest.peer().place(), status.code());
         }
         self.unread = Vec::new();
-        let answer = self.context.faces.error(self.face, status);
+        let answer = self.context.live.faces().error(self.face, status);
         Reply { answer, silent: false, after: After::Linger }
     }
 
@@ -280,7 +280,7 @@ impl Exchange {
     }
 
     fn log(&self, request: &Request, answer: &Answer) {
-        if self.context.access_log {
+        if self.context.live.access_log() {
             tracing::warn!(
                 target: "alppaca.access",
                 "{} \"{} {} HTTP/1.{}\" {} {} \"{}\"",

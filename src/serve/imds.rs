@@ -59,7 +59,7 @@ pub struct Settings {
 pub struct Imds {
     settings: Settings,
     store: Arc<Store>,
-    key: TokenKey,
+    key: Arc<TokenKey>,
     versions: Arc<[u8]>,
     tree: Tree,
     passthrough: Option<Passthrough>,
@@ -73,13 +73,13 @@ impl Imds {
     pub fn new(
         settings: Settings,
         store: Arc<Store>,
-        key: TokenKey,
+        key: impl Into<Arc<TokenKey>>,
         passthrough: Option<Passthrough>,
         started: Timestamp,
     ) -> Self {
         let tree = Tree::new(&settings.metadata);
         let versions = VERSIONS.join("\n").into_bytes().into();
-        Self { settings, store, key, versions, tree, passthrough, started: http_date(started).into() }
+        Self { settings, store, key: key.into(), versions, tree, passthrough, started: http_date(started).into() }
     }
 
     /// The store that is shown.

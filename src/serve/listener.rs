@@ -19,6 +19,7 @@ use super::{
     connection::{Connection, watch},
     exchange::{Context, Exchange, Wait},
     face::{Face, Faces},
+    live::Live,
 };
 use crate::{
     clock::{self, SharedClock},
@@ -88,7 +89,13 @@ impl Server {
     /// A server that answers with `faces`, writing a line for each request if `access_log`.
     pub fn new(faces: Faces, clock: SharedClock, limits: Limits, access_log: bool) -> Self {
         let gatekeeper = Arc::new(Everyone::default());
-        Self { context: Context { faces, gatekeeper, clock, limits, access_log, registry: Arc::default() } }
+        let live = Live::new(faces, access_log);
+        Self { context: Context { live, gatekeeper, clock, limits, registry: Arc::default() } }
+    }
+
+    /// The way to let it show something else while it runs.
+    pub fn live(&self) -> Live {
+        self.context.live.clone()
     }
 
     /// The same, where `gatekeeper` decides who sees what. Without one everybody sees everything.

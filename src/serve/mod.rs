@@ -10,6 +10,7 @@ mod guard;
 mod guest;
 mod imds;
 mod listener;
+mod live;
 mod path;
 mod pod_identity;
 mod registry;
@@ -23,6 +24,7 @@ pub use container::{Container, ContainerSettings, ContainerTokens, IssueError, K
 pub use face::{Face, Faces};
 pub use imds::{Entry, HostFacts, Imds, Metadata, Passthrough, Relay, Settings, passthrough};
 pub use listener::{Limits, Server, ServerError};
+pub use live::Live;
 pub use pod_identity::{
     Association, KeySource, PodIdentity, PodIdentitySettings, PublicKey, PublicKeys, parse_key_set,
 };

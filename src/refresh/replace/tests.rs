@@ -13,8 +13,11 @@ use crate::{
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// One call: its name, all calls so far (name and signing key), the clock. It takes 20 s.
-struct Call(String, Arc<Mutex<Vec<(String, Option<String>)>>>, Arc<FakeClock>);
+/// All calls so far: name and signing key.
+type Calls = Arc<Mutex<Vec<(String, Option<String>)>>>;
+
+/// One call: its name, all calls, the clock. It takes 20 s.
+struct Call(String, Calls, Arc<FakeClock>);
 
 impl Fetch for Call {
     fn fetch<'a>(&'a self, parent: Option<&'a Credentials>) -> SourceFuture<'a, Credentials> {
@@ -39,7 +42,7 @@ impl Fetch for Call {
 struct Rig {
     store: Arc<Store>,
     clock: Arc<FakeClock>,
-    calls: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    calls: Calls,
     requests: RoleRequests,
     replacer: Replacer,
     _task: tokio::task::JoinHandle<()>,
@@ -86,7 +89,7 @@ impl Rig {
 }
 
 /// Nodes by their names, each with one way: `call` or `call<parent`. A hidden one begins with a dot.
-fn graph(nodes: &[(&str, &str)], calls: &Arc<Mutex<Vec<(String, Option<String>)>>>, clock: &Arc<FakeClock>) -> Graph {
+fn graph(nodes: &[(&str, &str)], calls: &Calls, clock: &Arc<FakeClock>) -> Graph {
     let node = |(text, way): &(&str, &str)| {
         let (call, parent) = way.split_once('<').map_or((*way, None), |(call, parent)| (call, Some(parent)));
         let way = Way {
@@ -104,7 +107,7 @@ fn graph(nodes: &[(&str, &str)], calls: &Arc<Mutex<Vec<(String, Option<String>)>
     Graph { lanes, lister: None, nodes: nodes.iter().map(node).collect() }
 }
 
-fn maker(calls: &Arc<Mutex<Vec<(String, Option<String>)>>>, clock: &Arc<FakeClock>) -> Maker {
+fn maker(calls: &Calls, clock: &Arc<FakeClock>) -> Maker {
     let (calls, clock) = (Arc::clone(calls), Arc::clone(clock));
     Box::new(move |id: &RoleId, wanted: &OnDemand| {
         let made = graph(&[(wanted.name.as_str(), &wanted.role_arn)], &calls, &clock).nodes.remove(0);
