@@ -96,7 +96,10 @@ fn bombs_and_towers_are_refused() {
 #[test]
 fn the_keys_of_2015_have_their_meaning_and_their_defaults() {
     let config = parsed("ims_host: ims.example.com\n").expect("enough");
-    assert_eq!(config.ims.list_url, "https://ims.example.com:8080/latest/meta-data/iam/security-credentials/");
+    assert_eq!(
+        config.upstreams.ims.as_ref().expect("given").list_url,
+        "https://ims.example.com:8080/latest/meta-data/iam/security-credentials/"
+    );
     assert_eq!(config.listen, ["127.0.0.1:25772".parse().expect("legal")]);
     assert_eq!(config.logging.format, "alppaca: [%(levelname)s] %(message)s");
     let text = "ims_host: h\nims_port: '80'\nims_protocol: http\nbind_ip: 127.0.0.2\nbind_port: 1\nlog_level: DEBUG\n\
@@ -104,11 +107,15 @@ fn the_keys_of_2015_have_their_meaning_and_their_defaults() {
                 aws_proxy_port: 3128\naws_region: us-east-1\nlogging_handler:\n  module: logging.handlers\n  class: SysLogHandler\n  \
                 args: []\n  kwargs: {address: /dev/log}\n";
     let config = parsed(text).expect("legal");
-    assert_eq!(config.ims.list_url, "http://h:80/latest/meta-data/iam/security-credentials/");
+    assert_eq!(
+        config.upstreams.ims.as_ref().expect("given").list_url,
+        "http://h:80/latest/meta-data/iam/security-credentials/"
+    );
     assert_eq!(config.account.user.as_deref(), Some("1000"));
-    let role = config.assume_role.as_ref().expect("given");
-    assert_eq!((&*role.region, role.proxy.clone()), ("us-east-1", Some(("p".to_owned(), 3128))));
-    assert!(config.refuse_unsupported().expect_err("not yet").to_string().contains("is not supported by this version"));
+    let upstreams = &config.upstreams;
+    assert_eq!((&*upstreams.sts.region, upstreams.aws_proxy.clone()), ("us-east-1", Some(("p".to_owned(), 3128))));
+    let roles = upstreams.roles();
+    assert_eq!(roles.iter().map(|role| role.name.as_str()).collect::<Vec<_>>(), ["name"]);
 }
 
 #[test]
@@ -130,7 +137,7 @@ fn an_ims_url_is_the_list_or_its_base() {
         ),
         ("http://[::1]:8080/base/", "http://[::1]:8080/base/latest/meta-data/iam/security-credentials/"),
     ] {
-        assert_eq!(parsed(&format!("ims_url: {url}\n")).expect(url).ims.list_url, list);
+        assert_eq!(parsed(&format!("ims_url: {url}\n")).expect(url).upstreams.ims.expect("given").list_url, list);
     }
 }
 
@@ -144,7 +151,7 @@ fn the_files_of_a_directory_are_merged_in_order_and_keep_their_places() {
     write(".hidden.yaml", "not: read\n");
     write("40-empty.yaml", "# nothing\n");
     let config = load(directory.path()).expect("legal").config;
-    assert!(config.ims.list_url.contains("second"));
+    assert!(config.upstreams.ims.as_ref().expect("given").list_url.contains("second"));
     assert_eq!(config.imds.allowed_hosts, ["a", "b"]);
     write("50-d.yaml", "\nims_port: none\n");
     let said = load(directory.path()).expect_err("wrong").to_string();
@@ -178,8 +185,8 @@ fn check_prints_what_it_amounts_to_without_secrets() {
     assert_eq!(code, Some(0), "{err}");
     assert!(out.contains("ims_proxy: \"http://me:***@p:1\"") && !format!("{out}{err}").contains("s3cr3t"), "{out}");
     assert!(err.contains("in clear text") && err.contains("can take the credentials"), "{err}");
-    let (code, [_, err]) = check("ims_host: x\nassume_role: arn:aws-cn:iam::123456789012:role/r\n");
-    assert!(code == Some(2) && err.contains("not supported by this version"), "{err}");
+    let (code, [out, err]) = check("ims_host: x\nassume_role: arn:aws-cn:iam::123456789012:role/r\n");
+    assert!(code == Some(0) && out.contains("assume_role: \"arn:aws-cn:iam::123456789012:role/r\""), "{err}");
     assert_eq!(check("ims_hots: x\n").0, Some(2));
 }
 

@@ -17,7 +17,6 @@ pub(super) struct Args {
 /// Checks, and prints the effective configuration.
 pub(super) fn run(args: &Args) -> Outcome {
     let loaded = config::load(&args.config).map_err(Failure::usage)?;
-    loaded.config.refuse_unsupported().map_err(Failure::usage)?;
     for warning in &loaded.warnings {
         anstream::eprintln!("warning: {warning}");
     }

@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, environment};
 use crate::{
     admin::AdminSocket,
     clock::SystemClock,
@@ -50,8 +50,8 @@ pub(super) fn run(args: &Args) -> Outcome {
         .map_err(|error| Failure::runtime(format!("{error}\n`alppaca demo --port 0` takes a free port.")))?;
     let address = listeners.first().and_then(|(listener, _)| listener.local_addr().ok());
     let address = address.ok_or_else(|| Failure::runtime("the listening socket has no address"))?;
-    let graph = daemon::graph(&config).map_err(Failure::runtime)?;
-    let daemon = Daemon::new(config, graph, SystemClock::shared()).with_admin(Some(admin));
+    let fetching = daemon::fetching(&config, environment::surroundings()).map_err(Failure::runtime)?;
+    let daemon = Daemon::new(config, fetching, SystemClock::shared()).with_admin(Some(admin));
     daemon.run(listeners, Guide { ims, address, socket, last: String::new() }).map_err(Failure::runtime)
 }
 

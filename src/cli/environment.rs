@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use crate::{capture::Host, logging::Environment};
+use crate::{capture::Host, clock::SystemClock, daemon::Surroundings, logging::Environment, source::aws};
 
 /// What the log needs to know to find its default target.
 pub(super) fn for_logging() -> Environment {
@@ -26,4 +26,13 @@ pub(super) fn socket_names() -> Vec<String> {
 pub(super) fn host() -> Host {
     let path = std::env::var_os("PATH").unwrap_or_default();
     Host { path: std::env::split_paths(&path).collect() }
+}
+
+/// What the sources have to know of this host.
+pub(super) fn surroundings() -> Surroundings {
+    Surroundings {
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        aws: aws::Environment::read(|name| std::env::var(name).ok()),
+        clock: SystemClock::shared(),
+    }
 }

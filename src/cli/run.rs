@@ -41,10 +41,9 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Outcome {
     let loaded = config::load(&args.config).map_err(Failure::usage)?;
     let mut config = loaded.config;
-    config.refuse_unsupported().map_err(Failure::usage)?;
     // What needs root comes first; what may fail comes before anything is changed.
     let identity = sandbox::resolve(&config.account).map_err(Failure::usage)?;
-    let graph = daemon::graph(&config).map_err(Failure::usage)?;
+    let fetching = daemon::fetching(&config, environment::surroundings()).map_err(Failure::usage)?;
     let files = usize::try_from(sandbox::raise_file_limit()).unwrap_or(usize::MAX);
     config.limits.connections = config.limits.connections.min(files.saturating_sub(OTHER_FILES).max(1));
     let admin_group = config.admin.group.as_deref().map(sandbox::group).transpose();
@@ -75,7 +74,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             |error| tracing::error!("no admin socket, so no `alppaca status`, `credentials` and `exec`: {error}");
         bound.map_err(told).ok()
     });
-    let daemon = Daemon::new(config, graph, SystemClock::shared()).with_admin(admin);
+    let daemon = Daemon::new(config, fetching, SystemClock::shared()).with_admin(admin);
     let progress = Service { background, pid_file: None };
     let ended = daemon.run(listeners, progress).map_err(Failure::runtime);
     tracing::warn!("stopped");
@@ -85,7 +84,8 @@ pub(super) fn run(args: &Args) -> Outcome {
 
 fn announce(config: &config::Config, listeners: &[(TcpListener, Face)]) {
     let (version, places) = (env!("CARGO_PKG_VERSION"), sockets::describe(listeners));
-    tracing::warn!("alppaca {version} serves at {places}; upstream {}", config.ims.list_url);
+    let upstreams: Vec<String> = config.upstreams.sources.iter().map(|source| source.kind.summary()).collect();
+    tracing::warn!("alppaca {version} serves at {places}; upstream {}", upstreams.join(", "));
 }
 
 /// Tells the service manager, and whoever started us in the background.

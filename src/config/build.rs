@@ -3,15 +3,16 @@
 use std::net::SocketAddr;
 
 use super::{
-    Account, AssumeRole, Config, Handler, Imds, Ims, Limits, ListRoles, Loaded, Logging, Refresh,
+    Account, Config, Handler, Imds, Ims, Limits, ListRoles, Loaded, Logging, Refresh,
     admin::admin,
     container::container,
     fields::{Fields, unknown},
     metadata::metadata,
     pod_identity::pod_identity,
-    problem::{ConfigErrors, Problem},
+    problem::{ConfigErrors, Place, Problem},
     read,
     settings::SETTINGS,
+    upstreams::{Upstreams, upstreams},
     yaml::{Node, Value},
 };
 use crate::logging;
@@ -38,18 +39,19 @@ pub(super) fn config(tree: Option<Node>) -> Result<Loaded, ConfigErrors> {
     };
     let mut fields = Fields::new(entries, SETTINGS);
     fields.refuse_unknown();
-    let ims = ims(&mut fields);
+    let upstreams = upstreams(&mut fields);
     let listen = listen(&mut fields);
     let rest = rest(&mut fields);
-    match (ims, listen, rest) {
-        (Some(ims), Some(listen), Some(rest)) if fields.problems.is_empty() => {
-            Ok(Loaded { config: rest(ims, listen), warnings: fields.warnings })
+    match (upstreams, listen, rest) {
+        (Some(upstreams), Some(listen), Some(rest)) if fields.problems.is_empty() => {
+            Ok(Loaded { config: rest(upstreams, listen), warnings: fields.warnings })
         }
         _ => Err(ConfigErrors(fields.problems)),
     }
 }
 
-fn ims(fields: &mut Fields) -> Option<Ims> {
+/// The IMS of the flat keys.
+pub(super) fn ims(fields: &mut Fields) -> Option<Ims> {
     fields.exclude("ims_url", &["ims_host", "ims_port", "ims_protocol"]);
     fields.pair("ims_client_certificate", "ims_client_key");
     let list_url = list_url(fields);
@@ -63,6 +65,7 @@ fn ims(fields: &mut Fields) -> Option<Ims> {
     let proxy = fields.optional("ims_proxy", read::proxy);
     Some(Ims {
         list_url: list_url?,
+        stand_ins: Vec::new(),
         connect_timeout: connect_timeout?,
         timeout: timeout?,
         max_response_bytes: max_response_bytes?,
@@ -74,28 +77,35 @@ fn ims(fields: &mut Fields) -> Option<Ims> {
 }
 
 fn list_url(fields: &mut Fields) -> Option<String> {
-    let (place, url) = if let Some(node) = fields.given("ims_url") {
+    if let Some(node) = fields.given("ims_url") {
         let place = node.place.clone();
         let read = read::text(node);
         let url = fields.note(read)?;
-        let list = url.trim_end_matches('/');
-        let is_list = list.ends_with("/security-credentials");
-        (place, if is_list { format!("{list}/") } else { format!("{list}{LIST_PATH}") })
-    } else {
-        let protocol = fields.value("ims_protocol", |node| read::choice(node, &[("https", "https"), ("http", "http")]));
-        let port = fields.value("ims_port", read::port);
-        let Some(node) = fields.given("ims_host") else {
-            let message =
-                "nobody to ask: `ims_host` (or `ims_url`) is missing; add a line such as\n  ims_host: ims.example.com";
-            fields.problems.push(Problem::nowhere(message));
-            return None;
-        };
-        let place = node.place.clone();
-        let read = read::text(node);
-        let host = fields.note(read)?;
-        let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host };
-        (place, format!("{}://{host}:{}{LIST_PATH}", protocol?, port?))
+        return ims_list_url(fields, place, &url);
+    }
+    let protocol = fields.value("ims_protocol", |node| read::choice(node, &[("https", "https"), ("http", "http")]));
+    let port = fields.value("ims_port", read::port);
+    let Some(node) = fields.given("ims_host") else {
+        let message =
+            "nobody to ask: `ims_host` (or `ims_url`) is missing; add a line such as\n  ims_host: ims.example.com";
+        fields.problems.push(Problem::nowhere(message));
+        return None;
     };
+    let place = node.place.clone();
+    let read = read::text(node);
+    let host = fields.note(read)?;
+    let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host };
+    checked_url(fields, place, format!("{}://{host}:{}{LIST_PATH}", protocol?, port?))
+}
+
+/// The URL of a role list from that URL or its base.
+pub(super) fn ims_list_url(fields: &mut Fields, place: Place, url: &str) -> Option<String> {
+    let list = url.trim_end_matches('/');
+    let is_list = list.ends_with("/security-credentials");
+    checked_url(fields, place, if is_list { format!("{list}/") } else { format!("{list}{LIST_PATH}") })
+}
+
+fn checked_url(fields: &mut Fields, place: Place, url: String) -> Option<String> {
     let parsed: Option<http::Uri> = url.parse().ok();
     let Some(host) = parsed.as_ref().filter(|url| is_askable(url)).and_then(|url| url.host()) else {
         let message = format!("this makes {url:?}, which is no URL with http or https, a host and a path");
@@ -151,7 +161,7 @@ fn listen(fields: &mut Fields) -> Option<Vec<SocketAddr>> {
 }
 
 /// Everything else, as a function of the upstream and the listeners.
-fn rest(fields: &mut Fields) -> Option<impl FnOnce(Ims, Vec<SocketAddr>) -> Config + use<>> {
+fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -> Config + use<>> {
     let imds = imds(fields);
     let metadata = metadata(fields);
     let container = container(fields);
@@ -161,16 +171,15 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Ims, Vec<SocketAddr>) -> Conf
     let logging = logging(fields);
     let user = fields.optional("user", read::text);
     let group = fields.optional("group", read::text);
-    let assume_role = assume_role(fields);
     let ready_wait = fields.value("ready_wait", read::duration);
     let run_dir = fields.value("run_dir", read::path);
     let admin = admin(fields, run_dir.as_deref());
     let account = Account { user: user?, group: group? };
     let (container, pod_identity) = (container?, pod_identity?);
     let (imds, metadata, limits, refresh, logging) = (imds?, metadata?, limits?, refresh?, logging?);
-    let (assume_role, ready_wait, run_dir, admin) = (assume_role?, ready_wait?, run_dir?, admin?);
-    Some(move |ims, listen| Config {
-        ims,
+    let (ready_wait, run_dir, admin) = (ready_wait?, run_dir?, admin?);
+    Some(move |upstreams, listen| Config {
+        upstreams,
         listen,
         imds,
         metadata,
@@ -180,7 +189,6 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Ims, Vec<SocketAddr>) -> Conf
         refresh,
         logging,
         account,
-        assume_role,
         ready_wait,
         run_dir,
         admin,
@@ -279,48 +287,9 @@ fn handler(fields: &mut Fields) -> Option<Option<Handler>> {
     (!wrong).then_some(Some(handler))
 }
 
-#[allow(clippy::option_option, reason = "wrong and absent are not the same")]
-fn assume_role(fields: &mut Fields) -> Option<Option<AssumeRole>> {
-    fields.pair("aws_proxy_host", "aws_proxy_port");
-    let arn = fields.optional("assume_role", |node| {
-        let text = read::text(node)?;
-        let message = "the ARN of a role is expected here, such as arn:aws:iam::123456789012:role/name";
-        if is_role_arn(&text) { Ok(text) } else { Err(Problem::new(node.place.clone(), message)) }
-    });
-    let host = fields.optional("aws_proxy_host", read::text);
-    let port = fields.optional("aws_proxy_port", read::port);
-    let region = fields.value("aws_region", read::region);
-    let (host, port, region) = (host?, port?, region?);
-    Some(arn?.map(|arn| AssumeRole { arn, proxy: host.zip(port), region }))
-}
-
-/// `arn:aws*:iam::<12 digits>:role/[path/]name`.
-fn is_role_arn(text: &str) -> bool {
-    let parts: Vec<&str> = text.splitn(6, ':').collect();
-    let [prefix, partition, service, region, account, role] = parts.as_slice() else { return false };
-    let name = role.strip_prefix("role/").and_then(|path| path.rsplit('/').next());
-    (*prefix, *service, *region) == ("arn", "iam", "")
-        && (*partition == "aws" || partition.starts_with("aws-"))
-        && account.len() == 12
-        && account.bytes().all(|b| b.is_ascii_digit())
-        && name.is_some_and(|name| name.parse::<crate::credentials::RoleName>().is_ok())
-}
-
 impl Config {
     /// A configuration of nothing but defaults, with that role list.
     pub fn with_ims(list_url: &str) -> Result<Self, ConfigErrors> {
         super::parse(vec![("built-in".into(), format!("ims_url: {list_url}\n"))]).map(|loaded| loaded.config)
-    }
-
-    /// Refuses what is valid but not built yet.
-    pub fn refuse_unsupported(&self) -> Result<(), ConfigErrors> {
-        match &self.assume_role {
-            None => Ok(()),
-            Some(role) => Err(Problem::nowhere(format!(
-                "`assume_role: {}` is not supported by this version; remove it, or let the IMS hand out that role",
-                role.arn
-            ))
-            .into()),
-        }
     }
 }

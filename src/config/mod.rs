@@ -12,7 +12,10 @@ mod pod_identity;
 mod problem;
 mod read;
 mod render;
+mod roles;
 mod settings;
+pub mod sources;
+mod upstreams;
 mod yaml;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -24,7 +27,10 @@ pub use metadata::{METADATA, Metadata, Tree};
 pub use pod_identity::{ASSOCIATION, Association, Keys, POD_IDENTITY, PodIdentity};
 pub use problem::{ConfigErrors, Problem};
 pub use read::parse_duration;
+pub use roles::{CHAINED, Origin, Role, Session, is_assumed, origin};
 pub use settings::{SECTIONS, SETTINGS, Section, Setting, Topic};
+pub use sources::{Aws, Source, SourceKind};
+pub use upstreams::Upstreams;
 
 use crate::credentials::Secret;
 
@@ -35,8 +41,8 @@ const EC2_V6: std::net::Ipv6Addr = std::net::Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 
 /// the defaults are filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// The upstream.
-    pub ims: Ims,
+    /// Where credentials come from.
+    pub upstreams: Upstreams,
     /// Where to listen (`listen`, or `bind_ip` and `bind_port`). Never empty.
     pub listen: Vec<SocketAddr>,
     /// The IMDS face.
@@ -55,8 +61,6 @@ pub struct Config {
     pub logging: Logging,
     /// Whom to become after binding.
     pub account: Account,
-    /// `assume_role` and what belongs to it.
-    pub assume_role: Option<AssumeRole>,
     /// Longest wait for the first successful fetch before readiness is told anyway (`ready_wait`).
     pub ready_wait: Duration,
     /// Directory of the pid file and the admin socket (`run_dir`).
@@ -71,6 +75,8 @@ pub struct Ims {
     /// The URL of the role list, with a final slash: `ims_url`, or made of `ims_protocol`,
     /// `ims_host` and `ims_port`.
     pub list_url: String,
+    /// The same on other hosts, which stand in for it in this order (`urls`).
+    pub stand_ins: Vec<String>,
     /// For the TCP and TLS handshakes of one connection (`ims_connect_timeout`).
     pub connect_timeout: Duration,
     /// For one whole call (`ims_timeout`).
@@ -202,15 +208,4 @@ pub struct Account {
     pub user: Option<String>,
     /// A group name, or a number; by default the user's own.
     pub group: Option<String>,
-}
-
-/// The role to assume with the first role's credentials.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AssumeRole {
-    /// `assume_role`, an ARN.
-    pub arn: String,
-    /// `aws_proxy_host` and `aws_proxy_port`, for that call alone.
-    pub proxy: Option<(String, u16)>,
-    /// `aws_region`.
-    pub region: String,
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{
-    Argument, Config, ListRoles, LogLevel, SETTINGS, container, metadata, pod_identity, read::render_duration,
+    Argument, Config, ListRoles, LogLevel, Proxy, SETTINGS, container, metadata, pod_identity, read::render_duration,
 };
 
 impl Config {
@@ -23,22 +23,7 @@ impl Config {
     fn value_of(&self, key: &str) -> Option<String> {
         let path = |path: &std::path::Path| quoted(&path.to_string_lossy());
         Some(match key {
-            "ims_url" => quoted(&self.ims.list_url),
-            "ims_connect_timeout" => render_duration(self.ims.connect_timeout),
-            "ims_timeout" => render_duration(self.ims.timeout),
-            "ims_max_response_bytes" => self.ims.max_response_bytes.to_string(),
-            "ims_concurrency" => self.ims.concurrency.to_string(),
-            "ims_ca_file" => path(self.ims.ca_file.as_ref()?),
-            "ims_client_certificate" => path(&self.ims.client_certificate.as_ref()?.0),
-            "ims_client_key" => path(&self.ims.client_certificate.as_ref()?.1),
-            "ims_proxy" => {
-                let proxy = self.ims.proxy.as_ref()?;
-                let rest = proxy.url.strip_prefix("http://").unwrap_or(&proxy.url);
-                match &proxy.credentials {
-                    Some((user, _)) => quoted(&format!("http://{user}:***@{rest}")),
-                    None => quoted(&proxy.url),
-                }
-            }
+            key if key.starts_with("ims_") => return self.ims_value(key),
             "listen" => list(self.listen.iter().map(|address| quoted(&address.to_string()))),
             "imds_v1" => self.imds.v1.to_string(),
             "list_roles" => match self.imds.list_roles {
@@ -81,10 +66,32 @@ impl Config {
             "run_dir" => path(&self.run_dir),
             "admin_socket" => self.admin.socket.as_deref().map_or_else(|| super::admin::OFF.to_owned(), path),
             "admin_group" => quoted(self.admin.group.as_ref()?),
-            "assume_role" => quoted(&self.assume_role.as_ref()?.arn),
-            "aws_proxy_host" => quoted(&self.assume_role.as_ref()?.proxy.as_ref()?.0),
-            "aws_proxy_port" => self.assume_role.as_ref()?.proxy.as_ref()?.1.to_string(),
-            "aws_region" => quoted(&self.assume_role.as_ref()?.region),
+            "assume_role" => quoted(self.upstreams.assume_role.as_ref()?),
+            "aws_proxy_host" => quoted(&self.upstreams.aws_proxy.as_ref()?.0),
+            "aws_proxy_port" => self.upstreams.aws_proxy.as_ref()?.1.to_string(),
+            "aws_region" => quoted(&self.upstreams.sts.region),
+            "sources" => {
+                let named = self.upstreams.sources.iter().skip(usize::from(self.upstreams.ims.is_some()));
+                block(named.map(|source| (&*source.name, source.render())))?
+            }
+            "roles" => block(self.upstreams.roles.iter().map(|role| (role.name.as_str(), role.render())))?,
+            _ => return None,
+        })
+    }
+
+    fn ims_value(&self, key: &str) -> Option<String> {
+        let ims = self.upstreams.ims.as_ref()?;
+        let path = |path: &std::path::Path| quoted(&path.to_string_lossy());
+        Some(match key {
+            "ims_url" => quoted(&ims.list_url),
+            "ims_connect_timeout" => render_duration(ims.connect_timeout),
+            "ims_timeout" => render_duration(ims.timeout),
+            "ims_max_response_bytes" => ims.max_response_bytes.to_string(),
+            "ims_concurrency" => ims.concurrency.to_string(),
+            "ims_ca_file" => path(ims.ca_file.as_ref()?),
+            "ims_client_certificate" => path(&ims.client_certificate.as_ref()?.0),
+            "ims_client_key" => path(&ims.client_certificate.as_ref()?.1),
+            "ims_proxy" => proxy(ims.proxy.as_ref()?),
             _ => return None,
         })
     }
@@ -94,6 +101,21 @@ impl Config {
 pub(super) fn mapping(entries: Vec<(String, String)>) -> String {
     let entries: Vec<String> = entries.into_iter().map(|(key, value)| format!("{key}: {value}")).collect();
     format!("{{{}}}", entries.join(", "))
+}
+
+/// A mapping below a key, one entry a line; `None` if there is none.
+fn block<'a>(entries: impl Iterator<Item = (&'a str, String)>) -> Option<String> {
+    let lines: Vec<String> = entries.map(|(name, value)| format!("\n  {}: {value}", quoted(name))).collect();
+    (!lines.is_empty()).then(|| lines.concat())
+}
+
+/// A proxy, its password as `***`.
+pub(super) fn proxy(proxy: &Proxy) -> String {
+    let rest = proxy.url.strip_prefix("http://").unwrap_or(&proxy.url);
+    match &proxy.credentials {
+        Some((user, _)) => quoted(&format!("http://{user}:***@{rest}")),
+        None => quoted(&proxy.url),
+    }
 }
 
 pub(super) fn list(items: impl Iterator<Item = String>) -> String {

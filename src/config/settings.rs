@@ -23,17 +23,21 @@ pub enum Topic {
     Refreshing,
     Logging,
     Process,
+    Sources,
     AssumeRole,
+    /// In a section of its own.
+    Nested,
 }
 
 impl Topic {
     /// All, in the order of the documentation.
-    pub const ALL: [(Self, &'static str); 6] = [
+    pub const ALL: [(Self, &'static str); 7] = [
         (Self::Upstream, "The IMS"),
         (Self::Serving, "Serving"),
         (Self::Refreshing, "Refreshing"),
         (Self::Logging, "Logging"),
         (Self::Process, "The process"),
+        (Self::Sources, "Several sources"),
         (Self::AssumeRole, "Assuming another role"),
     ];
 }
@@ -42,11 +46,11 @@ const fn setting(topic: Topic, key: &'static str, default: &'static str, meaning
     Setting { key, default, meaning, topic }
 }
 
-use Topic::{AssumeRole, Logging, Process, Refreshing, Serving, Upstream};
+use Topic::{AssumeRole, Logging, Process, Refreshing, Serving, Sources, Upstream};
 
 /// All settings.
 pub const SETTINGS: &[Setting] = &[
-    setting(Upstream, "ims_host", "", "Host name or address of the IMS. This or `ims_url` is required."),
+    setting(Upstream, "ims_host", "", "Host name or address of the IMS. This, `ims_url` or `sources` is required."),
     setting(Upstream, "ims_port", "8080", "Its port."),
     setting(Upstream, "ims_protocol", "https", "`https` or `http`."),
     setting(
@@ -187,14 +191,28 @@ pub const SETTINGS: &[Setting] = &[
          connect, and sees the roles that are for them.",
     ),
     setting(
+        Sources,
+        "sources",
+        "",
+        "The named upstreams: a mapping of names to mappings with a `kind` and what that kind has, as below.",
+    ),
+    setting(
+        Sources,
+        "roles",
+        "",
+        "The roles that are served, in this order: a mapping of names to mappings, as below. Without it all roles that the \
+         first IMS lists are served.",
+    ),
+    setting(
         AssumeRole,
         "assume_role",
         "",
-        "ARN of a role to assume with the first role's credentials. Not supported yet: `check` and `run` refuse it.",
+        "ARN of a role to assume with the credentials of the first role of the IMS. Only it is served, under the last part \
+         of the ARN. `roles` can do more.",
     ),
     setting(AssumeRole, "aws_proxy_host", "", "Proxy for that call alone."),
     setting(AssumeRole, "aws_proxy_port", "", "Its port."),
-    setting(AssumeRole, "aws_region", "eu-central-1", "The region in which it is made."),
+    setting(AssumeRole, "aws_region", "eu-central-1", "The region whose STS is asked."),
 ];
 
 /// A mapping of settings that stands below a key.
@@ -213,6 +231,9 @@ pub const SECTIONS: &[Section] = &[
     Section { path: "container.roles.NAME", settings: super::CONTAINER_ROLE },
     Section { path: "pod_identity", settings: super::POD_IDENTITY },
     Section { path: "pod_identity.associations[]", settings: super::ASSOCIATION },
+    Section { path: "roles.NAME", settings: super::roles::SETTINGS },
+    Section { path: "sources.NAME` of `kind: ims", settings: super::sources::ims::KIND.settings },
+    Section { path: "sources.NAME` of `kind: sts", settings: super::sources::sts::KIND.settings },
 ];
 
 /// The default of a key, from its table.

@@ -3,6 +3,7 @@
 mod document;
 mod role;
 mod secret;
+mod session_name;
 mod timestamp;
 
 pub use document::{
@@ -11,6 +12,7 @@ pub use document::{
 };
 pub use role::{NO_ACCOUNT, RoleId, RoleName, RoleNameError, role_arn};
 pub use secret::{Secret, SecretBytes};
+pub use session_name::{SessionFacts, SessionName, SessionNameError};
 pub use timestamp::{format_timestamp, parse_timestamp};
 
 use jiff::Timestamp;

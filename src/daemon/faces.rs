@@ -116,7 +116,7 @@ fn pod_identity_settings(config: &Config, section: &config::PodIdentity) -> PodI
 }
 
 fn metadata(config: &Config) -> Metadata {
-    let of_role = config.assume_role.as_ref().map(|role| role.region.clone());
+    let of_role = config.upstreams.assume_role.as_ref().map(|_| config.upstreams.sts.region.clone());
     Metadata {
         region: config.metadata.region.clone().or(of_role),
         account_id: config.metadata.account_id.clone(),

@@ -9,7 +9,7 @@ mod wiring;
 use std::{io, net::TcpListener, sync::Arc, thread, time::Duration};
 
 pub use faces::addresses as face_addresses;
-pub use sources::graph;
+pub use sources::{Fetching, FetchingError, Surroundings, fetching};
 pub use status::{Progress, summary};
 use tokio::{
     runtime::{Builder, Runtime},
@@ -22,7 +22,7 @@ use crate::{
     clock::SharedClock,
     config::Config,
     fetch::FetchError,
-    refresh::{Graph, Refresher, RoleRequests},
+    refresh::{Refresher, RoleRequests},
     serve::{ContainerTokens, Face, Server, ServerError},
     store::Store,
 };
@@ -57,11 +57,12 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// A daemon that fetches what `graph` says and behaves as `config` says.
-    pub fn new(config: Config, graph: Graph, clock: SharedClock) -> Self {
+    /// A daemon that fetches what `fetching` says and behaves as `config` says.
+    pub fn new(config: Config, fetching: Fetching, clock: SharedClock) -> Self {
         let store = Store::shared();
         let grace = config.refresh.withdrawal_grace;
-        let refresher = Refresher::new(graph, Arc::clone(&store), Arc::clone(&clock), grace);
+        let refresher =
+            Refresher::new(fetching.graph, Arc::clone(&store), Arc::clone(&clock), grace).with_maker(fetching.maker);
         Self { config, refresher, clock, store, admin: None }
     }
 

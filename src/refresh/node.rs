@@ -169,7 +169,9 @@ pub(super) struct Who<'a> {
 impl<'a> Who<'a> {
     pub(super) fn new(id: &'a str, plan: Option<&'a Plan>) -> Self {
         match plan.map(|plan| &plan.node) {
-            Some(node) if node.visibility == Visibility::Hidden => Self { name: id, hidden: true },
+            Some(node) if node.visibility == Visibility::Hidden => {
+                Self { name: node.ways.first().map_or(id, |way| &way.label), hidden: true }
+            }
             Some(node) => Self { name: node.name.as_str(), hidden: false },
             None => Self { name: id, hidden: false },
         }

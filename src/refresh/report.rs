@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{Node, Visibility, node::Who, requests::OnDemand};
 use crate::{
-    credentials::{RoleId, RoleName, format_timestamp},
+    credentials::{RoleName, format_timestamp},
     source::{RoleList, SourceError},
     store::Published,
 };
@@ -107,7 +107,7 @@ pub(super) fn set_failed(who: &Who, error: &SourceError, loud: bool, trouble: &m
     }
 }
 
-pub(super) fn waits(who: &Who, parent: &RoleId, trouble: &mut Trouble) {
+pub(super) fn waits(who: &Who, parent: &str, trouble: &mut Trouble) {
     let message = format!("waits for {parent}, whose credentials sign its calls");
     if trouble.again(&message) {
         tracing::warn!("{who}: {message}");

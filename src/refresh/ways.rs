@@ -209,6 +209,7 @@ impl Refresher {
         let is_child = |id: &&RoleId| {
             self.nodes.get(*id).and_then(|node| node.plan.as_ref()).is_some_and(|plan| plan.is_child_of(parent))
         };
+        let name = self.who(parent).to_string();
         let children: Vec<RoleId> = self.planned.iter().filter(is_child).cloned().collect();
         for id in children {
             let Some(node) = self.nodes.get_mut(&id) else { continue };
@@ -228,7 +229,7 @@ impl Refresher {
             }
             if matches!(event, Event::Failed) && plan.node.ways.len() == 1 {
                 // It goes on waiting: the parent is asked again anyway.
-                report::waits(&Who::new(id.as_str(), Some(plan)), parent, &mut node.asked.trouble);
+                report::waits(&Who::new(id.as_str(), Some(plan)), &name, &mut node.asked.trouble);
                 if let Some(set) = &node.held {
                     self.store.publish(&id, State::Held { set: Arc::clone(set), phase: Phase::Stale });
                 }

@@ -1,10 +1,13 @@
 //! Where credentials come from: one trait, one file (or folder) per kind of upstream.
 
+pub mod aws;
 mod file;
 pub mod http;
 pub mod imds;
 pub mod ims;
+pub mod listed;
 pub mod long_term;
+mod pass_on;
 pub mod process;
 pub mod profile;
 pub mod roles_anywhere;
@@ -16,6 +19,8 @@ pub mod web_identity;
 pub use file::readable_by_others;
 
 use std::{fmt, future::Future, pin::Pin};
+
+pub use pass_on::PassOn;
 
 use crate::credentials::{Credentials, RoleName};
 

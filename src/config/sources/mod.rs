@@ -1,0 +1,182 @@
+//! `sources`: the named upstreams. Each kind has a file of its own here, and an arm in [`SourceKind`].
+
+pub mod aws;
+pub mod ims;
+pub mod sts;
+
+pub use aws::Aws;
+
+use super::{
+    Ims, Setting,
+    fields::Fields,
+    problem::Problem,
+    read,
+    settings::{Topic, nearest},
+    yaml::{Key, Node, Value},
+};
+
+/// One named upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: SourceKind,
+}
+
+/// What an upstream is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceKind {
+    /// An IMS, on one or more hosts.
+    Ims(Box<Ims>),
+    /// How `AssumeRole` is called.
+    Sts(Box<Aws>),
+}
+
+/// What the credentials of a source are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gives {
+    /// It lists roles and gives a set for each (`upstream_role`).
+    Listed,
+    /// It has one set.
+    One,
+    /// It gives a set for each `role_arn`.
+    PerArn,
+    /// It has no credentials of its own: it says how a call is made.
+    Nothing,
+}
+
+/// One kind: its word, its settings, and how they are read. `kind` itself is taken out before.
+pub(in crate::config) struct Kind {
+    pub(in crate::config) word: &'static str,
+    pub(in crate::config) settings: &'static [Setting],
+    pub(in crate::config) read: fn(&mut Fields) -> Option<SourceKind>,
+}
+
+/// All kinds, in the order of the documentation.
+pub(super) const KINDS: &[Kind] = &[ims::KIND, sts::KIND];
+
+impl SourceKind {
+    /// The word for it (`kind`).
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Ims(_) => ims::KIND.word,
+            Self::Sts(_) => sts::KIND.word,
+        }
+    }
+
+    /// What its credentials are for.
+    pub fn gives(&self) -> Gives {
+        match self {
+            Self::Ims(_) => Gives::Listed,
+            Self::Sts(_) => Gives::Nothing,
+        }
+    }
+
+    /// Whether its credentials are known to be those of a role, so that assuming another role with them is role
+    /// chaining, for which AWS gives an hour at most.
+    pub fn is_role_session(&self) -> bool {
+        match self {
+            Self::Ims(_) => true,
+            Self::Sts(_) => false,
+        }
+    }
+
+    /// The settings of a role that its own call takes, beside `role_arn`.
+    pub fn takes(&self) -> &'static [&'static str] {
+        match self {
+            Self::Ims(_) => &["upstream_role"],
+            Self::Sts(_) => &[],
+        }
+    }
+
+    /// What `check` says of it, in a few words.
+    pub fn summary(&self) -> String {
+        match self {
+            Self::Ims(ims) => ims.summary(),
+            Self::Sts(aws) => aws.summary(),
+        }
+    }
+
+    /// Its settings as YAML, in the order of the table, secrets as `***`.
+    fn render(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Ims(ims) => ims::render(ims),
+            Self::Sts(aws) => aws.render(),
+        }
+    }
+}
+
+impl Source {
+    /// It as one line of YAML.
+    pub(super) fn render(&self) -> String {
+        let settings: Vec<String> = self.kind.render().iter().map(|(key, value)| format!(", {key}: {value}")).collect();
+        format!("{{kind: {}{}}}", self.kind.word(), settings.concat())
+    }
+}
+
+/// A setting of a nested section.
+pub(super) const fn setting(key: &'static str, default: &'static str, meaning: &'static str) -> Setting {
+    Setting { key, default, meaning, topic: Topic::Nested }
+}
+
+/// One table made of two.
+#[allow(dead_code, reason = "for the kinds that call AWS and have settings of their own")]
+pub(super) const fn concat<const A: usize, const B: usize, const N: usize>(
+    first: [Setting; A],
+    second: [Setting; B],
+) -> [Setting; N] {
+    assert!(A + B == N, "the length of the table is the sum");
+    let mut all = [setting("", "", ""); N];
+    let mut index = 0;
+    while index < N {
+        all[index] = if index < A { first[index] } else { second[index - A] };
+        index += 1;
+    }
+    all
+}
+
+/// Reads `sources`, in the order of the file. `None` if something is wrong.
+pub(super) fn read_sources(fields: &mut Fields) -> Option<Vec<(Key, Source)>> {
+    let Some(node) = fields.given("sources").cloned() else { return Some(Vec::new()) };
+    let Value::Map(entries) = node.value else {
+        let message = format!("a mapping of names is expected here, not {}", node.kind());
+        fields.problems.push(Problem::new(node.place, message));
+        return None;
+    };
+    let read: Vec<_> = entries.into_iter().map(|(key, node)| read_source(fields, key, node)).collect();
+    read.into_iter().collect()
+}
+
+fn read_source(fields: &mut Fields, key: Key, mut node: Node) -> Option<(Key, Source)> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    if key.text.is_empty() || key.text.len() > 64 || !key.text.chars().all(legal) {
+        let message = "the name of a source has 1 to 64 letters, digits, _, - and dots";
+        fields.problems.push(Problem::new(key.place, message));
+        return None;
+    }
+    // Taken out, because it says which table the rest is read against.
+    let word = match &mut node.value {
+        Value::Map(entries) => {
+            entries.iter().position(|(key, _)| key.text == "kind").map(|index| entries.remove(index).1)
+        }
+        _ => None,
+    };
+    let words = || KINDS.iter().map(|kind| kind.word);
+    let all = words().collect::<Vec<_>>().join(", ");
+    let Some(word) = word else {
+        let message = format!("the source {:?} needs a `kind`: one of {all}", key.text);
+        fields.problems.push(Problem::new(key.place, message));
+        return None;
+    };
+    let text = fields.note(read::text(&word))?;
+    let Some(kind) = KINDS.iter().find(|kind| kind.word == text) else {
+        let hint = nearest(&text, words()).map(|word| format!("; did you mean `{word}`?")).unwrap_or_default();
+        let message = format!("there is no kind {text:?} of source; there are {all}{hint}");
+        fields.problems.push(Problem::new(word.place, message));
+        return None;
+    };
+    let kind = fields.nested(node, kind.settings, kind.read)?;
+    let name = key.text.clone();
+    Some((key, Source { name, kind }))
+}

@@ -1,0 +1,116 @@
+//! Where credentials come from, all together: the keys of 2015, `sources` and `roles`.
+
+use super::{
+    Ims,
+    build::ims,
+    fields::Fields,
+    problem::Problem,
+    read,
+    roles::{self, Role},
+    sources::{self, Aws, Source, SourceKind, aws},
+};
+use crate::credentials::SessionName;
+
+/// The name of the source that `ims_host` or `ims_url` make.
+pub(super) const IMPLICIT_IMS: &str = "ims";
+
+/// The upstreams, validated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstreams {
+    /// What `ims_host` and the other keys of that name say.
+    pub ims: Option<Ims>,
+    /// All sources: that IMS first, under the name `ims`; then those of `sources`.
+    pub sources: Vec<Source>,
+    /// The roles that are served; none: all that the first IMS lists.
+    pub roles: Vec<Role>,
+    /// The role of `assume_role`, assumed with the first role of the IMS. Then there are no `roles`.
+    pub assume_role: Option<String>,
+    /// How `AssumeRole` is called where no role says otherwise (`aws_region`, `aws_proxy_host`).
+    pub sts: Aws,
+    /// `aws_proxy_host` and `aws_proxy_port`.
+    pub aws_proxy: Option<(String, u16)>,
+}
+
+impl Upstreams {
+    /// The roles that are served: those of `roles`, or that of `assume_role`. None: all that the first IMS lists.
+    pub fn roles(&self) -> Vec<Role> {
+        let assumed = self.assume_role.as_ref().and_then(|arn| {
+            Some(Role {
+                name: roles::name_of_arn(arn)?,
+                sources: vec![self.first_ims()?.name.clone()],
+                upstream_role: None,
+                role_arn: Some(arn.clone()),
+                session: roles::Session { name: SessionName::default(), ..Default::default() },
+                via: None,
+            })
+        });
+        assumed.into_iter().chain(self.roles.iter().cloned()).collect()
+    }
+
+    /// The first source that is an IMS.
+    pub fn first_ims(&self) -> Option<&Source> {
+        self.sources.iter().find(|source| matches!(source.kind, SourceKind::Ims(_)))
+    }
+
+    /// The source of that name.
+    pub fn source(&self, name: &str) -> Option<&Source> {
+        self.sources.iter().find(|source| source.name == name)
+    }
+
+    /// How `AssumeRole` is called for a role with that `via`.
+    pub fn sts(&self, via: Option<&str>) -> &Aws {
+        match via.and_then(|via| self.source(via)).map(|source| &source.kind) {
+            Some(SourceKind::Sts(aws)) => aws,
+            _ => &self.sts,
+        }
+    }
+}
+
+/// Reads all of it; `None` if something is wrong.
+pub(super) fn upstreams(fields: &mut Fields) -> Option<Upstreams> {
+    fields.pair("aws_proxy_host", "aws_proxy_port");
+    fields.exclude("assume_role", &["roles"]);
+    let read = sources::read_sources(fields);
+    // Only who has no source at all is told that an IMS is missing.
+    let named = fields.place("sources").is_some();
+    let has_ims = ["ims_host", "ims_url"].iter().any(|key| fields.given(key).is_some());
+    let ims = if has_ims || !named { ims(fields).map(Some) } else { Some(None) };
+    let assume_role = fields.optional("assume_role", roles::role_arn);
+    let host = fields.optional("aws_proxy_host", read::text);
+    let port = fields.optional("aws_proxy_port", read::port);
+    let region = fields.value("aws_region", read::region);
+    let read_roles = roles::read_roles(fields);
+    let (ims, read, read_roles) = (ims?, read?, read_roles?);
+    let mut all = Vec::new();
+    if let Some(ims) = &ims {
+        all.push(Source { name: IMPLICIT_IMS.to_owned(), kind: SourceKind::Ims(Box::new(ims.clone())) });
+    }
+    for (key, source) in read {
+        if all.iter().any(|other| other.name == source.name) {
+            let message = "`ims_host` or `ims_url` already make a source of this name; give this one another";
+            fields.problems.push(Problem::new(key.place, message));
+        }
+        all.push(source);
+    }
+    let roles = roles::resolve(fields, &read_roles, &all);
+    let aws_proxy = host?.zip(port?);
+    let mut sts = Fields::new(Vec::new(), &aws::SETTINGS);
+    let mut sts = Aws::read(&mut sts)?;
+    sts.region = region?;
+    sts.proxy = aws_proxy.as_ref().map(|(host, port)| proxy_of(host, *port));
+    let upstreams = Upstreams { ims, sources: all, roles, assume_role: assume_role?, sts, aws_proxy };
+    if upstreams.roles.is_empty() && upstreams.first_ims().is_none() {
+        let message = "there are `sources`, but no `roles` that come from them; add some such as\n  \
+                       roles:\n    name: {source: …}";
+        fields.problems.push(match fields.place("sources") {
+            Some(place) => Problem::new(place, message),
+            None => Problem::nowhere(message),
+        });
+    }
+    Some(upstreams)
+}
+
+fn proxy_of(host: &str, port: u16) -> super::Proxy {
+    let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() };
+    super::Proxy { url: format!("http://{host}:{port}"), credentials: None }
+}

@@ -1,0 +1,264 @@
+//! From the configuration to the graph of what is fetched. Each kind of source has an arm in `own_call`.
+
+mod ims;
+
+use std::{collections::HashMap, fmt::Display, sync::Arc};
+
+use crate::{
+    clock::SharedClock,
+    config::{self, Config, Origin, Role, Session, SourceKind, Upstreams},
+    credentials::{RoleId, RoleName, SessionFacts},
+    refresh::{Cadence, Graph, Lane, LaneId, Lister, Maker, Node, OnDemand, Visibility, Way},
+    source::{Fetch, PassOn, Source, aws, listed::ListedRole},
+};
+
+/// The default STS has no name in the configuration.
+const DEFAULT_STS: &str = "";
+/// Nor has what asks nobody.
+const LOCAL: &str = " ";
+
+/// What the sources have to know of the host they run on.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// The host's name, for the names of sessions.
+    pub host: String,
+    /// What the environment says of calls to AWS.
+    pub aws: aws::Environment,
+    /// The time, for signatures.
+    pub clock: SharedClock,
+}
+
+/// What is fetched, and how more can be.
+pub struct Fetching {
+    /// Everything that the configuration names.
+    pub graph: Graph,
+    /// Makes roles on demand.
+    pub maker: Maker,
+}
+
+/// Why the sources cannot be set up.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("source {name}: {problem}")]
+pub struct FetchingError {
+    name: String,
+    problem: String,
+}
+
+impl FetchingError {
+    fn new(name: &str, problem: impl Display) -> Self {
+        Self { name: name.to_owned(), problem: problem.to_string() }
+    }
+}
+
+/// Makes the sources that `config` names. Files are read; nothing is sent yet.
+pub fn fetching(config: &Config, surroundings: Surroundings) -> Result<Fetching, FetchingError> {
+    let (blueprint, lanes) = Blueprint::new(config, surroundings)?;
+    let mut graph = Graph { lanes, ..Graph::default() };
+    let roles = blueprint.upstreams.roles();
+    if roles.is_empty()
+        && let Some(source) = blueprint.upstreams.first_ims()
+    {
+        let source = blueprint.lister(&source.name)?;
+        graph.lister = Some(Lister { source, cadence: blueprint.poll });
+    }
+    for role in &roles {
+        let (parents, node) = blueprint.role(role)?;
+        for parent in parents {
+            if !graph.nodes.iter().any(|node| node.id == parent.id) {
+                graph.nodes.push(parent);
+            }
+        }
+        graph.nodes.push(node);
+    }
+    let maker = move |id: &RoleId, wanted: &OnDemand| blueprint.on_demand(id, wanted);
+    Ok(Fetching { graph, maker: Box::new(maker) })
+}
+
+/// From what nodes are made.
+struct Blueprint {
+    upstreams: Upstreams,
+    surroundings: Surroundings,
+    poll: Cadence,
+    lanes: HashMap<String, LaneId>,
+    listers: HashMap<String, Arc<dyn Source>>,
+}
+
+/// What a call is made for.
+struct Purpose<'a> {
+    /// The name under which the role is served.
+    name: &'a RoleName,
+    upstream_role: Option<&'a str>,
+    role_arn: Option<&'a str>,
+    session: &'a Session,
+    via: Option<&'a str>,
+}
+
+/// What the credentials of a source are needed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Serves {
+    /// They are served.
+    Clients,
+    /// Other roles are assumed with them.
+    ToSign,
+}
+
+impl Blueprint {
+    fn new(config: &Config, surroundings: Surroundings) -> Result<(Self, Vec<Lane>), FetchingError> {
+        let upstreams = config.upstreams.clone();
+        let mut listers: HashMap<String, Arc<dyn Source>> = HashMap::new();
+        for source in &upstreams.sources {
+            if let SourceKind::Ims(settings) = &source.kind {
+                let made = ims::source(settings).map_err(|error| FetchingError::new(&source.name, error))?;
+                listers.insert(source.name.clone(), made);
+            }
+        }
+        // The lister's lane is the first.
+        let first = upstreams.first_ims().map(|source| source.name.clone());
+        let mut named: Vec<(String, Lane)> =
+            upstreams.sources.iter().map(|source| (source.name.clone(), lane(&source.kind))).collect();
+        named.sort_by_key(|(name, _)| Some(name) != first.as_ref());
+        named.push((DEFAULT_STS.to_owned(), of_aws(&upstreams.sts)));
+        named.push((LOCAL.to_owned(), Lane { concurrency: usize::MAX, rate: None }));
+        let lanes = named.iter().enumerate().map(|(index, (name, _))| (name.clone(), LaneId(index))).collect();
+        let poll = Cadence::Poll { interval: config.refresh.interval };
+        let blueprint = Self { upstreams, surroundings, poll, lanes, listers };
+        Ok((blueprint, named.into_iter().map(|(_, lane)| lane).collect()))
+    }
+
+    fn lane(&self, name: &str) -> LaneId {
+        self.lanes.get(name).copied().unwrap_or_default()
+    }
+
+    fn lister(&self, name: &str) -> Result<Arc<dyn Source>, FetchingError> {
+        self.listers.get(name).cloned().ok_or_else(|| FetchingError::new(name, "lists no roles"))
+    }
+
+    /// The node of a role of the configuration, and the hidden ones that it needs.
+    fn role(&self, role: &Role) -> Result<(Vec<Node>, Node), FetchingError> {
+        let purpose = Purpose {
+            name: &role.name,
+            upstream_role: role.upstream_role.as_deref(),
+            role_arn: role.role_arn.as_deref(),
+            session: &role.session,
+            via: role.via.as_deref(),
+        };
+        let mut parents = Vec::new();
+        let mut ways = Vec::new();
+        for name in &role.sources {
+            let (parent, way) = self.way(name, &purpose)?;
+            parents.extend(parent);
+            ways.push(way);
+        }
+        let node = Node {
+            id: RoleId::named(&role.name),
+            name: role.name.clone(),
+            visibility: Visibility::Listed,
+            ways: ways.into(),
+        };
+        Ok((parents, node))
+    }
+
+    fn on_demand(&self, id: &RoleId, wanted: &OnDemand) -> Result<Vec<Node>, String> {
+        let session = Session {
+            external_id: wanted.external_id.clone(),
+            name: match &wanted.session_name {
+                Some(name) => name.parse().map_err(|error| format!("session name {name:?}: {error}"))?,
+                None => Session::default().name,
+            },
+            duration: wanted.duration,
+            policy: wanted.policy.clone(),
+            policy_arns: wanted.policy_arns.clone(),
+            tags: wanted.tags.clone(),
+            transitive_tags: Vec::new(),
+            source_identity: wanted.source_identity.clone(),
+        };
+        let purpose = Purpose {
+            name: &wanted.name,
+            upstream_role: None,
+            role_arn: Some(&wanted.role_arn),
+            session: &session,
+            via: None,
+        };
+        let first = || {
+            let usable = |source: &&config::Source| source.kind.gives() != config::sources::Gives::Nothing;
+            self.upstreams.sources.iter().find(usable).map(|source| source.name.clone())
+        };
+        let source = wanted.source.clone().or_else(first).ok_or("there is no source to assume it with")?;
+        let (parent, way) = self.way(&source, &purpose).map_err(|error| error.to_string())?;
+        let node =
+            Node { id: id.clone(), name: wanted.name.clone(), visibility: Visibility::Unlisted, ways: [way].into() };
+        Ok(parent.into_iter().chain([node]).collect())
+    }
+
+    /// The way from the source or role `name` to the role of `purpose`, and the hidden node that signs its call.
+    fn way(&self, name: &str, purpose: &Purpose) -> Result<(Option<Node>, Way), FetchingError> {
+        let roles = self.upstreams.roles();
+        let origin = config::origin(name, &self.upstreams.sources, &roles)
+            .ok_or_else(|| FetchingError::new(name, "there is no source and no role of that name"))?;
+        let assumed = config::is_assumed(origin, purpose.role_arn);
+        match origin {
+            Origin::Role(role) if assumed => Ok((None, self.assume(name, RoleId::named(&role.name), purpose)?)),
+            Origin::Role(role) => {
+                let way = Way {
+                    label: format!("role {name}").into(),
+                    fetch: Arc::new(PassOn),
+                    lane: self.lane(LOCAL),
+                    parent: Some(RoleId::named(&role.name)),
+                    follows: true,
+                    cadence: Cadence::Ahead,
+                };
+                Ok((None, way))
+            }
+            Origin::Source(source) if assumed => {
+                // Those that are assumed with the same credentials share the node.
+                let upstream_role = purpose.upstream_role.unwrap_or_default();
+                let id = RoleId::from_inputs(&format!("source {name}"), &[("role", upstream_role)]);
+                let way = self.own_call(source, purpose, Serves::ToSign)?;
+                let parent = Node {
+                    id: id.clone(),
+                    name: purpose.name.clone(),
+                    visibility: Visibility::Hidden,
+                    ways: [way].into(),
+                };
+                Ok((Some(parent), self.assume(name, id, purpose)?))
+            }
+            Origin::Source(source) => Ok((None, self.own_call(source, purpose, Serves::Clients)?)),
+        }
+    }
+
+    /// The source's own call.
+    fn own_call(&self, source: &config::Source, purpose: &Purpose, serves: Serves) -> Result<Way, FetchingError> {
+        let name = &source.name;
+        let wrong = |problem: &dyn Display| FetchingError::new(name, problem);
+        let (fetch, cadence): (Arc<dyn Fetch>, Cadence) = match &source.kind {
+            SourceKind::Ims(_) => {
+                let role =
+                    purpose.upstream_role.map(str::parse::<RoleName>).transpose().map_err(|error| wrong(&error))?;
+                // To be served it is known by its name; to assume others the first will do.
+                let role = role.or_else(|| (serves == Serves::Clients).then(|| purpose.name.clone()));
+                (Arc::new(ListedRole::new(self.lister(name)?, role)), self.poll)
+            }
+            SourceKind::Sts(_) => return Err(wrong(&"has no credentials of its own")),
+        };
+        let label = format!("source {name}").into();
+        Ok(Way { label, fetch, lane: self.lane(name), parent: None, follows: false, cadence })
+    }
+
+    /// `AssumeRole` with the credentials of `parent`.
+    fn assume(&self, name: &str, parent: RoleId, purpose: &Purpose) -> Result<Way, FetchingError> {
+        let facts = SessionFacts { host: &self.surroundings.host, role: purpose.name.as_str() };
+        let _ = (parent, purpose.session.name.fill(facts), purpose.via);
+        Err(FetchingError::new(name, "to assume a role is not supported by this version"))
+    }
+}
+
+fn lane(kind: &SourceKind) -> Lane {
+    match kind {
+        SourceKind::Ims(ims) => Lane { concurrency: ims.concurrency, rate: None },
+        SourceKind::Sts(aws) => of_aws(aws),
+    }
+}
+
+fn of_aws(aws: &config::Aws) -> Lane {
+    Lane { concurrency: aws.concurrency, rate: Some(aws.rate.per_second()) }
+}
