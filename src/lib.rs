@@ -14,6 +14,7 @@ pub mod credentials;
 pub mod daemon;
 pub mod fetch;
 pub mod host;
+pub mod journal;
 pub mod logging;
 pub mod mock_ims;
 pub mod policy;

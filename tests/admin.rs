@@ -205,7 +205,10 @@ fn as_user(binary: &Path, uid: u32, groups: &str, arguments: &[&str], socket: &P
 
 #[test]
 fn everybody_may_ask_unless_a_group_is_named() {
-    if !needs_root("admin: other users") || !needs("admin: other users", "setpriv") {
+    if !needs_root("admin: other users")
+        || !needs("admin: other users", "setpriv")
+        || !needs("admin: other users", "python3")
+    {
         return;
     }
     let ims = Ims::start(Behaviour::default());
@@ -220,6 +223,9 @@ fn everybody_may_ask_unless_a_group_is_named() {
         assert_eq!(json(&output)["AccessKeyId"], daemon.get(ROLE).json()["AccessKeyId"]);
         let output = as_user(&binary, uid, "--clear-groups", &["status", "--json"], &socket);
         assert_eq!(json(&output)["roles"][0]["name"], "test_role");
+        // The account of the daemon may read the metrics, others may not.
+        let said = metrics_as(uid, &socket);
+        assert_eq!(stdout(&said).contains("# EOF"), uid == 65534, "{said:?}");
     }
     daemon.stop();
     assert!(!socket.exists(), "its directory belongs to the account");
@@ -244,4 +250,80 @@ fn a_group_that_does_not_exist_keeps_the_daemon_from_starting() {
     let output = Command::new(ALPPACA).arg("run").arg("-c").arg(file).output().expect("it runs");
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("admin_group: there is no group \"no-such-group\" on this host"), "{output:?}");
+}
+
+#[test]
+fn status_says_since_when_from_where_and_what_failed() {
+    let ims = Ims::start(Behaviour { lifetime: Duration::from_secs(30), ..Behaviour::default() });
+    let daemon = Daemon::with_credentials(&format!("{}refresh_interval: 1\n", ims.config()));
+    let role = || json(&alppaca(&daemon.socket(), &["status", "--json"]))["roles"][0].clone();
+    let fresh = role();
+    assert_eq!((&fresh["source"], &fresh["last_error"]), (&"ims".into(), &serde_json::Value::Null), "{fresh}");
+    ims.handle.update(|behaviour| behaviour.document = Answer::Status(500));
+    daemon.wait_for_log("role test_role: cannot fetch credentials (attempt 1)");
+    // The failure is noted before the state is published, and that before it is looked at.
+    let stale = (0..100)
+        .map(|_| role())
+        .find(|role| role["state"] == "stale" && role["since"].is_string())
+        .unwrap_or_else(|| panic!("{}", role()));
+    assert_eq!(stale["source"], "ims");
+    let message = stale["last_error"]["message"].as_str().expect("a text");
+    assert!(message.contains("500"), "{message}");
+    let text = stdout(&alppaca(&daemon.socket(), &["status"]));
+    assert!(text.contains(message), "{text}");
+}
+
+#[test]
+fn metrics_tell_expiry_states_outcomes_requests_and_denials() {
+    let ims = Ims::start(Behaviour::default());
+    let daemon = Daemon::with_credentials(&format!("{}metrics_listen: '127.0.0.1:0'\n", ims.config()));
+    assert_eq!(daemon.get(ROLE).status, 200);
+    assert_eq!(daemon.get("/nowhere").status, 404);
+    let put = "PUT /latest/api/token HTTP/1.1\r\nX-aws-ec2-metadata-token-ttl-seconds: 60\r\n";
+    let token = support::request(daemon.address(), put).body;
+    for token in [&*token, "x"] {
+        let head = format!("GET {ROLE} HTTP/1.1\r\nX-aws-ec2-metadata-token: {token}\r\n");
+        support::request(daemon.address(), &head);
+    }
+    support::request(daemon.address(), "PUT /latest/api/token HTTP/1.1\r\nX-Forwarded-For: x\r\n");
+    let answer = converse(&daemon.socket(), "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    let (head, text) = answer.split_once("\r\n\r\n").expect("a head");
+    assert!(head.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8"), "{head}");
+    for line in [
+        "alppaca_role_state{role=\"test_role\",alppaca_role_state=\"fresh\"} 1\n",
+        "alppaca_role_state{role=\"test_role\",alppaca_role_state=\"expired\"} 0\n",
+        "alppaca_upstream_calls_total{question=\"roles\",outcome=\"success\"} 1\n",
+        "alppaca_upstream_calls_total{question=\"credentials\",outcome=\"success\"} 1\n",
+        "alppaca_upstream_calls_total{question=\"credentials\",outcome=\"refused\"} 0\n",
+        "alppaca_requests_total{face=\"imds\",version=\"v1\",status=\"200\"} 1\n",
+        "alppaca_requests_total{face=\"imds\",version=\"v1\",status=\"404\"} 1\n",
+        "alppaca_requests_total{face=\"imds\",version=\"v2\",status=\"200\"} 2\n",
+        "alppaca_requests_total{face=\"imds\",version=\"v2\",status=\"401\"} 1\n",
+        "alppaca_denials_total{reason=\"forwarded\"} 1\n",
+        "alppaca_denials_total{reason=\"bad_token\"} 1\n",
+        "alppaca_denials_total{reason=\"policy\"} 0\n",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    let expiry = text.lines().find_map(|line| line.strip_prefix("alppaca_role_expiry_seconds{role=\"test_role\"} "));
+    assert!((3000..=3600).contains(&expiry.expect("there").parse::<i64>().expect("a number")), "{text}");
+    assert!(text.ends_with("# EOF\n"));
+    let line = daemon.wait_for_log("metrics at ");
+    let address = line.rsplit(' ').next().and_then(|address| address.parse().ok()).expect("an address");
+    let answer = support::get(address, "/metrics");
+    assert!(answer.status == 200 && answer.body.ends_with("# EOF\n"), "{answer:?}");
+    assert_eq!(support::get(address, "/v1/credentials").status, 404);
+}
+
+/// What a user gets who asks for the metrics; this needs a client that can become that user.
+fn metrics_as(uid: u32, socket: &Path) -> Output {
+    let script = "import http.client, socket, sys\n\
+                  s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])\n\
+                  s.sendall(b'GET /metrics HTTP/1.0\\r\\n\\r\\n')\n\
+                  sys.stdout.write(s.makefile().read())";
+    let mut command = Command::new("setpriv");
+    command
+        .args([&format!("--reuid={uid}"), "--regid=65534", "--clear-groups", "/usr/bin/python3", "-c", script])
+        .arg(socket);
+    command.current_dir("/").output().expect("setpriv runs")
 }

@@ -37,6 +37,8 @@ pub struct Listener {
 pub struct RoleStatus {
     /// Its name.
     pub name: String,
+    /// Whether it was made on demand, for a container.
+    pub on_demand: bool,
     /// One of the words of `docs/states.md`.
     pub state: String,
     /// Since when it is in that state.

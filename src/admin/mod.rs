@@ -3,19 +3,22 @@
 
 mod client;
 mod document;
+mod metrics;
 mod peer;
 mod respond;
 mod server;
 mod socket;
 
 pub use client::{Answered, Client, ClientError};
-pub use document::{Code, CredentialsDocument, ErrorDocument, Listener, RoleStatus, Status};
-pub use peer::Peer;
-pub use respond::{Admin, Call, Outcome, Reply};
-pub use server::serve;
+pub use document::{Code, CredentialsDocument, ErrorDocument, LastError, Listener, RoleStatus, Status};
+pub use peer::{Caller, ProcessId};
+pub use respond::{Admin, Call, Outcome, Reply, Since};
+pub use server::{serve, serve_metrics};
 pub use socket::{AdminSocket, SocketError};
 
 /// Where the socket is by default.
 pub const DEFAULT_SOCKET: &str = "/run/alppaca/alppaca.sock";
+/// What the policy is told as the number of the listener.
+pub const ADMIN_LISTENER: u16 = u16::MAX;
 /// The longest that a request may wait for the first credentials of a role (`wait=`), in seconds.
 pub const MAX_WAIT: u64 = 60;

@@ -1,18 +1,25 @@
 //! What the admin socket answers. Pure: who asks, what, the store and a moment in, an answer out.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use jiff::Timestamp;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::{
-    Peer,
-    document::{Code, CredentialsDocument, ErrorDocument, Listener, RoleStatus, Status},
+    ADMIN_LISTENER, Caller,
+    document::{Code, CredentialsDocument, ErrorDocument, LastError, Listener, RoleStatus, Status},
+    metrics::{self, shown},
 };
 use crate::{
     clock::Moment,
-    credentials::{format_timestamp, parse_document},
+    credentials::{RoleId, format_timestamp, parse_document},
+    journal::Journal,
+    policy::{ConnectionFacts, Gatekeeper, Grant},
+    serve::{Counters, View},
     store::{Condition, Published, Role, State, Store},
 };
 
@@ -20,6 +27,12 @@ use crate::{
 pub struct Admin {
     /// The roles and their credentials.
     pub store: Arc<Store>,
+    /// Where they came from, and what failed.
+    pub journal: Arc<Journal>,
+    /// How often was answered what.
+    pub counters: Arc<Counters>,
+    /// Who may have what.
+    pub gatekeeper: Arc<dyn Gatekeeper>,
     /// When the daemon started.
     pub started: Moment,
     /// Where it serves.
@@ -28,7 +41,13 @@ pub struct Admin {
     pub own_uid: u32,
     /// Whether whoever could connect sees everything (`admin_group`).
     pub restricted: bool,
+    /// Since when each role is in its state.
+    pub since: Since,
 }
+
+/// Since when each role is in its state, as seen by looking again and again.
+#[derive(Debug, Default)]
+pub struct Since(Mutex<HashMap<RoleId, (Condition, Timestamp)>>);
 
 /// A request.
 #[derive(Debug, Clone, Copy)]
@@ -83,15 +102,44 @@ impl Outcome {
     }
 }
 
+impl Since {
+    /// Looks at all roles. One whose set has expired is in that state since then; other changes are new.
+    pub(super) fn look(&self, store: &Store, now: Timestamp) {
+        let snapshot = store.snapshot();
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::take(&mut *seen);
+        for role in snapshot.roles().iter().chain(snapshot.unlisted()) {
+            let (id, state) = (role.id(), role.state());
+            let condition = shown(state.condition(now));
+            let since = match (old.get(&id), &**state) {
+                (Some((before, since)), _) if *before == condition => *since,
+                (_, State::Held { set, .. }) if condition == Condition::Expired => set.expiration,
+                _ => now,
+            };
+            seen.insert(id, (condition, since));
+        }
+    }
+
+    fn of(&self, role: &Role, condition: Condition) -> Option<Timestamp> {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.get(&role.id()).filter(|(seen, _)| *seen == condition).map(|(_, since)| *since)
+    }
+}
+
 impl Admin {
-    /// Answers `peer` at the moment `now`.
-    pub fn respond(&self, call: Call, peer: Peer, now: Moment) -> Outcome {
+    /// Answers `caller` at the moment `now`.
+    pub fn respond(&self, call: Call, caller: &Caller, now: Moment) -> Outcome {
         let segments: Vec<&str> = call.path.split('/').skip(1).collect();
         match (segments.as_slice(), call.method) {
-            (["v1", "status"], "GET") => Outcome::Reply(Reply::json(200, &self.status(peer, now))),
-            (["v1", "credentials"] | ["v1", "credentials", ""], "GET") => self.credentials(None, peer, now.wall),
-            (["v1", "credentials", name], "GET") => self.credentials(Some(name), peer, now.wall),
-            (["v1", "status" | "credentials"] | ["v1", "credentials", _], _) => Outcome::Reply(Reply {
+            (["v1", "status"], "GET") => Outcome::Reply(Reply::json(200, &self.status(caller, now))),
+            (["v1", "credentials"] | ["v1", "credentials", ""], "GET") => self.credentials(None, caller, now.wall),
+            (["v1", "credentials", name], "GET") => self.credentials(Some(name), caller, now.wall),
+            (["metrics"], "GET") if self.sees_everything(caller) => Outcome::Reply(self.metrics(now.wall)),
+            (["metrics"], "GET") => Outcome::error(
+                Code::Forbidden,
+                "the metrics are for root, the daemon's own account and the members of `admin_group`",
+            ),
+            (["v1", "status" | "credentials"] | ["v1", "credentials", _] | ["metrics"], _) => Outcome::Reply(Reply {
                 allow: Some("GET"),
                 ..Reply::error(Code::MethodNotAllowed, format!("{} is not possible here", call.method))
             }),
@@ -99,47 +147,87 @@ impl Admin {
         }
     }
 
-    /// Whether `peer` sees the state of all roles, whatever it may have.
-    fn sees_everything(&self, peer: Peer) -> bool {
-        self.restricted || peer.uid == 0 || peer.uid == self.own_uid
+    /// The metrics.
+    pub fn metrics(&self, now: Timestamp) -> Reply {
+        let text = metrics::render(&self.store.snapshot(), &self.journal, &self.counters, self.started.wall, now);
+        Reply { status: 200, content_type: metrics::CONTENT_TYPE, allow: None, body: Zeroizing::new(text.into_bytes()) }
     }
 
-    /// The roles that `peer` may have, its default first.
-    fn roles_for(&self, _peer: Peer) -> Vec<Arc<Role>> {
-        self.store.snapshot().roles().to_vec()
+    /// Whether `caller` sees the state of all roles, whatever it may have.
+    fn sees_everything(&self, caller: &Caller) -> bool {
+        self.restricted || caller.uid == 0 || caller.uid == self.own_uid
     }
 
-    fn status(&self, peer: Peer, now: Moment) -> Status {
-        let roles =
-            if self.sees_everything(peer) { self.store.snapshot().roles().to_vec() } else { self.roles_for(peer) };
+    /// What `caller` may have: the same as through IMDS.
+    fn grant(&self, caller: &Caller) -> Grant {
+        self.gatekeeper.admit(ConnectionFacts { listener: ADMIN_LISTENER, peer: &caller.peer }).grant
+    }
+
+    fn status(&self, caller: &Caller, now: Moment) -> Status {
+        let snapshot = self.store.snapshot();
+        let grant = self.grant(caller);
+        let roles: Vec<&Arc<Role>> = if self.sees_everything(caller) {
+            snapshot.roles().iter().chain(snapshot.unlisted()).collect()
+        } else {
+            View::new(&snapshot, &grant).roles()
+        };
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started: format_timestamp(self.started.wall),
             uptime_seconds: now.boot.saturating_sub(self.started.boot).as_secs(),
-            answered: self.store.snapshot().answered(),
+            answered: snapshot.answered(),
             listeners: self.listeners.clone(),
-            roles: roles.iter().map(|role| role_status(role, now.wall)).collect(),
+            roles: roles.into_iter().map(|role| self.role_status(role, now.wall)).collect(),
+        }
+    }
+
+    fn role_status(&self, role: &Role, now: Timestamp) -> RoleStatus {
+        let state = role.state();
+        let set = match &**state {
+            State::Held { set, .. } => Some(set),
+            _ => None,
+        };
+        let condition = shown(state.condition(now));
+        let entry = self.journal.entry(role.id().as_str());
+        RoleStatus {
+            name: role.name().to_string(),
+            on_demand: !role.listed(),
+            state: condition.as_str().to_owned(),
+            since: self.since.of(role, condition).map(format_timestamp),
+            access_key_id: set.map(|set| set.access_key_id.to_string()),
+            expiration: set.map(|set| format_timestamp(set.expiration)),
+            seconds_left: set.map(|set| set.expiration.duration_since(now).as_secs()),
+            source: entry.source.map(|source| source.to_string()),
+            last_error: entry
+                .failure
+                .map(|failure| LastError { at: format_timestamp(failure.at), message: failure.message.to_string() }),
         }
     }
 
     /// The credentials of the role of that name, or of the caller's first.
-    fn credentials(&self, name: Option<&str>, peer: Peer, now: Timestamp) -> Outcome {
-        let not_answered = || Reply::error(Code::NotReady, "the upstream has not yet said which roles there are");
-        let roles = self.roles_for(peer);
+    fn credentials(&self, name: Option<&str>, caller: &Caller, now: Timestamp) -> Outcome {
+        let grant = self.grant(caller);
+        let snapshot = self.store.snapshot();
+        let view = View::new(&snapshot, &grant);
         let found = match name {
-            Some(name) => roles.iter().find(|role| role.name().as_str() == name),
-            None => roles.first(),
+            Some(name) => view.role(name),
+            None => view.first(),
         };
         let Some(role) = found else {
-            if !self.store.snapshot().answered() {
-                return Outcome::Wait(not_answered());
+            if !view.settled() {
+                let what = match grant {
+                    Grant::Pending => "it is not yet known who you are",
+                    _ => "the upstream has not yet said which roles there are",
+                };
+                return Outcome::Wait(Reply::error(Code::NotReady, what));
             }
+            let uid = caller.uid;
             return Outcome::error(
                 Code::NoSuchRole,
                 match name {
-                    Some(name) => format!("there is no role {name} for user {}", peer.uid),
-                    None => format!("there is no role for user {}", peer.uid),
+                    Some(name) => format!("there is no role {name} for user {uid}"),
+                    None => format!("there is no role for user {uid}"),
                 },
             );
         };
@@ -165,29 +253,6 @@ impl Admin {
                 Outcome::error(Code::Refused, format!("role {name}: the upstream refuses it{}", reason(document)))
             }
         }
-    }
-}
-
-fn role_status(role: &Role, now: Timestamp) -> RoleStatus {
-    let state = role.state();
-    let set = match &**state {
-        State::Held { set, .. } => Some(set),
-        _ => None,
-    };
-    // Shown as what it was before and will be after: a refresh is over in a moment.
-    let condition = match state.condition(now) {
-        Condition::Refreshing => Condition::Fresh,
-        condition => condition,
-    };
-    RoleStatus {
-        name: role.name().to_string(),
-        state: condition.as_str().to_owned(),
-        since: None,
-        access_key_id: set.map(|set| set.access_key_id.to_string()),
-        expiration: set.map(|set| format_timestamp(set.expiration)),
-        seconds_left: set.map(|set| set.expiration.duration_since(now).as_secs()),
-        source: None,
-        last_error: None,
     }
 }
 

@@ -17,12 +17,13 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    net::{UnixListener, UnixStream},
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener, UnixStream},
     time::timeout,
 };
 
 use super::{
-    AdminSocket, MAX_WAIT, Peer,
+    AdminSocket, Caller, MAX_WAIT,
     document::Code,
     respond::{Admin, Call, Outcome, Reply},
 };
@@ -31,12 +32,17 @@ use crate::clock::{self, SharedClock};
 /// Connections at a time, and how many of them one account may have. Root is not counted: it can always look.
 const CONNECTIONS: usize = 64;
 const CONNECTIONS_OF_ONE: usize = 16;
+/// Whoever comes by TCP: nobody's number.
+const STRANGER: u32 = u32::MAX;
 /// From the connection to the end of the head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// For everything else, waiting for credentials included.
 const TIMEOUT: Duration = Duration::from_secs(MAX_WAIT + 10);
 /// The longest head.
 const MAX_HEAD: usize = 16 * 1024;
+/// The states of the roles are looked at no more often than this, and at least so often.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
+const LOOK_AGAIN: Duration = Duration::from_secs(15);
 /// The pause after a failed accept, which without it would be repeated at once (out of files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -44,19 +50,45 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub async fn serve(admin: Arc<Admin>, socket: AdminSocket, clock: SharedClock) -> io::Result<()> {
     let (listener, _file) = socket.into_parts();
     let listener = UnixListener::from_std(listener)?;
+    tokio::select! {
+        never = accept(&admin, &listener, &clock) => never,
+        never = watch(&admin, &clock) => never,
+    }
+}
+
+/// Notes since when roles are in their states.
+async fn watch<T>(admin: &Admin, clock: &SharedClock) -> T {
+    loop {
+        let changed = admin.store.changed();
+        admin.since.look(&admin.store, clock.now().wall);
+        // Many roles change in a row: one look for all of them.
+        clock::sleep(LOOK_PAUSE).await;
+        tokio::select! {
+            () = changed => {}
+            // A set may expire without any change of the store.
+            () = clock::sleep(LOOK_AGAIN) => {}
+        }
+    }
+}
+
+async fn accept<T>(admin: &Arc<Admin>, listener: &UnixListener, clock: &SharedClock) -> T {
     let guests = Arc::new(Guests::default());
     let mut failing = false;
     loop {
         let accepted = match listener.accept().await {
-            Ok((stream, _)) => stream.peer_cred().map(|peer| (stream, Peer::from(peer))),
+            Ok((stream, _)) => identify(stream),
             Err(error) => Err(error),
         };
         match accepted {
-            Ok((stream, peer)) => {
+            Ok((stream, caller)) => {
                 failing = false;
                 // One too many is closed without a word: whoever floods is not worth more.
-                if let Some(seat) = guests.seat(peer.uid) {
-                    tokio::spawn(converse(Arc::clone(&admin), stream, peer, Arc::clone(&clock), seat));
+                if let Some(seat) = guests.seat(caller.uid) {
+                    let (admin, caller, clock) = (Arc::clone(admin), Arc::new(caller), Arc::clone(clock));
+                    tokio::spawn(converse(stream, seat, move |request| {
+                        let (admin, caller, clock) = (Arc::clone(&admin), Arc::clone(&caller), Arc::clone(&clock));
+                        async move { answer(&admin, &request, &caller, &clock).await }
+                    }));
                 }
             }
             Err(error) => {
@@ -69,11 +101,45 @@ pub async fn serve(admin: Arc<Admin>, socket: AdminSocket, clock: SharedClock) -
     }
 }
 
+/// Who is at the other end.
+fn identify(stream: UnixStream) -> io::Result<(UnixStream, Caller)> {
+    let stream = stream.into_std()?;
+    let caller = Caller::of(&stream)?;
+    Ok((UnixStream::from_std(stream)?, caller))
+}
+
+/// Serves the metrics, and nothing else, to whoever reaches `listener`, until it is dropped.
+pub async fn serve_metrics(admin: Arc<Admin>, listener: std::net::TcpListener, clock: SharedClock) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(listener)?;
+    let guests = Arc::new(Guests::default());
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let Some(seat) = guests.seat(STRANGER) else { continue };
+                let (admin, clock) = (Arc::clone(&admin), Arc::clone(&clock));
+                tokio::spawn(converse(stream, seat, move |request| {
+                    let reply = match (request.method().as_str(), request.uri().path()) {
+                        ("GET", "/metrics") => admin.metrics(clock.now().wall),
+                        _ => Reply::error(Code::NoSuchPath, "only GET /metrics is answered here"),
+                    };
+                    std::future::ready(reply)
+                }));
+            }
+            Err(_) => clock::sleep(ACCEPT_PAUSE).await,
+        }
+    }
+}
+
 /// Answers one request.
-async fn converse(admin: Arc<Admin>, stream: UnixStream, peer: Peer, clock: SharedClock, _seat: Seat) {
-    let service = service_fn(|request: Request<Incoming>| {
-        let (admin, clock) = (Arc::clone(&admin), Arc::clone(&clock));
-        async move { Ok::<_, Infallible>(render(answer(&admin, &request, peer, &clock).await)) }
+async fn converse<F: Future<Output = Reply>>(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    seat: Seat,
+    answer: impl Fn(Request<Incoming>) -> F,
+) {
+    let service = service_fn(|request| {
+        let reply = answer(request);
+        async move { Ok::<_, Infallible>(render(reply.await)) }
     });
     let connection = http1::Builder::new()
         .keep_alive(false)
@@ -83,12 +149,12 @@ async fn converse(admin: Arc<Admin>, stream: UnixStream, peer: Peer, clock: Shar
         .serve_connection(TokioIo::new(stream), service);
     match timeout(TIMEOUT, connection).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!("admin socket, user {}: connection ended: {error}", peer.uid),
-        Err(_elapsed) => tracing::debug!("admin socket, user {}: took longer than {TIMEOUT:?}", peer.uid),
+        Ok(Err(error)) => tracing::debug!("admin socket, user {}: connection ended: {error}", seat.uid),
+        Err(_elapsed) => tracing::debug!("admin socket, user {}: took longer than {TIMEOUT:?}", seat.uid),
     }
 }
 
-async fn answer(admin: &Admin, request: &Request<Incoming>, peer: Peer, clock: &SharedClock) -> Reply {
+async fn answer(admin: &Admin, request: &Request<Incoming>, caller: &Caller, clock: &SharedClock) -> Reply {
     let call = Call { method: request.method().as_str(), path: request.uri().path() };
     let patience = match patience(request.uri().query()) {
         Ok(patience) => patience,
@@ -98,14 +164,15 @@ async fn answer(admin: &Admin, request: &Request<Incoming>, peer: Peer, clock: &
     tokio::pin!(patience);
     let mut over = false;
     loop {
-        let changed = admin.store.changed();
-        match admin.respond(call, peer, clock.now()) {
+        let (changed, known) = (admin.store.changed(), admin.gatekeeper.changed());
+        match admin.respond(call, caller, clock.now()) {
             Outcome::Reply(reply) => return reply,
             Outcome::Wait(reply) if over => return reply,
             Outcome::Wait(_) => {}
         }
         tokio::select! {
             () = changed => {}
+            () = known => {}
             () = &mut patience => over = true,
         }
     }

@@ -15,7 +15,7 @@ use crate::{
     clock::SystemClock,
     config::Config,
     credentials::format_timestamp,
-    daemon::{self, Daemon, Progress},
+    daemon::{self, AdminSockets, Daemon, Progress},
     mock_ims::{Behaviour, MockIms},
     serve::{Face, Server, ServerError},
     store::{State, Store},
@@ -51,7 +51,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     let address = listeners.first().and_then(|(listener, _)| listener.local_addr().ok());
     let address = address.ok_or_else(|| Failure::runtime("the listening socket has no address"))?;
     let fetching = daemon::fetching(&config, environment::surroundings()).map_err(Failure::runtime)?;
-    let daemon = Daemon::new(config, fetching, SystemClock::shared()).with_admin(Some(admin));
+    let daemon = Daemon::new(config, fetching, SystemClock::shared())
+        .with_admin(AdminSockets { socket: Some(admin), metrics: None });
     daemon.run(listeners, Guide { ims, address, socket, last: String::new() }).map_err(Failure::runtime)
 }
 

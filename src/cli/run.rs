@@ -9,9 +9,9 @@ use crate::{
     admin::AdminSocket,
     clock::SystemClock,
     config,
-    daemon::{self, Daemon, Progress},
+    daemon::{self, AdminSockets, Daemon, Progress},
     logging, sandbox,
-    serve::Face,
+    serve::{Face, Server},
     service::{Background, PidFile},
 };
 
@@ -51,6 +51,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     // In the background this directory is left.
     let admin_socket = config.admin.socket.as_deref().map(std::path::absolute).transpose().map_err(Failure::usage)?;
     let listeners = sockets::listeners(&config)?;
+    let metrics = config.admin.metrics.map(Server::bind).transpose().map_err(Failure::runtime)?;
     let background = if args.background {
         Some(Background::begin(&config.run_dir, identity.as_ref()).map_err(Failure::runtime)?)
     } else {
@@ -68,13 +69,17 @@ pub(super) fn run(args: &Args) -> Outcome {
         tracing::warn!("{warning}");
     }
     announce(&config, &listeners);
+    if let Some(address) = metrics.as_ref().and_then(|listener| listener.local_addr().ok()) {
+        tracing::warn!("metrics at {address}");
+    }
     // Without it the credentials are served all the same.
     let admin = admin.and_then(|bound| {
         let told =
             |error| tracing::error!("no admin socket, so no `alppaca status`, `credentials` and `exec`: {error}");
         bound.map_err(told).ok()
     });
-    let daemon = Daemon::new(config, fetching, SystemClock::shared()).with_admin(admin);
+    let daemon =
+        Daemon::new(config, fetching, SystemClock::shared()).with_admin(AdminSockets { socket: admin, metrics });
     let progress = Service { background, pid_file: None };
     let ended = daemon.run(listeners, progress).map_err(Failure::runtime);
     tracing::warn!("stopped");

@@ -1,6 +1,9 @@
 //! `admin_socket` and what belongs to it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use super::{fields::Fields, read};
 
@@ -16,6 +19,8 @@ pub struct Admin {
     pub socket: Option<PathBuf>,
     /// The group that alone may connect, and sees all roles (`admin_group`).
     pub group: Option<String>,
+    /// Where the metrics are served by TCP (`metrics_listen`).
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Reads it; by default the socket is in `run_dir`.
@@ -25,9 +30,10 @@ pub(super) fn admin(fields: &mut Fields, run_dir: Option<&Path>) -> Option<Admin
         text => Ok(Some(PathBuf::from(text))),
     });
     let group = fields.optional("admin_group", read::text);
+    let metrics = fields.optional("metrics_listen", read::socket_address);
     let socket = match given? {
         Some(socket) => socket,
         None => Some(run_dir?.join(SOCKET)),
     };
-    Some(Admin { socket, group: group? })
+    Some(Admin { socket, group: group?, metrics: metrics? })
 }

@@ -191,6 +191,13 @@ pub const SETTINGS: &[Setting] = &[
          connect, and sees the roles that are for them.",
     ),
     setting(
+        Process,
+        "metrics_listen",
+        "",
+        "`address:port` at which everybody gets the metrics, and nothing else, by HTTP. They name the roles. Without it they \
+         are at the admin socket only.",
+    ),
+    setting(
         Sources,
         "sources",
         "",

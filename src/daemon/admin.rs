@@ -2,36 +2,73 @@
 
 use std::{net::TcpListener, sync::Arc};
 
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use crate::{
-    admin::{self, Admin, AdminSocket, Listener},
+    admin::{self, Admin, AdminSocket, Listener, Since},
     clock::SharedClock,
-    serve::Face,
+    journal::Journal,
+    policy::Gatekeeper,
+    serve::{Counters, Face},
     store::Store,
 };
 
-/// Starts to answer at `socket`. Aborting the task removes the socket.
+/// What is told at the socket.
+pub(super) struct Told {
+    pub(super) store: Arc<Store>,
+    pub(super) journal: Arc<Journal>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) gatekeeper: Arc<dyn Gatekeeper>,
+}
+
+/// The sockets beside those of the faces.
+#[derive(Debug, Default)]
+pub struct AdminSockets {
+    /// For the commands.
+    pub socket: Option<AdminSocket>,
+    /// For the metrics alone, and everybody.
+    pub metrics: Option<TcpListener>,
+}
+
+/// Starts to answer at the sockets. The end of the tasks removes the one in the file system.
 pub(super) fn start(
-    socket: AdminSocket,
-    store: Arc<Store>,
+    sockets: AdminSockets,
+    told: Told,
     clock: SharedClock,
     listeners: &[(TcpListener, Face)],
-) -> JoinHandle<()> {
-    let told = |(listener, face): &(TcpListener, Face)| {
+) -> JoinSet<()> {
+    let listener = |(listener, face): &(TcpListener, Face)| {
         let address = listener.local_addr().ok()?.to_string();
         Some(Listener { face: face.as_str().to_owned(), address })
     };
+    let Told { store, journal, counters, gatekeeper } = told;
     let admin = Admin {
         store,
+        journal,
+        counters,
+        gatekeeper,
         started: clock.now(),
-        listeners: listeners.iter().filter_map(told).collect(),
+        listeners: listeners.iter().filter_map(listener).collect(),
         own_uid: rustix::process::geteuid().as_raw(),
-        restricted: socket.is_restricted(),
+        restricted: sockets.socket.as_ref().is_some_and(AdminSocket::is_restricted),
+        since: Since::default(),
     };
-    tokio::spawn(async move {
-        if let Err(error) = admin::serve(Arc::new(admin), socket, clock).await {
-            tracing::error!("the admin socket cannot be used: {error}");
-        }
-    })
+    let admin = Arc::new(admin);
+    let mut tasks = JoinSet::new();
+    if let Some(socket) = sockets.socket {
+        let (admin, clock) = (Arc::clone(&admin), Arc::clone(&clock));
+        tasks.spawn(async move {
+            if let Err(error) = admin::serve(admin, socket, clock).await {
+                tracing::error!("the admin socket cannot be used: {error}");
+            }
+        });
+    }
+    if let Some(listener) = sockets.metrics {
+        tasks.spawn(async move {
+            if let Err(error) = admin::serve_metrics(admin, listener, clock).await {
+                tracing::error!("the metrics cannot be served: {error}");
+            }
+        });
+    }
+    tasks
 }

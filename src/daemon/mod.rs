@@ -8,6 +8,8 @@ mod wiring;
 
 use std::{io, net::TcpListener, sync::Arc, thread, time::Duration};
 
+pub use admin::AdminSockets;
+use admin::Told;
 pub use faces::addresses as face_addresses;
 pub use sources::{Fetching, FetchingError, Surroundings, fetching};
 pub use status::{Progress, summary};
@@ -18,7 +20,6 @@ use tokio::{
 };
 
 use crate::{
-    admin::AdminSocket,
     clock::SharedClock,
     config::Config,
     fetch::FetchError,
@@ -53,7 +54,7 @@ pub struct Daemon {
     refresher: Refresher,
     clock: SharedClock,
     store: Arc<Store>,
-    admin: Option<AdminSocket>,
+    admin: AdminSockets,
 }
 
 impl Daemon {
@@ -63,12 +64,12 @@ impl Daemon {
         let grace = config.refresh.withdrawal_grace;
         let refresher =
             Refresher::new(fetching.graph, Arc::clone(&store), Arc::clone(&clock), grace).with_maker(fetching.maker);
-        Self { config, refresher, clock, store, admin: None }
+        Self { config, refresher, clock, store, admin: AdminSockets::default() }
     }
 
-    /// With a socket at which `status`, `credentials` and `exec` are answered.
+    /// With sockets at which `status`, `credentials` and `exec` are answered, and the metrics.
     #[must_use]
-    pub fn with_admin(self, admin: Option<AdminSocket>) -> Self {
+    pub fn with_admin(self, admin: AdminSockets) -> Self {
         Self { admin, ..self }
     }
 
@@ -93,20 +94,23 @@ impl Daemon {
         let server = Server::new(faces, Arc::clone(&self.clock), limits, self.config.logging.access_log);
         let (stop, stopped) = watch::channel(());
         let store = self.store();
+        let told = Told {
+            store: self.store(),
+            journal: self.refresher.journal(),
+            counters: server.counters(),
+            gatekeeper: server.gatekeeper(),
+        };
         let refresher = start_refresher(self.refresher, stopped, background)?;
         let served = runtime()?.block_on(async {
             let stop = stop_signal()?;
             let clock = Arc::clone(&self.clock);
-            let progress = status::follow(Arc::clone(&store), clock, self.config.ready_wait, progress);
+            let progress = status::follow(store, clock, self.config.ready_wait, progress);
             let progress = tokio::spawn(progress);
-            let admin = self.admin.map(|socket| admin::start(socket, store, self.clock, &listeners));
+            let mut admin = admin::start(self.admin, told, self.clock, &listeners);
             let served = server.run(listeners, stop).await;
             progress.abort();
-            if let Some(admin) = admin {
-                admin.abort();
-                // Only then is its socket removed. It ends by being aborted.
-                let _aborted = admin.await;
-            }
+            // This removes its socket.
+            admin.shutdown().await;
             Ok(served?)
         });
         drop(stop);

@@ -101,6 +101,7 @@ impl Refresher {
                 report::role_dropped(&gone.node);
             }
         }
+        self.journal.retain(|id| self.nodes.contains_key(id));
         self.settle_parents(now);
         for due in queued {
             self.queue_again(due);

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     clock::{self, Moment, SharedClock},
     credentials::{Credentials, RoleId, RoleName, format_timestamp, render_refusal},
+    journal::{Ending, Journal, Question},
     source::{ErrorKind, RoleList, SourceError},
     store::{Phase, Published, State, Store},
 };
@@ -28,6 +29,9 @@ use crate::{
 /// Longest uninterrupted sleep: timers stand still during suspend and know nothing of clock steps,
 /// so the schedule is looked at again at least this often.
 const TICK: Duration = Duration::from_secs(15);
+
+/// What the upstream is called that lists the roles itself.
+const LISTED: &str = "ims";
 
 /// Asks the upstreams of one graph, for ever.
 pub struct Refresher {
@@ -55,6 +59,7 @@ pub struct Refresher {
     pub(super) generation: u64,
     /// The first graph with the present lister.
     pub(super) listed_since: u64,
+    pub(super) journal: Arc<Journal>,
 }
 
 /// Whose set is due.
@@ -115,6 +120,7 @@ impl Refresher {
             wanted: HashMap::new(),
             generation: 0,
             listed_since: 0,
+            journal: Arc::default(),
         };
         let listed: Vec<RoleName> = graph
             .nodes
@@ -134,6 +140,11 @@ impl Refresher {
     pub fn with_maker(mut self, maker: Maker) -> Self {
         self.maker = Some(maker);
         self
+    }
+
+    /// What is remembered for status and metrics.
+    pub fn journal(&self) -> Arc<Journal> {
+        Arc::clone(&self.journal)
     }
 
     /// The way to ask for roles on demand.
@@ -203,6 +214,7 @@ impl Refresher {
             Request::Drop(id) => {
                 self.wanted.remove(&id);
                 self.nodes.remove(&id);
+                self.journal.forget(id.as_str());
                 self.planned.retain(|planned| *planned != id);
                 self.forget_due(&Due::Planned(id));
             }
@@ -333,6 +345,7 @@ impl Refresher {
         let random = self.random.f64();
         let Some(cadence) = self.lister.as_ref().map(|lister| lister.cadence) else { return };
         self.list.in_flight = false;
+        self.journal.count(Question::Roles, ending(&answer));
         match answer {
             Ok(list) => {
                 self.list.timer = Timer::after_answer(now, cadence, random);
@@ -388,6 +401,7 @@ impl Refresher {
             if !stays {
                 report::role_withdrawn(name);
                 self.nodes.remove(name.as_str());
+                self.journal.forget(name.as_str());
                 gone.push(Due::Listed(name.clone()));
             }
             stays
@@ -406,6 +420,7 @@ impl Refresher {
         if let Some(queue) = self.lanes.get_mut(lane.0).filter(|_| generation == self.generation) {
             queue.done();
         }
+        self.journal.count(Question::Credentials, ending(&answer));
         // Withdrawn or changed while the call was under way: whatever came is of no use any more.
         if self.nodes.get(due.id()).is_none_or(|node| generation < node.since) {
             return;
@@ -437,6 +452,8 @@ impl Refresher {
         node.asked.timer = Timer::after_set(now, set.expiration, cadence, random);
         let who = Who::new(due.id(), node.plan.as_deref());
         report::set_arrived(&who, &set, &mut node.asked.trouble);
+        let way = node.plan.as_ref().and_then(|plan| plan.way());
+        self.journal.fetched(due.id(), way.map_or(LISTED, |way| &way.label));
         self.store.publish(&due.id(), State::Held { set: Arc::clone(&set), phase: Phase::Fresh });
         node.held = Some(set);
         if let Due::Planned(id) = due {
@@ -451,6 +468,7 @@ impl Refresher {
         node.asked.in_flight = false;
         let loud = cadence == Cadence::Ahead && matches!(error.kind, ErrorKind::Refused { .. });
         report::set_failed(&Who::new(id, node.plan.as_deref()), error, loud, &mut node.asked.trouble);
+        self.journal.failed(id, now.wall, &error.message);
         let alive = node.held.clone().filter(|set| set.expiration > now.wall);
         let expiration = alive.as_ref().map(|set| set.expiration);
         if let ErrorKind::Refused { code, message, withdraws } = &error.kind {
@@ -473,6 +491,15 @@ impl Refresher {
         if let Some(set) = &node.held {
             self.store.publish(&id, State::Held { set: Arc::clone(set), phase: Phase::Stale });
         }
+    }
+}
+
+fn ending<T>(answer: &Result<T, SourceError>) -> Ending {
+    match answer.as_ref().map_err(|error| &error.kind) {
+        Ok(_) => Ending::Success,
+        Err(ErrorKind::Transient) => Ending::Transient,
+        Err(ErrorKind::Refused { .. }) => Ending::Refused,
+        Err(ErrorKind::ParentExpired) => Ending::ParentExpired,
     }
 }
 

@@ -230,6 +230,7 @@ impl Refresher {
             if matches!(event, Event::Failed) && plan.node.ways.len() == 1 {
                 // It goes on waiting: the parent is asked again anyway.
                 report::waits(&Who::new(id.as_str(), Some(plan)), &name, &mut node.asked.trouble);
+                self.journal.failed(id.as_str(), now.wall, &format!("waits for {name}, which cannot be fetched"));
                 if let Some(set) = &node.held {
                     self.store.publish(&id, State::Held { set: Arc::clone(set), phase: Phase::Stale });
                 }

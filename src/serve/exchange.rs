@@ -16,6 +16,7 @@ use rustix::net::RecvFlags;
 
 use super::{
     answer::{Answer, Body, Outcome, Status},
+    counters::Counters,
     face::{Change, Face},
     guest::Guest,
     listener::Limits,
@@ -25,7 +26,7 @@ use super::{
 };
 use crate::{
     clock::{Moment, SharedClock},
-    policy::Gatekeeper,
+    policy::{Gatekeeper, Grant},
     store::http_date,
 };
 
@@ -36,6 +37,7 @@ pub(super) struct Context {
     pub(super) clock: SharedClock,
     pub(super) limits: Limits,
     pub(super) registry: Arc<Registry>,
+    pub(super) counters: Arc<Counters>,
 }
 
 /// What a connection waits for next.
@@ -224,6 +226,7 @@ impl Exchange {
             Parsed::TooLarge => return Ok(self.reject(Status::HeadTooLarge)),
         };
         let visitor = self.guest.visitor(&*self.context.gatekeeper, socket, &request);
+        let granted = *visitor.grant != Grant::Denied;
         let answer = match self.context.live.faces().respond(self.face, &request, visitor, now) {
             Outcome::Answer(answer) => answer,
             waiting @ (Outcome::Warming | Outcome::Elsewhere) if patient => {
@@ -234,6 +237,7 @@ impl Exchange {
             Outcome::Warming | Outcome::Elsewhere => self.context.live.faces().error(self.face, Status::Unavailable),
         };
         self.log(&request, &answer);
+        self.context.counters.count(self.face, Some(&request), answer.status, granted);
         let after = match (request.body, request.expects_continue) {
             (None, _) | (Some(_), true) => After::Linger,
             (Some(_), false) if request.keep_alive && !self.context.registry.is_stopping() => After::Next,
@@ -258,6 +262,7 @@ impl Exchange {
         if self.context.live.access_log() {
             tracing::warn!(target: "alppaca.access", "{} - {} -", self.guest.peer().place(), status.code());
         }
+        self.context.counters.count(self.face, None, status, true);
         self.unread = Vec::new();
         let answer = self.context.live.faces().error(self.face, status);
         Reply { answer, silent: false, after: After::Linger }

@@ -17,6 +17,7 @@ use tokio::{
 
 use super::{
     connection::{Connection, watch},
+    counters::Counters,
     exchange::{Context, Exchange, Wait},
     face::{Face, Faces},
     live::Live,
@@ -90,7 +91,8 @@ impl Server {
     pub fn new(faces: Faces, clock: SharedClock, limits: Limits, access_log: bool) -> Self {
         let gatekeeper = Arc::new(Everyone::default());
         let live = Live::new(faces, access_log);
-        Self { context: Context { live, gatekeeper, clock, limits, registry: Arc::default() } }
+        let (registry, counters) = (Arc::default(), Arc::default());
+        Self { context: Context { live, gatekeeper, clock, limits, registry, counters } }
     }
 
     /// The way to let it show something else while it runs.
@@ -102,6 +104,16 @@ impl Server {
     #[must_use]
     pub fn guarded_by(self, gatekeeper: Arc<dyn Gatekeeper>) -> Self {
         Self { context: Context { gatekeeper, ..self.context } }
+    }
+
+    /// Who decides who sees what.
+    pub fn gatekeeper(&self) -> Arc<dyn Gatekeeper> {
+        Arc::clone(&self.context.gatekeeper)
+    }
+
+    /// How often was answered what.
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.context.counters)
     }
 
     /// Listens on `address`. Done before privileges are dropped, so that port 80 works.

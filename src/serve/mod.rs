@@ -4,6 +4,7 @@
 mod answer;
 mod connection;
 mod container;
+mod counters;
 mod exchange;
 mod face;
 mod guard;
@@ -21,6 +22,7 @@ mod wish;
 
 pub use answer::{Answer, Body, Outcome, Status};
 pub use container::{Container, ContainerSettings, ContainerTokens, IssueError, Key, KeyFile, KeyFiles};
+pub use counters::{Counters, Denial, Protocol};
 pub use face::{Face, Faces};
 pub use imds::{Entry, HostFacts, Imds, Metadata, Passthrough, Relay, Settings, passthrough};
 pub use listener::{Limits, Server, ServerError};
@@ -30,4 +32,4 @@ pub use pod_identity::{
 };
 pub use request::{MAX_HEAD, Parsed, Request, parse};
 pub use token::TokenKey;
-pub use view::Visitor;
+pub use view::{View, Visitor};

@@ -21,18 +21,20 @@ pub struct Visitor<'a> {
 }
 
 /// The roles that a visitor sees.
-pub(super) struct View<'a> {
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
     snapshot: &'a Snapshot,
     grant: &'a Grant,
 }
 
 impl<'a> View<'a> {
-    pub(super) fn new(snapshot: &'a Snapshot, grant: &'a Grant) -> Self {
+    /// What of `snapshot` a visitor with that grant sees.
+    pub fn new(snapshot: &'a Snapshot, grant: &'a Grant) -> Self {
         Self { snapshot, grant }
     }
 
     /// Whether it is known which roles the visitor sees. If not, that may change in a moment.
-    pub(super) fn settled(&self) -> bool {
+    pub fn settled(&self) -> bool {
         match self.grant {
             Grant::Everything => self.snapshot.answered(),
             Grant::Roles(ids) => self.snapshot.answered() || ids.iter().any(|id| self.snapshot.by_id(id).is_some()),
@@ -42,7 +44,7 @@ impl<'a> View<'a> {
     }
 
     /// The one that a listing shows; `None` if the visitor sees none.
-    pub(super) fn first(&self) -> Option<&'a Arc<Role>> {
+    pub fn first(&self) -> Option<&'a Arc<Role>> {
         match self.grant {
             Grant::Everything => self.snapshot.roles().first(),
             Grant::Roles(ids) => ids.iter().find_map(|id| self.snapshot.by_id(id)),
@@ -56,7 +58,7 @@ impl<'a> View<'a> {
     }
 
     /// The role of that name. What was not granted is not looked for.
-    pub(super) fn role(&self, name: &str) -> Option<&'a Arc<Role>> {
+    pub fn role(&self, name: &str) -> Option<&'a Arc<Role>> {
         match self.grant {
             Grant::Everything => self.snapshot.role(name),
             Grant::Roles(ids) => {
@@ -72,6 +74,15 @@ impl<'a> View<'a> {
             Grant::Everything => self.snapshot.by_id(id),
             Grant::Roles(ids) => ids.contains(id).then(|| self.snapshot.by_id(id))?,
             Grant::Denied | Grant::Pending => None,
+        }
+    }
+
+    /// All of them, the one that a listing shows first.
+    pub fn roles(&self) -> Vec<&'a Arc<Role>> {
+        match self.grant {
+            Grant::Everything => self.snapshot.roles().iter().collect(),
+            Grant::Roles(ids) => ids.iter().filter_map(|id| self.snapshot.by_id(id)).collect(),
+            Grant::Denied | Grant::Pending => Vec::new(),
         }
     }
 

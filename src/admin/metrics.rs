@@ -1,0 +1,108 @@
+//! The metrics as text.
+//!
+//! <https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md>
+
+use std::fmt::Write;
+
+use jiff::Timestamp;
+
+use crate::{
+    journal::{Ending, Journal, Question},
+    serve::Counters,
+    store::{Condition, Snapshot, State},
+};
+
+/// The media type.
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The states that a role can be shown in. One that is withdrawn is not there any more.
+const CONDITIONS: [Condition; 5] =
+    [Condition::Warming, Condition::Fresh, Condition::Stale, Condition::Expired, Condition::Denied];
+
+/// Writes them down. Roles that were made on demand have no series of their own: they come and go with containers.
+pub(super) fn render(
+    snapshot: &Snapshot,
+    journal: &Journal,
+    counters: &Counters,
+    started: Timestamp,
+    now: Timestamp,
+) -> String {
+    let mut text = String::with_capacity(4096);
+    let mut put = |line: std::fmt::Arguments| {
+        // Writing to a String cannot fail.
+        let _infallible = text.write_fmt(line);
+    };
+    put(format_args!(
+        "# TYPE alppaca_build info\n# HELP alppaca_build The program.\nalppaca_build_info{{version=\"{}\"}} 1\n",
+        env!("CARGO_PKG_VERSION")
+    ));
+    put(format_args!(
+        "# TYPE alppaca_start_time_seconds gauge\n# UNIT alppaca_start_time_seconds seconds\n\
+         # HELP alppaca_start_time_seconds When the daemon started.\nalppaca_start_time_seconds {}\n",
+        started.as_second()
+    ));
+    put(format_args!(
+        "# TYPE alppaca_role_expiry_seconds gauge\n# UNIT alppaca_role_expiry_seconds seconds\n\
+         # HELP alppaca_role_expiry_seconds How long the credentials of a role are still valid; negative if they are not.\n"
+    ));
+    for role in snapshot.roles() {
+        if let State::Held { set, .. } = &**role.state() {
+            let left = set.expiration.duration_since(now).as_secs();
+            put(format_args!("alppaca_role_expiry_seconds{{role=\"{}\"}} {left}\n", role.name()));
+        }
+    }
+    put(format_args!(
+        "# TYPE alppaca_role_state stateset\n# HELP alppaca_role_state The state of a role; one of them is 1.\n"
+    ));
+    for role in snapshot.roles() {
+        let current = shown(role.state().condition(now));
+        for condition in CONDITIONS {
+            put(format_args!(
+                "alppaca_role_state{{role=\"{}\",alppaca_role_state=\"{}\"}} {}\n",
+                role.name(),
+                condition.as_str(),
+                u8::from(condition == current)
+            ));
+        }
+    }
+    put(format_args!(
+        "# TYPE alppaca_on_demand_roles gauge\n\
+         # HELP alppaca_on_demand_roles Roles that were made on demand, by state.\n"
+    ));
+    for condition in CONDITIONS {
+        let count = snapshot.unlisted().iter().filter(|role| shown(role.state().condition(now)) == condition).count();
+        put(format_args!("alppaca_on_demand_roles{{state=\"{}\"}} {count}\n", condition.as_str()));
+    }
+    put(format_args!(
+        "# TYPE alppaca_upstream_calls counter\n# HELP alppaca_upstream_calls Calls to upstreams, and how they ended.\n"
+    ));
+    for question in Question::ALL {
+        for ending in Ending::ALL {
+            let (what, how, total) = (question.as_str(), ending.as_str(), journal.total(question, ending));
+            put(format_args!("alppaca_upstream_calls_total{{question=\"{what}\",outcome=\"{how}\"}} {total}\n"));
+        }
+    }
+    put(format_args!(
+        "# TYPE alppaca_requests counter\n# HELP alppaca_requests Requests for metadata and credentials.\n"
+    ));
+    for (protocol, status, count) in counters.answers().filter(|(_, _, count)| *count > 0) {
+        let (face, version) = protocol.labels();
+        put(format_args!(
+            "alppaca_requests_total{{face=\"{face}\",version=\"{version}\",status=\"{status}\"}} {count}\n"
+        ));
+    }
+    put(format_args!("# TYPE alppaca_denials counter\n# HELP alppaca_denials Requests that were refused, and why.\n"));
+    for (denial, count) in counters.denials() {
+        put(format_args!("alppaca_denials_total{{reason=\"{}\"}} {count}\n", denial.as_str()));
+    }
+    text.push_str("# EOF\n");
+    text
+}
+
+/// Shown as what it was before and will be after: a refresh is over in a moment.
+pub(super) fn shown(condition: Condition) -> Condition {
+    match condition {
+        Condition::Refreshing => Condition::Fresh,
+        condition => condition,
+    }
+}

@@ -1,0 +1,170 @@
+//! What is remembered of the refreshing, for status and metrics: per role where its credentials came from and what last
+//! failed, and how often calls ended how. Written by the refresher; no request for credentials looks at it.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use jiff::Timestamp;
+
+/// How a call to an upstream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// With credentials, or a list.
+    Success,
+    /// In a way that says nothing: a time-out, a reset, 5xx, garbage.
+    Transient,
+    /// With a no.
+    Refused,
+    /// The credentials that signed it have expired.
+    ParentExpired,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// Which roles there are.
+    Roles,
+    /// Credentials.
+    Credentials,
+}
+
+/// Why the last attempt to fetch credentials of a role failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// When.
+    pub at: Timestamp,
+    /// What went wrong.
+    pub message: Arc<str>,
+}
+
+/// What is remembered of a role.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// What the upstream that gave the held set is called.
+    pub source: Option<Arc<str>>,
+    /// The last attempt, if it failed.
+    pub failure: Option<Failure>,
+}
+
+/// The journal.
+#[derive(Debug, Default)]
+pub struct Journal {
+    entries: Mutex<HashMap<Box<str>, Entry>>,
+    endings: [[AtomicU64; Ending::ALL.len()]; Question::ALL.len()],
+}
+
+impl Ending {
+    /// All.
+    pub const ALL: [Self; 4] = [Self::Success, Self::Transient, Self::Refused, Self::ParentExpired];
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Transient => "transient",
+            Self::Refused => "refused",
+            Self::ParentExpired => "parent_expired",
+        }
+    }
+}
+
+impl Question {
+    /// All.
+    pub const ALL: [Self; 2] = [Self::Roles, Self::Credentials];
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Roles => "roles",
+            Self::Credentials => "credentials",
+        }
+    }
+}
+
+impl Journal {
+    /// A call has ended.
+    pub fn count(&self, question: Question, ending: Ending) {
+        if let Some(counter) = self.endings.get(question as usize).and_then(|row| row.get(ending as usize)) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How often a call for that ended so.
+    pub fn total(&self, question: Question, ending: Ending) -> u64 {
+        let counter = self.endings.get(question as usize).and_then(|row| row.get(ending as usize));
+        counter.map_or(0, |counter| counter.load(Ordering::Relaxed))
+    }
+
+    /// Credentials of the role `id` have come from `source`.
+    pub fn fetched(&self, id: &str, source: &str) {
+        let mut entries = self.entries();
+        match entries.get_mut(id) {
+            Some(entry) => {
+                entry.failure = None;
+                if entry.source.as_deref() != Some(source) {
+                    entry.source = Some(source.into());
+                }
+            }
+            None => drop(entries.insert(id.into(), Entry { source: Some(source.into()), failure: None })),
+        }
+    }
+
+    /// An attempt to fetch credentials of the role `id` has failed.
+    pub fn failed(&self, id: &str, at: Timestamp, message: &str) {
+        self.entries().entry(id.into()).or_default().failure = Some(Failure { at, message: message.into() });
+    }
+
+    /// There is no role `id` any more.
+    pub fn forget(&self, id: &str) {
+        self.entries().remove(id);
+    }
+
+    /// Forgets the roles that are not to be kept.
+    pub fn retain(&self, keep: impl Fn(&str) -> bool) {
+        self.entries().retain(|id, _| keep(id));
+    }
+
+    /// What is remembered of the role `id`.
+    pub fn entry(&self, id: &str) -> Entry {
+        self.entries().get(id).cloned().unwrap_or_default()
+    }
+
+    fn entries(&self) -> MutexGuard<'_, HashMap<Box<str>, Entry>> {
+        // Nothing under the lock can panic half-way.
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_remembered_until_the_next_success_and_keeps_the_source() {
+        let journal = Journal::default();
+        assert_eq!(journal.entry("web"), Entry::default());
+        journal.fetched("web", "ims");
+        journal.failed("web", Timestamp::UNIX_EPOCH, "down");
+        let entry = journal.entry("web");
+        assert_eq!((entry.source.as_deref(), &*entry.failure.expect("it failed").message), (Some("ims"), "down"));
+        journal.fetched("web", "other");
+        assert_eq!(journal.entry("web"), Entry { source: Some("other".into()), failure: None });
+        journal.forget("web");
+        assert_eq!(journal.entry("web"), Entry::default());
+    }
+
+    #[test]
+    fn endings_are_counted_apart() {
+        let journal = Journal::default();
+        journal.count(Question::Roles, Ending::Success);
+        journal.count(Question::Credentials, Ending::Refused);
+        journal.count(Question::Credentials, Ending::Refused);
+        let totals = Question::ALL.map(|question| Ending::ALL.map(|ending| journal.total(question, ending)));
+        assert_eq!(totals, [[1, 0, 0, 0], [0, 0, 2, 0]]);
+    }
+}
