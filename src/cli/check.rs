@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{Failure, Outcome};
-use crate::{config, sandbox};
+use super::{Failure, Outcome, environment};
+use crate::{config, daemon, sandbox};
 
 /// Arguments of `check`.
 #[derive(Debug, clap::Args)]
@@ -24,6 +24,17 @@ pub(super) fn run(args: &Args) -> Outcome {
     if let Err(error @ (sandbox::SandboxError::NoUser(_) | sandbox::SandboxError::NoGroup(_))) =
         sandbox::resolve(&loaded.config.account)
     {
+        anstream::eprintln!("warning: {error}; the daemon will not start");
+    }
+    for warning in daemon::open_secrets(&loaded.config) {
+        anstream::eprintln!("warning: {warning}");
+    }
+    let surroundings = environment::surroundings();
+    if let Some(note) = daemon::proxies_in_force(&loaded.config, &surroundings.proxies) {
+        anstream::println!("# {note}");
+    }
+    // Nor is this: it reads certificates, and looks at the environment.
+    if let Err(error) = daemon::fetching(&loaded.config, surroundings) {
         anstream::eprintln!("warning: {error}; the daemon will not start");
     }
     anstream::print!("{}", loaded.config.render());

@@ -4,7 +4,9 @@
 
 use std::path::PathBuf;
 
-use crate::{capture::Host, clock::SystemClock, daemon::Surroundings, logging::Environment, source::aws};
+use crate::{
+    capture::Host, clock::SystemClock, config::ProxyVariables, daemon::Surroundings, logging::Environment, source::aws,
+};
 
 /// What the log needs to know to find its default target.
 pub(super) fn for_logging() -> Environment {
@@ -33,6 +35,14 @@ pub(super) fn surroundings() -> Surroundings {
     Surroundings {
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         aws: aws::Environment::read(|name| std::env::var(name).ok()),
+        proxies: proxies(),
+        home: std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from),
+        path: std::env::var("PATH").ok().filter(|path| !path.is_empty()),
         clock: SystemClock::shared(),
     }
+}
+
+/// The environment's proxies. They are in force only for the sources that say `proxy: environment`.
+pub(super) fn proxies() -> ProxyVariables {
+    ProxyVariables::read(|name| std::env::var(name).ok())
 }

@@ -68,6 +68,12 @@ pub(super) fn run(args: &Args) -> Outcome {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    for warning in daemon::open_secrets(&config) {
+        tracing::warn!("{warning}");
+    }
+    if let Some(note) = daemon::proxies_in_force(&config, &environment::proxies()) {
+        tracing::warn!("{note}");
+    }
     announce(&config, &listeners);
     if let Some(address) = metrics.as_ref().and_then(|listener| listener.local_addr().ok()) {
         tracing::warn!("metrics at {address}");

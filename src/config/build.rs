@@ -124,6 +124,12 @@ fn is_askable(url: &http::Uri) -> bool {
     matches!(url.scheme_str(), Some("http" | "https")) && !user && url.query().is_none()
 }
 
+/// Whether what is asked there can be read on the way.
+pub(super) fn is_clear_text(url: &str) -> bool {
+    let host = url.parse::<http::Uri>().ok().and_then(|url| url.host().map(str::to_owned));
+    url.starts_with("http:") && host.is_some_and(|host| !is_loopback(&host))
+}
+
 fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']').parse();
     host == "localhost" || address.is_ok_and(|address: std::net::IpAddr| address.is_loopback())

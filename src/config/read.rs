@@ -194,7 +194,7 @@ pub(super) fn proxy(node: &Node) -> Read<Proxy> {
     })
 }
 
-fn parse_proxy(text: &str) -> Option<Proxy> {
+pub(super) fn parse_proxy(text: &str) -> Option<Proxy> {
     let rest = text.strip_prefix("http://")?.trim_end_matches('/');
     let (credentials, authority) = match rest.rsplit_once('@') {
         None => (None, rest),

@@ -375,7 +375,7 @@ fn check(fields: &mut Fields, read: &Read, sources: &[Source], roles: &[Role]) {
 }
 
 fn is_per_arn(origin: Origin) -> bool {
-    matches!(origin, Origin::Source(source) if source.kind.gives() == Gives::PerArn)
+    matches!(origin, Origin::Source(source) if matches!(source.kind.gives(), Gives::PerArn | Gives::PerName))
 }
 
 /// Complains once of each circle, where it closes.

@@ -241,6 +241,12 @@ pub const SECTIONS: &[Section] = &[
     Section { path: "roles.NAME", settings: super::roles::SETTINGS },
     Section { path: "sources.NAME` of `kind: ims", settings: super::sources::ims::KIND.settings },
     Section { path: "sources.NAME` of `kind: sts", settings: super::sources::sts::KIND.settings },
+    Section { path: "sources.NAME` of `kind: web_identity", settings: super::sources::web_identity::KIND.settings },
+    Section { path: "sources.NAME` of `kind: process", settings: super::sources::process::KIND.settings },
+    Section { path: "sources.NAME` of `kind: profile", settings: super::sources::profile::KIND.settings },
+    Section { path: "sources.NAME` of `kind: vault", settings: super::sources::vault::KIND.settings },
+    Section { path: "sources.NAME` of `kind: static", settings: super::sources::static_keys::KIND.settings },
+    Section { path: "sources.NAME` of `kind: imds", settings: super::sources::imds::KIND.settings },
 ];
 
 /// The default of a key, from its table.

@@ -1,7 +1,7 @@
 //! Where credentials come from, all together: the keys of 2015, `sources` and `roles`.
 
 use super::{
-    Ims,
+    Ims, ProxyChoice,
     build::ims,
     fields::Fields,
     problem::Problem,
@@ -97,7 +97,9 @@ pub(super) fn upstreams(fields: &mut Fields) -> Option<Upstreams> {
     let mut sts = Fields::new(Vec::new(), &aws::SETTINGS);
     let mut sts = Aws::read(&mut sts)?;
     sts.region = region?;
-    sts.proxy = aws_proxy.as_ref().map(|(host, port)| proxy_of(host, *port));
+    if let Some((host, port)) = &aws_proxy {
+        sts.proxying.choice = ProxyChoice::Given(proxy_of(host, *port));
+    }
     let upstreams = Upstreams { ims, sources: all, roles, assume_role: assume_role?, sts, aws_proxy };
     if upstreams.roles.is_empty() && upstreams.first_ims().is_none() {
         let message = "there are `sources`, but no `roles` that come from them; add some such as\n  \

@@ -11,7 +11,7 @@ use std::{io, net::TcpListener, sync::Arc, thread, time::Duration};
 pub use admin::AdminSockets;
 use admin::Told;
 pub use faces::addresses as face_addresses;
-pub use sources::{Fetching, FetchingError, Surroundings, fetching};
+pub use sources::{Fetching, FetchingError, Surroundings, fetching, open_secrets, proxies_in_force};
 pub use status::{Progress, summary};
 use tokio::{
     runtime::{Builder, Runtime},

@@ -1,5 +1,6 @@
 //! The kinds of sources over real sockets and with real programs.
 
+mod daemon;
 mod imds;
 mod process;
 mod profile;

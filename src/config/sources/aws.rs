@@ -4,11 +4,12 @@ use std::{path::PathBuf, time::Duration};
 
 use super::{
     super::{
-        Proxy, Setting,
+        Proxying, Setting,
         fields::Fields,
         problem::Problem,
+        proxies,
         read::{self, render_duration},
-        render::{proxy, quoted},
+        render::quoted,
         yaml::Node,
     },
     setting,
@@ -25,8 +26,8 @@ pub struct Aws {
     pub fips: Option<bool>,
     /// The endpoint with IPv4 and IPv6 (`dual_stack`); `None`: what the environment says.
     pub dual_stack: Option<bool>,
-    /// The HTTP proxy for these calls alone (`proxy`).
-    pub proxy: Option<Proxy>,
+    /// The HTTP proxy for these calls alone (`proxy`, `no_proxy`).
+    pub proxying: Proxying,
     /// Further certificate authorities, PEM (`ca_file`). The system's stay in force.
     pub ca_file: Option<PathBuf>,
     /// For the TCP, proxy and TLS handshakes of one connection (`connect_timeout`).
@@ -56,7 +57,7 @@ impl Rate {
 }
 
 /// How many settings there are.
-pub(in crate::config) const COUNT: usize = 10;
+pub(in crate::config) const COUNT: usize = 11;
 
 /// The settings, for the tables of the kinds that call AWS.
 pub(in crate::config) const SETTINGS: [Setting; COUNT] = [
@@ -68,11 +69,8 @@ pub(in crate::config) const SETTINGS: [Setting; COUNT] = [
         "",
         "Whether the endpoint with IPv4 and IPv6 is asked; by default as `AWS_USE_DUALSTACK_ENDPOINT` says.",
     ),
-    setting(
-        "proxy",
-        "",
-        "HTTP proxy for these calls: `http://[user:password@]host:port`. The environment's proxy variables are not read.",
-    ),
+    proxies::SETTINGS[0],
+    proxies::SETTINGS[1],
     setting(
         "ca_file",
         "",
@@ -95,7 +93,7 @@ impl Aws {
         let read_endpoint = fields.optional("endpoint", endpoint);
         let fips = fields.optional("fips", read::boolean);
         let dual_stack = fields.optional("dual_stack", read::boolean);
-        let proxy = fields.optional("proxy", read::proxy);
+        let proxying = Proxying::read(fields);
         let ca_file = fields.optional("ca_file", read::path);
         let connect_timeout = fields.value("connect_timeout", read::limit);
         let timeout = fields.value("timeout", read::limit);
@@ -106,7 +104,7 @@ impl Aws {
             endpoint: read_endpoint?,
             fips: fips?,
             dual_stack: dual_stack?,
-            proxy: proxy?,
+            proxying: proxying?,
             ca_file: ca_file?,
             connect_timeout: connect_timeout?,
             timeout: timeout?,
@@ -121,11 +119,11 @@ impl Aws {
             ("endpoint", self.endpoint.as_deref().map(quoted)),
             ("fips", self.fips.map(|fips| fips.to_string())),
             ("dual_stack", self.dual_stack.map(|dual_stack| dual_stack.to_string())),
-            ("proxy", self.proxy.as_ref().map(proxy)),
             ("ca_file", self.ca_file.as_ref().map(|path| quoted(&path.to_string_lossy()))),
         ];
         let mut all = vec![("region", quoted(&self.region))];
         all.extend(optional.into_iter().filter_map(|(key, value)| Some((key, value?))));
+        all.extend(self.proxying.render());
         all.extend([
             ("connect_timeout", render_duration(self.connect_timeout)),
             ("timeout", render_duration(self.timeout)),
@@ -138,8 +136,7 @@ impl Aws {
     /// In a few words.
     pub(in crate::config) fn summary(&self) -> String {
         let at = self.endpoint.as_ref().map_or_else(|| self.region.clone(), Clone::clone);
-        let through = self.proxy.as_ref().map(|proxy| format!(", through {}", proxy.url)).unwrap_or_default();
-        format!("{at}{through}, at most {}", render_rate(self.rate))
+        format!("{at}{}, at most {}", self.proxying.summary(), render_rate(self.rate))
     }
 }
 

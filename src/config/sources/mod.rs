@@ -1,10 +1,22 @@
 //! `sources`: the named upstreams. Each kind has a file of its own here, and an arm in [`SourceKind`].
 
 pub mod aws;
+pub mod imds;
 pub mod ims;
+pub mod process;
+pub mod profile;
+pub mod static_keys;
 pub mod sts;
+pub mod vault;
+pub mod web_identity;
 
-pub use aws::Aws;
+pub use aws::{Aws, Rate};
+pub use imds::Imds as ImdsSource;
+pub use process::Process;
+pub use profile::Profile;
+pub use static_keys::{SecretText, StaticKeys};
+pub use vault::{Auth as VaultAuth, Vault};
+pub use web_identity::WebIdentity;
 
 use super::{
     Ims, Setting,
@@ -31,6 +43,18 @@ pub enum SourceKind {
     Ims(Box<Ims>),
     /// How `AssumeRole` is called.
     Sts(Box<Aws>),
+    /// A token of an `OpenID` Connect issuer.
+    WebIdentity(Box<WebIdentity>),
+    /// A program that prints credentials.
+    Process(Box<Process>),
+    /// A profile of the SDK's own files.
+    Profile(Box<Profile>),
+    /// HashiCorp Vault's AWS secrets engine.
+    Vault(Box<Vault>),
+    /// Keys that are written down.
+    Static(Box<StaticKeys>),
+    /// The metadata service of an EC2 instance.
+    Imds(Box<ImdsSource>),
 }
 
 /// What the credentials of a source are for.
@@ -42,6 +66,8 @@ pub enum Gives {
     One,
     /// It gives a set for each `role_arn`.
     PerArn,
+    /// It gives a set for each `upstream_role`, and may be told the `role_arn` that is meant.
+    PerName,
     /// It has no credentials of its own: it says how a call is made.
     Nothing,
 }
@@ -54,7 +80,16 @@ pub(in crate::config) struct Kind {
 }
 
 /// All kinds, in the order of the documentation.
-pub(super) const KINDS: &[Kind] = &[ims::KIND, sts::KIND];
+pub(in crate::config) const KINDS: &[Kind] = &[
+    ims::KIND,
+    sts::KIND,
+    web_identity::KIND,
+    process::KIND,
+    profile::KIND,
+    vault::KIND,
+    static_keys::KIND,
+    imds::KIND,
+];
 
 impl SourceKind {
     /// The word for it (`kind`).
@@ -62,6 +97,12 @@ impl SourceKind {
         match self {
             Self::Ims(_) => ims::KIND.word,
             Self::Sts(_) => sts::KIND.word,
+            Self::WebIdentity(_) => web_identity::KIND.word,
+            Self::Process(_) => process::KIND.word,
+            Self::Profile(_) => profile::KIND.word,
+            Self::Vault(_) => vault::KIND.word,
+            Self::Static(_) => static_keys::KIND.word,
+            Self::Imds(_) => imds::KIND.word,
         }
     }
 
@@ -70,6 +111,12 @@ impl SourceKind {
         match self {
             Self::Ims(_) => Gives::Listed,
             Self::Sts(_) => Gives::Nothing,
+            Self::WebIdentity(_) => Gives::PerArn,
+            Self::Process(_) => Gives::One,
+            Self::Profile(_) => Gives::One,
+            Self::Vault(_) => Gives::PerName,
+            Self::Static(_) => Gives::One,
+            Self::Imds(_) => Gives::Listed,
         }
     }
 
@@ -77,8 +124,9 @@ impl SourceKind {
     /// chaining, for which AWS gives an hour at most.
     pub fn is_role_session(&self) -> bool {
         match self {
-            Self::Ims(_) => true,
-            Self::Sts(_) => false,
+            Self::Ims(_) | Self::WebIdentity(_) | Self::Imds(_) => true,
+            // What these have may also be an IAM user's.
+            Self::Sts(_) | Self::Process(_) | Self::Profile(_) | Self::Vault(_) | Self::Static(_) => false,
         }
     }
 
@@ -87,6 +135,12 @@ impl SourceKind {
         match self {
             Self::Ims(_) => &["upstream_role"],
             Self::Sts(_) => &[],
+            Self::WebIdentity(_) => &["session_name", "duration", "policy", "policy_arns"],
+            Self::Process(_) => &[],
+            Self::Profile(_) => &[],
+            Self::Vault(_) => &["upstream_role", "role_arn", "session_name", "duration"],
+            Self::Static(_) => &[],
+            Self::Imds(_) => &["upstream_role"],
         }
     }
 
@@ -95,6 +149,12 @@ impl SourceKind {
         match self {
             Self::Ims(ims) => ims.summary(),
             Self::Sts(aws) => aws.summary(),
+            Self::WebIdentity(identity) => identity.summary(),
+            Self::Process(process) => process.summary(),
+            Self::Profile(profile) => profile.summary(),
+            Self::Vault(vault) => vault.summary(),
+            Self::Static(keys) => keys.summary(),
+            Self::Imds(imds) => imds.endpoint.clone(),
         }
     }
 
@@ -103,6 +163,12 @@ impl SourceKind {
         match self {
             Self::Ims(ims) => ims::render(ims),
             Self::Sts(aws) => aws.render(),
+            Self::WebIdentity(identity) => web_identity::render(identity),
+            Self::Process(process) => process::render(process),
+            Self::Profile(profile) => profile::render(profile),
+            Self::Vault(vault) => vault::render(vault),
+            Self::Static(keys) => static_keys::render(keys),
+            Self::Imds(imds) => imds::render(imds),
         }
     }
 }
@@ -120,8 +186,16 @@ pub(super) const fn setting(key: &'static str, default: &'static str, meaning: &
     Setting { key, default, meaning, topic: Topic::Nested }
 }
 
+/// The value of a key that has to be there, or what is missing without it.
+fn required<T>(fields: &mut Fields, key: &str, missing: &str, read: impl Fn(&Node) -> Result<T, Problem>) -> Option<T> {
+    let value = fields.optional(key, read)?;
+    if value.is_none() {
+        fields.problems.push(Problem::nowhere(missing));
+    }
+    value
+}
+
 /// One table made of two.
-#[allow(dead_code, reason = "for the kinds that call AWS and have settings of their own")]
 pub(super) const fn concat<const A: usize, const B: usize, const N: usize>(
     first: [Setting; A],
     second: [Setting; B],

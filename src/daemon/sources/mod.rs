@@ -1,15 +1,19 @@
 //! From the configuration to the graph of what is fetched. Each kind of source has an arm in `own_call`.
 
 mod ims;
+mod kinds;
+mod notes;
 
-use std::{collections::HashMap, fmt::Display, sync::Arc};
+pub use notes::{open_secrets, proxies_in_force};
+
+use std::{collections::HashMap, fmt::Display, path::PathBuf, sync::Arc};
 
 use crate::{
     clock::SharedClock,
     config::{self, Config, Origin, Role, Session, SourceKind, Upstreams},
     credentials::{RoleId, RoleName, SessionFacts},
     refresh::{Cadence, Graph, Lane, LaneId, Lister, Maker, Node, OnDemand, Visibility, Way},
-    source::{Fetch, PassOn, Source, aws, listed::ListedRole},
+    source::{Fetch, PassOn, Source, aws, listed::ListedRole, long_term::TemporaryOnly},
 };
 
 /// The default STS has no name in the configuration.
@@ -24,6 +28,12 @@ pub struct Surroundings {
     pub host: String,
     /// What the environment says of calls to AWS.
     pub aws: aws::Environment,
+    /// The environment's proxies, for the sources that are told to use them.
+    pub proxies: config::ProxyVariables,
+    /// `HOME` and `PATH`, for programs and profiles.
+    pub home: Option<PathBuf>,
+    /// Where programs are found.
+    pub path: Option<String>,
     /// The time, for signatures.
     pub clock: SharedClock,
 }
@@ -81,6 +91,7 @@ struct Blueprint {
     poll: Cadence,
     lanes: HashMap<String, LaneId>,
     listers: HashMap<String, Arc<dyn Source>>,
+    kinds: kinds::Kinds,
 }
 
 /// What a call is made for.
@@ -121,7 +132,8 @@ impl Blueprint {
         named.push((LOCAL.to_owned(), Lane { concurrency: usize::MAX, rate: None }));
         let lanes = named.iter().enumerate().map(|(index, (name, _))| (name.clone(), LaneId(index))).collect();
         let poll = Cadence::Poll { interval: config.refresh.interval };
-        let blueprint = Self { upstreams, surroundings, poll, lanes, listers };
+        let kinds = kinds::Kinds::new(config, &surroundings)?;
+        let blueprint = Self { upstreams, surroundings, poll, lanes, listers, kinds };
         Ok((blueprint, named.into_iter().map(|(_, lane)| lane).collect()))
     }
 
@@ -239,6 +251,12 @@ impl Blueprint {
                 (Arc::new(ListedRole::new(self.lister(name)?, role)), self.poll)
             }
             SourceKind::Sts(_) => return Err(wrong(&"has no credentials of its own")),
+            kind => {
+                let facts = SessionFacts { host: &self.surroundings.host, role: purpose.name.as_str() };
+                let fetch = self.kinds.call(name, purpose, facts).map_err(|error| wrong(&error))?;
+                let guarded = serves == Serves::Clients && !kinds::serves_long_term(kind);
+                (if guarded { Arc::new(TemporaryOnly::new(fetch)) } else { fetch }, Cadence::Ahead)
+            }
         };
         let label = format!("source {name}").into();
         Ok(Way { label, fetch, lane: self.lane(name), parent: None, follows: false, cadence })
@@ -256,6 +274,12 @@ fn lane(kind: &SourceKind) -> Lane {
     match kind {
         SourceKind::Ims(ims) => Lane { concurrency: ims.concurrency, rate: None },
         SourceKind::Sts(aws) => of_aws(aws),
+        SourceKind::WebIdentity(identity) => of_aws(&identity.aws),
+        SourceKind::Profile(profile) => of_aws(&profile.aws),
+        SourceKind::Process(process) => Lane { concurrency: process.concurrency, rate: None },
+        SourceKind::Vault(vault) => Lane { concurrency: vault.concurrency, rate: Some(vault.rate.per_second()) },
+        SourceKind::Imds(imds) => Lane { concurrency: imds.concurrency, rate: None },
+        SourceKind::Static(_) => Lane { concurrency: usize::MAX, rate: None },
     }
 }
 

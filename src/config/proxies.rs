@@ -1,0 +1,208 @@
+//! Which proxy is used: one that is written down, the environment's, or none.
+
+use super::{
+    Proxy, Setting,
+    fields::Fields,
+    problem::Problem,
+    read::{self, parse_proxy},
+    render::{list, proxy, quoted},
+    sources::setting,
+    yaml::Node,
+};
+use crate::credentials::Secret;
+
+/// Where the proxy comes from (`proxy`).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ProxyChoice {
+    /// No proxy, whatever the environment says.
+    #[default]
+    None,
+    /// The variables `https_proxy`, `http_proxy`, `all_proxy` and `no_proxy`, in lower or upper case.
+    Environment,
+    /// This one.
+    Given(Proxy),
+}
+
+/// The proxy of one source, and the hosts that are asked without it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Proxying {
+    /// Where the proxy comes from.
+    pub choice: ProxyChoice,
+    /// Hosts that are asked directly (`no_proxy`), beside those of the environment's variable.
+    pub except: Vec<String>,
+}
+
+/// How many settings there are.
+pub(super) const COUNT: usize = 2;
+
+/// The settings, for the tables of the kinds that speak HTTP.
+pub(super) const SETTINGS: [Setting; COUNT] = [
+    setting(
+        "proxy",
+        "none",
+        "`none`, `environment` (what `https_proxy` and the like say), or `http://[user:password@]host:port`.",
+    ),
+    setting(
+        "no_proxy",
+        "[]",
+        "Hosts that are asked without it: names (with all below them), addresses, networks, `*`.",
+    ),
+];
+
+impl Proxying {
+    /// Reads the settings that are above.
+    pub(super) fn read(fields: &mut Fields) -> Option<Self> {
+        let choice = fields.value("proxy", choice);
+        let except = fields.value("no_proxy", |node| read::list(node, host));
+        Some(Self { choice: choice?, except: except? })
+    }
+
+    /// The settings as YAML.
+    pub(super) fn render(&self) -> Vec<(&'static str, String)> {
+        let choice = match &self.choice {
+            ProxyChoice::None => None,
+            ProxyChoice::Environment => Some("environment".to_owned()),
+            ProxyChoice::Given(given) => Some(proxy(given)),
+        };
+        let except = (!self.except.is_empty()).then(|| list(self.except.iter().map(|host| quoted(host))));
+        [("proxy", choice), ("no_proxy", except)].into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
+    }
+
+    /// In a few words; nothing if there is none.
+    pub(super) fn summary(&self) -> String {
+        match &self.choice {
+            ProxyChoice::None => String::new(),
+            ProxyChoice::Environment => ", through the environment's proxy".to_owned(),
+            ProxyChoice::Given(proxy) => format!(", through {}", proxy.url),
+        }
+    }
+}
+
+fn choice(node: &Node) -> Result<ProxyChoice, Problem> {
+    match read::text(node)?.trim() {
+        "none" => Ok(ProxyChoice::None),
+        "environment" => Ok(ProxyChoice::Environment),
+        _ => read::proxy(node).map(ProxyChoice::Given),
+    }
+}
+
+fn host(node: &Node) -> Result<String, Problem> {
+    let text = read::text(node)?;
+    let legal = |c: char| c.is_ascii_alphanumeric() || "-._:/*[]".contains(c);
+    if !text.is_empty() && text.chars().all(legal) {
+        return Ok(text);
+    }
+    let message = "a name, an address, a network such as 10.0.0.0/8, or * is expected here";
+    Err(Problem::new(node.place.clone(), message))
+}
+
+/// The environment's proxy variables, as data: only `cli` reads them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ProxyVariables {
+    http: Option<(&'static str, Secret)>,
+    https: Option<(&'static str, Secret)>,
+    all: Option<(&'static str, Secret)>,
+    no: Option<(&'static str, String)>,
+}
+
+/// What the variables amount to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EnvironmentProxies {
+    /// For `http`.
+    pub http: Option<Proxy>,
+    /// For `https`.
+    pub https: Option<Proxy>,
+    /// Hosts that are asked directly.
+    pub except: Vec<String>,
+}
+
+impl ProxyVariables {
+    /// Takes what `variable` says. As with curl, the lower case goes first, and `HTTP_PROXY` is not read at all: a
+    /// request's `Proxy` header becomes it where somebody is run as CGI. An empty variable is none.
+    pub fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let first = |names: &[&'static str]| {
+            names.iter().find_map(|name| Some((*name, variable(name).filter(|text| !text.is_empty())?)))
+        };
+        let secret = |found: Option<(&'static str, String)>| found.map(|(name, text)| (name, Secret::new(text)));
+        Self {
+            http: secret(first(&["http_proxy"])),
+            https: secret(first(&["https_proxy", "HTTPS_PROXY"])),
+            all: secret(first(&["all_proxy", "ALL_PROXY"])),
+            no: first(&["no_proxy", "NO_PROXY"]),
+        }
+    }
+
+    /// What they amount to. The error names the variable, not its value, which may hold a password.
+    pub fn resolve(&self) -> Result<EnvironmentProxies, String> {
+        let parse = |variable: &Option<(&'static str, Secret)>| match variable {
+            None => Ok(None),
+            Some((name, text)) => parse_loosely(text.expose()).map(Some).ok_or_else(|| {
+                format!(
+                    "the variable {name} is no proxy such as http://proxy.example.com:3128 (others are not supported)"
+                )
+            }),
+        };
+        let all = parse(&self.all)?;
+        let except =
+            self.no.iter().flat_map(|(_, text)| text.split(',')).map(str::trim).filter(|host| !host.is_empty());
+        Ok(EnvironmentProxies {
+            http: parse(&self.http)?.or_else(|| all.clone()),
+            https: parse(&self.https)?.or(all),
+            except: except.map(str::to_owned).collect(),
+        })
+    }
+
+    /// The variables that are set, and what they say, without passwords.
+    pub fn in_force(&self) -> Vec<(&'static str, String)> {
+        let shown = |text: &Secret| parse_loosely(text.expose()).map_or_else(|| "***".to_owned(), |proxy| proxy.url);
+        let proxies = [&self.https, &self.http, &self.all].into_iter().flatten();
+        let no = self.no.iter().map(|(name, text)| (*name, text.clone()));
+        proxies.map(|(name, text)| (*name, shown(text))).chain(no).collect()
+    }
+}
+
+/// In the environment a proxy may be written without `http://`.
+fn parse_loosely(text: &str) -> Option<Proxy> {
+    if text.contains("://") { parse_proxy(text) } else { parse_proxy(&format!("http://{text}")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variables(set: &'static [(&str, &str)]) -> ProxyVariables {
+        ProxyVariables::read(|name| set.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    #[test]
+    fn variables_mean_what_they_mean_to_curl() {
+        let proxies = variables(&[
+            ("HTTP_PROXY", "http://evil:1"),
+            ("https_proxy", "me:s3cr3t@lower:1"),
+            ("HTTPS_PROXY", "http://upper:2"),
+            ("ALL_PROXY", "http://all:3/"),
+            ("no_proxy", ""),
+            ("NO_PROXY", " .corp , 10.0.0.0/8,"),
+        ]);
+        let resolved = proxies.resolve().expect("legal");
+        assert_eq!(resolved.https.as_ref().map(|proxy| &*proxy.url), Some("http://lower:1"));
+        assert!(resolved.https.and_then(|proxy| proxy.credentials).is_some());
+        assert_eq!(resolved.http.map(|proxy| proxy.url).as_deref(), Some("http://all:3"));
+        assert_eq!(resolved.except, [".corp", "10.0.0.0/8"]);
+        let shown = format!("{:?} {proxies:?}", proxies.in_force());
+        assert!(shown.contains("http://lower:1") && !shown.contains("s3cr3t"), "{shown}");
+        assert_eq!(variables(&[]).resolve(), Ok(EnvironmentProxies::default()));
+    }
+
+    #[test]
+    fn a_variable_that_is_no_proxy_is_named_but_not_shown() {
+        for text in ["socks5://me:s3cr3t@p:1", "https://me:s3cr3t@p:1", "me:s3cr3t@p"] {
+            let set = [("HTTPS_PROXY", text)];
+            let proxies =
+                ProxyVariables::read(|name| set.iter().find(|(key, _)| *key == name).map(|(_, v)| (*v).to_owned()));
+            let said = proxies.resolve().expect_err(text);
+            assert!(said.contains("HTTPS_PROXY") && !said.contains("s3cr3t"), "{said}");
+            assert!(!format!("{:?}", proxies.in_force()).contains("s3cr3t"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What a person should know of the sources beside what the configuration says: for `check`, and for the log.
+
+use crate::{
+    config::{
+        Config, ProxyChoice, ProxyVariables, Proxying, SourceKind,
+        sources::{SecretText, VaultAuth},
+    },
+    source::readable_by_others,
+};
+
+/// A sentence for each file with a secret that every account of this host can read.
+pub fn open_secrets(config: &Config) -> Vec<String> {
+    let files = config.upstreams.sources.iter().flat_map(|source| match &source.kind {
+        SourceKind::Static(keys) => [Some(&keys.secret_access_key), keys.session_token.as_ref()]
+            .into_iter()
+            .flatten()
+            .filter_map(|text| match text {
+                SecretText::File(path) => Some(path),
+                SecretText::Given(_) => None,
+            })
+            .collect::<Vec<_>>(),
+        SourceKind::Vault(vault) => match &vault.auth {
+            VaultAuth::TokenFile(file) => vec![file],
+            VaultAuth::AppRole { secret_id_file, .. } => secret_id_file.iter().collect(),
+            VaultAuth::Kubernetes { .. } => Vec::new(),
+        },
+        _ => Vec::new(),
+    });
+    files.filter_map(|file| readable_by_others(file)).collect()
+}
+
+/// A sentence that tells which of the environment's proxies are in force and for whom, if anybody asks for them.
+pub fn proxies_in_force(config: &Config, variables: &ProxyVariables) -> Option<String> {
+    let users: Vec<&str> = config
+        .upstreams
+        .sources
+        .iter()
+        .filter(|source| proxying(&source.kind).is_some_and(|proxying| proxying.choice == ProxyChoice::Environment))
+        .map(|source| source.name.as_str())
+        .collect();
+    if users.is_empty() {
+        return None;
+    }
+    let set = variables.in_force().into_iter().map(|(name, value)| format!("{name}={value}"));
+    let set = set.collect::<Vec<_>>().join(" ");
+    let set = if set.is_empty() { "none is set here".to_owned() } else { set };
+    Some(format!("the environment's proxies are in force for {}: {set}", users.join(", ")))
+}
+
+fn proxying(kind: &SourceKind) -> Option<&Proxying> {
+    match kind {
+        SourceKind::Sts(aws) => Some(&aws.proxying),
+        SourceKind::WebIdentity(identity) => Some(&identity.aws.proxying),
+        SourceKind::Profile(profile) => Some(&profile.aws.proxying),
+        SourceKind::Vault(vault) => Some(&vault.proxying),
+        SourceKind::Ims(_) | SourceKind::Process(_) | SourceKind::Static(_) | SourceKind::Imds(_) => None,
+    }
+}
