@@ -18,19 +18,17 @@ mod table;
 mod vectors;
 #[path = "interop/matrix/ways.rs"]
 mod ways;
-#[path = "interop/matrix/world.rs"]
-mod world;
 
 use std::thread::{self, ScopedJoinHandle};
 
 use rig::{
     kinds::{KINDS, Kind},
     tools::Tools,
+    world::World,
 };
 use table::Line;
 use tempfile::TempDir;
 use ways::{Run, Way};
-use world::World;
 
 #[test]
 fn clients_get_credentials_that_work_in_every_way_they_know() {

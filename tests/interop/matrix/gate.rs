@@ -5,12 +5,12 @@ use std::time::Duration;
 use alppaca::mock_ims::{Behaviour, Issued};
 use tempfile::TempDir;
 
-use super::world::Site;
 use crate::rig::{
     client::Client,
     gate::Door,
     kinds::{KINDS, Kind},
     tools::Tools,
+    world::Site,
 };
 use crate::support::{self, Ims, get};
 

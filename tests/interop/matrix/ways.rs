@@ -1,17 +1,15 @@
 //! The ways to credentials: what a client is told, and whether its calls then work.
 
-use std::{collections::BTreeSet, net::SocketAddr, path::Path, process::Command};
+use std::{collections::BTreeSet, path::Path, process::Command};
 
-use super::{
-    refresh,
-    world::{Pair, REGION, Site, World},
-};
+use super::refresh;
 use crate::rig::{
     client::Client,
     front::{Exchange, Front, Tokens},
     gate::Door,
-    kinds::Kind,
+    kinds::{Kind, tell},
     tools::Tools,
+    world::{Pair, REGION, Site, World},
 };
 use crate::support::Daemon;
 
@@ -79,10 +77,7 @@ impl Run<'_> {
 
     /// The client's command, which knows its AWS and its region, but no way to credentials.
     pub fn client(&self, door: &Door) -> Command {
-        let mut command = self.kind.command(self.tools, self.home).expect("it was there before");
-        command.env("AWS_ENDPOINT_URL", format!("http://{}", door.address)).env("AWS_ALLOW_HTTP", "true");
-        command.env("AWS_REGION", "us-east-1").env("AWS_DEFAULT_REGION", "us-east-1");
-        command
+        self.kind.at(door, self.tools, self.home).expect("it was there before")
     }
 
     fn imds_v2(&self) -> Cell {
@@ -151,12 +146,4 @@ impl Run<'_> {
         assert!(self.kind.services.iter().all(|service| door.services().contains(*service)), "{name}");
         Ok(())
     }
-}
-
-/// Tells where the metadata service is.
-pub fn tell(command: &mut Command, endpoint: SocketAddr) {
-    // The AWS CLI of 2023 needs the final slash.
-    command.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", format!("http://{endpoint}/"));
-    // object_store has a name of its own for it.
-    command.env("AWS_METADATA_ENDPOINT", format!("http://{endpoint}"));
 }

@@ -1,8 +1,11 @@
 //! The clients: each one's name, version and command line.
 
-use std::{path::Path, process::Command};
+use std::{net::SocketAddr, path::Path, process::Command};
 
-use super::tools::{Tools, existing, in_path, pinned, source};
+use super::{
+    gate::Door,
+    tools::{Tools, existing, in_path, pinned, source},
+};
 
 /// One client.
 pub struct Kind {
@@ -16,6 +19,8 @@ pub struct Kind {
     /// It replaces the expiration of sets that end soon by a later one (25 minutes, at most), so
     /// that sets with a life of seconds show nothing.
     pub stretches: bool,
+    /// Once the metadata service has failed it, it uses an ended set for 5 to 15 minutes more, on EC2 too.
+    pub holds_on: bool,
     /// It has no chain and reads no metadata: a shell script hands it what `alppaca credentials` prints.
     pub by_hand: bool,
     /// It calls S3, or STS, or both.
@@ -31,6 +36,7 @@ pub const KINDS: &[Kind] = &[
         program: |tools| python(tools, "python/boto3_client.py"),
         short_lived: false,
         stretches: true,
+        holds_on: false,
         by_hand: false,
         services: BOTH,
     },
@@ -40,6 +46,7 @@ pub const KINDS: &[Kind] = &[
         program: |tools| Ok(shell("shell/aws.sh", &[&tools.python_program("aws")?])),
         short_lived: true,
         stretches: false,
+        holds_on: false,
         by_hand: false,
         services: BOTH,
     },
@@ -49,6 +56,7 @@ pub const KINDS: &[Kind] = &[
         program: |_| Ok(shell("shell/aws.sh", &[&existing("/usr/bin/aws".into())?])),
         short_lived: true,
         stretches: false,
+        holds_on: false,
         by_hand: false,
         services: BOTH,
     },
@@ -58,6 +66,7 @@ pub const KINDS: &[Kind] = &[
         program: |tools| Ok(Command::new(tools.program("rust/debug/aws-config")?)),
         short_lived: false,
         stretches: false,
+        holds_on: false,
         by_hand: false,
         services: &["sts"],
     },
@@ -71,6 +80,7 @@ pub const KINDS: &[Kind] = &[
         },
         short_lived: false,
         stretches: false,
+        holds_on: false,
         by_hand: false,
         services: BOTH,
     },
@@ -80,6 +90,7 @@ pub const KINDS: &[Kind] = &[
         program: |tools| Ok(Command::new(tools.program("go/client")?)),
         short_lived: false,
         stretches: false,
+        holds_on: true,
         by_hand: false,
         services: BOTH,
     },
@@ -96,6 +107,7 @@ pub const KINDS: &[Kind] = &[
         },
         short_lived: false,
         stretches: false,
+        holds_on: false,
         by_hand: false,
         services: BOTH,
     },
@@ -105,6 +117,7 @@ pub const KINDS: &[Kind] = &[
         program: |tools| Ok(Command::new(tools.program("rust/debug/object-store")?)),
         short_lived: false,
         stretches: false,
+        holds_on: false,
         by_hand: false,
         services: &["s3"],
     },
@@ -114,6 +127,7 @@ pub const KINDS: &[Kind] = &[
         program: |tools| python(tools, "python/minio_client.py"),
         short_lived: false,
         stretches: false,
+        holds_on: false,
         by_hand: false,
         services: &["s3"],
     },
@@ -126,6 +140,7 @@ pub const KINDS: &[Kind] = &[
         },
         short_lived: true,
         stretches: false,
+        holds_on: false,
         by_hand: true,
         services: BOTH,
     },
@@ -142,6 +157,22 @@ impl Kind {
         command.env("AWS_PAGER", "").env("PYTHONDONTWRITEBYTECODE", "1");
         Ok(command)
     }
+
+    /// The same, which knows its AWS and its region, but no way to credentials.
+    pub fn at(&self, door: &Door, tools: &Tools, home: &Path) -> Result<Command, String> {
+        let mut command = self.command(tools, home)?;
+        command.env("AWS_ENDPOINT_URL", format!("http://{}", door.address)).env("AWS_ALLOW_HTTP", "true");
+        command.env("AWS_REGION", "us-east-1").env("AWS_DEFAULT_REGION", "us-east-1");
+        Ok(command)
+    }
+}
+
+/// Tells where the metadata service is.
+pub fn tell(command: &mut Command, endpoint: SocketAddr) {
+    // The AWS CLI of 2023 needs the final slash.
+    command.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", format!("http://{endpoint}/"));
+    // object_store has a name of its own for it.
+    command.env("AWS_METADATA_ENDPOINT", format!("http://{endpoint}"));
 }
 
 fn python(tools: &Tools, script: &str) -> Result<Command, String> {

@@ -7,6 +7,7 @@
 
 mod chunks;
 pub mod client;
+pub mod clock;
 pub mod front;
 pub mod gate;
 pub mod kinds;
@@ -15,3 +16,4 @@ pub mod namespace;
 mod refusal;
 pub mod sigv4;
 pub mod tools;
+pub mod world;

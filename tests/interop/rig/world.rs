@@ -9,7 +9,7 @@ use std::{
 
 use alppaca::mock_ims::Behaviour;
 
-use crate::rig::{gate::Door, moto::Moto, namespace::Namespace};
+use super::{gate::Door, moto::Moto, namespace::Namespace};
 use crate::support::{Daemon, Ims};
 
 /// Long enough for one round on a busy machine before the last third, after which there is a new set.

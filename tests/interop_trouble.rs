@@ -1,0 +1,63 @@
+//! Trouble as running clients see it: none hangs, none fails where it would not on EC2, all recover.
+#![allow(unreachable_pub, missing_docs, reason = "a test, in several files")]
+#![allow(clippy::disallowed_methods, reason = "the clients' clocks are real")]
+
+mod support;
+
+#[path = "interop/rig/mod.rs"]
+mod rig;
+#[path = "interop/trouble/subject.rs"]
+mod subject;
+
+use std::collections::BTreeSet;
+
+use alppaca::mock_ims::Answer;
+use subject::with_each_client;
+
+/// A client with a token of the old daemon gets one 401, no more, and nothing else goes wrong.
+#[test]
+fn a_restart_costs_one_401_at_most() {
+    with_each_client(|subject| {
+        subject.works("at first");
+        subject.restart_daemon();
+        subject.outlive_its_set();
+        subject.works("after the restart");
+        let seen = subject.front.take();
+        let statuses: Vec<_> = seen.iter().map(|exchange| exchange.status).collect();
+        let refused = statuses.iter().filter(|status| **status == 401).count();
+        assert!(refused <= 1, "{}: {statuses:?}", subject.kind.name);
+        let others: BTreeSet<_> = statuses.iter().filter(|status| ![200, 401].contains(status)).collect();
+        assert!(others.is_empty(), "{}: {statuses:?}", subject.kind.name);
+    });
+}
+
+/// While the upstream is down everything works until the credentials end; then calls fail, soon; and when
+/// it is back they work again.
+#[test]
+fn an_outage_longer_than_a_life_is_survived() {
+    with_each_client(|subject| {
+        subject.works("at first");
+        subject.break_upstream(|behaviour| {
+            behaviour.list = Answer::Status(503);
+            behaviour.document = Answer::Status(503);
+        });
+        subject.works("while the upstream is down and the set lives");
+        subject.wait_until_it_ends(503);
+        subject.fails("after the set has ended");
+        subject.mend_upstream();
+        subject.recovers();
+    });
+}
+
+/// As above, with a role that the upstream takes away and gives back.
+#[test]
+fn a_withdrawn_role_ends_and_comes_back() {
+    with_each_client(|subject| {
+        subject.works("at first");
+        subject.break_upstream(|behaviour| behaviour.roles.clear());
+        subject.wait_until_it_ends(404);
+        subject.fails("without a role");
+        subject.mend_upstream();
+        subject.recovers();
+    });
+}
