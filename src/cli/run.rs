@@ -49,6 +49,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let admin_group = config.admin.group.as_deref().map(sandbox::group).transpose();
     let admin_group = admin_group.map_err(|error| Failure::usage(format!("admin_{error}")))?;
     // In the background this directory is left.
+    config.run_dir = std::path::absolute(&config.run_dir).map_err(Failure::usage)?;
     let admin_socket = config.admin.socket.as_deref().map(std::path::absolute).transpose().map_err(Failure::usage)?;
     let listeners = sockets::listeners(&config)?;
     let metrics = config.admin.metrics.map(Server::bind).transpose().map_err(Failure::runtime)?;

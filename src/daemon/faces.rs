@@ -4,7 +4,7 @@ use std::{future::Future, net::SocketAddr, path::PathBuf, pin::Pin, sync::Arc, t
 
 use tokio::sync::Notify;
 
-use super::{DaemonError, wiring::imds_settings};
+use super::{DaemonError, token_key, wiring::imds_settings};
 use crate::{
     clock::SharedClock,
     config::{self, Config},
@@ -30,7 +30,14 @@ pub(super) fn build(
     clock: &SharedClock,
     tokens: &ContainerTokens,
 ) -> Result<(Faces, Background), DaemonError> {
-    let key = TokenKey::random().map_err(|_unspecified| DaemonError::Randomness)?;
+    let key = match token_key::kept_in(&config.run_dir) {
+        Ok(key) => key,
+        Err(why) => {
+            let place = config.run_dir.display();
+            tracing::info!("IMDS tokens end with this process, because their key cannot be kept in {place}: {why}");
+            TokenKey::random().map_err(|_unspecified| DaemonError::Randomness)?
+        }
+    };
     let arrived = Arc::new(Notify::new());
     let mut background: Background = Vec::new();
     let timeout = config.metadata.passthrough_timeout;

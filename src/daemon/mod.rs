@@ -4,6 +4,7 @@ mod admin;
 mod faces;
 mod sources;
 mod status;
+mod token_key;
 mod wiring;
 
 use std::{io, net::TcpListener, sync::Arc, thread, time::Duration};

@@ -24,7 +24,7 @@ use super::{
     guard::{self, Refusal},
     path::Target,
     request::Request,
-    token::TokenKey,
+    token::{LONGEST, TokenKey},
     view::{View, Visitor},
 };
 use crate::{
@@ -33,9 +33,6 @@ use crate::{
     credentials::extend_document,
     store::{Phase, Role, State, Store, http_date},
 };
-
-/// The longest life of a token that may be asked for: six hours.
-const MAX_TTL: u32 = 21_600;
 
 /// How the face behaves.
 #[derive(Debug, Clone, Default)]
@@ -344,7 +341,7 @@ fn binary(outcome: Outcome) -> Outcome {
 fn read_ttl(value: &[u8]) -> Option<u32> {
     let digits = Some(value).filter(|value| value.iter().all(u8::is_ascii_digit))?;
     let seconds = std::str::from_utf8(digits).ok()?.parse().ok()?;
-    (1..=MAX_TTL).contains(&seconds).then_some(seconds)
+    (1..=LONGEST).contains(&seconds).then_some(seconds)
 }
 
 #[cfg(test)]

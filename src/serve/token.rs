@@ -1,5 +1,5 @@
 //! IMDSv2 tokens without a table: each carries its own end and a MAC, so a flood of PUTs costs no
-//! memory. The key is random per process: after a restart the answer is 401, and every SDK recovers.
+//! memory. After a restart they are still good if the key is, as EC2's are.
 
 use std::{
     net::IpAddr,
@@ -22,6 +22,8 @@ const PREFIX: [u8; 4] = [1, 0, 0, 0];
 const MAC: usize = 20;
 const PAYLOAD: usize = PREFIX.len() + 8 + 8;
 const RAW: usize = PAYLOAD + MAC;
+/// The longest that a token may be valid: six hours, in seconds.
+pub(super) const LONGEST: u32 = 21_600;
 /// The length of a token, that of EC2's own.
 pub(super) const LENGTH: usize = 56;
 
@@ -49,6 +51,13 @@ impl TokenKey {
         random.fill(&mut start)?;
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &random)?;
         Ok(Self { key, counter: AtomicU64::new(u64::from_ne_bytes(start)) })
+    }
+
+    /// The key that follows from a `secret` of 32 bytes that was kept, and from what is different after each boot,
+    /// because tokens end by the boot clock.
+    pub fn from_secret(secret: &[u8], boot: &[u8]) -> Result<Self, Unspecified> {
+        let key = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), boot);
+        Ok(Self { key: hmac::Key::new(hmac::HMAC_SHA256, key.as_ref()), ..Self::random()? })
     }
 
     /// A token that is valid for `seconds` from `now` (boot clock) on, at one listener and for one owner.
@@ -85,7 +94,9 @@ impl TokenKey {
         }
         let end = u64::from_be_bytes(payload.get(4..12)?.try_into().ok()?);
         let left = Duration::from_millis(end).checked_sub(now).filter(|left| !left.is_zero())?;
-        u32::try_from(left.as_millis().div_ceil(1000)).ok()
+        let seconds = u32::try_from(left.as_millis().div_ceil(1000)).ok()?;
+        // One that would last for longer than any is of another boot.
+        (seconds <= LONGEST).then_some(seconds)
     }
 
     fn mac(&self, payload: &[u8], (listener, owner): Binding) -> [u8; MAC] {
@@ -131,6 +142,17 @@ mod tests {
         for text in [&b""[..], b"INVALID", &[b'A'; LENGTH], &[0xff; LENGTH], &token[1..]] {
             assert_eq!(key.verify(text, (7, Owner::Nobody), NOW), None);
         }
+    }
+
+    #[test]
+    fn a_key_that_was_kept_knows_its_tokens_again_until_the_next_boot() {
+        let key = |secret: &[u8], boot: &[u8]| TokenKey::from_secret(secret, boot).expect("randomness");
+        let token = key(&[1; 32], b"boot").mint(21_600, (0, Owner::Nobody), NOW);
+        assert_eq!(key(&[1; 32], b"boot").verify(&token, (0, Owner::Nobody), NOW), Some(21_600));
+        assert_eq!(key(&[2; 32], b"boot").verify(&token, (0, Owner::Nobody), NOW), None);
+        assert_eq!(key(&[1; 32], b"next").verify(&token, (0, Owner::Nobody), NOW), None);
+        // The boot clock has begun anew, and that could not be told from anything else.
+        assert_eq!(key(&[1; 32], b"boot").verify(&token, (0, Owner::Nobody), Duration::from_secs(1)), None);
     }
 
     #[test]

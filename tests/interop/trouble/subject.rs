@@ -1,6 +1,8 @@
 //! A client in the middle of its work, with an IMS, a daemon and a way to AWS of its own.
 
 use std::{
+    collections::BTreeSet,
+    fs,
     process::Command,
     thread::{self, ScopedJoinHandle},
     time::Duration,
@@ -22,7 +24,7 @@ use crate::rig::{
 use crate::support::{self, Daemon, Ims, get};
 
 const ROLE: &str = "/latest/meta-data/iam/security-credentials/test_role";
-/// Longer than any client's own time-outs and retries together: object_store's and minio-py's take 6 s.
+/// Longer than any client's own time-outs and retries together: `object_store`'s and minio-py's take 6 s.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Long enough for a round before it ends; the end is waited for.
 const LIFE: Duration = Duration::from_secs(20);
@@ -81,7 +83,7 @@ impl<'a> Subject<'a> {
         let lifetime = if kind.stretches { LONG_LIFE } else { LIFE };
         let healthy = Behaviour { lifetime, ..Behaviour::default() };
         let ims = Ims::start(healthy.clone());
-        let daemon = start_daemon(&ims);
+        let daemon = start_daemon(&ims, &home);
         let (front, door) = (Front::start(daemon.address(), Tokens::Passed), site.door(&ims));
         let client = Client::start(command(kind, tools, &home, &door, &front, clock.as_ref()));
         let broken = healthy.clone();
@@ -108,17 +110,38 @@ impl<'a> Subject<'a> {
         if self.kind.holds_on {
             self.fails("while it holds on to its last set");
             assert_eq!(self.door.refusals().last(), Some(&"ExpiredToken"), "{}", self.kind.name);
-            let command = command(self.kind, self.tools, &self.home, &self.door, &self.front, self.clock.as_ref());
-            self.client = Client::start(command);
+            self.start_again();
         }
         self.works("after all");
     }
 
-    /// Another daemon in place of the first, which knows none of its tokens.
+    /// A new process of the same client.
+    pub fn start_again(&mut self) {
+        let command = command(self.kind, self.tools, &self.home, &self.door, &self.front, self.clock.as_ref());
+        self.client = Client::start(command);
+    }
+
+    /// Another daemon in place of the first.
     pub fn restart_daemon(&mut self) {
         self.daemon.stop();
-        self.daemon = start_daemon(&self.ims);
+        self.daemon = start_daemon(&self.ims, &self.home);
         self.front.set_daemon(self.daemon.address());
+        self.front.take();
+    }
+
+    /// The next daemon will know no token of this one.
+    pub fn forget_tokens(&self) {
+        fs::remove_file(self.home.path().join("run/imds-token.key")).expect("the daemon has kept it");
+    }
+
+    /// How the daemon has answered since the restart.
+    pub fn statuses(&self) -> BTreeSet<u16> {
+        self.front.take().iter().map(|exchange| exchange.status).collect()
+    }
+
+    /// How often it has refused a token since the restart.
+    pub fn refused_tokens(&self) -> usize {
+        self.front.take().iter().filter(|exchange| exchange.status == 401).count()
     }
 
     /// Until the set that the client worked with has ended.
@@ -146,7 +169,7 @@ impl<'a> Subject<'a> {
             // place, and finds a set that ends soon and then nothing.
             self.ims.handle.set(Behaviour { lifetime: Duration::from_secs(3), ..self.healthy.clone() });
             self.daemon.stop();
-            self.daemon = start_daemon(&self.ims);
+            self.daemon = start_daemon(&self.ims, &self.home);
             self.ims.handle.set(self.broken.clone());
             self.front.set_daemon(self.daemon.address());
             clock.advance(SignedDuration::from_mins(61), &self.door);
@@ -168,8 +191,9 @@ impl<'a> Subject<'a> {
     }
 }
 
-fn start_daemon(ims: &Ims) -> Daemon {
-    Daemon::with_credentials(&format!("{}refresh_interval: 1s\n", ims.config()))
+fn start_daemon(ims: &Ims, home: &TempDir) -> Daemon {
+    let run = home.path().join("run");
+    Daemon::with_credentials(&format!("{}refresh_interval: 1s\nrun_dir: {}\n", ims.config(), run.display()))
 }
 
 fn command(kind: &Kind, tools: &Tools, home: &TempDir, door: &Door, front: &Front, clock: Option<&Clock>) -> Command {
