@@ -139,6 +139,30 @@ fn a_socket_that_is_handed_over_is_served() {
     assert_eq!(request(port, "GET / HTTP/1.1\r\n").status, 200);
 }
 
+#[test]
+fn sockets_that_are_handed_over_belong_to_the_faces_that_their_names_say() {
+    if !needs("socket activation by name", "systemd-socket-activate") {
+        return;
+    }
+    let ims = Ims::start(Behaviour::default());
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("free");
+    let (container, imds) = (free(), free());
+    let daemon = Daemon::start_through(
+        &format!("{}container: {{roles: {{test_role: {{open: true}}}}}}\n", ims.config()),
+        |program| {
+            let mut command = Command::new("systemd-socket-activate");
+            command.arg(format!("--listen={container}")).arg(format!("--listen={imds}"));
+            command.arg("--fdname=container:imds").arg(program);
+            command
+        },
+        || drop(support::connect_when_listening(imds)),
+    );
+    assert_eq!((daemon.address(), daemon.face("container")), (imds, container));
+    daemon.wait_for_log(" fetched ");
+    assert_eq!(request(container, "GET /role/test_role HTTP/1.1\r\n").status, 200);
+    assert_eq!(request(imds, "GET /latest/meta-data/ HTTP/1.1\r\n").status, 200);
+}
+
 /// Receives a datagram, however many signals of other tests' children come in between.
 fn receive(socket: &UnixDatagram, message: &mut [u8]) -> usize {
     loop {

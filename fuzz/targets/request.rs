@@ -9,7 +9,7 @@ use alppaca::caller::Peer;
 use alppaca::clock::Moment;
 use alppaca::credentials::{RoleName, parse_document};
 use alppaca::policy::Grant;
-use alppaca::serve::{Imds, MAX_HEAD, Outcome, Parsed, Settings, TokenKey, Visitor, parse};
+use alppaca::serve::{Entry, Imds, MAX_HEAD, Metadata, Outcome, Parsed, Settings, TokenKey, Visitor, parse};
 use alppaca::store::{Phase, Published, State, Store};
 use libfuzzer_sys::fuzz_target;
 
@@ -32,7 +32,13 @@ fn host() -> &'static Host {
         store.publish_roles(std::slice::from_ref(&role));
         let set = Arc::new(Published::new(&credentials, wall));
         store.publish(&role, State::Held { set, phase: Phase::Fresh });
-        let face = Imds::new(Settings::default(), store, TokenKey::random().expect("randomness"), None, wall);
+        // With a tree, and what a token would show below both paths.
+        let tags = vec![("Name".to_owned(), Entry::File("x".to_owned())), ("gone".to_owned(), Entry::Removed)];
+        let tags = Entry::Directory(vec![("tags".to_owned(), Entry::Directory(tags))]);
+        let overlay = vec![("meta-data".to_owned(), tags), ("user-data".to_owned(), Entry::File("#!".to_owned()))];
+        let metadata = Metadata { region: Some("eu-west-1".to_owned()), overlay, ..Metadata::default() };
+        let settings = Settings { extended: true, metadata, ..Settings::default() };
+        let face = Imds::new(settings, store, TokenKey::random().expect("randomness"), None, wall);
         Host { face, now: Moment { wall, boot: Duration::from_secs(1) } }
     })
 }

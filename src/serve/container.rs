@@ -122,7 +122,8 @@ impl Container {
             }
             Ok(()) => target
                 .with_segments(|segments| self.route(request, segments, visitor, now))
-                .unwrap_or_else(|| problem!(NotFound, 404, "NotFound", "there is no such path")),
+                // So deep, or so oddly spelled, that it can only be a path of whoever wrote the URL.
+                .unwrap_or_else(|| self.route(request, &[], visitor, now)),
         }
     }
 
@@ -231,6 +232,18 @@ fn denied(document: &[u8]) -> Outcome {
         "code": code, "message": message, "HTTPErrorCode": 403, "Code": code, "Message": message
     });
     Outcome::Answer(Answer { status: Status::Forbidden, ..json(Body::Shared(text.to_string().into_bytes().into())) })
+}
+
+/// A target as it may be logged: without an id, which is as secret as a token.
+pub(super) fn loggable(target: &str) -> &str {
+    let is_secret = |segments: &[&str]| matches!(segments, ["v1" | "v2", "credentials", ..]);
+    match Target::parse(target).map(|parsed| parsed.with_segments(is_secret)) {
+        Some(Some(false)) => target,
+        Some(Some(true)) => "/v2/credentials/***",
+        // What is not understood may hold one.
+        Some(None) | None if target.contains("redentials") => "***",
+        Some(None) | None => target,
+    }
 }
 
 /// The `id` in the query of a target.

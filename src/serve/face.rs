@@ -6,7 +6,7 @@ use tokio::sync::{Notify, futures::OwnedNotified};
 
 use super::{
     answer::{Answer, Outcome, Status},
-    container::Container,
+    container::{self, Container},
     imds::Imds,
     pod_identity::PodIdentity,
     request::Request,
@@ -79,6 +79,14 @@ impl Faces {
             (Face::Container, None, _) | (Face::PodIdentity, _, None) => {
                 Outcome::Answer(self.error(face, Status::NotFound))
             }
+        }
+    }
+
+    /// A target of a request to `face` as it may be logged.
+    pub(super) fn loggable(face: Face, target: &str) -> &str {
+        match face {
+            Face::Container => container::loggable(target),
+            Face::Imds | Face::PodIdentity => target,
         }
     }
 

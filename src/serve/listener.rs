@@ -72,7 +72,8 @@ fn hint(error: &io::Error, address: SocketAddr) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => " (is another alppaca running? `ss -ltnp` shows who has the port)",
         io::ErrorKind::AddrNotAvailable => {
-            " (this host does not have the address; `alppaca capture apply` adds 169.254.169.254)"
+            " (this host does not have the address; `alppaca capture apply` adds 169.254.169.254, and `ip address add \
+             ADDRESS dev lo` any other)"
         }
         io::ErrorKind::PermissionDenied if address.port() < 1024 => {
             " (ports below 1024 need root or CAP_NET_BIND_SERVICE)"

@@ -83,7 +83,8 @@ impl Daemon {
     pub fn start_through(config: &str, command: impl FnOnce(&str) -> Command, started: impl FnOnce()) -> Self {
         let directory = TempDir::new().expect("a temporary directory");
         let file = directory.path().join("alppaca.yaml");
-        let listen = if config.contains("listen:") || config.contains("bind_port:") { "" } else { "bind_port: 0\n" };
+        let says = |line: &str| line.starts_with("listen:") || line.starts_with("bind_port:");
+        let listen = if config.lines().any(says) { "" } else { "bind_port: 0\n" };
         let log = "logging_handler: {module: logging, class: StreamHandler}\nlog_level: debug\n";
         // Daemons of other tests have sockets of their own.
         let run = directory.path().join("run");
@@ -120,6 +121,18 @@ impl Daemon {
     /// Its admin socket, unless the configuration names another.
     pub fn socket(&self) -> std::path::PathBuf {
         self.directory.path().join("run/alppaca.sock")
+    }
+
+    /// Where it shows another face than IMDS.
+    pub fn faces(&self, name: &str) -> Vec<SocketAddr> {
+        let line = self.wait_for_log(" serves at ");
+        let places = line.split(&format!("; {name} at ")).nth(1).and_then(|rest| rest.split(';').next());
+        places.expect("that face").split(", ").map(|text| text.parse().expect("an address")).collect()
+    }
+
+    /// The first of these.
+    pub fn face(&self, name: &str) -> SocketAddr {
+        self.faces(name)[0]
     }
 
     pub fn pid(&self) -> u32 {

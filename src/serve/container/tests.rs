@@ -72,7 +72,7 @@ fn a_token_opens_its_role_at_any_path_and_no_other() {
     let (face, tokens) = face();
     let token = tokens.issue(&id("first"), Duration::from_mins(1), now().boot).expect("room");
     let with = |path: &str, token: &str| ask(&face, &format!("GET {path} HTTP/1.1\r\nAuthorization: {token}"));
-    for path in ["/", "/x?y=z", "/role/first", "/v3/anything/at/all"] {
+    for path in ["/", "/x?y=z", "/role/first", "/v3/anything/at/all", "/1/2/3/4/5/6/7/8/9", "/%ff"] {
         let (status, body) = with(path, token.expose());
         assert_eq!(status, 200, "{path}");
         assert!(
@@ -127,6 +127,21 @@ fn an_open_role_needs_no_token_and_an_id_is_enough() {
         assert_eq!(ask(&face, &format!("GET {path} HTTP/1.1")).0, status, "{path}");
     }
     assert_eq!(ask(&face, "GET / HTTP/1.1\r\nAuthorization: abc-1").0, 401);
+}
+
+#[test]
+fn an_id_is_not_logged_however_it_is_spelled() {
+    for (target, shown) in [
+        ("/v2/credentials/abc", "/v2/credentials/***"),
+        ("//v2//%63redentials//abc?x", "/v2/credentials/***"),
+        ("/v1/credentials?id=abc", "/v2/credentials/***"),
+        ("http://127.0.0.1/v2/credentials/abc", "/v2/credentials/***"),
+        ("/v2/credentials/a/b/c/d/e/f/abc", "***"),
+        ("/role/x?y=z", "/role/x?y=z"),
+        ("/", "/"),
+    ] {
+        assert_eq!(loggable(target), shown, "{target}");
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The face by itself: request in, answer out. The same over sockets is in `tests/conformance.rs`.
+//! The face by itself: request in, answer out. The same over sockets is in `tests/conformance`.
 
 use std::time::Duration;
 

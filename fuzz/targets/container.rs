@@ -1,0 +1,75 @@
+//! Any bytes on a connection of the container faces are read and answered without a panic, and nothing without a key gets
+//! the credentials.
+#![no_main]
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use alppaca::caller::Peer;
+use alppaca::clock::{Moment, SystemClock};
+use alppaca::credentials::{RoleId, RoleName, parse_document};
+use alppaca::policy::Grant;
+use alppaca::serve::{
+    Association, Container, ContainerSettings, ContainerTokens, KeySource, Outcome, Parsed, PodIdentity,
+    PodIdentitySettings, Visitor, parse, parse_key_set,
+};
+use alppaca::store::{Phase, Published, State, Store};
+use libfuzzer_sys::fuzz_target;
+
+const SECRET: &[u8] = b"wJalrXUtnFEMI";
+const DOCUMENT: &str = r#"{"AccessKeyId":"ASIA","SecretAccessKey":"wJalrXUtnFEMI","Token":"IQoJ",
+    "LastUpdated":"2026-11-23T09:00:00Z","Expiration":"2026-11-23T10:00:00Z"}"#;
+/// Of RFC 7515, appendix A.3: nobody here has its private half.
+const KEYS: &str = r#"{"keys":[{"kty":"EC","kid":"k","crv":"P-256",
+    "x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
+
+struct Host {
+    container: Container,
+    pod_identity: PodIdentity,
+    now: Moment,
+}
+
+fn host() -> &'static Host {
+    static HOST: OnceLock<Host> = OnceLock::new();
+    HOST.get_or_init(|| {
+        let credentials = parse_document(DOCUMENT.as_bytes()).expect("a good document");
+        let wall = credentials.last_updated.expect("given");
+        let role: RoleName = "test_role".parse().expect("a role name");
+        let store = Store::shared();
+        store.publish_roles(std::slice::from_ref(&role));
+        let set = Arc::new(Published::new(&credentials, wall));
+        store.publish(&RoleId::named(&role), State::Held { set, phase: Phase::Fresh });
+        let tokens = ContainerTokens::new().expect("randomness");
+        let settings = ContainerSettings::default();
+        let clock = SystemClock::shared();
+        let (container, _files) = Container::new(settings, Arc::clone(&store), tokens, clock, Arc::default());
+        let settings = PodIdentitySettings {
+            issuer: "i".into(),
+            audience: "a".into(),
+            leeway: Duration::from_secs(60),
+            associations: vec![Association { namespace: "*".into(), service_account: "*".into(), role }],
+            hosts: Vec::new(),
+            allowed_hosts: Vec::new(),
+            serve_expired: false,
+            account_id: None,
+            keys: KeySource::File("/nowhere".into()),
+            interval: Duration::from_secs(60),
+        };
+        let (pod_identity, _keys) = PodIdentity::new(settings, store, Arc::default()).expect("a face");
+        pod_identity.set_keys(parse_key_set(KEYS.as_bytes()).expect("a set"));
+        Host { container, pod_identity, now: Moment { wall, boot: Duration::from_secs(1) } }
+    })
+}
+
+fuzz_target!(|head: &[u8]| {
+    let Parsed::Whole(request, _) = parse(head) else { return };
+    let Host { container, pod_identity, now } = host();
+    let peer = Peer::unasked(([127, 0, 0, 1], 1).into());
+    let visitor = Visitor { listener: 0, peer: &peer, grant: &Grant::Everything };
+    for outcome in [container.respond(&request, visitor, *now), pod_identity.respond(&request, visitor, *now)] {
+        if let Outcome::Answer(answer) = outcome {
+            let leaks = answer.body.bytes().windows(SECRET.len()).any(|window| window == SECRET);
+            assert!(!leaks, "credentials without a key");
+        }
+    }
+});
