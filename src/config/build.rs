@@ -154,16 +154,20 @@ fn listen(fields: &mut Fields) -> Option<Vec<SocketAddr>> {
             (fields.given("bind_ip").map(|node| node.place.clone()), vec![SocketAddr::new(ip?, port?)])
         }
     };
-    let link_local = |ip: std::net::IpAddr| match ip {
-        std::net::IpAddr::V4(ip) => ip.is_link_local(),
-        std::net::IpAddr::V6(ip) => ip.is_unicast_link_local() || ip == super::EC2_V6,
-    };
-    let open = addresses.iter().find(|address| !address.ip().is_loopback() && !link_local(address.ip()));
-    if let (Some(address), Some(place)) = (open, place) {
+    if let (Some(address), Some(place)) = (open_address(&addresses), place) {
         let message = format!("whoever reaches {address} over the network can take the credentials");
         fields.warnings.push(Problem::new(place, message));
     }
     Some(addresses)
+}
+
+/// An address that can be reached over the network.
+pub(super) fn open_address(addresses: &[SocketAddr]) -> Option<&SocketAddr> {
+    let local = |ip: std::net::IpAddr| match ip {
+        std::net::IpAddr::V4(ip) => ip.is_loopback() || ip.is_link_local(),
+        std::net::IpAddr::V6(ip) => ip.is_loopback() || ip.is_unicast_link_local() || super::EC2_V6.contains(&ip),
+    };
+    addresses.iter().find(|address| !local(address.ip()))
 }
 
 /// Everything else, as a function of the upstream and the listeners.

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
+    build::open_address,
     fields::Fields,
     problem::Problem,
     read,
@@ -81,6 +82,13 @@ pub(super) fn container(fields: &mut Fields) -> Option<Option<Container>> {
         let listen = fields.value("listen", addresses);
         let token_overlap = fields.value("token_overlap", read::duration);
         let roles = fields.named("roles", CONTAINER_ROLE, role);
+        let open = roles.iter().flatten().any(|role| role.open);
+        if let (Some(address), true) = (listen.as_deref().and_then(open_address), open) {
+            let message =
+                format!("whoever reaches {address} over the network can take the credentials of the open roles");
+            let place = fields.place("listen");
+            fields.warnings.extend(place.map(|place| Problem::new(place, message)));
+        }
         Some(Container { listen: listen?, token_overlap: token_overlap?, roles: roles? })
     })
 }
@@ -149,6 +157,8 @@ mod tests {
         assert!(container.roles[1].open && loaded.warnings.iter().any(|w| w.to_string().contains("without a token")));
         let again = parse(vec![("b.yaml".into(), loaded.config.render())]).expect("what we wrote").config;
         assert_eq!(again, loaded.config);
+        let reachable = parsed("container: {listen: '0.0.0.0:1', roles: {web: {open: true}}}").expect("legal").warnings;
+        assert!(reachable.iter().any(|warning| warning.to_string().contains("0.0.0.0:1 over the network")));
         assert_eq!(parsed("").expect("legal").config.container, None);
         let plain = parsed("container: {listen: '127.0.0.1:0'}").expect("legal").config.container.expect("given");
         assert!(plain.roles.is_empty());

@@ -37,8 +37,11 @@ pub use upstreams::Upstreams;
 
 use crate::credentials::Secret;
 
-/// EC2's IPv6 address of the IMDS.
-const EC2_V6: std::net::Ipv6Addr = std::net::Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+/// AWS's IPv6 addresses on a host: of the IMDS, and of the EKS Pod Identity agent.
+const EC2_V6: [std::net::Ipv6Addr; 2] = [
+    std::net::Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+    std::net::Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23),
+];
 
 /// Everything the daemon was told, validated. There are no optional values with a default left:
 /// the defaults are filled in.
