@@ -23,8 +23,8 @@ pub const METADATA: &[Setting] = &[
     setting(
         "region",
         "",
-        "The region that programs find. By default that of `assume_role`; otherwise there is no `placement/`, and programs \
-         have to be told.",
+        "The region that programs find. By default the one in which the first role is assumed; if none is, there is no \
+         `placement/`, and programs have to be told.",
     ),
     setting("account_id", "", "The account, twelve digits, where the credentials do not tell it."),
     setting(

@@ -123,9 +123,8 @@ fn pod_identity_settings(config: &Config, section: &config::PodIdentity) -> PodI
 }
 
 fn metadata(config: &Config) -> Metadata {
-    let of_role = config.upstreams.assume_role.as_ref().map(|_| config.upstreams.sts.region.clone());
     Metadata {
-        region: config.metadata.region.clone().or(of_role),
+        region: region(config),
         account_id: config.metadata.account_id.clone(),
         overlay: entries(&config.metadata.tree),
         host: HostFacts {
@@ -140,6 +139,16 @@ fn metadata(config: &Config) -> Metadata {
     }
 }
 
+/// The region: as configured, or where the first role is assumed.
+fn region(config: &Config) -> Option<String> {
+    let of_role = || {
+        let roles = config.upstreams.roles();
+        let first = roles.first().filter(|role| role.role_arn.is_some())?;
+        Some(config.upstreams.sts(first.via.as_deref()).region.clone())
+    };
+    config.metadata.region.clone().or_else(of_role)
+}
+
 fn entries(tree: &[(String, config::Tree)]) -> Vec<(String, Entry)> {
     let entry = |tree: &config::Tree| match tree {
         config::Tree::Removed => Entry::Removed,
@@ -147,4 +156,29 @@ fn entries(tree: &[(String, config::Tree)]) -> Vec<(String, Entry)> {
         config::Tree::Directory(below) => Entry::Directory(entries(below)),
     };
     tree.iter().map(|(name, tree)| (name.clone(), entry(tree))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_region_is_what_is_said_or_where_the_first_role_is_assumed() {
+        let assumed = "assume_role: arn:aws:iam::123456789012:role/r\naws_region: us-west-1\n";
+        let via = "sources: {far: {kind: sts, region: ap-south-1}}\nroles:\n  base: {source: ims}\n";
+        let chained = "  top: {source: base, role_arn: 'arn:aws:iam::123456789012:role/r', via: far}\n";
+        for (text, expected) in [
+            (String::new(), None),
+            (assumed.to_owned(), Some("us-west-1")),
+            (format!("{assumed}metadata: {{region: eu-west-3}}\n"), Some("eu-west-3")),
+            (format!("{via}{chained}"), None),
+            (
+                via.replace("  base: {source: ims}\n", &format!("{chained}  base: {{source: ims}}\n")),
+                Some("ap-south-1"),
+            ),
+        ] {
+            let loaded = config::parse(vec![("a.yaml".into(), format!("ims_host: x\n{text}"))]).expect(&text);
+            assert_eq!(region(&loaded.config).as_deref(), expected, "{text}");
+        }
+    }
 }

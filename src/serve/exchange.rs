@@ -291,7 +291,7 @@ impl Exchange {
                 "{} \"{} {} HTTP/1.{}\" {} {} \"{}\"",
                 self.guest.peer().place(),
                 request.method,
-                Faces::loggable(self.face, request.target).as_bytes().escape_ascii(),
+                self.face.loggable(request.target).as_bytes().escape_ascii(),
                 u8::from(request.http11),
                 answer.status.code(),
                 answer.body.bytes().len(),

@@ -37,6 +37,14 @@ impl Face {
             Self::PodIdentity => "pod-identity",
         }
     }
+
+    /// A target of a request to this face as it may be logged.
+    pub(super) fn loggable(self, target: &str) -> &str {
+        match self {
+            Self::Container => container::loggable(target),
+            Self::Imds | Self::PodIdentity => target,
+        }
+    }
 }
 
 /// What a request may have to wait for.
@@ -79,14 +87,6 @@ impl Faces {
             (Face::Container, None, _) | (Face::PodIdentity, _, None) => {
                 Outcome::Answer(self.error(face, Status::NotFound))
             }
-        }
-    }
-
-    /// A target of a request to `face` as it may be logged.
-    pub(super) fn loggable(face: Face, target: &str) -> &str {
-        match face {
-            Face::Container => container::loggable(target),
-            Face::Imds | Face::PodIdentity => target,
         }
     }
 

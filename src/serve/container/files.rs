@@ -53,6 +53,7 @@ impl KeyFiles {
         (wish, arrived): (Arc<Wish>, Arc<Notify>),
     ) -> Self {
         let (read, failing) = (vec![None; files.len()], vec![false; files.len()]);
+        tokens.keep_files(|index| files.get(index).map(|file| &file.role));
         let mut this = Self { files, read, failing, tokens, overlap, clock, wish, arrived };
         this.read_changed();
         this

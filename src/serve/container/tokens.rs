@@ -143,6 +143,11 @@ impl ContainerTokens {
         }
     }
 
+    /// Forgets what came from files that are not these any more: `role` says what file number N opens.
+    pub(in crate::serve) fn keep_files<'a>(&self, role: impl Fn(usize) -> Option<&'a RoleId>) {
+        self.table().configured.retain(|_, (of, file, _)| role(*file) == Some(&*of));
+    }
+
     fn mac(&self, kind: Key, key: &[u8]) -> Mac {
         let mut context = hmac::Context::with_key(&self.key);
         // An id is no token, nor the other way round.
@@ -215,6 +220,12 @@ mod tests {
         tokens.configure(0, (&a, Key::Token), &[b"new", b"second"], overlap, later + Duration::from_secs(30));
         let over = later + overlap;
         assert!(!opens("old", over) && opens("new", over) && opens("second", over) && opens("other", over));
+        // With another configuration only what stands in the same file for the same role is left.
+        let b = role("b");
+        tokens.keep_files(|file| (file < 2).then_some(if file == 0 { &a } else { &b }));
+        assert!(opens("other", over));
+        tokens.keep_files(|file| (file == 0).then_some(&a));
+        assert!(opens("new", over) && !opens("other", over));
         // And back again.
         tokens.configure(0, (&a, Key::Token), &[b"old"], overlap, over);
         assert!(opens("old", over + Duration::from_hours(1)));
