@@ -5,6 +5,7 @@
 //! may import is drawn in `ARCHITECTURE.md`.
 
 pub mod admin;
+pub mod audit;
 pub mod caller;
 pub mod capture;
 pub mod cli;

@@ -1,7 +1,7 @@
 //! Users and groups of this host, by the name service (`nsswitch.conf`). It may ask a server, so it is never asked on
 //! the request path.
 
-use std::{ffi::CString, io};
+use std::{ffi::CString, fs, io};
 
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 
@@ -48,9 +48,33 @@ impl Accounts for NameService {
     }
 }
 
+/// The people who have an account in `/etc/passwd`.
+pub fn human_users() -> Vec<String> {
+    // Without it there is nobody to name.
+    parse_humans(&fs::read_to_string("/etc/passwd").unwrap_or_default())
+}
+
+/// From `/etc/passwd` (passwd(5)): those with a number of the range for people (`useradd`'s, login.defs(5)) and a shell.
+fn parse_humans(text: &str) -> Vec<String> {
+    let human = |line: &str| {
+        let fields: Vec<&str> = line.split(':').collect();
+        let [name, _, uid, _, _, _, shell] = fields.as_slice() else { return None };
+        let person = uid.parse().is_ok_and(|uid: u32| (1000..=60_000).contains(&uid));
+        (person && !shell.ends_with("/nologin") && !shell.ends_with("/false")).then(|| (*name).to_owned())
+    };
+    text.lines().filter_map(human).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn people_are_told_from_services() {
+        let text = "root:x:0:0::/root:/bin/sh\nann:x:1000:1000:,,,:/home/ann:/bin/bash\nwww:x:33:33::/:/bin/sh\n\
+                    svc:x:1001:1001::/:/usr/sbin/nologin\nnobody:x:65534:65534::/:/bin/sh\nbob:x:60000:1::/:/bin/zsh\nx:y\n";
+        assert_eq!(parse_humans(text), ["ann", "bob"]);
+    }
 
     #[test]
     fn root_is_known_by_name_and_number() {

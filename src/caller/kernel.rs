@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    net::{SocketAddr, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     os::fd::OwnedFd,
     sync::{Mutex, PoisonError},
 };
@@ -50,6 +50,16 @@ impl Kernel {
             sockets: Mutex::new(Netlink::open(Some(netlink::SOCK_DIAG))?),
             routes: Mutex::new(Netlink::open(routes)?),
         })
+    }
+
+    /// Tries on a connection to itself whether the kernel says who calls.
+    pub fn check(&self) -> io::Result<bool> {
+        let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
+        let _client = TcpStream::connect(listener.local_addr()?)?;
+        let (server, peer) = listener.accept()?;
+        let own = rustix::process::geteuid().as_raw();
+        let known = self.identify(&server, &Peer::unasked(peer)).origin;
+        Ok(matches!(known, Origin::Process(process) if process.uid == own))
     }
 
     /// Whose the other end of `socket` is, a connection that was accepted from `peer`.
@@ -167,7 +177,7 @@ impl Netlink {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::TcpListener, thread};
+    use std::thread;
 
     use super::*;
 

@@ -6,6 +6,7 @@ pub mod containers;
 mod directory;
 mod kernel;
 pub mod netlink;
+mod process;
 mod unix;
 
 use std::{
@@ -14,10 +15,11 @@ use std::{
     sync::Arc,
 };
 
-pub use accounts::{Account, Accounts, NameService};
+pub use accounts::{Account, Accounts, NameService, human_users};
 use cgroup::Cgroup;
 pub use directory::{Directory, Known, Name, NameKind};
 pub use kernel::Kernel;
+pub use process::Holder;
 
 /// The other end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,6 +11,7 @@ mod failure;
 mod generate;
 mod human;
 mod mock_ims;
+mod policy;
 mod run;
 mod socket;
 mod sockets;
@@ -60,6 +61,8 @@ enum Command {
     MockIms(mock_ims::Args),
     /// Make 169.254.169.254:80 reach the daemon, or undo it
     Capture(capture::Args),
+    /// Explain what the policy gives to whom
+    Policy(policy::Args),
     /// Print a shell completion or the manual page
     Generate(generate::Args),
 }
@@ -124,6 +127,7 @@ impl Command {
             Self::Demo(args) => demo::run(args),
             Self::MockIms(args) => mock_ims::run(args),
             Self::Capture(args) => capture::run(args),
+            Self::Policy(args) => policy::run(args),
             Self::Generate(args) => generate::run(args, Alppaca::command()),
         }
     }

@@ -66,6 +66,9 @@ pub(super) fn run(args: &Args) -> Outcome {
     // As the account that will reopen the file after a rotation.
     let log =
         logging::init(&config.logging, SystemClock::shared(), &environment::for_logging()).map_err(Failure::runtime)?;
+    let open = |target| logging::AuditLog::open(target, SystemClock::shared(), &environment::for_logging());
+    let audit = config.audit_log.as_ref().map(open).transpose();
+    let audit = audit.map_err(|error| Failure::runtime(format!("audit_log: {error}")))?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -85,8 +88,9 @@ pub(super) fn run(args: &Args) -> Outcome {
             |error| tracing::error!("no admin socket, so no `alppaca status`, `credentials` and `exec`: {error}");
         bound.map_err(told).ok()
     });
-    let daemon =
-        Daemon::new(config, fetching, SystemClock::shared()).with_admin(AdminSockets { socket: admin, metrics });
+    let daemon = Daemon::new(config, fetching, SystemClock::shared())
+        .with_admin(AdminSockets { socket: admin, metrics })
+        .with_audit(audit);
     let progress = Service { background, pid_file: None };
     let ended = daemon.run(listeners, progress).map_err(Failure::runtime);
     tracing::warn!("stopped");

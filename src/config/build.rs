@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 
 use super::{
-    Account, Config, Handler, Imds, Ims, Limits, ListRoles, Loaded, Logging, Refresh,
+    Account, AuditLog, Config, Handler, Imds, Ims, Limits, ListRoles, Loaded, Logging, Refresh,
     admin::admin,
     container::container,
     fields::{Fields, unknown},
     metadata::metadata,
     pod_identity::pod_identity,
+    policy::policy,
     problem::{ConfigErrors, Place, Problem},
     read,
     settings::SETTINGS,
@@ -176,6 +177,8 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -
     let metadata = metadata(fields);
     let container = container(fields);
     let pod_identity = pod_identity(fields);
+    let policy = policy(fields);
+    let audit_log = fields.optional("audit_log", audit_log);
     let limits = limits(fields);
     let refresh = refresh(fields);
     let logging = logging(fields);
@@ -186,6 +189,7 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -
     let admin = admin(fields, run_dir.as_deref());
     let account = Account { user: user?, group: group? };
     let (container, pod_identity) = (container?, pod_identity?);
+    let (policy, audit_log) = (policy?, audit_log?);
     let (imds, metadata, limits, refresh, logging) = (imds?, metadata?, limits?, refresh?, logging?);
     let (ready_wait, run_dir, admin) = (ready_wait?, run_dir?, admin?);
     Some(move |upstreams, listen| Config {
@@ -195,6 +199,8 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -
         metadata,
         container,
         pod_identity,
+        policy,
+        audit_log,
         limits,
         refresh,
         logging,
@@ -245,6 +251,15 @@ fn logging(fields: &mut Fields) -> Option<Logging> {
     let access_log = fields.value("access_log", read::boolean);
     let handler = handler(fields);
     Some(Logging { level: level?, format: format?, handler: handler?, access_log: access_log? })
+}
+
+fn audit_log(node: &Node) -> Result<AuditLog, Problem> {
+    match read::text(node)?.as_str() {
+        "syslog" => Ok(AuditLog::Syslog),
+        "journal" => Ok(AuditLog::Journal),
+        path if path.starts_with('/') => Ok(AuditLog::File(path.into())),
+        _ => Err(Problem::new(node.place.clone(), "an absolute path, `syslog` or `journal` is expected here")),
+    }
 }
 
 #[allow(clippy::option_option, reason = "wrong and absent are not the same")]

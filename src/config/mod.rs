@@ -9,6 +9,7 @@ mod load;
 mod merge;
 mod metadata;
 mod pod_identity;
+mod policy;
 mod problem;
 mod proxies;
 mod read;
@@ -27,6 +28,7 @@ pub use container::{CONTAINER, CONTAINER_ROLE, Container, ContainerRole};
 pub use load::{Loaded, load, parse};
 pub use metadata::{METADATA, Metadata, Tree};
 pub use pod_identity::{ASSOCIATION, Association, Keys, POD_IDENTITY, PodIdentity};
+pub use policy::{MATCH, POLICY, RULE};
 pub use problem::{ConfigErrors, Problem};
 pub use proxies::{EnvironmentProxies, ProxyChoice, ProxyVariables, Proxying};
 pub use read::parse_duration;
@@ -35,7 +37,7 @@ pub use settings::{SECTIONS, SETTINGS, Section, Setting, Topic};
 pub use sources::{Aws, Source, SourceKind};
 pub use upstreams::Upstreams;
 
-use crate::credentials::Secret;
+use crate::{credentials::Secret, policy::Rules};
 
 /// AWS's IPv6 addresses on a host: of the IMDS, and of the EKS Pod Identity agent.
 const EC2_V6: [std::net::Ipv6Addr; 2] = [
@@ -59,6 +61,10 @@ pub struct Config {
     pub container: Option<Container>,
     /// The face of the EKS Pod Identity agent, if it is wanted (`pod_identity`).
     pub pod_identity: Option<PodIdentity>,
+    /// Who gets which role; without it everybody gets all (`policy`).
+    pub policy: Option<Rules>,
+    /// Where hand-outs and denials are recorded (`audit_log`).
+    pub audit_log: Option<AuditLog>,
     /// Bounds of the HTTP server.
     pub limits: Limits,
     /// When to fetch.
@@ -73,6 +79,17 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// The socket of `status`, `credentials` and `exec`.
     pub admin: Admin,
+}
+
+/// Where hand-outs and denials are recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuditLog {
+    /// In this file, which may be rotated by others.
+    File(PathBuf),
+    /// In the local syslog.
+    Syslog,
+    /// In the journal, on stderr.
+    Journal,
 }
 
 /// The IMS and how to talk to it.

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use super::{
-    Argument, Config, ListRoles, LogLevel, Proxy, SETTINGS, container, metadata, pod_identity, read::render_duration,
+    Argument, AuditLog, Config, ListRoles, LogLevel, Proxy, SETTINGS, container, metadata, pod_identity, policy,
+    read::render_duration,
 };
 
 impl Config {
@@ -35,6 +36,12 @@ impl Config {
             "metadata" => metadata::render(&self.metadata),
             "container" => container::render(self.container.as_ref()?),
             "pod_identity" => pod_identity::render(self.pod_identity.as_ref()?),
+            "policy" => policy::render(self.policy.as_ref()?),
+            "audit_log" => match self.audit_log.as_ref()? {
+                AuditLog::File(file) => path(file),
+                AuditLog::Syslog => "syslog".to_owned(),
+                AuditLog::Journal => "journal".to_owned(),
+            },
             "max_connections" => self.limits.connections.to_string(),
             "header_timeout" => render_duration(self.limits.header_timeout),
             "idle_timeout" => render_duration(self.limits.idle_timeout),

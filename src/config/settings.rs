@@ -133,6 +133,12 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting(
         Serving,
+        "policy",
+        "",
+        "A mapping: who gets which role. See [below](#policy) and [Policy](policy.md). Without it everybody gets all roles.",
+    ),
+    setting(
+        Serving,
         "max_connections",
         "8192",
         "How many connections may be open at once. One more ends the one that was idle for longest.",
@@ -165,6 +171,13 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "A mapping of `module`, `class`, `args` and `kwargs`: a handler of Python's `logging`. Without it: the journal under \
          systemd, else syslog at `/dev/log`, else stderr.",
+    ),
+    setting(
+        Logging,
+        "audit_log",
+        "",
+        "Where a record of each hand-out of credentials and of each denial is written: an absolute path, `syslog` or \
+         `journal`. See [Audit](audit.md).",
     ),
     setting(Logging, "access_log", "true", "Whether each request is logged."),
     setting(Process, "user", "", "The account to become after binding. Needs root at the start."),
@@ -233,6 +246,9 @@ pub struct Section {
 
 /// All sections, in the order of the documentation.
 pub const SECTIONS: &[Section] = &[
+    Section { path: "policy", settings: super::POLICY },
+    Section { path: "policy.rules", settings: super::RULE },
+    Section { path: "policy.rules.match", settings: super::MATCH },
     Section { path: "metadata", settings: super::METADATA },
     Section { path: "container", settings: super::CONTAINER },
     Section { path: "container.roles.NAME", settings: super::CONTAINER_ROLE },

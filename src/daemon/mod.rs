@@ -2,6 +2,7 @@
 
 mod admin;
 mod faces;
+mod guard;
 mod sources;
 mod status;
 mod token_key;
@@ -24,6 +25,7 @@ use crate::{
     clock::SharedClock,
     config::Config,
     fetch::FetchError,
+    logging::AuditLog,
     refresh::{Refresher, RoleRequests},
     serve::{ContainerTokens, Face, Server, ServerError},
     store::Store,
@@ -56,6 +58,7 @@ pub struct Daemon {
     clock: SharedClock,
     store: Arc<Store>,
     admin: AdminSockets,
+    audit: Option<AuditLog>,
 }
 
 impl Daemon {
@@ -65,13 +68,19 @@ impl Daemon {
         let grace = config.refresh.withdrawal_grace;
         let refresher =
             Refresher::new(fetching.graph, Arc::clone(&store), Arc::clone(&clock), grace).with_maker(fetching.maker);
-        Self { config, refresher, clock, store, admin: AdminSockets::default() }
+        Self { config, refresher, clock, store, admin: AdminSockets::default(), audit: None }
     }
 
     /// With sockets at which `status`, `credentials` and `exec` are answered, and the metrics.
     #[must_use]
     pub fn with_admin(self, admin: AdminSockets) -> Self {
         Self { admin, ..self }
+    }
+
+    /// With a record of who got what.
+    #[must_use]
+    pub fn with_audit(self, audit: Option<AuditLog>) -> Self {
+        Self { audit, ..self }
     }
 
     /// What it holds.
@@ -88,11 +97,13 @@ impl Daemon {
     ///
     /// Requests are served by the calling thread, upstreams are asked by a thread of their own: a
     /// TLS handshake or a thousand documents to parse delay no answer.
-    pub fn run(self, listeners: Vec<(TcpListener, Face)>, progress: impl Progress) -> Result<(), DaemonError> {
+    pub fn run(mut self, listeners: Vec<(TcpListener, Face)>, progress: impl Progress) -> Result<(), DaemonError> {
         let tokens = ContainerTokens::new().map_err(|_unspecified| DaemonError::Randomness)?;
         let (faces, background) = faces::build(&self.config, &self.store, &self.clock, &tokens)?;
         let limits = wiring::limits(&self.config.limits);
         let server = Server::new(faces, Arc::clone(&self.clock), limits, self.config.logging.access_log);
+        let (guard, auditor) = guard::build(&self.config, &self.clock, self.audit.take())?;
+        let server = server.guarded_by(guard, auditor);
         let (stop, stopped) = watch::channel(());
         let store = self.store();
         let told = Told {

@@ -285,7 +285,7 @@ impl Sink for Nothing {
 
 /// `StreamHandler`.
 #[derive(Debug, Clone, Copy)]
-enum Stream {
+pub(super) enum Stream {
     Stdout,
     Stderr,
 }

@@ -80,6 +80,8 @@ pub(super) enum Frame {
     Journal(Format),
     /// A syslog packet: the priority before it, `end` behind it.
     Syslog { format: Format, priority: Priority, end: &'static str },
+    /// A line of JSON. Only what the log has to say of itself is rendered by it.
+    Json { before: &'static str, end: &'static str },
 }
 
 pub(super) struct LogLayer {
@@ -143,6 +145,16 @@ impl Frame {
             Self::Syslog { format, priority, end } => {
                 priority.push(record.level, line);
                 format.render(record, line);
+                line.push_str(end);
+            }
+            Self::Json { before, end } => {
+                let notice = serde_json::json!({
+                    "time": record.created.to_string(),
+                    "event": "notice",
+                    "message": record.message,
+                });
+                line.push_str(before);
+                line.push_str(&notice.to_string());
                 line.push_str(end);
             }
         }

@@ -1,6 +1,7 @@
 //! The log: `tracing` events in the formats and handlers of Python's `logging`, which the 2015
 //! tool's users have configured. Writing never blocks whoever logs.
 
+mod audit;
 mod file;
 mod format;
 mod handler;
@@ -10,6 +11,7 @@ mod syslog;
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
+pub use audit::AuditLog;
 pub use format::{Format, FormatError, Record};
 use handler::Target;
 pub use handler::{HandlerError, check as check_handler};
@@ -97,7 +99,7 @@ pub fn subscriber(
     };
     let Target { mut sink, frame } = target;
     sink.open().map_err(|source| LogError::Open { target: sink.name(), source })?;
-    let queue = Queue::start(sink, frame.clone(), Arc::clone(&clock)).map_err(LogError::Thread)?;
+    let queue = Queue::start("log", sink, frame.clone(), Arc::clone(&clock)).map_err(LogError::Thread)?;
     let layer = LogLayer::new(settings.level.into(), frame, clock, Arc::clone(&queue));
     Ok((Registry::default().with(layer), Guard { queue }))
 }

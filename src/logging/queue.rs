@@ -88,10 +88,15 @@ pub(super) struct Queue {
 
 impl Queue {
     /// Starts the thread that writes to `sink`; `frame` renders what the queue itself has to say.
-    pub(super) fn start(mut sink: Box<dyn Sink>, frame: Frame, clock: SharedClock) -> io::Result<Arc<Self>> {
+    pub(super) fn start(
+        thread: &str,
+        mut sink: Box<dyn Sink>,
+        frame: Frame,
+        clock: SharedClock,
+    ) -> io::Result<Arc<Self>> {
         let queue = Arc::new(Self::default());
         let writer = Arc::clone(&queue);
-        thread::Builder::new().name("log".into()).stack_size(STACK).spawn(move || {
+        thread::Builder::new().name(thread.into()).stack_size(STACK).spawn(move || {
             writer.write_all(&mut *sink, &frame, &clock);
         })?;
         Ok(queue)
@@ -242,7 +247,7 @@ mod tests {
         let (tell, seen) = mpsc::channel();
         let frame = Frame::Line(Format::parse("%(message)s").expect("legal"));
         let sink = Box::new(Gate { go: wait, seen: tell });
-        (Queue::start(sink, frame, SystemClock::shared()).expect("a thread"), go, seen)
+        (Queue::start("log", sink, frame, SystemClock::shared()).expect("a thread"), go, seen)
     }
 
     #[test]

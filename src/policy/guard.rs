@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     future::Future,
+    io,
     net::{IpAddr, TcpStream},
     pin::Pin,
     sync::{
@@ -82,6 +83,11 @@ impl Guard {
         self.loaded.store(Arc::new(loaded));
         self.version.fetch_add(1, Ordering::Relaxed);
         warnings
+    }
+
+    /// Tries whether the kernel says who calls.
+    pub fn check(&self) -> io::Result<bool> {
+        self.kernel.as_ref().map_or(Ok(false), Kernel::check)
     }
 
     /// The rules in force.
@@ -166,6 +172,14 @@ impl Gatekeeper for Guard {
         loaded.decide(&Live { loaded: &loaded, directory: &self.directory, peer: facts.peer })
     }
 
+    fn container(&self, peer: &Peer) -> Option<Arc<Container>> {
+        let loaded = self.loaded.load();
+        match (Live { loaded: &loaded, directory: &self.directory, peer }).container() {
+            Known::Yes(container) => Some(container),
+            _ => None,
+        }
+    }
+
     fn version(&self) -> u64 {
         let tenants = self.loaded.load().tenants.as_ref().map_or(0, |tenants| tenants.roles.version());
         self.version.load(Ordering::Relaxed).wrapping_add(self.directory.version()).wrapping_add(tenants)
@@ -199,9 +213,9 @@ impl Live<'_> {
     /// What the caller's container asks for; `None` if it is not known to be in one.
     fn own(&self, reason: &Arc<str>) -> Option<Decision> {
         let Tenants { roles, .. } = self.loaded.tenants.as_ref()?;
-        match (self.address(), &self.peer.origin) {
+        match (self.peer.address, &self.peer.origin) {
             // It may be known by its address alone.
-            (Some(address), Origin::Elsewhere) => Some(roles.by_address(address)),
+            (Some(address), Origin::Elsewhere) => Some(roles.by_address(address.ip())),
             _ => match self.container() {
                 Known::Yes(container) => Some(roles.of(&container)),
                 Known::Pending => Some(Decision { grant: Grant::Pending, reason: Arc::clone(reason) }),
@@ -212,8 +226,8 @@ impl Live<'_> {
 }
 
 impl Facts for Live<'_> {
-    fn address(&self) -> Option<IpAddr> {
-        self.peer.address.map(|address| address.ip())
+    fn address(&self) -> Known<IpAddr> {
+        self.peer.address.map_or(Known::No, |address| Known::Yes(address.ip()))
     }
 
     fn is_user(&self, user: &str) -> Truth {
@@ -260,7 +274,7 @@ impl Facts for Live<'_> {
     fn container(&self) -> Known<Arc<Container>> {
         let Some(Tenants { index, .. }) = &self.loaded.tenants else { return Known::Unknown };
         match &self.peer.origin {
-            Origin::Elsewhere => match self.address().map(|address| index.by_address(address)) {
+            Origin::Elsewhere => match self.peer.address.map(|address| index.by_address(address.ip())) {
                 Some(Lookup::Known(container)) => Known::Yes(container),
                 Some(Lookup::Searching) => Known::Pending,
                 Some(Lookup::Unknown) | None => Known::No,
@@ -281,8 +295,6 @@ impl Facts for Live<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
     use crate::{
         caller::{

@@ -29,7 +29,7 @@ pub enum Truth {
 /// What rules ask of a caller. Asked only as far as a rule needs it.
 pub trait Facts {
     /// Its address.
-    fn address(&self) -> Option<IpAddr>;
+    fn address(&self) -> Known<IpAddr>;
     /// Whether it is this user of this host, by name or number.
     fn is_user(&self, user: &str) -> Truth;
     /// Whether it is in this group of this host, by name or number.
@@ -143,7 +143,7 @@ impl Condition {
                 of_container(facts, |container| container.labels.get(key).is_some_and(|value| pattern.matches(value)))
             }
             Self::Address(ranges) => {
-                facts.address().is_some_and(|address| ranges.iter().any(|range| range.contains(address))).into()
+                Truth::of(facts.address(), |address| ranges.iter().any(|range| range.contains(address)))
             }
         }
     }

@@ -11,7 +11,10 @@ pub use guard::{Guard, Tenants};
 pub use judge::{Facts, Look, Outcome, Truth, Verdict};
 pub use rules::{Cidr, CidrError, Condition, Effect, Pattern, Rule, Rules};
 
-use crate::{caller::Peer, credentials::RoleId};
+use crate::{
+    caller::{Peer, containers::Container},
+    credentials::RoleId,
+};
 
 /// What a caller may see. Whatever is not granted is not there: it is neither listed nor found by its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +58,9 @@ pub trait Gatekeeper: Send + Sync {
     /// What the caller may see.
     fn admit(&self, facts: ConnectionFacts<'_>) -> Decision;
 
+    /// The container in which the caller is, if that is known at once: for the record.
+    fn container(&self, peer: &Peer) -> Option<Arc<Container>>;
+
     /// Grows when decisions that were made before may be wrong now.
     fn version(&self) -> u64;
 
@@ -85,6 +91,10 @@ impl Gatekeeper for Everyone {
 
     fn admit(&self, _facts: ConnectionFacts<'_>) -> Decision {
         Decision { grant: Grant::Everything, reason: Arc::clone(&self.reason) }
+    }
+
+    fn container(&self, _peer: &Peer) -> Option<Arc<Container>> {
+        None
     }
 
     fn version(&self) -> u64 {

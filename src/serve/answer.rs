@@ -3,7 +3,10 @@
 use std::{io::Write, sync::Arc};
 
 use super::token::Token;
-use crate::{credentials::SecretBytes, store::Published};
+use crate::{
+    credentials::{RoleId, SecretBytes},
+    store::Published,
+};
 
 /// The statuses that are used, with the reason phrases of EC2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +125,15 @@ pub enum Style {
     Plain,
 }
 
+/// Credentials that are given away.
+#[derive(Debug, Clone)]
+pub struct Handed {
+    /// Their role.
+    pub role: RoleId,
+    /// The set.
+    pub set: Arc<Published>,
+}
+
 /// An answer.
 #[derive(Debug, Clone)]
 pub struct Answer {
@@ -137,6 +149,10 @@ pub struct Answer {
     pub allow: Option<&'static str>,
     /// How many seconds the client's token is still valid.
     pub token_ttl: Option<u32>,
+    /// Whose credentials are in the body, for the record.
+    pub handed: Option<Handed>,
+    /// Whether this is what those get who may not have what they ask for.
+    pub refused: bool,
     /// Our process id, for those who ask whether it is alppaca who answers.
     pub pid: Option<u32>,
 }
@@ -144,7 +160,17 @@ pub struct Answer {
 impl Answer {
     /// 200 with a body.
     pub fn ok(body: Body) -> Self {
-        Self { status: Status::Ok, body, style: Style::Imds, modified: None, allow: None, token_ttl: None, pid: None }
+        Self {
+            status: Status::Ok,
+            body,
+            style: Style::Imds,
+            modified: None,
+            allow: None,
+            token_ttl: None,
+            handed: None,
+            refused: false,
+            pid: None,
+        }
     }
 
     /// An error, with the small page that EC2 sends along.
@@ -160,6 +186,11 @@ impl Answer {
             Status::MethodNotAllowed | Status::Ok => b"",
         };
         Self { body: Body::Static(page), ..Self { status, ..Self::ok(Body::Empty) } }
+    }
+
+    /// 404 for what the caller may not have, or what there is not: it cannot tell which.
+    pub fn refused() -> Self {
+        Self { refused: true, ..Self::error(Status::NotFound) }
     }
 
     /// 405: only the methods `allow` are possible there.

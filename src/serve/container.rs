@@ -16,7 +16,7 @@ pub use tokens::{ContainerTokens, IssueError, Key};
 use tokio::sync::Notify;
 
 use super::{
-    answer::{Answer, Body, Outcome, Status, Style},
+    answer::{Answer, Body, Handed, Outcome, Status, Style},
     guard::{self, Refusal},
     path::Target,
     request::Request,
@@ -197,7 +197,8 @@ impl Container {
     fn credentials(&self, role: Option<&Arc<Role>>, view: &View<'_>, now: Moment) -> Outcome {
         let Some(role) = role else {
             return if view.settled() {
-                problem!(NotFound, 404, "NoCredentialsAssociated", "there are no credentials for this role")
+                let answer = error!(NotFound, 404, "NoCredentialsAssociated", "there are no credentials for this role");
+                Outcome::Answer(Answer { refused: true, ..answer })
             } else {
                 Outcome::Warming
             };
@@ -213,7 +214,8 @@ impl Container {
                     },
                     std::borrow::Cow::Borrowed,
                 );
-                Outcome::Answer(json(Body::Secret(Arc::new(document::ecs(set, &arn)))))
+                let handed = Some(Handed { role: role.id(), set: Arc::clone(set) });
+                Outcome::Answer(Answer { handed, ..json(Body::Secret(Arc::new(document::ecs(set, &arn)))) })
             }
             State::Held { .. } => problem!(Unavailable, 503, "CredentialsExpired", "the credentials have expired"),
         }

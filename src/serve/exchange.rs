@@ -25,6 +25,7 @@ use super::{
     request::{MAX_HEAD, Parsed, Request, parse},
 };
 use crate::{
+    audit::{Auditor, Event, What},
     clock::{Moment, SharedClock},
     policy::{Gatekeeper, Grant},
     store::http_date,
@@ -34,6 +35,7 @@ use crate::{
 pub(super) struct Context {
     pub(super) live: Live,
     pub(super) gatekeeper: Arc<dyn Gatekeeper>,
+    pub(super) auditor: Arc<Auditor>,
     pub(super) clock: SharedClock,
     pub(super) limits: Limits,
     pub(super) registry: Arc<Registry>,
@@ -238,6 +240,7 @@ impl Exchange {
         };
         self.log(&request, &answer);
         self.context.counters.count(self.face, Some(&request), answer.status, granted);
+        self.note(&request, &answer, now);
         let after = match (request.body, request.expects_continue) {
             (None, _) | (Some(_), true) => After::Linger,
             (Some(_), false) if request.keep_alive && !self.context.registry.is_stopping() => After::Next,
@@ -282,6 +285,32 @@ impl Exchange {
             return Ok(reply.after.into());
         }
         Ok(Wait::Room(Box::new(Unsent { head: head.to_vec(), body: body.clone(), sent }), reply.after))
+    }
+
+    /// Takes note of credentials that are given away, and of those who get none because of who they are.
+    fn note(&self, request: &Request, answer: &Answer, now: Moment) {
+        let Context { gatekeeper, auditor, .. } = &*self.context;
+        let what = match &answer.handed {
+            Some(handed) if auditor.records() && request.method != "HEAD" => What::HandedOut {
+                role: handed.role.clone(),
+                access_key_id: handed.set.access_key_id.clone(),
+                expiration: handed.set.expiration,
+            },
+            None if answer.refused && self.guest.is_restricted() => What::Denied { path: request.target.into() },
+            _ => return,
+        };
+        let peer = self.guest.peer();
+        let event = Event {
+            time: now.wall,
+            peer: peer.clone(),
+            container: gatekeeper.container(peer),
+            what,
+            reason: self.guest.reason(),
+            face: self.face.as_str(),
+            version: (self.face == Face::Imds).then_some(if request.token.is_some() { "v2" } else { "v1" }),
+            user_agent: request.user_agent.map(|agent| String::from_utf8_lossy(agent).into()),
+        };
+        auditor.note(event, now);
     }
 
     fn log(&self, request: &Request, answer: &Answer) {

@@ -1,6 +1,9 @@
 //! Who is at the other end of a connection and what it may see: found out at its first request, kept to its end.
 
-use std::net::{SocketAddr, TcpStream};
+use std::{
+    net::{SocketAddr, TcpStream},
+    sync::Arc,
+};
 
 use super::{request::Request, view::Visitor};
 use crate::{
@@ -25,6 +28,16 @@ impl Guest {
     /// Who it is, as far as that was asked.
     pub(super) fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// Why it sees what it sees.
+    pub(super) fn reason(&self) -> Arc<str> {
+        self.decision.as_ref().map(|(_, decision)| Arc::clone(&decision.reason)).unwrap_or_default()
+    }
+
+    /// Whether there is something that it may not see.
+    pub(super) fn is_restricted(&self) -> bool {
+        self.decision.as_ref().is_some_and(|(_, decision)| decision.grant != Grant::Everything)
     }
 
     /// What is known of it, finding out what `request` needs.

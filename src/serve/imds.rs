@@ -20,7 +20,7 @@ use tree::{Directory, Node, Tree};
 use versions::VERSIONS;
 
 use super::{
-    answer::{Answer, Body, Outcome, Status, Style},
+    answer::{Answer, Body, Handed, Outcome, Status, Style},
     guard::{self, Refusal},
     path::Target,
     request::Request,
@@ -179,7 +179,7 @@ impl Imds {
         let role = |name: &str| view.role(name);
         match path {
             _ if !view.settled() => Outcome::Warming,
-            _ if view.is_empty() => not_found(),
+            _ if view.is_empty() => refused(),
             [] => self.text(Body::Static(match (self.has_info(), self.settings.extended) {
                 (true, true) => b"info\nsecurity-credentials/\nsecurity-credentials-extended/",
                 (true, false) => b"info\nsecurity-credentials/",
@@ -188,11 +188,11 @@ impl Imds {
             })),
             ["info"] => self.info(view, now),
             ["security-credentials"] => Outcome::Answer(Answer::ok(self.names(view))),
-            ["security-credentials", name] => role(name).map_or_else(not_found, |role| self.credentials(role, now)),
+            ["security-credentials", name] => role(name).map_or_else(refused, |role| self.credentials(role, now)),
             ["security-credentials-extended", ..] if !self.settings.extended => not_found(),
             ["security-credentials-extended"] => Outcome::Answer(Answer::ok(self.names(view))),
             ["security-credentials-extended", name] => {
-                role(name).map_or_else(not_found, |role| self.extended(self.credentials(role, now)))
+                role(name).map_or_else(refused, |role| self.extended(self.credentials(role, now)))
             }
             _ => not_found(),
         }
@@ -229,12 +229,13 @@ impl Imds {
 
     /// The document with the account in it.
     fn extended(&self, outcome: Outcome) -> Outcome {
-        let Outcome::Answer(Answer { body: Body::Credentials(set), .. }) = &outcome else { return outcome };
+        let Outcome::Answer(Answer { body: Body::Credentials(set), handed, .. }) = &outcome else { return outcome };
         let state = State::Held { set: Arc::clone(set), phase: Phase::Fresh };
         let Some(account) = self.account(&state) else { return outcome };
         let document = extend_document(set.document(), "AccountId", account);
         let modified = Some(Arc::from(&*set.last_modified));
-        Outcome::Answer(Answer { modified, ..Answer::ok(Body::Secret(Arc::new(document))) })
+        let handed = handed.clone();
+        Outcome::Answer(Answer { modified, handed, ..Answer::ok(Body::Secret(Arc::new(document))) })
     }
 
     /// All that has nothing to do with roles.
@@ -313,7 +314,8 @@ impl Imds {
             State::Warming => Outcome::Warming,
             State::Denied(document) => Outcome::Answer(Answer::ok(Body::Shared(Arc::clone(document)))),
             State::Held { set, .. } if set.expiration > now.wall || self.settings.serve_expired => {
-                Outcome::Answer(Answer::ok(Body::Credentials(Arc::clone(set))))
+                let handed = Some(Handed { role: role.id(), set: Arc::clone(set) });
+                Outcome::Answer(Answer { handed, ..Answer::ok(Body::Credentials(Arc::clone(set))) })
             }
             // A 200 would make SDKs hold on to the dead set long after the upstream is back.
             State::Held { .. } => Outcome::Answer(Answer::error(Status::Unavailable)),
@@ -327,6 +329,10 @@ fn binding(visitor: Visitor<'_>) -> (u16, Owner) {
 
 fn not_found() -> Outcome {
     Outcome::Answer(Answer::error(Status::NotFound))
+}
+
+fn refused() -> Outcome {
+    Outcome::Answer(Answer::refused())
 }
 
 fn binary(outcome: Outcome) -> Outcome {

@@ -23,6 +23,7 @@ use super::{
     live::Live,
 };
 use crate::{
+    audit::Auditor,
     clock::{self, SharedClock},
     policy::{Everyone, Gatekeeper},
 };
@@ -91,9 +92,10 @@ impl Server {
     /// A server that answers with `faces`, writing a line for each request if `access_log`.
     pub fn new(faces: Faces, clock: SharedClock, limits: Limits, access_log: bool) -> Self {
         let gatekeeper = Arc::new(Everyone::default());
+        let auditor = Arc::new(Auditor::without_records());
         let live = Live::new(faces, access_log);
         let (registry, counters) = (Arc::default(), Arc::default());
-        Self { context: Context { live, gatekeeper, clock, limits, registry, counters } }
+        Self { context: Context { live, gatekeeper, auditor, clock, limits, registry, counters } }
     }
 
     /// The way to let it show something else while it runs.
@@ -101,10 +103,11 @@ impl Server {
         self.context.live.clone()
     }
 
-    /// The same, where `gatekeeper` decides who sees what. Without one everybody sees everything.
+    /// The same, where `gatekeeper` decides who sees what, and `auditor` takes note of it. Without one everybody sees
+    /// everything.
     #[must_use]
-    pub fn guarded_by(self, gatekeeper: Arc<dyn Gatekeeper>) -> Self {
-        Self { context: Context { gatekeeper, ..self.context } }
+    pub fn guarded_by(self, gatekeeper: Arc<dyn Gatekeeper>, auditor: Arc<Auditor>) -> Self {
+        Self { context: Context { gatekeeper, auditor, ..self.context } }
     }
 
     /// Who decides who sees what.

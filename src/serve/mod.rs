@@ -20,7 +20,7 @@ mod token;
 mod view;
 mod wish;
 
-pub use answer::{Answer, Body, Outcome, Status};
+pub use answer::{Answer, Body, Handed, Outcome, Status};
 pub use container::{Container, ContainerSettings, ContainerTokens, IssueError, Key, KeyFile, KeyFiles};
 pub use counters::{Counters, Denial, Protocol};
 pub use face::{Face, Faces};

@@ -15,7 +15,7 @@ pub use keys::{KeySource, PublicKey, PublicKeys, parse_key_set};
 use tokio::sync::Notify;
 
 use super::{
-    answer::{Answer, Body, Outcome, Status, Style},
+    answer::{Answer, Body, Handed, Outcome, Status, Style},
     container::pod_identity as document,
     guard::{self, Refusal},
     path::Target,
@@ -117,7 +117,7 @@ impl PodIdentity {
         if found != Some(true) {
             return text(Status::NotFound, "404 page not found");
         }
-        if let Err(refused) = self.check_host(request, target.authority) {
+        if let Some(refused) = self.refuse_host(request, target.authority) {
             return refused;
         }
         let token = request.authorization.map(<[u8]>::trim_ascii).unwrap_or_default();
@@ -147,11 +147,11 @@ impl PodIdentity {
 
     /// The agent answers only to its own addresses, which no web page can name; that is also the guard against rebound
     /// names. Requests by way of a proxy are refused here, too.
-    fn check_host(&self, request: &Request, authority: Option<&str>) -> Result<(), Outcome> {
+    fn refuse_host(&self, request: &Request, authority: Option<&str>) -> Option<Outcome> {
         let denied = |reason: &str| text(Status::Forbidden, &format!("Access Denied. {reason}"));
         match guard::judge(request, authority, &self.settings.allowed_hosts) {
-            Err(Refusal::Forwarded) => return Err(denied("Requests by way of a proxy are refused")),
-            Err(Refusal::WebPage) => return Err(denied("Requests of web pages are refused")),
+            Err(Refusal::Forwarded) => return Some(denied("Requests by way of a proxy are refused")),
+            Err(Refusal::WebPage) => return Some(denied("Requests of web pages are refused")),
             Err(Refusal::Host) | Ok(()) => {}
         }
         let host =
@@ -165,11 +165,11 @@ impl PodIdentity {
             Err(_) => self.settings.allowed_hosts.iter().any(|name| name.eq_ignore_ascii_case(bare)),
         };
         if known {
-            return Ok(());
+            return None;
         }
         let shown: String = bare.chars().filter(char::is_ascii_graphic).take(64).collect();
         let reason = format!("Called agent through invalid address, please use either {TARGETS} address not {shown}");
-        Err(denied(&reason))
+        Some(denied(&reason))
     }
 
     fn credentials(&self, account: &Account, visitor: Visitor<'_>, now: Moment) -> Outcome {
@@ -188,7 +188,10 @@ impl PodIdentity {
         match view.role(association.role.as_str()) {
             Some(role) => self.of_role(role, now),
             None if !view.settled() => Outcome::Warming,
-            None => text(Status::NotFound, "(ResourceNotFoundException): the role is not there, fault: client"),
+            None => {
+                let words = "(ResourceNotFoundException): the role is not there, fault: client";
+                Outcome::Answer(Answer { refused: true, ..plain(Status::NotFound, words) })
+            }
         }
     }
 
@@ -203,7 +206,8 @@ impl PodIdentity {
             State::Held { set, .. } if set.expiration > now.wall || self.settings.serve_expired => {
                 let account = self.settings.account_id.as_deref().or(set.account_id.as_deref());
                 let body = Body::Secret(Arc::new(document(set, account)));
-                Outcome::Answer(Answer { style: Style::Json, ..Answer::ok(body) })
+                let handed = Some(Handed { role: role.id(), set: Arc::clone(set) });
+                Outcome::Answer(Answer { style: Style::Json, handed, ..Answer::ok(body) })
             }
             State::Held { .. } => text(Status::Unavailable, "Unable to fetch credentials: they have expired"),
         }

@@ -16,8 +16,8 @@ struct Caller {
 }
 
 impl Facts for Caller {
-    fn address(&self) -> Option<IpAddr> {
-        self.address
+    fn address(&self) -> Known<IpAddr> {
+        self.address.map_or(Known::No, Known::Yes)
     }
     fn is_user(&self, user: &str) -> Truth {
         Truth::of(self.user.clone(), |own| own == user)

@@ -1,0 +1,203 @@
+//! What is recorded: who got which credentials, who did not, and why. As JSON, and never with a secret.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::{
+    caller::{Holder, Origin, Peer, cgroup::Cgroup, containers::Container},
+    credentials::{RoleId, format_timestamp},
+};
+
+/// Something that happened to a caller.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// When.
+    pub time: Timestamp,
+    /// To whom.
+    pub peer: Peer,
+    /// The container in which it is, if that is known.
+    pub container: Option<Arc<Container>>,
+    /// What.
+    pub what: What,
+    /// The rule that says so, or what else the reason is.
+    pub reason: Arc<str>,
+    /// The face: `imds`, …
+    pub face: &'static str,
+    /// How it asked: `v1` or `v2` at the IMDS face.
+    pub version: Option<&'static str>,
+    /// What it calls itself.
+    pub user_agent: Option<Box<str>>,
+}
+
+/// What happened.
+#[derive(Debug, Clone)]
+pub enum What {
+    /// It got credentials.
+    HandedOut {
+        /// Of this role.
+        role: RoleId,
+        /// The public half of the key: CloudTrail names it, too.
+        access_key_id: Box<str>,
+        /// Until then they are valid.
+        expiration: Timestamp,
+    },
+    /// It got none.
+    Denied {
+        /// What it asked for.
+        path: Box<str>,
+    },
+}
+
+/// What was found out about a caller after the event.
+#[derive(Debug, Clone, Default)]
+pub struct Findings {
+    /// Its user's name.
+    pub user: Option<Box<str>>,
+    /// Its control group.
+    pub cgroup: Option<Arc<Cgroup>>,
+    /// Its process.
+    pub holder: Option<Holder>,
+}
+
+/// The keys are explained in `docs/audit.md`.
+#[derive(Serialize)]
+struct Record<'a> {
+    time: String,
+    event: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_key_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expiration: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'a str>,
+    reason: &'a str,
+    origin: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exe: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cgroup: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unit: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container: Option<ContainerRecord<'a>>,
+    face: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_agent: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct ContainerRecord<'a> {
+    id: &'a str,
+    name: &'a str,
+    image: &'a str,
+}
+
+impl Event {
+    /// It as a line of JSON.
+    pub fn render(&self, findings: &Findings) -> String {
+        let (event, role, key, expiration, path) = match &self.what {
+            What::HandedOut { role, access_key_id, expiration } => {
+                ("hand-out", Some(role.as_str()), Some(&**access_key_id), Some(*expiration), None)
+            }
+            What::Denied { path } => ("denial", None, None, None, Some(&**path)),
+        };
+        let (origin, uid) = match &self.peer.origin {
+            Origin::Process(process) => ("process", Some(process.uid)),
+            Origin::Elsewhere => ("elsewhere", None),
+            Origin::Unknown | Origin::Unasked => ("unknown", None),
+        };
+        let container = self.container.as_ref().map(|container| container.facts()).map(|facts| ContainerRecord {
+            id: facts.id.as_str(),
+            name: &facts.name,
+            image: &facts.image,
+        });
+        let record = Record {
+            time: self.time.to_string(),
+            event,
+            role,
+            access_key_id: key,
+            expiration: expiration.map(format_timestamp),
+            path,
+            reason: &self.reason,
+            origin,
+            address: self.peer.address.map(|address| address.to_string()),
+            uid,
+            user: findings.user.as_deref(),
+            pid: findings.holder.as_ref().map(|holder| holder.pid),
+            exe: findings.holder.as_ref().and_then(|holder| holder.exe.as_ref()).map(|exe| exe.display().to_string()),
+            cgroup: findings.cgroup.as_ref().map(|group| &*group.path),
+            unit: findings.cgroup.as_ref().and_then(|group| group.unit.as_deref()),
+            container,
+            face: self.face,
+            version: self.version,
+            user_agent: self.user_agent.as_deref(),
+        };
+        // It has text keys only, and nothing in it can fail.
+        serde_json::to_string(&record).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::caller::{Membership, Process, containers::tests::facts};
+
+    #[test]
+    fn a_record_is_one_line_with_what_is_known_and_no_more() {
+        let process = Process { uid: 33, gid: None, pid: None, inode: 7, cgroup: Membership::Id(1) };
+        let event = Event {
+            time: "2026-11-24T19:00:00.25Z".parse().expect("a timestamp"),
+            peer: Peer { origin: Origin::Process(process), ..Peer::unasked("127.0.0.1:5000".parse().expect("legal")) },
+            container: None,
+            what: What::HandedOut {
+                role: RoleId::named(&"deploy".parse().expect("a name")),
+                access_key_id: "ASIAEXAMPLE".into(),
+                expiration: "2026-11-24T20:00:00Z".parse().expect("a timestamp"),
+            },
+            reason: "rule 1".into(),
+            face: "imds",
+            version: Some("v2"),
+            user_agent: Some("curl\n\"8".into()),
+        };
+        let findings = Findings {
+            user: Some("www-data".into()),
+            cgroup: Some(Arc::new(Cgroup::parse("/system.slice/web.service"))),
+            holder: Some(Holder { pid: 12, exe: Some("/usr/bin/curl".into()) }),
+        };
+        assert_eq!(
+            event.render(&findings),
+            "{\"time\":\"2026-11-24T19:00:00.25Z\",\"event\":\"hand-out\",\"role\":\"deploy\",\
+             \"access_key_id\":\"ASIAEXAMPLE\",\"expiration\":\"2026-11-24T20:00:00Z\",\"reason\":\"rule 1\",\
+             \"origin\":\"process\",\"address\":\"127.0.0.1:5000\",\"uid\":33,\"user\":\"www-data\",\"pid\":12,\
+             \"exe\":\"/usr/bin/curl\",\"cgroup\":\"/system.slice/web.service\",\"unit\":\"web.service\",\
+             \"face\":\"imds\",\"version\":\"v2\",\"user_agent\":\"curl\\n\\\"8\"}"
+        );
+        let denial = Event {
+            what: What::Denied { path: "/x".into() },
+            container: Some(Arc::new(Container::new(facts('a', "172.17.0.2")))),
+            peer: Peer { origin: Origin::Elsewhere, ..event.peer.clone() },
+            ..event
+        };
+        let record: serde_json::Value = serde_json::from_str(&denial.render(&Findings::default())).expect("JSON");
+        assert_eq!(
+            (&record["event"], &record["path"], &record["uid"]),
+            (&"denial".into(), &"/x".into(), &serde_json::Value::Null)
+        );
+        assert_eq!(record["container"]["name"], "name-a");
+        assert!(!record.to_string().contains("role-a"), "no variable of a container is recorded");
+    }
+}

@@ -1,0 +1,299 @@
+//! The section `policy`: who gets which role.
+
+use super::{
+    fields::Fields,
+    problem::{Place, Problem},
+    read,
+    render::{mapping, quoted},
+    settings::{Setting, Topic},
+    yaml::{Node, Value},
+};
+use crate::{
+    credentials::{RoleName, RoleNameError},
+    policy::{Cidr, CidrError, Condition, Effect, Pattern, Rule, Rules},
+};
+
+const fn setting(key: &'static str, default: &'static str, meaning: &'static str) -> Setting {
+    Setting { key, default, meaning, topic: Topic::Serving }
+}
+
+/// The settings of the section.
+pub const POLICY: &[Setting] = &[
+    setting("rules", "[]", "A list. The first rule that applies to a caller decides."),
+    setting(
+        "default",
+        "deny",
+        "What those get to whom no rule applies: `deny`, `everything`, or `own` (what their container asks for).",
+    ),
+];
+
+/// The settings of a rule.
+pub const RULE: &[Setting] = &[
+    setting("name", "", "What the log and `policy explain` call the rule, beside its number."),
+    setting("match", "", "A mapping: the rule applies if all of it holds. Without it the rule applies to everybody."),
+    setting("unless", "", "A mapping: the rule does not apply if all of it holds."),
+    setting("role", "", "The one role that the caller gets."),
+    setting("roles", "", "The roles that it gets. The first is the one that it finds in the listing."),
+    setting("own", "", "`true`: it gets what its container asks for."),
+    setting("everything", "", "`true`: it gets all roles."),
+    setting("deny", "", "`true`: it gets none."),
+];
+
+/// What can be matched. Each may be a list, of which one has to hold.
+pub const MATCH: &[Setting] = &[
+    setting("user", "", "Users of this host, by name or number."),
+    setting("group", "", "Groups, by name or number. Supplementary groups count."),
+    setting("unit", "", "systemd units of the host; `*` stands for any text, here and below."),
+    setting("slice", "", "systemd slices, at any level."),
+    setting("container", "", "Names of containers."),
+    setting("image", "", "Images of containers, as they were named at the start."),
+    setting("label", "", "A mapping of labels of containers to their values. All have to be there."),
+    setting("address", "", "Addresses or ranges such as `172.17.0.0/16`."),
+];
+
+/// The keys of a rule that say what the caller gets.
+const EFFECTS: [&str; 5] = ["role", "roles", "own", "everything", "deny"];
+const DEFAULTS: [(&str, Effect); 3] =
+    [("deny", Effect::Deny), ("everything", Effect::Everything), ("own", Effect::Own)];
+
+/// Reads it. The outer `None` says that something is wrong.
+#[allow(clippy::option_option, reason = "wrong and absent are not the same")]
+pub(super) fn policy(fields: &mut Fields) -> Option<Option<Rules>> {
+    fields.section("policy", POLICY, |fields| {
+        let rules = fields.items("rules", RULE, rule);
+        let words = DEFAULTS.map(|(word, _)| (word, word));
+        let default = fields.value("default", |node| read::choice(node, &words))?;
+        let (_, default) = DEFAULTS.into_iter().find(|(word, _)| *word == default)?;
+        Some(Rules { rules: rules?, default })
+    })
+}
+
+fn rule(place: &Place, fields: &mut Fields) -> Option<Rule> {
+    let name = fields.optional("name", read::text);
+    let when = fields.section("match", MATCH, conditions);
+    let unless = fields.section("unless", MATCH, conditions);
+    let effect = effect(place, fields);
+    Some(Rule { name: name?, when: when?.unwrap_or_default(), unless: unless?.unwrap_or_default(), effect: effect? })
+}
+
+fn effect(place: &Place, fields: &mut Fields) -> Option<Effect> {
+    let given: Vec<&str> = EFFECTS.into_iter().filter(|key| fields.given(key).is_some()).collect();
+    let [key] = given.as_slice() else {
+        let message = format!(
+            "a rule needs one of {}, and this one has {}",
+            EFFECTS.join(", "),
+            match given.len() {
+                0 => "none".to_owned(),
+                _ => given.join(" and "),
+            }
+        );
+        fields.problems.push(Problem::new(place.clone(), message));
+        return None;
+    };
+    match *key {
+        "role" | "roles" => {
+            let roles = fields.value(key, |node| read::list(node, role))?;
+            if roles.is_empty() {
+                let message = "an empty list: to give no role, write `deny: true`";
+                fields.problems.push(Problem::new(place.clone(), message));
+                return None;
+            }
+            Some(Effect::Roles(roles))
+        }
+        _ => {
+            let truth = fields.value(key, read::boolean)?;
+            let (_, effect) = [("own", Effect::Own), ("everything", Effect::Everything), ("deny", Effect::Deny)]
+                .into_iter()
+                .find(|(word, _)| word == key)?;
+            if !truth {
+                let message = format!("`{key}: false` says nothing: write what the caller gets");
+                fields.problems.push(Problem::new(place.clone(), message));
+            }
+            truth.then_some(effect)
+        }
+    }
+}
+
+fn role(node: &Node) -> Result<RoleName, Problem> {
+    read::text(node)?.parse().map_err(|error: RoleNameError| Problem::new(node.place.clone(), error.to_string()))
+}
+
+fn conditions(fields: &mut Fields) -> Option<Vec<Condition>> {
+    let mut conditions = Vec::new();
+    for (key, make) in [("user", Condition::User as fn(_) -> _), ("group", Condition::Group)] {
+        conditions.extend(fields.optional(key, |node| filled(node, read::text))?.map(make));
+    }
+    for (key, make) in [
+        ("unit", Condition::Unit as fn(_) -> _),
+        ("slice", Condition::Slice),
+        ("container", Condition::Container),
+        ("image", Condition::Image),
+    ] {
+        conditions.extend(fields.optional(key, |node| filled(node, pattern))?.map(make));
+    }
+    for (key, value) in fields.optional("label", labels)?.unwrap_or_default() {
+        conditions.push(Condition::Label(key, value));
+    }
+    conditions.extend(fields.optional("address", |node| filled(node, range))?.map(Condition::Address));
+    Some(conditions)
+}
+
+/// A list that is not empty: an empty one would match nobody, and was surely not meant so.
+fn filled<T>(node: &Node, item: impl Fn(&Node) -> Result<T, Problem>) -> Result<Vec<T>, Problem> {
+    let items = read::list(node, item)?;
+    if items.is_empty() { Err(Problem::new(node.place.clone(), "an empty list matches nobody")) } else { Ok(items) }
+}
+
+fn pattern(node: &Node) -> Result<Pattern, Problem> {
+    read::text(node).map(|text| Pattern::new(&text))
+}
+
+fn range(node: &Node) -> Result<Cidr, Problem> {
+    let text = read::text(node)?;
+    text.parse().map_err(|error: CidrError| Problem::new(node.place.clone(), error.to_string()))
+}
+
+fn labels(node: &Node) -> Result<Vec<(String, Pattern)>, Problem> {
+    let Value::Map(entries) = &node.value else {
+        let message = format!("a mapping of labels to values is expected here, not {}", node.kind());
+        return Err(Problem::new(node.place.clone(), message));
+    };
+    entries.iter().map(|(key, node)| Ok((key.text.clone(), pattern(node)?))).collect()
+}
+
+/// The section as YAML.
+pub(super) fn render(rules: &Rules) -> String {
+    let items: Vec<String> = rules.rules.iter().map(render_rule).collect();
+    let default = DEFAULTS.iter().find(|(_, effect)| *effect == rules.default).map_or("deny", |(word, _)| word);
+    mapping(vec![("rules".into(), format!("[{}]", items.join(", "))), ("default".into(), default.into())])
+}
+
+fn render_rule(rule: &Rule) -> String {
+    let mut entries = Vec::new();
+    if let Some(name) = &rule.name {
+        entries.push(("name".into(), quoted(name)));
+    }
+    for (key, conditions) in [("match", &rule.when), ("unless", &rule.unless)] {
+        if !conditions.is_empty() {
+            entries.push((key.into(), render_conditions(conditions)));
+        }
+    }
+    entries.push(match &rule.effect {
+        Effect::Everything => ("everything".into(), "true".into()),
+        Effect::Own => ("own".into(), "true".into()),
+        Effect::Deny => ("deny".into(), "true".into()),
+        Effect::Roles(roles) => ("roles".into(), list(roles.iter().map(RoleName::as_str))),
+    });
+    mapping(entries)
+}
+
+fn render_conditions(conditions: &[Condition]) -> String {
+    let mut entries = Vec::new();
+    let mut labels = Vec::new();
+    for condition in conditions {
+        let texts = |patterns: &[Pattern]| list(patterns.iter().map(Pattern::as_str));
+        let (key, value) = match condition {
+            Condition::User(names) => ("user", list(names.iter().map(String::as_str))),
+            Condition::Group(names) => ("group", list(names.iter().map(String::as_str))),
+            Condition::Unit(units) => ("unit", texts(units)),
+            Condition::Slice(slices) => ("slice", texts(slices)),
+            Condition::Container(names) => ("container", texts(names)),
+            Condition::Image(images) => ("image", texts(images)),
+            Condition::Label(key, value) => {
+                labels.push((quoted(key), quoted(value.as_str())));
+                continue;
+            }
+            Condition::Address(ranges) => {
+                let ranges: Vec<String> = ranges.iter().map(ToString::to_string).collect();
+                ("address", list(ranges.iter().map(String::as_str)))
+            }
+        };
+        entries.push((key.to_owned(), value));
+    }
+    if !labels.is_empty() {
+        entries.push(("label".to_owned(), mapping(labels)));
+    }
+    mapping(entries)
+}
+
+fn list<'a>(items: impl Iterator<Item = &'a str>) -> String {
+    format!("[{}]", items.map(quoted).collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Config, parse};
+    use crate::policy::Rules;
+
+    fn config(policy: &str) -> Result<Config, String> {
+        let text = format!("ims_host: x\npolicy:\n{policy}");
+        parse(vec![("test.yaml".into(), text)]).map(|loaded| loaded.config).map_err(|errors| errors.to_string())
+    }
+
+    fn policy(text: &str) -> Rules {
+        config(text).expect("legal").policy.expect("given")
+    }
+
+    #[test]
+    fn rules_are_read_in_their_order_and_render_as_the_same() {
+        let text = "
+  rules:
+  - {name: ci, match: {user: [deploy, 1000], slice: system.slice}, unless: {group: staff, unit: 'x*'}, role: deploy}
+  - {match: {label: {team: web, tier: 'front*'}, image: 'nginx:*', container: [a, b]}, own: true}
+  - {match: {address: [10.0.0.0/8, '::1']}, roles: [a, b]}
+  - {match: {user: root}, everything: true}
+  - deny: true
+  default: own
+";
+        let config = config(text).expect("legal");
+        let rules = config.policy.clone().expect("given");
+        let shown: Vec<String> = rules
+            .rules
+            .iter()
+            .map(|rule| {
+                let conditions: Vec<_> = rule.when.iter().map(ToString::to_string).collect();
+                format!("{} -> {}", conditions.join(" and "), rule.effect)
+            })
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "user deploy or 1000 and slice system.slice -> deploy",
+                "container a or b and image nginx:* and label team: web and label tier: front* -> what the container asks for",
+                "address 10.0.0.0/8 or ::1/128 -> a, b",
+                "user root -> all roles",
+                " -> nothing",
+            ]
+        );
+        assert_eq!(rules.title(Some(0)), "rule 1 (ci)");
+        assert_eq!(rules.rules[0].unless.len(), 2);
+        let rendered = parse(vec![("again.yaml".into(), config.render())]).expect("legal").config;
+        assert_eq!(rendered, config);
+    }
+
+    #[test]
+    fn an_empty_policy_denies_everything_and_none_is_none() {
+        assert_eq!(policy("  rules: []\n").default, crate::policy::Effect::Deny);
+        assert_eq!(parse(vec![("x".into(), "ims_host: x\n".into())]).expect("legal").config.policy, None);
+    }
+
+    #[test]
+    fn mistakes_are_told_with_their_place() {
+        for (rule, message) in [
+            ("{match: {user: a}}", "a rule needs one of role, roles, own, everything, deny, and this one has none"),
+            ("{role: a, deny: true}", "and this one has role and deny"),
+            ("{deny: false}", "`deny: false` says nothing"),
+            ("{roles: []}", "an empty list: to give no role"),
+            ("{match: {user: []}, deny: true}", "an empty list matches nobody"),
+            ("{match: {usr: a}, deny: true}", "there is no setting \"usr\"; did you mean `user`?"),
+            ("{role: a/b}", "illegal character '/'"),
+            ("{match: {address: 10.1.0.0/8}, deny: true}", "the range begins at 10.0.0.0"),
+            ("{match: {label: team}, deny: true}", "a mapping of labels to values is expected here"),
+            ("{match: x, deny: true}", "a mapping is expected here"),
+        ] {
+            let said = config(&format!("  rules:\n  - {rule}\n")).expect_err(rule);
+            assert!(said.contains(message) && said.starts_with("test.yaml:4:"), "{rule}: {said}");
+        }
+        assert!(config("  default: maybe\n").expect_err("wrong").contains("one of deny, everything, own is expected"));
+    }
+}

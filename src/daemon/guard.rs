@@ -1,0 +1,60 @@
+//! Who may have what, and the record of it, as the configuration wants them.
+
+use std::{io, sync::Arc};
+
+use crate::{
+    audit::Auditor,
+    caller::{Directory, Kernel, NameService, cgroup, human_users},
+    clock::SharedClock,
+    config::Config,
+    logging::AuditLog,
+    policy::Guard,
+};
+
+/// The gatekeeper, and who takes note of what callers get.
+pub(super) fn build(
+    config: &Config,
+    clock: &SharedClock,
+    audit: Option<AuditLog>,
+) -> io::Result<(Arc<Guard>, Arc<Auditor>)> {
+    let told = |error: io::Error| tracing::error!("the kernel cannot be asked who calls: {error}");
+    let kernel = Kernel::open().map_err(told).ok();
+    let hierarchy = cgroup::mount_point().unwrap_or_else(|error| {
+        tracing::warn!("cannot find the control groups: {error}");
+        None
+    });
+    let directory = Arc::new(Directory::start(NameService, hierarchy, Arc::clone(clock))?);
+    let guard = Arc::new(Guard::new(kernel, Arc::clone(&directory), audit.is_some()));
+    for warning in guard.load(config.policy.clone(), None, &NameService) {
+        tracing::warn!("{warning}");
+    }
+    match &config.policy {
+        Some(_) => check(&guard),
+        None => warn_of_many_users(),
+    }
+    let auditor = match audit {
+        Some(log) => Auditor::start(log, directory, Arc::clone(clock))?,
+        None => Auditor::without_records(),
+    };
+    Ok((guard, Arc::new(auditor)))
+}
+
+/// Says at once if rules that name users would deny everybody.
+fn check(guard: &Guard) {
+    match guard.check() {
+        Ok(true) => {}
+        Ok(false) => tracing::error!("the kernel does not say who calls; rules that name users will deny everybody"),
+        Err(error) => tracing::warn!("cannot try whether the kernel says who calls: {error}"),
+    }
+}
+
+fn warn_of_many_users() {
+    let users = human_users();
+    if let [first, second, ..] = users.as_slice() {
+        tracing::warn!(
+            "there is no policy: each of the {} users of this host ({first}, {second}, …) gets every role; \
+             see docs/policy.md",
+            users.len()
+        );
+    }
+}

@@ -1,0 +1,81 @@
+//! Where audit records go: the sinks of the log, with a queue of their own. Each record is one line of JSON.
+
+use std::{io, sync::Arc};
+
+use super::{
+    Environment, FLUSH, LogError,
+    file::{FileSink, Rotation},
+    handler::{Sink, Stream},
+    layer::Frame,
+    queue::Queue,
+    syslog::{Address, SyslogSink},
+};
+use crate::{clock::SharedClock, config};
+
+/// `<facility and severity>` of `authpriv.info`, and a name for the records.
+const SYSLOG: &str = "<86>alppaca-audit: ";
+/// The journal's severity "informational".
+const JOURNAL: &str = "<6>";
+
+/// An open audit log. What was written is flushed when it is dropped.
+#[derive(Debug)]
+pub struct AuditLog {
+    queue: Arc<Queue>,
+    before: &'static str,
+    end: &'static str,
+}
+
+impl AuditLog {
+    /// Opens it, so that a mistake shows at the start.
+    pub fn open(target: &config::AuditLog, clock: SharedClock, environment: &Environment) -> Result<Self, LogError> {
+        let (mut sink, before, end): (Box<dyn Sink>, _, _) = match target {
+            config::AuditLog::File(path) => (Box::new(FileSink::new(path.clone(), Rotation::Watched)), "", "\n"),
+            config::AuditLog::Syslog => {
+                (Box::new(SyslogSink::new(Address::Local(environment.syslog.clone()))), SYSLOG, "\0")
+            }
+            config::AuditLog::Journal => (Box::new(Stream::Stderr), JOURNAL, "\n"),
+        };
+        let opened: io::Result<()> = sink.open();
+        opened.map_err(|source| LogError::Open { target: sink.name(), source })?;
+        let queue = Queue::start("audit-log", sink, Frame::Json { before, end }, clock).map_err(LogError::Thread)?;
+        Ok(Self { queue, before, end })
+    }
+
+    /// Takes a record, which is a line of JSON, and never waits: if there is no room it is dropped, which the next
+    /// record tells.
+    pub fn write(&self, record: &str) {
+        self.queue.push(&[self.before, record, self.end].concat());
+    }
+}
+
+impl Drop for AuditLog {
+    fn drop(&mut self) {
+        self.queue.close();
+        self.queue.flush(FLUSH);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+
+    #[test]
+    fn a_file_gets_each_record_and_is_followed_when_it_is_rotated() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("audit.log");
+        let environment = Environment::new(None);
+        let open = || AuditLog::open(&config::AuditLog::File(path.clone()), SystemClock::shared(), &environment);
+        let log = open().expect("writable");
+        log.write(r#"{"a":1}"#);
+        log.queue.flush(FLUSH);
+        std::fs::rename(&path, directory.path().join("audit.log.1")).expect("there");
+        log.write(r#"{"a":2}"#);
+        drop(log);
+        assert_eq!(std::fs::read_to_string(directory.path().join("audit.log.1")).expect("text"), "{\"a\":1}\n");
+        assert_eq!(std::fs::read_to_string(&path).expect("text"), "{\"a\":2}\n");
+        std::fs::remove_file(&path).expect("there");
+        std::fs::create_dir(&path).expect("free");
+        assert!(matches!(open(), Err(LogError::Open { .. })));
+    }
+}
