@@ -1,4 +1,4 @@
-//! `alppacad start|stop|restart|status`: the daemon in the background, with the exit codes of LSB.
+//! `alppacad start|stop|restart|reload|status`: the daemon in the background, with the exit codes of LSB.
 //!
 //! <https://refspecs.linuxbase.org/LSB_5.0.0/LSB-Core-generic/LSB-Core-generic/iniscrptact.html>
 
@@ -25,6 +25,7 @@ const START: Duration = Duration::from_secs(15);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exit codes (LSB): start, stop, restart: 0 done (or nothing to do), 1 failed, 6 not configured.
+reload: 0 told, 6 the configuration is wrong, 7 not running.
 status: 0 running, 1 dead but there is a pid file, 3 not running, 4 unknown.")]
 pub(super) struct Args {
     #[arg(value_enum)]
@@ -42,6 +43,8 @@ enum Action {
     Stop,
     /// Stop it if it runs, and start it
     Restart,
+    /// Check the configuration, and have it read again by the one that runs
+    Reload,
     /// Say whether it runs, and whether 169.254.169.254 reaches it
     Status,
 }
@@ -60,6 +63,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             stop(&config)?;
             start(args, &config)
         }
+        Action::Reload => reload(&config),
         Action::Status => status(&config),
     }
 }
@@ -90,6 +94,15 @@ fn stop(config: &Config) -> Outcome {
         Stopped::Killed => anstream::println!("alppaca did not stop by itself and was killed"),
     }
     Ok(())
+}
+
+fn reload(config: &Config) -> Outcome {
+    if service::reload(&config.run_dir).map_err(Failure::runtime)? {
+        anstream::println!("alppaca reads its configuration again; its log says what came of it");
+        Ok(())
+    } else {
+        Err(Failure { code: 7, message: "alppaca is not running".to_owned() })
+    }
 }
 
 fn status(config: &Config) -> Outcome {

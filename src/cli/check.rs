@@ -3,7 +3,13 @@
 use std::path::PathBuf;
 
 use super::{Failure, Outcome, environment};
-use crate::{config, daemon, sandbox};
+use crate::{
+    clock::{Clock, SystemClock},
+    config,
+    credentials::format_timestamp,
+    daemon, sandbox,
+    source::roles_anywhere::Identity,
+};
 
 /// Arguments of `check`.
 #[derive(Debug, clap::Args)]
@@ -12,6 +18,9 @@ pub(super) struct Args {
     /// A YAML file, or a directory whose *.yaml are merged in alphabetical order
     #[arg(short, long, value_name = "PATH", default_value = "/etc/alppaca")]
     config: PathBuf,
+    /// Only say what is wrong, or worth a warning
+    #[arg(short, long)]
+    quiet: bool,
 }
 
 /// Checks, and prints the effective configuration.
@@ -30,13 +39,34 @@ pub(super) fn run(args: &Args) -> Outcome {
         anstream::eprintln!("warning: {warning}");
     }
     let surroundings = environment::surroundings();
-    if let Some(note) = daemon::proxies_in_force(&loaded.config, &surroundings.proxies) {
+    if let Some(note) = daemon::proxies_in_force(&loaded.config, &surroundings.proxies).filter(|_| !args.quiet) {
         anstream::println!("# {note}");
     }
     // Nor is this: it reads certificates, and looks at the environment.
     if let Err(error) = daemon::fetching(&loaded.config, surroundings) {
         anstream::eprintln!("warning: {error}; the daemon will not start");
     }
-    anstream::print!("{}", loaded.config.render());
+    certificates(&loaded.config);
+    if !args.quiet {
+        anstream::print!("{}", loaded.config.render());
+    }
     Ok(())
+}
+
+/// Looks at the certificates and keys. As above, they may be on another host.
+fn certificates(config: &config::Config) {
+    for source in &config.upstreams.sources {
+        let config::SourceKind::RolesAnywhere(settings) = &source.kind else { continue };
+        let name = &source.name;
+        match Identity::new(settings.identity.clone()).examine(SystemClock.now().wall) {
+            Ok(found) => anstream::eprintln!(
+                "source {name}: {} ({}, {} more in the chain), valid until {}",
+                found.subject,
+                found.key,
+                found.chain,
+                format_timestamp(found.not_after)
+            ),
+            Err(error) => anstream::eprintln!("warning: source {name}: {error}"),
+        }
+    }
 }

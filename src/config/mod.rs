@@ -34,7 +34,7 @@ pub use proxies::{EnvironmentProxies, ProxyChoice, ProxyVariables, Proxying};
 pub use read::parse_duration;
 pub use roles::{CHAINED, Origin, Role, Session, is_assumed, origin};
 pub use settings::{SECTIONS, SETTINGS, Section, Setting, Topic};
-pub use sources::{Aws, Source, SourceKind};
+pub use sources::{Aws, RolesAnywhere, Source, SourceKind};
 pub use upstreams::Upstreams;
 
 use crate::{credentials::Secret, policy::Rules};

@@ -256,6 +256,7 @@ pub const SECTIONS: &[Section] = &[
     Section { path: "pod_identity.associations[]", settings: super::ASSOCIATION },
     Section { path: "roles.NAME", settings: super::roles::SETTINGS },
     Section { path: "sources.NAME` of `kind: ims", settings: super::sources::ims::KIND.settings },
+    Section { path: "sources.NAME` of `kind: roles_anywhere", settings: super::sources::roles_anywhere::KIND.settings },
     Section { path: "sources.NAME` of `kind: sts", settings: super::sources::sts::KIND.settings },
     Section { path: "sources.NAME` of `kind: web_identity", settings: super::sources::web_identity::KIND.settings },
     Section { path: "sources.NAME` of `kind: process", settings: super::sources::process::KIND.settings },

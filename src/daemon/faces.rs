@@ -23,13 +23,8 @@ const MARGIN: Duration = Duration::from_millis(50);
 /// Work that never ends, to be done apart from the requests.
 pub(super) type Background = Vec<Pin<Box<dyn Future<Output = ()> + Send>>>;
 
-/// Builds the faces that show `store`. `tokens` open roles at the container face.
-pub(super) fn build(
-    config: &Config,
-    store: &Arc<Store>,
-    clock: &SharedClock,
-    tokens: &ContainerTokens,
-) -> Result<(Faces, Background), DaemonError> {
+/// The key of IMDSv2's tokens, which outlives the faces, and if possible the process.
+pub(super) fn token_key(config: &Config) -> Result<Arc<TokenKey>, DaemonError> {
     let key = match token_key::kept_in(&config.run_dir) {
         Ok(key) => key,
         Err(why) => {
@@ -38,6 +33,18 @@ pub(super) fn build(
             TokenKey::random().map_err(|_unspecified| DaemonError::Randomness)?
         }
     };
+    Ok(Arc::new(key))
+}
+
+/// Builds the faces that show `store`. `tokens` open roles at the container face, `key` those
+/// of IMDSv2 are made with; both outlive the faces.
+pub(super) fn build(
+    config: &Config,
+    store: &Arc<Store>,
+    clock: &SharedClock,
+    tokens: &ContainerTokens,
+    key: &Arc<TokenKey>,
+) -> Result<(Faces, Background), DaemonError> {
     let arrived = Arc::new(Notify::new());
     let mut background: Background = Vec::new();
     let timeout = config.metadata.passthrough_timeout;
@@ -50,7 +57,7 @@ pub(super) fn build(
         None => None,
     };
     let settings = imds_settings(&config.imds, &config.metadata, metadata(config));
-    let imds = Imds::new(settings, Arc::clone(store), key, relayed, clock.now().wall);
+    let imds = Imds::new(settings, Arc::clone(store), Arc::clone(key), relayed, clock.now().wall);
     let container = config.container.as_ref().map(|section| {
         let settings = container_settings(config, section);
         let (face, files) =

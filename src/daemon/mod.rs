@@ -99,7 +99,8 @@ impl Daemon {
     /// TLS handshake or a thousand documents to parse delay no answer.
     pub fn run(mut self, listeners: Vec<(TcpListener, Face)>, progress: impl Progress) -> Result<(), DaemonError> {
         let tokens = ContainerTokens::new().map_err(|_unspecified| DaemonError::Randomness)?;
-        let (faces, background) = faces::build(&self.config, &self.store, &self.clock, &tokens)?;
+        let key = faces::token_key(&self.config)?;
+        let (faces, background) = faces::build(&self.config, &self.store, &self.clock, &tokens, &key)?;
         let limits = wiring::limits(&self.config.limits);
         let server = Server::new(faces, Arc::clone(&self.clock), limits, self.config.logging.access_log);
         let (guard, auditor) = guard::build(&self.config, &self.clock, self.audit.take())?;

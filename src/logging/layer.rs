@@ -1,6 +1,13 @@
 //! The `tracing` layer: an event becomes a line in the queue.
 
-use std::{cell::RefCell, fmt, sync::Arc};
+use std::{
+    cell::RefCell,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+};
 
 use tracing::{
     Event, Metadata, Subscriber,
@@ -84,8 +91,29 @@ pub(super) enum Frame {
     Json { before: &'static str, end: &'static str },
 }
 
+/// Which level is logged, to be changed while the program runs.
+#[derive(Debug, Clone)]
+pub struct LevelSwitch(Arc<AtomicU8>);
+
+impl LevelSwitch {
+    pub(super) fn new(level: Level) -> Self {
+        Self(Arc::new(AtomicU8::new(level.number())))
+    }
+
+    /// From now on this level and what is more important is logged.
+    pub fn set(&self, level: LogLevel) {
+        self.0.store(Level::from(level).number(), Ordering::Relaxed);
+        // What is not logged is skipped where it is said, and that was remembered.
+        tracing::callsite::rebuild_interest_cache();
+    }
+
+    fn number(&self) -> u8 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 pub(super) struct LogLayer {
-    level: Level,
+    level: LevelSwitch,
     frame: Frame,
     clock: SharedClock,
     queue: Arc<Queue>,
@@ -98,14 +126,14 @@ thread_local! {
 }
 
 impl LogLayer {
-    pub(super) fn new(level: Level, frame: Frame, clock: SharedClock, queue: Arc<Queue>) -> Self {
+    pub(super) fn new(level: LevelSwitch, frame: Frame, clock: SharedClock, queue: Arc<Queue>) -> Self {
         let started = clock.now().wall;
         Self { level, frame, clock, queue, started }
     }
 
     /// Only ours: libraries have their own ideas of what is worth a line.
     fn wants(&self, metadata: &Metadata<'_>) -> bool {
-        Level::from(metadata.level()) >= self.level
+        Level::from(metadata.level()).number() >= self.level.number()
             && (metadata.target().starts_with("alppaca") || *metadata.level() <= tracing::Level::WARN)
     }
 
@@ -171,11 +199,11 @@ impl<S: Subscriber> Layer<S> for LogLayer {
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(match self.level {
-            Level::Debug => LevelFilter::TRACE,
-            Level::Info => LevelFilter::INFO,
-            Level::Warning => LevelFilter::WARN,
-            Level::Error => LevelFilter::ERROR,
+        Some(match self.level.number() {
+            0..20 => LevelFilter::TRACE,
+            20..30 => LevelFilter::INFO,
+            30..40 => LevelFilter::WARN,
+            _ => LevelFilter::ERROR,
         })
     }
 

@@ -15,8 +15,8 @@ pub use audit::AuditLog;
 pub use format::{Format, FormatError, Record};
 use handler::Target;
 pub use handler::{HandlerError, check as check_handler};
-pub use layer::Level;
 use layer::LogLayer;
+pub use layer::{Level, LevelSwitch};
 use queue::Queue;
 use tracing_subscriber::{layer::SubscriberExt, registry::Registry};
 
@@ -63,12 +63,18 @@ pub enum LogError {
 #[derive(Debug)]
 pub struct Guard {
     queue: Arc<Queue>,
+    level: LevelSwitch,
 }
 
 impl Guard {
     /// Waits, but not for ever, until everything logged so far is written.
     pub fn flush(&self) {
         self.queue.flush(FLUSH);
+    }
+
+    /// The way to change the level.
+    pub fn level(&self) -> LevelSwitch {
+        self.level.clone()
     }
 }
 
@@ -100,8 +106,9 @@ pub fn subscriber(
     let Target { mut sink, frame } = target;
     sink.open().map_err(|source| LogError::Open { target: sink.name(), source })?;
     let queue = Queue::start("log", sink, frame.clone(), Arc::clone(&clock)).map_err(LogError::Thread)?;
-    let layer = LogLayer::new(settings.level.into(), frame, clock, Arc::clone(&queue));
-    Ok((Registry::default().with(layer), Guard { queue }))
+    let level = LevelSwitch::new(settings.level.into());
+    let layer = LogLayer::new(level.clone(), frame, clock, Arc::clone(&queue));
+    Ok((Registry::default().with(layer), Guard { queue, level }))
 }
 
 impl Environment {

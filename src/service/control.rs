@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io::{self, BufRead, BufReader},
+    os::fd::OwnedFd,
     path::Path,
     process::{Command, Stdio},
     sync::mpsc,
@@ -83,19 +84,44 @@ pub fn start(mut command: Command, limit: Duration) -> Result<(), ServiceError> 
     }
 }
 
-/// Stops the service with that run directory and waits until it is gone.
-pub fn stop(run_dir: &Path) -> Result<Stopped, ServiceError> {
-    let Status::Running(pid) = status(run_dir)? else { return Ok(Stopped::Already) };
+/// Has the service with that run directory read its configuration again; whether it runs.
+pub fn reload(run_dir: &Path) -> Result<bool, ServiceError> {
+    let Found::Running(process) = find(run_dir)? else { return Ok(false) };
+    let told = pidfd_send_signal(&process, Signal::HUP);
+    told.map_err(|source| ServiceError::System { what: "tell the daemon", source: source.into() })?;
+    Ok(true)
+}
+
+enum Found {
+    Running(OwnedFd),
+    Nothing,
+    /// Just now.
+    Ended,
+}
+
+fn find(run_dir: &Path) -> Result<Found, ServiceError> {
+    let Status::Running(pid) = status(run_dir)? else { return Ok(Found::Nothing) };
     let system = |what| move |source: rustix::io::Errno| ServiceError::System { what, source: source.into() };
-    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(Stopped::Already) };
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(Found::Nothing) };
     let process = match pidfd_open(pid, PidfdFlags::empty()) {
-        Err(rustix::io::Errno::SRCH) => return Ok(Stopped::ByItself),
+        Err(rustix::io::Errno::SRCH) => return Ok(Found::Ended),
         opened => opened.map_err(system("find the daemon"))?,
     };
     // The number may have gone to another process before it was opened; the lock says if not.
     if !matches!(status(run_dir)?, Status::Running(_)) {
-        return Ok(Stopped::ByItself);
+        return Ok(Found::Ended);
     }
+    Ok(Found::Running(process))
+}
+
+/// Stops the service with that run directory and waits until it is gone.
+pub fn stop(run_dir: &Path) -> Result<Stopped, ServiceError> {
+    let system = |what| move |source: rustix::io::Errno| ServiceError::System { what, source: source.into() };
+    let process = match find(run_dir)? {
+        Found::Running(process) => process,
+        Found::Nothing => return Ok(Stopped::Already),
+        Found::Ended => return Ok(Stopped::ByItself),
+    };
     pidfd_send_signal(&process, Signal::TERM).map_err(system("stop the daemon"))?;
     let wait = |limit: Duration| {
         let limit = Timespec { tv_sec: limit.as_secs().cast_signed(), tv_nsec: 0 };

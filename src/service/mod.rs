@@ -10,7 +10,7 @@ mod control;
 use std::{io, path::PathBuf};
 
 pub use background::{Background, PidFile};
-pub use control::{Status, Stopped, start, status, stop};
+pub use control::{Status, Stopped, reload, start, status, stop};
 
 /// What the background process writes when it is ready.
 const READY: &str = "ready";

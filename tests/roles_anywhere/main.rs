@@ -2,6 +2,7 @@
 
 #![allow(unreachable_pub, reason = "each module is for the others of this test only")]
 
+mod daemon;
 mod keys;
 mod pki;
 mod refusals;

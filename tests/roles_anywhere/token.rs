@@ -7,14 +7,18 @@ use std::{
     process::{Command, Stdio},
 };
 
-use alppaca::source::roles_anywhere::{Identity, IdentitySettings, Location};
+use alppaca::{
+    mock_ims::LIST_PATH,
+    source::roles_anywhere::{Identity, IdentitySettings, Location},
+};
 
 use crate::{
+    daemon::configuration,
     fetch, files,
     pki::{Leaf, P256, P384, Pki, RSA},
     role,
     server::Server,
-    support::needs,
+    support::{Daemon, get, needs},
 };
 
 const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
@@ -156,5 +160,28 @@ fn what_a_token_cannot_do_is_told() {
         assert!(server.seen().is_empty(), "nothing was sent");
         fs::write(pki.path("pin"), "1234").expect("a file");
         fetch(&role).expect("credentials");
+    });
+}
+
+#[test]
+fn the_daemon_signs_with_a_key_in_a_token() {
+    with_store("token::the_daemon_signs_with_a_key_in_a_token", |_| {
+        let Some(pki) = Pki::new() else { return };
+        let server = Server::start(&pki.path("root.pem"));
+        fs::write(pki.path("pin"), "1234\n").expect("a file");
+        make_token("hosts");
+        pki.issue(&Leaf::new("web", RSA));
+        import(&pki, "hosts", "web", "01");
+        let path = |name: &str| pki.path(name).display().to_string();
+        let (certificate, chain, pin) = (path("web.pem"), path("intermediate.pem"), path("pin"));
+        let identity = format!(
+            "    certificate: {certificate}\n    chain: {chain}\n    key: pkcs11:token=hosts;object=web\n    \
+             pkcs11_module: {MODULE}\n    pin_file: {pin}\n"
+        );
+        // The daemon inherits where the tokens are.
+        let daemon = Daemon::with_credentials(&configuration(&server, &identity));
+        let answer = get(daemon.address(), &format!("{LIST_PATH}web")).json();
+        assert_eq!(answer["AccessKeyId"], "ASIAFIRST");
+        assert_eq!(server.last().algorithm, "AWS4-X509-RSA-SHA256");
     });
 }

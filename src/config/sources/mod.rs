@@ -5,6 +5,7 @@ pub mod imds;
 pub mod ims;
 pub mod process;
 pub mod profile;
+pub mod roles_anywhere;
 pub mod static_keys;
 pub mod sts;
 pub mod vault;
@@ -14,6 +15,7 @@ pub use aws::{Aws, Rate};
 pub use imds::Imds as ImdsSource;
 pub use process::Process;
 pub use profile::Profile;
+pub use roles_anywhere::RolesAnywhere;
 pub use static_keys::{SecretText, StaticKeys};
 pub use vault::{Auth as VaultAuth, Vault};
 pub use web_identity::WebIdentity;
@@ -41,6 +43,8 @@ pub struct Source {
 pub enum SourceKind {
     /// An IMS, on one or more hosts.
     Ims(Box<Ims>),
+    /// IAM Roles Anywhere, with an X.509 certificate.
+    RolesAnywhere(Box<RolesAnywhere>),
     /// How `AssumeRole` is called.
     Sts(Box<Aws>),
     /// A token of an `OpenID` Connect issuer.
@@ -84,6 +88,7 @@ pub(in crate::config) const KINDS: &[Kind] = &[
     ims::KIND,
     sts::KIND,
     web_identity::KIND,
+    roles_anywhere::KIND,
     process::KIND,
     profile::KIND,
     vault::KIND,
@@ -96,6 +101,7 @@ impl SourceKind {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Ims(_) => ims::KIND.word,
+            Self::RolesAnywhere(_) => roles_anywhere::KIND.word,
             Self::Sts(_) => sts::KIND.word,
             Self::WebIdentity(_) => web_identity::KIND.word,
             Self::Process(_) => process::KIND.word,
@@ -110,6 +116,7 @@ impl SourceKind {
     pub fn gives(&self) -> Gives {
         match self {
             Self::Ims(_) => Gives::Listed,
+            Self::RolesAnywhere(_) => Gives::PerArn,
             Self::Sts(_) => Gives::Nothing,
             Self::WebIdentity(_) => Gives::PerArn,
             Self::Process(_) => Gives::One,
@@ -124,7 +131,7 @@ impl SourceKind {
     /// chaining, for which AWS gives an hour at most.
     pub fn is_role_session(&self) -> bool {
         match self {
-            Self::Ims(_) | Self::WebIdentity(_) | Self::Imds(_) => true,
+            Self::Ims(_) | Self::WebIdentity(_) | Self::RolesAnywhere(_) | Self::Imds(_) => true,
             // What these have may also be an IAM user's.
             Self::Sts(_) | Self::Process(_) | Self::Profile(_) | Self::Vault(_) | Self::Static(_) => false,
         }
@@ -134,6 +141,7 @@ impl SourceKind {
     pub fn takes(&self) -> &'static [&'static str] {
         match self {
             Self::Ims(_) => &["upstream_role"],
+            Self::RolesAnywhere(_) => &["duration", "session_name"],
             Self::Sts(_) => &[],
             Self::WebIdentity(_) => &["session_name", "duration", "policy", "policy_arns"],
             Self::Process(_) => &[],
@@ -148,6 +156,7 @@ impl SourceKind {
     pub fn summary(&self) -> String {
         match self {
             Self::Ims(ims) => ims.summary(),
+            Self::RolesAnywhere(source) => source.summary(),
             Self::Sts(aws) => aws.summary(),
             Self::WebIdentity(identity) => identity.summary(),
             Self::Process(process) => process.summary(),
@@ -162,6 +171,7 @@ impl SourceKind {
     fn render(&self) -> Vec<(&'static str, String)> {
         match self {
             Self::Ims(ims) => ims::render(ims),
+            Self::RolesAnywhere(source) => roles_anywhere::render(source),
             Self::Sts(aws) => aws.render(),
             Self::WebIdentity(identity) => web_identity::render(identity),
             Self::Process(process) => process::render(process),

@@ -39,7 +39,7 @@ impl Kinds {
         for source in &config.upstreams.sources {
             let wrong = |problem: &dyn Display| FetchingError::new(&source.name, problem);
             let one = match &source.kind {
-                SourceKind::Ims(_) | SourceKind::Sts(_) => continue,
+                SourceKind::Ims(_) | SourceKind::Sts(_) | SourceKind::RolesAnywhere(_) => continue,
                 SourceKind::WebIdentity(settings) => {
                     let settings = web_identity_settings(settings, surroundings).map_err(|error| wrong(&error))?;
                     Made::WebIdentity(Arc::new(web_identity::WebIdentity::new(settings)))
@@ -118,7 +118,11 @@ pub(super) fn serves_long_term(kind: &SourceKind) -> bool {
         SourceKind::Profile(profile) => profile.serve_long_term,
         SourceKind::Vault(vault) => vault.serve_long_term,
         SourceKind::Static(keys) => keys.serve_long_term,
-        SourceKind::Ims(_) | SourceKind::Sts(_) | SourceKind::WebIdentity(_) | SourceKind::Imds(_) => false,
+        SourceKind::Ims(_)
+        | SourceKind::Sts(_)
+        | SourceKind::WebIdentity(_)
+        | SourceKind::RolesAnywhere(_)
+        | SourceKind::Imds(_) => false,
     }
 }
 
@@ -142,7 +146,7 @@ pub(super) fn proxies(proxying: &Proxying, surroundings: &Surroundings) -> Resul
 }
 
 /// How AWS is called, as the one HTTP client wants it.
-fn aws_options(aws: &config::Aws, surroundings: &Surroundings) -> Result<Options, String> {
+pub(super) fn aws_options(aws: &config::Aws, surroundings: &Surroundings) -> Result<Options, String> {
     Ok(Options {
         connect_timeout: aws.connect_timeout,
         timeout: aws.timeout,

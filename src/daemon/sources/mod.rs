@@ -3,6 +3,7 @@
 mod ims;
 mod kinds;
 mod notes;
+mod roles_anywhere;
 
 pub use notes::{open_secrets, proxies_in_force};
 
@@ -13,7 +14,7 @@ use crate::{
     config::{self, Config, Origin, Role, Session, SourceKind, Upstreams},
     credentials::{RoleId, RoleName, SessionFacts},
     refresh::{Cadence, Graph, Lane, LaneId, Lister, Maker, Node, OnDemand, Visibility, Way},
-    source::{Fetch, PassOn, Source, aws, listed::ListedRole, long_term::TemporaryOnly},
+    source::{Fetch, PassOn, Source, aws, listed::ListedRole, long_term::TemporaryOnly, roles_anywhere::Identity},
 };
 
 /// The default STS has no name in the configuration.
@@ -92,6 +93,8 @@ struct Blueprint {
     lanes: HashMap<String, LaneId>,
     listers: HashMap<String, Arc<dyn Source>>,
     kinds: kinds::Kinds,
+    /// Certificates and keys, each shared by the roles of one source.
+    identities: HashMap<String, Arc<Identity>>,
 }
 
 /// What a call is made for.
@@ -117,10 +120,17 @@ impl Blueprint {
     fn new(config: &Config, surroundings: Surroundings) -> Result<(Self, Vec<Lane>), FetchingError> {
         let upstreams = config.upstreams.clone();
         let mut listers: HashMap<String, Arc<dyn Source>> = HashMap::new();
+        let mut identities = HashMap::new();
         for source in &upstreams.sources {
-            if let SourceKind::Ims(settings) = &source.kind {
-                let made = ims::source(settings).map_err(|error| FetchingError::new(&source.name, error))?;
-                listers.insert(source.name.clone(), made);
+            match &source.kind {
+                SourceKind::Ims(settings) => {
+                    let made = ims::source(settings).map_err(|error| FetchingError::new(&source.name, error))?;
+                    listers.insert(source.name.clone(), made);
+                }
+                SourceKind::RolesAnywhere(settings) => {
+                    identities.insert(source.name.clone(), Identity::new(settings.identity.clone()));
+                }
+                _ => {}
             }
         }
         // The lister's lane is the first.
@@ -133,7 +143,7 @@ impl Blueprint {
         let lanes = named.iter().enumerate().map(|(index, (name, _))| (name.clone(), LaneId(index))).collect();
         let poll = Cadence::Poll { interval: config.refresh.interval };
         let kinds = kinds::Kinds::new(config, &surroundings)?;
-        let blueprint = Self { upstreams, surroundings, poll, lanes, listers, kinds };
+        let blueprint = Self { upstreams, surroundings, poll, lanes, listers, kinds, identities };
         Ok((blueprint, named.into_iter().map(|(_, lane)| lane).collect()))
     }
 
@@ -250,6 +260,13 @@ impl Blueprint {
                 let role = role.or_else(|| (serves == Serves::Clients).then(|| purpose.name.clone()));
                 (Arc::new(ListedRole::new(self.lister(name)?, role)), self.poll)
             }
+            SourceKind::RolesAnywhere(settings) => {
+                let identity = self.identities.get(name).ok_or_else(|| wrong(&"has no certificate"))?;
+                let role = purpose.role_arn.ok_or_else(|| wrong(&"a role's ARN is needed"))?;
+                let facts = SessionFacts { host: &self.surroundings.host, role: purpose.name.as_str() };
+                let made = roles_anywhere::role(settings, identity, (role, purpose.session), facts, &self.surroundings);
+                (Arc::new(made.map_err(|error| wrong(&error))?), Cadence::Ahead)
+            }
             SourceKind::Sts(_) => return Err(wrong(&"has no credentials of its own")),
             kind => {
                 let facts = SessionFacts { host: &self.surroundings.host, role: purpose.name.as_str() };
@@ -273,6 +290,7 @@ impl Blueprint {
 fn lane(kind: &SourceKind) -> Lane {
     match kind {
         SourceKind::Ims(ims) => Lane { concurrency: ims.concurrency, rate: None },
+        SourceKind::RolesAnywhere(source) => of_aws(&source.aws),
         SourceKind::Sts(aws) => of_aws(aws),
         SourceKind::WebIdentity(identity) => of_aws(&identity.aws),
         SourceKind::Profile(profile) => of_aws(&profile.aws),

@@ -51,6 +51,7 @@ fn proxying(kind: &SourceKind) -> Option<&Proxying> {
     match kind {
         SourceKind::Sts(aws) => Some(&aws.proxying),
         SourceKind::WebIdentity(identity) => Some(&identity.aws.proxying),
+        SourceKind::RolesAnywhere(source) => Some(&source.aws.proxying),
         SourceKind::Profile(profile) => Some(&profile.aws.proxying),
         SourceKind::Vault(vault) => Some(&vault.proxying),
         SourceKind::Ims(_) | SourceKind::Process(_) | SourceKind::Static(_) | SourceKind::Imds(_) => None,

@@ -196,6 +196,8 @@ fn find_token(context: &Pkcs11, place: &Place<'_>) -> Result<(Slot, String, Stri
             fitting.push((slot, info.label().trim_end().to_owned(), info.serial_number().trim_end().to_owned()));
         }
     }
+    // Slots have no order that means anything.
+    all.sort_unstable();
     let several = fitting.len() > 1;
     let names = |names: Vec<String>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
     match fitting.pop() {

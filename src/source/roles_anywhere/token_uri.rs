@@ -1,8 +1,15 @@
 //! URIs of objects in PKCS#11 tokens (RFC 7512), such as `pkcs11:token=hosts;object=web`.
 
-use std::{os::unix::ffi::OsStringExt, path::PathBuf};
+use std::{
+    fmt,
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::PathBuf,
+};
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
+
+/// What needs no escape in a path that stands in the query.
+const IN_QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_');
 
 /// What a token and an object in it must look like. What is absent may be anything.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -103,6 +110,21 @@ impl TokenUri {
     }
 }
 
+/// The whole URI.
+impl fmt::Display for TokenUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)?;
+        let mut separator = '?';
+        for (name, path) in [("module-path", &self.module_path), ("pin-source", &self.pin_source)] {
+            if let Some(path) = path {
+                write!(f, "{separator}{name}={}", percent_encode(path.as_os_str().as_bytes(), IN_QUERY))?;
+                separator = '&';
+            }
+        }
+        Ok(())
+    }
+}
+
 fn once<T>(place: &mut Option<T>, name: &str, value: T) -> Result<(), TokenUriError> {
     match place.replace(value) {
         None => Ok(()),
@@ -134,10 +156,11 @@ mod tests {
         assert_eq!(uri.token.as_deref(), Some("The Software PKCS#11"));
         assert_eq!(uri.manufacturer.as_deref(), Some("Snake Oil, Inc."));
         assert_eq!((uri.model.as_deref(), uri.serial.as_deref(), uri.slot_id), (Some("1.0"), Some("4"), Some(7)));
-        assert_eq!((uri.object.as_deref(), uri.id), (Some("my-certificate"), Some(vec![0x69, 0x95, 0])));
+        assert_eq!((uri.object.as_deref(), uri.id.clone()), (Some("my-certificate"), Some(vec![0x69, 0x95, 0])));
         assert_eq!(uri.module_path, Some("/usr/lib/m x.so".into()));
         assert_eq!(uri.pin_source, Some("/etc/pin".into()));
         assert!(!uri.text.contains("pin"));
+        assert_eq!(TokenUri::parse(&uri.to_string()), Ok(uri));
         for source in ["/etc/pin", "file:/etc/pin", "file:///etc/pin"] {
             let uri = TokenUri::parse(&format!("PKCS11:?pin-source={source}")).expect("legal");
             assert_eq!(uri.pin_source, Some("/etc/pin".into()), "{source}");
