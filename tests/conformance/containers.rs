@@ -235,25 +235,25 @@ pub(crate) fn path_and_query_of_the_url_arrive_intact() {
     assert_eq!(response.status, 200);
 }
 
-const ISSUER: &str = "https://kubernetes.default.svc";
+pub(crate) const ISSUER: &str = "https://kubernetes.default.svc";
 
 fn encode(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// A Kubernetes API server, as far as it signs tokens. By hand, so that no library judges itself.
-struct Cluster {
+pub(crate) struct Cluster {
     rsa: RsaKeyPair,
     ec: EcdsaKeyPair,
 }
 
 impl Cluster {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let rsa = RsaKeyPair::generate(KeySize::Rsa2048).expect("a key");
         Self { rsa, ec: EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key") }
     }
 
-    fn keys(&self, prefix: &str) -> String {
+    pub(crate) fn keys(&self, prefix: &str) -> String {
         let public = self.rsa.public_key();
         let point = self.ec.public_key().as_ref();
         let keys = json!({"keys": [
@@ -266,7 +266,7 @@ impl Cluster {
         keys.to_string()
     }
 
-    fn token(&self, kid: &str, change: impl FnOnce(&mut Value)) -> String {
+    pub(crate) fn token(&self, kid: &str, change: impl FnOnce(&mut Value)) -> String {
         let now = SystemClock::shared().now().wall.as_second();
         let mut claims = json!({
             "iss": ISSUER, "aud": ["pods.eks.amazonaws.com"], "sub": "system:serviceaccount:prod:web-1",

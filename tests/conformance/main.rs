@@ -1,6 +1,7 @@
 //! The numbered cases of `docs/conformance.md`, against the real binary over real sockets. The table here has a row for
 //! each of them, and a test of its own for each row; the table of the documentation says who depends on it.
 
+mod addresses;
 mod containers;
 mod http;
 mod listing;
