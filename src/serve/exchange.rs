@@ -296,7 +296,9 @@ impl Exchange {
                 access_key_id: handed.set.access_key_id.clone(),
                 expiration: handed.set.expiration,
             },
-            None if answer.refused && self.guest.is_restricted() => What::Denied { path: request.target.into() },
+            None if answer.refused && self.guest.is_restricted() => {
+                What::Denied { path: self.face.loggable(request.target).into() }
+            }
             _ => return,
         };
         let peer = self.guest.peer();

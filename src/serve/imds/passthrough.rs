@@ -1,12 +1,15 @@
 //! What a real IMDS says, for all but credentials. Requests look into a small cache and never wait for a socket: what is
 //! missing is asked for by a [`Relay`] elsewhere, while the request waits for it to arrive, as it waits for a first fetch.
 
+mod cache;
+
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+pub(super) use cache::Reply;
+use cache::{Cache, Entry, life};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use tokio::sync::{Notify, Semaphore, mpsc};
 
@@ -15,15 +18,8 @@ use crate::{
     fetch::{FetchError, Fetched, Fetcher},
 };
 
-/// How long an answer is given again without asking.
-const FRESH: Duration = Duration::from_secs(5);
-/// How long a failure is.
-const FAILED: Duration = Duration::from_secs(1);
 /// The longest document; user data have at most 16 KiB.
 const MAX_BODY: usize = 64 * 1024;
-/// How many answers are kept, and how many bytes of them.
-const MAX_ENTRIES: usize = 256;
-const MAX_BYTES: usize = 1024 * 1024;
 /// How many calls run at once, and how many may queue.
 const CALLS: usize = 8;
 const QUEUE: usize = 64;
@@ -33,17 +29,6 @@ const TOKEN_TTL: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token-
 const PROBE: HeaderName = HeaderName::from_static("x-alppaca-probe");
 const PID: HeaderName = HeaderName::from_static("x-alppaca-pid");
 
-/// What a real IMDS said to one path.
-#[derive(Debug, Clone)]
-pub(super) enum Reply {
-    /// This, last modified then.
-    Found(Arc<[u8]>, Option<Arc<str>>),
-    /// There is no such thing.
-    Absent,
-    /// Nothing that can be used.
-    Failed,
-}
-
 /// What can be said to a request at once.
 #[derive(Debug)]
 pub(super) enum Asked {
@@ -51,26 +36,6 @@ pub(super) enum Asked {
     Reply(Reply),
     /// Nothing: it has been asked for.
     Underway,
-}
-
-#[derive(Debug)]
-enum Entry {
-    Underway { since: Duration },
-    Held { reply: Reply, since: Duration },
-}
-
-impl Entry {
-    fn length(&self) -> usize {
-        match self {
-            Self::Held { reply: Reply::Found(body, _), .. } => body.len(),
-            Self::Held { .. } | Self::Underway { .. } => 0,
-        }
-    }
-}
-
-#[derive(Debug, Default)]
-struct Cache {
-    entries: HashMap<Box<str>, Entry>,
 }
 
 /// The side of the requests.
@@ -155,36 +120,6 @@ impl Passthrough {
         }
         cache.entries.insert(path.into(), Entry::Underway { since: now });
         Asked::Underway
-    }
-}
-
-fn life(reply: &Reply) -> Duration {
-    match reply {
-        Reply::Found(..) | Reply::Absent => FRESH,
-        Reply::Failed => FAILED,
-    }
-}
-
-impl Cache {
-    /// Makes room for an answer of `length` bytes to `path`; whether there is some.
-    fn make_room(&mut self, path: &str, length: usize, now: Duration) -> bool {
-        self.entries.remove(path);
-        self.entries.retain(|_, entry| match entry {
-            Entry::Held { reply, since } => now < *since + life(reply),
-            Entry::Underway { .. } => true,
-        });
-        let too_much = |entries: &HashMap<_, Entry>| {
-            entries.len() >= MAX_ENTRIES || entries.values().map(Entry::length).sum::<usize>() + length > MAX_BYTES
-        };
-        while too_much(&self.entries) {
-            let oldest = self.entries.iter().filter_map(|(path, entry)| match entry {
-                Entry::Held { since, .. } => Some((*since, path.clone())),
-                Entry::Underway { .. } => None,
-            });
-            let Some((_, path)) = oldest.min() else { return false };
-            self.entries.remove(&path);
-        }
-        true
     }
 }
 
@@ -298,7 +233,10 @@ fn lock(cache: &Mutex<Cache>) -> MutexGuard<'_, Cache> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        cache::{MAX_BYTES, MAX_ENTRIES},
+        *,
+    };
     use crate::clock::SystemClock;
 
     #[test]
