@@ -114,7 +114,7 @@ fn all<'a>(conditions: &'a [Condition], facts: &impl Facts) -> Look<'a> {
             Truth::Yes => {}
             Truth::No => return Look { truth: Truth::No, because: Some(condition) },
             Truth::Pending => worst = Look { truth: Truth::Pending, because: Some(condition) },
-            Truth::Unknown if worst.truth == Truth::Pending => {}
+            Truth::Unknown if worst.truth != Truth::Yes => {}
             Truth::Unknown => worst = Look { truth: Truth::Unknown, because: Some(condition) },
         }
     }
