@@ -53,6 +53,7 @@ pub fn run(place: &Place, times: &Times) -> Result<String> {
     let pairs = bench.pairs;
 
     let roles = many_roles(place)?;
+    let identity = identity()?;
     let start = first_credentials(place, &mock, times.starts)?;
     let alone = [
         format!("resident, one role | {:.1} MB", megabytes(small)),
@@ -65,6 +66,10 @@ pub fn run(place: &Place, times: &Times) -> Result<String> {
         ),
         format!("idle: wake-ups a second, CPU a minute | {:.2}, {:.0} ms", idle.wakeups, idle.cpu_millis),
         format!("first credentials after start, less the IMS's own {:.1} ms | {:.1} ms", start.ims, start.ours),
+        format!(
+            "asking the kernel whose a connection is, with {} sockets open: p50, p99 | {:.1}, {:.1} µs",
+            identity.sockets, identity.median, identity.p99
+        ),
     ];
     let header = format!("load | {COLUMNS}");
     let pattern = "A request here is the whole pattern: connect, PUT token, GET list, GET document.";
@@ -74,12 +79,12 @@ pub fn run(place: &Place, times: &Times) -> Result<String> {
         format!("\n## As SDKs do it\n\n{pattern}\n\n{}", table(&header, &sdk)),
         format!("\n## In adversity\n\n{}\n{crowd}\n", table(&header, &adverse)),
         format!("\n## Alone\n\n{}", table("alppaca | value", &alone)),
-        format!("\n## Aims\n\n{}", aims(&pairs, small, &roles, &start, &idle)),
+        format!("\n## Aims\n\n{}", aims(&pairs, small, &roles, &start, &idle, &identity)),
     ]
     .concat())
 }
 
-fn aims(pairs: &[Pair], small: u64, roles: &Roles, start: &Start, idle: &Idle) -> String {
+fn aims(pairs: &[Pair], small: u64, roles: &Roles, start: &Start, idle: &Idle, identity: &Identity) -> String {
     let worst_core = pairs.iter().map(Pair::per_core).fold(f64::INFINITY, f64::min);
     let worst_p99 = pairs.iter().map(Pair::p99).fold(0.0, f64::max);
     let failures: u64 = pairs.iter().map(Pair::failures).sum();
@@ -91,6 +96,7 @@ fn aims(pairs: &[Pair], small: u64, roles: &Roles, start: &Start, idle: &Idle) -
         aim("under 10 MB resident with one role", format!("{:.1} MB", megabytes(small)), megabytes(small) < 10.0),
         aim("under 1 KB per further role", format!("{:.0} bytes", roles.each), roles.each < 1024.0),
         aim("first credentials within 50 ms", format!("{:.1} ms", start.ours), start.ours < 50.0),
+        aim("under 20 µs to ask whose a connection is", format!("{:.1} µs", identity.median), identity.median < 20.0),
         aim("under 2 wake-ups a second when idle", format!("{:.2}", idle.wakeups), idle.wakeups < 2.0),
     ])
 }
@@ -208,6 +214,26 @@ fn with_roles(place: &Place, roles: usize) -> Result<(u64, usize)> {
         document = http::wait_for(daemon.address, &format!("{LIST}{}", name.trim()), Duration::from_secs(30))?.len();
     }
     Ok((daemon.process.resident()?, document))
+}
+
+/// What it costs to ask whose a connection is, in microseconds.
+struct Identity {
+    median: f64,
+    p99: f64,
+    sockets: u64,
+}
+
+fn identity() -> Result<Identity> {
+    shell::heading("asking whose a connection is");
+    let said = shell::output(shell::cargo().args(["bench", "--quiet", "--package", "alppaca", "--bench", "identify"]))?;
+    // identify: median 4.2 p99 9.1 microseconds, 10000 sockets open
+    let words: Vec<&str> = said.split_whitespace().collect();
+    match words.as_slice() {
+        ["identify:", "median", median, "p99", p99, "microseconds,", sockets, "sockets", "open"] => {
+            Ok(Identity { median: median.parse()?, p99: p99.parse()?, sockets: sockets.parse()? })
+        }
+        _ => anyhow::bail!("the benchmark `identify` says something else: {said}"),
+    }
 }
 
 /// Milliseconds, medians.
