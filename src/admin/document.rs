@@ -93,6 +93,28 @@ pub struct CredentialsDocument {
     pub region: Option<String>,
 }
 
+/// `POST /v1/exec-token`: what is wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExecRequest {
+    /// The role; by default the caller's first.
+    pub role: Option<String>,
+}
+
+/// `POST /v1/exec-token`: what a program needs to get credentials from the container face by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecDocument {
+    /// The role.
+    pub role: String,
+    /// For `AWS_CONTAINER_CREDENTIALS_FULL_URI`.
+    pub url: String,
+    /// For `AWS_CONTAINER_AUTHORIZATION_TOKEN`. Valid as long as the process that asked runs.
+    #[serde(with = "secret")]
+    pub token: Secret,
+    /// The region that the metadata tell, if they do.
+    pub region: Option<String>,
+}
+
 /// The only place where a secret is written out or read in.
 mod secret {
     use serde::{Deserialize, Deserializer, Serializer};

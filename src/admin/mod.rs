@@ -3,6 +3,7 @@
 
 mod client;
 mod document;
+mod lease;
 mod metrics;
 mod peer;
 mod respond;
@@ -10,7 +11,10 @@ mod server;
 mod socket;
 
 pub use client::{Answered, Client, ClientError};
-pub use document::{Code, CredentialsDocument, ErrorDocument, LastError, Listener, RoleStatus, Status};
+pub use document::{
+    Code, CredentialsDocument, ErrorDocument, ExecDocument, ExecRequest, LastError, Listener, RoleStatus, Status,
+};
+pub use lease::{LeaseError, Leases};
 pub use peer::{Caller, ProcessId};
 pub use respond::{Admin, Call, Outcome, Reply, Since};
 pub use server::{serve, serve_metrics};

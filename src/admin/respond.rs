@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -10,8 +11,10 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::{
-    ADMIN_LISTENER, Caller,
-    document::{Code, CredentialsDocument, ErrorDocument, LastError, Listener, RoleStatus, Status},
+    ADMIN_LISTENER, Caller, LeaseError, Leases,
+    document::{
+        Code, CredentialsDocument, ErrorDocument, ExecDocument, ExecRequest, LastError, Listener, RoleStatus, Status,
+    },
     metrics::{self, shown},
 };
 use crate::{
@@ -19,7 +22,7 @@ use crate::{
     credentials::{RoleId, format_timestamp, parse_document},
     journal::Journal,
     policy::{ConnectionFacts, Gatekeeper, Grant},
-    serve::{Counters, View},
+    serve::{Counters, Face, View},
     store::{Condition, Published, Role, State, Store},
 };
 
@@ -37,6 +40,10 @@ pub struct Admin {
     pub started: Moment,
     /// Where it serves.
     pub listeners: Vec<Listener>,
+    /// The region that programs find.
+    pub region: Option<String>,
+    /// The tokens of `exec`.
+    pub leases: Leases,
     /// The daemon's own account, which sees everything, as root does.
     pub own_uid: u32,
     /// Whether whoever could connect sees everything (`admin_group`).
@@ -56,6 +63,8 @@ pub struct Call<'a> {
     pub method: &'a str,
     /// Without the query.
     pub path: &'a str,
+    /// What was sent along.
+    pub body: &'a [u8],
 }
 
 /// What a request leads to.
@@ -134,6 +143,11 @@ impl Admin {
             (["v1", "status"], "GET") => Outcome::Reply(Reply::json(200, &self.status(caller, now))),
             (["v1", "credentials"] | ["v1", "credentials", ""], "GET") => self.credentials(None, caller, now.wall),
             (["v1", "credentials", name], "GET") => self.credentials(Some(name), caller, now.wall),
+            (["v1", "exec-token"], "POST") => self.exec_token(call.body, caller, now),
+            (["v1", "exec-token"], _) => Outcome::Reply(Reply {
+                allow: Some("POST"),
+                ..Reply::error(Code::MethodNotAllowed, format!("{} is not possible here", call.method))
+            }),
             (["metrics"], "GET") if self.sees_everything(caller) => Outcome::Reply(self.metrics(now.wall)),
             (["metrics"], "GET") => Outcome::error(
                 Code::Forbidden,
@@ -205,8 +219,8 @@ impl Admin {
         }
     }
 
-    /// The credentials of the role of that name, or of the caller's first.
-    fn credentials(&self, name: Option<&str>, caller: &Caller, now: Timestamp) -> Outcome {
+    /// The role of that name, or the caller's first.
+    fn find(&self, name: Option<&str>, caller: &Caller) -> Result<Arc<Role>, Outcome> {
         let grant = self.grant(caller);
         let snapshot = self.store.snapshot();
         let view = View::new(&snapshot, &grant);
@@ -214,30 +228,31 @@ impl Admin {
             Some(name) => view.role(name),
             None => view.first(),
         };
-        let Some(role) = found else {
-            if !view.settled() {
-                let what = match grant {
-                    Grant::Pending => "it is not yet known who you are",
-                    _ => "the upstream has not yet said which roles there are",
-                };
-                return Outcome::Wait(Reply::error(Code::NotReady, what));
-            }
-            let uid = caller.uid;
-            return Outcome::error(
-                Code::NoSuchRole,
-                match name {
-                    Some(name) => format!("there is no role {name} for user {uid}"),
-                    None => format!("there is no role for user {uid}"),
-                },
-            );
-        };
+        if let Some(role) = found {
+            return Ok(Arc::clone(role));
+        }
+        if !view.settled() {
+            let what = match grant {
+                Grant::Pending => "it is not yet known who you are",
+                _ => "the upstream has not yet said which roles there are",
+            };
+            return Err(Outcome::Wait(Reply::error(Code::NotReady, what)));
+        }
+        let name = name.map(|name| format!(" {name}")).unwrap_or_default();
+        Err(Outcome::error(Code::NoSuchRole, format!("there is no role{name} for user {}", caller.uid)))
+    }
+
+    /// The valid set of the role of that name, or of the caller's first.
+    fn held(
+        &self,
+        name: Option<&str>,
+        caller: &Caller,
+        now: Timestamp,
+    ) -> Result<(Arc<Role>, Arc<Published>), Outcome> {
+        let role = self.find(name, caller)?;
         let name = role.name();
-        let state = role.state();
-        match &**state {
-            State::Held { set, .. } if set.expiration > now => match credentials_document(name.as_str(), set) {
-                Some(document) => Outcome::Reply(Reply::json(200, &document)),
-                None => Outcome::error(Code::Unknown, format!("role {name}: the held document cannot be read")),
-            },
+        let error = match &**role.state() {
+            State::Held { set, .. } if set.expiration > now => return Ok((Arc::clone(&role), Arc::clone(set))),
             State::Held { set, .. } => Outcome::Wait(Reply::error(
                 Code::Expired,
                 format!(
@@ -252,11 +267,77 @@ impl Admin {
             State::Denied(document) => {
                 Outcome::error(Code::Refused, format!("role {name}: the upstream refuses it{}", reason(document)))
             }
+        };
+        Err(error)
+    }
+
+    fn credentials(&self, name: Option<&str>, caller: &Caller, now: Timestamp) -> Outcome {
+        match self.held(name, caller, now) {
+            Ok((role, set)) => match credentials_document(role.name().as_str(), &set, self.region.clone()) {
+                Some(document) => Outcome::Reply(Reply::json(200, &document)),
+                None => {
+                    Outcome::error(Code::Unknown, format!("role {}: the held document cannot be read", role.name()))
+                }
+            },
+            Err(outcome) => outcome,
+        }
+    }
+
+    /// A private token for the process that asks.
+    fn exec_token(&self, body: &[u8], caller: &Caller, now: Moment) -> Outcome {
+        let Ok(ExecRequest { role }) = serde_json::from_slice(body) else {
+            return Outcome::error(Code::BadRequest, "a JSON object such as {\"role\": \"web\"} is expected");
+        };
+        let Some(base) = container_url(&self.listeners) else {
+            return Outcome::error(
+                Code::NoContainerFace,
+                "the daemon has no container listener on an address of this host that the AWS SDKs take; add a section \
+                 such as `container: {listen: 127.0.0.1:25773}` to its configuration",
+            );
+        };
+        let role = match self.held(role.as_deref(), caller, now.wall) {
+            Ok((role, _)) => role,
+            Err(outcome) => return outcome,
+        };
+        if !role.listed() {
+            return Outcome::error(Code::Forbidden, "a role that was made for a container is only for that container");
+        }
+        match self.leases.issue(role.name(), caller, now.boot) {
+            Ok(token) => Outcome::Reply(Reply::json(
+                200,
+                &ExecDocument {
+                    role: role.name().to_string(),
+                    url: format!("{base}/role/{}", role.name()),
+                    token,
+                    region: self.region.clone(),
+                },
+            )),
+            Err(error @ LeaseError::NoProcess) => Outcome::error(Code::Forbidden, error.to_string()),
+            Err(error) => Outcome::error(Code::Busy, error.to_string()),
         }
     }
 }
 
-fn credentials_document(role: &str, set: &Published) -> Option<CredentialsDocument> {
+/// Where a program of this host finds the container face, with an address that the SDKs take for `http`: loopback, or
+/// those of the agents of ECS and EKS.
+///
+/// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html>
+fn container_url(listeners: &[Listener]) -> Option<String> {
+    let addresses = listeners.iter().filter(|listener| listener.face == Face::Container.as_str());
+    let usable = |address: SocketAddr| {
+        let ip = match address.ip() {
+            ip if !ip.is_unspecified() => ip,
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        };
+        let agents = [Ipv4Addr::new(169, 254, 170, 2), Ipv4Addr::new(169, 254, 170, 23)];
+        (ip.is_loopback() || agents.iter().any(|agent| ip == *agent)).then(|| SocketAddr::new(ip, address.port()))
+    };
+    let mut usable = addresses.filter_map(|listener| listener.address.parse().ok().and_then(usable));
+    usable.next().map(|address| format!("http://{address}"))
+}
+
+fn credentials_document(role: &str, set: &Published, region: Option<String>) -> Option<CredentialsDocument> {
     let credentials = parse_document(set.document().expose()).ok()?;
     Some(CredentialsDocument {
         version: 1,
@@ -265,8 +346,8 @@ fn credentials_document(role: &str, set: &Published) -> Option<CredentialsDocume
         session_token: credentials.session_token,
         access_key_id: credentials.access_key_id,
         expiration: format_timestamp(set.expiration),
-        account_id: credentials.account_id.map(Into::into),
-        region: None,
+        account_id: set.account_id.as_deref().map(ToOwned::to_owned),
+        region,
     })
 }
 

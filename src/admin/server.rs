@@ -9,7 +9,7 @@ use std::{
 };
 
 use http::{Request, Response, header};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     body::{Bytes, Incoming},
     server::conn::http1,
@@ -38,6 +38,8 @@ const STRANGER: u32 = u32::MAX;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// For everything else, waiting for credentials included.
 const TIMEOUT: Duration = Duration::from_secs(MAX_WAIT + 10);
+/// The longest body.
+const MAX_BODY: usize = 4 * 1024;
 /// The longest head.
 const MAX_HEAD: usize = 16 * 1024;
 /// The states of the roles are looked at no more often than this, and at least so often.
@@ -56,11 +58,14 @@ pub async fn serve(admin: Arc<Admin>, socket: AdminSocket, clock: SharedClock) -
     }
 }
 
-/// Notes since when roles are in their states.
+/// Notes since when roles are in their states, and which tokens are of no more use.
 async fn watch<T>(admin: &Admin, clock: &SharedClock) -> T {
     loop {
         let changed = admin.store.changed();
         admin.since.look(&admin.store, clock.now().wall);
+        if !admin.leases.is_empty() {
+            admin.leases.sweep();
+        }
         // Many roles change in a row: one look for all of them.
         clock::sleep(LOOK_PAUSE).await;
         tokio::select! {
@@ -87,7 +92,7 @@ async fn accept<T>(admin: &Arc<Admin>, listener: &UnixListener, clock: &SharedCl
                     let (admin, caller, clock) = (Arc::clone(admin), Arc::new(caller), Arc::clone(clock));
                     tokio::spawn(converse(stream, seat, move |request| {
                         let (admin, caller, clock) = (Arc::clone(&admin), Arc::clone(&caller), Arc::clone(&clock));
-                        async move { answer(&admin, &request, &caller, &clock).await }
+                        async move { answer(&admin, request, &caller, &clock).await }
                     }));
                 }
             }
@@ -154,9 +159,14 @@ async fn converse<F: Future<Output = Reply>>(
     }
 }
 
-async fn answer(admin: &Admin, request: &Request<Incoming>, caller: &Caller, clock: &SharedClock) -> Reply {
-    let call = Call { method: request.method().as_str(), path: request.uri().path() };
-    let patience = match patience(request.uri().query()) {
+async fn answer(admin: &Admin, request: Request<Incoming>, caller: &Caller, clock: &SharedClock) -> Reply {
+    let (request, body) = request.into_parts();
+    let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
+        return Reply::error(Code::BadRequest, "the body is too long, or not whole");
+    };
+    let body = body.to_bytes();
+    let call = Call { method: request.method.as_str(), path: request.uri.path(), body: &body };
+    let patience = match patience(request.uri.query()) {
         Ok(patience) => patience,
         Err(message) => return Reply::error(Code::BadRequest, message),
     };

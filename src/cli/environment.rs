@@ -2,8 +2,9 @@
 
 #![allow(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
+use super::sdk::Variables;
 use crate::{
     capture::Host, clock::SystemClock, config::ProxyVariables, daemon::Surroundings, logging::Environment, source::aws,
 };
@@ -16,6 +17,12 @@ pub(super) fn for_logging() -> Environment {
 /// The daemon's admin socket, if the user names one (`ALPPACA_SOCKET`).
 pub(super) fn socket() -> Option<PathBuf> {
     std::env::var_os("ALPPACA_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+/// All that is text.
+pub(super) fn variables() -> Variables {
+    let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    Variables(std::env::vars_os().filter_map(text).collect())
 }
 
 /// The names of the sockets that systemd hands over (`FileDescriptorName=`), in their order.

@@ -7,12 +7,14 @@ mod check;
 mod credentials;
 mod demo;
 mod environment;
+mod exec;
 mod failure;
 mod generate;
 mod human;
 mod mock_ims;
 mod policy;
 mod run;
+mod sdk;
 mod socket;
 mod sockets;
 mod status;
@@ -55,6 +57,8 @@ enum Command {
     Status(status::Args),
     /// Print credentials from the running daemon, for `credential_process` or a shell
     Credentials(credentials::Args),
+    /// Run a program with credentials that it refreshes by itself
+    Exec(exec::Args),
     /// Try it: a mock IMS and the daemon in one process, without configuration or privileges
     Demo(demo::Args),
     /// Run a mock IMS, for trying out and for tests
@@ -124,6 +128,7 @@ impl Command {
             Self::Check(args) => check::run(args),
             Self::Status(args) => status::run(args),
             Self::Credentials(args) => credentials::run(args),
+            Self::Exec(args) => exec::run(args),
             Self::Demo(args) => demo::run(args),
             Self::MockIms(args) => mock_ims::run(args),
             Self::Capture(args) => capture::run(args),

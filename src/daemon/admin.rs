@@ -5,11 +5,11 @@ use std::{net::TcpListener, sync::Arc};
 use tokio::task::JoinSet;
 
 use crate::{
-    admin::{self, Admin, AdminSocket, Listener, Since},
+    admin::{self, Admin, AdminSocket, Leases, Listener, Since},
     clock::SharedClock,
     journal::Journal,
     policy::Gatekeeper,
-    serve::{Counters, Face},
+    serve::{ContainerTokens, Counters, Face},
     store::Store,
 };
 
@@ -19,6 +19,8 @@ pub(super) struct Told {
     pub(super) journal: Arc<Journal>,
     pub(super) counters: Arc<Counters>,
     pub(super) gatekeeper: Arc<dyn Gatekeeper>,
+    pub(super) tokens: ContainerTokens,
+    pub(super) region: Option<String>,
 }
 
 /// The sockets beside those of the faces.
@@ -41,7 +43,8 @@ pub(super) fn start(
         let address = listener.local_addr().ok()?.to_string();
         Some(Listener { face: face.as_str().to_owned(), address })
     };
-    let Told { store, journal, counters, gatekeeper } = told;
+    let Told { store, journal, counters, gatekeeper, tokens, region } = told;
+    let file = sockets.socket.as_ref().map(|socket| socket.path().with_extension("leases"));
     let admin = Admin {
         store,
         journal,
@@ -49,6 +52,8 @@ pub(super) fn start(
         gatekeeper,
         started: clock.now(),
         listeners: listeners.iter().filter_map(listener).collect(),
+        region,
+        leases: Leases::new(tokens, file),
         own_uid: rustix::process::geteuid().as_raw(),
         restricted: sockets.socket.as_ref().is_some_and(AdminSocket::is_restricted),
         since: Since::default(),

@@ -147,7 +147,7 @@ fn metadata(config: &Config) -> Metadata {
 }
 
 /// The region: as configured, or where the first role is assumed.
-fn region(config: &Config) -> Option<String> {
+pub(super) fn region(config: &Config) -> Option<String> {
     let of_role = || {
         let roles = config.upstreams.roles();
         let first = roles.first().filter(|role| role.role_arn.is_some())?;

@@ -112,6 +112,8 @@ impl Daemon {
             journal: self.refresher.journal(),
             counters: server.counters(),
             gatekeeper: server.gatekeeper(),
+            tokens,
+            region: faces::region(&self.config),
         };
         let refresher = start_refresher(self.refresher, stopped, background)?;
         let served = runtime()?.block_on(async {

@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Duration};
 
 pub(super) use document::pod_identity;
 pub use files::{KeyFile, KeyFiles};
-pub use tokens::{ContainerTokens, IssueError, Key};
+pub use tokens::{ContainerTokens, Fingerprint, IssueError, Key};
 use tokio::sync::Notify;
 
 use super::{

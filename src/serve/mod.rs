@@ -21,7 +21,7 @@ mod view;
 mod wish;
 
 pub use answer::{Answer, Body, Handed, Outcome, Status};
-pub use container::{Container, ContainerSettings, ContainerTokens, IssueError, Key, KeyFile, KeyFiles};
+pub use container::{Container, ContainerSettings, ContainerTokens, Fingerprint, IssueError, Key, KeyFile, KeyFiles};
 pub use counters::{Counters, Denial, Protocol};
 pub use face::{Face, Faces};
 pub use imds::{Entry, HostFacts, Imds, Metadata, Passthrough, Relay, Settings, passthrough};

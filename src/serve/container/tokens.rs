@@ -10,6 +10,7 @@ use std::{
 };
 
 use aws_lc_rs::{
+    digest,
     error::Unspecified,
     hmac,
     rand::{SecureRandom, SystemRandom},
@@ -51,6 +52,9 @@ impl From<Unspecified> for IssueError {
         Self::Randomness
     }
 }
+
+/// What tells a token from others and does not open anything: its SHA-256.
+pub type Fingerprint = [u8; 32];
 
 type Mac = [u8; 32];
 
@@ -102,6 +106,32 @@ impl ContainerTokens {
         Ok(Secret::new(token.as_str()))
     }
 
+    /// What tells a token from others.
+    pub fn fingerprint(token: &Secret) -> Fingerprint {
+        sha256(token.expose().as_bytes())
+    }
+
+    /// Lets the token with that fingerprint open `role` until it is withdrawn. It may come from an earlier process.
+    pub fn adopt(&self, token: &Fingerprint, role: &RoleId) -> Result<(), IssueError> {
+        let mac = self.mac_of(Key::Token, token);
+        let mut table = self.table();
+        if table.issued.len() >= MAX_ISSUED && !table.issued.contains_key(&mac) {
+            return Err(IssueError::Full);
+        }
+        table.issued.insert(mac, (role.clone(), Duration::MAX));
+        Ok(())
+    }
+
+    /// Ends the token with that fingerprint.
+    pub fn withdraw(&self, token: &Fingerprint) {
+        self.table().issued.remove(&self.mac_of(Key::Token, token));
+    }
+
+    /// Whether a token opens any role at the moment `now` (boot clock).
+    pub fn opens(&self, token: &[u8], now: Duration) -> bool {
+        self.role(Key::Token, token, now).is_some()
+    }
+
     /// Ends a token that was made here before its time.
     pub fn revoke(&self, token: &Secret) {
         self.table().issued.remove(&self.mac(Key::Token, token.expose().as_bytes()));
@@ -149,6 +179,10 @@ impl ContainerTokens {
     }
 
     fn mac(&self, kind: Key, key: &[u8]) -> Mac {
+        self.mac_of(kind, &sha256(key))
+    }
+
+    fn mac_of(&self, kind: Key, key: &Fingerprint) -> Mac {
         let mut context = hmac::Context::with_key(&self.key);
         // An id is no token, nor the other way round.
         context.update(match kind {
@@ -165,6 +199,12 @@ impl ContainerTokens {
         // Nothing under the lock can panic half-way.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn sha256(bytes: &[u8]) -> Fingerprint {
+    let mut fingerprint = [0; 32];
+    fingerprint.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+    fingerprint
 }
 
 #[cfg(test)]
