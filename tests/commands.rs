@@ -68,7 +68,9 @@ fn a_busy_port_is_told_with_the_way_out() {
 #[test]
 fn help_version_completions_and_the_manual_are_there() {
     assert_eq!(stdout(&alppaca(&["--version"])), concat!("alppaca ", env!("CARGO_PKG_VERSION"), "\n"));
-    for command in ["run", "check", "status", "credentials", "exec", "demo", "mock-ims", "capture", "generate"] {
+    for command in
+        ["run", "check", "status", "credentials", "exec", "doctor", "demo", "mock-ims", "capture", "generate"]
+    {
         let output = alppaca(&[command, "--help"]);
         assert!(output.status.success() && stdout(&output).contains("Usage: alppaca "), "{command}");
     }

@@ -6,6 +6,7 @@ mod capture;
 mod check;
 mod credentials;
 mod demo;
+mod doctor;
 mod environment;
 mod exec;
 mod failure;
@@ -59,6 +60,8 @@ enum Command {
     Credentials(credentials::Args),
     /// Run a program with credentials that it refreshes by itself
     Exec(exec::Args),
+    /// Find out, as the user, what keeps programs from their credentials
+    Doctor(doctor::Args),
     /// Try it: a mock IMS and the daemon in one process, without configuration or privileges
     Demo(demo::Args),
     /// Run a mock IMS, for trying out and for tests
@@ -129,6 +132,7 @@ impl Command {
             Self::Status(args) => status::run(args),
             Self::Credentials(args) => credentials::run(args),
             Self::Exec(args) => exec::run(args),
+            Self::Doctor(args) => doctor::run(args),
             Self::Demo(args) => demo::run(args),
             Self::MockIms(args) => mock_ims::run(args),
             Self::Capture(args) => capture::run(args),

@@ -59,6 +59,11 @@ impl Variables {
         names.iter().find_map(|name| self.get(name).map(|value| (*name, value)))
     }
 
+    /// Whether a flag is set, as the SDKs read flags.
+    pub(super) fn flag(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    }
+
     /// Whether requests to `host` go round the proxies.
     pub(super) fn avoids_proxy(&self, host: &str) -> bool {
         let Some((_, list)) = self.first(&["no_proxy", "NO_PROXY"]) else { return false };
@@ -136,6 +141,11 @@ impl ProfileFiles {
                 .into_iter()
                 .find_map(|setting| Some(Shadow { file: &file.path, setting, value: settings.get(setting)? }))
         })
+    }
+
+    /// Whether there is such a profile.
+    pub(super) fn has(&self, profile: &str) -> bool {
+        [&self.config, &self.credentials].iter().any(|file| file.profiles.contains_key(profile))
     }
 
     /// The value of a setting that only the configuration has.

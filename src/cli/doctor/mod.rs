@@ -1,0 +1,76 @@
+//! `alppaca doctor`: from the side of the user, what keeps programs from their credentials.
+
+mod endpoint;
+mod finding;
+
+mod rules;
+mod wire;
+
+use std::time::Duration;
+
+use finding::{Finding, Level};
+use rules::Endpoint;
+
+use super::{
+    Failure, Outcome, environment,
+    human::{self, Colour, Coloured},
+    sdk::ProfileFiles,
+    socket::Socket,
+};
+use crate::admin::Status;
+
+/// The daemon answers this at once.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// Arguments of `doctor`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Run it as the user, and in the environment, whose programs find no credentials. It looks at the
+variables and files that the AWS SDKs read, in their order, and asks the endpoint that they would ask:
+which protocol, which role, how fresh, how fast. Nothing is changed, and no secret is shown.
+
+Each line is one finding with what to do about it; docs/doctor.md explains them.
+
+Exit codes: 0 nothing is in the way, 1 something is, 2 the command line is wrong.")]
+pub(super) struct Args {
+    /// Print the findings as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    socket: Socket,
+}
+
+/// Examines, and prints.
+pub(super) fn run(args: &Args) -> Outcome {
+    let variables = environment::variables();
+    let files = ProfileFiles::read(&variables);
+    let daemon: Option<Status> = args.socket.client().get("/v1/status", LIMIT).ok();
+    let (mut findings, endpoint) = rules::judge(&variables, &files);
+    match &endpoint {
+        Some(Endpoint::Imds(base)) => endpoint::imds(base, daemon.as_ref(), &mut findings),
+        Some(Endpoint::Container(url)) => endpoint::container(url, &variables, daemon.as_ref(), &mut findings),
+        None => {}
+    }
+    if args.json {
+        anstream::println!("{}", serde_json::to_string_pretty(&findings).map_err(Failure::runtime)?);
+    } else {
+        for finding in &findings {
+            anstream::println!("{}", line(finding));
+        }
+    }
+    if findings.iter().any(Finding::is_problem) {
+        return Err(Failure { code: 1, message: String::new() });
+    }
+    Ok(())
+}
+
+fn line(finding: &Finding) -> String {
+    let (colour, word) = match finding.level {
+        Level::Good => (Colour::Green, "ok"),
+        Level::Note => (Colour::Yellow, "note"),
+        Level::Problem => (Colour::Red, "problem"),
+    };
+    let remedy =
+        if finding.remedy.is_empty() { String::new() } else { format!(" -> {}", human::foreign(&finding.remedy)) };
+    format!("{}  {}{remedy}", Coloured(colour, format!("{word:7}")), human::foreign(&finding.message))
+}
