@@ -4,6 +4,7 @@ mod daemon;
 mod imds;
 mod process;
 mod profile;
+mod proxies;
 mod server;
 mod tls;
 mod vault;
@@ -11,6 +12,8 @@ mod web_identity;
 
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/tinyproxy.rs"]
+mod tinyproxy;
 
 use std::{path::Path, time::Duration};
 
