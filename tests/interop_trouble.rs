@@ -4,6 +4,8 @@
 
 mod support;
 
+#[path = "interop/trouble/dnat.rs"]
+mod dnat;
 #[path = "interop/rig/mod.rs"]
 mod rig;
 #[path = "interop/trouble/subject.rs"]
@@ -12,6 +14,7 @@ mod subject;
 use std::collections::BTreeSet;
 
 use alppaca::mock_ims::Answer;
+use rig::{namespace::Namespace, tools::Tools};
 use subject::with_each_client;
 
 /// No client notices.
@@ -75,4 +78,18 @@ fn a_withdrawn_role_ends_and_comes_back() {
         subject.mend_upstream();
         subject.recovers();
     });
+}
+
+/// The rule stays when the daemon stops: whoever starts meanwhile is refused at once and does not hang.
+#[test]
+fn behind_the_dnat_rule_a_stopped_daemon_makes_nobody_wait() {
+    let Some(tools) = Tools::find() else {
+        support::skip("clients behind DNAT", "no ALPPACA_TEST_PYTHON; `cargo xtask test` makes one");
+        return;
+    };
+    if !support::needs_root("clients behind DNAT") {
+        return;
+    }
+    let namespace = Namespace::new(&[]);
+    namespace.inside(|| dnat::a_stop_and_a_start(&tools));
 }

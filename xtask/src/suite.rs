@@ -77,7 +77,10 @@ pub fn run(options: &Options) -> Result<()> {
 
 /// The arguments of cargo test. None if there is no such test.
 fn selection(only: &[Kind], arguments: &[OsString]) -> Option<Vec<OsString>> {
-    let files = shell::stems(&shell::root().join("tests"), ".rs");
+    let tests = shell::root().join("tests");
+    let mut files = shell::stems(&tests, ".rs");
+    // A test may also be a folder with a main.rs.
+    files.extend(shell::stems(&tests, "").into_iter().filter(|name| tests.join(name).join("main.rs").is_file()));
     let mut selected: Vec<OsString> = vec!["--workspace".into()];
     if only.contains(&Kind::Unit) {
         selected.extend(["--lib".into(), "--bins".into()]);

@@ -10,7 +10,7 @@ use crate::rig::{
     gate::Door,
     kinds::{KINDS, Kind},
     tools::Tools,
-    world::Site,
+    world::{Place, Site},
 };
 use crate::support::{self, Ims, get};
 
@@ -22,7 +22,7 @@ fn whoever_is_refused_is_told_why_in_the_words_of_aws() {
         support::skip("the gate", "no ALPPACA_TEST_PYTHON; `cargo xtask test` makes one");
         return;
     };
-    let site = Site::start(&tools.python, "");
+    let site = Site::start(&tools.python, Place::Anywhere);
     let ims = Ims::start(Behaviour::default());
     let door = site.door(&ims);
     let issue = |lifetime| {

@@ -1,6 +1,7 @@
 //! A client that runs on while its credentials end, three times.
 
 use std::{
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -8,8 +9,13 @@ use std::{
 use alppaca::mock_ims::Behaviour;
 use jiff::{SignedDuration, Timestamp};
 
-use super::ways::{Cell, No, Run};
-use crate::rig::{client::Client, clock::Clock, kinds::tell, world::FLEETING};
+use super::ways::{Cell, No, Run, Way, tell_ecs};
+use crate::rig::{
+    client::Client,
+    clock::Clock,
+    kinds::tell,
+    world::{FLEETING, Pair},
+};
 use crate::support::{self, Daemon, Ims};
 
 /// A round is not begun so shortly before its set ends: it takes time, and no client refreshes to the second.
@@ -17,19 +23,24 @@ const ROUND: SignedDuration = SignedDuration::from_secs(3);
 
 /// Keeps calling until the client has worked with four sets.
 pub fn rollovers(run: &Run<'_>) -> Cell {
-    if run.kind.stretches { by_hours(run) } else { by_seconds(run) }
+    if run.kind.stretches {
+        return by_hours(run);
+    }
+    by_seconds(run, |command, pair| tell(command, pair.daemon.address()))
 }
 
-fn by_seconds(run: &Run<'_>) -> Cell {
+/// The same at the container face, where no client pushes anything away; one that cannot ask there at all says so.
+pub fn ecs_rollovers(run: &Run<'_>) -> Cell {
+    run.go(Way::Ecs)?;
+    by_seconds(run, tell_ecs)
+}
+
+fn by_seconds(run: &Run<'_>, told: impl FnOnce(&mut Command, &Pair)) -> Cell {
     let name = run.kind.name;
     let pair = &run.world.told.fleeting;
     let door = run.world.told.door(&pair.ims);
     let mut command = run.client(&door);
-    if run.kind.by_hand {
-        run.tell_command(&mut command, pair);
-    } else {
-        tell(&mut command, pair.daemon.address());
-    }
+    told(&mut command, pair);
     let mut client = Client::start(command);
     let deadline = Instant::now() + 12 * FLEETING;
     let mut sets: Vec<String> = Vec::new();

@@ -47,6 +47,7 @@ fn render(lines: &[Line], shown: &str) -> String {
         let cells = cells.iter().enumerate().map(|(column, cell)| match cell {
             Ok(()) => "yes",
             Err(No::Unable { .. }) => "–",
+            Err(No::Needless) => "each call anew",
             Err(No::Untried { .. }) => old.get(column + 2).copied().unwrap_or("?"),
         });
         table.extend(["| ", client, " | ", &cells.collect::<Vec<_>>().join(" | "), " |\n"]);
@@ -61,7 +62,7 @@ fn row(line: &str) -> Vec<&str> {
 
 fn reasons(line: &Line) -> Vec<String> {
     let reason = |(way, cell): (&Way, &Cell)| match cell {
-        Ok(()) => None,
+        Ok(()) | Err(No::Needless) => None,
         Err(No::Unable { why } | No::Untried { why }) => Some(format!("{}, {}: {why}", line.client, way.title())),
     };
     Way::ALL.iter().zip(&line.cells).filter_map(reason).collect()

@@ -1,6 +1,11 @@
 //! The ways to credentials: what a client is told, and whether its calls then work.
 
-use std::{collections::BTreeSet, path::Path, process::Command};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
+    process::Command,
+};
 
 use super::refresh;
 use crate::rig::{
@@ -9,7 +14,7 @@ use crate::rig::{
     gate::Door,
     kinds::{Kind, tell},
     tools::Tools,
-    world::{Pair, REGION, Site, World},
+    world::{ID, Pair, REGION, Site, TOKEN, World},
 };
 use crate::support::Daemon;
 
@@ -19,9 +24,13 @@ pub enum Way {
     ImdsV2,
     ImdsV1,
     Captured,
+    Ecs,
+    EcsAgent,
+    PodIdentity,
     Region,
     Command,
     Rollovers,
+    EcsRollovers,
 }
 
 /// Why a cell is not a "yes".
@@ -29,12 +38,17 @@ pub enum Way {
 pub enum No {
     /// The client got no credentials, or did not ask for the region, and said so.
     Unable { why: String },
+    /// Every call is a new process, which holds nothing that could end.
+    Needless,
     /// This machine cannot do it, which says nothing about the client.
     Untried { why: String },
 }
 
 /// What a way came to. Whatever a client must not do at all fails the test on the spot.
 pub type Cell = Result<(), No>;
+
+/// Nobody listens there: for clients that must not find the way of another column.
+const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
 /// One client on its way.
 pub struct Run<'a> {
@@ -45,8 +59,18 @@ pub struct Run<'a> {
 }
 
 impl Way {
-    pub const ALL: [Self; 6] =
-        [Self::ImdsV2, Self::ImdsV1, Self::Captured, Self::Region, Self::Command, Self::Rollovers];
+    pub const ALL: [Self; 10] = [
+        Self::ImdsV2,
+        Self::ImdsV1,
+        Self::Captured,
+        Self::Rollovers,
+        Self::Region,
+        Self::Ecs,
+        Self::EcsAgent,
+        Self::EcsRollovers,
+        Self::PodIdentity,
+        Self::Command,
+    ];
 
     pub fn title(self) -> &'static str {
         match self {
@@ -56,13 +80,20 @@ impl Way {
             Self::Region => "region",
             Self::Command => "`alppaca credentials`",
             Self::Rollovers => "three rollovers",
+            Self::Ecs => "ECS, token",
+            Self::EcsAgent => "169.254.170.2",
+            Self::EcsRollovers => "three rollovers (ECS)",
+            Self::PodIdentity => "EKS Pod Identity",
         }
     }
 }
 
 impl Run<'_> {
     pub fn go(&self, way: Way) -> Cell {
-        if self.kind.by_hand && ![Way::Command, Way::Rollovers].contains(&way) {
+        if self.kind.short_lived && [Way::Rollovers, Way::EcsRollovers].contains(&way) {
+            return Err(No::Needless);
+        }
+        if self.kind.by_hand && way != Way::Command {
             return Err(No::Unable { why: "it has no chain of its own".to_owned() });
         }
         match way {
@@ -72,6 +103,10 @@ impl Run<'_> {
             Way::Region => self.region(),
             Way::Command => self.command(),
             Way::Rollovers => refresh::rollovers(self),
+            Way::Ecs => self.ecs(),
+            Way::EcsAgent => self.ecs_agent(),
+            Way::EcsRollovers => refresh::ecs_rollovers(self),
+            Way::PodIdentity => self.pod_identity(),
         }
     }
 
@@ -103,11 +138,41 @@ impl Run<'_> {
     }
 
     fn captured(&self) -> Cell {
+        self.inside(|_, _| {})
+    }
+
+    fn ecs(&self) -> Cell {
+        let site = &self.world.told;
+        let door = site.door(&site.lasting.ims);
+        let mut command = self.client(&door);
+        tell_ecs(&mut command, &site.lasting);
+        self.once(command, &door)
+    }
+
+    fn ecs_agent(&self) -> Cell {
+        self.inside(|command, _| {
+            tell(command, NOBODY);
+            command.env("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", format!("/v2/credentials/{ID}"));
+        })
+    }
+
+    fn pod_identity(&self) -> Cell {
+        self.inside(|command, pair| {
+            tell(command, NOBODY);
+            command.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("http://{}/v1/credentials", pair.eks().ip()));
+            command.env("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", pair.service_account());
+        })
+    }
+
+    /// One round in the namespace, of a client that was `told` what its environment would.
+    fn inside(&self, told: impl FnOnce(&mut Command, &Pair) + Send) -> Cell {
         let captured = self.world.captured.as_ref().map_err(|why| No::Untried { why: why.clone() })?;
         let site: &Site = &captured.site;
         captured.namespace.inside(|| {
             let door = site.door(&site.lasting.ims);
-            self.once(self.client(&door), &door)
+            let mut command = self.client(&door);
+            told(&mut command, &site.lasting);
+            self.once(command, &door)
         })
     }
 
@@ -132,8 +197,7 @@ impl Run<'_> {
 
     /// By `credential_process`, or by a shell.
     pub fn tell_command(&self, command: &mut Command, pair: &Pair) {
-        // Nobody listens there, and those who know no other way must not look further.
-        tell(command, ([127, 0, 0, 1], 1).into());
+        tell(command, NOBODY);
         command.env("AWS_CONFIG_FILE", pair.profile(self.home)).env("ALPPACA_SOCKET", pair.daemon.socket());
     }
 
@@ -146,4 +210,11 @@ impl Run<'_> {
         assert!(self.kind.services.iter().all(|service| door.services().contains(*service)), "{name}");
         Ok(())
     }
+}
+
+/// Tells where the container face is, and the token.
+pub fn tell_ecs(command: &mut Command, pair: &Pair) {
+    tell(command, NOBODY);
+    command.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("http://{}/credentials?for=me", pair.ecs()));
+    command.env("AWS_CONTAINER_AUTHORIZATION_TOKEN", TOKEN);
 }

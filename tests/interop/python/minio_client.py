@@ -11,8 +11,9 @@ from minio.credentials import IamAwsProvider
 from rounds import expect, serve
 
 bucket, key = sys.argv[1:]
-# The only client that does not read this variable by itself.
-imds = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT")
+# The only client that does not read this variable by itself; and it would ask there for containers, too.
+container = any(name.startswith("AWS_CONTAINER_CREDENTIALS_") for name in os.environ)
+imds = None if container else os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT")
 gate = urlsplit(os.environ["AWS_ENDPOINT_URL"]).netloc
 client = Minio(gate, secure=False, credentials=IamAwsProvider(custom_endpoint=imds))
 

@@ -8,6 +8,7 @@
 mod chunks;
 pub mod client;
 pub mod clock;
+mod cluster;
 pub mod front;
 pub mod gate;
 pub mod kinds;

@@ -2,14 +2,20 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, TcpListener},
-    path::Path,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use alppaca::mock_ims::Behaviour;
+use tempfile::TempDir;
 
-use super::{gate::Door, moto::Moto, namespace::Namespace};
+use super::{
+    cluster::{Cluster, ISSUER},
+    gate::Door,
+    moto::Moto,
+    namespace::Namespace,
+};
 use crate::support::{Daemon, Ims};
 
 /// Long enough for one round on a busy machine before the last third, after which there is a new set.
@@ -17,6 +23,13 @@ pub const FLEETING: Duration = Duration::from_secs(15);
 
 /// The region that only the metadata service names.
 pub const REGION: &str = "eu-central-1";
+
+/// What opens the role at the container face.
+pub const TOKEN: &str = "s3cr3t-token+/=";
+/// The same in a path.
+pub const ID: &str = "0a1b2c3d-4e5f";
+/// Where ECS's agent and that of EKS Pod Identity are.
+const AGENTS: [&str; 2] = ["169.254.170.2", "169.254.170.23"];
 
 /// Both hosts.
 pub struct World {
@@ -40,6 +53,16 @@ pub struct Site {
 pub struct Pair {
     pub ims: Ims,
     pub daemon: Daemon,
+    files: TempDir,
+}
+
+/// Where the daemon of the lasting sets listens.
+#[derive(Clone, Copy)]
+pub enum Place {
+    /// On loopback, at free ports.
+    Anywhere,
+    /// Where the rule leads, and where the agents of ECS and EKS are.
+    Usual,
 }
 
 /// A site within a namespace, which goes last.
@@ -50,10 +73,10 @@ pub struct Captured {
 
 impl World {
     pub fn start(python: &Path) -> Self {
-        let told = Site::start(python, "");
+        let told = Site::start(python, Place::Anywhere);
         let captured = if rustix::process::geteuid().is_root() {
-            let namespace = Namespace::new(&[]);
-            let site = namespace.inside(|| Site::start(python, "bind_port: 25772\n"));
+            let namespace = Namespace::new(&AGENTS);
+            let site = namespace.inside(|| Site::start(python, Place::Usual));
             Ok(Captured { site, namespace })
         } else {
             Err("a network namespace needs root".to_owned())
@@ -63,14 +86,9 @@ impl World {
 }
 
 impl Site {
-    pub fn start(python: &Path, listen: &str) -> Self {
-        let pair = |lifetime, listen: &str| {
-            let ims = Ims::start(Behaviour { lifetime, ..Behaviour::default() });
-            // Whoever gets in was through IMDSv2.
-            let config = format!("{}imds_v1: false\nmetadata: {{region: {REGION}}}\n{listen}", ims.config());
-            Pair { daemon: Daemon::with_credentials(&config), ims }
-        };
-        Self { moto: Moto::start(python), lasting: pair(Duration::from_hours(1), listen), fleeting: pair(FLEETING, "") }
+    pub fn start(python: &Path, place: Place) -> Self {
+        let (lasting, fleeting) = (Pair::start(Duration::from_hours(1), place), Pair::start(FLEETING, Place::Anywhere));
+        Self { moto: Moto::start(python), lasting, fleeting }
     }
 
     /// A way to this AWS, with keys of this IMS.
@@ -81,8 +99,54 @@ impl Site {
 }
 
 impl Pair {
+    fn start(lifetime: Duration, place: Place) -> Self {
+        let ims = Ims::start(Behaviour { lifetime, ..Behaviour::default() });
+        let (files, cluster) = (TempDir::new().expect("a directory"), Cluster::new());
+        let folder = files.path();
+        for (name, text) in [("token", TOKEN), ("id", ID), ("jwt", &cluster.token()), ("jwks", &cluster.keys())] {
+            fs::write(folder.join(name), text).expect("a file");
+        }
+        let [imds, ecs, eks] = match place {
+            Place::Anywhere => ["127.0.0.1:0".to_owned(), "127.0.0.1:0".to_owned(), "127.0.0.1:0".to_owned()],
+            Place::Usual => ["127.0.0.1:25772".to_owned(), format!("{}:80", AGENTS[0]), format!("{}:80", AGENTS[1])],
+        };
+        let (ims_is, folder) = (ims.config(), folder.display());
+        // Whoever gets in at the first was through IMDSv2.
+        let daemon = Daemon::with_credentials(&format!(
+            "{ims_is}listen: ['{imds}']
+imds_v1: false
+metadata: {{region: {REGION}}}
+container:
+  listen: ['{ecs}']
+  roles: {{test_role: {{authorization_token_file: {folder}/token, credentials_id_file: {folder}/id}}}}
+pod_identity:
+  listen: ['{eks}']
+  issuer: {ISSUER}
+  jwks_file: {folder}/jwks
+  associations: [{{namespace: prod, service_account: web, role: test_role}}]
+"
+        ));
+        daemon.wait_for_log(" keys of service accounts from ");
+        Self { ims, daemon, files }
+    }
+
+    /// Where ECS's agent is.
+    pub fn ecs(&self) -> SocketAddr {
+        self.daemon.face("container")
+    }
+
+    /// Where the agent of EKS Pod Identity is.
+    pub fn eks(&self) -> SocketAddr {
+        self.daemon.face("pod-identity")
+    }
+
+    /// The file with the token of the service account.
+    pub fn service_account(&self) -> PathBuf {
+        self.files.path().join("jwt")
+    }
+
     /// A configuration of the SDKs whose `credential_process` asks this daemon.
-    pub fn profile(&self, folder: &Path) -> std::path::PathBuf {
+    pub fn profile(&self, folder: &Path) -> PathBuf {
         let file = folder.join("config");
         let (program, socket) = (env!("CARGO_BIN_EXE_alppaca"), self.daemon.socket());
         let text = format!("[default]\ncredential_process = {program} credentials --socket {}\n", socket.display());

@@ -19,7 +19,7 @@ use crate::rig::{
     gate::Door,
     kinds::{KINDS, Kind, tell},
     tools::Tools,
-    world::Site,
+    world::{Place, Site},
 };
 use crate::support::{self, Daemon, Ims, get};
 
@@ -51,7 +51,7 @@ pub fn with_each_client(scenario: fn(&mut Subject<'_>)) {
         support::skip("clients in trouble", "no ALPPACA_TEST_PYTHON; `cargo xtask test` makes one");
         return;
     };
-    let site = Site::start(&tools.python, "");
+    let site = Site::start(&tools.python, Place::Anywhere);
     let broken = thread::scope(|scope| {
         let begin = |kind: &'static Kind| {
             let thread = thread::Builder::new().name(kind.name.to_owned());
