@@ -5,9 +5,9 @@ mod support;
 use std::{
     collections::HashMap,
     fs,
-    io::Write,
+    io::{Read, Write},
     net::{TcpListener, TcpStream},
-    os::unix::process::CommandExt,
+    os::unix::{net::UnixStream, process::CommandExt},
     path::Path,
     process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -257,12 +257,13 @@ fn records(file: &Path) -> Vec<serde_json::Value> {
 fn each_hand_out_and_each_denial_is_recorded_without_a_secret() {
     let ims = with_roles(&names(&["mine", "other"]));
     let audit = TempDir::new().expect("a directory");
-    let file = audit.path().join("audit.log");
+    let (file, socket) = (audit.path().join("audit.log"), audit.path().join("admin.sock"));
     let uid = rustix::process::getuid().as_raw();
     let config = format!(
-        "{}audit_log: {}\npolicy:\n  rules:\n  - {{name: tests, match: {{user: {uid}}}, role: mine}}\n",
+        "{}audit_log: {}\nadmin_socket: {}\npolicy:\n  rules:\n  - {{name: tests, match: {{user: {uid}}}, role: mine}}\n",
         ims.config(),
-        file.display()
+        file.display(),
+        socket.display()
     );
     let mut daemon = Daemon::start(&config);
     let issued = keys(&ims, &daemon, 2);
@@ -277,10 +278,20 @@ fn each_hand_out_and_each_denial_is_recorded_without_a_secret() {
     for (method, path) in [("HEAD", "mine"), ("GET", ""), ("GET", "other")] {
         request(daemon.address(), &head(method, path));
     }
+    for path in ["mine", "other"] {
+        let mut stream = UnixStream::connect(&socket).expect("it listens");
+        write!(stream, "GET /v1/credentials/{path} HTTP/1.1\r\nHost: x\r\n\r\n").expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        assert_eq!(answer.contains("SecretAccessKey"), path == "mine", "{answer}");
+    }
     daemon.stop();
     drop(stream);
     let records = records(&file);
-    assert_eq!(records.len(), 2, "{records:?}");
+    let told: Vec<_> = records.iter().map(|record| (record["event"].as_str(), record["face"].as_str())).collect();
+    let expected = [("hand-out", "imds"), ("denial", "imds"), ("hand-out", "admin"), ("denial", "admin")];
+    assert_eq!(told, expected.map(|(event, face)| (Some(event), Some(face))), "{records:?}");
+    assert_eq!(records[2]["pid"], std::process::id());
     let (out, denial) = (&records[0], &records[1]);
     let key = answer.json()["AccessKeyId"].clone();
     assert_eq!(issued[key.as_str().expect("text")], "mine");
@@ -341,6 +352,17 @@ fn explain_tells_which_rule_and_why() {
     let (_, said) = explain(&["--pid", &std::process::id().to_string()]);
     assert!(said.contains("cgroup /"), "{said}");
     assert_eq!(explain(&["--user", "no-such-user"]).0, Some(2));
+    // A daemon that goes by another policy.
+    let socket = directory.path().join("admin.sock");
+    let ims = with_roles(&names(&["a"]));
+    let policy = "policy:\n  rules:\n  - {role: a}\n";
+    let daemon = Daemon::start(&format!("{}admin_socket: {}\n{policy}", ims.config(), socket.display()));
+    for (rules, differs) in [(text.split_once('\n').expect("lines").1, true), (policy, false)] {
+        fs::write(&file, format!("ims_host: x\nadmin_socket: {}\n{rules}", socket.display())).expect("a file");
+        let (_, said) = explain(&["--user", "daemon"]);
+        let note = format!("note: the daemon that runs (process {}) goes by another policy", daemon.pid());
+        assert_eq!(said.contains(&note), differs, "{said}");
+    }
     assert_eq!(explain(&[]).0, Some(2));
 }
 

@@ -17,6 +17,9 @@ pub struct Status {
     pub uptime_seconds: u64,
     /// Whether the upstream has ever said which roles there are.
     pub answered: bool,
+    /// What the rules of its policy are told apart by; none without a policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
     /// Where it serves.
     pub listeners: Vec<Listener>,
     /// The roles that the caller may see, the one that a program gets by default first.

@@ -18,6 +18,7 @@ use super::{
     metrics::{self, shown},
 };
 use crate::{
+    audit::{Auditor, Event, What},
     clock::Moment,
     credentials::{RoleId, format_timestamp, parse_document},
     journal::Journal,
@@ -36,6 +37,8 @@ pub struct Admin {
     pub counters: Arc<Counters>,
     /// Who may have what.
     pub gatekeeper: Arc<dyn Gatekeeper>,
+    /// Who takes note of what callers get.
+    pub auditor: Arc<Auditor>,
     /// When the daemon started.
     pub started: Moment,
     /// Where it serves.
@@ -141,8 +144,10 @@ impl Admin {
         let segments: Vec<&str> = call.path.split('/').skip(1).collect();
         match (segments.as_slice(), call.method) {
             (["v1", "status"], "GET") => Outcome::Reply(Reply::json(200, &self.status(caller, now))),
-            (["v1", "credentials"] | ["v1", "credentials", ""], "GET") => self.credentials(None, caller, now.wall),
-            (["v1", "credentials", name], "GET") => self.credentials(Some(name), caller, now.wall),
+            (["v1", "credentials"] | ["v1", "credentials", ""], "GET") => {
+                self.credentials(None, call.path, caller, now)
+            }
+            (["v1", "credentials", name], "GET") => self.credentials(Some(name), call.path, caller, now),
             (["v1", "exec-token"], "POST") => self.exec_token(call.body, caller, now),
             (["v1", "exec-token"], _) => Outcome::Reply(Reply {
                 allow: Some("POST"),
@@ -191,6 +196,7 @@ impl Admin {
             started: format_timestamp(self.started.wall),
             uptime_seconds: now.boot.saturating_sub(self.started.boot).as_secs(),
             answered: snapshot.answered(),
+            policy: self.gatekeeper.policy(),
             listeners: self.listeners.clone(),
             roles: roles.into_iter().map(|role| self.role_status(role, now.wall)).collect(),
         }
@@ -271,16 +277,46 @@ impl Admin {
         Err(error)
     }
 
-    fn credentials(&self, name: Option<&str>, caller: &Caller, now: Timestamp) -> Outcome {
-        match self.held(name, caller, now) {
+    fn credentials(&self, name: Option<&str>, path: &str, caller: &Caller, now: Moment) -> Outcome {
+        match self.held(name, caller, now.wall) {
             Ok((role, set)) => match credentials_document(role.name().as_str(), &set, self.region.clone()) {
-                Some(document) => Outcome::Reply(Reply::json(200, &document)),
+                Some(document) => {
+                    let (role, expiration) = (role.id(), set.expiration);
+                    self.note(
+                        What::HandedOut { role, access_key_id: set.access_key_id.clone(), expiration },
+                        caller,
+                        now,
+                    );
+                    Outcome::Reply(Reply::json(200, &document))
+                }
                 None => {
                     Outcome::error(Code::Unknown, format!("role {}: the held document cannot be read", role.name()))
                 }
             },
-            Err(outcome) => outcome,
+            Err(outcome) => {
+                let refused = matches!(&outcome, Outcome::Reply(reply) if reply.status == Code::NoSuchRole.status());
+                if refused && self.grant(caller) != Grant::Everything {
+                    self.note(What::Denied { path: path.into() }, caller, now);
+                }
+                outcome
+            }
         }
+    }
+
+    /// Has it recorded what the caller got.
+    fn note(&self, what: What, caller: &Caller, now: Moment) {
+        let peer = &caller.peer;
+        let event = Event {
+            time: now.wall,
+            peer: peer.clone(),
+            container: self.gatekeeper.container(peer),
+            what,
+            reason: self.gatekeeper.admit(ConnectionFacts { listener: ADMIN_LISTENER, peer }).reason,
+            face: "admin",
+            version: None,
+            user_agent: None,
+        };
+        self.auditor.note(event, now);
     }
 
     /// A private token for the process that asks.

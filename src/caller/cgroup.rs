@@ -84,8 +84,13 @@ pub fn parse_membership(text: &str) -> Option<Cgroup> {
     let unified = lines().find(|(number, ..)| *number == "0");
     let systemd = lines().find(|(_, controllers, _)| *controllers == "name=systemd");
     let all = unified.into_iter().chain(systemd).chain(lines());
-    let paths = || all.clone().map(|(_, _, path)| path).filter(|path| path.starts_with('/'));
+    let paths = || all.clone().map(|(_, _, path)| path).filter(|path| is_inside(path));
     paths().find(|path| *path != "/").or_else(|| paths().next()).map(Cgroup::parse)
+}
+
+/// Whether a path tells where a process is. Seen from within a control group, what is outside begins with `/..`.
+fn is_inside(path: &str) -> bool {
+    path.starts_with('/') && !path.split('/').any(|part| part == "..")
 }
 
 /// The control group of a process.
@@ -194,7 +199,7 @@ mod tests {
         ] {
             assert_eq!(parse_membership(text).map(|group| group.path.into_string()).as_deref(), Some(path), "{text}");
         }
-        for text in ["", "x", "0:", "0::relative", "::"] {
+        for text in ["", "x", "0:", "0::relative", "::", "0::/../b.service"] {
             assert_eq!(parse_membership(text), None, "{text}");
         }
         assert!(of_process(std::process::id()).is_ok());

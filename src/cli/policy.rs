@@ -1,11 +1,12 @@
 //! `alppaca policy explain`: which rule applies to a caller, and why.
 
-use std::{collections::BTreeMap, fs, io, net::IpAddr, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, fs, io, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::{ArgGroup, Subcommand};
 
 use super::{Failure, Outcome};
 use crate::{
+    admin::{Client, Status},
     caller::{
         Account, Accounts, Known, NameService,
         cgroup::{self, Cgroup},
@@ -14,6 +15,9 @@ use crate::{
     config,
     policy::{Facts, Look, Rules, Truth},
 };
+
+/// How long the daemon is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Arguments of `policy`.
 #[derive(Debug, clap::Args)]
@@ -32,7 +36,7 @@ enum Action {
 #[command(
     group = ArgGroup::new("who").required(true).multiple(true).args(["user", "pid", "container", "address"]),
     after_help = "\
-Reads the configuration; the daemon need not run. What is not said of the caller (of a user: in which unit it asks)
+Reads the configuration; the daemon need not run, but if it does and goes by another policy, that is said. What is not said of the caller (of a user: in which unit it asks)
 cannot be told; rules for which that matters are marked with `?`.
 
 Examples:
@@ -75,7 +79,21 @@ pub(super) fn run(args: &Args) -> Outcome {
         None => anstream::println!("there is no policy: everybody gets all roles"),
         Some(rules) => anstream::print!("{}", report(rules, &caller)),
     }
+    if let Some(note) = compare(&loaded.config) {
+        anstream::eprintln!("note: {note}");
+    }
     Ok(())
+}
+
+/// Whether the daemon goes by another policy; nothing if it does not run or is not to be asked.
+fn compare(config: &config::Config) -> Option<String> {
+    let socket = config.admin.socket.clone()?;
+    let status: Status = Client::new(socket).get("/v1/status", PATIENCE).ok()?;
+    let (ours, theirs) = (config.policy.as_ref().map(Rules::digest), status.policy);
+    if status.version != env!("CARGO_PKG_VERSION") {
+        return Some(format!("the daemon that runs is version {} and may judge otherwise", status.version));
+    }
+    (ours != theirs).then(|| format!("the daemon that runs (process {}) goes by another policy", status.pid))
 }
 
 /// What is known of the caller that is asked about.

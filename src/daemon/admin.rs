@@ -6,6 +6,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     admin::{self, Admin, AdminSocket, Leases, Listener, Since},
+    audit::Auditor,
     clock::SharedClock,
     journal::Journal,
     policy::Gatekeeper,
@@ -19,6 +20,7 @@ pub(super) struct Told {
     pub(super) journal: Arc<Journal>,
     pub(super) counters: Arc<Counters>,
     pub(super) gatekeeper: Arc<dyn Gatekeeper>,
+    pub(super) auditor: Arc<Auditor>,
     pub(super) tokens: ContainerTokens,
     pub(super) region: Option<String>,
 }
@@ -43,13 +45,14 @@ pub(super) fn start(
         let address = listener.local_addr().ok()?.to_string();
         Some(Listener { face: face.as_str().to_owned(), address })
     };
-    let Told { store, journal, counters, gatekeeper, tokens, region } = told;
+    let Told { store, journal, counters, gatekeeper, auditor, tokens, region } = told;
     let file = sockets.socket.as_ref().map(|socket| socket.path().with_extension("leases"));
     let admin = Admin {
         store,
         journal,
         counters,
         gatekeeper,
+        auditor,
         started: clock.now(),
         listeners: listeners.iter().filter_map(listener).collect(),
         region,

@@ -104,7 +104,7 @@ impl Daemon {
         let limits = wiring::limits(&self.config.limits);
         let server = Server::new(faces, Arc::clone(&self.clock), limits, self.config.logging.access_log);
         let (guard, auditor) = guard::build(&self.config, &self.clock, self.audit.take())?;
-        let server = server.guarded_by(guard, auditor);
+        let server = server.guarded_by(guard, Arc::clone(&auditor));
         let (stop, stopped) = watch::channel(());
         let store = self.store();
         let told = Told {
@@ -112,6 +112,7 @@ impl Daemon {
             journal: self.refresher.journal(),
             counters: server.counters(),
             gatekeeper: server.gatekeeper(),
+            auditor: Arc::clone(&auditor),
             tokens,
             region: faces::region(&self.config),
         };

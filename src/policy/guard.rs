@@ -180,6 +180,10 @@ impl Gatekeeper for Guard {
         }
     }
 
+    fn policy(&self) -> Option<String> {
+        self.loaded.load().rules.as_ref().map(Rules::digest)
+    }
+
     fn version(&self) -> u64 {
         let tenants = self.loaded.load().tenants.as_ref().map_or(0, |tenants| tenants.roles.version());
         self.version.load(Ordering::Relaxed).wrapping_add(self.directory.version()).wrapping_add(tenants)

@@ -61,6 +61,9 @@ pub trait Gatekeeper: Send + Sync {
     /// The container in which the caller is, if that is known at once: for the record.
     fn container(&self, peer: &Peer) -> Option<Arc<Container>>;
 
+    /// What the rules in force are told apart by; `None` if there are none.
+    fn policy(&self) -> Option<String>;
+
     /// Grows when decisions that were made before may be wrong now.
     fn version(&self) -> u64;
 
@@ -94,6 +97,10 @@ impl Gatekeeper for Everyone {
     }
 
     fn container(&self, _peer: &Peer) -> Option<Arc<Container>> {
+        None
+    }
+
+    fn policy(&self) -> Option<String> {
         None
     }
 

@@ -2,6 +2,8 @@
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
+use aws_lc_rs::digest::{SHA256, digest};
+
 use crate::credentials::RoleName;
 
 /// An ordered list of rules. The first that applies decides.
@@ -175,6 +177,12 @@ impl Rules {
     pub fn roles(&self) -> impl Iterator<Item = &RoleName> {
         let effects = self.rules.iter().map(|rule| &rule.effect).chain([&self.default]);
         effects.flat_map(|effect| if let Effect::Roles(roles) = effect { roles.as_slice() } else { &[] })
+    }
+
+    /// What these rules are told apart from others by. Only rules of the same version of the program compare.
+    pub fn digest(&self) -> String {
+        let digest = digest(&SHA256, format!("{self:?}").as_bytes());
+        digest.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
     }
 
     /// What a rule is called: `rule 3 (name)`.
