@@ -185,6 +185,119 @@ fn iptables_redirects_to_the_daemon() {
     }
 }
 
+/// A container as far as the network goes: a namespace behind the bridge `docker0` of the host's. Gone when dropped.
+struct Guest {
+    name: String,
+}
+
+impl Guest {
+    fn behind(host: &Namespace) -> Self {
+        let (host, name) = (&host.name, format!("{}c", host.name));
+        shell(&format!(
+            "ip netns add {name} && ip -n {name} link set lo up && \
+             ip -n {host} link add docker0 type bridge && ip -n {host} address add 172.31.0.1/24 dev docker0 && \
+             ip -n {host} link set docker0 up && \
+             ip -n {host} link add vethc type veth peer name eth0 netns {name} && \
+             ip -n {host} link set vethc master docker0 up && \
+             ip -n {name} address add 172.31.0.2/24 dev eth0 && ip -n {name} link set eth0 up && \
+             ip -n {name} route add default via 172.31.0.1"
+        ));
+        Self { name }
+    }
+
+    /// The roles that are listed for it at this place; empty if it is not answered within a second.
+    fn roles(&self, place: &str) -> String {
+        let url = format!("http://{place}/latest/meta-data/iam/security-credentials/");
+        let mut curl = Command::new("ip");
+        curl.args(["netns", "exec", &self.name, "curl", "-s", "-m", "1", &url]);
+        String::from_utf8_lossy(&curl.output().expect("it runs").stdout).into_owned()
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let _gone = Command::new("ip").args(["netns", "delete", &self.name]).status();
+    }
+}
+
+/// Containers reach the daemon at the address, and nothing else of it.
+fn prove_for_containers(arguments: &str, listen: &str) {
+    let mut host = Namespace::new();
+    host.shell("iptables -I INPUT -j ACCEPT && iptables -D INPUT -j ACCEPT");
+    host.shell("iptables -t nat -I PREROUTING -j ACCEPT && iptables -t nat -D PREROUTING -j ACCEPT");
+    let guest = Guest::behind(&host);
+    let before = host.state();
+    let capture = |action: &str| format!("capture {action} {arguments}");
+
+    let (code, said) = host.alppaca(&capture("apply"));
+    assert_eq!(code, Some(0), "{said}");
+    let applied = host.state();
+    assert_eq!(host.alppaca(&capture("apply")).0, Some(0));
+    assert_eq!(host.state(), applied, "twice is once");
+    assert!(applied.contains("docker0") && host.alppaca(&capture("check")).1.contains("for containers: "));
+
+    host.start_daemon(listen);
+    assert_eq!(guest.roles("169.254.169.254"), "test_role");
+    assert_eq!(guest.roles("172.31.0.1:25772"), "", "the other listener is shut");
+    assert_eq!(host.shell("curl -s http://172.31.0.1:25772/latest/meta-data/iam/security-credentials/"), "test_role");
+    assert_eq!(host.shell("cat /proc/sys/net/ipv4/conf/*/route_localnet | sort -u"), "0\n", "loopback stays loopback");
+
+    let (code, said) = host.alppaca(&capture("remove"));
+    assert!(code == Some(0) && said.contains("removed: "), "{said}");
+    assert_eq!(host.state(), before, "nothing is left");
+    assert_eq!(guest.roles("169.254.169.254"), "", "and nothing is answered");
+}
+
+#[test]
+fn containers_reach_the_address_and_no_other_listener() {
+    if !possible("capture: containers") {
+        return;
+    }
+    for tool in ["nft", "iptables"] {
+        prove_for_containers(
+            &format!("--link lo --tool {tool} --bridge docker0 --bridge br-*"),
+            "listen: ['169.254.169.254:80', '172.31.0.1:25772']\n",
+        );
+    }
+}
+
+#[test]
+fn containers_are_redirected_to_an_address_that_is_not_loopback() {
+    if !possible("capture: containers, dnat") {
+        return;
+    }
+    for tool in ["nft", "iptables"] {
+        prove_for_containers(
+            &format!("--mode dnat --tool {tool} --all-bridges --to 172.31.0.1:25772"),
+            "listen: ['172.31.0.1:25772']\n",
+        );
+    }
+    let host = Namespace::new();
+    let (code, said) = host.alppaca("capture apply --mode dnat --bridge docker0");
+    assert!(code == Some(2) && said.contains("route_localnet"), "{said}");
+}
+
+#[test]
+fn an_ecs_address_can_be_on_the_same_link() {
+    if !possible("capture: a further address") {
+        return;
+    }
+    let host = Namespace::new();
+    let before = host.state();
+    for link in ["lo", "alppaca0"] {
+        let arguments = format!("--link {link} --also 169.254.170.2 --also 169.254.170.23");
+        assert_eq!(host.alppaca(&format!("capture apply {arguments}")).0, Some(0));
+        let applied = host.state();
+        assert_eq!(host.alppaca(&format!("capture apply {arguments}")).0, Some(0));
+        assert_eq!(host.state(), applied, "twice is once");
+        for address in ["169.254.169.254/32", "169.254.170.2/32", "169.254.170.23/32"] {
+            assert!(applied.contains(address), "{applied}");
+        }
+        assert_eq!(host.alppaca(&format!("capture remove {arguments}")).0, Some(0));
+        assert_eq!(host.state(), before);
+    }
+}
+
 #[test]
 fn the_rule_of_the_2015_readme_works_and_is_left_alone() {
     if !possible("capture: the old rule") {

@@ -1,10 +1,12 @@
 //! Makes 169.254.169.254:80 reach the daemon. What is to be done is planned as a list of commands,
 //! which `print` shows and `apply` runs: they are the same.
 
+mod bridges;
 mod plan;
 mod probe;
 mod run;
 
+pub use bridges::{ALL as ALL_BRIDGES, BridgeError, Bridges};
 pub use plan::{Command, Mode, Settings, Tool};
 pub use probe::{Answerer, who_answers};
-pub use run::{CaptureError, Host, applied, apply, remove};
+pub use run::{CaptureError, Host, applied, apply, apply_bridges, bridges_applied, remove, remove_bridges};

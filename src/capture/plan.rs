@@ -32,6 +32,8 @@ pub struct Settings {
     pub tool: Tool,
     /// The address that programs ask.
     pub address: Ipv4Addr,
+    /// Further addresses for the same link (`--mode address`).
+    pub also: Vec<Ipv4Addr>,
     /// Where the daemon listens, for a redirection.
     pub to: SocketAddrV4,
     /// The link that gets the address. Ours, unless it is `lo`.
@@ -55,8 +57,12 @@ pub struct Command {
 }
 
 impl Command {
-    fn new(program: &'static str, arguments: &str) -> Self {
+    pub(super) fn new(program: &'static str, arguments: &str) -> Self {
         Self { program, arguments: arguments.split_whitespace().map(str::to_owned).collect(), input: None }
+    }
+
+    pub(super) fn with_input(program: &'static str, arguments: &str, input: String) -> Self {
+        Self { input: Some(input), ..Self::new(program, arguments) }
     }
 }
 
@@ -93,10 +99,9 @@ impl Settings {
                     commands.push(Command::new("ip", &format!("link set {} up", self.link)));
                 }
                 // Of scope link: it is never chosen as the source of other connections.
-                commands.push(Command::new(
-                    "ip",
-                    &format!("address replace {}/32 dev {} scope link", self.address, self.link),
-                ));
+                commands.extend(self.addresses().map(|address| {
+                    Command::new("ip", &format!("address replace {address}/32 dev {} scope link", self.link))
+                }));
                 commands
             }
             (Mode::Dnat, Tool::Iptables) => vec![self.iptables("-A")],
@@ -108,22 +113,28 @@ impl Settings {
                      \t\ttype nat hook output priority -100; policy accept;\n\
                      \t\tip daddr {address} tcp dport 80 fib saddr type local counter dnat to {to}\n\t}}\n}}\n"
                 );
-                vec![Command { input: Some(input), ..Command::new("nft", "-f -") }]
+                vec![Command::with_input("nft", "-f -", input)]
             }
         }
+    }
+
+    /// All addresses that are captured.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+        std::iter::once(self.address).chain(self.also.iter().copied())
     }
 
     /// What undoes it.
     pub fn remove(&self) -> Vec<Command> {
         match (self.mode, self.tool) {
             (Mode::Address, _) if self.link == LOOPBACK => {
-                vec![Command::new("ip", &format!("address delete {}/32 dev {LOOPBACK}", self.address))]
+                let delete = |address| Command::new("ip", &format!("address delete {address}/32 dev {LOOPBACK}"));
+                self.addresses().map(delete).collect()
             }
             (Mode::Address, _) => vec![Command::new("ip", &format!("link delete {}", self.link))],
             (Mode::Dnat, Tool::Iptables) => vec![self.iptables("-D")],
             (Mode::Dnat, Tool::Nft) => {
                 let input = format!("table ip {NAME}\ndelete table ip {NAME}\n");
-                vec![Command { input: Some(input), ..Command::new("nft", "-f -") }]
+                vec![Command::with_input("nft", "-f -", input)]
             }
         }
     }
@@ -147,7 +158,14 @@ mod tests {
 
     fn settings(mode: Mode, tool: Tool, link: &str) -> Settings {
         let address = Ipv4Addr::new(169, 254, 169, 254);
-        Settings { mode, tool, address, to: "127.0.0.1:25772".parse().expect("legal"), link: link.to_owned() }
+        Settings {
+            mode,
+            tool,
+            address,
+            to: "127.0.0.1:25772".parse().expect("legal"),
+            link: link.to_owned(),
+            also: vec![],
+        }
     }
 
     fn text(commands: &[Command]) -> String {

@@ -6,7 +6,10 @@ use std::{
     process::{self, Stdio},
 };
 
-use super::plan::{Command, LOOPBACK, Mode, NAME, Settings, Tool};
+use super::{
+    bridges::{Bridges, CHAINS, Rule, TABLE},
+    plan::{Command, LOOPBACK, Mode, NAME, Settings, Tool},
+};
 
 /// Where programs are looked for besides PATH: users often have no sbin in it.
 const SBIN: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin"];
@@ -126,6 +129,73 @@ pub fn remove(host: &Host, settings: &Settings) -> Result<Vec<String>, CaptureEr
         notes.push(format!("left alone, because it is not ours: {rule}"));
     }
     Ok(notes)
+}
+
+/// Lets containers reach the captured address. Doing it twice is the same as once, and rules that are not wanted any more
+/// go. Answers what else is to be said.
+pub fn apply_bridges(host: &Host, bridges: &Bridges, tool: Tool) -> Result<Vec<String>, CaptureError> {
+    match tool {
+        Tool::Nft => {
+            host.output(&bridges.table())?;
+            let advice = "a firewall of your own that drops what comes from the bridges has to let port 80 of the captured \
+                          address through";
+            Ok(vec![advice.to_owned()])
+        }
+        Tool::Iptables => {
+            let (there, wanted) = (bridge_rules(host)?, bridges.rules());
+            // Each goes before the last: what is to be first comes last.
+            for rule in wanted.iter().rev().filter(|rule| !there.contains(rule)) {
+                host.output(&rule.insert())?;
+            }
+            for rule in there.iter().filter(|rule| !wanted.contains(rule)) {
+                host.output(&rule.delete())?;
+            }
+            Ok(Vec::new())
+        }
+    }
+}
+
+/// Undoes [`apply_bridges`], with whichever tool it was done, and nothing else. Answers what was removed.
+pub fn remove_bridges(host: &Host) -> Result<Vec<String>, CaptureError> {
+    let mut notes = Vec::new();
+    if has_bridge_table(host) {
+        let input = format!("table ip {TABLE}\ndelete table ip {TABLE}\n");
+        host.output(&Command::with_input("nft", "-f -", input))?;
+        notes.push(format!("removed: nftables table ip {TABLE}"));
+    }
+    let rules = if host.find("iptables").is_some() { bridge_rules(host)? } else { Vec::new() };
+    for rule in &rules {
+        host.output(&rule.delete())?;
+    }
+    if !rules.is_empty() {
+        notes.push(format!("removed: {} iptables rule(s) for bridges", rules.len()));
+    }
+    Ok(notes)
+}
+
+/// What is in force for containers.
+pub fn bridges_applied(host: &Host) -> Vec<String> {
+    let table = has_bridge_table(host).then(|| format!("nftables table ip {TABLE}"));
+    // Who may not read the rules is told so when applying.
+    let rules = bridge_rules(host).unwrap_or_default();
+    table
+        .into_iter()
+        .chain(rules.iter().map(|rule| format!("iptables -t {} {} {}", rule.table, rule.chain, rule.text)))
+        .collect()
+}
+
+fn has_bridge_table(host: &Host) -> bool {
+    host.output(&ask("nft", &["list", "table", "ip", TABLE])).is_ok()
+}
+
+/// The rules of ours that iptables has for bridges.
+fn bridge_rules(host: &Host) -> Result<Vec<Rule>, CaptureError> {
+    let mut rules = Vec::new();
+    for (table, chain) in CHAINS {
+        let listed = host.output(&ask("iptables", &["-w", "-t", table, "-S", chain]))?;
+        rules.extend(listed.lines().filter_map(|line| Rule::ours(table, chain, line)));
+    }
+    Ok(rules)
 }
 
 fn describe(settings: &Settings) -> String {

@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::{Failure, Outcome, environment};
-use crate::capture::{Answerer, Host, Mode, Settings, Tool, applied, apply, remove, who_answers};
+use crate::capture::{
+    ALL_BRIDGES, Answerer, Bridges, Host, Mode, Settings, Tool, applied, apply, apply_bridges, bridges_applied, remove,
+    remove_bridges, who_answers,
+};
 
 /// Arguments of `capture`.
 #[derive(Debug, clap::Args)]
@@ -17,6 +20,8 @@ Examples:
                                        listen there: `listen: [169.254.169.254:80]`
   sudo alppaca capture apply --mode dnat
                                        redirect to 127.0.0.1:25772, as in 2015
+  sudo alppaca capture apply --all-bridges
+                                       for the containers of Docker and Podman, too
   alppaca capture check                who answers at 169.254.169.254:80?
 
 check exits with 0 if alppaca answers, else with 1.")]
@@ -32,12 +37,21 @@ pub(super) struct Args {
     /// The address that programs ask
     #[arg(long, default_value = "169.254.169.254")]
     address: Ipv4Addr,
-    /// Where the daemon listens, for --mode dnat
+    /// A further address on the same link, such as 169.254.170.2, for --mode address; may be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    also: Vec<Ipv4Addr>,
+    /// Where the daemon listens, for --mode dnat. Containers cannot reach this port directly
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:25772")]
     to: SocketAddrV4,
     /// The link that gets the address, for --mode address; made if it is not lo
     #[arg(long, default_value = "alppaca0")]
     link: String,
+    /// A bridge whose containers reach the daemon, too; may end with *, and may be repeated
+    #[arg(long, value_name = "BRIDGE")]
+    bridge: Vec<String>,
+    /// The bridges of Docker and Podman, those that are made later included
+    #[arg(long)]
+    all_bridges: bool,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -61,17 +75,51 @@ pub(super) fn run(args: &Args) -> Outcome {
         address: args.address,
         to: args.to,
         link: args.link.clone(),
+        also: args.also.clone(),
     };
+    if args.mode == Mode::Dnat && !args.also.is_empty() {
+        return Err(Failure::usage("--also is of no use with --mode dnat"));
+    }
+    let bridges = args.bridges()?;
     match args.action {
         Action::Print => {
             for command in settings.apply() {
                 anstream::println!("{command}");
             }
+            for command in bridges.iter().flat_map(|bridges| bridges.commands(settings.tool)) {
+                anstream::println!("{command}");
+            }
             Ok(())
         }
-        Action::Apply => apply(&host, &settings).map(say).map_err(Failure::runtime),
-        Action::Remove => remove(&host, &settings).map(say).map_err(Failure::runtime),
+        Action::Apply => {
+            say(apply(&host, &settings).map_err(Failure::runtime)?);
+            if let Some(bridges) = &bridges {
+                say(apply_bridges(&host, bridges, settings.tool).map_err(Failure::runtime)?);
+            }
+            Ok(())
+        }
+        Action::Remove => {
+            say(remove_bridges(&host).map_err(Failure::runtime)?);
+            remove(&host, &settings).map(say).map_err(Failure::runtime)
+        }
         Action::Check => check(&host, &settings),
+    }
+}
+
+impl Args {
+    /// The bridges that are to be captured; `None` if there are none.
+    fn bridges(&self) -> Result<Option<Bridges>, Failure> {
+        let mut names = self.bridge.clone();
+        if self.all_bridges {
+            names.extend(ALL_BRIDGES.map(str::to_owned));
+        }
+        names.sort();
+        names.dedup();
+        if names.is_empty() {
+            return Ok(None);
+        }
+        let addresses = std::iter::once(self.address).chain(self.also.iter().copied()).collect();
+        Bridges::new(names, self.mode, addresses, self.to).map(Some).map_err(Failure::usage)
     }
 }
 
@@ -84,6 +132,9 @@ fn check(host: &Host, settings: &Settings) -> Outcome {
                 Mode::Dnat => anstream::println!("captured: {tool:?} redirects {address} to {to}"),
             }
         }
+    }
+    for rule in bridges_applied(host) {
+        anstream::println!("for containers: {rule}");
     }
     let answerer = who_answers((*address, 80).into(), Duration::from_secs(1));
     anstream::println!("{address}:80: {answerer}");

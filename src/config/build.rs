@@ -6,6 +6,7 @@ use super::{
     Account, AuditLog, Config, Handler, Imds, Ims, Limits, ListRoles, Loaded, Logging, Refresh,
     admin::admin,
     container::container,
+    containers::containers,
     fields::{Fields, unknown},
     metadata::metadata,
     pod_identity::pod_identity,
@@ -179,6 +180,7 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -
     let pod_identity = pod_identity(fields);
     let policy = policy(fields);
     let audit_log = fields.optional("audit_log", audit_log);
+    let containers = containers(fields);
     let limits = limits(fields);
     let refresh = refresh(fields);
     let logging = logging(fields);
@@ -190,6 +192,7 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -
     let account = Account { user: user?, group: group? };
     let (container, pod_identity) = (container?, pod_identity?);
     let (policy, audit_log) = (policy?, audit_log?);
+    let containers = containers?;
     let (imds, metadata, limits, refresh, logging) = (imds?, metadata?, limits?, refresh?, logging?);
     let (ready_wait, run_dir, admin) = (ready_wait?, run_dir?, admin?);
     Some(move |upstreams, listen| Config {
@@ -201,6 +204,7 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -
         pod_identity,
         policy,
         audit_log,
+        containers,
         limits,
         refresh,
         logging,

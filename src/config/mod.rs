@@ -4,6 +4,7 @@
 mod admin;
 mod build;
 mod container;
+mod containers;
 mod fields;
 mod load;
 mod merge;
@@ -25,6 +26,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use admin::Admin;
 pub use container::{CONTAINER, CONTAINER_ROLE, Container, ContainerRole};
+pub use containers::{CONTAINERS, Containers};
 pub use load::{Loaded, load, parse};
 pub use metadata::{METADATA, Metadata, Tree};
 pub use pod_identity::{ASSOCIATION, Association, Keys, POD_IDENTITY, PodIdentity};
@@ -65,6 +67,8 @@ pub struct Config {
     pub policy: Option<Rules>,
     /// Where hand-outs and denials are recorded (`audit_log`).
     pub audit_log: Option<AuditLog>,
+    /// Which roles containers get (`containers`); without it nobody asks whether there are any.
+    pub containers: Option<Containers>,
     /// Bounds of the HTTP server.
     pub limits: Limits,
     /// When to fetch.

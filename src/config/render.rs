@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{
-    Argument, AuditLog, Config, ListRoles, LogLevel, Proxy, SETTINGS, container, metadata, pod_identity, policy,
+    Argument, AuditLog, Config, ListRoles, LogLevel, Proxy, SETTINGS, container, containers, metadata, pod_identity, policy,
     read::render_duration,
 };
 
@@ -42,6 +42,7 @@ impl Config {
                 AuditLog::Syslog => "syslog".to_owned(),
                 AuditLog::Journal => "journal".to_owned(),
             },
+            "containers" => containers::render(self.containers.as_ref()?),
             "max_connections" => self.limits.connections.to_string(),
             "header_timeout" => render_duration(self.limits.header_timeout),
             "idle_timeout" => render_duration(self.limits.idle_timeout),

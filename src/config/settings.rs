@@ -139,6 +139,13 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting(
         Serving,
+        "containers",
+        "",
+        "A mapping: which roles the containers of Docker and Podman get. See [below](#containers) and [Roles of \
+         containers](containers.md).",
+    ),
+    setting(
+        Serving,
         "max_connections",
         "8192",
         "How many connections may be open at once. One more ends the one that was idle for longest.",
@@ -264,6 +271,7 @@ pub const SECTIONS: &[Section] = &[
     Section { path: "sources.NAME` of `kind: vault", settings: super::sources::vault::KIND.settings },
     Section { path: "sources.NAME` of `kind: static", settings: super::sources::static_keys::KIND.settings },
     Section { path: "sources.NAME` of `kind: imds", settings: super::sources::imds::KIND.settings },
+    Section { path: "containers", settings: super::CONTAINERS },
 ];
 
 /// The default of a key, from its table.

@@ -1,0 +1,324 @@
+//! The section `containers`: which roles containers get.
+
+use std::{path::PathBuf, time::Duration};
+
+use super::{
+    fields::Fields,
+    problem::Problem,
+    read,
+    render::{list, mapping, quoted},
+    settings::{Setting, Topic},
+    yaml::{Node, Value},
+};
+use crate::{
+    caller::containers::HostNames,
+    policy::containers::{Allow, Place, Rules, WrittenRole, clean_session_name},
+};
+
+/// How long a session may last.
+/// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>
+const SESSION: std::ops::RangeInclusive<Duration> = Duration::from_mins(15)..=Duration::from_hours(12);
+
+const fn setting(key: &'static str, default: &'static str, meaning: &'static str) -> Setting {
+    Setting { key, default, meaning, topic: Topic::Serving }
+}
+
+/// The settings of the section.
+pub const CONTAINERS: &[Setting] = &[
+    setting("sockets", "/run/docker.sock", "The API sockets of Docker or Podman, one or a list."),
+    setting(
+        "source",
+        "",
+        "The source or role whose credentials assume the roles of containers; by default the first that there is.",
+    ),
+    setting(
+        "role_from",
+        "Env:IAM_ROLE",
+        "Where a container says which role it wants: `Env:NAME` (a variable), `Labels:NAME` (a label), or a list of them, of \
+         which the first that says something counts. The role is a name, `path/name`, `name@account` or an ARN.",
+    ),
+    setting("external_id_from", "Env:IAM_EXTERNAL_ID", "The same for the external id."),
+    setting(
+        "session_name_from",
+        "",
+        "One such place for the session name. Characters that STS does not take become `_`; what is too long is cut.",
+    ),
+    setting("session_name", "", "The session name of the others; by default that of roles (`session_name`)."),
+    setting(
+        "allow",
+        "[]",
+        "Patterns of the ARNs that containers may ask for; `*` is any text, `?` any character. What is not here is refused: \
+         whoever may start a container writes what it asks for.",
+    ),
+    setting("default_role", "", "The role of containers that ask for none, written as they would. Always allowed."),
+    setting("default_account", "", "The account of roles that are written without one: twelve digits, or a name."),
+    setting("accounts", "", "A mapping of names of accounts to their twelve digits."),
+    setting(
+        "partition",
+        "aws",
+        "The partition of roles that are not written as an ARN: `aws`, `aws-cn`, `aws-us-gov`, …",
+    ),
+    setting("duration", "", "How long sessions shall last, 15m to 12h; by default an hour."),
+    setting(
+        "mapping_file",
+        "",
+        "A JSON file of addresses and their roles, which then decides in place of the runtimes. It is read again when it \
+         changes.",
+    ),
+    setting(
+        "host_name_pattern",
+        "",
+        "Finds containers whose address the runtime does not know: a regular expression whose first group is compared between \
+         the address's host name (PTR) and the containers' own. It trusts the name server.",
+    ),
+];
+
+/// Which roles containers get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Containers {
+    /// The runtimes' sockets (`sockets`). Never empty.
+    pub sockets: Vec<PathBuf>,
+    /// Whose credentials assume the roles (`source`).
+    pub source: Option<String>,
+    /// What containers ask for, and what of it they get.
+    pub rules: Rules,
+    /// How long sessions shall last (`duration`).
+    pub duration: Option<Duration>,
+    /// A file that decides by address (`mapping_file`).
+    pub mapping_file: Option<PathBuf>,
+    /// Valid for [`HostNames`] (`host_name_pattern`).
+    pub host_name_pattern: Option<String>,
+}
+
+#[allow(clippy::option_option, reason = "wrong and absent are not the same")]
+pub(super) fn containers(fields: &mut Fields) -> Option<Option<Containers>> {
+    let place = fields.place("containers");
+    let section = fields.section("containers", CONTAINERS, read_section)?;
+    if let (Some(place), Some(Containers { rules, mapping_file: None, .. })) = (place, &section) {
+        if rules.allow.0.is_empty() && rules.default_role.is_none() {
+            let message = "no container will get a role: nothing stands in `allow`, and there is no `default_role`";
+            fields.warnings.push(Problem::new(place, message));
+        } else if rules.allow.0.iter().any(|pattern| pattern.chars().all(|c| c == '*')) {
+            let message = "whoever may start a container can have every role that the source can assume (`allow`)";
+            fields.warnings.push(Problem::new(place, message));
+        }
+    }
+    Some(section)
+}
+
+fn read_section(fields: &mut Fields) -> Option<Containers> {
+    let sockets = fields.value("sockets", |node| match read::list(node, read::path)? {
+        sockets if sockets.is_empty() => Err(Problem::new(node.place.clone(), "an empty list: nobody would be asked")),
+        sockets => Ok(sockets),
+    });
+    let source = fields.optional("source", read::text);
+    let duration = fields.optional("duration", |node| match read::duration(node)? {
+        duration if SESSION.contains(&duration) => Ok(duration),
+        _ => Err(Problem::new(node.place.clone(), "a session lasts from 15m to 12h")),
+    });
+    let mapping_file = fields.optional("mapping_file", read::path);
+    let host_name_pattern = fields.optional("host_name_pattern", |node| {
+        let text = read::text(node)?;
+        match HostNames::new(&text) {
+            Ok(_) => Ok(text),
+            Err(error) => Err(Problem::new(node.place.clone(), error.to_string())),
+        }
+    });
+    let rules = rules(fields);
+    Some(Containers {
+        sockets: sockets?,
+        source: source?,
+        rules: rules?,
+        duration: duration?,
+        mapping_file: mapping_file?,
+        host_name_pattern: host_name_pattern?,
+    })
+}
+
+fn rules(fields: &mut Fields) -> Option<Rules> {
+    let role = fields.value("role_from", |node| read::list(node, place));
+    let external_id = fields.value("external_id_from", |node| read::list(node, place));
+    let session_key = fields.optional("session_name_from", place);
+    let session_name = fields.optional("session_name", |node| {
+        let text = read::text(node)?;
+        match clean_session_name(&text) {
+            Some(clean) if clean == text => Ok(text),
+            _ => Err(Problem::new(node.place.clone(), "a session name has 2 to 64 letters, digits and _+=,.@-")),
+        }
+    });
+    let allow = fields.value("allow", |node| read::list(node, pattern));
+    let accounts = accounts(fields);
+    let default_account = fields.optional("default_account", read::text);
+    let partition = fields.value("partition", |node| {
+        let text = read::text(node)?;
+        let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if (text == "aws" || text.starts_with("aws-")) && text.chars().all(legal) {
+            Ok(text)
+        } else {
+            Err(Problem::new(node.place.clone(), "a partition such as aws, aws-cn or aws-us-gov is expected here"))
+        }
+    });
+    let default_role = fields.optional("default_role", |node| {
+        let text = read::text(node)?;
+        match WrittenRole::parse(&text) {
+            Some(_) => Ok(text),
+            None => Err(Problem::new(
+                node.place.clone(),
+                "a role is expected here: name, path/name, name@account or an ARN",
+            )),
+        }
+    });
+    let rules = Rules {
+        role: role?,
+        external_id: external_id?,
+        session_key: session_key?,
+        default_role: default_role?,
+        default_account: default_account?,
+        accounts: accounts?,
+        partition: partition?,
+        session_name: session_name?,
+        allow: Allow(allow?),
+    };
+    check_accounts(fields, &rules);
+    Some(rules)
+}
+
+/// Whether the accounts that are named here are known.
+fn check_accounts(fields: &mut Fields, rules: &Rules) {
+    for key in ["default_role", "default_account"] {
+        let Some(node) = fields.given(key) else { continue };
+        let role = if key == "default_role" { rules.default_role.as_deref() } else { Some("any") };
+        if let Some(Err(error)) = role.map(|role| rules.written(role, None, None, None)) {
+            fields.problems.push(Problem::new(node.place.clone(), error.to_string()));
+        }
+    }
+}
+
+fn place(node: &Node) -> Result<Place, Problem> {
+    let text = read::text(node)?;
+    text.parse().map_err(|()| {
+        Problem::new(node.place.clone(), format!("Env:NAME or Labels:NAME is expected here, not {text:?}"))
+    })
+}
+
+fn pattern(node: &Node) -> Result<String, Problem> {
+    let text = read::text(node)?;
+    // Anything else can never be an ARN, and would forbid what somebody thinks is allowed.
+    if text.starts_with("arn:") || text.starts_with('*') {
+        Ok(text)
+    } else {
+        let message = "a pattern of ARNs is expected here, such as arn:aws:iam::123456789012:role/app-*";
+        Err(Problem::new(node.place.clone(), message))
+    }
+}
+
+fn accounts(fields: &mut Fields) -> Option<Vec<(String, String)>> {
+    let Some(node) = fields.given("accounts").cloned() else { return Some(Vec::new()) };
+    let Value::Map(entries) = node.value else {
+        let message = format!("a mapping of names to accounts is expected here, not {}", node.kind());
+        fields.problems.push(Problem::new(node.place, message));
+        return None;
+    };
+    let mut accounts = Vec::with_capacity(entries.len());
+    for (name, node) in entries {
+        let number = fields.note(read::text(&node))?;
+        if number.len() != 12 || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+            fields.problems.push(Problem::new(node.place, "an account has twelve digits"));
+            return None;
+        }
+        accounts.push((name.text, number));
+    }
+    Some(accounts)
+}
+
+/// The section as YAML.
+pub(super) fn render(containers: &Containers) -> String {
+    let Containers { sockets, source, rules, duration, mapping_file, host_name_pattern } = containers;
+    let path = |path: &PathBuf| quoted(&path.to_string_lossy());
+    let places = |places: &[Place]| list(places.iter().map(|place| quoted(&place.to_string())));
+    let accounts = rules.accounts.iter().map(|(name, number)| (quoted(name), quoted(number))).collect();
+    let entries = [
+        ("sockets", Some(list(sockets.iter().map(path)))),
+        ("source", source.as_ref().map(|source| quoted(source))),
+        ("role_from", Some(places(&rules.role))),
+        ("external_id_from", Some(places(&rules.external_id))),
+        ("session_name_from", rules.session_key.as_ref().map(|place| quoted(&place.to_string()))),
+        ("session_name", rules.session_name.as_ref().map(|name| quoted(name))),
+        ("allow", Some(list(rules.allow.0.iter().map(|pattern| quoted(pattern))))),
+        ("default_role", rules.default_role.as_ref().map(|role| quoted(role))),
+        ("default_account", rules.default_account.as_ref().map(|account| quoted(account))),
+        ("accounts", (!rules.accounts.is_empty()).then(|| mapping(accounts))),
+        ("partition", Some(rules.partition.clone())),
+        ("duration", duration.map(read::render_duration)),
+        ("mapping_file", mapping_file.as_ref().map(path)),
+        ("host_name_pattern", host_name_pattern.as_ref().map(|pattern| quoted(pattern))),
+    ];
+    mapping(entries.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Config, Loaded, parse};
+
+    fn loaded(text: &str) -> Result<Loaded, String> {
+        let files = vec![("a.yaml".into(), format!("ims_host: x\ncontainers:\n{text}"))];
+        parse(files).map_err(|errors| errors.to_string())
+    }
+
+    fn parsed(text: &str) -> Result<Config, String> {
+        loaded(text).map(|loaded| loaded.config)
+    }
+
+    #[test]
+    fn the_section_reads_back_as_it_is_written() {
+        for text in [
+            "  allow: ['arn:aws:iam::123456789012:role/*']\n",
+            "  sockets: [/a, /b]\n  source: s\n  role_from: [Labels:role, 'Env:IAM_ROLE']\n  external_id_from: Labels:x\n  \
+             session_name_from: Env:N\n  session_name: devproxyauth\n  allow: ['*']\n  default_role: p/r@prod\n  \
+             default_account: dev\n  accounts: {prod: 012345678901, dev: '111111111111'}\n  partition: aws-cn\n  \
+             duration: 30m\n  mapping_file: /m\n  host_name_pattern: '^([a-z]+)\\.'\n",
+        ] {
+            let config = parsed(text).expect(text);
+            let again = parse(vec![("b.yaml".into(), config.render())]).expect("what we wrote").config;
+            assert_eq!(again, config);
+        }
+        let containers = parsed("  default_role: r@012345678901\n").expect("legal").containers.expect("given");
+        assert_eq!(containers.sockets, [std::path::PathBuf::from("/run/docker.sock")]);
+        assert_eq!(containers.rules.variables(), ["IAM_ROLE", "IAM_EXTERNAL_ID"]);
+        assert!(parse(vec![("a".into(), "ims_host: x\n".into())]).expect("legal").config.containers.is_none());
+    }
+
+    #[test]
+    fn a_mistake_is_told_with_its_place() {
+        for (text, part) in [
+            ("  sockets: []", "3:12: an empty list"),
+            ("  role_from: IAM_ROLE", "3:14: Env:NAME or Labels:NAME is expected here, not \"IAM_ROLE\""),
+            ("  default_role: a//b", "3:17: a role is expected here"),
+            ("  default_role: a", "3:17: it asks for \"a\" without an account"),
+            ("  default_account: prod", "3:20: it asks for a role in the account \"prod\""),
+            ("  accounts: {prod: 1}", "3:20: an account has twelve digits"),
+            ("  accounts: prod", "3:13: a mapping of names to accounts"),
+            ("  partition: eu", "3:14: a partition such as aws"),
+            ("  allow: [app]", "3:11: a pattern of ARNs is expected here"),
+            ("  session_name: x", "3:17: a session name has 2 to 64"),
+            ("  duration: 5m", "3:13: a session lasts from 15m to 12h"),
+            ("  host_name_pattern: '^.*$'", "3:22: a group in parentheses"),
+            ("  default_rôle: x", "did you mean `default_role`?"),
+        ] {
+            let said = parsed(text).expect_err(text);
+            assert!(said.contains(part), "{text:?} should say {part:?}, not {said}");
+        }
+    }
+
+    #[test]
+    fn what_gives_nothing_or_everything_is_warned_of() {
+        for (text, part) in [
+            ("  source: x\n", "no container will get a role"),
+            ("  allow: ['**']\n", "every role that the source can assume"),
+        ] {
+            let warnings = loaded(text).expect("legal").warnings;
+            assert!(warnings.iter().any(|warning| warning.to_string().contains(part)), "{warnings:?}");
+        }
+        assert!(loaded("  mapping_file: /m\n").expect("legal").warnings.is_empty());
+    }
+}
