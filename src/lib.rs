@@ -17,6 +17,7 @@ pub mod fetch;
 pub mod host;
 pub mod journal;
 pub mod logging;
+pub mod migrate;
 pub mod mock_ims;
 pub mod policy;
 pub mod refresh;

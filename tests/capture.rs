@@ -275,6 +275,12 @@ fn containers_are_redirected_to_an_address_that_is_not_loopback() {
     let host = Namespace::new();
     let (code, said) = host.alppaca("capture apply --mode dnat --bridge docker0");
     assert!(code == Some(2) && said.contains("route_localnet"), "{said}");
+    let (code, said) = host.alppaca("capture apply --only-bridges --bridge docker0");
+    assert!(code == Some(2) && said.contains("--mode dnat"), "{said}");
+    let only = "--mode dnat --tool nft --bridge docker0 --to 172.31.0.1:1 --only-bridges";
+    assert_eq!(host.alppaca(&format!("capture apply {only}")).0, Some(0));
+    let rules = host.state();
+    assert!(rules.contains("hook prerouting") && !rules.contains("hook output priority dstnat"), "{rules}");
 }
 
 #[test]

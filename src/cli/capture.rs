@@ -52,6 +52,9 @@ pub(super) struct Args {
     /// The bridges of Docker and Podman, those that are made later included
     #[arg(long)]
     all_bridges: bool,
+    /// Leave the processes of this host alone: on EC2 they, and the daemon, go on reaching the real IMDS
+    #[arg(long)]
+    only_bridges: bool,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -81,9 +84,15 @@ pub(super) fn run(args: &Args) -> Outcome {
         return Err(Failure::usage("--also is of no use with --mode dnat"));
     }
     let bridges = args.bridges()?;
+    if args.only_bridges && (bridges.is_none() || args.mode == Mode::Address) {
+        let message = "--only-bridges needs --mode dnat, and --bridge or --all-bridges: an address of this host is captured \
+                       for its own processes, too";
+        return Err(Failure::usage(message));
+    }
+    let own = !args.only_bridges;
     match args.action {
         Action::Print => {
-            for command in settings.apply() {
+            for command in settings.apply().iter().filter(|_| own) {
                 anstream::println!("{command}");
             }
             for command in bridges.iter().flat_map(|bridges| bridges.commands(settings.tool)) {
@@ -92,7 +101,9 @@ pub(super) fn run(args: &Args) -> Outcome {
             Ok(())
         }
         Action::Apply => {
-            say(apply(&host, &settings).map_err(Failure::runtime)?);
+            if own {
+                say(apply(&host, &settings).map_err(Failure::runtime)?);
+            }
             if let Some(bridges) = &bridges {
                 say(apply_bridges(&host, bridges, settings.tool).map_err(Failure::runtime)?);
             }

@@ -53,3 +53,10 @@ pub(super) fn surroundings() -> Surroundings {
 pub(super) fn proxies() -> ProxyVariables {
     ProxyVariables::read(|name| std::env::var(name).ok())
 }
+
+/// All variables whose names and values are text, for the translation of another tool's.
+pub(super) fn all() -> std::collections::BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}

@@ -12,6 +12,7 @@ mod exec;
 mod failure;
 mod generate;
 mod human;
+mod migrate;
 mod mock_ims;
 mod policy;
 mod run;
@@ -70,6 +71,8 @@ enum Command {
     Capture(capture::Args),
     /// Explain what the policy gives to whom
     Policy(policy::Args),
+    /// Translate another tool's settings into a configuration
+    Migrate(migrate::Args),
     /// Print a shell completion or the manual page
     Generate(generate::Args),
 }
@@ -137,6 +140,7 @@ impl Command {
             Self::MockIms(args) => mock_ims::run(args),
             Self::Capture(args) => capture::run(args),
             Self::Policy(args) => policy::run(args),
+            Self::Migrate(args) => migrate::run(args),
             Self::Generate(args) => generate::run(args, Alppaca::command()),
         }
     }

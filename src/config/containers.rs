@@ -19,6 +19,9 @@ use crate::{
 /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>
 const SESSION: std::ops::RangeInclusive<Duration> = Duration::from_mins(15)..=Duration::from_hours(12);
 
+/// A role that nobody names: what permits it permits all.
+const ANY_ROLE: &str = "arn:aws:iam::000000000000:role/";
+
 const fn setting(key: &'static str, default: &'static str, meaning: &'static str) -> Setting {
     Setting { key, default, meaning, topic: Topic::Serving }
 }
@@ -98,7 +101,7 @@ pub(super) fn containers(fields: &mut Fields) -> Option<Option<Containers>> {
         if rules.allow.0.is_empty() && rules.default_role.is_none() {
             let message = "no container will get a role: nothing stands in `allow`, and there is no `default_role`";
             fields.warnings.push(Problem::new(place, message));
-        } else if rules.allow.0.iter().any(|pattern| pattern.chars().all(|c| c == '*')) {
+        } else if rules.allow.permits(ANY_ROLE) {
             let message = "whoever may start a container can have every role that the source can assume (`allow`)";
             fields.warnings.push(Problem::new(place, message));
         }
@@ -315,6 +318,7 @@ mod tests {
         for (text, part) in [
             ("  source: x\n", "no container will get a role"),
             ("  allow: ['**']\n", "every role that the source can assume"),
+            ("  allow: ['arn:*:iam::*:role/*']\n", "every role that the source can assume"),
         ] {
             let warnings = loaded(text).expect("legal").warnings;
             assert!(warnings.iter().any(|warning| warning.to_string().contains(part)), "{warnings:?}");
