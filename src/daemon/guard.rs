@@ -8,7 +8,7 @@ use crate::{
     clock::SharedClock,
     config::Config,
     logging::AuditLog,
-    policy::Guard,
+    policy::{Guard, Tenants},
 };
 
 /// The gatekeeper, and who takes note of what callers get.
@@ -16,6 +16,7 @@ pub(super) fn build(
     config: &Config,
     clock: &SharedClock,
     audit: Option<AuditLog>,
+    tenants: Option<Tenants>,
 ) -> io::Result<(Arc<Guard>, Arc<Auditor>)> {
     let told = |error: io::Error| tracing::error!("the kernel cannot be asked who calls: {error}");
     let kernel = Kernel::open().map_err(told).ok();
@@ -25,7 +26,7 @@ pub(super) fn build(
     });
     let directory = Arc::new(Directory::start(NameService, hierarchy, Arc::clone(clock))?);
     let guard = Arc::new(Guard::new(kernel, Arc::clone(&directory), audit.is_some()));
-    for warning in guard.load(config.policy.clone(), None, &NameService) {
+    for warning in guard.load(config.policy.clone(), tenants, &NameService) {
         tracing::warn!("{warning}");
     }
     match &config.policy {

@@ -1,6 +1,7 @@
 //! The daemon's life: start the refresher and the server, tell when ready, stop on a signal.
 
 mod admin;
+mod containers;
 mod faces;
 mod guard;
 mod sources;
@@ -26,6 +27,7 @@ use crate::{
     config::Config,
     fetch::FetchError,
     logging::AuditLog,
+    policy::Tenants,
     refresh::{Refresher, RoleRequests},
     serve::{ContainerTokens, Face, Server, ServerError},
     store::Store,
@@ -103,9 +105,11 @@ impl Daemon {
         let (faces, background) = faces::build(&self.config, &self.store, &self.clock, &tokens, &key)?;
         let limits = wiring::limits(&self.config.limits);
         let server = Server::new(faces, Arc::clone(&self.clock), limits, self.config.logging.access_log);
-        let (guard, auditor) = guard::build(&self.config, &self.clock, self.audit.take())?;
+        let (tenants, listening) = self.containers()?.unzip();
+        let (guard, auditor) = guard::build(&self.config, &self.clock, self.audit.take(), tenants)?;
         let server = server.guarded_by(guard, Arc::clone(&auditor));
         let (stop, stopped) = watch::channel(());
+        let containers = listening.map(|listening| listening.start(stopped.clone())).transpose()?;
         let store = self.store();
         let told = Told {
             store: self.store(),
@@ -130,10 +134,18 @@ impl Daemon {
             Ok(served?)
         });
         drop(stop);
-        if let Err(panic) = refresher.join() {
-            std::panic::resume_unwind(panic);
+        for thread in [Some(refresher), containers].into_iter().flatten() {
+            if let Err(panic) = thread.join() {
+                std::panic::resume_unwind(panic);
+            }
         }
         served
+    }
+
+    /// The containers of this host, if they are to have roles.
+    fn containers(&self) -> io::Result<Option<(Tenants, containers::Listening)>> {
+        let config = self.config.containers.as_ref();
+        config.map(|config| containers::build(config, self.role_requests(), &self.clock)).transpose()
     }
 }
 
