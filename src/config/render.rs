@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::{
-    Argument, AuditLog, Config, ListRoles, LogLevel, Proxy, SETTINGS, container, containers, metadata, pod_identity, policy,
-    read::render_duration,
+    Argument, AuditLog, Config, ListRoles, LogLevel, Proxy, SETTINGS, container, containers, metadata, pod_identity,
+    policy, read::render_duration,
 };
 
 impl Config {
