@@ -6,7 +6,7 @@ use super::{
     Account, AuditLog, Config, Handler, Imds, Ims, Limits, ListRoles, Loaded, Logging, Refresh,
     admin::admin,
     container::container,
-    containers::containers,
+    containers::{check_source, containers},
     fields::{Fields, unknown},
     metadata::metadata,
     pod_identity::pod_identity,
@@ -46,7 +46,11 @@ pub(super) fn config(tree: Option<Node>) -> Result<Loaded, ConfigErrors> {
     let rest = rest(&mut fields);
     match (upstreams, listen, rest) {
         (Some(upstreams), Some(listen), Some(rest)) if fields.problems.is_empty() => {
-            Ok(Loaded { config: rest(upstreams, listen), warnings: fields.warnings })
+            let config = rest(upstreams, listen);
+            match check_source(&config) {
+                Some(problem) => Err(problem.into()),
+                None => Ok(Loaded { config, warnings: fields.warnings }),
+            }
         }
         _ => Err(ConfigErrors(fields.problems)),
     }

@@ -3,11 +3,14 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
+    Config, Origin,
     fields::Fields,
+    origin,
     problem::Problem,
     read,
     render::{list, mapping, quoted},
     settings::{Setting, Topic},
+    sources::Gives,
     yaml::{Node, Value},
 };
 use crate::{
@@ -107,6 +110,21 @@ pub(super) fn containers(fields: &mut Fields) -> Option<Option<Containers>> {
         }
     }
     Some(section)
+}
+
+/// Whether there is what assumes the roles.
+pub(super) fn check_source(config: &Config) -> Option<Problem> {
+    let source = config.containers.as_ref()?.source.as_ref()?;
+    let upstreams = &config.upstreams;
+    let roles = upstreams.roles();
+    let known = match origin(source, &upstreams.sources, &roles) {
+        Some(Origin::Source(source)) => source.kind.gives() != Gives::Nothing,
+        Some(Origin::Role(_)) => true,
+        None => false,
+    };
+    let message =
+        format!("`containers.source` is {source:?}: there is no role of that name, and no source with credentials");
+    (!known).then(|| Problem::nowhere(message))
 }
 
 fn read_section(fields: &mut Fields) -> Option<Containers> {
@@ -276,7 +294,7 @@ mod tests {
     fn the_section_reads_back_as_it_is_written() {
         for text in [
             "  allow: ['arn:aws:iam::123456789012:role/*']\n",
-            "  sockets: [/a, /b]\n  source: s\n  role_from: [Labels:role, 'Env:IAM_ROLE']\n  external_id_from: Labels:x\n  \
+            "  sockets: [/a, /b]\n  source: ims\n  role_from: [Labels:role, 'Env:IAM_ROLE']\n  external_id_from: Labels:x\n  \
              session_name_from: Env:N\n  session_name: devproxyauth\n  allow: ['*']\n  default_role: p/r@prod\n  \
              default_account: dev\n  accounts: {prod: 012345678901, dev: '111111111111'}\n  partition: aws-cn\n  \
              duration: 30m\n  mapping_file: /m\n  host_name_pattern: '^([a-z]+)\\.'\n",
@@ -306,6 +324,7 @@ mod tests {
             ("  session_name: x", "3:17: a session name has 2 to 64"),
             ("  duration: 5m", "3:13: a session lasts from 15m to 12h"),
             ("  host_name_pattern: '^.*$'", "3:22: a group in parentheses"),
+            ("  source: y", "`containers.source` is \"y\""),
             ("  default_rôle: x", "did you mean `default_role`?"),
         ] {
             let said = parsed(text).expect_err(text);
@@ -316,7 +335,7 @@ mod tests {
     #[test]
     fn what_gives_nothing_or_everything_is_warned_of() {
         for (text, part) in [
-            ("  source: x\n", "no container will get a role"),
+            ("  source: ims\n", "no container will get a role"),
             ("  allow: ['**']\n", "every role that the source can assume"),
             ("  allow: ['arn:*:iam::*:role/*']\n", "every role that the source can assume"),
         ] {

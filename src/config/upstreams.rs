@@ -101,7 +101,8 @@ pub(super) fn upstreams(fields: &mut Fields) -> Option<Upstreams> {
         sts.proxying.choice = ProxyChoice::Given(proxy_of(host, *port));
     }
     let upstreams = Upstreams { ims, sources: all, roles, assume_role: assume_role?, sts, aws_proxy };
-    if upstreams.roles.is_empty() && upstreams.first_ims().is_none() {
+    let serves_containers = fields.place("containers").is_some();
+    if upstreams.roles.is_empty() && upstreams.first_ims().is_none() && !serves_containers {
         let message = "there are `sources`, but no `roles` that come from them; add some such as\n  \
                        roles:\n    name: {source: …}";
         fields.problems.push(match fields.place("sources") {

@@ -1,0 +1,75 @@
+//! The translation of another tool's settings, as a person does it.
+
+use std::{fs, process::Command};
+
+use tempfile::TempDir;
+
+const ALPPACA: &str = env!("CARGO_BIN_EXE_alppaca");
+
+/// Translates the file, and has the result checked; what `check` printed.
+fn migrated(settings: &str) -> String {
+    let directory = TempDir::new().expect("a directory");
+    let (old, new) = (directory.path().join("old.env"), directory.path().join("alppaca.yaml"));
+    fs::write(&old, settings).expect("a file");
+    let output = Command::new(ALPPACA).args(["migrate", "metadataproxy"]).arg(&old).output().expect("it runs");
+    assert!(output.status.success(), "{output:?}");
+    fs::write(&new, &output.stdout).expect("a file");
+    let check = Command::new(ALPPACA).args(["check", "-c"]).arg(&new).output().expect("it runs");
+    let [text, said] = [output.stdout, check.stderr].map(|text| String::from_utf8(text).expect("text"));
+    assert!(check.status.success(), "{said}\n{text}");
+    String::from_utf8(check.stdout).expect("text")
+}
+
+#[test]
+fn what_metadataproxy_was_told_becomes_a_configuration_that_is_valid() {
+    let nothing = migrated("");
+    assert!(nothing.contains("kind: imds") && nothing.contains("session_name: \"devproxyauth\""), "{nothing}");
+    let all = migrated(
+        "DEFAULT_ROLE=web\nDEFAULT_ACCOUNT_ID=111111111111\nAWS_ACCOUNT_MAP={\"prod\":\"222222222222\"}\n\
+         ROLE_SESSION_KEY=Env:USER_NAME\nDEBUG=True\nDOCKER_URL=unix://var/run/docker.sock\n\
+         METADATA_URL=http://169.254.169.254\nAWS_REGION=us-east-1\nROLE_EXPIRATION_THRESHOLD=15\n\
+         ROLE_MAPPING_FILE=/etc/roles.json\nROLE_REVERSE_LOOKUP=1\nHOSTNAME_MATCH_REGEX=^([a-z0-9-]+)\\..*$\n\
+         MESOS_STATE_LOOKUP=true\nPATCH_ECS_ALLOWED_HOSTS=x\nHOST=0.0.0.0\nPORT=8000\nAWS_PROFILE=proxy\n",
+    );
+    for part in [
+        "default_role: \"web\"",
+        "accounts: {\"prod\": \"222222222222\"}",
+        "session_name_from: \"Env:USER_NAME\"",
+        "sockets: [\"/var/run/docker.sock\"]",
+        "mapping_file: \"/etc/roles.json\"",
+        "host_name_pattern: \"^([a-z0-9-]+)\\\\..*$\"",
+        "aws_region: \"us-east-1\"",
+        "passthrough: \"http://169.254.169.254\"",
+        "log_level: debug",
+        "profile: \"proxy\"",
+    ] {
+        assert!(all.contains(part), "{part}\n{all}");
+    }
+    migrated("MOCK_API=true\nMOCKED_INSTANCE_ID=1234\nAWS_ACCESS_KEY_ID=x\nAWS_SECRET_ACCESS_KEY=y\n");
+    // Whatever stands in a value stays in its place.
+    migrated(
+        "DEFAULT_ROLE=x: y\nDOCKER_URL=a\"b\nAWS_ACCOUNT_MAP=[1]\nROLE_SESSION_KEY=k'}\nROLE_MAPPING_FILE=a: #b\n",
+    );
+}
+
+#[test]
+fn without_a_file_the_environment_is_translated() {
+    let output = Command::new(ALPPACA)
+        .args(["migrate", "metadataproxy"])
+        .env_clear()
+        .env("DEFAULT_ACCOUNT_ID", "111111111111")
+        .output()
+        .expect("it runs");
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(output.status.success() && text.contains("  default_account: \"111111111111\"\n"), "{text}");
+}
+
+#[test]
+fn a_file_that_is_none_is_told_with_its_line() {
+    let directory = TempDir::new().expect("a directory");
+    let file = directory.path().join("old.env");
+    fs::write(&file, "A=1\nSECRET hush\n").expect("a file");
+    let output = Command::new(ALPPACA).args(["migrate", "metadataproxy"]).arg(&file).output().expect("it runs");
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert!(output.status.code() == Some(2) && said.contains("line 2: ") && !said.contains("hush"), "{said}");
+}
