@@ -80,9 +80,8 @@ impl Bridges {
         if self.mode == Mode::Dnat {
             input.push_str("\tchain prerouting {\n\t\ttype nat hook prerouting priority -100; policy accept;\n");
             for name in &self.names {
-                input.push_str(&format!(
-                    "\t\tiifname \"{name}\" ip daddr {{ {addresses} }} tcp dport 80 counter dnat to {to}\n"
-                ));
+                let rule = format!("iifname \"{name}\" ip daddr {{ {addresses} }} tcp dport 80 counter dnat to {to}");
+                input.extend(["\t\t", &rule, "\n"]);
             }
             input.push_str("\t}\n");
         }
@@ -90,7 +89,8 @@ impl Bridges {
         for name in &self.names {
             // What was redirected may pass; whoever comes to the port directly may not.
             let direct = if self.mode == Mode::Dnat { "ct status & dnat == 0 " } else { "" };
-            input.push_str(&format!("\t\tiifname \"{name}\" tcp dport {port} {direct}counter drop\n"));
+            let rule = format!("iifname \"{name}\" tcp dport {port} {direct}counter drop");
+            input.extend(["\t\t", &rule, "\n"]);
         }
         input.push_str("\t}\n}\n");
         Command::with_input("nft", "-f -", input)

@@ -140,7 +140,9 @@ impl Writer<'_> {
                 let _infallible = writeln!(self.text, "aws_region: {}", quoted(&region));
             }
             None => {
-                self.note("AWS_REGION is not set: STS is asked in the region of `aws_region`, eu-central-1 by default.")
+                self.note(
+                    "AWS_REGION is not set: STS is asked in the region of `aws_region`, eu-central-1 by default.",
+                );
             }
         }
     }
@@ -225,7 +227,7 @@ impl Writer<'_> {
         match self.account_map() {
             None => {}
             Some(Err(())) => {
-                self.note("AWS_ACCOUNT_MAP is not a JSON object of names and numbers; nothing was taken over.")
+                self.note("AWS_ACCOUNT_MAP is not a JSON object of names and numbers; nothing was taken over.");
             }
             Some(Ok(map)) => {
                 let (good, bad): (Vec<_>, Vec<_>) = map.into_iter().partition(|(_, number)| is_account(number));
@@ -264,7 +266,7 @@ impl Writer<'_> {
                     self.entry("host_name_pattern", &pattern);
                 }
                 Err(error) => {
-                    self.note(&format!("HOSTNAME_MATCH_REGEX={pattern} never matched in metadataproxy: {error}"))
+                    self.note(&format!("HOSTNAME_MATCH_REGEX={pattern} never matched in metadataproxy: {error}"));
                 }
             }
         }
