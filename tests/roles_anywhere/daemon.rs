@@ -1,6 +1,6 @@
 //! The real binary with a configuration: files and a token.
 
-use std::{fs, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
 use alppaca::{config::parse, mock_ims::LIST_PATH};
 
@@ -36,7 +36,13 @@ fn the_daemon_serves_what_a_certificate_gets() {
     let seen = server.last();
     assert_eq!(seen.body["durationSeconds"], 7200);
     assert!(seen.body.get("roleSessionName").is_none(), "only a name that was written is sent");
-    assert!(daemon.log().contains("using the certificate"), "{}", daemon.log());
+    let log = daemon.log();
+    assert!(log.contains("using the certificate") && !log.contains("too open"), "{log}");
+    drop(daemon);
+    // The same with a key that everybody may read.
+    fs::set_permissions(pki.path("web.key"), fs::Permissions::from_mode(0o644)).expect("ours");
+    let daemon = Daemon::with_credentials(&configuration(&server, &identity));
+    assert!(daemon.log().contains("web.key is a secret and too open (mode 644)"), "{}", daemon.log());
 }
 
 #[test]

@@ -303,17 +303,21 @@ impl Identity {
 impl State {
     /// Tells the end of a certificate ahead, once a day.
     fn warn_of_expiry(&mut self, place: &Location, certificate: &Certificate, now: Timestamp) {
-        let (from, to) = (certificate.not_before, certificate.not_after);
-        let quarter = to.duration_since(from) / 4;
-        let ahead = quarter.min(WARN_AHEAD.try_into().unwrap_or(quarter));
-        let left = to.duration_since(now);
-        let days = left.as_hours() / 24;
-        if left < ahead && self.told_days != Some(days) {
-            self.told_days = Some(days);
-            let end = format_timestamp(to);
+        let days = days_left_if_few(certificate.not_before, certificate.not_after, now);
+        if days.is_some() && self.told_days != days {
+            let end = format_timestamp(certificate.not_after);
             tracing::warn!("the certificate {place} ({}) expires at {end}: renew it", certificate.subject);
         }
+        self.told_days = days;
     }
+}
+
+/// How many whole days a certificate is still valid, if that is little.
+fn days_left_if_few(from: Timestamp, to: Timestamp, now: Timestamp) -> Option<i64> {
+    let quarter = to.duration_since(from) / 4;
+    let ahead = quarter.min(WARN_AHEAD.try_into().unwrap_or(quarter));
+    let left = to.duration_since(now);
+    (left < ahead).then(|| left.as_hours() / 24)
 }
 
 /// Whether the contents of two files are a certificate and the key that belongs to it.
@@ -344,5 +348,25 @@ impl fmt::Display for Location {
             Self::File(path) => path.display().fmt(f),
             Self::Token(uri) => f.write_str(&uri.text),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_certificate_is_told_ahead() {
+        let few = |life_in_hours: i64, left_in_hours: i64| {
+            let end: Timestamp = "2026-11-24T10:00:00Z".parse().expect("a time");
+            let before = |hours| end - jiff::SignedDuration::from_hours(hours);
+            days_left_if_few(before(life_in_hours), end, before(left_in_hours))
+        };
+        // A year: fourteen days ahead, a day at a time.
+        let year = 365 * 24;
+        assert_eq!([few(year, 15 * 24), few(year, 14 * 24 - 1), few(year, 23)], [None, Some(13), Some(0)]);
+        // An hour, or a week: a quarter of it.
+        assert_eq!([few(168, 43), few(168, 41)], [None, Some(1)]);
+        assert_eq!([few(8, 3), few(8, 1)], [None, Some(0)]);
     }
 }
