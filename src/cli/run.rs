@@ -1,6 +1,13 @@
 //! `alppaca run`: the daemon in the foreground.
 
-use std::{net::TcpListener, path::PathBuf};
+use std::{
+    net::TcpListener,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use sd_notify::NotifyState;
 
@@ -9,7 +16,7 @@ use crate::{
     admin::AdminSocket,
     clock::SystemClock,
     config,
-    daemon::{self, AdminSockets, Daemon, Progress},
+    daemon::{self, AdminSockets, Daemon, Progress, Reloading},
     logging, sandbox,
     serve::{Face, Server},
     service::{Background, PidFile},
@@ -41,6 +48,9 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Outcome {
     let loaded = config::load(&args.config).map_err(Failure::usage)?;
     let mut config = loaded.config;
+    let as_read = config.clone();
+    // In the background this directory is left.
+    let path = std::path::absolute(&args.config).map_err(Failure::usage)?;
     // What needs root comes first; what may fail comes before anything is changed.
     let identity = sandbox::resolve(&config.account).map_err(Failure::usage)?;
     let fetching = daemon::fetching(&config, environment::surroundings()).map_err(Failure::usage)?;
@@ -88,10 +98,19 @@ pub(super) fn run(args: &Args) -> Outcome {
             |error| tracing::error!("no admin socket, so no `alppaca status`, `credentials` and `exec`: {error}");
         bound.map_err(told).ok()
     });
+    let ready = Arc::new(AtomicBool::new(false));
+    let reloading = Reloading {
+        path,
+        config: as_read,
+        surroundings: environment::surroundings(),
+        level: log.level(),
+        notice: reload_notice(Arc::clone(&ready)),
+    };
     let daemon = Daemon::new(config, fetching, SystemClock::shared())
         .with_admin(AdminSockets { socket: admin, metrics })
-        .with_audit(audit);
-    let progress = Service { background, pid_file: None };
+        .with_audit(audit)
+        .with_reloading(reloading);
+    let progress = Service { background, pid_file: None, ready };
     let ended = daemon.run(listeners, progress).map_err(Failure::runtime);
     tracing::warn!("stopped");
     log.flush();
@@ -108,6 +127,20 @@ fn announce(config: &config::Config, listeners: &[(TcpListener, Face)]) {
 struct Service {
     background: Option<Background>,
     pid_file: Option<PidFile>,
+    /// Whether that has been told.
+    ready: Arc<AtomicBool>,
+}
+
+/// Tells the service manager when the configuration is read again and when that is over, as `Type=notify-reload` wants
+/// it. While the daemon starts, READY would mean something else.
+/// <https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html>
+fn reload_notice(ready: Arc<AtomicBool>) -> Box<dyn FnMut(bool) + Send> {
+    Box::new(move |begins| match NotifyState::monotonic_usec_now() {
+        _ if !ready.load(Ordering::Relaxed) => {}
+        Ok(now) if begins => notify(&[NotifyState::Reloading, now]),
+        Err(error) if begins => tracing::warn!("cannot tell the service manager: {error}"),
+        _ => notify(&[NotifyState::Ready]),
+    })
 }
 
 impl Progress for Service {
@@ -116,6 +149,7 @@ impl Progress for Service {
             tracing::error!("no credentials could be fetched yet; serving without");
         }
         notify(&[NotifyState::Ready]);
+        self.ready.store(true, Ordering::Relaxed);
         if let Some(background) = self.background.take() {
             match background.ready() {
                 Ok(pid_file) => self.pid_file = Some(pid_file),

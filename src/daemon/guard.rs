@@ -59,3 +59,10 @@ fn warn_of_many_users() {
         );
     }
 }
+
+/// Puts the rules of another configuration in force, for connections that are open, too.
+pub(super) fn replace(guard: &Guard, config: &Config) {
+    for warning in guard.replace_rules(config.policy.clone(), &NameService) {
+        tracing::warn!("{warning}");
+    }
+}

@@ -4,6 +4,7 @@ mod admin;
 mod containers;
 mod faces;
 mod guard;
+mod reload;
 mod sources;
 mod status;
 mod token_key;
@@ -14,10 +15,12 @@ use std::{io, net::TcpListener, sync::Arc, thread, time::Duration};
 pub use admin::AdminSockets;
 use admin::Told;
 pub use faces::addresses as face_addresses;
+pub use reload::Reloading;
+use reload::Running;
 pub use sources::{Fetching, FetchingError, Surroundings, fetching, open_secrets, proxies_in_force};
 pub use status::{Progress, summary};
 use tokio::{
-    runtime::{Builder, Runtime},
+    runtime::{Builder, Handle, Runtime},
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
@@ -27,7 +30,7 @@ use crate::{
     config::Config,
     fetch::FetchError,
     logging::AuditLog,
-    policy::Tenants,
+    policy::{Guard, Tenants},
     refresh::{Refresher, RoleRequests},
     serve::{ContainerTokens, Face, Server, ServerError},
     store::Store,
@@ -61,6 +64,7 @@ pub struct Daemon {
     store: Arc<Store>,
     admin: AdminSockets,
     audit: Option<AuditLog>,
+    reloading: Option<Reloading>,
 }
 
 impl Daemon {
@@ -70,7 +74,7 @@ impl Daemon {
         let grace = config.refresh.withdrawal_grace;
         let refresher =
             Refresher::new(fetching.graph, Arc::clone(&store), Arc::clone(&clock), grace).with_maker(fetching.maker);
-        Self { config, refresher, clock, store, admin: AdminSockets::default(), audit: None }
+        Self { config, refresher, clock, store, admin: AdminSockets::default(), audit: None, reloading: None }
     }
 
     /// With sockets at which `status`, `credentials` and `exec` are answered, and the metrics.
@@ -83,6 +87,12 @@ impl Daemon {
     #[must_use]
     pub fn with_audit(self, audit: Option<AuditLog>) -> Self {
         Self { audit, ..self }
+    }
+
+    /// One that reads its configuration again at each SIGHUP.
+    #[must_use]
+    pub fn with_reloading(self, reloading: Reloading) -> Self {
+        Self { reloading: Some(reloading), ..self }
     }
 
     /// What it holds.
@@ -107,7 +117,7 @@ impl Daemon {
         let server = Server::new(faces, Arc::clone(&self.clock), limits, self.config.logging.access_log);
         let (tenants, listening) = self.containers()?.unzip();
         let (guard, auditor) = guard::build(&self.config, &self.clock, self.audit.take(), tenants)?;
-        let server = server.guarded_by(guard, Arc::clone(&auditor));
+        let server = server.guarded_by(Arc::<Guard>::clone(&guard), Arc::clone(&auditor));
         let (stop, stopped) = watch::channel(());
         let containers = listening.map(|listening| listening.start(stopped.clone())).transpose()?;
         let store = self.store();
@@ -117,18 +127,41 @@ impl Daemon {
             counters: server.counters(),
             gatekeeper: server.gatekeeper(),
             auditor: Arc::clone(&auditor),
-            tokens,
+            tokens: tokens.clone(),
             region: faces::region(&self.config),
         };
-        let refresher = start_refresher(self.refresher, stopped, background)?;
+        let replacer = self.refresher.replacer();
+        let (refresher, beside) = start_refresher(self.refresher, stopped)?;
+        let mut running = Running {
+            store: self.store.clone(),
+            clock: Arc::clone(&self.clock),
+            tokens,
+            key,
+            live: server.live(),
+            replacer,
+            beside,
+            under_way: Vec::new(),
+            guard,
+        };
+        running.replace_background(background);
         let served = runtime()?.block_on(async {
             let stop = stop_signal()?;
+            let reload = match self.reloading {
+                Some(reloading) => {
+                    let hangup = signal(SignalKind::hangup())?;
+                    Some(tokio::spawn(reload::at_each(hangup, reloading, running)))
+                }
+                None => None,
+            };
             let clock = Arc::clone(&self.clock);
             let progress = status::follow(store, clock, self.config.ready_wait, progress);
             let progress = tokio::spawn(progress);
             let mut admin = admin::start(self.admin, told, self.clock, &listeners);
             let served = server.run(listeners, stop).await;
             progress.abort();
+            if let Some(reload) = reload {
+                reload.abort();
+            }
             // This removes its socket.
             admin.shutdown().await;
             Ok(served?)
@@ -149,18 +182,15 @@ impl Daemon {
     }
 }
 
-/// `background` is done by the same thread.
+/// The refresher on a thread of its own, and the way to have other work done there.
 fn start_refresher(
     refresher: Refresher,
     mut stopped: watch::Receiver<()>,
-    background: faces::Background,
-) -> io::Result<thread::JoinHandle<()>> {
+) -> io::Result<(thread::JoinHandle<()>, Handle)> {
     let runtime = runtime()?;
-    thread::Builder::new().name("refresh".into()).stack_size(REFRESHER_STACK).spawn(move || {
+    let beside = runtime.handle().clone();
+    let thread = thread::Builder::new().name("refresh".into()).stack_size(REFRESHER_STACK).spawn(move || {
         runtime.block_on(async {
-            for work in background {
-                tokio::spawn(work);
-            }
             tokio::select! {
                 () = refresher.run() => {}
                 // An error, too, means that the other side is gone.
@@ -169,7 +199,8 @@ fn start_refresher(
         });
         // A name look-up may still be blocking a helper thread.
         runtime.shutdown_timeout(Duration::from_millis(100));
-    })
+    })?;
+    Ok((thread, beside))
 }
 
 fn runtime() -> io::Result<Runtime> {

@@ -90,6 +90,12 @@ impl Guard {
         self.kernel.as_ref().map_or(Ok(false), Kernel::check)
     }
 
+    /// Puts other rules in force; the containers stay. See [`Guard::load`].
+    pub fn replace_rules(&self, rules: Option<Rules>, accounts: &dyn Accounts) -> Vec<String> {
+        let tenants = self.loaded.load().tenants.clone();
+        self.load(rules, tenants, accounts)
+    }
+
     /// The rules in force.
     pub fn rules(&self) -> Option<Rules> {
         self.loaded.load().rules.clone()

@@ -153,6 +153,17 @@ impl Daemon {
         }
     }
 
+    /// Waits until `part` is in the log so often.
+    pub fn wait_for_count(&self, part: &str, count: usize) {
+        let mut text = self.log.text.lock().expect("not poisoned");
+        while text.0.matches(part).count() < count {
+            assert!(!text.1, "the daemon ended without saying {part:?} {count} times:\n{}", text.0);
+            let (next, waited) = self.log.grown.wait_timeout(text, PATIENCE).expect("not poisoned");
+            assert!(!waited.timed_out(), "nothing more in the log, and not {count} times {part:?}:\n{}", next.0);
+            text = next;
+        }
+    }
+
     /// Everything that it wrote so far.
     pub fn log(&self) -> String {
         self.log.text.lock().expect("not poisoned").0.clone()

@@ -233,8 +233,7 @@ impl Blueprint {
             }
             Origin::Source(source) if assumed => {
                 // Those that are assumed with the same credentials share the node.
-                let upstream_role = purpose.upstream_role.unwrap_or_default();
-                let id = RoleId::from_inputs(&format!("source {name}"), &[("role", upstream_role)]);
+                let id = signer_id(name, purpose.upstream_role);
                 let way = self.own_call(source, purpose, Serves::ToSign)?;
                 let parent = Node {
                     id: id.clone(),
@@ -285,6 +284,11 @@ impl Blueprint {
         let _ = (parent, purpose.session.name.fill(facts), purpose.via);
         Err(FetchingError::new(name, "to assume a role is not supported by this version"))
     }
+}
+
+/// The id of the hidden node with the credentials of a source that others are assumed with.
+pub(super) fn signer_id(source: &str, upstream_role: Option<&str>) -> RoleId {
+    RoleId::from_inputs(&format!("source {source}"), &[("role", upstream_role.unwrap_or_default())])
 }
 
 fn lane(kind: &SourceKind) -> Lane {

@@ -1,0 +1,242 @@
+//! The configuration read anew while the daemon runs: all of it is checked before anything is changed.
+
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
+
+use tokio::{runtime::Handle, signal::unix::Signal, task::AbortHandle};
+
+use super::{
+    faces::{self, Background},
+    guard,
+    sources::{self, Fetching, Surroundings},
+};
+use crate::{
+    clock::SharedClock,
+    config::{self, Config, Loaded, Role, Upstreams},
+    credentials::{RoleId, RoleName},
+    logging::LevelSwitch,
+    policy::Guard,
+    refresh::{Fate, Replacement, Replacer},
+    serve::{ContainerTokens, Faces, Live, TokenKey},
+    store::Store,
+};
+
+/// What is needed to read the configuration anew.
+pub struct Reloading {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What is in force, as it was read.
+    pub config: Config,
+    /// What the sources have to know of the host.
+    pub surroundings: Surroundings,
+    /// The level of the log.
+    pub level: LevelSwitch,
+    /// Told when a reload begins (`true`) and when it is over, whether or not anything changed.
+    pub notice: Box<dyn FnMut(bool) + Send>,
+}
+
+/// The parts of a running daemon that can be told something new.
+pub(super) struct Running {
+    pub(super) store: Arc<Store>,
+    pub(super) clock: SharedClock,
+    pub(super) tokens: ContainerTokens,
+    pub(super) key: Arc<TokenKey>,
+    pub(super) live: Live,
+    pub(super) replacer: Replacer,
+    /// Where work for the faces is done, and what is under way there.
+    pub(super) beside: Handle,
+    pub(super) under_way: Vec<AbortHandle>,
+    pub(super) guard: Arc<Guard>,
+}
+
+/// What was read, and what was made of it. Nothing of it is in force yet.
+struct Prepared {
+    loaded: Loaded,
+    fetching: Fetching,
+    faces: Faces,
+    background: Background,
+}
+
+/// Reads the configuration anew at each SIGHUP, for ever.
+pub(super) async fn at_each(mut hangup: Signal, mut reloading: Reloading, mut running: Running) {
+    while hangup.recv().await.is_some() {
+        (reloading.notice)(true);
+        match running.prepare(reloading.path.clone(), reloading.surroundings.clone()).await {
+            Ok(prepared) => running.take_over(&mut reloading, prepared).await,
+            Err(problem) => {
+                tracing::error!("the configuration was read again and is wrong; nothing has been changed:\n{problem}");
+            }
+        }
+        (reloading.notice)(false);
+    }
+}
+
+impl Running {
+    /// Reads files, validates what is in them and makes everything new that may fail, on a thread of its own.
+    async fn prepare(&self, path: PathBuf, surroundings: Surroundings) -> Result<Prepared, String> {
+        let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
+        let (tokens, key) = (self.tokens.clone(), Arc::clone(&self.key));
+        let reading = tokio::task::spawn_blocking(move || {
+            let loaded = config::load(&path).map_err(|errors| errors.to_string())?;
+            let fetching = sources::fetching(&loaded.config, surroundings).map_err(|error| error.to_string())?;
+            let built = faces::build(&loaded.config, &store, &clock, &tokens, &key);
+            let (faces, background) = built.map_err(|error| error.to_string())?;
+            Ok(Prepared { loaded, fetching, faces, background })
+        });
+        reading.await.unwrap_or_else(|error| Err(error.to_string()))
+    }
+
+    async fn take_over(&mut self, reloading: &mut Reloading, prepared: Prepared) {
+        let Prepared { loaded: Loaded { config: mut new, warnings }, fetching, faces, background } = prepared;
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        let old = &reloading.config;
+        let fixed = keep_fixed(&mut new, old);
+        if !fixed.is_empty() {
+            tracing::warn!("only a restart changes: {}; the rest is in force now", fixed.join(", "));
+        }
+        // First what is allowed: a role that is new must not be seen under the old rules. Names of users are looked up,
+        // which may take time.
+        let (guard, rules) = (Arc::clone(&self.guard), new.clone());
+        if let Err(defect) = tokio::task::spawn_blocking(move || guard::replace(&guard, &rules)).await {
+            std::panic::resume_unwind(defect.into_panic());
+        }
+        let fates = fates(&old.upstreams, &new.upstreams);
+        let lister = if old.upstreams.first_ims() == new.upstreams.first_ims() { Fate::Same } else { Fate::Renewed };
+        let replacement = Replacement {
+            graph: fetching.graph,
+            maker: Some(fetching.maker),
+            grace: new.refresh.withdrawal_grace,
+            fate: Box::new(move |id| fates.get(id).copied().unwrap_or(Fate::Other)),
+            lister,
+        };
+        self.replacer.replace(replacement).await;
+        self.live.show(faces, new.logging.access_log);
+        self.replace_background(background);
+        // Said at the level that says more.
+        reloading.level.set(old.logging.level.min(new.logging.level));
+        tracing::warn!("the configuration has been read again{}", difference(old, &new));
+        reloading.level.set(new.logging.level);
+        reloading.config = new;
+    }
+
+    /// Begins work for the faces, in place of that before.
+    pub(super) fn replace_background(&mut self, background: Background) {
+        self.under_way.drain(..).for_each(|work| work.abort());
+        self.under_way = background.into_iter().map(|work| self.beside.spawn(work).abort_handle()).collect();
+    }
+}
+
+/// Undoes the changes that a running daemon cannot make; the keys of those.
+fn keep_fixed(new: &mut Config, old: &Config) -> Vec<&'static str> {
+    let mut fixed = Vec::new();
+    let mut keep = |key: &'static str, differs: bool| {
+        if differs {
+            fixed.push(key);
+        }
+    };
+    keep("bind_ip, bind_port, listen", new.listen != old.listen);
+    let listen = |config: &Config| {
+        let container = config.container.as_ref().map(|section| section.listen.clone());
+        (container, config.pod_identity.as_ref().map(|section| section.listen.clone()))
+    };
+    keep("the listeners of container and pod_identity", listen(new) != listen(old));
+    keep("max_connections and the time-outs of connections", new.limits != old.limits);
+    keep("containers", new.containers != old.containers);
+    keep("user, group", new.account != old.account);
+    keep("run_dir", new.run_dir != old.run_dir);
+    keep("admin_socket, admin_group", new.admin != old.admin);
+    keep("log_format", new.logging.format != old.logging.format);
+    keep("audit_log", new.audit_log != old.audit_log);
+    keep("logging_handler", new.logging.handler != old.logging.handler);
+    new.listen.clone_from(&old.listen);
+    new.limits = old.limits;
+    new.containers.clone_from(&old.containers);
+    new.account.clone_from(&old.account);
+    new.run_dir.clone_from(&old.run_dir);
+    new.admin.clone_from(&old.admin);
+    new.audit_log.clone_from(&old.audit_log);
+    new.logging.format.clone_from(&old.logging.format);
+    new.logging.handler.clone_from(&old.logging.handler);
+    fixed
+}
+
+/// Which roles have come and gone, in words.
+fn difference(old: &Config, new: &Config) -> String {
+    let names = |config: &Config| config.upstreams.roles().into_iter().map(|role| role.name).collect::<Vec<_>>();
+    let (old, new) = (names(old), names(new));
+    let without = |all: &[RoleName], others: &[RoleName]| {
+        let rest = all.iter().filter(|name| !others.contains(name)).map(ToString::to_string);
+        rest.collect::<Vec<_>>().join(", ")
+    };
+    let mut text = String::new();
+    for (what, names) in [("new role(s)", without(&new, &old)), ("role(s) gone", without(&old, &new))] {
+        if !names.is_empty() {
+            text += &["; ", what, ": ", &names].concat();
+        }
+    }
+    text
+}
+
+/// What becomes of each node of the new graph.
+fn fates(old: &Upstreams, new: &Upstreams) -> HashMap<RoleId, Fate> {
+    let (old_roles, new_roles) = (old.roles(), new.roles());
+    let changes = Changes { old, new, old_roles: &old_roles, new_roles: &new_roles };
+    let mut fates = HashMap::new();
+    for role in &new_roles {
+        fates.insert(RoleId::named(&role.name), changes.role(role.name.as_str(), 0));
+        for source in &role.sources {
+            // Whether there is such a node is not asked here.
+            let id = sources::signer_id(source, role.upstream_role.as_deref());
+            fates.insert(id, changes.origin(source, 0));
+        }
+    }
+    fates
+}
+
+struct Changes<'a> {
+    old: &'a Upstreams,
+    new: &'a Upstreams,
+    old_roles: &'a [Role],
+    new_roles: &'a [Role],
+}
+
+impl Changes<'_> {
+    /// What has that name, a source or a role. Roles are no circle: that was checked, and the depth is bounded anyway.
+    fn origin(&self, name: &str, depth: usize) -> Fate {
+        match (self.old.source(name), self.new.source(name)) {
+            (Some(old), Some(new)) if old == new => Fate::Same,
+            // Another address of the same kind of upstream: as long as it does not answer, what is held is served on.
+            (Some(old), Some(new)) if old.kind.word() == new.kind.word() => Fate::Renewed,
+            (None, None) => self.role(name, depth + 1),
+            _ => Fate::Other,
+        }
+    }
+
+    fn role(&self, name: &str, depth: usize) -> Fate {
+        let find = |roles: &'_ [Role]| roles.iter().find(|role| role.name.as_str() == name).cloned();
+        let (Some(old), Some(new)) = (find(self.old_roles), find(self.new_roles)) else { return Fate::Other };
+        if depth > self.new_roles.len() || identity(&old) != identity(&new) {
+            return Fate::Other;
+        }
+        let same_call = old == new && self.old.sts(old.via.as_deref()) == self.new.sts(new.via.as_deref());
+        let own = if same_call { Fate::Same } else { Fate::Renewed };
+        new.sources.iter().map(|source| self.origin(source, depth)).fold(own, worse)
+    }
+}
+
+/// A role without what only says how its credentials are got, or how long they live.
+fn identity(role: &Role) -> Role {
+    let mut role = role.clone();
+    role.via = None;
+    role.session.duration = None;
+    role
+}
+
+fn worse(a: Fate, b: Fate) -> Fate {
+    match (a, b) {
+        (Fate::Other, _) | (_, Fate::Other) => Fate::Other,
+        (Fate::Renewed, _) | (_, Fate::Renewed) => Fate::Renewed,
+        _ => Fate::Same,
+    }
+}

@@ -1,0 +1,330 @@
+//! The configuration read anew by a running daemon: SIGHUP, `alppacad reload`, and what the service manager is told.
+
+mod support;
+
+use std::{
+    fs,
+    io::Write,
+    os::unix::{fs::symlink, net::UnixDatagram},
+    path::PathBuf,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use alppaca::mock_ims::{Behaviour, LIST_PATH};
+use support::{Daemon, Ims, PATIENCE, get, request};
+
+const READ_AGAIN: &str = "the configuration has been read again";
+const REFUSED: &str = "is wrong; nothing has been changed";
+
+/// A daemon whose configuration can be changed.
+struct Reloaded {
+    daemon: Daemon,
+    listen: String,
+}
+
+impl Reloaded {
+    fn start(config: &str) -> Self {
+        let daemon = Daemon::with_credentials(config);
+        let listen = format!("listen: ['{}']\n", daemon.address());
+        // From now on the port is known; it was free before.
+        Self { daemon, listen }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.daemon.directory.path().join("alppaca.yaml")
+    }
+
+    fn write(&self, config: &str) {
+        let log = "logging_handler: {module: logging, class: StreamHandler}\n";
+        let level = if config.contains("log_level") { "" } else { "log_level: debug\n" };
+        let listen = if config.contains("listen:") { "" } else { self.listen.as_str() };
+        fs::write(self.file(), format!("{config}{listen}{log}{level}")).expect("written");
+    }
+
+    fn hang_up(&self) {
+        let pid = rustix::process::Pid::from_raw(self.daemon.pid().try_into().expect("a pid")).expect("not 0");
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("it runs");
+    }
+
+    fn count(&self, part: &str) -> usize {
+        self.daemon.log().matches(part).count()
+    }
+
+    /// Reloads, and waits for one more line with `part`.
+    fn reload(&self, part: &str) {
+        let before = self.count(part);
+        self.hang_up();
+        self.daemon.wait_for_count(part, before + 1);
+    }
+
+    fn change(&self, config: &str) {
+        self.write(config);
+        self.reload(READ_AGAIN);
+    }
+
+    fn roles(&self) -> String {
+        get(self.daemon.address(), LIST_PATH).body
+    }
+}
+
+#[test]
+fn fifty_reloads_lose_no_request_while_credentials_roll_over() {
+    let ims = Ims::start(Behaviour { lifetime: Duration::from_secs(4), ..Behaviour::default() });
+    let reloaded = Reloaded::start(&ims.config());
+    reloaded.write(&ims.config());
+    let address = reloaded.daemon.address();
+    let over = Arc::new(AtomicBool::new(false));
+    let programs: Vec<_> = (0..2)
+        .map(|_| {
+            let over = Arc::clone(&over);
+            thread::spawn(move || {
+                let mut keys = Vec::new();
+                while !over.load(Ordering::Relaxed) {
+                    assert_eq!(get(address, LIST_PATH).body, "test_role");
+                    let answer = get(address, &format!("{LIST_PATH}test_role"));
+                    assert_eq!(answer.status, 200, "{answer:?}");
+                    keys.push(answer.json()["AccessKeyId"].as_str().expect("a key").to_owned());
+                }
+                keys.dedup();
+                keys
+            })
+        })
+        .collect();
+    let token = |ttl: u32| {
+        let head = format!(
+            "PUT /latest/api/token HTTP/1.1\r\nHost: 127.0.0.1\r\nX-aws-ec2-metadata-token-ttl-seconds: {ttl}\r\n"
+        );
+        request(address, &head).body
+    };
+    let early = token(600);
+    // Until the credentials have rolled over twice, and fifty times at least.
+    let mut reloads = 0;
+    let first_key = |reloads: usize| reloads >= 50 && ims.calls() >= 6;
+    while !first_key(reloads) {
+        // Some change nothing, some change how the IMS is asked.
+        reloaded.change(&format!("{}ims_timeout: {}s\n", ims.config(), 5 + reloads / 10));
+        reloads += 1;
+    }
+    over.store(true, Ordering::Relaxed);
+    for program in programs {
+        let keys = program.join().expect("every request was answered well");
+        assert!(keys.len() >= 2, "nothing rolled over: {keys:?}");
+    }
+    // An IMDS token of before all this is still good.
+    let head = format!("GET {LIST_PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-aws-ec2-metadata-token: {early}\r\n");
+    assert_eq!(request(address, &head).status, 200);
+}
+
+#[test]
+fn what_stays_the_same_causes_no_call() {
+    let ims = Ims::start(Behaviour::default());
+    let reloaded = Reloaded::start(&ims.config());
+    let calls = ims.calls();
+    for _again in 0..5 {
+        reloaded.change(&ims.config());
+    }
+    assert_eq!(ims.calls(), calls, "a list and a document, before the reloads");
+}
+
+#[test]
+fn a_bad_configuration_changes_nothing_and_is_told_with_its_place() {
+    let ims = Ims::start(Behaviour::default());
+    let reloaded = Reloaded::start(&ims.config());
+    reloaded.write(&format!("{}imds_v1: perhaps\nserve_expierd: true\n", ims.config()));
+    reloaded.reload(REFUSED);
+    let log = reloaded.daemon.log();
+    assert!(log.contains("alppaca.yaml:4:"), "{log}");
+    assert!(log.contains("did you mean `serve_expired`?"), "{log}");
+    assert_eq!(reloaded.roles(), "test_role");
+    // A file of a source that is not there.
+    reloaded.write(&format!(
+        "{}ims_protocol: https\nims_ca_file: /nowhere/ca.pem\n",
+        ims.config().replace("ims_protocol: http\n", "")
+    ));
+    reloaded.reload(REFUSED);
+    assert!(reloaded.daemon.log().contains("/nowhere/ca.pem: cannot be read"));
+    fs::remove_file(reloaded.file()).expect("removed");
+    reloaded.reload(REFUSED);
+    assert_eq!(get(reloaded.daemon.address(), &format!("{LIST_PATH}test_role")).status, 200);
+    // And then a good one.
+    reloaded.change(&format!("{}imds_v1: false\n", ims.config()));
+    assert_eq!(get(reloaded.daemon.address(), LIST_PATH).status, 401);
+}
+
+#[test]
+fn roles_come_and_go_and_keep_what_they_have() {
+    let ims =
+        Ims::start(Behaviour { roles: ["one", "two", "three"].map(str::to_owned).to_vec(), ..Behaviour::default() });
+    let source = ims.config();
+    let roles = |text: &str| format!("{source}list_roles: all\nroles: {{{text}}}\n");
+    let reloaded = Reloaded::start(&roles("one: {source: ims}, two: {source: ims}"));
+    let key = |role: &str| {
+        let answer = get(reloaded.daemon.address(), &format!("{LIST_PATH}{role}"));
+        (answer.status, answer.status == 200)
+            .1
+            .then(|| answer.json()["AccessKeyId"].as_str().expect("a key").to_owned())
+    };
+    reloaded.daemon.wait_for_count(" fetched ", 2);
+    let two = key("two");
+    assert!(two.is_some());
+    reloaded.change(&roles("two: {source: ims}, three: {source: ims}"));
+    assert_eq!(reloaded.roles(), "two\nthree");
+    assert_eq!(key("two"), two, "it stayed, so nothing was fetched for it");
+    assert_eq!(key("one"), None);
+    assert!(key("three").is_some(), "a first fetch is waited for");
+    let log = reloaded.daemon.log();
+    assert!(log.contains("new role(s): three; role(s) gone: one"), "{log}");
+    assert!(log.contains("role one: not configured any more; no longer served"), "{log}");
+    // The same name for something else: nobody gets what it had before.
+    reloaded.change(&roles("two: {source: ims, upstream_role: three}, three: {source: ims}"));
+    assert!(key("two").is_some_and(|key| Some(key) != two));
+}
+
+#[test]
+fn what_is_served_beside_roles_changes_too() {
+    let ims = Ims::start(Behaviour::default());
+    let reloaded = Reloaded::start(&ims.config());
+    let region = || get(reloaded.daemon.address(), "/latest/meta-data/placement/region").body;
+    reloaded.change(&format!("{}metadata: {{region: eu-west-1}}\n", ims.config()));
+    assert_eq!(region(), "eu-west-1");
+    reloaded.change(&format!("{}metadata: {{region: us-east-1}}\n", ims.config()));
+    assert_eq!(region(), "us-east-1");
+    // The level of the log, there and back: requests are warnings.
+    reloaded.change(&format!("{}log_level: error\n", ims.config()));
+    let before = reloaded.count("GET /latest");
+    assert!(before > 0);
+    get(reloaded.daemon.address(), LIST_PATH);
+    reloaded.change(&ims.config());
+    assert_eq!(reloaded.count("GET /latest"), before, "it was not logged");
+    reloaded.change(&format!("{}access_log: false\n", ims.config()));
+    get(reloaded.daemon.address(), LIST_PATH);
+    reloaded.change(&ims.config());
+    assert_eq!(reloaded.count("GET /latest"), before, "nor was this");
+}
+
+#[test]
+fn a_new_policy_holds_for_connections_that_are_open() {
+    let ims = Ims::start(Behaviour { roles: ["one", "two"].map(str::to_owned).to_vec(), ..Behaviour::default() });
+    let source = format!("{}list_roles: all\n", ims.config());
+    let reloaded = Reloaded::start(&source);
+    let mut open = support::connect(reloaded.daemon.address());
+    let mut ask = || {
+        open.write_all(format!("GET {LIST_PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").as_bytes()).expect("sent");
+        let answer = support::read_one(&mut open);
+        (answer.status, answer.body)
+    };
+    reloaded.daemon.wait_for_count(" fetched ", 2);
+    assert_eq!(ask(), (200, "one\ntwo".to_owned()));
+    reloaded.change(&format!("{source}policy: {{rules: [{{match: {{address: 127.0.0.0/8}}, roles: [two]}}]}}\n"));
+    assert_eq!(ask(), (200, "two".to_owned()));
+    reloaded.change(&format!("{source}policy: {{rules: [{{match: {{address: 127.0.0.0/8}}, deny: true}}]}}\n"));
+    assert_eq!(ask().0, 404);
+    reloaded.change(&source);
+    assert_eq!(ask(), (200, "one\ntwo".to_owned()));
+}
+
+#[test]
+fn what_only_a_restart_changes_is_named() {
+    let ims = Ims::start(Behaviour::default());
+    let reloaded = Reloaded::start(&ims.config());
+    let more =
+        "listen: ['127.0.0.1:1']\nmax_connections: 7\nlog_format: '%(message)s'\nrun_dir: /elsewhere\nimds_v1: false\n";
+    reloaded.change(&format!("{}{more}", ims.config()));
+    let told = reloaded.daemon.wait_for_log("only a restart changes: ");
+    for key in ["listen", "max_connections", "log_format", "run_dir"] {
+        assert!(told.contains(key), "{told}");
+    }
+    assert!(!told.contains("imds_v1") && !told.contains("user"), "{told}");
+    assert_eq!(get(reloaded.daemon.address(), LIST_PATH).status, 401, "the rest is in force");
+}
+
+#[test]
+fn the_service_manager_is_told() {
+    let ims = Ims::start(Behaviour::default());
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let path = directory.path().join("notify");
+    let socket = UnixDatagram::bind(&path).expect("bound");
+    socket.set_read_timeout(Some(PATIENCE)).expect("settable");
+    let daemon = Daemon::start_with(&ims.config(), |command| {
+        command.env("NOTIFY_SOCKET", &path);
+    });
+    let next = |wanted: &str| loop {
+        let mut buffer = [0; 4096];
+        let length = socket.recv(&mut buffer).expect("a message");
+        let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        if text.contains(wanted) {
+            return text;
+        }
+    };
+    next("READY=1");
+    let pid = rustix::process::Pid::from_raw(daemon.pid().try_into().expect("a pid")).expect("not 0");
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("it runs");
+    let begun = next("RELOADING=1");
+    let moment = begun.lines().find_map(|line| line.strip_prefix("MONOTONIC_USEC=")).expect("the moment");
+    assert!(moment.parse::<u64>().expect("a number") > 0);
+    next("READY=1");
+}
+
+#[test]
+fn alppacad_reloads_what_is_valid() {
+    let ims = Ims::start(Behaviour::default());
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let run_dir = directory.path().join("run");
+    let alppacad = directory.path().join("alppacad");
+    symlink(env!("CARGO_BIN_EXE_alppaca"), &alppacad).expect("a link");
+    let file = directory.path().join("alppaca.yaml");
+    let log = directory.path().join("log");
+    let config = |more: &str| {
+        let text = format!(
+            "{}bind_port: 0\nrun_dir: {}\nlogging_handler: {{module: logging, class: FileHandler, args: [{}]}}\n{more}",
+            ims.config(),
+            run_dir.display(),
+            log.display()
+        );
+        fs::write(&file, text).expect("written");
+    };
+    let say = |word: &str| {
+        let output = Command::new(&alppacad).args([word, "-c"]).arg(&file).output().expect("it runs");
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        (output.status.code(), text)
+    };
+    config("");
+    let (code, text) = say("reload");
+    assert!(code == Some(7) && text.contains("is not running"), "{code:?} {text}");
+    assert_eq!(say("start").0, Some(0));
+    let stop = scopeguard(|| {
+        say("stop");
+    });
+    config("imds_v1: perhaps\n");
+    let (code, text) = say("reload");
+    assert!(code == Some(6) && text.contains("alppaca.yaml:"), "{code:?} {text}");
+    config("imds_v1: false\n");
+    assert_eq!(say("reload").0, Some(0));
+    // It is told by a signal, so it is done a little later.
+    let told = || fs::read_to_string(&log).expect("a log").contains(READ_AGAIN);
+    for _ in 0..4000 {
+        if told() {
+            return drop(stop);
+        }
+        // There is no event for "somebody else has written to a file".
+        thread::sleep(Duration::from_millis(5));
+    }
+    panic!("{}", fs::read_to_string(&log).expect("a log"));
+}
+
+/// Runs `last` at the end, also when a test fails.
+fn scopeguard(last: impl FnMut()) -> impl Drop {
+    struct Last<F: FnMut()>(F);
+    impl<F: FnMut()> Drop for Last<F> {
+        fn drop(&mut self) {
+            (self.0)();
+        }
+    }
+    Last(last)
+}
