@@ -42,6 +42,9 @@ pub(super) fn run(args: &Args) -> Outcome {
     if let Some(note) = daemon::proxies_in_force(&loaded.config, &surroundings.proxies).filter(|_| !args.quiet) {
         anstream::println!("# {note}");
     }
+    for line in daemon::explain(&loaded.config, &surroundings.aws) {
+        anstream::println!("# {line}");
+    }
     // Nor is this: it reads certificates, and looks at the environment.
     if let Err(error) = daemon::fetching(&loaded.config, surroundings) {
         anstream::eprintln!("warning: {error}; the daemon will not start");

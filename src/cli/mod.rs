@@ -19,6 +19,7 @@ mod run;
 mod sdk;
 mod socket;
 mod sockets;
+mod source;
 mod status;
 
 use std::{ffi::OsString, path::Path, process::ExitCode};
@@ -63,6 +64,8 @@ enum Command {
     Exec(exec::Args),
     /// Find out, as the user, what keeps programs from their credentials
     Doctor(doctor::Args),
+    /// Try a source or a role: fetch once, and tell what came
+    Source(source::Args),
     /// Try it: a mock IMS and the daemon in one process, without configuration or privileges
     Demo(demo::Args),
     /// Run a mock IMS, for trying out and for tests
@@ -136,6 +139,7 @@ impl Command {
             Self::Credentials(args) => credentials::run(args),
             Self::Exec(args) => exec::run(args),
             Self::Doctor(args) => doctor::run(args),
+            Self::Source(args) => source::run(args),
             Self::Demo(args) => demo::run(args),
             Self::MockIms(args) => mock_ims::run(args),
             Self::Capture(args) => capture::run(args),

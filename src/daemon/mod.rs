@@ -17,7 +17,9 @@ use admin::Told;
 pub use faces::addresses as face_addresses;
 pub use reload::Reloading;
 use reload::Running;
-pub use sources::{Fetching, FetchingError, Surroundings, fetching, open_secrets, proxies_in_force};
+pub use sources::{
+    Fetching, FetchingError, Surroundings, Trial, explain, fetching, open_secrets, proxies_in_force, trials,
+};
 pub use status::{Progress, summary};
 use tokio::{
     runtime::{Builder, Handle, Runtime},

@@ -51,6 +51,11 @@ impl Cadence {
         wait.max(SHORTEST_WAIT)
     }
 
+    /// How much of a `life` is left when the next set is fetched, at the latest.
+    pub fn left(self, life: Duration) -> Duration {
+        life.saturating_sub(self.wait(life, 0.0))
+    }
+
     fn wait_after_refusal(self, random: f64) -> Duration {
         let wait = match self {
             Self::Poll { interval } => interval,

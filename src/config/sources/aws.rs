@@ -89,6 +89,7 @@ pub(in crate::config) const SETTINGS: [Setting; COUNT] = [
 impl Aws {
     /// Reads the settings that are above.
     pub(in crate::config) fn read(fields: &mut Fields) -> Option<Self> {
+        fields.exclude("endpoint", &["fips", "dual_stack"]);
         let read_region = fields.value("region", read::region);
         let read_endpoint = fields.optional("endpoint", endpoint);
         let fips = fields.optional("fips", read::boolean);
@@ -134,7 +135,7 @@ impl Aws {
     }
 
     /// In a few words.
-    pub(in crate::config) fn summary(&self) -> String {
+    pub fn summary(&self) -> String {
         let at = self.endpoint.as_ref().map_or_else(|| self.region.clone(), Clone::clone);
         format!("{at}{}, at most {}", self.proxying.summary(), render_rate(self.rate))
     }

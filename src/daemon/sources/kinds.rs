@@ -3,7 +3,10 @@
 
 use std::{collections::HashMap, fmt::Display, sync::Arc};
 
-use super::{FetchingError, Purpose, Surroundings};
+use super::{
+    FetchingError, Purpose, Surroundings,
+    aws_calls::{Endpoint, endpoint},
+};
 use crate::{
     config::{
         self, Config, ProxyChoice, Proxying, SourceKind,
@@ -161,13 +164,14 @@ fn web_identity_settings(
     config: &config::sources::WebIdentity,
     surroundings: &Surroundings,
 ) -> Result<web_identity::Settings, String> {
-    let (aws, environment) = (&config.aws, &surroundings.aws);
+    let aws = &config.aws;
+    let Endpoint { url, fips, dual_stack } = endpoint(aws, &surroundings.aws);
     Ok(web_identity::Settings {
         token_file: config.token_file.clone(),
         region: aws.region.clone(),
-        endpoint: aws.endpoint.clone().or_else(|| environment.endpoint_url_sts.clone()),
-        fips: aws.fips.or(environment.use_fips_endpoint).unwrap_or(false),
-        dual_stack: aws.dual_stack.or(environment.use_dualstack_endpoint).unwrap_or(false),
+        endpoint: url,
+        fips,
+        dual_stack,
         http: aws_options(aws, surroundings)?,
     })
 }

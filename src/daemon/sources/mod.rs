@@ -1,20 +1,36 @@
 //! From the configuration to the graph of what is fetched. Each kind of source has an arm in `own_call`.
 
+mod aws_calls;
+mod explain;
 mod ims;
 mod kinds;
 mod notes;
 mod roles_anywhere;
+mod trial;
 
+pub use explain::explain;
 pub use notes::{open_secrets, proxies_in_force};
+pub use trial::{Trial, trials};
 
-use std::{collections::HashMap, fmt::Display, path::PathBuf, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt::Display,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use crate::{
     clock::SharedClock,
     config::{self, Config, Origin, Role, Session, SourceKind, Upstreams},
     credentials::{RoleId, RoleName, SessionFacts},
     refresh::{Cadence, Graph, Lane, LaneId, Lister, Maker, Node, OnDemand, Visibility, Way},
-    source::{Fetch, PassOn, Source, aws, listed::ListedRole, long_term::TemporaryOnly, roles_anywhere::Identity},
+    source::{
+        Fetch, PassOn, Source, aws,
+        listed::ListedRole,
+        long_term::TemporaryOnly,
+        roles_anywhere::Identity,
+        sts::{self, Sts},
+    },
 };
 
 /// The default STS has no name in the configuration.
@@ -95,6 +111,8 @@ struct Blueprint {
     kinds: kinds::Kinds,
     /// Certificates and keys, each shared by the roles of one source.
     identities: HashMap<String, Arc<Identity>>,
+    /// Made when they are needed: who only has an IMS needs none.
+    sts: Mutex<HashMap<String, Arc<Sts>>>,
 }
 
 /// What a call is made for.
@@ -143,7 +161,8 @@ impl Blueprint {
         let lanes = named.iter().enumerate().map(|(index, (name, _))| (name.clone(), LaneId(index))).collect();
         let poll = Cadence::Poll { interval: config.refresh.interval };
         let kinds = kinds::Kinds::new(config, &surroundings)?;
-        let blueprint = Self { upstreams, surroundings, poll, lanes, listers, kinds, identities };
+        let blueprint =
+            Self { upstreams, surroundings, poll, lanes, listers, kinds, identities, sts: Mutex::default() };
         Ok((blueprint, named.into_iter().map(|(_, lane)| lane).collect()))
     }
 
@@ -281,8 +300,40 @@ impl Blueprint {
     /// `AssumeRole` with the credentials of `parent`.
     fn assume(&self, name: &str, parent: RoleId, purpose: &Purpose) -> Result<Way, FetchingError> {
         let facts = SessionFacts { host: &self.surroundings.host, role: purpose.name.as_str() };
-        let _ = (parent, purpose.session.name.fill(facts), purpose.via);
-        Err(FetchingError::new(name, "to assume a role is not supported by this version"))
+        let session = purpose.session;
+        let request = sts::Request {
+            role_arn: purpose.role_arn.unwrap_or_default().to_owned(),
+            session_name: session.name.fill(facts),
+            external_id: session.external_id.clone(),
+            duration: session.duration,
+            policy: session.policy.clone(),
+            policy_arns: session.policy_arns.clone(),
+            tags: session.tags.clone(),
+            transitive_tags: session.transitive_tags.clone(),
+            source_identity: session.source_identity.clone(),
+        };
+        let via = purpose.via.unwrap_or(DEFAULT_STS);
+        Ok(Way {
+            label: format!("AssumeRole with {name}").into(),
+            fetch: Arc::new(self.sts(via)?.role(request)),
+            lane: self.lane(via),
+            parent: Some(parent),
+            follows: false,
+            cadence: Cadence::Ahead,
+        })
+    }
+
+    /// The STS of that name; all roles that are assumed there share it.
+    fn sts(&self, via: &str) -> Result<Arc<Sts>, FetchingError> {
+        let settings = aws_calls::sts(self.upstreams.sts(Some(via)), &self.surroundings);
+        let name = if via == DEFAULT_STS { "sts" } else { via };
+        let settings = settings.map_err(|error| FetchingError::new(name, error))?;
+        // Nothing that could panic is done while it is locked.
+        let mut made = self.sts.lock().unwrap_or_else(PoisonError::into_inner);
+        let sts = made
+            .entry(via.to_owned())
+            .or_insert_with(|| Arc::new(Sts::new(settings, Arc::clone(&self.surroundings.clock))));
+        Ok(Arc::clone(sts))
     }
 }
 

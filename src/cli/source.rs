@@ -1,0 +1,119 @@
+//! `alppaca source test`: asks one source, or for one role, once, and tells what came.
+
+use std::{path::PathBuf, time::Duration};
+
+use super::{Failure, Outcome, environment};
+use crate::{
+    clock::{Clock, SystemClock},
+    config,
+    credentials::{Credentials, format_timestamp},
+    daemon,
+    source::{ErrorKind, SourceError},
+};
+
+/// Arguments of `source`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Fetch once, and tell what came
+    Test(TestArgs),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+A role is fetched by its first source that works, a source by itself; what signs the calls is fetched
+before. Nothing is kept, and no secret is shown. It runs with the rights of whoever calls it, not
+with those of the daemon.
+
+Exit codes: 0 credentials came, 1 none did, 2 the command line or the configuration is wrong.")]
+struct TestArgs {
+    /// A role or a source of the configuration
+    name: String,
+    /// A YAML file, or a directory whose *.yaml are merged in alphabetical order
+    #[arg(short, long, value_name = "PATH", default_value = "/etc/alppaca")]
+    config: PathBuf,
+}
+
+/// Does what `source` was asked.
+pub(super) fn run(args: &Args) -> Outcome {
+    match &args.command {
+        Command::Test(args) => test(args),
+    }
+}
+
+fn test(args: &TestArgs) -> Outcome {
+    let config = config::load(&args.config).map_err(Failure::usage)?.config;
+    let trials = daemon::trials(&config, environment::surroundings(), &args.name).map_err(Failure::usage)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::runtime)?;
+    let mut failed = Vec::new();
+    for trial in trials {
+        let started = SystemClock.now();
+        let outcome = runtime.block_on(trial.run());
+        let now = SystemClock.now();
+        let took = now.boot.saturating_sub(started.boot);
+        match outcome {
+            Ok(set) if set.expiration > now.wall => {
+                tell(&trial, &set, took);
+                return Ok(());
+            }
+            Ok(set) => {
+                let end = format_timestamp(set.expiration);
+                failed.push(format!(
+                    "{}: the credentials had expired at {end}; is this host's clock right?",
+                    trial.label
+                ));
+            }
+            Err(error) => {
+                failed.push(format!("{}: {error} (after {})\n  {}", trial.label, short(took), advice(&error)));
+            }
+        }
+    }
+    Err(Failure::runtime(failed.join("\n")))
+}
+
+fn tell(trial: &daemon::Trial, set: &Credentials, took: Duration) {
+    let now = SystemClock.now();
+    let life = crate::clock::until(set.expiration, now.wall);
+    let left = trial.cadence.left(life);
+    let again = life.saturating_sub(left);
+    anstream::println!("from:          {}", trial.label);
+    anstream::println!("access key id: {}", set.access_key_id);
+    anstream::println!("secret key:    *** ({} characters)", set.secret_access_key.expose().len());
+    match set.session_token.expose().len() {
+        0 => anstream::println!("session token: none: this is a long-term key"),
+        length => anstream::println!("session token: *** ({length} characters)"),
+    }
+    anstream::println!("expires:       {} (in {})", format_timestamp(set.expiration), short(life));
+    if let Some(account) = &set.account_id {
+        anstream::println!("account:       {account}");
+    }
+    if let Some(arn) = &set.role_arn {
+        anstream::println!("role:          {arn}");
+    }
+    anstream::println!("took:          {}", short(took));
+    anstream::println!("fetched again: in {}, when {} are left", short(again), short(left));
+}
+
+/// What the daemon would do about it.
+fn advice(error: &SourceError) -> &'static str {
+    match error.kind {
+        ErrorKind::Transient => "this may pass by itself: the daemon asks again, within a minute at the latest",
+        ErrorKind::Refused { .. } => "somebody has to change something: the daemon asks again every few minutes only",
+        ErrorKind::ParentExpired => "the daemon fetches what signs the call anew, and asks again",
+    }
+}
+
+fn short(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, 0..10) => format!("{} ms", duration.as_millis()),
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
+}

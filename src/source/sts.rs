@@ -1,0 +1,182 @@
+//! `AssumeRole`: the credentials of one role for those of another.
+//! <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>
+
+use std::{sync::Arc, time::Duration};
+
+use aws_credential_types::Credentials as Signer;
+use aws_sdk_sts::{
+    Client,
+    config::{BehaviorVersion, IdentityCache, Region, retry::RetryConfig, timeout::TimeoutConfig},
+    operation::assume_role::AssumeRoleOutput,
+    types::{PolicyDescriptorType, Tag},
+};
+use jiff::Timestamp;
+
+use super::{
+    Fetch, SourceError, SourceFuture,
+    aws::{SdkTime, failure},
+    http::{Options, sdk_client},
+};
+use crate::{
+    clock::SharedClock,
+    credentials::{Credentials, Secret, is_account_id, is_key_text},
+};
+
+/// Which STS is asked, and how.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The region whose endpoint is asked, and for which the call is signed.
+    pub region: String,
+    /// Another endpoint.
+    pub endpoint: Option<String>,
+    /// The FIPS endpoint.
+    pub fips: bool,
+    /// The endpoint with IPv4 and IPv6.
+    pub dual_stack: bool,
+    /// Time-outs, CA and proxy.
+    pub http: Options,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Request {
+    /// The role.
+    pub role_arn: String,
+    /// The session's name, legal for STS.
+    pub session_name: String,
+    /// What the owner of the role wants to hear.
+    pub external_id: Option<String>,
+    /// The life of the session; an hour without it.
+    pub duration: Option<Duration>,
+    /// A session policy, JSON.
+    pub policy: Option<String>,
+    /// ARNs of managed policies as session policies.
+    pub policy_arns: Vec<String>,
+    /// Session tags.
+    pub tags: Vec<(String, String)>,
+    /// The keys of those that are handed on along a chain.
+    pub transitive_tags: Vec<String>,
+    /// Who is behind it.
+    pub source_identity: Option<String>,
+}
+
+/// An STS, shared by all roles that are assumed there.
+pub struct Sts {
+    client: Client,
+    clock: SharedClock,
+}
+
+impl Sts {
+    /// Prepares the calls; nothing is sent yet.
+    pub fn new(settings: Settings, clock: SharedClock) -> Self {
+        let mut config = aws_sdk_sts::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(settings.region))
+            .use_fips(settings.fips)
+            .use_dual_stack(settings.dual_stack)
+            .http_client(sdk_client(settings.http))
+            .time_source(SdkTime(Arc::clone(&clock)))
+            // A wrong clock is told; our schedule needs a right one anyway.
+            .disable_clock_skew_correction(true)
+            // Each call is signed by whoever asks.
+            .identity_cache(IdentityCache::no_cache())
+            // Both are ours: when to ask again is for `refresh` to decide.
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(TimeoutConfig::disabled());
+        config.set_endpoint_url(settings.endpoint);
+        Self { client: Client::from_conf(config.build()), clock }
+    }
+
+    /// The source of one role.
+    pub fn role(self: &Arc<Self>, request: Request) -> AssumeRole {
+        AssumeRole { sts: Arc::clone(self), request }
+    }
+}
+
+/// One role that is assumed.
+pub struct AssumeRole {
+    sts: Arc<Sts>,
+    request: Request,
+}
+
+impl AssumeRole {
+    async fn assume(&self, signer: &Credentials) -> Result<Credentials, SourceError> {
+        let Request { role_arn, duration, policy_arns, tags, transitive_tags, .. } = &self.request;
+        let call = format!("AssumeRole of {role_arn}");
+        // What can go wrong here is the configuration's fault, which has checked it.
+        let impossible = |error: &dyn std::fmt::Display| SourceError::transient(format!("{call}: {error}"));
+        let tags = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build());
+        let tags = tags.collect::<Result<Vec<_>, _>>().map_err(|error| impossible(&error))?;
+        let policies: Vec<_> = policy_arns.iter().map(|arn| PolicyDescriptorType::builder().arn(arn).build()).collect();
+        let seconds = duration.map(|duration| i32::try_from(duration.as_secs()).unwrap_or(i32::MAX));
+        let output = self
+            .sts
+            .client
+            .assume_role()
+            .role_arn(role_arn)
+            .role_session_name(&self.request.session_name)
+            .set_external_id(self.request.external_id.clone())
+            .set_duration_seconds(seconds)
+            .set_policy(self.request.policy.clone())
+            .set_policy_arns(some(policies))
+            .set_tags(some(tags))
+            .set_transitive_tag_keys(some(transitive_tags.clone()))
+            .set_source_identity(self.request.source_identity.clone())
+            .customize()
+            .config_override(aws_sdk_sts::Config::builder().credentials_provider(to_sdk(signer)))
+            .send()
+            .await
+            .map_err(|error| failure(&call, &error, self.sts.clock.now().wall))?;
+        from_output(&call, role_arn, output)
+    }
+}
+
+/// The SDK sends what is there, and a list without elements is not the same as none.
+fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
+    (!list.is_empty()).then_some(list)
+}
+
+fn to_sdk(signer: &Credentials) -> Signer {
+    let token = Some(signer.session_token.expose()).filter(|token| !token.is_empty());
+    Signer::new(
+        signer.access_key_id.as_str(),
+        signer.secret_access_key.expose(),
+        token.map(str::to_owned),
+        // When it ends is for `refresh` to know and for AWS to say.
+        None,
+        "alppaca",
+    )
+}
+
+fn from_output(call: &str, role_arn: &str, output: AssumeRoleOutput) -> Result<Credentials, SourceError> {
+    let wrong = |what: &str| SourceError::transient(format!("{call}: {what}"));
+    let account = output.assumed_role_user().and_then(|user| user.arn().split(':').nth(4)).map(str::to_owned);
+    let set = output.credentials.ok_or_else(|| wrong("the answer has no credentials"))?;
+    let texts = [&set.access_key_id, &set.secret_access_key, &set.session_token];
+    if !texts.into_iter().all(|text| is_key_text(text)) {
+        return Err(wrong("the credentials have characters that no key has, or none"));
+    }
+    let expiration = Timestamp::from_second(set.expiration.secs()).map_err(|_| wrong("the end is no moment"))?;
+    Ok(Credentials {
+        access_key_id: set.access_key_id,
+        secret_access_key: Secret::new(set.secret_access_key),
+        session_token: Secret::new(set.session_token),
+        expiration,
+        last_updated: None,
+        account_id: account.filter(|id| is_account_id(id)).map(Into::into),
+        role_arn: Some(role_arn.into()),
+    })
+}
+
+impl Fetch for AssumeRole {
+    fn fetch<'a>(&'a self, parent: Option<&'a Credentials>) -> SourceFuture<'a, Credentials> {
+        Box::pin(async move {
+            match parent {
+                Some(signer) => self.assume(signer).await,
+                None => {
+                    Err(SourceError::transient(format!("AssumeRole of {}: nobody signs it", self.request.role_arn)))
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,121 @@
+//! `sources` and `roles` as a person writes them: what is refused and how that is said, and that what is printed reads as
+//! the same.
+
+use std::path::PathBuf;
+
+use alppaca::config::{Config, parse};
+
+const ARN: &str = "arn:aws:iam::123456789012:role/x";
+
+fn parsed(text: &str) -> Result<Config, String> {
+    let files = vec![(PathBuf::from("a.yaml"), text.to_owned())];
+    parse(files).map(|loaded| loaded.config).map_err(|errors| errors.to_string())
+}
+
+#[test]
+fn each_kind_of_mistake_is_told_with_its_place() {
+    for (text, part) in [
+        ("sources:\n  a: {url: http://x}\n", "2:3: the source \"a\" needs a `kind`: one of ims, sts"),
+        ("sources:\n  a: {kind: imz}\n", "2:13: there is no kind \"imz\" of source"),
+        ("sources:\n  a: {kind: imz}\n", "did you mean `ims`?"),
+        ("sources:\n  a: {kind: ims, ulr: http://x}\n", "2:18: there is no setting \"ulr\"; did you mean `url`?"),
+        ("sources:\n  a: {kind: ims}\n", "an IMS needs a `url`"),
+        ("sources:\n  a: {kind: ims, url: ftp://x}\n", "2:23: this makes \"ftp://x/latest/"),
+        ("sources:\n  a: {kind: sts, rate: often}\n", "2:24: a rate such as 10/s"),
+        ("sources:\n  a: {kind: sts, endpoint: x}\n", "2:28: an endpoint such as https://sts.example.com"),
+        ("sources:\n  a: {kind: sts, endpoint: 'https://x', fips: true}\n", "`endpoint` takes the place of `fips`"),
+        ("sources:\n  a: {kind: sts}\n", "1:1: there are `sources`, but no `roles` that come from them"),
+        ("sources: [a]\n", "1:10: a mapping of names is expected here, not a list"),
+        (
+            "ims_host: x\nsources:\n  ims: {kind: sts}\n",
+            "3:3: `ims_host` or `ims_url` already make a source of this name",
+        ),
+        ("ims_host: x\nroles:\n  a: {}\n", "3:3: the role \"a\" needs a `source`"),
+        (
+            "ims_host: x\nroles:\n  a: {source: imz}\n",
+            "3:15: there is no source and no role \"imz\"; did you mean `ims`?",
+        ),
+        ("ims_host: x\nroles:\n  a: {source: ims, sources: [ims]}\n", "`source` takes the place of `sources`"),
+        ("ims_host: x\nroles:\n  a/b: {source: ims}\n", "3:3: role name \"a/b\" has the illegal character '/'"),
+        ("ims_host: x\nroles:\n  a: {source: ims, role_arn: x}\n", "3:30: the ARN of a role is expected here"),
+        ("ims_host: x\nroles:\n  a: {source: ims, external_id: abc}\n", "3:20: `external_id` is of no use here"),
+        (
+            "ims_host: x\nroles:\n  a: {source: b, upstream_role: c}\n  b: {source: ims}\n",
+            "`upstream_role` is of no use here",
+        ),
+        ("ims_host: x\nroles:\n  ims: {source: ims}\n", "3:3: a source is also called \"ims\""),
+        (
+            "ims_host: x\nsources:\n  s: {kind: sts}\nroles:\n  a: {source: s, role_arn: ARN}\n",
+            "5:15: \"s\" has no credentials of its own, it says how AssumeRole is called; name it in `via`",
+        ),
+        (
+            "ims_host: x\nroles:\n  a: {source: ims, role_arn: ARN, via: ims}\n",
+            "there is no source \"ims\" of kind sts",
+        ),
+        ("ims_host: x\nroles:\n  a: {source: ims, role_arn: ARN, duration: 5m}\n", "a session lasts from 15m to 12h"),
+        (
+            "ims_host: x\nroles:\n  a: {source: ims, role_arn: ARN, duration: 2h}\n",
+            "AWS gives 1h at most to a role that is assumed with the credentials of another role (role chaining)",
+        ),
+        (
+            "ims_host: x\nroles:\n  a: {source: ims, role_arn: ARN, session_name: '{user}'}\n",
+            "{host} and {role} can be filled in",
+        ),
+        ("ims_host: x\nroles:\n  a: {source: ims, role_arn: ARN, policy: 'x'}\n", "a policy as JSON"),
+        (
+            "ims_host: x\nroles:\n  a: {source: ims, role_arn: ARN, policy_arns: [x]}\n",
+            "the ARN of a policy is expected",
+        ),
+        (
+            "ims_host: x\nroles:\n  a: {source: ims, role_arn: ARN, transitive_tags: [t]}\n",
+            "there is no tag \"t\" to hand on",
+        ),
+        (
+            "ims_host: x\nassume_role: ARN\nroles:\n  a: {source: ims}\n",
+            "2:1: `assume_role` takes the place of `roles`",
+        ),
+    ] {
+        let text = text.replace("ARN", &format!("'{ARN}'"));
+        let said = parsed(&text).expect_err(&text);
+        assert!(said.contains(part), "{text:?} should say {part:?}, not {said}");
+    }
+}
+
+#[test]
+fn a_circle_is_told_once_and_where_it_closes() {
+    let text = format!(
+        "ims_host: x\nroles:\n  top: {{source: a, role_arn: '{ARN}'}}\n  a: {{source: b, role_arn: '{ARN}'}}\n  \
+         b: {{sources: [ims, c], role_arn: '{ARN}'}}\n  c: {{source: a, role_arn: '{ARN}'}}\n"
+    );
+    let said = parsed(&text).expect_err("a circle");
+    assert!(said.starts_with("a.yaml:6:15: a circle: a ← b ← c ← a; a role cannot come from itself"), "{said}");
+    assert_eq!(said.matches("a circle").count(), 1, "{said}");
+    assert!(parsed("ims_host: x\nroles:\n  a: {source: a}\n").expect_err("itself").contains("a circle: a ← a"));
+}
+
+#[test]
+fn a_role_that_two_others_come_from_is_no_circle() {
+    let text = format!(
+        "ims_host: x\nroles:\n  a: {{sources: [b, c], role_arn: '{ARN}'}}\n  b: {{source: d, role_arn: '{ARN}'}}\n  \
+         c: {{source: d, role_arn: '{ARN}'}}\n  d: {{source: ims}}\n"
+    );
+    assert!(parsed(&text).is_ok(), "{:?}", parsed(&text).err());
+}
+
+#[test]
+fn what_is_rendered_reads_as_the_same() {
+    let text = format!(
+        "sources:\n  afp: {{kind: ims, urls: ['http://127.0.0.1:1', 'http://127.0.0.1:2'], timeout: 3s, concurrency: 2}}\n  \
+         s: {{kind: sts, region: us-gov-west-1, fips: true, dual_stack: false, ca_file: /x, rate: 300/m}}\n  \
+         t: {{kind: sts, endpoint: 'http://127.0.0.1:3/x', rate: 7/h}}\n\
+         roles:\n  web: {{source: afp, upstream_role: w}}\n  \
+         all: {{sources: [afp, web], upstream_role: r, role_arn: '{ARN}', external_id: 'a:b', session_name: '{{role}}', \
+         duration: 1h, policy: '{{}}', policy_arns: ['arn:aws:iam::aws:policy/X'], tags: {{a: '1', 'b c': ''}}, \
+         transitive_tags: [a], source_identity: me, via: s}}\n  as: {{source: web}}\naws_proxy_host: p\naws_proxy_port: 1\n"
+    );
+    let config = parsed(&text).unwrap_or_else(|error| panic!("{error}"));
+    let rendered = config.render();
+    assert_eq!(parsed(&rendered).as_ref(), Ok(&config), "{rendered}");
+    let config = parsed(&format!("ims_host: x\nassume_role: {ARN}\n")).expect("legal");
+    assert_eq!(parsed(&config.render()), Ok(config));
+}
