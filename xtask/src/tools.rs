@@ -42,6 +42,8 @@ const PACKAGES: &[Package] = &[
     package("awscli", "/usr/bin/aws", "the AWS CLI v2", For::Test),
     package("faketime", "faketime", "clients whose refresh takes hours", For::Test),
     package("python3", "python3", "moto, and clients in Python", For::Test),
+    package("docker.io", "dockerd", "containers with roles of their own", For::Test),
+    package("busybox-static", "busybox", "what runs in them", For::Test),
     // The package has no program of its own; this one comes with it.
     package("python3-venv", PYTHON_VENV, "moto, and clients in Python", For::Test),
     package("wrk", "wrk", "the load", For::Bench),
