@@ -10,12 +10,14 @@ use crate::{
     caller::{
         Account, Accounts, Known, NameService,
         cgroup::{self, Cgroup},
-        containers::{Container, ContainerFacts},
+        containers::{Api, ApiError, Container, ContainerFacts},
     },
     config,
-    policy::{Facts, Look, Rules, Truth},
+    policy::{Facts, Look, Rules, Truth, containers},
 };
 
+/// The runtime that is asked for a container where the configuration names none.
+const RUNTIME: &str = "/run/docker.sock";
 /// How long the daemon is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -37,11 +39,13 @@ enum Action {
     group = ArgGroup::new("who").required(true).multiple(true).args(["user", "pid", "container", "address"]),
     after_help = "\
 Reads the configuration; the daemon need not run, but if it does and goes by another policy, that is said. What is not said of the caller (of a user: in which unit it asks)
-cannot be told; rules for which that matters are marked with `?`.
+cannot be told; rules for which that matters are marked with `?`. A container that runs is looked up at the runtime,
+unless something is said of it here.
 
 Examples:
   alppaca policy explain --user deploy
   alppaca policy explain --pid 4711
+  alppaca policy explain --container web-1
   alppaca policy explain --container web-1 --image registry.example.com/web:3 --label team=web --address 172.17.0.2
   alppaca policy explain --address 10.0.0.7"
 )]
@@ -55,7 +59,7 @@ struct Explain {
     /// A process of this host
     #[arg(long, value_name = "NUMBER", conflicts_with = "container")]
     pid: Option<u32>,
-    /// A container with a network of its own, by its name
+    /// A container, by its name or id; one that does not run has a network of its own
     #[arg(long, value_name = "NAME")]
     container: Option<String>,
     /// Its image
@@ -73,9 +77,14 @@ struct Explain {
 pub(super) fn run(args: &Args) -> Outcome {
     let Action::Explain(explain) = &args.action;
     let loaded = config::load(&explain.config).map_err(Failure::usage)?;
-    let caller = explain.caller()?;
+    let caller = explain.caller(&loaded.config)?;
     anstream::println!("caller: {}", caller.describe());
+    let own = loaded.config.containers.as_ref().and_then(|section| caller.own_role(&section.rules));
+    if let Some(own) = &own {
+        anstream::println!("its own role: {own}");
+    }
     match &loaded.config.policy {
+        None if own.is_some() => anstream::println!("there is no policy: a container gets its own role"),
         None => anstream::println!("there is no policy: everybody gets all roles"),
         Some(rules) => anstream::print!("{}", report(rules, &caller)),
     }
@@ -109,10 +118,12 @@ enum Who {
     User(u32, Option<Account>),
     /// Somebody who is none.
     Stranger,
+    /// Some process of this host.
+    Process,
 }
 
 impl Explain {
-    fn caller(&self) -> Result<Caller, Failure> {
+    fn caller(&self, config: &config::Config) -> Result<Caller, Failure> {
         let failed = |error: io::Error| Failure::runtime(format!("cannot look up the user: {error}"));
         let of_host = |uid: u32, cgroup: Known<Arc<Cgroup>>| {
             let account = NameService.account(uid).map_err(failed)?;
@@ -138,6 +149,15 @@ impl Explain {
             let uid = file_system_uid(&status).ok_or_else(|| gone(io::ErrorKind::InvalidData.into()))?;
             let group = cgroup::of_process(pid).map_err(gone)?;
             return of_host(uid, Known::Yes(Arc::new(group)));
+        }
+        let said = !self.image.is_empty() || !self.labels.is_empty() || self.address.is_some();
+        if let Some(name) = self.container.as_ref().filter(|_| !said) {
+            match find_container(name, config)? {
+                Some(facts) => return Ok(Caller::container(facts)),
+                None => {
+                    anstream::eprintln!("note: no runtime knows a container {name:?}; it is judged by its name alone");
+                }
+            }
         }
         let container = match &self.container {
             Some(name) => Known::Yes(Arc::new(self.container(name)?)),
@@ -170,12 +190,53 @@ impl Explain {
     }
 }
 
+/// What the first runtime that knows a container of that name or id says of it; `None` if none does, or if there is no
+/// runtime to ask.
+fn find_container(name: &str, config: &config::Config) -> Result<Option<ContainerFacts>, Failure> {
+    let section = config.containers.as_ref();
+    let sockets = section.map_or_else(|| vec![PathBuf::from(RUNTIME)], |section| section.sockets.clone());
+    let wanted = section.map(|section| section.rules.variables()).unwrap_or_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::runtime)?;
+    for socket in sockets {
+        match runtime.block_on(Api::new(socket).find(name, &wanted)) {
+            Ok(Some(found)) => return Ok(Some(found.facts)),
+            Ok(None) => {}
+            Err(error) if section.is_some() => anstream::eprintln!("note: {error}"),
+            // Nobody said that there is one.
+            Err(ApiError::Connect { .. }) => {}
+            Err(error) => return Err(Failure::runtime(error)),
+        }
+    }
+    Ok(None)
+}
+
 /// The fourth number of `Uid:` in `/proc/<pid>/status` (proc(5)): sockets belong to it.
 fn file_system_uid(status: &str) -> Option<u32> {
     status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().nth(3)?.parse().ok()
 }
 
 impl Caller {
+    /// A container as it asks: from the first of its addresses.
+    fn container(facts: ContainerFacts) -> Self {
+        let address = facts.addresses.first().copied();
+        let (who, cgroup) =
+            if facts.host_network { (Who::Process, Known::Unknown) } else { (Who::Stranger, Known::No) };
+        Self { who, address, cgroup, container: Known::Yes(Arc::new(Container::new(facts))) }
+    }
+
+    /// What the container asks for, and whether it may have it.
+    fn own_role(&self, rules: &containers::Rules) -> Option<String> {
+        let Known::Yes(container) = &self.container else { return None };
+        Some(match rules.ask(container.facts()) {
+            Ok(ask) => {
+                let external = if ask.external_id.is_some() { ", with an external id" } else { "" };
+                let session = ask.session_name.map(|name| format!(", session {name}")).unwrap_or_default();
+                format!("{}{external}{session}", ask.role_arn)
+            }
+            Err(why) => format!("none: {why}"),
+        })
+    }
+
     fn describe(&self) -> String {
         let mut said = vec![match &self.who {
             Who::User(uid, Some(account)) => {
@@ -184,6 +245,7 @@ impl Caller {
             }
             Who::User(uid, None) => format!("user {uid}, who has no account"),
             Who::Stranger => "not a user of this host".to_owned(),
+            Who::Process => "some user of this host".to_owned(),
         }];
         if let Known::Yes(group) = &self.cgroup {
             said.push(format!("cgroup {}", group.path));
@@ -197,7 +259,11 @@ impl Caller {
 
     /// Whether something holds for a user and the number of a name.
     fn holds(&self, number: &io::Result<Option<u32>>, holds: impl Fn(u32, Option<&Account>, u32) -> bool) -> Truth {
-        let Who::User(uid, account) = &self.who else { return Truth::No };
+        let (uid, account) = match &self.who {
+            Who::User(uid, account) => (uid, account),
+            Who::Stranger => return Truth::No,
+            Who::Process => return Truth::Unknown,
+        };
         match number {
             Ok(Some(number)) => holds(*uid, account.as_ref(), *number).into(),
             Ok(None) => Truth::No,

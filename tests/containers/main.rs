@@ -47,6 +47,25 @@ impl Host {
         daemon.wait_for_log("containers: Docker ");
         Self { daemon, sts: Sts::start(listener), docker }
     }
+
+    /// What `policy explain` says of a container.
+    fn explain(&self, container: &str) -> String {
+        let directory = tempfile::tempdir().expect("a directory");
+        let config = directory.path().join("alppaca.yaml");
+        let text = format!(
+            "sources:\n  base: {{kind: static, access_key_id: AKIAX, secret_access_key: s}}\n\
+             policy: {{rules: [{{name: ours, match: {{container: '{container}'}}, own: true}}], default: deny}}\n\
+             containers:\n  source: base\n  sockets: {}\n  {RULES}",
+            self.docker.socket().display()
+        );
+        std::fs::write(&config, text).expect("a file");
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_alppaca"));
+        command.args(["policy", "explain", "-c"]).arg(&config).args(["--container", container]);
+        let output = command.output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(said.contains("rule 1 (ours): applies"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        said
+    }
 }
 
 fn arn_key(role: &str) -> String {
@@ -76,6 +95,8 @@ fn each_container_gets_what_it_asks_for_and_may_have() {
     for (number, (arguments, expected)) in expected.iter().enumerate() {
         let container = host.docker.idle(&format!("c{number}"), arguments);
         assert_eq!(container.key(), *expected, "{arguments:?}: {}", host.daemon.log());
+        let said = host.explain(&format!("c{number}"));
+        assert_eq!(said.contains("its own role: arn:"), expected.is_ok(), "{said}");
         // Another's role is not there, whatever name one asks for.
         assert_eq!(container.get("/latest/meta-data/iam/security-credentials/app-other").0, 404);
         container.remove();

@@ -14,6 +14,7 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::{net::UnixStream, task::JoinHandle};
 use zeroize::Zeroizing;
 
@@ -124,7 +125,12 @@ impl Api {
 
     /// All that there is to say of one; `None` if it does not exist (any more).
     pub async fn inspect(&self, id: &ContainerId, wanted: &[String]) -> Result<Option<Inspected>, ApiError> {
-        let path = format!("/containers/{}/json", id.as_str());
+        self.find(id.as_str(), wanted).await
+    }
+
+    /// The same by a name, or by what an id begins with.
+    pub async fn find(&self, name: &str, wanted: &[String]) -> Result<Option<Inspected>, ApiError> {
+        let path = format!("/containers/{}/json", utf8_percent_encode(name, NON_ALPHANUMERIC));
         let Some(body) = self.get(&path).await? else { return Ok(None) };
         match messages::inspected(&body, wanted) {
             Ok(inspected) => Ok(Some(inspected)),
