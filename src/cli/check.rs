@@ -39,11 +39,11 @@ pub(super) fn run(args: &Args) -> Outcome {
         anstream::eprintln!("warning: {warning}");
     }
     let surroundings = environment::surroundings();
-    if let Some(note) = daemon::proxies_in_force(&loaded.config, &surroundings.proxies).filter(|_| !args.quiet) {
-        anstream::println!("# {note}");
-    }
-    for line in daemon::explain(&loaded.config, &surroundings.aws) {
-        anstream::println!("# {line}");
+    if !args.quiet {
+        let proxies = daemon::proxies_in_force(&loaded.config, &surroundings.proxies);
+        for line in proxies.into_iter().chain(daemon::explain(&loaded.config, &surroundings.aws)) {
+            anstream::println!("# {line}");
+        }
     }
     // Nor is this: it reads certificates, and looks at the environment.
     if let Err(error) = daemon::fetching(&loaded.config, surroundings) {
