@@ -3,23 +3,17 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::{
+    Fetch, SourceError, SourceFuture,
+    aws::{SdkTime, failure, session},
+    http::{Options, sdk_client},
+};
+use crate::{clock::SharedClock, credentials::Credentials};
 use aws_credential_types::Credentials as Signer;
 use aws_sdk_sts::{
     Client,
     config::{BehaviorVersion, IdentityCache, Region, retry::RetryConfig, timeout::TimeoutConfig},
-    operation::assume_role::AssumeRoleOutput,
     types::{PolicyDescriptorType, Tag},
-};
-use jiff::Timestamp;
-
-use super::{
-    Fetch, SourceError, SourceFuture,
-    aws::{SdkTime, failure},
-    http::{Options, sdk_client},
-};
-use crate::{
-    clock::SharedClock,
-    credentials::{Credentials, Secret, is_account_id, is_key_text},
 };
 
 /// Which STS is asked, and how.
@@ -127,7 +121,7 @@ impl AssumeRole {
             .send()
             .await
             .map_err(|error| failure(&call, &error, self.sts.clock.now().wall))?;
-        from_output(&call, role_arn, output)
+        session(&call, role_arn, output.credentials, output.assumed_role_user)
     }
 }
 
@@ -146,26 +140,6 @@ fn to_sdk(signer: &Credentials) -> Signer {
         None,
         "alppaca",
     )
-}
-
-fn from_output(call: &str, role_arn: &str, output: AssumeRoleOutput) -> Result<Credentials, SourceError> {
-    let wrong = |what: &str| SourceError::transient(format!("{call}: {what}"));
-    let account = output.assumed_role_user().and_then(|user| user.arn().split(':').nth(4)).map(str::to_owned);
-    let set = output.credentials.ok_or_else(|| wrong("the answer has no credentials"))?;
-    let texts = [&set.access_key_id, &set.secret_access_key, &set.session_token];
-    if !texts.into_iter().all(|text| is_key_text(text)) {
-        return Err(wrong("the credentials have characters that no key has, or none"));
-    }
-    let expiration = Timestamp::from_second(set.expiration.secs()).map_err(|_| wrong("the end is no moment"))?;
-    Ok(Credentials {
-        access_key_id: set.access_key_id,
-        secret_access_key: Secret::new(set.secret_access_key),
-        session_token: Secret::new(set.session_token),
-        expiration,
-        last_updated: None,
-        account_id: account.filter(|id| is_account_id(id)).map(Into::into),
-        role_arn: Some(role_arn.into()),
-    })
 }
 
 impl Fetch for AssumeRole {

@@ -4,23 +4,22 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use aws_sdk_sts::{
-    Client as Sts,
-    config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig},
-    error::{ProvideErrorMetadata, SdkError},
-    operation::assume_role_with_web_identity::{AssumeRoleWithWebIdentityError, AssumeRoleWithWebIdentityOutput},
-    types::PolicyDescriptorType,
-};
-use jiff::Timestamp;
-
 use super::{
     ErrorKind, Fetch, SourceError, SourceFuture,
+    aws::session,
     file::read_secret,
     http::{Options, sdk_client},
     ims::NO_SUCH_ROLE,
     text::{flatten, printable},
 };
-use crate::credentials::{Credentials, Secret, is_account_id, is_key_text};
+use crate::credentials::Credentials;
+use aws_sdk_sts::{
+    Client as Sts,
+    config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig},
+    error::{ProvideErrorMetadata, SdkError},
+    operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError,
+    types::PolicyDescriptorType,
+};
 
 /// The longest token that STS takes.
 const MAX_TOKEN: usize = 20_000;
@@ -105,7 +104,8 @@ impl WebIdentity {
             .set_policy(role.policy.clone())
             .set_policy_arns((!policies.is_empty()).then_some(policies));
         let output = call.send().await.map_err(|error| self.failure(&role.role_arn, &error))?;
-        credentials(&role.role_arn, output)
+        let call = format!("AssumeRoleWithWebIdentity for {}", role.role_arn);
+        session(&call, &role.role_arn, output.credentials, output.assumed_role_user)
     }
 
     fn failure(&self, role_arn: &str, error: &SdkError<AssumeRoleWithWebIdentityError>) -> SourceError {
@@ -142,26 +142,6 @@ impl WebIdentity {
             _ => SourceError::transient(message),
         }
     }
-}
-
-fn credentials(role_arn: &str, output: AssumeRoleWithWebIdentityOutput) -> Result<Credentials, SourceError> {
-    let wrong = |what: &str| SourceError::transient(format!("AssumeRoleWithWebIdentity for {role_arn}: {what}"));
-    let account = output.assumed_role_user().and_then(|user| user.arn().split(':').nth(4)).map(str::to_owned);
-    let set = output.credentials.ok_or_else(|| wrong("the answer has no credentials"))?;
-    let texts = [&set.access_key_id, &set.secret_access_key, &set.session_token];
-    if !texts.into_iter().all(|text| is_key_text(text)) {
-        return Err(wrong("the credentials have characters that no key has, or none"));
-    }
-    let expiration = Timestamp::from_second(set.expiration.secs()).map_err(|_| wrong("the end is no moment"))?;
-    Ok(Credentials {
-        access_key_id: set.access_key_id,
-        secret_access_key: Secret::new(set.secret_access_key),
-        session_token: Secret::new(set.session_token),
-        expiration,
-        last_updated: None,
-        account_id: account.filter(|id| is_account_id(id)).map(Into::into),
-        role_arn: Some(role_arn.into()),
-    })
 }
 
 /// The source of one role that is assumed with a token.

@@ -314,7 +314,10 @@ pub(crate) mod tests {
             ("arn:aws-us-gov:iam::444444444444:role/web", "arn:aws-us-gov:iam::444444444444:role/web"),
         ] {
             assert_eq!(arn(written).as_deref(), Ok(expected), "{written}");
-            assert_eq!(rules().ask(&asks(written)).expect("legal").name.as_str(), expected.rsplit('/').next().unwrap());
+            assert_eq!(
+                rules().ask(&asks(written)).expect("legal").name.as_str(),
+                expected.rsplit('/').next().expect("a name")
+            );
         }
     }
 

@@ -1,9 +1,11 @@
-//! What all calls to AWS have in common: the environment that is honoured, the time, and what errors mean.
+//! What all calls to AWS have in common: the environment that is honoured, the time, the set in an answer, and what errors mean.
 
 mod environment;
 mod failure;
+mod session;
 mod time;
 
 pub use environment::Environment;
 pub(crate) use failure::failure;
+pub(crate) use session::session;
 pub(crate) use time::SdkTime;
