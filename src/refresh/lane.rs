@@ -24,6 +24,20 @@ impl<T> Queue<T> {
         self.due.push_back(item);
     }
 
+    /// Whether one more call would begin at once.
+    pub(super) fn is_free(&self, now: Duration) -> bool {
+        let waiting = self.due.len();
+        let in_time =
+            self.tokens(now).is_none_or(|tokens| tokens >= 1.0 + f64::from(u32::try_from(waiting).unwrap_or(u32::MAX)));
+        in_time && self.running.saturating_add(waiting) < self.bounds.concurrency.max(1)
+    }
+
+    /// How many calls the rate lets begin at once, if there is one.
+    fn tokens(&self, now: Duration) -> Option<f64> {
+        let passed = now.saturating_sub(self.counted).as_secs_f64();
+        self.bounds.rate.map(|rate| (self.tokens + passed * rate).min(burst(self.bounds)))
+    }
+
     pub(super) fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
         self.due.retain(keep);
     }
@@ -38,10 +52,8 @@ impl<T> Queue<T> {
         if self.running >= self.bounds.concurrency.max(1) || self.due.is_empty() {
             return None;
         }
-        if let Some(rate) = self.bounds.rate {
-            let passed = now.saturating_sub(self.counted).as_secs_f64();
-            self.tokens = (self.tokens + passed * rate).min(burst(self.bounds));
-            self.counted = now;
+        if let Some(tokens) = self.tokens(now) {
+            (self.tokens, self.counted) = (tokens, now);
             if self.tokens < 1.0 {
                 return None;
             }
@@ -105,6 +117,22 @@ mod tests {
         assert_eq!(begun.iter().filter(|at| at.is_zero()).count(), 10);
         assert!((9..10).contains(&begun[99].as_secs()), "{begun:?}");
         assert!(begun.windows(11).all(|part| part[10].saturating_sub(part[0]) >= Duration::from_millis(100)));
+    }
+
+    #[test]
+    fn it_is_free_as_long_as_one_more_call_would_begin_at_once() {
+        for (concurrency, rate) in [(3, None), (100, Some(3.0))] {
+            let mut queue = Queue::new(Lane { concurrency, rate }, Duration::ZERO);
+            for item in 0..3 {
+                assert!(queue.is_free(Duration::ZERO), "{item}");
+                queue.push(item);
+            }
+            assert!(!queue.is_free(Duration::ZERO));
+            while queue.next(Duration::ZERO).is_some() {}
+            assert!(!queue.is_free(Duration::ZERO));
+            queue.done();
+            assert!(queue.is_free(Duration::from_secs(1)));
+        }
     }
 
     #[test]

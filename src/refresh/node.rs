@@ -6,7 +6,7 @@ use super::{Cadence, Node, Timer, Visibility, Way, report::Trouble};
 use crate::{
     clock::Moment,
     credentials::{Credentials, RoleId},
-    source::{ErrorKind, SourceError},
+    source::{ErrorKind, SourceError, way_back::WayBack},
     store::Published,
 };
 
@@ -37,6 +37,10 @@ pub(super) struct Plan {
     pub(super) failed: Vec<SourceError>,
     /// The way of the set that is held.
     pub(super) in_force: usize,
+    /// When the ways before that are tried again, if there are any. Boxed: most have none.
+    pub(super) back: Option<Box<WayBack>>,
+    /// Whether the present attempt is about those alone: the set that is held is not due itself.
+    pub(super) returning: bool,
     /// Whether it is somebody's parent, so that the credentials themselves are kept.
     pub(super) is_parent: bool,
     pub(super) kept: Option<Arc<Credentials>>,
@@ -78,9 +82,29 @@ impl Tracked {
 
     /// Has it fetched at once, if that is not under way.
     pub(super) fn hurry(&mut self, now: Moment) {
-        if !self.asked.in_flight {
+        if !self.is_being_fetched() {
             self.asked.timer = Timer::due_now(now);
         }
+    }
+
+    /// Whether an attempt is under way that tries all there is.
+    pub(super) fn is_being_fetched(&self) -> bool {
+        self.asked.in_flight && !self.plan.as_ref().is_some_and(|plan| plan.returning)
+    }
+
+    /// As [`Asked::start_if_due`]; between two sets it may also be time to try the ways before the one in force.
+    pub(super) fn start_if_due(&mut self, now: Moment) -> Option<Duration> {
+        let remaining = self.asked.start_if_due(now)?;
+        let Some(plan) = &mut self.plan else { return Some(remaining) };
+        plan.returning = false;
+        // In trouble all ways are tried again and again.
+        let Some(back) = plan.back.as_ref().filter(|_| !remaining.is_zero() && !self.asked.trouble.is_any()) else {
+            return Some(remaining);
+        };
+        let pause = back.remaining(now.boot);
+        plan.returning = pause.is_zero();
+        self.asked.in_flight = plan.returning;
+        Some(remaining.min(pause))
     }
 }
 
@@ -93,6 +117,8 @@ impl Plan {
             renewed: false,
             failed: Vec::new(),
             in_force: 0,
+            back: None,
+            returning: false,
             is_parent: false,
             kept: None,
             refusal: None,
@@ -128,9 +154,25 @@ impl Plan {
         self.node.ways.iter().any(|way| way.parent.as_ref() == Some(parent))
     }
 
-    /// Whether what is held is but passed on from `parent`.
+    /// Whether what is held, or would rather be, is but passed on from `parent`.
     pub(super) fn follows(&self, parent: &RoleId) -> bool {
-        self.node.ways.get(self.in_force).is_some_and(|way| way.follows && way.parent.as_ref() == Some(parent))
+        let wanted = self.node.ways.iter().take(self.in_force + 1);
+        wanted.into_iter().any(|way| way.follows && way.parent.as_ref() == Some(parent))
+    }
+
+    /// Whether the present attempt has tried all that it is about.
+    pub(super) fn is_back_where_it_was(&self) -> bool {
+        self.returning && self.way >= self.in_force
+    }
+
+    /// The way in force has been settled: those before it, if any, have failed and are tried again later.
+    pub(super) fn plan_return(&mut self, now: Moment, random: f64) {
+        let wait = self.cadence().return_wait();
+        match &mut self.back {
+            back if self.in_force == 0 => *back = None,
+            Some(back) => back.failed(now.boot, random),
+            back => *back = Some(Box::new(WayBack::new(wait, now.boot, random))),
+        }
     }
 
     /// How long ago the last set came.

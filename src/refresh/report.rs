@@ -125,6 +125,12 @@ pub(super) fn way_changed(who: &Who, label: &str, down: bool, reason: Option<&So
     }
 }
 
+pub(super) fn still_stands_in(who: &Who, failed: &[SourceError]) {
+    for error in failed {
+        tracing::debug!("{who}: not back at a better source: {error}");
+    }
+}
+
 pub(super) fn expiry(who: &Who, set: Option<&Published>, now: Timestamp, trouble: &mut Trouble) {
     if let Some(set) = set.filter(|set| set.expiration <= now && !trouble.expiry_told) {
         trouble.expiry_told = true;

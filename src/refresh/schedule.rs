@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::clock::{Moment, until};
+use crate::{
+    clock::{Moment, until},
+    source::way_back,
+};
 
 /// Nothing is asked more often than this.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
@@ -54,6 +57,14 @@ impl Cadence {
     /// How much of a `life` is left when the next set is fetched, at the latest.
     pub fn left(self, life: Duration) -> Duration {
         life.saturating_sub(self.wait(life, 0.0))
+    }
+
+    /// How soon an upstream that is asked so is tried again after another has taken over.
+    pub fn return_wait(self) -> Duration {
+        match self {
+            Self::Poll { interval } => interval * 5,
+            Self::Ahead => way_back::USUAL,
+        }
     }
 
     fn wait_after_refusal(self, random: f64) -> Duration {

@@ -39,7 +39,7 @@ pub struct Refresher {
     pub(super) clock: SharedClock,
     /// How long a role that the upstream took away is still served.
     pub(super) grace: Duration,
-    random: fastrand::Rng,
+    pub(super) random: fastrand::Rng,
     pub(super) lister: Option<Lister>,
     pub(super) list: Asked,
     /// Boxed: a table has up to twice as many places as entries.
@@ -250,7 +250,7 @@ impl Refresher {
             let Some(node) = self.nodes.get_mut(id) else { continue };
             let who = Who::new(id.as_str(), node.plan.as_deref());
             report::expiry(&who, node.held.as_deref(), now.wall, &mut node.asked.trouble);
-            match node.asked.start_if_due(now) {
+            match node.start_if_due(now) {
                 Some(Duration::ZERO) => begin.push(id.clone()),
                 Some(remaining) => pause = pause.min(remaining),
                 None => {}
@@ -303,7 +303,9 @@ impl Refresher {
             },
         };
         let Some(node) = self.nodes.get(due.id()) else { return false };
-        if let Some(set) = node.held.as_ref().filter(|_| !node.asked.trouble.is_any()) {
+        // While only a better way is tried the set that is there is as fresh as before.
+        let is_fresh = !node.asked.trouble.is_any() && node.is_being_fetched();
+        if let Some(set) = node.held.as_ref().filter(|_| is_fresh) {
             self.store.publish(&due.id(), State::Held { set: Arc::clone(set), phase: Phase::Refreshing });
         }
         let generation = self.generation;

@@ -38,12 +38,24 @@ impl Refresher {
     /// Puts the call of the present way into its queue, or waits for the parent, or goes on to the next way.
     fn advance(&mut self, id: &RoleId, now: Moment) {
         loop {
-            let Some(plan) = self.nodes.get(id).and_then(|node| node.plan.as_ref()) else { return };
-            let alone = plan.node.ways.len() == 1;
+            let Some(node) = self.nodes.get_mut(id) else { return };
+            let Some(plan) = &mut node.plan else { return };
+            if plan.is_back_where_it_was() {
+                if !node.asked.timer.remaining(now).is_zero() {
+                    return self.stay(id, now);
+                }
+                // The set has become due meanwhile: on with the ways that are left.
+                plan.returning = false;
+            }
+            let (alone, returning) = (plan.node.ways.len() == 1, plan.returning);
             let Some(way) = plan.way() else { return self.give_up(id, now) };
             let (lane, label, parent) = (way.lane, way.label.clone(), way.parent.clone());
             let error = match parent.as_ref().map(|parent| self.parental(parent, now)) {
                 None | Some(Parental::Ready(_)) => match self.lanes.get_mut(lane.0) {
+                    // Who has no need of it stands in nobody's way.
+                    Some(queue) if returning && !queue.is_free(now.boot) => {
+                        SourceError::transient(format!("{label}: others wait for their turn"))
+                    }
                     Some(queue) => return queue.push(Due::Planned(id.clone())),
                     None => SourceError::transient(format!("{label} has no queue")),
                 },
@@ -99,7 +111,7 @@ impl Refresher {
     /// Has a parent fetched that is missing, unless that is under way or waits for its turn after a failure.
     fn fetch_soon(&mut self, parent: &RoleId, now: Moment) {
         let Some(node) = self.nodes.get_mut(parent) else { return };
-        if !node.asked.in_flight && !node.asked.trouble.is_any() {
+        if !node.is_being_fetched() && !node.asked.trouble.is_any() {
             let age = node.plan.as_ref().and_then(|plan| plan.age(now)).unwrap_or(SHORTEST);
             node.asked.timer = Timer::after(now, SHORTEST.saturating_sub(age));
         }
@@ -121,11 +133,13 @@ impl Refresher {
 
     /// The present way of `id` has given a set.
     pub(super) fn way_worked(&mut self, id: &RoleId, credentials: Credentials, now: Moment) {
+        let random = self.random.f64();
         let Some(plan) = self.nodes.get_mut(id).and_then(|node| node.plan.as_mut()) else { return };
         plan.refusal = None;
         plan.fetched = Some(now.boot);
         let (before, after) = (plan.in_force, plan.way);
         plan.in_force = after;
+        plan.plan_return(now, random);
         if before != after {
             let label = plan.way().map_or("", |way| &way.label);
             let who = Who::new(id.as_str(), Some(plan));
@@ -166,7 +180,7 @@ impl Refresher {
         }
         let Some(parent) = plan.way().and_then(|way| way.parent.clone()) else { return false };
         let Some(node) = self.nodes.get_mut(&parent) else { return false };
-        let under_way = node.asked.in_flight || node.asked.trouble.is_any();
+        let under_way = node.is_being_fetched() || node.asked.trouble.is_any();
         let Some(of_parent) = node.plan.as_mut() else { return false };
         // Somebody else may have found out first: then there are newer ones, or they are on their way.
         if of_parent.kept.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, signed)) {
@@ -179,6 +193,18 @@ impl Refresher {
         }
         self.advance(id, now);
         true
+    }
+
+    /// No better way of `id` works. The one in force is not asked for that: its set is not due.
+    fn stay(&mut self, id: &RoleId, now: Moment) {
+        let random = self.random.f64();
+        let Some(node) = self.nodes.get_mut(id) else { return };
+        node.asked.in_flight = false;
+        let Some(plan) = &mut node.plan else { return };
+        plan.returning = false;
+        plan.plan_return(now, random);
+        let failed = std::mem::take(&mut plan.failed);
+        report::still_stands_in(&Who::new(id.as_str(), Some(plan)), &failed);
     }
 
     fn who<'a>(&'a self, id: &'a RoleId) -> Who<'a> {

@@ -16,6 +16,7 @@ pub mod static_keys;
 pub mod sts;
 pub(crate) mod text;
 pub mod vault;
+pub mod way_back;
 pub mod web_identity;
 
 pub use file::readable_by_others;

@@ -1,18 +1,26 @@
-//! Several hosts of one upstream: the first that works is asked, and the first of all again when it is back.
+//! Several hosts of one upstream: the first that works is asked, and the first of all again when it is back. Each list
+//! begins with it; where no list is asked for it is tried now and then.
 //!
 //! The list and the sets always come from the same host, so that what one host lists is never refused by another.
 
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use super::{ErrorKind, RoleList, Source, SourceError, SourceFuture};
-use crate::credentials::{Credentials, RoleName};
+use super::{ErrorKind, RoleList, Source, SourceError, SourceFuture, way_back::WayBack};
+use crate::{
+    clock::SharedClock,
+    credentials::{Credentials, RoleName},
+};
 
 /// A source on several hosts.
 pub struct StandBy {
     hosts: Vec<(String, Arc<dyn Source>)>,
+    clock: SharedClock,
+    /// How soon a host that was left is tried again.
+    return_wait: Duration,
     state: Mutex<State>,
     /// Held while another host is looked for: whoever comes second finds it done.
     looking: tokio::sync::Mutex<()>,
@@ -26,12 +34,15 @@ struct State {
     listed: HashSet<RoleName>,
     /// The hosts that were left because they gave no set, though they may well list roles.
     suspects: HashSet<usize>,
+    /// When the hosts before the one that is asked are tried again, if there are any.
+    back: Option<WayBack>,
 }
 
 impl StandBy {
-    /// The same upstream at each of `hosts`, in the order of preference, with what each is called in the log.
-    pub fn new(hosts: Vec<(String, Arc<dyn Source>)>) -> Self {
-        Self { hosts, state: Mutex::default(), looking: tokio::sync::Mutex::default() }
+    /// The same upstream at each of `hosts`, in the order of preference, with what each is called in the log. One that
+    /// was left is tried again after about `return_wait`, and ever more rarely.
+    pub fn new(hosts: Vec<(String, Arc<dyn Source>)>, clock: SharedClock, return_wait: Duration) -> Self {
+        Self { hosts, clock, return_wait, state: Mutex::default(), looking: tokio::sync::Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -88,9 +99,15 @@ impl StandBy {
 
     /// From now on that host is asked.
     fn settle(&self, index: usize, list: &RoleList, reason: Option<&SourceError>) {
+        let (now, random) = (self.clock.now().boot, fastrand::f64());
         let mut state = self.state();
         state.listed = list.names.iter().cloned().collect();
         let before = std::mem::replace(&mut state.current, index);
+        match &mut state.back {
+            back if index == 0 => *back = None,
+            Some(back) => back.failed(now, random),
+            back => *back = Some(WayBack::new(self.return_wait, now, random)),
+        }
         drop(state);
         let name = self.hosts.get(index).map_or("", |(name, _)| name);
         match reason {
@@ -101,6 +118,9 @@ impl StandBy {
     }
 
     async fn set(&self, role: &RoleName) -> Result<Credentials, SourceError> {
+        if let Some(set) = self.go_back(role).await {
+            return Ok(set);
+        }
         let (at, listed) = self.current(role);
         let Some((_, source)) = self.hosts.get(at).filter(|_| listed) else { return Err(unlisted(role)) };
         let error = match source.fetch(role).await {
@@ -115,18 +135,46 @@ impl StandBy {
             return source.fetch(role).await;
         }
         // Gone to only if it has what was asked for: a role that no host can give leaves everything as it is.
-        for (index, (_, source)) in self.hosts.iter().enumerate().filter(|(index, _)| *index != at) {
+        let Some((index, list, set)) = self.look((0..self.hosts.len()).filter(|index| *index != at), role).await else {
+            return Err(error);
+        };
+        self.state().suspects.insert(at);
+        self.settle(index, &list, Some(&error));
+        Ok(set)
+    }
+
+    /// If it is time to try the hosts before the one that is asked: the set of the first that gives it.
+    async fn go_back(&self, role: &RoleName) -> Option<Credentials> {
+        let _only_one = self.looking.try_lock().ok()?;
+        let (now, random) = (self.clock.now().boot, fastrand::f64());
+        let current = {
+            let mut state = self.state();
+            let back = state.back.as_mut().filter(|back| back.remaining(now).is_zero())?;
+            back.failed(now, random);
+            state.current
+        };
+        let (index, list, set) = self.look(0..current, role).await?;
+        self.state().suspects.remove(&index);
+        self.settle(index, &list, None);
+        Some(set)
+    }
+
+    /// The first of these hosts that lists `role` and gives its set.
+    async fn look(
+        &self,
+        hosts: impl Iterator<Item = usize>,
+        role: &RoleName,
+    ) -> Option<(usize, RoleList, Credentials)> {
+        for (index, (_, source)) in hosts.filter_map(|index| Some((index, self.hosts.get(index)?))) {
             let Ok(list) = source.roles().await else { continue };
             if !list.names.contains(role) {
                 continue;
             }
             if let Ok(set) = source.fetch(role).await {
-                self.state().suspects.insert(at);
-                self.settle(index, &list, Some(&error));
-                return Ok(set);
+                return Some((index, list, set));
             }
         }
-        Err(error)
+        None
     }
 
     /// The host that is asked, and whether it lists `role`. Before the first list nobody knows.
@@ -162,7 +210,7 @@ impl Source for StandBy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::credentials::Secret;
+    use crate::{clock, clock::fake::FakeClock, credentials::Secret};
 
     /// One host: what it lists, what it gives, and whether it is up.
     #[derive(Default)]
@@ -225,7 +273,7 @@ mod tests {
     fn rig(a: &Arc<Host>, b: &Arc<Host>) -> StandBy {
         let host =
             |name, host: &Arc<Host>| (String::from(name), Arc::new(Named(name, Arc::clone(host))) as Arc<dyn Source>);
-        StandBy::new(vec![host("A", a), host("B", b)])
+        StandBy::new(vec![host("A", a), host("B", b)], FakeClock::new(), Duration::from_mins(5))
     }
 
     async fn from(source: &StandBy, role: &str) -> Result<String, String> {
@@ -248,6 +296,36 @@ mod tests {
         a.up(true);
         source.roles().await.expect("A lists");
         assert_eq!(from(&source, "r").await, Ok("A".into()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_lists_the_first_host_is_tried_now_and_then() {
+        let (a, b) = (Host::new(&["r"], &["r"]), Host::new(&["r"], &["r"]));
+        let source = rig(&a, &b);
+        assert_eq!(from(&source, "r").await, Ok("A".into()));
+        a.up(false);
+        assert_eq!(from(&source, "r").await, Ok("B".into()), "at once");
+        a.calls();
+        // A minute apart, as an IMS is polled.
+        let mut tried = Vec::new();
+        for minute in 1..=60 {
+            clock::sleep(Duration::from_mins(1)).await;
+            assert_eq!(from(&source, "r").await, Ok("B".into()));
+            if a.calls() > 0 {
+                tried.push(minute);
+            }
+        }
+        assert!((4..=7).contains(&tried[0]) && (3..=5).contains(&tried.len()), "ever more rarely: {tried:?}");
+        a.up(true);
+        let mut minutes = 0;
+        while from(&source, "r").await == Ok("B".into()) {
+            clock::sleep(Duration::from_mins(1)).await;
+            minutes += 1;
+        }
+        assert!(minutes <= 26, "{minutes}");
+        b.calls();
+        clock::sleep(Duration::from_hours(1)).await;
+        assert_eq!((from(&source, "r").await, b.calls()), (Ok("A".into()), 0));
     }
 
     #[tokio::test]

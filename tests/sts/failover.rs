@@ -1,9 +1,10 @@
 //! Several sources of one role, and several hosts of one IMS.
 
 use alppaca::mock_ims::Answer;
+use jiff::Timestamp;
 
 use crate::{
-    HOUR, LIST, ims, key,
+    Daemon, HOUR, LIST, ims, key,
     stand_in::{Reply, StandIn},
     start,
 };
@@ -54,4 +55,47 @@ fn another_host_of_the_ims_stands_in_until_the_first_is_back() {
         behaviour.document = Answer::Good;
     });
     daemon.wait_for_log(&format!("the upstream is asked at http://{}{LIST} again", first.address));
+}
+
+#[test]
+fn the_first_source_is_gone_back_to_though_the_set_of_the_second_lives_long() {
+    let first = ims(&["a"]);
+    first.handle.update(|behaviour| behaviour.document = Answer::Status(503));
+    #[allow(clippy::disallowed_methods, reason = "the program that stands in has the same clock")]
+    let expiration = Timestamp::now() + HOUR;
+    let set = format!(
+        r#"{{"Version": 1, "AccessKeyId": "ASIASECOND", "SecretAccessKey": "s", "SessionToken": "t", "Expiration": "{expiration}"}}"#
+    );
+    let config = format!(
+        "refresh_interval: 1s\nsources:\n  one: {{kind: ims, url: 'http://{}'}}\n  \
+         two: {{kind: process, command: [/bin/echo, '{set}']}}\nroles:\n  a: {{sources: [one, two]}}\n",
+        first.address
+    );
+    let daemon = Daemon::start(&config);
+    daemon.wait_for_log("role a: now from source two, because");
+    assert_eq!(key(&daemon, "a"), "ASIASECOND");
+    first.handle.update(|behaviour| behaviour.document = Answer::Good);
+    daemon.wait_for_log("role a: now from source one again");
+    assert!(first.handle.issued_with(&key(&daemon, "a")).is_some());
+    assert_eq!(daemon.log().matches("fetched ASIASECOND").count(), 1, "{}", daemon.log());
+}
+
+#[test]
+fn a_role_of_an_ims_goes_back_to_its_first_host() {
+    let (first, second) = (ims(&["base"]), ims(&["base"]));
+    let config = format!(
+        "refresh_interval: 1s\nsources:\n  afp: {{kind: ims, urls: ['http://{}', 'http://{}']}}\n\
+         roles:\n  web: {{source: afp, upstream_role: base}}\n",
+        first.address, second.address
+    );
+    let answer = |answer: Answer| {
+        first.handle.update(|behaviour| (behaviour.list, behaviour.document) = (answer.clone(), answer.clone()));
+    };
+    answer(Answer::Status(503));
+    let daemon = Daemon::start(&config);
+    daemon.wait_for_log(&format!("the upstream is now asked at http://{}{LIST}, because", second.address));
+    daemon.wait_for_log("role web: fetched ");
+    answer(Answer::Good);
+    daemon.wait_for_log(&format!("the upstream is asked at http://{}{LIST} again", first.address));
+    assert_eq!(daemon.log().matches("the upstream is now asked at").count(), 1, "{}", daemon.log());
 }

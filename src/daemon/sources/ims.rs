@@ -1,8 +1,9 @@
 //! `kind: ims`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
+    clock::SharedClock,
     config,
     source::{
         Source,
@@ -11,14 +12,19 @@ use crate::{
     },
 };
 
-/// The IMS of `config`, on one host or several. Its files are read; nothing is sent yet.
-pub(super) fn source(config: &config::Ims) -> Result<Arc<dyn Source>, SetupError> {
+/// The IMS of `config`, on one host or several; a host that was left is tried again after `return_wait`. Its files are
+/// read; nothing is sent yet.
+pub(super) fn source(
+    config: &config::Ims,
+    clock: &SharedClock,
+    return_wait: Duration,
+) -> Result<Arc<dyn Source>, SetupError> {
     let hosts = std::iter::once(&config.list_url).chain(&config.stand_ins);
     let mut hosts =
         hosts.map(|url| Ok((url.clone(), on_one_host(config, url)?))).collect::<Result<Vec<_>, SetupError>>()?;
     match hosts.pop() {
         Some((_, only)) if hosts.is_empty() => Ok(only),
-        last => Ok(Arc::new(StandBy::new(hosts.into_iter().chain(last).collect()))),
+        last => Ok(Arc::new(StandBy::new(hosts.into_iter().chain(last).collect(), Arc::clone(clock), return_wait))),
     }
 }
 

@@ -139,10 +139,12 @@ impl Blueprint {
         let upstreams = config.upstreams.clone();
         let mut listers: HashMap<String, Arc<dyn Source>> = HashMap::new();
         let mut identities = HashMap::new();
+        let poll = Cadence::Poll { interval: config.refresh.interval };
         for source in &upstreams.sources {
             match &source.kind {
                 SourceKind::Ims(settings) => {
-                    let made = ims::source(settings).map_err(|error| FetchingError::new(&source.name, error))?;
+                    let made = ims::source(settings, &surroundings.clock, poll.return_wait());
+                    let made = made.map_err(|error| FetchingError::new(&source.name, error))?;
                     listers.insert(source.name.clone(), made);
                 }
                 SourceKind::RolesAnywhere(settings) => {
@@ -159,7 +161,6 @@ impl Blueprint {
         named.push((DEFAULT_STS.to_owned(), of_aws(&upstreams.sts)));
         named.push((LOCAL.to_owned(), Lane { concurrency: usize::MAX, rate: None }));
         let lanes = named.iter().enumerate().map(|(index, (name, _))| (name.clone(), LaneId(index))).collect();
-        let poll = Cadence::Poll { interval: config.refresh.interval };
         let kinds = kinds::Kinds::new(config, &surroundings)?;
         let blueprint =
             Self { upstreams, surroundings, poll, lanes, listers, kinds, identities, sts: Mutex::default() };

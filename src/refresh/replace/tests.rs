@@ -132,7 +132,9 @@ async fn what_stays_the_same_is_served_on_and_not_even_asked_for() {
     // It is still refreshed in time, by the calls of the newest graph.
     rig.replace(&[("a", "a2"), ("b", "b2")], |_| Fate::Same).await;
     pass(3600).await;
-    assert_eq!(rig.of(&id("a")), (Condition::Fresh, "a2".into()));
+    // Chance decides when, so that a call may be under way just now.
+    let (condition, key) = rig.of(&id("a"));
+    assert!(matches!(condition, Condition::Fresh | Condition::Refreshing) && key == "a2", "{condition:?} {key}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     clock::{self, Clock, fake::FakeClock},
     credentials::{RoleName, Secret},
+    journal::{Entry, Journal},
     refresh::{Cadence, Graph, Lane, LaneId, Node, OnDemand, RoleRequests, Visibility, Way},
     source::{Fetch, SourceFuture},
     store::{Condition, Store},
@@ -83,6 +84,7 @@ struct Rig {
     world: Arc<World>,
     store: Arc<Store>,
     requests: RoleRequests,
+    journal: Arc<Journal>,
     _task: tokio::task::JoinHandle<()>,
 }
 
@@ -124,7 +126,8 @@ fn rig(rate: Option<f64>, nodes: &[(&str, &[&str])]) -> Rig {
         Ok(vec![parent, Node { id: id.clone(), visibility: Visibility::Unlisted, ..made }])
     };
     let refresher = Refresher::new(graph, Arc::clone(&store), clock, Duration::ZERO).with_maker(Box::new(maker));
-    Rig { world, store, requests: refresher.requests(), _task: tokio::spawn(refresher.run()) }
+    let (requests, journal) = (refresher.requests(), refresher.journal());
+    Rig { world, store, requests, journal, _task: tokio::spawn(refresher.run()) }
 }
 
 async fn pass(seconds: u64) {
@@ -311,6 +314,87 @@ async fn the_second_way_stands_in_and_the_first_comes_back() {
     rig.world.fail("root", SourceError::transient("down"));
     pass(4500).await;
     assert_eq!((rig.of("a"), rig.from("a")), (Condition::Fresh, "second".to_owned()));
+}
+
+/// When the first way is asked for `a`, which lives on the second one since about the first minute.
+fn returns(rig: &Rig) -> Vec<u64> {
+    let since = rig.world.calls("second")[0].0;
+    let calls = rig.world.calls("first").into_iter().map(|(at, _)| at);
+    calls.filter(|at| *at > since).map(|at| at.saturating_sub(since).as_secs()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_way_is_tried_between_two_sets_and_the_second_is_left_alone() {
+    let rig = rig(None, &[("a", &["first", "second"])]);
+    rig.world.fail("first", SourceError::transient("down"));
+    // The set of the second is due after 18 minutes at the earliest.
+    pass(1078).await;
+    // After about 5 minutes, and after 10 more.
+    let at = returns(&rig);
+    assert!((224..377).contains(&at[0]) && at.len() <= 2, "{at:?}");
+    assert!((450..755).contains(&(at.get(1).unwrap_or(&1078) - at[0])), "{at:?}");
+    assert_eq!(rig.world.calls("second").len(), 1);
+    assert_eq!((rig.of("a"), rig.from("a")), (Condition::Fresh, "second".to_owned()));
+    assert_eq!(rig.journal.entry("a"), Entry { source: Some("second".into()), failure: None });
+    rig.world.mend("first");
+    pass(1500).await;
+    assert_eq!(rig.from("a"), "first");
+    assert_eq!(rig.journal.entry("a").source.as_deref(), Some("first"));
+    // Nothing is left to go back to.
+    let (first, second) = (rig.world.calls("first").len(), rig.world.calls("second").len());
+    pass(900).await;
+    assert_eq!((rig.world.calls("first").len() - first <= 1, rig.world.calls("second").len()), (true, second));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_way_that_is_back_is_returned_to_within_minutes() {
+    let rig = rig(None, &[("a", &["first", "second"])]);
+    rig.world.fail("first", SourceError::transient("down"));
+    pass(30).await;
+    rig.world.mend("first");
+    pass(376).await;
+    assert_eq!((rig.from("a"), returns(&rig).len()), ("first".to_owned(), 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_roles_do_not_come_back_together() {
+    let names: Vec<String> = (0..200).map(|n| format!("r{n}")).collect();
+    let mut nodes: Vec<(&str, &[&str])> = vec![("a", &["first", "second"])];
+    nodes.extend(names.iter().map(|name| (&**name, ["first", "second"].as_slice())));
+    let rig = rig(Some(100.0), &nodes);
+    rig.world.fail("first", SourceError::transient("down"));
+    pass(60).await;
+    rig.world.mend("first");
+    pass(400).await;
+    assert!(names.iter().all(|name| rig.from(name) == "first"));
+    let at = returns(&rig);
+    let at = &at[at.iter().position(|at| *at > 60).expect("some return")..];
+    let most = at.iter().map(|second| at.iter().filter(|other| *other == second).count()).max();
+    assert!(at.len() == 201 && most < Some(12), "{at:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_return_stands_in_nobodys_way() {
+    // One call begins in 100 s, and three roles need theirs.
+    let rig = rig(Some(0.01), &[("b", &["b"]), ("c", &["c"]), ("a", &["first", "second"])]);
+    rig.world.fail("first", SourceError::transient("down"));
+    pass(3000).await;
+    let calls = rig.world.state.lock().expect("not poisoned").calls.clone();
+    assert!(calls.len() <= 31, "never more often than the rate: {}", calls.len());
+    for role in ["a", "b", "c"] {
+        assert!(matches!(rig.of(role), Condition::Fresh | Condition::Refreshing), "{role}: {:?}", rig.of(role));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_would_rather_be_passed_on_is_so_at_once() {
+    let rig = rig(None, &[("p", &["p"]), ("a", &["pass<p", "second"])]);
+    rig.world.fail("p", SourceError::transient("down"));
+    pass(2).await;
+    assert_eq!(rig.from("a"), "second");
+    rig.world.mend("p");
+    pass(65).await;
+    assert_eq!((rig.from("p"), rig.from("a")), ("p".to_owned(), "pass".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]
