@@ -29,8 +29,18 @@ pub struct Cgroup {
     pub unit: Option<Box<str>>,
     /// The slices around the unit, the outermost first.
     pub slices: Box<[Box<str>]>,
-    /// The container that a runtime of this host runs in it.
-    pub container: Option<ContainerId>,
+    /// The containers that its path names, the outermost first. A name is no proof: whoever starts a container may put
+    /// it below the group of another, and a container may name groups below its own.
+    pub containers: Box<[Mention]>,
+}
+
+/// A container that is named by a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mention {
+    /// Its id.
+    pub id: ContainerId,
+    /// So much of the path says so.
+    pub group: Box<str>,
 }
 
 impl Cgroup {
@@ -43,14 +53,13 @@ impl Cgroup {
         }
         let unit =
             rest.peek().map(|part| unescape(part)).filter(|part| is_unit(part, ".service") || is_unit(part, ".scope"));
-        let container = match (rest.next(), &unit) {
-            (Some(scope), Some(_)) => scope.strip_suffix(".scope").and_then(container_id),
-            (Some(parent), None) if slices.is_empty() && PARENTS.contains(&parent) => {
-                rest.find_map(|part| container_id(part).or_else(|| part.parse().ok()))
-            }
-            _ => None,
+        let of_runtime = match (rest.next(), &unit) {
+            (Some(scope), Some(_)) => container_id(scope).is_some(),
+            (Some(parent), None) => slices.is_empty() && PARENTS.contains(&parent),
+            _ => false,
         };
-        Self { path: path.into(), unit: unit.map(Into::into), slices: slices.into(), container }
+        let containers = if of_runtime { mentions(path).collect() } else { Box::default() };
+        Self { path: path.into(), unit: unit.map(Into::into), slices: slices.into(), containers }
     }
 
     /// Whether it is the root: there the kernel also puts what it cannot tell, and systemd nothing.
@@ -68,8 +77,33 @@ fn is_unit(part: &str, kind: &str) -> bool {
     part.len() > kind.len() && part.ends_with(kind)
 }
 
+/// The id in the name of a container's control group: as it is, after the name of its runtime, and as a scope.
 fn container_id(part: &str) -> Option<ContainerId> {
-    RUNTIMES.iter().find_map(|runtime| part.strip_prefix(runtime)?.parse().ok())
+    let part = part.strip_suffix(".scope").unwrap_or(part);
+    RUNTIMES.iter().find_map(|runtime| part.strip_prefix(runtime)).unwrap_or(part).parse().ok()
+}
+
+fn mentions(path: &str) -> impl Iterator<Item = Mention> {
+    let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
+    ends.filter_map(|end| {
+        let group = path.get(..end)?;
+        let id = container_id(group.rsplit('/').next()?)?;
+        Some(Mention { id, group: group.into() })
+    })
+}
+
+fn group_of(path: &str, id: &ContainerId) -> Option<Box<str>> {
+    mentions(path).find(|mention| mention.id == *id && is_inside(path)).map(|mention| mention.group)
+}
+
+/// From `/proc/<pid>/cgroup`: whether a process is in a container with this id.
+pub(super) fn is_in_container(text: &str, id: &ContainerId) -> bool {
+    text.lines().filter_map(|line| line.splitn(3, ':').nth(2)).any(|path| group_of(path, id).is_some())
+}
+
+/// From `/proc/<pid>/cgroup`: the group of the container with this id in the unified hierarchy.
+pub(super) fn group_in_container(text: &str, id: &ContainerId) -> Option<Box<str>> {
+    text.lines().find_map(|line| group_of(line.strip_prefix("0::")?, id))
 }
 
 /// From `/proc/<pid>/cgroup`: the path in the unified hierarchy, or, where that says nothing (cgroup v1), in systemd's,
@@ -173,7 +207,8 @@ mod tests {
             let group = Cgroup::parse(&path.replace("ID", ID));
             assert_eq!(group.unit.as_deref().map(str::to_owned), unit.map(|unit| unit.replace("ID", ID)), "{path}");
             assert_eq!(group.slices.join(" "), slices, "{path}");
-            assert_eq!(group.container.as_ref().map(ContainerId::as_str), container.then_some(ID), "{path}");
+            let named: Vec<&str> = group.containers.iter().map(|mention| mention.id.as_str()).collect();
+            assert_eq!(named, if container { vec![ID] } else { vec![] }, "{path}");
         }
     }
 
@@ -183,9 +218,46 @@ mod tests {
         for below in ["app.slice/nginx.service", &format!("user.slice/docker-{ID}.scope"), &format!("docker/{ID}")] {
             let group = Cgroup::parse(&format!("{user}/{below}"));
             assert_eq!(group.unit.as_deref(), Some("user@1000.service"), "{below}");
-            assert!(group.slices.len() == 2 && group.container.is_none(), "{below}");
+            assert!(group.slices.len() == 2 && group.containers.is_empty(), "{below}");
         }
-        assert_eq!(Cgroup::parse(&format!("/system.slice/ci.service/docker-{ID}.scope")).container, None);
+        assert!(Cgroup::parse(&format!("/system.slice/ci.service/docker-{ID}.scope")).containers.is_empty());
+    }
+
+    #[test]
+    fn each_container_that_a_path_names_is_told_with_its_group() {
+        let other = "f".repeat(64);
+        for path in [
+            "/docker/ID/OTHER/x",
+            "/machine.slice/libpod-ID.scope/libpod-OTHER.scope",
+            "/libpod_parent/ID/libpod-OTHER",
+            "/docker/ID/docker/OTHER",
+        ] {
+            let path = path.replace("ID", ID).replace("OTHER", &other);
+            let group = Cgroup::parse(&path);
+            let named: Vec<&str> = group.containers.iter().map(|mention| mention.id.as_str()).collect();
+            assert_eq!(named, [ID, &other], "{path}");
+            for mention in &group.containers {
+                assert!(path.starts_with(&*mention.group) && mention.group.contains(mention.id.as_str()), "{path}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_process_is_in_a_container_if_a_group_has_exactly_its_name() {
+        let id: ContainerId = ID.parse().expect("an id");
+        for (text, expected) in [
+            ("0::/docker/ID/init\n", (true, Some("/docker/ID"))),
+            ("4:memory:/docker/ID\n0::/\n", (true, None)),
+            ("4:memory:/docker/ID\n0::/docker/ID\n", (true, Some("/docker/ID"))),
+            ("0::/user.slice/a.service/libpod-ID.scope\n", (true, Some("/user.slice/a.service/libpod-ID.scope"))),
+            ("0::/system.slice/my-ID.service\n", (false, None)),
+            ("0::/../docker/ID\n", (false, None)),
+            ("0::/\n", (false, None)),
+        ] {
+            let text = text.replace("ID", ID);
+            let expected = (expected.0, expected.1.map(|group| group.replace("ID", ID).into_boxed_str()));
+            assert_eq!((is_in_container(&text, &id), group_in_container(&text, &id)), expected, "{text}");
+        }
     }
 
     #[test]

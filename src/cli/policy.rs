@@ -128,7 +128,7 @@ impl Explain {
         let of_host = |uid: u32, cgroup: Known<Arc<Cgroup>>| {
             let account = NameService.account(uid).map_err(failed)?;
             let container = match &cgroup {
-                Known::Yes(group) if group.container.is_none() && !group.is_root() => Known::No,
+                Known::Yes(group) if group.containers.is_empty() && !group.is_root() => Known::No,
                 _ => Known::Unknown,
             };
             Ok(Caller { who: Who::User(uid, account), address: self.address, cgroup, container })
@@ -182,6 +182,7 @@ impl Explain {
             labels,
             environment: BTreeMap::new(),
             addresses: self.address.into_iter().collect(),
+            guest: false,
             host_name: String::new(),
             host_network: false,
             started_at: None,

@@ -289,17 +289,34 @@ impl Facts for Live<'_> {
                 Some(Lookup::Searching) => Known::Pending,
                 Some(Lookup::Unknown) | None => Known::No,
             },
-            _ => self.cgroup().and_then(|group| match &group.container {
-                _ if group.is_root() => Known::Unknown,
-                None => Known::No,
-                Some(id) => match index.by_id(id) {
-                    Lookup::Known(container) => Known::Yes(container),
-                    Lookup::Searching => Known::Pending,
-                    // There is a container, but no runtime that we ask knows it.
-                    Lookup::Unknown => Known::Unknown,
-                },
-            }),
+            _ => self.cgroup().and_then(|group| container_of(index, &group)),
         }
+    }
+}
+
+/// The container whose control group this is, or is below. A name counts if the kernel says the same of the container
+/// that has it; the innermost is asked first, as a container may be put below another's group.
+fn container_of(index: &ContainerIndex, group: &Cgroup) -> Known<Arc<Container>> {
+    if group.is_root() {
+        return Known::Unknown;
+    }
+    let (mut unproven, mut contradicted) = (Vec::new(), false);
+    for mention in group.containers.iter().rev() {
+        match index.by_id(&mention.id) {
+            Lookup::Searching => return Known::Pending,
+            Lookup::Known(container) => match container.group() {
+                Some(own) if own == &*mention.group && unproven.is_empty() => return Known::Yes(container),
+                Some(_) => contradicted = true,
+                None => unproven.push(container),
+            },
+            // No runtime that we ask knows it: a pod, a name without a meaning, or a container of somebody else's.
+            Lookup::Unknown => {}
+        }
+    }
+    match unproven.pop() {
+        Some(only) if unproven.is_empty() && !contradicted => Known::Yes(only),
+        None if group.containers.is_empty() => Known::No,
+        _ => Known::Unknown,
     }
 }
 
@@ -430,5 +447,49 @@ mod tests {
         }
         // Of a process whose control group is not known it is not known either whether it is in a container.
         assert_eq!(admit(&guard, &process(1)).grant, Grant::Denied);
+    }
+
+    #[test]
+    fn a_name_in_the_path_of_a_group_is_no_proof_of_who_is_there() {
+        let (own, victim) = (facts('a', ""), facts('b', ""));
+        let group = |template: &str| template.replace("OWN", own.id.as_str()).replace("VICTIM", victim.id.as_str());
+        let told = |own_group: Option<&str>, victim_group: &str, path: &str| {
+            let running = match own_group {
+                Some(place) => Container::in_group(own.clone(), &group(place)),
+                None => Container::new(own.clone()),
+            };
+            let index =
+                ContainerIndex::of_running([running, Container::in_group(victim.clone(), &group(victim_group))]);
+            match container_of(&index, &Cgroup::parse(&group(path))) {
+                Known::Yes(found) if found.facts().id == own.id => "own",
+                Known::Yes(_) => "victim",
+                Known::No => "nobody",
+                Known::Pending => "pending",
+                Known::Unknown => "unknown",
+            }
+        };
+        for (own_group, victim_group, path, expected) in [
+            (Some("/docker/OWN"), "/docker/VICTIM", "/docker/OWN/x", "own"),
+            // Started with `--cgroup-parent` of another.
+            (Some("/docker/VICTIM/OWN"), "/docker/VICTIM", "/docker/VICTIM/OWN", "own"),
+            (
+                Some("/machine.slice/libpod-VICTIM.scope/OWN"),
+                "/machine.slice/libpod-VICTIM.scope",
+                "/machine.slice/libpod-VICTIM.scope/OWN",
+                "own",
+            ),
+            // One that is not known yet is waited for.
+            (Some("/x"), "/docker/VICTIM", &format!("/docker/VICTIM/{}", "c".repeat(64)), "pending"),
+            // A group that it has named itself, below its own.
+            (Some("/docker/OWN"), "/docker/VICTIM", "/docker/OWN/docker/VICTIM", "own"),
+            (Some("/docker/OWN"), "/docker/VICTIM", "/libpod_parent/VICTIM", "unknown"),
+            // Where the kernel does not say which group a container has, a name counts if it is the only one.
+            (None, "/docker/VICTIM", "/docker/OWN/init", "own"),
+            (None, "/docker/VICTIM", "/docker/VICTIM/OWN", "unknown"),
+            (None, "/docker/x/VICTIM", "/docker/VICTIM/OWN", "unknown"),
+            (None, "/docker/VICTIM", "/system.slice/x.service/docker-VICTIM.scope", "nobody"),
+        ] {
+            assert_eq!(told(own_group, victim_group, path), expected, "{path}");
+        }
     }
 }

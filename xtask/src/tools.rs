@@ -43,6 +43,9 @@ const PACKAGES: &[Package] = &[
     package("faketime", "faketime", "clients whose refresh takes hours", For::Test),
     package("python3", "python3", "moto, and clients in Python", For::Test),
     package("docker.io", "dockerd", "containers with roles of their own", For::Test),
+    package("podman", "podman", "the same with Podman", For::Test),
+    // What Podman makes its bridges with.
+    package("containernetworking-plugins", "/usr/lib/cni/bridge", "containers with addresses", For::Test),
     package("busybox-static", "busybox", "what runs in them", For::Test),
     // The package has no program of its own; this one comes with it.
     package("python3-venv", PYTHON_VENV, "moto, and clients in Python", For::Test),

@@ -8,6 +8,8 @@ use rustix::{
     process::{Pid, PidfdFlags, pidfd_open},
 };
 
+use crate::caller::cgroup;
+
 /// The id that the runtime gave a container: 64 hexadecimal digits.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ContainerId(Arc<str>);
@@ -64,8 +66,10 @@ pub struct ContainerFacts {
     pub labels: BTreeMap<String, String>,
     /// Those of its variables that the configuration asks for. The others, which hold secrets, are never kept.
     pub environment: BTreeMap<String, String>,
-    /// Its addresses in all of its networks; none with host networking.
+    /// Its addresses in all of its networks; none with host networking, and none of a guest.
     pub addresses: Vec<IpAddr>,
+    /// Whether it is in the network of another container, whose addresses it shares.
+    pub guest: bool,
     /// Its host name with its domain, if it has one.
     pub host_name: String,
     /// Whether it uses the network of the host.
@@ -94,15 +98,27 @@ impl fmt::Debug for ContainerFacts {
 pub struct Container {
     facts: ContainerFacts,
     /// Its first process. Without it only the runtime's events tell of the end.
-    process: Option<OwnedFd>,
+    process: Option<Held>,
+}
+
+/// A hold on the first process of a container.
+#[derive(Debug)]
+struct Held {
+    process: OwnedFd,
+    /// The container's control group in the unified hierarchy.
+    group: Option<Box<str>>,
 }
 
 impl Container {
     /// Takes hold of its first process, so that its end is seen at once and not only when the runtime tells.
     pub fn new(facts: ContainerFacts) -> Self {
-        let process =
-            facts.pid.and_then(Pid::from_raw).and_then(|pid| hold(pid, |pid| is_in_container(pid, &facts.id)));
+        let process = facts.pid.and_then(Pid::from_raw).and_then(|pid| Held::of(pid, &facts.id));
         Self { facts, process }
+    }
+
+    /// Its control group, as the kernel says it; `None` if that is not known.
+    pub fn group(&self) -> Option<&str> {
+        self.process.as_ref()?.group.as_deref()
     }
 
     /// What the runtime says of it.
@@ -112,30 +128,36 @@ impl Container {
 
     /// Whether its first process still runs. An address is given away only after that has ended.
     pub fn is_alive(&self) -> bool {
-        let Some(process) = &self.process else { return true };
+        let Some(Held { process, .. }) = &self.process else { return true };
         let mut ended = [PollFd::new(process, PollFlags::IN)];
         // An error says nothing about the process: then it is not taken for alive.
         poll(&mut ended, Some(&Timespec::default())).is_ok_and(|ready| ready == 0)
     }
 }
 
-/// A hold on a process that `belongs`. There is none if it has ended already, of which an event tells, and if we are in
-/// another process namespace than the runtime, where the number means another process.
-fn hold(pid: Pid, belongs: impl Fn(Pid) -> bool) -> Option<OwnedFd> {
-    let process = pidfd_open(pid, PidfdFlags::empty()).ok()?;
-    // Asked after it was taken hold of: the number cannot have gone to another one in between.
-    belongs(pid).then_some(process)
-}
-
-/// Every runtime names the control groups of a container after its id.
-fn is_in_container(pid: Pid, id: &ContainerId) -> bool {
-    let path = format!("/proc/{}/cgroup", pid.as_raw_nonzero());
-    std::fs::read_to_string(path).is_ok_and(|groups| groups.contains(id.as_str()))
+impl Held {
+    /// There is none if the process has ended already, of which an event tells, and if it is none of that container's:
+    /// in another process namespace than the runtime's the number means another process.
+    fn of(pid: Pid, id: &ContainerId) -> Option<Self> {
+        let process = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+        // Asked after it was taken hold of: the number cannot have gone to another one in between.
+        let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", pid.as_raw_nonzero())).ok()?;
+        cgroup::is_in_container(&groups, id).then(|| Self { process, group: cgroup::group_in_container(&groups, id) })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Container {
+        /// One that runs, with that control group.
+        pub(crate) fn in_group(facts: ContainerFacts, group: &str) -> Self {
+            let own = rustix::process::getpid();
+            let process = pidfd_open(own, PidfdFlags::empty()).expect("it runs");
+            Self { facts, process: Some(Held { process, group: Some(group.into()) }) }
+        }
+    }
 
     #[test]
     fn an_id_has_64_lower_case_hexadecimal_digits() {
@@ -151,9 +173,10 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("it starts");
         let pid = Pid::from_child(&child);
         let facts = || super::super::tests::facts('a', "172.17.0.2");
-        let container = Container { facts: facts(), process: hold(pid, |_| true) };
+        let process = pidfd_open(pid, PidfdFlags::empty()).expect("it runs");
+        let container = Container { facts: facts(), process: Some(Held { process, group: None }) };
         assert!(container.is_alive());
-        assert!(hold(pid, |pid| is_in_container(pid, &facts().id)).is_none(), "it is none of the container's");
+        assert!(Held::of(pid, &facts().id).is_none(), "it is none of the container's");
         child.kill().expect("it runs");
         child.wait().expect("it ends");
         assert!(!container.is_alive());

@@ -88,9 +88,14 @@ impl ContainerIndex {
     /// An index of exactly these, for tests.
     #[cfg(test)]
     pub fn of(containers: impl IntoIterator<Item = super::ContainerFacts>) -> Arc<Self> {
+        Self::of_running(containers.into_iter().map(Container::new))
+    }
+
+    /// The same of containers that run.
+    #[cfg(test)]
+    pub fn of_running(containers: impl IntoIterator<Item = Container>) -> Arc<Self> {
         let mut table = Table { live: true, ..Table::default() };
-        for facts in containers {
-            let container = Arc::new(Container::new(facts));
+        for container in containers.into_iter().map(Arc::new) {
             table.ids.insert(container.facts().id.clone(), Some(Arc::clone(&container)));
             for &address in &container.facts().addresses {
                 table.addresses.insert(address, Some(Arc::clone(&container)));

@@ -76,16 +76,20 @@ impl Ledger {
 
     /// What is to be asked now that the list of all running containers is known.
     pub(super) fn listed(&mut self, listed: &[Listed]) -> Vec<Question> {
-        let known = |entry: &Entry| match &entry.state {
-            State::Asked => None,
-            State::Coming(_) => Some(BTreeSet::new()),
-            State::Running(container) => Some(container.facts().addresses.iter().copied().collect()),
+        // Podman's list says of a guest what its host's addresses are; they are not compared.
+        let is_known = |entry: &Entry, addresses: &BTreeSet<IpAddr>| match &entry.state {
+            State::Asked => false,
+            State::Coming(_) => addresses.is_empty(),
+            State::Running(container) => {
+                let facts = container.facts();
+                facts.guest || facts.addresses.iter().copied().collect::<BTreeSet<_>>() == *addresses
+            }
         };
         let running: HashMap<&ContainerId, &BTreeSet<IpAddr>> =
             listed.iter().map(|listed| (&listed.id, &listed.addresses)).collect();
         let new = running
             .iter()
-            .filter(|(id, addresses)| self.known.get(**id).and_then(known).as_ref() != Some(**addresses))
+            .filter(|(id, addresses)| !self.known.get(**id).is_some_and(|entry| is_known(entry, addresses)))
             .map(|(id, _)| (*id).clone());
         let missing = self.known.keys().filter(|id| !running.contains_key(*id)).cloned();
         let ids: Vec<ContainerId> = new.chain(missing).collect();

@@ -215,16 +215,20 @@ pub fn inspected(body: &[u8], wanted: &[String]) -> Result<Inspected, Unreadable
             environment.insert(name.to_owned(), value.to_owned());
         }
     }
+    let mode = read.host_config.and_then(|host| host.network_mode).unwrap_or_default();
+    // In somebody else's network, which has the addresses: Podman tells them of its guests, too.
+    let guest = mode.starts_with("container:");
     let domain = config.domainname.filter(|domain| !domain.is_empty()).map(|domain| format!(".{domain}"));
     let facts = ContainerFacts {
         id: id(&read.id)?,
         name: read.name.unwrap_or_default().trim_start_matches('/').to_owned(),
         image: config.image.unwrap_or_default(),
-        addresses: addresses(read.network_settings.as_ref(), &labels),
+        addresses: addresses(read.network_settings.as_ref().filter(|_| !guest), &labels),
+        guest,
         labels,
         environment,
         host_name: format!("{}{}", config.hostname.unwrap_or_default(), domain.unwrap_or_default()),
-        host_network: read.host_config.and_then(|host| host.network_mode).as_deref() == Some("host"),
+        host_network: mode == "host",
         started_at: state.started_at.filter(|_| running).and_then(|text| text.parse::<Timestamp>().ok()),
         pid: pid.filter(|_| running),
     };
@@ -260,7 +264,10 @@ pub fn event(line: &[u8]) -> Result<Option<Event>, Unreadable> {
             Ok(match (action.as_str(), container) {
                 // `died`, `remove` and `cleanup` are Podman's own words.
                 ("die" | "died" | "destroy" | "remove" | "cleanup", Some(Ok(id))) => Some(Event::Lost(id)),
-                ("start" | "restart" | "rename" | "restore", Some(Ok(id))) => Some(Event::Changed(id)),
+                // `init` is Podman's, too: the process is there, but does not run yet.
+                ("create" | "init" | "start" | "restart" | "rename" | "restore", Some(Ok(id))) => {
+                    Some(Event::Changed(id))
+                }
                 ("die" | "died" | "start", _) => Some(Event::Unclear),
                 _ => None,
             })
@@ -310,6 +317,15 @@ mod tests {
         assert_eq!(addresses, ["10.1.0.3", "172.30.7.2", "fd00::3"]);
         assert_eq!(facts.started_at, "2026-11-24T18:53:47.920427694Z".parse().ok());
         assert_eq!((facts.pid, facts.host_network), (Some(11923), false));
+    }
+
+    #[test]
+    fn who_is_in_the_network_of_another_has_no_address() {
+        for (mode, guest) in [("container:0a1b", true), ("bridge", false), ("containers", false)] {
+            let text = description(RUNNING).replace("\"default\"", &format!("\"{mode}\""));
+            let facts = inspected(text.as_bytes(), &[]).expect("legal").facts;
+            assert_eq!((facts.guest, facts.addresses.is_empty()), (guest, guest), "{mode}");
+        }
     }
 
     #[test]
@@ -368,7 +384,9 @@ mod tests {
             (container("start"), Some(Event::Changed(id.clone()))),
             (container("die"), Some(Event::Lost(id.clone()))),
             (container("died"), Some(Event::Lost(id.clone()))),
-            (container("create"), None),
+            (container("create"), Some(Event::Changed(id.clone()))),
+            (container("init"), Some(Event::Changed(id.clone()))),
+            (container("sync"), None),
             (container("exec_start: /bin/sh -c die"), None),
             (network("connect"), Some(Event::Changed(id.clone()))),
             (network("disconnect"), Some(Event::Lost(id.clone()))),

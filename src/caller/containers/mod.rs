@@ -28,6 +28,7 @@ pub(crate) mod tests {
             labels: [("team".to_owned(), "x".to_owned())].into(),
             environment: [("IAM_ROLE".to_owned(), format!("role-{id}"))].into(),
             addresses: address.split_whitespace().map(|address| address.parse().expect("an address")).collect(),
+            guest: false,
             host_name: format!("host-{id}"),
             host_network: address.is_empty(),
             started_at: Some("2026-11-24T10:00:00Z".parse().expect("a timestamp")),

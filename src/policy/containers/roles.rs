@@ -150,7 +150,9 @@ impl Observer for ContainerRoles {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let (role, decision) = match ask {
             Ok(ask) => {
-                tracing::info!("containers: {who} gets {}", ask.role_arn);
+                let only =
+                    if container.guest { ", but not in the network of another, whose role counts there" } else { "" };
+                tracing::info!("containers: {who} gets {}{only}", ask.role_arn);
                 let role = self.fetcher.ensure(&ask);
                 (Some(role.clone()), granted(role, format!("container {who} has {}", ask.role_arn)))
             }
