@@ -15,10 +15,13 @@ use std::{
     thread,
 };
 
-use alppaca::source::{
-    Fetch,
-    http::{Options, Proxies},
-    web_identity::{RoleSettings, Settings, WebIdentity},
+use alppaca::{
+    clock::SystemClock,
+    source::{
+        Fetch,
+        http::{Options, Proxies},
+        web_identity::{RoleSettings, Settings, WebIdentity},
+    },
 };
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use rcgen::KeyPair;
@@ -182,21 +185,24 @@ fn the_daemon_serves_what_sts_gives_for_the_token() {
 async fn a_token_that_is_rotated_meanwhile_is_taken_for_the_next_call() {
     let Some(moto) = Moto::start() else { return };
     let (mount, (sts, tokens)) = (Mount::new(), relay(moto.address));
-    let identity = Arc::new(WebIdentity::new(Settings {
-        token_file: mount.file(),
-        region: "eu-central-1".into(),
-        endpoint: Some(format!("http://{sts}")),
-        fips: false,
-        dual_stack: false,
-        http: Options {
-            connect_timeout: PATIENCE,
-            timeout: PATIENCE,
-            limit_name: None,
-            ca_file: None,
-            client_certificate: None,
-            proxies: Proxies::none(),
+    let identity = Arc::new(WebIdentity::new(
+        Settings {
+            token_file: mount.file(),
+            region: "eu-central-1".into(),
+            endpoint: Some(format!("http://{sts}")),
+            fips: false,
+            dual_stack: false,
+            http: Options {
+                connect_timeout: PATIENCE,
+                timeout: PATIENCE,
+                limit_name: None,
+                ca_file: None,
+                client_certificate: None,
+                proxies: Proxies::none(),
+            },
         },
-    }));
+        SystemClock::shared(),
+    ));
     let role = identity.role(RoleSettings {
         role_arn: "arn:aws:iam::123456789012:role/app".into(),
         session_name: "alppaca-on-host".into(),

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Fetch, SourceError, SourceFuture,
-    aws::{SdkTime, failure, session},
+    aws::{Proof, SdkTime, failure, session},
     http::{Options, sdk_client},
 };
 use crate::{clock::SharedClock, credentials::Credentials};
@@ -120,7 +120,7 @@ impl AssumeRole {
             .config_override(aws_sdk_sts::Config::builder().credentials_provider(to_sdk(signer)))
             .send()
             .await
-            .map_err(|error| failure(&call, &error, self.sts.clock.now().wall))?;
+            .map_err(|error| failure(&call, Proof::Signature, &error, self.sts.clock.now().wall))?;
         session(&call, role_arn, output.credentials, output.assumed_role_user)
     }
 }

@@ -5,19 +5,15 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
-    ErrorKind, Fetch, SourceError, SourceFuture,
-    aws::session,
+    Fetch, SourceError, SourceFuture,
+    aws::{Proof, failure, session},
     file::read_secret,
     http::{Options, sdk_client},
-    ims::NO_SUCH_ROLE,
-    text::{flatten, printable},
 };
-use crate::credentials::Credentials;
+use crate::{clock::SharedClock, credentials::Credentials};
 use aws_sdk_sts::{
     Client as Sts,
     config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig},
-    error::{ProvideErrorMetadata, SdkError},
-    operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError,
     types::PolicyDescriptorType,
 };
 
@@ -60,11 +56,12 @@ pub struct RoleSettings {
 pub struct WebIdentity {
     sts: Sts,
     token_file: PathBuf,
+    clock: SharedClock,
 }
 
 impl WebIdentity {
     /// Prepares the calls; nothing is sent yet.
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: Settings, clock: SharedClock) -> Self {
         let mut config = aws_sdk_sts::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(settings.region))
@@ -75,7 +72,7 @@ impl WebIdentity {
             .retry_config(RetryConfig::disabled())
             .timeout_config(TimeoutConfig::disabled());
         config.set_endpoint_url(settings.endpoint);
-        Self { sts: Sts::from_conf(config.build()), token_file: settings.token_file }
+        Self { sts: Sts::from_conf(config.build()), token_file: settings.token_file, clock }
     }
 
     /// The source of one role.
@@ -103,44 +100,10 @@ impl WebIdentity {
             .set_duration_seconds(seconds)
             .set_policy(role.policy.clone())
             .set_policy_arns((!policies.is_empty()).then_some(policies));
-        let output = call.send().await.map_err(|error| self.failure(&role.role_arn, &error))?;
-        let call = format!("AssumeRoleWithWebIdentity for {}", role.role_arn);
-        session(&call, &role.role_arn, output.credentials, output.assumed_role_user)
-    }
-
-    fn failure(&self, role_arn: &str, error: &SdkError<AssumeRoleWithWebIdentityError>) -> SourceError {
-        let begin = format!("AssumeRoleWithWebIdentity for {role_arn}");
-        let Some(service) = error.as_service_error() else {
-            return SourceError::transient(format!("{begin}: {}", flatten(error)));
-        };
-        let code = printable(service.code().unwrap_or("no code"), 64);
-        let said = printable(service.message().unwrap_or_default(), 200);
-        let message = format!("{begin}: {code} ({said})");
-        let refused = |hint: &str| SourceError {
-            kind: ErrorKind::Refused {
-                code: NO_SUCH_ROLE.to_owned(),
-                message: format!("{code}: {said}"),
-                withdraws: false,
-            },
-            message: format!("{message}{hint}"),
-        };
-        match code.as_str() {
-            // AWS says that both may go by: the issuer was not reached, or has new keys that are not everywhere yet.
-            "IDPCommunicationError" | "InvalidIdentityToken" => SourceError::transient(message),
-            "ExpiredTokenException" | "ExpiredToken" => SourceError::transient(format!(
-                "{message}; whoever writes {} has to write a new token",
-                self.token_file.display()
-            )),
-            "IDPRejectedClaim" => refused("; the issuer rejects this token, or it has been used before"),
-            "AccessDenied" | "AccessDeniedException" => {
-                refused("; the role's trust policy does not let this token in (issuer, audience, subject)")
-            }
-            "MalformedPolicyDocument" | "PackedPolicyTooLarge" | "RegionDisabledException" | "ValidationError" => {
-                refused("")
-            }
-            // Throttling (which has the status 400), 5xx, and what nobody has heard of yet.
-            _ => SourceError::transient(message),
-        }
+        let name = format!("AssumeRoleWithWebIdentity for {}", role.role_arn);
+        let proof = Proof::Token(&self.token_file);
+        let output = call.send().await.map_err(|error| failure(&name, proof, &error, self.clock.now().wall))?;
+        session(&name, &role.role_arn, output.credentials, output.assumed_role_user)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use alppaca::{
+    clock::SystemClock,
     credentials::{Credentials, Secret},
     source::{
         Fetch, SourceError,
@@ -65,14 +66,17 @@ impl Sts {
     }
 
     async fn fetch(&self, ca_file: Option<&Path>, proxies: Proxies) -> Result<Credentials, SourceError> {
-        let identity = Arc::new(WebIdentity::new(Settings {
-            token_file: self.file("token"),
-            region: "eu-central-1".into(),
-            endpoint: Some(format!("https://localhost:{}", self.port)),
-            fips: false,
-            dual_stack: false,
-            http: Options { ca_file: ca_file.map(Path::to_owned), proxies, ..options() },
-        }));
+        let identity = Arc::new(WebIdentity::new(
+            Settings {
+                token_file: self.file("token"),
+                region: "eu-central-1".into(),
+                endpoint: Some(format!("https://localhost:{}", self.port)),
+                fips: false,
+                dual_stack: false,
+                http: Options { ca_file: ca_file.map(Path::to_owned), proxies, ..options() },
+            },
+            SystemClock::shared(),
+        ));
         let role = RoleSettings {
             role_arn: "arn:aws:iam::123456789012:role/app".into(),
             session_name: "x-y".into(),

@@ -2,9 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use alppaca::source::{
-    Fetch,
-    web_identity::{RoleSettings, Settings, WebIdentity},
+use alppaca::{
+    clock::SystemClock,
+    source::{
+        Fetch,
+        web_identity::{RoleSettings, Settings, WebIdentity},
+    },
 };
 
 use crate::{is_refused, is_transient, options, server::Server, write};
@@ -12,14 +15,17 @@ use crate::{is_refused, is_transient, options, server::Server, write};
 const ISSUED: &str = "<AssumeRoleWithWebIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleWithWebIdentityResult><AssumedRoleUser><AssumedRoleId>AROA:x</AssumedRoleId><Arn>arn:aws:sts::123456789012:assumed-role/app/x</Arn></AssumedRoleUser><Credentials><AccessKeyId>ASIAEXAMPLE</AccessKeyId><SecretAccessKey>wJalr</SecretAccessKey><SessionToken>IQoJ</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>";
 
 fn identity(server: &Server, token_file: &std::path::Path) -> Arc<WebIdentity> {
-    Arc::new(WebIdentity::new(Settings {
-        token_file: token_file.to_owned(),
-        region: "eu-central-1".into(),
-        endpoint: Some(server.url()),
-        fips: false,
-        dual_stack: false,
-        http: options(),
-    }))
+    Arc::new(WebIdentity::new(
+        Settings {
+            token_file: token_file.to_owned(),
+            region: "eu-central-1".into(),
+            endpoint: Some(server.url()),
+            fips: false,
+            dual_stack: false,
+            http: options(),
+        },
+        SystemClock::shared(),
+    ))
 }
 
 fn role() -> RoleSettings {
@@ -125,6 +131,10 @@ async fn a_server_that_is_down_says_nothing() {
         dual_stack: false,
         http: options(),
     };
-    let error = Arc::new(WebIdentity::new(settings)).role(role()).fetch(None).await.expect_err("nobody there");
+    let error = Arc::new(WebIdentity::new(settings, SystemClock::shared()))
+        .role(role())
+        .fetch(None)
+        .await
+        .expect_err("nobody there");
     assert!(is_transient(&error) && error.message.contains("cannot connect: "), "{error}");
 }

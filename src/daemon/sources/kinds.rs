@@ -45,7 +45,8 @@ impl Kinds {
                 SourceKind::Ims(_) | SourceKind::Sts(_) | SourceKind::RolesAnywhere(_) => continue,
                 SourceKind::WebIdentity(settings) => {
                     let settings = web_identity_settings(settings, surroundings).map_err(|error| wrong(&error))?;
-                    Made::WebIdentity(Arc::new(web_identity::WebIdentity::new(settings)))
+                    let made = web_identity::WebIdentity::new(settings, surroundings.clock.clone());
+                    Made::WebIdentity(Arc::new(made))
                 }
                 SourceKind::Process(settings) => {
                     let made =

@@ -1,5 +1,7 @@
 //! What an error of AWS means: whether it passes by itself, who has to do something, or whether the clock is wrong.
 
+use std::path::Path;
+
 use aws_smithy_runtime_api::{client::orchestrator::HttpResponse, client::result::SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
@@ -47,8 +49,17 @@ const FINAL: &[&str] = &[
     "OptInRequired",
 ];
 
+/// With what a call shows who it is from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Proof<'a> {
+    /// A signature, made with credentials.
+    Signature,
+    /// The token in that file.
+    Token(&'a Path),
+}
+
 /// What went wrong with a call to AWS.
-pub(crate) fn failure<E>(call: &str, error: &SdkError<E, HttpResponse>, now: Timestamp) -> SourceError
+pub(crate) fn failure<E>(call: &str, proof: Proof, error: &SdkError<E, HttpResponse>, now: Timestamp) -> SourceError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
@@ -59,7 +70,7 @@ where
     let date = response.and_then(|response| response.headers().get("date"));
     let skew = date.and_then(|date| skew(date, now));
     let status = response.map_or(0, |response| response.status().as_u16());
-    classify(call, service.code(), service.message(), status, skew)
+    classify(call, proof, service.code(), service.message(), status, skew)
 }
 
 /// How far `now` is ahead of the `Date` of an answer, if that is worth mentioning.
@@ -70,6 +81,7 @@ fn skew(date: &str, now: Timestamp) -> Option<SignedDuration> {
 
 fn classify(
     call: &str,
+    proof: Proof,
     code: Option<&str>,
     said: Option<&str>,
     status: u16,
@@ -96,7 +108,9 @@ fn classify(
     };
     match &*code {
         _ if status >= 500 || THROTTLED.contains(&&*code) => SourceError::transient(message),
+        // AWS says that both may go by: the issuer was not reached, or has new keys that are not everywhere yet.
         "IDPCommunicationError"
+        | "InvalidIdentityToken"
         | "RequestTimeout"
         | "RequestTimeoutException"
         | "InternalFailure"
@@ -112,11 +126,22 @@ fn classify(
         {
             SourceError::transient(message)
         }
-        "ExpiredToken" | "ExpiredTokenException" | "InvalidClientTokenId" | "UnrecognizedClientException" => {
+        "ExpiredToken" | "ExpiredTokenException" => match proof {
+            Proof::Token(file) => {
+                let file = file.display();
+                SourceError::transient(format!("{message}; whoever writes {file} has to write a new token"))
+            }
+            Proof::Signature => SourceError { kind: ErrorKind::ParentExpired, message },
+        },
+        "IDPRejectedClaim" => refused("; the issuer rejects this token, or it has been used before"),
+        "InvalidClientTokenId" | "UnrecognizedClientException" => {
             SourceError { kind: ErrorKind::ParentExpired, message }
         }
         "SignatureDoesNotMatch" | "InvalidSignatureException" => {
             refused("; the secret key that signs the call is not the one that belongs to its key id")
+        }
+        "AccessDenied" | "AccessDeniedException" if matches!(proof, Proof::Token(_)) => {
+            refused("; the role's trust policy does not let this token in (issuer, audience, subject)")
         }
         "AccessDenied" | "AccessDeniedException" => refused(
             "; the trust policy of the role has to let the signer in (external id, tags and source identity \
@@ -139,7 +164,7 @@ mod tests {
     use super::*;
 
     fn kind(code: &str, status: u16) -> &'static str {
-        word(&classify("AssumeRole", Some(code), Some("said"), status, None).kind)
+        word(&classify("AssumeRole", Proof::Signature, Some(code), Some("said"), status, None).kind)
     }
 
     fn word(kind: &ErrorKind) -> &'static str {
@@ -174,7 +199,11 @@ mod tests {
         ] {
             assert_eq!(kind(code, status), expected, "{code} {status}");
         }
-        assert_eq!(classify("AssumeRole", None, None, 403, None).kind, ErrorKind::Transient, "a proxy's own words");
+        assert_eq!(
+            classify("AssumeRole", Proof::Signature, None, None, 403, None).kind,
+            ErrorKind::Transient,
+            "a proxy's own words"
+        );
     }
 
     #[test]
@@ -185,13 +214,30 @@ mod tests {
         assert_eq!(skew("Mon, 23 Nov 2026 10:11:00 GMT", now), None);
         assert_eq!(skew("yesterday", now), None);
         for code in ["SignatureDoesNotMatch", "ExpiredToken", "RequestExpired"] {
-            let error = classify("AssumeRole", Some(code), Some("said"), 403, ahead);
+            let error = classify("AssumeRole", Proof::Signature, Some(code), Some("said"), 403, ahead);
             assert_eq!(error.kind, ErrorKind::Transient, "{code}");
             assert!(error.message.contains("this host's clock is 12 minutes ahead of that of AWS"), "{error}");
         }
         let behind = skew("Mon, 23 Nov 2026 10:22:00 GMT", now);
-        let error = classify("AssumeRole", Some("AccessDenied"), Some("said"), 403, behind);
+        let error = classify("AssumeRole", Proof::Signature, Some("AccessDenied"), Some("said"), 403, behind);
         assert!(error.message.contains("10 minutes behind") && word(&error.kind) == "refused", "{error}");
+    }
+
+    #[test]
+    fn a_token_is_not_signed_for_and_a_wrong_clock_is_named_all_the_same() {
+        let proof = Proof::Token(Path::new("/run/token"));
+        let said = |code: &str, skew| classify("call", proof, Some(code), Some("said"), 403, skew);
+        for (code, expected, hint) in [
+            ("ExpiredTokenException", "transient", "whoever writes /run/token has to write a new token"),
+            ("InvalidIdentityToken", "transient", "said"),
+            ("IDPRejectedClaim", "refused", "the issuer rejects this token"),
+            ("AccessDenied", "refused", "does not let this token in"),
+        ] {
+            let error = said(code, None);
+            assert!(word(&error.kind) == expected && error.message.contains(hint), "{code}: {error:?}");
+        }
+        let error = said("ExpiredTokenException", Some(SignedDuration::from_mins(-12)));
+        assert!(error.message.contains("12 minutes behind") && !error.message.contains("new token"), "{error}");
     }
 
     #[test]
@@ -200,7 +246,7 @@ mod tests {
             ("The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining", "1h"),
             ("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.", "ask for less"),
         ] {
-            let error = classify("AssumeRole", Some("ValidationError"), Some(said), 400, None);
+            let error = classify("AssumeRole", Proof::Signature, Some("ValidationError"), Some(said), 400, None);
             assert!(error.message.contains(hint), "{error}");
         }
     }

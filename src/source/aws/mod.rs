@@ -6,6 +6,6 @@ mod session;
 mod time;
 
 pub use environment::Environment;
-pub(crate) use failure::failure;
+pub(crate) use failure::{Proof, failure};
 pub(crate) use session::session;
 pub(crate) use time::SdkTime;
