@@ -185,6 +185,12 @@ fn check_prints_what_it_amounts_to_without_secrets() {
     assert_eq!(code, Some(0), "{err}");
     assert!(out.contains("ims_proxy: \"http://me:***@p:1\"") && !format!("{out}{err}").contains("s3cr3t"), "{out}");
     assert!(err.contains("in clear text") && err.contains("can take the credentials"), "{err}");
+    for (endpoint, clear) in
+        [("http://sts.example", true), ("http://127.0.0.1:1", false), ("https://sts.example", false)]
+    {
+        let (_, [_, err]) = check(&format!("ims_host: x\nsources: {{s: {{kind: sts, endpoint: '{endpoint}'}}}}\n"));
+        assert_eq!(err.contains("AWS is asked by http over the network"), clear, "{err}");
+    }
     let (code, [out, err]) = check("ims_host: x\nassume_role: arn:aws-cn:iam::123456789012:role/r\n");
     assert!(code == Some(0) && out.contains("assume_role: \"arn:aws-cn:iam::123456789012:role/r\""), "{err}");
     assert_eq!(check("ims_hots: x\n").0, Some(2));

@@ -38,7 +38,15 @@ fn each_kind_of_mistake_is_told_with_its_place() {
         ("ims_host: x\nroles:\n  a: {source: ims, sources: [ims]}\n", "`source` takes the place of `sources`"),
         ("ims_host: x\nroles:\n  a/b: {source: ims}\n", "3:3: role name \"a/b\" has the illegal character '/'"),
         ("ims_host: x\nroles:\n  a: {source: ims, role_arn: x}\n", "3:30: the ARN of a role is expected here"),
-        ("ims_host: x\nroles:\n  a: {source: ims, external_id: abc}\n", "3:20: `external_id` is of no use here"),
+        (
+            "ims_host: x\nroles:\n  a: {source: ims, external_id: abc}\n",
+            "3:20: `external_id` is of no use here: no role is assumed (`role_arn`)",
+        ),
+        (
+            "sources: {t: {kind: web_identity, token_file: /t}}\nroles:\n  \
+             a: {source: t, role_arn: 'arn:aws:iam::123456789012:role/a', external_id: abc}\n",
+            "`external_id` is of no use here: \"t\" is asked for the role itself, and the call of the kind web_identity has none",
+        ),
         (
             "ims_host: x\nroles:\n  a: {source: b, upstream_role: c}\n  b: {source: ims}\n",
             "`upstream_role` is of no use here",
@@ -105,7 +113,8 @@ fn a_role_that_two_others_come_from_is_no_circle() {
 #[test]
 fn what_is_rendered_reads_as_the_same() {
     let text = format!(
-        "sources:\n  afp: {{kind: ims, urls: ['http://127.0.0.1:1', 'http://127.0.0.1:2'], timeout: 3s, concurrency: 2}}\n  \
+        "sources:\n  afp: {{kind: ims, urls: ['http://127.0.0.1:1', 'http://127.0.0.1:2'], timeout: 3s, concurrency: 2, \
+         proxy: environment, no_proxy: [.corp]}}\n  \
          s: {{kind: sts, region: us-gov-west-1, fips: true, dual_stack: false, ca_file: /x, rate: 300/m}}\n  \
          t: {{kind: sts, endpoint: 'http://127.0.0.1:3/x', rate: 7/h}}\n\
          roles:\n  web: {{source: afp, upstream_role: w}}\n  \

@@ -4,10 +4,13 @@ mod support;
 
 use std::{
     fs,
-    io::Write,
-    os::unix::{fs::symlink, net::UnixDatagram},
+    io::{BufRead, BufReader, Read, Write},
+    os::unix::{
+        fs::symlink,
+        net::{UnixDatagram, UnixStream},
+    },
     path::PathBuf,
-    process::Command,
+    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -195,6 +198,12 @@ fn what_is_served_beside_roles_changes_too() {
     assert_eq!(region(), "eu-west-1");
     reloaded.change(&format!("{}metadata: {{region: us-east-1}}\n", ims.config()));
     assert_eq!(region(), "us-east-1");
+    let mut admin = UnixStream::connect(reloaded.daemon.socket()).expect("the admin socket");
+    let asked = b"GET /v1/credentials/test_role HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    admin.write_all(asked).expect("sent");
+    let mut told = String::new();
+    admin.read_to_string(&mut told).expect("an answer");
+    assert!(told.contains("\"us-east-1\""), "{told}");
     // The level of the log, there and back: requests are warnings.
     reloaded.change(&format!("{}log_level: error\n", ims.config()));
     let before = reloaded.count("GET /latest");
@@ -242,6 +251,35 @@ fn what_only_a_restart_changes_is_named() {
     }
     assert!(!told.contains("imds_v1") && !told.contains("user"), "{told}");
     assert_eq!(get(reloaded.daemon.address(), LIST_PATH).status, 401, "the rest is in force");
+}
+
+#[test]
+fn a_hang_up_while_the_daemon_starts_ends_nothing() {
+    let ims = Ims::start(Behaviour::default());
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let (pipe, run) = (directory.path().join("alppaca.yaml"), directory.path().join("run"));
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).expect("a pipe");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_alppaca"));
+    let mut child = command.arg("run").arg("-c").arg(&pipe).stderr(Stdio::piped()).spawn().expect("it starts");
+    let pid = rustix::process::Pid::from_child(&child);
+    // Opened when the daemon reads its configuration, which it does to the end of it.
+    let mut first = fs::OpenOptions::new().write(true).open(&pipe).expect("a reader");
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("it runs");
+    let config = format!(
+        "{}bind_port: 0\nrun_dir: {}\nlogging_handler: {{module: logging, class: StreamHandler}}\n",
+        ims.config(),
+        run.display()
+    );
+    first.write_all(config.as_bytes()).expect("it is read");
+    drop(first);
+    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains(" serves at ")));
+    // It is not forgotten either: as soon as the daemon runs, it reads again.
+    fs::OpenOptions::new().write(true).open(&pipe).expect("a reader").write_all(config.as_bytes()).expect("it is read");
+    let told = lines.find(|line| line.contains(READ_AGAIN));
+    child.kill().expect("it runs");
+    child.wait().expect("a child");
+    assert!(told.is_some());
 }
 
 #[test]

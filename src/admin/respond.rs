@@ -17,6 +17,8 @@ use super::{
     },
     metrics::{self, shown},
 };
+use arc_swap::ArcSwapOption;
+
 use crate::{
     audit::{Auditor, Event, What},
     clock::Moment,
@@ -43,8 +45,8 @@ pub struct Admin {
     pub started: Moment,
     /// Where it serves.
     pub listeners: Vec<Listener>,
-    /// The region that programs find.
-    pub region: Option<String>,
+    /// The region that programs find. Whoever reads the configuration again changes it.
+    pub region: Arc<ArcSwapOption<String>>,
     /// The tokens of `exec`.
     pub leases: Leases,
     /// The daemon's own account, which sees everything, as root does.
@@ -139,6 +141,10 @@ impl Since {
 }
 
 impl Admin {
+    fn region(&self) -> Option<String> {
+        self.region.load().as_deref().cloned()
+    }
+
     /// Answers `caller` at the moment `now`.
     pub fn respond(&self, call: Call, caller: &Caller, now: Moment) -> Outcome {
         let segments: Vec<&str> = call.path.split('/').skip(1).collect();
@@ -279,7 +285,7 @@ impl Admin {
 
     fn credentials(&self, name: Option<&str>, path: &str, caller: &Caller, now: Moment) -> Outcome {
         match self.held(name, caller, now.wall) {
-            Ok((role, set)) => match credentials_document(role.name().as_str(), &set, self.region.clone()) {
+            Ok((role, set)) => match credentials_document(role.name().as_str(), &set, self.region()) {
                 Some(document) => {
                     let (role, expiration) = (role.id(), set.expiration);
                     self.note(
@@ -345,7 +351,7 @@ impl Admin {
                     role: role.name().to_string(),
                     url: format!("{base}/role/{}", role.name()),
                     token,
-                    region: self.region.clone(),
+                    region: self.region(),
                 },
             )),
             Err(error @ LeaseError::NoProcess) => Outcome::error(Code::Forbidden, error.to_string()),

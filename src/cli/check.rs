@@ -35,10 +35,11 @@ pub(super) fn run(args: &Args) -> Outcome {
     {
         anstream::eprintln!("warning: {error}; the daemon will not start");
     }
-    for warning in daemon::open_secrets(&loaded.config) {
+    let surroundings = environment::surroundings();
+    let clear_text = daemon::clear_text(&loaded.config, &surroundings.aws);
+    for warning in daemon::open_secrets(&loaded.config).into_iter().chain(clear_text) {
         anstream::eprintln!("warning: {warning}");
     }
-    let surroundings = environment::surroundings();
     if !args.quiet {
         let proxies = daemon::proxies_in_force(&loaded.config, &surroundings.proxies);
         for line in proxies.into_iter().chain(daemon::explain(&loaded.config, &surroundings.aws)) {

@@ -46,6 +46,7 @@ pub(super) struct Args {
 
 /// Runs the daemon until it is told to stop.
 pub(super) fn run(args: &Args) -> Outcome {
+    daemon::mind_hangups().map_err(Failure::runtime)?;
     let loaded = config::load(&args.config).map_err(Failure::usage)?;
     let mut config = loaded.config;
     let as_read = config.clone();
@@ -82,7 +83,9 @@ pub(super) fn run(args: &Args) -> Outcome {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    for warning in daemon::open_secrets(&config) {
+    let surroundings = environment::surroundings();
+    let clear_text = daemon::clear_text(&config, &surroundings.aws);
+    for warning in daemon::open_secrets(&config).into_iter().chain(clear_text) {
         tracing::warn!("{warning}");
     }
     if let Some(note) = daemon::proxies_in_force(&config, &environment::proxies()) {
@@ -102,7 +105,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let reloading = Reloading {
         path,
         config: as_read,
-        surroundings: environment::surroundings(),
+        surroundings,
         level: log.level(),
         notice: reload_notice(Arc::clone(&ready)),
     };

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{
-    Account, AuditLog, Config, Handler, Imds, Ims, Limits, ListRoles, Loaded, Logging, Refresh,
+    Account, AuditLog, Config, Handler, Imds, Ims, Limits, ListRoles, Loaded, Logging, Proxying, Refresh,
     admin::admin,
     container::container,
     containers::{check_source, containers},
@@ -12,7 +12,7 @@ use super::{
     pod_identity::pod_identity,
     policy::policy,
     problem::{ConfigErrors, Place, Problem},
-    read,
+    proxies, read,
     settings::SETTINGS,
     upstreams::{Upstreams, upstreams},
     yaml::{Node, Value},
@@ -68,7 +68,7 @@ pub(super) fn ims(fields: &mut Fields) -> Option<Ims> {
     let max_response_bytes = fields.value("ims_max_response_bytes", read::count);
     let concurrency = fields.value("ims_concurrency", read::count);
     let ca_file = fields.optional("ims_ca_file", read::path);
-    let proxy = fields.optional("ims_proxy", read::proxy);
+    let proxy = fields.value("ims_proxy", proxies::choice);
     Some(Ims {
         list_url: list_url?,
         stand_ins: Vec::new(),
@@ -78,7 +78,7 @@ pub(super) fn ims(fields: &mut Fields) -> Option<Ims> {
         concurrency: concurrency?,
         ca_file: ca_file?,
         client_certificate: certificate.zip(key),
-        proxy: proxy?,
+        proxying: Proxying { choice: proxy?, except: Vec::new() },
     })
 }
 
@@ -131,7 +131,7 @@ fn is_askable(url: &http::Uri) -> bool {
 }
 
 /// Whether what is asked there can be read on the way.
-pub(super) fn is_clear_text(url: &str) -> bool {
+pub(crate) fn is_clear_text(url: &str) -> bool {
     let host = url.parse::<http::Uri>().ok().and_then(|url| url.host().map(str::to_owned));
     url.starts_with("http:") && host.is_some_and(|host| !is_loopback(&host))
 }

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use super::{
     Config, Origin,
     fields::Fields,
-    origin,
+    is_assumed, origin,
     problem::Problem,
     read,
     render::{list, mapping, quoted},
@@ -36,6 +36,11 @@ pub const CONTAINERS: &[Setting] = &[
         "source",
         "",
         "The source or role whose credentials assume the roles of containers; by default the first that there is.",
+    ),
+    setting(
+        "via",
+        "",
+        "The source of kind `sts` that says how `AssumeRole` is called for them; by default as for roles without `via`.",
     ),
     setting(
         "role_from",
@@ -86,6 +91,8 @@ pub struct Containers {
     pub sockets: Vec<PathBuf>,
     /// Whose credentials assume the roles (`source`).
     pub source: Option<String>,
+    /// How `AssumeRole` is called (`via`).
+    pub via: Option<String>,
     /// What containers ask for, and what of it they get.
     pub rules: Rules,
     /// How long sessions shall last (`duration`).
@@ -114,17 +121,28 @@ pub(super) fn containers(fields: &mut Fields) -> Option<Option<Containers>> {
 
 /// Whether there is what assumes the roles.
 pub(super) fn check_source(config: &Config) -> Option<Problem> {
-    let source = config.containers.as_ref()?.source.as_ref()?;
+    let Containers { source, via, .. } = config.containers.as_ref()?;
     let upstreams = &config.upstreams;
     let roles = upstreams.roles();
-    let known = match origin(source, &upstreams.sources, &roles) {
-        Some(Origin::Source(source)) => source.kind.gives() != Gives::Nothing,
-        Some(Origin::Role(_)) => true,
-        None => false,
+    let source = source.as_ref().or_else(|| upstreams.usable().map(|source| &source.name))?;
+    let found = origin(source, &upstreams.sources, &roles)
+        .filter(|found| !matches!(found, Origin::Source(source) if source.kind.gives() == Gives::Nothing));
+    let message = match (found, via) {
+        (None, _) => {
+            format!("`containers.source` is {source:?}: there is no role of that name, and no source with credentials")
+        }
+        (Some(_), Some(via)) if !upstreams.is_sts(via) => {
+            format!("`containers.via` is {via:?}: there is no source of that name and of kind sts")
+        }
+        (Some(Origin::Source(one)), Some(_)) if !is_assumed(Origin::Source(one), Some(ANY_ROLE)) => {
+            format!(
+                "`containers.via` is of no use: {source:?} is of kind {} and is asked for the roles itself",
+                one.kind.word()
+            )
+        }
+        _ => return None,
     };
-    let message =
-        format!("`containers.source` is {source:?}: there is no role of that name, and no source with credentials");
-    (!known).then(|| Problem::nowhere(message))
+    Some(Problem::nowhere(message))
 }
 
 fn read_section(fields: &mut Fields) -> Option<Containers> {
@@ -133,6 +151,7 @@ fn read_section(fields: &mut Fields) -> Option<Containers> {
         sockets => Ok(sockets),
     });
     let source = fields.optional("source", read::text);
+    let via = fields.optional("via", read::text);
     let duration = fields.optional("duration", |node| match read::duration(node)? {
         duration if SESSION.contains(&duration) => Ok(duration),
         _ => Err(Problem::new(node.place.clone(), "a session lasts from 15m to 12h")),
@@ -149,6 +168,7 @@ fn read_section(fields: &mut Fields) -> Option<Containers> {
     Some(Containers {
         sockets: sockets?,
         source: source?,
+        via: via?,
         rules: rules?,
         duration: duration?,
         mapping_file: mapping_file?,
@@ -254,13 +274,14 @@ fn accounts(fields: &mut Fields) -> Option<Vec<(String, String)>> {
 
 /// The section as YAML.
 pub(super) fn render(containers: &Containers) -> String {
-    let Containers { sockets, source, rules, duration, mapping_file, host_name_pattern } = containers;
+    let Containers { sockets, source, via, rules, duration, mapping_file, host_name_pattern } = containers;
     let path = |path: &PathBuf| quoted(&path.to_string_lossy());
     let places = |places: &[Place]| list(places.iter().map(|place| quoted(&place.to_string())));
     let accounts = rules.accounts.iter().map(|(name, number)| (quoted(name), quoted(number))).collect();
     let entries = [
         ("sockets", Some(list(sockets.iter().map(path)))),
         ("source", source.as_ref().map(|source| quoted(source))),
+        ("via", via.as_ref().map(|via| quoted(via))),
         ("role_from", Some(places(&rules.role))),
         ("external_id_from", Some(places(&rules.external_id))),
         ("session_name_from", rules.session_key.as_ref().map(|place| quoted(&place.to_string()))),
@@ -282,7 +303,8 @@ mod tests {
     use crate::config::{Config, Loaded, parse};
 
     fn loaded(text: &str) -> Result<Loaded, String> {
-        let files = vec![("a.yaml".into(), format!("ims_host: x\ncontainers:\n{text}"))];
+        let sources = "{far: {kind: sts}, token: {kind: web_identity, token_file: /t}}";
+        let files = vec![("a.yaml".into(), format!("ims_host: x\ncontainers:\n{text}\nsources: {sources}\n"))];
         parse(files).map_err(|errors| errors.to_string())
     }
 
@@ -297,7 +319,7 @@ mod tests {
             "  sockets: [/a, /b]\n  source: ims\n  role_from: [Labels:role, 'Env:IAM_ROLE']\n  external_id_from: Labels:x\n  \
              session_name_from: Env:N\n  session_name: devproxyauth\n  allow: ['*']\n  default_role: p/r@prod\n  \
              default_account: dev\n  accounts: {prod: 012345678901, dev: '111111111111'}\n  partition: aws-cn\n  \
-             duration: 30m\n  mapping_file: /m\n  host_name_pattern: '^([a-z]+)\\.'\n",
+             duration: 30m\n  via: far\n  mapping_file: /m\n  host_name_pattern: '^([a-z]+)\\.'\n",
         ] {
             let config = parsed(text).expect(text);
             let again = parse(vec![("b.yaml".into(), config.render())]).expect("what we wrote").config;
@@ -325,6 +347,9 @@ mod tests {
             ("  duration: 5m", "3:13: a session lasts from 15m to 12h"),
             ("  host_name_pattern: '^.*$'", "3:22: a group in parentheses"),
             ("  source: y", "`containers.source` is \"y\""),
+            ("  source: far", "`containers.source` is \"far\""),
+            ("  via: y", "`containers.via` is \"y\""),
+            ("  via: far\n  source: token", "`containers.via` is of no use: \"token\" is of kind web_identity"),
             ("  default_rôle: x", "did you mean `default_role`?"),
         ] {
             let said = parsed(text).expect_err(text);

@@ -25,6 +25,7 @@ mod yaml;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use admin::Admin;
+pub(crate) use build::is_clear_text;
 pub use container::{CONTAINER, CONTAINER_ROLE, Container, ContainerRole};
 pub use containers::{CONTAINERS, Containers};
 pub use load::{Loaded, load, parse};
@@ -116,8 +117,8 @@ pub struct Ims {
     pub ca_file: Option<PathBuf>,
     /// Certificate chain and key of the client, PEM (`ims_client_certificate`, `ims_client_key`).
     pub client_certificate: Option<(PathBuf, PathBuf)>,
-    /// The HTTP proxy in front of the IMS (`ims_proxy`).
-    pub proxy: Option<Proxy>,
+    /// The HTTP proxy in front of the IMS (`ims_proxy`, `proxy`, `no_proxy`).
+    pub proxying: Proxying,
 }
 
 /// An HTTP proxy. Its credentials, if any, are sent as `Proxy-Authorization: Basic`.

@@ -49,6 +49,17 @@ pub(super) const SETTINGS: [Setting; COUNT] = [
     ),
 ];
 
+impl ProxyChoice {
+    /// It as YAML; nothing if there is none.
+    pub(super) fn render(&self) -> Option<String> {
+        match self {
+            Self::None => None,
+            Self::Environment => Some("environment".to_owned()),
+            Self::Given(given) => Some(proxy(given)),
+        }
+    }
+}
+
 impl Proxying {
     /// Reads the settings that are above.
     pub(super) fn read(fields: &mut Fields) -> Option<Self> {
@@ -59,13 +70,11 @@ impl Proxying {
 
     /// The settings as YAML.
     pub(super) fn render(&self) -> Vec<(&'static str, String)> {
-        let choice = match &self.choice {
-            ProxyChoice::None => None,
-            ProxyChoice::Environment => Some("environment".to_owned()),
-            ProxyChoice::Given(given) => Some(proxy(given)),
-        };
         let except = (!self.except.is_empty()).then(|| list(self.except.iter().map(|host| quoted(host))));
-        [("proxy", choice), ("no_proxy", except)].into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
+        [("proxy", self.choice.render()), ("no_proxy", except)]
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value?)))
+            .collect()
     }
 
     /// In a few words; nothing if there is none.
@@ -78,7 +87,7 @@ impl Proxying {
     }
 }
 
-fn choice(node: &Node) -> Result<ProxyChoice, Problem> {
+pub(super) fn choice(node: &Node) -> Result<ProxyChoice, Problem> {
     match read::text(node)?.trim() {
         "none" => Ok(ProxyChoice::None),
         "environment" => Ok(ProxyChoice::Environment),

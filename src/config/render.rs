@@ -100,7 +100,7 @@ impl Config {
             "ims_ca_file" => path(ims.ca_file.as_ref()?),
             "ims_client_certificate" => path(&ims.client_certificate.as_ref()?.0),
             "ims_client_key" => path(&ims.client_certificate.as_ref()?.1),
-            "ims_proxy" => proxy(ims.proxy.as_ref()?),
+            "ims_proxy" => ims.proxying.choice.render()?,
             _ => return None,
         })
     }

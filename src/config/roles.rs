@@ -350,7 +350,17 @@ fn check(fields: &mut Fields, read: &Read, sources: &[Source], roles: &[Role]) {
     };
     for (key, place) in &read.given {
         if OF_SESSIONS.contains(key) && !assumed && !taken(key) {
-            wrong(place.clone(), format!("`{key}` is of no use here: no role is assumed (`role_arn`)"));
+            let why = match origins.first() {
+                Some(Origin::Source(source)) if role.role_arn.is_some() => {
+                    format!(
+                        "{:?} is asked for the role itself, and the call of the kind {} has none",
+                        source.name,
+                        source.kind.word()
+                    )
+                }
+                _ => "no role is assumed (`role_arn`)".to_owned(),
+            };
+            wrong(place.clone(), format!("`{key}` is of no use here: {why}"));
         }
         if *key == "upstream_role" && !taken(key) {
             wrong(place.clone(), "`upstream_role` is of no use here: no source of this role lists roles".to_owned());

@@ -85,8 +85,9 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         Upstream,
         "ims_proxy",
-        "",
-        "HTTP proxy in front of the IMS: `http://[user:password@]host:port`. The environment's proxy variables are not read.",
+        "none",
+        "HTTP proxy in front of the IMS: `none`, `environment` (what `https_proxy` and the like say), or \
+         `http://[user:password@]host:port`.",
     ),
     setting(Serving, "bind_ip", "127.0.0.1", "The address to listen on."),
     setting(Serving, "bind_port", "25772", "The port to listen on; 0 takes a free one."),

@@ -6,8 +6,8 @@ use super::{
     fields::Fields,
     problem::Problem,
     read,
-    roles::{self, Role},
-    sources::{self, Aws, Source, SourceKind, aws},
+    roles::{self, Origin, Role, is_assumed},
+    sources::{self, Aws, Gives, Source, SourceKind, aws},
 };
 use crate::credentials::SessionName;
 
@@ -52,9 +52,38 @@ impl Upstreams {
         self.sources.iter().find(|source| matches!(source.kind, SourceKind::Ims(_)))
     }
 
+    /// The first source with credentials.
+    pub fn usable(&self) -> Option<&Source> {
+        self.sources.iter().find(|source| source.kind.gives() != Gives::Nothing)
+    }
+
+    /// The region in which AWS is asked for a role that comes from `name`, if AWS is.
+    pub fn region(&self, name: &str, role_arn: Option<&str>, via: Option<&str>) -> Option<&str> {
+        let origin = self.sources.iter().find(|source| source.name == name);
+        match (origin, role_arn) {
+            (Some(source), Some(_)) if !is_assumed(Origin::Source(source), role_arn) => match &source.kind {
+                SourceKind::WebIdentity(identity) => Some(&identity.aws.region),
+                SourceKind::RolesAnywhere(source) => Some(&source.aws.region),
+                _ => None,
+            },
+            (_, Some(_)) => Some(&self.sts(via).region),
+            (Some(_), None) => None,
+            // The same as another role: there are no circles.
+            (None, None) => {
+                let role = self.roles.iter().find(|role| role.name.as_str() == name)?;
+                self.region(role.sources.first()?, role.role_arn.as_deref(), role.via.as_deref())
+            }
+        }
+    }
+
     /// The source of that name.
     pub fn source(&self, name: &str) -> Option<&Source> {
         self.sources.iter().find(|source| source.name == name)
+    }
+
+    /// Whether a source of that name says how `AssumeRole` is called.
+    pub fn is_sts(&self, name: &str) -> bool {
+        self.source(name).is_some_and(|source| matches!(source.kind, SourceKind::Sts(_)))
     }
 
     /// How `AssumeRole` is called for a role with that `via`.

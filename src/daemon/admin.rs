@@ -2,6 +2,7 @@
 
 use std::{net::TcpListener, sync::Arc};
 
+use arc_swap::ArcSwapOption;
 use tokio::task::JoinSet;
 
 use crate::{
@@ -22,7 +23,7 @@ pub(super) struct Told {
     pub(super) gatekeeper: Arc<dyn Gatekeeper>,
     pub(super) auditor: Arc<Auditor>,
     pub(super) tokens: ContainerTokens,
-    pub(super) region: Option<String>,
+    pub(super) region: Arc<ArcSwapOption<String>>,
 }
 
 /// The sockets beside those of the faces.

@@ -52,6 +52,7 @@ pub(super) fn build(
     let fetcher = Fetched {
         requests,
         source: config.source.clone(),
+        via: config.via.clone(),
         duration: config.duration,
         runtime: runtime.handle().clone(),
     };
@@ -97,6 +98,7 @@ impl Listening {
 struct Fetched {
     requests: RoleRequests,
     source: Option<String>,
+    via: Option<String>,
     duration: Option<Duration>,
     runtime: Handle,
 }
@@ -105,6 +107,7 @@ impl Fetcher for Fetched {
     fn ensure(&self, ask: &Ask) -> RoleId {
         self.requests.ensure(OnDemand {
             source: self.source.clone(),
+            via: self.via.clone(),
             external_id: ask.external_id.clone(),
             session_name: ask.session_name.clone(),
             duration: self.duration,

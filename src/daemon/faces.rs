@@ -20,6 +20,9 @@ use crate::{
 /// Beyond its time-out, for the answer to get from the relay to the request.
 const MARGIN: Duration = Duration::from_millis(50);
 
+/// Stands for whichever role is asked for.
+const ANY_ROLE: &str = "";
+
 /// Work that never ends, to be done apart from the requests.
 pub(super) type Background = Vec<Pin<Box<dyn Future<Output = ()> + Send>>>;
 
@@ -146,14 +149,23 @@ fn metadata(config: &Config) -> Metadata {
     }
 }
 
-/// The region: as configured, or where the first role is assumed.
+/// The region: as configured, or where AWS is asked for the first role; for that of containers if there is no other.
 pub(super) fn region(config: &Config) -> Option<String> {
-    let of_role = || {
-        let roles = config.upstreams.roles();
-        let first = roles.first().filter(|role| role.role_arn.is_some())?;
-        Some(config.upstreams.sts(first.via.as_deref()).region.clone())
+    let upstreams = &config.upstreams;
+    let asked = || match (upstreams.roles().first(), &config.containers) {
+        (Some(role), _) => upstreams.region(role.sources.first()?, role.role_arn.as_deref(), role.via.as_deref()),
+        (None, Some(containers)) if !awaits_roles(config) => {
+            let source = containers.source.as_deref().or_else(|| upstreams.usable().map(|source| &*source.name))?;
+            upstreams.region(source, Some(ANY_ROLE), containers.via.as_deref())
+        }
+        _ => None,
     };
-    config.metadata.region.clone().or_else(of_role)
+    config.metadata.region.clone().or_else(|| asked().map(str::to_owned))
+}
+
+/// Whether there will be roles without anybody asking for one.
+pub(super) fn awaits_roles(config: &Config) -> bool {
+    !config.upstreams.roles().is_empty() || config.upstreams.first_ims().is_some()
 }
 
 fn entries(tree: &[(String, config::Tree)]) -> Vec<(String, Entry)> {
@@ -184,8 +196,24 @@ mod tests {
                 Some("ap-south-1"),
             ),
         ] {
-            let loaded = config::parse(vec![("a.yaml".into(), format!("ims_host: x\n{text}"))]).expect(&text);
-            assert_eq!(region(&loaded.config).as_deref(), expected, "{text}");
+            assert_region(&format!("ims_host: x\n{text}"), expected);
         }
+        let token = "sources: {t: {kind: web_identity, token_file: /t, region: us-east-2}, far: {kind: sts, region: ap-south-1}}\n";
+        let arn = "role_arn: 'arn:aws:iam::123456789012:role/r'";
+        for (rest, expected) in [
+            (format!("roles: {{a: {{source: t, {arn}}}}}\n"), "us-east-2"),
+            (format!("roles: {{a: {{source: b}}, b: {{source: t, {arn}}}}}\n"), "us-east-2"),
+            (format!("roles: {{a: {{source: b, {arn}}}, b: {{source: t, {arn}}}}}\n"), "eu-central-1"),
+            ("containers: {default_role: 'r@123456789012'}\n".to_owned(), "us-east-2"),
+        ] {
+            assert_region(&format!("{token}{rest}"), Some(expected));
+        }
+        let keys = token.replace("kind: web_identity, token_file: /t, region: us-east-2", "kind: profile");
+        assert_region(&format!("{keys}containers: {{default_role: 'r@123456789012', via: far}}\n"), Some("ap-south-1"));
+    }
+
+    fn assert_region(text: &str, expected: Option<&str>) {
+        let loaded = config::parse(vec![("a.yaml".into(), text.to_owned())]).expect(text);
+        assert_eq!(region(&loaded.config).as_deref(), expected, "{text}");
     }
 }

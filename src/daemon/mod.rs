@@ -14,11 +14,12 @@ use std::{io, net::TcpListener, sync::Arc, thread, time::Duration};
 
 pub use admin::AdminSockets;
 use admin::Told;
+use arc_swap::ArcSwapOption;
 pub use faces::addresses as face_addresses;
-pub use reload::Reloading;
 use reload::Running;
+pub use reload::{Reloading, mind_hangups};
 pub use sources::{
-    Fetching, FetchingError, Surroundings, Trial, explain, fetching, open_secrets, proxies_in_force, trials,
+    Fetching, FetchingError, Surroundings, Trial, clear_text, explain, fetching, open_secrets, proxies_in_force, trials,
 };
 pub use status::{Progress, summary};
 use tokio::{
@@ -123,6 +124,7 @@ impl Daemon {
         let (stop, stopped) = watch::channel(());
         let containers = listening.map(|listening| listening.start(stopped.clone())).transpose()?;
         let store = self.store();
+        let region = Arc::new(ArcSwapOption::from_pointee(faces::region(&self.config)));
         let told = Told {
             store: self.store(),
             journal: self.refresher.journal(),
@@ -130,7 +132,7 @@ impl Daemon {
             gatekeeper: server.gatekeeper(),
             auditor: Arc::clone(&auditor),
             tokens: tokens.clone(),
-            region: faces::region(&self.config),
+            region: Arc::clone(&region),
         };
         let replacer = self.refresher.replacer();
         let (refresher, beside) = start_refresher(self.refresher, stopped)?;
@@ -142,6 +144,7 @@ impl Daemon {
             live: server.live(),
             replacer,
             beside,
+            region,
             under_way: Vec::new(),
             guard,
         };
@@ -156,7 +159,8 @@ impl Daemon {
                 None => None,
             };
             let clock = Arc::clone(&self.clock);
-            let progress = status::follow(store, clock, self.config.ready_wait, progress);
+            let awaits = faces::awaits_roles(&self.config);
+            let progress = status::follow(store, clock, awaits.then_some(self.config.ready_wait), progress);
             let progress = tokio::spawn(progress);
             let mut admin = admin::start(self.admin, told, self.clock, &listeners);
             let served = server.run(listeners, stop).await;

@@ -1,8 +1,13 @@
 //! The configuration read anew while the daemon runs: all of it is checked before anything is changed.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use std::{collections::HashMap, io, path::PathBuf, sync::Arc};
 
-use tokio::{runtime::Handle, signal::unix::Signal, task::AbortHandle};
+use arc_swap::ArcSwapOption;
+use tokio::{
+    runtime::Handle,
+    signal::unix::{Signal, SignalKind, signal},
+    task::AbortHandle,
+};
 
 use super::{
     faces::{self, Background},
@@ -42,6 +47,8 @@ pub(super) struct Running {
     pub(super) key: Arc<TokenKey>,
     pub(super) live: Live,
     pub(super) replacer: Replacer,
+    /// What is told to programs beside credentials.
+    pub(super) region: Arc<ArcSwapOption<String>>,
     /// Where work for the faces is done, and what is under way there.
     pub(super) beside: Handle,
     pub(super) under_way: Vec<AbortHandle>,
@@ -54,6 +61,12 @@ struct Prepared {
     fetching: Fetching,
     faces: Faces,
     background: Background,
+}
+
+/// From now on SIGHUP does not end the process. One that comes before the daemon runs is heard when it does.
+pub fn mind_hangups() -> io::Result<()> {
+    // What tokio has installed once stays, whoever listens.
+    super::runtime()?.block_on(async { signal(SignalKind::hangup()).map(drop) })
 }
 
 /// Reads the configuration anew at each SIGHUP, for ever.
@@ -112,6 +125,7 @@ impl Running {
         };
         self.replacer.replace(replacement).await;
         self.live.show(faces, new.logging.access_log);
+        self.region.store(faces::region(&new).map(Arc::new));
         self.replace_background(background);
         // Said at the level that says more.
         reloading.level.set(old.logging.level.min(new.logging.level));

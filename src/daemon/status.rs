@@ -28,11 +28,20 @@ pub trait Progress: Send + 'static {
     fn changed(&mut self, _store: &Store) {}
 }
 
-/// Tells `progress` what happens in `store`, for ever.
-pub(super) async fn follow(store: Arc<Store>, clock: SharedClock, ready_wait: Duration, mut progress: impl Progress) {
-    let patience = clock::sleep(ready_wait);
+/// Tells `progress` what happens in `store`, for ever. It is ready when there are credentials, but after `ready_wait` at
+/// the latest; without that at once: no role is known yet that could be waited for.
+pub(super) async fn follow(
+    store: Arc<Store>,
+    clock: SharedClock,
+    ready_wait: Option<Duration>,
+    mut progress: impl Progress,
+) {
+    let patience = clock::sleep(ready_wait.unwrap_or_default());
     tokio::pin!(patience);
-    let mut ready = false;
+    let mut ready = ready_wait.is_none();
+    if ready {
+        progress.ready(true);
+    }
     let mut told = String::new();
     loop {
         let changed = store.changed();
@@ -66,12 +75,13 @@ pub fn summary(snapshot: &Snapshot, now: Timestamp) -> String {
     if !snapshot.answered() {
         return "waiting for the upstream's first answer".to_owned();
     }
-    if snapshot.roles().is_empty() {
-        return "the upstream gives this host no role".to_owned();
+    let roles = || snapshot.roles().iter().chain(snapshot.unlisted());
+    if roles().next().is_none() {
+        return "this host has no role".to_owned();
     }
-    let mut conditions: Vec<Condition> = Vec::with_capacity(snapshot.roles().len());
+    let mut conditions: Vec<Condition> = Vec::with_capacity(roles().count());
     let mut first: Option<(Timestamp, &str)> = None;
-    for role in snapshot.roles() {
+    for role in roles() {
         let state = role.state();
         // Shown as what it was before and will be after: a refresh is over in a moment.
         conditions.push(match state.condition(now) {

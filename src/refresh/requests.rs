@@ -23,6 +23,8 @@ pub struct OnDemand {
     pub role_arn: String,
     /// The configured source or role whose credentials assume it; by default the first that there is.
     pub source: Option<String>,
+    /// The source that says how `AssumeRole` is called.
+    pub via: Option<String>,
     /// As in `AssumeRole`.
     pub external_id: Option<String>,
     /// A template, such as `{host}-{role}`.
@@ -46,6 +48,7 @@ impl OnDemand {
             name,
             role_arn: role_arn.into(),
             source: None,
+            via: None,
             external_id: None,
             session_name: None,
             duration: None,
@@ -61,6 +64,7 @@ impl OnDemand {
         let duration = self.duration.map(|duration| duration.as_millis().to_string());
         let optional = [
             ("source", self.source.as_deref()),
+            ("via", self.via.as_deref()),
             ("external_id", self.external_id.as_deref()),
             ("session_name", self.session_name.as_deref()),
             ("duration", duration.as_deref()),
@@ -175,6 +179,7 @@ mod tests {
             OnDemand { name: "b".parse().expect("a name"), ..plain.clone() },
             OnDemand { role_arn: "arn2".into(), ..plain.clone() },
             OnDemand { source: text(), ..plain.clone() },
+            OnDemand { via: text(), ..plain.clone() },
             OnDemand { external_id: text(), ..plain.clone() },
             OnDemand { session_name: text(), ..plain.clone() },
             OnDemand { duration: Some(Duration::from_secs(1)), ..plain.clone() },

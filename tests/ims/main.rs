@@ -15,6 +15,7 @@ use alppaca::{
     mock_ims::{Behaviour, Handle, LIST_PATH, MockIms},
     source::{
         ErrorKind, SourceError,
+        http::Proxies,
         ims::{ImsSource, Settings},
     },
 };
@@ -33,7 +34,7 @@ fn settings(list_url: impl Into<String>) -> Settings {
         concurrency: 8,
         ca_file: None,
         client_certificate: None,
-        proxy: None,
+        proxies: Proxies::none(),
     }
 }
 

@@ -10,7 +10,8 @@ use alppaca::{
     mock_ims::{Answer, Behaviour, LIST_PATH},
     source::{
         ErrorKind, Source,
-        ims::{ImsSource, Proxy, Settings},
+        http::{Proxies, Proxy},
+        ims::{ImsSource, Settings},
     },
 };
 
@@ -18,7 +19,8 @@ use crate::{is_transient, localhost, role, settings, source, start, start_server
 
 fn through(proxy: SocketAddr, credentials: Option<(&str, &str)>, settings: Settings) -> Settings {
     let credentials = credentials.map(|(user, password)| (user.to_owned(), Secret::new(password)));
-    Settings { proxy: Some(Proxy { url: format!("http://{proxy}"), credentials }), ..settings }
+    let proxies = Proxies::always(Proxy { url: format!("http://{proxy}"), credentials });
+    Settings { proxies, ..settings }
 }
 
 #[tokio::test]
@@ -58,8 +60,8 @@ fn a_proxy_that_cannot_be_used_is_refused_with_a_reason() {
         ("http://proxy:3128", Some("a:b"), "the proxy's user name must not contain a colon"),
     ] {
         let credentials = user.map(|user| (user.to_owned(), Secret::new("s3cr3t")));
-        let proxy = Some(Proxy { url: proxy.to_owned(), credentials });
-        let error = ImsSource::new(Settings { proxy, ..settings("http://ims/") }).expect_err("bad").to_string();
+        let proxies = Proxies::always(Proxy { url: proxy.to_owned(), credentials });
+        let error = ImsSource::new(Settings { proxies, ..settings("http://ims/") }).expect_err("bad").to_string();
         assert!(error.contains(expected) && !error.contains("s3cr3t"), "{error}");
     }
 }

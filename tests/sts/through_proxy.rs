@@ -113,3 +113,28 @@ fn a_source_may_have_a_proxy_that_wants_a_password() {
     assert!(!told.contains("wrong") && !told.contains("ERROR"), "{told}");
     assert_eq!(sts.calls().len(), 1);
 }
+
+#[test]
+fn an_ims_is_asked_through_the_environments_proxy_where_that_is_said() {
+    if !support::needs("the proxy of an IMS", "tinyproxy") {
+        return;
+    }
+    let proxy = Tinyproxy::start("BasicAuth me s3cr3t");
+    let ims = ims(&["base"]);
+    for (config, through) in [
+        ("sources:\n  afp: {kind: ims, url: 'http://IMS', proxy: environment}\n", true),
+        ("sources:\n  afp: {kind: ims, url: 'http://IMS', proxy: environment, no_proxy: [127.0.0.0/8]}\n", false),
+        ("sources:\n  afp: {kind: ims, url: 'http://IMS'}\n", false),
+        ("ims_url: http://IMS\nims_proxy: environment\n", true),
+    ] {
+        let before = ims.handle.requests().len();
+        let daemon = support::Daemon::start_with(&config.replace("IMS", &ims.address.to_string()), |command| {
+            command.env("http_proxy", format!("http://me:s3cr3t@{}", proxy.address)).env_remove("no_proxy");
+        });
+        daemon.wait_for_log("role base: fetched ");
+        let vias: Vec<bool> =
+            ims.handle.requests().iter().skip(before).map(|request| request.header("via").is_some()).collect();
+        assert!(!vias.is_empty() && vias.iter().all(|via| *via == through), "{config}: {vias:?}");
+        assert!(!daemon.log().contains("s3cr3t"), "{}", daemon.log());
+    }
+}

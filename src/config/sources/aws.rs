@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use super::{
     super::{
         Proxying, Setting,
+        build::is_clear_text,
         fields::Fields,
         problem::Problem,
         proxies,
@@ -92,6 +93,12 @@ impl Aws {
         fields.exclude("endpoint", &["fips", "dual_stack"]);
         let read_region = fields.value("region", read::region);
         let read_endpoint = fields.optional("endpoint", endpoint);
+        if let (Some(Some(url)), Some(place)) = (&read_endpoint, fields.place("endpoint"))
+            && is_clear_text(url)
+        {
+            let message = "credentials will travel in clear text: AWS is asked by http over the network";
+            fields.warnings.push(Problem::new(place, message));
+        }
         let fips = fields.optional("fips", read::boolean);
         let dual_stack = fields.optional("dual_stack", read::boolean);
         let proxying = Proxying::read(fields);

@@ -2,14 +2,15 @@
 
 use super::{
     super::{
-        Ims, Setting,
+        Ims, Proxying, Setting,
         build::ims_list_url,
         fields::Fields,
         problem::Problem,
+        proxies,
         read::{self, render_duration},
-        render::{list, proxy, quoted},
+        render::{list, quoted},
     },
-    Kind, SourceKind, setting,
+    Kind, SourceKind, concat, setting,
 };
 
 pub(in crate::config) const KIND: Kind = Kind {
@@ -18,7 +19,7 @@ pub(in crate::config) const KIND: Kind = Kind {
     read: |fields| read_ims(fields).map(|ims| SourceKind::Ims(Box::new(ims))),
 };
 
-const SETTINGS: [Setting; 10] = [
+const OWN: [Setting; 9] = [
     setting("url", "", "As `ims_url`. This or `urls` is required."),
     setting(
         "urls",
@@ -32,8 +33,8 @@ const SETTINGS: [Setting; 10] = [
     setting("ca_file", "", "As `ims_ca_file`."),
     setting("client_certificate", "", "As `ims_client_certificate`."),
     setting("client_key", "", "As `ims_client_key`."),
-    setting("proxy", "", "As `ims_proxy`."),
 ];
+const SETTINGS: [Setting; 9 + proxies::COUNT] = concat(OWN, proxies::SETTINGS);
 
 fn read_ims(fields: &mut Fields) -> Option<Ims> {
     fields.exclude("url", &["urls"]);
@@ -46,7 +47,7 @@ fn read_ims(fields: &mut Fields) -> Option<Ims> {
     let max_response_bytes = fields.value("max_response_bytes", read::count);
     let concurrency = fields.value("concurrency", read::count);
     let ca_file = fields.optional("ca_file", read::path);
-    let proxy = fields.optional("proxy", read::proxy);
+    let proxying = Proxying::read(fields);
     let mut urls = urls?.into_iter();
     Some(Ims {
         list_url: urls.next()?,
@@ -57,7 +58,7 @@ fn read_ims(fields: &mut Fields) -> Option<Ims> {
         concurrency: concurrency?,
         ca_file: ca_file?,
         client_certificate: certificate.zip(key),
-        proxy: proxy?,
+        proxying: proxying?,
     })
 }
 
@@ -83,7 +84,6 @@ pub(super) fn render(ims: &Ims) -> Vec<(&'static str, String)> {
         ("ca_file", ims.ca_file.as_ref().map(path)),
         ("client_certificate", ims.client_certificate.as_ref().map(|(chain, _)| path(chain))),
         ("client_key", ims.client_certificate.as_ref().map(|(_, key)| path(key))),
-        ("proxy", ims.proxy.as_ref().map(proxy)),
     ];
     let mut all = vec![
         ("urls", list(urls.map(|url| quoted(url)))),
@@ -93,6 +93,7 @@ pub(super) fn render(ims: &Ims) -> Vec<(&'static str, String)> {
         ("concurrency", ims.concurrency.to_string()),
     ];
     all.extend(optional.into_iter().filter_map(|(key, value)| Some((key, value?))));
+    all.extend(ims.proxying.render());
     all
 }
 
@@ -103,6 +104,6 @@ impl Ims {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        format!("{}{more}", self.list_url)
+        format!("{}{more}{}", self.list_url, self.proxying.summary())
     }
 }

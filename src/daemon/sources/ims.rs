@@ -2,12 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::{Surroundings, kinds::proxies};
 use crate::{
-    clock::SharedClock,
     config,
     source::{
         Source,
-        ims::{ImsSource, Proxy, Settings, SetupError},
+        http::Proxies,
+        ims::{ImsSource, Settings},
         standby::StandBy,
     },
 };
@@ -16,21 +17,24 @@ use crate::{
 /// read; nothing is sent yet.
 pub(super) fn source(
     config: &config::Ims,
-    clock: &SharedClock,
+    surroundings: &Surroundings,
     return_wait: Duration,
-) -> Result<Arc<dyn Source>, SetupError> {
+) -> Result<Arc<dyn Source>, String> {
+    let proxies = proxies(&config.proxying, surroundings)?;
     let hosts = std::iter::once(&config.list_url).chain(&config.stand_ins);
     let mut hosts =
-        hosts.map(|url| Ok((url.clone(), on_one_host(config, url)?))).collect::<Result<Vec<_>, SetupError>>()?;
+        hosts.map(|url| Ok((url.clone(), on_one_host(config, url, &proxies)?))).collect::<Result<Vec<_>, String>>()?;
     match hosts.pop() {
         Some((_, only)) if hosts.is_empty() => Ok(only),
-        last => Ok(Arc::new(StandBy::new(hosts.into_iter().chain(last).collect(), Arc::clone(clock), return_wait))),
+        last => {
+            let hosts = hosts.into_iter().chain(last).collect();
+            Ok(Arc::new(StandBy::new(hosts, Arc::clone(&surroundings.clock), return_wait)))
+        }
     }
 }
 
-fn on_one_host(config: &config::Ims, list_url: &str) -> Result<Arc<dyn Source>, SetupError> {
-    let proxy = config.proxy.as_ref();
-    Ok(Arc::new(ImsSource::new(Settings {
+fn on_one_host(config: &config::Ims, list_url: &str, proxies: &Proxies) -> Result<Arc<dyn Source>, String> {
+    let source = ImsSource::new(Settings {
         list_url: list_url.to_owned(),
         connect_timeout: config.connect_timeout,
         timeout: config.timeout,
@@ -38,6 +42,7 @@ fn on_one_host(config: &config::Ims, list_url: &str) -> Result<Arc<dyn Source>, 
         concurrency: config.concurrency,
         ca_file: config.ca_file.clone(),
         client_certificate: config.client_certificate.clone(),
-        proxy: proxy.map(|proxy| Proxy { url: proxy.url.clone(), credentials: proxy.credentials.clone() }),
-    })?))
+        proxies: proxies.clone(),
+    });
+    Ok(Arc::new(source.map_err(|error| error.to_string())?))
 }

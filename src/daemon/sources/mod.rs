@@ -9,7 +9,7 @@ mod roles_anywhere;
 mod trial;
 
 pub use explain::explain;
-pub use notes::{open_secrets, proxies_in_force};
+pub use notes::{clear_text, open_secrets, proxies_in_force};
 pub use trial::{Trial, trials};
 
 use std::{
@@ -143,7 +143,7 @@ impl Blueprint {
         for source in &upstreams.sources {
             match &source.kind {
                 SourceKind::Ims(settings) => {
-                    let made = ims::source(settings, &surroundings.clock, poll.return_wait());
+                    let made = ims::source(settings, &surroundings, poll.return_wait());
                     let made = made.map_err(|error| FetchingError::new(&source.name, error))?;
                     listers.insert(source.name.clone(), made);
                 }
@@ -219,13 +219,24 @@ impl Blueprint {
             upstream_role: None,
             role_arn: Some(&wanted.role_arn),
             session: &session,
-            via: None,
+            via: wanted.via.as_deref(),
         };
-        let first = || {
-            let usable = |source: &&config::Source| source.kind.gives() != config::sources::Gives::Nothing;
-            self.upstreams.sources.iter().find(usable).map(|source| source.name.clone())
-        };
+        if let Some(via) = wanted.via.as_ref().filter(|via| !self.upstreams.is_sts(via)) {
+            return Err(format!("there is no source {via:?} of kind sts any more"));
+        }
+        let first = || self.upstreams.usable().map(|source| source.name.clone());
         let source = wanted.source.clone().or_else(first).ok_or("there is no source to assume it with")?;
+        if let Some(asked) = self.upstreams.source(&source)
+            && wanted.external_id.is_some()
+            && !config::is_assumed(Origin::Source(asked), Some(&wanted.role_arn))
+            && !asked.kind.takes().contains(&"external_id")
+        {
+            return Err(format!(
+                "an external id is asked for, but source {source} ({}) is asked for the role itself, and its call has \
+                 none; let a role that comes from it be the source of these",
+                asked.kind.word()
+            ));
+        }
         let (parent, way) = self.way(&source, &purpose).map_err(|error| error.to_string())?;
         let node =
             Node { id: id.clone(), name: wanted.name.clone(), visibility: Visibility::Unlisted, ways: [way].into() };

@@ -2,10 +2,10 @@
 
 use crate::{
     config::{
-        Config, ProxyChoice, ProxyVariables, Proxying, SourceKind,
+        Config, ProxyChoice, ProxyVariables, Proxying, SourceKind, is_clear_text,
         sources::{SecretText, VaultAuth},
     },
-    source::readable_by_others,
+    source::{aws::Environment, readable_by_others},
 };
 
 /// A sentence for each file with a secret that every account of this host can read.
@@ -27,6 +27,15 @@ pub fn open_secrets(config: &Config) -> Vec<String> {
         _ => Vec::new(),
     });
     files.filter_map(|file| readable_by_others(file)).collect()
+}
+
+/// A sentence if the environment lets STS be asked in clear text.
+pub fn clear_text(config: &Config, environment: &Environment) -> Option<String> {
+    let url = environment.endpoint_url_sts.as_deref().filter(|url| is_clear_text(url))?;
+    let calls = config.containers.is_some() || config.upstreams.roles().iter().any(|role| role.role_arn.is_some());
+    calls.then(|| {
+        format!("credentials will travel in clear text: AWS_ENDPOINT_URL_STS={url} asks STS by http over the network")
+    })
 }
 
 /// A sentence that tells which of the environment's proxies are in force and for whom, if anybody asks for them.
@@ -54,6 +63,7 @@ fn proxying(kind: &SourceKind) -> Option<&Proxying> {
         SourceKind::RolesAnywhere(source) => Some(&source.aws.proxying),
         SourceKind::Profile(profile) => Some(&profile.aws.proxying),
         SourceKind::Vault(vault) => Some(&vault.proxying),
-        SourceKind::Ims(_) | SourceKind::Process(_) | SourceKind::Static(_) | SourceKind::Imds(_) => None,
+        SourceKind::Ims(ims) => Some(&ims.proxying),
+        SourceKind::Process(_) | SourceKind::Static(_) | SourceKind::Imds(_) => None,
     }
 }

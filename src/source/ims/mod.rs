@@ -12,8 +12,11 @@ pub(super) use answer::{NO_SUCH_ROLE, bad_document};
 pub use role_list::{RoleListError, parse_role_list};
 pub use settings::Settings;
 
-pub use super::http::{Proxy, SetupError};
-use super::{RoleList, Source, SourceError, SourceFuture, http::Client, text::snippet};
+use super::{
+    RoleList, Source, SourceError, SourceFuture,
+    http::{Client, SetupError},
+    text::snippet,
+};
 use crate::credentials::{Credentials, RoleName, parse_document};
 
 /// All but the characters that need no escape anywhere in a URL (RFC 3986, section 2.3).

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use http::Uri;
 
-use crate::source::http::{Client, Options, Proxies, Proxy, SetupError, parse_url};
+use crate::source::http::{Client, Options, Proxies, SetupError, parse_url};
 
 /// The IMS and how to talk to it. Each field means what the field of the same name in
 /// `config::Ims` means.
@@ -24,8 +24,8 @@ pub struct Settings {
     pub ca_file: Option<PathBuf>,
     /// Certificate chain and key of the client, PEM.
     pub client_certificate: Option<(PathBuf, PathBuf)>,
-    /// The HTTP proxy in front of the IMS. The environment's proxy variables are never read.
-    pub proxy: Option<Proxy>,
+    /// Which proxy is used, if any.
+    pub proxies: Proxies,
 }
 
 impl Settings {
@@ -37,7 +37,7 @@ impl Settings {
             limit_name: Some("ims_max_response_bytes"),
             ca_file: self.ca_file.clone(),
             client_certificate: self.client_certificate.clone(),
-            proxies: self.proxy.clone().map_or_else(Proxies::none, Proxies::always),
+            proxies: self.proxies.clone(),
         };
         Client::new(&parse_list_url(&self.list_url)?, &options)
     }
