@@ -9,12 +9,12 @@ use std::{
 use alppaca::mock_ims::Behaviour;
 use jiff::{SignedDuration, Timestamp};
 
-use super::ways::{Cell, No, Run, Way, tell_ecs};
+use super::ways::{Cell, No, Run, tell_ecs, tell_pod_identity};
 use crate::rig::{
     client::Client,
     clock::Clock,
     kinds::tell,
-    world::{FLEETING, Pair},
+    world::{FLEETING, Pair, Place, restart},
 };
 use crate::support::{self, Daemon, Ims};
 
@@ -26,30 +26,42 @@ pub fn rollovers(run: &Run<'_>) -> Cell {
     if run.kind.stretches {
         return by_hours(run);
     }
-    by_seconds(run, |command, pair| tell(command, pair.daemon.address()))
-}
-
-/// The same at the container face, where no client pushes anything away; one that cannot ask there at all says so.
-pub fn ecs_rollovers(run: &Run<'_>) -> Cell {
-    run.go(Way::Ecs)?;
-    by_seconds(run, tell_ecs)
-}
-
-fn by_seconds(run: &Run<'_>, told: impl FnOnce(&mut Command, &Pair)) -> Cell {
-    let name = run.kind.name;
     let pair = &run.world.told.fleeting;
-    let door = run.world.told.door(&pair.ims);
+    by_seconds(run, &pair.ims, |command| tell(command, pair.daemon.address()), || {})
+}
+
+/// The same at the container face, where no client pushes anything away.
+pub fn ecs_rollovers(run: &Run<'_>) -> Cell {
+    let pair = &run.world.told.fleeting;
+    by_seconds(run, &pair.ims, |command| tell_ecs(command, pair), || {})
+}
+
+/// The same at the face of EKS Pod Identity, and another daemon takes the place of the first.
+pub fn pod_identity_rollovers(run: &Run<'_>) -> Cell {
+    let mut pair = Pair::start(FLEETING, Place::Anywhere);
+    let (host, account) = (pair.eks().to_string(), pair.service_account());
+    let Pair { ims, daemon, files } = &mut pair;
+    let restart = || restart(daemon, ims, files.path());
+    by_seconds(run, ims, |command| tell_pod_identity(command, &host, &account), restart)
+}
+
+/// `between` is called after the first round; a client that cannot make even that one has no such way.
+fn by_seconds(run: &Run<'_>, ims: &Ims, told: impl FnOnce(&mut Command), between: impl FnOnce()) -> Cell {
+    let name = run.kind.name;
+    let door = run.world.told.door(ims);
     let mut command = run.client(&door);
-    told(&mut command, pair);
+    told(&mut command);
     let mut client = Client::start(command);
     let deadline = Instant::now() + 12 * FLEETING;
     let mut sets: Vec<String> = Vec::new();
+    client.round().result.map_err(|why| No::Unable { why })?;
+    between();
     loop {
         let round = client.round();
         assert!(round.result.is_ok(), "{name}: {round:?} with set number {}", sets.len());
         assert_eq!(door.refusals(), [""; 0], "{name}");
         let key = door.last_key().expect("a call");
-        let expires = pair.ims.handle.issued_with(&key).expect("it was let through").expiration;
+        let expires = ims.handle.issued_with(&key).expect("it was let through").expiration;
         if sets.last() != Some(&key) {
             sets.push(key);
         }

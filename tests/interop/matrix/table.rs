@@ -11,7 +11,7 @@ const END: &str = "<!-- end of the made part -->";
 pub struct Line {
     /// Its name and version.
     pub client: String,
-    pub cells: Vec<Cell>,
+    pub cells: Vec<(Way, Cell)>,
 }
 
 /// Checks that the page shows what the run came to, or rewrites it. Clients that are not on this
@@ -40,17 +40,25 @@ pub fn check(lines: &[Line]) {
 }
 
 fn render(lines: &[Line], shown: &str) -> String {
-    let titles: Vec<_> = Way::ALL.iter().map(|way| way.title()).collect();
+    let tables = Way::TABLES.iter().map(|ways| render_one(ways, lines, shown));
+    tables.collect::<Vec<_>>().join("\n")
+}
+
+fn render_one(ways: &[Way], lines: &[Line], shown: &str) -> String {
+    let titles: Vec<_> = ways.iter().map(|way| way.title()).collect();
     let mut table = format!("| client | {} |\n|---{}|\n", titles.join(" | "), "|---".repeat(titles.len()));
+    let old_table = shown.split("\n\n").find(|old| old.contains(titles[0])).unwrap_or_default();
     for Line { client, cells } in lines {
-        let old: Vec<_> = shown.lines().map(row).find(|row| row.get(1) == Some(&&**client)).unwrap_or_default();
-        let cells = cells.iter().enumerate().map(|(column, cell)| match cell {
-            Ok(()) => "yes",
-            Err(No::Unable { .. }) => "–",
-            Err(No::Needless) => "each call anew",
-            Err(No::Untried { .. }) => old.get(column + 2).copied().unwrap_or("?"),
-        });
-        table.extend(["| ", client, " | ", &cells.collect::<Vec<_>>().join(" | "), " |\n"]);
+        let old: Vec<_> = old_table.lines().map(row).find(|row| row.get(1) == Some(&&**client)).unwrap_or_default();
+        let cell = |(column, way): (usize, &Way)| match cells.iter().find(|(done, _)| done == way).map(|(_, cell)| cell)
+        {
+            Some(Ok(())) => "yes",
+            Some(Err(No::Unable { .. })) => "–",
+            Some(Err(No::Needless)) => "each call anew",
+            Some(Err(No::Untried { .. })) | None => old.get(column + 2).copied().unwrap_or("?"),
+        };
+        let cells: Vec<_> = ways.iter().enumerate().map(cell).collect();
+        table.extend(["| ", client, " | ", &cells.join(" | "), " |\n"]);
     }
     table
 }
@@ -61,9 +69,9 @@ fn row(line: &str) -> Vec<&str> {
 }
 
 fn reasons(line: &Line) -> Vec<String> {
-    let reason = |(way, cell): (&Way, &Cell)| match cell {
+    let reason = |(way, cell): &(Way, Cell)| match cell {
         Ok(()) | Err(No::Needless) => None,
         Err(No::Unable { why } | No::Untried { why }) => Some(format!("{}, {}: {why}", line.client, way.title())),
     };
-    Way::ALL.iter().zip(&line.cells).filter_map(reason).collect()
+    line.cells.iter().filter_map(reason).collect()
 }

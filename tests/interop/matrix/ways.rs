@@ -14,7 +14,7 @@ use crate::rig::{
     gate::Door,
     kinds::{Kind, tell},
     tools::Tools,
-    world::{ID, Pair, REGION, Site, TOKEN, World},
+    world::{Captured, ID, Pair, REGION, TOKEN, World},
 };
 use crate::support::Daemon;
 
@@ -24,13 +24,18 @@ pub enum Way {
     ImdsV2,
     ImdsV1,
     Captured,
+    SixUrl,
+    SixMode,
+    Rollovers,
+    Region,
     Ecs,
     EcsAgent,
-    PodIdentity,
-    Region,
-    Command,
-    Rollovers,
     EcsRollovers,
+    PodIdentity,
+    PodIdentitySix,
+    PodIdentityRollovers,
+    Exec,
+    Command,
 }
 
 /// Why a cell is not a "yes".
@@ -59,17 +64,19 @@ pub struct Run<'a> {
 }
 
 impl Way {
-    pub const ALL: [Self; 10] = [
-        Self::ImdsV2,
-        Self::ImdsV1,
-        Self::Captured,
-        Self::Rollovers,
-        Self::Region,
-        Self::Ecs,
-        Self::EcsAgent,
-        Self::EcsRollovers,
-        Self::PodIdentity,
-        Self::Command,
+    /// The columns of each table.
+    pub const TABLES: [&[Self]; 2] = [
+        &[Self::ImdsV2, Self::ImdsV1, Self::Captured, Self::SixUrl, Self::SixMode, Self::Rollovers, Self::Region],
+        &[
+            Self::Ecs,
+            Self::EcsAgent,
+            Self::EcsRollovers,
+            Self::PodIdentity,
+            Self::PodIdentitySix,
+            Self::PodIdentityRollovers,
+            Self::Exec,
+            Self::Command,
+        ],
     ];
 
     pub fn title(self) -> &'static str {
@@ -84,13 +91,23 @@ impl Way {
             Self::EcsAgent => "169.254.170.2",
             Self::EcsRollovers => "three rollovers (ECS)",
             Self::PodIdentity => "EKS Pod Identity",
+            Self::SixUrl => "`http://[::1]`",
+            Self::SixMode => "`…_MODE=IPv6`",
+            Self::PodIdentitySix => "`[fd00:ec2::23]`",
+            Self::PodIdentityRollovers => "three rollovers, a restart (EKS)",
+            Self::Exec => "`alppaca exec`",
         }
+    }
+
+    /// Whether nearly all of its time is waiting.
+    pub fn takes_its_time(self) -> bool {
+        matches!(self, Self::Rollovers | Self::EcsRollovers | Self::PodIdentityRollovers)
     }
 }
 
 impl Run<'_> {
     pub fn go(&self, way: Way) -> Cell {
-        if self.kind.short_lived && [Way::Rollovers, Way::EcsRollovers].contains(&way) {
+        if self.kind.short_lived && way.takes_its_time() {
             return Err(No::Needless);
         }
         if self.kind.by_hand && way != Way::Command {
@@ -107,6 +124,11 @@ impl Run<'_> {
             Way::EcsAgent => self.ecs_agent(),
             Way::EcsRollovers => refresh::ecs_rollovers(self),
             Way::PodIdentity => self.pod_identity(),
+            Way::SixUrl => self.six_url(),
+            Way::SixMode => self.six_mode(),
+            Way::PodIdentitySix => self.pod_identity_six(),
+            Way::PodIdentityRollovers => refresh::pod_identity_rollovers(self),
+            Way::Exec => self.exec(),
         }
     }
 
@@ -158,20 +180,44 @@ impl Run<'_> {
 
     fn pod_identity(&self) -> Cell {
         self.inside(|command, pair| {
-            tell(command, NOBODY);
-            command.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("http://{}/v1/credentials", pair.eks().ip()));
-            command.env("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", pair.service_account());
+            tell_pod_identity(command, &pair.eks().ip().to_string(), &pair.service_account());
+        })
+    }
+
+    fn six_url(&self) -> Cell {
+        self.inside_six(|command, pair| tell(command, pair.daemon.addresses[1]))
+    }
+
+    fn six_mode(&self) -> Cell {
+        self.inside_six(|command, _| {
+            command.env("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "IPv6");
+        })
+    }
+
+    fn pod_identity_six(&self) -> Cell {
+        self.inside_six(|command, pair| {
+            tell_pod_identity(command, &format!("[{}]", pair.eks().ip()), &pair.service_account());
         })
     }
 
     /// One round in the namespace, of a client that was `told` what its environment would.
     fn inside(&self, told: impl FnOnce(&mut Command, &Pair) + Send) -> Cell {
-        let captured = self.world.captured.as_ref().map_err(|why| No::Untried { why: why.clone() })?;
-        let site: &Site = &captured.site;
+        let captured = self.world.captured.as_ref().map_err(|why| untried(why))?;
+        self.round_inside(captured, &captured.site.lasting, told)
+    }
+
+    /// The same with the daemon that is there for IPv6 only. Keys of the other do not open this one's AWS, so
+    /// whoever has asked by IPv4 is refused.
+    fn inside_six(&self, told: impl FnOnce(&mut Command, &Pair) + Send) -> Cell {
+        let captured = self.world.captured.as_ref().map_err(|why| untried(why))?;
+        self.round_inside(captured, captured.six.as_ref().map_err(|why| untried(why))?, told)
+    }
+
+    fn round_inside(&self, captured: &Captured, pair: &Pair, told: impl FnOnce(&mut Command, &Pair) + Send) -> Cell {
         captured.namespace.inside(|| {
-            let door = site.door(&site.lasting.ims);
+            let door = captured.site.door(&pair.ims);
             let mut command = self.client(&door);
-            told(&mut command, &site.lasting);
+            told(&mut command, pair);
             self.once(command, &door)
         })
     }
@@ -192,6 +238,18 @@ impl Run<'_> {
         let door = site.door(&site.lasting.ims);
         let mut command = self.client(&door);
         self.tell_command(&mut command, &site.lasting);
+        self.once(command, &door)
+    }
+
+    fn exec(&self) -> Cell {
+        let site = &self.world.told;
+        let door = site.door(&site.lasting.ims);
+        let mut client = self.client(&door);
+        tell(&mut client, NOBODY);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_alppaca"));
+        command.arg("exec").arg("--socket").arg(site.lasting.daemon.socket()).arg("--");
+        command.arg(client.get_program()).args(client.get_args()).env_clear();
+        command.envs(client.get_envs().filter_map(|(name, value)| Some((name, value?))));
         self.once(command, &door)
     }
 
@@ -217,4 +275,15 @@ pub fn tell_ecs(command: &mut Command, pair: &Pair) {
     tell(command, NOBODY);
     command.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("http://{}/credentials?for=me", pair.ecs()));
     command.env("AWS_CONTAINER_AUTHORIZATION_TOKEN", TOKEN);
+}
+
+/// Tells where the agent of EKS Pod Identity is, and the token of the service account.
+pub fn tell_pod_identity(command: &mut Command, host: &str, account: &Path) {
+    tell(command, NOBODY);
+    command.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("http://{host}/v1/credentials"));
+    command.env("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", account);
+}
+
+fn untried(why: &str) -> No {
+    No::Untried { why: why.to_owned() }
 }

@@ -27,7 +27,8 @@ impl Namespace {
              ip -n {name} link set veth1 up && ip -n {name} route add default via 192.0.2.2"
         ));
         for address in addresses {
-            shell(&format!("ip -n {name} address add {address}/32 dev lo"));
+            let (bits, at_once) = if address.contains(':') { (128, " nodad") } else { (32, "") };
+            shell(&format!("ip -n {name} address add {address}/{bits} dev lo{at_once}"));
         }
         shell(&format!("ip netns exec {name} {RULE}"));
         namespace
