@@ -135,24 +135,35 @@ pub(super) fn container(url: &str, variables: &Variables, daemon: Option<&Status
 
 fn unreachable(url: &str, error: &io::Error, daemon: Option<&Status>) -> Finding {
     let imds = daemon.and_then(|status| status.listeners.iter().find(|listener| listener.face == "imds"));
+    let what = match error.kind() {
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => "no route leads there".to_owned(),
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => "no answer in time".to_owned(),
+        // What `connect` says of routes of the kinds blackhole and prohibit.
+        io::ErrorKind::InvalidInput => "a blackhole route of this host swallows it".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "a route of this host, or a sandbox around this program, forbids it".to_owned()
+        }
+        _ => human::foreign(&error.to_string()),
+    };
     let remedy = match (imds, error.kind()) {
+        (_, io::ErrorKind::InvalidInput | io::ErrorKind::PermissionDenied) => {
+            "`ip route get` with the address shows the route; remove it, then `sudo alppaca capture apply` (docs/capture.md)"
+                .to_owned()
+        }
         (Some(listener), _) => format!(
             "the daemon answers at {0}: `sudo alppaca capture apply` brings programs there (docs/capture.md), or for this shell \
              export AWS_EC2_METADATA_SERVICE_ENDPOINT=http://{0}",
             listener.address
         ),
-        (None, io::ErrorKind::ConnectionRefused) => "start the daemon; `systemctl status alppaca` may say why it stopped".to_owned(),
+        (None, io::ErrorKind::ConnectionRefused) => {
+            "start the daemon; `systemctl status alppaca` may say why it stopped".to_owned()
+        }
         (None, io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) => {
-            "nothing answers: start the daemon and `sudo alppaca capture apply`; in a container, see docs/capture.md (on EC2 a \
-             hop limit of 1 looks the same)"
+            "nothing answers, or a firewall drops it: start the daemon and `sudo alppaca capture apply`; in a container, see \
+             docs/capture.md (on EC2 a hop limit of 1 looks the same)"
                 .to_owned()
         }
         (None, _) => "start the daemon, and `sudo alppaca capture apply` so that the address leads to it".to_owned(),
-    };
-    let what = match error.kind() {
-        io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => "no route leads there".to_owned(),
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => "no answer in time".to_owned(),
-        _ => error.to_string(),
     };
     Finding::problem("reach", format!("{url} cannot be reached: {what}"), remedy)
 }

@@ -1,6 +1,14 @@
 //! `alppaca doctor`: the real binary in environments that are right and wrong, with real servers to ask.
+#![allow(unreachable_pub, missing_docs, reason = "a test, in several files")]
+#![allow(clippy::disallowed_methods, reason = "the servers' clocks are real")]
 
+mod answers;
+mod blocked;
+mod clock;
+mod server;
+#[path = "../support/mod.rs"]
 mod support;
+mod variables;
 
 use std::{
     path::Path,
@@ -28,6 +36,11 @@ fn findings(output: &Output) -> (Option<i32>, Vec<String>) {
         format!("{level} {rule} {message} -> {remedy}")
     };
     (output.status.code(), all.iter().map(line).collect())
+}
+
+/// Whether one of `lines` starts and goes on as it should.
+fn assert_found(lines: &[String], start: &str, part: &str) {
+    assert!(lines.iter().any(|line| line.starts_with(start) && line.contains(part)), "{start} … {part}: {lines:#?}");
 }
 
 fn endpoint(daemon: &Daemon) -> String {
