@@ -4,9 +4,10 @@ mod support;
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     os::unix::{fs::PermissionsExt, net::UnixStream},
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     time::Duration,
 };
 
@@ -313,6 +314,43 @@ fn metrics_tell_expiry_states_outcomes_requests_and_denials() {
     let answer = support::get(address, "/metrics");
     assert!(answer.status == 200 && answer.body.ends_with("# EOF\n"), "{answer:?}");
     assert_eq!(support::get(address, "/v1/credentials").status, 404);
+}
+
+/// Nothing is configured but the upstream, as in the tour of the README.
+#[test]
+fn the_daemon_of_a_plain_user_is_found_by_that_user() {
+    let what = "admin: a plain user's daemon";
+    if !needs_root(what) || !needs(what, "setpriv") {
+        return;
+    }
+    let ims = Ims::start(Behaviour::default());
+    let (place, binary) = public_place();
+    let file = place.path().join("alppaca.yaml");
+    let log = "log_level: info\nlogging_handler: {module: logging, class: StreamHandler}\n";
+    fs::write(&file, format!("{}bind_port: 0\n{log}", ims.config())).expect("a file");
+    for (variable, sub) in [("XDG_RUNTIME_DIR", "alppaca"), ("HOME", ".local/state/alppaca")] {
+        let own = place.path().join(variable);
+        fs::create_dir(&own).expect("ours");
+        std::os::unix::fs::chown(&own, Some(4242), Some(4242)).expect("root");
+        let plain = |arguments: &[&str]| {
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid=4242", "--regid=4242", "--clear-groups"]).arg(&binary).args(arguments);
+            command.env_clear().env("PATH", "/usr/bin:/bin").env(variable, &own).current_dir("/");
+            command
+        };
+        let mut daemon =
+            plain(&["run", "-c", file.to_str().expect("UTF-8")]).stderr(Stdio::piped()).spawn().expect("it starts");
+        let mut lines = BufReader::new(daemon.stderr.take().expect("piped")).lines().map_while(Result::ok);
+        assert!(lines.any(|line| line.contains(" fetched ")), "it fetches");
+        let output = plain(&["credentials"]).output().expect("setpriv runs");
+        let issued = ims.handle.issued();
+        assert!(issued.iter().any(|set| json(&output)["AccessKeyId"] == set.access_key_id), "{output:?}");
+        for file in ["alppaca.sock", "imds-token.key"] {
+            assert!(own.join(sub).join(file).exists(), "{file} for {variable}");
+        }
+        daemon.kill().expect("it runs");
+        daemon.wait().expect("it ends");
+    }
 }
 
 /// What a user gets who asks for the metrics; this needs a client that can become that user.

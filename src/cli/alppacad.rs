@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, place};
 use crate::{
     capture::{Answerer, who_answers},
     config::{self, Config},
@@ -52,10 +52,11 @@ enum Action {
 /// Does it.
 pub(super) fn run(args: &Args) -> Outcome {
     let not_configured = if matches!(args.action, Action::Status) { 4 } else { 6 };
-    let config = match config::load(&args.config) {
+    let mut config = match config::load(&args.config) {
         Ok(loaded) => loaded.config,
         Err(errors) => return Err(Failure { code: not_configured, message: errors.to_string() }),
     };
+    place::settle(&mut config);
     match args.action {
         Action::Start => start(args, &config),
         Action::Stop => stop(&config),

@@ -19,6 +19,14 @@ pub(super) fn socket() -> Option<PathBuf> {
     std::env::var_os("ALPPACA_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
+/// Where a plain user's programs keep their sockets: what the service manager made for the session, else a directory that
+/// stays. <https://specifications.freedesktop.org/basedir-spec/latest/>
+pub(super) fn run_dir() -> Option<PathBuf> {
+    let directory = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let session = directory("XDG_RUNTIME_DIR").map(|session| session.join("alppaca"));
+    session.or_else(|| directory("HOME").map(|home| home.join(".local/state/alppaca")))
+}
+
 /// All that is text.
 pub(super) fn variables() -> Variables {
     let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));

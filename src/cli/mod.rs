@@ -14,6 +14,7 @@ mod generate;
 mod human;
 mod migrate;
 mod mock_ims;
+mod place;
 mod policy;
 mod run;
 mod sdk;

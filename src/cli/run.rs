@@ -11,7 +11,7 @@ use std::{
 
 use sd_notify::NotifyState;
 
-use super::{Failure, Outcome, environment, sockets};
+use super::{Failure, Outcome, environment, place, sockets};
 use crate::{
     admin::AdminSocket,
     clock::SystemClock,
@@ -50,6 +50,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let loaded = config::load(&args.config).map_err(Failure::usage)?;
     let mut config = loaded.config;
     let as_read = config.clone();
+    place::settle(&mut config);
     // In the background this directory is left.
     let path = std::path::absolute(&args.config).map_err(Failure::usage)?;
     // What needs root comes first; what may fail comes before anything is changed.

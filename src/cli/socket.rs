@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{Failure, environment};
-use crate::admin::{Client, ClientError, Code, DEFAULT_SOCKET};
+use super::{Failure, environment, place};
+use crate::admin::{Client, ClientError, Code};
 
 /// No daemon answers.
 pub(super) const NO_DAEMON: u8 = 3;
@@ -15,7 +15,8 @@ pub(super) const NOT_NOW: u8 = 5;
 /// Where the daemon is.
 #[derive(Debug, clap::Args)]
 pub(super) struct Socket {
-    /// The daemon's admin socket [default: the variable `ALPPACA_SOCKET`, else /run/alppaca/alppaca.sock]
+    /// The daemon's admin socket [default: the variable `ALPPACA_SOCKET`, else that of your own daemon, else
+    /// /run/alppaca/alppaca.sock]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
 }
@@ -23,7 +24,7 @@ pub(super) struct Socket {
 impl Socket {
     /// Somebody who asks it.
     pub(super) fn client(&self) -> Client {
-        Client::new(self.socket.clone().or_else(environment::socket).unwrap_or_else(|| DEFAULT_SOCKET.into()))
+        Client::new(self.socket.clone().or_else(environment::socket).unwrap_or_else(place::socket))
     }
 }
 

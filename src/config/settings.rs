@@ -196,7 +196,13 @@ pub const SETTINGS: &[Setting] = &[
         "30s",
         "How long the first credentials are waited for before readiness is told anyway (`Type=notify`, `alppacad start`).",
     ),
-    setting(Process, "run_dir", "/run/alppaca", "The directory of the pid file and of the admin socket."),
+    setting(
+        Process,
+        "run_dir",
+        "/run/alppaca",
+        "The directory of the pid file and of the admin socket. The daemon of a plain user, who may not write to the \
+         default, has `$XDG_RUNTIME_DIR/alppaca`, or `~/.local/state/alppaca`.",
+    ),
     setting(
         Process,
         "admin_socket",

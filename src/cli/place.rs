@@ -1,0 +1,39 @@
+//! Where a plain user's daemon has its socket and pid file, and where the commands look for it: `/run/alppaca` is root's.
+
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, access};
+
+use super::environment;
+use crate::{admin::DEFAULT_SOCKET, config::Config};
+
+/// Lets the daemon of a plain user have a directory of that user's, where it was told no other than the default and may
+/// not write there. A service manager may have made the default for it.
+pub(super) fn settle(config: &mut Config) {
+    let default = Path::new(DEFAULT_SOCKET);
+    if Some(config.run_dir.as_path()) != default.parent() || access(&config.run_dir, Access::WRITE_OK).is_ok() {
+        return;
+    }
+    let Some(own) = own() else { return };
+    if config.admin.socket.as_deref() == Some(default) {
+        config.admin.socket = Some(socket_in(&own));
+    }
+    config.run_dir = own;
+}
+
+/// The socket of the user's own daemon, if there is one, else that of the host's.
+pub(super) fn socket() -> PathBuf {
+    own()
+        .map(|directory| socket_in(&directory))
+        .filter(|socket| socket.exists())
+        .unwrap_or_else(|| DEFAULT_SOCKET.into())
+}
+
+/// None for root.
+fn own() -> Option<PathBuf> {
+    environment::run_dir().filter(|_| !rustix::process::geteuid().is_root())
+}
+
+fn socket_in(directory: &Path) -> PathBuf {
+    directory.join(Path::new(DEFAULT_SOCKET).file_name().unwrap_or_default())
+}
