@@ -1,0 +1,75 @@
+//! The metrics of a daemon that runs, read by the parser of `OpenMetrics` in Prometheus's client library for Python.
+
+mod support;
+
+use std::{
+    fs,
+    io::Write,
+    path::Path,
+    process::{Command, Output, Stdio},
+    time::Duration,
+};
+
+use alppaca::mock_ims::{Answer, Behaviour};
+use serde_json::Value;
+use support::{Daemon, Ims};
+
+/// What the parser says to a text.
+fn parse(python: &str, text: &str) -> Output {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/python/openmetrics.py");
+    let mut command = Command::new(python);
+    command.arg(script).env("PYTHONDONTWRITEBYTECODE", "1");
+    let mut parser =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("python starts");
+    parser.stdin.take().expect("piped").write_all(text.as_bytes()).expect("it reads");
+    parser.wait_with_output().expect("it ends")
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "the environment tells which Python has the parser")]
+fn every_metric_is_what_the_specification_wants() {
+    let Ok(python) = std::env::var("ALPPACA_TEST_PYTHON") else {
+        support::skip("the metrics", "no ALPPACA_TEST_PYTHON; `cargo xtask test` makes one");
+        return;
+    };
+    // A role that has credentials, one that has none, and some traffic.
+    let ims = Ims::start(Behaviour {
+        roles: vec!["web".into(), "sick.er@x=y,z+1".into()],
+        documents: vec![("sick.er@x=y,z+1".into(), Answer::Status(403))],
+        lifetime: Duration::from_hours(1),
+        ..Behaviour::default()
+    });
+    let daemon = Daemon::with_credentials(&format!("{}metrics_listen: '127.0.0.1:0'\n", ims.config()));
+    daemon.wait_for_log("role sick.er@x=y,z+1: cannot fetch");
+    daemon.get("/latest/meta-data/iam/security-credentials/web");
+    support::raw(daemon.address(), b"no HTTP\r\n\r\n");
+    let line = daemon.wait_for_log("metrics at ");
+    let address = line.rsplit(' ').next().and_then(|address| address.parse().ok()).expect("an address");
+    let text = support::get(address, "/metrics").body;
+
+    let output = parse(&python, &text);
+    assert!(output.status.success(), "{}\n{text}", String::from_utf8_lossy(&output.stderr));
+    let families: Vec<Value> = serde_json::from_slice(&output.stdout).expect("JSON");
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+    let page = fs::read_to_string(page).expect("the page");
+    for family in &families {
+        let part = |key: &str| family[key].as_str().expect("a text");
+        let (name, help) = (part("name"), part("help"));
+        assert!(help.ends_with('.') && !["unknown", ""].contains(&part("type")), "{family}");
+        assert_eq!(part("unit"), if name.ends_with("_seconds") { "seconds" } else { "" }, "{family}");
+        assert!(name.starts_with("alppaca_"), "{family}");
+        for sample in family["samples"].as_array().expect("a list") {
+            let sample = sample.as_str().expect("a text");
+            assert!(page.contains(&format!("| `{sample}")), "docs/metrics.md does not explain {sample}");
+        }
+        assert_ne!(family["samples"], serde_json::json!([]), "{family}: nothing was seen of it");
+    }
+    let explained = page.lines().filter(|line| line.starts_with("| `alppaca_")).count();
+    assert_eq!(families.len(), explained, "docs/metrics.md has a row for each: {families:?}");
+
+    // The parser believes nothing by accident.
+    for (from, to) in [("# EOF\n", ""), ("_total{", "{"), ("# UNIT ", "# UNIT x_"), (" counter\n", " countor\n")] {
+        assert!(text.contains(from), "{from}");
+        assert!(!parse(&python, &text.replace(from, to)).status.success(), "{from} became {to}");
+    }
+}
