@@ -63,9 +63,9 @@ fn what_the_list_of_roles_may_be_is_told_apart() {
         (500, "x", "the answer is 500"),
         (503, "", "there are no valid credentials at the moment (503)"),
     ] {
-        let address = serve(move |line| match line.ends_with("/security-credentials/") {
-            true => (status, String::new(), body.to_owned()),
-            false => healthy(line),
+        let address = serve(move |line| {
+            let list = line.ends_with("/security-credentials/");
+            if list { (status, String::new(), body.to_owned()) } else { healthy(line) }
         });
         let (code, lines) = at(&format!("http://{address}"));
         assert_eq!(code, Some(1));
