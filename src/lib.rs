@@ -26,3 +26,4 @@ pub mod serve;
 pub mod service;
 pub mod source;
 pub mod store;
+mod text;

@@ -17,9 +17,9 @@ use std::{
 
 use alppaca::{
     clock::{Clock, SystemClock},
+    fetch::{Options, Proxies},
     source::{
         ErrorKind, Fetch,
-        http::{Options, Proxies},
         long_term::is_long_term,
         vault::{Auth, Endpoint, RoleSettings, Settings, Vault},
     },

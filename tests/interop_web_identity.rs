@@ -17,9 +17,9 @@ use std::{
 
 use alppaca::{
     clock::SystemClock,
+    fetch::{Options, Proxies},
     source::{
         Fetch,
-        http::{Options, Proxies},
         web_identity::{RoleSettings, Settings, WebIdentity},
     },
 };

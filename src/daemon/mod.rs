@@ -31,7 +31,7 @@ use tokio::{
 use crate::{
     clock::SharedClock,
     config::Config,
-    fetch::FetchError,
+    fetch::SetupError,
     logging::AuditLog,
     policy::{Guard, Tenants},
     refresh::{Refresher, RoleRequests},
@@ -53,7 +53,7 @@ pub enum DaemonError {
     Server(#[from] ServerError),
     /// Somebody who is to be asked for a face cannot be asked.
     #[error(transparent)]
-    Fetch(#[from] FetchError),
+    Fetch(#[from] SetupError),
     /// The system has no randomness for the IMDS tokens.
     #[error("the system gives no random numbers")]
     Randomness,

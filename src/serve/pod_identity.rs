@@ -26,7 +26,7 @@ use super::{
 use crate::{
     clock::Moment,
     credentials::{RoleName, document_field},
-    fetch::FetchError,
+    fetch::SetupError,
     store::{Role, State, Store},
 };
 
@@ -92,7 +92,7 @@ impl PodIdentity {
         settings: PodIdentitySettings,
         store: Arc<Store>,
         arrived: Arc<Notify>,
-    ) -> Result<(Self, PublicKeys), FetchError> {
+    ) -> Result<(Self, PublicKeys), SetupError> {
         let keys = Arc::new(ArcSwap::from_pointee(Vec::new()));
         let wish = Arc::new(Wish::new(PAUSE));
         let told = (Arc::clone(&wish), arrived);

@@ -13,11 +13,13 @@ use tokio::sync::Mutex;
 
 use super::{
     ErrorKind, Fetch, SourceError, SourceFuture,
-    http::{Answer, Call, Client, Options, Proxies, SetupError, parse_url},
     ims::{ESCAPED, NO_SUCH_ROLE, bad_document, parse_role_list},
+};
+use crate::{
+    credentials::{Credentials, RoleName, Secret, is_key_text, parse_document},
+    fetch::{Answer, Call, Client, Options, Proxies, SetupError, parse_url},
     text::snippet,
 };
-use crate::credentials::{Credentials, RoleName, Secret, is_key_text, parse_document};
 
 /// Where EC2 has it.
 pub const EC2_ENDPOINT: &str = "http://169.254.169.254";
@@ -124,7 +126,7 @@ impl Imds {
             Token::V2(token) => call.secret_header(TOKEN_HEADER, token)?,
             Token::V1 => call,
         };
-        self.client.send(call, MAX_BYTES).await
+        Ok(self.client.send(call, MAX_BYTES).await?)
     }
 
     /// The token, made if there is none. Who comes meanwhile waits for the same one.
@@ -135,12 +137,11 @@ impl Imds {
         }
         let url = format!("{}/latest/api/token", self.endpoint);
         let call = Call::new(Method::PUT, &url).header(TTL_HEADER, TOKEN_TTL);
-        let answer = self.client.send(call, 1024).await.map_err(|error| SourceError {
-            message: format!(
+        let answer = self.client.send(call, 1024).await.map_err(|error| {
+            SourceError::transient(format!(
                 "{error}; from inside a container EC2 answers only with a hop limit of 2 or more \
                  (HttpPutResponseHopLimit)"
-            ),
-            ..error
+            ))
         })?;
         match answer.status {
             StatusCode::OK => {

@@ -2,7 +2,6 @@
 
 pub mod aws;
 mod file;
-pub mod http;
 pub mod imds;
 pub mod ims;
 pub mod listed;
@@ -14,7 +13,6 @@ pub mod roles_anywhere;
 pub mod standby;
 pub mod static_keys;
 pub mod sts;
-pub(crate) mod text;
 pub mod vault;
 pub mod way_back;
 pub mod web_identity;
@@ -25,7 +23,10 @@ use std::{fmt, future::Future, pin::Pin};
 
 pub use pass_on::PassOn;
 
-use crate::credentials::{Credentials, RoleName};
+use crate::{
+    credentials::{Credentials, RoleName},
+    fetch::FetchError,
+};
 
 /// A future of a [`Source`].
 pub type SourceFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, SourceError>> + Send + 'a>>;
@@ -95,6 +96,13 @@ impl SourceError {
     /// An error that says nothing about the role.
     pub fn transient(message: impl Into<String>) -> Self {
         Self { kind: ErrorKind::Transient, message: message.into() }
+    }
+}
+
+/// Without an answer nothing has been said.
+impl From<FetchError> for SourceError {
+    fn from(error: FetchError) -> Self {
+        Self::transient(error.0)
     }
 }
 

@@ -12,15 +12,12 @@ use aws_credential_types::{
 use aws_types::os_shim_internal::Env;
 use jiff::Timestamp;
 
-use super::{
-    Fetch, SourceError, SourceFuture,
-    http::{Options, sdk_client},
-    long_term::assumed_end,
-    text::{flatten, may_hold_secret, printable},
-};
+use super::{Fetch, SourceError, SourceFuture, aws::sdk_client, long_term::assumed_end};
 use crate::{
     clock::SharedClock,
     credentials::{Credentials, Secret, is_account_id, is_key_text},
+    fetch::Options,
+    text::{flatten, may_hold_secret, printable},
 };
 
 /// The profile and where it is.

@@ -5,10 +5,9 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Fetch, SourceError, SourceFuture,
-    aws::{Proof, SdkTime, failure, session},
-    http::{Options, sdk_client},
+    aws::{Proof, SdkTime, failure, sdk_client, session},
 };
-use crate::{clock::SharedClock, credentials::Credentials};
+use crate::{clock::SharedClock, credentials::Credentials, fetch::Options};
 use aws_credential_types::Credentials as Signer;
 use aws_sdk_sts::{
     Client,

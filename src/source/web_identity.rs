@@ -6,11 +6,10 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
     Fetch, SourceError, SourceFuture,
-    aws::{Proof, failure, session},
+    aws::{Proof, failure, sdk_client, session},
     file::read_secret,
-    http::{Options, sdk_client},
 };
-use crate::{clock::SharedClock, credentials::Credentials};
+use crate::{clock::SharedClock, credentials::Credentials, fetch::Options};
 use aws_sdk_sts::{
     Client as Sts,
     config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig},

@@ -12,10 +12,10 @@ use std::{net::SocketAddr, time::Duration};
 
 use alppaca::{
     credentials::RoleName,
+    fetch::Proxies,
     mock_ims::{Behaviour, Handle, LIST_PATH, MockIms},
     source::{
         ErrorKind, SourceError,
-        http::Proxies,
         ims::{ImsSource, Settings},
     },
 };

@@ -7,10 +7,10 @@ use std::{
 
 use alppaca::{
     credentials::Secret,
+    fetch::{Proxies, Proxy},
     mock_ims::{Answer, Behaviour, LIST_PATH},
     source::{
         ErrorKind, Source,
-        http::{Proxies, Proxy},
         ims::{ImsSource, Settings},
     },
 };

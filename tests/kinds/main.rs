@@ -17,9 +17,9 @@ mod tinyproxy;
 
 use std::{path::Path, time::Duration};
 
-use alppaca::source::{
-    ErrorKind, SourceError,
-    http::{Options, Proxies},
+use alppaca::{
+    fetch::{Options, Proxies},
+    source::{ErrorKind, SourceError},
 };
 
 /// Patient, direct, with the system's authorities.

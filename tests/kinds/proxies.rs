@@ -5,9 +5,9 @@ use std::{path::Path, sync::Arc};
 use alppaca::{
     clock::SystemClock,
     credentials::{Credentials, Secret},
+    fetch::{Options, Proxies, Proxy},
     source::{
         Fetch, SourceError,
-        http::{Options, Proxies, Proxy},
         web_identity::{RoleSettings, Settings, WebIdentity},
     },
 };

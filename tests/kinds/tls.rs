@@ -54,7 +54,7 @@ async fn agreed(provider: CryptoProvider) -> (String, String) {
         namespace: None,
         mount: "aws".into(),
         auth: Auth::TokenFile(directory.path().join("token")),
-        http: alppaca::source::http::Options { ca_file: Some(ca_file), ..options() },
+        http: alppaca::fetch::Options { ca_file: Some(ca_file), ..options() },
     };
     let role =
         RoleSettings { role: "r".into(), endpoint: Endpoint::Sts, ttl: None, role_arn: None, session_name: None };

@@ -18,9 +18,9 @@ use std::{path::Path, sync::Arc, time::Duration};
 use alppaca::{
     clock::{Clock, Moment, SharedClock, SystemClock},
     credentials::Credentials,
+    fetch::{Options, Proxies},
     source::{
         Fetch, SourceError,
-        http::{Options, Proxies},
         roles_anywhere::{Identity, IdentitySettings, Location, RolesAnywhere, Settings},
     },
 };

@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 use super::{Surroundings, kinds::proxies};
 use crate::{
     config,
+    fetch::Proxies,
     source::{
         Source,
-        http::Proxies,
         ims::{ImsSource, Settings},
         standby::StandBy,
     },

@@ -13,11 +13,8 @@ use crate::{
         sources::{SecretText, VaultAuth},
     },
     credentials::SessionFacts,
-    source::{
-        Fetch,
-        http::{Options, Proxies, Proxy},
-        imds, process, profile, static_keys, vault, web_identity,
-    },
+    fetch::{Options, Proxies, Proxy},
+    source::{Fetch, imds, process, profile, static_keys, vault, web_identity},
 };
 
 /// Programs are found here if the daemon has no `PATH`.

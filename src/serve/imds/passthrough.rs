@@ -10,12 +10,12 @@ use std::{
 
 pub(super) use cache::Reply;
 use cache::{Cache, Entry, life};
-use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use tokio::sync::{Notify, Semaphore, mpsc};
 
 use crate::{
     clock::SharedClock,
-    fetch::{FetchError, Fetched, Fetcher},
+    fetch::{Answer, Call, Client, FetchError, Options, SetupError, parse_url},
 };
 
 /// The longest document; user data have at most 16 KiB.
@@ -54,7 +54,7 @@ pub struct Relay {
 
 struct Calls {
     base: String,
-    fetcher: Fetcher,
+    client: Client,
     timeout: Duration,
     clock: SharedClock,
     cache: Arc<Mutex<Cache>>,
@@ -70,13 +70,13 @@ pub fn passthrough(
     timeout: Duration,
     arrived: Arc<Notify>,
     clock: SharedClock,
-) -> Result<(Passthrough, Relay), FetchError> {
-    let fetcher = Fetcher::new(base, None, timeout, MAX_BODY)?;
+) -> Result<(Passthrough, Relay), SetupError> {
+    let client = Client::new(&parse_url("passthrough", base)?, &Options::direct(timeout, None))?;
     let cache: Arc<Mutex<Cache>> = Arc::default();
     let (want, wanted) = mpsc::channel(QUEUE);
     let calls = Calls {
         base: base.to_owned(),
-        fetcher,
+        client,
         timeout,
         clock,
         cache: Arc::clone(&cache),
@@ -143,10 +143,11 @@ impl Calls {
     async fn call(&self, path: &str) {
         // The tokens count, too.
         let fetched = tokio::time::timeout(self.timeout, self.get(path)).await;
-        let reply = match fetched.unwrap_or(Err(FetchError::TimedOut(self.timeout))) {
+        let late = |_| Err(FetchError(format!("GET {}{path}: no answer within {:?}", self.base, self.timeout)));
+        let reply = match fetched.unwrap_or_else(late) {
             Ok(fetched) => self.judge(path, &fetched),
             Err(error) => {
-                tracing::warn!("passthrough: GET {}{path}: {error}", self.base);
+                tracing::warn!("passthrough: {error}");
                 Reply::Failed
             }
         };
@@ -163,7 +164,7 @@ impl Calls {
         self.arrived.notify_waiters();
     }
 
-    fn judge(&self, path: &str, fetched: &Fetched) -> Reply {
+    fn judge(&self, path: &str, fetched: &Answer) -> Reply {
         let pid = fetched.headers.get(PID).and_then(|pid| pid.to_str().ok()?.parse().ok());
         if pid == Some(std::process::id()) {
             tracing::error!(
@@ -175,7 +176,7 @@ impl Calls {
         match fetched.status {
             StatusCode::OK => {
                 let modified = fetched.headers.get(http::header::LAST_MODIFIED).and_then(|date| date.to_str().ok());
-                Reply::Found(Arc::from(&*fetched.body), modified.map(Into::into))
+                Reply::Found(Arc::from(fetched.body.as_slice()), modified.map(Into::into))
             }
             StatusCode::NOT_FOUND => Reply::Absent,
             status => {
@@ -186,15 +187,17 @@ impl Calls {
     }
 
     /// With a token of our own, and once more with a new one if it is refused. No header of the client goes along.
-    async fn get(&self, path: &str) -> Result<Fetched, FetchError> {
-        let url = self.url(path)?;
+    async fn get(&self, path: &str) -> Result<Answer, FetchError> {
+        let url = format!("{}{path}", self.base);
         let mut again = false;
         loop {
-            let mut headers = vec![(PROBE, HeaderValue::from_static("1"))];
+            let mut call = Call::new(Method::GET, &url).header(PROBE, HeaderValue::from_static("1"));
             let token = self.token(again).await?;
             let with_token = token.is_some();
-            headers.extend(token.map(|token| (TOKEN, token)));
-            let fetched = self.fetcher.send(Method::GET, url.clone(), &headers).await?;
+            if let Some(token) = token {
+                call = call.header(TOKEN, token);
+            }
+            let fetched = self.client.send(call, MAX_BODY).await?;
             if fetched.status != StatusCode::UNAUTHORIZED || again || !with_token {
                 return Ok(fetched);
             }
@@ -209,8 +212,9 @@ impl Calls {
             return Ok(Some(token.clone()));
         }
         *held = None;
-        let ttl = (TOKEN_TTL, HeaderValue::from_static("21600"));
-        let fetched = self.fetcher.send(Method::PUT, self.url("/latest/api/token")?, &[ttl]).await?;
+        let url = format!("{}/latest/api/token", self.base);
+        let call = Call::new(Method::PUT, &url).header(TOKEN_TTL, HeaderValue::from_static("21600"));
+        let fetched = self.client.send(call, MAX_BODY).await?;
         if fetched.status == StatusCode::OK
             && let Ok(mut token) = HeaderValue::from_bytes(&fetched.body)
         {
@@ -218,11 +222,6 @@ impl Calls {
             *held = Some(token);
         }
         Ok(held.clone())
-    }
-
-    fn url(&self, path: &str) -> Result<Uri, FetchError> {
-        let url = format!("{}{path}", self.base);
-        url.parse().map_err(|error| FetchError::Exchange(format!("{url}: {error}")))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{fs, io::Read, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{Method, StatusCode, header};
 use jsonwebtoken::{
     Algorithm, DecodingKey,
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse},
@@ -13,7 +13,8 @@ use zeroize::Zeroizing;
 
 use crate::{
     clock,
-    fetch::{FetchError, Fetcher},
+    credentials::Secret,
+    fetch::{Call, Client, Options, SetupError, parse_url},
     serve::wish::Wish,
 };
 
@@ -109,7 +110,7 @@ fn name_of(algorithm: Algorithm) -> Option<KeyAlgorithm> {
 /// Keeps the keys fresh, apart from the requests.
 pub struct PublicKeys {
     source: KeySource,
-    fetcher: Option<Fetcher>,
+    client: Option<Client>,
     interval: Duration,
     keys: Arc<ArcSwap<Vec<PublicKey>>>,
     wish: Arc<Wish>,
@@ -124,12 +125,14 @@ impl PublicKeys {
         interval: Duration,
         keys: Arc<ArcSwap<Vec<PublicKey>>>,
         (wish, arrived): (Arc<Wish>, Arc<Notify>),
-    ) -> Result<Self, FetchError> {
-        let fetcher = match &source {
+    ) -> Result<Self, SetupError> {
+        let client = match &source {
             KeySource::File(_) => None,
-            KeySource::Url { url, ca_file, .. } => Some(Fetcher::new(url, ca_file.as_deref(), TIMEOUT, MAX_BYTES)?),
+            KeySource::Url { url, ca_file, .. } => {
+                Some(Client::new(&parse_url("keys", url)?, &Options::direct(TIMEOUT, ca_file.clone()))?)
+            }
         };
-        Ok(Self { source, fetcher, interval, keys, wish, arrived, last: Vec::new() })
+        Ok(Self { source, client, interval, keys, wish, arrived, last: Vec::new() })
     }
 
     /// Fetches them for ever.
@@ -160,7 +163,7 @@ impl PublicKeys {
     }
 
     async fn load(&mut self) -> Result<(), String> {
-        let text = match (&self.source, &self.fetcher) {
+        let text = match (&self.source, &self.client) {
             (KeySource::File(path), _) => {
                 let mut text = Vec::new();
                 let file = fs::File::open(path).map_err(|error| error.to_string())?;
@@ -170,18 +173,15 @@ impl PublicKeys {
                 }
                 text
             }
-            (KeySource::Url { url, token_file, .. }, Some(fetcher)) => {
-                let url = url.parse().map_err(|error: http::uri::InvalidUri| error.to_string())?;
-                let mut headers = Vec::new();
+            (KeySource::Url { url, token_file, .. }, Some(client)) => {
+                let mut call = Call::new(Method::GET, url);
                 if let Some(path) = token_file {
                     let token = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
                     let token = Zeroizing::new(token);
-                    let bearer = Zeroizing::new(format!("Bearer {}", token.trim()));
-                    let mut value = HeaderValue::from_str(&bearer).map_err(|error| error.to_string())?;
-                    value.set_sensitive(true);
-                    headers.push((header::AUTHORIZATION, value));
+                    let bearer = Secret::new(format!("Bearer {}", token.trim()));
+                    call = call.secret_header(header::AUTHORIZATION, &bearer).map_err(|error| error.to_string())?;
                 }
-                let fetched = fetcher.send(Method::GET, url, &headers).await.map_err(|error| error.to_string())?;
+                let fetched = client.send(call, MAX_BYTES).await.map_err(|error| error.to_string())?;
                 if fetched.status != StatusCode::OK {
                     return Err(format!("the answer is {}", fetched.status));
                 }

@@ -6,9 +6,8 @@ use aws_smithy_runtime_api::{client::orchestrator::HttpResponse, client::result:
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
 
-use crate::source::{
-    ErrorKind, SourceError,
-    ims::NO_SUCH_ROLE,
+use crate::{
+    source::{ErrorKind, SourceError, ims::NO_SUCH_ROLE},
     text::{flatten, printable},
 };
 

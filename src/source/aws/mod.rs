@@ -1,10 +1,12 @@
-//! What all calls to AWS have in common: the environment that is honoured, the time, the set in an answer, and what errors mean.
+//! What all calls to AWS have in common: the HTTP client, the environment that is honoured, the time, the set in an answer, and what errors mean.
 
+mod client;
 mod environment;
 mod failure;
 mod session;
 mod time;
 
+pub use client::sdk_client;
 pub use environment::Environment;
 pub(crate) use failure::{Proof, failure};
 pub(crate) use session::session;

@@ -5,7 +5,9 @@ use zeroize::Zeroizing;
 
 use crate::{
     credentials::DocumentError,
-    source::{ErrorKind, SourceError, http::Answer, text::printable},
+    fetch::Answer,
+    source::{ErrorKind, SourceError},
+    text::printable,
 };
 
 /// The code with which EC2 says that there is no such role for this host.

@@ -12,12 +12,12 @@ pub(super) use answer::{NO_SUCH_ROLE, bad_document};
 pub use role_list::{RoleListError, parse_role_list};
 pub use settings::Settings;
 
-use super::{
-    RoleList, Source, SourceError, SourceFuture,
-    http::{Client, SetupError},
+use super::{RoleList, Source, SourceError, SourceFuture};
+use crate::{
+    credentials::{Credentials, RoleName, parse_document},
+    fetch::{Client, SetupError},
     text::snippet,
 };
-use crate::credentials::{Credentials, RoleName, parse_document};
 
 /// All but the characters that need no escape anywhere in a URL (RFC 3986, section 2.3).
 pub(super) const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use http::Uri;
 
-use crate::source::http::{Client, Options, Proxies, SetupError, parse_url};
+use crate::fetch::{Client, Options, Proxies, SetupError, parse_url};
 
 /// The IMS and how to talk to it. Each field means what the field of the same name in
 /// `config::Ims` means.

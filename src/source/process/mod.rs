@@ -14,14 +14,11 @@ use zeroize::Zeroizing;
 
 pub use output::{OutputError, Printed, parse_output};
 
-use super::{
-    Fetch, SourceError, SourceFuture,
-    long_term::assumed_end,
-    text::{may_hold_secret, printable},
-};
+use super::{Fetch, SourceError, SourceFuture, long_term::assumed_end};
 use crate::{
     clock::SharedClock,
     credentials::{Credentials, Secret},
+    text::{may_hold_secret, printable},
 };
 
 /// The longest output, as the AWS SDK for Java has it.

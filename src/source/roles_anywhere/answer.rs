@@ -10,7 +10,8 @@ use zeroize::Zeroizing;
 
 use crate::{
     credentials::{Credentials, DocumentError, Secret, is_account_id, is_key_text, parse_timestamp},
-    source::{ErrorKind, SourceError, text::printable},
+    source::{ErrorKind, SourceError},
+    text::printable,
 };
 
 /// How far a request's time may be off. <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html>

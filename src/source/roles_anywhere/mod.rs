@@ -27,11 +27,12 @@ pub use settings::{
 };
 pub use token_uri::{TokenUri, TokenUriError};
 
-use super::{
-    Fetch, SourceError, SourceFuture,
-    http::{Call, Client, Options, SetupError as HttpError, parse_url},
+use super::{Fetch, SourceError, SourceFuture};
+use crate::{
+    clock::SharedClock,
+    credentials::Credentials,
+    fetch::{Call, Client, Options, SetupError as HttpError, parse_url},
 };
-use crate::{clock::SharedClock, credentials::Credentials};
 
 /// Longest time for a token to sign. A file takes milliseconds.
 const SIGNING: Duration = Duration::from_secs(30);

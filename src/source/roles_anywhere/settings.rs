@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::token_uri::{TokenUri, TokenUriError};
-use crate::source::http::SetupError as HttpError;
+use crate::fetch::SetupError as HttpError;
 
 /// Limits of `durationSeconds`.
 /// <https://docs.aws.amazon.com/rolesanywhere/latest/userguide/authentication-create-session.html>

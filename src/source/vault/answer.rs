@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     credentials::{Secret, is_key_text},
-    source::text::{may_hold_secret, printable},
+    text::{may_hold_secret, printable},
 };
 
 /// The longest life that is believed: Vault's own longest default lease has 768 h, and a year is beyond anything.

@@ -16,12 +16,12 @@ pub use login::Auth;
 use self::login::Session;
 use super::{
     ErrorKind, Fetch, SourceError, SourceFuture,
-    http::{Answer, Call, Client, Options, SetupError, parse_url},
     ims::{ESCAPED, NO_SUCH_ROLE},
 };
 use crate::{
     clock::SharedClock,
     credentials::{Credentials, Secret},
+    fetch::{Answer, Call, Client, Options, SetupError, parse_url},
 };
 
 const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-vault-token");
@@ -148,7 +148,7 @@ impl Vault {
 
     async fn ask(&self, url: &str, token: &Secret) -> Result<Answer, SourceError> {
         let call = self.call(Method::GET, url).secret_header(TOKEN_HEADER, token)?;
-        self.client.send(call, MAX_BYTES).await
+        Ok(self.client.send(call, MAX_BYTES).await?)
     }
 
     fn call<'a>(&self, method: Method, url: &'a str) -> Call<'a> {

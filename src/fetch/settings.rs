@@ -24,6 +24,14 @@ pub struct Options {
     pub proxies: Proxies,
 }
 
+impl Options {
+    /// Directly, within `timeout`, with the system's authorities and those of `ca_file`.
+    pub fn direct(timeout: Duration, ca_file: Option<PathBuf>) -> Self {
+        let proxies = Proxies::none();
+        Self { connect_timeout: timeout, timeout, limit_name: None, ca_file, client_certificate: None, proxies }
+    }
+}
+
 /// An HTTP proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proxy {

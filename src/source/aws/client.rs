@@ -1,4 +1,4 @@
-//! The client as the AWS SDK wants it, so that calls to AWS take the same ways as all others: proxies, TLS, time-outs.
+//! Our HTTP client as the AWS SDK wants it, so that calls to AWS take the same ways as all others: proxies, TLS, time-outs.
 
 use std::{
     collections::HashMap,
@@ -22,7 +22,7 @@ use aws_smithy_runtime_api::{
 use aws_smithy_types::body::SdkBody;
 use http::Uri;
 
-use super::{Call, Client, Options, SetupError};
+use crate::fetch::{Call, Client, Options, SetupError};
 
 /// STS answers with some 3 KB.
 const MAX_BYTES: usize = 1024 * 1024;
@@ -68,7 +68,7 @@ impl SdkClient {
         let answer = client
             .send(call, MAX_BYTES)
             .await
-            .map_err(|error| ConnectorError::io(std::io::Error::other(error.message).into()))?;
+            .map_err(|error| ConnectorError::io(std::io::Error::other(error).into()))?;
         let status = StatusCode::try_from(answer.status.as_u16()).map_err(|error| user(&error))?;
         let mut response = Response::new(status, SdkBody::from(answer.body.as_slice()));
         for (name, value) in &answer.headers {

@@ -13,15 +13,12 @@ use hyper_util::{
 use zeroize::Zeroizing;
 
 use super::{
-    Answer, Options, Proxy, SetupError,
+    Answer, FetchError, Options, Proxy, SetupError,
     connector::{Connector, Used},
     settings::parse_proxy_url,
     tls,
 };
-use crate::{
-    credentials::Secret,
-    source::{SourceError, text::flatten},
-};
+use crate::{credentials::Secret, text::flatten};
 
 /// A little longer than the usual interval of asking: thousands of hosts with a TLS handshake a
 /// minute each would be felt by an IMS. One that the IMS has closed meanwhile costs nothing.
@@ -62,9 +59,9 @@ impl<'a> Call<'a> {
     }
 
     /// With a header that nobody may see. An error says that the secret cannot be a header's value.
-    pub(crate) fn secret_header(self, name: HeaderName, secret: &Secret) -> Result<Self, SourceError> {
+    pub(crate) fn secret_header(self, name: HeaderName, secret: &Secret) -> Result<Self, FetchError> {
         let mut value = HeaderValue::from_str(secret.expose()).map_err(|_| {
-            SourceError::transient(format!("the value for the header {name} has characters that no header may have"))
+            FetchError(format!("the value for the header {name} has characters that no header may have"))
         })?;
         value.set_sensitive(true);
         Ok(self.header(name, value))
@@ -134,20 +131,20 @@ impl Client {
 
     /// Asks for `url` and waits for the whole answer. A body longer than `limit` is an error and not
     /// read further.
-    pub(crate) async fn get(&self, url: &str, limit: usize) -> Result<Answer, SourceError> {
+    pub(crate) async fn get(&self, url: &str, limit: usize) -> Result<Answer, FetchError> {
         self.send(Call::new(Method::GET, url), limit).await
     }
 
     /// Sends a request and waits for the whole answer; see [`Client::get`].
-    pub(crate) async fn send(&self, call: Call<'_>, limit: usize) -> Result<Answer, SourceError> {
+    pub(crate) async fn send(&self, call: Call<'_>, limit: usize) -> Result<Answer, FetchError> {
         let Call { method, url, .. } = &call;
         let (method, url) = (method.clone(), (*url).to_owned());
-        let uri: Uri = url.parse().map_err(|error| SourceError::transient(format!("{method} {url}: {error}")))?;
+        let uri: Uri = url.parse().map_err(|error| FetchError(format!("{method} {url}: {error}")))?;
         let outcome = match tokio::time::timeout(self.timeout, self.exchange(&call, &uri, limit)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(format!("no complete answer within {:?}{}", self.timeout, self.through)),
         };
-        outcome.map_err(|what| SourceError::transient(format!("{method} {url}: {what}")))
+        outcome.map_err(|what| FetchError(format!("{method} {url}: {what}")))
     }
 
     async fn exchange(&self, call: &Call<'_>, uri: &Uri, limit: usize) -> Result<Answer, String> {

@@ -3,7 +3,7 @@
 use http::{HeaderMap, StatusCode, Uri, header};
 use zeroize::Zeroizing;
 
-use crate::source::text::snippet;
+use crate::text::snippet;
 
 /// A complete answer. For an error the body is only its beginning, unless the call wanted more.
 pub(crate) struct Answer {
