@@ -11,7 +11,7 @@ use std::{
 };
 
 use alppaca::mock_ims::Behaviour;
-use support::{Daemon, Ims, PATIENCE, needs, request};
+use support::{Daemon, Ims, PATIENCE, needs, needs_root, request};
 
 fn packaging(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(file)
@@ -172,3 +172,68 @@ fn receive(socket: &UnixDatagram, message: &mut [u8]) -> usize {
         }
     }
 }
+
+/// On a copy of this host that is thrown away: an overlay, in a mount namespace of its own.
+#[test]
+fn the_debian_package_is_installed_upgraded_and_purged() {
+    let what = "the Debian package";
+    if !needs_root(what) || !needs(what, "dpkg-deb") || !needs(what, "unshare") {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let folder = directory.path().to_str().expect("UTF-8");
+    // Not compressed: only for a moment.
+    let built = run(Command::new(packaging("deb/build")).args([env!("CARGO_BIN_EXE_alppaca"), folder, "-Znone"]));
+    assert!(built.status.success(), "{built:?}");
+    let package = String::from_utf8_lossy(&built.stdout).trim().to_owned();
+    let installed = run(Command::new("unshare").args(["--mount", "sh", "-c", INSTALL, folder, &package]));
+    let said = format!("{}{}", String::from_utf8_lossy(&installed.stdout), String::from_utf8_lossy(&installed.stderr));
+    if installed.status.code() == Some(77) {
+        support::cannot(what, &said);
+        return;
+    }
+    assert!(installed.status.success(), "{said}");
+    for line in [
+        "version: alppaca 0.1.0\n",
+        "account: /nonexistent:/usr/sbin/nologin\n",
+        "alppacad: alppaca is not running\n",
+        "conffiles: /etc/alppaca/alppaca.yaml /etc/init.d/alppaca /etc/logrotate.d/alppaca\n",
+        "changed: \n",
+        "kept: ims_host: x\n",
+        "left:\n",
+    ] {
+        assert!(said.contains(line), "{line}{said}");
+    }
+}
+
+/// $0 is a folder of ours, $1 the package. 77: overlays cannot be had here.
+const INSTALL: &str = r#"
+set -e
+folder=$0 package=$1
+mkdir "$folder/copy"
+mount -t tmpfs none "$folder/copy" && cd "$folder/copy" && mkdir upper work root
+mount -t overlay none -o lowerdir=/,upperdir=upper,workdir=work root || exit 77
+mount --bind /dev root/dev && mount -t tmpfs none root/run && mount -t tmpfs none root/tmp
+mount --bind /proc root/proc
+cp "$package" root/tmp/alppaca.deb
+inside() { chroot root env PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C DEBIAN_FRONTEND=noninteractive "$@"; }
+
+inside dpkg --force-unsafe-io --no-triggers -i /tmp/alppaca.deb
+echo "version: $(inside alppaca --version)"
+echo "account: $(inside getent passwd alppaca | cut -d : -f 6,7)"
+echo "alppacad: $(inside alppacad status -c /usr/share/doc/alppaca/examples/minimal.yaml)"
+echo "conffiles:" $(inside dpkg-query -W -f '${Conffiles}' alppaca | cut -d ' ' -f 2)
+echo "changed: $(inside dpkg -V alppaca)"
+inside sh -c 'zcat /usr/share/man/man1/alppaca.1.gz | grep -q "^.TH alppaca 1" && zcat /usr/share/doc/alppaca/changelog.gz | grep -q "^## "'
+inside bash -n /usr/share/bash-completion/completions/alppaca
+if inside alppaca check >/dev/null; then echo "not configured, and yet valid"; exit 1; fi
+
+echo 'ims_host: x' > root/etc/alppaca/alppaca.yaml
+inside alppaca check --quiet
+inside dpkg --force-unsafe-io --no-triggers --force-confold -i /tmp/alppaca.deb
+echo "kept: $(cat root/etc/alppaca/alppaca.yaml)"
+
+inside dpkg --force-unsafe-io --no-triggers --purge alppaca
+# Only what the overlay has got, and the traces that every package leaves.
+cd upper && echo "left:" $(find . -name '*alppaca*' ! -type c)
+"#;

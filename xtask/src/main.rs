@@ -1,7 +1,8 @@
-//! Development tasks: `cargo xtask test`, `cargo xtask fuzz`, `cargo xtask bench`.
+//! Development tasks: `cargo xtask test`, `cargo xtask fuzz`, `cargo xtask bench`, `cargo xtask deb`.
 
 mod bench;
 mod clients;
+mod deb;
 mod fuzz;
 mod outcome;
 mod python;
@@ -22,6 +23,8 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Measure the daemon against nginx on this machine
     Bench(bench::Options),
+    /// Make the Debian package
+    Deb(deb::Options),
 }
 
 fn main() -> ExitCode {
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
         Task::Test(options) => suite::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Deb(options) => deb::run(&options),
     };
     let Err(error) = done else { return ExitCode::SUCCESS };
     eprintln!("error: {error:#}");
