@@ -1,6 +1,8 @@
-//! Nothing that the daemon ever writes holds a secret that it handled.
+//! Nothing that the daemon ever writes holds a secret that it handled; and what the page on security names is there.
 
 mod support;
+
+use std::{fs, path::Path};
 
 use alppaca::mock_ims::{Answer, Behaviour};
 use support::{Daemon, Ims, request};
@@ -43,4 +45,36 @@ fn no_secret_is_in_the_log_the_command_line_or_any_answer_that_is_not_the_docume
         assert!(!written.contains(&secret[..16]), "a secret was written:\n{written}");
     }
     assert!(written.contains("ASIA"), "the public half is logged");
+}
+
+/// Each threat of the page names what shows that it is met.
+#[test]
+fn the_page_on_security_names_tests_that_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut sources = String::new();
+    let mut folders = vec![root.join("src"), root.join("tests")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder").flatten() {
+            match entry.path() {
+                path if path.is_dir() => folders.push(path),
+                path if path.extension().is_some_and(|end| end == "rs") => {
+                    sources.push_str(&fs::read_to_string(path).expect("UTF-8"));
+                }
+                _ => {}
+            }
+        }
+    }
+    let page = fs::read_to_string(root.join("docs/security.md")).expect("the page");
+    let rows = page.lines().filter(|line| line.starts_with("| ") && line.split(" | ").count() == 3).skip(1);
+    let mut count = 0;
+    for row in rows {
+        let shown = row.rsplit(" | ").next().expect("three cells").trim_end_matches(" |");
+        for name in shown.split(", ").map(|name| name.trim_matches('`')) {
+            // The cases of the conformance table are made by a macro.
+            let there = sources.contains(&format!("fn {name}()")) || sources.contains(&format!(" {name} => "));
+            assert!(there, "docs/security.md: there is no test {name}");
+            count += 1;
+        }
+    }
+    assert!(count > 40, "{count}");
 }
