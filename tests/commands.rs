@@ -68,9 +68,21 @@ fn a_busy_port_is_told_with_the_way_out() {
 #[test]
 fn help_version_completions_and_the_manual_are_there() {
     assert_eq!(stdout(&alppaca(&["--version"])), concat!("alppaca ", env!("CARGO_PKG_VERSION"), "\n"));
-    for command in
-        ["run", "check", "status", "credentials", "exec", "doctor", "demo", "mock-ims", "capture", "generate"]
-    {
+    for command in [
+        "run",
+        "check",
+        "status",
+        "credentials",
+        "exec",
+        "doctor",
+        "demo",
+        "mock-ims",
+        "capture",
+        "generate",
+        "source",
+        "policy",
+        "migrate",
+    ] {
         let output = alppaca(&[command, "--help"]);
         assert!(output.status.success() && stdout(&output).contains("Usage: alppaca "), "{command}");
     }
@@ -80,11 +92,23 @@ fn help_version_completions_and_the_manual_are_there() {
         let output = alppaca(&["generate", what]);
         assert!(output.status.success() && stdout(&output).contains(part), "{what}");
     }
-    assert!(stdout(&alppaca(&["generate", "man"])).contains("COMMAND CAPTURE"));
+    let manual = stdout(&alppaca(&["generate", "man"]));
+    for part in [
+        "COMMAND CAPTURE",
+        "COMMAND POLICY EXPLAIN",
+        "COMMAND SOURCE TEST",
+        "alppaca exec deploy",
+        "4 there is no such",
+    ] {
+        assert!(manual.contains(part), "{part}");
+    }
 }
 
 #[test]
 fn a_wrong_command_line_is_exit_code_2() {
+    let output = alppaca(&["run", "-c", "/no/such/place"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && said.contains("name another with -c"), "{said}");
     for arguments in [&["dance"][..], &["run", "--frobnicate"], &["capture"], &[]] {
         let output = alppaca(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");

@@ -23,6 +23,15 @@ pub enum Tool {
     Iptables,
 }
 
+impl std::fmt::Display for Tool {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Nft => "nftables",
+            Self::Iptables => "iptables",
+        })
+    }
+}
+
 /// What is to be captured, and where to.
 #[derive(Debug, Clone)]
 pub struct Settings {

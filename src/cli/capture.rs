@@ -107,6 +107,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             if let Some(bridges) = &bridges {
                 say(apply_bridges(&host, bridges, settings.tool).map_err(Failure::runtime)?);
             }
+            in_force(&host, &settings);
             Ok(())
         }
         Action::Remove => {
@@ -134,19 +135,25 @@ impl Args {
     }
 }
 
-fn check(host: &Host, settings: &Settings) -> Outcome {
+/// Says what is in force.
+fn in_force(host: &Host, settings: &Settings) {
     let Settings { address, to, .. } = settings;
     for mode in [Mode::Address, Mode::Dnat] {
         for Settings { tool, link, .. } in applied(host, &Settings { mode, ..settings.clone() }) {
             match mode {
                 Mode::Address => anstream::println!("captured: {address} is on the link {link}"),
-                Mode::Dnat => anstream::println!("captured: {tool:?} redirects {address} to {to}"),
+                Mode::Dnat => anstream::println!("captured: {tool} redirects {address} to {to}"),
             }
         }
     }
     for rule in bridges_applied(host) {
         anstream::println!("for containers: {rule}");
     }
+}
+
+fn check(host: &Host, settings: &Settings) -> Outcome {
+    let Settings { address, .. } = settings;
+    in_force(host, settings);
     let answerer = who_answers((*address, 80).into(), Duration::from_secs(1));
     anstream::println!("{address}:80: {answerer}");
     match answerer {

@@ -22,8 +22,9 @@ const NOT_EXECUTABLE: u8 = 126;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The program finds the daemon's container endpoint and a private token in its environment
-(AWS_CONTAINER_CREDENTIALS_FULL_URI, AWS_CONTAINER_AUTHORIZATION_TOKEN), which every AWS SDK knows, and
-so gets new credentials whenever it needs them. The daemon needs a `container:` section.
+(AWS_CONTAINER_CREDENTIALS_FULL_URI, AWS_CONTAINER_AUTHORIZATION_TOKEN), which every AWS SDK knows,
+and so gets new credentials whenever it needs them. The daemon needs a `container:` section, such as
+`container: {listen: 127.0.0.1:25773}`.
 
 The token is valid as long as the program runs, also when the daemon is restarted; its children may
 use it until then. Variables with other credentials (AWS_ACCESS_KEY_ID, AWS_PROFILE, …) are removed,
@@ -35,8 +36,8 @@ Examples:
   alppaca exec deploy -- terraform apply
 
 Exit codes: those of the program; or, if it was not started: 1 failed, 2 the command line is wrong,
-3 no daemon answers, 4 there is no such role for you, 5 there are no valid credentials at the moment,
-126 the program cannot be run, 127 there is no such program.")]
+3 no daemon answers, 4 there is no such role for you, 5 there are no valid credentials at the
+moment, 126 the program cannot be run, 127 there is no such program.")]
 pub(super) struct Args {
     /// The role [default: the one that a program on this host gets]
     role: Option<RoleName>,

@@ -44,15 +44,31 @@ pub(super) fn run(args: &Args, mut command: clap::Command) -> Outcome {
     anstream::stdout().write_all(&text).map_err(|error| Failure::runtime(format!("cannot write: {error}")))
 }
 
-/// The page of the program, followed by those of its subcommands.
+/// The page of the program, with all of its commands.
 fn manual(mut command: clap::Command, text: &mut Vec<u8>) -> std::io::Result<()> {
     command.build();
     clap_mangen::Man::new(command.clone()).render(text)?;
-    for subcommand in command.get_subcommands().filter(|subcommand| subcommand.get_name() != "help") {
-        let page = clap_mangen::Man::new(subcommand.clone());
-        writeln!(text, ".SH \"COMMAND {}\"", subcommand.get_name().to_uppercase())?;
-        page.render_description_section(text)?;
-        page.render_options_section(text)?;
+    commands(&command, "", text)
+}
+
+/// The commands below one: what they are for, how they are called, their options, examples and exit codes.
+fn commands(parent: &clap::Command, path: &str, text: &mut Vec<u8>) -> std::io::Result<()> {
+    for command in parent.get_subcommands().filter(|command| command.get_name() != "help") {
+        let page = clap_mangen::Man::new(command.clone());
+        let name = format!("{path}{}", command.get_name());
+        writeln!(text, ".SH \"COMMAND {}\"", name.to_uppercase())?;
+        let mut parts = Vec::new();
+        page.render_description_section(&mut parts)?;
+        page.render_synopsis_section(&mut parts)?;
+        if command.get_positionals().next().is_some() || command.get_opts().next().is_some() {
+            page.render_options_section(&mut parts)?;
+        }
+        if command.get_after_help().is_some() {
+            page.render_extra_section(&mut parts)?;
+        }
+        // Sections of a section.
+        text.extend(String::from_utf8_lossy(&parts).replace(".SH ", ".SS ").into_bytes());
+        commands(command, &format!("{name} "), text)?;
     }
     Ok(())
 }

@@ -42,8 +42,10 @@ First steps:
   alppaca check -c FILE    what a configuration means, or what is wrong with it
   alppaca run -c FILE      the daemon
 
-Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong. Commands that talk to
-the daemon also have: 3 no daemon answers, 4 no such role for you, 5 no valid credentials at the moment.
+Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong. Commands that talk
+to the daemon also have: 3 no daemon answers, 4 no such role for you, 5 no valid credentials at the
+moment.
+
 The keys of the configuration are explained in docs/configuration.md."
 )]
 struct Alppaca {
@@ -160,5 +162,17 @@ mod tests {
         Alppaca::command().debug_assert();
         Alppacad::command().debug_assert();
         ServerMock::command().debug_assert();
+    }
+
+    /// Where it is wider than the help, clap breaks lines that are broken already.
+    #[test]
+    fn what_follows_the_options_is_not_wider_than_the_help() {
+        let mut commands = vec![Alppaca::command(), Alppacad::command(), ServerMock::command()];
+        while let Some(command) = commands.pop() {
+            let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let wide: Vec<_> = text.lines().filter(|line| line.chars().count() > 100).collect();
+            assert!(wide.is_empty(), "{}: {wide:#?}", command.get_name());
+            commands.extend(command.get_subcommands().cloned());
+        }
     }
 }

@@ -38,15 +38,17 @@ enum Action {
 #[command(
     group = ArgGroup::new("who").required(true).multiple(true).args(["user", "pid", "container", "address"]),
     after_help = "\
-Reads the configuration; the daemon need not run, but if it does and goes by another policy, that is said. What is not said of the caller (of a user: in which unit it asks)
-cannot be told; rules for which that matters are marked with `?`. A container that runs is looked up at the runtime,
-unless something is said of it here.
+Reads the configuration; the daemon need not run, but if it does and goes by another policy, that is
+said. What is not said of the caller (of a user: in which unit it asks) cannot be told; rules for
+which that matters are marked with `?`. A container that runs is looked up at the runtime, unless
+something is said of it here.
 
 Examples:
   alppaca policy explain --user deploy
   alppaca policy explain --pid 4711
   alppaca policy explain --container web-1
-  alppaca policy explain --container web-1 --image registry.example.com/web:3 --label team=web --address 172.17.0.2
+  alppaca policy explain --container web-1 --image registry.example.com/web:3 --label team=web
+  alppaca policy explain --container web-1 --address 172.17.0.2
   alppaca policy explain --address 10.0.0.7"
 )]
 struct Explain {

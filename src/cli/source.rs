@@ -26,9 +26,9 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A role is fetched by its first source that works, a source by itself; what signs the calls is fetched
-before. Nothing is kept, and no secret is shown. It runs with the rights of whoever calls it, not
-with those of the daemon.
+A role is fetched by its first source that works, a source by itself; what signs the calls is
+fetched before. Nothing is kept, and no secret is shown. It runs with the rights of whoever calls
+it, not with those of the daemon.
 
 Exit codes: 0 credentials came, 1 none did, 2 the command line or the configuration is wrong.")]
 struct TestArgs {

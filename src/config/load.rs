@@ -28,7 +28,13 @@ pub struct Loaded {
 /// Loads a YAML file, or all `*.yaml` of a directory, merged in alphabetical order.
 pub fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
     let cannot = |path: &Path, error: &io::Error| Problem::nowhere(format!("cannot read {}: {error}", path.display()));
-    let metadata = fs::metadata(path).map_err(|error| cannot(path, &error))?;
+    let metadata = fs::metadata(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Problem::nowhere(format!(
+            "there is no {}: write a configuration there, or name another with -c (`alppaca demo` needs none)",
+            path.display()
+        )),
+        _ => cannot(path, &error),
+    })?;
     let names = if metadata.is_dir() {
         let names = yaml_files(path).map_err(|error| cannot(path, &error))?;
         if names.is_empty() {

@@ -26,8 +26,8 @@ const LIMIT: Duration = Duration::from_secs(2);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Run it as the user, and in the environment, whose programs find no credentials. It looks at the
-variables and files that the AWS SDKs read, in their order, and asks the endpoint that they would ask:
-which protocol, which role, how fresh, how fast. Nothing is changed, and no secret is shown.
+variables and files that the AWS SDKs read, in their order, and asks the endpoint that they would
+ask: which protocol, which role, how fresh, how fast. Nothing is changed, and no secret is shown.
 
 Each line is one finding with what to do about it; docs/doctor.md explains them.
 
