@@ -34,7 +34,7 @@ fn all_mistakes_are_told_at_once() {
         "2:12: one of debug, info, warning, error",
         "3:13: one of first, all",
         "4:1: there is no setting \"frobnicate\"",
-        "`ims_host` (or `ims_url`) is missing",
+        "`ims_host` (or `ims_url`, or `sources`) is missing",
     ] {
         assert!(said.contains(part), "{part}: {said}");
     }
@@ -162,7 +162,9 @@ fn the_files_of_a_directory_are_merged_in_order_and_keep_their_places() {
 fn what_cannot_be_read_is_told() {
     let directory = tempfile::tempdir().expect("a directory");
     let said = |path: &std::path::Path| load(path).expect_err("unreadable").to_string();
-    assert!(said(&directory.path().join("none")).contains("No such file or directory"));
+    assert!(
+        said(&directory.path().join("none")).contains("none: write a configuration there, or name another with -c")
+    );
     assert!(said(directory.path()).contains("there is no *.yaml in"));
     let binary = directory.path().join("x.yaml");
     fs::write(&binary, [0xff, 0xfe]).expect("a file");

@@ -92,8 +92,8 @@ fn list_url(fields: &mut Fields) -> Option<String> {
     let protocol = fields.value("ims_protocol", |node| read::choice(node, &[("https", "https"), ("http", "http")]));
     let port = fields.value("ims_port", read::port);
     let Some(node) = fields.given("ims_host") else {
-        let message =
-            "nobody to ask: `ims_host` (or `ims_url`) is missing; add a line such as\n  ims_host: ims.example.com";
+        let message = "nobody to ask: `ims_host` (or `ims_url`, or `sources`) is missing; add a line such as\n  ims_host: \
+                       ims.example.com";
         fields.problems.push(Problem::nowhere(message));
         return None;
     };
