@@ -50,11 +50,6 @@ impl Reloaded {
         fs::write(self.file(), format!("{config}{listen}{log}{level}")).expect("written");
     }
 
-    fn hang_up(&self) {
-        let pid = rustix::process::Pid::from_raw(self.daemon.pid().try_into().expect("a pid")).expect("not 0");
-        rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("it runs");
-    }
-
     fn count(&self, part: &str) -> usize {
         self.daemon.log().matches(part).count()
     }
@@ -62,7 +57,7 @@ impl Reloaded {
     /// Reloads, and waits for one more line with `part`.
     fn reload(&self, part: &str) {
         let before = self.count(part);
-        self.hang_up();
+        self.daemon.hang_up();
         self.daemon.wait_for_count(part, before + 1);
     }
 

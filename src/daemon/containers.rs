@@ -1,4 +1,5 @@
-//! The containers of this host: listens to their runtimes on a thread of its own, and has their roles fetched.
+//! The containers of this host: listens to their runtimes on a thread of its own, and has their roles fetched. With other
+//! settings another listener takes the place of the present one as soon as it knows who runs.
 
 use std::{
     io,
@@ -32,29 +33,46 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// The longest mapping file that is read.
 const MAX_MAPPING: u64 = 16 * 1024 * 1024;
 
-/// What listens to the runtimes, ready to be started.
-pub(super) struct Listening {
+/// How long a listener with other settings may take to find out who runs before it takes the place of the present one.
+const SETTLING: Duration = Duration::from_secs(2);
+
+/// What is needed to listen, whatever to.
+#[derive(Clone)]
+pub(super) struct Means {
+    pub(super) requests: RoleRequests,
+    pub(super) clock: SharedClock,
+    /// Where roles that were given back linger.
+    pub(super) lingering: Handle,
+}
+
+/// Who listens to the runtimes, ready to be started.
+pub(super) struct Listener {
+    tenants: Tenants,
     runtime: Runtime,
     watchers: Vec<Watcher>,
     mapping: Option<MappingFile>,
 }
 
+/// One that listens. It ends when it is dropped.
+pub(super) struct Listening {
+    tenants: Tenants,
+    /// Dropped first: that ends the thread.
+    stop: Option<watch::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
 /// What is asked on the request path, and what keeps it true.
-pub(super) fn build(
-    config: &Containers,
-    requests: RoleRequests,
-    clock: &SharedClock,
-) -> io::Result<(Tenants, Listening)> {
+pub(super) fn build(config: &Containers, means: &Means) -> io::Result<Listener> {
     let runtime = super::runtime()?;
     // Where a file decides, the runtimes are not asked.
     let sockets = if config.mapping_file.is_some() { &[][..] } else { &config.sockets };
     let index = ContainerIndex::new(sockets.len());
     let fetcher = Fetched {
-        requests,
+        requests: means.requests.clone(),
         source: config.source.clone(),
         via: config.via.clone(),
         duration: config.duration,
-        runtime: runtime.handle().clone(),
+        lingering: means.lingering.clone(),
     };
     let mapped = config.mapping_file.is_some();
     let roles = ContainerRoles::new(config.rules.clone(), Box::new(fetcher), Arc::clone(&index), mapped);
@@ -67,18 +85,30 @@ pub(super) fn build(
         let settings =
             Settings { socket: socket.clone(), variables: config.rules.variables(), host_names: host_names.clone() };
         let observer: Arc<dyn Observer> = Arc::clone(&roles) as _;
-        Watcher::new(settings, &index, number, observer, Arc::clone(clock))
+        Watcher::new(settings, &index, number, observer, Arc::clone(&means.clock))
     };
     let watchers = sockets.iter().enumerate().filter_map(watcher).collect();
     let mapping = config.mapping_file.clone().map(|path| MappingFile { path, seen: None, roles: Arc::clone(&roles) });
-    Ok((Tenants { index, roles }, Listening { runtime, watchers, mapping }))
+    Ok(Listener { tenants: Tenants { index, roles }, runtime, watchers, mapping })
 }
 
-impl Listening {
-    /// Listens until `stopped` changes or the other side is gone.
-    pub(super) fn start(self, mut stopped: watch::Receiver<()>) -> io::Result<thread::JoinHandle<()>> {
-        let Self { runtime, watchers, mapping } = self;
-        thread::Builder::new().name("containers".into()).spawn(move || {
+impl Listener {
+    /// Whether a running daemon can go by it: a mapping file with a mistake would take away all roles.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let Some(MappingFile { path, roles, .. }) = &self.mapping else { return Ok(()) };
+        let told = |error| format!("{}: {error}", path.display());
+        read_mapping(path, roles.rules()).map(|_mapping| ()).map_err(told)
+    }
+
+    /// What is asked on the request path.
+    pub(super) fn tenants(&self) -> Tenants {
+        self.tenants.clone()
+    }
+
+    pub(super) fn start(self) -> io::Result<Listening> {
+        let Self { tenants, runtime, watchers, mapping } = self;
+        let (stop, mut stopped) = watch::channel(());
+        let thread = thread::Builder::new().name("containers".into()).spawn(move || {
             runtime.block_on(async {
                 for watcher in watchers {
                     tokio::spawn(watcher.run());
@@ -86,11 +116,51 @@ impl Listening {
                 if let Some(mapping) = mapping {
                     tokio::spawn(mapping.follow());
                 }
-                // An error, too, means that the other side is gone.
+                // An error means that the other side is gone.
                 let _gone = stopped.changed().await;
             });
             runtime.shutdown_background();
-        })
+        })?;
+        Ok(Listening { tenants, stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Listening {
+    /// What is asked on the request path.
+    pub(super) fn tenants(&self) -> Tenants {
+        self.tenants.clone()
+    }
+
+    /// Ready when it knows who runs, or when that takes too long.
+    pub(super) async fn settled(&self) {
+        let settled = async {
+            loop {
+                let (index, roles) = (self.tenants.index.changed(), self.tenants.roles.changes());
+                if self.tenants.index.is_live() && self.tenants.roles.is_settled() {
+                    return;
+                }
+                tokio::select! {
+                    () = index => {}
+                    () = roles => {}
+                }
+            }
+        };
+        // If a runtime is silent, there is nobody to wait for.
+        let _late = tokio::time::timeout(SETTLING, settled).await;
+    }
+}
+
+impl Drop for Listening {
+    /// Ends it and gives its roles back.
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take()
+            && let Err(panic) = thread.join()
+            && !thread::panicking()
+        {
+            std::panic::resume_unwind(panic);
+        }
+        self.tenants.roles.give_back();
     }
 }
 
@@ -100,7 +170,7 @@ struct Fetched {
     source: Option<String>,
     via: Option<String>,
     duration: Option<Duration>,
-    runtime: Handle,
+    lingering: Handle,
 }
 
 impl Fetcher for Fetched {
@@ -117,7 +187,7 @@ impl Fetcher for Fetched {
 
     fn release(&self, role: &RoleId) {
         let (requests, role) = (self.requests.clone(), role.clone());
-        self.runtime.spawn(async move {
+        self.lingering.spawn(async move {
             clock::sleep(LINGER).await;
             requests.release(&role);
         });

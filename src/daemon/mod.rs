@@ -15,6 +15,7 @@ use std::{io, net::TcpListener, sync::Arc, thread, time::Duration};
 pub use admin::AdminSockets;
 use admin::Told;
 use arc_swap::ArcSwapOption;
+use containers::{Listener, Means};
 pub use faces::addresses as face_addresses;
 use reload::Running;
 pub use reload::{Reloading, mind_hangups};
@@ -33,7 +34,7 @@ use crate::{
     config::Config,
     fetch::SetupError,
     logging::AuditLog,
-    policy::{Guard, Tenants},
+    policy::Guard,
     refresh::{Refresher, RoleRequests},
     serve::{ContainerTokens, Face, Server, ServerError},
     store::Store,
@@ -118,24 +119,27 @@ impl Daemon {
         let (faces, background) = faces::build(&self.config, &self.store, &self.clock, &tokens, &key)?;
         let limits = wiring::limits(&self.config.limits);
         let server = Server::new(faces, Arc::clone(&self.clock), limits, self.config.logging.access_log);
-        let (tenants, listening) = self.containers()?.unzip();
+        let (requests, journal) = (self.role_requests(), self.refresher.journal());
+        let replacer = self.refresher.replacer();
+        let (stop, stopped) = watch::channel(());
+        let (refresher, beside) = start_refresher(self.refresher, stopped)?;
+        let means = Means { requests, clock: Arc::clone(&self.clock), lingering: beside.clone() };
+        let listener = self.config.containers.as_ref().map(|config| containers::build(config, &means)).transpose()?;
+        let tenants = listener.as_ref().map(Listener::tenants);
         let (guard, auditor) = guard::build(&self.config, &self.clock, self.audit.take(), tenants)?;
         let server = server.guarded_by(Arc::<Guard>::clone(&guard), Arc::clone(&auditor));
-        let (stop, stopped) = watch::channel(());
-        let containers = listening.map(|listening| listening.start(stopped.clone())).transpose()?;
-        let store = self.store();
+        let containers = listener.map(Listener::start).transpose()?;
+        let store = Arc::clone(&self.store);
         let region = Arc::new(ArcSwapOption::from_pointee(faces::region(&self.config)));
         let told = Told {
-            store: self.store(),
-            journal: self.refresher.journal(),
+            store: Arc::clone(&self.store),
+            journal,
             counters: server.counters(),
             gatekeeper: server.gatekeeper(),
             auditor: Arc::clone(&auditor),
             tokens: tokens.clone(),
             region: Arc::clone(&region),
         };
-        let replacer = self.refresher.replacer();
-        let (refresher, beside) = start_refresher(self.refresher, stopped)?;
         let mut running = Running {
             store: self.store.clone(),
             clock: Arc::clone(&self.clock),
@@ -147,6 +151,8 @@ impl Daemon {
             region,
             under_way: Vec::new(),
             guard,
+            means,
+            containers,
         };
         running.replace_background(background);
         let served = runtime()?.block_on(async {
@@ -173,18 +179,10 @@ impl Daemon {
             Ok(served?)
         });
         drop(stop);
-        for thread in [Some(refresher), containers].into_iter().flatten() {
-            if let Err(panic) = thread.join() {
-                std::panic::resume_unwind(panic);
-            }
+        if let Err(panic) = refresher.join() {
+            std::panic::resume_unwind(panic);
         }
         served
-    }
-
-    /// The containers of this host, if they are to have roles.
-    fn containers(&self) -> io::Result<Option<(Tenants, containers::Listening)>> {
-        let config = self.config.containers.as_ref();
-        config.map(|config| containers::build(config, self.role_requests(), &self.clock)).transpose()
     }
 }
 

@@ -10,13 +10,14 @@ use tokio::{
 };
 
 use super::{
+    containers::{self, Listener, Listening, Means},
     faces::{self, Background},
     guard,
     sources::{self, Fetching, Surroundings},
 };
 use crate::{
     clock::SharedClock,
-    config::{self, Config, Loaded, Role, Upstreams},
+    config::{self, Config, Containers, Loaded, Role, Upstreams},
     credentials::{RoleId, RoleName},
     logging::LevelSwitch,
     policy::Guard,
@@ -53,6 +54,9 @@ pub(super) struct Running {
     pub(super) beside: Handle,
     pub(super) under_way: Vec<AbortHandle>,
     pub(super) guard: Arc<Guard>,
+    pub(super) means: Means,
+    /// Who listens to the runtimes of containers, if they are to have roles.
+    pub(super) containers: Option<Listening>,
 }
 
 /// What was read, and what was made of it. Nothing of it is in force yet.
@@ -61,6 +65,13 @@ struct Prepared {
     fetching: Fetching,
     faces: Faces,
     background: Background,
+    containers: Runtimes,
+}
+
+/// Who listens to the runtimes of containers from now on.
+enum Runtimes {
+    AsBefore,
+    Another(Option<Listener>),
 }
 
 /// From now on SIGHUP does not end the process. One that comes before the daemon runs is heard when it does.
@@ -73,7 +84,10 @@ pub fn mind_hangups() -> io::Result<()> {
 pub(super) async fn at_each(mut hangup: Signal, mut reloading: Reloading, mut running: Running) {
     while hangup.recv().await.is_some() {
         (reloading.notice)(true);
-        match running.prepare(reloading.path.clone(), reloading.surroundings.clone()).await {
+        match running
+            .prepare(reloading.path.clone(), reloading.surroundings.clone(), reloading.config.containers.clone())
+            .await
+        {
             Ok(prepared) => running.take_over(&mut reloading, prepared).await,
             Err(problem) => {
                 tracing::error!("the configuration was read again and is wrong; nothing has been changed:\n{problem}");
@@ -85,7 +99,13 @@ pub(super) async fn at_each(mut hangup: Signal, mut reloading: Reloading, mut ru
 
 impl Running {
     /// Reads files, validates what is in them and makes everything new that may fail, on a thread of its own.
-    async fn prepare(&self, path: PathBuf, surroundings: Surroundings) -> Result<Prepared, String> {
+    async fn prepare(
+        &self,
+        path: PathBuf,
+        surroundings: Surroundings,
+        before: Option<Containers>,
+    ) -> Result<Prepared, String> {
+        let means = self.means.clone();
         let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
         let (tokens, key) = (self.tokens.clone(), Arc::clone(&self.key));
         let reading = tokio::task::spawn_blocking(move || {
@@ -93,13 +113,23 @@ impl Running {
             let fetching = sources::fetching(&loaded.config, surroundings).map_err(|error| error.to_string())?;
             let built = faces::build(&loaded.config, &store, &clock, &tokens, &key);
             let (faces, background) = built.map_err(|error| error.to_string())?;
-            Ok(Prepared { loaded, fetching, faces, background })
+            let containers = match &loaded.config.containers {
+                same if *same == before => Runtimes::AsBefore,
+                None => Runtimes::Another(None),
+                Some(section) => {
+                    let listener = containers::build(section, &means).map_err(|error| error.to_string())?;
+                    listener.check()?;
+                    Runtimes::Another(Some(listener))
+                }
+            };
+            Ok(Prepared { loaded, fetching, faces, background, containers })
         });
         reading.await.unwrap_or_else(|error| Err(error.to_string()))
     }
 
     async fn take_over(&mut self, reloading: &mut Reloading, prepared: Prepared) {
-        let Prepared { loaded: Loaded { config: mut new, warnings }, fetching, faces, background } = prepared;
+        let Prepared { loaded: Loaded { config: mut new, warnings }, fetching, faces, background, containers } =
+            prepared;
         for warning in warnings {
             tracing::warn!("{warning}");
         }
@@ -123,7 +153,20 @@ impl Running {
             fate: Box::new(move |id| fates.get(id).copied().unwrap_or(Fate::Other)),
             lister,
         };
+        let source = |config: &Config| config.containers.as_ref().map(|section| section.source.clone());
+        if let Runtimes::Another(Some(listener)) = &containers
+            && source(old) != source(&new)
+        {
+            // What they hold is about to end with its source: they wait for the new ones instead of being refused.
+            self.guard.replace_tenants(Some(listener.tenants()));
+        }
         self.replacer.replace(replacement).await;
+        if let Runtimes::Another(listener) = containers
+            && let Err(error) = self.replace_containers(listener).await
+        {
+            tracing::error!("the containers keep the settings that they had: {error}");
+            new.containers.clone_from(&old.containers);
+        }
         self.live.show(faces, new.logging.access_log);
         self.region.store(faces::region(&new).map(Arc::new));
         self.replace_background(background);
@@ -132,6 +175,21 @@ impl Running {
         tracing::warn!("the configuration has been read again{}", difference(old, &new));
         reloading.level.set(new.logging.level);
         reloading.config = new;
+    }
+
+    /// Has another one listen to the runtimes. It begins beside the present one, which decides until the other knows who
+    /// runs; so roles that both hold are held throughout.
+    async fn replace_containers(&mut self, listener: Option<Listener>) -> io::Result<()> {
+        let new = listener.map(Listener::start).transpose()?;
+        if let Some(new) = &new {
+            new.settled().await;
+        }
+        self.guard.replace_tenants(new.as_ref().map(Listening::tenants));
+        let old = std::mem::replace(&mut self.containers, new);
+        if let Err(defect) = tokio::task::spawn_blocking(move || drop(old)).await {
+            std::panic::resume_unwind(defect.into_panic());
+        }
+        Ok(())
     }
 
     /// Begins work for the faces, in place of that before.
@@ -156,7 +214,6 @@ fn keep_fixed(new: &mut Config, old: &Config) -> Vec<&'static str> {
     };
     keep("the listeners of container and pod_identity", listen(new) != listen(old));
     keep("max_connections and the time-outs of connections", new.limits != old.limits);
-    keep("containers", new.containers != old.containers);
     keep("user, group", new.account != old.account);
     keep("run_dir", new.run_dir != old.run_dir);
     keep("admin_socket, admin_group", new.admin != old.admin);
@@ -165,7 +222,6 @@ fn keep_fixed(new: &mut Config, old: &Config) -> Vec<&'static str> {
     keep("logging_handler", new.logging.handler != old.logging.handler);
     new.listen.clone_from(&old.listen);
     new.limits = old.limits;
-    new.containers.clone_from(&old.containers);
     new.account.clone_from(&old.account);
     new.run_dir.clone_from(&old.run_dir);
     new.admin.clone_from(&old.admin);

@@ -24,7 +24,7 @@ use crate::{
     caller::{
         Accounts, Directory, Kernel, Known, Membership, Name, NameKind, Origin, Peer,
         cgroup::Cgroup,
-        containers::{Container, ContainerIndex, Lookup},
+        containers::{Container, ContainerIndex, Lookup, Observer},
     },
     credentials::RoleId,
 };
@@ -39,6 +39,7 @@ pub struct Tenants {
 }
 
 /// What the guard goes by. Replaced as a whole.
+#[derive(Clone)]
 struct Loaded {
     rules: Option<Rules>,
     users: HashMap<Box<str>, Arc<Name>>,
@@ -94,6 +95,18 @@ impl Guard {
     pub fn replace_rules(&self, rules: Option<Rules>, accounts: &dyn Accounts) -> Vec<String> {
         let tenants = self.loaded.load().tenants.clone();
         self.load(rules, tenants, accounts)
+    }
+
+    /// Puts other containers in the place of those before; the rules stay.
+    pub fn replace_tenants(&self, tenants: Option<Tenants>) {
+        let loaded = Loaded { tenants, ..Loaded::clone(&self.loaded.load()) };
+        let old = self.loaded.swap(Arc::new(loaded));
+        // More than containers ever count: no decision of before may seem to be one of now.
+        self.version.fetch_add(1 << 40, Ordering::Relaxed);
+        if let Some(Tenants { roles, .. }) = &old.tenants {
+            // Whoever waits for them has to ask the others.
+            roles.changed();
+        }
     }
 
     /// The rules in force.
@@ -324,10 +337,7 @@ fn container_of(index: &ContainerIndex, group: &Cgroup) -> Known<Arc<Container>>
 mod tests {
     use super::*;
     use crate::{
-        caller::{
-            Account, Process,
-            containers::{Observer, tests::facts},
-        },
+        caller::{Account, Process, containers::tests::facts},
         clock::SystemClock,
         policy::{
             containers::tests::{Counter, rules as container_rules},
@@ -447,6 +457,35 @@ mod tests {
         }
         // Of a process whose control group is not known it is not known either whether it is in a container.
         assert_eq!(admit(&guard, &process(1)).grant, Grant::Denied);
+    }
+
+    #[tokio::test]
+    async fn other_containers_take_the_place_of_those_before_at_once() {
+        let guard = guard();
+        let tenants = |role: &str| {
+            let mut container = facts('a', "172.17.0.2");
+            container.environment.insert("IAM_ROLE".into(), role.into());
+            let index = ContainerIndex::of([container.clone()]);
+            let roles = ContainerRoles::new(container_rules(), Box::new(Counter::default()), Arc::clone(&index), false);
+            (container, Tenants { index, roles })
+        };
+        let (_, before) = tenants("old");
+        for _ in 0..9 {
+            before.roles.changed();
+        }
+        guard.load(None, Some(before), &Book);
+        let container = peer(Origin::Elsewhere);
+        assert_eq!(admit(&guard, &container).grant, Grant::Pending);
+        let (changed, version) = (guard.changed(), guard.version());
+        let (facts, after) = tenants("new");
+        after.roles.appeared(&facts);
+        guard.replace_tenants(Some(after));
+        // It does not wait for those who decide nothing any more.
+        changed.await;
+        assert!(guard.version() > version);
+        assert_eq!(admit(&guard, &container).grant, granted("new"));
+        guard.replace_tenants(None);
+        assert_eq!(admit(&guard, &container).grant, Grant::Everything);
     }
 
     #[test]

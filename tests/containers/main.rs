@@ -6,6 +6,7 @@ mod support;
 mod docker;
 mod place;
 mod podman;
+mod reload;
 mod sts;
 
 use std::{

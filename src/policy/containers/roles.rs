@@ -49,24 +49,28 @@ struct Mapping {
     /// For all other addresses.
     default: Decision,
     held: Vec<RoleId>,
+    read: bool,
+}
+
+impl Mapping {
+    /// Before the file was read.
+    fn nothing() -> Self {
+        let default = denied("the mapping file could not be read");
+        Self { decisions: BTreeMap::new(), default, held: Vec::new(), read: false }
+    }
 }
 
 impl ContainerRoles {
     /// Roles by `rules` for the containers in `index`. If they are `mapped`, a file decides by address, and nobody has a
     /// role until [`map`](Self::map) was called.
     pub fn new(rules: Rules, fetcher: Box<dyn Fetcher>, index: Arc<ContainerIndex>, mapped: bool) -> Arc<Self> {
-        let nothing = || Mapping {
-            decisions: BTreeMap::new(),
-            default: denied("the mapping file could not be read"),
-            held: Vec::new(),
-        };
         Arc::new(Self {
             rules,
             fetcher,
             index,
             decisions: ArcSwap::default(),
             held: Mutex::default(),
-            mapping: mapped.then(|| ArcSwap::from_pointee(nothing())),
+            mapping: mapped.then(|| ArcSwap::from_pointee(Mapping::nothing())),
             version: AtomicU64::new(0),
             changed: Arc::default(),
         })
@@ -125,11 +129,29 @@ impl ContainerRoles {
             Some(Err(error)) => denied(&error.to_string()),
             None => denied("no role is mapped to the address"),
         };
-        let old = mapping.swap(Arc::new(Mapping { decisions, default, held }));
+        let old = mapping.swap(Arc::new(Mapping { decisions, default, held, read: true }));
         self.changed();
         for role in &old.held {
             self.fetcher.release(role);
         }
+    }
+
+    /// Whether a mapping file, if one decides, has been read.
+    pub fn is_settled(&self) -> bool {
+        self.mapping.as_ref().is_none_or(|mapping| mapping.load().read)
+    }
+
+    /// Gives all roles back, when nothing is decided here any more.
+    pub fn give_back(&self) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        self.decisions.store(Arc::default());
+        held.drain().for_each(|(_, role)| self.fetcher.release(&role));
+        drop(held);
+        if let Some(mapping) = &self.mapping {
+            let old = mapping.swap(Arc::new(Mapping::nothing()));
+            old.held.iter().for_each(|role| self.fetcher.release(role));
+        }
+        self.changed();
     }
 
     /// Grows when decisions that were made before may be wrong now.
@@ -258,6 +280,32 @@ pub(crate) mod tests {
         assert_eq!(counter.held(), ["role-b"]);
         assert_eq!(roles.by_address(address("172.17.0.2")).grant, Grant::Pending);
         assert_eq!(roles.by_address(address("172.17.0.9")).grant, Grant::Pending, "it is being looked for");
+    }
+
+    #[test]
+    fn all_is_given_back_when_another_takes_the_place() {
+        let counter = Counter::default();
+        let (one, other) = (facts('a', "172.17.0.2"), facts('b', "172.17.0.3"));
+        let new = |mapped| {
+            let index = ContainerIndex::of([one.clone(), other.clone()]);
+            ContainerRoles::new(rules(), Box::new(counter.clone()), index, mapped)
+        };
+        let (before, after, mapped) = (new(false), new(false), new(true));
+        before.appeared(&one);
+        before.appeared(&other);
+        after.appeared(&one);
+        before.give_back();
+        assert_eq!(counter.held(), ["role-a"], "who has it still has it");
+        assert_eq!(before.by_address(address("172.17.0.2")).grant, Grant::Pending);
+        before.give_back();
+        assert!(after.is_settled() && !mapped.is_settled());
+        mapped.map(&super::super::parse_mapping(br#"{"172.17.0.2": "x"}"#, &rules()).expect("legal"));
+        assert!(mapped.is_settled());
+        after.give_back();
+        assert_eq!(counter.held(), ["x"]);
+        mapped.give_back();
+        assert!(counter.held().is_empty());
+        assert_eq!(mapped.by_address(address("172.17.0.2")).grant, Grant::Denied);
     }
 
     #[test]
