@@ -119,6 +119,12 @@ impl Daemon {
         let (faces, background) = faces::build(&self.config, &self.store, &self.clock, &tokens, &key)?;
         let limits = wiring::limits(&self.config.limits);
         let server = Server::new(faces, Arc::clone(&self.clock), limits, self.config.logging.access_log);
+        // Before any other thread waits for signals: it would take one that nobody listens for yet.
+        let main = runtime()?;
+        let hangup = {
+            let _inside = main.enter();
+            signal(SignalKind::hangup())?
+        };
         let (requests, journal) = (self.role_requests(), self.refresher.journal());
         let replacer = self.refresher.replacer();
         let (stop, stopped) = watch::channel(());
@@ -155,15 +161,9 @@ impl Daemon {
             containers,
         };
         running.replace_background(background);
-        let served = runtime()?.block_on(async {
+        let served = main.block_on(async {
             let stop = stop_signal()?;
-            let reload = match self.reloading {
-                Some(reloading) => {
-                    let hangup = signal(SignalKind::hangup())?;
-                    Some(tokio::spawn(reload::at_each(hangup, reloading, running)))
-                }
-                None => None,
-            };
+            let reload = self.reloading.map(|reloading| tokio::spawn(reload::at_each(hangup, reloading, running)));
             let clock = Arc::clone(&self.clock);
             let awaits = faces::awaits_roles(&self.config);
             let progress = status::follow(store, clock, awaits.then_some(self.config.ready_wait), progress);
@@ -178,7 +178,7 @@ impl Daemon {
             admin.shutdown().await;
             Ok(served?)
         });
-        drop(stop);
+        drop((main, stop));
         if let Err(panic) = refresher.join() {
             std::panic::resume_unwind(panic);
         }
