@@ -11,6 +11,8 @@ use std::{
 
 use jiff::Timestamp;
 
+use crate::credentials::RoleId;
+
 /// How a call to an upstream ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
@@ -39,7 +41,7 @@ pub struct Failure {
     /// When.
     pub at: Timestamp,
     /// What went wrong.
-    pub message: Arc<str>,
+    pub message: Box<str>,
 }
 
 /// What is remembered of a role.
@@ -47,14 +49,14 @@ pub struct Failure {
 pub struct Entry {
     /// What the upstream that gave the held set is called.
     pub source: Option<Arc<str>>,
-    /// The last attempt, if it failed.
-    pub failure: Option<Failure>,
+    /// The last attempt, if it failed. Boxed: most have not.
+    pub failure: Option<Box<Failure>>,
 }
 
 /// The journal.
 #[derive(Debug, Default)]
 pub struct Journal {
-    entries: Mutex<HashMap<Box<str>, Entry>>,
+    entries: Mutex<HashMap<RoleId, Entry>>,
     endings: [[AtomicU64; Ending::ALL.len()]; Question::ALL.len()],
 }
 
@@ -101,22 +103,15 @@ impl Journal {
     }
 
     /// Credentials of the role `id` have come from `source`.
-    pub fn fetched(&self, id: &str, source: &str) {
-        let mut entries = self.entries();
-        match entries.get_mut(id) {
-            Some(entry) => {
-                entry.failure = None;
-                if entry.source.as_deref() != Some(source) {
-                    entry.source = Some(source.into());
-                }
-            }
-            None => drop(entries.insert(id.into(), Entry { source: Some(source.into()), failure: None })),
-        }
+    pub fn fetched(&self, id: &RoleId, source: &Arc<str>) {
+        let entry = Entry { source: Some(Arc::clone(source)), failure: None };
+        self.entries().insert(id.clone(), entry);
     }
 
     /// An attempt to fetch credentials of the role `id` has failed.
-    pub fn failed(&self, id: &str, at: Timestamp, message: &str) {
-        self.entries().entry(id.into()).or_default().failure = Some(Failure { at, message: message.into() });
+    pub fn failed(&self, id: &RoleId, at: Timestamp, message: &str) {
+        let failure = Failure { at, message: message.into() };
+        self.entries().entry(id.clone()).or_default().failure = Some(Box::new(failure));
     }
 
     /// There is no role `id` any more.
@@ -126,7 +121,7 @@ impl Journal {
 
     /// Forgets the roles that are not to be kept.
     pub fn retain(&self, keep: impl Fn(&str) -> bool) {
-        self.entries().retain(|id, _| keep(id));
+        self.entries().retain(|id, _| keep(id.as_str()));
     }
 
     /// What is remembered of the role `id`.
@@ -134,7 +129,7 @@ impl Journal {
         self.entries().get(id).cloned().unwrap_or_default()
     }
 
-    fn entries(&self) -> MutexGuard<'_, HashMap<Box<str>, Entry>> {
+    fn entries(&self) -> MutexGuard<'_, HashMap<RoleId, Entry>> {
         // Nothing under the lock can panic half-way.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -147,12 +142,13 @@ mod tests {
     #[test]
     fn a_failure_is_remembered_until_the_next_success_and_keeps_the_source() {
         let journal = Journal::default();
+        let web = RoleId::named(&"web".parse().expect("a name"));
         assert_eq!(journal.entry("web"), Entry::default());
-        journal.fetched("web", "ims");
-        journal.failed("web", Timestamp::UNIX_EPOCH, "down");
+        journal.fetched(&web, &"ims".into());
+        journal.failed(&web, Timestamp::UNIX_EPOCH, "down");
         let entry = journal.entry("web");
         assert_eq!((entry.source.as_deref(), &*entry.failure.expect("it failed").message), (Some("ims"), "down"));
-        journal.fetched("web", "other");
+        journal.fetched(&web, &"other".into());
         assert_eq!(journal.entry("web"), Entry { source: Some("other".into()), failure: None });
         journal.forget("web");
         assert_eq!(journal.entry("web"), Entry::default());

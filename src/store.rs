@@ -41,6 +41,8 @@ pub struct Role {
     /// The id of a role that was made on demand; that of a listed one is its name.
     unlisted: Option<RoleId>,
     state: ArcSwap<State>,
+    /// The state in which it was when somebody looked, and since when.
+    noted: Mutex<Option<(Condition, Timestamp)>>,
 }
 
 /// What the store has for a role. Together with the time this gives the [`Condition`].
@@ -141,7 +143,12 @@ pub fn http_date(moment: Timestamp) -> String {
 
 impl Role {
     fn warming(name: &RoleName, unlisted: Option<RoleId>) -> Arc<Self> {
-        Arc::new(Self { name: name.clone(), unlisted, state: ArcSwap::from_pointee(State::Warming) })
+        Arc::new(Self {
+            name: name.clone(),
+            unlisted,
+            state: ArcSwap::from_pointee(State::Warming),
+            noted: Mutex::default(),
+        })
     }
 
     /// The name under which clients know it.
@@ -161,6 +168,20 @@ impl Role {
 
     fn id_text(&self) -> &str {
         self.unlisted.as_ref().map_or(self.name.as_str(), RoleId::as_str)
+    }
+
+    /// Notes that it is in the state `now`, since `then` unless that was noted before.
+    pub fn note(&self, now: Condition, then: Timestamp) {
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        if noted.is_none_or(|(before, _)| before != now) {
+            *noted = Some((now, then));
+        }
+    }
+
+    /// Since when it is in the state `now`, if that was noted.
+    pub fn since(&self, now: Condition) -> Option<Timestamp> {
+        let noted = *self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.filter(|(condition, _)| *condition == now).map(|(_, since)| since)
     }
 
     /// What there is for it.

@@ -16,7 +16,7 @@ pub use document::{
 };
 pub use lease::{LeaseError, Leases};
 pub use peer::{Caller, ProcessId};
-pub use respond::{Admin, Call, Outcome, Reply, Since};
+pub use respond::{Admin, Call, Outcome, Reply};
 pub use server::{serve, serve_metrics};
 pub use socket::{AdminSocket, SocketError};
 

@@ -1,9 +1,8 @@
 //! What the admin socket answers. Pure: who asks, what, the store and a moment in, an answer out.
 
 use std::{
-    collections::HashMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use jiff::Timestamp;
@@ -22,7 +21,7 @@ use arc_swap::ArcSwapOption;
 use crate::{
     audit::{Auditor, Event, What},
     clock::Moment,
-    credentials::{RoleId, format_timestamp, parse_document},
+    credentials::{format_timestamp, parse_document},
     journal::Journal,
     policy::{ConnectionFacts, Gatekeeper, Grant},
     serve::{Counters, Face, View},
@@ -53,13 +52,7 @@ pub struct Admin {
     pub own_uid: u32,
     /// Whether whoever could connect sees everything (`admin_group`).
     pub restricted: bool,
-    /// Since when each role is in its state.
-    pub since: Since,
 }
-
-/// Since when each role is in its state, as seen by looking again and again.
-#[derive(Debug, Default)]
-pub struct Since(Mutex<HashMap<RoleId, (Condition, Timestamp)>>);
 
 /// A request.
 #[derive(Debug, Clone, Copy)]
@@ -116,27 +109,17 @@ impl Outcome {
     }
 }
 
-impl Since {
-    /// Looks at all roles. One whose set has expired is in that state since then; other changes are new.
-    pub(super) fn look(&self, store: &Store, now: Timestamp) {
-        let snapshot = store.snapshot();
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = std::mem::take(&mut *seen);
-        for role in snapshot.roles().iter().chain(snapshot.unlisted()) {
-            let (id, state) = (role.id(), role.state());
-            let condition = shown(state.condition(now));
-            let since = match (old.get(&id), &**state) {
-                (Some((before, since)), _) if *before == condition => *since,
-                (_, State::Held { set, .. }) if condition == Condition::Expired => set.expiration,
-                _ => now,
-            };
-            seen.insert(id, (condition, since));
-        }
-    }
-
-    fn of(&self, role: &Role, condition: Condition) -> Option<Timestamp> {
-        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.get(&role.id()).filter(|(seen, _)| *seen == condition).map(|(_, since)| *since)
+/// Notes since when each role of `store` is in its state. One whose set has expired is so since then; other changes are new.
+pub(super) fn look(store: &Store, now: Timestamp) {
+    let snapshot = store.snapshot();
+    for role in snapshot.roles().iter().chain(snapshot.unlisted()) {
+        let state = role.state();
+        let condition = shown(state.condition(now));
+        let since = match &**state {
+            State::Held { set, .. } if condition == Condition::Expired => set.expiration,
+            _ => now,
+        };
+        role.note(condition, since);
     }
 }
 
@@ -220,7 +203,7 @@ impl Admin {
             name: role.name().to_string(),
             on_demand: !role.listed(),
             state: condition.as_str().to_owned(),
-            since: self.since.of(role, condition).map(format_timestamp),
+            since: role.since(condition).map(format_timestamp),
             access_key_id: set.map(|set| set.access_key_id.to_string()),
             expiration: set.map(|set| format_timestamp(set.expiration)),
             seconds_left: set.map(|set| set.expiration.duration_since(now).as_secs()),

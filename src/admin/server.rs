@@ -25,7 +25,7 @@ use tokio::{
 use super::{
     AdminSocket, Caller, MAX_WAIT,
     document::Code,
-    respond::{Admin, Call, Outcome, Reply},
+    respond::{Admin, Call, Outcome, Reply, look},
 };
 use crate::clock::{self, SharedClock};
 
@@ -62,7 +62,7 @@ pub async fn serve(admin: Arc<Admin>, socket: AdminSocket, clock: SharedClock) -
 async fn watch<T>(admin: &Admin, clock: &SharedClock) -> T {
     loop {
         let changed = admin.store.changed();
-        admin.since.look(&admin.store, clock.now().wall);
+        look(&admin.store, clock.now().wall);
         if !admin.leases.is_empty() {
             admin.leases.sweep();
         }

@@ -6,7 +6,7 @@ use arc_swap::ArcSwapOption;
 use tokio::task::JoinSet;
 
 use crate::{
-    admin::{self, Admin, AdminSocket, Leases, Listener, Since},
+    admin::{self, Admin, AdminSocket, Leases, Listener},
     audit::Auditor,
     clock::SharedClock,
     journal::Journal,
@@ -60,7 +60,6 @@ pub(super) fn start(
         leases: Leases::new(tokens, file),
         own_uid: rustix::process::geteuid().as_raw(),
         restricted: sockets.socket.as_ref().is_some_and(AdminSocket::is_restricted),
-        since: Since::default(),
     };
     let admin = Arc::new(admin);
     let mut tasks = JoinSet::new();

@@ -68,7 +68,7 @@ pub enum Visibility {
 #[derive(Clone)]
 pub struct Way {
     /// What it is called in the log.
-    pub label: Box<str>,
+    pub label: Arc<str>,
     /// The call.
     pub fetch: Arc<dyn Fetch>,
     /// Whose bounds hold for it.

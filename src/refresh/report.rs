@@ -9,33 +9,39 @@ use crate::{
     store::Published,
 };
 
-/// The trouble with one question, remembered so that an outage of hours does not fill the log.
+/// The trouble with one question, remembered so that an outage of hours does not fill the log. Boxed: most have none.
 #[derive(Debug, Default)]
 pub(super) struct Trouble {
-    message: Option<String>,
-    count: u32,
+    failure: Option<Box<Repeated>>,
     expiry_told: bool,
+}
+
+#[derive(Debug, Default)]
+struct Repeated {
+    message: String,
+    count: u32,
 }
 
 impl Trouble {
     /// Whether the last answer was a failure.
     pub(super) fn is_any(&self) -> bool {
-        self.message.is_some()
+        self.failure.is_some()
     }
 
-    /// Counts a failure; says whether it is to be told: when it is new, and at every power of two.
-    fn again(&mut self, message: &str) -> bool {
-        if self.message.as_deref() != Some(message) {
-            self.message = Some(message.to_owned());
-            self.count = 0;
+    /// Counts a failure: how often in a row it was that one, and whether it is to be told: when it is new, and at every
+    /// power of two.
+    fn again(&mut self, message: &str) -> (u32, bool) {
+        let failure = self.failure.get_or_insert_default();
+        if failure.message != message {
+            **failure = Repeated { message: message.to_owned(), count: 0 };
         }
-        self.count = self.count.saturating_add(1);
-        self.count.is_power_of_two()
+        failure.count = failure.count.saturating_add(1);
+        (failure.count, failure.count.is_power_of_two())
     }
 
     /// Forgets; says whether there was any.
     fn over(&mut self) -> bool {
-        std::mem::take(self).message.is_some()
+        std::mem::take(self).failure.is_some()
     }
 }
 
@@ -54,16 +60,15 @@ pub(super) fn list_answered(list: &RoleList, trouble: &mut Trouble) {
         list.problems.len(),
         list.problems.first().map_or("", String::as_str)
     );
-    if trouble.again(&problem) {
+    if trouble.again(&problem).1 {
         tracing::warn!("{problem}");
     }
 }
 
 pub(super) fn list_failed(error: &SourceError, trouble: &mut Trouble) {
-    if trouble.again(&error.message) {
-        tracing::warn!("cannot read the role list (attempt {}): {error}", trouble.count);
-    } else {
-        tracing::debug!("cannot read the role list (attempt {}): {error}", trouble.count);
+    match trouble.again(&error.message) {
+        (count, true) => tracing::warn!("cannot read the role list (attempt {count}): {error}"),
+        (count, false) => tracing::debug!("cannot read the role list (attempt {count}): {error}"),
     }
 }
 
@@ -94,8 +99,7 @@ pub(super) fn set_arrived(who: &Who, set: &Published, trouble: &mut Trouble) {
 
 /// `loud`: the answer will be the same until a person has done something about it.
 pub(super) fn set_failed(who: &Who, error: &SourceError, loud: bool, trouble: &mut Trouble) {
-    let new = trouble.again(&error.message);
-    let count = trouble.count;
+    let (count, new) = trouble.again(&error.message);
     if new && loud {
         tracing::error!(
             "{who}: cannot fetch credentials (attempt {count}): {error}; trying only now and then from here on"
@@ -109,7 +113,7 @@ pub(super) fn set_failed(who: &Who, error: &SourceError, loud: bool, trouble: &m
 
 pub(super) fn waits(who: &Who, parent: &str, trouble: &mut Trouble) {
     let message = format!("waits for {parent}, whose credentials sign its calls");
-    if trouble.again(&message) {
+    if trouble.again(&message).1 {
         tracing::warn!("{who}: {message}");
     }
 }

@@ -60,6 +60,8 @@ pub struct Refresher {
     /// The first graph with the present lister.
     pub(super) listed_since: u64,
     pub(super) journal: Arc<Journal>,
+    /// What the lister is called, for all of its roles.
+    listed: Arc<str>,
 }
 
 /// Whose set is due.
@@ -93,6 +95,13 @@ impl Due {
             Self::Planned(id) => id.as_str(),
         }
     }
+
+    fn role_id(&self) -> RoleId {
+        match self {
+            Self::Listed(name) => RoleId::named(name),
+            Self::Planned(id) => id.clone(),
+        }
+    }
 }
 
 impl Refresher {
@@ -121,6 +130,7 @@ impl Refresher {
             generation: 0,
             listed_since: 0,
             journal: Arc::default(),
+            listed: LISTED.into(),
         };
         let listed: Vec<RoleName> = graph
             .nodes
@@ -385,6 +395,7 @@ impl Refresher {
             }
             order.push(name);
         }
+        order.shrink_to_fit();
         self.order = order;
         self.withdraw_overdue(now);
         let snapshot = self.store.snapshot();
@@ -432,7 +443,7 @@ impl Refresher {
             (due, Ok(credentials)) => self.take_good_set(&due, credentials, now),
             (Due::Listed(name), Err(error)) => {
                 let cadence = self.lister.as_ref().map_or(Cadence::Ahead, |lister| lister.cadence);
-                self.take_failure(name.as_str(), now, cadence, &error);
+                self.take_failure(&RoleId::named(&name), now, cadence, &error);
             }
             (Due::Planned(id), Err(error)) => self.way_failed(&id, signed.as_ref(), error, now),
         }
@@ -455,7 +466,7 @@ impl Refresher {
         let who = Who::new(due.id(), node.plan.as_deref());
         report::set_arrived(&who, &set, &mut node.asked.trouble);
         let way = node.plan.as_ref().and_then(|plan| plan.way());
-        self.journal.fetched(due.id(), way.map_or(LISTED, |way| &way.label));
+        self.journal.fetched(&due.role_id(), way.map_or(&self.listed, |way| &way.label));
         self.store.publish(&due.id(), State::Held { set: Arc::clone(&set), phase: Phase::Fresh });
         node.held = Some(set);
         if let Due::Planned(id) = due {
@@ -464,12 +475,12 @@ impl Refresher {
     }
 
     /// All that could be tried for a set has failed.
-    pub(super) fn take_failure(&mut self, id: &str, now: Moment, cadence: Cadence, error: &SourceError) {
+    pub(super) fn take_failure(&mut self, id: &RoleId, now: Moment, cadence: Cadence, error: &SourceError) {
         let random = self.random.f64();
         let Some(node) = self.nodes.get_mut(id) else { return };
         node.asked.in_flight = false;
         let loud = cadence == Cadence::Ahead && matches!(error.kind, ErrorKind::Refused { .. });
-        report::set_failed(&Who::new(id, node.plan.as_deref()), error, loud, &mut node.asked.trouble);
+        report::set_failed(&Who::new(id.as_str(), node.plan.as_deref()), error, loud, &mut node.asked.trouble);
         self.journal.failed(id, now.wall, &error.message);
         let alive = node.held.clone().filter(|set| set.expiration > now.wall);
         let expiration = alive.as_ref().map(|set| set.expiration);
@@ -480,7 +491,7 @@ impl Refresher {
                 node.held = None;
                 node.asked.timer = Timer::after_refusal(now, cadence, None, random);
                 let document = render_refusal(code, message, now.wall);
-                self.store.publish(&id, State::Denied(document.into()));
+                self.store.publish(id, State::Denied(document.into()));
                 return;
             }
         }
@@ -491,7 +502,7 @@ impl Refresher {
             node.asked.timer.after_failure(now, expiration, random)
         };
         if let Some(set) = &node.held {
-            self.store.publish(&id, State::Held { set: Arc::clone(set), phase: Phase::Stale });
+            self.store.publish(id, State::Held { set: Arc::clone(set), phase: Phase::Stale });
         }
     }
 }

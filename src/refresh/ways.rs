@@ -217,7 +217,7 @@ impl Refresher {
         let error = plan.verdict();
         let cadence = plan.cadence();
         let is_parent = plan.is_parent;
-        self.take_failure(id.as_str(), now, cadence, &error);
+        self.take_failure(id, now, cadence, &error);
         let Some(node) = self.nodes.get_mut(id) else { return };
         let refused = node.held.is_none() && matches!(error.kind, ErrorKind::Refused { .. });
         if let Some(plan) = node.plan.as_mut().filter(|_| refused) {
@@ -256,7 +256,7 @@ impl Refresher {
             if matches!(event, Event::Failed) && plan.node.ways.len() == 1 {
                 // It goes on waiting: the parent is asked again anyway.
                 report::waits(&Who::new(id.as_str(), Some(plan)), &name, &mut node.asked.trouble);
-                self.journal.failed(id.as_str(), now.wall, &format!("waits for {name}, which cannot be fetched"));
+                self.journal.failed(&id, now.wall, &format!("waits for {name}, which cannot be fetched"));
                 if let Some(set) = &node.held {
                     self.store.publish(&id, State::Held { set: Arc::clone(set), phase: Phase::Stale });
                 }
