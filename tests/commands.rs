@@ -102,6 +102,7 @@ fn help_version_completions_and_the_manual_are_there() {
     ] {
         assert!(manual.contains(part), "{part}");
     }
+    assert!(!manual.contains("EXTRA") && !manual.contains("run(1)"), "pages that are not there");
 }
 
 #[test]

@@ -44,12 +44,37 @@ pub(super) fn run(args: &Args, mut command: clap::Command) -> Outcome {
     anstream::stdout().write_all(&text).map_err(|error| Failure::runtime(format!("cannot write: {error}")))
 }
 
+/// What the command line does not say of itself.
+const FILES: &str = r"
+.SH FILES
+.TP
+\fI/etc/alppaca/*.yaml\fR
+The configuration, merged in alphabetical order. Every setting is in docs/configuration.md.
+.TP
+\fI/run/alppaca/alppaca.sock\fR
+The admin socket. The daemon of a plain user has it in \fI$XDG_RUNTIME_DIR/alppaca\fR or
+\fI~/.local/state/alppaca\fR.
+";
+
 /// The page of the program, with all of its commands.
 fn manual(mut command: clap::Command, text: &mut Vec<u8>) -> std::io::Result<()> {
     command.build();
-    clap_mangen::Man::new(command.clone()).render(text)?;
-    commands(&command, "", text)
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command.clone()).render(&mut page)?;
+    let mut page = String::from_utf8_lossy(&page).replace(EXTRA, NOTES);
+    for subcommand in command.get_subcommands() {
+        // It has no page of its own.
+        let name = subcommand.get_name().replace('-', "\\-");
+        page = page.replace(&format!("alppaca\\-{name}(1)\n"), &format!("alppaca {name}\n"));
+    }
+    text.extend(page.into_bytes());
+    commands(&command, "", text)?;
+    text.write_all(FILES.trim_start().as_bytes())
 }
+
+/// What clap calls examples and exit codes, and what a manual page does.
+const EXTRA: &str = ".SH EXTRA\n";
+const NOTES: &str = ".SH NOTES\n";
 
 /// The commands below one: what they are for, how they are called, their options, examples and exit codes.
 fn commands(parent: &clap::Command, path: &str, text: &mut Vec<u8>) -> std::io::Result<()> {
@@ -67,7 +92,8 @@ fn commands(parent: &clap::Command, path: &str, text: &mut Vec<u8>) -> std::io::
             page.render_extra_section(&mut parts)?;
         }
         // Sections of a section.
-        text.extend(String::from_utf8_lossy(&parts).replace(".SH ", ".SS ").into_bytes());
+        let parts = String::from_utf8_lossy(&parts).replace(EXTRA, NOTES).replace(".SH ", ".SS ");
+        text.extend(parts.into_bytes());
         commands(command, &format!("{name} "), text)?;
     }
     Ok(())
