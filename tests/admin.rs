@@ -342,6 +342,8 @@ fn the_daemon_of_a_plain_user_is_found_by_that_user() {
             plain(&["run", "-c", file.to_str().expect("UTF-8")]).stderr(Stdio::piped()).spawn().expect("it starts");
         let mut lines = BufReader::new(daemon.stderr.take().expect("piped")).lines().map_while(Result::ok);
         assert!(lines.any(|line| line.contains(" fetched ")), "it fetches");
+        let output = plain(&["check", "-c", file.to_str().expect("UTF-8")]).output().expect("setpriv runs");
+        assert!(stdout(&output).contains(&format!("pid file are in {}", own.join(sub).display())), "{output:?}");
         let output = plain(&["credentials"]).output().expect("setpriv runs");
         let issued = ims.handle.issued();
         assert!(issued.iter().any(|set| json(&output)["AccessKeyId"] == set.access_key_id), "{output:?}");

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Failure, Outcome, environment};
+use super::{Failure, Outcome, environment, place};
 use crate::{
     clock::{Clock, SystemClock},
     config,
@@ -44,6 +44,11 @@ pub(super) fn run(args: &Args) -> Outcome {
         let proxies = daemon::proxies_in_force(&loaded.config, &surroundings.proxies);
         for line in proxies.into_iter().chain(daemon::explain(&loaded.config, &surroundings.aws)) {
             anstream::println!("# {line}");
+        }
+        let mut for_me = loaded.config.clone();
+        place::settle(&mut for_me);
+        if for_me.run_dir != loaded.config.run_dir {
+            anstream::println!("# run by you, its socket and pid file are in {}", for_me.run_dir.display());
         }
     }
     // Nor is this: it reads certificates, and looks at the environment.
