@@ -24,6 +24,7 @@ pub(super) fn render(
     snapshot: &Snapshot,
     journal: &Journal,
     counters: &Counters,
+    audit_lost: Option<u64>,
     started: Timestamp,
     now: Timestamp,
 ) -> String {
@@ -94,6 +95,13 @@ pub(super) fn render(
     put(format_args!("# TYPE alppaca_denials counter\n# HELP alppaca_denials Requests that were refused, and why.\n"));
     for (denial, count) in counters.denials() {
         put(format_args!("alppaca_denials_total{{reason=\"{}\"}} {count}\n", denial.as_str()));
+    }
+    if let Some(lost) = audit_lost {
+        put(format_args!(
+            "# TYPE alppaca_audit_lost counter\n\
+             # HELP alppaca_audit_lost Hand-outs and denials of which no record could be written.\n\
+             alppaca_audit_lost_total {lost}\n"
+        ));
     }
     text.push_str("# EOF\n");
     text

@@ -157,7 +157,8 @@ impl Admin {
 
     /// The metrics.
     pub fn metrics(&self, now: Timestamp) -> Reply {
-        let text = metrics::render(&self.store.snapshot(), &self.journal, &self.counters, self.started.wall, now);
+        let (snapshot, lost) = (self.store.snapshot(), self.auditor.lost());
+        let text = metrics::render(&snapshot, &self.journal, &self.counters, lost, self.started.wall, now);
         Reply { status: 200, content_type: metrics::CONTENT_TYPE, allow: None, body: Zeroizing::new(text.into_bytes()) }
     }
 

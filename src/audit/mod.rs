@@ -48,8 +48,18 @@ pub struct Auditor {
 #[derive(Debug)]
 struct Recorder {
     events: Sender<Event>,
+    counts: Arc<Counts>,
+    /// All that was lost, with the records that could not be written.
     lost: Arc<AtomicU64>,
     ended: Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    /// Events that found no room, and of which that was not told yet.
+    untold: AtomicU64,
+    /// Events that are to be recorded.
+    waiting: AtomicU64,
 }
 
 impl Auditor {
@@ -61,8 +71,8 @@ impl Auditor {
     /// One that writes records to `log`, with what `directory` finds out.
     pub fn start(log: AuditLog, directory: Arc<Directory>, clock: SharedClock) -> io::Result<Self> {
         let (events, waiting) = channel(CAPACITY);
-        let lost = Arc::new(AtomicU64::new(0));
-        let writer = Writer { log, directory, lost: Arc::clone(&lost), clock };
+        let (counts, lost) = (Arc::new(Counts::default()), log.lost());
+        let writer = Writer { log, directory, counts: Arc::clone(&counts), clock };
         let runtime = Builder::new_current_thread().enable_time().build()?;
         let (ending, ended) = std::sync::mpsc::channel();
         thread::Builder::new().name("audit".into()).stack_size(STACK).spawn(move || {
@@ -70,7 +80,7 @@ impl Auditor {
             // If nobody waits for it any more, that is as good.
             let _unheard = ending.send(());
         })?;
-        let recorder = Recorder { events, lost, ended: Mutex::new(ended) };
+        let recorder = Recorder { events, counts, lost, ended: Mutex::new(ended) };
         Ok(Self { recorder: Some(recorder), denials: Mutex::default() })
     }
 
@@ -79,15 +89,23 @@ impl Auditor {
         self.recorder.is_some()
     }
 
+    /// How many events and records were lost, if they are recorded at all.
+    pub fn lost(&self) -> Option<u64> {
+        self.recorder.as_ref().map(|recorder| recorder.lost.load(Ordering::Relaxed))
+    }
+
     /// Takes note. Never waits.
     pub fn note(&self, event: Event, now: Moment) {
         if let What::Denied { path } = &event.what {
             self.log_denial(&event, path, now);
         }
-        if let Some(Recorder { events, lost, .. }) = &self.recorder
-            && events.try_send(event).is_err()
-        {
-            lost.fetch_add(1, Ordering::Relaxed);
+        if let Some(Recorder { events, counts, lost, .. }) = &self.recorder {
+            counts.waiting.fetch_add(1, Ordering::Relaxed);
+            if events.try_send(event).is_err() {
+                counts.waiting.fetch_sub(1, Ordering::Relaxed);
+                counts.untold.fetch_add(1, Ordering::Relaxed);
+                lost.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 
@@ -110,11 +128,18 @@ impl Auditor {
 impl Drop for Auditor {
     /// Waits, but not for long, until all is recorded.
     fn drop(&mut self) {
-        if let Some(Recorder { events, ended, .. }) = self.recorder.take() {
+        if let Some(Recorder { events, counts, ended, .. }) = self.recorder.take() {
             drop(events);
             let ended = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
             // Too late is too late: the program must be able to end.
-            let _ended = ended.recv_timeout(LAST);
+            if ended.recv_timeout(LAST).is_err() {
+                match counts.waiting.load(Ordering::Relaxed) {
+                    0 => {}
+                    late => {
+                        tracing::error!("audit: {late} event(s) were lost: the program ends before they are recorded");
+                    }
+                }
+            }
         }
     }
 }
@@ -122,22 +147,28 @@ impl Drop for Auditor {
 struct Writer {
     log: AuditLog,
     directory: Arc<Directory>,
-    lost: Arc<AtomicU64>,
+    counts: Arc<Counts>,
     clock: SharedClock,
 }
 
 impl Writer {
     async fn run(self, mut events: Receiver<Event>) {
         while let Some(event) = events.recv().await {
-            let lost = self.lost.swap(0, Ordering::Relaxed);
-            if lost > 0 {
-                let message = format!("{lost} event(s) were lost: they came faster than they can be recorded");
-                tracing::error!("audit: {message}");
-                let time = self.clock.now().wall.to_string();
-                self.log.write(&serde_json::json!({"time": time, "event": "notice", "message": message}).to_string());
-            }
+            self.tell_losses();
             let findings = self.find_out(&event, events.len() > BUSY).await;
             self.log.write(&event.render(&findings));
+            self.counts.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.tell_losses();
+    }
+
+    fn tell_losses(&self) {
+        let lost = self.counts.untold.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            let message = format!("{lost} event(s) were lost: they came faster than they can be recorded");
+            tracing::error!("audit: {message}");
+            let time = self.clock.now().wall.to_string();
+            self.log.write(&serde_json::json!({"time": time, "event": "notice", "message": message}).to_string());
         }
     }
 
@@ -170,5 +201,55 @@ impl Writer {
             }
         };
         timeout(PATIENCE, known).await.ok().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        caller::{NameService, Peer},
+        clock::SystemClock,
+        config,
+        logging::Environment,
+    };
+
+    #[test]
+    fn each_event_of_a_flood_is_recorded_or_told_as_lost() {
+        const FLOOD: u64 = 4 * CAPACITY as u64;
+        let place = tempfile::tempdir().expect("a directory");
+        let path = place.path().join("audit.log");
+        let clock = SystemClock::shared();
+        let environment = Environment { journal_stream: None, syslog: place.path().join("none") };
+        let log = AuditLog::open(&config::AuditLog::File(path.clone()), Arc::clone(&clock), &environment);
+        let directory = Directory::start(NameService, None, Arc::clone(&clock)).expect("a thread");
+        let auditor =
+            Auditor::start(log.expect("writable"), Arc::new(directory), Arc::clone(&clock)).expect("a thread");
+        let now = clock.now();
+        for number in 0..FLOOD {
+            let event = Event {
+                time: now.wall,
+                peer: Peer::unasked("192.0.2.1:1".parse().expect("an address")),
+                container: None,
+                what: What::Denied { path: number.to_string().into() },
+                reason: "a test".into(),
+                face: "imds",
+                version: None,
+                user_agent: None,
+            };
+            auditor.note(event, now);
+        }
+        let lost = auditor.recorder.as_ref().map(|recorder| Arc::clone(&recorder.lost)).expect("it records");
+        drop(auditor);
+        let (mut recorded, mut told) = (0, 0);
+        for line in std::fs::read_to_string(&path).expect("text").lines() {
+            let record: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            match (record["event"].as_str(), record["message"].as_str().and_then(|text| text.split(' ').next())) {
+                (Some("denial"), None) => recorded += 1,
+                (Some("notice"), Some(number)) => told += number.parse::<u64>().expect("a number"),
+                _ => panic!("{line}"),
+            }
+        }
+        assert_eq!((recorded + told, lost.load(Ordering::Relaxed)), (FLOOD, told));
     }
 }

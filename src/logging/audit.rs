@@ -1,13 +1,17 @@
 //! Where audit records go: the sinks of the log, with a queue of their own. Each record is one line of JSON.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    time::Duration,
+};
 
 use super::{
     Environment, FLUSH, LogError,
     file::{FileSink, Rotation},
     handler::{Sink, Stream},
     layer::Frame,
-    queue::Queue,
+    queue::{Queue, Trouble, Warden},
     syslog::{Address, SyslogSink},
 };
 use crate::{clock::SharedClock, config};
@@ -17,12 +21,30 @@ const SYSLOG: &str = "<86>alppaca-audit: ";
 /// The journal's severity "informational".
 const JOURNAL: &str = "<6>";
 
+/// How often it is told that there is no room.
+const TELL_AGAIN: Duration = Duration::from_mins(1);
+
 /// An open audit log. What was written is flushed when it is dropped.
-#[derive(Debug)]
 pub struct AuditLog {
     queue: Arc<Queue>,
     before: &'static str,
     end: &'static str,
+    clock: SharedClock,
+    /// When it is told again that there is no room (boot clock).
+    tell_again: Mutex<Duration>,
+}
+
+/// Tells the log what is lost of the audit.
+fn tell(trouble: &Trouble<'_>) {
+    match trouble {
+        Trouble::Failing { target, error, lost } => {
+            tracing::error!("audit: cannot write to {target}: {error}; {lost} record(s) are lost so far");
+        }
+        Trouble::Lost(lost) => tracing::error!("audit: {lost} record(s) were lost while they could not be written"),
+        Trouble::Dropped(dropped) => {
+            tracing::error!("audit: {dropped} record(s) were lost: they came faster than they can be written");
+        }
+    }
 }
 
 impl AuditLog {
@@ -37,21 +59,39 @@ impl AuditLog {
         };
         let opened: io::Result<()> = sink.open();
         opened.map_err(|source| LogError::Open { target: sink.name(), source })?;
-        let queue = Queue::start("audit-log", sink, Frame::Json { before, end }, clock).map_err(LogError::Thread)?;
-        Ok(Self { queue, before, end })
+        let warden = Warden { record: "audit record(s)", tell: Box::new(tell) };
+        let queue = Queue::start("audit-log", sink, Frame::Json { before, end }, Arc::clone(&clock), warden);
+        let queue = queue.map_err(LogError::Thread)?;
+        Ok(Self { queue, before, end, clock, tell_again: Mutex::default() })
     }
 
-    /// Takes a record, which is a line of JSON, and never waits: if there is no room it is dropped, which the next
-    /// record tells.
+    /// The number of records that were lost, for whatever reason. It grows.
+    pub fn lost(&self) -> Arc<AtomicU64> {
+        self.queue.lost()
+    }
+
+    /// Takes a record, which is a line of JSON, and never waits: if there is no room it is dropped and counted, which is
+    /// told at once, and among the records when there is room again.
     pub fn write(&self, record: &str) {
-        self.queue.push(&[self.before, record, self.end].concat());
+        if self.queue.push(&[self.before, record, self.end].concat()) {
+            return;
+        }
+        let now = self.clock.now().boot;
+        let mut due = self.tell_again.lock().unwrap_or_else(PoisonError::into_inner);
+        if now >= *due {
+            *due = now + TELL_AGAIN;
+            tracing::error!("audit: records are being lost: they come faster than they can be written");
+        }
     }
 }
 
 impl Drop for AuditLog {
     fn drop(&mut self) {
         self.queue.close();
-        self.queue.flush(FLUSH);
+        let late = self.queue.flush(FLUSH);
+        if late > 0 {
+            tracing::error!("audit: up to {late} record(s) were lost: the program ends before they could be written");
+        }
     }
 }
 

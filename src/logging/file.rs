@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Write},
+    io,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::Duration,
@@ -10,7 +10,10 @@ use std::{
 
 use jiff::{Timestamp, ToSpan, ZonedDateTime, tz::TimeZone};
 
-use super::{handler::Sink, queue::Batch};
+use super::{
+    handler::{Failure, Sink, write_most},
+    queue::Batch,
+};
 use crate::clock::until;
 
 /// Readable for a group that watches logs, writable for us.
@@ -132,19 +135,46 @@ impl FileSink {
         self.file.as_ref().is_some_and(|file| same(file).unwrap_or(false))
     }
 
-    fn write_by_size(&mut self, batch: &Batch, limit: u64, backups: u64) -> io::Result<()> {
-        let mut length = self.opened()?.metadata()?.len();
-        for record in batch.records() {
-            if length > 0 && length + record.len() as u64 >= limit {
-                self.file = None;
-                for number in (1..backups).rev() {
-                    rename(&numbered(&self.path, number), &numbered(&self.path, number + 1))?;
-                }
-                rename(&self.path, &numbered(&self.path, 1))?;
-                length = 0;
+    /// Appends whole records. Nothing is left of one that was begun when the disk was full: the next one would be
+    /// written behind it on the same line.
+    fn append(&mut self, batch: &Batch) -> Result<(), Failure> {
+        let file = self.opened()?;
+        let (bytes, result) = write_most(file, &batch.bytes);
+        result.map_err(|error| {
+            let (written, whole) = batch.whole(bytes);
+            let torn = (bytes - whole) as u64;
+            let cut = |length: u64| length.checked_sub(torn).map_or(Ok(()), |length| file.set_len(length));
+            if torn > 0
+                && let Err(also) = file.metadata().and_then(|metadata| cut(metadata.len()))
+            {
+                let error = io::Error::other(format!("{error}; the last line is not whole: {also}"));
+                return Failure { written, error };
             }
-            self.opened()?.write_all(record)?;
-            length += record.len() as u64;
+            Failure { written, error }
+        })
+    }
+
+    fn write_by_size(&mut self, batch: &Batch, limit: u64, backups: u64) -> Result<(), Failure> {
+        for (written, record) in batch.records().enumerate() {
+            let begun = self.begin_by_size(record.len() as u64, limit, backups);
+            let mut one = Batch::default();
+            one.push_bytes(record);
+            begun
+                .map_err(Failure::from)
+                .and_then(|()| self.append(&one))
+                .map_err(|failure| Failure { written, ..failure })?;
+        }
+        Ok(())
+    }
+
+    fn begin_by_size(&mut self, more: u64, limit: u64, backups: u64) -> io::Result<()> {
+        let length = self.opened()?.metadata()?.len();
+        if length > 0 && length + more >= limit {
+            self.file = None;
+            for number in (1..backups).rev() {
+                rename(&numbered(&self.path, number), &numbered(&self.path, number + 1))?;
+            }
+            rename(&self.path, &numbered(&self.path, 1))?;
         }
         Ok(())
     }
@@ -218,7 +248,7 @@ impl Sink for FileSink {
         self.opened().map(|_file| ())
     }
 
-    fn write(&mut self, batch: &Batch, now: Timestamp) -> io::Result<()> {
+    fn write(&mut self, batch: &Batch, now: Timestamp) -> Result<(), Failure> {
         match self.rotation.clone() {
             Rotation::None => {}
             Rotation::Watched if !self.is_still_there() => self.file = None,
@@ -229,7 +259,7 @@ impl Sink for FileSink {
             Rotation::Size { .. } => {}
             Rotation::Time { schedule, backups } => self.rotate_by_time(&schedule, backups, now)?,
         }
-        self.opened()?.write_all(&batch.bytes)
+        self.append(batch)
     }
 
     fn name(&self) -> String {

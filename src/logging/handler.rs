@@ -19,9 +19,37 @@ pub(super) trait Sink: Send {
     /// Opens it, so that a mistake shows at the start.
     fn open(&mut self) -> io::Result<()>;
     /// Writes all records. `now` is for sinks that begin a new file from time to time.
-    fn write(&mut self, batch: &Batch, now: Timestamp) -> io::Result<()>;
+    fn write(&mut self, batch: &Batch, now: Timestamp) -> Result<(), Failure>;
     /// What to call it in a message.
     fn name(&self) -> String;
+}
+
+/// What went wrong, and how many of the records were written before.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) written: usize,
+    pub(super) error: io::Error,
+}
+
+impl From<io::Error> for Failure {
+    /// Before any was written.
+    fn from(error: io::Error) -> Self {
+        Self { written: 0, error }
+    }
+}
+
+/// Writes as much as possible: how much that was.
+pub(super) fn write_most(to: &mut impl io::Write, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+        match to.write(rest) {
+            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+            Ok(count) => written += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, Ok(()))
 }
 
 /// A sink and what is put around each record for it.
@@ -274,7 +302,7 @@ impl Sink for Nothing {
         Ok(())
     }
 
-    fn write(&mut self, _batch: &Batch, _now: Timestamp) -> io::Result<()> {
+    fn write(&mut self, _batch: &Batch, _now: Timestamp) -> Result<(), Failure> {
         Ok(())
     }
 
@@ -304,16 +332,17 @@ impl Sink for Stream {
         Ok(())
     }
 
-    fn write(&mut self, batch: &Batch, _now: Timestamp) -> io::Result<()> {
+    fn write(&mut self, batch: &Batch, _now: Timestamp) -> Result<(), Failure> {
         use io::Write;
-        match self {
+        let (written, result) = match self {
             Self::Stdout => {
                 let mut stdout = io::stdout().lock();
-                stdout.write_all(&batch.bytes)?;
-                stdout.flush()
+                let (written, result) = write_most(&mut stdout, &batch.bytes);
+                (written, result.and_then(|()| stdout.flush()))
             }
-            Self::Stderr => io::stderr().lock().write_all(&batch.bytes),
-        }
+            Self::Stderr => write_most(&mut io::stderr().lock(), &batch.bytes),
+        };
+        result.map_err(|error| Failure { written: batch.whole(written).0, error })
     }
 
     fn name(&self) -> String {

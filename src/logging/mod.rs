@@ -17,7 +17,7 @@ use handler::Target;
 pub use handler::{HandlerError, check as check_handler};
 use layer::LogLayer;
 pub use layer::{Level, LevelSwitch};
-use queue::Queue;
+use queue::{Queue, Warden};
 use tracing_subscriber::{layer::SubscriberExt, registry::Registry};
 
 use crate::{clock::SharedClock, config};
@@ -69,7 +69,8 @@ pub struct Guard {
 impl Guard {
     /// Waits, but not for ever, until everything logged so far is written.
     pub fn flush(&self) {
-        self.queue.flush(FLUSH);
+        // Nobody is left to be told what was not written.
+        let _late = self.queue.flush(FLUSH);
     }
 
     /// The way to change the level.
@@ -81,7 +82,8 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         self.queue.close();
-        self.queue.flush(FLUSH);
+        // Nobody is left to be told what was not written.
+        let _late = self.queue.flush(FLUSH);
     }
 }
 
@@ -105,7 +107,8 @@ pub fn subscriber(
     };
     let Target { mut sink, frame } = target;
     sink.open().map_err(|source| LogError::Open { target: sink.name(), source })?;
-    let queue = Queue::start("log", sink, frame.clone(), Arc::clone(&clock)).map_err(LogError::Thread)?;
+    let queue =
+        Queue::start("log", sink, frame.clone(), Arc::clone(&clock), Warden::of_log()).map_err(LogError::Thread)?;
     let level = LevelSwitch::new(settings.level.into());
     let layer = LogLayer::new(level.clone(), frame, clock, Arc::clone(&queue));
     Ok((Registry::default().with(layer), Guard { queue, level }))

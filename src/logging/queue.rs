@@ -4,14 +4,17 @@
 use std::{
     io::{self, Write},
     mem,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
     time::Duration,
 };
 
 use super::{
     format::Record,
-    handler::Sink,
+    handler::{Failure, Sink},
     layer::{Frame, Level},
 };
 use crate::clock::SharedClock;
@@ -27,6 +30,8 @@ const KEPT: usize = 4 * GATHERED;
 const GATHER: Duration = Duration::from_millis(10);
 /// The pause after a failed write, so that a broken handler is not tried thousands of times a second.
 const PAUSE: Duration = Duration::from_millis(200);
+/// How often it is told that records still cannot be written.
+const TELL_AGAIN: Duration = Duration::from_mins(1);
 const STACK: usize = 128 * 1024;
 
 /// Records, one behind the other.
@@ -38,8 +43,18 @@ pub(super) struct Batch {
 
 impl Batch {
     pub(super) fn push(&mut self, record: &str) {
-        self.bytes.extend_from_slice(record.as_bytes());
+        self.push_bytes(record.as_bytes());
+    }
+
+    pub(super) fn push_bytes(&mut self, record: &[u8]) {
+        self.bytes.extend_from_slice(record);
         self.ends.push(self.bytes.len());
+    }
+
+    /// How many records the first so many bytes hold whole, and where the last of them ends.
+    pub(super) fn whole(&self, bytes: usize) -> (usize, usize) {
+        let count = self.ends.partition_point(|end| *end <= bytes);
+        (count, count.checked_sub(1).and_then(|last| self.ends.get(last)).copied().unwrap_or(0))
     }
 
     fn clear(&mut self) {
@@ -64,6 +79,8 @@ impl Batch {
 struct State {
     waiting: Batch,
     dropped: u64,
+    /// How many the writer has taken and may not have written.
+    in_hand: usize,
     /// Whether the writer is awake: gathering, or writing.
     awake: bool,
     /// Whether somebody waits for all to be written.
@@ -78,12 +95,42 @@ impl State {
     }
 }
 
+/// What becomes of records that are lost.
+pub(super) enum Trouble<'a> {
+    /// They cannot be written.
+    Failing { target: &'a str, error: &'a io::Error, lost: u64 },
+    /// So many could not be; the last word on them.
+    Lost(u64),
+    /// So many found no room; the last word on them.
+    Dropped(u64),
+}
+
+/// Whom the writer tells of trouble, and what it calls a record.
+pub(super) struct Warden {
+    pub(super) record: &'static str,
+    pub(super) tell: Box<dyn Fn(&Trouble<'_>) + Send>,
+}
+
+impl Warden {
+    /// That of the log, which has only stderr to turn to, and says the rest itself when it can be written again.
+    pub(super) fn of_log() -> Self {
+        let tell = |trouble: &Trouble<'_>| {
+            if let Trouble::Failing { target, error, .. } = trouble {
+                complain(&format!("alppaca: cannot write the log to {target}: {error}\n"));
+            }
+        };
+        Self { record: "log record(s)", tell: Box::new(tell) }
+    }
+}
+
 /// The queue.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     state: Mutex<State>,
     filled: Condvar,
     written: Condvar,
+    /// How many records were lost, for whatever reason.
+    lost: Arc<AtomicU64>,
 }
 
 impl Queue {
@@ -93,11 +140,12 @@ impl Queue {
         mut sink: Box<dyn Sink>,
         frame: Frame,
         clock: SharedClock,
+        warden: Warden,
     ) -> io::Result<Arc<Self>> {
         let queue = Arc::new(Self::default());
         let writer = Arc::clone(&queue);
         thread::Builder::new().name(thread.into()).stack_size(STACK).spawn(move || {
-            writer.write_all(&mut *sink, &frame, &clock);
+            writer.write_all(&mut *sink, &frame, &clock, &warden);
         })?;
         Ok(queue)
     }
@@ -106,28 +154,37 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a record if there is room.
-    pub(super) fn push(&self, record: &str) {
+    /// The number of records that were lost, which grows.
+    pub(super) fn lost(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.lost)
+    }
+
+    /// Takes a record if there is room; whether there was.
+    pub(super) fn push(&self, record: &str) -> bool {
         let mut state = self.state();
         if state.waiting.bytes.len() + record.len() > CAPACITY {
             state.dropped += 1;
-            return;
+            self.lost.fetch_add(1, Ordering::Relaxed);
+            return false;
         }
         state.waiting.push(record);
         // A writer that is at work looks again by itself.
         if !state.awake || !state.gathers() {
             self.filled.notify_one();
         }
+        true
     }
 
-    /// Waits until all is written, but no longer than `limit`.
-    pub(super) fn flush(&self, limit: Duration) {
+    /// Waits until all is written, but no longer than `limit`; how many records may not be.
+    pub(super) fn flush(&self, limit: Duration) -> usize {
         let busy = |state: &mut State| state.awake || state.waiting.len() > 0;
         let mut state = self.state();
         state.urgent = true;
         self.filled.notify_one();
         // Too late is too late: the program must be able to end.
-        let _waited = self.written.wait_timeout_while(state, limit, busy);
+        let waited = self.written.wait_timeout_while(state, limit, busy);
+        let (mut state, _timed_out) = waited.unwrap_or_else(PoisonError::into_inner);
+        if busy(&mut state) { state.waiting.len() + state.in_hand } else { 0 }
     }
 
     /// Lets the writer end when all is written.
@@ -140,6 +197,7 @@ impl Queue {
     fn next(&self, mut batch: Batch) -> Option<(Batch, u64)> {
         batch.clear();
         let mut state = self.state();
+        state.in_hand = 0;
         if state.waiting.len() == 0 {
             state.awake = false;
             state.urgent = false;
@@ -155,37 +213,58 @@ impl Queue {
         let gathered = self.filled.wait_timeout_while(state, GATHER, State::gathers);
         let (mut state, _timed_out) = gathered.unwrap_or_else(PoisonError::into_inner);
         mem::swap(&mut state.waiting, &mut batch);
+        state.in_hand = batch.len();
         Some((batch, mem::take(&mut state.dropped)))
     }
 
-    fn write_all(&self, sink: &mut dyn Sink, frame: &Frame, clock: &SharedClock) {
-        let notice = |text: &str| render_notice(frame, clock, text);
+    fn write_all(&self, sink: &mut dyn Sink, frame: &Frame, clock: &SharedClock, warden: &Warden) {
+        let Warden { record, tell } = warden;
         let mut batch = Batch::default();
-        let mut lost: u64 = 0;
-        while let Some((next, dropped)) = self.next(batch) {
+        let (mut lost, mut dropped) = (0_u64, 0_u64);
+        let mut tell_again = Duration::ZERO;
+        while let Some((next, more)) = self.next(batch) {
             batch = next;
-            if dropped > 0 {
-                batch.push(&notice(&format!(
-                    "{dropped} log record(s) were dropped: they came faster than they can be written"
-                )));
+            dropped += more;
+            let now = clock.now();
+            if let Err(Failure { written, error }) = sink.write(&batch, now.wall) {
+                let these = batch.len().saturating_sub(written) as u64;
+                self.lost.fetch_add(these, Ordering::Relaxed);
+                if lost == 0 || now.boot >= tell_again {
+                    tell_again = now.boot + TELL_AGAIN;
+                    tell(&Trouble::Failing { target: &sink.name(), error: &error, lost: lost + these });
+                }
+                lost += these;
+                thread::sleep(PAUSE);
+                continue;
             }
-            match sink.write(&batch, clock.now().wall) {
-                Ok(()) if lost > 0 => {
-                    let text = notice(&format!("{lost} log record(s) were lost while the log could not be written"));
-                    batch.clear();
-                    batch.push(&text);
-                    lost = if sink.write(&batch, clock.now().wall).is_ok() { 0 } else { lost };
-                }
-                Ok(()) => {}
-                Err(error) => {
-                    if lost == 0 {
-                        complain(&format!("alppaca: cannot write the log to {}: {error}\n", sink.name()));
-                    }
-                    lost += batch.len() as u64;
-                    thread::sleep(PAUSE);
-                }
+            if lost == 0 && dropped == 0 {
+                continue;
+            }
+            batch.clear();
+            let mut notice = |text: &str| batch.push(&render_notice(frame, clock, text));
+            if lost > 0 {
+                notice(&format!("{lost} {record} were lost while they could not be written"));
+            }
+            if dropped > 0 {
+                notice(&format!("{dropped} {record} were dropped: they came faster than they can be written"));
+            }
+            // If this fails, it is said the next time.
+            if sink.write(&batch, clock.now().wall).is_ok() {
+                last_word(tell, &mut lost, &mut dropped);
             }
         }
+        last_word(tell, &mut lost, &mut dropped);
+    }
+}
+
+fn last_word(tell: &dyn Fn(&Trouble<'_>), lost: &mut u64, dropped: &mut u64) {
+    match mem::take(lost) {
+        0 => {}
+        lost => tell(&Trouble::Lost(lost)),
+    }
+    match mem::take(dropped) {
+        0 => {}
+        dropped => tell(&Trouble::Dropped(dropped)),
     }
 }
 
@@ -229,12 +308,12 @@ mod tests {
             Ok(())
         }
 
-        fn write(&mut self, batch: &Batch, _now: jiff::Timestamp) -> io::Result<()> {
+        fn write(&mut self, batch: &Batch, _now: jiff::Timestamp) -> Result<(), Failure> {
             if !self.go.recv().unwrap_or(true) {
-                return Err(io::Error::other("told to fail"));
+                return Err(io::Error::other("told to fail").into());
             }
             let texts = batch.records().map(|record| String::from_utf8_lossy(record).into_owned()).collect();
-            self.seen.send(texts).map_err(io::Error::other)
+            self.seen.send(texts).map_err(|error| io::Error::other(error).into())
         }
 
         fn name(&self) -> String {
@@ -247,7 +326,7 @@ mod tests {
         let (tell, seen) = mpsc::channel();
         let frame = Frame::Line(Format::parse("%(message)s").expect("legal"));
         let sink = Box::new(Gate { go: wait, seen: tell });
-        (Queue::start("log", sink, frame, SystemClock::shared()).expect("a thread"), go, seen)
+        (Queue::start("log", sink, frame, SystemClock::shared(), Warden::of_log()).expect("a thread"), go, seen)
     }
 
     #[test]
@@ -255,7 +334,7 @@ mod tests {
         let (queue, go, seen) = gate();
         let record = "x".repeat(1000);
         // Nothing is written meanwhile; if pushing blocked, this would not end.
-        (0..3000).for_each(|_| queue.push(&record));
+        let taken = (0..3000).filter(|_| queue.push(&record)).count();
         let mut records = Vec::new();
         while !records.iter().any(|text: &String| text.contains("were dropped")) {
             go.send(true).expect("the writer waits");
@@ -264,7 +343,8 @@ mod tests {
         }
         let told: usize = records.iter().find_map(|text| text.split(' ').next()?.parse().ok()).expect("a number");
         let whole = records.iter().filter(|text| **text == record).count();
-        assert_eq!(whole + told, 3000);
+        assert_eq!((whole, whole + told), (taken, 3000));
+        assert_eq!(queue.lost().load(Ordering::Relaxed), told as u64);
     }
 
     #[test]

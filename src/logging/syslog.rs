@@ -11,7 +11,11 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{handler::Sink, layer::Level, queue::Batch};
+use super::{
+    handler::{Failure, Sink},
+    layer::Level,
+    queue::Batch,
+};
 
 /// A syslog server that takes longer is as good as gone.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -178,12 +182,15 @@ impl Sink for SyslogSink {
         self.connected().map(|_connection| ())
     }
 
-    fn write(&mut self, batch: &Batch, _now: Timestamp) -> io::Result<()> {
-        for record in batch.records() {
+    fn write(&mut self, batch: &Batch, _now: Timestamp) -> Result<(), Failure> {
+        for (written, record) in batch.records().enumerate() {
             if self.send(record).is_err() {
                 // Restarted, perhaps: once more on a new connection.
                 self.connection = None;
-                self.send(record).inspect_err(|_error| self.connection = None)?;
+                self.send(record).map_err(|error| {
+                    self.connection = None;
+                    Failure { written, error }
+                })?;
             }
         }
         Ok(())
