@@ -92,6 +92,10 @@ fn help_version_completions_and_the_manual_are_there() {
         let output = alppaca(&["generate", what]);
         assert!(output.status.success() && stdout(&output).contains(part), "{what}");
     }
+    for (what, part) in [("bash", "_alppacad()"), ("zsh", "#compdef alppacad"), ("man", ".TH alppacad 8")] {
+        let output = alppaca(&["generate", what, "--of", "alppacad"]);
+        assert!(output.status.success() && stdout(&output).contains(part), "{what}");
+    }
     let manual = stdout(&alppaca(&["generate", "man"]));
     for part in [
         "COMMAND CAPTURE",

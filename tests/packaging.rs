@@ -226,6 +226,7 @@ echo "conffiles:" $(inside dpkg-query -W -f '${Conffiles}' alppaca | cut -d ' ' 
 echo "changed: $(inside dpkg -V alppaca)"
 inside sh -c 'zcat /usr/share/man/man1/alppaca.1.gz | grep -q "^.TH alppaca 1" && zcat /usr/share/doc/alppaca/changelog.gz | grep -q "^## "'
 inside bash -n /usr/share/bash-completion/completions/alppaca
+inside bash -n /usr/share/bash-completion/completions/alppacad
 if inside alppaca check >/dev/null; then echo "not configured, and yet valid"; exit 1; fi
 
 echo 'ims_host: x' > root/etc/alppaca/alppaca.yaml

@@ -11,11 +11,22 @@ use super::{Failure, Outcome};
 #[command(after_help = "\
 Examples:
   alppaca generate man > alppaca.1
+  alppaca generate man --of alppacad > alppacad.8
   alppaca generate bash > /etc/bash_completion.d/alppaca")]
 pub(super) struct Args {
     /// What to print
     #[arg(value_enum)]
     what: What,
+    /// Of which program it is
+    #[arg(long = "of", value_enum, value_name = "PROGRAM", default_value_t = Program::Alppaca)]
+    pub(super) program: Program,
+}
+
+/// The names of the binary that a person types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Program {
+    Alppaca,
+    Alppacad,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -38,8 +49,12 @@ pub(super) fn run(args: &Args, mut command: clap::Command) -> Outcome {
         What::Elvish => Some(Shell::Elvish),
     };
     match shell {
-        Some(shell) => clap_complete::generate(shell, &mut command, "alppaca", &mut text),
-        None => manual(command, &mut text).map_err(Failure::runtime)?,
+        Some(shell) => {
+            let name = command.get_name().to_owned();
+            clap_complete::generate(shell, &mut command, name, &mut text);
+        }
+        None => manual(command, if args.program == Program::Alppaca { "1" } else { "8" }, &mut text)
+            .map_err(Failure::runtime)?,
     }
     anstream::stdout().write_all(&text).map_err(|error| Failure::runtime(format!("cannot write: {error}")))
 }
@@ -57,10 +72,10 @@ The admin socket. The daemon of a plain user has it in \fI$XDG_RUNTIME_DIR/alppa
 ";
 
 /// The page of the program, with all of its commands.
-fn manual(mut command: clap::Command, text: &mut Vec<u8>) -> std::io::Result<()> {
+fn manual(mut command: clap::Command, section: &str, text: &mut Vec<u8>) -> std::io::Result<()> {
     command.build();
     let mut page = Vec::new();
-    clap_mangen::Man::new(command.clone()).render(&mut page)?;
+    clap_mangen::Man::new(command.clone()).section(section).render(&mut page)?;
     let mut page = String::from_utf8_lossy(&page).replace(EXTRA, NOTES);
     for subcommand in command.get_subcommands() {
         // It has no page of its own.

@@ -148,7 +148,13 @@ impl Command {
             Self::Capture(args) => capture::run(args),
             Self::Policy(args) => policy::run(args),
             Self::Migrate(args) => migrate::run(args),
-            Self::Generate(args) => generate::run(args, Alppaca::command()),
+            Self::Generate(args) => generate::run(
+                args,
+                match args.program {
+                    generate::Program::Alppaca => Alppaca::command(),
+                    generate::Program::Alppacad => Alppacad::command(),
+                },
+            ),
         }
     }
 }
