@@ -77,6 +77,12 @@ pub const CONTAINERS: &[Setting] = &[
          changes.",
     ),
     setting(
+        "address_label",
+        "",
+        "A label by which containers tell an address that the runtime does not know, such as Rancher's \
+         `io.rancher.container.ip`. It trusts whoever may start containers not to claim an address before its owner comes.",
+    ),
+    setting(
         "host_name_pattern",
         "",
         "Finds containers whose address the runtime does not know: a regular expression whose first group is compared between \
@@ -99,6 +105,8 @@ pub struct Containers {
     pub duration: Option<Duration>,
     /// A file that decides by address (`mapping_file`).
     pub mapping_file: Option<PathBuf>,
+    /// The label that tells an address (`address_label`).
+    pub address_label: Option<String>,
     /// Valid for [`HostNames`] (`host_name_pattern`).
     pub host_name_pattern: Option<String>,
 }
@@ -157,6 +165,7 @@ fn read_section(fields: &mut Fields) -> Option<Containers> {
         _ => Err(Problem::new(node.place.clone(), "a session lasts from 15m to 12h")),
     });
     let mapping_file = fields.optional("mapping_file", read::path);
+    let address_label = fields.optional("address_label", read::text);
     let host_name_pattern = fields.optional("host_name_pattern", |node| {
         let text = read::text(node)?;
         match HostNames::new(&text) {
@@ -172,6 +181,7 @@ fn read_section(fields: &mut Fields) -> Option<Containers> {
         rules: rules?,
         duration: duration?,
         mapping_file: mapping_file?,
+        address_label: address_label?,
         host_name_pattern: host_name_pattern?,
     })
 }
@@ -274,7 +284,8 @@ fn accounts(fields: &mut Fields) -> Option<Vec<(String, String)>> {
 
 /// The section as YAML.
 pub(super) fn render(containers: &Containers) -> String {
-    let Containers { sockets, source, via, rules, duration, mapping_file, host_name_pattern } = containers;
+    let Containers { sockets, source, via, rules, duration, mapping_file, address_label, host_name_pattern } =
+        containers;
     let path = |path: &PathBuf| quoted(&path.to_string_lossy());
     let places = |places: &[Place]| list(places.iter().map(|place| quoted(&place.to_string())));
     let accounts = rules.accounts.iter().map(|(name, number)| (quoted(name), quoted(number))).collect();
@@ -293,6 +304,7 @@ pub(super) fn render(containers: &Containers) -> String {
         ("partition", Some(rules.partition.clone())),
         ("duration", duration.map(read::render_duration)),
         ("mapping_file", mapping_file.as_ref().map(path)),
+        ("address_label", address_label.as_ref().map(|label| quoted(label))),
         ("host_name_pattern", host_name_pattern.as_ref().map(|pattern| quoted(pattern))),
     ];
     mapping(entries.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect())
@@ -319,7 +331,7 @@ mod tests {
             "  sockets: [/a, /b]\n  source: ims\n  role_from: [Labels:role, 'Env:IAM_ROLE']\n  external_id_from: Labels:x\n  \
              session_name_from: Env:N\n  session_name: devproxyauth\n  allow: ['*']\n  default_role: p/r@prod\n  \
              default_account: dev\n  accounts: {prod: 012345678901, dev: '111111111111'}\n  partition: aws-cn\n  \
-             duration: 30m\n  via: far\n  mapping_file: /m\n  host_name_pattern: '^([a-z]+)\\.'\n",
+             duration: 30m\n  via: far\n  mapping_file: /m\n  address_label: io.x\n  host_name_pattern: '^([a-z]+)\\.'\n",
         ] {
             let config = parsed(text).expect(text);
             let again = parse(vec![("b.yaml".into(), config.render())]).expect("what we wrote").config;

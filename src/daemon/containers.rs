@@ -82,8 +82,12 @@ pub(super) fn build(config: &Containers, means: &Means) -> io::Result<Listener> 
         Some(Err(error)) => return Err(io::Error::new(io::ErrorKind::InvalidInput, error)),
     };
     let watcher = |(number, socket): (usize, &PathBuf)| {
-        let settings =
-            Settings { socket: socket.clone(), variables: config.rules.variables(), host_names: host_names.clone() };
+        let settings = Settings {
+            socket: socket.clone(),
+            variables: config.rules.variables(),
+            host_names: host_names.clone(),
+            address_label: config.address_label.clone(),
+        };
         let observer: Arc<dyn Observer> = Arc::clone(&roles) as _;
         Watcher::new(settings, &index, number, observer, Arc::clone(&means.clock))
     };

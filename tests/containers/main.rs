@@ -110,6 +110,8 @@ with_both! {
     one_that_is_started_again_is_known_again: "restart",
     addresses_that_are_used_again_never_bring_the_role_of_who_was_there: "churn",
     a_container_on_the_hosts_network_is_known_by_its_control_group: "host network",
+    a_group_below_that_of_another_makes_nobody_another: "parent groups",
+    an_address_in_a_label_is_nobodys: "labels",
     who_shares_a_network_has_the_role_of_its_owner: "shared networks",
     while_the_runtime_is_silent_no_container_gets_anything: "silence",
 }
@@ -240,6 +242,31 @@ fn a_container_on_the_hosts_network_is_known_by_its_control_group<R: Runtime>() 
     let container = host.runtime.idle("hosted", &["--network", "host", "-e", "IAM_ROLE=app-host"]);
     assert_ne!(get(host.runtime.place().command("env"), &document("app-host")).0, 200);
     container.remove();
+}
+
+fn a_group_below_that_of_another_makes_nobody_another<R: Runtime>() {
+    let host = Host::<R>::start(RULES);
+    let victim = host.runtime.idle("victim", &["--network", "host", "-e", "IAM_ROLE=app-victim"]);
+    let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", victim.pid)).expect("it runs");
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::")).expect("the unified hierarchy");
+    let script = "for n in 1 2 3 4 5 6 7 8 9; do /usr/bin/curl -s -f -m 2 http://169.254.169.254$1 && exit; done; true";
+    let options = ["-v", PROGRAMS, "--network", "host", "--cgroup-parent", group, "-e", "IAM_ROLE=app-own"];
+    for (role, expected) in [("app-victim", false), ("app-own", true)] {
+        let program = ["/bin/sh", "-c", script, "sh", &document(role)];
+        let said = host.runtime.make(&["run", "--rm"], &options, &program);
+        assert_eq!(said.contains("AccessKeyId"), expected, "{role}: {said}\n{}", host.daemon.log());
+    }
+}
+
+fn an_address_in_a_label_is_nobodys<R: Runtime>() {
+    let host = Host::<R>::start(RULES);
+    let victim = host.runtime.idle("victim", &["-e", "IAM_ROLE=app-victim"]);
+    let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+    let address = host.runtime.run(&["inspect", "--format", format, "victim"]);
+    let label = format!("io.rancher.container.ip={address}/16");
+    let thief = host.runtime.idle("thief", &["--label", &label, "-e", "IAM_ROLE=app-thief"]);
+    assert_eq!(thief.key(), Ok(arn_key("app_thief")));
+    assert_eq!(victim.key(), Ok(arn_key("app_victim")), "{}", host.daemon.log());
 }
 
 fn who_shares_a_network_has_the_role_of_its_owner<R: Runtime>() {

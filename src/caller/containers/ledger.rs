@@ -12,7 +12,7 @@ use std::{
 use super::{
     facts::{Container, ContainerFacts, ContainerId},
     index::{Sought, Table},
-    messages::{Condition, Event, Inspected, Listed},
+    messages::{self, Condition, Event, Inspected, Listed},
 };
 
 /// So many things that are not there are remembered.
@@ -38,6 +38,8 @@ pub(super) struct Ledger {
     absent: HashSet<Sought>,
     /// Addresses that only a host name tied to a container.
     named: HashMap<IpAddr, ContainerId>,
+    /// The label by which a container tells an address that the runtime does not know.
+    address_label: Option<String>,
 }
 
 #[derive(Debug)]
@@ -57,6 +59,11 @@ enum State {
 }
 
 impl Ledger {
+    /// One that believes what this label says of addresses that no container was given.
+    pub(super) fn new(address_label: Option<String>) -> Self {
+        Self { address_label, ..Self::default() }
+    }
+
     /// Something happened; what is to be asked because of it. `None` stands for everything: ask for the list.
     pub(super) fn happened(&mut self, event: &Event) -> Option<Question> {
         // It may have to do with what was not there.
@@ -219,6 +226,7 @@ impl Ledger {
                 }
             }
         }
+        self.add_claimed(&mut table);
         for (address, id) in &self.named {
             if let (Place::Vacant(place), Some(Some(container))) = (table.addresses.entry(*address), table.ids.get(id))
             {
@@ -226,6 +234,22 @@ impl Ledger {
             }
         }
         table
+    }
+
+    /// Adds what labels say. It takes nothing away from whom the runtime gave an address.
+    fn add_claimed(&self, table: &mut Table) {
+        let Some(label) = &self.address_label else { return };
+        let mut claims: BTreeMap<IpAddr, Option<&Arc<Container>>> = BTreeMap::new();
+        for entry in self.known.values() {
+            let State::Running(container) = &entry.state else { continue };
+            if let Some(address) = messages::claimed(&container.facts().labels, label) {
+                // Two claim it: it is neither's.
+                claims.entry(address).and_modify(|claim| *claim = None).or_insert(Some(container));
+            }
+        }
+        for (address, claim) in claims {
+            table.addresses.entry(address).or_insert_with(|| claim.cloned());
+        }
     }
 }
 
@@ -355,6 +379,26 @@ mod tests {
         assert_eq!(owner(&ledger, "10.9.9.9"), Some(id('b')));
         ledger.happened(&Event::Lost(id('b')));
         assert_eq!(owner(&ledger, "10.9.9.9"), None);
+    }
+
+    #[test]
+    fn a_label_takes_no_address_from_whom_the_runtime_gave_it() {
+        let start = |ledger: &mut Ledger, digit: char, address: &str, label: &str| {
+            let question = ledger.happened(&Event::Changed(id(digit))).expect("asked");
+            let mut answer = running(digit, address, 0);
+            answer.facts.labels.insert("ip".into(), label.into());
+            ledger.answered(&question, Some(answer));
+        };
+        let mut ledger = Ledger::new(Some("ip".into()));
+        start(&mut ledger, 'a', "172.17.0.2", "10.42.0.2/16");
+        start(&mut ledger, 'b', "172.17.0.3", "172.17.0.2");
+        assert_eq!(owner(&ledger, "172.17.0.2"), Some(id('a')));
+        assert_eq!(owner(&ledger, "10.42.0.2"), Some(id('a')));
+        start(&mut ledger, 'c', "172.17.0.4", "10.42.0.2");
+        assert_eq!(owner(&ledger, "10.42.0.2"), None, "two claim it");
+        let mut ledger = Ledger::default();
+        start(&mut ledger, 'a', "172.17.0.2", "10.42.0.2/16");
+        assert_eq!(owner(&ledger, "10.42.0.2"), None, "nobody has said that labels count");
     }
 
     #[test]

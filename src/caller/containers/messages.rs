@@ -67,7 +67,6 @@ pub enum Event {
 struct RawListed {
     id: String,
     network_settings: Option<RawNetworks>,
-    labels: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -160,9 +159,6 @@ struct RawComponent {
     name: Option<String>,
 }
 
-/// The label by which Rancher 1 tells the address of a container on its overlay network, with the length of the prefix.
-const RANCHER_LABEL: &str = "io.rancher.container.ip";
-
 fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Unreadable> {
     serde_json::from_slice(body).map_err(|error| Unreadable { line: error.line(), column: error.column() })
 }
@@ -187,8 +183,7 @@ pub fn list(body: &[u8]) -> Result<Vec<Listed>, Unreadable> {
     let read: Vec<RawListed> = json(body)?;
     read.into_iter()
         .map(|listed| {
-            let labels = listed.labels.unwrap_or_default();
-            let addresses = addresses(listed.network_settings.as_ref(), &labels).into_iter().collect();
+            let addresses = addresses(listed.network_settings.as_ref()).into_iter().collect();
             Ok(Listed { id: id(&listed.id)?, addresses })
         })
         .collect()
@@ -223,7 +218,7 @@ pub fn inspected(body: &[u8], wanted: &[String]) -> Result<Inspected, Unreadable
         id: id(&read.id)?,
         name: read.name.unwrap_or_default().trim_start_matches('/').to_owned(),
         image: config.image.unwrap_or_default(),
-        addresses: addresses(read.network_settings.as_ref().filter(|_| !guest), &labels),
+        addresses: addresses(read.network_settings.as_ref().filter(|_| !guest)),
         guest,
         labels,
         environment,
@@ -235,13 +230,21 @@ pub fn inspected(body: &[u8], wanted: &[String]) -> Result<Inspected, Unreadable
     Ok(Inspected { facts, condition })
 }
 
-/// All addresses of a container, each once.
-fn addresses(networks: Option<&RawNetworks>, labels: &BTreeMap<String, String>) -> Vec<IpAddr> {
+/// All addresses that the runtime gave a container, each once.
+fn addresses(networks: Option<&RawNetworks>) -> Vec<IpAddr> {
     let endpoints = networks.and_then(|networks| networks.networks.as_ref()).into_iter().flat_map(BTreeMap::values);
     let texts = endpoints.flatten().flat_map(|endpoint| [endpoint.v4.as_deref(), endpoint.v6.as_deref()]).flatten();
-    let rancher = labels.get(RANCHER_LABEL).map(|label| label.split('/').next().unwrap_or(label));
-    let all: BTreeSet<IpAddr> = texts.chain(rancher).filter_map(|text| text.parse().ok()).collect();
-    all.into_iter().map(|address| address.to_canonical()).filter(is_of_one).collect()
+    let all: BTreeSet<IpAddr> = texts.filter_map(address).collect();
+    all.into_iter().collect()
+}
+
+/// The address that a label tells, with or without the length of a prefix. Whoever starts a container writes it.
+pub(super) fn claimed(labels: &BTreeMap<String, String>, label: &str) -> Option<IpAddr> {
+    address(labels.get(label)?.split('/').next()?)
+}
+
+fn address(text: &str) -> Option<IpAddr> {
+    text.parse().ok().map(|address: IpAddr| address.to_canonical()).filter(is_of_one)
 }
 
 /// Whether an address can belong to one container and no other.
@@ -348,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_tells_the_addresses_and_rancher_its_own() {
+    fn a_list_tells_the_addresses_that_the_runtime_gave() {
         let body = format!(
             r#"[{{"Id":"{ID}","Names":["/t1"],"Labels":{{"io.rancher.container.ip":"10.42.1.2/16"}},
             "NetworkSettings":{{"Networks":{{"bridge":{{"IPAddress":"172.30.7.2","GlobalIPv6Address":""}}}}}}}},
@@ -357,15 +360,18 @@ mod tests {
         );
         let read = list(body.as_bytes()).expect("legal");
         let addresses: Vec<String> = read[0].addresses.iter().map(ToString::to_string).collect();
-        assert_eq!(addresses, ["10.42.1.2", "172.30.7.2"]);
+        assert_eq!(addresses, ["172.30.7.2"], "a label gives none");
         assert!(read[1].addresses.is_empty());
     }
 
     #[test]
     fn an_address_that_many_share_is_nobodys() {
-        let labels = |text: &str| BTreeMap::from([(RANCHER_LABEL.to_owned(), text.to_owned())]);
+        let label = "io.rancher.container.ip";
+        let labels = |text: &str| BTreeMap::from([(label.to_owned(), text.to_owned())]);
+        assert_eq!(claimed(&labels("10.42.1.2/16"), label), "10.42.1.2".parse().ok());
+        assert_eq!(claimed(&labels("::ffff:10.42.1.2"), label), "10.42.1.2".parse().ok());
         for text in ["127.0.0.1", "0.0.0.0", "224.0.0.1", "::", "::1", "::ffff:127.0.0.1", "", "x", "/", "1.2.3"] {
-            assert!(addresses(None, &labels(text)).is_empty(), "{text}");
+            assert_eq!(claimed(&labels(text), label), None, "{text}");
         }
     }
 

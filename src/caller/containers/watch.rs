@@ -56,6 +56,8 @@ pub struct Settings {
     pub variables: Vec<String>,
     /// How a container is found by the host name of an address.
     pub host_names: Option<HostNames>,
+    /// The label by which containers tell addresses that the runtime does not know.
+    pub address_label: Option<String>,
 }
 
 /// Listens to one runtime.
@@ -111,7 +113,8 @@ impl Watcher {
     ) -> Option<Self> {
         let part = index.part(number)?;
         let api = Api::new(settings.socket.clone());
-        Some(Self { api, settings, part, observer, clock, ledger: Ledger::default(), silence_told: false })
+        let ledger = Ledger::new(settings.address_label.clone());
+        Some(Self { api, settings, part, observer, clock, ledger, silence_told: false })
     }
 
     /// Listens until it is dropped.
