@@ -236,14 +236,36 @@ mod tests {
         SourceError { kind, message: "refused".into() }
     }
 
-    fn verdict(errors: &[SourceError]) -> SourceError {
-        let node = Node {
-            id: RoleId::from_inputs("test", &[]),
-            name: "x".parse().expect("a name"),
-            visibility: Visibility::Hidden,
-            ways: Arc::new([]),
+    fn plan() -> Plan {
+        let name = "x".parse().expect("a name");
+        let id = RoleId::from_inputs("test", &[]);
+        Plan::new(Node { id, name, visibility: Visibility::Hidden, ways: Arc::new([]) })
+    }
+
+    #[test]
+    fn between_two_sets_it_is_tried_to_go_back_and_a_set_that_is_due_goes_before() {
+        let at = |seconds: u64| Moment {
+            wall: "2026-11-23T10:00:00Z".parse::<jiff::Timestamp>().expect("a timestamp")
+                + Duration::from_secs(seconds),
+            boot: Duration::from_secs(seconds),
         };
-        let mut plan = Plan::new(node);
+        let mut node = Tracked::new(at(0), Some(plan()));
+        node.asked.timer = Timer::after(at(0), Duration::from_secs(1000));
+        if let Some(plan) = &mut node.plan {
+            plan.in_force = 1;
+            plan.plan_return(at(0), 0.5);
+        }
+        assert_eq!(node.start_if_due(at(100)), Some(Duration::from_secs(200)));
+        assert_eq!(node.start_if_due(at(300)), Some(Duration::ZERO));
+        assert!(node.asked.in_flight && !node.is_being_fetched());
+        assert_eq!(node.start_if_due(at(999)), None, "the call is under way");
+        node.asked.in_flight = false;
+        assert_eq!(node.start_if_due(at(1000)), Some(Duration::ZERO));
+        assert!(node.is_being_fetched());
+    }
+
+    fn verdict(errors: &[SourceError]) -> SourceError {
+        let mut plan = plan();
         for error in errors {
             plan.next_way(error.clone());
         }
