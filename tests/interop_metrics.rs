@@ -39,7 +39,11 @@ fn every_metric_is_what_the_specification_wants() {
         lifetime: Duration::from_hours(1),
         ..Behaviour::default()
     });
-    let daemon = Daemon::with_credentials(&format!("{}metrics_listen: '127.0.0.1:0'\n", ims.config()));
+    // With all that has metrics of its own.
+    let folder = tempfile::tempdir().expect("a directory");
+    let audit = folder.path().join("audit.log");
+    let config = format!("{}metrics_listen: '127.0.0.1:0'\naudit_log: {}\n", ims.config(), audit.display());
+    let daemon = Daemon::with_credentials(&config);
     daemon.wait_for_log("role sick.er@x=y,z+1: cannot fetch");
     daemon.get("/latest/meta-data/iam/security-credentials/web");
     support::raw(daemon.address(), b"no HTTP\r\n\r\n");
