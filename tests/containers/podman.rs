@@ -92,7 +92,10 @@ impl Drop for Podman {
         self.stop_service();
         unmount(&self.place.path("data"));
         // The plugins keep this outside of all directories that one can name.
-        let kept = std::path::Path::new("/var/lib/cni/networks").join(&self.place.namespace);
-        let _gone = fs::remove_dir_all(kept);
+        for kept in fs::read_dir("/var/lib/cni/networks").into_iter().flatten().flatten() {
+            if kept.file_name().to_string_lossy().starts_with(&self.place.namespace) {
+                let _gone = fs::remove_dir_all(kept.path());
+            }
+        }
     }
 }
