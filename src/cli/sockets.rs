@@ -11,19 +11,39 @@ use crate::{
     serve::{Face, Server},
 };
 
-/// The sockets. A face for which one was handed over is not bound anywhere else; all others are as the configuration
-/// says.
+/// The sockets: those that were handed over, and those of the configuration for which none was.
 pub(super) fn listeners(config: &Config) -> Result<Vec<(TcpListener, Face)>, Failure> {
-    let addresses = face_addresses(config);
-    let mut listeners = handed_over(&addresses)?;
-    let handed: Vec<Face> = listeners.iter().map(|(_, face)| *face).collect();
-    for (address, face) in addresses.iter().filter(|(_, face)| !handed.contains(face)) {
-        listeners.push((Server::bind(*address).map_err(Failure::runtime)?, *face));
+    let configured = face_addresses(config);
+    let mut listeners = Vec::new();
+    let mut handed = Vec::new();
+    for (listener, address, face) in handed_over(&configured)? {
+        listeners.push((listener, face));
+        handed.push((address, face));
+    }
+    for (address, face) in left_to_bind(configured, handed) {
+        listeners.push((Server::bind(address).map_err(Failure::runtime)?, face));
     }
     Ok(listeners)
 }
 
-fn handed_over(configured: &[(SocketAddr, Face)]) -> Result<Vec<(TcpListener, Face)>, Failure> {
+/// What is left of `configured`: each socket that was handed over stands for its own address, or, if the configuration does
+/// not name that one, for the first of its face.
+fn left_to_bind(
+    mut configured: Vec<(SocketAddr, Face)>,
+    mut handed: Vec<(SocketAddr, Face)>,
+) -> Vec<(SocketAddr, Face)> {
+    let named = configured.clone();
+    configured.retain(|one| !handed.contains(one));
+    handed.retain(|one| !named.contains(one));
+    for (_, face) in handed {
+        if let Some(first) = configured.iter().position(|(_, of)| *of == face) {
+            configured.remove(first);
+        }
+    }
+    configured
+}
+
+fn handed_over(configured: &[(SocketAddr, Face)]) -> Result<Vec<(TcpListener, SocketAddr, Face)>, Failure> {
     let mut handed = ListenFd::from_env();
     let names = environment::socket_names();
     let mut listeners = Vec::new();
@@ -41,7 +61,7 @@ fn handed_over(configured: &[(SocketAddr, Face)]) -> Result<Vec<(TcpListener, Fa
                 face.as_str()
             )));
         }
-        listeners.push((listener, face));
+        listeners.push((listener, address, face));
     }
     Ok(listeners)
 }
@@ -99,6 +119,24 @@ mod tests {
             ("connection", "127.0.0.1:25772", Face::Imds),
         ] {
             assert_eq!(face_of(name, address.parse().expect("an address"), &configured), face, "{name} {address}");
+        }
+    }
+
+    #[test]
+    fn a_socket_stands_for_one_address_and_the_others_are_bound() {
+        let imds = |address: &str| (address.parse::<SocketAddr>().expect("an address"), Face::Imds);
+        let (link_local, loopback, other) = (imds("169.254.169.254:80"), imds("127.0.0.1:25772"), imds("127.0.0.1:99"));
+        let container = ("169.254.170.2:80".parse().expect("an address"), Face::Container);
+        let configured = vec![link_local, loopback, container];
+        for (handed, left) in [
+            (vec![], configured.clone()),
+            (vec![loopback], vec![link_local, container]),
+            (vec![other], vec![loopback, container]),
+            (vec![other, loopback], vec![container]),
+            (vec![link_local, loopback, other], vec![container]),
+            (vec![container], vec![link_local, loopback]),
+        ] {
+            assert_eq!(left_to_bind(configured.clone(), handed.clone()), left, "{handed:?}");
         }
     }
 }

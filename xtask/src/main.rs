@@ -4,6 +4,7 @@ mod bench;
 mod clients;
 mod deb;
 mod fuzz;
+mod machine;
 mod outcome;
 mod python;
 mod shell;

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
 use crate::outcome::{Counts, Row, summarize};
-use crate::{clients, fuzz, python, shell, tools};
+use crate::{clients, fuzz, machine, python, shell, tools};
 
 /// Fuzzing finds shallow faults in seconds; for deep ones there is `cargo xtask fuzz`.
 const SMOKE: Duration = Duration::from_secs(5);
@@ -54,7 +54,13 @@ pub fn run(options: &Options) -> Result<()> {
     if wants(Kind::Interop) || !options.arguments.is_empty() {
         rows.extend(clients::ensure());
     }
-    let tests = Tests { python, skips: fresh_skips_file()? };
+    let mut machine = None;
+    if wants(Kind::Integration) || !options.arguments.is_empty() {
+        let (made, row) = machine::ensure();
+        machine = made;
+        rows.push(row);
+    }
+    let tests = Tests { python, machine, skips: fresh_skips_file()? };
 
     let heights = [Kind::Unit, Kind::Integration, Kind::Interop];
     if heights.into_iter().any(wants) || !options.arguments.is_empty() {
@@ -108,6 +114,8 @@ fn selection(only: &[Kind], arguments: &[OsString]) -> Option<Vec<OsString>> {
 struct Tests {
     /// `ALPPACA_TEST_PYTHON`: a Python that has moto and clients; the other clients are beside its folder.
     python: Option<PathBuf>,
+    /// `ALPPACA_TEST_MACHINE`: a Debian to boot.
+    machine: Option<PathBuf>,
     /// `ALPPACA_TEST_SKIPPED`: a test that cannot run here adds one line to this file that says why.
     skips: PathBuf,
 }
@@ -122,6 +130,9 @@ impl Tests {
         command.args(arguments).env("ALPPACA_TEST_SKIPPED", &self.skips);
         if let Some(python) = &self.python {
             command.env("ALPPACA_TEST_PYTHON", python);
+        }
+        if let Some(machine) = &self.machine {
+            command.env("ALPPACA_TEST_MACHINE", machine);
         }
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
         let mut counts = Counts::default();

@@ -47,6 +47,8 @@ const PACKAGES: &[Package] = &[
     // What Podman makes its bridges with.
     package("containernetworking-plugins", "/usr/lib/cni/bridge", "containers with addresses", For::Test),
     package("busybox-static", "busybox", "what runs in them", For::Test),
+    package("mmdebstrap", "mmdebstrap", "a machine with systemd and cgroup v2", For::Test),
+    package("qemu-system-x86", "qemu-system-x86_64", "a machine with systemd and cgroup v2", For::Test),
     // The package has no program of its own; this one comes with it.
     package("python3-venv", PYTHON_VENV, "moto, and clients in Python", For::Test),
     package("wrk", "wrk", "the load", For::Bench),

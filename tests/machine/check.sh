@@ -1,0 +1,248 @@
+#!/bin/bash
+# Runs in the virtual machine, as root, when it has booted. Says on the second serial port what is so:
+# `ok NAME` or `not ok NAME`, and after a failure what was seen.
+imds=http://169.254.169.254/latest
+listing=$imds/meta-data/iam/security-credentials/
+policy=/etc/alppaca/policy.yaml
+
+# check NAME COMMAND...: it has to succeed.
+check() {
+    local name=$1 said
+    shift
+    if said=$("$@" 2>&1); then
+        echo "ok $name"
+    else
+        echo "not ok $name"
+        sed 's/^/  /' <<< "$* said: $said"
+        failed=yes
+    fi
+}
+
+# What a process in a place of its own gets: systemd-run's arguments. 404 is "no role".
+listed() { systemd-run --quiet --wait --pipe --collect "$@" curl -sS -m 5 -w ' %{http_code}' "$listing"; }
+gets() {
+    local expected=$1 got
+    shift
+    got=$(listed "$@" 2>&1)
+    case $expected in
+        404) [[ $got == *' 404' ]] ;;
+        *) [[ $got == "$expected 200" ]] ;;
+    esac || { echo "$got"; return 1; }
+}
+main_pid() { systemctl show --property=MainPID --value alppaca; }
+wait_for() {
+    local try
+    for ((try = 0; try < 150; try++)); do
+        "$@" > /dev/null 2>&1 && return
+        sleep 0.2
+    done
+    "$@"
+}
+journal() { journalctl --no-pager --output=cat --unit="$1"; }
+
+# In a unit of its own that may make groups below itself.
+if [[ $1 == forge ]]; then
+    set -e
+    cd /sys/fs/cgroup/system.slice/other.service
+    mkdir web-1.service
+    echo $$ > web-1.service/cgroup.procs
+    cat /proc/self/cgroup
+    grep -q '/other.service/web-1.service$' /proc/self/cgroup
+    code=$(curl -sS -m 5 -o /dev/null -w '%{http_code}' "$listing")
+    echo "$code"
+    [[ $code == 404 ]]
+    exit
+fi
+exec > /dev/ttyS1 2>&1
+
+# --- The machine
+
+of_systemd_and_cgroup2() { [[ $(< /proc/1/comm) == systemd && $(stat -fc %T /sys/fs/cgroup) == cgroup2fs ]]; }
+check machine of_systemd_and_cgroup2
+
+# --- The units, as the machine booted with them
+
+wait_for systemctl is-active alppaca
+booted() {
+    systemctl is-active alppaca alppaca-capture || { systemctl status alppaca alppaca-capture; return 1; }
+    [[ $(systemctl show --property=NRestarts --value alppaca) == 0 ]]
+}
+check booted booted
+no_complaint() { ! journalctl --no-pager --boot _PID=1 | grep -iE 'alppaca.*(unknown|invalid|ignor|deprecat|fail)'; }
+check no_complaint no_complaint
+confined() {
+    local pid status
+    pid=$(main_pid)
+    status=$(< "/proc/$pid/status")
+    echo "$status"
+    [[ $(ps -o user= -p "$pid") == alppaca ]] &&
+        grep -q $'^CapEff:\t0000000000000000$' <<< "$status" && grep -q $'^CapBnd:\t0*400$' <<< "$status" &&
+        grep -q $'^NoNewPrivs:\t1$' <<< "$status" && grep -q $'^Seccomp:\t2$' <<< "$status"
+}
+check confined confined
+
+# --- Who asks
+
+check unit gets web --unit=web-7.service
+check slice gets batch --slice=batch-night.slice
+check user gets ops --uid=anna
+check nobody_else gets 404 --unit=other.service
+other_user() { gets 404 --uid=bert; }
+check other_user other_user
+by_name() {
+    local code
+    code=$(systemd-run --quiet --wait --pipe --collect --unit=web-8.service curl -s -o /dev/null -w '%{http_code}' "${listing}batch")
+    [[ $code == 404 ]] || { echo "$code"; return 1; }
+}
+check another_role_by_name by_name
+
+# Whoever manages a subtree gives names in it; they must not count.
+of_user_manager() { systemd-run --quiet --wait --pipe --collect --user --machine=bert@ "$@"; }
+forged_by_user() {
+    local group got
+    group=$(of_user_manager --unit=web-9.service cat /proc/self/cgroup)
+    [[ $group == */user@*.service/*/web-9.service* ]] || { echo "not forged: $group"; return 1; }
+    got=$(of_user_manager --unit=web-9.service curl -sS -m 5 -w ' %{http_code}' "$listing")
+    [[ $got == *' 404' ]] || { echo "$got"; return 1; }
+}
+wait_for systemctl is-active user@1002.service
+check name_forged_below_a_user_manager forged_by_user
+forged_by_delegation() {
+    systemd-run --quiet --wait --pipe --collect --unit=other.service --property=Delegate=yes "$0" forge
+}
+check name_forged_in_a_delegated_group forged_by_delegation
+explained() {
+    local pid said
+    systemd-run --quiet --collect --unit=web-5.service sleep 100
+    pid=$(systemctl show --property=MainPID --value web-5.service)
+    said=$(alppaca policy explain --pid "$pid")
+    systemctl stop web-5.service
+    echo "$said"
+    grep -q 'web-5.service' <<< "$said" && grep -q 'rule 2 (of web): applies' <<< "$said"
+}
+check explained explained
+status_of() { setpriv --reuid="$1" --regid="$1" --clear-groups alppaca status; }
+status_by_policy() {
+    local anna root
+    anna=$(status_of anna) && root=$(alppaca status) || { echo "$anna $root"; return 1; }
+    echo "anna: $anna; root: $root"
+    grep -q ops <<< "$anna" && ! grep -q batch <<< "$anna"
+}
+check status_by_policy status_by_policy
+
+# --- Containers with the host's network, known by their control group
+
+wait_for journalctl --quiet --unit=alppaca --grep='containers: Podman'
+tar -cC /usr/bin busybox | podman import --quiet - box > /dev/null
+in_container() {
+    podman run --rm --network=host "$@" box /busybox sh -c "
+        for try in 1 2 3 4 5; do /busybox wget -qO- $listing && exit; /busybox sleep 0.5; done; cat /proc/self/cgroup"
+}
+contained() {
+    local got
+    got=$(in_container --label=team=web) && [[ $got == web ]] || { echo "$got"; return 1; }
+    got=$(in_container --label=team=other 2>&1)
+    [[ $got == *' 404 '* ]] || { echo "other: $got"; return 1; }
+}
+check container contained
+
+# --- Doctor, where it is safe to ask the real address
+
+doctored() { systemd-run --quiet --wait --pipe --collect --unit=web-6.service alppaca doctor; }
+check doctor doctored
+
+# --- Reload
+
+reloaded() {
+    local pid
+    pid=$(main_pid)
+    sed -i 's/web-\*/site-*/' $policy
+    systemctl reload alppaca && [[ $(main_pid) == "$pid" ]] && wait_for gets web --unit=site-1.service &&
+        gets 404 --unit=web-7.service
+}
+check reload reloaded
+refused_reload() {
+    local pid
+    pid=$(main_pid)
+    cp $policy /root/good
+    echo 'nonsense: {' >> $policy
+    if systemctl reload alppaca; then echo "it took nonsense"; return 1; fi
+    [[ $(main_pid) == "$pid" ]] && gets web --unit=site-1.service && journal alppaca | grep 'policy.yaml:.*:'
+    local code=$?
+    cp /root/good $policy
+    return $code
+}
+check refused_reload refused_reload
+[[ $(systemctl is-active alppaca) == active ]] || systemctl restart alppaca
+
+# --- Restarts and crashes
+
+token() { curl -sS -X PUT "$imds/api/token" -H 'X-aws-ec2-metadata-token-ttl-seconds: 600'; }
+token_ok() { [[ $(curl -s -o /dev/null -w '%{http_code}' -H "X-aws-ec2-metadata-token: $1" "$imds/meta-data/") == 200 ]]; }
+crashed() {
+    local pid kept
+    pid=$(main_pid)
+    kept=$(token)
+    kill -KILL "$pid"
+    wait_for gets web --unit=site-1.service && [[ $(main_pid) != "$pid" ]] || return 1
+    token_ok "$kept" || { echo "the token from before is not taken"; return 1; }
+}
+check crash crashed
+restarted_with_socket() {
+    systemctl stop alppaca && systemctl start alppaca.socket alppaca || return 1
+    systemd-run --quiet --collect --unit=restarts.service bash -c 'for i in 1 2 3; do systemctl restart alppaca; done; touch /run/restarted'
+    local failed=0 asked=0
+    until [[ -e /run/restarted ]]; do
+        curl -s -m 20 -o /dev/null http://127.0.0.1:25772/latest/meta-data/ || failed=$((failed + 1))
+        asked=$((asked + 1))
+    done
+    echo "$failed of $asked failed"
+    [[ $failed == 0 && $asked -gt 3 ]]
+}
+check socket_activation restarted_with_socket
+
+# --- Clocks
+
+expiration() {
+    systemd-run --quiet --wait --pipe --collect --unit=site-1.service curl -sS -m 5 "${listing}web" |
+        sed -n 's/.*"Expiration" *: *"\([^"]*\)".*/\1/p'
+}
+valid() { [[ $(date -d "$(expiration)" +%s) -gt $(date +%s) ]]; }
+stepped() {
+    local before
+    before=$(expiration)
+    date -s "$1" > /dev/null
+    wait_for valid || { echo "$before, then $(expiration) at $(date)"; return 1; }
+}
+check clock_steps_forward stepped '+3 hours'
+check clock_steps_back stepped '-2 days'
+
+# --- Logs
+
+no_secrets() {
+    local document key
+    document=$(systemd-run --quiet --wait --pipe --collect --unit=site-1.service curl -sS -m 5 "${listing}web")
+    for key in SecretAccessKey Token; do
+        secret=$(sed -n "s/.*\"$key\" *: *\"\([^\"]*\)\".*/\1/p" <<< "$document")
+        [[ ${#secret} -gt 20 ]] || { echo "no $key in $document"; return 1; }
+        ! journalctl --no-pager | grep -qF "$secret" || { echo "$key in the journal"; return 1; }
+    done
+}
+check no_secrets no_secrets
+
+# --- The end
+
+stopped() {
+    systemctl stop alppaca.socket alppaca
+    [[ $(systemctl show --property=Result --value alppaca) == success ]] || return 1
+    # Captured, and nobody listens: refused, at once.
+    curl -s -m 5 "$listing"
+    [[ $? == 7 ]]
+}
+check stop stopped
+released() { systemctl stop alppaca-capture && ! ip address | grep 169.254.169.254 && ! nft list ruleset 2>&1 | grep -i alppaca; }
+check release released
+check nothing_failed bash -c '! systemctl --failed --no-legend | grep .'
+[[ -z $failed ]] || journal alppaca
+echo end
+systemctl poweroff --force

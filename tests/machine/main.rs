@@ -1,0 +1,140 @@
+//! The shipped units, policy by unit, reload, restarts and clock steps on a machine of its own, with systemd as its first
+//! process and cgroup v2: Debian in qemu, where `check.sh` finds out what is so.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::LazyLock,
+};
+
+use support::{cannot, needs, needs_root};
+
+/// Without hardware support a boot takes most of a minute, and more while other tests run.
+const LIMIT: &str = "900";
+
+macro_rules! checks {
+    ($($name:ident)*) => {
+        /// What `check.sh` finds out.
+        const CHECKS: &[&str] = &[$(stringify!($name)),*];
+        $(#[test]
+        fn $name() {
+            holds(stringify!($name));
+        })*
+    };
+}
+
+checks! {
+    machine booted no_complaint confined
+    unit slice user nobody_else other_user another_role_by_name
+    name_forged_below_a_user_manager name_forged_in_a_delegated_group explained status_by_policy container
+    doctor reload refused_reload crash socket_activation
+    clock_steps_forward clock_steps_back no_secrets
+    stop release nothing_failed
+}
+
+#[test]
+fn every_check_was_made_and_no_other() {
+    let Some(report) = &*REPORT else { return };
+    let made: Vec<&str> = report.lines().filter_map(|line| line.split_once("ok ")).map(|(_, name)| name).collect();
+    assert_eq!(made, CHECKS, "{report}");
+    assert_eq!(report.lines().last(), Some("end"), "{report}");
+}
+
+fn holds(name: &str) {
+    let Some(report) = &*REPORT else { return };
+    assert!(report.lines().any(|line| line == format!("ok {name}")), "{report}");
+}
+
+/// What the machine said, if one could be had.
+static REPORT: LazyLock<Option<String>> = LazyLock::new(|| {
+    let possible = needs_root("machine")
+        && ["qemu-system-x86_64", "mkfs.ext4", "objcopy"].iter().all(|program| needs("machine", program));
+    let base = possible.then(base).flatten()?;
+    let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    let root = place.path().join("root");
+    run(Command::new("cp").arg("-al").arg(base).arg(&root));
+    furnish(&root);
+    let disk = place.path().join("disk");
+    fs::File::create(&disk).and_then(|file| file.set_len(1 << 31)).expect("a file");
+    run(Command::new("mkfs.ext4").arg("-q").arg("-d").arg(&root).arg(&disk));
+    Some(boot(place.path(), &root, &disk))
+});
+
+/// A Debian that only has to be furnished.
+#[allow(clippy::disallowed_methods, reason = "the environment says where it is")]
+fn base() -> Option<PathBuf> {
+    let base = std::env::var_os("ALPPACA_TEST_MACHINE").map(PathBuf::from);
+    if base.is_none() {
+        cannot("machine", "`cargo xtask test` makes the Debian that it boots");
+    }
+    base
+}
+
+/// Installs everything as a package would, and what the test adds. `root` shares its files with the base: they are replaced,
+/// never written to.
+fn furnish(root: &Path) {
+    let (packaging, own) = (Path::new("packaging"), Path::new("tests/machine"));
+    let at = |path: &str| root.join(path);
+    run(Command::new("objcopy").arg("--strip-debug").arg(env!("CARGO_BIN_EXE_alppaca")).arg(at("usr/bin/alppaca")));
+    for (from, to) in [
+        (packaging.join("systemd/alppaca.service"), "usr/lib/systemd/system/alppaca.service"),
+        (packaging.join("systemd/alppaca.socket"), "usr/lib/systemd/system/alppaca.socket"),
+        (packaging.join("systemd/alppaca-capture.service"), "usr/lib/systemd/system/alppaca-capture.service"),
+        (packaging.join("systemd/podman.socket.d/alppaca.conf"), "etc/systemd/system/podman.socket.d/alppaca.conf"),
+        (packaging.join("sysusers.d/alppaca.conf"), "usr/lib/sysusers.d/alppaca.conf"),
+        (own.join("alppaca.yaml"), "etc/alppaca/alppaca.yaml"),
+        (own.join("policy.yaml"), "etc/alppaca/policy.yaml"),
+        (own.join("check.service"), "etc/systemd/system/check.service"),
+        (own.join("users.conf"), "usr/lib/sysusers.d/test.conf"),
+        (own.join("mock.service"), "etc/systemd/system/mock.service"),
+    ] {
+        run(Command::new("install").args(["-D", "-m", "644"]).arg(from).arg(at(to)));
+    }
+    run(Command::new("install").arg(own.join("check.sh")).arg(at("usr/bin/check")));
+    run(Command::new("install").arg("-D").arg("/dev/null").arg(at("var/lib/systemd/linger/bert")));
+    run(Command::new("chroot").arg(root).args(["systemctl", "enable", "--quiet"]).args([
+        "alppaca",
+        "alppaca-capture",
+        "podman.socket",
+        "mock",
+        "check",
+    ]));
+}
+
+/// What the machine writes to its second serial port, until it switches itself off.
+fn boot(place: &Path, root: &Path, disk: &Path) -> String {
+    let (console, report) = (place.join("console"), place.join("report"));
+    let mut qemu = Command::new("timeout");
+    qemu.args([LIMIT, "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "768"]);
+    qemu.args(["-display", "none", "-no-reboot", "-nic", "none"]);
+    qemu.arg("-kernel").arg(newest(root, "vmlinuz-")).arg("-initrd").arg(newest(root, "initrd.img-"));
+    qemu.args(["-append", "root=/dev/vda rw quiet console=ttyS0 systemd.mask=serial-getty@ttyS0.service"]);
+    qemu.arg("-drive").arg(format!("file={},format=raw,if=virtio", disk.display()));
+    for port in [&console, &report] {
+        qemu.arg("-serial").arg(format!("file:{}", port.display()));
+    }
+    let output = qemu.output().expect("qemu runs");
+    let read = |path| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).replace('\r', "");
+    let report = read(report);
+    if !report.ends_with("end\n") {
+        panic!("{}\n{}\n{report}", String::from_utf8_lossy(&output.stderr), read(console));
+    }
+    report
+}
+
+/// Of the kernel.
+fn newest(root: &Path, name: &str) -> PathBuf {
+    let files = fs::read_dir(root.join("boot")).expect("a directory");
+    let paths = files.map(|file| file.expect("a file").path());
+    let of_name = |path: &PathBuf| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(name));
+    paths.filter(of_name).max().expect("a kernel is installed")
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
