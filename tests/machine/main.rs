@@ -1,4 +1,4 @@
-//! The shipped units, policy by unit, reload, restarts and clock steps on a machine of its own, with systemd as its first
+//! The Debian package and its units, policy by unit, reload, restarts and clock steps on a machine of its own, with systemd as its first
 //! process and cgroup v2: Debian in qemu, where `check.sh` finds out what is so.
 
 #[path = "../support/mod.rs"]
@@ -52,7 +52,7 @@ fn holds(name: &str) {
 /// What the machine said, if one could be had.
 static REPORT: LazyLock<Option<String>> = LazyLock::new(|| {
     let possible = needs_root("machine")
-        && ["qemu-system-x86_64", "mkfs.ext4", "objcopy"].iter().all(|program| needs("machine", program));
+        && ["qemu-system-x86_64", "mkfs.ext4", "objcopy", "dpkg-deb"].iter().all(|program| needs("machine", program));
     let base = possible.then(base).flatten()?;
     let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     let root = place.path().join("root");
@@ -74,35 +74,29 @@ fn base() -> Option<PathBuf> {
     base
 }
 
-/// Installs everything as a package would, and what the test adds. `root` shares its files with the base: they are replaced,
-/// never written to.
+/// Installs the Debian package, and what the test adds. `root` shares its files with the base: they are replaced, never
+/// written to.
 fn furnish(root: &Path) {
-    let (packaging, own) = (Path::new("packaging"), Path::new("tests/machine"));
-    let at = |path: &str| root.join(path);
-    run(Command::new("objcopy").arg("--strip-debug").arg(env!("CARGO_BIN_EXE_alppaca")).arg(at("usr/bin/alppaca")));
+    let (at, own) = (|path: &str| root.join(path), Path::new("tests/machine"));
+    run(Command::new("objcopy").arg("--strip-debug").arg(env!("CARGO_BIN_EXE_alppaca")).arg(at("alppaca")));
+    let package = run(Command::new("packaging/deb/build").arg(at("alppaca")).arg(root).arg("-Znone"));
+    fs::rename(package.trim(), at("alppaca.deb")).expect("the package is there");
+    run(Command::new("rm").arg("-f").arg(at("var/log/dpkg.log")));
+    run(Command::new("chroot").arg(root).args(["dpkg", "--force-unsafe-io", "-i", "/alppaca.deb"]));
     for (from, to) in [
-        (packaging.join("systemd/alppaca.service"), "usr/lib/systemd/system/alppaca.service"),
-        (packaging.join("systemd/alppaca.socket"), "usr/lib/systemd/system/alppaca.socket"),
-        (packaging.join("systemd/alppaca-capture.service"), "usr/lib/systemd/system/alppaca-capture.service"),
-        (packaging.join("systemd/podman.socket.d/alppaca.conf"), "etc/systemd/system/podman.socket.d/alppaca.conf"),
-        (packaging.join("sysusers.d/alppaca.conf"), "usr/lib/sysusers.d/alppaca.conf"),
-        (own.join("alppaca.yaml"), "etc/alppaca/alppaca.yaml"),
-        (own.join("policy.yaml"), "etc/alppaca/policy.yaml"),
-        (own.join("check.service"), "etc/systemd/system/check.service"),
-        (own.join("users.conf"), "usr/lib/sysusers.d/test.conf"),
-        (own.join("mock.service"), "etc/systemd/system/mock.service"),
+        ("alppaca.yaml", "etc/alppaca/alppaca.yaml"),
+        ("policy.yaml", "etc/alppaca/policy.yaml"),
+        ("users.conf", "usr/lib/sysusers.d/test.conf"),
+        ("check.service", "etc/systemd/system/check.service"),
+        ("mock.service", "etc/systemd/system/mock.service"),
+        ("../../packaging/systemd/podman.socket.d/alppaca.conf", "etc/systemd/system/podman.socket.d/alppaca.conf"),
     ] {
-        run(Command::new("install").args(["-D", "-m", "644"]).arg(from).arg(at(to)));
+        run(Command::new("install").args(["-D", "-m", "644"]).arg(own.join(from)).arg(at(to)));
     }
     run(Command::new("install").arg(own.join("check.sh")).arg(at("usr/bin/check")));
     run(Command::new("install").arg("-D").arg("/dev/null").arg(at("var/lib/systemd/linger/bert")));
-    run(Command::new("chroot").arg(root).args(["systemctl", "enable", "--quiet"]).args([
-        "alppaca",
-        "alppaca-capture",
-        "podman.socket",
-        "mock",
-        "check",
-    ]));
+    let units = ["alppaca", "alppaca-capture", "podman.socket", "mock", "check"];
+    run(Command::new("chroot").arg(root).args(["systemctl", "enable", "--quiet"]).args(units));
 }
 
 /// What the machine writes to its second serial port, until it switches itself off.
@@ -120,9 +114,7 @@ fn boot(place: &Path, root: &Path, disk: &Path) -> String {
     let output = qemu.output().expect("qemu runs");
     let read = |path| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).replace('\r', "");
     let report = read(report);
-    if !report.ends_with("end\n") {
-        panic!("{}\n{}\n{report}", String::from_utf8_lossy(&output.stderr), read(console));
-    }
+    assert!(report.ends_with("end\n"), "{}\n{}\n{report}", String::from_utf8_lossy(&output.stderr), read(console));
     report
 }
 
@@ -134,7 +126,8 @@ fn newest(root: &Path, name: &str) -> PathBuf {
     paths.filter(of_name).max().expect("a kernel is installed")
 }
 
-fn run(command: &mut Command) {
+fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }

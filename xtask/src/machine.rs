@@ -9,9 +9,8 @@ use anyhow::{Context, Result};
 use crate::outcome::{Counts, Row};
 use crate::shell;
 
-/// The release, and what is in it beside the essential.
-const WANTED: &[&str] = &["bookworm", PACKAGES];
-const PACKAGES: &str = "linux-image-cloud-amd64,systemd-sysv,udev,dbus-user-session,libpam-systemd,procps,\
+/// What is in it beside the essential.
+const PACKAGES: &str = "linux-image-cloud-amd64,systemd-sysv,udev,dbus-user-session,libpam-systemd,passwd,procps,\
                         iproute2,iptables,nftables,curl,podman,crun,busybox-static";
 
 /// Makes it unless it is there with the same packages; returns it for the tests, and a row for the summary.
@@ -23,16 +22,27 @@ pub fn ensure() -> (Option<PathBuf>, Row) {
     if !rustix::process::geteuid().is_root() {
         return (None, Row::skipped(step, "it needs root", false));
     }
-    match make() {
+    // The program that is built here finds its own C library only in the same release.
+    let Some(release) = debian() else {
+        return (None, Row::skipped(step, "it is made on Debian only", false));
+    };
+    match make(&release) {
         Ok(root) => (Some(root), Row::new(step, Counts::NONE, "it is there")),
         Err(error) => (None, Row::skipped(step, format!("{error:#}"), true)),
     }
 }
 
-fn make() -> Result<PathBuf> {
+/// The name of this Debian's release.
+fn debian() -> Option<String> {
+    let text = fs::read_to_string("/etc/os-release").ok()?;
+    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim_matches('"'));
+    (field("ID=")? == "debian").then(|| field("VERSION_CODENAME=").map(str::to_owned))?
+}
+
+fn make(release: &str) -> Result<PathBuf> {
     let folder = shell::target().join("test-env/machine");
     let (root, stamp) = (folder.join("root"), folder.join("made-from"));
-    let wanted = WANTED.join(" ");
+    let wanted = format!("{release} {PACKAGES}");
     // Written last, so that an interrupted installation is done again.
     if fs::read_to_string(&stamp).is_ok_and(|made_from| made_from == wanted) {
         return Ok(root);
@@ -44,7 +54,7 @@ fn make() -> Result<PathBuf> {
     }
     let mut command = Command::new("mmdebstrap");
     command.args(["--quiet", "--variant=minbase", "--dpkgopt=force-unsafe-io"]);
-    command.arg(format!("--include={PACKAGES}")).arg(WANTED[0]).arg(&root);
+    command.arg(format!("--include={PACKAGES}")).arg(release).arg(&root);
     shell::run(&mut command)?;
     fs::write(&stamp, wanted)?;
     Ok(root)
