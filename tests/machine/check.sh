@@ -201,6 +201,18 @@ restarted_with_socket() {
 }
 check socket_activation restarted_with_socket
 
+# --- Another version of the package
+
+upgraded() {
+    local pid kept
+    pid=$(main_pid)
+    kept=$(token)
+    dpkg --force-confold -i /alppaca.deb && wait_for gets web --unit=site-1.service || return 1
+    [[ $(main_pid) != "$pid" ]] || { echo "the old program goes on"; return 1; }
+    token_ok "$kept" || { echo "the token from before is not taken"; return 1; }
+}
+check upgrade upgraded
+
 # --- Clocks
 
 expiration() {
@@ -240,8 +252,15 @@ stopped() {
     [[ $? == 7 ]]
 }
 check stop stopped
-released() { systemctl stop alppaca-capture && ! ip address | grep 169.254.169.254 && ! nft list ruleset 2>&1 | grep -i alppaca; }
+captured() { ip address | grep -q 169.254.169.254; }
+released() { captured && systemctl stop alppaca-capture && ! captured && ! nft list ruleset 2>&1 | grep -i alppaca; }
 check release released
+removed() {
+    systemctl start alppaca-capture alppaca && captured && dpkg -r alppaca || return 1
+    if systemctl is-active alppaca alppaca-capture || systemctl is-enabled alppaca || captured; then return 1; fi
+    [[ ! -e /usr/bin/alppaca && -e /etc/alppaca/alppaca.yaml ]]
+}
+check removal removed
 check nothing_failed bash -c '! systemctl --failed --no-legend | grep .'
 [[ -z $failed ]] || journal alppaca
 echo end
