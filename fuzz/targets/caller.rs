@@ -27,7 +27,7 @@ fuzz_target!(|bytes: &[u8]| {
     if let Some(group) = parse_membership(text) {
         assert!(text.contains(&*group.path));
         let below_user = group.unit.as_deref().is_some_and(|unit| unit.starts_with("user@"));
-        assert!(!(below_user && group.container.is_some()));
+        assert!(!below_user || group.containers.is_empty());
         assert_eq!(group.is_root(), &*group.path == "/");
     }
     if let Some(point) = parse_mount_point(text) {

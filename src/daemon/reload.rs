@@ -146,11 +146,14 @@ impl Running {
         }
         let fates = fates(&old.upstreams, &new.upstreams);
         let lister = if old.upstreams.first_ims() == new.upstreams.first_ims() { Fate::Same } else { Fate::Renewed };
+        // Which of them have to do with what is different nobody has noted.
+        let on_demand = if old.upstreams == new.upstreams { Fate::Same } else { Fate::Renewed };
         let replacement = Replacement {
             graph: fetching.graph,
             maker: Some(fetching.maker),
             grace: new.refresh.withdrawal_grace,
             fate: Box::new(move |id| fates.get(id).copied().unwrap_or(Fate::Other)),
+            on_demand,
             lister,
         };
         let source = |config: &Config| config.containers.as_ref().map(|section| section.source.clone());

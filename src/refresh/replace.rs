@@ -43,6 +43,9 @@ pub struct Replacement {
     pub grace: Duration,
     /// What becomes of a node that is in both graphs.
     pub fate: Box<dyn Fn(&RoleId) -> Fate + Send>,
+    /// What becomes of the roles on demand, all of them: what they are made of stands in their ids. `Other` counts as
+    /// `Renewed`.
+    pub on_demand: Fate,
     /// What becomes of the upstream that lists roles, if both graphs have one. `Other` counts as `Renewed`: only its own
     /// answer says which roles there are.
     pub lister: Fate,
@@ -69,7 +72,7 @@ impl Refresher {
 
     pub(super) fn replace(&mut self, new: Replacement) {
         let now = self.clock.now();
-        let Replacement { graph, maker, grace, fate, lister } = new;
+        let Replacement { graph, maker, grace, fate, on_demand, lister } = new;
         self.generation += 1;
         (self.maker, self.grace) = (maker, grace);
         let old_order = self.planned.clone();
@@ -88,7 +91,7 @@ impl Refresher {
             .collect();
         let mut fresh = Vec::new();
         self.take_over(graph.nodes, &mut old, &fate, &mut fresh, now);
-        self.remake(&mut old, &mut fresh, now);
+        self.remake(&mut old, on_demand, &mut fresh, now);
 
         if self.lister.is_none() {
             self.store.publish_roles(&listed);
@@ -180,11 +183,12 @@ impl Refresher {
         }
     }
 
-    /// Makes the roles on demand anew. Nobody knows what has become of their source, so they are fetched anew, too.
-    fn remake(&mut self, old: &mut HashMap<RoleId, Box<Tracked>>, fresh: &mut Vec<RoleId>, now: Moment) {
+    /// Makes the roles on demand anew.
+    fn remake(&mut self, old: &mut HashMap<RoleId, Box<Tracked>>, fate: Fate, fresh: &mut Vec<RoleId>, now: Moment) {
+        let fate = if fate == Fate::Same { Fate::Same } else { Fate::Renewed };
         for (id, wanted) in std::mem::take(&mut self.wanted) {
             match self.make(&id, &wanted) {
-                Ok(nodes) => self.take_over(nodes, old, &|_| Fate::Renewed, fresh, now),
+                Ok(nodes) => self.take_over(nodes, old, &|_| fate, fresh, now),
                 Err(problem) => {
                     report::role_impossible(&wanted, &problem);
                     let document = render_refusal("AssumeRoleUnauthorizedAccess", &problem, now.wall);

@@ -74,11 +74,12 @@ fn other_settings_are_in_force_at_once_and_who_keeps_its_role_misses_nothing() {
     });
     assert!(answers.into_inner() > 10, "somebody asked meanwhile");
     let mut calls = host.sts.calls();
+    // Nothing about its source was different.
+    assert_eq!(calls.iter().filter(|key| **key == arn_key("app_stays")).count(), 1, "{calls:?}");
     calls.sort();
     calls.dedup();
     let fetched = ["app_default", "app_goes", "app_other", "app_stays"].map(arn_key);
     assert_eq!(calls, fetched);
-    // The roles of the daemon's configuration are fetched anew by each reload; those of before are not lost for it.
     assert!(!host.daemon.log().contains("cannot be fetched"), "{}", host.daemon.log());
 
     // Events are heard as before.

@@ -67,10 +67,19 @@ impl Rig {
     }
 
     async fn replace(&self, nodes: &[(&str, &str)], fate: impl Fn(&RoleId) -> Fate + Send + 'static) {
+        self.replace_all(nodes, fate, Fate::Renewed).await;
+    }
+
+    async fn replace_all(
+        &self,
+        nodes: &[(&str, &str)],
+        fate: impl Fn(&RoleId) -> Fate + Send + 'static,
+        on_demand: Fate,
+    ) {
         let graph = graph(nodes, &self.calls, &self.clock);
         let maker = Some(maker(&self.calls, &self.clock));
         let (fate, lister) = (Box::new(fate), Fate::Same);
-        self.replacer.replace(Replacement { graph, maker, grace: Duration::ZERO, fate, lister }).await;
+        self.replacer.replace(Replacement { graph, maker, grace: Duration::ZERO, fate, on_demand, lister }).await;
     }
 
     fn of(&self, role: &RoleId) -> (Condition, String) {
@@ -222,6 +231,10 @@ async fn roles_on_demand_are_made_anew_and_served_meanwhile() {
     pass(60).await;
     assert_eq!(rig.of(&wanted), (Condition::Fresh, "demand".into()));
     assert_eq!(rig.calls(), ["a", "demand", "demand"]);
+    // If nothing is different they are not even asked for.
+    rig.replace_all(&[("a", "a")], |_| Fate::Same, Fate::Same).await;
+    pass(60).await;
+    assert_eq!((rig.of(&wanted).1, rig.calls().len()), ("demand".to_owned(), 3));
     rig.requests.release(&wanted);
     rig.replace(&[("a", "a")], |_| Fate::Same).await;
     assert_eq!(rig.of(&wanted).0, Condition::Withdrawn);
