@@ -8,7 +8,8 @@ Both serve the same bodies on the same paths over loopback, with one core (0) fo
 and take turns: A B A B. The machine may be shared and noisy, so **only ratios within one run mean something**; absolute
 numbers are the medians of this run. Ratios are alppaca / nginx, each the median of the rounds' own ratios:
 req/s above 1 is better, time and latency below 1 are better. CPU is the server process's own (user and system);
-per core = requests per second of that CPU, so it holds also where the load generator is the bottleneck.
+per core = requests per second of that CPU, so it holds also where the load generator is the bottleneck. Requests carry an
+IMDS token: alppaca asks the kernel whose each connection is, and verifies that the token is his; nginx does neither.
 ";
 
 /// The samples of both, round by round.
