@@ -15,7 +15,7 @@ use std::{
 };
 
 use alppaca::mock_ims::Behaviour;
-use support::{Daemon, Ims, PATIENCE, connect_when_listening, get, needs, needs_root, raw};
+use support::{Daemon, Ims, Over, PATIENCE, connect_when_listening, get, needs, needs_root, raw};
 use tempfile::TempDir;
 
 /// The daemon with a log handler of the test's own, listening on a free port.
@@ -68,6 +68,8 @@ fn rotate(mode: &str, check: impl FnOnce(&[String], usize)) {
         log.display()
     );
     let daemon = start(directory.path(), &handler);
+    // It listens before it opens its log, and answers after that.
+    get(daemon.address, "/first/");
     let config = directory.path().join("logrotate.conf");
     let text = format!("{} {{\n su nobody nogroup\n rotate 20\n {mode}\n}}\n", log.display());
     fs::write(&config, text).expect("a file");
@@ -82,13 +84,14 @@ fn rotate(mode: &str, check: impl FnOnce(&[String], usize)) {
             }
             sent
         });
+        let over = Over(&done);
         for _ in 0..5 {
             let state = directory.path().join("state");
             let output = Command::new("/usr/sbin/logrotate").arg("-f").arg("-s").arg(state).arg(&config).output();
             let output = output.expect("it runs");
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         }
-        done.store(true, Ordering::Relaxed);
+        drop(over);
         requests.join().expect("no panic")
     });
     // Stopping flushes.

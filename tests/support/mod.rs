@@ -6,7 +6,11 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
     process::{Child, Command, Stdio},
-    sync::{Arc, Condvar, Mutex, mpsc},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread,
     time::Duration,
 };
@@ -277,6 +281,15 @@ pub fn cannot(what: &str, why: &str) -> bool {
     }
     eprintln!("skipped: {what}: {why}");
     false
+}
+
+/// Sets a flag at its end, however that comes: threads of a scope that go on until then would keep a failed test for ever.
+pub struct Over<'a>(pub &'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Connects as soon as somebody listens, who is just starting.
