@@ -20,6 +20,7 @@ use alppaca::{
     fetch::{Options, Proxies},
     source::{
         Fetch,
+        aws::StsSettings,
         web_identity::{RoleSettings, Settings, WebIdentity},
     },
 };
@@ -188,17 +189,19 @@ async fn a_token_that_is_rotated_meanwhile_is_taken_for_the_next_call() {
     let identity = Arc::new(WebIdentity::new(
         Settings {
             token_file: mount.file(),
-            region: "eu-central-1".into(),
-            endpoint: Some(format!("http://{sts}")),
-            fips: false,
-            dual_stack: false,
-            http: Options {
-                connect_timeout: PATIENCE,
-                timeout: PATIENCE,
-                limit_name: None,
-                ca_file: None,
-                client_certificate: None,
-                proxies: Proxies::none(),
+            sts: StsSettings {
+                region: "eu-central-1".into(),
+                endpoint: Some(format!("http://{sts}")),
+                fips: false,
+                dual_stack: false,
+                http: Options {
+                    connect_timeout: PATIENCE,
+                    timeout: PATIENCE,
+                    limit_name: None,
+                    ca_file: None,
+                    client_certificate: None,
+                    proxies: Proxies::none(),
+                },
             },
         },
         SystemClock::shared(),

@@ -5,30 +5,15 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Fetch, SourceError, SourceFuture,
-    aws::{Proof, SdkTime, failure, sdk_client, session},
+    aws::{Proof, SdkTime, StsSettings, failure, session},
 };
-use crate::{clock::SharedClock, credentials::Credentials, fetch::Options};
+use crate::{clock::SharedClock, credentials::Credentials};
 use aws_credential_types::Credentials as Signer;
 use aws_sdk_sts::{
     Client,
-    config::{BehaviorVersion, IdentityCache, Region, retry::RetryConfig, timeout::TimeoutConfig},
+    config::IdentityCache,
     types::{PolicyDescriptorType, Tag},
 };
-
-/// Which STS is asked, and how.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// The region whose endpoint is asked, and for which the call is signed.
-    pub region: String,
-    /// Another endpoint.
-    pub endpoint: Option<String>,
-    /// The FIPS endpoint.
-    pub fips: bool,
-    /// The endpoint with IPv4 and IPv6.
-    pub dual_stack: bool,
-    /// Time-outs, CA and proxy.
-    pub http: Options,
-}
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -61,22 +46,14 @@ pub struct Sts {
 
 impl Sts {
     /// Prepares the calls; nothing is sent yet.
-    pub fn new(settings: Settings, clock: SharedClock) -> Self {
-        let mut config = aws_sdk_sts::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new(settings.region))
-            .use_fips(settings.fips)
-            .use_dual_stack(settings.dual_stack)
-            .http_client(sdk_client(settings.http))
+    pub fn new(settings: StsSettings, clock: SharedClock) -> Self {
+        let config = settings
+            .config()
             .time_source(SdkTime(Arc::clone(&clock)))
             // A wrong clock is told; our schedule needs a right one anyway.
             .disable_clock_skew_correction(true)
             // Each call is signed by whoever asks.
-            .identity_cache(IdentityCache::no_cache())
-            // Both are ours: when to ask again is for `refresh` to decide.
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(TimeoutConfig::disabled());
-        config.set_endpoint_url(settings.endpoint);
+            .identity_cache(IdentityCache::no_cache());
         Self { client: Client::from_conf(config.build()), clock }
     }
 

@@ -6,15 +6,11 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
     Fetch, SourceError, SourceFuture,
-    aws::{Proof, failure, sdk_client, session},
+    aws::{Proof, StsSettings, failure, session},
     file::read_secret,
 };
-use crate::{clock::SharedClock, credentials::Credentials, fetch::Options};
-use aws_sdk_sts::{
-    Client as Sts,
-    config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig},
-    types::PolicyDescriptorType,
-};
+use crate::{clock::SharedClock, credentials::Credentials};
+use aws_sdk_sts::{Client as Sts, types::PolicyDescriptorType};
 
 /// The longest token that STS takes.
 const MAX_TOKEN: usize = 20_000;
@@ -24,16 +20,8 @@ const MAX_TOKEN: usize = 20_000;
 pub struct Settings {
     /// The file of the token, which is read anew for each call.
     pub token_file: PathBuf,
-    /// The region whose endpoint is asked.
-    pub region: String,
-    /// Another endpoint.
-    pub endpoint: Option<String>,
-    /// The FIPS endpoint.
-    pub fips: bool,
-    /// The endpoint with IPv4 and IPv6.
-    pub dual_stack: bool,
-    /// Time-outs, CA and proxy.
-    pub http: Options,
+    /// Which STS is asked, and how.
+    pub sts: StsSettings,
 }
 
 /// What is asked for.
@@ -61,17 +49,8 @@ pub struct WebIdentity {
 impl WebIdentity {
     /// Prepares the calls; nothing is sent yet.
     pub fn new(settings: Settings, clock: SharedClock) -> Self {
-        let mut config = aws_sdk_sts::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new(settings.region))
-            .use_fips(settings.fips)
-            .use_dual_stack(settings.dual_stack)
-            .http_client(sdk_client(settings.http))
-            // Both are ours: when to ask again is for `refresh` to decide.
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(TimeoutConfig::disabled());
-        config.set_endpoint_url(settings.endpoint);
-        Self { sts: Sts::from_conf(config.build()), token_file: settings.token_file, clock }
+        let Settings { token_file, sts } = settings;
+        Self { sts: Sts::from_conf(sts.config().build()), token_file, clock }
     }
 
     /// The source of one role.

@@ -4,6 +4,8 @@ mod answers;
 mod connections;
 mod mock;
 mod proxies;
+#[path = "../support/mod.rs"]
+mod support;
 #[path = "../support/tinyproxy.rs"]
 mod tinyproxy;
 mod tls;

@@ -8,6 +8,7 @@ use alppaca::{
     fetch::{Options, Proxies, Proxy},
     source::{
         Fetch, SourceError,
+        aws::StsSettings,
         web_identity::{RoleSettings, Settings, WebIdentity},
     },
 };
@@ -69,11 +70,13 @@ impl Sts {
         let identity = Arc::new(WebIdentity::new(
             Settings {
                 token_file: self.file("token"),
-                region: "eu-central-1".into(),
-                endpoint: Some(format!("https://localhost:{}", self.port)),
-                fips: false,
-                dual_stack: false,
-                http: Options { ca_file: ca_file.map(Path::to_owned), proxies, ..options() },
+                sts: StsSettings {
+                    region: "eu-central-1".into(),
+                    endpoint: Some(format!("https://localhost:{}", self.port)),
+                    fips: false,
+                    dual_stack: false,
+                    http: Options { ca_file: ca_file.map(Path::to_owned), proxies, ..options() },
+                },
             },
             SystemClock::shared(),
         ));

@@ -6,6 +6,7 @@ use alppaca::{
     clock::SystemClock,
     source::{
         Fetch,
+        aws::StsSettings,
         web_identity::{RoleSettings, Settings, WebIdentity},
     },
 };
@@ -18,11 +19,13 @@ fn identity(server: &Server, token_file: &std::path::Path) -> Arc<WebIdentity> {
     Arc::new(WebIdentity::new(
         Settings {
             token_file: token_file.to_owned(),
-            region: "eu-central-1".into(),
-            endpoint: Some(server.url()),
-            fips: false,
-            dual_stack: false,
-            http: options(),
+            sts: StsSettings {
+                region: "eu-central-1".into(),
+                endpoint: Some(server.url()),
+                fips: false,
+                dual_stack: false,
+                http: options(),
+            },
         },
         SystemClock::shared(),
     ))
@@ -125,11 +128,13 @@ async fn a_server_that_is_down_says_nothing() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound");
     let settings = Settings {
         token_file: token,
-        region: "eu-central-1".into(),
-        endpoint: Some(format!("http://{closed}")),
-        fips: false,
-        dual_stack: false,
-        http: options(),
+        sts: StsSettings {
+            region: "eu-central-1".into(),
+            endpoint: Some(format!("http://{closed}")),
+            fips: false,
+            dual_stack: false,
+            http: options(),
+        },
     };
     let error = Arc::new(WebIdentity::new(settings, SystemClock::shared()))
         .role(role())

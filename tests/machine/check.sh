@@ -126,7 +126,7 @@ status_by_policy() {
     local anna root
     anna=$(status_of anna) && root=$(alppaca status) || { echo "$anna $root"; return 1; }
     echo "anna: $anna; root: $root"
-    grep -q ops <<< "$anna" && ! grep -q batch <<< "$anna"
+    grep -q ops <<< "$anna" && ! grep -q batch <<< "$anna" && grep -q ops <<< "$root" && grep -q batch <<< "$root"
 }
 check status_by_policy status_by_policy
 
@@ -232,7 +232,7 @@ check clock_steps_back stepped '-2 days'
 # --- Logs
 
 no_secrets() {
-    local document key
+    local document key secret
     document=$(systemd-run --quiet --wait --pipe --collect --unit=site-1.service curl -sS -m 5 "${listing}web")
     for key in SecretAccessKey Token; do
         secret=$(sed -n "s/.*\"$key\" *: *\"\([^\"]*\)\".*/\1/p" <<< "$document")

@@ -8,6 +8,8 @@ mod stand_in;
 #[path = "../support/mod.rs"]
 mod support;
 mod through_proxy;
+#[path = "../support/tinyproxy.rs"]
+mod tinyproxy;
 
 use std::time::Duration;
 

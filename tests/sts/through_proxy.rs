@@ -1,78 +1,15 @@
 //! A real proxy (tinyproxy) for the calls to STS alone.
 
-use std::{
-    io::{Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    process::{Child, Command, Stdio},
-    thread,
-    time::Duration,
-};
-
 use crate::{
     HOUR, ims, key,
     stand_in::{Reply, StandIn},
     start, support,
+    tinyproxy::Tinyproxy,
 };
-
-/// Ended with the test.
-struct Tinyproxy {
-    child: Child,
-    address: SocketAddr,
-    _directory: tempfile::TempDir,
-}
-
-impl Tinyproxy {
-    fn start(extra: &str) -> Self {
-        // It cannot bind port 0, so another process may be quicker; then it exits and is tried anew.
-        for _ in 0..10 {
-            let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-            let address = free.local_addr().expect("bound");
-            drop(free);
-            let directory = tempfile::tempdir().expect("a directory");
-            let file = directory.path().join("tinyproxy.conf");
-            let text = format!("Port {}\nListen 127.0.0.1\nTimeout 30\nMaxClients 20\n{extra}\n", address.port());
-            std::fs::write(&file, text).expect("writable");
-            let mut command = Command::new("tinyproxy");
-            command.arg("-d").arg("-c").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            let child = command.spawn().expect("it was looked for");
-            let mut proxy = Self { child, address, _directory: directory };
-            if proxy.is_up() {
-                return proxy;
-            }
-        }
-        panic!("tinyproxy does not come up")
-    }
-
-    fn is_up(&mut self) -> bool {
-        loop {
-            if let Ok(mut stream) = TcpStream::connect(self.address) {
-                let mut answer = String::new();
-                let asked = stream.write_all(b"GET http://tinyproxy.stats/ HTTP/1.0\r\n\r\n");
-                let _ = asked.and_then(|()| stream.read_to_string(&mut answer).map(drop));
-                return answer.to_lowercase().contains("tinyproxy");
-            }
-            if self.child.try_wait().expect("a child").is_some() {
-                return false;
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-impl Drop for Tinyproxy {
-    fn drop(&mut self) {
-        // Both fail only if it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 #[test]
 fn aws_proxy_host_is_for_the_call_to_sts_alone() {
-    if !support::needs("aws_proxy_host", "tinyproxy") {
-        return;
-    }
-    let proxy = Tinyproxy::start("");
+    let Some(proxy) = Tinyproxy::start("") else { return };
     let ims = ims(&["base"]);
     let sts = StandIn::start(|_| Reply::Set(HOUR));
     let config = format!(
@@ -89,10 +26,7 @@ fn aws_proxy_host_is_for_the_call_to_sts_alone() {
 
 #[test]
 fn a_source_may_have_a_proxy_that_wants_a_password() {
-    if !support::needs("the proxy of a source", "tinyproxy") {
-        return;
-    }
-    let proxy = Tinyproxy::start("BasicAuth me s3cr3t");
+    let Some(proxy) = Tinyproxy::start("BasicAuth me s3cr3t") else { return };
     let ims = ims(&["base"]);
     let sts = StandIn::start(|_| Reply::Set(HOUR));
     let config = |password: &str| {
@@ -116,10 +50,7 @@ fn a_source_may_have_a_proxy_that_wants_a_password() {
 
 #[test]
 fn an_ims_is_asked_through_the_environments_proxy_where_that_is_said() {
-    if !support::needs("the proxy of an IMS", "tinyproxy") {
-        return;
-    }
-    let proxy = Tinyproxy::start("BasicAuth me s3cr3t");
+    let Some(proxy) = Tinyproxy::start("BasicAuth me s3cr3t") else { return };
     let ims = ims(&["base"]);
     for (config, through) in [
         ("sources:\n  afp: {kind: ims, url: 'http://IMS', proxy: environment}\n", true),

@@ -1,17 +1,20 @@
 //! Which endpoint of STS is asked: what the configuration says, and where it says nothing what the environment does.
 
 use super::{Surroundings, kinds::aws_options};
-use crate::{config, source::aws::Environment, source::sts};
+use crate::{
+    config,
+    source::aws::{Environment, StsSettings},
+};
 
 /// An endpoint, and which of AWS's own it is if there is none.
-pub(super) struct Endpoint {
-    pub(super) url: Option<String>,
-    pub(super) fips: bool,
-    pub(super) dual_stack: bool,
+struct Endpoint {
+    url: Option<String>,
+    fips: bool,
+    dual_stack: bool,
 }
 
 /// The endpoint that `config` means here.
-pub(super) fn endpoint(config: &config::Aws, environment: &Environment) -> Endpoint {
+fn endpoint(config: &config::Aws, environment: &Environment) -> Endpoint {
     let url = config.endpoint.clone().or_else(|| environment.endpoint_url_sts.clone());
     // One that is written down is asked as it is.
     let flag =
@@ -22,10 +25,10 @@ pub(super) fn endpoint(config: &config::Aws, environment: &Environment) -> Endpo
 }
 
 /// The settings of an STS.
-pub(super) fn sts(config: &config::Aws, surroundings: &Surroundings) -> Result<sts::Settings, String> {
+pub(super) fn sts(config: &config::Aws, surroundings: &Surroundings) -> Result<StsSettings, String> {
     let Endpoint { url, fips, dual_stack } = endpoint(config, &surroundings.aws);
     let http = aws_options(config, surroundings)?;
-    Ok(sts::Settings { region: config.region.clone(), endpoint: url, fips, dual_stack, http })
+    Ok(StsSettings { region: config.region.clone(), endpoint: url, fips, dual_stack, http })
 }
 
 #[cfg(test)]

@@ -3,10 +3,7 @@
 
 use std::{collections::HashMap, fmt::Display, sync::Arc};
 
-use super::{
-    FetchingError, Purpose, Surroundings,
-    aws_calls::{Endpoint, endpoint},
-};
+use super::{FetchingError, Purpose, Surroundings, aws_calls::sts};
 use crate::{
     config::{
         self, Config, ProxyChoice, Proxying, SourceKind,
@@ -162,16 +159,8 @@ fn web_identity_settings(
     config: &config::sources::WebIdentity,
     surroundings: &Surroundings,
 ) -> Result<web_identity::Settings, String> {
-    let aws = &config.aws;
-    let Endpoint { url, fips, dual_stack } = endpoint(aws, &surroundings.aws);
-    Ok(web_identity::Settings {
-        token_file: config.token_file.clone(),
-        region: aws.region.clone(),
-        endpoint: url,
-        fips,
-        dual_stack,
-        http: aws_options(aws, surroundings)?,
-    })
+    let sts = sts(&config.aws, surroundings)?;
+    Ok(web_identity::Settings { token_file: config.token_file.clone(), sts })
 }
 
 fn process_settings(config: &config::sources::Process, surroundings: &Surroundings) -> process::Settings {

@@ -4,10 +4,12 @@ mod client;
 mod environment;
 mod failure;
 mod session;
+mod sts;
 mod time;
 
 pub use client::sdk_client;
 pub use environment::Environment;
 pub(crate) use failure::{Proof, failure};
 pub(crate) use session::session;
+pub use sts::StsSettings;
 pub(crate) use time::SdkTime;
