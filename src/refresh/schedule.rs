@@ -206,7 +206,35 @@ mod tests {
         assert_eq!(timer.remaining(moment(3600, 3600)), Duration::ZERO);
     }
 
+    #[test]
+    fn a_refusal_is_asked_about_again_well_before_the_set_expires() {
+        let now = moment(0, 0);
+        let wait = |cadence, left| {
+            let expiration = Some(moment(left, 0).wall);
+            Timer::after_refusal(now, cadence, expiration, 0.0).remaining(now)
+        };
+        assert_eq!(wait(Cadence::Ahead, 100), Duration::from_secs(50));
+        assert_eq!(wait(POLL, 20), Duration::from_secs(10));
+        assert_eq!(wait(Cadence::Ahead, 1), SHORTEST_WAIT);
+        assert_eq!(wait(Cadence::Ahead, 3600), REFUSED_WAIT);
+    }
+
     proptest! {
+        #[test]
+        fn a_set_that_is_all_but_expired_is_not_asked_for_without_pause(
+            life in 0_u64..5000,
+            waited in 0_u64..1000,
+            random in 0.0_f64..1.0,
+        ) {
+            let now = moment(0, 0);
+            let later = |milliseconds| now.wall + Duration::from_millis(milliseconds);
+            for cadence in [POLL, Cadence::Ahead] {
+                let timer = Timer::after_set(now, later(life), cadence, random);
+                let then = Moment { wall: later(waited), boot: now.boot + Duration::from_millis(waited) };
+                prop_assert!(timer.remaining(then) >= SHORTEST_WAIT.saturating_sub(Duration::from_millis(waited)));
+            }
+        }
+
         #[test]
         fn no_wait_is_shorter_than_a_second_or_outlasts_the_set(life in 0_u64..200_000, random in 0.0_f64..1.0) {
             let now = moment(0, 0);

@@ -304,6 +304,20 @@ async fn a_refused_document_denies_the_role_but_an_error_document_spares_a_good_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_role_whose_document_is_refused_is_served_for_as_long_as_the_grace() {
+    let rig = rig(&["a"], 3600, 300);
+    rig.pass(1).await;
+    let key = rig.key("a");
+    rig.upstream.set(|script| {
+        script.errors.insert("a", refused(true));
+    });
+    rig.pass(240).await;
+    assert_eq!((rig.condition("a"), rig.key("a")), (Condition::Stale, key));
+    rig.pass(240).await;
+    assert_eq!(rig.condition("a"), Condition::Denied);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_set_that_had_expired_on_arrival_replaces_nothing() {
     let rig = rig(&["a"], 3600, 0);
     rig.pass(1).await;
