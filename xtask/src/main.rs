@@ -1,6 +1,7 @@
-//! Development tasks: `cargo xtask test`, `cargo xtask fuzz`, `cargo xtask bench`, `cargo xtask deb`.
+//! Development tasks: `cargo xtask test`, `cargo xtask fuzz`, `cargo xtask bench`, `cargo xtask deb`, `cargo xtask book`.
 
 mod bench;
+mod book;
 mod clients;
 mod deb;
 mod fuzz;
@@ -26,6 +27,8 @@ enum Task {
     Bench(bench::Options),
     /// Make the Debian package
     Deb(deb::Options),
+    /// Build the documentation as a book
+    Book,
 }
 
 fn main() -> ExitCode {
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Deb(options) => deb::run(&options),
+        Task::Book => book::run(),
     };
     let Err(error) = done else { return ExitCode::SUCCESS };
     eprintln!("error: {error:#}");
