@@ -85,6 +85,7 @@ fn help_version_completions_and_the_manual_are_there() {
     ] {
         let output = alppaca(&[command, "--help"]);
         assert!(output.status.success() && stdout(&output).contains("Usage: alppaca "), "{command}");
+        assert!(!stdout(&output).contains("docs/"), "{command}: an installed host has no docs/");
     }
     for (what, part) in
         [("bash", "_alppaca()"), ("zsh", "#compdef alppaca"), ("fish", "complete -c alppaca"), ("man", ".TH alppaca 1")]
@@ -96,6 +97,9 @@ fn help_version_completions_and_the_manual_are_there() {
         let output = alppaca(&["generate", what, "--of", "alppacad"]);
         assert!(output.status.success() && stdout(&output).contains(part), "{what}");
     }
+    let configuration = alppaca(&["generate", "man", "--of", "alppaca.yaml"]);
+    assert!(configuration.status.success() && stdout(&configuration).contains(".TH alppaca.yaml 5"));
+    assert_eq!(alppaca(&["generate", "bash", "--of", "alppaca.yaml"]).status.code(), Some(2));
     let manual = stdout(&alppaca(&["generate", "man"]));
     for part in [
         "COMMAND CAPTURE",

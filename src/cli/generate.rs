@@ -1,10 +1,10 @@
-//! `alppaca generate`: shell completions and the manual page, made from the command line itself.
+//! `alppaca generate`: shell completions and the manual pages, made from the command line and the settings themselves.
 
 use std::io::Write;
 
 use clap_complete::Shell;
 
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, manual};
 
 /// Arguments of `generate`.
 #[derive(Debug, clap::Args)]
@@ -12,21 +12,24 @@ use super::{Failure, Outcome};
 Examples:
   alppaca generate man > alppaca.1
   alppaca generate man --of alppacad > alppacad.8
+  alppaca generate man --of alppaca.yaml > alppaca.yaml.5
   alppaca generate bash > /etc/bash_completion.d/alppaca")]
 pub(super) struct Args {
     /// What to print
     #[arg(value_enum)]
     what: What,
-    /// Of which program it is
-    #[arg(long = "of", value_enum, value_name = "PROGRAM", default_value_t = Program::Alppaca)]
+    /// The program, or the configuration (which has a manual page only)
+    #[arg(long = "of", value_enum, value_name = "NAME", default_value_t = Program::Alppaca)]
     pub(super) program: Program,
 }
 
-/// The names of the binary that a person types.
+/// What it is generated for: a name of the binary that a person types, or the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Program {
     Alppaca,
     Alppacad,
+    #[value(name = "alppaca.yaml")]
+    Configuration,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -53,10 +56,22 @@ pub(super) fn run(args: &Args, mut command: clap::Command) -> Outcome {
             let name = command.get_name().to_owned();
             clap_complete::generate(shell, &mut command, name, &mut text);
         }
-        None => manual(command, if args.program == Program::Alppaca { "1" } else { "8" }, &mut text)
+        None => program_manual(command, if args.program == Program::Alppaca { "1" } else { "8" }, &mut text)
             .map_err(Failure::runtime)?,
     }
-    anstream::stdout().write_all(&text).map_err(|error| Failure::runtime(format!("cannot write: {error}")))
+    print(&text)
+}
+
+/// Prints the manual page of the configuration.
+pub(super) fn configuration(args: &Args) -> Outcome {
+    match args.what {
+        What::Man => print(manual::configuration().as_bytes()),
+        _ => Err(Failure::usage("alppaca.yaml has a manual page only: alppaca generate man --of alppaca.yaml")),
+    }
+}
+
+fn print(text: &[u8]) -> Outcome {
+    anstream::stdout().write_all(text).map_err(|error| Failure::runtime(format!("cannot write: {error}")))
 }
 
 /// What the command line does not say of itself.
@@ -64,7 +79,8 @@ const FILES: &str = r"
 .SH FILES
 .TP
 \fI/etc/alppaca/*.yaml\fR
-The configuration, merged in alphabetical order. Every setting is in docs/configuration.md.
+The configuration, merged in alphabetical order. Every setting is in
+\fBalppaca.yaml\fR(5).
 .TP
 \fI/run/alppaca/alppaca.sock\fR
 The admin socket. The daemon of a plain user has it in \fI$XDG_RUNTIME_DIR/alppaca\fR or
@@ -72,7 +88,7 @@ The admin socket. The daemon of a plain user has it in \fI$XDG_RUNTIME_DIR/alppa
 ";
 
 /// The page of the program, with all of its commands.
-fn manual(mut command: clap::Command, section: &str, text: &mut Vec<u8>) -> std::io::Result<()> {
+fn program_manual(mut command: clap::Command, section: &str, text: &mut Vec<u8>) -> std::io::Result<()> {
     command.build();
     let mut page = Vec::new();
     clap_mangen::Man::new(command.clone()).section(section).render(&mut page)?;

@@ -12,6 +12,7 @@ mod exec;
 mod failure;
 mod generate;
 mod human;
+mod manual;
 mod migrate;
 mod mock_ims;
 mod place;
@@ -46,7 +47,7 @@ Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong. 
 to the daemon also have: 3 no daemon answers, 4 no such role for you, 5 no valid credentials at the
 moment.
 
-The keys of the configuration are explained in docs/configuration.md."
+The keys of the configuration are explained in alppaca.yaml(5)."
 )]
 struct Alppaca {
     #[command(subcommand)]
@@ -148,13 +149,11 @@ impl Command {
             Self::Capture(args) => capture::run(args),
             Self::Policy(args) => policy::run(args),
             Self::Migrate(args) => migrate::run(args),
-            Self::Generate(args) => generate::run(
-                args,
-                match args.program {
-                    generate::Program::Alppaca => Alppaca::command(),
-                    generate::Program::Alppacad => Alppacad::command(),
-                },
-            ),
+            Self::Generate(args) => match args.program {
+                generate::Program::Alppaca => generate::run(args, Alppaca::command()),
+                generate::Program::Alppacad => generate::run(args, Alppacad::command()),
+                generate::Program::Configuration => generate::configuration(args),
+            },
         }
     }
 }

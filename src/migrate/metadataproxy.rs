@@ -312,7 +312,7 @@ impl Writer<'_> {
         if self.get("PATCH_ECS_ALLOWED_HOSTS").is_some() {
             self.line("");
             self.note(
-                "PATCH_ECS_ALLOWED_HOSTS patched boto for ECS; here that is a face of its own, see docs/container.md.",
+                "PATCH_ECS_ALLOWED_HOSTS patched boto for ECS; here that is a face of its own: `container` in alppaca.yaml(5).",
             );
         }
         let unknown: Vec<&str> = self

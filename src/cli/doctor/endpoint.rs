@@ -147,11 +147,11 @@ fn unreachable(url: &str, error: &io::Error, daemon: Option<&Status>) -> Finding
     };
     let remedy = match (imds, error.kind()) {
         (_, io::ErrorKind::InvalidInput | io::ErrorKind::PermissionDenied) => {
-            "`ip route get` with the address shows the route; remove it, then `sudo alppaca capture apply` (docs/capture.md)"
+            "`ip route get` with the address shows the route; remove it, then `sudo alppaca capture apply`"
                 .to_owned()
         }
         (Some(listener), _) => format!(
-            "the daemon answers at {0}: `sudo alppaca capture apply` brings programs there (docs/capture.md), or for this shell \
+            "the daemon answers at {0}: `sudo alppaca capture apply` brings programs there, or for this shell \
              export AWS_EC2_METADATA_SERVICE_ENDPOINT=http://{0}",
             listener.address
         ),
@@ -160,7 +160,7 @@ fn unreachable(url: &str, error: &io::Error, daemon: Option<&Status>) -> Finding
         }
         (None, io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) => {
             "nothing answers, or a firewall drops it: start the daemon and `sudo alppaca capture apply`; in a container, see \
-             docs/capture.md (on EC2 a hop limit of 1 looks the same)"
+             `alppaca capture --help` (on EC2 a hop limit of 1 looks the same)"
                 .to_owned()
         }
         (None, _) => "start the daemon, and `sudo alppaca capture apply` so that the address leads to it".to_owned(),

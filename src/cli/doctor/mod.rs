@@ -29,7 +29,7 @@ Run it as the user, and in the environment, whose programs find no credentials. 
 variables and files that the AWS SDKs read, in their order, and asks the endpoint that they would
 ask: which protocol, which role, how fresh, how fast. Nothing is changed, and no secret is shown.
 
-Each line is one finding with what to do about it; docs/doctor.md explains them.
+Each line is one finding with what to do about it.
 
 Exit codes: 0 nothing is in the way, 1 something is, 2 the command line is wrong.")]
 pub(super) struct Args {
