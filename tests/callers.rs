@@ -14,7 +14,11 @@ use std::{
 };
 
 use alppaca::mock_ims::Behaviour;
-use support::{Daemon, Ims, cannot, connect, get, needs, needs_root, read_one, request};
+use support::{
+    Daemon, Ims, cannot,
+    cgroups::{Slice, command_in},
+    connect, get, needs, needs_root, read_one, request,
+};
 use tempfile::TempDir;
 
 const LIST: &str = "/latest/meta-data/iam/security-credentials/";
@@ -372,17 +376,8 @@ fn the_control_group_of_a_client_decides_where_the_kernel_tells_it() {
     if !possible(WHAT) {
         return;
     }
-    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
-    let Some(root) = alppaca::caller::cgroup::parse_mount_point(&mounts) else {
-        cannot(WHAT, "there is no cgroup v2 hierarchy");
-        return;
-    };
-    let group = Group(root.join(format!("alptest{}.slice", std::process::id())));
-    let unit = group.0.join("web@1.service");
-    if let Err(error) = fs::create_dir_all(&unit) {
-        cannot(WHAT, &format!("cannot make a control group: {error}"));
-        return;
-    }
+    let Some(slice) = Slice::new(WHAT) else { return };
+    let unit = slice.group("web@1.service");
     let ims = with_roles(&names(&["web", "base"]));
     let config = format!(
         "{}policy:\n  rules:\n  - {{match: {{unit: 'web@*.service', slice: alptest*.slice}}, role: web}}\n",
@@ -391,12 +386,7 @@ fn the_control_group_of_a_client_decides_where_the_kernel_tells_it() {
     let daemon = Daemon::start(&config);
     keys(&ims, &daemon, 2);
     let list = format!("http://{}{LIST}", daemon.address());
-    let output = Command::new("sh")
-        .args(["-c", "echo $$ > \"$1\"/cgroup.procs && exec curl -sS \"$2\"", "sh"])
-        .arg(&unit)
-        .arg(&list)
-        .output()
-        .expect("a shell");
+    let output = command_in(&unit, "curl").args(["-sS", &list]).output().expect("a shell");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     if said.contains("404") && fs::read_to_string("/proc/self/cgroup").expect("cgroups").contains("net_") {
         cannot(WHAT, "net_cls or net_prio is in use");
@@ -407,17 +397,6 @@ fn the_control_group_of_a_client_decides_where_the_kernel_tells_it() {
     let (status, _) = ask(0, &list);
     assert_eq!(status, "404");
     daemon.wait_for_log("it cannot be told whether this holds: unit web@*.service");
-}
-
-/// A control group; gone when dropped.
-struct Group(std::path::PathBuf);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // They may not be there yet.
-        let _gone = fs::remove_dir(self.0.join("web@1.service"));
-        let _gone = fs::remove_dir(&self.0);
-    }
 }
 
 /// A network namespace with a default route; gone when dropped.

@@ -20,10 +20,18 @@ pub struct Status {
     /// What the rules of its policy are told apart by; none without a policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
+    /// How many containers get no credentials because the daemon cannot verify that they run.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unverified_containers: usize,
     /// Where it serves.
     pub listeners: Vec<Listener>,
     /// The roles that the caller may see, the one that a program gets by default first.
     pub roles: Vec<RoleStatus>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// One listening socket.

@@ -187,6 +187,7 @@ impl Admin {
             uptime_seconds: now.boot.saturating_sub(self.started.boot).as_secs(),
             answered: snapshot.answered(),
             policy: self.gatekeeper.policy(),
+            unverified_containers: self.gatekeeper.unverified_containers(),
             listeners: self.listeners.clone(),
             roles: roles.into_iter().map(|role| self.role_status(role, now.wall)).collect(),
         }

@@ -188,7 +188,7 @@ mod tests {
         );
         let denial = Event {
             what: What::Denied { path: "/x".into() },
-            container: Some(Arc::new(Container::new(facts('a', "172.17.0.2")))),
+            container: Some(Arc::new(Container::described(facts('a', "172.17.0.2")))),
             peer: Peer { origin: Origin::Elsewhere, ..event.peer.clone() },
             ..event
         };

@@ -92,7 +92,8 @@ fn mentions(path: &str) -> impl Iterator<Item = Mention> {
     })
 }
 
-fn group_of(path: &str, id: &ContainerId) -> Option<Box<str>> {
+/// The group of the container with this id, if that is where a path leads.
+pub(super) fn group_of(path: &str, id: &ContainerId) -> Option<Box<str>> {
     mentions(path).find(|mention| mention.id == *id && is_inside(path)).map(|mention| mention.group)
 }
 

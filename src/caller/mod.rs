@@ -4,8 +4,10 @@ mod accounts;
 pub mod cgroup;
 pub mod containers;
 mod directory;
+mod hierarchy;
 mod kernel;
 pub mod netlink;
+mod pidfd;
 mod process;
 mod unix;
 

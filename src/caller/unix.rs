@@ -3,13 +3,9 @@
 use std::os::{fd::AsFd, unix::net::UnixStream};
 
 use nix::sys::socket::{getsockopt, sockopt::PeerPidfd};
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    fs::fstat,
-    net::sockopt::socket_peercred,
-};
+use rustix::{fs::fstat, net::sockopt::socket_peercred};
 
-use super::{Membership, Origin, Peer, Process, cgroup};
+use super::{Membership, Origin, Peer, Process, cgroup, pidfd};
 
 impl Peer {
     /// The other end of a Unix socket that was accepted.
@@ -35,12 +31,13 @@ impl Peer {
 fn membership(socket: &UnixStream, pid: u32) -> Membership {
     // Before Linux 6.5 there is no such option; then nothing is certain.
     let Ok(process) = getsockopt(&socket.as_fd(), PeerPidfd) else { return Membership::Unknown };
-    let Ok(group) = cgroup::of_process(pid) else { return Membership::Unknown };
-    let mut ended = [PollFd::new(&process, PollFlags::IN)];
-    match poll(&mut ended, Some(&Timespec::default())) {
-        Ok(0) if !group.is_root() => Membership::Known(group.into()),
-        _ => Membership::Unknown,
-    }
+    let group = match cgroup::of_process(pid) {
+        Ok(group) if group.is_root() => Membership::Unknown,
+        Ok(group) => Membership::Known(group.into()),
+        // `/proc` may hide other users' processes; the directory of groups says which one this is.
+        Err(_) => pidfd::group_id(&process).map_or(Membership::Unknown, Membership::Id),
+    };
+    if pidfd::has_ended(&process) { Membership::Unknown } else { group }
 }
 
 #[cfg(test)]

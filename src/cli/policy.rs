@@ -177,7 +177,7 @@ impl Explain {
         let labels = self.labels.iter().map(label).collect::<Option<_>>();
         let labels = labels.ok_or_else(|| Failure::usage("a label is written as KEY=VALUE"))?;
         let id = "0".repeat(64).parse().map_err(Failure::runtime)?;
-        Ok(Container::new(ContainerFacts {
+        Ok(Container::described(ContainerFacts {
             id,
             name: name.to_owned(),
             image: self.image.clone(),
@@ -224,7 +224,7 @@ impl Caller {
         let address = facts.addresses.first().copied();
         let (who, cgroup) =
             if facts.host_network { (Who::Process, Known::Unknown) } else { (Who::Stranger, Known::No) };
-        Self { who, address, cgroup, container: Known::Yes(Arc::new(Container::new(facts))) }
+        Self { who, address, cgroup, container: Known::Yes(Arc::new(Container::described(facts))) }
     }
 
     /// What the container asks for, and whether it may have it.

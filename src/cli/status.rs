@@ -63,6 +63,9 @@ fn text(status: &Status) -> String {
     for listener in listeners {
         line(format_args!("serves {} at {}", listener.face, listener.address));
     }
+    if status.unverified_containers > 0 {
+        line(format_args!("{}", unverified(status.unverified_containers)));
+    }
     if roles.is_empty() {
         let why = if status.answered { "There is no role for you." } else { "The upstream has not answered yet." };
         line(format_args!("\n{why}"));
@@ -87,6 +90,11 @@ fn text(status: &Status) -> String {
         }
     }
     text
+}
+
+/// What `status` and `doctor` say of so many containers.
+pub(super) fn unverified(count: usize) -> String {
+    format!("{count} container(s) get no credentials: the daemon cannot verify that their first process runs")
 }
 
 fn row(role: &RoleStatus) -> [String; 6] {

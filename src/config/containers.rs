@@ -83,6 +83,13 @@ pub const CONTAINERS: &[Setting] = &[
          `io.rancher.container.ip`. It trusts whoever may start containers not to claim an address before its owner comes.",
     ),
     setting(
+        "accept_unverified",
+        "false",
+        "Whether containers get credentials of which only the runtime tells that they run: the daemon cannot see their first \
+         process, or not that it is theirs. While an event of the runtime is late, who has the address of such a container \
+         next gets its role.",
+    ),
+    setting(
         "host_name_pattern",
         "",
         "Finds containers whose address the runtime does not know: a regular expression whose first group is compared between \
@@ -107,6 +114,8 @@ pub struct Containers {
     pub mapping_file: Option<PathBuf>,
     /// The label that tells an address (`address_label`).
     pub address_label: Option<String>,
+    /// Whether the runtime is believed alone that one runs (`accept_unverified`).
+    pub accept_unverified: bool,
     /// Valid for [`HostNames`] (`host_name_pattern`).
     pub host_name_pattern: Option<String>,
 }
@@ -166,6 +175,7 @@ fn read_section(fields: &mut Fields) -> Option<Containers> {
     });
     let mapping_file = fields.optional("mapping_file", read::path);
     let address_label = fields.optional("address_label", read::text);
+    let accept_unverified = fields.value("accept_unverified", read::boolean);
     let host_name_pattern = fields.optional("host_name_pattern", |node| {
         let text = read::text(node)?;
         match HostNames::new(&text) {
@@ -182,6 +192,7 @@ fn read_section(fields: &mut Fields) -> Option<Containers> {
         duration: duration?,
         mapping_file: mapping_file?,
         address_label: address_label?,
+        accept_unverified: accept_unverified?,
         host_name_pattern: host_name_pattern?,
     })
 }
@@ -284,8 +295,17 @@ fn accounts(fields: &mut Fields) -> Option<Vec<(String, String)>> {
 
 /// The section as YAML.
 pub(super) fn render(containers: &Containers) -> String {
-    let Containers { sockets, source, via, rules, duration, mapping_file, address_label, host_name_pattern } =
-        containers;
+    let Containers {
+        sockets,
+        source,
+        via,
+        rules,
+        duration,
+        mapping_file,
+        address_label,
+        accept_unverified,
+        host_name_pattern,
+    } = containers;
     let path = |path: &PathBuf| quoted(&path.to_string_lossy());
     let places = |places: &[Place]| list(places.iter().map(|place| quoted(&place.to_string())));
     let accounts = rules.accounts.iter().map(|(name, number)| (quoted(name), quoted(number))).collect();
@@ -305,6 +325,7 @@ pub(super) fn render(containers: &Containers) -> String {
         ("duration", duration.map(read::render_duration)),
         ("mapping_file", mapping_file.as_ref().map(path)),
         ("address_label", address_label.as_ref().map(|label| quoted(label))),
+        ("accept_unverified", Some(accept_unverified.to_string())),
         ("host_name_pattern", host_name_pattern.as_ref().map(|pattern| quoted(pattern))),
     ];
     mapping(entries.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect())
@@ -331,7 +352,7 @@ mod tests {
             "  sockets: [/a, /b]\n  source: ims\n  role_from: [Labels:role, 'Env:IAM_ROLE']\n  external_id_from: Labels:x\n  \
              session_name_from: Env:N\n  session_name: devproxyauth\n  allow: ['*']\n  default_role: p/r@prod\n  \
              default_account: dev\n  accounts: {prod: 012345678901, dev: '111111111111'}\n  partition: aws-cn\n  \
-             duration: 30m\n  via: far\n  mapping_file: /m\n  address_label: io.x\n  host_name_pattern: '^([a-z]+)\\.'\n",
+             duration: 30m\n  via: far\n  mapping_file: /m\n  address_label: io.x\n  accept_unverified: true\n  host_name_pattern: '^([a-z]+)\\.'\n",
         ] {
             let config = parsed(text).expect(text);
             let again = parse(vec![("b.yaml".into(), config.render())]).expect("what we wrote").config;

@@ -87,6 +87,7 @@ pub(super) fn build(config: &Containers, means: &Means) -> io::Result<Listener> 
             variables: config.rules.variables(),
             host_names: host_names.clone(),
             address_label: config.address_label.clone(),
+            accept_unverified: config.accept_unverified,
         };
         let observer: Arc<dyn Observer> = Arc::clone(&roles) as _;
         Watcher::new(settings, &index, number, observer, Arc::clone(&means.clock))

@@ -199,6 +199,10 @@ impl Gatekeeper for Guard {
         }
     }
 
+    fn unverified_containers(&self) -> usize {
+        self.loaded.load().tenants.as_ref().map_or(0, |tenants| tenants.index.unverified())
+    }
+
     fn policy(&self) -> Option<String> {
         self.loaded.load().rules.as_ref().map(Rules::digest)
     }
@@ -495,7 +499,7 @@ mod tests {
         let told = |own_group: Option<&str>, victim_group: &str, path: &str| {
             let running = match own_group {
                 Some(place) => Container::in_group(own.clone(), &group(place)),
-                None => Container::new(own.clone()),
+                None => Container::described(own.clone()),
             };
             let index =
                 ContainerIndex::of_running([running, Container::in_group(victim.clone(), &group(victim_group))]);

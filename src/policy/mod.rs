@@ -61,6 +61,11 @@ pub trait Gatekeeper: Send + Sync {
     /// The container in which the caller is, if that is known at once: for the record.
     fn container(&self, peer: &Peer) -> Option<Arc<Container>>;
 
+    /// How many containers get nothing because it cannot be verified that they run.
+    fn unverified_containers(&self) -> usize {
+        0
+    }
+
     /// What the rules in force are told apart by; `None` if there are none.
     fn policy(&self) -> Option<String>;
 

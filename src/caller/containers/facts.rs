@@ -1,14 +1,11 @@
 //! What is known of one running container, and whether it still runs.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, os::fd::OwnedFd, str::FromStr, sync::Arc};
+use std::{collections::BTreeMap, fmt, net::IpAddr, str::FromStr, sync::Arc};
 
 use jiff::Timestamp;
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, PidfdFlags, pidfd_open},
-};
 
-use crate::caller::cgroup;
+use super::hold::{Hold, Unheld};
+use crate::caller::pidfd;
 
 /// The id that the runtime gave a container: 64 hexadecimal digits.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -97,28 +94,26 @@ impl fmt::Debug for ContainerFacts {
 #[derive(Debug)]
 pub struct Container {
     facts: ContainerFacts,
-    /// Its first process. Without it only the runtime's events tell of the end.
-    process: Option<Held>,
-}
-
-/// A hold on the first process of a container.
-#[derive(Debug)]
-struct Held {
-    process: OwnedFd,
-    /// The container's control group in the unified hierarchy.
-    group: Option<Box<str>>,
+    hold: Hold,
 }
 
 impl Container {
-    /// Takes hold of its first process, so that its end is seen at once and not only when the runtime tells.
-    pub fn new(facts: ContainerFacts) -> Self {
-        let process = facts.pid.and_then(Pid::from_raw).and_then(|pid| Held::of(pid, &facts.id));
-        Self { facts, process }
+    /// One with a hold on its first process, so that its end is seen at once and not only when the runtime tells.
+    pub(super) fn held(facts: ContainerFacts, hold: Hold) -> Self {
+        Self { facts, hold }
+    }
+
+    /// One whose first process is not held onto: it is believed to run. For what is only described.
+    pub fn described(facts: ContainerFacts) -> Self {
+        Self { facts, hold: Hold::Nothing { why: Unheld::NoProcess, accepted: true } }
     }
 
     /// Its control group, as the kernel says it; `None` if that is not known.
     pub fn group(&self) -> Option<&str> {
-        self.process.as_ref()?.group.as_deref()
+        match &self.hold {
+            Hold::Process { group, .. } => group.as_deref(),
+            Hold::Nothing { .. } => None,
+        }
     }
 
     /// What the runtime says of it.
@@ -126,23 +121,21 @@ impl Container {
         &self.facts
     }
 
-    /// Whether its first process still runs. An address is given away only after that has ended.
+    /// Whether its first process still runs. An address is given away only after that has ended. Where that cannot be
+    /// seen it is so only if the administrator accepts it.
     pub fn is_alive(&self) -> bool {
-        let Some(Held { process, .. }) = &self.process else { return true };
-        let mut ended = [PollFd::new(process, PollFlags::IN)];
-        // An error says nothing about the process: then it is not taken for alive.
-        poll(&mut ended, Some(&Timespec::default())).is_ok_and(|ready| ready == 0)
+        match &self.hold {
+            Hold::Process { process, .. } => !pidfd::has_ended(process),
+            Hold::Nothing { accepted, .. } => *accepted,
+        }
     }
-}
 
-impl Held {
-    /// There is none if the process has ended already, of which an event tells, and if it is none of that container's:
-    /// in another process namespace than the runtime's the number means another process.
-    fn of(pid: Pid, id: &ContainerId) -> Option<Self> {
-        let process = pidfd_open(pid, PidfdFlags::empty()).ok()?;
-        // Asked after it was taken hold of: the number cannot have gone to another one in between.
-        let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", pid.as_raw_nonzero())).ok()?;
-        cgroup::is_in_container(&groups, id).then(|| Self { process, group: cgroup::group_in_container(&groups, id) })
+    /// Why its first process is not held onto; `None` if it is.
+    pub(super) fn unheld(&self) -> Option<Unheld> {
+        match self.hold {
+            Hold::Process { .. } => None,
+            Hold::Nothing { why, .. } => Some(why),
+        }
     }
 }
 
@@ -153,9 +146,7 @@ mod tests {
     impl Container {
         /// One that runs, with that control group.
         pub(crate) fn in_group(facts: ContainerFacts, group: &str) -> Self {
-            let own = rustix::process::getpid();
-            let process = pidfd_open(own, PidfdFlags::empty()).expect("it runs");
-            Self { facts, process: Some(Held { process, group: Some(group.into()) }) }
+            Self { facts, hold: Hold::of(rustix::process::getpid(), Some(group)) }
         }
     }
 
@@ -171,15 +162,21 @@ mod tests {
     #[test]
     fn the_end_of_the_process_is_the_end_of_the_container() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("it starts");
-        let pid = Pid::from_child(&child);
-        let facts = || super::super::tests::facts('a', "172.17.0.2");
-        let process = pidfd_open(pid, PidfdFlags::empty()).expect("it runs");
-        let container = Container { facts: facts(), process: Some(Held { process, group: None }) };
-        assert!(container.is_alive());
-        assert!(Held::of(pid, &facts().id).is_none(), "it is none of the container's");
+        let hold = Hold::of(rustix::process::Pid::from_child(&child), None);
+        let container = Container::held(super::super::tests::facts('a', "172.17.0.2"), hold);
+        assert!(container.is_alive() && container.unheld().is_none());
         child.kill().expect("it runs");
         child.wait().expect("it ends");
         assert!(!container.is_alive());
+    }
+
+    #[test]
+    fn what_cannot_be_seen_to_run_is_alive_only_if_that_is_accepted() {
+        for accepted in [false, true] {
+            let hold = Hold::Nothing { why: Unheld::Hidden, accepted };
+            let container = Container::held(super::super::tests::facts('a', "172.17.0.2"), hold);
+            assert_eq!((container.is_alive(), container.unheld()), (accepted, Some(Unheld::Hidden)));
+        }
     }
 
     #[test]

@@ -88,7 +88,7 @@ impl ContainerIndex {
     /// An index of exactly these, for tests.
     #[cfg(test)]
     pub fn of(containers: impl IntoIterator<Item = super::ContainerFacts>) -> Arc<Self> {
-        Self::of_running(containers.into_iter().map(Container::new))
+        Self::of_running(containers.into_iter().map(Container::described))
     }
 
     /// The same of containers that run.
@@ -135,6 +135,11 @@ impl ContainerIndex {
     pub fn all(&self) -> Vec<Arc<Container>> {
         let tables = self.parts.iter().map(|part| part.table.load_full());
         tables.flat_map(|table| table.ids.values().flatten().cloned().collect::<Vec<_>>()).collect()
+    }
+
+    /// How many run, as their runtime says, but get nothing, as the daemon cannot verify it.
+    pub fn unverified(&self) -> usize {
+        self.all().iter().filter(|container| container.unheld().is_some() && !container.is_alive()).count()
     }
 
     /// Whether every runtime tells us what happens.
@@ -208,7 +213,7 @@ mod tests {
     #[test]
     fn a_container_is_found_by_address_and_by_id() {
         let index = ContainerIndex::new(1);
-        let container = Arc::new(Container::new(facts('a', "172.17.0.2")));
+        let container = Arc::new(Container::described(facts('a', "172.17.0.2")));
         index.parts[0].publish(table(&[&container]));
         for found in [
             index.by_address(address("172.17.0.2")),
@@ -243,7 +248,7 @@ mod tests {
     #[test]
     fn two_runtimes_that_claim_one_address_are_not_believed() {
         let index = ContainerIndex::new(2);
-        let [a, b] = ['a', 'b'].map(|id| Arc::new(Container::new(facts(id, "172.17.0.2"))));
+        let [a, b] = ['a', 'b'].map(|id| Arc::new(Container::described(facts(id, "172.17.0.2"))));
         index.parts[0].publish(table(&[&a]));
         assert!(matches!(index.by_address(address("172.17.0.2")), Lookup::Known(_)), "the other may be down");
         index.parts[1].publish(table(&[&b]));

@@ -11,6 +11,7 @@ use std::{
 
 use super::{
     facts::{Container, ContainerFacts, ContainerId},
+    hold::{Keeper, Unheld},
     index::{Sought, Table},
     messages::{self, Condition, Event, Inspected, Listed},
 };
@@ -40,6 +41,8 @@ pub(super) struct Ledger {
     named: HashMap<IpAddr, ContainerId>,
     /// The label by which a container tells an address that the runtime does not know.
     address_label: Option<String>,
+    /// Takes hold of their first processes.
+    keeper: Keeper,
 }
 
 #[derive(Debug)]
@@ -60,8 +63,8 @@ enum State {
 
 impl Ledger {
     /// One that believes what this label says of addresses that no container was given.
-    pub(super) fn new(address_label: Option<String>) -> Self {
-        Self { address_label, ..Self::default() }
+    pub(super) fn new(address_label: Option<String>, keeper: Keeper) -> Self {
+        Self { address_label, keeper, ..Self::default() }
     }
 
     /// Something happened; what is to be asked because of it. `None` stands for everything: ask for the list.
@@ -161,11 +164,22 @@ impl Ledger {
         entry.told = true;
         let change = news.then(|| Change::Appeared(Box::new(facts.clone())));
         match &entry.state {
-            State::Running(container) if *container.facts() == facts => {}
-            _ if facts.pid.is_some() => entry.state = State::Running(Arc::new(Container::new(facts))),
+            State::Running(container) if *container.facts() == facts && container.unheld().is_none() => {}
+            _ if facts.pid.is_some() => {
+                let hold = self.keeper.take(&facts);
+                entry.state = State::Running(Arc::new(Container::held(facts, hold)));
+            }
             _ => entry.state = State::Coming(Box::new(facts)),
         }
         change
+    }
+
+    /// Why the first process of one that runs is not held onto; `None` if it is.
+    pub(super) fn unheld(&self, id: &ContainerId) -> Option<Unheld> {
+        match &self.known.get(id)?.state {
+            State::Running(container) => container.unheld(),
+            State::Asked | State::Coming(_) => None,
+        }
     }
 
     /// The runtime was asked for all of these, and whoever is not known now is not there.
@@ -389,7 +403,7 @@ mod tests {
             answer.facts.labels.insert("ip".into(), label.into());
             ledger.answered(&question, Some(answer));
         };
-        let mut ledger = Ledger::new(Some("ip".into()));
+        let mut ledger = Ledger::new(Some("ip".into()), Keeper::default());
         start(&mut ledger, 'a', "172.17.0.2", "10.42.0.2/16");
         start(&mut ledger, 'b', "172.17.0.3", "172.17.0.2");
         assert_eq!(owner(&ledger, "172.17.0.2"), Some(id('a')));

@@ -2,6 +2,7 @@
 
 mod api;
 mod facts;
+mod hold;
 mod host_names;
 mod index;
 mod ledger;

@@ -1,7 +1,7 @@
 //! The task that listens to one runtime and keeps its part of the index true.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::IpAddr,
     path::PathBuf,
     sync::Arc,
@@ -14,12 +14,16 @@ use super::{
     ContainerIndex,
     api::{Api, ApiError, Events},
     facts::{ContainerFacts, ContainerId},
+    hold::{Keeper, Unheld},
     host_names::{self, HostNames},
     index::{Part, Sought, Table},
     ledger::{Change, Ledger, Question},
     messages::{Inspected, Listed},
 };
-use crate::clock::{self, SharedClock};
+use crate::{
+    caller::cgroup,
+    clock::{self, SharedClock},
+};
 
 /// So many descriptions are asked for at once.
 const MAX_INSPECTIONS: usize = 16;
@@ -58,6 +62,8 @@ pub struct Settings {
     pub host_names: Option<HostNames>,
     /// The label by which containers tell addresses that the runtime does not know.
     pub address_label: Option<String>,
+    /// Whether containers count as running whose first process cannot be held onto.
+    pub accept_unverified: bool,
 }
 
 /// Listens to one runtime.
@@ -70,6 +76,9 @@ pub struct Watcher {
     ledger: Ledger,
     /// Whether its silence was told.
     silence_told: bool,
+    /// The containers whose first process is not held onto, each with whether that was told; and whether it was of any.
+    unheld: BTreeMap<ContainerId, bool>,
+    unheld_told: bool,
 }
 
 enum Done {
@@ -113,8 +122,23 @@ impl Watcher {
     ) -> Option<Self> {
         let part = index.part(number)?;
         let api = Api::new(settings.socket.clone());
-        let ledger = Ledger::new(settings.address_label.clone());
-        Some(Self { api, settings, part, observer, clock, ledger, silence_told: false })
+        let hierarchy = cgroup::mount_point().unwrap_or_else(|error| {
+            tracing::warn!("containers: cannot find the control groups: {error}");
+            None
+        });
+        let keeper = Keeper::new(hierarchy, settings.accept_unverified);
+        let ledger = Ledger::new(settings.address_label.clone(), keeper);
+        Some(Self {
+            api,
+            settings,
+            part,
+            observer,
+            clock,
+            ledger,
+            silence_told: false,
+            unheld: BTreeMap::new(),
+            unheld_told: false,
+        })
     }
 
     /// Listens until it is dropped.
@@ -132,6 +156,33 @@ impl Watcher {
             }
             pause = if heard { FIRST_RETRY } else { (pause * 2).min(LAST_RETRY) };
             clock::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+        }
+    }
+
+    /// Says loudly if the first process of a container cannot be held onto; for those after the first in lines that are
+    /// less loud.
+    fn note_hold(&mut self, id: &ContainerId) {
+        let Some(why) = self.ledger.unheld(id) else {
+            self.unheld.remove(id);
+            return;
+        };
+        let known = self.unheld.contains_key(id);
+        let told = self.unheld.entry(id.clone()).or_default();
+        let accepted = self.settings.accept_unverified;
+        // The process may just have ended, of which an event is on its way; if the runtime says the same again, it has not.
+        if *told || (why == Unheld::Gone && !known && !accepted) {
+            return;
+        }
+        *told = true;
+        let first = !std::mem::replace(&mut self.unheld_told, true);
+        match (accepted, first) {
+            (false, true) => tracing::error!(
+                "containers: {id} gets no credentials, as it cannot be seen whether its first process runs: {why}. \
+                 Containers of which only the runtime tells so get some with `containers.accept_unverified: true`"
+            ),
+            (true, true) => tracing::warn!("containers: only the runtime tells whether {id} runs: {why}"),
+            (false, false) => tracing::info!("containers: {id} gets no credentials, either: {why}"),
+            (true, false) => tracing::debug!("containers: only the runtime tells whether {id} runs: {why}"),
         }
     }
 
@@ -288,6 +339,7 @@ impl Session<'_> {
             }
             None => {}
         }
+        self.watcher.note_hold(&question.0);
         // If it was overtaken, another answer is to come.
         if let (true, Some(search)) = (current, &mut self.search) {
             search.waiting.remove(&question.0);

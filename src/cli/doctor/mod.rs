@@ -16,6 +16,7 @@ use super::{
     human::{self, Colour, Coloured},
     sdk::ProfileFiles,
     socket::Socket,
+    status::unverified,
 };
 use crate::admin::Status;
 
@@ -46,6 +47,10 @@ pub(super) fn run(args: &Args) -> Outcome {
     let files = ProfileFiles::read(&variables);
     let daemon: Option<Status> = args.socket.client().get("/v1/status", LIMIT).ok();
     let (mut findings, endpoint) = rules::judge(&variables, &files);
+    if let Some(Status { unverified_containers: count @ 1.., .. }) = &daemon {
+        let remedy = "the daemon's log says why; see \"Hold on the first process\" in docs/containers.md";
+        findings.push(Finding::problem("containers", unverified(*count), remedy));
+    }
     match &endpoint {
         Some(Endpoint::Imds(base)) => endpoint::imds(base, daemon.as_ref(), &mut findings),
         Some(Endpoint::Container(url)) => endpoint::container(url, &variables, daemon.as_ref(), &mut findings),

@@ -108,7 +108,7 @@ fn the_root_control_group_tells_nothing() {
 
 #[test]
 fn a_container_is_matched_by_its_name_image_and_labels() {
-    let container = Arc::new(Container::new(crate::caller::containers::tests::facts('a', "172.17.0.2")));
+    let container = Arc::new(Container::described(crate::caller::containers::tests::facts('a', "172.17.0.2")));
     let caller = Caller { container: Known::Yes(container), ..deploy() };
     for (condition, truth) in [
         (Condition::Container(vec![Pattern::new("name-*")]), Truth::Yes),
