@@ -1,11 +1,13 @@
 //! The domain's words: a set of credentials, its parts, and how it is read and written. No I/O.
 
+mod arn;
 mod document;
 mod role;
 mod secret;
 mod session_name;
 mod timestamp;
 
+pub use arn::{AccountId, AccountIdError, Arn, ArnError, RoleArn, RoleArnError, is_partition};
 pub use document::{
     DocumentError, document_field, extend_document, is_account_id, is_key_text, parse_document, render_document,
     render_refusal,
