@@ -12,7 +12,7 @@ use arc_swap::{ArcSwap, Guard};
 use jiff::{Timestamp, tz::Offset};
 use tokio::sync::{Notify, futures::OwnedNotified};
 
-use crate::credentials::{Credentials, RoleId, RoleName, SecretBytes, render_document};
+use crate::credentials::{AccountId, Credentials, RoleArn, RoleId, RoleName, SecretBytes, render_document};
 
 /// The roles and their credentials.
 #[derive(Debug, Default)]
@@ -103,9 +103,9 @@ pub struct Published {
     /// The same as an HTTP date.
     pub last_modified: Box<str>,
     /// The account, where the upstream says it.
-    pub account_id: Option<Box<str>>,
+    pub account_id: Option<AccountId>,
     /// The ARN of the role, where the upstream says it.
-    pub role_arn: Option<Box<str>>,
+    pub role_arn: Option<RoleArn>,
     document: SecretBytes,
 }
 
@@ -118,7 +118,7 @@ impl Published {
             expiration: credentials.expiration,
             last_updated,
             last_modified: http_date(last_updated).into(),
-            account_id: credentials.account_id.clone(),
+            account_id: credentials.account_id,
             role_arn: credentials.role_arn.clone(),
             document: render_document(credentials, last_updated),
         }

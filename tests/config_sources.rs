@@ -37,7 +37,10 @@ fn each_kind_of_mistake_is_told_with_its_place() {
         ),
         ("ims_host: x\nroles:\n  a: {source: ims, sources: [ims]}\n", "`source` takes the place of `sources`"),
         ("ims_host: x\nroles:\n  a/b: {source: ims}\n", "3:3: role name \"a/b\" has the illegal character '/'"),
-        ("ims_host: x\nroles:\n  a: {source: ims, role_arn: x}\n", "3:30: the ARN of a role is expected here"),
+        (
+            "ims_host: x\nroles:\n  a: {source: ims, role_arn: x}\n",
+            "3:30: \"x\" is not the ARN of a role, such as arn:aws:iam::",
+        ),
         (
             "ims_host: x\nroles:\n  a: {source: ims, external_id: abc}\n",
             "3:20: `external_id` is of no use here: no role is assumed (`role_arn`)",
@@ -72,7 +75,7 @@ fn each_kind_of_mistake_is_told_with_its_place() {
         ("ims_host: x\nroles:\n  a: {source: ims, role_arn: ARN, policy: 'x'}\n", "a policy as JSON"),
         (
             "ims_host: x\nroles:\n  a: {source: ims, role_arn: ARN, policy_arns: [x]}\n",
-            "the ARN of a policy is expected",
+            "the ARN of a policy, such as arn:aws:iam::aws:policy/ReadOnlyAccess, is expected",
         ),
         (
             "ims_host: x\nroles:\n  a: {source: ims, role_arn: ARN, transitive_tags: [t]}\n",
@@ -86,6 +89,46 @@ fn each_kind_of_mistake_is_told_with_its_place() {
         let text = text.replace("ARN", &format!("'{ARN}'"));
         let said = parsed(&text).expect_err(&text);
         assert!(said.contains(part), "{text:?} should say {part:?}, not {said}");
+    }
+}
+
+#[test]
+fn an_arn_is_read_with_the_same_strictness_under_each_key() {
+    let keys = [
+        ("roles.role_arn", "ims_host: x\nroles:\n  a: {source: ims, role_arn: 'ARN'}\n"),
+        (
+            "roles.role_arn with roles_anywhere",
+            "sources:\n  x: {kind: roles_anywhere, certificate: /c, key: /k, \
+             trust_anchor_arn: 'arn:aws:rolesanywhere:eu-central-1:123456789012:trust-anchor/t', \
+             profile_arn: 'arn:aws:rolesanywhere:eu-central-1:123456789012:profile/p'}\n\
+             roles:\n  a: {source: x, role_arn: 'ARN'}\n",
+        ),
+        ("assume_role", "ims_host: x\nassume_role: 'ARN'\n"),
+        ("containers.default_role", "ims_host: x\ncontainers:\n  default_role: 'ARN'\n"),
+    ];
+    for (arn, reason) in [
+        (ARN, None),
+        ("arn:aws-us-gov:iam::123456789012:role/a/b/x@y", None),
+        ("arn:aws-CN:iam::123456789012:role/x", Some("its partition is aws, or begins with aws-")),
+        ("arn:aws-\"x:iam::123456789012:role/x", Some("the character '\"' cannot be in an ARN")),
+        ("arn:aws:iam::123456789012:role/a b/x", Some("the character ' ' cannot be in an ARN")),
+        ("arn:aws:iam::123456789012:role/../x", Some("its path has an empty part, or one that is . or ..")),
+        ("arn:aws:iam::123456789012:role//x", Some("its path has an empty part")),
+        ("arn:aws:iam::123456789012:role/x*", Some("the character '*' cannot be in its path")),
+        ("arn:aws:iam::1234:role/x", Some("its account has twelve digits")),
+        ("arn:aws:iam:eu-central-1:123456789012:role/x", Some("after the partition it goes on with :iam::")),
+        ("arn:aws:iam::123456789012:user/x", Some("after the partition it goes on with :iam::")),
+    ] {
+        for (key, text) in keys {
+            match (parsed(&text.replace("ARN", arn)), reason) {
+                (Ok(_), None) => {}
+                (Err(said), Some(reason)) => {
+                    let is_not = "is not the ARN of a role, such as arn:aws:iam::123456789012:role/name: ";
+                    assert!(said.contains(&format!("{is_not}{reason}")), "{key}: {said}");
+                }
+                (read, _) => panic!("{key}: {arn}: {:?}", read.map(|_| "accepted")),
+            }
+        }
     }
 }
 

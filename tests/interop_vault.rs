@@ -139,7 +139,7 @@ async fn a_real_vault_hands_out_what_sts_gives_it() {
         role: "deploy".into(),
         endpoint: Endpoint::Sts,
         ttl: Some(Duration::from_mins(30)),
-        role_arn: Some("arn:aws:iam::123456789012:role/deploy".into()),
+        role_arn: "arn:aws:iam::123456789012:role/deploy".parse().ok(),
         session_name: Some("alppaca".into()),
     };
     let before = SystemClock.now().wall;
@@ -149,7 +149,7 @@ async fn a_real_vault_hands_out_what_sts_gives_it() {
     assert!((1700..=1800).contains(&life), "half an hour was asked for, {life} s came");
 
     // Another ARN than the role in Vault has, another role than the policy allows: its word, not an accident.
-    let foreign = RoleSettings { role_arn: Some("arn:aws:iam::123456789012:role/foreign".into()), ..deploy.clone() };
+    let foreign = RoleSettings { role_arn: "arn:aws:iam::123456789012:role/foreign".parse().ok(), ..deploy.clone() };
     let unknown = RoleSettings { role: "unknown".into(), ..deploy.clone() };
     for (role, part) in [(foreign, "not in allowed role arns"), (unknown, "permission denied")] {
         let error = vault.role(role).fetch(None).await.expect_err("refused");

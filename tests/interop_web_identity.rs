@@ -17,6 +17,7 @@ use std::{
 
 use alppaca::{
     clock::SystemClock,
+    credentials::AccountId,
     fetch::{Options, Proxies},
     source::{
         Fetch,
@@ -207,7 +208,7 @@ async fn a_token_that_is_rotated_meanwhile_is_taken_for_the_next_call() {
         SystemClock::shared(),
     ));
     let role = identity.role(RoleSettings {
-        role_arn: "arn:aws:iam::123456789012:role/app".into(),
+        role_arn: "arn:aws:iam::123456789012:role/app".parse().expect("an ARN"),
         session_name: "alppaca-on-host".into(),
         duration: None,
         policy: None,
@@ -216,7 +217,7 @@ async fn a_token_that_is_rotated_meanwhile_is_taken_for_the_next_call() {
     for serial in 1..=3 {
         mount.rotate(serial);
         let set = role.fetch(None).await.expect("credentials");
-        assert_eq!(set.account_id.as_deref(), Some("123456789012"), "{set:?}");
+        assert_eq!(set.account_id.as_ref().map(AccountId::as_str), Some("123456789012"), "{set:?}");
     }
     let seen = tokens.lock().expect("not poisoned").clone();
     assert_eq!(seen.iter().map(|token| mount.issuer.serial(token)).collect::<Vec<_>>(), ["1", "2", "3"]);

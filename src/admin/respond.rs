@@ -373,7 +373,7 @@ fn credentials_document(role: &str, set: &Published, region: Option<String>) -> 
         session_token: credentials.session_token,
         access_key_id: credentials.access_key_id,
         expiration: format_timestamp(set.expiration),
-        account_id: set.account_id.as_deref().map(ToOwned::to_owned),
+        account_id: set.account_id.map(|id| id.to_string()),
         region,
     })
 }

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     caller::containers::HostNames,
+    credentials::{AccountId, is_partition},
     policy::containers::{Allow, Place, Rules, WrittenRole, clean_session_name},
 };
 
@@ -151,7 +152,7 @@ pub(super) fn check_source(config: &Config) -> Option<Problem> {
         (Some(_), Some(via)) if !upstreams.is_sts(via) => {
             format!("`containers.via` is {via:?}: there is no source of that name and of kind sts")
         }
-        (Some(Origin::Source(one)), Some(_)) if !is_assumed(Origin::Source(one), Some(ANY_ROLE)) => {
+        (Some(Origin::Source(one)), Some(_)) if !is_assumed(Origin::Source(one), true) => {
             format!(
                 "`containers.via` is of no use: {source:?} is of kind {} and is asked for the roles itself",
                 one.kind.word()
@@ -213,8 +214,7 @@ fn rules(fields: &mut Fields) -> Option<Rules> {
     let default_account = fields.optional("default_account", read::text);
     let partition = fields.value("partition", |node| {
         let text = read::text(node)?;
-        let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        if (text == "aws" || text.starts_with("aws-")) && text.chars().all(legal) {
+        if is_partition(&text) {
             Ok(text)
         } else {
             Err(Problem::new(node.place.clone(), "a partition such as aws, aws-cn or aws-us-gov is expected here"))
@@ -223,11 +223,8 @@ fn rules(fields: &mut Fields) -> Option<Rules> {
     let default_role = fields.optional("default_role", |node| {
         let text = read::text(node)?;
         match WrittenRole::parse(&text) {
-            Some(_) => Ok(text),
-            None => Err(Problem::new(
-                node.place.clone(),
-                "a role is expected here: name, path/name, name@account or an ARN",
-            )),
+            Ok(_) => Ok(text),
+            Err(error) => Err(Problem::new(node.place.clone(), error.to_string())),
         }
     });
     let rules = Rules {
@@ -274,7 +271,7 @@ fn pattern(node: &Node) -> Result<String, Problem> {
     }
 }
 
-fn accounts(fields: &mut Fields) -> Option<Vec<(String, String)>> {
+fn accounts(fields: &mut Fields) -> Option<Vec<(String, AccountId)>> {
     let Some(node) = fields.given("accounts").cloned() else { return Some(Vec::new()) };
     let Value::Map(entries) = node.value else {
         let message = format!("a mapping of names to accounts is expected here, not {}", node.kind());
@@ -283,12 +280,7 @@ fn accounts(fields: &mut Fields) -> Option<Vec<(String, String)>> {
     };
     let mut accounts = Vec::with_capacity(entries.len());
     for (name, node) in entries {
-        let number = fields.note(read::text(&node))?;
-        if number.len() != 12 || !number.bytes().all(|byte| byte.is_ascii_digit()) {
-            fields.problems.push(Problem::new(node.place, "an account has twelve digits"));
-            return None;
-        }
-        accounts.push((name.text, number));
+        accounts.push((name.text, fields.note(read::account_id(&node))?));
     }
     Some(accounts)
 }
@@ -308,7 +300,7 @@ pub(super) fn render(containers: &Containers) -> String {
     } = containers;
     let path = |path: &PathBuf| quoted(&path.to_string_lossy());
     let places = |places: &[Place]| list(places.iter().map(|place| quoted(&place.to_string())));
-    let accounts = rules.accounts.iter().map(|(name, number)| (quoted(name), quoted(number))).collect();
+    let accounts = rules.accounts.iter().map(|(name, number)| (quoted(name), quoted(number.as_str()))).collect();
     let entries = [
         ("sockets", Some(list(sockets.iter().map(path)))),
         ("source", source.as_ref().map(|source| quoted(source))),

@@ -10,6 +10,7 @@ use super::{
     settings::{Setting, Topic},
     yaml::{Node, Value},
 };
+use crate::credentials::AccountId;
 
 /// The deepest path below `/latest` that can be asked for.
 const MAX_DEPTH: usize = 7;
@@ -56,7 +57,7 @@ pub struct Metadata {
     /// The region (`region`).
     pub region: Option<String>,
     /// The account (`account_id`).
-    pub account_id: Option<String>,
+    pub account_id: Option<AccountId>,
     /// What is laid over the defaults: `meta-data`, `dynamic` and `user-data`, in the order of the file.
     pub tree: Vec<(String, Tree)>,
     /// Whether there is `security-credentials-extended`.
@@ -87,11 +88,7 @@ pub(super) fn metadata(fields: &mut Fields) -> Option<Metadata> {
 
 fn read_section(fields: &mut Fields) -> Option<Metadata> {
     let region = fields.optional("region", read::region);
-    let account_id = fields.optional("account_id", |node| {
-        let text = read::text(node)?;
-        let legal = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
-        if legal { Ok(text) } else { Err(Problem::new(node.place.clone(), "an account has twelve digits")) }
-    });
+    let account_id = fields.optional("account_id", read::account_id);
     let mut tree = Vec::new();
     for key in ["meta-data", "dynamic", "user-data"] {
         let Some(node) = fields.raw(key).cloned() else { continue };
@@ -175,7 +172,7 @@ fn base_url(node: &Node) -> Result<String, Problem> {
 pub(super) fn render(metadata: &Metadata) -> String {
     let mut entries = Vec::new();
     entries.extend(metadata.region.as_ref().map(|region| ("region".to_owned(), quoted(region))));
-    entries.extend(metadata.account_id.as_ref().map(|id| ("account_id".to_owned(), quoted(id))));
+    entries.extend(metadata.account_id.map(|id| ("account_id".to_owned(), quoted(id.as_str()))));
     entries.extend(metadata.tree.iter().map(|(name, tree)| (name.clone(), render_tree(tree))));
     let extended = if metadata.extended { "on" } else { "off" };
     entries.push(("security_credentials_extended".to_owned(), extended.to_owned()));

@@ -12,7 +12,7 @@ use super::{
     problem::{Place, Problem, Source},
     yaml::{Node, Value},
 };
-use crate::credentials::Secret;
+use crate::credentials::{AccountId, AccountIdError, Secret};
 
 type Read<T> = Result<T, Problem>;
 
@@ -183,6 +183,11 @@ pub(super) fn log_level(node: &Node) -> Read<LogLevel> {
         ("critical", LogLevel::Error),
     ];
     choice(node, &levels)
+}
+
+/// The twelve digits of an account.
+pub(super) fn account_id(node: &Node) -> Read<AccountId> {
+    text(node)?.parse().map_err(|error: AccountIdError| Problem::new(node.place.clone(), error.to_string()))
 }
 
 /// `http://[user:password@]host:port`. The line is never shown: it may hold the password.

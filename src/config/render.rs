@@ -75,7 +75,7 @@ impl Config {
             "admin_socket" => self.admin.socket.as_deref().map_or_else(|| super::admin::OFF.to_owned(), path),
             "metrics_listen" => quoted(&self.admin.metrics?.to_string()),
             "admin_group" => quoted(self.admin.group.as_ref()?),
-            "assume_role" => quoted(self.upstreams.assume_role.as_ref()?),
+            "assume_role" => quoted(self.upstreams.assume_role.as_ref()?.as_str()),
             "aws_proxy_host" => quoted(&self.upstreams.aws_proxy.as_ref()?.0),
             "aws_proxy_port" => self.upstreams.aws_proxy.as_ref()?.1.to_string(),
             "aws_region" => quoted(&self.upstreams.sts.region),

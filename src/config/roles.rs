@@ -11,7 +11,7 @@ use super::{
     sources::{Gives, Source, SourceKind, setting},
     yaml::{Key, Node, Value},
 };
-use crate::credentials::{RoleName, SessionName};
+use crate::credentials::{Arn, RoleArn, RoleArnError, RoleName, SessionName};
 
 /// Where a role's credentials may live at least and at most.
 /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>
@@ -31,7 +31,7 @@ pub struct Role {
     /// The name of the role at a source that lists roles; by default its own, or the first if another is assumed with it.
     pub upstream_role: Option<String>,
     /// The role to assume with the credentials of the source, or for which the source is asked.
-    pub role_arn: Option<String>,
+    pub role_arn: Option<RoleArn>,
     /// How it is assumed.
     pub session: Session,
     /// The source of kind `sts` that says how `AssumeRole` is called.
@@ -142,9 +142,9 @@ pub fn origin<'a>(name: &str, sources: &'a [Source], roles: &'a [Role]) -> Optio
     source.or_else(|| roles.iter().find(|role| role.name.as_str() == name).map(Origin::Role))
 }
 
-/// Whether `AssumeRole` is called for a role with that origin, and that ARN or none.
-pub fn is_assumed(origin: Origin, role_arn: Option<&str>) -> bool {
-    role_arn.is_some()
+/// Whether `AssumeRole` is called for a role with that origin, if it has an ARN or not.
+pub fn is_assumed(origin: Origin, has_arn: bool) -> bool {
+    has_arn
         && match origin {
             Origin::Role(_) => true,
             Origin::Source(source) => matches!(source.kind.gives(), Gives::Listed | Gives::One),
@@ -212,7 +212,7 @@ fn session(fields: &mut Fields) -> Option<Session> {
         })
     });
     let arn = |node: &Node| {
-        checked(node, "the ARN of a policy", |text| text.starts_with("arn:aws") && text.contains(":policy/"))
+        checked(node, "the ARN of a policy, such as arn:aws:iam::aws:policy/ReadOnlyAccess,", is_policy_arn)
     };
     let policy_arns = fields.value("policy_arns", |node| {
         let arns = read::list(node, arn)?;
@@ -276,23 +276,16 @@ fn upstream_role(node: &Node) -> Result<String, Problem> {
     checked(node, "the name of a role at the source", |text| text.parse::<RoleName>().is_ok())
 }
 
-/// `arn:aws*:iam::<12 digits>:role/[path/]name`.
-pub(super) fn role_arn(node: &Node) -> Result<String, Problem> {
-    let text = read::text(node)?;
-    let message = "the ARN of a role is expected here, such as arn:aws:iam::123456789012:role/name";
-    if name_of_arn(&text).is_some() { Ok(text) } else { Err(Problem::new(node.place.clone(), message)) }
+/// The ARN of a role, with the same strictness wherever one is written.
+pub(super) fn role_arn(node: &Node) -> Result<RoleArn, Problem> {
+    read::text(node)?.parse().map_err(|error: RoleArnError| Problem::new(node.place.clone(), error.to_string()))
 }
 
-/// The name of the role with that ARN: its last part. `None`: it is no ARN of a role.
-pub(crate) fn name_of_arn(text: &str) -> Option<RoleName> {
-    let parts: Vec<&str> = text.splitn(6, ':').collect();
-    let [prefix, partition, service, region, account, role] = parts.as_slice() else { return None };
-    let name = role.strip_prefix("role/").and_then(|path| path.rsplit('/').next())?;
-    let legal = (*prefix, *service, *region) == ("arn", "iam", "")
-        && (*partition == "aws" || partition.starts_with("aws-"))
-        && account.len() == 12
-        && account.bytes().all(|b| b.is_ascii_digit());
-    name.parse().ok().filter(|_| legal)
+fn is_policy_arn(text: &str) -> bool {
+    Arn::parse(text).is_ok_and(|arn| {
+        (arn.service, arn.region) == ("iam", "")
+            && arn.resource.strip_prefix("policy/").is_some_and(|name| !name.is_empty())
+    })
 }
 
 /// Checks the roles against the sources and each other.
@@ -344,7 +337,7 @@ fn check(fields: &mut Fields, read: &Read, sources: &[Source], roles: &[Role]) {
     if origins.len() < role.sources.len() {
         return;
     }
-    let assumed = origins.iter().any(|origin| is_assumed(*origin, role.role_arn.as_deref()));
+    let assumed = origins.iter().any(|origin| is_assumed(*origin, role.role_arn.is_some()));
     let taken = |key: &str| {
         origins.iter().any(|origin| matches!(origin, Origin::Source(source) if source.kind.takes().contains(&key)))
     };
@@ -370,7 +363,7 @@ fn check(fields: &mut Fields, read: &Read, sources: &[Source], roles: &[Role]) {
         }
     }
     let chained = |origin: &Origin| match origin {
-        _ if !is_assumed(*origin, role.role_arn.as_deref()) => false,
+        _ if !is_assumed(*origin, role.role_arn.is_some()) => false,
         Origin::Role(_) => true,
         Origin::Source(source) => source.kind.is_role_session(),
     };
@@ -448,7 +441,7 @@ impl Role {
         let lists = |items: &[String]| (!items.is_empty()).then(|| list(items.iter().map(text)));
         let parts = [
             ("upstream_role", self.upstream_role.as_ref().map(text)),
-            ("role_arn", self.role_arn.as_ref().map(text)),
+            ("role_arn", self.role_arn.as_ref().map(|arn| quoted(arn.as_str()))),
             ("external_id", session.external_id.as_ref().map(text)),
             ("session_name", name.map(|name| quoted(&name.to_string()))),
             ("duration", session.duration.map(render_duration)),

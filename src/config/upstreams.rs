@@ -9,7 +9,7 @@ use super::{
     roles::{self, Origin, Role, is_assumed},
     sources::{self, Aws, Gives, Source, SourceKind, aws},
 };
-use crate::credentials::SessionName;
+use crate::credentials::{RoleArn, SessionName};
 
 /// The name of the source that `ims_host` or `ims_url` make.
 pub(super) const IMPLICIT_IMS: &str = "ims";
@@ -24,7 +24,7 @@ pub struct Upstreams {
     /// The roles that are served; none: all that the first IMS lists.
     pub roles: Vec<Role>,
     /// The role of `assume_role`, assumed with the first role of the IMS. Then there are no `roles`.
-    pub assume_role: Option<String>,
+    pub assume_role: Option<RoleArn>,
     /// How `AssumeRole` is called where no role says otherwise (`aws_region`, `aws_proxy_host`).
     pub sts: Aws,
     /// `aws_proxy_host` and `aws_proxy_port`.
@@ -36,7 +36,7 @@ impl Upstreams {
     pub fn roles(&self) -> Vec<Role> {
         let assumed = self.assume_role.as_ref().and_then(|arn| {
             Some(Role {
-                name: roles::name_of_arn(arn)?,
+                name: arn.name().clone(),
                 sources: vec![self.first_ims()?.name.clone()],
                 upstream_role: None,
                 role_arn: Some(arn.clone()),
@@ -57,21 +57,21 @@ impl Upstreams {
         self.sources.iter().find(|source| source.kind.gives() != Gives::Nothing)
     }
 
-    /// The region in which AWS is asked for a role that comes from `name`, if AWS is.
-    pub fn region(&self, name: &str, role_arn: Option<&str>, via: Option<&str>) -> Option<&str> {
+    /// The region in which AWS is asked for a role that comes from `name`, with an ARN or without, if AWS is.
+    pub fn region(&self, name: &str, has_arn: bool, via: Option<&str>) -> Option<&str> {
         let origin = self.sources.iter().find(|source| source.name == name);
-        match (origin, role_arn) {
-            (Some(source), Some(_)) if !is_assumed(Origin::Source(source), role_arn) => match &source.kind {
+        match (origin, has_arn) {
+            (Some(source), true) if !is_assumed(Origin::Source(source), has_arn) => match &source.kind {
                 SourceKind::WebIdentity(identity) => Some(&identity.aws.region),
                 SourceKind::RolesAnywhere(source) => Some(&source.aws.region),
                 _ => None,
             },
-            (_, Some(_)) => Some(&self.sts(via).region),
-            (Some(_), None) => None,
+            (_, true) => Some(&self.sts(via).region),
+            (Some(_), false) => None,
             // The same as another role: there are no circles.
-            (None, None) => {
+            (None, false) => {
                 let role = self.roles.iter().find(|role| role.name.as_str() == name)?;
-                self.region(role.sources.first()?, role.role_arn.as_deref(), role.via.as_deref())
+                self.region(role.sources.first()?, role.role_arn.is_some(), role.via.as_deref())
             }
         }
     }

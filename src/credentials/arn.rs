@@ -12,8 +12,7 @@ const MAX_LENGTH: usize = 2048;
 const SHOWN: usize = 120;
 
 /// Stands for an account that is not known.
-#[cfg(test)]
-const NO_ACCOUNT: AccountId = AccountId(*b"000000000000");
+pub const NO_ACCOUNT: AccountId = AccountId(*b"000000000000");
 
 /// The twelve digits of an account.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

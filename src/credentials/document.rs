@@ -96,8 +96,8 @@ pub fn parse_document(body: &[u8]) -> Result<Credentials, DocumentError> {
         secret_access_key: Secret::new(&*secret_access_key),
         session_token: Secret::new(&*session_token),
         // Extras that only the container protocols tell: an odd one is as good as none.
-        account_id: wire.account_id.filter(|id| is_account_id(id)).map(Into::into),
-        role_arn: required("RoleArn", wire.role_arn).ok().map(Into::into),
+        account_id: wire.account_id.and_then(|id| id.parse().ok()),
+        role_arn: wire.role_arn.and_then(|arn| arn.parse().ok()),
     })
 }
 
@@ -112,11 +112,6 @@ fn required<'a>(field: &'static str, value: Option<Cow<'a, str>>) -> Result<Cow<
 pub fn is_key_text(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
     !text.is_empty() && text.bytes().all(allowed)
-}
-
-/// Whether it is an account's twelve digits.
-pub fn is_account_id(text: &str) -> bool {
-    text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn clean(text: &str, limit: usize) -> String {

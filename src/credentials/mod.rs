@@ -7,12 +7,11 @@ mod secret;
 mod session_name;
 mod timestamp;
 
-pub use arn::{AccountId, AccountIdError, Arn, ArnError, RoleArn, RoleArnError, is_partition};
+pub use arn::{AccountId, AccountIdError, Arn, ArnError, NO_ACCOUNT, RoleArn, RoleArnError, is_partition};
 pub use document::{
-    DocumentError, document_field, extend_document, is_account_id, is_key_text, parse_document, render_document,
-    render_refusal,
+    DocumentError, document_field, extend_document, is_key_text, parse_document, render_document, render_refusal,
 };
-pub use role::{NO_ACCOUNT, RoleId, RoleName, RoleNameError, role_arn};
+pub use role::{RoleId, RoleName, RoleNameError};
 pub use secret::{Secret, SecretBytes};
 pub use session_name::{SessionFacts, SessionName, SessionNameError};
 pub use timestamp::{format_timestamp, parse_timestamp};
@@ -32,8 +31,8 @@ pub struct Credentials {
     pub expiration: Timestamp,
     /// When the upstream says it made the set, if it does.
     pub last_updated: Option<Timestamp>,
-    /// The twelve digits of the account, if the upstream says them.
-    pub account_id: Option<Box<str>>,
+    /// The account, if the upstream says it.
+    pub account_id: Option<AccountId>,
     /// The ARN of the role, where it is known.
-    pub role_arn: Option<Box<str>>,
+    pub role_arn: Option<RoleArn>,
 }

@@ -2,9 +2,6 @@
 
 use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
-/// Stands for an account that is not known.
-pub const NO_ACCOUNT: &str = "000000000000";
-
 /// The longest role name that IAM allows.
 /// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html>
 const MAX_LENGTH: usize = 64;
@@ -63,11 +60,6 @@ impl FromStr for RoleName {
         }
         Ok(Self(text.into()))
     }
-}
-
-/// The ARN of a role of that name, for a role that did not come with its own.
-pub fn role_arn(name: &RoleName, account: Option<&str>) -> String {
-    format!("arn:aws:iam::{}:role/{name}", account.unwrap_or(NO_ACCOUNT))
 }
 
 /// What a role is told apart by. For a role that has a name of its own that is the name; for one that was made on

@@ -186,7 +186,7 @@ impl Fetcher for Fetched {
             external_id: ask.external_id.clone(),
             session_name: ask.session_name.clone(),
             duration: self.duration,
-            ..OnDemand::new(ask.name.clone(), &*ask.role_arn)
+            ..OnDemand::new(ask.name.clone(), ask.role_arn.clone())
         })
     }
 

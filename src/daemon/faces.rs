@@ -20,9 +20,6 @@ use crate::{
 /// Beyond its time-out, for the answer to get from the relay to the request.
 const MARGIN: Duration = Duration::from_millis(50);
 
-/// Stands for whichever role is asked for.
-const ANY_ROLE: &str = "";
-
 /// Work that never ends, to be done apart from the requests.
 pub(super) type Background = Vec<Pin<Box<dyn Future<Output = ()> + Send>>>;
 
@@ -101,7 +98,7 @@ fn container_settings(config: &Config, section: &config::Container) -> Container
         open: section.roles.iter().filter(|role| role.open).map(|role| role.name.clone()).collect(),
         serve_expired: config.imds.serve_expired,
         allowed_hosts: config.imds.allowed_hosts.clone(),
-        account_id: config.metadata.account_id.clone(),
+        account_id: config.metadata.account_id,
         files: files.collect(),
         overlap: section.token_overlap,
     }
@@ -121,7 +118,7 @@ fn pod_identity_settings(config: &Config, section: &config::PodIdentity) -> PodI
         hosts: section.listen.iter().map(SocketAddr::ip).collect(),
         allowed_hosts: config.imds.allowed_hosts.clone(),
         serve_expired: config.imds.serve_expired,
-        account_id: config.metadata.account_id.clone(),
+        account_id: config.metadata.account_id,
         keys: match &section.keys {
             config::Keys::File(path) => KeySource::File(path.clone()),
             config::Keys::Url { url, ca_file, token_file } => {
@@ -135,7 +132,7 @@ fn pod_identity_settings(config: &Config, section: &config::PodIdentity) -> PodI
 fn metadata(config: &Config) -> Metadata {
     Metadata {
         region: region(config),
-        account_id: config.metadata.account_id.clone(),
+        account_id: config.metadata.account_id,
         overlay: entries(&config.metadata.tree),
         host: HostFacts {
             instance_id: host::instance_id(),
@@ -153,10 +150,10 @@ fn metadata(config: &Config) -> Metadata {
 pub(super) fn region(config: &Config) -> Option<String> {
     let upstreams = &config.upstreams;
     let asked = || match (upstreams.roles().first(), &config.containers) {
-        (Some(role), _) => upstreams.region(role.sources.first()?, role.role_arn.as_deref(), role.via.as_deref()),
+        (Some(role), _) => upstreams.region(role.sources.first()?, role.role_arn.is_some(), role.via.as_deref()),
         (None, Some(containers)) if !awaits_roles(config) => {
             let source = containers.source.as_deref().or_else(|| upstreams.usable().map(|source| &*source.name))?;
-            upstreams.region(source, Some(ANY_ROLE), containers.via.as_deref())
+            upstreams.region(source, true, containers.via.as_deref())
         }
         _ => None,
     };

@@ -3,6 +3,8 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
+use crate::credentials::AccountId;
+
 type Variables = BTreeMap<String, String>;
 
 /// Its settings, and those of boto3 that matter to it.
@@ -217,7 +219,7 @@ impl Writer<'_> {
     fn accounts_in_use(&self) -> Vec<String> {
         let map = self.account_map().and_then(Result::ok).unwrap_or_default();
         let mut all: Vec<String> = self.get("DEFAULT_ACCOUNT_ID").into_iter().chain(map.into_values()).collect();
-        all.retain(|account| is_account(account));
+        all.retain(|account| account.parse::<AccountId>().is_ok());
         all.sort();
         all.dedup();
         if all.is_empty() { vec!["123456789012".to_owned()] } else { all }
@@ -230,7 +232,8 @@ impl Writer<'_> {
                 self.note("AWS_ACCOUNT_MAP is not a JSON object of names and numbers; nothing was taken over.");
             }
             Some(Ok(map)) => {
-                let (good, bad): (Vec<_>, Vec<_>) = map.into_iter().partition(|(_, number)| is_account(number));
+                let (good, bad): (Vec<_>, Vec<_>) =
+                    map.into_iter().partition(|(_, number)| number.parse::<AccountId>().is_ok());
                 let entries: Vec<String> =
                     good.iter().map(|(name, number)| format!("{}: {}", quoted(name), quoted(number))).collect();
                 let _infallible = writeln!(self.text, "  accounts: {{{}}}", entries.join(", "));
@@ -327,10 +330,6 @@ impl Writer<'_> {
             self.note(&format!("Not settings of metadataproxy that we know, and not taken over: {names}"));
         }
     }
-}
-
-fn is_account(text: &str) -> bool {
-    text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// A JSON string is a YAML string.

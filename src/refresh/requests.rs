@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Node, Replacement, Replacer};
 use crate::{
-    credentials::{RoleId, RoleName},
+    credentials::{RoleArn, RoleId, RoleName},
     store::Store,
 };
 
@@ -20,7 +20,7 @@ pub struct OnDemand {
     /// The name for clients.
     pub name: RoleName,
     /// The ARN of the role.
-    pub role_arn: String,
+    pub role_arn: RoleArn,
     /// The configured source or role whose credentials assume it; by default the first that there is.
     pub source: Option<String>,
     /// The source that says how `AssumeRole` is called.
@@ -43,10 +43,10 @@ pub struct OnDemand {
 
 impl OnDemand {
     /// The role with that ARN, and nothing special about it.
-    pub fn new(name: RoleName, role_arn: impl Into<String>) -> Self {
+    pub fn new(name: RoleName, role_arn: RoleArn) -> Self {
         Self {
             name,
-            role_arn: role_arn.into(),
+            role_arn,
             source: None,
             via: None,
             external_id: None,
@@ -71,7 +71,7 @@ impl OnDemand {
             ("policy", self.policy.as_deref()),
             ("source_identity", self.source_identity.as_deref()),
         ];
-        let mut inputs = vec![("name", self.name.as_str()), ("role_arn", &*self.role_arn)];
+        let mut inputs = vec![("name", self.name.as_str()), ("role_arn", self.role_arn.as_str())];
         inputs.extend(optional.into_iter().filter_map(|(key, value)| Some((key, value?))));
         inputs.extend(self.policy_arns.iter().map(|arn| ("policy_arn", &**arn)));
         inputs.extend(self.tags.iter().flat_map(|(key, value)| [("tag", &**key), ("value", &**value)]));
@@ -151,7 +151,10 @@ mod tests {
     fn a_role_is_there_at_once_and_until_its_last_holder_has_gone() {
         let store = Store::shared();
         let (requests, mut received) = RoleRequests::new(Arc::clone(&store));
-        let wanted = OnDemand::new("app".parse().expect("a name"), "arn:aws:iam::123456789012:role/app");
+        let wanted = OnDemand::new(
+            "app".parse().expect("a name"),
+            "arn:aws:iam::123456789012:role/app".parse().expect("an ARN"),
+        );
         let first = requests.ensure(wanted.clone());
         let second = requests.ensure(wanted.clone());
         assert_eq!(first, second);
@@ -172,12 +175,15 @@ mod tests {
 
     #[test]
     fn each_input_makes_another_id() {
-        let plain = OnDemand::new("app".parse().expect("a name"), "arn");
+        let plain = OnDemand::new(
+            "app".parse().expect("a name"),
+            "arn:aws:iam::123456789012:role/app".parse().expect("an ARN"),
+        );
         let text = || Some("x".to_owned());
         let variants = [
             plain.clone(),
             OnDemand { name: "b".parse().expect("a name"), ..plain.clone() },
-            OnDemand { role_arn: "arn2".into(), ..plain.clone() },
+            OnDemand { role_arn: "arn:aws:iam::123456789012:role/p/app".parse().expect("an ARN"), ..plain.clone() },
             OnDemand { source: text(), ..plain.clone() },
             OnDemand { via: text(), ..plain.clone() },
             OnDemand { external_id: text(), ..plain.clone() },

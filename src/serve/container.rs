@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     clock::{Moment, SharedClock},
-    credentials::{RoleName, document_field, role_arn},
+    credentials::{AccountId, NO_ACCOUNT, RoleArn, RoleName, document_field},
     store::{Role, State, Store},
 };
 
@@ -42,7 +42,7 @@ pub struct ContainerSettings {
     /// Host names that clients may use, beside addresses and `localhost`.
     pub allowed_hosts: Vec<String>,
     /// The account, where the credentials do not tell it.
-    pub account_id: Option<String>,
+    pub account_id: Option<AccountId>,
     /// The files with tokens and ids.
     pub files: Vec<KeyFile>,
     /// For how long what a file does not hold any more is still accepted.
@@ -207,13 +207,11 @@ impl Container {
             State::Warming => Outcome::Warming,
             State::Denied(document) => denied(document),
             State::Held { set, .. } if set.expiration > now.wall || self.settings.serve_expired => {
-                let arn = set.role_arn.as_deref().map_or_else(
-                    || {
-                        let account = self.settings.account_id.as_deref().or(set.account_id.as_deref());
-                        role_arn(role.name(), account).into()
-                    },
-                    std::borrow::Cow::Borrowed,
-                );
+                let made_up = || {
+                    let account = self.settings.account_id.or(set.account_id).unwrap_or(NO_ACCOUNT);
+                    format!("arn:aws:iam::{account}:role/{}", role.name())
+                };
+                let arn = set.role_arn.as_ref().map_or_else(made_up, RoleArn::to_string);
                 let handed = Some(Handed { role: role.id(), set: Arc::clone(set) });
                 Outcome::Answer(Answer { handed, ..json(Body::Secret(Arc::new(document::ecs(set, &arn)))) })
             }

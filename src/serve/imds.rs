@@ -192,7 +192,7 @@ impl Imds {
         let Outcome::Answer(Answer { body: Body::Credentials(set), handed, .. }) = &outcome else { return outcome };
         let state = State::Held { set: Arc::clone(set), phase: Phase::Fresh };
         let Some(account) = self.account(&state) else { return outcome };
-        let document = extend_document(set.document(), "AccountId", account);
+        let document = extend_document(set.document(), "AccountId", account.as_str());
         let modified = Some(Arc::from(&*set.last_modified));
         let handed = handed.clone();
         Outcome::Answer(Answer { modified, handed, ..Answer::ok(Body::Secret(Arc::new(document))) })

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     clock::Moment,
-    credentials::{RoleName, document_field},
+    credentials::{AccountId, RoleName, document_field},
     fetch::SetupError,
     store::{Role, State, Store},
 };
@@ -64,7 +64,7 @@ pub struct PodIdentitySettings {
     /// Whether expired credentials are still handed out.
     pub serve_expired: bool,
     /// The account, where the credentials do not tell it.
-    pub account_id: Option<String>,
+    pub account_id: Option<AccountId>,
     /// Where the keys come from, and how often they are asked for.
     pub keys: KeySource,
     /// How often.
@@ -204,7 +204,7 @@ impl PodIdentity {
                 text(Status::Forbidden, &format!("({}): {}, fault: client", field("Code"), field("Message")))
             }
             State::Held { set, .. } if set.expiration > now.wall || self.settings.serve_expired => {
-                let account = self.settings.account_id.as_deref().or(set.account_id.as_deref());
+                let account = self.settings.account_id.or(set.account_id);
                 let body = Body::Secret(Arc::new(document(set, account)));
                 let handed = Some(Handed { role: role.id(), set: Arc::clone(set) });
                 Outcome::Answer(Answer { style: Style::Json, handed, ..Answer::ok(body) })

@@ -5,17 +5,14 @@
 use std::{collections::HashMap, path::PathBuf, time::Duration};
 
 use aws_config::{BehaviorVersion, ConfigLoader, Region, retry::RetryConfig, timeout::TimeoutConfig};
-use aws_credential_types::{
-    attributes::AccountId,
-    provider::{ProvideCredentials, error::CredentialsError},
-};
+use aws_credential_types::provider::{ProvideCredentials, error::CredentialsError};
 use aws_types::os_shim_internal::Env;
 use jiff::Timestamp;
 
 use super::{Fetch, SourceError, SourceFuture, aws::sdk_client, long_term::assumed_end};
 use crate::{
     clock::SharedClock,
-    credentials::{Credentials, Secret, is_account_id, is_key_text},
+    credentials::{Credentials, Secret, is_key_text},
     fetch::Options,
     text::{flatten, may_hold_secret, printable},
 };
@@ -113,7 +110,7 @@ impl Profile {
             session_token: Secret::new(token),
             expiration,
             last_updated: None,
-            account_id: set.account_id().map(AccountId::as_str).filter(|id| is_account_id(id)).map(Into::into),
+            account_id: set.account_id().and_then(|id| id.as_str().parse().ok()),
             role_arn: None,
         })
     }

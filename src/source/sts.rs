@@ -7,7 +7,10 @@ use super::{
     Fetch, SourceError, SourceFuture,
     aws::{Proof, SdkTime, StsSettings, failure, session},
 };
-use crate::{clock::SharedClock, credentials::Credentials};
+use crate::{
+    clock::SharedClock,
+    credentials::{Credentials, RoleArn},
+};
 use aws_credential_types::Credentials as Signer;
 use aws_sdk_sts::{
     Client,
@@ -16,10 +19,10 @@ use aws_sdk_sts::{
 };
 
 /// What is asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// The role.
-    pub role_arn: String,
+    pub role_arn: RoleArn,
     /// The session's name, legal for STS.
     pub session_name: String,
     /// What the owner of the role wants to hear.
@@ -83,7 +86,7 @@ impl AssumeRole {
             .sts
             .client
             .assume_role()
-            .role_arn(role_arn)
+            .role_arn(role_arn.as_str())
             .role_session_name(&self.request.session_name)
             .set_external_id(self.request.external_id.clone())
             .set_duration_seconds(seconds)
@@ -97,7 +100,7 @@ impl AssumeRole {
             .send()
             .await
             .map_err(|error| failure(&call, Proof::Signature, &error, self.sts.clock.now().wall))?;
-        session(&call, role_arn, output.credentials, output.assumed_role_user)
+        session(&call, role_arn, output.credentials)
     }
 }
 

@@ -9,7 +9,10 @@ use super::{
     aws::{Proof, StsSettings, failure, session},
     file::read_secret,
 };
-use crate::{clock::SharedClock, credentials::Credentials};
+use crate::{
+    clock::SharedClock,
+    credentials::{Credentials, RoleArn},
+};
 use aws_sdk_sts::{Client as Sts, types::PolicyDescriptorType};
 
 /// The longest token that STS takes.
@@ -28,7 +31,7 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoleSettings {
     /// The role.
-    pub role_arn: String,
+    pub role_arn: RoleArn,
     /// The session's name, legal for STS.
     pub session_name: String,
     /// The life of the session; an hour without it.
@@ -72,7 +75,7 @@ impl WebIdentity {
         let call = self
             .sts
             .assume_role_with_web_identity()
-            .role_arn(&role.role_arn)
+            .role_arn(role.role_arn.as_str())
             .role_session_name(&role.session_name)
             .web_identity_token(token.expose())
             .set_duration_seconds(seconds)
@@ -81,7 +84,7 @@ impl WebIdentity {
         let name = format!("AssumeRoleWithWebIdentity for {}", role.role_arn);
         let proof = Proof::Token(&self.token_file);
         let output = call.send().await.map_err(|error| failure(&name, proof, &error, self.clock.now().wall))?;
-        session(&name, &role.role_arn, output.credentials, output.assumed_role_user)
+        session(&name, &role.role_arn, output.credentials)
     }
 }
 

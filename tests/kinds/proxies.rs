@@ -81,7 +81,7 @@ impl Sts {
             SystemClock::shared(),
         ));
         let role = RoleSettings {
-            role_arn: "arn:aws:iam::123456789012:role/app".into(),
+            role_arn: "arn:aws:iam::123456789012:role/app".parse().expect("an ARN"),
             session_name: "x-y".into(),
             duration: None,
             policy: None,

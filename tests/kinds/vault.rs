@@ -13,6 +13,7 @@ use std::{
 
 use alppaca::{
     clock::{Clock, SystemClock},
+    credentials::RoleArn,
     source::{
         Fetch,
         vault::{Auth, Endpoint, RoleSettings, Settings, Vault},
@@ -109,13 +110,13 @@ async fn everything_that_can_be_said_is_said() {
     };
     let role = RoleSettings {
         ttl: Some(Duration::from_mins(30)),
-        role_arn: Some("arn:aws:iam::123456789012:role/deploy".into()),
+        role_arn: "arn:aws:iam::123456789012:role/deploy".parse().ok(),
         session_name: Some("ci-7".into()),
         ..role("deploy")
     };
     let vault = Vault::new(settings, SystemClock::shared()).expect("good settings");
     let set = vault.role(role).fetch(None).await.expect("credentials");
-    assert_eq!(set.role_arn.as_deref(), Some("arn:aws:iam::123456789012:role/deploy"));
+    assert_eq!(set.role_arn.as_ref().map(RoleArn::as_str), Some("arn:aws:iam::123456789012:role/deploy"));
     assert_eq!(fixture.server.asked()[0].header("x-vault-namespace"), Some("ops/team"));
 }
 

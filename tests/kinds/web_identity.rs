@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use alppaca::{
     clock::SystemClock,
+    credentials::{AccountId, RoleArn},
     source::{
         Fetch,
         aws::StsSettings,
@@ -33,7 +34,7 @@ fn identity(server: &Server, token_file: &std::path::Path) -> Arc<WebIdentity> {
 
 fn role() -> RoleSettings {
     RoleSettings {
-        role_arn: "arn:aws:iam::123456789012:role/app".into(),
+        role_arn: "arn:aws:iam::123456789012:role/app".parse().expect("an ARN"),
         session_name: "alppaca-on-host".into(),
         duration: None,
         policy: None,
@@ -56,8 +57,11 @@ async fn everything_that_can_be_said_is_said_unsigned_with_the_token_of_the_mome
     for text in ["ey.first", "ey.second"] {
         write(&token, &format!("{text}\n"));
         let set = source.fetch(None).await.expect("credentials");
-        assert_eq!((set.access_key_id.as_str(), set.account_id.as_deref()), ("ASIAEXAMPLE", Some("123456789012")));
-        assert_eq!(set.role_arn.as_deref(), Some("arn:aws:iam::123456789012:role/app"));
+        assert_eq!(
+            (set.access_key_id.as_str(), set.account_id.as_ref().map(AccountId::as_str)),
+            ("ASIAEXAMPLE", Some("123456789012"))
+        );
+        assert_eq!(set.role_arn.as_ref().map(RoleArn::as_str), Some("arn:aws:iam::123456789012:role/app"));
         let asked = server.asked().pop().expect("a call");
         assert_eq!(asked.header("authorization"), None);
         for part in [

@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use alppaca::source::roles_anywhere::{Identity, check_pair};
+use alppaca::{
+    credentials::AccountId,
+    source::roles_anywhere::{Identity, check_pair},
+};
 
 use crate::{
     fetch, files,
@@ -16,7 +19,7 @@ fn works(server: &Server, what: &str, settings: alppaca::source::roles_anywhere:
     let credentials = fetch(&role(server, &Identity::new(settings)));
     let credentials = credentials.unwrap_or_else(|error| panic!("{what}: {error}"));
     assert_eq!(credentials.access_key_id, "ASIAFIRST", "{what}");
-    assert_eq!(credentials.account_id.as_deref(), Some("123456789012"), "{what}");
+    assert_eq!(credentials.account_id.as_ref().map(AccountId::as_str), Some("123456789012"), "{what}");
     let seen = server.last();
     assert_eq!(seen.body["durationSeconds"], 3600, "{what}");
     assert_eq!(seen.body["roleArn"], "arn:aws:iam::123456789012:role/web", "{what}");

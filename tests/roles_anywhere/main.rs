@@ -50,7 +50,7 @@ pub fn role_at(server: &Server, identity: &Arc<Identity>, clock: SharedClock) ->
         region: "eu-central-1".to_owned(),
         trust_anchor_arn: "arn:aws:rolesanywhere:eu-central-1:123456789012:trust-anchor/t".to_owned(),
         profile_arn: "arn:aws:rolesanywhere:eu-central-1:123456789012:profile/p".to_owned(),
-        role_arn: "arn:aws:iam::123456789012:role/web".to_owned(),
+        role_arn: "arn:aws:iam::123456789012:role/web".parse().expect("an ARN"),
         duration: Some(Duration::from_hours(1)),
         session_name: Some("alppaca-on-host".to_owned()),
     };

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::{
     config::{self, CHAINED, Config, Origin, Role, SourceKind, Upstreams},
+    credentials::RoleArn,
     refresh::Cadence,
     source::aws::Environment,
 };
@@ -39,8 +40,8 @@ pub fn explain(config: &Config, environment: &Environment) -> Vec<String> {
 /// The way from `name` to `role`, all of it.
 fn from(name: &str, role: &Role, roles: &[Role], upstreams: &Upstreams) -> String {
     let Some(origin) = config::origin(name, &upstreams.sources, roles) else { return name.to_owned() };
-    let arn = role.role_arn.as_deref().unwrap_or_default();
-    let assumed = config::is_assumed(origin, role.role_arn.as_deref());
+    let arn = role.role_arn.as_ref().map(RoleArn::as_str).unwrap_or_default();
+    let assumed = config::is_assumed(origin, role.role_arn.is_some());
     let step = if assumed {
         let sts = upstreams.sts(role.via.as_deref()).summary();
         format!("AssumeRole {arn} (STS in {sts}) ← ")
@@ -74,7 +75,7 @@ fn life(role: &Role, roles: &[Role], config: &Config) -> String {
     let upstreams = &config.upstreams;
     let origins: Vec<Origin> =
         role.sources.iter().filter_map(|name| config::origin(name, &upstreams.sources, roles)).collect();
-    let assumed = |origin: &Origin| config::is_assumed(*origin, role.role_arn.as_deref());
+    let assumed = |origin: &Origin| config::is_assumed(*origin, role.role_arn.is_some());
     let chained = |origin: &Origin| match origin {
         Origin::Role(_) => true,
         Origin::Source(source) => source.kind.is_role_session(),

@@ -83,7 +83,7 @@ impl Kinds {
     /// The call for one role.
     pub(super) fn call(&self, name: &str, purpose: &Purpose, facts: SessionFacts) -> Result<Arc<dyn Fetch>, String> {
         let session = purpose.session;
-        let arn = purpose.role_arn.map(str::to_owned);
+        let arn = purpose.role_arn.cloned();
         Ok(match self.0.get(name).ok_or("is of another kind")? {
             Made::One(fetch) => Arc::clone(fetch),
             Made::WebIdentity(identity) => Arc::new(identity.role(web_identity::RoleSettings {

@@ -22,7 +22,7 @@ use std::{
 use crate::{
     clock::SharedClock,
     config::{self, Config, Origin, Role, Session, SourceKind, Upstreams},
-    credentials::{RoleId, RoleName, SessionFacts},
+    credentials::{RoleArn, RoleId, RoleName, SessionFacts},
     refresh::{Cadence, Graph, Lane, LaneId, Lister, Maker, Node, OnDemand, Visibility, Way},
     source::{
         Fetch, PassOn, Source, aws,
@@ -120,7 +120,7 @@ struct Purpose<'a> {
     /// The name under which the role is served.
     name: &'a RoleName,
     upstream_role: Option<&'a str>,
-    role_arn: Option<&'a str>,
+    role_arn: Option<&'a RoleArn>,
     session: &'a Session,
     via: Option<&'a str>,
 }
@@ -180,7 +180,7 @@ impl Blueprint {
         let purpose = Purpose {
             name: &role.name,
             upstream_role: role.upstream_role.as_deref(),
-            role_arn: role.role_arn.as_deref(),
+            role_arn: role.role_arn.as_ref(),
             session: &role.session,
             via: role.via.as_deref(),
         };
@@ -228,7 +228,7 @@ impl Blueprint {
         let source = wanted.source.clone().or_else(first).ok_or("there is no source to assume it with")?;
         if let Some(asked) = self.upstreams.source(&source)
             && wanted.external_id.is_some()
-            && !config::is_assumed(Origin::Source(asked), Some(&wanted.role_arn))
+            && !config::is_assumed(Origin::Source(asked), true)
             && !asked.kind.takes().contains(&"external_id")
         {
             return Err(format!(
@@ -248,7 +248,7 @@ impl Blueprint {
         let roles = self.upstreams.roles();
         let origin = config::origin(name, &self.upstreams.sources, &roles)
             .ok_or_else(|| FetchingError::new(name, "there is no source and no role of that name"))?;
-        let assumed = config::is_assumed(origin, purpose.role_arn);
+        let assumed = config::is_assumed(origin, purpose.role_arn.is_some());
         match origin {
             Origin::Role(role) if assumed => Ok((None, self.assume(name, RoleId::named(&role.name), purpose)?)),
             Origin::Role(role) => {
@@ -314,7 +314,7 @@ impl Blueprint {
         let facts = SessionFacts { host: &self.surroundings.host, role: purpose.name.as_str() };
         let session = purpose.session;
         let request = sts::Request {
-            role_arn: purpose.role_arn.unwrap_or_default().to_owned(),
+            role_arn: purpose.role_arn.ok_or_else(|| FetchingError::new(name, "a role's ARN is needed"))?.clone(),
             session_name: session.name.fill(facts),
             external_id: session.external_id.clone(),
             duration: session.duration,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Surroundings, kinds::aws_options};
 use crate::{
     config::{self, Session},
-    credentials::{SessionFacts, SessionName},
+    credentials::{RoleArn, SessionFacts, SessionName},
     source::roles_anywhere::{Arns, Identity, RolesAnywhere, Settings},
 };
 
@@ -13,7 +13,7 @@ use crate::{
 pub(super) fn role(
     config: &config::RolesAnywhere,
     identity: &Arc<Identity>,
-    (role_arn, session): (&str, &Session),
+    (role_arn, session): (&RoleArn, &Session),
     facts: SessionFacts,
     surroundings: &Surroundings,
 ) -> Result<RolesAnywhere, String> {
@@ -25,7 +25,7 @@ pub(super) fn role(
         region: aws.region.clone(),
         trust_anchor_arn: config.trust_anchor_arn.clone(),
         profile_arn: config.profile_arn.clone(),
-        role_arn: role_arn.to_owned(),
+        role_arn: role_arn.clone(),
         duration: session.duration,
         // Profiles refuse a name unless they are told to accept it, so only one that was written is sent.
         session_name: (session.name != SessionName::default()).then(|| session.name.fill(facts)),

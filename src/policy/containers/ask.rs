@@ -5,10 +5,13 @@
 
 use std::fmt;
 
-use crate::{caller::containers::ContainerFacts, credentials::RoleName};
+use crate::{
+    caller::containers::ContainerFacts,
+    credentials::{AccountId, NO_ACCOUNT, RoleArn, RoleArnError, RoleName},
+};
 
-/// The longest ARN of a role that IAM allows, and so the longest text that is read.
-const MAX_LENGTH: usize = 2048;
+/// So much of a text that is no role stands in the message.
+const SHOWN: usize = 100;
 
 /// The longest session name of STS, and its shortest.
 /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>
@@ -40,7 +43,7 @@ pub struct Rules {
     /// The account of roles without one.
     pub default_account: Option<String>,
     /// Accounts by their names.
-    pub accounts: Vec<(String, String)>,
+    pub accounts: Vec<(String, AccountId)>,
     /// The partition of roles that are not written as an ARN, such as `aws-cn`.
     pub partition: String,
     /// The session name of containers that have none of their own.
@@ -59,7 +62,7 @@ pub struct Ask {
     /// Its name, without a path: what a listing shows.
     pub name: RoleName,
     /// Its ARN.
-    pub role_arn: String,
+    pub role_arn: RoleArn,
     /// The external id.
     pub external_id: Option<String>,
     /// The session name.
@@ -68,12 +71,27 @@ pub struct Ask {
 
 /// A role as it was written, before it is known whose account it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WrittenRole {
-    partition: Option<String>,
-    account: Option<String>,
-    /// With its path, without a slash at either end.
-    path: String,
-    name: RoleName,
+pub enum WrittenRole {
+    /// As an ARN, which says all.
+    Arn(RoleArn),
+    /// As a name or a path and a name.
+    Path {
+        /// What follows the last `@`: twelve digits or a name.
+        account: Option<String>,
+        /// With the role's name, without a slash at either end.
+        path: String,
+    },
+}
+
+/// Why a text is no role.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WrittenRoleError {
+    /// It begins like an ARN.
+    #[error(transparent)]
+    Arn(#[from] RoleArnError),
+    /// Its beginning.
+    #[error("a role is expected here: name, path/name, name@account or an ARN, not {0:?}")]
+    Path(String),
 }
 
 /// Why a container gets no role.
@@ -83,8 +101,8 @@ pub enum NoRole {
     #[error("it asks for no role")]
     Unasked,
     /// What it asks for is no role.
-    #[error("it asks for {0:?}, which is no role: name, path/name, name@account or an ARN")]
-    Unreadable(String),
+    #[error("it asks for what is no role: {0}")]
+    Unreadable(#[from] WrittenRoleError),
     /// The account is missing.
     #[error("it asks for {0:?} without an account, and there is no containers.default_account")]
     NoAccount(String),
@@ -96,7 +114,7 @@ pub enum NoRole {
     ExternalId,
     /// Nothing allows it.
     #[error("it asks for {0}, which no pattern in containers.allow permits")]
-    NotAllowed(String),
+    NotAllowed(RoleArn),
 }
 
 impl Allow {
@@ -184,7 +202,7 @@ impl Rules {
         let session_name = self.session_key.as_ref().and_then(|key| key.of(container)).and_then(clean_session_name);
         let ask = self.written(text, None, external_id, session_name)?;
         // The default was chosen by the administrator.
-        if own.is_some() && !self.allow.permits(&ask.role_arn) {
+        if own.is_some() && !self.allow.permits(ask.role_arn.as_str()) {
             return Err(NoRole::NotAllowed(ask.role_arn));
         }
         Ok(ask)
@@ -198,21 +216,24 @@ impl Rules {
         external_id: Option<String>,
         session_name: Option<String>,
     ) -> Result<Ask, NoRole> {
-        let role = WrittenRole::parse(text).ok_or_else(|| NoRole::Unreadable(text.chars().take(100).collect()))?;
+        let role = WrittenRole::parse(text)?;
         if external_id.as_deref().is_some_and(|id| !is_external_id(id)) {
             return Err(NoRole::ExternalId);
         }
-        let account = role.account.as_deref().or(account).or(self.default_account.as_deref());
-        let account = account.ok_or_else(|| NoRole::NoAccount(role.path.clone()))?;
-        let known = self.accounts.iter().find(|(name, _)| name == account);
-        let number = known.map_or(account, |(_, number)| number);
-        if !is_account(number) {
-            return Err(NoRole::UnknownAccount(account.to_owned()));
-        }
-        let partition = role.partition.as_deref().unwrap_or(&self.partition);
+        let role_arn = match role {
+            WrittenRole::Arn(arn) => arn,
+            WrittenRole::Path { account: own, path } => {
+                let account = own.as_deref().or(account).or(self.default_account.as_deref());
+                let account = account.ok_or_else(|| NoRole::NoAccount(path.clone()))?;
+                let known = self.accounts.iter().find(|(name, _)| name == account).map(|(_, number)| *number);
+                let number = known.map_or_else(|| account.parse(), Ok);
+                let number = number.map_err(|_| NoRole::UnknownAccount(account.to_owned()))?;
+                RoleArn::new(&self.partition, number, &path).map_err(WrittenRoleError::Arn)?
+            }
+        };
         Ok(Ask {
-            role_arn: format!("arn:{partition}:iam::{number}:role/{}", role.path),
-            name: role.name,
+            name: role_arn.name().clone(),
+            role_arn,
             external_id,
             session_name: session_name.or_else(|| self.session_name.clone()),
         })
@@ -220,44 +241,23 @@ impl Rules {
 }
 
 impl WrittenRole {
-    /// Reads a name, `path/name`, either with `@account`, or an ARN; `None` if it is none of these.
-    pub fn parse(text: &str) -> Option<Self> {
-        if text.len() > MAX_LENGTH {
-            return None;
+    /// Reads a name, `path/name`, either with `@account`, or an ARN.
+    pub fn parse(text: &str) -> Result<Self, WrittenRoleError> {
+        if text.starts_with("arn:") {
+            return Ok(Self::Arn(text.parse()?));
         }
-        let (partition, account, path) = if let Some(arn) = text.strip_prefix("arn:") {
-            let mut parts = arn.splitn(5, ':');
-            let (partition, service, region) = (parts.next()?, parts.next()?, parts.next()?);
-            let (account, resource) = (parts.next()?, parts.next()?);
-            let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-            if (service, region) != ("iam", "") || !is_account(account) {
-                return None;
-            }
-            if !(partition == "aws" || partition.starts_with("aws-")) || !partition.chars().all(legal) {
-                return None;
-            }
-            (Some(partition.to_owned()), Some(account.to_owned()), resource.strip_prefix("role/")?)
-        } else {
-            // A name may have an @, too; the account follows the last one, as in metadataproxy.
-            match text.rsplit_once('@') {
-                Some((path, account)) if !account.is_empty() => (None, Some(account.to_owned()), path),
-                Some(_) => return None,
-                None => (None, None, text),
-            }
+        let wrong = || WrittenRoleError::Path(text.chars().take(SHOWN).collect());
+        // A name may have an @, too; the account follows the last one, as in metadataproxy.
+        let (path, account) = match text.rsplit_once('@') {
+            Some((_, "")) => return Err(wrong()),
+            Some((path, account)) => (path, Some(account.to_owned())),
+            None => (text, None),
         };
         let path = path.strip_prefix('/').unwrap_or(path);
-        let name = path.rsplit('/').next()?.parse().ok()?;
-        let legal = |segment: &str| {
-            !matches!(segment, "" | "." | "..")
-                && segment.bytes().all(|byte| byte.is_ascii_graphic() && !b"*?:%\\\"".contains(&byte))
-        };
-        path.split('/').all(legal).then(|| Self { partition, account, path: path.to_owned(), name })
+        // A path is legal if there can be an ARN with it.
+        RoleArn::new("aws", NO_ACCOUNT, path).map_err(|_| wrong())?;
+        Ok(Self::Path { account, path: path.to_owned() })
     }
-}
-
-/// Twelve digits.
-fn is_account(text: &str) -> bool {
-    text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// As STS wants it: `[\w+=,.@:\/-]*`.
@@ -284,7 +284,7 @@ pub(crate) mod tests {
             session_key: Some(Place::Label("team".into())),
             default_role: None,
             default_account: Some("111111111111".into()),
-            accounts: vec![("prod".into(), "222222222222".into())],
+            accounts: vec![("prod".into(), "222222222222".parse().expect("digits"))],
             partition: "aws".into(),
             session_name: None,
             allow: Allow(vec!["*".into()]),
@@ -296,7 +296,7 @@ pub(crate) mod tests {
     }
 
     fn arn(role: &str) -> Result<String, NoRole> {
-        rules().ask(&asks(role)).map(|ask| ask.role_arn)
+        rules().ask(&asks(role)).map(|ask| ask.role_arn.to_string())
     }
 
     #[test]
@@ -360,7 +360,7 @@ pub(crate) mod tests {
         assert_eq!(rules().ask(&container).expect("a role").name.as_str(), "variable");
         let rules = Rules { default_role: Some("d@prod".into()), allow: Allow::default(), ..rules() };
         let plain = ContainerFacts { environment: [].into(), ..facts('b', "") };
-        assert_eq!(rules.ask(&plain).expect("the default").role_arn, "arn:aws:iam::222222222222:role/d");
+        assert_eq!(rules.ask(&plain).expect("the default").role_arn.as_str(), "arn:aws:iam::222222222222:role/d");
     }
 
     #[test]
@@ -369,7 +369,7 @@ pub(crate) mod tests {
             allow: Allow(patterns.iter().map(|&pattern| pattern.to_owned()).collect()),
             ..rules()
         };
-        let arn = "arn:aws:iam::111111111111:role/web".to_owned();
+        let arn = "arn:aws:iam::111111111111:role/web".parse().expect("an ARN");
         assert_eq!(allow(&[]).ask(&asks("web")), Err(NoRole::NotAllowed(arn)));
         assert!(allow(&["x", "arn:aws:iam::111111111111:role/w*"]).ask(&asks("web")).is_ok());
         // Asking for the default by name is asking, too.

@@ -68,11 +68,11 @@ mod tests {
             "external_id": "xy", "session_name": "a b"}, "fd00::1": {"name": "x"}}"#;
         let mapping = parse(text, &rules()).expect("legal");
         let get = |address: &str| &mapping[&address.parse::<IpAddr>().expect("an address")];
-        assert_eq!(get("10.0.0.1").role_arn, "arn:aws:iam::222222222222:role/web");
+        assert_eq!(get("10.0.0.1").role_arn.as_str(), "arn:aws:iam::222222222222:role/web");
         let app = get("10.0.0.2");
-        assert_eq!(app.role_arn, "arn:aws:iam::222222222222:role/p/app");
+        assert_eq!(app.role_arn.as_str(), "arn:aws:iam::222222222222:role/p/app");
         assert_eq!((app.external_id.as_deref(), app.session_name.as_deref()), (Some("xy"), Some("a_b")));
-        assert_eq!(get("fd00::1").role_arn, "arn:aws:iam::111111111111:role/x");
+        assert_eq!(get("fd00::1").role_arn.as_str(), "arn:aws:iam::111111111111:role/x");
     }
 
     #[test]

@@ -116,10 +116,18 @@ fn graph(nodes: &[(&str, &str)], calls: &Calls, clock: &Arc<FakeClock>) -> Graph
     Graph { lanes, lister: None, nodes: nodes.iter().map(node).collect() }
 }
 
+/// A role on demand; `call` is for the maker of the test, which sees it as the external id.
+fn demand(role: &str, call: &str) -> OnDemand {
+    let arn = "arn:aws:iam::123456789012:role/any".parse().expect("an ARN");
+    OnDemand { external_id: Some(call.to_owned()), ..OnDemand::new(name(role), arn) }
+}
+
 fn maker(calls: &Calls, clock: &Arc<FakeClock>) -> Maker {
     let (calls, clock) = (Arc::clone(calls), Arc::clone(clock));
     Box::new(move |id: &RoleId, wanted: &OnDemand| {
-        let made = graph(&[(wanted.name.as_str(), &wanted.role_arn)], &calls, &clock).nodes.remove(0);
+        let made = graph(&[(wanted.name.as_str(), wanted.external_id.as_deref().unwrap_or_default())], &calls, &clock)
+            .nodes
+            .remove(0);
         Ok(vec![Node { id: id.clone(), visibility: Visibility::Unlisted, ..made }])
     })
 }
@@ -223,7 +231,7 @@ async fn a_parent_is_kept_for_its_children_and_forgotten_without_them() {
 #[tokio::test(start_paused = true)]
 async fn roles_on_demand_are_made_anew_and_served_meanwhile() {
     let rig = Rig::new(&[("a", "a")]);
-    let wanted = rig.requests.ensure(OnDemand::new(name("d"), "demand"));
+    let wanted = rig.requests.ensure(demand("d", "demand"));
     pass(60).await;
     assert_eq!(rig.of(&wanted), (Condition::Fresh, "demand".into()));
     rig.replace(&[("a", "a")], |_| Fate::Same).await;

@@ -117,7 +117,7 @@ fn rig(rate: Option<f64>, nodes: &[(&str, &[&str])]) -> Rig {
     let graph = Graph { lanes: vec![Lane { concurrency: 100, rate }], lister: None, nodes };
     let for_demand = Arc::clone(&world);
     let maker = move |id: &RoleId, wanted: &OnDemand| {
-        let call = wanted.role_arn.clone();
+        let call = wanted.external_id.clone().unwrap_or_default();
         let made = node(&for_demand, wanted.name.as_str(), &[&call]);
         let parent = node(&for_demand, ".later", &["later"]);
         if call.starts_with("impossible") {
@@ -156,6 +156,12 @@ impl Rig {
 fn denied(withdraws: bool) -> SourceError {
     let kind = ErrorKind::Refused { code: "AccessDenied".into(), message: "no".into(), withdraws };
     SourceError { kind, message: "AccessDenied".into() }
+}
+
+/// A role on demand; `call` is for the maker of the test, which sees it as the external id.
+fn demand(role: &str, call: &str) -> OnDemand {
+    let arn = "arn:aws:iam::123456789012:role/any".parse().expect("an ARN");
+    OnDemand { external_id: Some(call.to_owned()), ..OnDemand::new(name(role), arn) }
 }
 
 #[tokio::test(start_paused = true)]
@@ -213,7 +219,7 @@ async fn an_expired_parent_is_fetched_at_once_and_the_children_try_again() {
     let rig = rig(None, &[(".root", &["root"]), ("a", &["a<.root"])]);
     pass(120).await;
     rig.world.set(|script| script.expired = vec!["root1".into()]);
-    let ids = ["b", "c"].map(|role| rig.requests.ensure(OnDemand::new(name(role), format!("{role}<.root"))));
+    let ids = ["b", "c"].map(|role| rig.requests.ensure(demand(role, &format!("{role}<.root"))));
     pass(1).await;
     assert_eq!(ids.map(|id| rig.condition(&id)), [Condition::Fresh, Condition::Fresh]);
     assert_eq!(rig.world.calls("root").len(), 2, "one more for both");
@@ -419,19 +425,19 @@ async fn what_is_passed_on_is_as_new_as_what_it_comes_from() {
 async fn roles_on_demand_come_and_go() {
     let rig = rig(None, &[("a", &["a"])]);
     pass(1).await;
-    let id = rig.requests.ensure(OnDemand::new(name("box"), "boxed<.later"));
+    let id = rig.requests.ensure(demand("box", "boxed<.later"));
     assert_eq!(rig.condition(&id), Condition::Warming, "at once");
     pass(1).await;
     assert_eq!(rig.condition(&id), Condition::Fresh);
     assert_eq!(rig.world.calls("boxed").len(), 1);
     assert_eq!(rig.store.snapshot().names(), b"a");
-    let of_a = rig.requests.ensure(OnDemand::new(name("c"), "other<a"));
+    let of_a = rig.requests.ensure(demand("c", "other<a"));
     pass(2).await;
     assert_eq!(rig.condition(&of_a), Condition::Fresh, "of a role that was nobody's parent before");
     rig.requests.release(&id);
     pass(3600 * 2).await;
     assert_eq!((rig.condition(&id), rig.world.calls("boxed").len()), (Condition::Withdrawn, 1));
-    let impossible = rig.requests.ensure(OnDemand::new(name("x"), "impossible"));
+    let impossible = rig.requests.ensure(demand("x", "impossible"));
     pass(1).await;
     assert_eq!(rig.condition(&impossible), Condition::Denied);
 }

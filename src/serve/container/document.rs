@@ -2,7 +2,7 @@
 //! some hundred bytes, so roles take no more memory where these faces are used than where they are not.
 
 use crate::{
-    credentials::{SecretBytes, document_field, format_timestamp},
+    credentials::{AccountId, SecretBytes, document_field, format_timestamp},
     store::Published,
 };
 
@@ -13,8 +13,8 @@ pub(in crate::serve) fn ecs(set: &Published, role_arn: &str) -> SecretBytes {
 }
 
 /// What the EKS Pod Identity agent says. `pkg/credentials/model.go` in aws/eks-pod-identity-agent.
-pub(in crate::serve) fn pod_identity(set: &Published, account: Option<&str>) -> SecretBytes {
-    render(set, None, account.map(|account| ("AccountId", account)))
+pub(in crate::serve) fn pod_identity(set: &Published, account: Option<AccountId>) -> SecretBytes {
+    render(set, None, account.as_ref().map(|account| ("AccountId", account.as_str())))
 }
 
 fn render(set: &Published, first: Option<(&str, &str)>, before_last: Option<(&str, &str)>) -> SecretBytes {
@@ -66,7 +66,7 @@ mod tests {
             r#"{"RoleArn":"arn:x","AccessKeyId":"ASIA","SecretAccessKey":"s/+=","Token":"t","Expiration":"2026-11-23T11:00:00Z"}"#
         );
         assert_eq!(
-            text(pod_identity(&set, Some("123456789012"))),
+            text(pod_identity(&set, "123456789012".parse().ok())),
             r#"{"AccessKeyId":"ASIA","SecretAccessKey":"s/+=","Token":"t","AccountId":"123456789012","Expiration":"2026-11-23T11:00:00Z"}"#
         );
     }

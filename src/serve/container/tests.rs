@@ -30,7 +30,7 @@ fn held(expiration: &str, role_arn: Option<&str>) -> State {
         expiration: expiration.parse().expect("a timestamp"),
         last_updated: None,
         account_id: None,
-        role_arn: role_arn.map(Into::into),
+        role_arn: role_arn.map(|arn| arn.parse().expect("an ARN")),
     };
     State::Held { set: Arc::new(Published::new(&credentials, now().wall)), phase: Phase::Fresh }
 }
@@ -45,7 +45,7 @@ fn face() -> (Container, ContainerTokens) {
     let tokens = ContainerTokens::new().expect("randomness");
     let settings = ContainerSettings {
         open: vec![name("open")],
-        account_id: Some("123456789012".into()),
+        account_id: "123456789012".parse().ok(),
         ..ContainerSettings::default()
     };
     let (face, _files) = Container::new(settings, store, tokens.clone(), SystemClock::shared(), Arc::default());

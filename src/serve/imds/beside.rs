@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     clock::Moment,
+    credentials::{AccountId, RoleArn},
     serve::{
         answer::{Answer, Body, Outcome, Status, Style},
         view::View,
@@ -42,19 +43,19 @@ impl Imds {
         let Some(role) = view.first() else { return not_found() };
         let state = role.state();
         let (last_updated, arn) = match &**state {
-            State::Held { set, .. } => (set.last_updated, set.role_arn.as_deref()),
+            State::Held { set, .. } => (set.last_updated, set.role_arn.as_ref()),
             State::Warming | State::Denied(_) => (now.wall, None),
         };
         let account = self.account(&state);
-        let body = documents::info(role.name().as_str(), documents::partition_of(arn), account, last_updated);
+        let body = documents::info(role.name().as_str(), arn.map_or("aws", RoleArn::partition), account, last_updated);
         self.text(Body::Shared(body.into()))
     }
 
     /// The account: as configured, or as the credentials or the role's ARN tell it.
-    pub(super) fn account<'a>(&'a self, state: &'a State) -> Option<&'a str> {
-        let State::Held { set, .. } = state else { return self.settings.metadata.account_id.as_deref() };
-        let of_role = || set.role_arn.as_deref().and_then(documents::account_of);
-        self.settings.metadata.account_id.as_deref().or(set.account_id.as_deref()).or_else(of_role)
+    pub(super) fn account(&self, state: &State) -> Option<AccountId> {
+        let configured = self.settings.metadata.account_id;
+        let State::Held { set, .. } = state else { return configured };
+        configured.or(set.account_id).or_else(|| set.role_arn.as_ref().map(RoleArn::account))
     }
 
     /// All that has nothing to do with roles.
@@ -68,7 +69,7 @@ impl Imds {
             }
             (Some(Node::Identity(identity)), _) => {
                 let state = view.first().map(|role| role.state());
-                let account = state.as_ref().map_or(self.settings.metadata.account_id.as_deref(), |s| self.account(s));
+                let account = state.as_ref().map_or(self.settings.metadata.account_id, |s| self.account(s));
                 self.text(Body::Shared(identity.render(account).into()))
             }
             (Some(Node::Directory(directory)), None) => self.text(Body::Shared(self.listing(rest, directory, view))),

@@ -7,7 +7,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use jiff::Timestamp;
 
 use super::tree::Metadata;
-use crate::credentials::{NO_ACCOUNT, format_timestamp};
+use crate::credentials::{AccountId, NO_ACCOUNT, format_timestamp};
 
 /// The instance identity document, but for the account.
 #[derive(Debug)]
@@ -42,7 +42,8 @@ impl Identity {
     }
 
     /// With that account.
-    pub(super) fn render(&self, account: Option<&str>) -> Vec<u8> {
+    pub(super) fn render(&self, account: Option<AccountId>) -> Vec<u8> {
+        let account = account.as_ref().map(AccountId::as_str);
         format!("{{\n{},\n{}\n}}", line("accountId", account), self.rest).into_bytes()
     }
 }
@@ -54,7 +55,7 @@ fn line(key: &str, value: Option<&str>) -> String {
 
 /// The document of `iam/info`. The profile has the name of the role, as the console makes it.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-metadata-iam.html>
-pub(super) fn info(role: &str, partition: &str, account: Option<&str>, last_updated: Timestamp) -> Vec<u8> {
+pub(super) fn info(role: &str, partition: &str, account: Option<AccountId>, last_updated: Timestamp) -> Vec<u8> {
     let account = account.unwrap_or(NO_ACCOUNT);
     let arn = format!("arn:{partition}:iam::{account}:instance-profile/{role}");
     let fields = [
@@ -77,14 +78,4 @@ fn profile_id(arn: &str) -> String {
         let _infallible = id.write_char(char::from(LETTERS[usize::from(byte % 32)]));
     }
     id
-}
-
-/// The account in an ARN such as `arn:aws:iam::123456789012:role/name`.
-pub(super) fn account_of(arn: &str) -> Option<&str> {
-    arn.split(':').nth(4).filter(|id| id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_digit()))
-}
-
-/// The partition in an ARN; `aws` where there is none.
-pub(super) fn partition_of(arn: Option<&str>) -> &str {
-    arn.and_then(|arn| arn.split(':').nth(1)).filter(|partition| !partition.is_empty()).unwrap_or("aws")
 }

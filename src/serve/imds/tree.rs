@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::documents::Identity;
+use crate::credentials::AccountId;
 
 /// What is laid over the defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +40,7 @@ pub struct Metadata {
     /// The region.
     pub region: Option<String>,
     /// The account, where the credentials do not tell it.
-    pub account_id: Option<String>,
+    pub account_id: Option<AccountId>,
     /// What is laid over the defaults, from the directory of the version on: `meta-data`, `dynamic`, `user-data`.
     pub overlay: Vec<(String, Entry)>,
     /// The host.

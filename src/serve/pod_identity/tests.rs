@@ -90,7 +90,7 @@ fn face(issuer: &Issuer) -> PodIdentity {
         session_token: Secret::new("token"),
         expiration: "2026-11-23T11:00:00Z".parse().expect("a timestamp"),
         last_updated: None,
-        account_id: Some("111122223333".into()),
+        account_id: "111122223333".parse().ok(),
         role_arn: None,
     };
     let set = Arc::new(Published::new(&credentials, now().wall));

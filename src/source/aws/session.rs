@@ -1,22 +1,16 @@
 //! The credentials in an answer of STS, the same for each of its calls.
 
-use aws_sdk_sts::types::{AssumedRoleUser, Credentials as Session};
+use aws_sdk_sts::types::Credentials as Session;
 use jiff::Timestamp;
 
 use crate::{
-    credentials::{Credentials, Secret, is_account_id, is_key_text},
+    credentials::{Credentials, RoleArn, Secret, is_key_text},
     source::SourceError,
 };
 
 /// Takes the set out of the answer to `call`, if it is one.
-pub(crate) fn session(
-    call: &str,
-    role_arn: &str,
-    set: Option<Session>,
-    user: Option<AssumedRoleUser>,
-) -> Result<Credentials, SourceError> {
+pub(crate) fn session(call: &str, role_arn: &RoleArn, set: Option<Session>) -> Result<Credentials, SourceError> {
     let wrong = |what: &str| SourceError::transient(format!("{call}: {what}"));
-    let account = user.and_then(|user| user.arn().split(':').nth(4).map(str::to_owned));
     let set = set.ok_or_else(|| wrong("the answer has no credentials"))?;
     let texts = [&set.access_key_id, &set.secret_access_key, &set.session_token];
     if !texts.into_iter().all(|text| is_key_text(text)) {
@@ -29,7 +23,7 @@ pub(crate) fn session(
         session_token: Secret::new(set.session_token),
         expiration,
         last_updated: None,
-        account_id: account.filter(|id| is_account_id(id)).map(Into::into),
-        role_arn: Some(role_arn.into()),
+        account_id: Some(role_arn.account()),
+        role_arn: Some(role_arn.clone()),
     })
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
-use crate::credentials::{Secret, is_account_id, is_key_text, parse_timestamp};
+use crate::credentials::{AccountId, Secret, is_key_text, parse_timestamp};
 
 /// The set that a program printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,8 +18,8 @@ pub struct Printed {
     pub session_token: Option<Secret>,
     /// Absent if the program does not say when the set ends.
     pub expiration: Option<Timestamp>,
-    /// The twelve digits of the account, if it says them.
-    pub account_id: Option<Box<str>>,
+    /// The account, if it says it.
+    pub account_id: Option<AccountId>,
 }
 
 /// Why an output is no set. None of them shows anything of the output.
@@ -98,7 +98,7 @@ pub fn parse_output(output: &[u8]) -> Result<Printed, OutputError> {
         secret_access_key: Secret::new(secret.as_str()),
         session_token: token.map(|token| Secret::new(token.as_str())),
         expiration,
-        account_id: wire.account_id.filter(|id| is_account_id(id)).map(Into::into),
+        account_id: wire.account_id.and_then(|id| id.parse().ok()),
     })
 }
 
@@ -115,7 +115,7 @@ mod tests {
         assert_eq!((set.access_key_id.as_str(), set.secret_access_key.expose()), ("ASIAEXAMPLE", "wJalr/+="));
         assert_eq!(set.session_token.expect("given").expose(), "IQoJ//=");
         assert_eq!(set.expiration.expect("given").to_string(), "2026-11-23T10:00:00Z");
-        assert_eq!(set.account_id.as_deref(), Some("123456789012"));
+        assert_eq!(set.account_id.as_ref().map(AccountId::as_str), Some("123456789012"));
     }
 
     #[test]

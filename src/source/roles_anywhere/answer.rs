@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
 use crate::{
-    credentials::{Credentials, DocumentError, Secret, is_account_id, is_key_text, parse_timestamp},
+    credentials::{Credentials, DocumentError, RoleArn, Secret, is_key_text, parse_timestamp},
     source::{ErrorKind, SourceError},
     text::printable,
 };
@@ -62,7 +62,7 @@ pub fn parse_session(body: &[u8]) -> Result<Credentials, DocumentError> {
         .map_err(|error| DocumentError::Json { line: error.line(), column: error.column() })?;
     let set = wire.credential_set.first().ok_or(DocumentError::Missing("credentialSet"))?;
     let credentials = &set.credentials;
-    let role_arn = set.role_arn.as_deref().filter(|arn| is_key_text(arn));
+    let role_arn: Option<RoleArn> = set.role_arn.as_deref().and_then(|arn| arn.parse().ok());
     let access_key_id = filled("accessKeyId", credentials.access_key_id.as_deref())?;
     let secret_access_key = filled("secretAccessKey", credentials.secret_access_key.as_deref().map(String::as_str))?;
     let session_token = filled("sessionToken", credentials.session_token.as_deref().map(String::as_str))?;
@@ -73,8 +73,8 @@ pub fn parse_session(body: &[u8]) -> Result<Credentials, DocumentError> {
         session_token: Secret::new(session_token),
         expiration: parse_timestamp(expiration).ok_or(DocumentError::Expiration)?,
         last_updated: None,
-        account_id: role_arn.and_then(|arn| arn.split(':').nth(4)).filter(|id| is_account_id(id)).map(Into::into),
-        role_arn: role_arn.map(Into::into),
+        account_id: role_arn.as_ref().map(RoleArn::account),
+        role_arn,
     })
 }
 
@@ -173,8 +173,8 @@ mod tests {
         assert_eq!(credentials.secret_access_key.expose(), "wJalr/+=");
         assert_eq!(credentials.session_token.expose(), "IQoJ//=");
         assert_eq!(credentials.expiration, "2026-11-24T20:00:00Z".parse().expect("a time"));
-        assert_eq!(credentials.account_id.as_deref(), Some("123456789012"));
-        assert_eq!(credentials.role_arn.as_deref(), Some("arn:aws:iam::123456789012:role/web"));
+        assert_eq!(credentials.account_id.map(|id| id.to_string()).as_deref(), Some("123456789012"));
+        assert_eq!(credentials.role_arn.as_ref().map(RoleArn::as_str), Some("arn:aws:iam::123456789012:role/web"));
     }
 
     #[test]

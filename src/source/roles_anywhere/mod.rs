@@ -22,9 +22,7 @@ use zeroize::Zeroizing;
 
 pub use answer::parse_session;
 pub use identity::{Identity, IdentityError, Summary, check_pair};
-pub use settings::{
-    Arns, DURATION, IdentitySettings, Location, Settings, SetupError, check_role_arn, check_session_name,
-};
+pub use settings::{Arns, DURATION, IdentitySettings, Location, Settings, SetupError, check_session_name};
 pub use token_uri::{TokenUri, TokenUriError};
 
 use super::{Fetch, SourceError, SourceFuture};
@@ -82,7 +80,7 @@ impl RolesAnywhere {
         let body = Body {
             duration_seconds: settings.duration.map(|duration| duration.as_secs()),
             profile_arn: &settings.profile_arn,
-            role_arn: &settings.role_arn,
+            role_arn: settings.role_arn.as_str(),
             trust_anchor_arn: &settings.trust_anchor_arn,
             role_session_name: settings.session_name.as_deref(),
         };

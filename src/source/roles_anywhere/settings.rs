@@ -3,7 +3,10 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::token_uri::{TokenUri, TokenUriError};
-use crate::fetch::SetupError as HttpError;
+use crate::{
+    credentials::{AccountId, Arn, RoleArn},
+    fetch::SetupError as HttpError,
+};
 
 /// Limits of `durationSeconds`.
 /// <https://docs.aws.amazon.com/rolesanywhere/latest/userguide/authentication-create-session.html>
@@ -58,7 +61,7 @@ pub struct Settings {
     /// The profile, which lists the role.
     pub profile_arn: String,
     /// The role.
-    pub role_arn: String,
+    pub role_arn: RoleArn,
     /// For how long; the service decides if it is absent.
     pub duration: Option<Duration>,
     /// A name for the session. Only profiles with `acceptRoleSessionName` take it.
@@ -158,15 +161,6 @@ impl Arns {
     }
 }
 
-/// Checks a role's ARN.
-pub fn check_role_arn(text: &str) -> Result<(), SetupError> {
-    let example = "arn:aws:iam::ACCOUNT:role/NAME";
-    match parts(text, "iam", "role/") {
-        Some((_, region)) if region.is_empty() => Ok(()),
-        _ => Err(SetupError::Arn { text: text.to_owned(), kind: "role", example }),
-    }
-}
-
 /// Checks a session's name (`roleSessionName`).
 pub fn check_session_name(text: &str) -> Result<(), SetupError> {
     let legal = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c);
@@ -176,17 +170,11 @@ pub fn check_session_name(text: &str) -> Result<(), SetupError> {
 
 /// Partition and region of an ARN of `service` whose resource begins with `resource`.
 fn parts(arn: &str, service: &str, resource: &str) -> Option<(String, String)> {
-    let parts: Vec<&str> = arn.splitn(6, ':').collect();
-    let [scheme, partition, its_service, region, account, its_resource] = parts.as_slice() else { return None };
-    let fine = *scheme == "arn"
-        && partition.starts_with("aws")
-        && *its_service == service
-        && account.len() == 12
-        && account.bytes().all(|digit| digit.is_ascii_digit())
-        && its_resource.strip_prefix(resource).is_some_and(|id| !id.is_empty())
-        && arn.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\')
-        && region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    fine.then(|| ((*partition).to_owned(), (*region).to_owned()))
+    let arn = Arn::parse(arn).ok()?;
+    let fine = arn.service == service
+        && arn.account.parse::<AccountId>().is_ok()
+        && arn.resource.strip_prefix(resource).is_some_and(|id| !id.is_empty());
+    fine.then(|| (arn.partition.to_owned(), arn.region.to_owned()))
 }
 
 impl IdentitySettings {
@@ -210,7 +198,6 @@ impl Settings {
     pub fn check(&self) -> Result<(), SetupError> {
         let arns = Arns::new(&self.trust_anchor_arn, &self.profile_arn)?;
         arns.same_region("call", &self.region)?;
-        check_role_arn(&self.role_arn)?;
         self.session_name.as_deref().map_or(Ok(()), check_session_name)?;
         if self.duration.is_some_and(|duration| !DURATION.contains(&duration)) {
             return Err(SetupError::Duration);
@@ -253,10 +240,6 @@ mod tests {
             let error = Arns::new(anchor, profile).expect_err(anchor).to_string();
             assert!(error.contains(why), "{error}");
         }
-        assert!(check_role_arn("arn:aws:iam::123456789012:role/path/name").is_ok());
-        for wrong in ["", "name", "arn:aws:iam::123456789012:user/x", "arn:aws:iam:eu-west-1:123456789012:role/x"] {
-            assert!(check_role_arn(wrong).is_err(), "{wrong}");
-        }
     }
 
     #[test]
@@ -270,7 +253,7 @@ mod tests {
             region: "eu-central-1".into(),
             trust_anchor_arn: ANCHOR.into(),
             profile_arn: PROFILE.into(),
-            role_arn: "arn:aws:iam::123456789012:role/x".into(),
+            role_arn: "arn:aws:iam::123456789012:role/x".parse().expect("an ARN"),
             duration: Some(Duration::from_mins(14)),
             session_name: None,
         };

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     clock::SharedClock,
-    credentials::{Credentials, Secret},
+    credentials::{Credentials, RoleArn, Secret},
     fetch::{Answer, Call, Client, Options, SetupError, parse_url},
 };
 
@@ -67,7 +67,7 @@ pub struct RoleSettings {
     /// The life of the set; Vault's default without it.
     pub ttl: Option<Duration>,
     /// Which of the role's `role_arns` is assumed; needed if it has several.
-    pub role_arn: Option<String>,
+    pub role_arn: Option<RoleArn>,
     /// The name of the session; Vault makes one up without it.
     pub session_name: Option<String>,
 }
@@ -123,8 +123,8 @@ impl Vault {
             session_token: set.session_token.unwrap_or_else(|| Secret::new("")),
             expiration: super::long_term::assumed_end(asked.wall, set.lifetime),
             last_updated: None,
-            account_id: None,
-            role_arn: role.role_arn.as_deref().map(Into::into),
+            account_id: role.role_arn.as_ref().map(RoleArn::account),
+            role_arn: role.role_arn.clone(),
         })
     }
 
@@ -136,9 +136,13 @@ impl Vault {
         let escape = |text: &str| utf8_percent_encode(text, ESCAPED).to_string();
         let mut url = format!("{}/{}/{endpoint}/{}", self.base, path(&self.settings.mount), escape(&role.role));
         let ttl = role.ttl.map(|ttl| format!("{}s", ttl.as_secs()));
-        let query = [("ttl", &ttl), ("role_arn", &role.role_arn), ("role_session_name", &role.session_name)];
+        let query = [
+            ("ttl", ttl.as_deref()),
+            ("role_arn", role.role_arn.as_ref().map(RoleArn::as_str)),
+            ("role_session_name", role.session_name.as_deref()),
+        ];
         let mut separator = '?';
-        for (key, value) in query.iter().filter_map(|(key, value)| Some((key, value.as_deref()?))) {
+        for (key, value) in query.into_iter().filter_map(|(key, value)| Some((key, value?))) {
             // A String takes whatever is written.
             let _ = write!(url, "{separator}{key}={}", escape(value));
             separator = '&';
