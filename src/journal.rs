@@ -2,7 +2,7 @@
 //! failed, and how often calls ended how. Written by the refresher; no request for credentials looks at it.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -51,12 +51,26 @@ pub struct Entry {
     pub source: Option<Arc<str>>,
     /// The last attempt, if it failed. Boxed: most have not.
     pub failure: Option<Box<Failure>>,
+    /// Since when the upstream refuses it, without a set in between.
+    pub refused_since: Option<Timestamp>,
+}
+
+/// That the upstream refuses its list of roles.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListRefusal {
+    /// Since when.
+    pub since: Timestamp,
+    /// What it said last.
+    pub message: Box<str>,
 }
 
 /// The journal.
 #[derive(Debug, Default)]
 pub struct Journal {
     entries: Mutex<HashMap<RoleId, Entry>>,
+    /// When each source last gave something.
+    successes: Mutex<BTreeMap<Arc<str>, Timestamp>>,
+    list_refusal: Mutex<Option<ListRefusal>>,
     endings: [[AtomicU64; Ending::ALL.len()]; Question::ALL.len()],
 }
 
@@ -102,37 +116,66 @@ impl Journal {
         counter.map_or(0, |counter| counter.load(Ordering::Relaxed))
     }
 
-    /// Credentials of the role `id` have come from `source`.
-    pub fn fetched(&self, id: &RoleId, source: &Arc<str>) {
-        let entry = Entry { source: Some(Arc::clone(source)), failure: None };
-        self.entries().insert(id.clone(), entry);
+    /// Credentials of the role `id` have come from `source` at that time.
+    pub fn fetched(&self, id: &RoleId, source: &Arc<str>, at: Timestamp) {
+        let entry = Entry { source: Some(Arc::clone(source)), ..Entry::default() };
+        lock(&self.entries).insert(id.clone(), entry);
+        lock(&self.successes).insert(Arc::clone(source), at);
     }
 
-    /// An attempt to fetch credentials of the role `id` has failed.
-    pub fn failed(&self, id: &RoleId, at: Timestamp, message: &str) {
-        let failure = Failure { at, message: message.into() };
-        self.entries().entry(id.clone()).or_default().failure = Some(Box::new(failure));
+    /// An attempt to fetch credentials of the role `id` has failed, which the upstream refuses since then.
+    pub fn failed(&self, id: &RoleId, at: Timestamp, message: &str, refused_since: Option<Timestamp>) {
+        let failure = Some(Box::new(Failure { at, message: message.into() }));
+        let mut entries = lock(&self.entries);
+        let entry = entries.entry(id.clone()).or_default();
+        (entry.failure, entry.refused_since) = (failure, refused_since);
+    }
+
+    /// The upstream that is called `source` has said which roles there are.
+    pub fn list_answered(&self, at: Timestamp, source: &Arc<str>) {
+        *lock(&self.list_refusal) = None;
+        lock(&self.successes).insert(Arc::clone(source), at);
+    }
+
+    /// The upstream refuses to say which roles there are.
+    pub fn list_refused(&self, at: Timestamp, message: &str) {
+        let mut refusal = lock(&self.list_refusal);
+        let since = refusal.as_ref().map_or(at, |refusal| refusal.since);
+        *refusal = Some(ListRefusal { since, message: message.into() });
+    }
+
+    /// Whether the upstream refuses its list.
+    pub fn list_refusal(&self) -> Option<ListRefusal> {
+        lock(&self.list_refusal).clone()
+    }
+
+    /// When each source last gave something.
+    pub fn successes(&self) -> BTreeMap<Arc<str>, Timestamp> {
+        lock(&self.successes).clone()
     }
 
     /// There is no role `id` any more.
     pub fn forget(&self, id: &str) {
-        self.entries().remove(id);
+        lock(&self.entries).remove(id);
     }
 
     /// Forgets the roles that are not to be kept.
     pub fn retain(&self, keep: impl Fn(&str) -> bool) {
-        self.entries().retain(|id, _| keep(id.as_str()));
+        let mut entries = lock(&self.entries);
+        entries.retain(|id, _| keep(id.as_str()));
+        // Those that are asked will say so again.
+        lock(&self.successes).retain(|source, _| entries.values().any(|entry| entry.source.as_ref() == Some(source)));
     }
 
     /// What is remembered of the role `id`.
     pub fn entry(&self, id: &str) -> Entry {
-        self.entries().get(id).cloned().unwrap_or_default()
+        lock(&self.entries).get(id).cloned().unwrap_or_default()
     }
+}
 
-    fn entries(&self) -> MutexGuard<'_, HashMap<RoleId, Entry>> {
-        // Nothing under the lock can panic half-way.
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing under the locks can panic half-way.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -144,14 +187,27 @@ mod tests {
         let journal = Journal::default();
         let web = RoleId::named(&"web".parse().expect("a name"));
         assert_eq!(journal.entry("web"), Entry::default());
-        journal.fetched(&web, &"ims".into());
-        journal.failed(&web, Timestamp::UNIX_EPOCH, "down");
+        journal.fetched(&web, &"ims".into(), Timestamp::UNIX_EPOCH);
+        journal.failed(&web, Timestamp::UNIX_EPOCH, "down", Some(Timestamp::UNIX_EPOCH));
         let entry = journal.entry("web");
+        assert_eq!(entry.refused_since, Some(Timestamp::UNIX_EPOCH));
         assert_eq!((entry.source.as_deref(), &*entry.failure.expect("it failed").message), (Some("ims"), "down"));
-        journal.fetched(&web, &"other".into());
-        assert_eq!(journal.entry("web"), Entry { source: Some("other".into()), failure: None });
+        journal.fetched(&web, &"other".into(), Timestamp::UNIX_EPOCH);
+        assert_eq!(journal.entry("web"), Entry { source: Some("other".into()), ..Entry::default() });
         journal.forget("web");
         assert_eq!(journal.entry("web"), Entry::default());
+    }
+
+    #[test]
+    fn a_list_is_refused_since_the_first_refusal_and_until_it_comes() {
+        let journal = Journal::default();
+        let at = |second| Timestamp::from_second(second).expect("in range");
+        journal.list_refused(at(1), "empty");
+        journal.list_refused(at(2), "403");
+        assert_eq!(journal.list_refusal(), Some(ListRefusal { since: at(1), message: "403".into() }));
+        journal.list_answered(at(3), &"ims".into());
+        assert_eq!(journal.list_refusal(), None);
+        assert_eq!(journal.successes(), BTreeMap::from([("ims".into(), at(3))]));
     }
 
     #[test]

@@ -256,7 +256,7 @@ fn a_group_that_does_not_exist_keeps_the_daemon_from_starting() {
 #[test]
 fn status_says_since_when_from_where_and_what_failed() {
     let ims = Ims::start(Behaviour { lifetime: Duration::from_secs(30), ..Behaviour::default() });
-    let daemon = Daemon::with_credentials(&format!("{}refresh_interval: 1\n", ims.config()));
+    let daemon = Daemon::with_credentials(&ims.config());
     let role = || json(&alppaca(&daemon.socket(), &["status", "--json"]))["roles"][0].clone();
     let fresh = role();
     assert_eq!((&fresh["source"], &fresh["last_error"]), (&"ims".into(), &serde_json::Value::Null), "{fresh}");

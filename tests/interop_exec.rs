@@ -66,11 +66,11 @@ struct Place {
 impl Place {
     /// A configuration with which a daemon can be started again and again.
     fn new() -> Self {
-        let ims = Ims::start(Behaviour { lifetime: std::time::Duration::from_mins(1), ..Behaviour::default() });
+        let ims = Ims::start(Behaviour { lifetime: std::time::Duration::from_secs(12), ..Behaviour::default() });
         let directory = tempfile::tempdir().expect("a directory");
         let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("free");
         let config = format!(
-            "{}refresh_interval: 1\ncontainer: {{listen: '{free}'}}\nmetadata: {{region: eu-west-1}}\nrun_dir: {}\n",
+            "{}container: {{listen: '{free}'}}\nmetadata: {{region: eu-west-1}}\nrun_dir: {}\n",
             ims.config(),
             directory.path().join("run").display()
         );
@@ -112,7 +112,7 @@ fn the_program_takes_our_place_and_its_token_lives_as_long_as_it_does() {
     assert!(!daemon.log().contains(&token));
     program.child.stdin.as_mut().expect("piped").write_all(b"\n").expect("it reads");
     assert_eq!(program.child.wait().expect("it ends").code(), Some(7));
-    // Looked after at each change of the store; there is one a second.
+    // Looked after at each change of the store; there is one every four seconds.
     let ended = (0..2000).any(|_| {
         std::thread::sleep(std::time::Duration::from_millis(5));
         get(&url, &token).status == 401

@@ -14,7 +14,7 @@ mod subject;
 use std::collections::BTreeSet;
 
 use alppaca::mock_ims::Answer;
-use rig::{namespace::Namespace, tools::Tools};
+use rig::{clock::decided, namespace::Namespace, tools::Tools};
 use subject::with_each_client;
 
 /// No client notices.
@@ -72,7 +72,10 @@ fn an_outage_longer_than_a_life_is_survived() {
 fn a_withdrawn_role_ends_and_comes_back() {
     with_each_client(|subject| {
         subject.works("at first");
-        subject.break_upstream(|behaviour| behaviour.roles.clear());
+        subject.break_upstream(|behaviour| {
+            behaviour.roles.clear();
+            behaviour.headers = decided();
+        });
         subject.wait_until_it_ends(404);
         subject.fails("without a role");
         subject.mend_upstream();

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use alppaca::mock_ims::{Answer, Behaviour};
 use support::{Daemon, Ims, request};
@@ -11,8 +11,9 @@ const ROLE: &str = "/latest/meta-data/iam/security-credentials/test_role";
 
 #[test]
 fn no_secret_is_in_the_log_the_command_line_or_any_answer_that_is_not_the_document() {
-    let ims = Ims::start(Behaviour::default());
-    let config = format!("{}refresh_interval: 1\nimds_v1: false\n", ims.config());
+    // Long enough for four failures, which begin when a third is over.
+    let ims = Ims::start(Behaviour { lifetime: Duration::from_secs(30), ..Behaviour::default() });
+    let config = format!("{}imds_v1: false\n", ims.config());
     let mut daemon = Daemon::with_credentials(&config);
     let put = "PUT /latest/api/token HTTP/1.1\r\nX-aws-ec2-metadata-token-ttl-seconds: 60\r\n";
     let token = request(daemon.address(), put).body;

@@ -2,25 +2,159 @@
 
 mod support;
 
+use std::{process::Command, time::Duration};
+
 use alppaca::mock_ims::{Answer, Behaviour};
 use support::{Daemon, Ims, get};
 
+const LIST: &str = "/latest/meta-data/iam/security-credentials/";
+const ROLE: &str = "/latest/meta-data/iam/security-credentials/test_role";
+
+/// Sets are fetched again when a third of this is over; the rest is for what goes wrong then.
+const LIFE: Duration = Duration::from_secs(12);
+
 #[test]
 fn bad_documents_never_replace_good_credentials_and_leave_other_roles_alone() {
-    let ims = Ims::start(Behaviour::default());
-    let daemon = Daemon::with_credentials(&format!("{}refresh_interval: 1\n", ims.config()));
+    let ims = Ims::start(Behaviour { lifetime: LIFE, ..Behaviour::default() });
+    let daemon = Daemon::with_credentials(&ims.config());
     for answer in [Answer::Empty, Answer::Expired, Answer::Refusal, Answer::Status(503)] {
         let told = |daemon: &Daemon| daemon.log().matches("[WARNING] role test_role: cannot fetch").count();
         let before = told(&daemon);
         ims.handle.update(|behaviour| behaviour.document = answer.clone());
         while told(&daemon) == before {
-            let document = get(daemon.address(), "/latest/meta-data/iam/security-credentials/test_role");
+            let document = get(daemon.address(), ROLE);
             assert_eq!((document.status, document.json()["Code"].as_str()), (200, Some("Success")), "{answer:?}");
         }
         let recovered = daemon.log().matches("could be fetched again").count();
         ims.handle.update(|behaviour| behaviour.document = Answer::Good);
         while daemon.log().matches("could be fetched again").count() == recovered {
-            assert_eq!(get(daemon.address(), "/latest/meta-data/iam/security-credentials/test_role").status, 200);
+            assert_eq!(get(daemon.address(), ROLE).status, 200);
         }
     }
+}
+
+/// The answers of `afp-core` (the last of 2017) in its own troubles, to the list and to a document.
+const TROUBLES: [(&str, Answer, Answer, bool); 5] = [
+    ("its key is rotated, or its clock is wrong", Answer::Empty, Answer::Afp(403, "Permission Denied"), true),
+    (
+        "its configuration is broken",
+        Answer::Afp(404, "ConfigurationError"),
+        Answer::Afp(404, "ConfigurationError"),
+        true,
+    ),
+    (
+        "it takes the host for another",
+        Answer::Afp(403, "Permission Denied"),
+        Answer::Afp(403, "Permission Denied"),
+        true,
+    ),
+    (
+        "its name service is down",
+        Answer::Afp(500, "Internal Server Error"),
+        Answer::Afp(500, "Internal Server Error"),
+        false,
+    ),
+    ("AWS is down", Answer::Afp(502, "Call to AWS failed"), Answer::Afp(502, "Call to AWS failed"), false),
+];
+
+#[test]
+fn an_afp_in_trouble_takes_nothing_away_before_its_end() {
+    let begin = |(trouble, list, document, refused): &(&'static str, Answer, Answer, bool)| {
+        let ims = Ims::start(Behaviour { lifetime: LIFE, ..Behaviour::default() });
+        let daemon = Daemon::with_credentials(&format!("{}refresh_interval: 1\n", ims.config()));
+        let key = get(daemon.address(), ROLE).json()["AccessKeyId"].clone();
+        ims.handle.update(|behaviour| (behaviour.list, behaviour.document) = (list.clone(), document.clone()));
+        (*trouble, *refused, ims, daemon, key)
+    };
+    let rigs: Vec<_> = TROUBLES.iter().map(begin).collect();
+    for (trouble, refused, _, daemon, key) in &rigs {
+        daemon.wait_for_log("cannot read the role list");
+        let told = daemon.wait_for_log("cannot fetch credentials");
+        let document = get(daemon.address(), ROLE);
+        assert_eq!((document.status, &document.json()["AccessKeyId"]), (200, key), "{trouble}");
+        assert_eq!(told.contains("what is held is served until"), *refused, "{trouble}: {told}");
+        let status = status(daemon);
+        assert_eq!(status["roles"][0]["refused_since"].is_string(), *refused, "{trouble}: {status}");
+        assert_eq!(status["list_refused"]["since"].is_string(), *refused, "{trouble}: {status}");
+        let metrics = metrics(daemon);
+        for series in [
+            "\nalppaca_role_refused_since_timestamp_seconds{role=\"test_role\"} ",
+            "\nalppaca_list_refused_since_timestamp_seconds ",
+        ] {
+            assert_eq!(metrics.contains(series), *refused, "{trouble}: {metrics}");
+        }
+    }
+    // The first is left broken until there is nothing more to lose; the others are mended.
+    for (trouble, _, ims, daemon, _) in &rigs[1..] {
+        ims.handle.update(|behaviour| (behaviour.list, behaviour.document) = (Answer::Good, Answer::Good));
+        daemon.wait_for_log("the role list could be read again");
+        daemon.wait_for_log("could be fetched again");
+        let status = status(daemon);
+        assert!(
+            status["roles"][0]["refused_since"].is_null() && status["list_refused"].is_null(),
+            "{trouble}: {status}"
+        );
+        assert_eq!(get(daemon.address(), ROLE).status, 200, "{trouble}");
+    }
+    let (_, _, ims, daemon, _) = &rigs[0];
+    daemon.wait_for_log("role test_role: withdrawn");
+    assert_eq!((get(daemon.address(), LIST).status, get(daemon.address(), ROLE).status), (404, 404));
+    ims.handle.update(|behaviour| (behaviour.list, behaviour.document) = (Answer::Good, Answer::Good));
+    daemon.wait_for_count("role test_role: fetched", 2);
+    assert_eq!(get(daemon.address(), ROLE).status, 200);
+}
+
+#[test]
+fn the_word_of_a_server_that_decides_and_a_list_of_others_withdraw_at_once() {
+    let decided = vec![("Alppaca-IMS".to_owned(), "1".to_owned())];
+    for (headers, roles) in [(decided, vec![]), (Vec::new(), vec!["another".to_owned()])] {
+        let ims = Ims::start(Behaviour::default());
+        let daemon = Daemon::with_credentials(&format!("{}refresh_interval: 1\n", ims.config()));
+        ims.handle.update(|behaviour| (behaviour.headers, behaviour.roles) = (headers, roles));
+        daemon.wait_for_log("role test_role: withdrawn by the upstream");
+        assert_eq!(get(daemon.address(), ROLE).status, 404);
+    }
+}
+
+#[test]
+fn a_withdrawal_grace_ends_a_refused_role_before_its_set_does() {
+    let ims = Ims::start(Behaviour::default());
+    let daemon = Daemon::with_credentials(&format!("{}refresh_interval: 1\nwithdrawal_grace: 2s\n", ims.config()));
+    ims.handle.update(|behaviour| behaviour.list = Answer::Empty);
+    daemon.wait_for_log("cannot read the role list");
+    assert_eq!(get(daemon.address(), ROLE).status, 200);
+    daemon.wait_for_log("role test_role: withdrawn");
+}
+
+#[test]
+fn the_list_is_asked_for_as_often_as_its_upstream_says_and_documents_by_their_age() {
+    let headers = vec![("Cache-Control".to_owned(), "max-age=3600".to_owned())];
+    let ims = Ims::start(Behaviour { headers, lifetime: Duration::from_secs(6), ..Behaviour::default() });
+    let daemon = Daemon::with_credentials(&format!("{}refresh_interval: 1\n", ims.config()));
+    daemon.wait_for_count("role test_role: fetched", 3);
+    assert_eq!((ims.handle.calls(LIST), ims.handle.calls(ROLE)), (1, 3));
+
+    let ims = Ims::start(Behaviour::default());
+    let _daemon = Daemon::with_credentials(&format!("{}refresh_interval: 1\n", ims.config()));
+    let mut requests = ims.handle.watch();
+    for _ in 0..4 {
+        assert_eq!(requests.blocking_recv().expect("a request").target, LIST);
+    }
+    assert_eq!(ims.handle.calls(ROLE), 1, "its set is good for an hour");
+}
+
+fn status(daemon: &Daemon) -> serde_json::Value {
+    let command = ["status", "--json", "--socket"];
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_alppaca")).args(command).arg(daemon.socket()).output().expect("it runs");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+fn metrics(daemon: &Daemon) -> String {
+    use std::io::{Read, Write};
+    let mut stream = std::os::unix::net::UnixStream::connect(daemon.socket()).expect("it listens");
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("text");
+    answer
 }

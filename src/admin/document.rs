@@ -25,6 +25,9 @@ pub struct Status {
     pub unverified_containers: usize,
     /// Where it serves.
     pub listeners: Vec<Listener>,
+    /// That the upstream refuses its list of roles, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list_refused: Option<ListRefused>,
     /// The roles that the caller may see, the one that a program gets by default first.
     pub roles: Vec<RoleStatus>,
 }
@@ -64,6 +67,18 @@ pub struct RoleStatus {
     pub source: Option<String>,
     /// The failure of the last attempt to fetch newer ones, if it failed.
     pub last_error: Option<LastError>,
+    /// Since when the upstream refuses newer ones, if it does.
+    #[serde(default)]
+    pub refused_since: Option<String>,
+}
+
+/// That the upstream refuses its list of roles.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListRefused {
+    /// Since when.
+    pub since: String,
+    /// What it said last, for those who see the state of all roles.
+    pub message: Option<String>,
 }
 
 /// What went wrong, and when.

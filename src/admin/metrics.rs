@@ -66,6 +66,7 @@ pub(super) fn render(
             ));
         }
     }
+    put(format_args!("{}", of_upstreams(snapshot, journal)));
     put(format_args!(
         "# TYPE alppaca_on_demand_roles gauge\n\
          # HELP alppaca_on_demand_roles Roles that were made on demand, by state.\n"
@@ -105,6 +106,50 @@ pub(super) fn render(
     }
     text.push_str("# EOF\n");
     text
+}
+
+/// What the upstreams refuse, and when they last gave something.
+fn of_upstreams(snapshot: &Snapshot, journal: &Journal) -> String {
+    let mut text = String::new();
+    let mut put = |line: std::fmt::Arguments| {
+        // Writing to a String cannot fail.
+        let _infallible = text.write_fmt(line);
+    };
+    put(format_args!(
+        "# TYPE alppaca_role_refused_since_timestamp_seconds gauge\n\
+         # UNIT alppaca_role_refused_since_timestamp_seconds seconds\n\
+         # HELP alppaca_role_refused_since_timestamp_seconds Since when the upstream refuses a role; absent if it does not.\n"
+    ));
+    for role in snapshot.roles() {
+        if let Some(since) = journal.entry(role.name().as_str()).refused_since {
+            let (name, since) = (role.name(), since.as_second());
+            put(format_args!("alppaca_role_refused_since_timestamp_seconds{{role=\"{name}\"}} {since}\n"));
+        }
+    }
+    put(format_args!(
+        "# TYPE alppaca_list_refused_since_timestamp_seconds gauge\n\
+         # UNIT alppaca_list_refused_since_timestamp_seconds seconds\n\
+         # HELP alppaca_list_refused_since_timestamp_seconds Since when the upstream refuses its list of roles; absent if it does \
+         not.\n"
+    ));
+    if let Some(refusal) = journal.list_refusal() {
+        put(format_args!("alppaca_list_refused_since_timestamp_seconds {}\n", refusal.since.as_second()));
+    }
+    put(format_args!(
+        "# TYPE alppaca_source_success_timestamp_seconds gauge\n\
+         # UNIT alppaca_source_success_timestamp_seconds seconds\n\
+         # HELP alppaca_source_success_timestamp_seconds When a source last gave credentials, or its list of roles.\n"
+    ));
+    for (source, at) in journal.successes() {
+        let (source, at) = (label(&source), at.as_second());
+        put(format_args!("alppaca_source_success_timestamp_seconds{{source=\"{source}\"}} {at}\n"));
+    }
+    text
+}
+
+/// A text as the value of a label.
+fn label(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 /// Shown as what it was before and will be after: a refresh is over in a moment.

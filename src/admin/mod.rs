@@ -12,7 +12,8 @@ mod socket;
 
 pub use client::{Answered, Client, ClientError};
 pub use document::{
-    Code, CredentialsDocument, ErrorDocument, ExecDocument, ExecRequest, LastError, Listener, RoleStatus, Status,
+    Code, CredentialsDocument, ErrorDocument, ExecDocument, ExecRequest, LastError, ListRefused, Listener, RoleStatus,
+    Status,
 };
 pub use lease::{LeaseError, Leases};
 pub use peer::{Caller, ProcessId};

@@ -12,7 +12,8 @@ use zeroize::Zeroizing;
 use super::{
     ADMIN_LISTENER, Caller, LeaseError, Leases,
     document::{
-        Code, CredentialsDocument, ErrorDocument, ExecDocument, ExecRequest, LastError, Listener, RoleStatus, Status,
+        Code, CredentialsDocument, ErrorDocument, ExecDocument, ExecRequest, LastError, ListRefused, Listener,
+        RoleStatus, Status,
     },
     metrics::{self, shown},
 };
@@ -189,6 +190,11 @@ impl Admin {
             policy: self.gatekeeper.policy(),
             unverified_containers: self.gatekeeper.unverified_containers(),
             listeners: self.listeners.clone(),
+            list_refused: self.journal.list_refusal().map(|refusal| ListRefused {
+                since: format_timestamp(refusal.since),
+                // It names the upstream.
+                message: self.sees_everything(caller).then(|| refusal.message.into()),
+            }),
             roles: roles.into_iter().map(|role| self.role_status(role, now.wall)).collect(),
         }
     }
@@ -210,6 +216,7 @@ impl Admin {
             expiration: set.map(|set| format_timestamp(set.expiration)),
             seconds_left: set.map(|set| set.expiration.duration_since(now).as_secs()),
             source: entry.source.map(|source| source.to_string()),
+            refused_since: entry.refused_since.map(format_timestamp),
             last_error: entry
                 .failure
                 .map(|failure| LastError { at: format_timestamp(failure.at), message: failure.message.to_string() }),

@@ -65,6 +65,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "KIND")]
     misbehave_list: Option<Kind>,
 
+    /// A further header of each answer, such as 'Alppaca-IMS: 1'; may be given several times
+    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = parse_header)]
+    headers: Vec<(String, String)>,
+
     /// Do not print the requests
     #[arg(long, short)]
     quiet: bool,
@@ -89,7 +93,15 @@ enum Kind {
     /// 503 Service Unavailable
     #[value(name = "status-503")]
     Status503,
-    /// 200 without a body
+    /// AFP's 403: the role is not for this caller, or AWS refuses AFP's own key
+    AfpDenied,
+    /// AFP's 404: its configuration is broken, or it knows no single role for this caller
+    AfpConfiguration,
+    /// AFP's 500: anything else
+    AfpError,
+    /// AFP's 502: AWS did not answer
+    AfpAws,
+    /// 200 without a body, as AFP's list when AWS refuses AFP's own key
     Empty,
     /// A login page with 200
     Html,
@@ -129,6 +141,10 @@ impl From<Kind> for Answer {
             Kind::Status429 => Self::Status(429),
             Kind::Status500 => Self::Status(500),
             Kind::Status503 => Self::Status(503),
+            Kind::AfpDenied => Self::Afp(403, "Permission Denied"),
+            Kind::AfpConfiguration => Self::Afp(404, "ConfigurationError"),
+            Kind::AfpError => Self::Afp(500, "Internal Server Error"),
+            Kind::AfpAws => Self::Afp(502, "Call to AWS failed"),
             Kind::Empty => Self::Empty,
             Kind::Html => Self::Html,
             Kind::Garbage => Self::Garbage,
@@ -197,6 +213,7 @@ fn behaviour(args: &Args) -> Behaviour {
         list: args.misbehave_list.map_or(Answer::Good, Answer::from),
         document: args.misbehave.map_or(Answer::Good, Answer::from),
         documents: Vec::new(),
+        headers: args.headers.clone(),
     }
 }
 
@@ -225,6 +242,15 @@ async fn serve(mock: MockIms, quiet: bool) -> io::Result<()> {
 
 fn parse_duration(text: &str) -> Result<Duration, &'static str> {
     config::parse_duration(text).ok_or("expected a time such as 500ms, 10s, 5m or 1h")
+}
+
+fn parse_header(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = text.split_once(':').ok_or("expected a name, a colon and a value")?;
+    let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    if name.is_empty() || !name.chars().all(is_token) || value.contains(['\r', '\n']) {
+        return Err("expected a header in one line, such as 'Cache-Control: max-age=600'");
+    }
+    Ok((name.to_owned(), value.trim().to_owned()))
 }
 
 /// The first one is that of 2015, so that what works with one role works with many.
@@ -273,7 +299,8 @@ mod tests {
             "--fail-rate=5",
             "--path=/afp/",
             "--misbehave=drip",
-            "--misbehave-list=status-403",
+            "--misbehave-list=afp-configuration",
+            "--header=Alppaca-IMS: 1",
         ]);
         let expected = Behaviour {
             roles: ["test_role", "role-1", "role-2"].map(String::from).to_vec(),
@@ -281,9 +308,10 @@ mod tests {
             latency: Duration::from_millis(500),
             fail_percent: 5,
             list_path: "/afp/".into(),
-            list: Answer::Status(403),
+            list: Answer::Afp(404, "ConfigurationError"),
             document: Answer::Drip(Duration::from_secs(1)),
             documents: Vec::new(),
+            headers: vec![("Alppaca-IMS".into(), "1".into())],
         };
         assert_eq!(behaviour.expect("good arguments"), expected);
     }
@@ -297,6 +325,8 @@ mod tests {
             ("--path=afp", "slash"),
             ("--fail-rate=101", "100"),
             ("--misbehave=often", "possible values"),
+            ("--header=x", "a colon"),
+            ("--header=x y: z", "in one line"),
         ] {
             let message = parse(&[argument]).expect_err(argument).to_string();
             assert!(message.contains(expected), "{message}");

@@ -8,6 +8,7 @@ use crate::{
     config,
     credentials::{Credentials, format_timestamp},
     daemon,
+    refresh::left_when_fetched,
     source::{ErrorKind, SourceError},
 };
 
@@ -79,7 +80,7 @@ fn test(args: &TestArgs) -> Outcome {
 fn tell(trial: &daemon::Trial, set: &Credentials, took: Duration) {
     let now = SystemClock.now();
     let life = crate::clock::until(set.expiration, now.wall);
-    let left = trial.cadence.left(life);
+    let left = left_when_fetched(life);
     let again = life.saturating_sub(left);
     anstream::println!("from:          {}", trial.label);
     anstream::println!("access key id: {}", set.access_key_id);

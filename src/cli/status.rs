@@ -7,7 +7,7 @@ use super::{
     human::{self, Colour, Coloured},
     socket::{Socket, failure},
 };
-use crate::admin::{RoleStatus, Status};
+use crate::admin::{ListRefused, RoleStatus, Status};
 
 /// The daemon answers this at once.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -66,6 +66,11 @@ fn text(status: &Status) -> String {
     if status.unverified_containers > 0 {
         line(format_args!("{}", unverified(status.unverified_containers)));
     }
+    if let Some(refused) = &status.list_refused {
+        let ListRefused { since, message } = refused;
+        let message = message.as_deref().map(|message| format!(": {}", human::foreign(message))).unwrap_or_default();
+        line(format_args!("the upstream refuses its role list since {since}{message}"));
+    }
     if roles.is_empty() {
         let why = if status.answered { "There is no role for you." } else { "The upstream has not answered yet." };
         line(format_args!("\n{why}"));
@@ -85,6 +90,9 @@ fn text(status: &Status) -> String {
     for (role, row) in roles.iter().zip(&rows) {
         let [name, state, rest @ ..] = pad(row.each_ref().map(String::as_str));
         line(format_args!("{name}  {}  {}", Coloured(colour(&role.state), state), rest.join("  ").trim_end()));
+        if let Some(since) = &role.refused_since {
+            line(format_args!("  refused by the upstream since {}", Coloured(Colour::Dim, since)));
+        }
         if let Some(error) = &role.last_error {
             line(format_args!("  {} {}", Coloured(Colour::Dim, &error.at), human::foreign(&error.message)));
         }

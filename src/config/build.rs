@@ -243,7 +243,7 @@ fn limits(fields: &mut Fields) -> Option<Limits> {
 
 fn refresh(fields: &mut Fields) -> Option<Refresh> {
     let interval = fields.value("refresh_interval", read::interval);
-    let withdrawal_grace = fields.value("withdrawal_grace", read::duration);
+    let withdrawal_grace = fields.optional("withdrawal_grace", read::duration);
     Some(Refresh { interval: interval?, withdrawal_grace: withdrawal_grace? })
 }
 

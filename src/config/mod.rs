@@ -34,7 +34,7 @@ pub use pod_identity::{ASSOCIATION, Association, Keys, POD_IDENTITY, PodIdentity
 pub use policy::{MATCH, POLICY, RULE};
 pub use problem::{ConfigErrors, Problem};
 pub use proxies::{EnvironmentProxies, ProxyChoice, ProxyVariables, Proxying};
-pub use read::parse_duration;
+pub use read::{parse_duration, render_duration};
 pub use roles::{CHAINED, Origin, Role, Session, is_assumed, origin};
 pub use settings::{SECTIONS, SETTINGS, Section, Setting, Topic};
 pub use sources::{Aws, RolesAnywhere, Source, SourceKind};
@@ -169,10 +169,11 @@ pub struct Limits {
 /// When to fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refresh {
-    /// How often the IMS is asked (`refresh_interval`).
+    /// How often the IMS is asked for its list (`refresh_interval`).
     pub interval: Duration,
-    /// How long a role that the upstream took away is still served (`withdrawal_grace`).
-    pub withdrawal_grace: Duration,
+    /// For how long an upstream has to refuse a role before that counts against a set that is still valid
+    /// (`withdrawal_grace`); none: such a set is served to its end.
+    pub withdrawal_grace: Option<Duration>,
 }
 
 /// The least important level that is logged (`log_level`).

@@ -116,7 +116,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 /// Writes a duration so that it reads back as the same.
-pub(super) fn render_duration(duration: Duration) -> String {
+pub fn render_duration(duration: Duration) -> String {
     match (duration.as_millis() % 1000, duration.as_secs()) {
         (0, seconds) => format!("{seconds}s"),
         _ => format!("{}ms", duration.as_millis()),

@@ -48,7 +48,7 @@ impl Config {
             "idle_timeout" => render_duration(self.limits.idle_timeout),
             "write_timeout" => render_duration(self.limits.write_timeout),
             "refresh_interval" => render_duration(self.refresh.interval),
-            "withdrawal_grace" => render_duration(self.refresh.withdrawal_grace),
+            "withdrawal_grace" => render_duration(self.refresh.withdrawal_grace?),
             "log_level" => match self.logging.level {
                 LogLevel::Debug => "debug".to_owned(),
                 LogLevel::Info => "info".to_owned(),

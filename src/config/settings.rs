@@ -157,14 +157,17 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         Refreshing,
         "refresh_interval",
-        "60s",
-        "How often the IMS is asked; sooner where credentials live less than three times that.",
+        "5m",
+        "How often the IMS is asked for its role list, give or take a quarter. `Cache-Control: max-age` of the list goes \
+         before it, within 1m and 1h. Credentials are fetched by their age, whatever this says.",
     ),
     setting(
         Refreshing,
         "withdrawal_grace",
-        "0s",
-        "How long a role is still served after the IMS took it away. An IMS that is merely unreachable takes nothing away.",
+        "",
+        "For how long an upstream has to refuse a role (403, 404, another 4xx, an empty role list, an error document) before \
+         its credentials, still valid, are no longer served; `0s`: at once. By default they are served until they expire: \
+         a refusal may be the upstream's own trouble. [More](states.md#what-takes-a-role-away).",
     ),
     setting(
         Logging,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
 use jiff::{SignedDuration, Timestamp, tz::Offset};
 
 use super::Issued;
@@ -23,6 +24,8 @@ pub enum Answer {
     Raw(Vec<u8>),
     /// This status with a short text.
     Status(u16),
+    /// An error of AFP (`afp-core` of 2017): this status, and JSON with this message.
+    Afp(u16, &'static str),
     /// A 200 without a body.
     Empty,
     /// A login page with a 200.
@@ -113,6 +116,7 @@ impl Answer {
             Self::Status(status) => {
                 (response(&format!("{status} Mock"), &[], b"as the mock was told"), Manner::KeepAlive)
             }
+            Self::Afp(status, message) => (afp(*status, message), Manner::KeepAlive),
             Self::Empty => (ok(kind, b""), Manner::KeepAlive),
             Self::Html => {
                 let page = b"<!DOCTYPE html>\n<html><body>\nLogin\n</body></html>\n";
@@ -149,6 +153,27 @@ impl Answer {
         };
         Plan { bytes, manner }
     }
+}
+
+impl Plan {
+    /// The same with further headers, if it begins with a head.
+    pub(super) fn with_headers(mut self, headers: &[(String, String)]) -> Self {
+        if let Some(end) = self.bytes.windows(2).position(|pair| pair == b"\r\n") {
+            let lines: String = headers.iter().flat_map(|(name, value)| ["\r\n", name, ": ", value]).collect();
+            self.bytes.splice(end..end, lines.into_bytes());
+        }
+        self
+    }
+}
+
+fn afp(status: u16, message: &str) -> Vec<u8> {
+    let phrase = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or_default();
+    let (code, line) = (status, format!("{status} {phrase}"));
+    let body = format!(
+        r#"{{"status": {code}, "error": "{line}", "exception": null, "message": "{message}", "traceback": null}}"#
+    );
+    let headers = [("Content-Type", "application/json; charset=utf-8"), ("X-Username", "Unknown User")];
+    response(&line, &headers, body.as_bytes())
 }
 
 /// A complete response.

@@ -45,6 +45,8 @@ pub struct Behaviour {
     pub document: Answer,
     /// How the documents of certain roles are answered.
     pub documents: Vec<(String, Answer)>,
+    /// Further headers of each answer, as names and values.
+    pub headers: Vec<(String, String)>,
 }
 
 impl Default for Behaviour {
@@ -59,6 +61,7 @@ impl Default for Behaviour {
             list: Answer::Good,
             document: Answer::Good,
             documents: Vec::new(),
+            headers: Vec::new(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What there is to fetch: roles, each with one or more ways to get its credentials, and what the ways share.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::Cadence;
 use crate::{
@@ -23,8 +23,8 @@ pub struct Graph {
 pub struct Lister {
     /// The upstream.
     pub source: Arc<dyn Source>,
-    /// How it is asked.
-    pub cadence: Cadence,
+    /// How often its list is asked for.
+    pub interval: Duration,
 }
 
 /// How many calls one upstream gets.
@@ -83,8 +83,8 @@ pub struct Way {
 
 impl Graph {
     /// A graph of all the roles that one upstream lists.
-    pub fn listing(source: Arc<dyn Source>, cadence: Cadence) -> Self {
+    pub fn listing(source: Arc<dyn Source>, interval: Duration) -> Self {
         let lane = Lane { concurrency: source.concurrency(), rate: None };
-        Self { lanes: vec![lane], lister: Some(Lister { source, cadence }), nodes: Vec::new() }
+        Self { lanes: vec![lane], lister: Some(Lister { source, interval }), nodes: Vec::new() }
     }
 }

@@ -2,6 +2,7 @@
 
 mod graph;
 mod lane;
+mod listing;
 mod node;
 mod replace;
 mod report;
@@ -13,5 +14,5 @@ mod ways;
 pub use graph::{Graph, Lane, LaneId, Lister, Node, Visibility, Way};
 pub use replace::{Fate, Replacement, Replacer};
 pub use requests::{Maker, OnDemand, RoleRequests};
-pub use schedule::{Cadence, Timer};
+pub use schedule::{Cadence, Timer, left_when_fetched};
 pub use task::Refresher;

@@ -6,7 +6,7 @@ use super::{Cadence, Node, Timer, Visibility, Way, report::Trouble};
 use crate::{
     clock::Moment,
     credentials::{Credentials, RoleId},
-    source::{ErrorKind, SourceError, way_back::WayBack},
+    source::{SourceError, way_back::WayBack},
     store::Published,
 };
 
@@ -14,10 +14,10 @@ use crate::{
 pub(super) struct Tracked {
     pub(super) asked: Asked,
     pub(super) held: Option<Arc<Published>>,
-    /// Since when (boot clock) the upstream's list is without it.
-    pub(super) absent: Option<Duration>,
-    /// Since when (boot clock) the upstream refuses its document.
-    pub(super) refused: Option<Duration>,
+    /// Since when the upstream refuses its list, so that it is in doubt whether there still is such a role.
+    pub(super) doubted: Option<Moment>,
+    /// Since when the upstream refuses its document.
+    pub(super) refused: Option<Moment>,
     /// The first graph that gets it in this way.
     pub(super) since: u64,
     /// How it is got, unless it is one of the roles that the lister lists. Boxed: most have none.
@@ -77,7 +77,20 @@ impl Asked {
 impl Tracked {
     pub(super) fn new(now: Moment, plan: Option<Plan>) -> Box<Self> {
         let plan = plan.map(Box::new);
-        Box::new(Self { asked: Asked::new(now), held: None, absent: None, refused: None, since: 0, plan })
+        Box::new(Self { asked: Asked::new(now), held: None, doubted: None, refused: None, since: 0, plan })
+    }
+
+    /// Whether a set is held that is valid at the moment `now`.
+    pub(super) fn is_alive(&self, now: Moment) -> bool {
+        self.held.as_ref().is_some_and(|set| set.expiration > now.wall)
+    }
+
+    /// Whether the upstream refuses it, for as long as it takes until that counts (`grace`; none: as long as the set is
+    /// valid).
+    pub(super) fn is_given_up(&self, refused: Option<Moment>, grace: Option<Duration>, now: Moment) -> bool {
+        refused.is_some_and(|since| {
+            !self.is_alive(now) || grace.is_some_and(|grace| now.boot.saturating_sub(since.boot) >= grace)
+        })
     }
 
     /// Has it fetched at once, if that is not under way.
@@ -182,23 +195,12 @@ impl Plan {
 
     /// How the first way is asked: that is whom the next attempt asks.
     pub(super) fn cadence(&self) -> Cadence {
-        self.node.ways.first().map_or(Cadence::Ahead, |way| way.cadence)
+        self.node.ways.first().map_or(Cadence::Aws, |way| way.cadence)
     }
 
     /// What all the ways said together, taken out.
     pub(super) fn verdict(&mut self) -> SourceError {
-        let failed = std::mem::take(&mut self.failed);
-        let message = failed.iter().map(ToString::to_string).collect::<Vec<_>>().join("; then ");
-        let mut refusals = failed.into_iter().map(|error| match error.kind {
-            ErrorKind::Refused { code, message, withdraws } => Some((code, message, withdraws)),
-            ErrorKind::Transient | ErrorKind::ParentExpired => None,
-        });
-        // One way that may still work is enough to hope.
-        let all = refusals.next().flatten().and_then(|(code, message, first)| {
-            let withdraws = refusals.try_fold(first, |all, next| next.map(|(_, _, withdraws)| all && withdraws))?;
-            Some(ErrorKind::Refused { code, message, withdraws })
-        });
-        SourceError { kind: all.unwrap_or(ErrorKind::Transient), message }
+        SourceError::together(std::mem::take(&mut self.failed))
     }
 }
 
@@ -230,6 +232,7 @@ impl fmt::Display for Who<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::ErrorKind;
 
     fn refusal(withdraws: bool) -> SourceError {
         let kind = ErrorKind::Refused { code: "Code".into(), message: "no".into(), withdraws };

@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Graph, Maker, Node, Refresher, Visibility,
+    Graph, Maker, Node, Refresher, Timer, Visibility,
     lane::Queue,
     node::{Asked, Plan, Tracked},
     report,
@@ -39,8 +39,8 @@ pub struct Replacement {
     pub graph: Graph,
     /// Makes roles on demand from now on.
     pub maker: Option<Maker>,
-    /// How long a role that the upstream took away is still served.
-    pub grace: Duration,
+    /// For how long a refusal has to stand before it counts against a valid set.
+    pub grace: Option<Duration>,
     /// What becomes of a node that is in both graphs.
     pub fate: Box<dyn Fn(&RoleId) -> Fate + Send>,
     /// What becomes of the roles on demand, all of them: what they are made of stands in their ids. `Other` counts as
@@ -118,8 +118,9 @@ impl Refresher {
         old: &mut HashMap<RoleId, Box<Tracked>>,
         now: Moment,
     ) {
-        let before = std::mem::replace(&mut self.lister, new).is_some();
-        if !before || self.lister.is_none() {
+        let interval = new.as_ref().map(|lister| lister.interval);
+        let before = std::mem::replace(&mut self.lister, new).map(|lister| lister.interval);
+        if before.is_none() || interval.is_none() {
             self.order.clear();
             self.list = Asked::new(now);
             self.listed_since = self.generation;
@@ -129,6 +130,9 @@ impl Refresher {
         if !same {
             self.list = Asked::new(now);
             self.listed_since = self.generation;
+        } else if before != interval && !self.list.in_flight {
+            // The next wait is as long as is wanted now.
+            self.list.timer = Timer::due_now(now);
         }
         for name in &self.order {
             let Some((id, mut role)) = old.remove_entry(name.as_str()) else { continue };

@@ -2,10 +2,10 @@
 
 use jiff::Timestamp;
 
-use super::{Node, Visibility, node::Who, requests::OnDemand};
+use super::{Cadence, Node, Visibility, node::Who, requests::OnDemand};
 use crate::{
     credentials::{RoleName, format_timestamp},
-    source::{RoleList, SourceError},
+    source::{ErrorKind, RoleList, SourceError},
     store::Published,
 };
 
@@ -66,9 +66,11 @@ pub(super) fn list_answered(list: &RoleList, trouble: &mut Trouble) {
 }
 
 pub(super) fn list_failed(error: &SourceError, trouble: &mut Trouble) {
+    let doubtful = matches!(error.kind, ErrorKind::Refused { withdraws: false, .. });
+    let kept = if doubtful { "; no valid credentials are withdrawn for that" } else { "" };
     match trouble.again(&error.message) {
-        (count, true) => tracing::warn!("cannot read the role list (attempt {count}): {error}"),
-        (count, false) => tracing::debug!("cannot read the role list (attempt {count}): {error}"),
+        (count, true) => tracing::warn!("cannot read the role list (attempt {count}): {error}{kept}"),
+        (count, false) => tracing::debug!("cannot read the role list (attempt {count}): {error}{kept}"),
     }
 }
 
@@ -97,17 +99,23 @@ pub(super) fn set_arrived(who: &Who, set: &Published, trouble: &mut Trouble) {
     }
 }
 
-/// `loud`: the answer will be the same until a person has done something about it.
-pub(super) fn set_failed(who: &Who, error: &SourceError, loud: bool, trouble: &mut Trouble) {
+/// `refused`: by what kind of upstream, and until when what is held is served all the same. A refusal of AWS will be the
+/// same until a person has done something about it.
+pub(super) fn set_failed(
+    who: &Who,
+    error: &SourceError,
+    refused: Option<(Cadence, Option<Timestamp>)>,
+    trouble: &mut Trouble,
+) {
     let (count, new) = trouble.again(&error.message);
-    if new && loud {
-        tracing::error!(
-            "{who}: cannot fetch credentials (attempt {count}): {error}; trying only now and then from here on"
-        );
-    } else if new {
-        tracing::warn!("{who}: cannot fetch credentials (attempt {count}): {error}");
-    } else {
-        tracing::debug!("{who}: cannot fetch credentials (attempt {count}): {error}");
+    let kept = refused.and_then(|(_, kept)| kept).map(format_timestamp);
+    let kept = kept.map(|end| format!("; what is held is served until {end}")).unwrap_or_default();
+    match refused {
+        Some((Cadence::Aws, _)) if new => tracing::error!(
+            "{who}: cannot fetch credentials (attempt {count}): {error}{kept}; trying only now and then from here on"
+        ),
+        _ if new => tracing::warn!("{who}: cannot fetch credentials (attempt {count}): {error}{kept}"),
+        _ => tracing::debug!("{who}: cannot fetch credentials (attempt {count}): {error}{kept}"),
     }
 }
 

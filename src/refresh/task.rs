@@ -1,10 +1,6 @@
 //! The task that asks the upstreams and publishes what they say.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::{
     sync::mpsc,
@@ -37,8 +33,9 @@ const LISTED: &str = "ims";
 pub struct Refresher {
     pub(super) store: Arc<Store>,
     pub(super) clock: SharedClock,
-    /// How long a role that the upstream took away is still served.
-    pub(super) grace: Duration,
+    /// For how long an upstream has to refuse a role before that counts although a valid set is held; without it that
+    /// set is served to its end.
+    pub(super) grace: Option<Duration>,
     pub(super) random: fastrand::Rng,
     pub(super) lister: Option<Lister>,
     pub(super) list: Asked,
@@ -61,7 +58,7 @@ pub struct Refresher {
     pub(super) listed_since: u64,
     pub(super) journal: Arc<Journal>,
     /// What the lister is called, for all of its roles.
-    listed: Arc<str>,
+    pub(super) listed: Arc<str>,
 }
 
 /// Whose set is due.
@@ -105,9 +102,9 @@ impl Due {
 }
 
 impl Refresher {
-    /// A refresher that publishes in `store` what the upstreams of `graph` say. A role that its upstream takes away is
-    /// served for another `grace`.
-    pub fn new(graph: Graph, store: Arc<Store>, clock: SharedClock, grace: Duration) -> Self {
+    /// A refresher that publishes in `store` what the upstreams of `graph` say. While an upstream merely refuses a role
+    /// the set that is held is served to its end, or for as long as `grace`.
+    pub fn new(graph: Graph, store: Arc<Store>, clock: SharedClock, grace: Option<Duration>) -> Self {
         let now = clock.now();
         let (requests, requested) = RoleRequests::new(Arc::clone(&store));
         let queue = |lane: Lane| Queue::new(lane, now.boot);
@@ -236,7 +233,7 @@ impl Refresher {
         maker(id, wanted)
     }
 
-    fn forget_due(&mut self, gone: &Due) {
+    pub(super) fn forget_due(&mut self, gone: &Due) {
         self.lanes.iter_mut().for_each(|lane| lane.retain(|due| due != gone));
     }
 
@@ -271,7 +268,7 @@ impl Refresher {
         }
         // In the upstream's order: most programs take the first role.
         for name in &self.order {
-            let Some(role) = self.nodes.get_mut(name.as_str()).filter(|role| role.absent.is_none()) else { continue };
+            let Some(role) = self.nodes.get_mut(name.as_str()) else { continue };
             report::expiry(&Who::new(name.as_str(), None), role.held.as_deref(), now.wall, &mut role.asked.trouble);
             match role.asked.start_if_due(now) {
                 Some(Duration::ZERO) => {
@@ -352,81 +349,6 @@ impl Refresher {
         }
     }
 
-    fn take_roles(&mut self, answer: Result<RoleList, SourceError>) {
-        let now = self.clock.now();
-        let random = self.random.f64();
-        let Some(cadence) = self.lister.as_ref().map(|lister| lister.cadence) else { return };
-        self.list.in_flight = false;
-        self.journal.count(Question::Roles, ending(&answer));
-        match answer {
-            Ok(list) => {
-                self.list.timer = Timer::after_answer(now, cadence, random);
-                report::list_answered(&list, &mut self.list.trouble);
-                self.adopt(now, list);
-            }
-            Err(error) => {
-                report::list_failed(&error, &mut self.list.trouble);
-                match error.kind {
-                    ErrorKind::Refused { withdraws: true, .. } => {
-                        self.list.timer = Timer::after_refusal(now, cadence, None, random);
-                        self.adopt(now, RoleList::default());
-                    }
-                    _ => self.list.timer = self.list.timer.after_failure(now, None, random),
-                }
-            }
-        }
-    }
-
-    /// Takes over what the upstream says of which roles there are. A list with lines that could not
-    /// be read may add roles, but takes none away.
-    fn adopt(&mut self, now: Moment, list: RoleList) {
-        let mut order = list.names;
-        for name in &order {
-            let role = self.nodes.entry(RoleId::named(name)).or_insert_with(|| {
-                report::role_appeared(name);
-                Tracked::new(now, None)
-            });
-            role.absent = None;
-        }
-        let listed: HashSet<_> = order.iter().cloned().collect();
-        for name in self.order.drain(..).filter(|name| !listed.contains(name)) {
-            if let Some(role) = self.nodes.get_mut(name.as_str()).filter(|_| list.problems.is_empty()) {
-                role.absent.get_or_insert(now.boot);
-            }
-            order.push(name);
-        }
-        order.shrink_to_fit();
-        self.order = order;
-        self.withdraw_overdue(now);
-        let snapshot = self.store.snapshot();
-        if !snapshot.answered() || !snapshot.roles().iter().map(|role| role.name()).eq(&self.order) {
-            self.store.publish_roles(&self.order);
-        }
-    }
-
-    /// Drops the roles whose grace is over.
-    fn withdraw_overdue(&mut self, now: Moment) {
-        let grace = self.grace;
-        let mut gone = Vec::new();
-        self.order.retain(|name| {
-            let overdue = |since: Duration| now.boot.saturating_sub(since) >= grace;
-            let stays = self.nodes.get(name.as_str()).is_some_and(|role| !role.absent.is_some_and(overdue));
-            if !stays {
-                report::role_withdrawn(name);
-                self.nodes.remove(name.as_str());
-                self.journal.forget(name.as_str());
-                gone.push(Due::Listed(name.clone()));
-            }
-            stays
-        });
-        if !gone.is_empty() {
-            for gone in &gone {
-                self.forget_due(gone);
-            }
-            self.store.publish_roles(&self.order);
-        }
-    }
-
     fn take_set(&mut self, fetched: Fetched) {
         let now = self.clock.now();
         let Fetched { due, lane, generation, signed, answer } = fetched;
@@ -442,8 +364,8 @@ impl Refresher {
         match (due, answer) {
             (due, Ok(credentials)) => self.take_good_set(&due, credentials, now),
             (Due::Listed(name), Err(error)) => {
-                let cadence = self.lister.as_ref().map_or(Cadence::Ahead, |lister| lister.cadence);
-                self.take_failure(&RoleId::named(&name), now, cadence, &error);
+                let interval = self.lister.as_ref().map_or(Duration::ZERO, |lister| lister.interval);
+                self.take_failure(&RoleId::named(&name), now, Cadence::Ims { interval }, &error);
             }
             (Due::Planned(id), Err(error)) => self.way_failed(&id, signed.as_ref(), error, now),
         }
@@ -457,16 +379,12 @@ impl Refresher {
             Some(same) => same,
             None => Arc::new(Published::new(&credentials, now.wall)),
         };
-        let cadence = match &node.plan {
-            Some(plan) => plan.way().map_or(Cadence::Ahead, |way| way.cadence),
-            None => self.lister.as_ref().map_or(Cadence::Ahead, |lister| lister.cadence),
-        };
         node.refused = None;
-        node.asked.timer = Timer::after_set(now, set.expiration, cadence, random);
+        node.asked.timer = Timer::after_set(now, set.expiration, random);
         let who = Who::new(due.id(), node.plan.as_deref());
         report::set_arrived(&who, &set, &mut node.asked.trouble);
         let way = node.plan.as_ref().and_then(|plan| plan.way());
-        self.journal.fetched(&due.role_id(), way.map_or(&self.listed, |way| &way.label));
+        self.journal.fetched(&due.role_id(), way.map_or(&self.listed, |way| &way.label), now.wall);
         self.store.publish(&due.id(), State::Held { set: Arc::clone(&set), phase: Phase::Fresh });
         node.held = Some(set);
         if let Due::Planned(id) = due {
@@ -477,37 +395,45 @@ impl Refresher {
     /// All that could be tried for a set has failed.
     pub(super) fn take_failure(&mut self, id: &RoleId, now: Moment, cadence: Cadence, error: &SourceError) {
         let random = self.random.f64();
+        let grace = self.grace;
         let Some(node) = self.nodes.get_mut(id) else { return };
         node.asked.in_flight = false;
-        let loud = cadence == Cadence::Ahead && matches!(error.kind, ErrorKind::Refused { .. });
-        report::set_failed(&Who::new(id.as_str(), node.plan.as_deref()), error, loud, &mut node.asked.trouble);
-        self.journal.failed(id, now.wall, &error.message);
-        let alive = node.held.clone().filter(|set| set.expiration > now.wall);
+        let who = Who::new(id.as_str(), node.plan.as_deref());
+        let alive = node.held.clone().filter(|_| node.is_alive(now));
         let expiration = alive.as_ref().map(|set| set.expiration);
-        if let ErrorKind::Refused { code, message, withdraws } = &error.kind {
-            let since = *node.refused.get_or_insert(now.boot);
-            let grace_over = now.boot.saturating_sub(since) >= self.grace;
-            if alive.is_none() || (*withdraws && grace_over) {
-                node.held = None;
-                node.asked.timer = Timer::after_refusal(now, cadence, None, random);
-                let document = render_refusal(code, message, now.wall);
-                self.store.publish(id, State::Denied(document.into()));
-                return;
-            }
-        }
-        node.asked.timer = if loud {
-            // The answer will be the same until a person has done something about it.
-            Timer::after_refusal(now, cadence, expiration, random)
-        } else {
-            node.asked.timer.after_failure(now, expiration, random)
+        let ErrorKind::Refused { code, message, withdraws } = &error.kind else {
+            report::set_failed(&who, error, None, &mut node.asked.trouble);
+            self.journal.failed(id, now.wall, &error.message, node.refused.map(|since| since.wall));
+            node.asked.timer = node.asked.timer.after_failure(now, expiration, random);
+            return self.keep_serving(id);
         };
-        if let Some(set) = &node.held {
+        let since = *node.refused.get_or_insert(now);
+        self.journal.failed(id, now.wall, &error.message, Some(since.wall));
+        let given_up = *withdraws || node.is_given_up(Some(since), grace, now);
+        let kept = expiration.filter(|_| !given_up);
+        report::set_failed(&who, error, Some((cadence, kept)), &mut node.asked.trouble);
+        node.asked.timer = node.asked.timer.after_refusal(now, cadence, kept, random);
+        if given_up {
+            node.held = None;
+            self.store.publish(id, State::Denied(render_refusal(code, message, now.wall).into()));
+            return;
+        }
+        if let Some(grace) = grace {
+            let refused = now.boot.saturating_sub(since.boot);
+            node.asked.timer = node.asked.timer.clone().within(grace.saturating_sub(refused));
+        }
+        self.keep_serving(id);
+    }
+
+    /// What is held is served on, though nothing newer could be had.
+    fn keep_serving(&self, id: &RoleId) {
+        if let Some(set) = self.nodes.get(id).and_then(|node| node.held.as_ref()) {
             self.store.publish(id, State::Held { set: Arc::clone(set), phase: Phase::Stale });
         }
     }
 }
 
-fn ending<T>(answer: &Result<T, SourceError>) -> Ending {
+pub(super) fn ending<T>(answer: &Result<T, SourceError>) -> Ending {
     match answer.as_ref().map_err(|error| &error.kind) {
         Ok(_) => Ending::Success,
         Err(ErrorKind::Transient) => Ending::Transient,

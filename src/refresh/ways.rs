@@ -256,7 +256,8 @@ impl Refresher {
             if matches!(event, Event::Failed) && plan.node.ways.len() == 1 {
                 // It goes on waiting: the parent is asked again anyway.
                 report::waits(&Who::new(id.as_str(), Some(plan)), &name, &mut node.asked.trouble);
-                self.journal.failed(&id, now.wall, &format!("waits for {name}, which cannot be fetched"));
+                let message = format!("waits for {name}, which cannot be fetched");
+                self.journal.failed(&id, now.wall, &message, node.refused.map(|since| since.wall));
                 if let Some(set) = &node.held {
                     self.store.publish(&id, State::Held { set: Arc::clone(set), phase: Phase::Stale });
                 }

@@ -12,7 +12,7 @@ use percent_encoding::utf8_percent_encode;
 use tokio::sync::Mutex;
 
 use super::{
-    ErrorKind, Fetch, SourceError, SourceFuture,
+    Fetch, SourceError, SourceFuture,
     ims::{ESCAPED, NO_SUCH_ROLE, bad_document, parse_role_list},
 };
 use crate::{
@@ -115,7 +115,7 @@ impl Imds {
         match answer.status {
             StatusCode::OK => Ok(answer),
             StatusCode::NOT_FOUND => Err(no_role(url, "the answer is 404 Not Found: the instance has no such role")),
-            StatusCode::FORBIDDEN => Err(refused(said, false)),
+            StatusCode::FORBIDDEN => Err(SourceError::doubtful(NO_SUCH_ROLE, said)),
             _ => Err(SourceError::transient(said)),
         }
     }
@@ -159,7 +159,7 @@ impl Imds {
             }
             StatusCode::FORBIDDEN => {
                 let said = format!("PUT {url}: the answer is 403 Forbidden: the IMDS is switched off, or refuses us");
-                Err(refused(said, false))
+                Err(SourceError::doubtful(NO_SUCH_ROLE, said))
             }
             status => Err(SourceError::transient(format!("PUT {url}: the answer is {status}{}", answer.detail()))),
         }
@@ -216,12 +216,7 @@ pub fn asks_ourselves(endpoint: &str, listeners: &[SocketAddr]) -> bool {
 }
 
 fn no_role(url: &str, what: &str) -> SourceError {
-    refused(format!("GET {url}: {what}"), true)
-}
-
-fn refused(message: String, withdraws: bool) -> SourceError {
-    let kind = ErrorKind::Refused { code: NO_SUCH_ROLE.to_owned(), message: message.clone(), withdraws };
-    SourceError { kind, message }
+    SourceError::doubtful(NO_SUCH_ROLE, format!("GET {url}: {what}"))
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ mod tests {
     impl Source for Upstream {
         fn roles(&self) -> SourceFuture<'_, RoleList> {
             let names = self.0.iter().map(|name| name.parse().expect("a name")).collect();
-            Box::pin(async { Ok(RoleList { names, problems: Vec::new() }) })
+            Box::pin(async { Ok(RoleList { names, ..RoleList::default() }) })
         }
 
         fn concurrency(&self) -> usize {

@@ -19,7 +19,7 @@ pub mod web_identity;
 
 pub use file::readable_by_others;
 
-use std::{fmt, future::Future, pin::Pin};
+use std::{fmt, future::Future, pin::Pin, time::Duration};
 
 pub use pass_on::PassOn;
 
@@ -34,7 +34,8 @@ pub type SourceFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, SourceError
 /// An upstream that hands out temporary credentials. Each call is bounded in time and size by the
 /// source itself and is never retried inside: when to ask again is for `refresh` to decide.
 pub trait Source: Send + Sync + 'static {
-    /// Which roles there are now, in the upstream's order.
+    /// Which roles there are now, in the upstream's order. That there are none is said only by an upstream whose word on
+    /// that is beyond doubt; of the others it is a refusal.
     fn roles(&self) -> SourceFuture<'_, RoleList>;
 
     /// How many sets may be fetched at once; at least one is. The list does not count: it must not
@@ -60,6 +61,8 @@ pub struct RoleList {
     /// One sentence for each line that was not a role name. If there is any, the list may add
     /// roles, but nothing is withdrawn on its word.
     pub problems: Vec<String>,
+    /// For how long it is fresh, if the upstream says so.
+    pub max_age: Option<Duration>,
 }
 
 /// Why there is no answer.
@@ -77,14 +80,14 @@ pub enum ErrorKind {
     /// A time-out, a reset, a 5xx, throttling, garbage: says nothing about the role. Keep what is
     /// there and ask again.
     Transient,
-    /// The upstream has spoken (403, 404, an error document): there are no credentials.
+    /// The upstream answers that there are no credentials (403, 404, an error document).
     Refused {
         /// The code for the clients, in IMDS words: `AssumeRoleUnauthorizedAccess` and the like.
         code: String,
         /// The upstream's reason, cut and cleaned.
         message: String,
-        /// Whether a set that is already there must go. False for a 200 with an error document:
-        /// it is no better than garbage while a good set is held.
+        /// Whether it is beyond doubt, so that a set that is already there must go. Otherwise it may be the upstream's
+        /// own trouble, and counts only where there is nothing good to lose.
         withdraws: bool,
     },
     /// The credentials of the parent are over or not accepted (`ExpiredToken`): fetch those anew at
@@ -96,6 +99,33 @@ impl SourceError {
     /// An error that says nothing about the role.
     pub fn transient(message: impl Into<String>) -> Self {
         Self { kind: ErrorKind::Transient, message: message.into() }
+    }
+
+    /// A refusal that may be the upstream's own trouble.
+    pub fn doubtful(code: &str, message: impl Into<String>) -> Self {
+        let message = message.into();
+        let kind = ErrorKind::Refused { code: code.to_owned(), message: message.clone(), withdraws: false };
+        Self { kind, message }
+    }
+
+    /// Whether the upstream refuses beyond doubt.
+    pub fn withdraws(&self) -> bool {
+        matches!(self.kind, ErrorKind::Refused { withdraws: true, .. })
+    }
+
+    /// What several upstreams of the same thing said together. They refuse it only if each of them does: one that is
+    /// merely down may still have it.
+    pub fn together(errors: Vec<Self>) -> Self {
+        let message = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; then ");
+        let mut refusals = errors.into_iter().map(|error| match error.kind {
+            ErrorKind::Refused { code, message, withdraws } => Some((code, message, withdraws)),
+            ErrorKind::Transient | ErrorKind::ParentExpired => None,
+        });
+        let all = refusals.next().flatten().and_then(|(code, message, first)| {
+            let withdraws = refusals.try_fold(first, |all, next| next.map(|(_, _, withdraws)| all && withdraws))?;
+            Some(ErrorKind::Refused { code, message, withdraws })
+        });
+        Self { kind: all.unwrap_or(ErrorKind::Transient), message }
     }
 }
 

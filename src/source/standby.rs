@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{ErrorKind, RoleList, Source, SourceError, SourceFuture, way_back::WayBack};
+use super::{RoleList, Source, SourceError, SourceFuture, way_back::WayBack};
 use crate::{
     clock::SharedClock,
     credentials::{Credentials, RoleName},
@@ -67,7 +67,7 @@ impl StandBy {
                     }
                 },
                 // The upstream's word, which no other host outdoes.
-                Err(error @ SourceError { kind: ErrorKind::Refused { .. }, .. }) => {
+                Err(error) if error.withdraws() => {
                     self.settle(index, &RoleList::default(), failed.first());
                     return Err(error);
                 }
@@ -79,7 +79,7 @@ impl StandBy {
             self.settle(index, &list, failed.first());
             return Ok(list);
         }
-        Err(together(failed))
+        Err(SourceError::together(failed))
     }
 
     /// Whether a host that was left can be gone back to: it has to give the set of a role.
@@ -89,7 +89,7 @@ impl StandBy {
             return Ok(());
         };
         match source.fetch(role).await {
-            Err(error) if error.kind == ErrorKind::Transient => Err(error),
+            Err(error) if !error.withdraws() => Err(error),
             _ => {
                 self.state().suspects.remove(&index);
                 Ok(())
@@ -124,7 +124,7 @@ impl StandBy {
         let (at, listed) = self.current(role);
         let Some((_, source)) = self.hosts.get(at).filter(|_| listed) else { return Err(unlisted(role)) };
         let error = match source.fetch(role).await {
-            Err(error) if error.kind == ErrorKind::Transient => error,
+            Err(error) if !error.withdraws() => error,
             answer => return answer,
         };
         let _only_one = self.looking.lock().await;
@@ -188,11 +188,6 @@ fn unlisted(role: &RoleName) -> SourceError {
     SourceError::transient(format!("the host that stands in does not list {role}; its next list decides"))
 }
 
-fn together(errors: Vec<SourceError>) -> SourceError {
-    let messages: Vec<String> = errors.into_iter().map(|error| error.message).collect();
-    SourceError::transient(messages.join("; then "))
-}
-
 impl Source for StandBy {
     fn roles(&self) -> SourceFuture<'_, RoleList> {
         Box::pin(self.list())
@@ -210,7 +205,7 @@ impl Source for StandBy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{clock, clock::fake::FakeClock, credentials::Secret};
+    use crate::{clock, clock::fake::FakeClock, credentials::Secret, source::ErrorKind};
 
     /// One host: what it lists, what it gives, and whether it is up.
     #[derive(Default)]
@@ -242,7 +237,7 @@ mod tests {
                 let mut host = self.1.0.lock().expect("not poisoned");
                 host.3 += 1;
                 let names = host.0.iter().map(|name| name.parse().expect("a name")).collect();
-                host.2.then_some(RoleList { names, problems: Vec::new() }).ok_or(SourceError::transient("down"))
+                host.2.then_some(RoleList { names, ..RoleList::default() }).ok_or(SourceError::transient("down"))
             })
         }
 

@@ -36,7 +36,8 @@ impl WayBack {
     }
 }
 
-fn about(wait: Duration, random: f64) -> Duration {
+/// `wait`, of which a quarter is left to chance either way.
+pub fn about(wait: Duration, random: f64) -> Duration {
     wait.mul_f64(0.75 + random / 2.0)
 }
 

@@ -133,8 +133,8 @@ pub(crate) fn extended_list_and_document_agree() {
 }
 
 pub(crate) fn what_is_held_is_served_while_the_upstream_is_down() {
-    let ims = Ims::start(Behaviour::default());
-    let daemon = Daemon::with_credentials(&format!("{}refresh_interval: 1\n", ims.config()));
+    let ims = Ims::start(Behaviour { lifetime: Duration::from_secs(12), ..Behaviour::default() });
+    let daemon = Daemon::with_credentials(&ims.config());
     let before = get(daemon.address(), ROLE).body;
     ims.handle.update(|behaviour| behaviour.list = Answer::Status(502));
     ims.handle.update(|behaviour| behaviour.document = Answer::Status(502));
@@ -155,10 +155,8 @@ pub(crate) fn a_refused_role_is_a_200_that_says_so() {
 
 pub(crate) fn no_answer_mixes_two_sets() {
     let ims = Ims::start(Behaviour { lifetime: Duration::from_secs(3), ..Behaviour::default() });
-    let config = format!(
-        "{}refresh_interval: 1\ncontainer: {{listen: '127.0.0.1:0', roles: {{test_role: {{open: true}}}}}}\n",
-        ims.config()
-    );
+    let config =
+        format!("{}container: {{listen: '127.0.0.1:0', roles: {{test_role: {{open: true}}}}}}\n", ims.config());
     let daemon = Daemon::with_credentials(&config);
     let container = daemon.face("container");
     let mut seen = BTreeSet::new();

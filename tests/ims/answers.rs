@@ -8,7 +8,7 @@ use alppaca::{
     source::{ErrorKind, RoleList, Source, SourceError, ims::ImsSource},
 };
 
-use crate::{is_transient, role, settings, source, start, start_with_source, url};
+use crate::{is_doubtful, is_transient, role, settings, source, start, start_with_source, url};
 
 const DRIP: Answer = Answer::Drip(Duration::from_millis(20));
 
@@ -97,10 +97,25 @@ async fn illegal_lines_are_reported_and_the_other_roles_stay() {
     assert!(list.problems[0].starts_with("line 2 ") && list.problems[0].contains("'/'"), "{:?}", list.problems);
 }
 
+/// What a server adds to its answers that says only what it has decided.
+fn decided() -> Vec<(String, String)> {
+    vec![("Alppaca-IMS".to_owned(), "1".to_owned())]
+}
+
 #[tokio::test]
-async fn an_empty_list_is_the_upstreams_word() {
-    let (source, _mock) = start_with_source(Behaviour { list: Answer::Empty, ..Behaviour::default() });
+async fn an_empty_list_is_a_refusal_unless_the_server_says_only_what_it_has_decided() {
+    let error = list_error(Answer::Empty).await;
+    assert!(is_doubtful(&error) && error.message.ends_with("the role list is empty"), "{error:?}");
+    let behaviour = Behaviour { list: Answer::Empty, headers: decided(), ..Behaviour::default() };
+    let (source, _mock) = start_with_source(behaviour);
     assert_eq!(source.roles().await, Ok(RoleList::default()));
+}
+
+#[tokio::test]
+async fn a_list_says_how_long_it_is_fresh() {
+    let headers = vec![("cache-control".to_owned(), "private, max-age=600".to_owned())];
+    let (source, _mock) = start_with_source(Behaviour { headers, ..Behaviour::default() });
+    assert_eq!(source.roles().await.expect("a list").max_age, Some(Duration::from_mins(10)));
 }
 
 #[tokio::test]
@@ -118,7 +133,6 @@ async fn what_is_no_list_says_nothing_about_the_roles() {
         (Answer::Status(500), "500 Internal Server Error (\"as the mock was told\")"),
         (Answer::Status(503), "503 Service Unavailable"),
         (Answer::Status(429), "429 Too Many Requests"),
-        (Answer::Status(401), "401 Unauthorized"),
     ] {
         let error = list_error(answer.clone()).await;
         assert!(is_transient(&error), "{answer:?}: {error:?}");
@@ -129,10 +143,29 @@ async fn what_is_no_list_says_nothing_about_the_roles() {
 }
 
 #[tokio::test]
-async fn a_list_that_is_forbidden_or_gone_withdraws() {
+async fn what_afp_answers_in_trouble_is_quoted_and_may_be_its_own_trouble() {
+    for (status, message) in [(403, "Permission Denied"), (404, "ConfigurationError")] {
+        let answer = Answer::Afp(status, message);
+        let (source, _mock) = start_with_source(Behaviour { document: answer.clone(), ..Behaviour::default() });
+        for error in [list_error(answer).await, source.fetch(&role("test_role")).await.expect_err("no credentials")] {
+            assert!(is_doubtful(&error), "{error:?}");
+            assert!(error.message.contains(&format!("the answer is {status} ")), "{error}");
+            assert!(error.message.ends_with(&format!("(\"{message}\")")), "{error}");
+        }
+    }
+    for (status, message) in [(500, "Internal Server Error"), (502, "Call to AWS failed")] {
+        let error = list_error(Answer::Afp(status, message)).await;
+        assert!(is_transient(&error) && error.message.contains(message), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_is_forbidden_or_gone_withdraws_by_the_word_of_a_server_that_decides() {
     for status in [403, 404] {
-        let error = list_error(Answer::Status(status)).await;
-        assert!(matches!(error.kind, ErrorKind::Refused { withdraws: true, .. }), "{error:?}");
+        let behaviour = Behaviour { list: Answer::Status(status), headers: decided(), ..Behaviour::default() };
+        let (source, _mock) = start_with_source(behaviour);
+        let error = source.roles().await.expect_err("no list");
+        assert!(error.withdraws(), "{error:?}");
     }
 }
 
@@ -168,8 +201,6 @@ async fn what_is_no_document_says_nothing_about_the_role() {
         (Answer::Gzip, "encoded (gzip)"),
         (Answer::Redirect, "to the host login.invalid"),
         (Answer::Status(204), "204 No Content"),
-        (Answer::Status(400), "400 Bad Request"),
-        (Answer::Status(401), "401 Unauthorized"),
         (Answer::Status(407), "407 Proxy Authentication Required"),
         (Answer::Status(408), "408 Request Timeout"),
         (Answer::Status(429), "429 Too Many Requests"),
@@ -185,13 +216,17 @@ async fn what_is_no_document_says_nothing_about_the_role() {
 }
 
 #[tokio::test]
-async fn a_document_that_is_forbidden_or_gone_withdraws_the_role() {
-    for status in [403, 404] {
-        let (source, _mock) = start_with_source(Behaviour { document: Answer::Status(status), ..Behaviour::default() });
-        let error = source.fetch(&role("test_role")).await.expect_err("no credentials");
-        let ErrorKind::Refused { code, message, withdraws } = error.kind else { panic!("{error:?}") };
-        assert_eq!((code.as_str(), withdraws), ("AssumeRoleUnauthorizedAccess", true));
-        assert!(message.contains(&status.to_string()), "{message}");
+async fn a_document_that_is_forbidden_or_gone_is_refused_and_withdrawn_by_a_server_that_decides() {
+    for status in [400, 401, 403, 404, 410] {
+        for headers in [Vec::new(), decided()] {
+            let decides = !headers.is_empty() && matches!(status, 403 | 404);
+            let behaviour = Behaviour { document: Answer::Status(status), headers, ..Behaviour::default() };
+            let (source, _mock) = start_with_source(behaviour);
+            let error = source.fetch(&role("test_role")).await.expect_err("no credentials");
+            let ErrorKind::Refused { code, message, withdraws } = error.kind else { panic!("{error:?}") };
+            assert_eq!((code.as_str(), withdraws), ("AssumeRoleUnauthorizedAccess", decides), "{status}");
+            assert!(message.contains(&status.to_string()), "{message}");
+        }
     }
 }
 

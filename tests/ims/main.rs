@@ -74,6 +74,10 @@ fn is_transient(error: &SourceError) -> bool {
     error.kind == ErrorKind::Transient
 }
 
+fn is_doubtful(error: &SourceError) -> bool {
+    matches!(error.kind, ErrorKind::Refused { withdraws: false, .. })
+}
+
 /// Runs `serve` for each connection to the returned address; it gets the stream and the number of
 /// the connection, from 1.
 async fn start_server<F>(serve: impl Fn(TcpStream, usize) -> F + Send + 'static) -> SocketAddr

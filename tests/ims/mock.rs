@@ -29,7 +29,7 @@ async fn what_it_does_can_be_changed_while_it_runs() {
     let (known, unknown) = (role("test_role"), role("unknown"));
     source.fetch(&known).await.expect("credentials");
     let error = source.fetch(&unknown).await.expect_err("404");
-    assert!(matches!(error.kind, ErrorKind::Refused { withdraws: true, .. }), "{error:?}");
+    assert!(matches!(error.kind, ErrorKind::Refused { withdraws: false, .. }), "{error:?}");
 
     mock.update(|behaviour| behaviour.roles.push("unknown".into()));
     source.fetch(&unknown).await.expect("credentials");

@@ -78,9 +78,10 @@ async fn a_real_proxy_forwards_plain_requests() {
 }
 
 #[tokio::test]
-async fn a_real_proxy_passes_on_the_upstreams_404_and_its_own_403_withdraws_nothing() {
+async fn a_real_proxy_passes_on_the_upstreams_word_and_its_own_403_is_none() {
     let Some(proxy) = Tinyproxy::start("Filter \"FILTER\"\nFilterExtended Yes") else { return };
-    let (ims, _mock) = start(Behaviour { document: Answer::Status(404), ..Behaviour::default() });
+    let headers = vec![("Alppaca-IMS".to_owned(), "1".to_owned())];
+    let (ims, _mock) = start(Behaviour { document: Answer::Status(404), headers, ..Behaviour::default() });
     let upstream = source(through(proxy.address, None, settings(url(ims))));
     let error = upstream.fetch(&role("test_role")).await.expect_err("404");
     assert!(matches!(error.kind, ErrorKind::Refused { withdraws: true, .. }), "{error:?}");

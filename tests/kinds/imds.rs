@@ -14,7 +14,6 @@ use crate::{
     is_refused, is_transient,
     server::{Asked, Server},
     support::{Daemon, Ims},
-    withdraws,
 };
 
 const DOCUMENT: &str = r#"{"Code":"Success","LastUpdated":"2026-11-23T09:00:00Z","Type":"AWS-HMAC","AccessKeyId":"ASIAEXAMPLE","SecretAccessKey":"wJalr","Token":"IQoJ","Expiration":"2099-01-01T00:00:00Z"}"#;
@@ -36,7 +35,7 @@ async fn a_chain_of_two_alppacas_works() {
     let second = imds.role("second".parse().ok()).fetch(None).await.expect("credentials");
     assert_eq!(ims.handle.issued_with(&second.access_key_id).expect("from the mock").role, "second");
     let error = imds.role("third".parse().ok()).fetch(None).await.expect_err("no such role");
-    assert!(withdraws(&error), "{error:?}");
+    assert!(is_refused(&error), "{error:?}");
 }
 
 fn ec2(asked: &Asked) -> (u16, String) {
@@ -96,7 +95,7 @@ async fn each_failure_means_what_it_means() {
     let error = |server: Server| async move {
         imds(server.url(), false).role("web".parse().ok()).fetch(None).await.expect_err("no credentials")
     };
-    assert!(withdraws(&error(with(404, "")).await));
+    assert!(is_refused(&error(with(404, "")).await));
     assert!(is_refused(&error(with(403, "")).await));
     assert!(is_transient(&error(with(500, "")).await));
     assert!(is_transient(&error(with(401, "")).await));
@@ -105,7 +104,7 @@ async fn each_failure_means_what_it_means() {
     assert!(is_refused(&refused), "{refused:?}");
 
     let empty = Server::start(|asked| if asked.method == "PUT" { (200, "T".into()) } else { (200, String::new()) });
-    assert!(withdraws(&imds(empty.url(), false).role(None).fetch(None).await.expect_err("no role")));
+    assert!(is_refused(&imds(empty.url(), false).role(None).fetch(None).await.expect_err("no role")));
     let off = Server::start(|_| (403, String::new()));
     let error = imds(off.url(), false).role(None).fetch(None).await.expect_err("switched off");
     assert!(is_refused(&error) && error.message.contains("switched off"), "{error:?}");

@@ -42,10 +42,6 @@ fn is_refused(error: &SourceError) -> bool {
     matches!(error.kind, ErrorKind::Refused { withdraws: false, .. })
 }
 
-fn withdraws(error: &SourceError) -> bool {
-    matches!(error.kind, ErrorKind::Refused { withdraws: true, .. })
-}
-
 /// Writes a file, in place of the one that was there.
 fn write(path: &Path, content: &str) {
     std::fs::write(path, content).expect("writable");

@@ -88,6 +88,8 @@ fn a_role_of_an_ims_goes_back_to_its_first_host() {
          roles:\n  web: {{source: afp, upstream_role: base}}\n",
         first.address, second.address
     );
+    // The way back is tried when the next set is due.
+    second.handle.update(|behaviour| behaviour.lifetime = std::time::Duration::from_secs(6));
     let answer = |answer: Answer| {
         first.handle.update(|behaviour| (behaviour.list, behaviour.document) = (answer.clone(), answer.clone()));
     };

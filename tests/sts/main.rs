@@ -143,12 +143,11 @@ fn many_roles_of_one_source_need_one_call_each_and_one_for_all() {
 #[test]
 fn an_expired_token_has_the_parent_fetched_again() {
     let ims = ims(&["base"]);
+    ims.handle.update(|behaviour| behaviour.lifetime = Duration::from_secs(6));
     let sts =
         StandIn::start(|_| Reply::Error(403, "ExpiredToken", "The security token included in the request is expired"));
-    let config = format!(
-        "{}refresh_interval: 1s\nroles:\n  a: {{source: ims, role_arn: 'arn:aws:iam::123456789012:role/a'}}\n",
-        ims.config()
-    );
+    let config =
+        format!("{}roles:\n  a: {{source: ims, role_arn: 'arn:aws:iam::123456789012:role/a'}}\n", ims.config());
     let daemon = start(&config, &sts);
     daemon.wait_for_log("ExpiredToken");
     let refused = sts.calls().remove(0).key;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     config::{self, CHAINED, Config, Origin, Role, SourceKind, Upstreams},
     credentials::RoleArn,
-    refresh::Cadence,
+    refresh::left_when_fetched,
     source::aws::Environment,
 };
 
@@ -16,11 +16,15 @@ const USUAL: Duration = Duration::from_hours(1);
 pub fn explain(config: &Config, environment: &Environment) -> Vec<String> {
     let upstreams = &config.upstreams;
     let roles = upstreams.roles();
-    let every = config.refresh.interval.as_secs();
+    let every = config::render_duration(config.refresh.interval);
     let mut lines = vec!["what is served, and where it comes from:".to_owned()];
     if let (true, Some(ims)) = (roles.is_empty(), upstreams.first_ims()) {
         let url = ims.kind.summary();
-        lines.push(format!("  all roles that source {} lists ({url}), in its order; asked every {every} s", ims.name));
+        let name = &ims.name;
+        lines.push(format!(
+            "  all roles that source {name} lists ({url}), in its order; the list is asked for every {every}"
+        ));
+        lines.push(format!("    {}", life_of("IMS")));
     }
     for role in &roles {
         for (index, name) in role.sources.iter().enumerate() {
@@ -89,18 +93,18 @@ fn life(role: &Role, roles: &[Role], config: &Config) -> String {
             } else {
                 ""
             };
-            let left = minutes(Cadence::Ahead.left(life));
+            let left = minutes(left_when_fetched(life));
             format!("lives {}{cap}; fetched again when {left} are left", minutes(life))
         }
         Some(Origin::Role(other)) => format!("lives as long as what role {} has, and changes with it", other.name),
-        Some(Origin::Source(source)) if matches!(source.kind, SourceKind::Ims(_)) => {
-            format!("asked for every {} s; lives as the IMS says", config.refresh.interval.as_secs())
-        }
-        _ => format!(
-            "lives as the source says; fetched again when half of it is left, and at least {}",
-            minutes(Cadence::Ahead.left(USUAL))
-        ),
+        Some(Origin::Source(source)) if matches!(source.kind, SourceKind::Ims(_)) => life_of("IMS"),
+        _ => life_of("source"),
     }
+}
+
+fn life_of(what: &str) -> String {
+    let least = minutes(left_when_fetched(USUAL));
+    format!("lives as the {what} says; fetched again when half of it is left, and at least {least}")
 }
 
 fn minutes(duration: Duration) -> String {
@@ -135,7 +139,7 @@ mod tests {
             "or else ← AssumeRole",
             "lives 20 min; fetched again when 13 min are left",
             "web ← role web of source ims",
-            "asked for every 60 s",
+            "lives as the IMS says; fetched again when half of it is left, and at least 38 min",
         ] {
             assert!(told.contains(part), "{part}:\n{told}");
         }

@@ -86,7 +86,7 @@ pub fn fetching(config: &Config, surroundings: Surroundings) -> Result<Fetching,
         && let Some(source) = blueprint.upstreams.first_ims()
     {
         let source = blueprint.lister(&source.name)?;
-        graph.lister = Some(Lister { source, cadence: blueprint.poll });
+        graph.lister = Some(Lister { source, interval: config.refresh.interval });
     }
     for role in &roles {
         let (parents, node) = blueprint.role(role)?;
@@ -105,7 +105,7 @@ pub fn fetching(config: &Config, surroundings: Surroundings) -> Result<Fetching,
 struct Blueprint {
     upstreams: Upstreams,
     surroundings: Surroundings,
-    poll: Cadence,
+    ims: Cadence,
     lanes: HashMap<String, LaneId>,
     listers: HashMap<String, Arc<dyn Source>>,
     kinds: kinds::Kinds,
@@ -139,11 +139,11 @@ impl Blueprint {
         let upstreams = config.upstreams.clone();
         let mut listers: HashMap<String, Arc<dyn Source>> = HashMap::new();
         let mut identities = HashMap::new();
-        let poll = Cadence::Poll { interval: config.refresh.interval };
+        let ims = Cadence::Ims { interval: config.refresh.interval };
         for source in &upstreams.sources {
             match &source.kind {
                 SourceKind::Ims(settings) => {
-                    let made = ims::source(settings, &surroundings, poll.return_wait());
+                    let made = self::ims::source(settings, &surroundings, ims.return_wait());
                     let made = made.map_err(|error| FetchingError::new(&source.name, error))?;
                     listers.insert(source.name.clone(), made);
                 }
@@ -162,8 +162,7 @@ impl Blueprint {
         named.push((LOCAL.to_owned(), Lane { concurrency: usize::MAX, rate: None }));
         let lanes = named.iter().enumerate().map(|(index, (name, _))| (name.clone(), LaneId(index))).collect();
         let kinds = kinds::Kinds::new(config, &surroundings)?;
-        let blueprint =
-            Self { upstreams, surroundings, poll, lanes, listers, kinds, identities, sts: Mutex::default() };
+        let blueprint = Self { upstreams, surroundings, ims, lanes, listers, kinds, identities, sts: Mutex::default() };
         Ok((blueprint, named.into_iter().map(|(_, lane)| lane).collect()))
     }
 
@@ -258,7 +257,7 @@ impl Blueprint {
                     lane: self.lane(LOCAL),
                     parent: Some(RoleId::named(&role.name)),
                     follows: true,
-                    cadence: Cadence::Ahead,
+                    cadence: Cadence::Aws,
                 };
                 Ok((None, way))
             }
@@ -288,21 +287,21 @@ impl Blueprint {
                     purpose.upstream_role.map(str::parse::<RoleName>).transpose().map_err(|error| wrong(&error))?;
                 // To be served it is known by its name; to assume others the first will do.
                 let role = role.or_else(|| (serves == Serves::Clients).then(|| purpose.name.clone()));
-                (Arc::new(ListedRole::new(self.lister(name)?, role)), self.poll)
+                (Arc::new(ListedRole::new(self.lister(name)?, role)), self.ims)
             }
             SourceKind::RolesAnywhere(settings) => {
                 let identity = self.identities.get(name).ok_or_else(|| wrong(&"has no certificate"))?;
                 let role = purpose.role_arn.ok_or_else(|| wrong(&"a role's ARN is needed"))?;
                 let facts = SessionFacts { host: &self.surroundings.host, role: purpose.name.as_str() };
                 let made = roles_anywhere::role(settings, identity, (role, purpose.session), facts, &self.surroundings);
-                (Arc::new(made.map_err(|error| wrong(&error))?), Cadence::Ahead)
+                (Arc::new(made.map_err(|error| wrong(&error))?), Cadence::Aws)
             }
             SourceKind::Sts(_) => return Err(wrong(&"has no credentials of its own")),
             kind => {
                 let facts = SessionFacts { host: &self.surroundings.host, role: purpose.name.as_str() };
                 let fetch = self.kinds.call(name, purpose, facts).map_err(|error| wrong(&error))?;
                 let guarded = serves == Serves::Clients && !kinds::serves_long_term(kind);
-                (if guarded { Arc::new(TemporaryOnly::new(fetch)) } else { fetch }, Cadence::Ahead)
+                (if guarded { Arc::new(TemporaryOnly::new(fetch)) } else { fetch }, Cadence::Aws)
             }
         };
         let label = format!("source {name}").into();
@@ -331,7 +330,7 @@ impl Blueprint {
             lane: self.lane(via),
             parent: Some(parent),
             follows: false,
-            cadence: Cadence::Ahead,
+            cadence: Cadence::Aws,
         })
     }
 

@@ -6,7 +6,7 @@ use super::{Blueprint, FetchingError, Purpose, Serves, Surroundings};
 use crate::{
     config::{Config, Origin, Session, origin, sources::Gives},
     credentials::{Credentials, RoleId, RoleName},
-    refresh::{Cadence, Node, Way},
+    refresh::{Node, Way},
     source::{SourceError, SourceFuture},
 };
 
@@ -14,8 +14,6 @@ use crate::{
 pub struct Trial {
     /// What it is called.
     pub label: String,
-    /// How its upstream is asked.
-    pub cadence: Cadence,
     way: Way,
     nodes: Arc<HashMap<RoleId, Node>>,
 }
@@ -81,6 +79,6 @@ pub fn trials(config: &Config, surroundings: Surroundings, name: &str) -> Result
         }
     };
     let nodes = Arc::new(nodes);
-    let trial = |way: Way| Trial { label: way.label.to_string(), cadence: way.cadence, way, nodes: Arc::clone(&nodes) };
+    let trial = |way: Way| Trial { label: way.label.to_string(), way, nodes: Arc::clone(&nodes) };
     Ok(ways.into_iter().map(trial).collect())
 }

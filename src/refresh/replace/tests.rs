@@ -60,7 +60,7 @@ impl Rig {
     fn new(nodes: &[(&str, &str)]) -> Self {
         let (clock, calls, store) = (FakeClock::new(), Arc::default(), Store::shared());
         let graph = graph(nodes, &calls, &clock);
-        let refresher = Refresher::new(graph, Arc::clone(&store), Arc::<FakeClock>::clone(&clock), Duration::ZERO)
+        let refresher = Refresher::new(graph, Arc::clone(&store), Arc::<FakeClock>::clone(&clock), None)
             .with_maker(maker(&calls, &clock));
         let (requests, replacer) = (refresher.requests(), refresher.replacer());
         Self { store, clock, calls, requests, replacer, _task: tokio::spawn(refresher.run()) }
@@ -79,7 +79,7 @@ impl Rig {
         let graph = graph(nodes, &self.calls, &self.clock);
         let maker = Some(maker(&self.calls, &self.clock));
         let (fate, lister) = (Box::new(fate), Fate::Same);
-        self.replacer.replace(Replacement { graph, maker, grace: Duration::ZERO, fate, on_demand, lister }).await;
+        self.replacer.replace(Replacement { graph, maker, grace: None, fate, on_demand, lister }).await;
     }
 
     fn of(&self, role: &RoleId) -> (Condition, String) {
@@ -107,7 +107,7 @@ fn graph(nodes: &[(&str, &str)], calls: &Calls, clock: &Arc<FakeClock>) -> Graph
             lane: LaneId(0),
             parent: parent.map(id),
             follows: false,
-            cadence: Cadence::Ahead,
+            cadence: Cadence::Aws,
         };
         let visibility = if text.starts_with('.') { Visibility::Hidden } else { Visibility::Listed };
         Node { id: id(text), name: name(text), visibility, ways: [way].into() }

@@ -102,7 +102,7 @@ fn node(world: &Arc<World>, text: &str, ways: &[&str]) -> Node {
             lane: LaneId(0),
             parent: parent.map(|parent| RoleId::named(&name(parent))),
             follows: call.starts_with("pass"),
-            cadence: Cadence::Ahead,
+            cadence: Cadence::Aws,
         }
     };
     let visibility = if text.starts_with('.') { Visibility::Hidden } else { Visibility::Listed };
@@ -125,7 +125,7 @@ fn rig(rate: Option<f64>, nodes: &[(&str, &[&str])]) -> Rig {
         }
         Ok(vec![parent, Node { id: id.clone(), visibility: Visibility::Unlisted, ..made }])
     };
-    let refresher = Refresher::new(graph, Arc::clone(&store), clock, Duration::ZERO).with_maker(Box::new(maker));
+    let refresher = Refresher::new(graph, Arc::clone(&store), clock, None).with_maker(Box::new(maker));
     let (requests, journal) = (refresher.requests(), refresher.journal());
     Rig { world, store, requests, journal, _task: tokio::spawn(refresher.run()) }
 }
@@ -341,7 +341,7 @@ async fn the_first_way_is_tried_between_two_sets_and_the_second_is_left_alone() 
     assert!((450..755).contains(&(at.get(1).unwrap_or(&1078) - at[0])), "{at:?}");
     assert_eq!(rig.world.calls("second").len(), 1);
     assert_eq!((rig.of("a"), rig.from("a")), (Condition::Fresh, "second".to_owned()));
-    assert_eq!(rig.journal.entry("a"), Entry { source: Some("second".into()), failure: None });
+    assert_eq!(rig.journal.entry("a"), Entry { source: Some("second".into()), ..Entry::default() });
     rig.world.mend("first");
     pass(1500).await;
     assert_eq!(rig.from("a"), "first");

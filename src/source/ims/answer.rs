@@ -1,6 +1,8 @@
 //! What an answer of the IMS means: which errors say nothing, and which are the upstream's word.
 
-use http::{StatusCode, header};
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, StatusCode, header};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -14,27 +16,84 @@ use crate::{
 /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/troubleshoot-iam.html>
 pub(in crate::source) const NO_SUCH_ROLE: &str = "AssumeRoleUnauthorizedAccess";
 
+/// The header, and its value, of a server that answers 403, 404 or an empty list only where it has decided so, and 5xx
+/// where it is in trouble itself. AFP, which has no such header, answers all of these when its own key is rotated.
+const DECIDES: (HeaderName, &str) = (HeaderName::from_static("alppaca-ims"), "1");
+
+/// A 200.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    pub(super) body: Zeroizing<Vec<u8>>,
+    /// Whether it is the word of a server that says only what it has decided.
+    pub(super) decided: bool,
+    /// For how long it is fresh, if it says so.
+    pub(super) max_age: Option<Duration>,
+}
+
 /// The body of a 200, and the error that any other answer to `GET url` is.
-pub(super) fn accept(answer: Answer, url: &str) -> Result<Zeroizing<Vec<u8>>, SourceError> {
+pub(super) fn accept(answer: Answer, url: &str) -> Result<Accepted, SourceError> {
+    let decided = decides(&answer.headers);
     if answer.status == StatusCode::OK {
         return match answer.headers.get(header::CONTENT_ENCODING) {
             Some(encoding) if encoding != "identity" => Err(SourceError::transient(format!(
                 "GET {url}: the body is encoded ({}), which was not asked for",
                 printable(&String::from_utf8_lossy(encoding.as_bytes()), 20)
             ))),
-            _ => Ok(answer.body),
+            _ => Ok(Accepted { decided, max_age: max_age(&answer.headers), body: answer.body }),
         };
     }
-    let message = format!("GET {url}: the answer is {}{}", answer.status, answer.detail());
-    if !matches!(answer.status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) {
+    let said = message_of(&answer.body).unwrap_or_else(|| answer.detail());
+    let message = format!("GET {url}: the answer is {}{said}", answer.status);
+    if !is_refusal(answer.status) {
         return Err(SourceError::transient(message));
     }
     if answer.is_the_proxys_own() {
         return Err(SourceError::transient(format!("{message}; the proxy itself seems to say so")));
     }
-    let reason = format!("the upstream answered {}{}", answer.status, answer.detail());
-    let kind = ErrorKind::Refused { code: NO_SUCH_ROLE.to_owned(), message: reason, withdraws: true };
+    let withdraws = decided && matches!(answer.status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND);
+    let reason = format!("the upstream answered {}{said}", answer.status);
+    let kind = ErrorKind::Refused { code: NO_SUCH_ROLE.to_owned(), message: reason, withdraws };
     Err(SourceError { kind, message })
+}
+
+/// An empty list of a server that also gives one when it is in trouble.
+pub(super) fn empty(url: &str) -> SourceError {
+    SourceError::doubtful(NO_SUCH_ROLE, format!("GET {url}: the role list is empty"))
+}
+
+/// Whether a status speaks of what was asked for. 407 is of a proxy; the others say that this was not the time.
+fn is_refusal(status: StatusCode) -> bool {
+    const LATER: [StatusCode; 4] = [
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+        StatusCode::REQUEST_TIMEOUT,
+        StatusCode::TOO_EARLY,
+        StatusCode::TOO_MANY_REQUESTS,
+    ];
+    status.is_client_error() && !LATER.contains(&status)
+}
+
+fn decides(headers: &HeaderMap) -> bool {
+    let (name, value) = DECIDES;
+    headers.get(name).is_some_and(|given| given == value)
+}
+
+/// `max-age` of `Cache-Control`. Zero is what frameworks send by themselves: it says nothing of how often to ask.
+/// <https://www.rfc-editor.org/rfc/rfc9111#section-5.2.2.1>
+fn max_age(headers: &HeaderMap) -> Option<Duration> {
+    let lines = headers.get_all(header::CACHE_CONTROL).iter().filter_map(|line| line.to_str().ok());
+    let mut directives = lines.flat_map(|line| line.split(','));
+    let seconds = directives.find_map(|directive| {
+        let (name, value) = directive.trim().split_once('=')?;
+        name.eq_ignore_ascii_case("max-age").then(|| value.trim_matches('"').parse().ok())?
+    });
+    seconds.filter(|seconds| *seconds > 0).map(Duration::from_secs)
+}
+
+/// What a JSON error says, for the end of a message: AFP's has 80 characters before its `message`.
+fn message_of(body: &[u8]) -> Option<String> {
+    let error: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let message = printable(error.get("message")?.as_str()?, 80);
+    (!message.is_empty()).then(|| format!(" ({message:?})"))
 }
 
 /// What a 200 means whose body is no set of credentials. Nothing of the body is shown but the code
@@ -63,26 +122,60 @@ mod tests {
         accept(answer, "http://ims/").expect_err("an error")
     }
 
-    fn withdraws(error: &SourceError) -> bool {
-        matches!(error.kind, ErrorKind::Refused { withdraws: true, .. })
+    fn is_doubtful(error: &SourceError) -> bool {
+        matches!(error.kind, ErrorKind::Refused { withdraws: false, .. })
     }
 
     #[test]
-    fn only_403_and_404_withdraw() {
-        for status in [204, 301, 302, 304, 400, 401, 402, 405, 407, 408, 410, 418, 429, 500, 502, 503, 504, 599] {
+    fn only_a_server_that_says_what_it_has_decided_withdraws_and_only_by_403_and_404() {
+        let ours = [("alppaca-ims", "1")];
+        for status in [204, 301, 302, 304, 407, 408, 425, 429, 500, 502, 503, 504, 599] {
             assert_eq!(answer(status, &[], false).kind, ErrorKind::Transient, "{status}");
+            assert_eq!(answer(status, &ours, false).kind, ErrorKind::Transient, "{status}");
         }
-        for status in [403, 404] {
-            assert!(withdraws(&answer(status, &[], false)), "{status}");
+        for status in [400, 401, 402, 403, 404, 405, 410, 418] {
+            assert!(is_doubtful(&answer(status, &[], false)), "{status}");
+            assert!(is_doubtful(&answer(status, &[("alppaca-ims", "2")], false)), "{status}");
+            assert_eq!(answer(status, &ours, false).withdraws(), matches!(status, 403 | 404), "{status}");
         }
     }
 
     #[test]
-    fn a_proxys_own_404_does_not_withdraw() {
-        assert!(!withdraws(&answer(404, &[], true)));
-        assert!(!withdraws(&answer(403, &[("via", "1.1 squid"), ("x-squid-error", "ERR_ACCESS_DENIED 0")], true)));
-        assert!(!withdraws(&answer(404, &[("via", "1.1 p"), ("proxy-status", "p; error=dns_error")], true)));
-        assert!(withdraws(&answer(404, &[("via", "1.1 tinyproxy")], true)));
+    fn what_a_proxy_may_have_written_itself_is_no_refusal() {
+        let proxys: [&[_]; 3] = [
+            &[],
+            &[("via", "1.1 squid"), ("x-squid-error", "ERR_ACCESS_DENIED 0")],
+            &[("via", "1.1 p"), ("proxy-status", "p; error=dns_error")],
+        ];
+        for headers in proxys {
+            assert_eq!(answer(404, headers, true).kind, ErrorKind::Transient, "{headers:?}");
+        }
+        assert!(is_doubtful(&answer(404, &[("via", "1.1 tinyproxy")], true)));
+        assert!(answer(404, &[("via", "1.1 tinyproxy"), ("alppaca-ims", "1")], true).withdraws());
+    }
+
+    #[test]
+    fn how_long_an_answer_is_fresh_is_read_from_cache_control() {
+        let age = |value: &'static str| {
+            let headers = HeaderMap::from_iter([(header::CACHE_CONTROL, value.parse().expect("a value"))]);
+            max_age(&headers).map(|age| age.as_secs())
+        };
+        for (value, seconds) in [("max-age=600", 600), ("private, Max-Age=\"60\"", 60), ("s-maxage=1,max-age=2", 2)] {
+            assert_eq!(age(value), Some(seconds), "{value}");
+        }
+        for value in ["", "no-store", "max-age", "max-age=", "max-age=-1", "max-age=0", "no-cache, max-age=0"] {
+            assert_eq!(age(value), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_json_error_is_quoted_by_its_message() {
+        let body = |text: &str| message_of(text.as_bytes());
+        let afp = r#"{"status": 404, "error": "404 Not Found", "message": "ConfigurationError", "traceback": null}"#;
+        assert_eq!(body(afp).as_deref(), Some(" (\"ConfigurationError\")"));
+        for other in ["", "no", "[]", "{}", r#"{"message": null}"#, r#"{"message": " "}"#] {
+            assert_eq!(body(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::fmt;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use answer::Accepted;
 pub(super) use answer::{NO_SUCH_ROLE, bad_document};
 pub use role_list::{RoleListError, parse_role_list};
 pub use settings::Settings;
@@ -48,15 +49,17 @@ impl ImsSource {
     async fn list(&self) -> Result<RoleList, SourceError> {
         let url = &self.list_url;
         let answer = self.client.get(url, self.max_response_bytes.max(LEAST_LIST_LIMIT)).await?;
-        let body = answer::accept(answer, url)?;
-        parse_role_list(&body).map_err(|error| SourceError::transient(format!("GET {url}: {error}{}", snippet(&body))))
+        let Accepted { body, decided, max_age } = answer::accept(answer, url)?;
+        let list = parse_role_list(&body)
+            .map_err(|error| SourceError::transient(format!("GET {url}: {error}{}", snippet(&body))))?;
+        if list.names.is_empty() && !decided { Err(answer::empty(url)) } else { Ok(RoleList { max_age, ..list }) }
     }
 
     async fn document(&self, role: &RoleName) -> Result<Credentials, SourceError> {
         let url = format!("{}{}", self.list_url, utf8_percent_encode(role.as_str(), ESCAPED));
         let answer = self.client.get(&url, self.max_response_bytes).await?;
-        let body = answer::accept(answer, &url)?;
-        parse_document(&body).map_err(|error| bad_document(&url, error))
+        let accepted = answer::accept(answer, &url)?;
+        parse_document(&accepted.body).map_err(|error| bad_document(&url, error))
     }
 }
 

@@ -39,7 +39,16 @@ impl Clock {
     /// From now on `ims` issues sets that live for `life` by this clock. `daemon`, whose own clock does
     /// not move, sees sets that live for longer and longer, and has such a one when this returns.
     pub fn issue(&self, ims: &Ims, daemon: &Daemon, life: Duration) {
-        ims.handle.update(|behaviour| behaviour.lifetime = life + Duration::try_from(self.ahead).expect("ahead"));
+        let roles = std::cell::Cell::new(Vec::new());
+        ims.handle.update(|behaviour| {
+            behaviour.lifetime = life + Duration::try_from(self.ahead).expect("ahead");
+            roles.set(std::mem::take(&mut behaviour.roles));
+            behaviour.headers = decided();
+        });
+        // A set is fetched by its age by the daemon's clock: only a role that comes back is fetched at once.
+        let role = "/latest/meta-data/iam/security-credentials/test_role";
+        wait_until("the role is gone", || (daemon.get(role).status == 404).then_some(()));
+        ims.handle.update(|behaviour| behaviour.roles = roles.take());
         wait_until_serving(daemon, Timestamp::now() + self.ahead + SignedDuration::try_from(life / 2).expect("short"));
     }
 
@@ -49,6 +58,11 @@ impl Clock {
         door.set_ahead(self.ahead);
         fs::write(&self.file, format!("+{}", self.ahead.as_secs())).expect("a file");
     }
+}
+
+/// What an IMS adds to its answers whose word withdraws a role.
+pub fn decided() -> Vec<(String, String)> {
+    vec![("Alppaca-IMS".to_owned(), "1".to_owned())]
 }
 
 /// Waits until the daemon serves a set that ends after that.
