@@ -70,7 +70,7 @@ fn each_kind_of_mistake_has_its_message() {
             "has no (further) argument \"filename\"",
         ),
         ("ims_host: x\nlogging_handler: {klass: FileHandler}", "there is no setting \"klass\"; did you mean `class`?"),
-        ("ims_host: x\nassume_role: admin", "2:14: the ARN of a role is expected here"),
+        ("ims_host: x\nassume_role: admin", "2:14: \"admin\" is not the ARN of a role"),
         ("ims_host: x\nims_host: y", "2:1: \"ims_host\" stands here a second time; first in line 1"),
         ("ims_host: x\n---\nims_host: y", "a second document begins here"),
         ("- ims_host", "a configuration is a mapping (`key: value`), not a list"),

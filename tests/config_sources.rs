@@ -25,6 +25,14 @@ fn each_kind_of_mistake_is_told_with_its_place() {
         ("sources:\n  a: {kind: sts, endpoint: x}\n", "2:28: an endpoint such as https://sts.example.com"),
         ("sources:\n  a: {kind: sts, endpoint: 'https://x', fips: true}\n", "`endpoint` takes the place of `fips`"),
         ("sources:\n  a: {kind: sts}\n", "1:1: there are `sources`, but no `roles` that come from them"),
+        (
+            "sources:\n  a: {kind: sts, no_proxy: ['[::1]:80', '*.x', 127.*]}\n",
+            "2:48: * stands for all hosts or, as in *.example.com, for all names below one; a network is written as",
+        ),
+        (
+            "sources:\n  a: {kind: sts, no_proxy: [10.0.0.0/33]}\n",
+            "2:29: a network is an address and the number of its",
+        ),
         ("sources: [a]\n", "1:10: a mapping of names is expected here, not a list"),
         (
             "ims_host: x\nsources:\n  ims: {kind: sts}\n",

@@ -53,6 +53,7 @@ pub(super) fn surroundings() -> Surroundings {
         proxies: proxies(),
         home: std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from),
         path: std::env::var("PATH").ok().filter(|path| !path.is_empty()),
+        launcher: super::launch::launcher(),
         clock: SystemClock::shared(),
     }
 }

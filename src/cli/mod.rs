@@ -12,6 +12,7 @@ mod exec;
 mod failure;
 mod generate;
 mod human;
+mod launch;
 mod manual;
 mod migrate;
 mod mock_ims;
@@ -82,6 +83,9 @@ enum Command {
     Migrate(migrate::Args),
     /// Print a shell completion or the manual page
     Generate(generate::Args),
+    /// Run a program in a session of its own, for sources of kind `process`
+    #[command(hide = true)]
+    Launch(launch::Args),
 }
 
 /// The daemon in the background: start, stop, restart, status.
@@ -146,6 +150,7 @@ impl Command {
             Self::Source(args) => source::run(args),
             Self::Demo(args) => demo::run(args),
             Self::MockIms(args) => mock_ims::run(args),
+            Self::Launch(args) => launch::run(args),
             Self::Capture(args) => capture::run(args),
             Self::Policy(args) => policy::run(args),
             Self::Migrate(args) => migrate::run(args),

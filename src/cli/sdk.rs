@@ -6,6 +6,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::IpAddr,
     path::{Path, PathBuf},
 };
 
@@ -74,16 +75,10 @@ impl Variables {
     }
 }
 
-/// Whether `host` is an IPv4 address of the network `entry` (`169.254.0.0/16`), which some clients understand.
+/// Whether `host` is an address of the network `entry` (`169.254.0.0/16`), which some clients understand.
 fn in_network(entry: &str, host: &str) -> bool {
-    let Some((network, bits)) = entry.split_once('/') else { return false };
-    let (Ok(network), Ok(host), Ok(bits)) =
-        (network.parse::<std::net::Ipv4Addr>(), host.parse::<std::net::Ipv4Addr>(), bits.parse::<u32>())
-    else {
-        return false;
-    };
-    let mask = u32::MAX.checked_shl(32_u32.saturating_sub(bits)).unwrap_or(0);
-    bits <= 32 && u32::from(network) & mask == u32::from(host) & mask
+    let network = entry.parse::<ipnet::IpNet>();
+    network.is_ok_and(|network| host.parse::<IpAddr>().is_ok_and(|host| network.contains(&host)))
 }
 
 /// The profiles of one file.

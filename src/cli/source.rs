@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use super::{Failure, Outcome, environment};
 use crate::{
     clock::{Clock, SystemClock},
@@ -54,7 +56,14 @@ fn test(args: &TestArgs) -> Outcome {
     let mut failed = Vec::new();
     for trial in trials {
         let started = SystemClock.now();
-        let outcome = runtime.block_on(trial.run());
+        // Dropped, a trial ends the program that it may have started.
+        let outcome = runtime.block_on(async {
+            tokio::select! {
+                outcome = trial.run() => Ok(outcome),
+                signal = interrupted() => Err(signal),
+            }
+        });
+        let outcome = outcome.map_err(Failure::runtime)?;
         let now = SystemClock.now();
         let took = now.boot.saturating_sub(started.boot);
         match outcome {
@@ -75,6 +84,19 @@ fn test(args: &TestArgs) -> Outcome {
         }
     }
     Err(Failure::runtime(failed.join("\n")))
+}
+
+/// Comes back with what to say when somebody ends us from the terminal or by a signal.
+async fn interrupted() -> String {
+    let wait = async |kind| match signal(kind) {
+        Ok(mut signal) => signal.recv().await,
+        Err(_) => std::future::pending().await,
+    };
+    tokio::select! {
+        _ = wait(SignalKind::interrupt()) => "interrupted".to_owned(),
+        _ = wait(SignalKind::terminate()) => "ended by a signal".to_owned(),
+        _ = wait(SignalKind::hangup()) => "the terminal is gone".to_owned(),
+    }
 }
 
 fn tell(trial: &daemon::Trial, set: &Credentials, took: Duration) {

@@ -9,7 +9,10 @@ use super::{
     sources::setting,
     yaml::Node,
 };
-use crate::credentials::Secret;
+use crate::{
+    credentials::Secret,
+    fetch::{Direct, DirectError},
+};
 
 /// Where the proxy comes from (`proxy`).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -29,7 +32,7 @@ pub struct Proxying {
     /// Where the proxy comes from.
     pub choice: ProxyChoice,
     /// Hosts that are asked directly (`no_proxy`), beside those of the environment's variable.
-    pub except: Vec<String>,
+    pub except: Vec<Direct>,
 }
 
 /// How many settings there are.
@@ -45,7 +48,7 @@ pub(super) const SETTINGS: [Setting; COUNT] = [
     setting(
         "no_proxy",
         "[]",
-        "Hosts that are asked without it: names (with all below them), addresses, networks, `*`.",
+        "Hosts that are asked without it: names (with all below them), `*.name` (those below alone), addresses, networks, `*`; with `:port` only there.",
     ),
 ];
 
@@ -70,7 +73,7 @@ impl Proxying {
 
     /// The settings as YAML.
     pub(super) fn render(&self) -> Vec<(&'static str, String)> {
-        let except = (!self.except.is_empty()).then(|| list(self.except.iter().map(|host| quoted(host))));
+        let except = (!self.except.is_empty()).then(|| list(self.except.iter().map(|host| quoted(&host.to_string()))));
         [("proxy", self.choice.render()), ("no_proxy", except)]
             .into_iter()
             .filter_map(|(key, value)| Some((key, value?)))
@@ -95,14 +98,8 @@ pub(super) fn choice(node: &Node) -> Result<ProxyChoice, Problem> {
     }
 }
 
-fn host(node: &Node) -> Result<String, Problem> {
-    let text = read::text(node)?;
-    let legal = |c: char| c.is_ascii_alphanumeric() || "-._:/*[]".contains(c);
-    if !text.is_empty() && text.chars().all(legal) {
-        return Ok(text);
-    }
-    let message = "a name, an address, a network such as 10.0.0.0/8, or * is expected here";
-    Err(Problem::new(node.place.clone(), message))
+fn host(node: &Node) -> Result<Direct, Problem> {
+    read::text(node)?.parse().map_err(|error: DirectError| Problem::new(node.place.clone(), error.to_string()))
 }
 
 /// The environment's proxy variables, as data: only `cli` reads them.
@@ -122,7 +119,7 @@ pub struct EnvironmentProxies {
     /// For `https`.
     pub https: Option<Proxy>,
     /// Hosts that are asked directly.
-    pub except: Vec<String>,
+    pub except: Vec<Direct>,
 }
 
 impl ProxyVariables {
@@ -152,20 +149,31 @@ impl ProxyVariables {
             }),
         };
         let all = parse(&self.all)?;
-        let except =
-            self.no.iter().flat_map(|(_, text)| text.split(',')).map(str::trim).filter(|host| !host.is_empty());
         Ok(EnvironmentProxies {
             http: parse(&self.http)?.or_else(|| all.clone()),
             https: parse(&self.https)?.or(all),
-            except: except.map(str::to_owned).collect(),
+            except: self.entries().filter_map(|entry| entry.parse().ok()).collect(),
         })
+    }
+
+    /// The entries of `no_proxy`, which curl splits at white space, too.
+    fn entries(&self) -> impl Iterator<Item = &str> {
+        let entries = self.no.iter().flat_map(|(_, text)| text.split(|c: char| c == ',' || c.is_whitespace()));
+        entries.filter(|entry| !entry.is_empty())
+    }
+
+    /// What of `no_proxy` means nothing here, as a remark. Other programs may understand it, so it is no mistake.
+    fn without_effect(&self) -> String {
+        let wrong = self.entries().filter_map(|entry| Some((entry, entry.parse::<Direct>().err()?)));
+        let remarks: Vec<String> = wrong.map(|(entry, error)| format!("; {entry} has no effect: {error}")).collect();
+        remarks.concat()
     }
 
     /// The variables that are set, and what they say, without passwords.
     pub fn in_force(&self) -> Vec<(&'static str, String)> {
         let shown = |text: &Secret| parse_loosely(text.expose()).map_or_else(|| "***".to_owned(), |proxy| proxy.url);
         let proxies = [&self.https, &self.http, &self.all].into_iter().flatten();
-        let no = self.no.iter().map(|(name, text)| (*name, text.clone()));
+        let no = self.no.iter().map(|(name, text)| (*name, format!("{text}{}", self.without_effect())));
         proxies.map(|(name, text)| (*name, shown(text))).chain(no).collect()
     }
 }
@@ -191,13 +199,16 @@ mod tests {
             ("HTTPS_PROXY", "http://upper:2"),
             ("ALL_PROXY", "http://all:3/"),
             ("no_proxy", ""),
-            ("NO_PROXY", " .corp , 10.0.0.0/8,"),
+            ("NO_PROXY", " .corp , 10.0.0.0/8, x:81 127.*,"),
         ]);
         let resolved = proxies.resolve().expect("legal");
         assert_eq!(resolved.https.as_ref().map(|proxy| &*proxy.url), Some("http://lower:1"));
         assert!(resolved.https.and_then(|proxy| proxy.credentials).is_some());
         assert_eq!(resolved.http.map(|proxy| proxy.url).as_deref(), Some("http://all:3"));
-        assert_eq!(resolved.except, [".corp", "10.0.0.0/8"]);
+        let except: Vec<_> = resolved.except.iter().map(ToString::to_string).collect();
+        assert_eq!(except, [".corp", "10.0.0.0/8", "x:81"]);
+        let told = proxies.in_force().iter().map(|(_, text)| text.clone()).collect::<String>();
+        assert!(told.contains("; 127.* has no effect: * stands for all hosts"), "{told}");
         let shown = format!("{:?} {proxies:?}", proxies.in_force());
         assert!(shown.contains("http://lower:1") && !shown.contains("s3cr3t"), "{shown}");
         assert_eq!(variables(&[]).resolve(), Ok(EnvironmentProxies::default()));

@@ -4,12 +4,14 @@
 mod answer;
 mod client;
 mod connector;
+mod direct;
 mod proxies;
 mod settings;
 mod tls;
 
 pub(crate) use answer::Answer;
 pub(crate) use client::{Call, Client};
+pub use direct::{Direct, DirectError};
 pub use proxies::Proxies;
 pub(crate) use settings::parse_url;
 pub use settings::{Options, Proxy, SetupError};

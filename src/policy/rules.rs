@@ -3,6 +3,7 @@
 use std::{fmt, net::IpAddr, str::FromStr};
 
 use aws_lc_rs::digest::{SHA256, digest};
+use ipnet::IpNet;
 
 use crate::credentials::RoleName;
 
@@ -96,10 +97,7 @@ impl Pattern {
 
 /// A range of addresses, such as `10.0.0.0/8`; a single address is a range of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cidr {
-    network: IpAddr,
-    bits: u8,
-}
+pub struct Cidr(IpNet);
 
 /// What is wrong with a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -115,47 +113,23 @@ pub enum CidrError {
 impl Cidr {
     /// Whether the address is in it.
     pub fn contains(&self, address: IpAddr) -> bool {
-        masked(address.to_canonical(), self.bits) == Some(self.network)
-    }
-}
-
-/// The address with all but the first `bits` cleared; `None` if it has not so many.
-fn masked(address: IpAddr, bits: u8) -> Option<IpAddr> {
-    match address {
-        IpAddr::V4(address) if bits <= 32 => {
-            let mask = u32::MAX.checked_shl(u32::from(32 - bits)).unwrap_or(0);
-            Some(IpAddr::V4((address.to_bits() & mask).into()))
-        }
-        IpAddr::V6(address) if bits <= 128 => {
-            let mask = u128::MAX.checked_shl(u32::from(128 - bits)).unwrap_or(0);
-            Some(IpAddr::V6((address.to_bits() & mask).into()))
-        }
-        _ => None,
+        self.0.contains(&address.to_canonical())
     }
 }
 
 impl FromStr for Cidr {
     type Err = CidrError;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (address, bits) = match text.split_once('/') {
-            Some((address, bits)) => (address, Some(bits)),
-            None => (text, None),
-        };
-        let network: IpAddr = address.parse().map_err(|_| CidrError::Form)?;
-        let whole = if network.is_ipv4() { 32 } else { 128 };
-        let bits = bits.map_or(Ok(whole), |bits| bits.parse().map_err(|_| CidrError::Form))?;
-        match masked(network, bits) {
-            Some(begin) if begin == network => Ok(Self { network, bits }),
-            Some(begin) => Err(CidrError::Bits(begin)),
-            None => Err(CidrError::Form),
-        }
+    fn from_str(text: &str) -> Result<Self, CidrError> {
+        let range = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        let range = range.map_err(|_| CidrError::Form)?;
+        if range == range.trunc() { Ok(Self(range)) } else { Err(CidrError::Bits(range.network())) }
     }
 }
 
 impl fmt::Display for Cidr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.network, self.bits)
+        self.0.fmt(f)
     }
 }
 

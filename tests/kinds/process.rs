@@ -1,6 +1,12 @@
 //! `process`: real programs, good and bad.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    time::Duration,
+};
 
 use alppaca::{
     clock::SystemClock,
@@ -30,6 +36,7 @@ impl Program {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("own");
         let settings = Settings {
             command: vec![path.display().to_string()],
+            launcher: [env!("CARGO_BIN_EXE_alppaca"), "launch", "--"].map(str::to_owned).to_vec(),
             timeout: Duration::from_secs(20),
             environment: vec![("PATH".into(), "/usr/bin:/bin".into())],
             assumed_lifetime: Duration::from_hours(1),
@@ -129,14 +136,14 @@ fn jiff_now() -> jiff::Timestamp {
 async fn a_failure_is_told_with_what_it_complains_of_but_never_a_secret() {
     let said = Program::new("printf 'no \\033[31mticket\\n  for you' >&2; exit 3").error().await;
     assert!(said.ends_with("it ended with exit status: 3: no [31mticket for you"), "{said}");
-    let said = Program::new("echo 'SecretAccessKey=wJalr' >&2; exit 1").error().await;
-    assert!(said.contains("may hold a secret") && !said.contains("wJalr"), "{said}");
+    let said = Program::new("echo 'no ticket'; echo 'SecretAccessKey=wJalr token expired' >&2; exit 1").error().await;
+    assert!(said.ends_with("exit status: 1: SecretAccessKey=*** token expired"), "{said}");
     let said = Program::new("exit 1").error().await;
     assert!(said.ends_with("exit status: 1, without a word on stderr"), "{said}");
     let said = Program::new("kill -9 $$").error().await;
     assert!(said.contains("signal: 9"), "{said}");
     let long = Program::new("yes nonsense | head -c 1000000 >&2; exit 1").error().await;
-    assert!(long.len() < 400, "{}", long.len());
+    assert!(long.len() < 600, "{}", long.len());
     let said = Program::new("echo wJalr").error().await;
     assert!(said.contains("is not the JSON of a credential_process") && !said.contains("wJalr"), "{said}");
     let mut missing = Program::new("");
@@ -145,9 +152,59 @@ async fn a_failure_is_told_with_what_it_complains_of_but_never_a_secret() {
 }
 
 #[tokio::test]
+async fn what_it_writes_to_stderr_is_told_whatever_went_wrong() {
+    let lines = "seq 2000 >&2; echo 'log in again: the token is over' >&2";
+    let mut slow = Program::new(&format!("{lines}; sleep 600"));
+    slow.settings.timeout = Duration::from_secs(5);
+    for (program, what) in [
+        (Program::new(lines), "it printed nothing"),
+        (Program::new(&format!("{lines}; echo no")), "is not the JSON of a credential_process"),
+        (Program::new(&format!("{lines}; echo '{{}}'")), "it printed no \"Version\": 1"),
+        (Program::new(&format!("{lines}; yes")), "it prints more than 64 KiB"),
+        (Program::new(&format!("{lines}; exit 4")), "it ended with exit status: 4"),
+        (slow, "not done within 5s, and ended"),
+    ] {
+        let said = program.error().await;
+        assert!(said.contains(what) && said.ends_with(" 2000 log in again: the token is over"), "{what}: {said}");
+        assert!(said.contains(": … ") && said.len() < 700, "{said}");
+    }
+}
+
+#[tokio::test]
+async fn what_stays_in_the_background_is_not_waited_for_and_ended() {
+    // The process in the background holds stdout, stderr and a named pipe open.
+    let program = Program::new("");
+    let pipe = program.file("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+    let script = format!("#!/bin/sh\nexec 3>{}\necho started >&3\nsleep 600 &\necho '{GOOD}'\n", pipe.display());
+    write(&program.file("program"), &script);
+    let reader = std::thread::spawn(move || fs::read_to_string(pipe).expect("until all writers are gone"));
+    program.fetch().await.expect("credentials, though stdout never ends");
+    assert_eq!(reader.join().expect("no panic"), "started\n");
+}
+
+#[tokio::test]
+async fn it_has_a_session_of_its_own_without_a_terminal() {
+    // One that reads the terminal gets an error at once; in the session of ours it would be stopped.
+    let program = Program::new("");
+    let seen = program.file("seen");
+    let script = format!(
+        "#!/bin/sh\nread answer && exit 9\n(: < /dev/tty) 2>/dev/null && exit 8\ncut -d' ' -f1,5-7 /proc/$$/stat > {}\necho '{GOOD}'\n",
+        seen.display()
+    );
+    write(&program.file("program"), &script);
+    program.fetch().await.expect("credentials");
+    let seen = fs::read_to_string(seen).expect("written");
+    // Its number is that of its process group and of its session, and it has no terminal.
+    let numbers: Vec<&str> = seen.split_whitespace().collect();
+    let [process, group, session, terminal] = numbers[..] else { panic!("{seen}") };
+    assert_eq!((group, session, terminal), (process, process, "0"));
+}
+
+#[tokio::test]
 async fn too_much_output_ends_it() {
     let said = Program::new("yes").error().await;
-    assert!(said.ends_with("it prints more than 64 KiB, and was ended"), "{said}");
+    assert!(said.ends_with("it prints more than 64 KiB, and was ended, without a word on stderr"), "{said}");
 }
 
 #[tokio::test]
@@ -162,7 +219,7 @@ async fn on_a_time_out_it_is_ended_with_all_it_started() {
     program.settings.timeout = Duration::from_secs(5);
     let reader = std::thread::spawn(move || fs::read_to_string(pipe).expect("until all writers are gone"));
     let said = program.error().await;
-    assert!(said.ends_with("not done within 5s, and ended"), "{said}");
+    assert!(said.ends_with("not done within 5s, and ended, without a word on stderr"), "{said}");
     // It returns only when the last writer is gone.
     assert_eq!(reader.join().expect("no panic"), "started\n");
 }
@@ -173,4 +230,33 @@ fn a_command_that_cannot_be_is_refused() {
         let settings = Settings { command, ..Program::new("").settings };
         assert!(Process::new(settings, SystemClock::shared()).is_err());
     }
+}
+
+#[test]
+fn an_interrupted_trial_leaves_nothing_running() {
+    let program = Program::new("");
+    let pipe = program.file("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+    let script = format!("#!/bin/sh\nexec 3>{}\necho started >&3\nsleep 600 &\nsleep 600\n", pipe.display());
+    write(&program.file("program"), &script);
+    let config = program.file("a.yaml");
+    let text = "sources:\n  p: {kind: process, command: PROGRAM, timeout: 10m}\nroles:\n  r: {source: p}\n";
+    write(&config, &text.replace("PROGRAM", &program.settings.command[0]));
+    let trial = std::process::Command::new(env!("CARGO_BIN_EXE_alppaca"))
+        .args(["source", "test", "p", "-c"])
+        .arg(&config)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("started");
+    let mut reader = BufReader::new(fs::File::open(pipe).expect("its other end"));
+    let mut line = String::new();
+    reader.read_line(&mut line).expect("a line");
+    assert_eq!(line, "started\n");
+    let id = i32::try_from(trial.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a process");
+    rustix::process::kill_process(id, rustix::process::Signal::INT).expect("ours");
+    // The end of the file comes when the last writer is gone.
+    assert_eq!(reader.read_line(&mut line).expect("readable"), 0);
+    let output = trial.wait_with_output().expect("ended");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("interrupted"), "{said}");
 }

@@ -33,7 +33,8 @@ impl Sts {
     async fn start() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let key = KeyPair::generate().expect("a key");
-        let certificate = CertificateParams::new(vec!["localhost".into()]).expect("a name").self_signed(&key);
+        let certificate =
+            CertificateParams::new(vec!["localhost".parse().expect("a name")]).expect("a name").self_signed(&key);
         let certificate = certificate.expect("a certificate");
         write(&directory.path().join("ca.pem"), &certificate.pem());
         write(&directory.path().join("token"), "ey.token");
@@ -131,6 +132,6 @@ async fn who_is_excepted_is_called_directly() {
     let ca_file = sts.file("ca.pem");
     let error = sts.fetch(Some(&ca_file), nobody.clone()).await.expect_err("no proxy there");
     assert!(error.message.contains(&format!("through the proxy {closed}")), "{error}");
-    let excepted = Proxies { except: vec!["localhost".into()], ..nobody };
+    let excepted = Proxies { except: vec!["localhost".parse().expect("a name")], ..nobody };
     sts.fetch(Some(&ca_file), excepted).await.expect("credentials");
 }

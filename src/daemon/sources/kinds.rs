@@ -172,6 +172,7 @@ fn process_settings(config: &config::sources::Process, surroundings: &Surroundin
     environment.extend(config.environment.iter().cloned());
     process::Settings {
         command: config.command.clone(),
+        launcher: surroundings.launcher.clone(),
         timeout: config.timeout,
         environment,
         assumed_lifetime: config.lifetime,

@@ -51,6 +51,8 @@ pub struct Surroundings {
     pub home: Option<PathBuf>,
     /// Where programs are found.
     pub path: Option<String>,
+    /// What runs a program in a session of its own: a program and arguments, which its command line follows.
+    pub launcher: Vec<String>,
     /// The time, for signatures.
     pub clock: SharedClock,
 }
