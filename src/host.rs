@@ -34,6 +34,13 @@ pub fn local_ipv4() -> Option<String> {
     (!address.is_loopback() && !address.is_unspecified()).then(|| address.to_string())
 }
 
+/// The lowest port that every user may listen at, IPv6 included.
+pub fn unprivileged_ports() -> u16 {
+    // Not shown where `/proc` shows processes only: the kernel's default then.
+    let start = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    start.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(1024)
+}
+
 /// The name of the host.
 pub fn hostname() -> Option<String> {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();

@@ -111,16 +111,27 @@ fn a_pid_file_that_was_left_behind_is_told_and_never_believed() {
 #[test]
 fn what_keeps_it_from_starting_is_said() {
     let service = Service::new();
-    let taken = TcpListener::bind(("127.0.0.1", service.port)).expect("free");
-    let (code, said) = service.say("start");
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("cannot listen on 127.0.0.1") && said.contains("alppaca did not start"), "{said}");
-    drop(taken);
     service.configure("ims_hots: x\n");
     let (code, said) = service.say("start");
     assert!(code == Some(6) && said.contains("did you mean `ims_host`?"), "{said}");
     assert_eq!(service.say("status").0, Some(4));
     service.configure(&format!("ims_host: localhost\nrun_dir: {}\n", service.path("run").display()));
+}
+
+#[test]
+fn a_port_that_is_in_use_is_told_at_once_and_taken_later() {
+    let service = Service::new();
+    let taken = TcpListener::bind(("127.0.0.1", service.port)).expect("free");
+    let (code, said) = service.say("start");
+    assert_eq!(code, Some(1), "{said}");
+    let who = format!(" by uid {}, process {}", rustix::process::geteuid().as_raw(), std::process::id());
+    assert!(said.contains("cannot listen on 127.0.0.1") && said.contains(&who), "{said}");
+    assert!(said.contains("alppaca runs, but is not ready"), "{said}");
+    let (code, said) = service.say("start");
+    assert!(code == Some(0) && said.starts_with("alppaca is already running"), "{said}");
+    drop(taken);
+    drop(support::connect_when_listening(([127, 0, 0, 1], service.port).into()));
+    assert_eq!(service.say("stop"), (Some(0), "alppaca stopped\n".to_owned()));
 }
 
 #[test]

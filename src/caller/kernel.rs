@@ -99,6 +99,16 @@ impl Kernel {
         }))
     }
 
+    /// The user and the inode of the socket that listens at `address`; `None` if there is none in our network namespace.
+    pub(super) fn listener(&self, address: SocketAddr) -> io::Result<Option<(u32, u64)>> {
+        let nobody: SocketAddr = match address {
+            SocketAddr::V4(_) => (std::net::Ipv4Addr::UNSPECIFIED, 0).into(),
+            SocketAddr::V6(_) => (std::net::Ipv6Addr::UNSPECIFIED, 0).into(),
+        };
+        let found = ask(&self.sockets, |number| ask_socket(number, address, nobody), |body| Some(read_socket(body)))?;
+        Ok(found.flatten().filter(|found| found.state.is_listening()).map(|found| (found.uid, found.inode.into())))
+    }
+
     /// Whether `address` is one of this host's.
     pub fn is_local(&self, address: SocketAddr) -> io::Result<bool> {
         if address.ip().is_loopback() {

@@ -6,6 +6,7 @@ pub mod containers;
 mod directory;
 mod hierarchy;
 mod kernel;
+mod listening;
 pub mod netlink;
 mod pidfd;
 mod process;
@@ -21,6 +22,7 @@ pub use accounts::{Account, Accounts, NameService, human_users};
 use cgroup::Cgroup;
 pub use directory::{Directory, Known, Name, NameKind};
 pub use kernel::Kernel;
+pub use listening::Listening;
 pub use process::Holder;
 
 /// The other end of a connection.

@@ -50,6 +50,11 @@ impl TcpState {
     pub fn is_connected_client(self) -> bool {
         matches!(self.0, 1 | 4 | 5)
     }
+
+    /// Whether it waits for connections: `LISTEN`.
+    pub fn is_listening(self) -> bool {
+        self.0 == 10
+    }
 }
 
 /// What the kernel says of a socket.

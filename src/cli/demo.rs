@@ -17,7 +17,7 @@ use crate::{
     credentials::format_timestamp,
     daemon::{self, AdminSockets, Daemon, Progress},
     mock_ims::{Behaviour, MockIms},
-    serve::{Face, Server, ServerError},
+    serve::{Face, Place, ServerError},
     store::{State, Store},
 };
 
@@ -40,20 +40,19 @@ pub(super) fn run(args: &Args) -> Outcome {
     config.listen = vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), args.port)];
     config.logging.access_log = false;
     let directory = Temporary::new()?;
+    config.run_dir.clone_from(&directory.0);
     let admin = AdminSocket::bind(&directory.0.join("alppaca.sock"), None, None).map_err(Failure::runtime)?;
     let socket = admin.path().to_owned();
-    let listeners = config
-        .listen
-        .iter()
-        .map(|address| Ok((Server::bind(*address)?, Face::Imds)))
+    let bound = config.listen.iter().map(|address| Ok((Place::Held(Place::bind(*address)?), Face::Imds)));
+    let places = bound
         .collect::<Result<Vec<_>, ServerError>>()
         .map_err(|error| Failure::runtime(format!("{error}\n`alppaca demo --port 0` takes a free port.")))?;
-    let address = listeners.first().and_then(|(listener, _)| listener.local_addr().ok());
+    let address = places.first().and_then(|(place, _)| place.address().ok());
     let address = address.ok_or_else(|| Failure::runtime("the listening socket has no address"))?;
     let fetching = daemon::fetching(&config, environment::surroundings()).map_err(Failure::runtime)?;
     let daemon = Daemon::new(config, fetching, SystemClock::shared())
         .with_admin(AdminSockets { socket: Some(admin), metrics: None });
-    daemon.run(listeners, Guide { ims, address, socket, last: String::new() }).map_err(Failure::runtime)
+    daemon.run(places, Guide { ims, address, socket, last: String::new() }).map_err(Failure::runtime)
 }
 
 /// Starts the mock IMS on a thread of its own; it ends with the process.
@@ -81,7 +80,7 @@ fn start_mock_ims() -> Result<SocketAddr, Failure> {
     }
 }
 
-/// A directory for the admin socket, which goes when the demo does.
+/// A directory for the admin socket and the keys, which goes when the demo does.
 struct Temporary(PathBuf);
 
 impl Temporary {
@@ -96,8 +95,8 @@ impl Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // The socket has gone by now. If the directory stays, it is empty.
-        let _stays = std::fs::remove_dir(&self.0);
+        // Only this user can have put anything there. If it stays, there is nobody left to tell.
+        let _stays = std::fs::remove_dir_all(&self.0);
     }
 }
 

@@ -1,7 +1,7 @@
 //! `alppaca run`: the daemon in the foreground.
 
 use std::{
-    net::TcpListener,
+    net::SocketAddr,
     path::PathBuf,
     sync::{
         Arc,
@@ -13,22 +13,26 @@ use sd_notify::NotifyState;
 
 use super::{Failure, Outcome, environment, place, sockets};
 use crate::{
-    admin::AdminSocket,
+    admin::{AdminSocket, SocketError},
     clock::SystemClock,
     config,
     daemon::{self, AdminSockets, Daemon, Progress, Reloading},
-    logging, sandbox,
-    serve::{Face, Server},
+    host, logging, sandbox,
+    serve::{Face, Place},
     service::{Background, PidFile},
 };
 
 /// Open files beside the clients' connections: listeners, log, upstreams, the runtime's own, the admin socket's.
 const OTHER_FILES: usize = 160;
 
+/// Microseconds that the service manager gives a daemon that waits for an address, counted from each time that it says so.
+const STILL_STARTING: u32 = 60_000_000;
+
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Stops on SIGTERM and SIGINT. Under systemd it takes over sockets (socket activation) and tells when
+Stops on SIGTERM and SIGINT. An address that another socket has is taken as soon as it is free;
+until then the log names its owner. Under systemd it takes over sockets (socket activation) and tells when
 it is ready (Type=notify).
 
 Examples:
@@ -63,14 +67,21 @@ pub(super) fn run(args: &Args) -> Outcome {
     // In the background this directory is left.
     config.run_dir = std::path::absolute(&config.run_dir).map_err(Failure::usage)?;
     let admin_socket = config.admin.socket.as_deref().map(std::path::absolute).transpose().map_err(Failure::usage)?;
-    let listeners = sockets::listeners(&config)?;
-    let metrics = config.admin.metrics.map(Server::bind).transpose().map_err(Failure::runtime)?;
+    let lowest = host::unprivileged_ports();
+    let stays_root = identity.is_none() && rustix::process::geteuid().is_root();
+    let later = |address: SocketAddr| stays_root || address.port() >= lowest;
+    let places = sockets::places(&config, later)?;
+    let metrics = config.admin.metrics.map(|address| sockets::bind(address, later)).transpose()?;
+    let waiting = sockets::in_the_way(places.iter().map(|(place, _)| place).chain(&metrics));
     let background = if args.background {
         Some(Background::begin(&config.run_dir, identity.as_ref()).map_err(Failure::runtime)?)
     } else {
         None
     };
     let admin = admin_socket.map(|path| AdminSocket::bind(&path, admin_group, identity.as_ref()));
+    if let (Some(Err(another @ SocketError::InUse(_))), [first, ..]) = (&admin, &*waiting) {
+        return Err(Failure::runtime(format!("alppaca is running already: {another}\n{first}")));
+    }
     if let Some(identity) = &identity {
         sandbox::become_identity(identity).map_err(Failure::runtime)?;
     }
@@ -92,10 +103,11 @@ pub(super) fn run(args: &Args) -> Outcome {
     if let Some(note) = daemon::proxies_in_force(&config, &environment::proxies()) {
         tracing::warn!("{note}");
     }
-    announce(&config, &listeners);
-    if let Some(address) = metrics.as_ref().and_then(|listener| listener.local_addr().ok()) {
+    announce(&config, &places);
+    if let Some(address) = metrics.as_ref().and_then(|place| place.address().ok()) {
         tracing::warn!("metrics at {address}");
     }
+    tell_waiting(&waiting, background.as_ref());
     // Without it the credentials are served all the same.
     let admin = admin.and_then(|bound| {
         let told =
@@ -115,16 +127,30 @@ pub(super) fn run(args: &Args) -> Outcome {
         .with_audit(audit)
         .with_reloading(reloading);
     let progress = Service { background, pid_file: None, ready };
-    let ended = daemon.run(listeners, progress).map_err(Failure::runtime);
+    let ended = daemon.run(places, progress).map_err(Failure::runtime);
     tracing::warn!("stopped");
     log.flush();
     ended
 }
 
-fn announce(config: &config::Config, listeners: &[(TcpListener, Face)]) {
-    let (version, places) = (env!("CARGO_PKG_VERSION"), sockets::describe(listeners));
+fn announce(config: &config::Config, places: &[(Place, Face)]) {
+    let (version, serves) = (env!("CARGO_PKG_VERSION"), sockets::describe(places));
+    let serves = serves.map_or_else(|| "waits for its addresses".to_owned(), |places| format!("serves at {places}"));
     let upstreams: Vec<String> = config.upstreams.sources.iter().map(|source| source.kind.summary()).collect();
-    tracing::warn!("alppaca {version} serves at {places}; upstream {}", upstreams.join(", "));
+    tracing::warn!("alppaca {version} {serves}; upstream {}", upstreams.join(", "));
+}
+
+/// Tells the person at the terminal, who may not look at the log, and the starter of a background process, which would
+/// wait for a readiness that may not come.
+fn tell_waiting(waiting: &[String], background: Option<&Background>) {
+    for problem in waiting {
+        anstream::eprintln!("{problem}\nalppaca takes the address as soon as it is free.");
+    }
+    if let Some(background) = background.filter(|_| !waiting.is_empty())
+        && let Err(error) = background.waits()
+    {
+        tracing::error!("cannot tell that the daemon waits: {error}");
+    }
 }
 
 /// Tells the service manager, and whoever started us in the background.
@@ -160,6 +186,11 @@ impl Progress for Service {
                 Err(error) => tracing::error!("cannot tell that the daemon is ready: {error}"),
             }
         }
+    }
+
+    fn waits(&mut self) {
+        // Starting takes as long as somebody else has the address.
+        notify(&[NotifyState::ExtendTimeoutUsec(STILL_STARTING)]);
     }
 
     fn status(&mut self, line: &str) {

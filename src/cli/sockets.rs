@@ -6,44 +6,73 @@ use listenfd::ListenFd;
 
 use super::{Failure, environment};
 use crate::{
-    config::Config,
+    config::{Config, DEFAULT_LISTEN},
     daemon::face_addresses,
-    serve::{Face, Server},
+    serve::{Face, Place},
 };
 
-/// The sockets: those that were handed over, and those of the configuration for which none was.
-pub(super) fn listeners(config: &Config) -> Result<Vec<(TcpListener, Face)>, Failure> {
+/// The places in the order of the configuration, on which the tokens depend that clients hold. Sockets that were handed
+/// over are used; others are bound. `later`: whether an address may be bound after the privileges have been dropped; if
+/// another socket has it now, it is waited for.
+pub(super) fn places(config: &Config, later: impl Fn(SocketAddr) -> bool) -> Result<Vec<(Place, Face)>, Failure> {
     let configured = face_addresses(config);
-    let mut listeners = Vec::new();
-    let mut handed = Vec::new();
-    for (listener, address, face) in handed_over(&configured)? {
-        listeners.push((listener, face));
-        handed.push((address, face));
+    let mut handed = handed_over(&configured)?;
+    let known: Vec<_> = handed.iter().map(|(_, address, face)| (*address, *face)).collect();
+    let mut places = Vec::new();
+    for (wanted, stand_in) in assign(&configured, &known) {
+        let place = match stand_in.and_then(|index| handed.get_mut(index)).and_then(|(listener, ..)| listener.take()) {
+            Some(listener) => Place::Held(listener),
+            None => bind(wanted.0, &later)?,
+        };
+        places.push((place, wanted.1));
     }
-    for (address, face) in left_to_bind(configured, handed) {
-        listeners.push((Server::bind(address).map_err(Failure::runtime)?, face));
-    }
-    Ok(listeners)
+    let extra = handed.into_iter().filter_map(|(listener, _, face)| Some((Place::Held(listener?), face)));
+    places.extend(extra);
+    Ok(places)
 }
 
-/// What is left of `configured`: each socket that was handed over stands for its own address, or, if the configuration does
-/// not name that one, for the first of its face.
-fn left_to_bind(
-    mut configured: Vec<(SocketAddr, Face)>,
-    mut handed: Vec<(SocketAddr, Face)>,
-) -> Vec<(SocketAddr, Face)> {
-    let named = configured.clone();
-    configured.retain(|one| !handed.contains(one));
-    handed.retain(|one| !named.contains(one));
-    for (_, face) in handed {
-        if let Some(first) = configured.iter().position(|(_, of)| *of == face) {
-            configured.remove(first);
+/// Listens at `address`, or has it waited for.
+pub(super) fn bind(address: SocketAddr, later: impl Fn(SocketAddr) -> bool) -> Result<Place, Failure> {
+    match Place::bind(address) {
+        Ok(listener) => Ok(Place::Held(listener)),
+        Err(error) if error.is_in_use() && later(address) => Ok(Place::Taken(address)),
+        Err(error) => Err(Failure::runtime(error)),
+    }
+}
+
+/// What is in the way of each of the `places` that another socket has.
+pub(super) fn in_the_way<'a>(places: impl Iterator<Item = &'a Place>) -> Vec<String> {
+    let taken = places.filter_map(|place| match place {
+        Place::Taken(address) => Some(*address),
+        Place::Held(_) => None,
+    });
+    taken.filter_map(|address| Place::bind(address).err()).map(|error| error.to_string()).collect()
+}
+
+/// Which of the sockets that were handed over, if any, each of `configured` is. A socket stands for its own address; if the
+/// configuration does not name that one, for the first of its face that has none. The socket of the shipped unit stands for
+/// itself only: it is open without being asked for.
+fn assign(
+    configured: &[(SocketAddr, Face)],
+    handed: &[(SocketAddr, Face)],
+) -> Vec<((SocketAddr, Face), Option<usize>)> {
+    let mut assigned: Vec<_> =
+        configured.iter().map(|one| (*one, handed.iter().position(|handed| handed == one))).collect();
+    let shipped = SocketAddr::from(DEFAULT_LISTEN);
+    for (index, other) in handed.iter().enumerate() {
+        if configured.contains(other) || other.0 == shipped {
+            continue;
+        }
+        if let Some(first) = assigned.iter_mut().find(|((_, face), socket)| *face == other.1 && socket.is_none()) {
+            first.1 = Some(index);
         }
     }
-    configured
+    assigned
 }
 
-fn handed_over(configured: &[(SocketAddr, Face)]) -> Result<Vec<(TcpListener, SocketAddr, Face)>, Failure> {
+type Handed = (Option<TcpListener>, SocketAddr, Face);
+
+fn handed_over(configured: &[(SocketAddr, Face)]) -> Result<Vec<Handed>, Failure> {
     let mut handed = ListenFd::from_env();
     let names = environment::socket_names();
     let mut listeners = Vec::new();
@@ -61,7 +90,7 @@ fn handed_over(configured: &[(SocketAddr, Face)]) -> Result<Vec<(TcpListener, So
                 face.as_str()
             )));
         }
-        listeners.push((listener, address, face));
+        listeners.push((Some(listener), address, face));
     }
     Ok(listeners)
 }
@@ -83,21 +112,19 @@ fn face_of(name: &str, address: SocketAddr, configured: &[(SocketAddr, Face)]) -
     }
 }
 
-/// Where which face is, for the log: `127.0.0.1:25772; container at 127.0.0.1:25773`.
-pub(super) fn describe(listeners: &[(TcpListener, Face)]) -> String {
+/// Where which face is, for the log: `127.0.0.1:25772; container at 127.0.0.1:25773`. `None` while no socket listens.
+pub(super) fn describe(places: &[(Place, Face)]) -> Option<String> {
     let of = |wanted: Face| -> Vec<String> {
-        let those = listeners.iter().filter(|(_, face)| *face == wanted);
-        let address = |listener: &TcpListener| listener.local_addr().map(|address| address.to_string());
-        those.map(|(listener, _)| address(listener).unwrap_or_else(|error| error.to_string())).collect()
+        let held = places.iter().filter(|(place, face)| *face == wanted && matches!(place, Place::Held(_)));
+        held.map(|(place, _)| place.address().map_or_else(|error| error.to_string(), |a| a.to_string())).collect()
     };
-    let mut text = of(Face::Imds).join(", ");
-    for face in [Face::Container, Face::PodIdentity] {
-        let addresses = of(face);
-        if !addresses.is_empty() {
-            text = format!("{text}; {} at {}", face.as_str(), addresses.join(", "));
-        }
-    }
-    text
+    let part = |face: Face| {
+        let addresses = of(face).join(", ");
+        let name = if face == Face::Imds { String::new() } else { format!("{} at ", face.as_str()) };
+        (!addresses.is_empty()).then(|| name + &addresses)
+    };
+    let parts: Vec<String> = [Face::Imds, Face::Container, Face::PodIdentity].into_iter().filter_map(part).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 #[cfg(test)]
@@ -128,15 +155,23 @@ mod tests {
         let (link_local, loopback, other) = (imds("169.254.169.254:80"), imds("127.0.0.1:25772"), imds("127.0.0.1:99"));
         let container = ("169.254.170.2:80".parse().expect("an address"), Face::Container);
         let configured = vec![link_local, loopback, container];
-        for (handed, left) in [
-            (vec![], configured.clone()),
-            (vec![loopback], vec![link_local, container]),
-            (vec![other], vec![loopback, container]),
-            (vec![other, loopback], vec![container]),
-            (vec![link_local, loopback, other], vec![container]),
-            (vec![container], vec![link_local, loopback]),
+        for (handed, expected) in [
+            (vec![], [None, None, None]),
+            (vec![loopback], [None, Some(0), None]),
+            (vec![other], [Some(0), None, None]),
+            (vec![other, loopback], [Some(0), Some(1), None]),
+            (vec![link_local, loopback, other], [Some(0), Some(1), None]),
+            (vec![container], [None, None, Some(0)]),
         ] {
-            assert_eq!(left_to_bind(configured.clone(), handed.clone()), left, "{handed:?}");
+            let sockets: Vec<_> = assign(&configured, &handed).into_iter().map(|(_, socket)| socket).collect();
+            assert_eq!(sockets, expected, "{handed:?}");
         }
+    }
+
+    #[test]
+    fn the_socket_of_the_shipped_unit_keeps_no_other_address_from_being_bound() {
+        let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let configured = [(address("169.254.169.254:80"), Face::Imds)];
+        assert_eq!(assign(&configured, &[(address("127.0.0.1:25772"), Face::Imds)]), [(configured[0], None)]);
     }
 }

@@ -42,6 +42,9 @@ pub use upstreams::Upstreams;
 
 use crate::{credentials::Secret, policy::Rules};
 
+/// Where the daemon listens unless it is told otherwise, and where the shipped socket unit listens.
+pub const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 25772);
+
 /// AWS's IPv6 addresses on a host: of the IMDS, and of the EKS Pod Identity agent.
 const EC2_V6: [std::net::Ipv6Addr; 2] = [
     std::net::Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),

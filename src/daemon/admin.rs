@@ -1,6 +1,6 @@
 //! The admin socket as part of the daemon.
 
-use std::{net::TcpListener, sync::Arc};
+use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use tokio::task::JoinSet;
@@ -11,7 +11,7 @@ use crate::{
     clock::SharedClock,
     journal::Journal,
     policy::Gatekeeper,
-    serve::{ContainerTokens, Counters, Face},
+    serve::{ContainerTokens, Counters, Face, Place},
     store::Store,
 };
 
@@ -32,7 +32,7 @@ pub struct AdminSockets {
     /// For the commands.
     pub socket: Option<AdminSocket>,
     /// For the metrics alone, and everybody.
-    pub metrics: Option<TcpListener>,
+    pub metrics: Option<Place>,
 }
 
 /// Starts to answer at the sockets. The end of the tasks removes the one in the file system.
@@ -40,10 +40,10 @@ pub(super) fn start(
     sockets: AdminSockets,
     told: Told,
     clock: SharedClock,
-    listeners: &[(TcpListener, Face)],
+    places: &[(Place, Face)],
 ) -> JoinSet<()> {
-    let listener = |(listener, face): &(TcpListener, Face)| {
-        let address = listener.local_addr().ok()?.to_string();
+    let listener = |(place, face): &(Place, Face)| {
+        let address = place.address().ok()?.to_string();
         Some(Listener { face: face.as_str().to_owned(), address })
     };
     let Told { store, journal, counters, gatekeeper, auditor, tokens, region } = told;
@@ -55,7 +55,7 @@ pub(super) fn start(
         gatekeeper,
         auditor,
         started: clock.now(),
-        listeners: listeners.iter().filter_map(listener).collect(),
+        listeners: places.iter().filter_map(listener).collect(),
         region,
         leases: Leases::new(tokens, file),
         own_uid: rustix::process::geteuid().as_raw(),
@@ -71,9 +71,9 @@ pub(super) fn start(
             }
         });
     }
-    if let Some(listener) = sockets.metrics {
+    if let Some(place) = sockets.metrics {
         tasks.spawn(async move {
-            if let Err(error) = admin::serve_metrics(admin, listener, clock).await {
+            if let Err(error) = admin::serve_metrics(admin, place.listener().await, clock).await {
                 tracing::error!("the metrics cannot be served: {error}");
             }
         });

@@ -10,7 +10,7 @@ mod status;
 mod token_key;
 mod wiring;
 
-use std::{io, net::TcpListener, sync::Arc, thread, time::Duration};
+use std::{io, sync::Arc, thread, time::Duration};
 
 pub use admin::AdminSockets;
 use admin::Told;
@@ -36,7 +36,7 @@ use crate::{
     logging::AuditLog,
     policy::Guard,
     refresh::{Refresher, RoleRequests},
-    serve::{ContainerTokens, Face, Server, ServerError},
+    serve::{ContainerTokens, Face, Place, Server, ServerError},
     store::Store,
 };
 
@@ -109,11 +109,11 @@ impl Daemon {
         self.refresher.requests()
     }
 
-    /// Serves on `listeners`, each with its face, until SIGTERM or SIGINT. `progress` is told what happens meanwhile.
+    /// Serves at `places`, each with its face, until SIGTERM or SIGINT. `progress` is told what happens meanwhile.
     ///
     /// Requests are served by the calling thread, upstreams are asked by a thread of their own: a
     /// TLS handshake or a thousand documents to parse delay no answer.
-    pub fn run(mut self, listeners: Vec<(TcpListener, Face)>, progress: impl Progress) -> Result<(), DaemonError> {
+    pub fn run(mut self, places: Vec<(Place, Face)>, progress: impl Progress) -> Result<(), DaemonError> {
         let tokens = ContainerTokens::new().map_err(|_unspecified| DaemonError::Randomness)?;
         let key = faces::token_key(&self.config)?;
         let (faces, background) = faces::build(&self.config, &self.store, &self.clock, &tokens, &key)?;
@@ -166,10 +166,12 @@ impl Daemon {
             let reload = self.reloading.map(|reloading| tokio::spawn(reload::at_each(hangup, reloading, running)));
             let clock = Arc::clone(&self.clock);
             let awaits = faces::awaits_roles(&self.config);
-            let progress = status::follow(store, clock, awaits.then_some(self.config.ready_wait), progress);
+            let (count, counted) = watch::channel(0);
+            let listening = status::Listening { counted, wanted: places.len() };
+            let progress = status::follow(store, clock, awaits.then_some(self.config.ready_wait), listening, progress);
             let progress = tokio::spawn(progress);
-            let mut admin = admin::start(self.admin, told, self.clock, &listeners);
-            let served = server.run(listeners, stop).await;
+            let mut admin = admin::start(self.admin, told, self.clock, &places);
+            let served = server.run(places, count, stop).await;
             progress.abort();
             if let Some(reload) = reload {
                 reload.abort();

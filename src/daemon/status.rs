@@ -3,6 +3,7 @@
 use std::{fmt::Write, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use crate::{
     clock::{self, SharedClock},
@@ -24,31 +25,61 @@ pub trait Progress: Send + 'static {
     /// The state of the roles has changed.
     fn status(&mut self, line: &str);
 
+    /// The daemon is not ready yet, because another socket has one of its addresses. Called again and again.
+    fn waits(&mut self) {}
+
     /// The store has changed, perhaps without a change of the status line.
     fn changed(&mut self, _store: &Store) {}
 }
 
-/// Tells `progress` what happens in `store`, for ever. It is ready when there are credentials, but after `ready_wait` at
-/// the latest; without that at once: no role is known yet that could be waited for.
+/// At how many of the places a socket listens.
+pub(super) struct Listening {
+    pub(super) counted: watch::Receiver<usize>,
+    pub(super) wanted: usize,
+}
+
+impl Listening {
+    fn everywhere(&mut self) -> bool {
+        *self.counted.borrow_and_update() >= self.wanted
+    }
+
+    /// Ready when there are more.
+    async fn more(&mut self) {
+        if self.counted.changed().await.is_err() {
+            // The server is gone, and with it the news.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Tells `progress` what happens in `store`, for ever. It is ready when there is a socket at each place, and when there are
+/// credentials, but after `ready_wait` at the latest; without that at once: no role is known yet that could be waited for.
 pub(super) async fn follow(
     store: Arc<Store>,
     clock: SharedClock,
     ready_wait: Option<Duration>,
+    mut listening: Listening,
     mut progress: impl Progress,
 ) {
     let patience = clock::sleep(ready_wait.unwrap_or_default());
     tokio::pin!(patience);
-    let mut ready = ready_wait.is_none();
-    if ready {
-        progress.ready(true);
-    }
+    // Whether there are credentials, as soon as that can be said.
+    let mut fetched = ready_wait.is_none().then_some(true);
+    let mut ready = false;
     let mut told = String::new();
     loop {
         let changed = store.changed();
         let now = clock.now().wall;
-        if !ready && store.has_valid_set(now) {
+        if fetched.is_none() && store.has_valid_set(now) {
+            fetched = Some(true);
+        }
+        let everywhere = listening.everywhere();
+        if let (false, true, Some(fetched)) = (ready, everywhere, fetched) {
             ready = true;
-            progress.ready(true);
+            progress.ready(fetched);
+        }
+        if !everywhere {
+            progress.waits();
         }
         progress.changed(&store);
         let line = summary(&store.snapshot(), now);
@@ -59,10 +90,8 @@ pub(super) async fn follow(
         tokio::select! {
             () = changed => {}
             () = clock::sleep(LOOK_AGAIN) => {}
-            () = &mut patience, if !ready => {
-                ready = true;
-                progress.ready(false);
-            }
+            () = listening.more(), if !everywhere => {}
+            () = &mut patience, if fetched.is_none() => fetched = Some(false),
         }
         if ready {
             clock::sleep(STATUS_INTERVAL).await;

@@ -8,9 +8,10 @@ use std::{
     time::Duration,
 };
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, acceptfrom_with, bind, listen, socket_with, sockopt};
+use rustix::net::{SocketFlags, acceptfrom_with};
 use tokio::{
     io::{Interest, unix::AsyncFd},
+    sync::watch::Sender,
     task::JoinSet,
     time::timeout,
 };
@@ -21,6 +22,7 @@ use super::{
     exchange::{Context, Exchange, Wait},
     face::{Face, Faces},
     live::Live,
+    place::{Place, ServerError},
 };
 use crate::{
     audit::Auditor,
@@ -28,9 +30,6 @@ use crate::{
     policy::{Everyone, Gatekeeper},
 };
 
-/// Connections that the kernel completes before we accept them: a thousand programs may start at
-/// once. The kernel cuts it to `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
 /// How often deadlines are looked at while connections are open.
 const SWEEP: Duration = Duration::from_secs(1);
 /// How long requests that are being answered may take to end when the server stops.
@@ -51,36 +50,6 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// For the client to take an answer.
     pub write_timeout: Duration,
-}
-
-/// Why there is no listener.
-#[derive(Debug, thiserror::Error)]
-pub enum ServerError {
-    /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {source}{}", hint(source, *address))]
-    Bind {
-        /// The address.
-        address: SocketAddr,
-        /// The reason.
-        source: io::Error,
-    },
-    /// The runtime refused a socket.
-    #[error("cannot use a listening socket: {0}")]
-    Socket(#[from] io::Error),
-}
-
-fn hint(error: &io::Error, address: SocketAddr) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => " (is another alppaca running? `ss -ltnp` shows who has the port)",
-        io::ErrorKind::AddrNotAvailable => {
-            " (this host does not have the address; `alppaca capture apply` adds 169.254.169.254, and `ip address add \
-             ADDRESS dev lo` any other)"
-        }
-        io::ErrorKind::PermissionDenied if address.port() < 1024 => {
-            " (ports below 1024 need root or CAP_NET_BIND_SERVICE)"
-        }
-        _ => "",
-    }
 }
 
 /// The server of all faces.
@@ -120,23 +89,35 @@ impl Server {
         Arc::clone(&self.context.counters)
     }
 
-    /// Listens on `address`. Done before privileges are dropped, so that port 80 works.
-    pub fn bind(address: SocketAddr) -> Result<TcpListener, ServerError> {
-        listen_on(address).map_err(|source| ServerError::Bind { address, source: source.into() })
-    }
-
-    /// Serves until `stop` is ready, then lets the requests that are being answered end. Each listener shows its face.
+    /// Serves until `stop` is ready, then lets the requests that are being answered end. Each place shows its face;
+    /// `listening` counts those where a socket listens.
     pub async fn run(
         self,
-        listeners: Vec<(TcpListener, Face)>,
+        places: Vec<(Place, Face)>,
+        listening: Sender<usize>,
         stop: impl Future<Output = ()>,
     ) -> Result<(), ServerError> {
         let context = Arc::new(self.context);
         let mut tasks = JoinSet::new();
-        for (number, (listener, face)) in (0_u16..).zip(listeners) {
-            listener.set_nonblocking(true)?;
-            let listener = watch(listener, Interest::READABLE)?;
-            tasks.spawn(accept(listener, (number, face), Arc::clone(&context)));
+        for (number, (place, face)) in (0_u16..).zip(places) {
+            let (context, listening) = (Arc::clone(&context), listening.clone());
+            match place {
+                Place::Held(listener) => {
+                    tasks.spawn(accept(ready(listener)?, (number, face), context));
+                    listening.send_modify(|count| *count += 1);
+                }
+                taken @ Place::Taken(_) => {
+                    tasks.spawn(async move {
+                        match ready(taken.listener().await) {
+                            Ok(listener) => {
+                                listening.send_modify(|count| *count += 1);
+                                accept(listener, (number, face), context).await;
+                            }
+                            Err(error) => tracing::error!("{}", ServerError::Socket(error)),
+                        }
+                    });
+                }
+            }
         }
         tasks.spawn(sweep(Arc::clone(&context)));
         stop.await;
@@ -154,20 +135,9 @@ impl Server {
     }
 }
 
-fn listen_on(address: SocketAddr) -> rustix::io::Result<TcpListener> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
-    sockopt::set_socket_reuseaddr(&socket, true)?;
-    if address.is_ipv6() {
-        // Whoever wants both lists both.
-        sockopt::set_ipv6_v6only(&socket, true)?;
-    }
-    // Accepted sockets inherit it. Answers are written whole, so waiting for more is of no use.
-    sockopt::set_tcp_nodelay(&socket, true)?;
-    bind(&socket, &address)?;
-    listen(&socket, BACKLOG)?;
-    Ok(socket.into())
+fn ready(listener: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
+    listener.set_nonblocking(true)?;
+    watch(listener, Interest::READABLE)
 }
 
 async fn accept(listener: AsyncFd<TcpListener>, place: (u16, Face), context: Arc<Context>) {

@@ -13,6 +13,7 @@ mod imds;
 mod listener;
 mod live;
 mod path;
+mod place;
 mod pod_identity;
 mod registry;
 mod request;
@@ -25,8 +26,9 @@ pub use container::{Container, ContainerSettings, ContainerTokens, Fingerprint, 
 pub use counters::{Counters, Denial, Protocol};
 pub use face::{Face, Faces};
 pub use imds::{Entry, HostFacts, Imds, Metadata, Passthrough, Relay, Settings, passthrough};
-pub use listener::{Limits, Server, ServerError};
+pub use listener::{Limits, Server};
 pub use live::Live;
+pub use place::{Place, ServerError};
 pub use pod_identity::{
     Association, KeySource, PodIdentity, PodIdentitySettings, PublicKey, PublicKeys, parse_key_set,
 };

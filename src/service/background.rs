@@ -13,7 +13,7 @@ use rustix::{
     stdio::{dup2_stderr, dup2_stdout},
 };
 
-use super::{PID_FILE, READY, ServiceError};
+use super::{PID_FILE, READY, ServiceError, WAITING};
 use crate::sandbox::Identity;
 
 /// A process that has detached itself and is not ready yet.
@@ -66,19 +66,28 @@ impl Background {
         Ok(Self { pid_file: PidFile { path, _locked: locked } })
     }
 
+    /// Tells whoever started us that readiness may take any time, after stderr has said why, and lets go of the terminal.
+    pub fn waits(&self) -> Result<(), ServiceError> {
+        say(WAITING)
+    }
+
     /// Tells whoever started us, and lets go of the terminal.
     pub fn ready(self) -> Result<PidFile, ServiceError> {
-        let mut stdout = io::stdout();
-        // If the starter has given up waiting, there is nobody to tell.
-        let _unheard = writeln!(stdout, "{READY}").and_then(|()| stdout.flush());
-        let null = OpenOptions::new().read(true).write(true).open("/dev/null");
-        let null = null.map_err(|source| ServiceError::File { path: "/dev/null".into(), source })?;
-        for redirected in [dup2_stdout(&null), dup2_stderr(&null)] {
-            redirected
-                .map_err(|error| ServiceError::System { what: "let go of the terminal", source: error.into() })?;
-        }
+        say(READY)?;
         Ok(self.pid_file)
     }
+}
+
+fn say(word: &str) -> Result<(), ServiceError> {
+    let mut stdout = io::stdout();
+    // If the starter has given up waiting, there is nobody to tell.
+    let _unheard = writeln!(stdout, "{word}").and_then(|()| stdout.flush());
+    let null = OpenOptions::new().read(true).write(true).open("/dev/null");
+    let null = null.map_err(|source| ServiceError::File { path: "/dev/null".into(), source })?;
+    for redirected in [dup2_stdout(&null), dup2_stderr(&null)] {
+        redirected.map_err(|error| ServiceError::System { what: "let go of the terminal", source: error.into() })?;
+    }
+    Ok(())
 }
 
 impl Drop for PidFile {

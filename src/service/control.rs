@@ -17,7 +17,7 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 
-use super::{PID_FILE, READY, ServiceError};
+use super::{PID_FILE, READY, ServiceError, WAITING};
 
 /// How long the daemon has for ending by itself.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -70,13 +70,14 @@ pub fn start(mut command: Command, limit: Duration) -> Result<(), ServiceError> 
     // Not joined: it ends with the pipe, or with us.
     thread::spawn(move || {
         let lines = stdout.into_iter().flat_map(|pipe| BufReader::new(pipe).lines().map_while(Result::ok));
-        let ready = lines.into_iter().any(|line| line == READY);
+        let ready = lines.into_iter().find(|line| line == READY || line == WAITING);
         // Nobody listens any more if the time was over.
         let _late = tell.send(ready);
     });
     match told.recv_timeout(limit) {
-        Ok(true) => Ok(()),
-        Ok(false) => {
+        Ok(Some(said)) if said == READY => Ok(()),
+        Ok(Some(_waiting)) => Err(ServiceError::Waits),
+        Ok(None) => {
             let status = child.wait().map_err(system("wait for the daemon"))?;
             Err(ServiceError::NotStarted(format!(" ({status})")))
         }

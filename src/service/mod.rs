@@ -14,6 +14,8 @@ pub use control::{Status, Stopped, reload, start, status, stop};
 
 /// What the background process writes when it is ready.
 const READY: &str = "ready";
+/// What it writes when it waits for something that may never come.
+const WAITING: &str = "waiting";
 /// The name of the pid file in the run directory.
 const PID_FILE: &str = "alppaca.pid";
 
@@ -42,4 +44,7 @@ pub enum ServiceError {
     /// The started process ended or said nothing.
     #[error("alppaca did not start{0}")]
     NotStarted(String),
+    /// The started process goes on, but is not ready, and said why.
+    #[error("alppaca runs, but is not ready; `alppacad stop` ends it")]
+    Waits,
 }
