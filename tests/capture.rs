@@ -185,6 +185,26 @@ fn iptables_redirects_to_the_daemon() {
     }
 }
 
+#[test]
+fn a_redirection_to_a_port_that_every_user_may_take_is_warned_of() {
+    if !possible("capture: a port of everybody's") {
+        return;
+    }
+    let mut namespace = Namespace::new();
+    let apply = |namespace: &Namespace, to: &str| namespace.alppaca(&format!("capture apply --mode dnat --to {to}"));
+    let (code, said) = apply(&namespace, "127.0.0.1:25772");
+    assert_eq!(code, Some(0), "{said}");
+    let warning =
+        "every user can listen at 127.0.0.1:25772 and give programs other credentials (no socket listens there)";
+    assert!(said.contains(warning) && said.contains("enable --now alppaca.socket"), "{said}");
+    let (code, said) = apply(&namespace, "127.0.0.1:80");
+    assert!(code == Some(0) && !said.contains("warning"), "{said}");
+    // Root's socket, as systemd's is.
+    namespace.start_daemon("listen: ['127.0.0.1:25772']\n");
+    let (code, said) = apply(&namespace, "127.0.0.1:25772");
+    assert!(code == Some(0) && !said.contains("warning"), "{said}");
+}
+
 /// A container as far as the network goes: a namespace behind the bridge `docker0` of the host's. Gone when dropped.
 struct Guest {
     name: String,

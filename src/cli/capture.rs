@@ -6,9 +6,13 @@ use std::{
 };
 
 use super::{Failure, Outcome, environment};
-use crate::capture::{
-    ALL_BRIDGES, Answerer, Bridges, Host, Mode, Settings, Tool, applied, apply, apply_bridges, bridges_applied, remove,
-    remove_bridges, who_answers,
+use crate::{
+    caller::Listening,
+    capture::{
+        ALL_BRIDGES, Answerer, Bridges, Host, Mode, Settings, Tool, applied, apply, apply_bridges, bridges_applied,
+        remove, remove_bridges, who_answers,
+    },
+    host,
 };
 
 /// Arguments of `capture`.
@@ -108,6 +112,9 @@ pub(super) fn run(args: &Args) -> Outcome {
                 say(apply_bridges(&host, bridges, settings.tool).map_err(Failure::runtime)?);
             }
             in_force(&host, &settings);
+            if let Some(warning) = takeable(&settings) {
+                anstream::eprintln!("warning: {warning}");
+            }
             Ok(())
         }
         Action::Remove => {
@@ -149,6 +156,25 @@ fn in_force(host: &Host, settings: &Settings) {
     for rule in bridges_applied(host) {
         anstream::println!("for containers: {rule}");
     }
+}
+
+/// A sentence if a redirection leads to a port that only the daemon keeps from other users. A socket that systemd opened is
+/// root's.
+fn takeable(settings: &Settings) -> Option<String> {
+    let to = settings.to;
+    if settings.mode != Mode::Dnat || to.port() < host::unprivileged_ports() {
+        return None;
+    }
+    let has = match Listening::at(to.into()) {
+        Ok(Some(Listening { uid: 0, .. })) => return None,
+        Ok(Some(listening)) => format!("{listening} listens there"),
+        Ok(None) => "no socket listens there".to_owned(),
+        Err(error) => format!("who listens there cannot be found out: {error}"),
+    };
+    Some(format!(
+        "while the daemon is down, every user can listen at {to} and give programs other credentials ({has}); \
+         `systemctl enable --now alppaca.socket` keeps the port"
+    ))
 }
 
 fn check(host: &Host, settings: &Settings) -> Outcome {

@@ -36,12 +36,7 @@ pub struct AdminSockets {
 }
 
 /// Starts to answer at the sockets. The end of the tasks removes the one in the file system.
-pub(super) fn start(
-    sockets: AdminSockets,
-    told: Told,
-    clock: SharedClock,
-    places: &[(Place, Face)],
-) -> JoinSet<()> {
+pub(super) fn start(sockets: AdminSockets, told: Told, clock: SharedClock, places: &[(Place, Face)]) -> JoinSet<()> {
     let listener = |(place, face): &(Place, Face)| {
         let address = place.address().ok()?.to_string();
         Some(Listener { face: face.as_str().to_owned(), address })

@@ -84,6 +84,23 @@ fn each_way_to_close_the_way_has_its_words() {
     }
 }
 
+#[test]
+fn ports_that_every_user_may_take_are_told() {
+    let what = "doctor where users have low ports";
+    if !needs_root(what) || !needs(what, "ip") {
+        return;
+    }
+    let namespace = Namespace::new();
+    let (_, lines) = namespace.doctor("/no/daemon.sock", &[]);
+    assert!(!lines.iter().any(|line| line.starts_with("note port ")), "{lines:#?}");
+    namespace.shell("echo 80 > /proc/sys/net/ipv4/ip_unprivileged_port_start");
+    let (_, lines) = namespace.doctor("/no/daemon.sock", &[]);
+    assert_found(&lines, "note port every user may listen at ports from 80 on", "ip_unprivileged_port_start=1024");
+    let loopback = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:25772")];
+    let (_, lines) = namespace.doctor("/no/daemon.sock", &loopback);
+    assert!(!lines.iter().any(|line| line.starts_with("note port ")), "{lines:#?}");
+}
+
 /// Two hosts away from a metadata service that gives its packets one hop, as EC2's with a hop limit of 1.
 #[test]
 fn a_hop_limit_of_one_is_a_silence_behind_a_router() {

@@ -64,7 +64,7 @@ check machine of_systemd_and_cgroup2
 
 wait_for systemctl is-active alppaca
 booted() {
-    systemctl is-active alppaca alppaca-capture || { systemctl status alppaca alppaca-capture; return 1; }
+    systemctl is-active alppaca alppaca.socket alppaca-capture || { systemctl status alppaca alppaca-capture; return 1; }
     [[ $(systemctl show --property=NRestarts --value alppaca) == 0 ]]
 }
 check booted booted
@@ -188,8 +188,15 @@ crashed() {
     token_ok "$kept" || { echo "the token from before is not taken"; return 1; }
 }
 check crash crashed
+port_kept() {
+    local said
+    systemctl kill --signal=KILL alppaca
+    said=$(setpriv --reuid=bert --regid=bert --clear-groups timeout 5 busybox nc -l -p 25772 -s 127.0.0.1 2>&1)
+    echo "$said"
+    [[ $said == *'ddress already in use'* ]] && wait_for gets web --unit=site-1.service
+}
+check port_kept port_kept
 restarted_with_socket() {
-    systemctl stop alppaca && systemctl start alppaca.socket alppaca || return 1
     systemd-run --quiet --collect --unit=restarts.service bash -c 'for i in 1 2 3; do systemctl restart alppaca; done; touch /run/restarted'
     local failed=0 asked=0
     until [[ -e /run/restarted ]]; do
@@ -205,10 +212,13 @@ check socket_activation restarted_with_socket
 
 upgraded() {
     local pid kept
+    # As the units of before had it.
+    systemctl stop alppaca.socket alppaca && systemctl start alppaca || return 1
     pid=$(main_pid)
     kept=$(token)
     dpkg --force-confold -i /alppaca.deb && wait_for gets web --unit=site-1.service || return 1
     [[ $(main_pid) != "$pid" ]] || { echo "the old program goes on"; return 1; }
+    systemctl is-active alppaca.socket || return 1
     token_ok "$kept" || { echo "the token from before is not taken"; return 1; }
 }
 check upgrade upgraded
@@ -257,7 +267,7 @@ released() { captured && systemctl stop alppaca-capture && ! captured && ! nft l
 check release released
 removed() {
     systemctl start alppaca-capture alppaca && captured && dpkg -r alppaca || return 1
-    if systemctl is-active alppaca alppaca-capture || systemctl is-enabled alppaca || captured; then return 1; fi
+    if systemctl is-active alppaca alppaca.socket alppaca-capture || systemctl is-enabled alppaca alppaca.socket || captured; then return 1; fi
     [[ ! -e /usr/bin/alppaca && -e /etc/alppaca/alppaca.yaml ]]
 }
 check removal removed

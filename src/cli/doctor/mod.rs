@@ -3,6 +3,7 @@
 mod endpoint;
 mod finding;
 
+mod ports;
 mod rules;
 mod wire;
 
@@ -56,6 +57,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         Some(Endpoint::Container(url)) => endpoint::container(url, &variables, daemon.as_ref(), &mut findings),
         None => {}
     }
+    ports::judge(daemon.as_ref(), endpoint.as_ref(), &mut findings);
     if args.json {
         anstream::println!("{}", serde_json::to_string_pretty(&findings).map_err(Failure::runtime)?);
     } else {

@@ -1,0 +1,68 @@
+//! Whether another user could listen in the daemon's place while it is down.
+
+use std::net::SocketAddr;
+
+use super::{Finding, rules::Endpoint};
+use crate::{admin::Status, caller::Listening, host};
+
+/// Judges where the daemon says that it listens, and the endpoint that SDKs ask.
+pub(super) fn judge(daemon: Option<&Status>, endpoint: Option<&Endpoint>, findings: &mut Vec<Finding>) {
+    let lowest = host::unprivileged_ports();
+    let listeners = daemon.iter().flat_map(|status| &status.listeners).filter_map(|one| one.address.parse().ok());
+    let mut addresses: Vec<SocketAddr> = listeners.collect();
+    addresses.extend(endpoint.and_then(asked).filter(|asked| asked.port() == 80));
+    let own = rustix::process::geteuid().as_raw();
+    let mut privileged = false;
+    for address in addresses {
+        if address.port() < lowest {
+            continue;
+        }
+        if address.port() < 1024 {
+            privileged = true;
+        } else if let Ok(Some(listening)) = Listening::at(address)
+            // A socket of root's was opened by the service manager, and stays.
+            && listening.uid != 0
+            && listening.uid != own
+        {
+            findings.push(Finding::note(
+                "port",
+                format!("only the daemon keeps other users from {address}: while it is down they can listen there"),
+                "sudo systemctl enable --now alppaca.socket, and restart alppaca",
+            ));
+        }
+    }
+    if privileged {
+        findings.push(Finding::note(
+            "port",
+            format!(
+                "every user may listen at ports from {lowest} on (net.ipv4.ip_unprivileged_port_start), so also at the \
+                 daemon's while it is down"
+            ),
+            "sudo sysctl net.ipv4.ip_unprivileged_port_start=1024, and in /etc/sysctl.d",
+        ));
+    }
+}
+
+/// The address of an endpoint whose host is a number.
+fn asked(endpoint: &Endpoint) -> Option<SocketAddr> {
+    let (Endpoint::Imds(url) | Endpoint::Container(url)) = endpoint;
+    let uri: http::Uri = url.parse().ok()?;
+    let ip = uri.host()?.trim_matches(['[', ']']).parse().ok()?;
+    let port = uri.port_u16().or_else(|| (uri.scheme_str() == Some("http")).then_some(80))?;
+    Some(SocketAddr::new(ip, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_of_an_endpoint_is_read_from_its_url() {
+        let address = |url: &str| asked(&Endpoint::Imds(url.to_owned())).map(|address| address.to_string());
+        assert_eq!(address("http://169.254.169.254").as_deref(), Some("169.254.169.254:80"));
+        assert_eq!(address("http://[fd00:ec2::254]").as_deref(), Some("[fd00:ec2::254]:80"));
+        assert_eq!(address("http://127.0.0.1:25772/").as_deref(), Some("127.0.0.1:25772"));
+        assert_eq!(address("http://localhost:25772"), None);
+        assert_eq!(address("https://127.0.0.1"), None);
+    }
+}
