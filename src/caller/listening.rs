@@ -28,7 +28,7 @@ impl fmt::Display for Listening {
         write!(f, "uid {}", self.uid)?;
         match &self.process {
             // The name of a program is its user's choice: quoted.
-            Some(Holder { pid, exe: Some(exe) }) => write!(f, ", process {pid}, {exe:?}"),
+            Some(Holder { pid, exe: Some(exe) }) => write!(f, ", process {pid}, {:?}", exe.to_string_lossy()),
             Some(Holder { pid, exe: None }) => write!(f, ", process {pid}"),
             None => Ok(()),
         }
