@@ -27,3 +27,4 @@ pub mod service;
 pub mod source;
 pub mod store;
 mod text;
+mod trust;

@@ -11,7 +11,7 @@ use std::{
 
 use rustix::{fs::Mode, process::umask};
 
-use crate::sandbox::Identity;
+use crate::sandbox::{Identity, make_directory};
 
 /// The listening socket. Its file is removed when this is dropped, if the directory is still ours to write.
 #[derive(Debug)]
@@ -53,14 +53,8 @@ impl AdminSocket {
     /// then belongs to `identity`, if it is not there. Everybody may connect, or only `group`.
     pub fn bind(path: &Path, group: Option<u32>, identity: Option<&Identity>) -> Result<Self, SocketError> {
         let failed = |source| SocketError::File { path: path.to_owned(), source };
-        if let Some(directory) = path.parent().filter(|directory| !directory.exists()) {
-            let mask = umask(Mode::from_bits_truncate(0o022));
-            let made = fs::create_dir_all(directory);
-            umask(mask);
-            made.map_err(failed)?;
-            if let Some(Identity { uid, gid, .. }) = identity {
-                lchown(directory, Some(*uid), Some(*gid)).map_err(failed)?;
-            }
+        if let Some(directory) = path.parent() {
+            make_directory(directory, identity).map_err(failed)?;
         }
         clear_the_way(path)?;
         let listener = bind(path, group).map_err(failed)?;

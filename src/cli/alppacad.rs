@@ -13,6 +13,7 @@ use super::{Failure, Outcome, place};
 use crate::{
     capture::{Answerer, who_answers},
     config::{self, Config},
+    sandbox,
     service::{self, Status, Stopped},
 };
 
@@ -89,7 +90,7 @@ fn start(args: &Args, config: &Config) -> Outcome {
 }
 
 fn stop(config: &Config) -> Outcome {
-    match service::stop(&config.run_dir).map_err(Failure::runtime)? {
+    match service::stop(&config.run_dir, account(config)?).map_err(Failure::runtime)? {
         Stopped::Already => anstream::println!("alppaca is not running"),
         Stopped::ByItself => anstream::println!("alppaca stopped"),
         Stopped::Killed => anstream::println!("alppaca did not stop by itself and was killed"),
@@ -98,11 +99,22 @@ fn stop(config: &Config) -> Outcome {
 }
 
 fn reload(config: &Config) -> Outcome {
-    if service::reload(&config.run_dir).map_err(Failure::runtime)? {
+    if service::reload(&config.run_dir, account(config)?).map_err(Failure::runtime)? {
         anstream::println!("alppaca reads its configuration again; its log says what came of it");
         Ok(())
     } else {
         Err(Failure { code: 7, message: "alppaca is not running".to_owned() })
+    }
+}
+
+/// The user that the daemon runs as.
+fn account(config: &Config) -> Result<u32, Failure> {
+    let own = rustix::process::geteuid().as_raw();
+    match sandbox::resolve(&config.account) {
+        Ok(identity) => Ok(identity.map_or(own, |identity| identity.uid)),
+        // Only a process of this user can be told anything.
+        Err(sandbox::SandboxError::NotRoot(_)) => Ok(own),
+        Err(error) => Err(Failure::runtime(error)),
     }
 }
 

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use super::{Failure, Outcome, environment, place};
 use crate::{
     clock::{Clock, SystemClock},
-    config,
+    config::{self, Account},
     credentials::format_timestamp,
-    daemon, sandbox,
+    daemon::{self, FileFaults},
+    sandbox,
     source::roles_anywhere::Identity,
+    trust::Trust,
 };
 
 /// Arguments of `check`.
@@ -36,9 +38,13 @@ pub(super) fn run(args: &Args) -> Outcome {
         anstream::eprintln!("warning: {error}; the daemon will not start");
     }
     let surroundings = environment::surroundings();
+    let faults = FileFaults::find(&args.config, &loaded, &surroundings, &trust(&loaded.config));
     let clear_text = daemon::clear_text(&loaded.config, &surroundings.aws);
-    for warning in daemon::open_secrets(&loaded.config).into_iter().chain(clear_text) {
+    for warning in faults.warnings.iter().cloned().chain(clear_text) {
         anstream::eprintln!("warning: {warning}");
+    }
+    if let Some(refusal) = faults.refusal() {
+        return Err(Failure::usage(refusal));
     }
     if !args.quiet {
         let proxies = daemon::proxies_in_force(&loaded.config, &surroundings.proxies);
@@ -60,6 +66,14 @@ pub(super) fn run(args: &Args) -> Outcome {
         anstream::print!("{}", loaded.config.render());
     }
     Ok(())
+}
+
+/// Root, the account that the daemon becomes, and who checks: this may be a plain user's own daemon.
+fn trust(config: &config::Config) -> Trust {
+    let usual = || Account { user: Some(sandbox::USUAL_ACCOUNT.to_owned()), group: None };
+    let named = sandbox::identify(&config.account).ok().flatten();
+    let identity = named.or_else(|| sandbox::identify(&usual()).ok().flatten());
+    Trust::of(identity.as_ref()).and_present()
 }
 
 /// Looks at the certificates and keys. As above, they may be on another host.

@@ -16,10 +16,11 @@ use crate::{
     admin::{AdminSocket, SocketError},
     clock::SystemClock,
     config,
-    daemon::{self, AdminSockets, Daemon, Progress, Reloading},
+    daemon::{self, AdminSockets, Daemon, FileFaults, Progress, Reloading},
     host, logging, sandbox,
     serve::{Face, Place},
     service::{Background, PidFile},
+    trust::Trust,
 };
 
 /// Open files beside the clients' connections: listeners, log, upstreams, the runtime's own, the admin socket's.
@@ -52,13 +53,18 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Outcome {
     daemon::mind_hangups().map_err(Failure::runtime)?;
     let loaded = config::load(&args.config).map_err(Failure::usage)?;
-    let mut config = loaded.config;
-    let as_read = config.clone();
-    place::settle(&mut config);
     // In the background this directory is left.
     let path = std::path::absolute(&args.config).map_err(Failure::usage)?;
     // What needs root comes first; what may fail comes before anything is changed.
-    let identity = sandbox::resolve(&config.account).map_err(Failure::usage)?;
+    let identity = sandbox::resolve(&loaded.config.account).map_err(Failure::usage)?;
+    let trust = Trust::of(identity.as_ref());
+    let faults = FileFaults::find(&path, &loaded, &environment::surroundings(), &trust);
+    if let Some(refusal) = faults.refusal() {
+        return Err(Failure::usage(refusal));
+    }
+    let mut config = loaded.config;
+    let as_read = config.clone();
+    place::settle(&mut config);
     let fetching = daemon::fetching(&config, environment::surroundings()).map_err(Failure::usage)?;
     let files = usize::try_from(sandbox::raise_file_limit()).unwrap_or(usize::MAX);
     config.limits.connections = config.limits.connections.min(files.saturating_sub(OTHER_FILES).max(1));
@@ -97,7 +103,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     let surroundings = environment::surroundings();
     let clear_text = daemon::clear_text(&config, &surroundings.aws);
-    for warning in daemon::open_secrets(&config).into_iter().chain(clear_text) {
+    for warning in faults.warnings.into_iter().chain(clear_text).chain(stays_root_unasked(&config)) {
         tracing::warn!("{warning}");
     }
     if let Some(note) = daemon::proxies_in_force(&config, &environment::proxies()) {
@@ -119,6 +125,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         path,
         config: as_read,
         surroundings,
+        trust,
         level: log.level(),
         notice: reload_notice(Arc::clone(&ready)),
     };
@@ -131,6 +138,19 @@ pub(super) fn run(args: &Args) -> Outcome {
     tracing::warn!("stopped");
     log.flush();
     ended
+}
+
+/// A sentence if the daemon keeps all rights of root without having been told to.
+fn stays_root_unasked(config: &config::Config) -> Option<String> {
+    let root = config.account.user.is_none() && rustix::process::geteuid().is_root();
+    root.then(|| {
+        format!(
+            "the daemon runs as root, with all its rights: there is no account {0} on this host that it could become. Make \
+             one (`useradd --system --user-group --shell /usr/sbin/nologin {0}`), set `user`, or say that it is meant: \
+             `user: root`",
+            sandbox::USUAL_ACCOUNT
+        )
+    })
 }
 
 fn announce(config: &config::Config, places: &[(Place, Face)]) {

@@ -49,7 +49,7 @@ pub(super) fn config(tree: Option<Node>) -> Result<Loaded, ConfigErrors> {
             let config = rest(upstreams, listen);
             match check_source(&config) {
                 Some(problem) => Err(problem.into()),
-                None => Ok(Loaded { config, warnings: fields.warnings }),
+                None => Ok(Loaded { config, warnings: fields.warnings, files: Vec::new() }),
             }
         }
         _ => Err(ConfigErrors(fields.problems)),

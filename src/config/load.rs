@@ -23,6 +23,8 @@ pub struct Loaded {
     pub config: Config,
     /// What is legal but perhaps not meant.
     pub warnings: Vec<Problem>,
+    /// The files it was read from.
+    pub files: Vec<PathBuf>,
 }
 
 /// Loads a YAML file, or all `*.yaml` of a directory, merged in alphabetical order.
@@ -73,6 +75,7 @@ fn yaml_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
 /// The same for texts that have been read already.
 pub fn parse(files: Vec<(PathBuf, String)>) -> Result<Loaded, ConfigErrors> {
     let mut problems = Vec::new();
+    let names = files.iter().map(|(name, _)| name.clone()).collect();
     let mut whole: Option<Node> = None;
     for (name, text) in files {
         let source = Arc::new(Source { name, text });
@@ -95,5 +98,5 @@ pub fn parse(files: Vec<(PathBuf, String)>) -> Result<Loaded, ConfigErrors> {
     if !problems.is_empty() {
         return Err(ConfigErrors(problems));
     }
-    build::config(whole)
+    build::config(whole).map(|loaded| Loaded { files: names, ..loaded })
 }

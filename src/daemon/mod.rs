@@ -3,6 +3,7 @@
 mod admin;
 mod containers;
 mod faces;
+mod files;
 mod guard;
 mod reload;
 mod sources;
@@ -17,10 +18,11 @@ use admin::Told;
 use arc_swap::ArcSwapOption;
 use containers::{Listener, Means};
 pub use faces::addresses as face_addresses;
+pub use files::FileFaults;
 use reload::Running;
 pub use reload::{Reloading, mind_hangups};
 pub use sources::{
-    Fetching, FetchingError, Surroundings, Trial, clear_text, explain, fetching, open_secrets, proxies_in_force, trials,
+    Fetching, FetchingError, Surroundings, Trial, clear_text, explain, fetching, proxies_in_force, trials,
 };
 pub use status::{Progress, summary};
 use tokio::{

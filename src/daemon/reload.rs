@@ -10,6 +10,7 @@ use tokio::{
 };
 
 use super::{
+    FileFaults,
     containers::{self, Listener, Listening, Means},
     faces::{self, Background},
     guard,
@@ -24,6 +25,7 @@ use crate::{
     refresh::{Fate, Replacement, Replacer},
     serve::{ContainerTokens, Faces, Live, TokenKey},
     store::Store,
+    trust::Trust,
 };
 
 /// What is needed to read the configuration anew.
@@ -34,6 +36,8 @@ pub struct Reloading {
     pub config: Config,
     /// What the sources have to know of the host.
     pub surroundings: Surroundings,
+    /// Who may change the files that are read.
+    pub trust: Trust,
     /// The level of the log.
     pub level: LevelSwitch,
     /// Told when a reload begins (`true`) and when it is over, whether or not anything changed.
@@ -59,9 +63,30 @@ pub(super) struct Running {
     pub(super) containers: Option<Listening>,
 }
 
+/// What to read, and how.
+struct Reading {
+    path: PathBuf,
+    surroundings: Surroundings,
+    trust: Trust,
+    /// What was said of containers.
+    before: Option<Containers>,
+}
+
+impl Reloading {
+    fn reading(&self) -> Reading {
+        Reading {
+            path: self.path.clone(),
+            surroundings: self.surroundings.clone(),
+            trust: self.trust.clone(),
+            before: self.config.containers.clone(),
+        }
+    }
+}
+
 /// What was read, and what was made of it. Nothing of it is in force yet.
 struct Prepared {
     loaded: Loaded,
+    open_secrets: Vec<String>,
     fetching: Fetching,
     faces: Faces,
     background: Background,
@@ -84,10 +109,7 @@ pub fn mind_hangups() -> io::Result<()> {
 pub(super) async fn at_each(mut hangup: Signal, mut reloading: Reloading, mut running: Running) {
     while hangup.recv().await.is_some() {
         (reloading.notice)(true);
-        match running
-            .prepare(reloading.path.clone(), reloading.surroundings.clone(), reloading.config.containers.clone())
-            .await
-        {
+        match running.prepare(reloading.reading()).await {
             Ok(prepared) => running.take_over(&mut reloading, prepared).await,
             Err(problem) => {
                 tracing::error!("the configuration was read again and is wrong; nothing has been changed:\n{problem}");
@@ -99,17 +121,17 @@ pub(super) async fn at_each(mut hangup: Signal, mut reloading: Reloading, mut ru
 
 impl Running {
     /// Reads files, validates what is in them and makes everything new that may fail, on a thread of its own.
-    async fn prepare(
-        &self,
-        path: PathBuf,
-        surroundings: Surroundings,
-        before: Option<Containers>,
-    ) -> Result<Prepared, String> {
+    async fn prepare(&self, reading: Reading) -> Result<Prepared, String> {
+        let Reading { path, surroundings, trust, before } = reading;
         let means = self.means.clone();
         let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
         let (tokens, key) = (self.tokens.clone(), Arc::clone(&self.key));
         let reading = tokio::task::spawn_blocking(move || {
             let loaded = config::load(&path).map_err(|errors| errors.to_string())?;
+            let faults = FileFaults::find(&path, &loaded, &surroundings, &trust);
+            if let Some(refusal) = faults.refusal() {
+                return Err(refusal);
+            }
             let fetching = sources::fetching(&loaded.config, surroundings).map_err(|error| error.to_string())?;
             let built = faces::build(&loaded.config, &store, &clock, &tokens, &key);
             let (faces, background) = built.map_err(|error| error.to_string())?;
@@ -122,15 +144,15 @@ impl Running {
                     Runtimes::Another(Some(listener))
                 }
             };
-            Ok(Prepared { loaded, fetching, faces, background, containers })
+            Ok(Prepared { loaded, open_secrets: faults.warnings, fetching, faces, background, containers })
         });
         reading.await.unwrap_or_else(|error| Err(error.to_string()))
     }
 
     async fn take_over(&mut self, reloading: &mut Reloading, prepared: Prepared) {
-        let Prepared { loaded: Loaded { config: mut new, warnings }, fetching, faces, background, containers } =
-            prepared;
-        for warning in warnings {
+        let Prepared { loaded, open_secrets, fetching, faces, background, containers } = prepared;
+        let Loaded { config: mut new, warnings, .. } = loaded;
+        for warning in warnings.iter().map(ToString::to_string).chain(open_secrets) {
             tracing::warn!("{warning}");
         }
         let old = &reloading.config;

@@ -20,8 +20,32 @@ pub struct Identity {
     pub groups: Vec<u32>,
 }
 
-/// Looks up the account of the configuration; `None` if it names none.
+/// What a daemon that was started as root becomes unless it is told otherwise, if there is such an account.
+pub const USUAL_ACCOUNT: &str = "alppaca";
+
+/// Whom the daemon becomes with the account of the configuration; `None` if it stays what it is.
 pub fn resolve(account: &Account) -> Result<Option<Identity>, SandboxError> {
+    if !geteuid().is_root() {
+        let Some(wanted) = identify(account)? else { return Ok(None) };
+        // Already who we are to become: started by a service manager that has done it.
+        if (wanted.uid, wanted.gid) == (geteuid().as_raw(), nix::unistd::getegid().as_raw()) {
+            return Ok(None);
+        }
+        let name = account.user.as_ref().or(account.group.as_ref());
+        return Err(SandboxError::NotRoot(name.cloned().unwrap_or_default()));
+    }
+    if account.user.is_some() {
+        return identify(account);
+    }
+    let usual = Account { user: Some(USUAL_ACCOUNT.to_owned()), ..account.clone() };
+    match identify(&usual) {
+        Err(SandboxError::NoUser(_)) => identify(account),
+        found => found,
+    }
+}
+
+/// Looks up the account of the configuration; `None` if it names none.
+pub fn identify(account: &Account) -> Result<Option<Identity>, SandboxError> {
     let user = account.user.as_deref().map(find_user).transpose()?;
     let group = account.group.as_deref().map(find_group).transpose()?;
     if user.is_none() && group.is_none() {
@@ -35,16 +59,7 @@ pub fn resolve(account: &Account) -> Result<Option<Identity>, SandboxError> {
     };
     groups.sort_unstable();
     groups.dedup();
-    let identity = Identity { uid: uid.as_raw(), gid: gid.as_raw(), groups };
-    if !geteuid().is_root() {
-        // Already who we are to become: started by a service manager that has done it.
-        if (uid, gid) == (geteuid(), nix::unistd::getegid()) {
-            return Ok(None);
-        }
-        let name = account.user.as_ref().or(account.group.as_ref());
-        return Err(SandboxError::NotRoot(name.cloned().unwrap_or_default()));
-    }
-    Ok(Some(identity))
+    Ok(Some(Identity { uid: uid.as_raw(), gid: gid.as_raw(), groups }))
 }
 
 struct Found {
@@ -139,7 +154,9 @@ mod tests {
         ] {
             assert_eq!(resolve(&account).map_err(|error| error.to_string()), Err(message.to_owned()));
         }
-        assert_eq!(resolve(&account(None, None)).map_err(|error| error.to_string()), Ok(None));
+        assert_eq!(identify(&account(None, None)).map_err(|error| error.to_string()), Ok(None));
+        let usual = identify(&account(Some(USUAL_ACCOUNT), None)).ok().flatten().filter(|_| geteuid().is_root());
+        assert_eq!(resolve(&account(None, None)).map_err(|error| error.to_string()), Ok(usual));
     }
 
     #[test]

@@ -2,10 +2,12 @@
 //! dumps. For good, and checked afterwards.
 
 mod account;
+mod directory;
 
 use std::io;
 
-pub use account::{Identity, group, resolve};
+pub use account::{Identity, USUAL_ACCOUNT, group, identify, resolve};
+pub use directory::make_directory;
 use rustix::{
     io::Errno,
     process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit, umask},

@@ -3,18 +3,16 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{OpenOptionsExt, chown},
     path::{Path, PathBuf},
 };
 
 use rustix::{
-    fs::{FlockOperation, flock},
     process::{chdir, setsid},
     stdio::{dup2_stderr, dup2_stdout},
 };
 
-use super::{PID_FILE, READY, ServiceError, WAITING};
-use crate::sandbox::Identity;
+use super::{PID_FILE, READY, ServiceError, WAITING, lock};
+use crate::sandbox::{Identity, make_directory};
 
 /// A process that has detached itself and is not ready yet.
 #[derive(Debug)]
@@ -37,26 +35,22 @@ impl Background {
             let path = path.to_owned();
             move |source| ServiceError::File { path, source }
         };
-        let made = !run_dir.exists();
-        fs::create_dir_all(run_dir).map_err(file(run_dir))?;
+        make_directory(run_dir, identity).map_err(file(run_dir))?;
         let path = run_dir.join(PID_FILE);
-        let mut locked = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o644)
-            // Whoever may write in the directory must not make us write elsewhere.
-            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
-            .open(&path)
-            .map_err(file(&path))?;
-        flock(&locked, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|_held| ServiceError::Running(path.clone()))?;
+        let mut locked = lock::create(&path).map_err(file(&path))?;
+        if !lock::take(&locked).map_err(file(&path))? {
+            if lock::holder(&locked).map_err(file(&path))?.is_some() {
+                return Err(ServiceError::Running(path));
+            }
+            // A user who may only read the file has locked it against us: let that user keep it.
+            fs::remove_file(&path).map_err(file(&path))?;
+            locked = lock::create(&path).map_err(file(&path))?;
+            if !lock::take(&locked).map_err(file(&path))? {
+                return Err(ServiceError::Running(path));
+            }
+        }
         locked.set_len(0).and_then(|()| writeln!(locked, "{}", std::process::id())).map_err(file(&path))?;
         if let Some(Identity { uid, gid, .. }) = identity {
-            // A directory that was there before may be anybody's: `run_dir: /run` is not given away.
-            if made {
-                chown(run_dir, Some(*uid), Some(*gid)).map_err(file(run_dir))?;
-            }
             rustix::fs::fchown(&locked, Some(rustix::fs::Uid::from_raw(*uid)), Some(rustix::fs::Gid::from_raw(*gid)))
                 .map_err(|error| file(&path)(error.into()))?;
         }

@@ -1,7 +1,7 @@
 //! The side of `alppacad`: start it, ask for it, stop it.
 
 use std::{
-    fs::{self, File},
+    fs,
     io::{self, BufRead, BufReader},
     os::fd::OwnedFd,
     path::Path,
@@ -13,11 +13,10 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::{FlockOperation, flock},
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 
-use super::{PID_FILE, READY, ServiceError, WAITING};
+use super::{PID_FILE, READY, ServiceError, WAITING, lock};
 
 /// How long the daemon has for ending by itself.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -48,17 +47,15 @@ pub enum Stopped {
 pub fn status(run_dir: &Path) -> Result<Status, ServiceError> {
     let path = run_dir.join(PID_FILE);
     let error = |source| ServiceError::File { path: path.clone(), source };
-    let file = match File::open(&path) {
+    let file = match lock::open(&path) {
         Ok(file) => file,
         Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(Status::Stopped),
         Err(other) => return Err(error(other)),
     };
-    if flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
-        return Ok(Status::Dead);
+    match lock::holder(&file).map_err(error)? {
+        Some(pid) => Ok(Status::Running(pid.as_raw_nonzero().get().unsigned_abs())),
+        None => Ok(Status::Dead),
     }
-    let text = fs::read_to_string(&path).map_err(error)?;
-    let pid = text.trim().parse().map_err(|_| error(io::Error::other("it is locked but holds no process id")))?;
-    Ok(Status::Running(pid))
 }
 
 /// Starts `command` and waits until it says that it is ready. Its complaints go to our stderr.
@@ -85,9 +82,9 @@ pub fn start(mut command: Command, limit: Duration) -> Result<(), ServiceError> 
     }
 }
 
-/// Has the service with that run directory read its configuration again; whether it runs.
-pub fn reload(run_dir: &Path) -> Result<bool, ServiceError> {
-    let Found::Running(process) = find(run_dir)? else { return Ok(false) };
+/// Has the service with that run directory, which runs as `account`, read its configuration again; whether it runs.
+pub fn reload(run_dir: &Path, account: u32) -> Result<bool, ServiceError> {
+    let Found::Running(process) = find(run_dir, account)? else { return Ok(false) };
     let told = pidfd_send_signal(&process, Signal::HUP);
     told.map_err(|source| ServiceError::System { what: "tell the daemon", source: source.into() })?;
     Ok(true)
@@ -100,7 +97,7 @@ enum Found {
     Ended,
 }
 
-fn find(run_dir: &Path) -> Result<Found, ServiceError> {
+fn find(run_dir: &Path, account: u32) -> Result<Found, ServiceError> {
     let Status::Running(pid) = status(run_dir)? else { return Ok(Found::Nothing) };
     let system = |what| move |source: rustix::io::Errno| ServiceError::System { what, source: source.into() };
     let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(Found::Nothing) };
@@ -108,17 +105,28 @@ fn find(run_dir: &Path) -> Result<Found, ServiceError> {
         Err(rustix::io::Errno::SRCH) => return Ok(Found::Ended),
         opened => opened.map_err(system("find the daemon"))?,
     };
+    let uid = user_of(pid);
     // The number may have gone to another process before it was opened; the lock says if not.
-    if !matches!(status(run_dir)?, Status::Running(_)) {
+    if status(run_dir)? != Status::Running(pid.as_raw_nonzero().get().unsigned_abs()) {
         return Ok(Found::Ended);
     }
-    Ok(Found::Running(process))
+    match uid {
+        Some(uid) if uid == account || uid == 0 => Ok(Found::Running(process)),
+        Some(uid) => Err(ServiceError::Stranger { pid: pid.as_raw_nonzero().get(), uid }),
+        None => Ok(Found::Ended),
+    }
 }
 
-/// Stops the service with that run directory and waits until it is gone.
-pub fn stop(run_dir: &Path) -> Result<Stopped, ServiceError> {
+/// The real user of a process; `None` if it has ended. The owner of its directory is root if it must not be dumped.
+fn user_of(pid: Pid) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next()?.parse().ok())
+}
+
+/// Stops the service with that run directory, which runs as `account`, and waits until it is gone.
+pub fn stop(run_dir: &Path, account: u32) -> Result<Stopped, ServiceError> {
     let system = |what| move |source: rustix::io::Errno| ServiceError::System { what, source: source.into() };
-    let process = match find(run_dir)? {
+    let process = match find(run_dir, account)? {
         Found::Running(process) => process,
         Found::Nothing => return Ok(Stopped::Already),
         Found::Ended => return Ok(Stopped::ByItself),

@@ -1,11 +1,12 @@
 //! The daemon in the background: started, found again by a lock, stopped.
 //!
 //! No fork: `alppacad start` starts `alppaca run --background`, which detaches itself and says
-//! `ready` on its standard output. Whether it runs is told by the lock on the pid file, never by a
-//! number in it, so that a stale file cannot make us stop a stranger.
+//! `ready` on its standard output. Whether it runs, and which process it is, is told by the lock on
+//! the pid file, never by the number in it, so that no file can make us stop a stranger.
 
 mod background;
 mod control;
+mod lock;
 
 use std::{io, path::PathBuf};
 
@@ -44,6 +45,16 @@ pub enum ServiceError {
     /// The started process ended or said nothing.
     #[error("alppaca did not start{0}")]
     NotStarted(String),
+    /// The holder of the lock is no daemon of that account's.
+    #[error(
+        "process {pid} of user {uid} holds the lock on the pid file, and that is not the daemon's account: nothing is done"
+    )]
+    Stranger {
+        /// The process.
+        pid: i32,
+        /// Its user.
+        uid: u32,
+    },
     /// The started process goes on, but is not ready, and said why.
     #[error("alppaca runs, but is not ready; `alppacad stop` ends it")]
     Waits,

@@ -1,6 +1,6 @@
 //! Files that somebody else writes anew from time to time: keys and tokens. They are read at each use, never kept.
 
-use std::{os::unix::fs::PermissionsExt, path::Path};
+use std::path::Path;
 
 use tokio::io::AsyncReadExt;
 use zeroize::Zeroizing;
@@ -34,14 +34,6 @@ pub(super) async fn read_secret(what: &str, path: &Path) -> Result<Secret, Sourc
     Ok(Secret::new(text))
 }
 
-/// A sentence if every account of the host can read the file; `None` too if it is not there (yet).
-pub fn readable_by_others(path: &Path) -> Option<String> {
-    let mode = std::fs::metadata(path).ok()?.permissions().mode();
-    (mode & 0o004 != 0).then(|| {
-        format!("{} can be read by every account of this host (chmod 600, and own it as the daemon)", path.display())
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -72,16 +64,5 @@ mod tests {
         }
         let missing = read_secret("token", Path::new("/nonexistent/x")).await.expect_err("missing").message;
         assert!(missing.contains("cannot be opened: No such file"), "{missing}");
-    }
-
-    #[test]
-    fn a_file_that_everybody_can_read_is_told() {
-        let file = tempfile::NamedTempFile::new().expect("a file");
-        let mode = |mode| fs::set_permissions(file.path(), fs::Permissions::from_mode(mode)).expect("own");
-        mode(0o640);
-        assert_eq!(readable_by_others(file.path()), None);
-        mode(0o644);
-        assert!(readable_by_others(file.path()).expect("a warning").contains("chmod 600"));
-        assert_eq!(readable_by_others(Path::new("/nonexistent/x")), None);
     }
 }

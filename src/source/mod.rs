@@ -17,7 +17,6 @@ pub mod vault;
 pub mod way_back;
 pub mod web_identity;
 
-pub use file::readable_by_others;
 
 use std::{fmt, future::Future, pin::Pin, time::Duration};
 

@@ -9,7 +9,7 @@ mod roles_anywhere;
 mod trial;
 
 pub use explain::explain;
-pub use notes::{clear_text, open_secrets, proxies_in_force};
+pub use notes::{clear_text, proxies_in_force};
 pub use trial::{Trial, trials};
 
 use std::{

@@ -1,33 +1,9 @@
 //! What a person should know of the sources beside what the configuration says: for `check`, and for the log.
 
 use crate::{
-    config::{
-        Config, ProxyChoice, ProxyVariables, Proxying, SourceKind, is_clear_text,
-        sources::{SecretText, VaultAuth},
-    },
-    source::{aws::Environment, readable_by_others},
+    config::{Config, ProxyChoice, ProxyVariables, Proxying, SourceKind, is_clear_text},
+    source::aws::Environment,
 };
-
-/// A sentence for each file with a secret that every account of this host can read.
-pub fn open_secrets(config: &Config) -> Vec<String> {
-    let files = config.upstreams.sources.iter().flat_map(|source| match &source.kind {
-        SourceKind::Static(keys) => [Some(&keys.secret_access_key), keys.session_token.as_ref()]
-            .into_iter()
-            .flatten()
-            .filter_map(|text| match text {
-                SecretText::File(path) => Some(path),
-                SecretText::Given(_) => None,
-            })
-            .collect::<Vec<_>>(),
-        SourceKind::Vault(vault) => match &vault.auth {
-            VaultAuth::TokenFile(file) => vec![file],
-            VaultAuth::AppRole { secret_id_file, .. } => secret_id_file.iter().collect(),
-            VaultAuth::Kubernetes { .. } => Vec::new(),
-        },
-        _ => Vec::new(),
-    });
-    files.filter_map(|file| readable_by_others(file)).collect()
-}
 
 /// A sentence if the environment lets STS be asked in clear text.
 pub fn clear_text(config: &Config, environment: &Environment) -> Option<String> {
