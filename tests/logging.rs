@@ -48,7 +48,7 @@ fn start(directory: &Path, config: &str) -> Logged {
 
 fn directory() -> TempDir {
     let directory = TempDir::new().expect("a directory");
-    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).expect("ours");
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("ours");
     directory
 }
 

@@ -109,6 +109,82 @@ fn a_pid_file_that_was_left_behind_is_told_and_never_believed() {
 }
 
 #[test]
+fn a_number_that_the_daemons_account_wrote_makes_nobody_stop() {
+    let service = Service::new();
+    assert_eq!(service.say("start").0, Some(0));
+    let pid = service.pid().expect("a process");
+    // Ourselves: if the number were obeyed, this test would get SIGHUP and SIGTERM.
+    fs::write(service.path("run/alppaca.pid"), format!("{}\n", std::process::id())).expect("writable");
+    let (code, said) = service.say("status");
+    assert!(code == Some(0) && said.starts_with(&format!("alppaca is running (process {pid})\n")), "{said}");
+    assert_eq!(service.say("reload").0, Some(0));
+    assert_eq!(service.say("stop"), (Some(0), "alppaca stopped\n".to_owned()));
+    assert_eq!(service.say("status").0, Some(3));
+}
+
+#[test]
+fn whatever_else_has_the_name_of_the_pid_file_is_told_at_once() {
+    let service = Service::new();
+    let (run, other) = (service.path("run"), service.path("other"));
+    fs::create_dir(&run).expect("a directory");
+    fs::write(&other, "of somebody\n").expect("a file");
+    let pid_file = run.join("alppaca.pid");
+    let fifo = || {
+        let mode = rustix::fs::Mode::from_bits_truncate(0o666);
+        rustix::fs::mknodat(rustix::fs::CWD, &pid_file, rustix::fs::FileType::Fifo, mode, 0).expect("a FIFO");
+    };
+    let (link, name) =
+        (|| symlink(&other, &pid_file).expect("a link"), || fs::hard_link(&other, &pid_file).expect("a name"));
+    for make in [&fifo as &dyn Fn(), &link, &name] {
+        make();
+        for (word, expected) in [("status", 4), ("start", 1), ("stop", 1), ("reload", 1)] {
+            let (code, said) = service.say(word);
+            assert!(code == Some(expected) && said.contains("alppaca.pid: "), "{word}: {code:?} {said}");
+        }
+        fs::remove_file(&pid_file).expect("ours");
+    }
+    assert_eq!(fs::read_to_string(&other).expect("there"), "of somebody\n");
+}
+
+#[test]
+fn a_lock_for_reading_keeps_nobody_from_starting() {
+    let service = Service::new();
+    fs::create_dir(service.path("run")).expect("a directory");
+    let pid_file = service.path("run/alppaca.pid");
+    fs::write(&pid_file, "").expect("a file");
+    let reader = fs::File::open(&pid_file).expect("readable");
+    rustix::fs::fcntl_lock(&reader, rustix::fs::FlockOperation::NonBlockingLockShared).expect("free");
+    assert_eq!(service.say("status").0, Some(1), "nobody runs");
+    assert_eq!(service.say("start"), (Some(0), "alppaca started\n".to_owned()));
+    assert_eq!(service.say("stop").0, Some(0));
+}
+
+/// The daemon's directory is its account's; a process of yet another user is neither stopped nor told anything.
+#[test]
+fn a_process_of_another_user_that_has_the_lock_is_left_alone() {
+    let what = "service: a lock of another user";
+    if !support::needs_root(what) || !support::needs(what, "python3") {
+        return;
+    }
+    let service = Service::new();
+    fs::create_dir(service.path("run")).expect("a directory");
+    let script = "import fcntl, os, sys\nf = open(sys.argv[1], 'w')\nfcntl.lockf(f, fcntl.LOCK_EX)\nos.setuid(61000)\nprint('locked', flush=True)\nsys.stdin.read()";
+    let mut other = Command::new("python3");
+    other.args(["-c", script]).arg(service.path("run/alppaca.pid"));
+    let mut other =
+        other.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().expect("it runs");
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(other.stdout.take().expect("piped")), &mut line)
+        .expect("a line");
+    for word in ["stop", "reload"] {
+        let (code, said) = service.say(word);
+        assert!(code == Some(1) && said.contains(&format!("process {} of user 61000", other.id())), "{word}: {said}");
+    }
+    drop(other.stdin.take());
+    assert!(other.wait().expect("it ends").success(), "it got no signal");
+}
+
+#[test]
 fn what_keeps_it_from_starting_is_said() {
     let service = Service::new();
     service.configure("ims_hots: x\n");
