@@ -177,7 +177,11 @@ fn under_systemd_each_line_tells_the_journal_its_priority() {
     let stream = stderr.metadata().expect("ours");
     let address = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("free");
     let config = directory.path().join("alppaca.yaml");
-    fs::write(&config, format!("{}bind_port: {}\n", ims.config(), address.port())).expect("a file");
+    fs::write(
+        &config,
+        format!("{}bind_port: {}\nrun_dir: {}\n", ims.config(), address.port(), directory.path().display()),
+    )
+    .expect("a file");
     let mut command = Command::new(env!("CARGO_BIN_EXE_alppaca"));
     command.arg("run").arg("-c").arg(&config).env("JOURNAL_STREAM", format!("{}:{}", stream.dev(), stream.ino()));
     let mut daemon = Running(command.stderr(stderr).spawn().expect("it starts"));
@@ -189,7 +193,7 @@ fn under_systemd_each_line_tells_the_journal_its_priority() {
     daemon.0.wait().expect("it ends");
     let text = fs::read_to_string(path).expect("text");
     assert!(
-        text.starts_with("<4>alppaca: [WARNING] alppaca ") && text.ends_with("<4>alppaca: [WARNING] stopped\n"),
+        text.contains("<4>alppaca: [WARNING] alppaca ") && text.ends_with("<4>alppaca: [WARNING] stopped\n"),
         "{text}"
     );
 }

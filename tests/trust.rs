@@ -86,7 +86,10 @@ fn files_of_all_kinds_that_others_may_change_are_refused() {
             "source s: config_file",
         ),
         (format!("{ims}containers: {{mapping_file: '{open}', allow: ['*']}}\n"), "containers: mapping_file"),
-        (format!("{ims}container: {{roles: {{r: {{token_file: '{open}'}}}}}}\n"), "container: token_file of r"),
+        (
+            format!("{ims}container: {{roles: {{r: {{authorization_token_file: '{open}'}}}}}}\n"),
+            "container: authorization_token_file of r",
+        ),
     ] {
         let (code, said) = place.check(&config, 0o600);
         assert!(code == Some(2) && said.contains(&format!("{what} {open}: ")), "{config}{said}");
@@ -114,9 +117,9 @@ fn secrets_of_all_kinds_that_others_may_read_are_warned_of() {
             format!("source s: token_file {open}"),
         ),
         (
-            format!("{ims}container: {{roles: {{r: {{token_file: {open}}}}}}}\n"),
+            format!("{ims}container: {{roles: {{r: {{authorization_token_file: {open}}}}}}}\n"),
             0o600,
-            "container: token_file of r".to_owned(),
+            "container: authorization_token_file of r".to_owned(),
         ),
         (format!("{ims}ims_proxy: 'http://anna:s3cr3t@127.0.0.1:3128'\n"), 0o644, "the configuration ".to_owned()),
     ] {

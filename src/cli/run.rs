@@ -33,8 +33,8 @@ const STILL_STARTING: u32 = 60_000_000;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Stops on SIGTERM and SIGINT. An address that another socket has is taken as soon as it is free;
-until then the log names its owner. Under systemd it takes over sockets (socket activation) and tells when
-it is ready (Type=notify).
+until then the log names its owner. Under systemd the daemon takes over sockets (socket activation)
+and tells when it is ready (Type=notify).
 
 Examples:
   alppaca run                      with the *.yaml in /etc/alppaca

@@ -191,7 +191,13 @@ pub const SETTINGS: &[Setting] = &[
          `journal`. See [Audit](audit.md).",
     ),
     setting(Logging, "access_log", "true", "Whether each request is logged."),
-    setting(Process, "user", "", "The account to become after binding. Needs root at the start."),
+    setting(
+        Process,
+        "user",
+        "",
+        "The account to become after binding. Needs root at the start. By default root becomes `alppaca` if there is such an \
+         account, else it stays root and warns; `root` says that this is meant.",
+    ),
     setting(Process, "group", "", "The group to become; by default the account's own."),
     setting(
         Process,

@@ -74,7 +74,7 @@ fn files(path: &Path, loaded: &Loaded, surroundings: &Surroundings) -> Vec<File>
 
 fn of_faces(config: &Config, files: &mut Vec<File>) {
     for role in config.container.iter().flat_map(|container| &container.roles) {
-        let keys = [("token_file", &role.token_file), ("id_file", &role.id_file)];
+        let keys = [("authorization_token_file", &role.token_file), ("credentials_id_file", &role.id_file)];
         files.extend(keys.into_iter().filter_map(|(key, path)| {
             Some((path.clone()?, format!("container: {key} of {}", role.name), Purpose::Secret))
         }));
