@@ -17,7 +17,6 @@ pub mod vault;
 pub mod way_back;
 pub mod web_identity;
 
-
 use std::{fmt, future::Future, pin::Pin, time::Duration};
 
 pub use pass_on::PassOn;
