@@ -178,7 +178,7 @@ impl Writer {
         let account: Option<Arc<Account>> = self.wait_for(account).await;
         let cgroup: Option<Arc<Cgroup>> = match &process.cgroup {
             Membership::Known(group) => Some(Arc::clone(group)),
-            Membership::Id(id) => self.wait_for(|| self.directory.cgroup(*id)).await,
+            Membership::Id(id) => self.wait_for(|| self.directory.cgroup(*id, process.uid)).await,
             Membership::Unknown => None,
         };
         let holder = match process.pid {

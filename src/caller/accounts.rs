@@ -15,7 +15,7 @@ pub struct Account {
 }
 
 /// Whoever knows users and groups. `None` is: there is none of that name or number.
-pub trait Accounts: Send + 'static {
+pub trait Accounts: Send + Sync + 'static {
     /// The account with a number.
     fn account(&self, uid: u32) -> io::Result<Option<Account>>;
     /// The number of a user.

@@ -1,20 +1,12 @@
-//! Control groups: from the id of one to its path, and from the path to the systemd unit, the slices and the container.
+//! Control groups: from the path of one to the systemd unit, the slices and the container.
 //!
 //! Only what the host itself has named counts. Below a unit that manages its own subtree (`user@1000.service`) every
 //! user makes directories of any name, `nginx.service` or `docker-….scope`: those tell nothing.
 
-use std::{
-    collections::HashMap,
-    fs, io,
-    os::unix::fs::{DirEntryExt, MetadataExt},
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fs, io, path::PathBuf};
 
 use super::containers::ContainerId;
 
-/// The most control groups that are looked at.
-const MAX_GROUPS: usize = 200_000;
 /// What runtimes put in front of a container's id in the name of its scope.
 const RUNTIMES: [&str; 4] = ["docker-", "libpod-", "cri-containerd-", "crio-"];
 /// Directories that runtimes without systemd make in the root of the hierarchy.
@@ -148,26 +140,6 @@ pub fn parse_mount_point(mounts: &str) -> Option<PathBuf> {
     })
 }
 
-/// All control groups below `root`, by their ids. The id of a control group is the inode of its directory.
-pub fn walk(root: &Path) -> io::Result<HashMap<u64, Arc<Cgroup>>> {
-    let mut found = HashMap::new();
-    found.insert(fs::metadata(root)?.ino(), Arc::new(Cgroup::parse("/")));
-    let mut open = vec![(root.to_owned(), String::new())];
-    while let Some((directory, path)) = open.pop() {
-        // It may have been removed meanwhile.
-        let Ok(entries) = fs::read_dir(&directory) else { continue };
-        for entry in entries.flatten() {
-            let (Ok(kind), Ok(name)) = (entry.file_type(), entry.file_name().into_string()) else { continue };
-            if kind.is_dir() && found.len() < MAX_GROUPS {
-                let path = format!("{path}/{name}");
-                found.insert(entry.ino(), Arc::new(Cgroup::parse(&path)));
-                open.push((entry.path(), path));
-            }
-        }
-    }
-    Ok(found)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -286,18 +258,6 @@ mod tests {
                       31 25 0:27 / /sys/fs/cgroup/unified rw shared:1 - cgroup2 cgroup2 rw\n";
         assert_eq!(parse_mount_point(hybrid), Some("/sys/fs/cgroup/unified".into()));
         assert_eq!(parse_mount_point("1 2 3:4 /part /x rw - cgroup2 a rw\n1 - cgroup2\n"), None);
-    }
-
-    #[test]
-    fn groups_are_found_by_the_inodes_of_their_directories() {
-        let root = tempfile::tempdir().expect("a directory");
-        let unit = root.path().join("system.slice/a.service");
-        fs::create_dir_all(&unit).expect("made");
-        fs::write(unit.join("cgroup.procs"), "1\n").expect("written");
-        let found = walk(root.path()).expect("readable");
-        let group = &found[&fs::metadata(&unit).expect("made").ino()];
-        assert_eq!(group.unit.as_deref(), Some("a.service"));
-        assert!(found.len() == 3 && found[&fs::metadata(root.path()).expect("made").ino()].is_root());
     }
 
     proptest::proptest! {

@@ -16,6 +16,8 @@ use super::cgroup::Cgroup;
 
 /// The most groups of the host's own that are looked at.
 const MAX_GROUPS: usize = 200_000;
+/// The most groups that are looked at below one that was given away.
+pub(super) const MAX_BELOW: usize = 10_000;
 
 /// Groups by their ids. The id of a group is the inode of its directory, for the whole of its life.
 pub(super) type Groups = HashMap<u64, Arc<Cgroup>>;

@@ -1,6 +1,6 @@
 //! Who may have what, and the record of it, as the configuration wants them.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use crate::{
     audit::Auditor,
@@ -10,6 +10,9 @@ use crate::{
     logging::AuditLog,
     policy::{Guard, Tenants},
 };
+
+/// How long the rules of before stay in force for names in others that are being looked up.
+const SETTLING: Duration = Duration::from_secs(2);
 
 /// The gatekeeper, and who takes note of what callers get.
 pub(super) fn build(
@@ -26,9 +29,7 @@ pub(super) fn build(
     });
     let directory = Arc::new(Directory::start(NameService, hierarchy, Arc::clone(clock))?);
     let guard = Arc::new(Guard::new(kernel, Arc::clone(&directory), audit.is_some()));
-    for warning in guard.load(config.policy.clone(), tenants, &NameService) {
-        tracing::warn!("{warning}");
-    }
+    guard.load(config.policy.clone(), tenants);
     match &config.policy {
         Some(_) => check(&guard),
         None => warn_of_many_users(),
@@ -60,9 +61,19 @@ fn warn_of_many_users() {
     }
 }
 
-/// Puts the rules of another configuration in force, for connections that are open, too.
-pub(super) fn replace(guard: &Guard, config: &Config) {
-    for warning in guard.replace_rules(config.policy.clone(), &NameService) {
-        tracing::warn!("{warning}");
-    }
+/// Puts the rules of another configuration in force, for connections that are open, too. Those of before stay until the
+/// names in the new ones were looked up, or until that takes too long.
+pub(super) async fn replace(guard: &Guard, config: &Config) {
+    let prepared = guard.prepare(config.policy.clone());
+    let settled = async {
+        loop {
+            let changed = guard.directory().changed();
+            if prepared.is_settled() {
+                return;
+            }
+            changed.await;
+        }
+    };
+    let _late = tokio::time::timeout(SETTLING, settled).await;
+    guard.replace_rules(prepared);
 }

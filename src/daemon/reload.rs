@@ -160,12 +160,8 @@ impl Running {
         if !fixed.is_empty() {
             tracing::warn!("only a restart changes: {}; the rest is in force now", fixed.join(", "));
         }
-        // First what is allowed: a role that is new must not be seen under the old rules. Names of users are looked up,
-        // which may take time.
-        let (guard, rules) = (Arc::clone(&self.guard), new.clone());
-        if let Err(defect) = tokio::task::spawn_blocking(move || guard::replace(&guard, &rules)).await {
-            std::panic::resume_unwind(defect.into_panic());
-        }
+        // First what is allowed: a role that is new must not be seen under the old rules.
+        guard::replace(&self.guard, &new).await;
         let fates = fates(&old.upstreams, &new.upstreams);
         let lister = if old.upstreams.first_ims() == new.upstreams.first_ims() { Fate::Same } else { Fate::Renewed };
         // Which of them have to do with what is different nobody has noted.

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     caller::{
-        Accounts, Directory, Kernel, Known, Membership, Name, NameKind, Origin, Peer,
+        Directory, Kernel, Known, Membership, Name, NameKind, Origin, Peer,
         cgroup::Cgroup,
         containers::{Container, ContainerIndex, Lookup, Observer},
     },
@@ -38,12 +38,24 @@ pub struct Tenants {
     pub roles: Arc<ContainerRoles>,
 }
 
+type Names = HashMap<Box<str>, Arc<Name>>;
+
+/// Rules that are not in force yet.
+pub struct Prepared(Loaded);
+
+impl Prepared {
+    /// Whether all names in them were looked up.
+    pub fn is_settled(&self) -> bool {
+        self.0.names().all(|name| name.number() != Known::Pending)
+    }
+}
+
 /// What the guard goes by. Replaced as a whole.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct Loaded {
     rules: Option<Rules>,
-    users: HashMap<Box<str>, Arc<Name>>,
-    groups: HashMap<Box<str>, Arc<Name>>,
+    users: Names,
+    groups: Names,
     /// What is said of a decision: one text for each rule, and one for the default.
     reasons: Vec<Arc<str>>,
     tenants: Option<Tenants>,
@@ -62,28 +74,26 @@ pub struct Guard {
 impl Guard {
     /// A guard that lets everybody see everything until it is told rules. Without `kernel` nobody is known.
     pub fn new(kernel: Option<Kernel>, directory: Arc<Directory>, curious: bool) -> Self {
-        let loaded = Loaded::new(None, None);
+        let loaded = Loaded::new(None, &Loaded::default());
         Self { kernel, directory, loaded: ArcSwap::from_pointee(loaded), version: AtomicU64::new(0), curious }
     }
 
-    /// Puts rules in force, for connections that are open, too. `accounts` is asked for the names in them, which may
-    /// take time. Answers what is worth a warning.
-    pub fn load(&self, rules: Option<Rules>, tenants: Option<Tenants>, accounts: &dyn Accounts) -> Vec<String> {
-        let loaded = Loaded::new(rules, tenants);
-        let mut warnings = Vec::new();
-        for (kind, name) in
-            loaded.users.values().map(|name| ("user", name)).chain(loaded.groups.values().map(|name| ("group", name)))
-        {
-            match name.resolve(accounts).map(|_changed| name.number()) {
-                Ok(Known::No) => warnings.push(format!("policy: there is no {kind} {:?} on this host", name.text())),
-                Ok(_) => {}
-                Err(error) => warnings.push(format!("policy: cannot look up {kind} {:?}: {error}", name.text())),
-            }
-            self.directory.follow(name);
-        }
+    /// Puts rules in force, for connections that are open, too. The names in them are looked up meanwhile.
+    pub fn load(&self, rules: Option<Rules>, tenants: Option<Tenants>) {
+        let Prepared(loaded) = self.prepare(rules);
+        self.put_in_force(Loaded { tenants, ..loaded });
+    }
+
+    /// Has the names in other rules looked up before these are put in force.
+    pub fn prepare(&self, rules: Option<Rules>) -> Prepared {
+        let loaded = Loaded::new(rules, &self.loaded.load());
+        loaded.names().for_each(|name| self.directory.follow(name));
+        Prepared(loaded)
+    }
+
+    fn put_in_force(&self, loaded: Loaded) {
         self.loaded.store(Arc::new(loaded));
         self.version.fetch_add(1, Ordering::Relaxed);
-        warnings
     }
 
     /// Tries whether the kernel says who calls.
@@ -91,10 +101,10 @@ impl Guard {
         self.kernel.as_ref().map_or(Ok(false), Kernel::check)
     }
 
-    /// Puts other rules in force; the containers stay. See [`Guard::load`].
-    pub fn replace_rules(&self, rules: Option<Rules>, accounts: &dyn Accounts) -> Vec<String> {
+    /// Puts other rules in force; the containers stay.
+    pub fn replace_rules(&self, Prepared(loaded): Prepared) {
         let tenants = self.loaded.load().tenants.clone();
-        self.load(rules, tenants, accounts)
+        self.put_in_force(Loaded { tenants, ..loaded });
     }
 
     /// Puts other containers in the place of those before; the rules stay.
@@ -121,19 +131,26 @@ impl Guard {
 }
 
 impl Loaded {
-    fn new(rules: Option<Rules>, tenants: Option<Tenants>) -> Self {
-        let named = |names: Vec<&str>, kind| -> HashMap<Box<str>, Arc<Name>> {
-            names.into_iter().map(|text| (text.into(), Arc::new(Name::new(text, kind)))).collect()
+    /// Names that the rules of `before` have, too, are known already.
+    fn new(rules: Option<Rules>, before: &Self) -> Self {
+        let named = |names: Vec<&str>, kind, known: &Names| -> Names {
+            let name = |text| known.get(text).cloned().unwrap_or_else(|| Arc::new(Name::new(text, kind)));
+            names.into_iter().map(|text| (text.into(), name(text))).collect()
         };
         let (users, groups) = rules.as_ref().map(Rules::names).unwrap_or_default();
-        let (users, groups) = (named(users, NameKind::User), named(groups, NameKind::Group));
+        let users = named(users, NameKind::User, &before.users);
+        let groups = named(groups, NameKind::Group, &before.groups);
         let reasons = match &rules {
             Some(rules) => {
                 (0..rules.rules.len()).map(Some).chain([None]).map(|rule| rules.title(rule).into()).collect()
             }
             None => vec!["there is no policy".into()],
         };
-        Self { rules, users, groups, reasons, tenants }
+        Self { rules, users, groups, reasons, tenants: None }
+    }
+
+    fn names(&self) -> impl Iterator<Item = &Arc<Name>> {
+        self.users.values().chain(self.groups.values())
     }
 
     fn reason(&self, rule: Option<usize>) -> Arc<str> {
@@ -290,7 +307,7 @@ impl Facts for Live<'_> {
         match &self.peer.origin {
             Origin::Process(process) => match &process.cgroup {
                 Membership::Known(group) => Known::Yes(Arc::clone(group)),
-                Membership::Id(id) => self.directory.cgroup(*id),
+                Membership::Id(id) => self.directory.cgroup(*id, process.uid),
                 Membership::Unknown => Known::Unknown,
             },
             Origin::Elsewhere => Known::No,
@@ -341,7 +358,7 @@ fn container_of(index: &ContainerIndex, group: &Cgroup) -> Known<Arc<Container>>
 mod tests {
     use super::*;
     use crate::{
-        caller::{Account, Process, containers::tests::facts},
+        caller::{Account, Accounts, Process, containers::tests::facts},
         clock::SystemClock,
         policy::{
             containers::tests::{Counter, rules as container_rules},
@@ -388,6 +405,18 @@ mod tests {
         guard.admit(ConnectionFacts { listener: 0, peer })
     }
 
+    /// What is decided as soon as all is known.
+    async fn settled(guard: &Guard, peer: &Peer) -> Decision {
+        loop {
+            let changed = guard.changed();
+            let decision = admit(guard, peer);
+            if decision.grant != Grant::Pending {
+                return decision;
+            }
+            changed.await;
+        }
+    }
+
     fn granted(role: &str) -> Grant {
         Grant::Roles([RoleId::named(&role.parse().expect("a role name"))].into())
     }
@@ -399,18 +428,11 @@ mod tests {
             rule(Condition::User(vec!["nobody-here".into(), "34".into()]), "a"),
             rule(Condition::Group(vec!["staff".into()]), "b"),
         ];
-        let warnings = guard.load(Some(Rules { rules, default: Effect::Deny }), None, &Book);
-        assert_eq!(warnings, ["policy: there is no user \"nobody-here\" on this host"]);
+        guard.load(Some(Rules { rules, default: Effect::Deny }), None);
         assert!(guard.asks_who());
+        // One who is named by number waits for no name.
         assert_eq!(admit(&guard, &process(34)).grant, granted("a"));
-        let decision = loop {
-            let changed = guard.changed();
-            let decision = admit(&guard, &process(33));
-            if decision.grant != Grant::Pending {
-                break decision;
-            }
-            changed.await;
-        };
+        let decision = settled(&guard, &process(33)).await;
         assert_eq!((decision.grant, &*decision.reason), (granted("b"), "rule 2"));
         let unknown = admit(&guard, &peer(Origin::Unknown));
         assert_eq!(unknown.grant, Grant::Denied);
@@ -418,13 +440,36 @@ mod tests {
         assert_eq!(&*admit(&guard, &peer(Origin::Elsewhere)).reason, "the policy's default");
     }
 
-    #[test]
-    fn a_name_that_cannot_be_looked_up_is_not_taken_for_none() {
+    #[tokio::test]
+    async fn a_name_that_cannot_be_looked_up_is_not_taken_for_none() {
         let guard = guard();
         let rules = vec![rule(Condition::User(vec!["broken".into()]), "")];
-        let warnings = guard.load(Some(Rules { rules, default: Effect::Everything }), None, &Book);
-        assert_eq!(warnings, ["policy: cannot look up user \"broken\": no server"]);
-        assert_eq!(admit(&guard, &process(1)).grant, Grant::Denied);
+        guard.load(Some(Rules { rules, default: Effect::Everything }), None);
+        assert_eq!(settled(&guard, &process(1)).await.grant, Grant::Denied);
+    }
+
+    #[tokio::test]
+    async fn other_rules_begin_with_what_is_known_of_their_names() {
+        let guard = guard();
+        let rules = |names: &[&str]| {
+            let user = |name: &&str| rule(Condition::User(vec![(*name).into()]), "a");
+            Some(Rules { rules: names.iter().map(user).collect(), default: Effect::Deny })
+        };
+        guard.load(rules(&["web"]), None);
+        assert_eq!(settled(&guard, &process(33)).await.grant, granted("a"));
+        let same = guard.prepare(rules(&["web"]));
+        assert!(same.is_settled());
+        let other = guard.prepare(rules(&["new", "web"]));
+        assert_eq!(admit(&guard, &process(33)).grant, granted("a"), "the rules before are in force until then");
+        loop {
+            let changed = guard.changed();
+            if other.is_settled() {
+                break;
+            }
+            changed.await;
+        }
+        guard.replace_rules(other);
+        assert_eq!(admit(&guard, &process(33)).grant, granted("a"));
     }
 
     #[test]
@@ -433,7 +478,7 @@ mod tests {
         assert_eq!(admit(&guard, &process(1)).grant, Grant::Everything);
         assert!(!guard.asks_who());
         let version = guard.version();
-        guard.load(Some(Rules { rules: vec![], default: Effect::Deny }), None, &Book);
+        guard.load(Some(Rules { rules: vec![], default: Effect::Deny }), None);
         assert!(guard.version() > version);
         assert_eq!(admit(&guard, &process(1)).grant, Grant::Denied);
     }
@@ -448,7 +493,7 @@ mod tests {
             roles.appeared(&container);
             Some(Tenants { index, roles })
         };
-        guard.load(None, tenants(), &Book);
+        guard.load(None, tenants());
         let container = peer(Origin::Elsewhere);
         assert_eq!(admit(&guard, &container).grant, granted("role-a"));
         assert_eq!(admit(&guard, &process(1)).grant, Grant::Everything);
@@ -456,7 +501,7 @@ mod tests {
             [("name-a", "own", granted("role-a")), ("name-a", "x", granted("x")), ("other", "own", Grant::Denied)]
         {
             let rules = vec![rule(Condition::Container(vec![Pattern::new(pattern)]), effect)];
-            guard.load(Some(Rules { rules, default: Effect::Deny }), tenants(), &Book);
+            guard.load(Some(Rules { rules, default: Effect::Deny }), tenants());
             assert_eq!(admit(&guard, &container).grant, grant, "{pattern} {effect}");
         }
         // Of a process whose control group is not known it is not known either whether it is in a container.
@@ -477,7 +522,7 @@ mod tests {
         for _ in 0..9 {
             before.roles.changed();
         }
-        guard.load(None, Some(before), &Book);
+        guard.load(None, Some(before));
         let container = peer(Origin::Elsewhere);
         assert_eq!(admit(&guard, &container).grant, Grant::Pending);
         let (changed, version) = (guard.changed(), guard.version());

@@ -7,7 +7,7 @@ mod rules;
 
 use std::{future::Future, net::TcpStream, pin::Pin, sync::Arc};
 
-pub use guard::{Guard, Tenants};
+pub use guard::{Guard, Prepared, Tenants};
 pub use judge::{Facts, Look, Outcome, Truth, Verdict};
 pub use rules::{Cidr, CidrError, Condition, Effect, Pattern, Rule, Rules};
 

@@ -10,12 +10,9 @@ use rustix::{
 use super::facts::{ContainerFacts, ContainerId};
 use crate::caller::{
     cgroup,
-    hierarchy::{Groups, Subtree, Walk, host_made},
+    hierarchy::{Groups, MAX_BELOW, Subtree, Walk, host_made},
     pidfd,
 };
-
-/// The most groups that are looked at below a container's own.
-const MAX_BELOW: usize = 10_000;
 
 /// What is known of the first process of a container.
 #[derive(Debug)]

@@ -1,0 +1,146 @@
+//! Who waits for a look-up: each owner has a turn after the other, and only a few look-ups that are open.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    fs,
+    hash::Hash,
+    ops::Range,
+};
+
+/// So many look-ups of one owner are open at a time. The others are asked for again when one of these is done.
+const OPEN_OF_ONE: usize = 64;
+/// So many of all.
+const OPEN: usize = 4096;
+
+/// Look-ups by their keys.
+#[derive(Debug)]
+pub(super) struct Turns<K> {
+    waiting: BTreeMap<u32, VecDeque<K>>,
+    /// Whose turn was the last.
+    last: u32,
+    /// Whose each look-up is that waits or is under way.
+    open: HashMap<K, u32>,
+    /// How many those are, by owner.
+    counts: HashMap<u32, usize>,
+}
+
+impl<K> Default for Turns<K> {
+    fn default() -> Self {
+        Self { waiting: BTreeMap::new(), last: 0, open: HashMap::new(), counts: HashMap::new() }
+    }
+}
+
+impl<K: Copy + Eq + Hash> Turns<K> {
+    /// Adds a look-up of `owner`. Whether that is news: it is open already, or there is no room for it now.
+    pub(super) fn push(&mut self, owner: u32, key: K) -> bool {
+        let count = self.counts.get(&owner).copied().unwrap_or_default();
+        if self.open.contains_key(&key) || count >= OPEN_OF_ONE || self.open.len() >= OPEN {
+            return false;
+        }
+        self.open.insert(key, owner);
+        self.counts.insert(owner, count + 1);
+        self.waiting.entry(owner).or_default().push_back(key);
+        true
+    }
+
+    /// Begins the next look-up. It stays open until it is [`done`](Self::done).
+    pub(super) fn pop(&mut self) -> Option<K> {
+        let after = self.waiting.range(self.last.saturating_add(1)..).next();
+        let owner = *after.or_else(|| self.waiting.iter().next())?.0;
+        let own = self.waiting.get_mut(&owner)?;
+        let key = own.pop_front();
+        if own.is_empty() {
+            self.waiting.remove(&owner);
+        }
+        self.last = owner;
+        key
+    }
+
+    /// A look-up is not open any more.
+    pub(super) fn done(&mut self, key: &K) {
+        let Some(owner) = self.open.remove(key) else { return };
+        match self.counts.get_mut(&owner) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(self.counts.remove(&owner)),
+        }
+    }
+
+    /// How many wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.values().map(VecDeque::len).sum()
+    }
+}
+
+/// Whose the subordinate users are (subuid(5)), of which each user may have tens of thousands: whoever may use a range of
+/// them is one owner.
+#[derive(Debug, Default)]
+pub(super) struct Subordinates(Vec<Range<u32>>);
+
+impl Subordinates {
+    /// As `/etc/subuid` has them. Without that file there are none.
+    pub(super) fn read() -> Self {
+        Self::parse(&fs::read_to_string("/etc/subuid").unwrap_or_default())
+    }
+
+    fn parse(text: &str) -> Self {
+        let range = |line: &str| {
+            let mut numbers = line.split(':').skip(1).map(|number| number.trim().parse::<u32>().ok());
+            let (first, count) = (numbers.next()??, numbers.next()??);
+            Some(first..first.saturating_add(count))
+        };
+        Self(text.lines().filter_map(range).collect())
+    }
+
+    /// What stands for the owner of a user: the first user of its range, or itself.
+    pub(super) fn owner(&self, uid: u32) -> u32 {
+        self.0.iter().find(|range| range.contains(&uid)).map_or(uid, |range| range.start)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_owner_has_a_turn_however_much_another_wants() {
+        let mut turns = Turns::default();
+        let accepted = (0..1000).filter(|key| turns.push(7, *key)).count();
+        assert_eq!(accepted, OPEN_OF_ONE);
+        assert!(turns.push(5, 2000) && turns.push(9, 3000) && turns.push(0, 4000));
+        assert!(!turns.push(5, 2000), "it is open already");
+        assert_eq!(turns.waiting(), OPEN_OF_ONE + 3);
+        let order: Vec<i32> = std::iter::from_fn(|| turns.pop()).take(6).collect();
+        assert_eq!(order, [2000, 0, 3000, 4000, 1, 2]);
+        // What is under way is open, too.
+        assert!(!turns.push(7, 999));
+        turns.done(&0);
+        assert!(turns.push(7, 999) && !turns.push(7, 998));
+        turns.done(&123_456);
+        while turns.pop().is_some() {}
+        assert_eq!(turns.waiting(), 0);
+    }
+
+    #[test]
+    fn all_owners_together_have_a_bound() {
+        let mut turns = Turns::default();
+        let accepted = (0..100_000_u32).filter(|key| turns.push(*key, *key)).count();
+        assert_eq!(accepted, OPEN);
+    }
+
+    #[test]
+    fn subordinate_users_are_one_owner() {
+        let users =
+            Subordinates::parse("ann:100000:65536\n\n1001:165536:65536\nbad:x:1\nshort:7\nhuge:4294967000:99999\n");
+        for (uid, owner) in [
+            (1000, 1000),
+            (99_999, 99_999),
+            (100_000, 100_000),
+            (165_535, 100_000),
+            (165_536, 165_536),
+            (231_072, 231_072),
+            (4_294_967_100, 4_294_967_000),
+        ] {
+            assert_eq!(users.owner(uid), owner, "{uid}");
+        }
+    }
+}
