@@ -21,6 +21,8 @@ pub struct Store {
     /// Held while the set of roles is replaced: roles are also added and removed on demand.
     membership: Mutex<()>,
     changed: Arc<Notify>,
+    /// Told when somebody waits for what is not here.
+    awaited: Notify,
 }
 
 /// Which roles there are at one moment.
@@ -290,6 +292,18 @@ impl Store {
         Arc::clone(&self.changed).notified_owned()
     }
 
+    /// As [`changed`](Self::changed), and says that a caller is waiting for what is not here.
+    pub fn awaited_change(&self) -> OwnedNotified {
+        let changed = self.changed();
+        self.awaited.notify_one();
+        changed
+    }
+
+    /// Becomes ready when a caller waits for what is not here, or has begun to since it was last ready.
+    pub async fn awaited(&self) {
+        self.awaited.notified().await;
+    }
+
     /// Sets which roles are listed. Roles that stay keep their state; new ones are warming.
     pub fn publish_roles(&self, names: &[RoleName]) {
         self.replace(|old| {
@@ -438,5 +452,15 @@ mod tests {
         let changed = store.changed();
         store.publish_roles(&[name("a")]);
         changed.await;
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_waits_is_noticed_later() {
+        let store = Store::shared();
+        let (first, second) = (store.awaited_change(), store.awaited_change());
+        store.awaited().await;
+        store.publish_roles(&[name("a")]);
+        first.await;
+        second.await;
     }
 }

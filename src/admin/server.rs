@@ -178,7 +178,8 @@ async fn answer(admin: &Admin, request: Request<Incoming>, caller: &Caller, cloc
         match admin.respond(call, caller, clock.now()) {
             Outcome::Reply(reply) => return reply,
             Outcome::Wait(reply) if over => return reply,
-            Outcome::Wait(_) => {}
+            // Only to say that it waits: what it waits for is `changed`, from before it looked.
+            Outcome::Wait(_) => drop(admin.store.awaited_change()),
         }
         tokio::select! {
             () = changed => {}

@@ -1,9 +1,9 @@
 //! What the upstream says of which roles there are, and what follows from it.
 
-use std::{collections::HashSet, mem};
+use std::{collections::HashSet, mem, time::Duration};
 
 use super::{
-    Cadence, Refresher, Timer,
+    Refresher, Timer,
     node::Tracked,
     report,
     task::{Due, ending},
@@ -38,18 +38,21 @@ impl Refresher {
                         self.adopt(now, RoleList::default());
                     }
                     ErrorKind::Refused { withdraws: false, .. } => {
-                        let cadence = Cadence::Ims { interval };
-                        self.list.timer = self.list.timer.after_refusal(now, cadence, None, random);
                         self.journal.list_refused(now.wall, &error.message);
                         self.doubt(now);
+                        self.list.timer = self.after_list_failure(now, interval, random);
                     }
                     ErrorKind::Transient | ErrorKind::ParentExpired => {
-                        let known = self.store.snapshot().answered().then_some(interval);
-                        self.list.timer = self.list.timer.after_list_failure(now, known, random);
+                        self.list.timer = self.after_list_failure(now, interval, random);
                     }
                 }
             }
         }
+    }
+
+    fn after_list_failure(&self, now: Moment, interval: Duration, random: f64) -> Timer {
+        let known = (!self.order.is_empty()).then_some(interval);
+        self.list.timer.after_list_failure(now, known, random)
     }
 
     /// Takes over what the upstream says of which roles there are. A list with lines that could not

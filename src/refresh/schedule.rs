@@ -111,12 +111,16 @@ impl Timer {
         Self { life: Some((expiration, life.saturating_sub(wait))), ..Self::after(now, wait) }
     }
 
-    /// After the upstream refused: of an IMS that may be its own trouble. Sooner if there is a set that expires.
+    /// After the upstream refused: of an IMS that may be its own trouble. A set that is held and ends at `expiration` leaves
+    /// time.
     #[must_use]
     pub fn after_refusal(&self, now: Moment, cadence: Cadence, expiration: Option<Timestamp>, random: f64) -> Self {
         let left = expiration.map_or(Duration::MAX, |at| until(at, now.wall));
         match cadence {
-            Cadence::Ims { interval } => self.backed_off(now, interval.max(LONGEST_BACKOFF), left, random),
+            Cadence::Ims { interval } => {
+                let calm = expiration.map(|_| interval).unwrap_or_default();
+                self.backed_off(now, calm.max(LONGEST_BACKOFF), left, random)
+            }
             Cadence::Aws => {
                 let wait = REFUSED_WAIT.saturating_sub(REFUSED_WAIT.mul_f64(random / 10.0));
                 Self { wait: wait.min(left / 2).max(SHORTEST_WAIT), ..self.failed(now) }
@@ -132,7 +136,7 @@ impl Timer {
         self.backed_off(now, longest, left.unwrap_or(Duration::MAX), random)
     }
 
-    /// After a failure to get the list. `known`: the interval at which it is asked for, if there was one before.
+    /// After a failure to get the list, or its refusal. `known`: the interval at which it is asked for, if roles are known.
     #[must_use]
     pub fn after_list_failure(&self, now: Moment, known: Option<Duration>, random: f64) -> Self {
         self.backed_off(now, known.unwrap_or_default().max(LONGEST_BACKOFF), Duration::MAX, random)
@@ -251,8 +255,9 @@ mod tests {
     #[test]
     fn a_refusal_of_an_ims_is_asked_about_soon_and_then_ever_more_rarely() {
         let now = moment(0, 0);
-        let refused = waits(11, |timer| timer.after_refusal(now, IMS, None, 1.0));
-        assert_eq!(refused, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+        let refused = |held| waits(11, |timer| timer.after_refusal(now, IMS, held, 1.0));
+        assert_eq!(refused(None), [1, 2, 4, 8, 16, 32, 60, 60, 60, 60, 60]);
+        assert_eq!(refused(Some(moment(3600, 0).wall)), [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
         assert_eq!(waits(3, |timer| timer.after_refusal(now, Cadence::Aws, None, 0.0)), [300; 3]);
     }
 

@@ -26,6 +26,9 @@ use crate::{
 /// so the schedule is looked at again at least this often.
 const TICK: Duration = Duration::from_secs(15);
 
+/// It is not looked at more often than this what callers wait for.
+const LOOK_PAUSE: Duration = Duration::from_millis(250);
+
 /// What the upstream is called that lists the roles itself.
 const LISTED: &str = "ims";
 
@@ -57,6 +60,8 @@ pub struct Refresher {
     /// The first graph with the present lister.
     pub(super) listed_since: u64,
     pub(super) journal: Arc<Journal>,
+    /// When (boot clock) it was last looked at what callers wait for, if that was just now.
+    looked: Option<Duration>,
     /// What the lister is called, for all of its roles.
     pub(super) listed: Arc<str>,
 }
@@ -127,6 +132,7 @@ impl Refresher {
             generation: 0,
             listed_since: 0,
             journal: Arc::default(),
+            looked: None,
             listed: LISTED.into(),
         };
         let listed: Vec<RoleName> = graph
@@ -161,6 +167,7 @@ impl Refresher {
 
     /// Runs until it is dropped.
     pub async fn run(mut self) {
+        let store = Arc::clone(&self.store);
         loop {
             let pause = self.start_due_calls();
             tokio::select! {
@@ -177,9 +184,23 @@ impl Refresher {
                         self.take_request(request);
                     }
                 }
+                // However many callers wait: one look is enough for all that come soon after.
+                () = store.awaited(), if self.looked.is_none() => self.looked = Some(self.hasten()),
                 () = clock::sleep(pause) => {}
             }
         }
+    }
+
+    /// Somebody waits. What is not here, and not refused, is asked for sooner. Answers when that was (boot clock).
+    fn hasten(&mut self) -> Duration {
+        let now = self.clock.now();
+        if self.lister.is_some() && !self.store.snapshot().answered() {
+            self.list.timer.hasten();
+        }
+        for node in self.nodes.values_mut().filter(|node| !node.is_alive(now) && node.refused.is_none()) {
+            node.asked.timer.hasten();
+        }
+        now.boot
     }
 
     /// Takes over nodes that are new.
@@ -242,6 +263,11 @@ impl Refresher {
         let now = self.clock.now();
         self.withdraw_overdue(now);
         let mut pause = TICK;
+        if let Some(looked) = self.looked {
+            let left = LOOK_PAUSE.saturating_sub(now.boot.saturating_sub(looked));
+            pause = if left.is_zero() { pause } else { left };
+            self.looked = Some(looked).filter(|_| !left.is_zero());
+        }
         if let Some(lister) = &self.lister {
             match self.list.start_if_due(now) {
                 Some(Duration::ZERO) => {

@@ -108,6 +108,8 @@ pub enum Outcome {
     Answer(Answer),
     /// The first fetch is still under way: ask again when the store has changed, or answer 503.
     Warming,
+    /// What is held has expired: ask again when the store has changed, or give this answer.
+    Expired(Answer),
     /// Somebody else has been asked: ask again when something has arrived from there, or answer 503.
     Elsewhere,
 }

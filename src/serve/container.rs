@@ -215,7 +215,9 @@ impl Container {
                 let handed = Some(Handed { role: role.id(), set: Arc::clone(set) });
                 Outcome::Answer(Answer { handed, ..json(Body::Secret(Arc::new(document::ecs(set, &arn)))) })
             }
-            State::Held { .. } => problem!(Unavailable, 503, "CredentialsExpired", "the credentials have expired"),
+            State::Held { .. } => {
+                Outcome::Expired(error!(Unavailable, 503, "CredentialsExpired", "the credentials have expired"))
+            }
         }
     }
 }

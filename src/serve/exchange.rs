@@ -231,11 +231,12 @@ impl Exchange {
         let granted = *visitor.grant != Grant::Denied;
         let answer = match self.context.live.faces().respond(self.face, &request, visitor, now) {
             Outcome::Answer(answer) => answer,
-            waiting @ (Outcome::Warming | Outcome::Elsewhere) if patient => {
+            waiting @ (Outcome::Warming | Outcome::Expired(_) | Outcome::Elsewhere) if patient => {
                 self.keep(input);
                 let elsewhere = matches!(waiting, Outcome::Elsewhere);
                 return Err(Wait::Change(if elsewhere { Change::Arrival } else { Change::Store }));
             }
+            Outcome::Expired(answer) => answer,
             Outcome::Warming | Outcome::Elsewhere => self.context.live.faces().error(self.face, Status::Unavailable),
         };
         self.log(&request, &answer);

@@ -102,7 +102,7 @@ impl Faces {
     /// Becomes ready at the next change, which counts from the call on.
     pub(super) fn changed(&self, change: Change) -> OwnedNotified {
         match change {
-            Change::Store => self.store().changed(),
+            Change::Store => self.store().awaited_change(),
             Change::Arrival => Arc::clone(&self.arrived).notified_owned(),
         }
     }

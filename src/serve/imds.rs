@@ -127,6 +127,7 @@ impl Imds {
         };
         match self.tree(segments, visitor, now) {
             Outcome::Answer(answer) => Outcome::Answer(Answer { token_ttl, ..answer }),
+            Outcome::Expired(answer) => Outcome::Expired(Answer { token_ttl, ..answer }),
             waiting => waiting,
         }
     }
@@ -215,7 +216,7 @@ impl Imds {
                 Outcome::Answer(Answer { handed, ..Answer::ok(Body::Credentials(Arc::clone(set))) })
             }
             // A 200 would make SDKs hold on to the dead set long after the upstream is back.
-            State::Held { .. } => Outcome::Answer(Answer::error(Status::Unavailable)),
+            State::Held { .. } => Outcome::Expired(Answer::error(Status::Unavailable)),
         }
     }
 }

@@ -209,7 +209,9 @@ impl PodIdentity {
                 let handed = Some(Handed { role: role.id(), set: Arc::clone(set) });
                 Outcome::Answer(Answer { style: Style::Json, handed, ..Answer::ok(body) })
             }
-            State::Held { .. } => text(Status::Unavailable, "Unable to fetch credentials: they have expired"),
+            State::Held { .. } => {
+                Outcome::Expired(plain(Status::Unavailable, "Unable to fetch credentials: they have expired"))
+            }
         }
     }
 }

@@ -309,7 +309,7 @@ async fn an_upstream_that_only_refuses_takes_nothing_away_before_its_end() {
         script.list_error = None;
         script.errors.clear();
     });
-    rig.pass(301).await;
+    rig.pass(61).await;
     assert_eq!(rig.condition("a"), Condition::Fresh);
     assert_eq!(rig.journal.list_refusal(), None);
     assert!(asked < 60, "it is not asked ever more often: {asked}");
@@ -479,6 +479,75 @@ async fn failures_are_retried_ever_more_slowly_but_at_least_once_a_minute() {
     assert!((15..120).contains(&asked.len()), "{asked:?}");
     let waits: Vec<_> = asked.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect();
     assert!(waits.iter().all(|wait| (999..=61_000).contains(&wait.as_millis())), "{waits:?}");
+}
+
+impl Rig {
+    /// So long a caller waits for what is not here, asking ten times a second, unless it comes; after how long it did.
+    async fn wait_for_set(&self, role: &str, seconds: u64) -> Option<Duration> {
+        for tenth in 0..seconds * 10 {
+            if self.condition(role) == Condition::Fresh {
+                return Some(Duration::from_millis(100 * tenth));
+            }
+            let _changed = self.store.awaited_change();
+            clock::sleep(Duration::from_millis(100)).await;
+        }
+        None
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_a_caller_waits_an_upstream_that_is_down_is_asked_once_a_second() {
+    for broken in ["list", "a"] {
+        let rig = rig(&["a"], 3600);
+        let down = SourceError::transient("down");
+        rig.upstream.set(|script| match broken {
+            "list" => script.list_error = Some(down),
+            _ => drop(script.errors.insert("a", down)),
+        });
+        assert_eq!(rig.wait_for_set("a", 45).await, None);
+        let asked = rig.upstream.asked_for(broken);
+        assert!((35..=46).contains(&asked.len()), "{asked:?}");
+        rig.upstream.set(|script| {
+            script.list_error = None;
+            script.errors.clear();
+        });
+        let waited = rig.wait_for_set("a", 10).await.expect("a set");
+        assert!(waited <= Duration::from_millis(1500), "{broken}: {waited:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_that_has_expired_is_asked_for_as_callers_wait_but_a_long_outage_is_spared() {
+    let rig = rig(&["a"], 3600);
+    rig.pass(1).await;
+    rig.upstream.set(|script| {
+        script.errors.insert("a", SourceError::transient("down"));
+    });
+    rig.pass(3600).await;
+    assert_eq!(rig.condition("a"), Condition::Expired);
+    let asked = || rig.upstream.asked_for("a").len();
+    let before = asked();
+    assert_eq!(rig.wait_for_set("a", 600).await, None);
+    assert!((12..=60).contains(&(asked() - before)), "{}", asked() - before);
+    rig.upstream.set(|script| script.errors.clear());
+    assert!(rig.wait_for_set("a", 61).await.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_waits_hastens_nothing_that_is_held_or_refused() {
+    let rig = rig(&["a", "b"], 3600);
+    rig.upstream.set(|script| {
+        script.errors.insert("b", refused(false));
+    });
+    rig.pass(300).await;
+    let asked = || ["list", "a", "b"].map(|what| rig.upstream.asked_for(what).len());
+    let before = asked();
+    for _ in 0..100 {
+        let _changed = rig.store.awaited_change();
+        rig.pass(1).await;
+    }
+    let after = asked();
+    assert!(after[0] - before[0] <= 1 && after[1] == before[1] && after[2] - before[2] <= 12, "{before:?} {after:?}");
 }
 
 #[tokio::test(start_paused = true)]

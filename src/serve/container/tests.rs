@@ -58,7 +58,9 @@ fn ask_as(face: &Container, head: &str, grant: &Grant) -> (u16, String) {
     let peer = Peer::unasked(([127, 0, 0, 1], 1).into());
     assert_eq!(peer.origin, Origin::Unasked);
     match face.respond(&request, Visitor { listener: 0, peer: &peer, grant }, now()) {
-        Outcome::Answer(answer) => (answer.status.code(), String::from_utf8_lossy(answer.body.bytes()).into_owned()),
+        Outcome::Answer(answer) | Outcome::Expired(answer) => {
+            (answer.status.code(), String::from_utf8_lossy(answer.body.bytes()).into_owned())
+        }
         Outcome::Warming | Outcome::Elsewhere => (0, String::new()),
     }
 }

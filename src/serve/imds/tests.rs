@@ -60,7 +60,9 @@ fn ask_as(imds: &Imds, head: &str, grant: &Grant) -> (u16, String) {
     let text = format!("{head}\r\n\r\n");
     let Parsed::Whole(request, _) = parse(text.as_bytes()) else { panic!("{head}: not a request") };
     match imds.respond(&request, Visitor { listener: 0, peer: &peer(), grant }, now()) {
-        Outcome::Answer(answer) => (answer.status.code(), String::from_utf8_lossy(answer.body.bytes()).into_owned()),
+        Outcome::Answer(answer) | Outcome::Expired(answer) => {
+            (answer.status.code(), String::from_utf8_lossy(answer.body.bytes()).into_owned())
+        }
         Outcome::Warming | Outcome::Elsewhere => (0, String::new()),
     }
 }

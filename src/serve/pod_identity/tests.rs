@@ -122,7 +122,9 @@ fn ask_at(face: &PodIdentity, head: &str, now: Moment) -> (u16, String) {
     let Parsed::Whole(request, _) = parse(text.as_bytes()) else { panic!("{head}: not a request") };
     let peer = Peer::unasked(([127, 0, 0, 1], 1).into());
     match face.respond(&request, Visitor { listener: 0, peer: &peer, grant: &Grant::Everything }, now) {
-        Outcome::Answer(answer) => (answer.status.code(), String::from_utf8_lossy(answer.body.bytes()).into_owned()),
+        Outcome::Answer(answer) | Outcome::Expired(answer) => {
+            (answer.status.code(), String::from_utf8_lossy(answer.body.bytes()).into_owned())
+        }
         Outcome::Warming | Outcome::Elsewhere => (0, String::new()),
     }
 }
