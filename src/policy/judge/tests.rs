@@ -100,6 +100,22 @@ fn what_is_not_known_ends_the_search() {
 }
 
 #[test]
+fn what_cannot_be_told_never_outranks_what_will_be_known_in_a_moment() {
+    let soon = Caller { user: Known::Pending, groups: Known::Unknown, ..deploy() };
+    let pending = user("deploy");
+    let expected = Look { truth: Truth::Pending, because: Some(&pending) };
+    for conditions in [vec![user("deploy"), group("ops")], vec![group("ops"), user("deploy")]] {
+        let wanted = rule(conditions.clone(), vec![], Effect::Everything);
+        assert_eq!(wanted.look(&soon), expected, "{conditions:?}");
+        let exception = rule(vec![], conditions.clone(), Effect::Everything);
+        assert_eq!(exception.look(&soon), expected, "unless {conditions:?}");
+    }
+    for truths in [[Truth::Pending, Truth::Unknown, Truth::No], [Truth::No, Truth::Unknown, Truth::Pending]] {
+        assert_eq!(super::any(truths.into_iter()), Truth::Pending, "{truths:?}");
+    }
+}
+
+#[test]
 fn the_root_control_group_tells_nothing() {
     let rules = Rules { rules: vec![rule(vec![unit("a.service")], vec![], Effect::Deny)], default: Effect::Everything };
     let caller = Caller { cgroup: Known::Yes(Arc::new(Cgroup::parse("/"))), ..deploy() };
