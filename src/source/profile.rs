@@ -2,19 +2,25 @@
 //! `source_profile`, `credential_process`, web identity, and the cache of an SSO login.
 //! <https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html>
 
+mod files;
+
 use std::{collections::HashMap, path::PathBuf, time::Duration};
 
 use aws_config::{BehaviorVersion, ConfigLoader, Region, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_credential_types::provider::{ProvideCredentials, error::CredentialsError};
+use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
 use aws_types::os_shim_internal::Env;
 use jiff::Timestamp;
+
+pub use files::at_home;
+use files::{File, Kind};
 
 use super::{Fetch, SourceError, SourceFuture, aws::sdk_client, long_term::assumed_end};
 use crate::{
     clock::SharedClock,
     credentials::{Credentials, Secret, is_key_text},
     fetch::Options,
-    text::{flatten, may_hold_secret, printable},
+    text::{flatten, printable, redact},
 };
 
 /// The profile and where it is.
@@ -30,6 +36,8 @@ pub struct Settings {
     pub credentials_file: Option<PathBuf>,
     /// The region of the calls, where the profile names none.
     pub region: String,
+    /// What is said elsewhere of the endpoints of these calls, as variables of the SDKs. It goes before the profile.
+    pub endpoints: Vec<(&'static str, String)>,
     /// Time-outs, CA and proxy of the calls that the profile needs.
     pub http: Options,
     /// How long a set is taken to be good that comes without an end.
@@ -50,21 +58,37 @@ impl Profile {
 
     /// The environment that the SDK sees: nothing of ours. The metadata services are off: we are those.
     fn environment(&self) -> Env {
-        let Settings { profile, home, config_file, credentials_file, .. } = &self.settings;
-        let text = |path: &PathBuf| path.to_string_lossy().into_owned();
-        let file = |path: &Option<PathBuf>, usual: &str| path.as_ref().map_or_else(|| text(&home.join(usual)), text);
-        Env::from(HashMap::from([
-            ("HOME".to_owned(), text(home)),
-            ("AWS_PROFILE".to_owned(), profile.clone()),
-            ("AWS_CONFIG_FILE".to_owned(), file(config_file, ".aws/config")),
-            ("AWS_SHARED_CREDENTIALS_FILE".to_owned(), file(credentials_file, ".aws/credentials")),
-            ("AWS_EC2_METADATA_DISABLED".to_owned(), "true".to_owned()),
-        ]))
+        let Settings { profile, home, endpoints, .. } = &self.settings;
+        let own = [
+            ("HOME", home.to_string_lossy().into_owned()),
+            ("AWS_PROFILE", files::plain(profile)),
+            ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+        ];
+        let all = own.into_iter().chain(endpoints.iter().cloned());
+        Env::from(all.map(|(name, value)| (name.to_owned(), value)).collect::<HashMap<_, _>>())
     }
 
-    fn loader(&self) -> ConfigLoader {
+    /// The two files, checked and in the form that the SDK takes.
+    async fn files(&self) -> Result<EnvConfigFiles, String> {
+        let Settings { profile, home, config_file, credentials_file, .. } = &self.settings;
+        let file = |kind, given: &Option<PathBuf>, usual: &str| File {
+            kind,
+            path: given.clone().unwrap_or_else(|| home.join(usual)),
+            named: given.is_some(),
+        };
+        let config = files::read(&file(Kind::Config, config_file, ".aws/config")).await?;
+        let credentials = files::read(&file(Kind::Credentials, credentials_file, ".aws/credentials")).await?;
+        let read = [config, credentials];
+        files::check(&read, profile)?;
+        let [config, credentials] = read.map(|file| file.render(home));
+        let files = EnvConfigFiles::builder().with_contents(EnvConfigFileKind::Config, config.as_str());
+        Ok(files.with_contents(EnvConfigFileKind::Credentials, credentials.as_str()).build())
+    }
+
+    fn loader(&self, files: EnvConfigFiles) -> ConfigLoader {
         aws_config::defaults(BehaviorVersion::latest())
             .env(self.environment())
+            .profile_files(files)
             .http_client(sdk_client(self.settings.http.clone()))
             // Both are ours: when to ask again is for `refresh` to decide.
             .retry_config(RetryConfig::disabled())
@@ -77,12 +101,13 @@ impl Profile {
         let begin = format!("the profile {profile}");
         // Inside there may be several calls, each with its own time-out.
         let timeout = http.timeout * 3;
+        let files = self.files().await.map_err(|error| SourceError::transient(format!("{begin}: {error}")))?;
         let loading = async {
-            let config = self.loader().load().await;
+            let config = self.loader(files.clone()).load().await;
             let config = match config.region() {
                 Some(_) => config,
                 // A profile that names no region still has to call STS somewhere.
-                None => self.loader().region(Region::new(region.clone())).load().await,
+                None => self.loader(files).region(Region::new(region.clone())).load().await,
             };
             match config.credentials_provider() {
                 Some(provider) => provider.provide_credentials().await,
@@ -118,17 +143,13 @@ impl Profile {
 
 /// What the SDK says, without repetitions. It never quotes keys; what a program writes to stderr it may.
 fn explain(error: &CredentialsError) -> String {
-    let text = printable(&flatten(error), 400);
+    let text = printable(&redact(&flatten(error)), 400);
     let told = match error {
-        CredentialsError::CredentialsNotLoaded(_) => "there is no such profile, or it has no credentials",
+        CredentialsError::CredentialsNotLoaded(_) => "it has no credentials",
         CredentialsError::InvalidConfiguration(_) => "the files are wrong",
         _ => "no credentials",
     };
-    if may_hold_secret(&text.replace("token", "").replace("Token", "")) {
-        format!("{told} (the details are not shown, as they may hold a secret)")
-    } else {
-        format!("{told}: {text}")
-    }
+    format!("{told}: {text}")
 }
 
 impl Fetch for Profile {

@@ -39,6 +39,7 @@ impl Home {
             config_file: None,
             credentials_file: None,
             region: "eu-central-1".to_owned(),
+            endpoints: Vec::new(),
             http: options(),
             assumed_lifetime: Duration::from_hours(1),
         }
@@ -123,10 +124,74 @@ async fn what_is_missing_is_told() {
         "",
     );
     let missing = home.fetch("nobody").await.expect_err("no such profile").message;
-    assert!(missing.starts_with("the profile nobody: there is no such profile"), "{missing}");
+    assert!(missing.starts_with("the profile nobody: there is no profile \"nobody\" in "), "{missing}");
     // We are the metadata service, so no profile may ask it.
     let imds = home.fetch("imds").await.expect_err("no metadata service").message;
     assert!(!imds.contains("169.254"), "{imds}");
     let circle = home.fetch("loop").await.expect_err("a circle").message;
     assert!(circle.contains("the files are wrong") && circle.contains("infinite loop"), "{circle}");
+}
+
+/// What botocore 1.44.8 makes of these files: the key and the session token, or nothing.
+#[tokio::test]
+async fn the_files_are_read_as_botocore_reads_them() {
+    const KEYS: &str = "aws_access_key_id = AKIA1\naws_secret_access_key = s\n";
+    let good = Some(("AKIA1", ""));
+    for (text, profile, botocore) in [
+        (format!("[profile x] text\n{KEYS}"), "x", good),
+        (format!("[profile x]# text\n{KEYS}"), "x", good),
+        ("[profile x]\n\taws_access_key_id = AKIA1\n\taws_secret_access_key = s\n".to_owned(), "x", good),
+        ("[profile\tx]\naws_access_key_id\t=\tAKIA1\naws_secret_access_key\t=\ts\n".to_owned(), "x", good),
+        ("[profile x]\naws_access_key_id: AKIA1\naws_secret_access_key: s\n".to_owned(), "x", good),
+        ("[profile x]\nAWS_ACCESS_KEY_ID = AKIA1\nAWS_SECRET_ACCESS_KEY = s\n".to_owned(), "x", good),
+        ("[profile x]\r\naws_access_key_id = AKIA1\r\naws_secret_access_key = s\r\n".to_owned(), "x", good),
+        (format!("[profile \"my prof\"]\n{KEYS}"), "my prof", good),
+        (format!("[profile prüf]\n{KEYS}"), "prüf", good),
+        (format!("[profile x]\n{KEYS}aws_security_token = T\n"), "x", Some(("AKIA1", "T"))),
+        ("[profile x]\naws_access_key_id AKIA1\n".to_owned(), "x", None),
+        (format!("[profile x\n{KEYS}"), "x", None),
+        (format!("a = b\n[profile x]\n{KEYS}"), "x", None),
+        (format!("[profile y]\n{KEYS}"), "x", None),
+    ] {
+        let read = Home::new(&text, "").fetch(profile).await;
+        let ours = read.as_ref().map(|set| (set.access_key_id.as_str(), set.session_token.expose())).ok();
+        assert_eq!(ours, botocore, "{text:?}: {read:?}");
+    }
+    // Here we take more than botocore: a byte order mark, and a name with a space that is not quoted.
+    for (text, profile) in
+        [(format!("\u{feff}[profile x]\n{KEYS}"), "x"), (format!("[profile my prof]\n{KEYS}"), "my prof")]
+    {
+        Home::new(&text, "").fetch(profile).await.expect(&text);
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_is_told_with_its_reason() {
+    let home = Home::new("[profile x]\naws_access_key_id AKIA1\n", "");
+    let said = async |settings: Settings| {
+        Profile::new(settings, SystemClock::shared()).fetch(None).await.expect_err("no credentials").message
+    };
+    let wrong = said(home.settings("x")).await;
+    assert!(wrong.ends_with("/.aws/config:2: a setting needs a = between its name and value"), "{wrong}");
+    let missing = said(Settings { config_file: Some(home.file("none")), ..home.settings("x") }).await;
+    assert!(missing.contains("/none cannot be read: No such file"), "{missing}");
+    fs::write(home.file(".aws/config"), b"[profile x]\nregion = \xff\n").expect("ours");
+    let foreign = said(home.settings("x")).await;
+    assert!(foreign.ends_with("/.aws/config:2: this is not UTF-8"), "{foreign}");
+    fs::remove_file(home.file(".aws/config")).and_then(|()| fs::create_dir(home.file(".aws/config"))).expect("ours");
+    let directory = said(home.settings("x")).await;
+    assert!(directory.contains("/.aws/config cannot be read: Is a directory"), "{directory}");
+}
+
+#[tokio::test]
+async fn the_endpoint_of_the_source_goes_before_that_of_the_profile() {
+    let sts = Server::start(|_| (200, ASSUMED.to_owned()));
+    let home = Home::new(
+        "[profile deploy]\nrole_arn = arn:aws:iam::123456789012:role/deploy\nsource_profile = base\n\
+         endpoint_url = http://127.0.0.1:1\n[profile base]\naws_access_key_id = AKIAEXAMPLE\naws_secret_access_key = s\n",
+        "",
+    );
+    let settings = Settings { endpoints: vec![("AWS_ENDPOINT_URL", sts.url())], ..home.settings("deploy") };
+    let set = Profile::new(settings, SystemClock::shared()).fetch(None).await.expect("credentials");
+    assert_eq!((set.access_key_id.as_str(), sts.asked().len()), ("ASIAEXAMPLE", 1));
 }

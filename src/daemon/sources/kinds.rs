@@ -1,7 +1,7 @@
 //! The kinds that are asked for one set at a time: from their configuration to their calls. What the roles of one source
 //! share (a login, connections, an IMDS token) is made once.
 
-use std::{collections::HashMap, fmt::Display, sync::Arc};
+use std::{collections::HashMap, fmt::Display, path::Path, sync::Arc};
 
 use super::{FetchingError, Purpose, Surroundings, aws_calls::sts};
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     },
     credentials::SessionFacts,
     fetch::{Options, Proxies, Proxy},
-    source::{Fetch, imds, process, profile, static_keys, vault, web_identity},
+    source::{Fetch, aws::Environment, imds, process, profile, static_keys, vault, web_identity},
 };
 
 /// Programs are found here if the daemon has no `PATH`.
@@ -183,16 +183,34 @@ fn profile_settings(
     config: &config::sources::Profile,
     surroundings: &Surroundings,
 ) -> Result<profile::Settings, String> {
-    let home = config.home.clone().or_else(|| surroundings.home.clone());
+    let own_home = surroundings.home.as_deref().unwrap_or(Path::new("~"));
+    let home = config.home.as_deref().map(|home| profile::at_home(home, own_home));
+    let home = home.or_else(|| surroundings.home.clone());
+    let home = home.ok_or("has no `home`, and the daemon has no HOME")?;
     Ok(profile::Settings {
         profile: config.profile.clone(),
-        home: home.ok_or("has no `home`, and the daemon has no HOME")?,
-        config_file: config.config_file.clone(),
-        credentials_file: config.credentials_file.clone(),
+        config_file: config.config_file.as_deref().map(|file| profile::at_home(file, &home)),
+        credentials_file: config.credentials_file.as_deref().map(|file| profile::at_home(file, &home)),
+        home,
         region: config.aws.region.clone(),
+        endpoints: endpoints(&config.aws, &surroundings.aws),
         http: aws_options(&config.aws, surroundings)?,
         assumed_lifetime: config.lifetime,
     })
+}
+
+/// What the source or the daemon's environment says of the endpoints of a profile's calls, as variables of the SDKs.
+fn endpoints(aws: &config::Aws, environment: &Environment) -> Vec<(&'static str, String)> {
+    let flag = |own: Option<bool>, other: Option<bool>| own.or(other).map(|flag| flag.to_string());
+    let all = match &aws.endpoint {
+        Some(url) => [Some(("AWS_ENDPOINT_URL", url.clone())), None, None],
+        None => [
+            environment.endpoint_url_sts.clone().map(|url| ("AWS_ENDPOINT_URL_STS", url)),
+            flag(aws.fips, environment.use_fips_endpoint).map(|flag| ("AWS_USE_FIPS_ENDPOINT", flag)),
+            flag(aws.dual_stack, environment.use_dualstack_endpoint).map(|flag| ("AWS_USE_DUALSTACK_ENDPOINT", flag)),
+        ],
+    };
+    all.into_iter().flatten().collect()
 }
 
 fn vault_settings(config: &config::sources::Vault, surroundings: &Surroundings) -> Result<vault::Settings, String> {
