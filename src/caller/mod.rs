@@ -1,6 +1,7 @@
 //! Who is at the other end of a connection: what the kernel and the container runtime say of it. Decides nothing.
 
 mod accounts;
+pub mod budget;
 pub mod cgroup;
 pub mod containers;
 mod directory;
