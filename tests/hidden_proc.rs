@@ -164,7 +164,7 @@ fn idle(mut command: Command) -> Running {
     Running(command.arg("1000").stdin(Stdio::null()).spawn().expect("it starts"))
 }
 
-/// A container's process, and a daemon that is told of it.
+/// A container's process, and a daemon that sees it.
 struct Scene {
     daemon: Daemon,
     docker: FakeDocker,
@@ -230,13 +230,13 @@ fn a_containers_address_is_its_own_until_its_process_has_ended_whatever_proc_sho
         for group in [format!("docker-{ID}.scope"), format!("docker-{ID}.scope/init")] {
             let Some(mut scene) = Scene::start(WHAT, hidden, &group, "") else { return };
             if hidden && !tells_groups() {
-                cannot(WHAT, "the kernel tells no control group of a pidfd");
+                cannot(WHAT, "the kernel shows no control group of a pidfd");
                 return;
             }
             let log = || scene.daemon.log();
             assert_eq!(scene.answer(), (200, "good-role".to_owned()), "{hidden} {group}: {}", log());
             assert!(!log().contains("gets no credentials"), "{}", log());
-            // No event tells of it.
+            // There is no event of it.
             scene.process.end();
             for _ in 0..3 {
                 let (status, body) = scene.ask();
@@ -253,10 +253,10 @@ fn a_container_whose_process_cannot_be_verified_gets_nothing_unless_that_is_acce
         return;
     }
     for hidden in [false, true] {
-        // A process of somebody else's, as where the runtime counts processes in another namespace.
+        // Another container's process, as where the runtime counts processes in another namespace.
         let group = format!("docker-{}.scope", "f".repeat(64));
         let Some(scene) = Scene::start(WHAT, hidden, &group, "") else { return };
-        let line = scene.daemon.wait_for_log("as it cannot be seen whether its first process runs");
+        let line = scene.daemon.wait_for_log("as it cannot be verified that its first process runs");
         assert!(line.contains("ERROR") && line.contains("`containers.accept_unverified: true`"), "{line}");
         for _ in 0..3 {
             assert_eq!(scene.ask().0, 503, "{}", scene.daemon.log());
@@ -264,7 +264,7 @@ fn a_container_whose_process_cannot_be_verified_gets_nothing_unless_that_is_acce
         // There is no such process at all.
         *scene.docker.pid.lock().expect("not poisoned") = i32::MAX.unsigned_abs();
         assert_eq!(scene.ask().0, 503);
-        assert_eq!(scene.daemon.log().matches("as it cannot be seen").count(), 1, "{}", scene.daemon.log());
+        assert_eq!(scene.daemon.log().matches("as it cannot be verified").count(), 1, "{}", scene.daemon.log());
         let doctor = Command::new(env!("CARGO_BIN_EXE_alppaca"))
             .args(["doctor", "--socket"])
             .arg(scene.daemon.socket())
@@ -274,7 +274,7 @@ fn a_container_whose_process_cannot_be_verified_gets_nothing_unless_that_is_acce
         let found = String::from_utf8_lossy(&doctor.stdout).into_owned();
         assert!(found.contains("problem  1 container(s) get no credentials"), "{found}");
         let accepted = Scene::start(WHAT, hidden, &group, "accept_unverified: true").expect("as before");
-        accepted.daemon.wait_for_log("only the runtime tells whether 0123456789ab runs");
+        accepted.daemon.wait_for_log("only the runtime reports the end of 0123456789ab");
         assert_eq!(accepted.answer(), (200, "good-role".to_owned()), "{}", accepted.daemon.log());
     }
 }
@@ -288,26 +288,47 @@ fn a_unit_has_its_roles_at_the_admin_socket_whatever_proc_shows() {
     let Some(slice) = Slice::new(WHAT) else { return };
     let unit = slice.group("web@1.service");
     let ims = Ims::start(Behaviour { roles: vec!["web".into()], ..Behaviour::default() });
+    // Where other users can go.
+    let directory = TempDir::new().expect("a directory");
+    fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).expect("our own");
+    let program = directory.path().join("alppaca");
+    fs::copy(env!("CARGO_BIN_EXE_alppaca"), &program).expect("there is room");
     for hidden in [false, true] {
+        let run = directory.path().join(format!("run-{hidden}"));
+        let socket = run.join("alppaca.sock");
         let config = format!(
-            "{}user: nobody\ngroup: nogroup\npolicy:\n  rules:\n  - {{match: {{unit: 'web@*.service', slice: \
+            "{}user: nobody\ngroup: nogroup\nrun_dir: {}\npolicy:\n  rules:\n  - {{match: {{unit: 'web@*.service', slice: \
              alptest*.slice}}, role: web}}\n",
-            ims.config()
+            ims.config(),
+            run.display()
         );
         let through = |program: &str| with_proc(Command::new("env"), hidden, program);
         let daemon = Daemon::start_through(&config, through, || {});
         daemon.wait_for_log(" fetched ");
-        let credentials = |mut command: Command| {
-            command.arg("credentials").arg("--socket").arg(daemon.socket()).output().expect("it runs")
-        };
+        let credentials =
+            |mut command: Command| command.arg("credentials").arg("--socket").arg(&socket).output().expect("it runs");
         let inside = credentials(command_in(&unit, env!("CARGO_BIN_EXE_alppaca")));
         let error = String::from_utf8_lossy(&inside.stderr).into_owned();
         if hidden && !tells_groups() {
-            cannot(WHAT, "the kernel tells no control group of a pidfd");
+            cannot(WHAT, "the kernel shows no control group of a pidfd");
             return;
         }
         assert!(inside.status.success(), "{hidden}: {error}\n{}", daemon.log());
         assert!(String::from_utf8_lossy(&inside.stdout).contains("\"AccessKeyId\""));
+        // The first look of a program in another such unit, as another user, shows its role at once.
+        let other = slice.group(&format!("web@{hidden}.service"));
+        let mut command = command_in(&other, "setpriv");
+        command.args([
+            "--reuid",
+            "52500",
+            "--regid",
+            "52500",
+            "--clear-groups",
+            env!("CARGO_BIN_EXE_alppaca"),
+            "status",
+        ]);
+        let status = command.arg("--socket").arg(&socket).output().expect("it runs");
+        assert!(String::from_utf8_lossy(&status.stdout).contains("\nweb "), "{hidden}: {status:?}");
         let outside = credentials(Command::new(env!("CARGO_BIN_EXE_alppaca")));
         assert_eq!(outside.status.code(), Some(4), "{hidden}: {outside:?}");
     }

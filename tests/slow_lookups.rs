@@ -1,4 +1,4 @@
-//! What takes time to find out about a caller delays nobody else: a name service that does not answer, and a user with
+//! What takes time to find out about a caller does not delay others: a name service that does not answer, and a user with
 //! very many control groups.
 
 mod support;
@@ -21,7 +21,7 @@ use support::{
 use tempfile::TempDir;
 
 const LIST: &str = "/latest/meta-data/iam/security-credentials/";
-/// Numbers that belong to nobody on this host.
+/// Numbers without an account on this host.
 const BY_NUMBER: u32 = 52_300;
 const BY_NAME: u32 = 52_301;
 const ATTACKER: u32 = 52_302;
@@ -61,7 +61,7 @@ fn ask(uid: u32, daemon: &Daemon) -> String {
 }
 
 #[test]
-fn a_name_service_that_does_not_answer_delays_nobody_who_is_named_by_number() {
+fn a_name_service_that_does_not_answer_delays_no_user_who_is_named_by_number() {
     const WHAT: &str = "slow look-ups: name service";
     if !needs_root(WHAT) || !["cc", "curl"].iter().all(|program| needs(WHAT, program)) {
         return;

@@ -133,7 +133,11 @@ impl Admin {
     pub fn respond(&self, call: Call, caller: &Caller, now: Moment) -> Outcome {
         let segments: Vec<&str> = call.path.split('/').skip(1).collect();
         match (segments.as_slice(), call.method) {
-            (["v1", "status"], "GET") => Outcome::Reply(Reply::json(200, &self.status(caller, now))),
+            (["v1", "status"], "GET") => {
+                let reply = Reply::json(200, &self.status(caller, now));
+                let pending = !self.sees_everything(caller) && self.grant(caller) == Grant::Pending;
+                if pending { Outcome::Wait(reply) } else { Outcome::Reply(reply) }
+            }
             (["v1", "credentials"] | ["v1", "credentials", ""], "GET") => {
                 self.credentials(None, call.path, caller, now)
             }

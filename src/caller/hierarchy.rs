@@ -1,6 +1,6 @@
 //! The unified hierarchy of control groups as the tree of directories that it is: which group has an id.
 //!
-//! Whoever owns a directory may make as many groups in it as there is room for. So what the host has made is looked at
+//! The owner of a directory may make as many groups in it as there is room for. So what the host has made is looked at
 //! for itself, and each subtree that it has given away is a walk of its own, which can be interrupted.
 
 use std::{
@@ -27,7 +27,7 @@ pub(super) type Groups = HashMap<u64, Arc<Cgroup>>;
 pub(super) struct HostMade {
     /// Its groups. Those that it has given away are among them, but not what is below those.
     pub(super) groups: Groups,
-    /// Those that it has given away: they belong to somebody else than the hierarchy itself.
+    /// Those that it has given away: their owner is not that of the hierarchy itself.
     pub(super) delegated: Vec<Subtree>,
 }
 
@@ -67,7 +67,7 @@ pub(super) fn host_made(root: &Path) -> io::Result<HostMade> {
     Ok(found)
 }
 
-/// A walk through all groups below one, whosoever they are.
+/// A walk through all groups below one, whatever their owner.
 #[derive(Debug)]
 pub(super) struct Walk {
     /// The directory that is being read, which may be a large one, and its path.
@@ -136,7 +136,7 @@ mod tests {
         fs::metadata(path).expect("made").ino()
     }
 
-    /// A hierarchy with these groups, the last of which belongs to somebody else together with what is below it.
+    /// A hierarchy with these groups, made by the owner of the test.
     fn hierarchy(groups: &[&str]) -> tempfile::TempDir {
         let root = tempfile::tempdir().expect("a directory");
         for group in groups {

@@ -18,22 +18,22 @@ pub(super) fn has_ended(process: &impl AsFd) -> bool {
     !matches!(poll(&mut ended, Some(&Timespec::default())), Ok(0))
 }
 
-/// The id of its control group in the unified hierarchy, as `PIDFD_GET_INFO` tells it since Linux 6.13. `None` where the
-/// kernel does not tell it for certain.
+/// The id of its control group in the unified hierarchy, which `PIDFD_GET_INFO` shows since Linux 6.13. `None` where that
+/// is not certain.
 pub(super) fn group_id(process: &impl AsFd) -> Option<u64> {
-    let before = told(&pidfd_open(getpid(), PidfdFlags::empty()).ok()?).ok()?;
-    let group = told(process).ok()?;
-    let after = told(&pidfd_open(getpid(), PidfdFlags::empty()).ok()?).ok()?;
+    let before = shown(&pidfd_open(getpid(), PidfdFlags::empty()).ok()?).ok()?;
+    let group = shown(process).ok()?;
+    let after = shown(&pidfd_open(getpid(), PidfdFlags::empty()).ok()?).ok()?;
     believed(group, [before, after])
 }
 
-/// The first kernels with this question answered with the group of the one who asks. Nothing that could be such an
+/// The first kernels with this call answered with the group of its caller. Nothing that could be such an
 /// answer is believed, so that no other process is ever taken for one of our own group's.
 fn believed(group: u64, own: [u64; 2]) -> Option<u64> {
     (group != 0 && !own.contains(&group)).then_some(group)
 }
 
-fn told(process: &impl AsFd) -> io::Result<u64> {
+fn shown(process: &impl AsFd) -> io::Result<u64> {
     let process: OwnedFd = process.as_fd().try_clone_to_owned()?;
     PidFd::from(process).get_cgroupid()
 }

@@ -37,7 +37,8 @@ pub(super) struct Args {
 /// Asks, and prints.
 pub(super) fn run(args: &Args) -> Outcome {
     let client = args.socket.client();
-    let answer = client.call("GET", "/v1/status", b"", LIMIT).map_err(|error| failure(&error))?;
+    // It may have to be found out first which roles are for this user.
+    let answer = client.call("GET", "/v1/status?wait=1", b"", LIMIT).map_err(|error| failure(&error))?;
     let status: Status = client.document(&answer).map_err(|error| failure(&error))?;
     if args.json {
         let json: serde_json::Value = serde_json::from_slice(&answer.body).map_err(Failure::runtime)?;

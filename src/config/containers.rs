@@ -86,9 +86,8 @@ pub const CONTAINERS: &[Setting] = &[
     setting(
         "accept_unverified",
         "false",
-        "Whether containers get credentials of which only the runtime tells that they run: the daemon cannot see their first \
-         process, or not that it is theirs. While an event of the runtime is late, who has the address of such a container \
-         next gets its role.",
+        "Whether a container gets credentials if the daemon cannot verify that its first process runs. Then only the \
+         runtime's events report its end: while one is late, the next container at that address gets the same role.",
     ),
     setting(
         "host_name_pattern",

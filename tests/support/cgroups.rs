@@ -13,7 +13,7 @@ use super::{cannot, needs_root};
 pub struct Slice(PathBuf);
 
 impl Slice {
-    /// A new one; `None` if this machine has none, which is told as the reason why the test `what` is skipped.
+    /// A new one; `None` if this machine has none, in which case the test `what` is reported as skipped.
     pub fn new(what: &str) -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         if !needs_root(what) {

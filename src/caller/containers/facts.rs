@@ -98,7 +98,7 @@ pub struct Container {
 }
 
 impl Container {
-    /// One with a hold on its first process, so that its end is seen at once and not only when the runtime tells.
+    /// One with a hold on its first process, so that its end is seen at once and not only when the runtime reports it.
     pub(super) fn held(facts: ContainerFacts, hold: Hold) -> Self {
         Self { facts, hold }
     }

@@ -24,11 +24,11 @@ pub(super) enum Hold {
         /// The container's control group in the unified hierarchy.
         group: Option<Box<str>>,
     },
-    /// It cannot be told which one it is, or whether it runs.
+    /// It is not known which one it is, or whether it runs.
     Nothing {
         /// Why.
         why: Unheld,
-        /// Whether the administrator accepts that only the runtime tells of the container's end.
+        /// Whether the administrator accepts that only the runtime reports the container's end.
         accepted: bool,
     },
 }
@@ -59,8 +59,8 @@ impl fmt::Display for Unheld {
                  namespace of the runtime, and the container in a control group of its own"
             }
             Self::Hidden => {
-                "/proc hides its control group, and this kernel, older than Linux 6.13, does not tell it otherwise; under \
-                 systemd the drop-in containers.conf shows it (`ProtectProc=default`, see docs/containers.md)"
+                "/proc hides its control group, and this kernel does not show it otherwise (PIDFD_GET_INFO needs Linux 6.13 and \
+                 control groups of version 2); under systemd the drop-in containers.conf does (`ProtectProc=default`)"
             }
         })
     }

@@ -76,7 +76,7 @@ pub struct Watcher {
     ledger: Ledger,
     /// Whether its silence was told.
     silence_told: bool,
-    /// The containers whose first process is not held onto, each with whether that was told; and whether it was of any.
+    /// The containers whose first process is not held onto, each with whether that was logged; and whether it was of any.
     unheld: BTreeMap<ContainerId, bool>,
     unheld_told: bool,
 }
@@ -177,12 +177,12 @@ impl Watcher {
         let first = !std::mem::replace(&mut self.unheld_told, true);
         match (accepted, first) {
             (false, true) => tracing::error!(
-                "containers: {id} gets no credentials, as it cannot be seen whether its first process runs: {why}. \
-                 Containers of which only the runtime tells so get some with `containers.accept_unverified: true`"
+                "containers: {id} gets no credentials, as it cannot be verified that its first process runs: {why}. \
+                 `containers.accept_unverified: true` does without that"
             ),
-            (true, true) => tracing::warn!("containers: only the runtime tells whether {id} runs: {why}"),
+            (true, true) => tracing::warn!("containers: only the runtime reports the end of {id}: {why}"),
             (false, false) => tracing::info!("containers: {id} gets no credentials, either: {why}"),
-            (true, false) => tracing::debug!("containers: only the runtime tells whether {id} runs: {why}"),
+            (true, false) => tracing::debug!("containers: only the runtime reports the end of {id}: {why}"),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The paths of control groups by their ids, on a thread of its own.
 //!
-//! What the host has made is looked at first, and told at once. Each subtree that was given away is looked at afterwards, in
-//! turn with the others and with a bound of its own: whoever makes many groups there makes only the own look-ups slow.
+//! What the host has made is looked at first, and published at once. Each subtree that was given away is looked at
+//! afterwards, in turn with the others and with a bound of its own: many groups there slow down only look-ups there.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -157,12 +157,12 @@ impl Finder {
         }
     }
 
-    /// Tells which of these the host has made; the others are open.
+    /// Publishes which of these the host has made; the others are open.
     fn look_at_the_hosts(&mut self, ids: Vec<u64>) -> io::Result<()> {
         let found = match host_made(&self.hierarchy) {
             Ok(found) => found,
             Err(error) => {
-                self.tell(ids.into_iter().map(|id| (id, Known::Unknown)).collect());
+                self.publish(ids.into_iter().map(|id| (id, Known::Unknown)).collect());
                 return Err(error);
             }
         };
@@ -170,7 +170,7 @@ impl Finder {
         let (known, open): (Vec<u64>, Vec<u64>) = ids.into_iter().partition(|id| found.groups.contains_key(id));
         self.open.extend(open);
         let of_host = |id| Some((id, Known::Yes(Found { group: Arc::clone(found.groups.get(&id)?), of_host: true })));
-        self.tell(known.into_iter().filter_map(of_host).collect());
+        self.publish(known.into_iter().filter_map(of_host).collect());
         Ok(())
     }
 
@@ -199,12 +199,12 @@ impl Finder {
             let missing: Vec<u64> = missing.copied().collect();
             found.extend(missing.into_iter().map(|id| (id, Known::Unknown)));
         }
-        self.tell(found);
+        self.publish(found);
         (!over).then_some(search)
     }
 
-    /// Lets those know who have asked.
-    fn tell(&mut self, found: HashMap<u64, Known<Found>>) {
+    /// Publishes what was found.
+    fn publish(&mut self, found: HashMap<u64, Known<Found>>) {
         if found.is_empty() {
             return;
         }

@@ -60,7 +60,7 @@ impl<T> Known<T> {
     }
 }
 
-/// Tells that something was found out.
+/// Makes known that something was found out.
 #[derive(Debug, Default)]
 struct News {
     changed: Arc<Notify>,
@@ -144,7 +144,7 @@ mod tests {
 
     type Number = dyn Fn(&str) -> io::Result<Option<u32>> + Send + Sync;
 
-    /// A name service that answers as it is told.
+    /// A name service with answers of the test's own.
     struct Book {
         account: Box<dyn Fn(u32) -> io::Result<Option<Account>> + Send + Sync>,
         number: Box<Number>,
@@ -258,7 +258,8 @@ mod tests {
         let root = tempfile::tempdir().expect("a directory");
         fs::create_dir(root.path().join("a.service")).expect("made");
         let directory = start(Book { number: Box::new(number), ..Book::default() }, Some(root.path().to_owned()));
-        let names = names(&["a", "b", "c"]);
+        let texts: Vec<String> = (0..40).map(|number| format!("name{number}")).collect();
+        let names = names(&texts.iter().map(String::as_str).collect::<Vec<_>>());
         for name in &names {
             directory.follow(name);
         }

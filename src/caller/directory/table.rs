@@ -26,7 +26,7 @@ type Entries<K, T> = HashMap<K, Arc<Entry<T>>>;
 #[derive(Debug)]
 struct Entry<T> {
     known: Known<T>,
-    /// Whether anybody has asked since the last refresh.
+    /// Whether it was asked for since the last refresh.
     used: AtomicBool,
 }
 
@@ -76,7 +76,7 @@ impl<K: Copy + Eq + Hash, T: Clone> Table<K, T> {
         });
     }
 
-    /// Forgets what nobody has asked for since the last call.
+    /// Forgets what was not asked for since the last call.
     pub(super) fn forget_unused(&self) {
         self.replace(|entries| entries.retain(|_, entry| entry.used.swap(false, Ordering::Relaxed)));
     }
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nobody_asks_for_is_forgotten_and_the_number_is_bounded() {
+    fn what_is_not_asked_for_is_forgotten_and_the_number_is_bounded() {
         let table = Table::default();
         table.extend([(1, Known::Yes(1)), (2, Known::Unknown), (3, Known::Yes(3))], 10, |_| true);
         assert!(table.forget_unknown() && !table.forget_unknown());
@@ -113,7 +113,7 @@ mod tests {
         // What is looked up again is not asked for by that.
         table.extend([(3, Known::Yes(3))], 10, |_| true);
         table.forget_unused();
-        assert_eq!(table.keys(), [1], "nobody has asked for the third");
+        assert_eq!(table.keys(), [1], "the third was not asked for");
         let own = |known: &Known<i32>| matches!(known, Known::Yes(number) if *number < 10);
         table.extend((100..200).map(|key| (key, Known::Yes(key))), 20, own);
         assert!(table.keys().len() <= 20 && table.peek(&1).is_some() && table.peek(&199).is_some());

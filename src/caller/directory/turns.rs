@@ -71,8 +71,8 @@ impl<K: Copy + Eq + Hash> Turns<K> {
     }
 }
 
-/// Whose the subordinate users are (subuid(5)), of which each user may have tens of thousands: whoever may use a range of
-/// them is one owner.
+/// Whose the subordinate users are (subuid(5)), of which each user may have tens of thousands: a range of them is one
+/// owner.
 #[derive(Debug, Default)]
 pub(super) struct Subordinates(Vec<Range<u32>>);
 

@@ -19,8 +19,9 @@ use crate::{
     clock::SharedClock,
 };
 
-/// So many look-ups are under way at once.
+/// So many look-ups are under way at once, and so many of those may be of names.
 const HELPERS: usize = 16;
+const HELPERS_FOR_NAMES: usize = 12;
 /// Name services bring code of their own.
 const STACK: usize = 1024 * 1024;
 
@@ -37,6 +38,8 @@ pub(super) struct Users {
 struct Wanted {
     users: Turns<u32>,
     names: VecDeque<Arc<Name>>,
+    /// How many names are being looked up.
+    names_under_way: usize,
     /// All names that are looked up again and again.
     followed: Vec<Weak<Name>>,
     subordinates: Subordinates,
@@ -47,8 +50,8 @@ struct Wanted {
     failed: BTreeSet<u32>,
     /// When what failed is tried again.
     retry: Option<Duration>,
-    /// When a failure was last told.
-    told: Option<Duration>,
+    /// When a failure was last logged.
+    logged: Option<Duration>,
     closed: bool,
 }
 
@@ -120,13 +123,20 @@ impl Wanted {
         }
     }
 
+    /// How many look-ups could be begun.
     fn waiting(&self) -> usize {
-        self.names.len() + self.users.waiting()
+        self.names.len().min(HELPERS_FOR_NAMES.saturating_sub(self.names_under_way)) + self.users.waiting()
     }
 
-    /// Names decide for many callers, so they come first.
+    /// Names decide for many callers, so they come first; but they leave some helpers to the users.
     fn next(&mut self) -> Option<Job> {
-        self.names.pop_front().map(Job::Name).or_else(|| self.users.pop().map(Job::User))
+        if self.names_under_way < HELPERS_FOR_NAMES
+            && let Some(name) = self.names.pop_front()
+        {
+            self.names_under_way += 1;
+            return Some(Job::Name(name));
+        }
+        self.users.pop().map(Job::User)
     }
 }
 
@@ -193,7 +203,7 @@ impl<A: Accounts> Leader<A> {
 
     fn ask_for_what_failed(&self, wanted: &mut Wanted) {
         wanted.ask_for(|name| name.failed.load(Ordering::Relaxed));
-        // Of these nothing was ever known: they are looked up when somebody asks again.
+        // Of these nothing was ever known: they are looked up when they are asked for again.
         if self.users.table.forget_unknown() {
             self.users.news.tell(true);
         }
@@ -224,10 +234,13 @@ impl<A: Accounts> Leader<A> {
                     wanted.failed.remove(uid);
                     if let Err(error) = &found {
                         wanted.failed.insert(*uid);
-                        self.tell_failure(&mut wanted, *uid, error);
+                        self.log_failure(&mut wanted, *uid, error);
                     }
                 }
-                Job::Name(name) => name.open.store(false, Ordering::Relaxed),
+                Job::Name(name) => {
+                    wanted.names_under_way -= 1;
+                    name.open.store(false, Ordering::Relaxed);
+                }
             }
             if found.is_err() && wanted.retry.is_none() {
                 wanted.retry = Some(self.now() + RETRY);
@@ -237,11 +250,11 @@ impl<A: Accounts> Leader<A> {
         wanted.helpers -= 1;
     }
 
-    /// A line now and then, not one for each user who comes.
-    fn tell_failure(&self, wanted: &mut Wanted, uid: u32, error: &io::Error) {
+    /// A line now and then, not one for each user.
+    fn log_failure(&self, wanted: &mut Wanted, uid: u32, error: &io::Error) {
         let now = self.now();
-        if wanted.told.is_none_or(|told| told + REFRESH <= now) {
-            wanted.told = Some(now);
+        if wanted.logged.is_none_or(|logged| logged + REFRESH <= now) {
+            wanted.logged = Some(now);
             tracing::warn!("cannot look up user {uid}: {error}");
         } else {
             tracing::debug!("cannot look up user {uid}: {error}");

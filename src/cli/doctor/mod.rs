@@ -49,7 +49,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let daemon: Option<Status> = args.socket.client().get("/v1/status", LIMIT).ok();
     let (mut findings, endpoint) = rules::judge(&variables, &files);
     if let Some(Status { unverified_containers: count @ 1.., .. }) = &daemon {
-        let remedy = "the daemon's log says why; see \"Hold on the first process\" in docs/containers.md";
+        let remedy = "the daemon's log says why and what helps: `journalctl -u alppaca -p err`";
         findings.push(Finding::problem("containers", unverified(*count), remedy));
     }
     match &endpoint {
