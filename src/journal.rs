@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::credentials::RoleId;
 
@@ -71,6 +71,8 @@ pub struct Journal {
     /// When each source last gave something.
     successes: Mutex<BTreeMap<Arc<str>, Timestamp>>,
     list_refusal: Mutex<Option<ListRefusal>>,
+    /// How far this host's clock is ahead of the upstream's, if that matters.
+    clock_ahead: Mutex<Option<SignedDuration>>,
     endings: [[AtomicU64; Ending::ALL.len()]; Question::ALL.len()],
 }
 
@@ -147,6 +149,16 @@ impl Journal {
     /// Whether the upstream refuses its list.
     pub fn list_refusal(&self) -> Option<ListRefusal> {
         lock(&self.list_refusal).clone()
+    }
+
+    /// So far this host's clock is ahead of the upstream's, if that matters.
+    pub fn clock(&self, ahead: Option<SignedDuration>) {
+        *lock(&self.clock_ahead) = ahead;
+    }
+
+    /// How far this host's clock is ahead of the upstream's, if that matters.
+    pub fn clock_ahead(&self) -> Option<SignedDuration> {
+        *lock(&self.clock_ahead)
     }
 
     /// When each source last gave something.

@@ -5,14 +5,21 @@
 
 use std::{
     borrow::Borrow,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use arc_swap::{ArcSwap, Guard};
-use jiff::{Timestamp, tz::Offset};
+use jiff::{SignedDuration, Timestamp, tz::Offset};
 use tokio::sync::{Notify, futures::OwnedNotified};
 
-use crate::credentials::{AccountId, Credentials, RoleArn, RoleId, RoleName, SecretBytes, render_document};
+use crate::{
+    clock::{Moment, until},
+    credentials::{AccountId, Credentials, RoleArn, RoleId, RoleName, SecretBytes, render_document},
+};
 
 /// The roles and their credentials.
 #[derive(Debug, Default)]
@@ -98,8 +105,11 @@ pub enum Condition {
 pub struct Published {
     /// The public half of the key.
     pub access_key_id: Box<str>,
-    /// From this moment on AWS refuses the set.
+    /// From this moment on AWS refuses the set, by the wall clock.
     pub expiration: Timestamp,
+    /// The same by the boot clock, in milliseconds: when the life is over that it had when it came. A wall clock that is
+    /// set back makes no set live longer.
+    ends: AtomicU64,
     /// When the set was made, as far as known.
     pub last_updated: Timestamp,
     /// The same as an HTTP date.
@@ -113,17 +123,35 @@ pub struct Published {
 
 impl Published {
     /// Renders the set. `now` stands in where the upstream does not say when it made it.
-    pub fn new(credentials: &Credentials, now: Timestamp) -> Self {
-        let last_updated = credentials.last_updated.unwrap_or(now);
+    pub fn new(credentials: &Credentials, now: Moment) -> Self {
+        let last_updated = credentials.last_updated.unwrap_or(now.wall);
         Self {
             access_key_id: credentials.access_key_id.as_str().into(),
             expiration: credentials.expiration,
+            ends: AtomicU64::new(end_of(credentials.expiration, now)),
             last_updated,
             last_modified: http_date(last_updated).into(),
             account_id: credentials.account_id,
             role_arn: credentials.role_arn.clone(),
             document: render_document(credentials, last_updated),
         }
+    }
+
+    /// The upstream has given it once more: it has the life that it has now.
+    pub fn came_again(&self, now: Moment) {
+        self.ends.store(end_of(self.expiration, now), Ordering::Relaxed);
+    }
+
+    /// How long it is still valid, by the clock that leaves it less; negative if it is over.
+    pub fn left(&self, now: Moment) -> SignedDuration {
+        let boot = |time: Duration| SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX);
+        let ends = Duration::from_millis(self.ends.load(Ordering::Relaxed));
+        self.expiration.duration_since(now.wall).min(boot(ends).saturating_sub(boot(now.boot)))
+    }
+
+    /// Whether it is valid by both clocks.
+    pub fn is_valid(&self, now: Moment) -> bool {
+        self.left(now).is_positive()
     }
 
     /// The IMDS document. Secret.
@@ -136,6 +164,11 @@ impl Published {
         *self.access_key_id == credentials.access_key_id
             && self.document == render_document(credentials, credentials.last_updated.unwrap_or(self.last_updated))
     }
+}
+
+/// When (boot clock, in milliseconds) the life is over that is left at the moment `now`.
+fn end_of(expiration: Timestamp, now: Moment) -> u64 {
+    u64::try_from(now.boot.saturating_add(until(expiration, now.wall)).as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Writes a moment as RFC 9110 wants it: `Mon, 23 Nov 2026 10:00:00 GMT`.
@@ -193,12 +226,12 @@ impl Role {
 }
 
 impl State {
-    /// The named state at the time `now`.
-    pub fn condition(&self, now: Timestamp) -> Condition {
+    /// The named state at the moment `now`.
+    pub fn condition(&self, now: Moment) -> Condition {
         match self {
             Self::Warming => Condition::Warming,
             Self::Denied(_) => Condition::Denied,
-            Self::Held { set, .. } if set.expiration <= now => Condition::Expired,
+            Self::Held { set, .. } if !set.is_valid(now) => Condition::Expired,
             Self::Held { phase: Phase::Fresh, .. } => Condition::Fresh,
             Self::Held { phase: Phase::Refreshing, .. } => Condition::Refreshing,
             Self::Held { phase: Phase::Stale, .. } => Condition::Stale,
@@ -349,9 +382,9 @@ impl Store {
         }
     }
 
-    /// Whether some role has a set that is valid at the time `now`.
-    pub fn has_valid_set(&self, now: Timestamp) -> bool {
-        let valid = |role: &Arc<Role>| matches!(&**role.state(), State::Held { set, .. } if set.expiration > now);
+    /// Whether some role has a set that is valid at the moment `now`.
+    pub fn has_valid_set(&self, now: Moment) -> bool {
+        let valid = |role: &Arc<Role>| matches!(&**role.state(), State::Held { set, .. } if set.is_valid(now));
         self.snapshot().roles().iter().any(valid)
     }
 }
@@ -373,13 +406,19 @@ mod tests {
         }
     }
 
+    /// That time by the wall clock, and as much by the boot clock as if it had begun with this day.
+    fn at(wall: &str) -> Moment {
+        let wall: Timestamp = wall.parse().expect("a timestamp");
+        let midnight = "2026-11-23T00:00:00Z".parse().expect("a timestamp");
+        Moment { wall, boot: until(wall, midnight) }
+    }
+
     fn name(text: &str) -> RoleName {
         text.parse().expect("a role name")
     }
 
     fn held(key: &str, phase: Phase) -> State {
-        let now = "2026-11-23T10:00:00Z".parse().expect("a timestamp");
-        State::Held { set: Arc::new(Published::new(&credentials(key), now)), phase }
+        State::Held { set: Arc::new(Published::new(&credentials(key), at("2026-11-23T10:00:00Z"))), phase }
     }
 
     #[test]
@@ -400,8 +439,7 @@ mod tests {
 
     #[test]
     fn a_state_has_one_name_at_a_time() {
-        let before = "2026-11-23T10:59:59Z".parse().expect("a timestamp");
-        let at = "2026-11-23T11:00:00Z".parse().expect("a timestamp");
+        let (before, at) = (at("2026-11-23T10:59:59Z"), at("2026-11-23T11:00:00Z"));
         for (phase, condition) in [
             (Phase::Fresh, Condition::Fresh),
             (Phase::Refreshing, Condition::Refreshing),
@@ -415,12 +453,24 @@ mod tests {
 
     #[test]
     fn a_set_knows_itself_again_but_not_another() {
-        let now = "2026-11-23T10:00:00Z".parse().expect("a timestamp");
-        let set = Published::new(&credentials("K1"), now);
+        let set = Published::new(&credentials("K1"), at("2026-11-23T10:00:00Z"));
         assert!(set.is(&credentials("K1")));
         assert!(!set.is(&credentials("K2")));
         assert!(!set.is(&Credentials { session_token: Secret::new("other"), ..credentials("K1") }));
         assert_eq!(&*set.last_modified, "Mon, 23 Nov 2026 10:00:00 GMT");
+    }
+
+    #[test]
+    fn a_set_is_valid_only_if_both_clocks_say_so() {
+        let came = at("2026-11-23T10:00:00Z");
+        let set = Published::new(&credentials("K1"), came);
+        let hour = Duration::from_hours(1);
+        let late = Moment { wall: came.wall, boot: came.boot + hour };
+        assert!(set.is_valid(came) && !set.is_valid(late), "the wall clock was set back");
+        assert!(!set.is_valid(Moment { wall: came.wall + hour, boot: came.boot }), "it was set ahead");
+        assert_eq!(set.left(Moment { wall: came.wall, boot: came.boot + hour / 2 }), SignedDuration::from_mins(30));
+        set.came_again(late);
+        assert!(set.is_valid(late), "the upstream says that it is still good");
     }
 
     #[test]

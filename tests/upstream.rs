@@ -162,6 +162,31 @@ fn programs_that_wait_have_credentials_again_soon_after_the_upstream_is_back() {
     assert_eq!(get(daemon.address(), ROLE).status, 200);
 }
 
+#[test]
+fn a_clock_that_differs_from_the_upstreams_is_named() {
+    let ims = Ims::start(Behaviour {
+        headers: vec![("Date".to_owned(), "Mon, 23 Nov 2015 10:00:00 GMT".to_owned())],
+        ..Behaviour::default()
+    });
+    let daemon = Daemon::with_credentials(&format!("{}refresh_interval: 1\n", ims.config()));
+    let told = daemon.wait_for_log("this host's clock is ");
+    assert!(told.contains("WARNING") && told.contains(" s ahead of that of the upstream"), "{told}");
+    let decade = 10 * 365 * 86_400;
+    assert!(status(&daemon)["clock_ahead_seconds"].as_i64().is_some_and(|ahead| ahead > decade), "{}", status(&daemon));
+    assert!(metrics(&daemon).contains("\nalppaca_clock_ahead_seconds "));
+    let doctor = Command::new(env!("CARGO_BIN_EXE_alppaca"))
+        .args(["doctor", "--socket"])
+        .arg(daemon.socket())
+        .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", format!("http://{}", daemon.address()))
+        .output()
+        .expect("it runs");
+    let found = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert!(found.contains("s ahead of that of the upstream") && doctor.status.code() == Some(1), "{found}");
+    assert_eq!(get(daemon.address(), ROLE).status, 200, "the set is good by this clock");
+    ims.handle.update(|behaviour| behaviour.headers.clear());
+    daemon.wait_for_log("agrees with that of the upstream again");
+}
+
 fn status(daemon: &Daemon) -> serde_json::Value {
     let command = ["status", "--json", "--socket"];
     let output =

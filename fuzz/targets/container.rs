@@ -37,7 +37,7 @@ fn host() -> &'static Host {
         let role: RoleName = "test_role".parse().expect("a role name");
         let store = Store::shared();
         store.publish_roles(std::slice::from_ref(&role));
-        let set = Arc::new(Published::new(&credentials, wall));
+        let set = Arc::new(Published::new(&credentials, Moment { wall, boot: Duration::ZERO }));
         store.publish(&RoleId::named(&role), State::Held { set, phase: Phase::Fresh });
         let tokens = ContainerTokens::new().expect("randomness");
         let settings = ContainerSettings::default();

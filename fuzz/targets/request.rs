@@ -30,7 +30,7 @@ fn host() -> &'static Host {
         let role: RoleName = "test_role".parse().expect("a role name");
         let store = Store::shared();
         store.publish_roles(std::slice::from_ref(&role));
-        let set = Arc::new(Published::new(&credentials, wall));
+        let set = Arc::new(Published::new(&credentials, Moment { wall, boot: Duration::ZERO }));
         store.publish(&role, State::Held { set, phase: Phase::Fresh });
         // With a tree, and what a token would show below both paths.
         let tags = vec![("Name".to_owned(), Entry::File("x".to_owned())), ("gone".to_owned(), Entry::Removed)];

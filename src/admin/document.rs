@@ -25,6 +25,9 @@ pub struct Status {
     pub unverified_containers: usize,
     /// Where it serves.
     pub listeners: Vec<Listener>,
+    /// By how many seconds this host's clock is ahead of the upstream's, if that is much; negative if it is behind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_ahead_seconds: Option<i64>,
     /// That the upstream refuses its list of roles, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub list_refused: Option<ListRefused>,

@@ -7,6 +7,7 @@ use std::fmt::Write;
 use jiff::Timestamp;
 
 use crate::{
+    clock::Moment,
     journal::{Ending, Journal, Question},
     serve::Counters,
     store::{Condition, Snapshot, State},
@@ -26,7 +27,7 @@ pub(super) fn render(
     counters: &Counters,
     audit_lost: Option<u64>,
     started: Timestamp,
-    now: Timestamp,
+    now: Moment,
 ) -> String {
     let mut text = String::with_capacity(4096);
     let mut put = |line: std::fmt::Arguments| {
@@ -48,7 +49,7 @@ pub(super) fn render(
     ));
     for role in snapshot.roles() {
         if let State::Held { set, .. } = &**role.state() {
-            let left = set.expiration.duration_since(now).as_secs();
+            let left = set.left(now).as_secs();
             put(format_args!("alppaca_role_expiry_seconds{{role=\"{}\"}} {left}\n", role.name()));
         }
     }
@@ -134,6 +135,14 @@ fn of_upstreams(snapshot: &Snapshot, journal: &Journal) -> String {
     ));
     if let Some(refusal) = journal.list_refusal() {
         put(format_args!("alppaca_list_refused_since_timestamp_seconds {}\n", refusal.since.as_second()));
+    }
+    if let Some(ahead) = journal.clock_ahead() {
+        put(format_args!(
+            "# TYPE alppaca_clock_ahead_seconds gauge\n# UNIT alppaca_clock_ahead_seconds seconds\n\
+             # HELP alppaca_clock_ahead_seconds How far this host's clock is ahead of the upstream's, if it is a minute or more.\n\
+             alppaca_clock_ahead_seconds {}\n",
+            ahead.as_secs()
+        ));
     }
     put(format_args!(
         "# TYPE alppaca_source_success_timestamp_seconds gauge\n\

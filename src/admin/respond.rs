@@ -5,7 +5,6 @@ use std::{
     sync::Arc,
 };
 
-use jiff::Timestamp;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -111,14 +110,14 @@ impl Outcome {
 }
 
 /// Notes since when each role of `store` is in its state. One whose set has expired is so since then; other changes are new.
-pub(super) fn look(store: &Store, now: Timestamp) {
+pub(super) fn look(store: &Store, now: Moment) {
     let snapshot = store.snapshot();
     for role in snapshot.roles().iter().chain(snapshot.unlisted()) {
         let state = role.state();
         let condition = shown(state.condition(now));
         let since = match &**state {
-            State::Held { set, .. } if condition == Condition::Expired => set.expiration,
-            _ => now,
+            State::Held { set, .. } if condition == Condition::Expired => set.expiration.min(now.wall),
+            _ => now.wall,
         };
         role.note(condition, since);
     }
@@ -147,7 +146,7 @@ impl Admin {
                 allow: Some("POST"),
                 ..Reply::error(Code::MethodNotAllowed, format!("{} is not possible here", call.method))
             }),
-            (["metrics"], "GET") if self.sees_everything(caller) => Outcome::Reply(self.metrics(now.wall)),
+            (["metrics"], "GET") if self.sees_everything(caller) => Outcome::Reply(self.metrics(now)),
             (["metrics"], "GET") => Outcome::error(
                 Code::Forbidden,
                 "the metrics are for root, the daemon's own account and the members of `admin_group`",
@@ -161,7 +160,7 @@ impl Admin {
     }
 
     /// The metrics.
-    pub fn metrics(&self, now: Timestamp) -> Reply {
+    pub fn metrics(&self, now: Moment) -> Reply {
         let (snapshot, lost) = (self.store.snapshot(), self.auditor.lost());
         let text = metrics::render(&snapshot, &self.journal, &self.counters, lost, self.started.wall, now);
         Reply { status: 200, content_type: metrics::CONTENT_TYPE, allow: None, body: Zeroizing::new(text.into_bytes()) }
@@ -194,16 +193,17 @@ impl Admin {
             policy: self.gatekeeper.policy(),
             unverified_containers: self.gatekeeper.unverified_containers(),
             listeners: self.listeners.clone(),
+            clock_ahead_seconds: self.journal.clock_ahead().map(|ahead| ahead.as_secs()),
             list_refused: self.journal.list_refusal().map(|refusal| ListRefused {
                 since: format_timestamp(refusal.since),
                 // It names the upstream.
                 message: self.sees_everything(caller).then(|| refusal.message.into()),
             }),
-            roles: roles.into_iter().map(|role| self.role_status(role, now.wall)).collect(),
+            roles: roles.into_iter().map(|role| self.role_status(role, now)).collect(),
         }
     }
 
-    fn role_status(&self, role: &Role, now: Timestamp) -> RoleStatus {
+    fn role_status(&self, role: &Role, now: Moment) -> RoleStatus {
         let state = role.state();
         let set = match &**state {
             State::Held { set, .. } => Some(set),
@@ -218,7 +218,7 @@ impl Admin {
             since: role.since(condition).map(format_timestamp),
             access_key_id: set.map(|set| set.access_key_id.to_string()),
             expiration: set.map(|set| format_timestamp(set.expiration)),
-            seconds_left: set.map(|set| set.expiration.duration_since(now).as_secs()),
+            seconds_left: set.map(|set| set.left(now).as_secs()),
             source: entry.source.map(|source| source.to_string()),
             refused_since: entry.refused_since.map(format_timestamp),
             last_error: entry
@@ -251,16 +251,11 @@ impl Admin {
     }
 
     /// The valid set of the role of that name, or of the caller's first.
-    fn held(
-        &self,
-        name: Option<&str>,
-        caller: &Caller,
-        now: Timestamp,
-    ) -> Result<(Arc<Role>, Arc<Published>), Outcome> {
+    fn held(&self, name: Option<&str>, caller: &Caller, now: Moment) -> Result<(Arc<Role>, Arc<Published>), Outcome> {
         let role = self.find(name, caller)?;
         let name = role.name();
         let error = match &**role.state() {
-            State::Held { set, .. } if set.expiration > now => return Ok((Arc::clone(&role), Arc::clone(set))),
+            State::Held { set, .. } if set.is_valid(now) => return Ok((Arc::clone(&role), Arc::clone(set))),
             State::Held { set, .. } => Outcome::Wait(Reply::error(
                 Code::Expired,
                 format!(
@@ -280,7 +275,7 @@ impl Admin {
     }
 
     fn credentials(&self, name: Option<&str>, path: &str, caller: &Caller, now: Moment) -> Outcome {
-        match self.held(name, caller, now.wall) {
+        match self.held(name, caller, now) {
             Ok((role, set)) => match credentials_document(role.name().as_str(), &set, self.region()) {
                 Some(document) => {
                     let (role, expiration) = (role.id(), set.expiration);
@@ -333,7 +328,7 @@ impl Admin {
                  such as `container: {listen: 127.0.0.1:25773}` to its configuration",
             );
         };
-        let role = match self.held(role.as_deref(), caller, now.wall) {
+        let role = match self.held(role.as_deref(), caller, now) {
             Ok((role, _)) => role,
             Err(outcome) => return outcome,
         };

@@ -62,7 +62,7 @@ pub async fn serve(admin: Arc<Admin>, socket: AdminSocket, clock: SharedClock) -
 async fn watch<T>(admin: &Admin, clock: &SharedClock) -> T {
     loop {
         let changed = admin.store.changed();
-        look(&admin.store, clock.now().wall);
+        look(&admin.store, clock.now());
         if !admin.leases.is_empty() {
             admin.leases.sweep();
         }
@@ -125,7 +125,7 @@ pub async fn serve_metrics(admin: Arc<Admin>, listener: std::net::TcpListener, c
                 let (admin, clock) = (Arc::clone(&admin), Arc::clone(&clock));
                 tokio::spawn(converse(stream, seat, move |request| {
                     let reply = match (request.method().as_str(), request.uri().path()) {
-                        ("GET", "/metrics") => admin.metrics(clock.now().wall),
+                        ("GET", "/metrics") => admin.metrics(clock.now()),
                         _ => Reply::error(Code::NoSuchPath, "only GET /metrics is answered here"),
                     };
                     std::future::ready(reply)

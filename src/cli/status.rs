@@ -2,12 +2,17 @@
 
 use std::{fmt::Write, time::Duration};
 
+use jiff::SignedDuration;
+
 use super::{
     Failure, Outcome,
     human::{self, Colour, Coloured},
     socket::{Socket, failure},
 };
-use crate::admin::{ListRefused, RoleStatus, Status};
+use crate::{
+    admin::{ListRefused, RoleStatus, Status},
+    refresh::clock_difference,
+};
 
 /// The daemon answers this at once.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -66,6 +71,9 @@ fn text(status: &Status) -> String {
     }
     if status.unverified_containers > 0 {
         line(format_args!("{}", unverified(status.unverified_containers)));
+    }
+    if let Some(ahead) = status.clock_ahead_seconds {
+        line(format_args!("{}", clock_difference(SignedDuration::from_secs(ahead))));
     }
     if let Some(refused) = &status.list_refused {
         let ListRefused { since, message } = refused;

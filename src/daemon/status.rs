@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::{
-    clock::{self, SharedClock},
+    clock::{self, Moment, SharedClock},
     credentials::format_timestamp,
     store::{Condition, Snapshot, State, Store},
 };
@@ -69,7 +69,7 @@ pub(super) async fn follow(
     let mut told = String::new();
     loop {
         let changed = store.changed();
-        let now = clock.now().wall;
+        let now = clock.now();
         if fetched.is_none() && store.has_valid_set(now) {
             fetched = Some(true);
         }
@@ -100,7 +100,7 @@ pub(super) async fn follow(
 }
 
 /// One line: how many roles are in which state, and which is the first to expire.
-pub fn summary(snapshot: &Snapshot, now: Timestamp) -> String {
+pub fn summary(snapshot: &Snapshot, now: Moment) -> String {
     if !snapshot.answered() {
         return "waiting for the upstream's first answer".to_owned();
     }

@@ -2,6 +2,8 @@
 
 use std::{collections::HashSet, mem, time::Duration};
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::{
     Refresher, Timer,
     node::Tracked,
@@ -15,6 +17,9 @@ use crate::{
     source::{ErrorKind, RoleList, SourceError},
 };
 
+/// Less than this between two clocks is not worth a word: the `Date` has whole seconds, and answers take a while.
+const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_mins(1);
+
 impl Refresher {
     pub(super) fn take_roles(&mut self, answer: Result<RoleList, SourceError>) {
         let now = self.clock.now();
@@ -26,6 +31,7 @@ impl Refresher {
             Ok(list) => {
                 self.list.timer = Timer::after_list(now, interval, list.max_age, random);
                 report::list_answered(&list, &mut self.list.trouble);
+                self.compare_clocks(now, list.date);
                 self.journal.list_answered(now.wall, &self.listed);
                 self.adopt(now, list);
             }
@@ -48,6 +54,15 @@ impl Refresher {
                 }
             }
         }
+    }
+
+    /// Sets end by this host's clock, so it is worth knowing whether that is right.
+    fn compare_clocks(&self, now: Moment, theirs: Option<Timestamp>) {
+        let ahead = theirs.map(|theirs| now.wall.duration_since(theirs)).filter(|ahead| ahead.abs() >= CLOCKS_DIFFER);
+        if ahead.is_some() != self.journal.clock_ahead().is_some() {
+            report::clock(ahead);
+        }
+        self.journal.clock(ahead);
     }
 
     fn after_list_failure(&self, now: Moment, interval: Duration, random: f64) -> Timer {

@@ -13,6 +13,7 @@ mod ways;
 
 pub use graph::{Graph, Lane, LaneId, Lister, Node, Visibility, Way};
 pub use replace::{Fate, Replacement, Replacer};
+pub use report::clock_difference;
 pub use requests::{Maker, OnDemand, RoleRequests};
 pub use schedule::{Cadence, Timer, left_when_fetched};
 pub use task::Refresher;

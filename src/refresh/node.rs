@@ -82,7 +82,7 @@ impl Tracked {
 
     /// Whether a set is held that is valid at the moment `now`.
     pub(super) fn is_alive(&self, now: Moment) -> bool {
-        self.held.as_ref().is_some_and(|set| set.expiration > now.wall)
+        self.held.as_ref().is_some_and(|set| set.is_valid(now))
     }
 
     /// Whether the upstream refuses it, for as long as it takes until that counts (`grace`; none: as long as the set is

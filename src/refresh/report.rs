@@ -1,9 +1,10 @@
 //! What the refresher tells the log: each trouble once and then ever more rarely, and its end.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Cadence, Node, Visibility, node::Who, requests::OnDemand};
 use crate::{
+    clock::Moment,
     credentials::{RoleName, format_timestamp},
     source::{ErrorKind, RoleList, SourceError},
     store::Published,
@@ -63,6 +64,20 @@ pub(super) fn list_answered(list: &RoleList, trouble: &mut Trouble) {
     if trouble.again(&problem).1 {
         tracing::warn!("{problem}");
     }
+}
+
+/// How far this host's clock is ahead of the upstream's, if that has begun to matter; else it has ceased to.
+pub(super) fn clock(ahead: Option<SignedDuration>) {
+    match ahead {
+        Some(ahead) => tracing::warn!("{}; set it right: credentials end by it", clock_difference(ahead)),
+        None => tracing::warn!("this host's clock agrees with that of the upstream again"),
+    }
+}
+
+/// How far this host's clock is ahead of the upstream's, in words.
+pub fn clock_difference(ahead: SignedDuration) -> String {
+    let way = if ahead.is_negative() { "behind" } else { "ahead of" };
+    format!("this host's clock is {} s {way} that of the upstream", ahead.abs().as_secs())
 }
 
 pub(super) fn list_failed(error: &SourceError, trouble: &mut Trouble) {
@@ -143,8 +158,8 @@ pub(super) fn still_stands_in(who: &Who, failed: &[SourceError]) {
     }
 }
 
-pub(super) fn expiry(who: &Who, set: Option<&Published>, now: Timestamp, trouble: &mut Trouble) {
-    if let Some(set) = set.filter(|set| set.expiration <= now && !trouble.expiry_told) {
+pub(super) fn expiry(who: &Who, set: Option<&Published>, now: Moment, trouble: &mut Trouble) {
+    if let Some(set) = set.filter(|set| !set.is_valid(now) && !trouble.expiry_told) {
         trouble.expiry_told = true;
         let (key, expiration) = (&set.access_key_id, format_timestamp(set.expiration));
         tracing::error!("{who}: {key} expired at {expiration} and nothing newer could be fetched");

@@ -282,7 +282,7 @@ impl Refresher {
         for id in &self.planned {
             let Some(node) = self.nodes.get_mut(id) else { continue };
             let who = Who::new(id.as_str(), node.plan.as_deref());
-            report::expiry(&who, node.held.as_deref(), now.wall, &mut node.asked.trouble);
+            report::expiry(&who, node.held.as_deref(), now, &mut node.asked.trouble);
             match node.start_if_due(now) {
                 Some(Duration::ZERO) => begin.push(id.clone()),
                 Some(remaining) => pause = pause.min(remaining),
@@ -295,7 +295,7 @@ impl Refresher {
         // In the upstream's order: most programs take the first role.
         for name in &self.order {
             let Some(role) = self.nodes.get_mut(name.as_str()) else { continue };
-            report::expiry(&Who::new(name.as_str(), None), role.held.as_deref(), now.wall, &mut role.asked.trouble);
+            report::expiry(&Who::new(name.as_str(), None), role.held.as_deref(), now, &mut role.asked.trouble);
             match role.asked.start_if_due(now) {
                 Some(Duration::ZERO) => {
                     if let Some(lane) = self.lanes.first_mut() {
@@ -386,7 +386,7 @@ impl Refresher {
         if self.nodes.get(due.id()).is_none_or(|node| generation < node.since) {
             return;
         }
-        let answer = answer.and_then(|set| if set.expiration > now.wall { Ok(set) } else { Err(late(&set)) });
+        let answer = answer.and_then(|set| if set.expiration > now.wall { Ok(set) } else { Err(self.late(&set)) });
         match (due, answer) {
             (due, Ok(credentials)) => self.take_good_set(&due, credentials, now),
             (Due::Listed(name), Err(error)) => {
@@ -402,8 +402,11 @@ impl Refresher {
         let Some(node) = self.nodes.get_mut(due.id()) else { return };
         node.asked.in_flight = false;
         let set = match node.held.take().filter(|held| held.is(&credentials)) {
-            Some(same) => same,
-            None => Arc::new(Published::new(&credentials, now.wall)),
+            Some(same) => {
+                same.came_again(now);
+                same
+            }
+            None => Arc::new(Published::new(&credentials, now)),
         };
         node.refused = None;
         node.asked.timer = Timer::after_set(now, set.expiration, random);
@@ -451,6 +454,13 @@ impl Refresher {
         self.keep_serving(id);
     }
 
+    fn late(&self, credentials: &Credentials) -> SourceError {
+        let clock = self.journal.clock_ahead().map(report::clock_difference);
+        let clock = clock.unwrap_or_else(|| "is this host's clock right?".to_owned());
+        let expiration = format_timestamp(credentials.expiration);
+        SourceError::transient(format!("the credentials had already expired on arrival, at {expiration}; {clock}"))
+    }
+
     /// What is held is served on, though nothing newer could be had.
     fn keep_serving(&self, id: &RoleId) {
         if let Some(set) = self.nodes.get(id).and_then(|node| node.held.as_ref()) {
@@ -466,13 +476,6 @@ pub(super) fn ending<T>(answer: &Result<T, SourceError>) -> Ending {
         Err(ErrorKind::Refused { .. }) => Ending::Refused,
         Err(ErrorKind::ParentExpired) => Ending::ParentExpired,
     }
-}
-
-fn late(credentials: &Credentials) -> SourceError {
-    SourceError::transient(format!(
-        "the credentials had already expired on arrival, at {}; is this host's clock right?",
-        format_timestamp(credentials.expiration)
-    ))
 }
 
 #[cfg(test)]

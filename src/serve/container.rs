@@ -206,7 +206,7 @@ impl Container {
         match &**role.state() {
             State::Warming => Outcome::Warming,
             State::Denied(document) => denied(document),
-            State::Held { set, .. } if set.expiration > now.wall || self.settings.serve_expired => {
+            State::Held { set, .. } if set.is_valid(now) || self.settings.serve_expired => {
                 let made_up = || {
                     let account = self.settings.account_id.or(set.account_id).unwrap_or(NO_ACCOUNT);
                     format!("arn:aws:iam::{account}:role/{}", role.name())

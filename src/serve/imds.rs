@@ -211,7 +211,7 @@ impl Imds {
         match &**role.state() {
             State::Warming => Outcome::Warming,
             State::Denied(document) => Outcome::Answer(Answer::ok(Body::Shared(Arc::clone(document)))),
-            State::Held { set, .. } if set.expiration > now.wall || self.settings.serve_expired => {
+            State::Held { set, .. } if set.is_valid(now) || self.settings.serve_expired => {
                 let handed = Some(Handed { role: role.id(), set: Arc::clone(set) });
                 Outcome::Answer(Answer { handed, ..Answer::ok(Body::Credentials(Arc::clone(set))) })
             }

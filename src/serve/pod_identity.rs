@@ -203,7 +203,7 @@ impl PodIdentity {
                 let field = |key| String::from_utf8_lossy(document_field(document, key).unwrap_or_default());
                 text(Status::Forbidden, &format!("({}): {}, fault: client", field("Code"), field("Message")))
             }
-            State::Held { set, .. } if set.expiration > now.wall || self.settings.serve_expired => {
+            State::Held { set, .. } if set.is_valid(now) || self.settings.serve_expired => {
                 let account = self.settings.account_id.or(set.account_id);
                 let body = Body::Secret(Arc::new(document(set, account)));
                 let handed = Some(Handed { role: role.id(), set: Arc::clone(set) });

@@ -19,6 +19,7 @@ pub mod web_identity;
 
 use std::{fmt, future::Future, pin::Pin, time::Duration};
 
+use jiff::Timestamp;
 pub use pass_on::PassOn;
 
 use crate::{
@@ -61,6 +62,8 @@ pub struct RoleList {
     pub problems: Vec<String>,
     /// For how long it is fresh, if the upstream says so.
     pub max_age: Option<Duration>,
+    /// What the upstream's clock showed, if it says so.
+    pub date: Option<Timestamp>,
 }
 
 /// Why there is no answer.

@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
 use super::{
@@ -14,6 +14,7 @@ use crate::{
     cli::{human, sdk::Variables},
     clock::{Clock, SystemClock},
     credentials::{Secret, parse_document},
+    refresh::clock_difference,
 };
 
 /// SDKs want so much life left in every answer; botocore says so in its log below it, and asks again and again.
@@ -205,6 +206,16 @@ fn clock(heard: &Heard, findings: &mut Vec<Finding>) {
             "set the clock, for example by chrony or systemd-timesyncd",
         ));
     }
+}
+
+/// What the daemon knows of the clock of its upstream.
+pub(super) fn upstreams_clock(ahead: i64) -> Finding {
+    let difference = clock_difference(SignedDuration::from_secs(ahead));
+    Finding::problem(
+        "clock",
+        format!("{difference}; credentials end too soon, or seem to live after their end"),
+        "set the clock, for example by chrony or systemd-timesyncd",
+    )
 }
 
 fn document(role: &str, heard: &Heard, findings: &mut Vec<Finding>) {

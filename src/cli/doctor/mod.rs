@@ -58,6 +58,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         None => {}
     }
     ports::judge(daemon.as_ref(), endpoint.as_ref(), &mut findings);
+    findings.extend(daemon.as_ref().and_then(|status| status.clock_ahead_seconds).map(endpoint::upstreams_clock));
     if args.json {
         anstream::println!("{}", serde_json::to_string_pretty(&findings).map_err(Failure::runtime)?);
     } else {

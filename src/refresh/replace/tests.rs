@@ -89,7 +89,7 @@ impl Rig {
             State::Held { set, .. } => set.access_key_id.to_string(),
             _ => String::new(),
         };
-        (role.state().condition(self.clock.now().wall), key)
+        (role.state().condition(self.clock.now()), key)
     }
 
     fn calls(&self) -> Vec<String> {

@@ -28,6 +28,7 @@ struct Script {
     list_error: Option<SourceError>,
     life: Duration,
     max_age: Option<Duration>,
+    date: Option<Timestamp>,
     errors: HashMap<&'static str, SourceError>,
     /// One-time expirations, used before `life`.
     expirations: VecDeque<Timestamp>,
@@ -64,6 +65,7 @@ impl Source for Upstream {
                     names: state.roles.iter().map(|role| role.parse().expect("a name")).collect(),
                     problems: state.problems.clone(),
                     max_age: state.max_age,
+                    date: state.date,
                 }),
             }
         })
@@ -147,7 +149,7 @@ impl Rig {
     /// A refresh that happens to be under way makes no difference.
     fn condition(&self, role: &str) -> Condition {
         let snapshot = self.store.snapshot();
-        match snapshot.role(role).map(|role| role.state().condition(self.clock.now().wall)) {
+        match snapshot.role(role).map(|role| role.state().condition(self.clock.now())) {
             Some(Condition::Refreshing) => Condition::Fresh,
             Some(condition) => condition,
             None => Condition::Withdrawn,
@@ -479,6 +481,35 @@ async fn failures_are_retried_ever_more_slowly_but_at_least_once_a_minute() {
     assert!((15..120).contains(&asked.len()), "{asked:?}");
     let waits: Vec<_> = asked.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect();
     assert!(waits.iter().all(|wait| (999..=61_000).contains(&wait.as_millis())), "{waits:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_that_is_set_back_makes_no_set_live_longer() {
+    let rig = rig(&["a"], 3600);
+    rig.pass(1).await;
+    rig.upstream.set(|script| {
+        script.errors.insert("a", SourceError::transient("down"));
+    });
+    rig.clock.step_wall(-7200);
+    rig.pass(3590).await;
+    assert_eq!(rig.condition("a"), Condition::Stale);
+    rig.pass(10).await;
+    assert_eq!(rig.condition("a"), Condition::Expired);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_differs_from_the_upstreams_is_told_until_it_is_right() {
+    let rig = rig(&["a"], 3600);
+    rig.upstream.set(|script| script.date = START.parse().ok());
+    rig.pass(1).await;
+    assert_eq!(rig.journal.clock_ahead(), None);
+    rig.clock.step_wall(7200);
+    rig.pass(376).await;
+    let ahead = rig.journal.clock_ahead().expect("it is noticed").as_secs();
+    assert!((7200..=7600).contains(&ahead), "{ahead}");
+    rig.upstream.set(|script| script.date = Some(rig.clock.now().wall + Duration::from_mins(6)));
+    rig.pass(376).await;
+    assert_eq!(rig.journal.clock_ahead().filter(|ahead| ahead.as_secs() > 60), None);
 }
 
 impl Rig {

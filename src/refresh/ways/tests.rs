@@ -136,7 +136,7 @@ async fn pass(seconds: u64) {
 
 impl Rig {
     fn condition(&self, id: &RoleId) -> Condition {
-        let now = self.world.clock.now().wall;
+        let now = self.world.clock.now();
         self.store.snapshot().by_id(id).map_or(Condition::Withdrawn, |role| role.state().condition(now))
     }
 

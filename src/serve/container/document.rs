@@ -46,7 +46,10 @@ fn render(set: &Published, first: Option<(&str, &str)>, before_last: Option<(&st
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::credentials::{Credentials, Secret};
+    use crate::{
+        clock::Moment,
+        credentials::{Credentials, Secret},
+    };
 
     #[test]
     fn each_protocol_has_its_fields_in_its_order() {
@@ -59,7 +62,8 @@ mod tests {
             account_id: None,
             role_arn: None,
         };
-        let set = Published::new(&credentials, "2026-11-23T10:00:00Z".parse().expect("a timestamp"));
+        let wall = "2026-11-23T10:00:00Z".parse().expect("a timestamp");
+        let set = Published::new(&credentials, Moment { wall, boot: std::time::Duration::ZERO });
         let text = |bytes: SecretBytes| String::from_utf8(bytes.expose().to_vec()).expect("ASCII");
         assert_eq!(
             text(ecs(&set, "arn:x")),

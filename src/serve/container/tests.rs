@@ -32,7 +32,7 @@ fn held(expiration: &str, role_arn: Option<&str>) -> State {
         account_id: None,
         role_arn: role_arn.map(|arn| arn.parse().expect("an ARN")),
     };
-    State::Held { set: Arc::new(Published::new(&credentials, now().wall)), phase: Phase::Fresh }
+    State::Held { set: Arc::new(Published::new(&credentials, now())), phase: Phase::Fresh }
 }
 
 fn face() -> (Container, ContainerTokens) {

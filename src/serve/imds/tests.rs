@@ -29,7 +29,7 @@ fn held(expiration: &str) -> State {
         account_id: None,
         role_arn: None,
     };
-    State::Held { set: Arc::new(Published::new(&credentials, now().wall)), phase: Phase::Fresh }
+    State::Held { set: Arc::new(Published::new(&credentials, now())), phase: Phase::Fresh }
 }
 
 fn imds(settings: Settings) -> Imds {

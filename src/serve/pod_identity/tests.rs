@@ -93,7 +93,7 @@ fn face(issuer: &Issuer) -> PodIdentity {
         account_id: "111122223333".parse().ok(),
         role_arn: None,
     };
-    let set = Arc::new(Published::new(&credentials, now().wall));
+    let set = Arc::new(Published::new(&credentials, now()));
     store.publish(&RoleId::named(&web), State::Held { set, phase: Phase::Fresh });
     let association = |namespace: &str, service_account: &str, role: &RoleName| Association {
         namespace: namespace.into(),

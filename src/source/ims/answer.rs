@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, StatusCode, header};
+use jiff::{Timestamp, fmt::rfc2822};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -28,6 +29,8 @@ pub(super) struct Accepted {
     pub(super) decided: bool,
     /// For how long it is fresh, if it says so.
     pub(super) max_age: Option<Duration>,
+    /// What the server's clock showed, if it says so.
+    pub(super) date: Option<Timestamp>,
 }
 
 /// The body of a 200, and the error that any other answer to `GET url` is.
@@ -39,7 +42,12 @@ pub(super) fn accept(answer: Answer, url: &str) -> Result<Accepted, SourceError>
                 "GET {url}: the body is encoded ({}), which was not asked for",
                 printable(&String::from_utf8_lossy(encoding.as_bytes()), 20)
             ))),
-            _ => Ok(Accepted { decided, max_age: max_age(&answer.headers), body: answer.body }),
+            _ => Ok(Accepted {
+                decided,
+                max_age: max_age(&answer.headers),
+                date: date(&answer.headers),
+                body: answer.body,
+            }),
         };
     }
     let said = message_of(&answer.body).unwrap_or_else(|| answer.detail());
@@ -87,6 +95,12 @@ fn max_age(headers: &HeaderMap) -> Option<Duration> {
         name.eq_ignore_ascii_case("max-age").then(|| value.trim_matches('"').parse().ok())?
     });
     seconds.filter(|seconds| *seconds > 0).map(Duration::from_secs)
+}
+
+/// The `Date` of an answer that no cache has kept for a while.
+fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    let date = headers.get(header::DATE).filter(|_| !headers.contains_key(header::AGE))?;
+    rfc2822::DateTimeParser::new().parse_timestamp(date.as_bytes()).ok()
 }
 
 /// What a JSON error says, for the end of a message: AFP's has 80 characters before its `message`.
@@ -166,6 +180,17 @@ mod tests {
         for value in ["", "no-store", "max-age", "max-age=", "max-age=-1", "max-age=0", "no-cache, max-age=0"] {
             assert_eq!(age(value), None, "{value}");
         }
+    }
+
+    #[test]
+    fn the_servers_clock_is_read_unless_a_cache_kept_the_answer() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(date(&headers), None);
+        headers.insert(header::DATE, "Mon, 23 Nov 2026 10:00:00 GMT".parse().expect("a value"));
+        assert_eq!(date(&headers), "2026-11-23T10:00:00Z".parse().ok());
+        headers.insert(header::AGE, "30".parse().expect("a value"));
+        assert_eq!(date(&headers), None);
+        assert_eq!(date(&HeaderMap::from_iter([(header::DATE, "noon".parse().expect("a value"))])), None);
     }
 
     #[test]

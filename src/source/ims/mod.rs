@@ -49,10 +49,10 @@ impl ImsSource {
     async fn list(&self) -> Result<RoleList, SourceError> {
         let url = &self.list_url;
         let answer = self.client.get(url, self.max_response_bytes.max(LEAST_LIST_LIMIT)).await?;
-        let Accepted { body, decided, max_age } = answer::accept(answer, url)?;
+        let Accepted { body, decided, max_age, date } = answer::accept(answer, url)?;
         let list = parse_role_list(&body)
             .map_err(|error| SourceError::transient(format!("GET {url}: {error}{}", snippet(&body))))?;
-        if list.names.is_empty() && !decided { Err(answer::empty(url)) } else { Ok(RoleList { max_age, ..list }) }
+        if list.names.is_empty() && !decided { Err(answer::empty(url)) } else { Ok(RoleList { max_age, date, ..list }) }
     }
 
     async fn document(&self, role: &RoleName) -> Result<Credentials, SourceError> {
