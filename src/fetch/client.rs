@@ -7,21 +7,21 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, h
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper_util::{
-    client::legacy::{Client as Pool, Error},
+    client::legacy::{Client as Pool, Error, connect::capture_connection},
     rt::{TokioExecutor, TokioTimer},
 };
 use zeroize::Zeroizing;
 
 use super::{
     Answer, FetchError, Options, Proxy, SetupError,
-    connector::{Connector, Used},
+    connector::{Connector, History},
     settings::parse_proxy_url,
     tls,
 };
 use crate::{credentials::Secret, text::flatten};
 
-/// A little longer than the usual interval of asking: thousands of hosts with a TLS handshake a
-/// minute each would be felt by an IMS. One that the IMS has closed meanwhile costs nothing.
+/// For the documents that follow a list, and for attempts that follow a failure. Between two lists thousands of idle
+/// connections would cost an IMS more than their handshakes do. One that it has closed meanwhile costs nothing.
 const IDLE: Duration = Duration::from_secs(90);
 
 /// So many connections are kept for the next document.
@@ -159,10 +159,17 @@ impl Client {
     /// ends: each repetition uses up a connection that had been used before.
     async fn repeat(&self, call: &Call<'_>, uri: &Uri) -> Result<Response<Incoming>, Error> {
         loop {
-            match self.pool.request(self.request(call, uri)).await {
+            let mut request = self.request(call, uri);
+            let connection = capture_connection(&mut request);
+            match self.pool.request(request).await {
                 Ok(response) => {
-                    if let Some(used) = response.extensions().get::<Used>() {
-                        used.set();
+                    if let Some(history) = response.extensions().get::<History>() {
+                        history.note_use();
+                        if history.is_old()
+                            && let Some(connected) = &*connection.connection_metadata()
+                        {
+                            connected.poison();
+                        }
                     }
                     return Ok(response);
                 }
@@ -234,7 +241,8 @@ fn closed_while_idle(error: &Error) -> bool {
     }
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<hyper::Error>());
     // A malformed answer is an answer; all that is left is a connection that went away.
-    extensions.get::<Used>().is_some_and(Used::get) && cause.is_none_or(|cause| !cause.is_parse() && !cause.is_user())
+    extensions.get::<History>().is_some_and(History::is_used)
+        && cause.is_none_or(|cause| !cause.is_parse() && !cause.is_user())
 }
 
 /// Appends without leaving an unwiped copy behind, as a `Vec` that grows by itself would.

@@ -23,6 +23,10 @@ use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
+/// An older connection is not used again: the name of its server may have moved to another host, which is only seen when
+/// it is looked up anew.
+const MAX_AGE: Duration = Duration::from_mins(10);
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Opens connections for the pool.
@@ -76,7 +80,7 @@ impl Route {
             Self::Forward(connector, proxy) => (MaybeHttpsStream::Http(connector.call(proxy.clone()).await?), true),
             Self::Tunnel(connector) => (connector.call(destination).await?, false),
         };
-        Ok(Stream { inner, forwarding, used: Used::default() })
+        Ok(Stream { inner, forwarding, history: History::begin() })
     }
 }
 
@@ -98,17 +102,43 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// Whether a connection has served a request before; shared with whoever asks about it.
+/// What has become of a connection; shared with the pool and its callers.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Used(Arc<AtomicBool>);
+pub(super) struct History(Arc<Flags>);
 
-impl Used {
-    pub(super) fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
+#[derive(Debug, Default)]
+struct Flags {
+    used: AtomicBool,
+    old: AtomicBool,
+}
+
+impl History {
+    /// Of a connection that is open from now on.
+    fn begin() -> Self {
+        let history = Self::default();
+        let flags = Arc::downgrade(&history.0);
+        tokio::spawn(async move {
+            tokio::time::sleep(MAX_AGE).await;
+            if let Some(flags) = flags.upgrade() {
+                flags.old.store(true, Ordering::Relaxed);
+            }
+        });
+        history
     }
 
-    pub(super) fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    /// It has served a request.
+    pub(super) fn note_use(&self) {
+        self.0.used.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it has served a request before.
+    pub(super) fn is_used(&self) -> bool {
+        self.0.used.load(Ordering::Relaxed)
+    }
+
+    /// Whether another one should be opened in its place.
+    pub(super) fn is_old(&self) -> bool {
+        self.0.old.load(Ordering::Relaxed)
     }
 }
 
@@ -116,12 +146,12 @@ impl Used {
 pub(super) struct Stream {
     inner: MaybeHttpsStream<TokioIo<TcpStream>>,
     forwarding: bool,
-    used: Used,
+    history: History,
 }
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
-        self.inner.connected().proxy(self.forwarding).extra(self.used.clone())
+        self.inner.connected().proxy(self.forwarding).extra(self.history.clone())
     }
 }
 

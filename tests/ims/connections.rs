@@ -31,6 +31,23 @@ async fn a_list_and_its_documents_share_one_connection() {
 }
 
 #[tokio::test]
+async fn a_connection_is_not_kept_for_ever_so_that_a_name_that_has_moved_is_followed() {
+    let (source, mock) = start_with_source(Behaviour::default());
+    source.roles().await.expect("a list");
+    let mut connections = Vec::new();
+    for _ in 0..12 {
+        // Only the timers of the pool and of the connection, while nothing is under way.
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_mins(1)).await;
+        tokio::time::resume();
+        source.roles().await.expect("a list");
+        connections.push(mock.connections());
+    }
+    assert_eq!(connections[..9], [1; 9], "{connections:?}");
+    assert_eq!(connections.last(), Some(&2), "{connections:?}");
+}
+
+#[tokio::test]
 async fn a_connection_that_was_closed_while_idle_does_no_harm() {
     let behaviour = Behaviour { list: Answer::GoodThenClose, document: Answer::GoodThenClose, ..Behaviour::default() };
     let (source, mock) = start_with_source(behaviour);
