@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -64,6 +65,20 @@ pub struct ListRefusal {
     pub message: Box<str>,
 }
 
+/// The certificate with which a source shows its upstream who this host is.
+pub struct Certificate {
+    /// The name of the source.
+    pub source: String,
+    /// When it ends, as far as known by now.
+    pub end: Box<dyn Fn() -> Option<Timestamp> + Send>,
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificate").field("source", &self.source).finish_non_exhaustive()
+    }
+}
+
 /// The journal.
 #[derive(Debug, Default)]
 pub struct Journal {
@@ -71,6 +86,7 @@ pub struct Journal {
     /// When each source last gave something.
     successes: Mutex<BTreeMap<Arc<str>, Timestamp>>,
     list_refusal: Mutex<Option<ListRefusal>>,
+    certificates: Mutex<Vec<Certificate>>,
     /// How far this host's clock is ahead of the upstream's, if that matters.
     clock_ahead: Mutex<Option<SignedDuration>>,
     endings: [[AtomicU64; Ending::ALL.len()]; Question::ALL.len()],
@@ -159,6 +175,17 @@ impl Journal {
     /// How far this host's clock is ahead of the upstream's, if that matters.
     pub fn clock_ahead(&self) -> Option<SignedDuration> {
         *lock(&self.clock_ahead)
+    }
+
+    /// From now on these certificates are used.
+    pub fn use_certificates(&self, certificates: Vec<Certificate>) {
+        *lock(&self.certificates) = certificates;
+    }
+
+    /// The sources that have a certificate, and when it ends.
+    pub fn certificate_ends(&self) -> Vec<(String, Timestamp)> {
+        let ends = |certificate: &Certificate| Some((certificate.source.clone(), (certificate.end)()?));
+        lock(&self.certificates).iter().filter_map(ends).collect()
     }
 
     /// When each source last gave something.

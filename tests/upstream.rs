@@ -163,6 +163,31 @@ fn programs_that_wait_have_credentials_again_soon_after_the_upstream_is_back() {
 }
 
 #[test]
+fn the_end_of_the_clients_certificate_is_in_the_metrics() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let mut params = rcgen::CertificateParams::new(vec!["host".to_owned()]).expect("a name");
+    params.not_after = rcgen::date_time_ymd(2031, 5, 6);
+    let certificate = params.self_signed(&key).expect("a certificate");
+    let write = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).expect("a file");
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("ours");
+        path.display().to_string()
+    };
+    let (certificate, key) = (write("host.pem", &certificate.pem()), write("host.key", &key.serialize_pem()));
+    let config = format!(
+        "ims_url: https://127.0.0.1:1\nims_client_certificate: {certificate}\nims_client_key: {key}\nims_ca_file: {certificate}\n"
+    );
+    let daemon = Daemon::start(&config);
+    let series = "\nalppaca_client_certificate_expiration_timestamp_seconds{source=\"ims\"} ";
+    let metrics = metrics(&daemon);
+    let value = metrics.split(series).nth(1).and_then(|rest| rest.lines().next()).expect("the series");
+    assert_eq!(value, "1935792000");
+    assert!(!metrics.contains("alppaca_source_success_timestamp_seconds{"), "{metrics}");
+}
+
+#[test]
 fn a_clock_that_differs_from_the_upstreams_is_named() {
     let ims = Ims::start(Behaviour {
         headers: vec![("Date".to_owned(), "Mon, 23 Nov 2015 10:00:00 GMT".to_owned())],

@@ -153,6 +153,15 @@ fn of_upstreams(snapshot: &Snapshot, journal: &Journal) -> String {
         let (source, at) = (label(&source), at.as_second());
         put(format_args!("alppaca_source_success_timestamp_seconds{{source=\"{source}\"}} {at}\n"));
     }
+    put(format_args!(
+        "# TYPE alppaca_client_certificate_expiration_timestamp_seconds gauge\n\
+         # UNIT alppaca_client_certificate_expiration_timestamp_seconds seconds\n\
+         # HELP alppaca_client_certificate_expiration_timestamp_seconds When the certificate ends with which a source is asked.\n"
+    ));
+    for (source, end) in journal.certificate_ends() {
+        let (source, end) = (label(&source), end.as_second());
+        put(format_args!("alppaca_client_certificate_expiration_timestamp_seconds{{source=\"{source}\"}} {end}\n"));
+    }
     text
 }
 

@@ -80,6 +80,7 @@ impl Daemon {
         let grace = config.refresh.withdrawal_grace;
         let refresher =
             Refresher::new(fetching.graph, Arc::clone(&store), Arc::clone(&clock), grace).with_maker(fetching.maker);
+        refresher.journal().use_certificates(fetching.certificates);
         Self { config, refresher, clock, store, admin: AdminSockets::default(), audit: None, reloading: None }
     }
 
@@ -155,6 +156,7 @@ impl Daemon {
             key,
             live: server.live(),
             replacer,
+            journal: Arc::clone(&told.journal),
             beside,
             region,
             under_way: Vec::new(),

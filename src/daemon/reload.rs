@@ -20,6 +20,7 @@ use crate::{
     clock::SharedClock,
     config::{self, Config, Containers, Loaded, Role, Upstreams},
     credentials::{RoleId, RoleName},
+    journal::Journal,
     logging::LevelSwitch,
     policy::Guard,
     refresh::{Fate, Replacement, Replacer},
@@ -52,6 +53,7 @@ pub(super) struct Running {
     pub(super) key: Arc<TokenKey>,
     pub(super) live: Live,
     pub(super) replacer: Replacer,
+    pub(super) journal: Arc<Journal>,
     /// What is told to programs beside credentials.
     pub(super) region: Arc<ArcSwapOption<String>>,
     /// Where work for the faces is done, and what is under way there.
@@ -182,6 +184,7 @@ impl Running {
             self.guard.replace_tenants(Some(listener.tenants()));
         }
         self.replacer.replace(replacement).await;
+        self.journal.use_certificates(fetching.certificates);
         if let Runtimes::Another(listener) = containers
             && let Err(error) = self.replace_containers(listener).await
         {

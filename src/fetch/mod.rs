@@ -15,6 +15,7 @@ pub use direct::{Direct, DirectError};
 pub use proxies::Proxies;
 pub(crate) use settings::parse_url;
 pub use settings::{Options, Proxy, SetupError};
+pub(crate) use tls::end_of_certificate;
 
 /// Why there is no answer: what was asked, and what came instead. Never has a secret in it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -2,11 +2,13 @@
 
 use std::{path::Path, sync::Arc};
 
+use jiff::Timestamp;
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use rustls_pki_types::{
     CertificateDer, PrivateKeyDer,
     pem::{self, PemObject},
 };
+use x509_cert::der::Decode;
 use zeroize::Zeroizing;
 
 use super::{Options, SetupError};
@@ -23,6 +25,14 @@ pub(super) fn client_config(options: &Options) -> Result<ClientConfig, SetupErro
     builder
         .with_client_auth_cert(certificates(chain)?, private_key(key)?)
         .map_err(|error| wrong(key, format!("cannot be used with the certificate {}: {error}", chain.display())))
+}
+
+/// When the certificate ends that is the first in this file, if it can be told.
+pub(crate) fn end_of_certificate(path: &Path) -> Option<Timestamp> {
+    let chain = certificates(path).ok()?;
+    let certificate = x509_cert::Certificate::from_der(chain.first()?).ok()?;
+    let end = certificate.tbs_certificate().validity().not_after.to_unix_duration();
+    Timestamp::from_second(i64::try_from(end.as_secs()).ok()?).ok()
 }
 
 fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, SetupError> {

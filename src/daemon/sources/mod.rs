@@ -19,10 +19,14 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use jiff::Timestamp;
+
 use crate::{
     clock::SharedClock,
     config::{self, Config, Origin, Role, Session, SourceKind, Upstreams},
     credentials::{RoleArn, RoleId, RoleName, SessionFacts},
+    fetch::end_of_certificate,
+    journal::Certificate,
     refresh::{Cadence, Graph, Lane, LaneId, Lister, Maker, Node, OnDemand, Visibility, Way},
     source::{
         Fetch, PassOn, Source, aws,
@@ -63,6 +67,8 @@ pub struct Fetching {
     pub graph: Graph,
     /// Makes roles on demand.
     pub maker: Maker,
+    /// The certificates of the sources.
+    pub certificates: Vec<Certificate>,
 }
 
 /// Why the sources cannot be set up.
@@ -99,8 +105,9 @@ pub fn fetching(config: &Config, surroundings: Surroundings) -> Result<Fetching,
         }
         graph.nodes.push(node);
     }
+    let certificates = blueprint.certificates();
     let maker = move |id: &RoleId, wanted: &OnDemand| blueprint.on_demand(id, wanted);
-    Ok(Fetching { graph, maker: Box::new(maker) })
+    Ok(Fetching { graph, maker: Box::new(maker), certificates })
 }
 
 /// From what nodes are made.
@@ -166,6 +173,23 @@ impl Blueprint {
         let kinds = kinds::Kinds::new(config, &surroundings)?;
         let blueprint = Self { upstreams, surroundings, ims, lanes, listers, kinds, identities, sts: Mutex::default() };
         Ok((blueprint, named.into_iter().map(|(_, lane)| lane).collect()))
+    }
+
+    /// The certificates with which sources show who this host is. Those of TLS are read once, as the connections read them.
+    fn certificates(&self) -> Vec<Certificate> {
+        let certificate = |source: &config::Source| {
+            let end: Box<dyn Fn() -> Option<Timestamp> + Send> = match &source.kind {
+                SourceKind::RolesAnywhere(_) => {
+                    let identity = Arc::clone(self.identities.get(&source.name)?);
+                    Box::new(move || identity.end())
+                }
+                SourceKind::Ims(ims) => end_of(ims.client_certificate.as_ref())?,
+                SourceKind::Vault(vault) => end_of(vault.client_certificate.as_ref())?,
+                _ => return None,
+            };
+            Some(Certificate { source: source.name.clone(), end })
+        };
+        self.upstreams.sources.iter().filter_map(certificate).collect()
     }
 
     fn lane(&self, name: &str) -> LaneId {
@@ -348,6 +372,11 @@ impl Blueprint {
             .or_insert_with(|| Arc::new(Sts::new(settings, Arc::clone(&self.surroundings.clock))));
         Ok(Arc::clone(sts))
     }
+}
+
+fn end_of(pair: Option<&(PathBuf, PathBuf)>) -> Option<Box<dyn Fn() -> Option<Timestamp> + Send>> {
+    let end = end_of_certificate(&pair?.0);
+    Some(Box::new(move || end))
 }
 
 /// The id of the hidden node with the credentials of a source that others are assumed with.

@@ -126,6 +126,12 @@ impl Identity {
         &self.settings.key
     }
 
+    /// When the certificate ends that was last used, if one was.
+    pub fn end(&self) -> Option<Timestamp> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.pair.as_ref().map(|pair| pair.certificate.not_after)
+    }
+
     /// Reads everything and checks it, the time included. Blocks.
     pub fn examine(&self, now: Timestamp) -> Result<Summary, IdentityError> {
         let pair = self.current(now)?;
