@@ -4,8 +4,7 @@ mod support;
 
 use std::{
     fs::{self, File},
-    io::{BufRead, BufReader, Read, Write},
-    os::unix::net::UnixStream,
+    io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -44,12 +43,7 @@ impl Audited {
 
     /// What the metrics say is lost.
     fn lost(&self) -> usize {
-        let mut stream = UnixStream::connect(self.daemon.socket()).expect("it listens");
-        write!(stream, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("it reads");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("it answers");
-        let line = answer.lines().find_map(|line| line.strip_prefix("alppaca_audit_lost_total ")).expect("the metric");
-        line.parse().expect("a number")
+        self.daemon.metric("alppaca_audit_lost_total")
     }
 
     fn wait_for_lost(&self, count: usize) {

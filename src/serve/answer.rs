@@ -2,7 +2,7 @@
 
 use std::{io::Write, sync::Arc};
 
-use super::token::Token;
+use super::{denial::Denial, token::Token};
 use crate::{
     credentials::{RoleId, SecretBytes},
     store::Published,
@@ -153,8 +153,8 @@ pub struct Answer {
     pub token_ttl: Option<u32>,
     /// Whose credentials are in the body, for the record.
     pub handed: Option<Handed>,
-    /// Whether this is what those get who may not have what they ask for.
-    pub refused: bool,
+    /// Why the request was refused, if it was.
+    pub denied: Option<Denial>,
     /// Our process id, for those who ask whether it is alppaca who answers.
     pub pid: Option<u32>,
 }
@@ -170,7 +170,7 @@ impl Answer {
             allow: None,
             token_ttl: None,
             handed: None,
-            refused: false,
+            denied: None,
             pid: None,
         }
     }
@@ -190,9 +190,10 @@ impl Answer {
         Self { body: Body::Static(page), ..Self { status, ..Self::ok(Body::Empty) } }
     }
 
-    /// 404 for what the caller may not have, or what there is not: it cannot tell which.
-    pub fn refused() -> Self {
-        Self { refused: true, ..Self::error(Status::NotFound) }
+    /// The same answer, given for this reason.
+    #[must_use]
+    pub fn denied(self, denied: impl Into<Option<Denial>>) -> Self {
+        Self { denied: denied.into(), ..self }
     }
 
     /// 405: only the methods `allow` are possible there.

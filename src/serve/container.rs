@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 
 use super::{
     answer::{Answer, Body, Handed, Outcome, Status, Style},
+    denial::Denial,
     guard::{self, Refusal},
     path::Target,
     request::Request,
@@ -89,6 +90,10 @@ macro_rules! problem {
     ($($part:tt)*) => { Outcome::Answer(error!($($part)*)) };
 }
 
+macro_rules! denied {
+    ($denial:ident, $($part:tt)*) => { Outcome::Answer(error!($($part)*).denied(Denial::$denial)) };
+}
+
 impl Container {
     /// A face that shows what is in `store` to those who have a key of `tokens`, and what reads the files for it.
     /// `arrived` is told when they were read.
@@ -112,10 +117,12 @@ impl Container {
         };
         match guard::judge(request, target.authority, &self.settings.allowed_hosts) {
             Err(Refusal::Forwarded) => {
-                problem!(Forbidden, 403, "AccessDenied", "requests by way of a proxy are refused")
+                denied!(Forwarded, Forbidden, 403, "AccessDenied", "requests by way of a proxy are refused")
             }
-            Err(Refusal::WebPage) => problem!(Forbidden, 403, "AccessDenied", "requests of web pages are refused"),
-            Err(Refusal::Host) => problem!(Forbidden, 403, "AccessDenied", "this host name is not served"),
+            Err(Refusal::WebPage) => {
+                denied!(WebPage, Forbidden, 403, "AccessDenied", "requests of web pages are refused")
+            }
+            Err(Refusal::Host) => denied!(Host, Forbidden, 403, "AccessDenied", "this host name is not served"),
             Ok(()) if request.method != "GET" && request.method != "HEAD" => {
                 let answer = error!(MethodNotAllowed, 405, "MethodNotAllowed", "only GET is possible");
                 Outcome::Answer(Answer { allow: Some("GET, HEAD"), ..answer })
@@ -146,11 +153,23 @@ impl Container {
             ["v1", "credentials"] => match query_id(request.target) {
                 Some(id) => self.by_id(id, &view, now),
                 None => {
-                    problem!(BadRequest, 400, "NoIdInRequest", "CredentialsV1Request: No Credential ID in the request")
+                    denied!(
+                        NoToken,
+                        BadRequest,
+                        400,
+                        "NoIdInRequest",
+                        "CredentialsV1Request: No Credential ID in the request"
+                    )
                 }
             },
             ["v2", "credentials"] => {
-                problem!(BadRequest, 400, "NoIdInRequest", "CredentialsV2Request: No Credential ID in the request")
+                denied!(
+                    NoToken,
+                    BadRequest,
+                    400,
+                    "NoIdInRequest",
+                    "CredentialsV2Request: No Credential ID in the request"
+                )
             }
             ["role", name] if self.settings.open.iter().any(|open| open.as_str() == *name) => {
                 self.credentials(view.role(name), &view, now)
@@ -165,25 +184,39 @@ impl Container {
         match self.tokens.role(Key::Id, id.as_bytes(), now.boot) {
             Some(role) => self.credentials(view.by_id(&role), view, now),
             None if self.worth_waiting(now) => Outcome::Elsewhere,
-            None => problem!(BadRequest, 400, "InvalidIdInRequest", "CredentialsV2Request: Credentials not found"),
+            None => {
+                denied!(BadToken, BadRequest, 400, "InvalidIdInRequest", "CredentialsV2Request: Credentials not found")
+            }
         }
     }
 
     /// `name`: only that role will do.
     fn by_token(&self, request: &Request, name: Option<&str>, view: &View<'_>, now: Moment) -> Outcome {
         let Some(token) = request.authorization.map(<[u8]>::trim_ascii).filter(|token| !token.is_empty()) else {
-            return problem!(Unauthorized, 401, "MissingAuthorizationToken", "an Authorization header is needed");
+            return denied!(
+                NoToken,
+                Unauthorized,
+                401,
+                "MissingAuthorizationToken",
+                "an Authorization header is needed"
+            );
         };
         match self.tokens.role(Key::Token, token, now.boot) {
             Some(role) => match view.by_id(&role) {
                 Some(role) if name.is_some_and(|name| role.name().as_str() != name) => {
-                    problem!(Forbidden, 403, "AccessDenied", "the token is for another role")
+                    denied!(Refused, Forbidden, 403, "AccessDenied", "the token is for another role")
                 }
                 found => self.credentials(found, view, now),
             },
             None if self.worth_waiting(now) => Outcome::Elsewhere,
             None => {
-                problem!(Unauthorized, 401, "InvalidAuthorizationToken", "the Authorization header has no valid token")
+                denied!(
+                    BadToken,
+                    Unauthorized,
+                    401,
+                    "InvalidAuthorizationToken",
+                    "the Authorization header has no valid token"
+                )
             }
         }
     }
@@ -198,7 +231,7 @@ impl Container {
         let Some(role) = role else {
             return if view.settled() {
                 let answer = error!(NotFound, 404, "NoCredentialsAssociated", "there are no credentials for this role");
-                Outcome::Answer(Answer { refused: true, ..answer })
+                Outcome::Answer(answer.denied(view.why_missing()))
             } else {
                 Outcome::Warming
             };
@@ -233,7 +266,8 @@ fn denied(document: &[u8]) -> Outcome {
     let text = serde_json::json!({
         "code": code, "message": message, "HTTPErrorCode": 403, "Code": code, "Message": message
     });
-    Outcome::Answer(Answer { status: Status::Forbidden, ..json(Body::Shared(text.to_string().into_bytes().into())) })
+    let answer = Answer { status: Status::Forbidden, ..json(Body::Shared(text.to_string().into_bytes().into())) };
+    Outcome::Answer(answer.denied(Denial::Refused))
 }
 
 /// A target as it may be logged: without an id, which is as secret as a token.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{answer::Status, face::Face, request::Request};
+use super::{answer::Answer, denial::Denial, face::Face, request::Request};
 
 /// A face and the version of its protocol that a request used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,25 +17,6 @@ pub enum Protocol {
     PodIdentity,
     /// What was no request.
     NotHttp,
-}
-
-/// Why a request was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Denial {
-    /// A proxy passed it on (`X-Forwarded-For`).
-    Forwarded,
-    /// It came from a web page.
-    WebPage,
-    /// Its `Host` may be a rebound DNS name.
-    Host,
-    /// It needs a token and had none.
-    NoToken,
-    /// Its token is none of ours, somebody else's, or over.
-    BadToken,
-    /// Another face says no: a host name, another role's token, a role that the upstream refuses.
-    Refused,
-    /// There is no role for who asked.
-    Policy,
 }
 
 /// The statuses that are told apart; another one is counted as the last.
@@ -74,49 +55,15 @@ impl Protocol {
     }
 }
 
-impl Denial {
-    /// All.
-    pub const ALL: [Self; 7] =
-        [Self::Forwarded, Self::WebPage, Self::Host, Self::NoToken, Self::BadToken, Self::Refused, Self::Policy];
-
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Forwarded => "forwarded",
-            Self::WebPage => "web_page",
-            Self::Host => "host",
-            Self::NoToken => "no_token",
-            Self::BadToken => "bad_token",
-            Self::Refused => "refused",
-            Self::Policy => "policy",
-        }
-    }
-
-    /// Why `request`, whose answer has `status`, was refused, if it was. `granted`: whether there is a role for who asked.
-    fn of(face: Face, request: &Request, status: Status, granted: bool) -> Option<Self> {
-        match status {
-            Status::BadRequest | Status::Forbidden if request.forwarded => Some(Self::Forwarded),
-            Status::Forbidden if request.from_web_page => Some(Self::WebPage),
-            Status::Forbidden if face == Face::Imds => Some(Self::Host),
-            Status::Forbidden => Some(Self::Refused),
-            Status::Unauthorized if request.token.is_some() || request.authorization.is_some() => Some(Self::BadToken),
-            Status::Unauthorized => Some(Self::NoToken),
-            Status::NotFound if !granted => Some(Self::Policy),
-            _ => None,
-        }
-    }
-}
-
 impl Counters {
     /// A request was answered; `None` stands for what was no request.
-    pub(super) fn count(&self, face: Face, request: Option<&Request>, status: Status, granted: bool) {
-        let column = STATUSES.iter().position(|known| *known == status.code()).unwrap_or(STATUSES.len() - 1);
+    pub(super) fn count(&self, face: Face, request: Option<&Request>, answer: &Answer) {
+        let column = STATUSES.iter().position(|known| *known == answer.status.code()).unwrap_or(STATUSES.len() - 1);
         let row = self.answers.get(Protocol::of(face, request) as usize);
         if let Some(counter) = row.and_then(|row| row.get(column)) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
-        let denial = request.and_then(|request| Denial::of(face, request, status, granted));
-        if let Some(counter) = denial.and_then(|denial| self.denials.get(denial as usize)) {
+        if let Some(counter) = answer.denied.and_then(|denial| self.denials.get(denial as usize)) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -138,57 +85,33 @@ impl Counters {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::request::{Parsed, parse},
+        super::{
+            answer::Status,
+            request::{Parsed, parse},
+        },
         *,
     };
 
-    fn counted(request: &str, status: Status, granted: bool) -> (Vec<(Protocol, u16)>, Vec<Denial>) {
-        let counters = Counters::default();
-        let text = format!("{request}\r\n\r\n");
-        let Parsed::Whole(request, _) = parse(text.as_bytes()) else { panic!("{text:?}") };
-        counters.count(Face::Imds, Some(&request), status, granted);
-        let answers =
-            counters.answers().filter(|(_, _, count)| *count == 1).map(|(protocol, status, _)| (protocol, status));
-        let denials = counters.denials().filter(|(_, count)| *count == 1).map(|(denial, _)| denial);
-        (answers.collect(), denials.collect())
-    }
-
     #[test]
-    fn each_answer_is_counted_once_with_its_reason() {
-        let token = "X-aws-ec2-metadata-token: x";
-        for (request, status, granted, protocol, denial) in [
-            ("GET / HTTP/1.1".to_owned(), Status::Ok, true, Protocol::ImdsV1, None),
-            ("GET / HTTP/1.1".to_owned(), Status::NotFound, true, Protocol::ImdsV1, None),
-            ("GET / HTTP/1.1".to_owned(), Status::NotFound, false, Protocol::ImdsV1, Some(Denial::Policy)),
-            ("GET / HTTP/1.1".to_owned(), Status::Unauthorized, true, Protocol::ImdsV1, Some(Denial::NoToken)),
-            (format!("GET / HTTP/1.1\r\n{token}"), Status::Ok, true, Protocol::ImdsV2, None),
-            (
-                format!("GET / HTTP/1.1\r\n{token}"),
-                Status::Unauthorized,
-                true,
-                Protocol::ImdsV2,
-                Some(Denial::BadToken),
-            ),
-            ("PUT /latest/api/token HTTP/1.1".to_owned(), Status::BadRequest, true, Protocol::ImdsV2, None),
-            (
-                "PUT / HTTP/1.1\r\nX-Forwarded-For: x".to_owned(),
-                Status::BadRequest,
-                true,
-                Protocol::ImdsV2,
-                Some(Denial::Forwarded),
-            ),
-            (
-                "GET / HTTP/1.1\r\nOrigin: x".to_owned(),
-                Status::Forbidden,
-                true,
-                Protocol::ImdsV1,
-                Some(Denial::WebPage),
-            ),
-            ("GET / HTTP/1.1\r\nHost: x".to_owned(), Status::Forbidden, true, Protocol::ImdsV1, Some(Denial::Host)),
+    fn each_answer_is_counted_once_with_its_protocol_and_its_reason() {
+        let token = "GET / HTTP/1.1\r\nX-aws-ec2-metadata-token: x\r\n\r\n";
+        for (face, request, status, protocol) in [
+            (Face::Imds, "GET / HTTP/1.1\r\n\r\n", Status::Ok, Protocol::ImdsV1),
+            (Face::Imds, "PUT /latest/api/token HTTP/1.1\r\n\r\n", Status::BadRequest, Protocol::ImdsV2),
+            (Face::Imds, token, Status::Unauthorized, Protocol::ImdsV2),
+            (Face::Container, token, Status::NotFound, Protocol::Container),
+            (Face::PodIdentity, token, Status::NotFound, Protocol::PodIdentity),
         ] {
-            let (answers, denials) = counted(&request, status, granted);
-            assert_eq!(answers, [(protocol, status.code())], "{request}");
-            assert_eq!(denials, denial.into_iter().collect::<Vec<_>>(), "{request}");
+            for denied in Denial::ALL.map(Some).into_iter().chain([None]) {
+                let counters = Counters::default();
+                let Parsed::Whole(request, _) = parse(request.as_bytes()) else { panic!("{request:?}") };
+                counters.count(face, Some(&request), &Answer::error(status).denied(denied));
+                let answers = counters.answers().filter(|(_, _, count)| *count > 0);
+                assert_eq!(answers.collect::<Vec<_>>(), [(protocol, status.code(), 1)]);
+                let denials = counters.denials().filter(|(_, count)| *count > 0);
+                let expected: Vec<_> = denied.map(|denial| (denial, 1)).into_iter().collect();
+                assert_eq!(denials.collect::<Vec<_>>(), expected);
+            }
         }
     }
 }

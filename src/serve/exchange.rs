@@ -17,6 +17,7 @@ use rustix::net::RecvFlags;
 use super::{
     answer::{Answer, Body, Outcome, Status},
     counters::Counters,
+    denial::Denial,
     face::{Change, Face},
     guest::Guest,
     listener::Limits,
@@ -27,7 +28,7 @@ use super::{
 use crate::{
     audit::{Auditor, Event, What},
     clock::{Moment, SharedClock},
-    policy::{Gatekeeper, Grant},
+    policy::Gatekeeper,
     store::http_date,
 };
 
@@ -228,7 +229,6 @@ impl Exchange {
             Parsed::TooLarge => return Ok(self.reject(Status::HeadTooLarge)),
         };
         let visitor = self.guest.visitor(&*self.context.gatekeeper, socket, &request);
-        let granted = *visitor.grant != Grant::Denied;
         let answer = match self.context.live.faces().respond(self.face, &request, visitor, now) {
             Outcome::Answer(answer) => answer,
             waiting @ (Outcome::Warming | Outcome::Expired(_) | Outcome::Elsewhere) if patient => {
@@ -240,7 +240,7 @@ impl Exchange {
             Outcome::Warming | Outcome::Elsewhere => self.context.live.faces().error(self.face, Status::Unavailable),
         };
         self.log(&request, &answer);
-        self.context.counters.count(self.face, Some(&request), answer.status, granted);
+        self.context.counters.count(self.face, Some(&request), &answer);
         self.note(&request, &answer, now);
         let after = match (request.body, request.expects_continue) {
             (None, _) | (Some(_), true) => After::Linger,
@@ -266,9 +266,9 @@ impl Exchange {
         if self.context.live.access_log() {
             tracing::warn!(target: "alppaca.access", "{} - {} -", self.guest.peer().place(), status.code());
         }
-        self.context.counters.count(self.face, None, status, true);
         self.unread = Vec::new();
         let answer = self.context.live.faces().error(self.face, status);
+        self.context.counters.count(self.face, None, &answer);
         Reply { answer, silent: false, after: After::Linger }
     }
 
@@ -297,7 +297,7 @@ impl Exchange {
                 access_key_id: handed.set.access_key_id.clone(),
                 expiration: handed.set.expiration,
             },
-            None if answer.refused && self.guest.is_restricted() => {
+            None if answer.denied == Some(Denial::Policy) => {
                 What::Denied { path: self.face.loggable(request.target).into() }
             }
             _ => return,

@@ -35,11 +35,6 @@ impl Guest {
         self.decision.as_ref().map(|(_, decision)| Arc::clone(&decision.reason)).unwrap_or_default()
     }
 
-    /// Whether there is something that it may not see.
-    pub(super) fn is_restricted(&self) -> bool {
-        self.decision.as_ref().is_some_and(|(_, decision)| decision.grant != Grant::Everything)
-    }
-
     /// What is known of it, finding out what `request` needs.
     pub(super) fn visitor(
         &mut self,

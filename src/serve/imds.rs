@@ -21,6 +21,7 @@ use versions::VERSIONS;
 
 use super::{
     answer::{Answer, Body, Handed, Outcome, Status},
+    denial::Denial,
     guard::{self, Refusal},
     path::Target,
     request::Request,
@@ -90,7 +91,7 @@ impl Imds {
             return Outcome::Answer(Answer::error(Status::BadRequest));
         };
         let mut outcome = match guard::judge(request, target.authority, &self.settings.allowed_hosts) {
-            Err(refusal) => Outcome::Answer(Answer::error(self.status_of(refusal))),
+            Err(refusal) => Outcome::Answer(Answer::error(self.status_of(refusal)).denied(Denial::from(refusal))),
             Ok(()) => target
                 .with_segments(|segments| self.route(request, segments, visitor, now))
                 .unwrap_or_else(|| Outcome::Answer(Answer::error(Status::NotFound))),
@@ -120,10 +121,10 @@ impl Imds {
             // A bad token is 401 even where none is needed: fluent-bit tells v2 from v1 that way.
             Some(token) => match self.key.verify(token, binding(visitor), now.boot) {
                 Some(left) => Some(left),
-                None => return Outcome::Answer(Answer::error(Status::Unauthorized)),
+                None => return unauthorized(Denial::BadToken),
             },
             None if self.settings.v1 => None,
-            None => return Outcome::Answer(Answer::error(Status::Unauthorized)),
+            None => return unauthorized(Denial::NoToken),
         };
         match self.tree(segments, visitor, now) {
             Outcome::Answer(answer) => Outcome::Answer(Answer { token_ttl, ..answer }),
@@ -167,6 +168,7 @@ impl Imds {
     /// All that has to do with roles.
     fn iam(&self, path: &[&str], view: &View<'_>, now: Moment) -> Outcome {
         let role = |name: &str| view.role(name);
+        let refused = || Outcome::Answer(Answer::error(Status::NotFound).denied(view.why_missing()));
         match path {
             _ if !view.settled() => Outcome::Warming,
             _ if view.is_empty() => refused(),
@@ -210,7 +212,9 @@ impl Imds {
     fn credentials(&self, role: &Role, now: Moment) -> Outcome {
         match &**role.state() {
             State::Warming => Outcome::Warming,
-            State::Denied(document) => Outcome::Answer(Answer::ok(Body::Shared(Arc::clone(document)))),
+            State::Denied(document) => {
+                Outcome::Answer(Answer::ok(Body::Shared(Arc::clone(document))).denied(Denial::Refused))
+            }
             State::Held { set, .. } if set.is_valid(now) || self.settings.serve_expired => {
                 let handed = Some(Handed { role: role.id(), set: Arc::clone(set) });
                 Outcome::Answer(Answer { handed, ..Answer::ok(Body::Credentials(Arc::clone(set))) })
@@ -229,8 +233,8 @@ fn not_found() -> Outcome {
     Outcome::Answer(Answer::error(Status::NotFound))
 }
 
-fn refused() -> Outcome {
-    Outcome::Answer(Answer::refused())
+fn unauthorized(denial: Denial) -> Outcome {
+    Outcome::Answer(Answer::error(Status::Unauthorized).denied(denial))
 }
 
 fn read_ttl(value: &[u8]) -> Option<u32> {

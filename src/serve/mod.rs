@@ -5,6 +5,7 @@ mod answer;
 mod connection;
 mod container;
 mod counters;
+mod denial;
 mod exchange;
 mod face;
 mod guard;
@@ -23,7 +24,8 @@ mod wish;
 
 pub use answer::{Answer, Body, Handed, Outcome, Status};
 pub use container::{Container, ContainerSettings, ContainerTokens, Fingerprint, IssueError, Key, KeyFile, KeyFiles};
-pub use counters::{Counters, Denial, Protocol};
+pub use counters::{Counters, Protocol};
+pub use denial::Denial;
 pub use face::{Face, Faces};
 pub use imds::{Entry, HostFacts, Imds, Metadata, Passthrough, Relay, Settings, passthrough};
 pub use listener::{Limits, Server};

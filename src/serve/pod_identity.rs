@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use super::{
     answer::{Answer, Body, Handed, Outcome, Status, Style},
     container::pod_identity as document,
+    denial::Denial,
     guard::{self, Refusal},
     path::Target,
     request::Request,
@@ -122,7 +123,7 @@ impl PodIdentity {
         }
         let token = request.authorization.map(<[u8]>::trim_ascii).unwrap_or_default();
         if token.is_empty() {
-            return text(Status::BadRequest, "Service account token cannot be empty");
+            return denied(Denial::NoToken, Status::BadRequest, "Service account token cannot be empty");
         }
         let verified = match std::str::from_utf8(token) {
             Ok(token) => verify(token, &self.keys.load(), &self.demands, now),
@@ -131,7 +132,7 @@ impl PodIdentity {
         match verified {
             Ok(account) => self.credentials(&account, visitor, now),
             Err(TokenError::UnknownKey) if self.wish.express(now.boot) => Outcome::Elsewhere,
-            Err(error) => text(Status::BadRequest, &error.to_string()),
+            Err(error) => denied(Denial::BadToken, Status::BadRequest, &error.to_string()),
         }
     }
 
@@ -148,10 +149,12 @@ impl PodIdentity {
     /// The agent answers only to its own addresses, which no web page can name; that is also the guard against rebound
     /// names. Requests by way of a proxy are refused here, too.
     fn refuse_host(&self, request: &Request, authority: Option<&str>) -> Option<Outcome> {
-        let denied = |reason: &str| text(Status::Forbidden, &format!("Access Denied. {reason}"));
+        let refuse = |refusal: Refusal, reason: &str| {
+            Some(denied(refusal.into(), Status::Forbidden, &format!("Access Denied. {reason}")))
+        };
         match guard::judge(request, authority, &self.settings.allowed_hosts) {
-            Err(Refusal::Forwarded) => return Some(denied("Requests by way of a proxy are refused")),
-            Err(Refusal::WebPage) => return Some(denied("Requests of web pages are refused")),
+            Err(refusal @ Refusal::Forwarded) => return refuse(refusal, "Requests by way of a proxy are refused"),
+            Err(refusal @ Refusal::WebPage) => return refuse(refusal, "Requests of web pages are refused"),
             Err(Refusal::Host) | Ok(()) => {}
         }
         let host =
@@ -169,7 +172,7 @@ impl PodIdentity {
         }
         let shown: String = bare.chars().filter(char::is_ascii_graphic).take(64).collect();
         let reason = format!("Called agent through invalid address, please use either {TARGETS} address not {shown}");
-        Some(denied(&reason))
+        refuse(Refusal::Host, &reason)
     }
 
     fn credentials(&self, account: &Account, visitor: Visitor<'_>, now: Moment) -> Outcome {
@@ -183,14 +186,14 @@ impl PodIdentity {
                 "(ResourceNotFoundException): no role is associated with the service account {}/{}, fault: client",
                 account.namespace, account.name
             );
-            return text(Status::NotFound, &words);
+            return denied(Denial::Refused, Status::NotFound, &words);
         };
         match view.role(association.role.as_str()) {
             Some(role) => self.of_role(role, now),
             None if !view.settled() => Outcome::Warming,
             None => {
                 let words = "(ResourceNotFoundException): the role is not there, fault: client";
-                Outcome::Answer(Answer { refused: true, ..plain(Status::NotFound, words) })
+                Outcome::Answer(plain(Status::NotFound, words).denied(view.why_missing()))
             }
         }
     }
@@ -201,7 +204,8 @@ impl PodIdentity {
             State::Warming => Outcome::Warming,
             State::Denied(document) => {
                 let field = |key| String::from_utf8_lossy(document_field(document, key).unwrap_or_default());
-                text(Status::Forbidden, &format!("({}): {}, fault: client", field("Code"), field("Message")))
+                let words = format!("({}): {}, fault: client", field("Code"), field("Message"));
+                denied(Denial::Refused, Status::Forbidden, &words)
             }
             State::Held { set, .. } if set.is_valid(now) || self.settings.serve_expired => {
                 let account = self.settings.account_id.or(set.account_id);
@@ -227,6 +231,10 @@ fn is_agent(address: IpAddr) -> bool {
 fn plain(status: Status, words: &str) -> Answer {
     let line = format!("{words}\n").into_bytes();
     Answer { status, style: Style::Plain, ..Answer::ok(Body::Shared(line.into())) }
+}
+
+fn denied(denial: Denial, status: Status, words: &str) -> Outcome {
+    Outcome::Answer(plain(status, words).denied(denial))
 }
 
 fn text(status: Status, words: &str) -> Outcome {

@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
+use super::denial::Denial;
 use crate::{
     caller::Peer,
     credentials::RoleId,
@@ -55,6 +56,15 @@ impl<'a> View<'a> {
     /// Whether the visitor sees no role.
     pub(super) fn is_empty(&self) -> bool {
         self.first().is_none()
+    }
+
+    /// Why the visitor does not see a role that it asked for: to a visitor who may see everything, a role that is not
+    /// there is not denied.
+    pub(super) fn why_missing(&self) -> Option<Denial> {
+        match self.grant {
+            Grant::Everything => None,
+            Grant::Roles(_) | Grant::Denied | Grant::Pending => Some(Denial::Policy),
+        }
     }
 
     /// The role of that name. What was not granted is not looked for.

@@ -7,6 +7,7 @@ pub mod cgroups;
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
+    os::unix::net::UnixStream,
     process::{Child, Command, Stdio},
     sync::{
         Arc, Condvar, Mutex,
@@ -134,6 +135,16 @@ impl Daemon {
         let line = self.wait_for_log(" serves at ");
         let places = line.split(&format!("; {name} at ")).nth(1).and_then(|rest| rest.split(';').next());
         places.expect("that face").split(", ").map(|text| text.parse().expect("an address")).collect()
+    }
+
+    /// What the metrics say, at the admin socket, of the series with this name and these labels.
+    pub fn metric(&self, series: &str) -> usize {
+        let mut stream = UnixStream::connect(self.socket()).expect("it listens");
+        write!(stream, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        let line = answer.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {series}: {answer}")).parse().expect("a number")
     }
 
     /// The first of these.

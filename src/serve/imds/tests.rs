@@ -211,6 +211,32 @@ fn what_is_not_granted_looks_as_if_it_were_not_there() {
 }
 
 #[test]
+fn only_what_exists_or_may_exist_for_others_is_denied() {
+    const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
+    let imds = imds(v1());
+    let why = |path: &str, grant: &Grant| {
+        let text = format!("GET {path} HTTP/1.1\r\n\r\n");
+        let Parsed::Whole(request, _) = parse(text.as_bytes()) else { panic!("{path}") };
+        match imds.respond(&request, Visitor { listener: 0, peer: &peer(), grant }, now()) {
+            Outcome::Answer(answer) | Outcome::Expired(answer) => answer.denied,
+            Outcome::Warming | Outcome::Elsewhere => panic!("{path}"),
+        }
+    };
+    let one = Grant::Roles([RoleId::named(&name("first"))].into());
+    for (path, grant, denied) in [
+        (format!("{ROLES}first"), &one, None),
+        (format!("{ROLES}denied"), &one, Some(Denial::Policy)),
+        (format!("{ROLES}denied"), &Grant::Everything, Some(Denial::Refused)),
+        (format!("{ROLES}nowhere"), &Grant::Everything, None),
+        (format!("{ROLES}nowhere"), &Grant::Denied, Some(Denial::Policy)),
+        (ROLES.to_owned(), &Grant::Denied, Some(Denial::Policy)),
+        ("/latest/meta-data/nowhere".to_owned(), &Grant::Denied, None),
+    ] {
+        assert_eq!(why(&path, grant), denied, "{path} {grant:?}");
+    }
+}
+
+#[test]
 fn a_token_is_of_no_use_to_another_user() {
     let imds = imds(Settings::default());
     let respond = |head: &str, uid: u32| {
