@@ -12,7 +12,7 @@ use std::{
 };
 
 use alppaca::mock_ims::{Answer, Behaviour};
-use support::{Daemon, Ims, needs, needs_root};
+use support::{Daemon, Ims, get, needs, needs_root};
 
 const ALPPACA: &str = env!("CARGO_BIN_EXE_alppaca");
 const ROLE: &str = "/latest/meta-data/iam/security-credentials/test_role";
@@ -64,6 +64,59 @@ fn status_tells_people_and_programs_how_the_roles_are() {
     assert!(text.contains("\nROLE  STATE "), "{text}");
     assert!(text.contains("\nweb   fresh ") && text.contains("\nsick  denied"), "{text}");
     assert!(!text.contains('\x1b'), "colours are for terminals: {text:?}");
+}
+
+#[test]
+fn status_finds_the_daemon_by_its_configuration() {
+    let ims = Ims::start(Behaviour::default());
+    let daemon = Daemon::with_credentials(&ims.config());
+    let run = |config: &Path| {
+        let mut command = Command::new(ALPPACA);
+        command.args(["status", "--json", "-c"]).arg(config).env("ALPPACA_SOCKET", "/nonexistent");
+        command.output().expect("it runs")
+    };
+    let output = run(&daemon.directory.path().join("alppaca.yaml"));
+    assert_eq!((output.status.code(), &json(&output)["pid"]), (Some(0), &daemon.pid().into()), "{output:?}");
+    let none = daemon.directory.path().join("none.yaml");
+    fs::write(&none, "ims_host: localhost\nadmin_socket: off\n").expect("a file");
+    assert_eq!(run(&none).status.code(), Some(2));
+    assert_eq!(run(Path::new("/nonexistent")).status.code(), Some(2));
+}
+
+#[test]
+fn a_run_directory_that_disappears_is_made_again_at_a_reload() {
+    let ims = Ims::start(Behaviour::default());
+    let daemon = Daemon::with_credentials(&ims.config());
+    let run = daemon.directory.path().join("run");
+    let key = fs::read(run.join("imds-token.key")).expect("a key");
+    fs::remove_dir_all(&run).expect("ours");
+    assert_eq!(alppaca(&daemon.socket(), &["status"]).status.code(), Some(3));
+    // Where it cannot be made, that is said once.
+    fs::write(&run, "in the way").expect("a file");
+    daemon.hang_up();
+    daemon.wait_for_log("the admin socket has disappeared and cannot be made again");
+    daemon.hang_up();
+    daemon.wait_for_count("the configuration has been read again", 2);
+    fs::remove_file(&run).expect("ours");
+    daemon.hang_up();
+    daemon.wait_for_log("the admin socket had disappeared and was made again");
+    assert_eq!(alppaca(&daemon.socket(), &["status"]).status.code(), Some(0));
+    assert_eq!(fs::read(run.join("imds-token.key")).expect("a key"), key);
+    assert_eq!(daemon.log().matches("cannot be made again").count(), 1, "{}", daemon.log());
+}
+
+#[test]
+fn a_probe_of_an_orchestrator_is_answered_beside_the_metrics() {
+    let ims = Ims::start(Behaviour { latency: Duration::from_millis(300), ..Behaviour::default() });
+    let daemon = Daemon::start(&format!("{}metrics_listen: '127.0.0.1:0'\n", ims.config()));
+    let line = daemon.wait_for_log("metrics at ");
+    let address = line.split("metrics at ").nth(1).and_then(|text| text.trim().parse().ok()).expect("an address");
+    let first = get(address, "/readyz");
+    assert_eq!((first.status, first.body.as_str()), (503, "starting\n"));
+    assert_eq!(get(address, "/livez").status, 200);
+    daemon.wait_for_log(" fetched ");
+    while get(address, "/readyz").status != 200 {}
+    assert_eq!(get(address, "/healthz").status, 404);
 }
 
 #[test]

@@ -259,6 +259,9 @@ fn prove_for_containers(arguments: &str, listen: &str) {
     host.start_daemon(listen);
     assert_eq!(guest.roles("169.254.169.254"), "test_role");
     assert_eq!(guest.roles("172.31.0.1:25772"), "", "the other listener is shut");
+    let probe = "curl -s -m 1 -o /dev/null -D - -H 'X-Alppaca-Probe: 1' http://169.254.169.254/";
+    let heard = Command::new("ip").args(["netns", "exec", &guest.name, "sh", "-c", probe]).output().expect("it runs");
+    assert!(text(&heard).contains("X-Alppaca-Pid: 0\r\n"), "a container does not learn the number: {}", text(&heard));
     assert_eq!(host.shell("curl -s http://172.31.0.1:25772/latest/meta-data/iam/security-credentials/"), "test_role");
     assert_eq!(host.shell("cat /proc/sys/net/ipv4/conf/*/route_localnet | sort -u"), "0\n", "loopback stays loopback");
 

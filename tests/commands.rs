@@ -14,10 +14,19 @@ fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// Ended by Ctrl-C, and by the end of its terminal.
 #[test]
 fn the_demo_serves_and_tells_what_to_type_and_what_happens() {
+    for signal in [rustix::process::Signal::INT, rustix::process::Signal::HUP] {
+        prove_demo(signal);
+    }
+}
+
+fn prove_demo(signal: rustix::process::Signal) {
+    let temporary = tempfile::tempdir().expect("a directory");
     let mut child = Command::new(env!("CARGO_BIN_EXE_alppaca"))
         .args(["demo", "--port", "0"])
+        .env("TMPDIR", temporary.path())
         .stdout(Stdio::piped())
         .spawn()
         .expect("it starts");
@@ -49,10 +58,12 @@ fn the_demo_serves_and_tells_what_to_type_and_what_happens() {
             .expect("it runs"),
     );
     assert!(said.contains("\ntest_role  fresh "), "{said}");
+    let directory = socket.parent().expect("a directory");
+    assert!(directory.starts_with(temporary.path()) && directory.join("imds-token.key").exists());
     let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+    rustix::process::kill_process(pid, signal).expect("it runs");
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
-    assert!(!socket.parent().expect("a directory").exists(), "nothing is left behind");
+    assert_eq!(std::fs::read_dir(temporary.path()).expect("ours").count(), 0, "nothing is left behind");
 }
 
 #[test]

@@ -117,6 +117,26 @@ fn without_credentials_readiness_is_told_after_the_wait() {
 }
 
 #[test]
+fn a_service_manager_that_watches_hears_again_and_again_that_the_daemon_lives() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("notify");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(PATIENCE)).expect("settable");
+    let ims = Ims::start(Behaviour::default());
+    let _daemon = Daemon::start_with(&ims.config(), |command| {
+        command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "300000").env_remove("WATCHDOG_PID");
+    });
+    let mut said = String::new();
+    while said.matches("WATCHDOG=1\n").count() < 4 {
+        let mut message = [0; 4096];
+        let length = receive(&socket, &mut message);
+        said.push_str(&String::from_utf8_lossy(&message[..length]));
+    }
+    let unit = fs::read_to_string(packaging("systemd/alppaca.service")).expect("text");
+    assert!(unit.contains("\nWatchdogSec="), "{unit}");
+}
+
+#[test]
 fn a_socket_that_is_handed_over_is_served() {
     if !needs("socket activation", "systemd-socket-activate") {
         return;
@@ -194,7 +214,7 @@ fn the_debian_package_is_installed_upgraded_and_purged() {
     }
     assert!(installed.status.success(), "{said}");
     for line in [
-        "version: alppaca 0.1.0\n",
+        "version: alppaca 0.1.0 (",
         "account: /nonexistent:/usr/sbin/nologin\n",
         "alppacad: alppaca is not running\n",
         "conffiles: /etc/alppaca/alppaca.yaml /etc/init.d/alppaca /etc/logrotate.d/alppaca\n",

@@ -110,6 +110,14 @@ impl Leases {
         }
     }
 
+    /// Writes them again, where what was written has disappeared.
+    pub fn remember(&self) {
+        let held = self.held();
+        if !held.is_empty() {
+            self.write(&held);
+        }
+    }
+
     /// Whether none is valid.
     pub(super) fn is_empty(&self) -> bool {
         self.held().is_empty()

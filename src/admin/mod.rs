@@ -19,7 +19,7 @@ pub use lease::{LeaseError, Leases};
 pub use peer::{Caller, ProcessId};
 pub use respond::{Admin, Call, Outcome, Reply};
 pub use server::{serve, serve_metrics};
-pub use socket::{AdminSocket, SocketError};
+pub use socket::{AdminSocket, SocketError, SocketPlace};
 
 /// Where the socket is by default.
 pub const DEFAULT_SOCKET: &str = "/run/alppaca/alppaca.sock";

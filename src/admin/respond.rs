@@ -2,7 +2,10 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use serde::Serialize;
@@ -52,6 +55,8 @@ pub struct Admin {
     pub own_uid: u32,
     /// Whether whoever could connect sees everything (`admin_group`).
     pub restricted: bool,
+    /// Whether the service manager was told that the daemon is ready.
+    pub ready: Arc<AtomicBool>,
 }
 
 /// A request.
@@ -97,6 +102,12 @@ impl Reply {
         Self { status, content_type: "application/json", allow: None, body }
     }
 
+    /// A line of text.
+    pub(super) fn text(status: u16, line: &str) -> Self {
+        let body = Zeroizing::new(format!("{line}\n").into_bytes());
+        Self { status, content_type: "text/plain; charset=utf-8", allow: None, body }
+    }
+
     /// An error.
     pub fn error(code: Code, message: impl Into<String>) -> Self {
         Self::json(code.status(), &ErrorDocument { code, message: message.into() })
@@ -124,6 +135,19 @@ pub(super) fn look(store: &Store, now: Moment) {
 }
 
 impl Admin {
+    /// Whether programs can be sent here: the daemon listens everywhere, has waited for its first credentials, and has valid
+    /// ones, if it has roles.
+    pub(super) fn readiness(&self, now: Moment) -> Reply {
+        if !self.ready.load(Ordering::Relaxed) {
+            return Reply::text(503, "starting");
+        }
+        if self.store.snapshot().roles().is_empty() || self.store.has_valid_set(now) {
+            Reply::text(200, "ok")
+        } else {
+            Reply::text(503, "no role has valid credentials")
+        }
+    }
+
     fn region(&self) -> Option<String> {
         self.region.load().as_deref().cloned()
     }

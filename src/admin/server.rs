@@ -126,7 +126,9 @@ pub async fn serve_metrics(admin: Arc<Admin>, listener: std::net::TcpListener, c
                 tokio::spawn(converse(stream, seat, move |request| {
                     let reply = match (request.method().as_str(), request.uri().path()) {
                         ("GET", "/metrics") => admin.metrics(clock.now()),
-                        _ => Reply::error(Code::NoSuchPath, "only GET /metrics is answered here"),
+                        ("GET", "/livez") => Reply::text(200, "ok"),
+                        ("GET", "/readyz") => admin.readiness(clock.now()),
+                        _ => Reply::error(Code::NoSuchPath, "only GET /metrics, /livez and /readyz are answered here"),
                     };
                     std::future::ready(reply)
                 }));

@@ -18,7 +18,37 @@ use crate::sandbox::{Identity, make_directory};
 pub struct AdminSocket {
     listener: UnixListener,
     file: SocketFile,
-    restricted: bool,
+    /// Who may connect, if not everybody.
+    group: Option<u32>,
+}
+
+/// Where a socket was made.
+#[derive(Debug, Clone)]
+pub struct SocketPlace {
+    path: PathBuf,
+    id: (u64, u64),
+    group: Option<u32>,
+}
+
+impl SocketPlace {
+    /// The path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether that socket still has its name.
+    pub fn is_there(&self) -> bool {
+        is_that(&self.path, self.id)
+    }
+
+    /// Makes another there. Done by the daemon's own account.
+    pub fn bind_again(&self) -> Result<AdminSocket, SocketError> {
+        AdminSocket::bind(&self.path, self.group, None)
+    }
+}
+
+fn is_that(path: &Path, id: (u64, u64)) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == id)
 }
 
 /// The file, which may meanwhile be somebody else's of the same name.
@@ -61,7 +91,7 @@ impl AdminSocket {
         listener.set_nonblocking(true).map_err(failed)?;
         let metadata = fs::symlink_metadata(path).map_err(failed)?;
         let file = SocketFile { id: (metadata.dev(), metadata.ino()), path: path.to_owned() };
-        Ok(Self { listener, file, restricted: group.is_some() })
+        Ok(Self { listener, file, group })
     }
 
     /// Where it is.
@@ -71,7 +101,12 @@ impl AdminSocket {
 
     /// Whether only a group may connect.
     pub fn is_restricted(&self) -> bool {
-        self.restricted
+        self.group.is_some()
+    }
+
+    /// Where it is, to see whether it stays there.
+    pub fn place(&self) -> SocketPlace {
+        SocketPlace { path: self.file.path.clone(), id: self.file.id, group: self.group }
     }
 
     pub(super) fn into_parts(self) -> (UnixListener, SocketFile) {
@@ -121,8 +156,7 @@ fn bind(path: &Path, group: Option<u32>) -> io::Result<UnixListener> {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let ours = fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.id);
-        if ours {
+        if is_that(&self.path, self.id) {
             // Not a mistake if it stays: nobody answers at it, so the next daemon replaces it.
             let _stays = fs::remove_file(&self.path);
         }

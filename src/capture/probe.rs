@@ -17,8 +17,8 @@ pub enum Answerer {
     Nobody(String),
     /// A daemon of ours.
     Alppaca {
-        /// Its process id.
-        pid: u32,
+        /// Its process id, which it tells to processes of its host.
+        pid: Option<u32>,
     },
     /// Another server: EC2's own, or another tool.
     Other {
@@ -33,7 +33,8 @@ impl fmt::Display for Answerer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nobody(why) => write!(f, "nobody answers ({why})"),
-            Self::Alppaca { pid } => write!(f, "alppaca answers (process {pid})"),
+            Self::Alppaca { pid: Some(pid) } => write!(f, "alppaca answers (process {pid})"),
+            Self::Alppaca { pid: None } => write!(f, "alppaca answers, on another host or outside this container"),
             Self::Other { status, server } => {
                 let server = server.as_deref().unwrap_or("unknown");
                 write!(f, "another server answers ({status}; Server: {server})")
@@ -78,7 +79,7 @@ fn read(answer: &[u8]) -> Answerer {
         Some(line.value.escape_ascii().to_string())
     };
     match header("x-alppaca-pid").and_then(|pid| pid.parse().ok()) {
-        Some(pid) => Answerer::Alppaca { pid },
+        Some(pid) => Answerer::Alppaca { pid: Some(pid).filter(|pid| *pid != 0) },
         None => Answerer::Other {
             status: format!("{} {}", response.code.unwrap_or_default(), response.reason.unwrap_or_default()),
             server: header("server"),

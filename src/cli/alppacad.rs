@@ -125,7 +125,9 @@ fn status(config: &Config) -> Outcome {
         Status::Running(pid) => {
             anstream::println!("alppaca is running (process {pid})");
             match who_answers(IMDS.into(), Duration::from_secs(1)) {
-                Answerer::Alppaca { pid: answering } if answering == pid => anstream::println!("{IMDS} reaches it"),
+                Answerer::Alppaca { pid: Some(answering) } if answering == pid => {
+                    anstream::println!("{IMDS} reaches it");
+                }
                 answerer => anstream::println!("{IMDS} does not reach it: {answerer}; see `alppaca capture --help`"),
             }
             Ok(())

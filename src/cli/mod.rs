@@ -24,6 +24,7 @@ mod socket;
 mod sockets;
 mod source;
 mod status;
+mod version;
 
 use std::{ffi::OsString, path::Path, process::ExitCode};
 
@@ -35,7 +36,7 @@ pub use failure::{Failure, Outcome};
 #[derive(Debug, Parser)]
 #[command(
     name = "alppaca",
-    version,
+    version = version::version(),
     propagate_version = true,
     arg_required_else_help = true,
     after_help = "\
@@ -90,7 +91,7 @@ enum Command {
 
 /// The daemon in the background: start, stop, restart, status.
 #[derive(Debug, Parser)]
-#[command(name = "alppacad", version, arg_required_else_help = true)]
+#[command(name = "alppacad", version = version::version(), arg_required_else_help = true)]
 struct Alppacad {
     #[command(flatten)]
     args: alppacad::Args,
@@ -98,7 +99,7 @@ struct Alppacad {
 
 /// A mock IMS, for trying out and for tests.
 #[derive(Debug, Parser)]
-#[command(name = "alppaca-server-mock", version)]
+#[command(name = "alppaca-server-mock", version = version::version())]
 struct ServerMock {
     #[command(flatten)]
     args: mock_ims::Args,

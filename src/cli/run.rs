@@ -6,7 +6,10 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
+        mpsc,
     },
+    thread,
+    time::Duration,
 };
 
 use sd_notify::NotifyState;
@@ -16,7 +19,7 @@ use crate::{
     admin::{AdminSocket, SocketError},
     clock::SystemClock,
     config,
-    daemon::{self, AdminSockets, Daemon, FileFaults, Progress, Reloading},
+    daemon::{self, AdminSockets, Daemon, FileFaults, Progress, Reloading, Watchdog},
     host, logging, sandbox,
     serve::{Face, Place},
     service::{Background, PidFile},
@@ -28,6 +31,9 @@ const OTHER_FILES: usize = 160;
 
 /// Microseconds that the service manager gives a daemon that waits for an address, counted from each time that it says so.
 const STILL_STARTING: u32 = 60_000_000;
+
+/// How long the end of a daemon that panicked waits for its log.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
@@ -98,6 +104,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let open = |target| logging::AuditLog::open(target, SystemClock::shared(), &environment::for_logging());
     let audit = config.audit_log.as_ref().map(open).transpose();
     let audit = audit.map_err(|error| Failure::runtime(format!("audit_log: {error}")))?;
+    end_at_panics(log.flusher());
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -132,12 +139,41 @@ pub(super) fn run(args: &Args) -> Outcome {
     let daemon = Daemon::new(config, fetching, SystemClock::shared())
         .with_admin(AdminSockets { socket: admin, metrics })
         .with_audit(audit)
-        .with_reloading(reloading);
+        .with_reloading(reloading)
+        .with_watchdog(watchdog());
     let progress = Service { background, pid_file: None, ready };
     let ended = daemon.run(places, progress).map_err(Failure::runtime);
     tracing::warn!("stopped");
     log.flush();
     ended
+}
+
+/// What the service manager wants (`WatchdogSec=`).
+fn watchdog() -> Option<Watchdog> {
+    let limit = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero())?;
+    Some(Watchdog { limit, feed: Box::new(|| notify(&[NotifyState::Watchdog])) })
+}
+
+/// Has a panic in any thread end the process, after it is in the log: without that thread, roles would not be renewed, names
+/// not looked up or records not written, and nothing would say so.
+fn end_at_panics(flush: impl Fn() + Clone + Send + Sync + 'static) {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        usual(panic);
+        let text = panic.to_string().replace('\n', " ");
+        let (flush, (tell, told)) = (flush.clone(), mpsc::channel());
+        // By another thread: this one may hold what the log needs.
+        let said = thread::Builder::new().spawn(move || {
+            tracing::error!("this is a defect of alppaca, which ends: {text}");
+            flush();
+            tell.send(())
+        });
+        if said.is_ok() {
+            // It ends in either case.
+            let _late = told.recv_timeout(LAST_WORDS);
+        }
+        std::process::abort();
+    }));
 }
 
 /// A sentence if the daemon keeps all rights of root without having been told to.
@@ -223,5 +259,41 @@ impl Progress for Service {
 fn notify(states: &[NotifyState]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!("cannot tell the service manager: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::process::ExitStatusExt, process::Command};
+
+    use super::*;
+
+    const FILE: &str = "ALPPACA_TEST_PANIC";
+
+    /// Runs itself again, as the process that panics.
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "the environment says which of the two this is")]
+    fn a_panic_in_any_thread_is_logged_and_ends_the_process() {
+        let Some(file) = std::env::var_os(FILE) else {
+            let directory = tempfile::tempdir().expect("a directory");
+            let log = directory.path().join("log");
+            let mut command = Command::new(std::env::current_exe().expect("a test"));
+            let name = "cli::run::tests::a_panic_in_any_thread_is_logged_and_ends_the_process";
+            let output = command.args(["--exact", name]).env(FILE, &log).output().expect("it runs");
+            assert_eq!(output.status.signal(), Some(6), "{output:?}");
+            let log = std::fs::read_to_string(log).expect("a log");
+            assert!(log.contains("defect of alppaca") && log.contains("nobody joins this thread"), "{log}");
+            return;
+        };
+        let text = format!(
+            "ims_host: localhost\nlogging_handler: {{module: logging, class: FileHandler, args: ['{}']}}\n",
+            file.display()
+        );
+        let config = config::parse(vec![("test".into(), text)]).expect("legal").config;
+        let log = logging::init(&config.logging, SystemClock::shared(), &environment::for_logging()).expect("a log");
+        end_at_panics(log.flusher());
+        let thread = thread::Builder::new().name("names".into()).spawn(|| panic!("nobody joins this thread"));
+        drop(thread.expect("a thread"));
+        thread::park();
     }
 }

@@ -1,9 +1,12 @@
 //! How the commands find the daemon's admin socket, and the exit codes that its answers lead to.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Failure, environment, place};
-use crate::admin::{Client, ClientError, Code};
+use crate::{
+    admin::{Client, ClientError, Code},
+    config,
+};
 
 /// No daemon answers.
 pub(super) const NO_DAEMON: u8 = 3;
@@ -26,6 +29,14 @@ impl Socket {
     pub(super) fn client(&self) -> Client {
         Client::new(self.socket.clone().or_else(environment::socket).unwrap_or_else(place::socket))
     }
+}
+
+/// Somebody who asks the daemon that runs with the configuration at `path`.
+pub(super) fn of_configuration(path: &Path) -> Result<Client, Failure> {
+    let mut config = config::load(path).map_err(Failure::usage)?.config;
+    place::settle(&mut config);
+    let socket = config.admin.socket.ok_or_else(|| Failure::usage("this configuration has no `admin_socket`"))?;
+    Ok(Client::new(socket))
 }
 
 /// From what the daemon says to the end of the command.

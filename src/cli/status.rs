@@ -1,13 +1,13 @@
 //! `alppaca status`: how the daemon and its roles are.
 
-use std::{fmt::Write, time::Duration};
+use std::{fmt::Write, path::PathBuf, time::Duration};
 
 use jiff::SignedDuration;
 
 use super::{
     Failure, Outcome,
     human::{self, Colour, Coloured},
-    socket::{Socket, failure},
+    socket::{self, Socket, failure},
 };
 use crate::{
     admin::{ListRefused, RoleStatus, Status},
@@ -34,6 +34,9 @@ Examples:
 pub(super) struct Args {
     #[command(flatten)]
     socket: Socket,
+    /// Ask the daemon that runs with this configuration: a YAML file, or a directory of them
+    #[arg(short, long, value_name = "PATH", conflicts_with = "socket")]
+    config: Option<PathBuf>,
     /// Print the daemon's own document
     #[arg(long)]
     json: bool,
@@ -41,7 +44,10 @@ pub(super) struct Args {
 
 /// Asks, and prints.
 pub(super) fn run(args: &Args) -> Outcome {
-    let client = args.socket.client();
+    let client = match &args.config {
+        Some(path) => socket::of_configuration(path)?,
+        None => args.socket.client(),
+    };
     // It may have to be found out first which roles are for this user.
     let answer = client.call("GET", "/v1/status?wait=1", b"", LIMIT).map_err(|error| failure(&error))?;
     let status: Status = client.document(&answer).map_err(|error| failure(&error))?;

@@ -230,8 +230,8 @@ pub const SETTINGS: &[Setting] = &[
         Process,
         "metrics_listen",
         "",
-        "`address:port` at which everybody gets the metrics, and nothing else, by HTTP. They name the roles. Without it they \
-         are at the admin socket only.",
+        "`address:port` at which everybody gets the metrics, `/livez` and `/readyz`, and nothing else, by HTTP. The metrics \
+         name the roles. Without it they are at the admin socket only.",
     ),
     setting(
         Sources,

@@ -1,9 +1,11 @@
 //! The admin socket as part of the daemon.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use arc_swap::ArcSwapOption;
-use tokio::task::JoinSet;
+use tokio::{sync::Notify, task::JoinSet};
+
+use super::{keeper, token_key::Kept};
 
 use crate::{
     admin::{self, Admin, AdminSocket, Leases, Listener},
@@ -24,6 +26,12 @@ pub(super) struct Told {
     pub(super) auditor: Arc<Auditor>,
     pub(super) tokens: ContainerTokens,
     pub(super) region: Arc<ArcSwapOption<String>>,
+    /// The key of the IMDS tokens in the run directory.
+    pub(super) kept: Option<Arc<Kept>>,
+    /// Whether the daemon has said that it is ready.
+    pub(super) ready: Arc<AtomicBool>,
+    /// Told of each reload.
+    pub(super) reloads: Arc<Notify>,
 }
 
 /// The sockets beside those of the faces.
@@ -41,7 +49,7 @@ pub(super) fn start(sockets: AdminSockets, told: Told, clock: SharedClock, place
         let address = place.address().ok()?.to_string();
         Some(Listener { face: face.as_str().to_owned(), address })
     };
-    let Told { store, journal, counters, gatekeeper, auditor, tokens, region } = told;
+    let Told { store, journal, counters, gatekeeper, auditor, tokens, region, kept, ready, reloads } = told;
     let file = sockets.socket.as_ref().map(|socket| socket.path().with_extension("leases"));
     let admin = Admin {
         store,
@@ -54,17 +62,14 @@ pub(super) fn start(sockets: AdminSockets, told: Told, clock: SharedClock, place
         region,
         leases: Leases::new(tokens, file),
         own_uid: rustix::process::geteuid().as_raw(),
+        ready,
         restricted: sockets.socket.as_ref().is_some_and(AdminSocket::is_restricted),
     };
     let admin = Arc::new(admin);
     let mut tasks = JoinSet::new();
     if let Some(socket) = sockets.socket {
         let (admin, clock) = (Arc::clone(&admin), Arc::clone(&clock));
-        tasks.spawn(async move {
-            if let Err(error) = admin::serve(admin, socket, clock).await {
-                tracing::error!("the admin socket cannot be used: {error}");
-            }
-        });
+        tasks.spawn(keeper::serve(admin, socket, clock, kept, reloads));
     }
     if let Some(place) = sockets.metrics {
         tasks.spawn(async move {

@@ -4,7 +4,11 @@ use std::{future::Future, net::SocketAddr, path::PathBuf, pin::Pin, sync::Arc, t
 
 use tokio::sync::Notify;
 
-use super::{DaemonError, token_key, wiring::imds_settings};
+use super::{
+    DaemonError,
+    token_key::{self, Kept},
+    wiring::imds_settings,
+};
 use crate::{
     clock::SharedClock,
     config::{self, Config},
@@ -24,16 +28,16 @@ const MARGIN: Duration = Duration::from_millis(50);
 pub(super) type Background = Vec<Pin<Box<dyn Future<Output = ()> + Send>>>;
 
 /// The key of IMDSv2's tokens, which outlives the faces, and if possible the process.
-pub(super) fn token_key(config: &Config) -> Result<Arc<TokenKey>, DaemonError> {
-    let key = match token_key::kept_in(&config.run_dir) {
-        Ok(key) => key,
+pub(super) fn token_key(config: &Config) -> Result<(Arc<TokenKey>, Option<Arc<Kept>>), DaemonError> {
+    let (key, kept) = match token_key::kept_in(&config.run_dir) {
+        Ok((key, kept)) => (key, Some(Arc::new(kept))),
         Err(why) => {
             let place = config.run_dir.display();
             tracing::info!("IMDS tokens end with this process, because their key cannot be kept in {place}: {why}");
-            TokenKey::random().map_err(|_unspecified| DaemonError::Randomness)?
+            (TokenKey::random().map_err(|_unspecified| DaemonError::Randomness)?, None)
         }
     };
-    Ok(Arc::new(key))
+    Ok((Arc::new(key), kept))
 }
 
 /// Builds the faces that show `store`. `tokens` open roles at the container face, `key` those

@@ -5,13 +5,20 @@ mod containers;
 mod faces;
 mod files;
 mod guard;
+mod keeper;
 mod reload;
 mod sources;
 mod status;
 mod token_key;
+mod watchdog;
 mod wiring;
 
-use std::{io, sync::Arc, thread, time::Duration};
+use std::{
+    io,
+    sync::{Arc, atomic::AtomicBool},
+    thread,
+    time::Duration,
+};
 
 pub use admin::AdminSockets;
 use admin::Told;
@@ -27,9 +34,10 @@ pub use sources::{
 pub use status::{Progress, summary};
 use tokio::{
     runtime::{Builder, Handle, Runtime},
-    signal::unix::{SignalKind, signal},
-    sync::watch,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{Notify, watch},
 };
+pub use watchdog::Watchdog;
 
 use crate::{
     clock::SharedClock,
@@ -44,6 +52,9 @@ use crate::{
 
 /// Stack of the refresher's thread. Its deepest call is a TLS handshake.
 const REFRESHER_STACK: usize = 512 * 1024;
+
+/// More look-ups at once than the sources of any configuration make, so that a dead name server delays no other source.
+const BLOCKED: usize = 256;
 
 /// Why the daemon does not run.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +82,7 @@ pub struct Daemon {
     admin: AdminSockets,
     audit: Option<AuditLog>,
     reloading: Option<Reloading>,
+    watchdog: Option<Watchdog>,
 }
 
 impl Daemon {
@@ -81,7 +93,16 @@ impl Daemon {
         let refresher =
             Refresher::new(fetching.graph, Arc::clone(&store), Arc::clone(&clock), grace).with_maker(fetching.maker);
         refresher.journal().use_certificates(fetching.certificates);
-        Self { config, refresher, clock, store, admin: AdminSockets::default(), audit: None, reloading: None }
+        Self {
+            config,
+            refresher,
+            clock,
+            store,
+            admin: AdminSockets::default(),
+            audit: None,
+            reloading: None,
+            watchdog: None,
+        }
     }
 
     /// With sockets at which `status`, `credentials` and `exec` are answered, and the metrics.
@@ -102,6 +123,12 @@ impl Daemon {
         Self { reloading: Some(reloading), ..self }
     }
 
+    /// One whose life a service manager watches.
+    #[must_use]
+    pub fn with_watchdog(self, watchdog: Option<Watchdog>) -> Self {
+        Self { watchdog, ..self }
+    }
+
     /// What it holds.
     pub fn store(&self) -> Arc<Store> {
         Arc::clone(&self.store)
@@ -118,7 +145,7 @@ impl Daemon {
     /// TLS handshake or a thousand documents to parse delay no answer.
     pub fn run(mut self, places: Vec<(Place, Face)>, progress: impl Progress) -> Result<(), DaemonError> {
         let tokens = ContainerTokens::new().map_err(|_unspecified| DaemonError::Randomness)?;
-        let key = faces::token_key(&self.config)?;
+        let (key, kept) = faces::token_key(&self.config)?;
         let (faces, background) = faces::build(&self.config, &self.store, &self.clock, &tokens, &key)?;
         let limits = wiring::limits(&self.config.limits);
         let server = Server::new(faces, Arc::clone(&self.clock), limits, self.config.logging.access_log);
@@ -140,6 +167,7 @@ impl Daemon {
         let containers = listener.map(Listener::start).transpose()?;
         let store = Arc::clone(&self.store);
         let region = Arc::new(ArcSwapOption::from_pointee(faces::region(&self.config)));
+        let (reloads, ready) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
         let told = Told {
             store: Arc::clone(&self.store),
             journal,
@@ -148,8 +176,13 @@ impl Daemon {
             auditor: Arc::clone(&auditor),
             tokens: tokens.clone(),
             region: Arc::clone(&region),
+            kept,
+            ready: Arc::clone(&ready),
+            reloads: Arc::clone(&reloads),
         };
+        let turning = beside.clone();
         let mut running = Running {
+            reloads,
             store: self.store.clone(),
             clock: Arc::clone(&self.clock),
             tokens,
@@ -167,16 +200,29 @@ impl Daemon {
         running.replace_background(background);
         let served = main.block_on(async {
             let stop = stop_signal()?;
-            let reload = self.reloading.map(|reloading| tokio::spawn(reload::at_each(hangup, reloading, running)));
+            let (reload, hangup) = match self.reloading {
+                Some(reloading) => (Some(tokio::spawn(reload::at_each(hangup, reloading, running))), None),
+                None => (None, Some(hangup)),
+            };
+            let stop = async {
+                tokio::select! {
+                    () = stop => {}
+                    () = hung_up(hangup) => {}
+                }
+            };
             let clock = Arc::clone(&self.clock);
             let awaits = faces::awaits_roles(&self.config);
             let (count, counted) = watch::channel(0);
-            let listening = status::Listening { counted, wanted: places.len() };
+            let listening = status::Listening { counted, wanted: places.len(), ready };
             let progress = status::follow(store, clock, awaits.then_some(self.config.ready_wait), listening, progress);
             let progress = tokio::spawn(progress);
+            let watched = self.watchdog.map(|watchdog| tokio::spawn(watchdog::feed(watchdog, turning)));
             let mut admin = admin::start(self.admin, told, self.clock, &places);
             let served = server.run(places, count, stop).await;
             progress.abort();
+            if let Some(watched) = watched {
+                watched.abort();
+            }
             if let Some(reload) = reload {
                 reload.abort();
             }
@@ -189,6 +235,16 @@ impl Daemon {
             std::panic::resume_unwind(panic);
         }
         served
+    }
+}
+
+/// Ready when the terminal is gone; never where SIGHUP means something else.
+async fn hung_up(hangup: Option<Signal>) {
+    match hangup {
+        Some(mut hangup) => {
+            hangup.recv().await;
+        }
+        None => std::future::pending().await,
     }
 }
 
@@ -213,8 +269,10 @@ fn start_refresher(
     Ok((thread, beside))
 }
 
+/// Look-ups of names block a thread each, for half a minute where no name server answers. Threads are made when they are
+/// needed, and end soon after.
 fn runtime() -> io::Result<Runtime> {
-    Builder::new_current_thread().enable_all().max_blocking_threads(4).thread_stack_size(256 * 1024).build()
+    Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKED).thread_stack_size(256 * 1024).build()
 }
 
 /// Ready at the first SIGTERM or SIGINT. Further ones change nothing: stopping is bounded in time.

@@ -6,6 +6,7 @@ use arc_swap::ArcSwapOption;
 use tokio::{
     runtime::Handle,
     signal::unix::{Signal, SignalKind, signal},
+    sync::Notify,
     task::AbortHandle,
 };
 
@@ -52,6 +53,8 @@ pub(super) struct Running {
     pub(super) tokens: ContainerTokens,
     pub(super) key: Arc<TokenKey>,
     pub(super) live: Live,
+    /// Told of each reload.
+    pub(super) reloads: Arc<Notify>,
     pub(super) replacer: Replacer,
     pub(super) journal: Arc<Journal>,
     /// What is told to programs beside credentials.
@@ -111,6 +114,7 @@ pub fn mind_hangups() -> io::Result<()> {
 pub(super) async fn at_each(mut hangup: Signal, mut reloading: Reloading, mut running: Running) {
     while hangup.recv().await.is_some() {
         (reloading.notice)(true);
+        running.reloads.notify_one();
         match running.prepare(reloading.reading()).await {
             Ok(prepared) => running.take_over(&mut reloading, prepared).await,
             Err(problem) => {

@@ -1,6 +1,13 @@
 //! What is told of the daemon while it runs: readiness, and one line on the state of its roles.
 
-use std::{fmt::Write, sync::Arc, time::Duration};
+use std::{
+    fmt::Write,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -36,6 +43,8 @@ pub trait Progress: Send + 'static {
 pub(super) struct Listening {
     pub(super) counted: watch::Receiver<usize>,
     pub(super) wanted: usize,
+    /// Set when the daemon is ready.
+    pub(super) ready: Arc<AtomicBool>,
 }
 
 impl Listening {
@@ -76,6 +85,7 @@ pub(super) async fn follow(
         let everywhere = listening.everywhere();
         if let (false, true, Some(fetched)) = (ready, everywhere, fetched) {
             ready = true;
+            listening.ready.store(true, Ordering::Relaxed);
             progress.ready(fetched);
         }
         if !everywhere {

@@ -5,7 +5,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
@@ -24,8 +24,24 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 type Secret = Zeroizing<[u8; LENGTH]>;
 
+/// What is kept for the next process.
+pub(super) struct Kept {
+    path: PathBuf,
+    secret: Secret,
+}
+
+impl Kept {
+    /// Writes it anew if it has disappeared.
+    pub(super) fn keep_again(&self) -> io::Result<()> {
+        if read(&self.path).is_ok_and(|found| *found == *self.secret) {
+            return Ok(());
+        }
+        write(&self.path, &self.secret)
+    }
+}
+
 /// The key that the previous process left in `run_dir`, or a new one that the next will find.
-pub(super) fn kept_in(run_dir: &Path) -> io::Result<TokenKey> {
+pub(super) fn kept_in(run_dir: &Path) -> io::Result<(TokenKey, Kept)> {
     let path = run_dir.join(FILE);
     let secret = match read(&path) {
         Ok(secret) => secret,
@@ -36,8 +52,9 @@ pub(super) fn kept_in(run_dir: &Path) -> io::Result<TokenKey> {
         }
     };
     let boot = fs::read(BOOT_ID).unwrap_or_default();
-    TokenKey::from_secret(&*secret, &boot)
-        .map_err(|_unspecified| io::Error::other("the system gives no random numbers"))
+    let key = TokenKey::from_secret(&*secret, &boot)
+        .map_err(|_unspecified| io::Error::other("the system gives no random numbers"))?;
+    Ok((key, Kept { path, secret }))
 }
 
 /// Only what nobody else can have written or read.
@@ -53,19 +70,23 @@ fn read(path: &Path) -> io::Result<Secret> {
     Ok(secret)
 }
 
-/// Whole or not at all, so that a process that is killed meanwhile leaves nothing half done.
 fn create(path: &Path) -> io::Result<Secret> {
     let mut secret = Secret::default();
     SystemRandom::new().fill(&mut *secret).map_err(|_unspecified| io::Error::other("no random numbers"))?;
+    write(path, &secret)?;
+    Ok(secret)
+}
+
+/// Whole or not at all, so that a process that is killed meanwhile leaves nothing half done.
+fn write(path: &Path, secret: &Secret) -> io::Result<()> {
     let new = path.with_extension("new");
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let mut file: File = options().write(true).create_new(true).open(&new)?;
-    file.write_all(&*secret)?;
-    fs::rename(&new, path)?;
-    Ok(secret)
+    file.write_all(&**secret)?;
+    fs::rename(&new, path)
 }
 
 fn options() -> OpenOptions {

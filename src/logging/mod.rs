@@ -73,6 +73,15 @@ impl Guard {
         let _late = self.queue.flush(FLUSH);
     }
 
+    /// The same, to be called from elsewhere.
+    pub fn flusher(&self) -> impl Fn() + Clone + Send + Sync + 'static {
+        let queue = Arc::clone(&self.queue);
+        move || {
+            // Nobody is left to be told what was not written.
+            let _late = queue.flush(FLUSH);
+        }
+    }
+
     /// The way to change the level.
     pub fn level(&self) -> LevelSwitch {
         self.level.clone()

@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     audit::{Auditor, Event, What},
+    caller::Kernel,
     clock::{Moment, SharedClock},
     policy::Gatekeeper,
     store::http_date,
@@ -230,7 +231,7 @@ impl Exchange {
         };
         let visitor = self.guest.visitor(&*self.context.gatekeeper, socket, &request);
         let answer = match self.context.live.faces().respond(self.face, &request, visitor, now) {
-            Outcome::Answer(answer) => answer,
+            Outcome::Answer(answer) => self.for_this_host(answer),
             waiting @ (Outcome::Warming | Outcome::Expired(_) | Outcome::Elsewhere) if patient => {
                 self.keep(input);
                 let elsewhere = matches!(waiting, Outcome::Elsewhere);
@@ -289,6 +290,15 @@ impl Exchange {
     }
 
     /// Takes note of credentials that are given away, and of those who get none because of who they are.
+    /// Only a process of this host is told our number; others learn that it is alppaca.
+    fn for_this_host(&self, answer: Answer) -> Answer {
+        let local = |address| Kernel::open().and_then(|kernel| kernel.is_local(address)).unwrap_or(false);
+        match answer.pid {
+            Some(_) if !self.guest.peer().address.is_some_and(local) => Answer { pid: Some(0), ..answer },
+            _ => answer,
+        }
+    }
+
     fn note(&self, request: &Request, answer: &Answer, now: Moment) {
         let Context { gatekeeper, auditor, .. } = &*self.context;
         let what = match &answer.handed {

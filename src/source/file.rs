@@ -1,8 +1,7 @@
 //! Files that somebody else writes anew from time to time: keys and tokens. They are read at each use, never kept.
 
-use std::path::Path;
+use std::{io::Read, os::unix::fs::OpenOptionsExt, path::Path};
 
-use tokio::io::AsyncReadExt;
 use zeroize::Zeroizing;
 
 use super::SourceError;
@@ -16,11 +15,17 @@ const MAX_BYTES: usize = 32 * 1024;
 pub(super) async fn read_secret(what: &str, path: &Path) -> Result<Secret, SourceError> {
     let wrong =
         |problem: &str| SourceError::transient(format!("the file of the {what} ({}) {problem}", path.display()));
-    let file = tokio::fs::File::open(path).await.map_err(|error| wrong(&format!("cannot be opened: {error}")))?;
+    // Read here: the threads for what may block are for the look-ups of names. What is no file must not hold up others.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let file = file.map_err(|error| wrong(&format!("cannot be opened: {error}")))?;
+    if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        return Err(wrong("is not a regular file"));
+    }
     // As large as it may become, since a buffer that grows leaves copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_BYTES + 1));
     let limit = u64::try_from(MAX_BYTES + 1).unwrap_or(u64::MAX);
-    file.take(limit).read_to_end(&mut bytes).await.map_err(|error| wrong(&format!("cannot be read: {error}")))?;
+    file.take(limit).read_to_end(&mut bytes).map_err(|error| wrong(&format!("cannot be read: {error}")))?;
     if bytes.len() > MAX_BYTES {
         return Err(wrong("is longer than 32 KiB, so it holds something else"));
     }

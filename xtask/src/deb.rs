@@ -29,7 +29,17 @@ pub fn run(options: &Options) -> Result<()> {
         program.clone()
     } else {
         shell::heading("building for release");
-        shell::run(shell::cargo().args(["build", "--release", "--locked", "--bin", "alppaca"]))?;
+        let mut build = shell::cargo();
+        build.args(["build", "--release", "--locked", "--bin", "alppaca"]);
+        // For `--version`. An archive without a repository has none.
+        let revision =
+            Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).current_dir(shell::root()).output();
+        if let Ok(found) = revision
+            && found.status.success()
+        {
+            build.env("ALPPACA_REVISION", String::from_utf8_lossy(&found.stdout).trim());
+        }
+        shell::run(&mut build)?;
         shell::target().join("release/alppaca")
     };
     let out = options.out.clone().unwrap_or_else(|| shell::target().join("deb"));

@@ -1,0 +1,72 @@
+//! What the daemon has in its run directory is made again if it disappears: `rm -r` of it, or a cleaner of temporary files,
+//! would else take the admin socket away for good.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Notify;
+
+use super::token_key::Kept;
+use crate::{
+    admin::{self, Admin, AdminSocket},
+    clock::{self, SharedClock},
+};
+
+/// How often it is looked whether it is there. A reload looks at once.
+const LOOK: Duration = Duration::from_secs(15);
+
+/// Answers at the admin socket, for ever, and makes it again if it disappears, with what else is kept in the directory.
+pub(super) async fn serve(
+    admin: Arc<Admin>,
+    mut socket: AdminSocket,
+    clock: SharedClock,
+    key: Option<Arc<Kept>>,
+    reloads: Arc<Notify>,
+) {
+    loop {
+        let place = socket.place();
+        tokio::select! {
+            served = admin::serve(Arc::clone(&admin), socket, Arc::clone(&clock)) => {
+                if let Err(error) = served {
+                    tracing::error!("the admin socket cannot be used: {error}");
+                }
+                return;
+            }
+            () = until(|| !place.is_there(), &reloads) => {}
+        }
+        let mut told = false;
+        socket = loop {
+            match place.bind_again() {
+                Ok(socket) => break socket,
+                Err(error) => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::error!(
+                            "the admin socket has disappeared and cannot be made again, so no `alppaca status`, `credentials` \
+                             and `exec`: {error}; trying again every {LOOK:?}, and at a reload"
+                        );
+                    }
+                }
+            }
+            pause(&reloads).await;
+        };
+        let kept = key.as_ref().map_or(Ok(()), |key| key.keep_again());
+        if let Err(error) = kept {
+            tracing::error!("the key of the IMDS tokens cannot be kept again, so they end with this process: {error}");
+        }
+        admin.leases.remember();
+        tracing::warn!("the admin socket had disappeared and was made again: {}", place.path().display());
+    }
+}
+
+/// Ready when `over`.
+async fn until(over: impl Fn() -> bool, reloads: &Notify) {
+    while !over() {
+        pause(reloads).await;
+    }
+}
+
+async fn pause(reloads: &Notify) {
+    tokio::select! {
+        () = clock::sleep(LOOK) => {}
+        () = reloads.notified() => {}
+    }
+}
