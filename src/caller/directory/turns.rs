@@ -5,12 +5,13 @@ use std::{
     fs,
     hash::Hash,
     ops::Range,
+    sync::Arc,
 };
 
-/// So many look-ups of one owner are open at a time. The others are asked for again when one of these is done.
-const OPEN_OF_ONE: usize = 64;
-/// So many of all.
-const OPEN: usize = 4096;
+use crate::caller::budget::{Bounds, Rank, Share, Shares};
+
+/// So many look-ups are open at a time, and so many of one owner. The others are asked for again when one of these is done.
+const OPEN: Bounds = Bounds { total: 4096, reserved: 0, each: 64, scarce: 0 };
 
 /// Look-ups by their keys.
 #[derive(Debug)]
@@ -18,27 +19,25 @@ pub(super) struct Turns<K> {
     waiting: BTreeMap<u32, VecDeque<K>>,
     /// Whose turn was the last.
     last: u32,
-    /// Whose each look-up is that waits or is under way.
-    open: HashMap<K, u32>,
-    /// How many those are, by owner.
-    counts: HashMap<u32, usize>,
+    /// Those that wait or are under way.
+    open: HashMap<K, Share<u32>>,
+    shares: Arc<Shares<u32>>,
 }
 
 impl<K> Default for Turns<K> {
     fn default() -> Self {
-        Self { waiting: BTreeMap::new(), last: 0, open: HashMap::new(), counts: HashMap::new() }
+        Self { waiting: BTreeMap::new(), last: 0, open: HashMap::new(), shares: Shares::new(OPEN) }
     }
 }
 
 impl<K: Copy + Eq + Hash> Turns<K> {
     /// Adds a look-up of `owner`. Whether that is news: it is open already, or there is no room for it now.
     pub(super) fn push(&mut self, owner: u32, key: K) -> bool {
-        let count = self.counts.get(&owner).copied().unwrap_or_default();
-        if self.open.contains_key(&key) || count >= OPEN_OF_ONE || self.open.len() >= OPEN {
+        if self.open.contains_key(&key) {
             return false;
         }
-        self.open.insert(key, owner);
-        self.counts.insert(owner, count + 1);
+        let Some(share) = self.shares.take(&owner, Rank::Ordinary) else { return false };
+        self.open.insert(key, share);
         self.waiting.entry(owner).or_default().push_back(key);
         true
     }
@@ -58,11 +57,7 @@ impl<K: Copy + Eq + Hash> Turns<K> {
 
     /// A look-up is not open any more.
     pub(super) fn done(&mut self, key: &K) {
-        let Some(owner) = self.open.remove(key) else { return };
-        match self.counts.get_mut(&owner) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => drop(self.counts.remove(&owner)),
-        }
+        self.open.remove(key);
     }
 
     /// How many wait.
@@ -105,10 +100,10 @@ mod tests {
     fn each_owner_has_a_turn_however_much_another_wants() {
         let mut turns = Turns::default();
         let accepted = (0..1000).filter(|key| turns.push(7, *key)).count();
-        assert_eq!(accepted, OPEN_OF_ONE);
+        assert_eq!(accepted, OPEN.each);
         assert!(turns.push(5, 2000) && turns.push(9, 3000) && turns.push(0, 4000));
         assert!(!turns.push(5, 2000), "it is open already");
-        assert_eq!(turns.waiting(), OPEN_OF_ONE + 3);
+        assert_eq!(turns.waiting(), OPEN.each + 3);
         let order: Vec<i32> = std::iter::from_fn(|| turns.pop()).take(6).collect();
         assert_eq!(order, [2000, 0, 3000, 4000, 1, 2]);
         // What is under way is open, too.
@@ -124,7 +119,7 @@ mod tests {
     fn all_owners_together_have_a_bound() {
         let mut turns = Turns::default();
         let accepted = (0..100_000_u32).filter(|key| turns.push(*key, *key)).count();
-        assert_eq!(accepted, OPEN);
+        assert_eq!(accepted, OPEN.total);
     }
 
     #[test]
