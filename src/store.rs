@@ -114,7 +114,7 @@ pub struct Published {
     pub last_updated: Timestamp,
     /// The same as an HTTP date.
     pub last_modified: Box<str>,
-    /// The account, where the upstream says it.
+    /// The account, as far as the upstream, the role's ARN or the key's id says it.
     pub account_id: Option<AccountId>,
     /// The ARN of the role, where the upstream says it.
     pub role_arn: Option<RoleArn>,
@@ -131,7 +131,10 @@ impl Published {
             ends: AtomicU64::new(end_of(credentials.expiration, now)),
             last_updated,
             last_modified: http_date(last_updated).into(),
-            account_id: credentials.account_id,
+            account_id: credentials
+                .account_id
+                .or_else(|| credentials.role_arn.as_ref().map(RoleArn::account))
+                .or_else(|| AccountId::of_access_key(&credentials.access_key_id)),
             role_arn: credentials.role_arn.clone(),
             document: render_document(credentials, last_updated),
         }

@@ -11,7 +11,7 @@ const MAX_LENGTH: usize = 2048;
 /// So much of a text that is no ARN stands in the message.
 const SHOWN: usize = 120;
 
-/// Stands for an account that is not known.
+/// Stands for any account where only the form of an ARN matters. Never shown to a client.
 pub const NO_ACCOUNT: AccountId = AccountId(*b"000000000000");
 
 /// The twelve digits of an account.
@@ -28,6 +28,28 @@ impl AccountId {
     pub fn as_str(&self) -> &str {
         // Digits are UTF-8.
         str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl AccountId {
+    /// The account to which an access key belongs, which its id contains unless it is of the old generation. AWS does not
+    /// document this, so that whatever else is known of the account counts before it.
+    /// <https://medium.com/@TalBeerySec/a-short-note-on-aws-key-id-f88cc4317489>
+    pub fn of_access_key(id: &str) -> Option<Self> {
+        let digits = id.strip_prefix("ASIA").or_else(|| id.strip_prefix("AKIA")).filter(|rest| rest.len() == 16)?;
+        // Base 32. Of these 80 bits the first says that it is of the new generation, and the next 40 are the account.
+        let value = digits.bytes().try_fold(0_u128, |value, byte| {
+            let digit = match byte {
+                b'A'..=b'Z' => byte - b'A',
+                b'2'..=b'7' => byte - b'2' + 26,
+                _ => return None,
+            };
+            Some(value << 5 | u128::from(digit))
+        })?;
+        let account = value >> 39 & ((1 << 40) - 1);
+        let new = value >> 79 == 1 && account > 0;
+        // 40 bits have room for numbers of thirteen digits, which are no accounts.
+        new.then(|| format!("{account:012}").parse().ok()).flatten()
     }
 }
 
@@ -247,6 +269,30 @@ mod tests {
         assert_eq!("012345678901".parse::<AccountId>().map(|id| id.to_string()), Ok("012345678901".to_owned()));
         for wrong in ["", "12345678901", "1234567890123", "12345678901x", "１２３４", " 12345678901", "aws"] {
             assert_eq!(wrong.parse::<AccountId>(), Err(AccountIdError), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_id_of_a_new_key_contains_the_account() {
+        for (id, account) in [
+            // Published with their accounts, by WithSecure Labs and by Tal Be'ery.
+            ("ASIAQNZGKIQY56JQ7WML", Some("029608264753")),
+            ("ASIAY34FZKBOKMUTVV7A", Some("609629065308")),
+            ("AKIAY34FZKBOKMUTVV7A", Some("609629065308")),
+            // Of the old generation, as the examples of AWS are.
+            ("ASIAIOSFODNN7EXAMPLE", None),
+            // The id of a role; not base 32; too short; too long; in small letters; a number of 13 digits; none.
+            ("AROAQNZGKIQY56JQ7WML", None),
+            ("ASIAQNZGKIQY56JQ7WM1", None),
+            ("ASIAQNZGKIQY56JQ7WM", None),
+            ("ASIAQNZGKIQY56JQ7WMLA", None),
+            ("ASIAQnZGKIQY56JQ7WML", None),
+            ("ASIA7777777777777777", None),
+            ("ASIAQAAAAAAAAAAAAAAA", None),
+            ("", None),
+        ] {
+            let found = AccountId::of_access_key(id);
+            assert_eq!(found.as_ref().map(AccountId::as_str), account, "{id}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod arn;
 mod document;
+mod partition;
 mod role;
 mod secret;
 mod session_name;
@@ -11,6 +12,7 @@ pub use arn::{AccountId, AccountIdError, Arn, ArnError, NO_ACCOUNT, RoleArn, Rol
 pub use document::{
     DocumentError, document_field, extend_document, is_key_text, parse_document, render_document, render_refusal,
 };
+pub use partition::{Partition, region_of_zone};
 pub use role::{RoleId, RoleName, RoleNameError};
 pub use secret::{Secret, SecretBytes};
 pub use session_name::{SessionFacts, SessionName, SessionNameError};

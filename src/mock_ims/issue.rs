@@ -17,7 +17,7 @@ const TOKEN_START: &str = "IQoJb3JpZ2luX2Vj";
 pub struct Issued {
     /// The role it was issued for.
     pub role: String,
-    /// `ASIA` and 16 more characters; never the same twice.
+    /// `ASIA`, `M` and 15 more characters; never the same twice.
     pub access_key_id: String,
     /// 40 characters.
     pub secret_access_key: String,
@@ -30,7 +30,9 @@ pub struct Issued {
 impl Issued {
     /// A new set for `role`, valid for `lifetime` from now.
     pub(super) fn new(role: &str, lifetime: Duration) -> io::Result<Self> {
-        let id = random::<16>()?.map(|byte| char::from(BASE32[usize::from(byte % 32)]));
+        let mut id = random::<16>()?.map(|byte| char::from(BASE32[usize::from(byte % 32)]));
+        // As ids of the old generation: those of the new one contain an account, and there is none here.
+        id[0] = 'M';
         Ok(Self {
             role: role.to_owned(),
             access_key_id: format!("ASIA{}", String::from_iter(id)),

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use super::token_uri::{TokenUri, TokenUriError};
 use crate::{
-    credentials::{AccountId, Arn, RoleArn},
+    credentials::{AccountId, Arn, Partition, RoleArn},
     fetch::SetupError as HttpError,
 };
 
@@ -114,7 +114,6 @@ pub enum SetupError {
 /// What the ARNs of trust anchor and profile say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arns {
-    partition: String,
     /// The region of both.
     pub region: String,
 }
@@ -123,16 +122,16 @@ impl Arns {
     /// Checks that the two belong together.
     pub fn new(trust_anchor: &str, profile: &str) -> Result<Self, SetupError> {
         let example = "arn:aws:rolesanywhere:REGION:ACCOUNT:trust-anchor/ID";
-        let (partition, region) = parts(trust_anchor, "rolesanywhere", "trust-anchor/")
-            .filter(|(_, region)| !region.is_empty())
+        let region = region_of(trust_anchor, "rolesanywhere", "trust-anchor/")
+            .filter(|region| !region.is_empty())
             .ok_or_else(|| SetupError::Arn { text: trust_anchor.to_owned(), kind: "trust anchor", example })?;
         let example = "arn:aws:rolesanywhere:REGION:ACCOUNT:profile/ID";
-        let (_, other) = parts(profile, "rolesanywhere", "profile/").ok_or_else(|| SetupError::Arn {
+        let other = region_of(profile, "rolesanywhere", "profile/").ok_or_else(|| SetupError::Arn {
             text: profile.to_owned(),
             kind: "profile",
             example,
         })?;
-        let arns = Self { partition, region };
+        let arns = Self { region };
         arns.same_region("profile", &other)?;
         Ok(arns)
     }
@@ -148,16 +147,9 @@ impl Arns {
     /// Where AWS serves IAM Roles Anywhere in this region.
     /// <https://docs.aws.amazon.com/general/latest/gr/rolesanywhere.html>
     pub fn endpoint(&self, fips: bool) -> String {
-        let suffix = match self.partition.as_str() {
-            "aws-cn" => "amazonaws.com.cn",
-            "aws-iso" => "c2s.ic.gov",
-            "aws-iso-b" => "sc2s.sgov.gov",
-            "aws-iso-e" => "cloud.adc-e.uk",
-            "aws-iso-f" => "csp.hci.ic.gov",
-            _ => "amazonaws.com",
-        };
+        let domain = Partition::of_region(&self.region).domain;
         let fips = if fips { "-fips" } else { "" };
-        format!("https://rolesanywhere{fips}.{}.{suffix}", self.region)
+        format!("https://rolesanywhere{fips}.{}.{domain}", self.region)
     }
 }
 
@@ -168,13 +160,13 @@ pub fn check_session_name(text: &str) -> Result<(), SetupError> {
     if fine { Ok(()) } else { Err(SetupError::SessionName(text.to_owned())) }
 }
 
-/// Partition and region of an ARN of `service` whose resource begins with `resource`.
-fn parts(arn: &str, service: &str, resource: &str) -> Option<(String, String)> {
+/// The region of an ARN of `service` whose resource begins with `resource`.
+fn region_of(arn: &str, service: &str, resource: &str) -> Option<String> {
     let arn = Arn::parse(arn).ok()?;
     let fine = arn.service == service
         && arn.account.parse::<AccountId>().is_ok()
         && arn.resource.strip_prefix(resource).is_some_and(|id| !id.is_empty());
-    fine.then(|| (arn.partition.to_owned(), arn.region.to_owned()))
+    fine.then(|| arn.region.to_owned())
 }
 
 impl IdentitySettings {
@@ -221,6 +213,9 @@ mod tests {
         let china = |arn: &str| arn.replace("arn:aws:", "arn:aws-cn:").replace("eu-central-1", "cn-north-1");
         let arns = Arns::new(&china(ANCHOR), &china(PROFILE)).expect("a pair");
         assert_eq!(arns.endpoint(false), "https://rolesanywhere.cn-north-1.amazonaws.com.cn");
+        let sovereign = |arn: &str| arn.replace("arn:aws:", "arn:aws-eusc:").replace("eu-central-1", "eusc-de-east-1");
+        let arns = Arns::new(&sovereign(ANCHOR), &sovereign(PROFILE)).expect("legal");
+        assert_eq!(arns.endpoint(false), "https://rolesanywhere.eusc-de-east-1.amazonaws.eu");
     }
 
     #[test]
