@@ -25,7 +25,8 @@ fn ok(text: &str) -> (u16, String) {
 #[test]
 fn the_defaults_are_found_on_the_host_and_follow_the_region() {
     let ims = Ims::start(Behaviour::default());
-    let config = format!("{}metadata: {{region: eu-north-1, account_id: '123456789012'}}\n", ims.config());
+    let config =
+        format!("{}metadata: {{defaults: ec2, region: eu-north-1, account_id: '123456789012'}}\n", ims.config());
     let daemon = Daemon::with_credentials(&config);
     let meta = |name: &str| at(&daemon, &format!("/latest/meta-data/{name}"));
     assert_eq!(at(&daemon, "/latest/"), ok("dynamic\nmeta-data"));
@@ -44,7 +45,7 @@ fn the_defaults_are_found_on_the_host_and_follow_the_region() {
     for name in ["ami-id", "hostname", "iam/", "instance-id", "instance-type", "local-hostname", "placement/"] {
         assert!(listing.lines().any(|line| line == name), "{name}: {listing}");
     }
-    for name in ["nothing", "placement/x", "instance-id/x", "user-data", "tags"] {
+    for name in ["nothing", "placement/x", "instance-id/x", "user-data", "tags/x"] {
         assert_eq!(meta(name).0, 404, "{name}");
     }
     assert_eq!(at(&daemon, "/latest/user-data").0, 404);
@@ -114,7 +115,8 @@ fn without_a_region_there_is_none() {
     let ims = Ims::start(Behaviour::default());
     let daemon = Daemon::with_credentials(&ims.config());
     assert_eq!(at(&daemon, "/latest/meta-data/placement/region").0, 404);
-    assert!(get(daemon.address(), "/latest/dynamic/instance-identity/document").json()["region"].is_null());
+    assert_eq!(at(&daemon, "/latest/dynamic/instance-identity/document").0, 404);
+    assert_eq!(at(&daemon, "/latest/"), ok("meta-data"));
 }
 
 /// A second alppaca in the part of the real IMDS, with version 2 alone, and credentials of its own.
@@ -125,8 +127,14 @@ fn real_imds() -> (Ims, Daemon) {
         "{}imds_v1: false
 metadata:
   region: ap-south-1
-  meta-data: {{instance-id: i-ffffffffffffffff0, identity-credentials: {{ec2: {{info: x}}}}, hostname: real}}
-  user-data: real
+  defaults: ec2
+  account_id: '123456789012'
+  meta-data:
+    instance-id: i-ffffffffffffffff0
+    identity-credentials: {{ec2: {{info: x}}}}
+    hostname: real
+    tags: {{instance: {{credential-owner: team}}}}
+    public-keys: {{'0=real key': {{openssh-key: K}}}}
 ",
         ims.config()
     ));
@@ -151,9 +159,11 @@ fn a_real_imds_is_asked_for_all_that_is_not_set_but_never_for_credentials() {
     assert_eq!(meta("hostname"), ok("mine"));
     assert_eq!(meta("mac").0, 404);
     assert_eq!(meta("tags/"), ok("instance/"));
-    assert_eq!(at(&daemon, "/latest/user-data"), ok("real"));
-    let user_data = get(daemon.address(), "/latest/user-data");
-    assert_eq!(user_data.header("content-type"), Some("application/octet-stream"));
+    // What the listings name is there, and what is not there is not named.
+    assert_eq!(meta("tags/instance/"), ok("Name\ncredential-owner"));
+    assert_eq!(meta("tags/instance/credential-owner"), ok("team"));
+    assert_eq!((meta("public-keys/"), meta("public-keys/0/")), (ok("0=real key"), ok("openssh-key")));
+    assert_eq!((at(&daemon, "/latest/"), at(&daemon, "/latest/user-data").0), (ok("dynamic\nmeta-data"), 404));
     let document = get(daemon.address(), "/2020-10-27/dynamic/instance-identity/document");
     assert_eq!(document.json()["region"], "ap-south-1");
     let listing = meta("").1;

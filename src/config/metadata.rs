@@ -10,7 +10,7 @@ use super::{
     settings::{Setting, Topic},
     yaml::{Node, Value},
 };
-use crate::credentials::AccountId;
+use crate::credentials::{AccountId, region_of_zone};
 
 /// The deepest path below `/latest` that can be asked for.
 const MAX_DEPTH: usize = 7;
@@ -27,12 +27,23 @@ pub const METADATA: &[Setting] = &[
         "The region that programs find. By default the one in which the first role is assumed; if none is, there is no \
          `placement/`, and programs have to be told.",
     ),
-    setting("account_id", "", "The account, twelve digits, where the credentials do not tell it."),
+    setting(
+        "account_id",
+        "",
+        "The account, twelve digits. By default what the upstream, the role's ARN or the id of the access key says.",
+    ),
+    setting(
+        "defaults",
+        "minimal",
+        "What is there without being set. `minimal`: what SDKs need. `ec2`: all that each instance of EC2 has, such as \
+         `ami-id`; agents then take this host for an instance of EC2. With `passthrough` there are no defaults.",
+    ),
     setting(
         "meta-data",
         "",
         "A tree that is laid over the defaults: a mapping is a directory, a single value a file, a list a file of lines, \
-         `null` removes. `iam` is made of the roles; only `iam: {info: …}` can be set there.",
+         `null` removes. `iam` is made of the roles; only `iam: {info: …}` can be set there. Keys are written as \
+         `public-keys: {\"0=NAME\": {openssh-key: …}}`.",
     ),
     setting("dynamic", "", "The same for `/latest/dynamic/`."),
     setting("user-data", "", "The text of `/latest/user-data`. Without it: 404."),
@@ -58,6 +69,8 @@ pub struct Metadata {
     pub region: Option<String>,
     /// The account (`account_id`).
     pub account_id: Option<AccountId>,
+    /// What is there without being set (`defaults`).
+    pub defaults: Defaults,
     /// What is laid over the defaults: `meta-data`, `dynamic` and `user-data`, in the order of the file.
     pub tree: Vec<(String, Tree)>,
     /// Whether there is `security-credentials-extended`.
@@ -66,6 +79,15 @@ pub struct Metadata {
     pub passthrough: Option<String>,
     /// For one answer of it (`passthrough_timeout`).
     pub passthrough_timeout: Duration,
+}
+
+/// What is there without being set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Defaults {
+    /// What SDKs need.
+    Minimal,
+    /// What every instance of EC2 has.
+    Ec2,
 }
 
 /// A part of the tree.
@@ -77,6 +99,29 @@ pub enum Tree {
     File(String),
     /// A directory.
     Directory(Vec<(String, Tree)>),
+}
+
+impl Metadata {
+    /// The region that is set, by itself or with its zone.
+    pub fn stated_region(&self) -> Option<&str> {
+        let placement = |name| self.file(&["meta-data", "placement", name]);
+        let of_zone = || placement("availability-zone").and_then(region_of_zone);
+        placement("region").or(self.region.as_deref()).or_else(of_zone)
+    }
+
+    fn file(&self, path: &[&str]) -> Option<&str> {
+        let mut tree = &self.tree;
+        let (last, directories) = path.split_last()?;
+        let find = |tree: &'_ [(String, Tree)], name: &str| tree.iter().position(|(known, _)| known == name);
+        for name in directories {
+            let Tree::Directory(below) = &tree.get(find(tree, name)?)?.1 else { return None };
+            tree = below;
+        }
+        match &tree.get(find(tree, last)?)?.1 {
+            Tree::File(text) => Some(text),
+            Tree::Directory(_) | Tree::Removed => None,
+        }
+    }
 }
 
 pub(super) fn metadata(fields: &mut Fields) -> Option<Metadata> {
@@ -97,17 +142,41 @@ fn read_section(fields: &mut Fields) -> Option<Metadata> {
             tree.push((key.to_owned(), read));
         }
     }
+    let defaults =
+        fields.value("defaults", |node| read::choice(node, &[("minimal", Defaults::Minimal), ("ec2", Defaults::Ec2)]));
     let choices = [("off", false), ("on", true), ("false", false), ("true", true), ("no", false), ("yes", true)];
     let extended = fields.value("security_credentials_extended", |node| read::choice(node, &choices));
     let passthrough = fields.optional("passthrough", base_url);
     let passthrough_timeout = fields.value("passthrough_timeout", read::limit);
-    Some(Metadata {
+    let metadata = Metadata {
         region: region?,
         account_id: account_id?,
+        defaults: defaults?,
         tree,
         extended: extended?,
         passthrough: passthrough?,
         passthrough_timeout: passthrough_timeout?,
+    };
+    let place = fields.place("meta-data").or_else(|| fields.place("region"));
+    match (contradiction(&metadata), place) {
+        (Some(message), Some(place)) => fields.note(Err(Problem::new(place, message))),
+        _ => Some(metadata),
+    }
+}
+
+/// Some SDKs take the region from `placement/region`, others from the zone: they have to agree.
+fn contradiction(metadata: &Metadata) -> Option<String> {
+    let placement = |name| metadata.file(&["meta-data", "placement", name]);
+    let region = metadata.stated_region()?;
+    let told = [
+        ("`metadata.region`", metadata.region.as_deref(), metadata.region.as_deref()),
+        ("the zone", placement("availability-zone"), placement("availability-zone").and_then(region_of_zone)),
+    ];
+    told.iter().find_map(|(what, text, other)| match (text, other) {
+        (Some(text), Some(other)) if *other != region => Some(format!(
+            "the region is {region} here, but {what} {text} is in {other}: set only one, or make them agree"
+        )),
+        _ => None,
     })
 }
 
@@ -144,12 +213,31 @@ fn check_top(key: &str, node: &Node, tree: Tree) -> Result<Tree, Problem> {
         ("user-data", Tree::Directory(_)) => wrong("user data are a text, not a mapping"),
         ("meta-data" | "dynamic", Tree::File(_)) => wrong("a mapping is expected here"),
         ("meta-data", Tree::Removed) => wrong("the metadata cannot be removed: the credentials are part of them"),
+        ("meta-data", Tree::Directory(entries))
+            if entries.iter().any(|(name, below)| name == "public-keys" && !are_keys(below)) =>
+        {
+            wrong("`public-keys` lists keys as `0=NAME`: write `public-keys: {\"0=NAME\": {openssh-key: …}}`")
+        }
         ("meta-data", Tree::Directory(entries)) => match entries.iter().find(|(name, _)| name == "iam") {
             None => Ok(tree),
             Some((_, Tree::Directory(inner))) if inner.iter().all(|(name, _)| name == "info") => Ok(tree),
             Some(_) => wrong("`iam` is made of the roles: only `iam: {info: …}` can be set"),
         },
         _ => Ok(tree),
+    }
+}
+
+/// Whether all entries are a number, `=` and a name, each with a mapping.
+fn are_keys(keys: &Tree) -> bool {
+    let is_key = |(name, key): &(String, Tree)| {
+        let number = name.split_once('=').map_or("", |(number, _)| number);
+        let numbered = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        numbered && matches!(key, Tree::Directory(_))
+    };
+    match keys {
+        Tree::Removed => true,
+        Tree::File(_) => false,
+        Tree::Directory(keys) => keys.iter().all(is_key),
     }
 }
 
@@ -173,6 +261,8 @@ pub(super) fn render(metadata: &Metadata) -> String {
     let mut entries = Vec::new();
     entries.extend(metadata.region.as_ref().map(|region| ("region".to_owned(), quoted(region))));
     entries.extend(metadata.account_id.map(|id| ("account_id".to_owned(), quoted(id.as_str()))));
+    let defaults = if metadata.defaults == Defaults::Ec2 { "ec2" } else { "minimal" };
+    entries.push(("defaults".to_owned(), defaults.to_owned()));
     entries.extend(metadata.tree.iter().map(|(name, tree)| (name.clone(), render_tree(tree))));
     let extended = if metadata.extended { "on" } else { "off" };
     entries.push(("security_credentials_extended".to_owned(), extended.to_owned()));
@@ -194,6 +284,20 @@ fn render_tree(tree: &Tree) -> String {
 #[cfg(test)]
 mod tests {
     use crate::config::{Config, Tree, parse};
+
+    #[test]
+    fn the_region_is_also_that_of_the_zone() {
+        for (text, region) in [
+            ("  region: eu-west-1\n", Some("eu-west-1")),
+            ("  meta-data: {placement: {availability-zone: us-west-2-lax-1a}}\n", Some("us-west-2")),
+            ("  meta-data: {placement: {region: cn-north-1, availability-zone: rack-7}}\n", Some("cn-north-1")),
+            ("  region: eu-west-1\n  meta-data: {placement: {availability-zone: eu-west-1c}}\n", Some("eu-west-1")),
+            ("  meta-data: {placement: {availability-zone: rack-7}}\n", None),
+            ("  meta-data: {placement: null}\n", None),
+        ] {
+            assert_eq!(parsed(text).expect(text).metadata.stated_region(), region, "{text}");
+        }
+    }
 
     fn parsed(text: &str) -> Result<Config, String> {
         let files = vec![("a.yaml".into(), format!("ims_host: x\nmetadata:\n{text}"))];
@@ -239,6 +343,18 @@ mod tests {
             ("  account_id: 12", "an account has twelve digits"),
             ("  regoin: x", "did you mean `region`?"),
             ("  region: x", "3:11: a region such as eu-central-1"),
+            ("  defaults: all", "one of minimal, ec2"),
+            ("  meta-data: {public-keys: {'0': {openssh-key: k}}}", "lists keys as `0=NAME`"),
+            ("  meta-data: {public-keys: {'0=n': k}}", "lists keys as `0=NAME`"),
+            ("  meta-data: {public-keys: 0=n}", "lists keys as `0=NAME`"),
+            (
+                "  region: eu-central-1\n  meta-data: {placement: {availability-zone: us-west-2-lax-1a}}",
+                "4:3: the region is eu-central-1 here, but the zone us-west-2-lax-1a is in us-west-2",
+            ),
+            (
+                "  region: eu-central-1\n  meta-data: {placement: {region: eu-west-1}}",
+                "the region is eu-west-1 here, but `metadata.region` eu-central-1 is in eu-central-1",
+            ),
         ] {
             let said = parsed(text).expect_err(text);
             assert!(said.contains(part), "{text:?} should say {part:?}, not {said}");

@@ -29,7 +29,7 @@ pub(crate) use build::is_clear_text;
 pub use container::{CONTAINER, CONTAINER_ROLE, Container, ContainerRole};
 pub use containers::{CONTAINERS, Containers};
 pub use load::{Loaded, load, parse};
-pub use metadata::{METADATA, Metadata, Tree};
+pub use metadata::{Defaults, METADATA, Metadata, Tree};
 pub use pod_identity::{ASSOCIATION, Association, Keys, POD_IDENTITY, PodIdentity};
 pub use policy::{MATCH, POLICY, RULE};
 pub use problem::{ConfigErrors, Problem};

@@ -12,11 +12,11 @@ use super::{
 use crate::{
     clock::SharedClock,
     config::{self, Config},
-    credentials::RoleId,
+    credentials::{Partition, RoleId},
     host,
     serve::{
-        Association, Container, ContainerSettings, ContainerTokens, Entry, Face, Faces, HostFacts, Imds, Key, KeyFile,
-        KeySource, Metadata, PodIdentity, PodIdentitySettings, TokenKey, passthrough,
+        Association, Container, ContainerSettings, ContainerTokens, Defaults, Entry, Face, Faces, HostFacts, Imds, Key,
+        KeyFile, KeySource, Metadata, PodIdentity, PodIdentitySettings, TokenKey, passthrough,
     },
     store::Store,
 };
@@ -103,6 +103,7 @@ fn container_settings(config: &Config, section: &config::Container) -> Container
         serve_expired: config.imds.serve_expired,
         allowed_hosts: config.imds.allowed_hosts.clone(),
         account_id: config.metadata.account_id,
+        partition: Partition::of(region(config).as_deref()),
         files: files.collect(),
         overlap: section.token_overlap,
     }
@@ -146,7 +147,11 @@ fn metadata(config: &Config) -> Metadata {
             architecture: host::architecture(),
             started: host::started(),
         },
-        passthrough: config.metadata.passthrough.is_some(),
+        defaults: match (&config.metadata.passthrough, config.metadata.defaults) {
+            (Some(_), _) => Defaults::Nothing,
+            (None, config::Defaults::Minimal) => Defaults::Minimal,
+            (None, config::Defaults::Ec2) => Defaults::Ec2,
+        },
     }
 }
 
@@ -161,7 +166,7 @@ pub(super) fn region(config: &Config) -> Option<String> {
         }
         _ => None,
     };
-    config.metadata.region.clone().or_else(|| asked().map(str::to_owned))
+    config.metadata.stated_region().or_else(asked).map(str::to_owned)
 }
 
 /// Whether there will be roles without anybody asking for one.
@@ -191,6 +196,10 @@ mod tests {
             (String::new(), None),
             (assumed.to_owned(), Some("us-west-1")),
             (format!("{assumed}metadata: {{region: eu-west-3}}\n"), Some("eu-west-3")),
+            (
+                format!("{assumed}metadata: {{meta-data: {{placement: {{availability-zone: us-west-2-lax-1a}}}}}}\n"),
+                Some("us-west-2"),
+            ),
             (format!("{via}{chained}"), None),
             (
                 via.replace("  base: {source: ims}\n", &format!("{chained}  base: {{source: ims}}\n")),

@@ -196,6 +196,11 @@ impl Answer {
         Self { denied: denied.into(), ..self }
     }
 
+    /// 403 without a page, as EC2 answers any PUT that is not for a token, and what a proxy passed on.
+    pub fn forbidden() -> Self {
+        Self { status: Status::Forbidden, ..Self::ok(Body::Empty) }
+    }
+
     /// 405: only the methods `allow` are possible there.
     pub fn not_allowed(allow: &'static str) -> Self {
         Self { allow: Some(allow), ..Self::error(Status::MethodNotAllowed) }
@@ -208,6 +213,7 @@ impl Answer {
             (Style::Plain, _) => "text/plain; charset=utf-8",
             (Style::Binary, _) => "application/octet-stream",
             (Style::Imds, Status::Ok | Status::MethodNotAllowed) => "text/plain",
+            (Style::Imds, _) if matches!(self.body, Body::Empty) => "text/plain",
             (Style::Imds, _) => "text/html",
         };
         let mut put = |parts: &[&str]| parts.iter().for_each(|part| head.extend_from_slice(part.as_bytes()));
@@ -275,6 +281,9 @@ mod tests {
         assert!(String::from_utf8_lossy(error.body.bytes()).contains("<h1>404 - Not Found</h1>"));
         let answer = head(&Answer::not_allowed("OPTIONS, PUT"), false);
         assert!(answer.starts_with("HTTP/1.1 405 Not Allowed\r\nContent-Type: text/plain\r\n"), "{answer}");
+        let forbidden = head(&Answer::forbidden(), false);
+        assert!(forbidden.starts_with("HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\n"), "{forbidden}");
+        assert!(forbidden.contains("\r\nContent-Length: 0\r\n"), "{forbidden}");
         assert!(answer.contains("\r\nAllow: OPTIONS, PUT\r\n") && answer.contains("\r\nContent-Length: 0\r\n"));
     }
 }

@@ -26,8 +26,8 @@ use super::{
 };
 use crate::{
     clock::{Moment, SharedClock},
-    credentials::{AccountId, NO_ACCOUNT, RoleArn, RoleName, document_field},
-    store::{Role, State, Store},
+    credentials::{AccountId, Partition, RoleName, document_field},
+    store::{Published, Role, State, Store},
 };
 
 /// Files are read again for the sake of an unknown token no more often than that.
@@ -44,6 +44,8 @@ pub struct ContainerSettings {
     pub allowed_hosts: Vec<String>,
     /// The account, where the credentials do not tell it.
     pub account_id: Option<AccountId>,
+    /// The partition of the role, where the credentials do not tell it.
+    pub partition: Partition,
     /// The files with tokens and ids.
     pub files: Vec<KeyFile>,
     /// For how long what a file does not hold any more is still accepted.
@@ -226,6 +228,16 @@ impl Container {
         !self.settings.files.is_empty() && self.wish.express(now.boot)
     }
 
+    /// The role's ARN, told or made of what is known. Empty if the account is not known: s3fs counts the fields, so that it
+    /// cannot be left out.
+    fn role_arn(&self, name: &RoleName, set: &Published) -> String {
+        if let Some(told) = &set.role_arn {
+            return told.to_string();
+        }
+        let account = self.settings.account_id.or(set.account_id);
+        account.map(|account| self.settings.partition.iam_arn(account, "role", name)).unwrap_or_default()
+    }
+
     /// The one fixed answer for each state of a role.
     fn credentials(&self, role: Option<&Arc<Role>>, view: &View<'_>, now: Moment) -> Outcome {
         let Some(role) = role else {
@@ -240,11 +252,7 @@ impl Container {
             State::Warming => Outcome::Warming,
             State::Denied(document) => denied(document),
             State::Held { set, .. } if set.is_valid(now) || self.settings.serve_expired => {
-                let made_up = || {
-                    let account = self.settings.account_id.or(set.account_id).unwrap_or(NO_ACCOUNT);
-                    format!("arn:aws:iam::{account}:role/{}", role.name())
-                };
-                let arn = set.role_arn.as_ref().map_or_else(made_up, RoleArn::to_string);
+                let arn = self.role_arn(role.name(), set);
                 let handed = Some(Handed { role: role.id(), set: Arc::clone(set) });
                 Outcome::Answer(Answer { handed, ..json(Body::Secret(Arc::new(document::ecs(set, &arn)))) })
             }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 pub use passthrough::{Passthrough, Relay, passthrough};
-pub use tree::{Entry, HostFacts, Metadata};
+pub use tree::{Defaults, Entry, HostFacts, Metadata};
 
 use tree::Tree;
 use versions::VERSIONS;
@@ -32,7 +32,7 @@ use crate::{
     caller::Owner,
     clock::Moment,
     credentials::extend_document,
-    store::{Phase, Role, State, Store, http_date},
+    store::{Role, State, Store, http_date},
 };
 
 /// How the face behaves.
@@ -91,7 +91,15 @@ impl Imds {
             return Outcome::Answer(Answer::error(Status::BadRequest));
         };
         let mut outcome = match guard::judge(request, target.authority, &self.settings.allowed_hosts) {
-            Err(refusal) => Outcome::Answer(Answer::error(self.status_of(refusal)).denied(Denial::from(refusal))),
+            Err(refusal) => {
+                let answer = match refusal {
+                    Refusal::Forwarded => Answer::forbidden(),
+                    Refusal::WebPage | Refusal::Host => Answer::error(Status::Forbidden),
+                };
+                Outcome::Answer(answer.denied(Denial::from(refusal)))
+            }
+            // EC2 knows one PUT, spelled exactly.
+            Ok(()) if request.method == "PUT" && target.ends_in_slash() => Outcome::Answer(Answer::forbidden()),
             Ok(()) => target
                 .with_segments(|segments| self.route(request, segments, visitor, now))
                 .unwrap_or_else(|| Outcome::Answer(Answer::error(Status::NotFound))),
@@ -102,17 +110,12 @@ impl Imds {
         outcome
     }
 
-    /// A PUT that is answered with 403 makes SDKs fall back to v1, one answered with 400 does not.
-    fn status_of(&self, refusal: Refusal) -> Status {
-        match refusal {
-            Refusal::Forwarded if self.settings.v1 => Status::BadRequest,
-            Refusal::Forwarded | Refusal::WebPage | Refusal::Host => Status::Forbidden,
-        }
-    }
-
     fn route(&self, request: &Request, segments: &[&str], visitor: Visitor<'_>, now: Moment) -> Outcome {
         if segments == ["latest", "api", "token"] {
             return Outcome::Answer(self.token(request, visitor, now));
+        }
+        if request.method == "PUT" {
+            return Outcome::Answer(Answer::forbidden());
         }
         if request.method != "GET" && request.method != "HEAD" {
             return Outcome::Answer(Answer::not_allowed("GET, HEAD"));
@@ -159,7 +162,7 @@ impl Imds {
         let snapshot = self.store.snapshot();
         let view = View::new(&snapshot, visitor.grant);
         match rest {
-            [] => self.text(self.top()),
+            [] => self.top(version, now),
             ["meta-data", "iam", below @ ..] => self.iam(below, &view, now),
             _ => self.metadata(segments, rest, &view, now),
         }
@@ -172,7 +175,7 @@ impl Imds {
         match path {
             _ if !view.settled() => Outcome::Warming,
             _ if view.is_empty() => refused(),
-            [] => self.text(Body::Static(match (self.has_info(), self.settings.extended) {
+            [] => self.text(Body::Static(match (self.has_info(view), self.settings.extended) {
                 (true, true) => b"info\nsecurity-credentials/\nsecurity-credentials-extended/",
                 (true, false) => b"info\nsecurity-credentials/",
                 (false, true) => b"security-credentials/\nsecurity-credentials-extended/",
@@ -193,8 +196,7 @@ impl Imds {
     /// The document with the account in it.
     fn extended(&self, outcome: Outcome) -> Outcome {
         let Outcome::Answer(Answer { body: Body::Credentials(set), handed, .. }) = &outcome else { return outcome };
-        let state = State::Held { set: Arc::clone(set), phase: Phase::Fresh };
-        let Some(account) = self.account(&state) else { return outcome };
+        let Some(account) = self.settings.metadata.account_id.or(set.account_id) else { return outcome };
         let document = extend_document(set.document(), "AccountId", account.as_str());
         let modified = Some(Arc::from(&*set.last_modified));
         let handed = handed.clone();

@@ -27,7 +27,7 @@ pub use container::{Container, ContainerSettings, ContainerTokens, Fingerprint, 
 pub use counters::{Counters, Protocol};
 pub use denial::Denial;
 pub use face::{Face, Faces};
-pub use imds::{Entry, HostFacts, Imds, Metadata, Passthrough, Relay, Settings, passthrough};
+pub use imds::{Defaults, Entry, HostFacts, Imds, Metadata, Passthrough, Relay, Settings, passthrough};
 pub use listener::{Limits, Server};
 pub use live::Live;
 pub use place::{Place, ServerError};

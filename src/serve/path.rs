@@ -29,6 +29,11 @@ impl<'a> Target<'a> {
         Some(Self { authority: Some(authority), path })
     }
 
+    /// Whether the path, which has more than that, ends in a slash.
+    pub(super) fn ends_in_slash(&self) -> bool {
+        self.path.ends_with('/')
+    }
+
     /// Hands the decoded segments to `found`; `None` if there are too many or one is not UTF-8.
     pub(super) fn with_segments<T>(&self, found: impl FnOnce(&[&str]) -> T) -> Option<T> {
         let mut decoded: [Cow<'_, str>; MAX_SEGMENTS] = Default::default();

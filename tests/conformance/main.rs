@@ -43,7 +43,7 @@ cases! {
     8 case_08_header_names_match_in_any_case => tokens::header_names_match_in_any_case;
     9 case_09_get_on_the_token_path_is_405_with_the_methods => tokens::get_on_the_token_path_is_405_with_the_methods;
     10 case_10_other_methods_are_405 => tokens::other_methods_are_405;
-    11 case_11_put_elsewhere_is_405 => tokens::put_elsewhere_is_405;
+    11 case_11_put_elsewhere_is_an_empty_403 => tokens::put_elsewhere_is_an_empty_403;
     12 case_12_without_a_token_401_where_v1_is_off => tokens::without_a_token_401_where_v1_is_off;
     13 case_13_without_a_token_200_where_v1_is_on => tokens::without_a_token_200_where_v1_is_on;
     14 case_14_a_bad_token_is_401_even_where_v1_is_on => tokens::a_bad_token_is_401_even_where_v1_is_on;
@@ -95,12 +95,19 @@ cases! {
     60 case_60_no_answer_mixes_two_sets => roles::no_answer_mixes_two_sets;
     61 case_61_an_empty_token_is_a_bad_one => tokens::an_empty_token_is_a_bad_one;
     62 case_62_a_head_of_eight_kilobytes_is_accepted => http::a_head_of_eight_kilobytes_is_accepted;
+    63 case_63_services_and_arns_follow_the_region => tree::services_and_arns_follow_the_region;
+    64 case_64_the_region_of_a_local_zone => tree::the_region_of_a_local_zone;
+    65 case_65_an_account_is_never_made_up => tree::an_account_is_never_made_up;
+    66 case_66_what_is_not_known_yet_is_503 => tree::what_is_not_known_yet_is_503;
+    67 case_67_a_key_is_listed_with_its_name => tree::a_key_is_listed_with_its_name;
+    68 case_68_by_default_nothing_says_that_this_is_ec2 => tree::by_default_nothing_says_that_this_is_ec2;
+    69 case_69_the_defaults_of_ec2_are_complete => tree::the_defaults_of_ec2_are_complete;
 }
 
 #[test]
 fn the_table_of_the_documentation_has_the_same_cases() {
     let numbers: Vec<u8> = CASES.iter().map(|(number, _)| *number).collect();
-    assert_eq!(numbers, (1..=62).collect::<Vec<u8>>());
+    assert_eq!(numbers, (1..=69).collect::<Vec<u8>>());
     for (number, name) in CASES {
         assert!(name.starts_with(&format!("case_{number:02}_")), "{name}");
     }
@@ -125,8 +132,11 @@ struct Rig {
 
 fn rig() -> Rig {
     let ims = Ims::start(Behaviour::default());
-    let v1 = Daemon::with_credentials(&format!("{}listen: ['127.0.0.1:0', '[::1]:0']\n", ims.config()));
-    let v2 = Daemon::with_credentials(&format!("{}imds_v1: false\n", ims.config()));
+    let v1 = Daemon::with_credentials(&format!(
+        "{}listen: ['127.0.0.1:0', '[::1]:0']\nmetadata: {{region: eu-west-1}}\n",
+        ims.config()
+    ));
+    let v2 = Daemon::with_credentials(&format!("{}imds_v1: false\nmetadata: {{region: eu-west-1}}\n", ims.config()));
     Rig { ims, v1, v2 }
 }
 

@@ -17,23 +17,49 @@ use crate::{
     store::State,
 };
 
+/// Whether a fact is known.
+enum Told {
+    Now(AccountId),
+    /// Not yet.
+    Later,
+    /// It is not to be known.
+    Never,
+}
+
 impl Imds {
     /// The directory of the version, whose entries EC2 lists without slashes.
-    pub(super) fn top(&self) -> Body {
-        let known = |name| self.passthrough.is_some() || self.tree.has(name);
-        Body::Static(match (known("dynamic"), known("user-data")) {
+    pub(super) fn top(&self, version: &str, now: Moment) -> Outcome {
+        let elsewhere = match &self.passthrough {
+            None => None,
+            Some(passthrough) => match upstream_path(&[version]).map(|path| passthrough.ask(&path, now.boot)) {
+                Some(Asked::Underway) => return Outcome::Elsewhere,
+                Some(Asked::Reply(Reply::Failed)) => return Outcome::Answer(Answer::error(Status::Unavailable)),
+                Some(Asked::Reply(Reply::Found(body, _))) => Some(body),
+                Some(Asked::Reply(Reply::Absent)) | None => None,
+            },
+        };
+        let elsewhere = elsewhere.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+        let known = |name: &str| {
+            self.tree.has(name).unwrap_or_else(|| elsewhere.lines().any(|line| line.trim_end_matches('/') == name))
+        };
+        self.text(Body::Static(match (known("dynamic"), known("user-data")) {
             (true, true) => b"dynamic\nmeta-data\nuser-data",
             (true, false) => b"dynamic\nmeta-data",
             (false, true) => b"meta-data\nuser-data",
             (false, false) => b"meta-data",
-        })
+        }))
     }
 
-    pub(super) fn has_info(&self) -> bool {
-        !matches!(self.tree.info, Some(Node::Removed | Node::Directory(_)))
+    /// Whether `iam/info` is there, or may turn out to be.
+    pub(super) fn has_info(&self, view: &View<'_>) -> bool {
+        match &self.tree.info {
+            Some(Node::File(_)) => true,
+            Some(_) => false,
+            None => !matches!(self.account(view), Told::Never),
+        }
     }
 
-    /// `iam/info`: the instance profile.
+    /// `iam/info`: the instance profile. It is not there where the account is not known.
     pub(super) fn info(&self, view: &View<'_>, now: Moment) -> Outcome {
         match &self.tree.info {
             Some(Node::File(text)) => return self.text(Body::Shared(Arc::clone(text))),
@@ -41,25 +67,37 @@ impl Imds {
             None => {}
         }
         let Some(role) = view.first() else { return not_found() };
-        let state = role.state();
-        let (last_updated, arn) = match &**state {
-            State::Held { set, .. } => (set.last_updated, set.role_arn.as_ref()),
-            State::Warming | State::Denied(_) => (now.wall, None),
+        let (last_updated, arn) = match &**role.state() {
+            State::Held { set, .. } => (set.last_updated, set.role_arn.clone()),
+            State::Warming => return Outcome::Warming,
+            State::Denied(_) => (now.wall, None),
         };
-        let account = self.account(&state);
-        let body = documents::info(role.name().as_str(), arn.map_or("aws", RoleArn::partition), account, last_updated);
-        self.text(Body::Shared(body.into()))
+        let Told::Now(account) = self.account(view) else { return not_found() };
+        let partition = arn.as_ref().map_or(self.settings.metadata.partition().name, RoleArn::partition);
+        self.text(Body::Shared(documents::info(role.name(), partition, account, last_updated).into()))
     }
 
-    /// The account: as configured, or as the credentials or the role's ARN tell it.
-    pub(super) fn account(&self, state: &State) -> Option<AccountId> {
-        let configured = self.settings.metadata.account_id;
-        let State::Held { set, .. } = state else { return configured };
-        configured.or(set.account_id).or_else(|| set.role_arn.as_ref().map(RoleArn::account))
+    /// The account: as configured, or as the first set tells it.
+    fn account(&self, view: &View<'_>) -> Told {
+        if let Some(account) = self.settings.metadata.account_id {
+            return Told::Now(account);
+        }
+        if !view.settled() {
+            return Told::Later;
+        }
+        match view.first().map(|role| role.state()).as_deref().map(|state| &**state) {
+            Some(State::Warming) => Told::Later,
+            Some(State::Held { set, .. }) => set.account_id.map_or(Told::Never, Told::Now),
+            Some(State::Denied(_)) | None => Told::Never,
+        }
     }
 
     /// All that has nothing to do with roles.
     pub(super) fn metadata(&self, segments: &[&str], rest: &[&str], view: &View<'_>, now: Moment) -> Outcome {
+        if rest == ["meta-data"] && !view.settled() {
+            // Whether `iam/` is there is not known yet.
+            return Outcome::Warming;
+        }
         let found = self.tree.find(rest);
         match (found, &self.passthrough) {
             (Some(Node::Removed), _) => not_found(),
@@ -68,8 +106,12 @@ impl Imds {
                 if rest == ["user-data"] { binary(answer) } else { answer }
             }
             (Some(Node::Identity(identity)), _) => {
-                let state = view.first().map(|role| role.state());
-                let account = state.as_ref().map_or(self.settings.metadata.account_id, |s| self.account(s));
+                let account = match self.account(view) {
+                    Told::Now(account) => Some(account),
+                    Told::Never => None,
+                    // A program may ask only once, and must not get another document than later.
+                    Told::Later => return Outcome::Warming,
+                };
                 self.text(Body::Shared(identity.render(account).into()))
             }
             (Some(Node::Directory(directory)), None) => self.text(Body::Shared(self.listing(rest, directory, view))),

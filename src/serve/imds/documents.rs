@@ -7,7 +7,10 @@ use aws_lc_rs::digest::{SHA256, digest};
 use jiff::Timestamp;
 
 use super::tree::Metadata;
-use crate::credentials::{AccountId, NO_ACCOUNT, format_timestamp};
+use crate::credentials::{AccountId, RoleName, format_timestamp};
+
+/// What EC2 itself gives as `null`.
+const NULL: [&str; 5] = ["billingProducts", "devpayProductCodes", "marketplaceProductCodes", "kernelId", "ramdiskId"];
 
 /// The instance identity document, but for the account.
 #[derive(Debug)]
@@ -37,14 +40,16 @@ impl Identity {
             ("region", file(&["meta-data", "placement", "region"])),
             ("version", Some("2017-09-30")),
         ];
-        let lines: Vec<String> = fields.iter().map(|(key, value)| line(key, *value)).collect();
+        // Where EC2 has a text there is one, or nothing: typed parsers fail on `null`.
+        let there = fields.iter().filter(|(key, value)| value.is_some() || NULL.contains(key));
+        let lines: Vec<String> = there.map(|(key, value)| line(key, *value)).collect();
         Self { rest: lines.join(",\n") }
     }
 
-    /// With that account.
+    /// With that account; without one, if it cannot be known.
     pub(super) fn render(&self, account: Option<AccountId>) -> Vec<u8> {
-        let account = account.as_ref().map(AccountId::as_str);
-        format!("{{\n{},\n{}\n}}", line("accountId", account), self.rest).into_bytes()
+        let account = account.map(|account| line("accountId", Some(account.as_str())) + ",\n").unwrap_or_default();
+        format!("{{\n{account}{}\n}}", self.rest).into_bytes()
     }
 }
 
@@ -55,8 +60,7 @@ fn line(key: &str, value: Option<&str>) -> String {
 
 /// The document of `iam/info`. The profile has the name of the role, as the console makes it.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-metadata-iam.html>
-pub(super) fn info(role: &str, partition: &str, account: Option<AccountId>, last_updated: Timestamp) -> Vec<u8> {
-    let account = account.unwrap_or(NO_ACCOUNT);
+pub(super) fn info(role: &RoleName, partition: &str, account: AccountId, last_updated: Timestamp) -> Vec<u8> {
     let arn = format!("arn:{partition}:iam::{account}:instance-profile/{role}");
     let fields = [
         ("Code", "Success"),

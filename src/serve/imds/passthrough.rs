@@ -88,18 +88,21 @@ pub fn passthrough(
 
 /// The path to ask the upstream for; `None` if it is not to be asked. Only what was understood is passed on, spelled
 /// anew from decoded segments of harmless characters, so no spelling can mean one thing here and another there. What has
-/// to do with credentials, in any case of letters, is never asked for.
+/// to do with credentials, in any case of letters, is never asked for; a tag may be called what it likes.
 pub(super) fn upstream_path(segments: &[&str]) -> Option<String> {
     let (_version, rest) = segments.split_first()?;
     let harmless = |segment: &&str| {
         !matches!(*segment, "." | "..")
             && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:+=@,".contains(&byte))
-            && !segment.to_ascii_lowercase().contains("credential")
     };
-    if !segments.iter().all(harmless) {
+    let secret = |segment: &&str| segment.to_ascii_lowercase().contains("credential");
+    let tag = matches!(rest, ["meta-data", "tags", "instance", _]);
+    if !segments.iter().all(harmless) || (!tag && segments.iter().any(secret)) {
         return None;
     }
     match rest {
+        // What there is at all.
+        [] => Some(format!("/{}/", segments.join("/"))),
         ["meta-data", second, ..] if second.eq_ignore_ascii_case("iam") => None,
         ["meta-data" | "dynamic", ..] | ["user-data"] => Some(format!("/{}", segments.join("/"))),
         _ => None,

@@ -73,12 +73,15 @@ fn get(imds: &Imds, path: &str) -> (u16, String) {
 
 #[test]
 fn the_tree_is_listed_level_by_level_with_and_without_a_final_slash() {
-    let imds = imds(v1());
+    let host = HostFacts { instance_id: Some("i-0".to_owned()), ..HostFacts::default() };
+    let metadata = Metadata { region: Some("eu-west-1".to_owned()), host, ..Metadata::default() };
+    let imds = imds(Settings { metadata, ..v1() });
     for (path, body) in [
         ("/latest", "dynamic\nmeta-data"),
         ("/latest/", "dynamic\nmeta-data"),
-        ("/latest/meta-data", "ami-id\nami-launch-index\niam/\ninstance-action\ninstance-life-cycle\ninstance-type"),
-        ("/2021-03-23//meta-data//iam", "info\nsecurity-credentials/"),
+        ("/latest/meta-data", "iam/\ninstance-id\nplacement/\nservices/"),
+        // No account is known, so that there is no instance profile.
+        ("/2021-03-23//meta-data//iam", "security-credentials/"),
         ("/latest/dynamic/", "instance-identity/"),
         ("/latest/meta-data/iam/security-credentials", "first"),
         ("/latest/meta-data/iam/security-credentials/?q", "first"),
@@ -123,6 +126,8 @@ fn without_roles_the_iam_tree_is_not_there_and_before_the_first_answer_it_is_war
     let store = Store::shared();
     let imds = Imds::new(v1(), Arc::clone(&store), TokenKey::random().expect("randomness"), None, now().wall);
     assert_eq!(get(&imds, "/latest/meta-data/iam/security-credentials/").0, 0);
+    // A listing without `iam/` would be taken for the truth.
+    assert_eq!(get(&imds, "/latest/meta-data/").0, 0);
     store.publish_roles(&[]);
     for path in ["/latest/meta-data/iam/security-credentials/", "/latest/meta-data/iam/", "/latest/meta-data/iam/info"]
     {
@@ -130,6 +135,128 @@ fn without_roles_the_iam_tree_is_not_there_and_before_the_first_answer_it_is_war
     }
     let (status, listing) = get(&imds, "/latest/meta-data/");
     assert!(status == 200 && !listing.contains("iam"), "{listing}");
+}
+
+/// The document of the identity and `iam/info` of a face whose only role is in that state.
+fn told(metadata: Metadata, state: State) -> [(u16, String); 3] {
+    let store = Store::shared();
+    store.publish_roles(&[name("web")]);
+    store.publish(&name("web"), state);
+    let settings = Settings { metadata, ..v1() };
+    let imds = Imds::new(settings, store, TokenKey::random().expect("randomness"), None, now().wall);
+    let paths = ["dynamic/instance-identity/document", "meta-data/iam/info", "meta-data/iam"];
+    paths.map(|path| get(&imds, &format!("/latest/{path}")))
+}
+
+fn held_with(key: &str, arn: Option<&str>) -> State {
+    let credentials = Credentials {
+        access_key_id: key.into(),
+        secret_access_key: Secret::new("secret"),
+        session_token: Secret::new("token"),
+        expiration: "2026-11-23T11:00:00Z".parse().expect("a timestamp"),
+        last_updated: None,
+        account_id: None,
+        role_arn: arn.map(|arn| arn.parse().expect("an ARN")),
+    };
+    State::Held { set: Arc::new(Published::new(&credentials, now().wall)), phase: Phase::Fresh }
+}
+
+#[test]
+fn an_account_is_derived_but_never_made_up() {
+    const NEW: &str = "ASIAQNZGKIQY56JQ7WML";
+    const OLD: &str = "ASIAIOSFODNN7EXAMPLE";
+    let china = || Metadata { region: Some("cn-north-1".to_owned()), ..Metadata::default() };
+    let configured = || Metadata { account_id: "123456789012".parse().ok(), ..china() };
+    let arn = Some("arn:aws-us-gov:iam::111122223333:role/p/web");
+    for (metadata, key, arn, expected) in [
+        (configured(), NEW, arn, Some(("aws-us-gov", "123456789012"))),
+        (configured(), NEW, None, Some(("aws-cn", "123456789012"))),
+        (china(), NEW, arn, Some(("aws-us-gov", "111122223333"))),
+        (china(), NEW, None, Some(("aws-cn", "029608264753"))),
+        (china(), OLD, None, None),
+    ] {
+        let [document, info, listing] = told(metadata, held_with(key, arn));
+        let json: serde_json::Value = serde_json::from_str(&document.1).expect("JSON");
+        assert_eq!(json.get("accountId").and_then(|id| id.as_str()), expected.map(|(_, account)| account), "{json}");
+        assert_eq!(json["region"], "cn-north-1");
+        match expected {
+            Some((partition, account)) => {
+                let profile = format!("\"arn:{partition}:iam::{account}:instance-profile/web\"");
+                assert!(info.0 == 200 && info.1.contains(&profile), "{info:?}");
+                assert_eq!(listing.1, "info\nsecurity-credentials/");
+            }
+            None => assert_eq!((info.0, &*listing.1), (404, "security-credentials/")),
+        }
+    }
+}
+
+#[test]
+fn the_identity_document_has_null_only_where_ec2_has() {
+    let region = || Metadata { region: Some("eu-west-1".to_owned()), ..Metadata::default() };
+    let [(status, document), ..] = told(region(), held("2026-11-23T11:00:00Z"));
+    assert_eq!(status, 200);
+    let json: serde_json::Value = serde_json::from_str(&document).expect("JSON");
+    let json = json.as_object().expect("an object");
+    let null: Vec<_> = json.iter().filter(|(_, value)| value.is_null()).map(|(key, _)| &**key).collect();
+    let keys = ["billingProducts", "devpayProductCodes", "kernelId", "marketplaceProductCodes", "ramdiskId"];
+    assert_eq!(null, keys, "{document}");
+    assert_eq!(told(Metadata::default(), held("2026-11-23T11:00:00Z"))[0].0, 404);
+}
+
+#[test]
+fn what_the_first_set_will_tell_is_waited_for() {
+    let region = || Metadata { region: Some("eu-west-1".to_owned()), ..Metadata::default() };
+    let [document, info, listing] = told(region(), State::Warming);
+    assert_eq!((document.0, info.0), (0, 0));
+    assert_eq!(listing, (200, "info\nsecurity-credentials/".to_owned()));
+    let configured = Metadata { account_id: "123456789012".parse().ok(), ..region() };
+    assert!(told(configured, State::Warming)[0].1.contains("123456789012"));
+}
+
+#[test]
+fn a_key_is_listed_with_its_name_and_found_by_its_number() {
+    let file = |text: &str| Entry::File(text.to_owned());
+    let key = |name: &str| (name.to_owned(), Entry::Directory(vec![("openssh-key".to_owned(), file("ssh-rsa A"))]));
+    let keys = Entry::Directory(vec![key("0=my-key"), key("1=other key")]);
+    let overlay = vec![("meta-data".to_owned(), Entry::Directory(vec![("public-keys".to_owned(), keys)]))];
+    let imds = imds(Settings { metadata: Metadata { overlay, ..Metadata::default() }, ..v1() });
+    let keys = |below: &str| get(&imds, &format!("/latest/meta-data/public-keys{below}"));
+    assert_eq!(keys("/"), (200, "0=my-key\n1=other key".to_owned()));
+    assert_eq!(keys("/0/"), (200, "openssh-key".to_owned()));
+    assert_eq!(keys("/1/openssh-key"), (200, "ssh-rsa A\n".to_owned()));
+    assert_eq!(keys("/0=my-key/").0, 404);
+    assert!(get(&imds, "/latest/meta-data/").1.contains("public-keys/"));
+}
+
+#[test]
+fn a_mac_is_there_only_with_the_directory_that_it_names() {
+    const MAC: &str = "02:fc:00:00:00:01";
+    let host = HostFacts {
+        mac: Some(MAC.to_owned()),
+        local_ipv4: Some("10.0.0.7".to_owned()),
+        hostname: Some("box".to_owned()),
+        ..HostFacts::default()
+    };
+    let face = |overlay: Vec<(String, Entry)>| {
+        let overlay = vec![("meta-data".to_owned(), Entry::Directory(overlay))];
+        imds(Settings {
+            metadata: Metadata { host: host.clone(), defaults: Defaults::Ec2, overlay, ..Metadata::default() },
+            ..v1()
+        })
+    };
+    let meta = |imds: &Imds, path: &str| get(imds, &format!("/latest/meta-data/{path}"));
+    let imds = face(Vec::new());
+    assert_eq!(meta(&imds, "mac"), (200, MAC.to_owned()));
+    assert_eq!(meta(&imds, "network/interfaces/macs/"), (200, format!("{MAC}/")));
+    let below = format!("network/interfaces/macs/{MAC}/");
+    assert_eq!(meta(&imds, &below), (200, "device-number\nlocal-hostname\nlocal-ipv4s\nmac".to_owned()));
+    assert_eq!(meta(&imds, &format!("{below}local-ipv4s")), (200, "10.0.0.7".to_owned()));
+    assert_eq!(meta(&imds, "tags/instance/"), (200, String::new()));
+    assert_eq!(meta(&imds, "events/maintenance/scheduled"), (200, "[]".to_owned()));
+    let imds = face(vec![("network".to_owned(), Entry::Removed)]);
+    assert_eq!((meta(&imds, "mac").0, meta(&imds, "network/").0), (404, 404));
+    let imds = face(vec![("mac".to_owned(), Entry::File("0a:00:00:00:00:02".to_owned()))]);
+    assert_eq!(meta(&imds, "network/interfaces/macs/"), (200, "0a:00:00:00:00:02/".to_owned()));
 }
 
 #[test]
@@ -168,11 +295,11 @@ fn a_bad_token_is_refused_even_where_none_is_needed() {
 
 #[test]
 fn proxied_cross_site_and_rebound_requests_are_refused() {
-    for (settings, forwarded) in [(v1(), 400), (Settings::default(), 403)] {
+    for settings in [v1(), Settings::default()] {
         let imds = imds(settings);
         for (header, status) in [
-            ("X-Forwarded-For: 1.2.3.4", forwarded),
-            ("x-forwarded-for: ", forwarded),
+            ("X-Forwarded-For: 1.2.3.4", 403),
+            ("x-forwarded-for: ", 403),
             ("Origin: http://evil.example", 403),
             ("Referer: http://evil.example/", 403),
             ("Sec-Fetch-Site: cross-site", 403),
@@ -258,9 +385,20 @@ fn a_token_is_of_no_use_to_another_user() {
 }
 
 #[test]
+fn a_put_that_is_not_for_a_token_is_forbidden_without_a_page() {
+    let imds = imds(v1());
+    for path in
+        ["/", "/latest/api/token/", "/latest/api//token/", "/2021-01-03/api/token", "/latest/meta-data/", "/1/2/3"]
+    {
+        let put = format!("PUT {path} HTTP/1.1\r\nX-aws-ec2-metadata-token-ttl-seconds: 60");
+        assert_eq!(ask(&imds, &put), (403, String::new()), "{path}");
+    }
+}
+
+#[test]
 fn other_methods_are_not_allowed() {
     let imds = imds(v1());
-    for method in ["POST", "DELETE", "PATCH", "PUT", "OPTIONS", "TRACE", "CONNECT", "get"] {
+    for method in ["POST", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "get"] {
         assert_eq!(ask(&imds, &format!("{method} /latest/meta-data/ HTTP/1.1")).0, 405, "{method}");
     }
     for method in ["GET", "HEAD", "POST", "DELETE"] {

@@ -1,10 +1,18 @@
 //! The metadata that do not depend on the credentials: a tree of files and directories, rendered once. Listings follow
 //! from the tree.
 
+mod defaults;
+mod draft;
+
 use std::{collections::BTreeMap, sync::Arc};
 
+pub use defaults::{Defaults, HostFacts, Metadata};
+
+use self::{
+    defaults::{defaults, interface},
+    draft::Draft,
+};
 use super::documents::Identity;
-use crate::credentials::AccountId;
 
 /// What is laid over the defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,38 +23,6 @@ pub enum Entry {
     File(String),
     /// A directory.
     Directory(Vec<(String, Entry)>),
-}
-
-/// What was found out about the host. What is not known is not served.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HostFacts {
-    /// `i-` and 17 hexadecimal digits.
-    pub instance_id: Option<String>,
-    /// The name of the host.
-    pub hostname: Option<String>,
-    /// Its address towards the default route.
-    pub local_ipv4: Option<String>,
-    /// The hardware address of the interface of the default route.
-    pub mac: Option<String>,
-    /// In EC2's words: `x86_64`, `arm64`.
-    pub architecture: &'static str,
-    /// When it started, as EC2 writes times.
-    pub started: Option<String>,
-}
-
-/// What the tree is made of.
-#[derive(Debug, Clone, Default)]
-pub struct Metadata {
-    /// The region.
-    pub region: Option<String>,
-    /// The account, where the credentials do not tell it.
-    pub account_id: Option<AccountId>,
-    /// What is laid over the defaults, from the directory of the version on: `meta-data`, `dynamic`, `user-data`.
-    pub overlay: Vec<(String, Entry)>,
-    /// The host.
-    pub host: HostFacts,
-    /// Whether somebody else is asked for what is not set: then there are no defaults.
-    pub passthrough: bool,
 }
 
 /// The finished tree, from the directory of the version on.
@@ -75,33 +51,29 @@ pub(super) struct Directory {
     entries: Box<[(Box<str>, Node)]>,
     /// The names, one a line; those of directories end in a slash.
     pub(super) listing: Arc<[u8]>,
+    /// What the listing above it has in place of its name.
+    label: Option<Box<str>>,
 }
 
 impl Tree {
     /// Lays what is set over the defaults.
     pub(super) fn new(metadata: &Metadata) -> Self {
-        let mut draft = Draft::default();
-        if !metadata.passthrough {
-            draft = defaults(metadata);
-        }
+        let mut draft = defaults(metadata);
         for (name, entry) in &metadata.overlay {
-            draft.lay_over(name, entry, metadata.passthrough);
+            draft.lay_over(name, entry);
+        }
+        if metadata.defaults != Defaults::Nothing {
+            interface(&mut draft, &metadata.host);
         }
         let identity = ["dynamic", "instance-identity", "document"];
-        if !metadata.passthrough && matches!(draft.at(&identity), Some(Draft::Identity)) {
+        if matches!(draft.at(&identity), Some(Draft::Identity)) {
             draft.put(&identity, Draft::Finished(Identity::new(&|path| draft.file(path), metadata)));
         }
         let info = draft.take(&["meta-data", "iam"]).and_then(|mut iam| iam.take(&["info"]));
-        let with_iam = match draft.at(&["meta-data"]) {
-            Some(Draft::Directory(entries)) => listing(
-                entries
-                    .iter()
-                    .filter(|(_, draft)| !draft.is_removed())
-                    .map(|(name, draft)| (&**name, draft.is_directory())),
-                Some("iam"),
-            ),
-            _ => listing(std::iter::empty(), Some("iam")),
-        };
+        if let Some(keys) = draft.at_mut(&["meta-data", "public-keys"]) {
+            keys.number_keys();
+        }
+        let with_iam = listing(draft.at(&["meta-data"]).into_iter().flat_map(Draft::names), Some("iam"));
         let root = match draft.finish() {
             Node::Directory(root) => root,
             Node::Removed | Node::File(_) | Node::Identity(_) => Directory::default(),
@@ -123,9 +95,9 @@ impl Tree {
         directory.entry(last)
     }
 
-    /// Whether there are user data.
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.root.entry(name).is_some_and(|node| !matches!(node, Node::Removed))
+    /// Whether that is there, below the version; `None` if nothing is said of it.
+    pub(super) fn has(&self, name: &str) -> Option<bool> {
+        self.root.entry(name).map(|node| !matches!(node, Node::Removed))
     }
 }
 
@@ -149,6 +121,10 @@ pub(super) fn merge_listing(below: &[u8], directory: Option<&Directory>, top: bo
     for (name, node) in directory.iter().flat_map(|directory| &directory.entries) {
         match node {
             Node::Removed => names.remove(&**name),
+            Node::Directory(Directory { label: Some(label), .. }) => {
+                names.retain(|other, _| other.split('=').next() != Some(name));
+                names.insert(label, false)
+            }
             Node::Directory(_) => names.insert(name, true),
             Node::File(_) | Node::Identity(_) => names.insert(name, false),
         };
@@ -163,159 +139,4 @@ fn listing<'a>(entries: impl Iterator<Item = (&'a str, bool)>, more: Option<&'a 
     let lines: Vec<String> =
         names.into_iter().map(|(name, directory)| format!("{name}{}", if directory { "/" } else { "" })).collect();
     lines.join("\n").into_bytes().into()
-}
-
-/// The tree while it is being made.
-#[derive(Debug)]
-enum Draft {
-    Removed,
-    File(String),
-    /// The identity document, to be made when all else is known.
-    Identity,
-    Finished(Identity),
-    Directory(BTreeMap<String, Draft>),
-}
-
-impl Default for Draft {
-    fn default() -> Self {
-        Self::Directory(BTreeMap::new())
-    }
-}
-
-impl Draft {
-    fn is_removed(&self) -> bool {
-        matches!(self, Self::Removed)
-    }
-
-    fn is_directory(&self) -> bool {
-        matches!(self, Self::Directory(_))
-    }
-
-    fn at(&self, path: &[&str]) -> Option<&Self> {
-        match (path, self) {
-            ([], _) => Some(self),
-            ([name, rest @ ..], Self::Directory(entries)) => entries.get(*name)?.at(rest),
-            _ => None,
-        }
-    }
-
-    fn file(&self, path: &[&str]) -> Option<&str> {
-        match self.at(path) {
-            Some(Self::File(text)) => Some(text),
-            _ => None,
-        }
-    }
-
-    /// Puts something at a path, making the directories on the way.
-    fn put(&mut self, path: &[&str], draft: Self) {
-        let [name, rest @ ..] = path else {
-            *self = draft;
-            return;
-        };
-        if !self.is_directory() {
-            *self = Self::default();
-        }
-        if let Self::Directory(entries) = self {
-            entries.entry((*name).to_owned()).or_default().put(rest, draft);
-        }
-    }
-
-    fn take(&mut self, path: &[&str]) -> Option<Self> {
-        let Self::Directory(entries) = self else { return None };
-        match path {
-            [] => None,
-            [name] => entries.remove(*name),
-            [name, rest @ ..] => entries.get_mut(*name)?.take(rest),
-        }
-    }
-
-    /// `keep`: what was removed is remembered, because somebody else may have it, or make it.
-    fn lay_over(&mut self, name: &str, entry: &Entry, keep: bool) {
-        let Self::Directory(entries) = self else { return };
-        match entry {
-            Entry::Removed if keep => {
-                entries.insert(name.to_owned(), Self::Removed);
-            }
-            Entry::Removed => {
-                entries.remove(name);
-            }
-            Entry::File(text) => {
-                entries.insert(name.to_owned(), Self::File(text.clone()));
-            }
-            Entry::Directory(inner) => {
-                let below = entries.entry(name.to_owned()).or_default();
-                if !below.is_directory() {
-                    *below = Self::default();
-                }
-                for (below_name, entry) in inner {
-                    below.lay_over(below_name, entry, keep || name == "iam");
-                }
-            }
-        }
-    }
-
-    fn finish(self) -> Node {
-        match self {
-            Self::Removed | Self::Identity => Node::Removed,
-            Self::File(text) => Node::File(text.into_bytes().into()),
-            Self::Finished(identity) => Node::Identity(identity),
-            Self::Directory(entries) => {
-                let visible = entries.iter().filter(|(_, draft)| !draft.is_removed());
-                let listing = listing(visible.map(|(name, draft)| (&**name, draft.is_directory())), None);
-                let entries = entries.into_iter().map(|(name, draft)| (name.into(), draft.finish())).collect();
-                Node::Directory(Directory { entries, listing })
-            }
-        }
-    }
-}
-
-/// What is said without any configuration.
-fn defaults(metadata: &Metadata) -> Draft {
-    let mut draft = Draft::default();
-    draft.put(&["meta-data"], Draft::default());
-    let mut set = |path: &[&str], text: &str| draft.put(path, Draft::File(text.to_owned()));
-    let host = &metadata.host;
-    let instance_type = if host.architecture == "arm64" { "m6g.large" } else { "m6i.large" };
-    for (name, value) in [
-        ("ami-id", Some("ami-00000000000000000")),
-        ("ami-launch-index", Some("0")),
-        ("hostname", host.hostname.as_deref()),
-        ("instance-action", Some("none")),
-        ("instance-id", host.instance_id.as_deref()),
-        ("instance-life-cycle", Some("on-demand")),
-        ("instance-type", Some(instance_type)),
-        ("local-hostname", host.hostname.as_deref()),
-        ("local-ipv4", host.local_ipv4.as_deref()),
-        ("mac", host.mac.as_deref()),
-    ] {
-        if let Some(value) = value {
-            set(&["meta-data", name], value);
-        }
-    }
-    let (region, zone) = place(metadata);
-    if let Some(region) = region {
-        let (partition, domain) = match &*region {
-            region if region.starts_with("cn-") => ("aws-cn", "amazonaws.com.cn"),
-            region if region.starts_with("us-gov-") => ("aws-us-gov", "amazonaws.com"),
-            _ => ("aws", "amazonaws.com"),
-        };
-        set(&["meta-data", "placement", "availability-zone"], &zone.unwrap_or_else(|| format!("{region}a")));
-        set(&["meta-data", "placement", "region"], &region);
-        set(&["meta-data", "services", "domain"], domain);
-        set(&["meta-data", "services", "partition"], partition);
-    }
-    draft.put(&["dynamic", "instance-identity", "document"], Draft::Identity);
-    draft
-}
-
-/// Region and availability zone, of which either gives the other.
-fn place(metadata: &Metadata) -> (Option<String>, Option<String>) {
-    let mut overlay = Draft::default();
-    for (name, entry) in &metadata.overlay {
-        overlay.lay_over(name, entry, false);
-    }
-    let zone = overlay.file(&["meta-data", "placement", "availability-zone"]);
-    let of_zone = zone.map(|zone| zone.trim_end_matches(|c: char| c.is_ascii_lowercase()));
-    let region = overlay.file(&["meta-data", "placement", "region"]).or(metadata.region.as_deref()).or(of_zone);
-    (region.map(str::to_owned), zone.map(str::to_owned))
 }
