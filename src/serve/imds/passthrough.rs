@@ -90,7 +90,7 @@ pub fn passthrough(
 /// anew from decoded segments of harmless characters, so no spelling can mean one thing here and another there. What has
 /// to do with credentials, in any case of letters, is never asked for; a tag may be called what it likes.
 pub(super) fn upstream_path(segments: &[&str]) -> Option<String> {
-    let (_version, rest) = segments.split_first()?;
+    let (version, rest) = segments.split_first()?;
     let harmless = |segment: &&str| {
         !matches!(*segment, "." | "..")
             && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:+=@,".contains(&byte))
@@ -102,7 +102,7 @@ pub(super) fn upstream_path(segments: &[&str]) -> Option<String> {
     }
     match rest {
         // What there is at all.
-        [] => Some(format!("/{}/", segments.join("/"))),
+        [] if !version.is_empty() => Some(format!("/{version}/")),
         ["meta-data", second, ..] if second.eq_ignore_ascii_case("iam") => None,
         ["meta-data" | "dynamic", ..] | ["user-data"] => Some(format!("/{}", segments.join("/"))),
         _ => None,
@@ -261,14 +261,22 @@ mod tests {
             "latest/api/token",
             "latest/user-data/x",
             "latest/credentials",
-            "latest",
+            "latest/meta-data/tags/credential-owner",
+            "latest/meta-data/tags/instance/credential/x",
+            "latest/meta-data/tags/instance/..",
             "",
         ] {
             assert_eq!(upstream_path(&path.split('/').collect::<Vec<_>>()), None, "{path}");
         }
-        for path in ["latest/meta-data", "2021-03-23/dynamic/instance-identity/document", "latest/user-data"] {
+        for path in [
+            "latest/meta-data",
+            "latest/meta-data/tags/instance/credential-owner",
+            "2021-03-23/dynamic/instance-identity/document",
+            "latest/user-data",
+        ] {
             assert_eq!(upstream_path(&path.split('/').collect::<Vec<_>>()), Some(format!("/{path}")));
         }
+        assert_eq!(upstream_path(&["latest"]).as_deref(), Some("/latest/"));
     }
 
     #[test]
