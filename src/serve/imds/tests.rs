@@ -158,7 +158,7 @@ fn held_with(key: &str, arn: Option<&str>) -> State {
         account_id: None,
         role_arn: arn.map(|arn| arn.parse().expect("an ARN")),
     };
-    State::Held { set: Arc::new(Published::new(&credentials, now().wall)), phase: Phase::Fresh }
+    State::Held { set: Arc::new(Published::new(&credentials, now())), phase: Phase::Fresh }
 }
 
 #[test]
