@@ -29,12 +29,12 @@ fn main() {
         (client, server, Peer::unasked(peer))
     };
     let open: Vec<_> = (0..OPEN / 2).map(|_| connect()).collect();
-    let kernel = Kernel::open().expect("netlink");
+    let kernel = Kernel::open(None).expect("netlink");
     let mut times: Vec<Duration> = (0..SAMPLES)
         .map(|_| {
             let (_client, server, peer) = connect();
             let start = Instant::now();
-            let known = kernel.identify(&server, &peer);
+            let known = kernel.identify(&server, &peer, &mut || Ok(0));
             let time = start.elapsed();
             assert!(matches!(known.origin, Origin::Process(_)), "{known:?}");
             time

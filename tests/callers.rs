@@ -175,24 +175,63 @@ fn a_token_of_one_user_is_of_no_use_to_another() {
         return;
     }
     let ims = with_roles(&names(&["a"]));
+    let daemon = Daemon::with_credentials(&format!("{}imds_v1: false\n{FOR_EVERYONE}", ims.config()));
+    let mine = token(&daemon, FIRST_UID);
+    let statuses = [FIRST_UID, FIRST_UID + 1, 0].map(|uid| status_with(&daemon, uid, &mine));
+    assert_eq!(statuses, ["200", "401", "401"]);
+}
+
+#[test]
+fn without_a_policy_a_token_is_good_for_every_user_as_on_ec2() {
+    if !possible("callers: tokens without a policy") {
+        return;
+    }
+    let ims = with_roles(&names(&["a"]));
     let daemon = Daemon::with_credentials(&format!("{}imds_v1: false\n", ims.config()));
-    let url = |path: &str| format!("http://{}{path}", daemon.address());
-    let token = |uid: u32| {
-        let mut command = curl(uid, &[url("/latest/api/token")]);
-        command.args(["-X", "PUT", "-H", "X-aws-ec2-metadata-token-ttl-seconds: 60"]);
-        let output = command.output().expect("curl runs");
-        String::from_utf8_lossy(&output.stdout).lines().next().expect("a token").to_owned()
+    let token = token(&daemon, FIRST_UID);
+    assert_eq!([FIRST_UID, FIRST_UID + 1, 0].map(|uid| status_with(&daemon, uid, &token)), ["200"; 3]);
+}
+
+/// A policy that denies nothing to anybody.
+const FOR_EVERYONE: &str = "policy: {rules: [{match: {user: [0, 52000, 52001]}, everything: true}]}\n";
+
+/// An IMDS token of a user.
+fn token(daemon: &Daemon, uid: u32) -> String {
+    let mut command = curl(uid, &[format!("http://{}/latest/api/token", daemon.address())]);
+    command.args(["-X", "PUT", "-H", "X-aws-ec2-metadata-token-ttl-seconds: 60"]);
+    let output = command.output().expect("curl runs");
+    String::from_utf8_lossy(&output.stdout).lines().next().expect("a token").to_owned()
+}
+
+/// The status of the listing for a user who shows a token.
+fn status_with(daemon: &Daemon, uid: u32, token: &str) -> String {
+    let mut command = curl(uid, &[format!("http://{}{LIST}", daemon.address())]);
+    let output = command.args(["-H", &format!("X-aws-ec2-metadata-token: {token}")]).output().expect("curl runs");
+    String::from_utf8_lossy(&output.stdout).trim_end().lines().last().expect("a status").to_owned()
+}
+
+#[test]
+fn in_a_user_namespace_that_does_not_know_all_users_none_of_those_gets_a_role() {
+    const WHAT: &str = "callers: user namespace";
+    if !possible(WHAT) || !needs(WHAT, "unshare") {
+        return;
+    }
+    let ims = with_roles(&names(&["a"]));
+    // As the kernel shows all users that are not mapped.
+    let config = format!("{}policy:\n  rules:\n  - {{match: {{user: [0, 65534]}}, role: a}}\n", ims.config());
+    let through = |program: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", program]);
+        command
     };
-    let get = |uid: u32, token: &str| {
-        let mut command = curl(uid, &[url(LIST)]);
-        let output = command.args(["-H", &format!("X-aws-ec2-metadata-token: {token}")]).output().expect("curl runs");
-        String::from_utf8_lossy(&output.stdout).trim_end().lines().last().expect("a status").to_owned()
-    };
-    let mine = token(FIRST_UID);
-    assert_eq!(
-        (get(FIRST_UID, &mine), get(FIRST_UID + 1, &mine), get(0, &mine)),
-        ("200".into(), "401".into(), "401".into())
-    );
+    let daemon = Daemon::start_through(&config, through, || {});
+    daemon.wait_for_log("cannot tell users apart");
+    keys(&ims, &daemon, 1);
+    let list = format!("http://{}{LIST}", daemon.address());
+    assert_eq!(ask(0, &list), ("200".to_owned(), "a".to_owned()), "root is mapped");
+    for uid in [FIRST_UID, FIRST_UID + 1, 65_534] {
+        assert_eq!(ask(uid, &list).0, "503", "user {uid}");
+    }
 }
 
 #[test]
@@ -388,14 +427,14 @@ fn the_control_group_of_a_client_decides_where_the_kernel_tells_it() {
     let list = format!("http://{}{LIST}", daemon.address());
     let output = command_in(&unit, "curl").args(["-sS", &list]).output().expect("a shell");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    if said.contains("404") && fs::read_to_string("/proc/self/cgroup").expect("cgroups").contains("net_") {
+    if said.contains("503") && fs::read_to_string("/proc/self/cgroup").expect("cgroups").contains("net_") {
         cannot(WHAT, "net_cls or net_prio is in use");
         return;
     }
     assert_eq!(said, "web", "{} {}", String::from_utf8_lossy(&output.stderr), daemon.log());
     // In the root nothing is certain.
     let (status, _) = ask(0, &list);
-    assert_eq!(status, "404");
+    assert_eq!(status, "503");
     daemon.wait_for_log("it cannot be told whether this holds: unit web@*.service");
 }
 
@@ -489,12 +528,25 @@ fn behind_the_redirections_of_a_firewall_each_user_is_known() {
         "ip -6 route add fd00:ec2::254/128 dev veth0 && ip6tables -t nat -A OUTPUT -d fd00:ec2::254/128 -p tcp --dport 80 \
          -j DNAT --to-destination [fd00:1::1]:25772",
     );
-    let (_mock, _daemon) = daemon_in(&namespace, "listen: ['127.0.0.1:25772', '[fd00:1::1]:25772']\n");
+    let (_mock, daemon) = daemon_in(&namespace, "listen: ['127.0.0.1:25772', '[fd00:1::1]:25772']\n");
     for host in ["169.254.169.254", "127.0.0.1:25772", "[fd00:ec2::254]", "[fd00:1::1]:25772"] {
         assert_eq!(ask_in(&namespace, FIRST_UID, host), "one", "{host}");
         assert_eq!(ask_in(&namespace, FIRST_UID + 1, host), "two", "{host}");
         assert!(ask_in(&namespace, FIRST_UID + 2, host).contains("404"), "{host}");
     }
+    // Other connections come to that port as well, which weakens the policy.
+    daemon.wait_for_log("a firewall rule redirects 169.254.169.254:80 to 127.0.0.1:25772");
+    let alppaca = |arguments: &[&str]| {
+        let output = namespace.command(env!("CARGO_BIN_EXE_alppaca")).args(arguments).output().expect("it runs");
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    };
+    let (socket, config) = (daemon.socket(), daemon.directory.path().join("alppaca.yaml"));
+    let [socket, config] = [&socket, &config].map(|path| path.to_str().expect("text"));
+    for said in [alppaca(&["check", "-c", config]), alppaca(&["doctor", "--socket", socket])] {
+        assert!(said.contains("there is a policy, and a firewall rule `-A OUTPUT -d 169.254.169.254/32"), "{said}");
+    }
+    namespace.shell("iptables -t nat -F OUTPUT");
+    assert!(!alppaca(&["check", "-c", config]).contains("firewall"));
 }
 
 #[test]

@@ -361,3 +361,31 @@ fn scopeguard(last: impl FnMut()) -> impl Drop {
     }
     Last(last)
 }
+
+#[test]
+fn tokens_outlive_the_coming_and_going_of_a_policy() {
+    let ims = Ims::start(Behaviour::default());
+    let config = format!("{}imds_v1: false\n", ims.config());
+    let policy = format!(
+        "policy: {{rules: [{{match: {{user: {}}}, everything: true}}]}}\n",
+        rustix::process::geteuid().as_raw()
+    );
+    let reloaded = Reloaded::start(&config);
+    let address = reloaded.daemon.address();
+    let token = || {
+        let put = "PUT /latest/api/token HTTP/1.1\r\nHost: 127.0.0.1\r\nX-aws-ec2-metadata-token-ttl-seconds: 60\r\n";
+        request(address, put).body
+    };
+    let status = |token: &str| {
+        let head = format!("GET {LIST_PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-aws-ec2-metadata-token: {token}\r\n");
+        request(address, &head).status
+    };
+    let from_before = token();
+    reloaded.change(&format!("{config}{policy}"));
+    assert_eq!(status(&from_before), 200, "the policy judges the connection, not the token");
+    let bound = token();
+    assert_eq!(status(&bound), 200);
+    reloaded.change(&config);
+    assert_eq!([&from_before, &bound].map(|token| status(token)), [200, 200]);
+    assert_eq!(status(&bound.replace('A', "B")), 401);
+}

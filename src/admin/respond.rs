@@ -263,6 +263,10 @@ impl Admin {
         if let Some(role) = found {
             return Ok(Arc::clone(role));
         }
+        if grant == Grant::Unknown {
+            let what = "it cannot be told who you are, or what the policy says of you; the daemon's log has more";
+            return Err(Outcome::error(Code::NotReady, what));
+        }
         if !view.settled() {
             let what = match grant {
                 Grant::Pending => "it is not yet known who you are",

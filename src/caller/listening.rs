@@ -16,7 +16,7 @@ pub struct Listening {
 impl Listening {
     /// Who listens at `address`; `None` if no socket in this network namespace does.
     pub fn at(address: SocketAddr) -> io::Result<Option<Self>> {
-        let Some((uid, inode)) = Kernel::open()?.listener(address)? else { return Ok(None) };
+        let Some((uid, inode)) = Kernel::open(None)?.listener(address)? else { return Ok(None) };
         // The directory of a process that must not be dumped is root's.
         let process = Holder::find(uid, inode).or_else(|| Holder::find(0, inode));
         Ok(Some(Self { uid, process }))

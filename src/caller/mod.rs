@@ -8,6 +8,7 @@ mod directory;
 mod hierarchy;
 mod kernel;
 mod listening;
+mod namespace;
 pub mod netlink;
 mod pidfd;
 mod process;
@@ -22,7 +23,7 @@ use std::{
 pub use accounts::{Account, Accounts, NameService, human_users};
 use cgroup::Cgroup;
 pub use directory::{Directory, Known, Name, NameKind};
-pub use kernel::Kernel;
+pub use kernel::{Kernel, Open};
 pub use listening::Listening;
 pub use process::Holder;
 

@@ -18,6 +18,10 @@ const RTA_OIF: u16 = 4;
 const LOCAL: u8 = 2;
 /// `INET_DIAG_CGROUP_ID`.
 const CGROUP_ID: u16 = 21;
+/// `INET_DIAG_INFO`: a `struct tcp_info`.
+const INFO: u16 = 2;
+/// Where `tcpi_bytes_received` stands in it.
+const BYTES_RECEIVED: usize = 128;
 const INET: u8 = 2;
 const INET6: u8 = 10;
 const TCP: u8 = 6;
@@ -72,19 +76,28 @@ pub struct Described {
     pub inode: u32,
     /// The id of its control group.
     pub cgroup: Option<u64>,
+    /// How many bytes it has received (`tcpi_bytes_received`), if that was asked for.
+    pub received: Option<u64>,
 }
 
-/// Asks for the TCP socket that has the address `own` and is connected to `other`, both of one family.
-pub fn ask_socket(sequence: u32, own: SocketAddr, other: SocketAddr) -> Vec<u8> {
+/// The number of `lo` in every network namespace.
+pub const LOOPBACK: u32 = 1;
+
+/// Asks for the TCP socket that has the address `own` and is connected to `other`, both of one family. A socket that is
+/// bound to a device (`SO_BINDTODEVICE`) is found only with the number of that `device`; 0 stands for none. `counted`:
+/// how many bytes it has received is wanted as well.
+pub fn ask_socket(sequence: u32, own: SocketAddr, other: SocketAddr, device: u32, counted: bool) -> Vec<u8> {
     let mut message = header(SOCKET, HEADER + QUESTION, sequence);
-    message.extend_from_slice(&[if own.is_ipv4() { INET } else { INET6 }, TCP, 0, 0]);
+    let extensions = u8::from(counted) << (INFO - 1);
+    message.extend_from_slice(&[if own.is_ipv4() { INET } else { INET6 }, TCP, extensions, 0]);
     // Of all states.
     message.extend_from_slice(&u32::MAX.to_ne_bytes());
     message.extend_from_slice(&own.port().to_be_bytes());
     message.extend_from_slice(&other.port().to_be_bytes());
     message.extend_from_slice(&octets(own.ip()));
     message.extend_from_slice(&octets(other.ip()));
-    message.extend_from_slice(&scope(own).to_ne_bytes());
+    let device = if device == 0 { scope(own) } else { device };
+    message.extend_from_slice(&device.to_ne_bytes());
     // `INET_DIAG_NOCOOKIE`: whatever its cookie.
     message.extend_from_slice(&u64::MAX.to_ne_bytes());
     message
@@ -106,10 +119,14 @@ pub fn read_socket(body: &[u8]) -> Option<Described> {
             _ => None,
         }
     };
-    let mut cgroup = None;
+    let (mut cgroup, mut received) = (None, None);
     while let Some((kind, value)) = attribute(&mut attributes) {
-        if kind == CGROUP_ID {
-            cgroup = value.try_into().ok().map(u64::from_ne_bytes);
+        let word = |at: usize| value.get(at..at + 8)?.try_into().ok().map(u64::from_ne_bytes);
+        match kind {
+            CGROUP_ID => cgroup = word(0),
+            // Before Linux 4.1 the structure ends before that.
+            INFO => received = word(BYTES_RECEIVED),
+            _ => {}
         }
     }
     Some(Described {
@@ -119,6 +136,7 @@ pub fn read_socket(body: &[u8]) -> Option<Described> {
         uid: number(64)?,
         inode: number(68)?,
         cgroup,
+        received,
     })
 }
 
@@ -247,11 +265,16 @@ mod tests {
         let [v4, other4] = ["127.0.0.1:1", "169.254.169.254:80"].map(address);
         let [v6, other6] =
             ["[fe80::1%2]:1", "[fd00:ec2::254]:80"].map(|text| text.replace("%2", "")).map(|text| address(&text));
-        for message in [ask_socket(7, v4, other4), ask_socket(7, v6, other6), ask_route(7, v4), ask_route(7, v6)] {
+        for message in [
+            ask_socket(7, v4, other4, 0, true),
+            ask_socket(7, v6, other6, 0, false),
+            ask_route(7, v4),
+            ask_route(7, v6),
+        ] {
             assert_eq!(message[..4], u32::try_from(message.len()).expect("short").to_ne_bytes());
             assert_eq!(message[8..12], 7_u32.to_ne_bytes());
         }
-        assert_eq!(ask_socket(7, v4, other4).len(), 72);
+        assert_eq!(ask_socket(7, v4, other4, LOOPBACK, true).len(), 72);
     }
 
     #[test]
@@ -259,6 +282,9 @@ mod tests {
         let mut tail = Vec::new();
         put_attribute(&mut tail, 8, &[0, 0, 0, 0]);
         put_attribute(&mut tail, 0x8000 | CGROUP_ID, &77_u64.to_ne_bytes());
+        let mut info = vec![0; BYTES_RECEIVED];
+        info.extend(4096_u64.to_ne_bytes());
+        put_attribute(&mut tail, INFO, &info);
         let mapped = |last| {
             let mut octets = [0; 16];
             octets[10..].copy_from_slice(&[255, 255, 127, 0, 0, last]);
@@ -267,7 +293,7 @@ mod tests {
         let body = described(INET6, (40_000, 80), [mapped(1), mapped(2)], &tail);
         let found = read_socket(&body).expect("whole");
         assert_eq!((found.own, found.other), (address("127.0.0.1:40000"), address("127.0.0.2:80")));
-        assert_eq!((found.uid, found.inode, found.cgroup), (1000, 4711, Some(77)));
+        assert_eq!((found.uid, found.inode, found.cgroup, found.received), (1000, 4711, Some(77), Some(4096)));
         assert!(found.state.is_connected_client());
         assert_eq!(read_socket(&body[..71]), None);
         assert_eq!(read_socket(&described(7, (1, 2), [mapped(1), mapped(2)], &[])), None);

@@ -5,13 +5,13 @@ use std::os::{fd::AsFd, unix::net::UnixStream};
 use nix::sys::socket::{getsockopt, sockopt::PeerPidfd};
 use rustix::{fs::fstat, net::sockopt::socket_peercred};
 
-use super::{Membership, Origin, Peer, Process, cgroup, pidfd};
+use super::{Membership, Origin, Peer, Process, cgroup, namespace, pidfd};
 
 impl Peer {
     /// The other end of a Unix socket that was accepted.
     pub fn of_unix(socket: &UnixStream) -> Self {
-        let origin = match (socket_peercred(socket), fstat(socket)) {
-            (Ok(credentials), Ok(stat)) => {
+        let origin = match (socket_peercred(socket), fstat(socket), namespace::overflow_uid()) {
+            (Ok(credentials), Ok(stat), Ok(overflow)) if Some(credentials.uid.as_raw()) != overflow => {
                 let pid = credentials.pid.as_raw_pid().unsigned_abs();
                 Origin::Process(Process {
                     uid: credentials.uid.as_raw(),

@@ -145,14 +145,15 @@ fn comment() -> String {
 }
 
 impl Rule {
-    /// A line of `iptables -S`, if it is a rule of ours for a bridge.
+    /// A line of `iptables -S`, if it is a rule of ours.
     pub(super) fn ours(table: &'static str, chain: &'static str, line: &str) -> Option<Self> {
         let text = line.strip_prefix("-A ")?.strip_prefix(chain)?.strip_prefix(' ')?;
-        (text.contains(&format!(" {} ", comment())) && text.contains("-i ")).then(|| Self {
-            table,
-            chain,
-            text: text.to_owned(),
-        })
+        text.contains(&format!(" {} ", comment())).then(|| Self { table, chain, text: text.to_owned() })
+    }
+
+    /// Whether it is for a bridge.
+    pub(super) fn is_for_bridge(&self) -> bool {
+        self.text.contains("-i ")
     }
 
     /// Puts it before all others.

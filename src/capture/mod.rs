@@ -7,6 +7,8 @@ mod probe;
 mod run;
 
 pub use bridges::{ALL as ALL_BRIDGES, BridgeError, Bridges};
-pub use plan::{Command, Mode, Settings, Tool};
+pub use plan::{Command, IMDS, Mode, Settings, Tool, WEAK_REDIRECTION};
 pub use probe::{Answerer, who_answers};
-pub use run::{CaptureError, Host, applied, apply, apply_bridges, bridges_applied, remove, remove_bridges};
+pub use run::{
+    CaptureError, Host, applied, apply, apply_bridges, bridges_applied, foreign_redirection, remove, remove_bridges,
+};

@@ -5,12 +5,14 @@ use std::{
     net::{Ipv4Addr, SocketAddrV4},
 };
 
+use super::bridges::Rule;
+
 /// How the address is made to reach us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Mode {
     /// The address on a local link, the daemon bound to its port 80. Nothing is rewritten.
     Address,
-    /// Connections are redirected to where the daemon listens, as the 2015 tool's README had it.
+    /// Connections are redirected to a port of the daemon's to which nothing else can connect.
     Dnat,
 }
 
@@ -19,7 +21,7 @@ pub enum Mode {
 pub enum Tool {
     /// A table of our own, replaced in one transaction.
     Nft,
-    /// One rule in the nat table.
+    /// One rule in the nat table, and one in the filter table.
     Iptables,
 }
 
@@ -49,10 +51,33 @@ pub struct Settings {
     pub link: String,
 }
 
+/// What programs ask: EC2's IMDS.
+pub const IMDS: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+
+/// What is wrong with a redirection to a port to which others can connect as well, and what to do.
+pub const WEAK_REDIRECTION: &str = "it lets other connections come to the daemon's port, so that users can make the firewall \
+                                    change the source ports of others, whose requests are then refused (503); `alppaca capture \
+                                    apply --mode dnat`, or --mode address, has no such weakness";
+
+impl Mode {
+    /// Where the daemon listens by default: for connections that are redirected at a port of its own, to which nothing else
+    /// can connect.
+    pub fn default_target(self) -> SocketAddrV4 {
+        let port = match self {
+            Self::Address => 25_772,
+            Self::Dnat => 25_774,
+        };
+        SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)
+    }
+}
+
 /// The name of our link and table, and the comment on our rule.
 pub(super) const NAME: &str = "alppaca";
 /// The link that is used where the kernel has no dummy links.
 pub(super) const LOOPBACK: &str = "lo";
+
+/// The chains of iptables that have rules of ours for the processes of this host.
+pub(super) const OWN_CHAINS: [(&str, &str); 2] = [("nat", "OUTPUT"), ("filter", "INPUT")];
 
 /// One command, with its standard input.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,14 +115,6 @@ impl fmt::Display for Command {
 }
 
 impl Settings {
-    /// Says whether it is done already (exit code 0), or nothing if doing it twice is the same.
-    pub(super) fn test(&self) -> Option<Command> {
-        match (self.mode, self.tool) {
-            (Mode::Address, _) | (Mode::Dnat, Tool::Nft) => None,
-            (Mode::Dnat, Tool::Iptables) => Some(self.iptables("-C")),
-        }
-    }
-
     /// What captures the address.
     pub fn apply(&self) -> Vec<Command> {
         match (self.mode, self.tool) {
@@ -113,12 +130,17 @@ impl Settings {
                 }));
                 commands
             }
-            (Mode::Dnat, Tool::Iptables) => vec![self.iptables("-A")],
+            (Mode::Dnat, Tool::Iptables) => self.rules().iter().map(Rule::insert).collect(),
             (Mode::Dnat, Tool::Nft) => {
-                let (address, to) = (self.address, self.to);
+                let (address, to, ip, port) = (self.address, self.to, self.to.ip(), self.to.port());
                 // Declared first so that deleting it cannot fail: one transaction, whatever was there.
                 let input = format!(
-                    "table ip {NAME}\ndelete table ip {NAME}\ntable ip {NAME} {{\n\tchain output {{\n\
+                    "table ip {NAME}\ndelete table ip {NAME}\ntable ip {NAME} {{\n\
+                     \tchain input {{\n\
+                     \t\ttype filter hook input priority -10; policy accept;\n\
+                     \t\tip daddr {ip} tcp dport {port} ct status dnat accept\n\
+                     \t\tip daddr {ip} tcp dport {port} counter reject with tcp reset\n\t}}\n\
+                     \tchain output {{\n\
                      \t\ttype nat hook output priority -100; policy accept;\n\
                      \t\tip daddr {address} tcp dport 80 fib saddr type local counter dnat to {to}\n\t}}\n}}\n"
                 );
@@ -140,7 +162,7 @@ impl Settings {
                 self.addresses().map(delete).collect()
             }
             (Mode::Address, _) => vec![Command::new("ip", &format!("link delete {}", self.link))],
-            (Mode::Dnat, Tool::Iptables) => vec![self.iptables("-D")],
+            (Mode::Dnat, Tool::Iptables) => self.rules().iter().rev().map(Rule::delete).collect(),
             (Mode::Dnat, Tool::Nft) => {
                 let input = format!("table ip {NAME}\ndelete table ip {NAME}\n");
                 vec![Command::with_input("nft", "-f -", input)]
@@ -148,16 +170,30 @@ impl Settings {
         }
     }
 
-    /// The rule of the 2015 tool's README, for port 80 only, and marked as ours.
-    fn iptables(&self, action: &str) -> Command {
-        let (address, to) = (self.address, self.to);
-        Command::new(
-            "iptables",
-            &format!(
-                "-w -t nat {action} OUTPUT -d {address}/32 -p tcp --dport 80 -m addrtype --src-type LOCAL \
-                 -m comment --comment {NAME} -j DNAT --to-destination {to}"
+    /// The rules of iptables, marked as ours. The first lets only redirected connections come to the port: a direct one
+    /// could have the same addresses and ports as a redirected one, which the kernel would then give another source port.
+    /// The second is that of the 2015 tool's README, for port 80 only.
+    pub(super) fn rules(&self) -> [Rule; 2] {
+        let (address, to, ip, port) = (self.address, self.to, self.to.ip(), self.to.port());
+        let rule = |table, chain, text| Rule { table, chain, text };
+        [
+            rule(
+                "filter",
+                "INPUT",
+                format!(
+                    "-d {ip}/32 -p tcp -m tcp --dport {port} -m conntrack ! --ctstate DNAT -m comment --comment {NAME} \
+                     -j REJECT --reject-with tcp-reset"
+                ),
             ),
-        )
+            rule(
+                "nat",
+                "OUTPUT",
+                format!(
+                    "-d {address}/32 -p tcp -m tcp --dport 80 -m addrtype --src-type LOCAL -m comment --comment {NAME} \
+                     -j DNAT --to-destination {to}"
+                ),
+            ),
+        ]
     }
 }
 
@@ -171,7 +207,7 @@ mod tests {
             mode,
             tool,
             address,
-            to: "127.0.0.1:25772".parse().expect("legal"),
+            to: "127.0.0.1:25774".parse().expect("legal"),
             link: link.to_owned(),
             also: vec![],
         }
@@ -200,11 +236,13 @@ mod tests {
     }
 
     #[test]
-    fn the_rule_is_that_of_the_old_readme_for_port_80() {
+    fn the_rule_is_that_of_the_old_readme_for_port_80_and_nothing_else_reaches_its_target() {
         assert_eq!(
             text(&settings(Mode::Dnat, Tool::Iptables, "lo").apply()),
-            "iptables -w -t nat -A OUTPUT -d 169.254.169.254/32 -p tcp --dport 80 -m addrtype --src-type LOCAL \
-             -m comment --comment alppaca -j DNAT --to-destination 127.0.0.1:25772\n"
+            "iptables -w -t filter -I INPUT -d 127.0.0.1/32 -p tcp -m tcp --dport 25774 -m conntrack ! --ctstate DNAT \
+             -m comment --comment alppaca -j REJECT --reject-with tcp-reset\n\
+             iptables -w -t nat -I OUTPUT -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m addrtype --src-type LOCAL \
+             -m comment --comment alppaca -j DNAT --to-destination 127.0.0.1:25774\n"
         );
     }
 
@@ -214,5 +252,8 @@ mod tests {
         assert_eq!(commands.len(), 1);
         let input = commands[0].input.as_deref().expect("a script");
         assert!(input.starts_with("table ip alppaca\ndelete table ip alppaca\ntable ip alppaca {"), "{input}");
+        let only_redirected = "ip daddr 127.0.0.1 tcp dport 25774 ct status dnat accept\n\
+                               \t\tip daddr 127.0.0.1 tcp dport 25774 counter reject with tcp reset\n";
+        assert!(input.contains(only_redirected), "{input}");
     }
 }

@@ -2,13 +2,14 @@
 
 use std::{
     io::{self, Write},
+    net::Ipv4Addr,
     path::PathBuf,
     process::{self, Stdio},
 };
 
 use super::{
     bridges::{Bridges, CHAINS, Rule, TABLE},
-    plan::{Command, LOOPBACK, Mode, NAME, Settings, Tool},
+    plan::{Command, LOOPBACK, Mode, NAME, OWN_CHAINS, Settings, Tool},
 };
 
 /// Where programs are looked for besides PATH: users often have no sbin in it.
@@ -100,9 +101,8 @@ pub fn apply(host: &Host, settings: &Settings) -> Result<Vec<String>, CaptureErr
             Err(error) => return Err(error),
         }
     }
-    if let Some(test) = settings.test()
-        && host.output(&test).is_ok()
-    {
+    if (settings.mode, settings.tool) == (Mode::Dnat, Tool::Iptables) {
+        apply_rules(host, &settings)?;
         return Ok(notes);
     }
     let made_already = |command: &&Command| !command.arguments.starts_with(&["link".into(), "add".into()]);
@@ -112,12 +112,45 @@ pub fn apply(host: &Host, settings: &Settings) -> Result<Vec<String>, CaptureErr
     Ok(notes)
 }
 
+/// Makes the rules of iptables that are not there yet, then deletes those of ours that are not wanted any more, such as the
+/// one to another port.
+fn apply_rules(host: &Host, settings: &Settings) -> Result<(), CaptureError> {
+    let (there, wanted) = (own_rules(host)?, settings.rules());
+    for rule in wanted.iter().filter(|rule| !there.contains(rule)) {
+        host.output(&rule.insert())?;
+    }
+    for rule in there.iter().filter(|rule| !wanted.contains(rule)) {
+        host.output(&rule.delete())?;
+    }
+    Ok(())
+}
+
+/// The rules of ours that iptables has for the processes of this host.
+fn own_rules(host: &Host) -> Result<Vec<Rule>, CaptureError> {
+    let rules = rules_in(host, &OWN_CHAINS)?;
+    Ok(rules.into_iter().filter(|rule| !rule.is_for_bridge()).collect())
+}
+
+/// All rules of ours in some chains of iptables.
+fn rules_in(host: &Host, chains: &[(&'static str, &'static str)]) -> Result<Vec<Rule>, CaptureError> {
+    let mut rules = Vec::new();
+    for (table, chain) in chains {
+        let listed = host.output(&ask("iptables", &["-w", "-t", table, "-S", chain]))?;
+        rules.extend(listed.lines().filter_map(|line| Rule::ours(table, chain, line)));
+    }
+    Ok(rules)
+}
+
 /// Undoes what [`apply`] did, in every way that it may have been done with this mode, and nothing
 /// else. Answers what else is to be said.
 pub fn remove(host: &Host, settings: &Settings) -> Result<Vec<String>, CaptureError> {
     let mut notes = Vec::new();
     for settings in applied(host, settings) {
-        for command in settings.remove() {
+        let commands = match (settings.mode, settings.tool) {
+            (Mode::Dnat, Tool::Iptables) => own_rules(host)?.iter().rev().map(Rule::delete).collect(),
+            _ => settings.remove(),
+        };
+        for command in commands {
             host.output(&command)?;
         }
         notes.push(format!("removed: {}", describe(&settings)));
@@ -190,12 +223,7 @@ fn has_bridge_table(host: &Host) -> bool {
 
 /// The rules of ours that iptables has for bridges.
 fn bridge_rules(host: &Host) -> Result<Vec<Rule>, CaptureError> {
-    let mut rules = Vec::new();
-    for (table, chain) in CHAINS {
-        let listed = host.output(&ask("iptables", &["-w", "-t", table, "-S", chain]))?;
-        rules.extend(listed.lines().filter_map(|line| Rule::ours(table, chain, line)));
-    }
-    Ok(rules)
+    Ok(rules_in(host, &CHAINS)?.into_iter().filter(Rule::is_for_bridge).collect())
 }
 
 fn describe(settings: &Settings) -> String {
@@ -224,18 +252,23 @@ pub fn applied(host: &Host, settings: &Settings) -> Vec<Settings> {
             if host.output(&ask("nft", &["list", "table", "ip", NAME])).is_ok() {
                 found.push(with(Tool::Nft, &settings.link));
             }
-            let rule = with(Tool::Iptables, &settings.link);
-            if rule.test().is_some_and(|test| host.output(&test).is_ok()) {
-                found.push(rule);
+            // Reading the rules needs root; without it, none can be shown.
+            if own_rules(host).is_ok_and(|rules| !rules.is_empty()) {
+                found.push(with(Tool::Iptables, &settings.link));
             }
         }
     }
     found
 }
 
-/// A rule for the same address that somebody made by hand, as the 2015 tool's README said.
+/// A rule for the same address that was made by hand, as the 2015 tool's README said.
 fn foreign_rule(host: &Host, settings: &Settings) -> Option<String> {
+    foreign_redirection(host, settings.address)
+}
+
+/// A rule of iptables that redirects `address` and is not ours, if the rules can be read (by root).
+pub fn foreign_redirection(host: &Host, address: Ipv4Addr) -> Option<String> {
     let rules = host.output(&ask("iptables", &["-w", "-t", "nat", "-S", "OUTPUT"])).ok()?;
-    let (address, ours) = (format!("-d {}/32", settings.address), format!("--comment {NAME} "));
+    let (address, ours) = (format!("-d {address}/32"), format!("--comment {NAME} "));
     rules.lines().find(|rule| rule.contains(&address) && !rule.contains(&ours)).map(str::to_owned)
 }

@@ -23,7 +23,7 @@ Examples:
   sudo alppaca capture apply           the address on a link of its own; let the daemon
                                        listen there: `listen: [169.254.169.254:80]`
   sudo alppaca capture apply --mode dnat
-                                       redirect to 127.0.0.1:25772, as in 2015
+                                       redirect to 127.0.0.1:25774, where nothing else gets
   sudo alppaca capture apply --all-bridges
                                        for the containers of Docker and Podman, too
   alppaca capture check                who answers at 169.254.169.254:80?
@@ -44,9 +44,11 @@ pub(super) struct Args {
     /// A further address on the same link, such as 169.254.170.2, for --mode address; may be repeated
     #[arg(long, value_name = "ADDRESS")]
     also: Vec<Ipv4Addr>,
-    /// Where the daemon listens, for --mode dnat. Containers cannot reach this port directly
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:25772")]
-    to: SocketAddrV4,
+    /// Where the daemon listens. With --mode dnat the target of redirected connections, to which nothing else can connect
+    /// [default: 127.0.0.1:25774, which is `capture_listen`]; with --mode address a port that is closed to containers
+    /// [default: 127.0.0.1:25772]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    to: Option<SocketAddrV4>,
     /// The link that gets the address, for --mode address; made if it is not lo
     #[arg(long, default_value = "alppaca0")]
     link: String,
@@ -80,7 +82,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         mode: args.mode,
         tool: args.tool.unwrap_or_else(|| host.tool()),
         address: args.address,
-        to: args.to,
+        to: args.target(),
         link: args.link.clone(),
         also: args.also.clone(),
     };
@@ -126,6 +128,10 @@ pub(super) fn run(args: &Args) -> Outcome {
 }
 
 impl Args {
+    fn target(&self) -> SocketAddrV4 {
+        self.to.unwrap_or_else(|| self.mode.default_target())
+    }
+
     /// The bridges that are to be captured; `None` if there are none.
     fn bridges(&self) -> Result<Option<Bridges>, Failure> {
         let mut names = self.bridge.clone();
@@ -138,7 +144,7 @@ impl Args {
             return Ok(None);
         }
         let addresses = std::iter::once(self.address).chain(self.also.iter().copied()).collect();
-        Bridges::new(names, self.mode, addresses, self.to).map(Some).map_err(Failure::usage)
+        Bridges::new(names, self.mode, addresses, self.target()).map(Some).map_err(Failure::usage)
     }
 }
 

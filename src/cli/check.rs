@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::{Failure, Outcome, environment, place};
 use crate::{
+    capture::{IMDS, WEAK_REDIRECTION, foreign_redirection},
     clock::{Clock, SystemClock},
     config::{self, Account},
     credentials::format_timestamp,
@@ -36,6 +37,11 @@ pub(super) fn run(args: &Args) -> Outcome {
         sandbox::resolve(&loaded.config.account)
     {
         anstream::eprintln!("warning: {error}; the daemon will not start");
+    }
+    if loaded.config.policy.is_some()
+        && let Some(rule) = foreign_redirection(&environment::host(), IMDS)
+    {
+        anstream::eprintln!("warning: there is a policy, and a firewall rule `{rule}`: {WEAK_REDIRECTION}");
     }
     let surroundings = environment::surroundings();
     let faults = FileFaults::find(&args.config, &loaded, &surroundings, &trust(&loaded.config));

@@ -6,7 +6,7 @@ use listenfd::ListenFd;
 
 use super::{Failure, environment};
 use crate::{
-    config::{Config, DEFAULT_LISTEN},
+    config::{Config, DEFAULT_CAPTURE, DEFAULT_LISTEN},
     daemon::face_addresses,
     serve::{Face, Place},
 };
@@ -50,17 +50,17 @@ pub(super) fn in_the_way<'a>(places: impl Iterator<Item = &'a Place>) -> Vec<Str
 }
 
 /// Which of the sockets that were handed over, if any, each of `configured` is. A socket stands for its own address; if the
-/// configuration does not name that one, for the first of its face that has none. The socket of the shipped unit stands for
-/// itself only: it is open without being asked for.
+/// configuration does not name that one, for the first of its face that has none. The sockets of the shipped unit stand for
+/// themselves only: they are open without being asked for.
 fn assign(
     configured: &[(SocketAddr, Face)],
     handed: &[(SocketAddr, Face)],
 ) -> Vec<((SocketAddr, Face), Option<usize>)> {
     let mut assigned: Vec<_> =
         configured.iter().map(|one| (*one, handed.iter().position(|handed| handed == one))).collect();
-    let shipped = SocketAddr::from(DEFAULT_LISTEN);
+    let shipped = [DEFAULT_LISTEN, DEFAULT_CAPTURE].map(SocketAddr::from);
     for (index, other) in handed.iter().enumerate() {
-        if configured.contains(other) || other.0 == shipped {
+        if configured.contains(other) || shipped.contains(&other.0) {
             continue;
         }
         if let Some(first) = assigned.iter_mut().find(|((_, face), socket)| *face == other.1 && socket.is_none()) {
@@ -172,6 +172,8 @@ mod tests {
     fn the_socket_of_the_shipped_unit_keeps_no_other_address_from_being_bound() {
         let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
         let configured = [(address("169.254.169.254:80"), Face::Imds)];
-        assert_eq!(assign(&configured, &[(address("127.0.0.1:25772"), Face::Imds)]), [(configured[0], None)]);
+        for shipped in ["127.0.0.1:25772", "127.0.0.1:25774"] {
+            assert_eq!(assign(&configured, &[(address(shipped), Face::Imds)]), [(configured[0], None)], "{shipped}");
+        }
     }
 }

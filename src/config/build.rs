@@ -43,10 +43,11 @@ pub(super) fn config(tree: Option<Node>) -> Result<Loaded, ConfigErrors> {
     fields.refuse_unknown();
     let upstreams = upstreams(&mut fields);
     let listen = listen(&mut fields);
+    let capture_listen = capture_listen(&mut fields, listen.as_deref().unwrap_or_default());
     let rest = rest(&mut fields);
-    match (upstreams, listen, rest) {
-        (Some(upstreams), Some(listen), Some(rest)) if fields.problems.is_empty() => {
-            let config = rest(upstreams, listen);
+    match (upstreams, listen, capture_listen, rest) {
+        (Some(upstreams), Some(listen), Some(capture_listen), Some(rest)) if fields.problems.is_empty() => {
+            let config = rest(upstreams, listen, capture_listen);
             match check_source(&config) {
                 Some(problem) => Err(problem.into()),
                 None => Ok(Loaded { config, warnings: fields.warnings, files: Vec::new() }),
@@ -141,6 +142,15 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || address.is_ok_and(|address: std::net::IpAddr| address.is_loopback())
 }
 
+/// Where redirected connections arrive, given the other listeners.
+#[allow(clippy::option_option, reason = "none is a value that can be right or wrong")]
+fn capture_listen(fields: &mut Fields, listen: &[SocketAddr]) -> Option<Option<SocketAddr>> {
+    let given = fields.optional("capture_listen", read::none_or_socket_address)?;
+    let is_usual = |address: &SocketAddr| address.port() == super::DEFAULT_LISTEN.1;
+    let usual = || listen.iter().any(is_usual).then_some(SocketAddr::from(super::DEFAULT_CAPTURE));
+    Some(given.unwrap_or_else(usual))
+}
+
 fn listen(fields: &mut Fields) -> Option<Vec<SocketAddr>> {
     fields.exclude("listen", &["bind_ip", "bind_port"]);
     let (place, addresses) = match fields.given("listen") {
@@ -177,7 +187,7 @@ pub(super) fn open_address(addresses: &[SocketAddr]) -> Option<&SocketAddr> {
 }
 
 /// Everything else, as a function of the upstream and the listeners.
-fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -> Config + use<>> {
+fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>, Option<SocketAddr>) -> Config + use<>> {
     let imds = imds(fields);
     let metadata = metadata(fields);
     let container = container(fields);
@@ -199,9 +209,10 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -
     let containers = containers?;
     let (imds, metadata, limits, refresh, logging) = (imds?, metadata?, limits?, refresh?, logging?);
     let (ready_wait, run_dir, admin) = (ready_wait?, run_dir?, admin?);
-    Some(move |upstreams, listen| Config {
+    Some(move |upstreams, listen, capture_listen| Config {
         upstreams,
         listen,
+        capture_listen,
         imds,
         metadata,
         container,

@@ -44,6 +44,8 @@ use crate::{credentials::Secret, policy::Rules};
 
 /// Where the daemon listens unless it is told otherwise, and where the shipped socket unit listens.
 pub const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 25772);
+/// Where redirected connections arrive by default.
+pub const DEFAULT_CAPTURE: ([u8; 4], u16) = ([127, 0, 0, 1], 25774);
 
 /// AWS's IPv6 addresses on a host: of the IMDS, and of the EKS Pod Identity agent.
 const EC2_V6: [std::net::Ipv6Addr; 2] = [
@@ -59,6 +61,8 @@ pub struct Config {
     pub upstreams: Upstreams,
     /// Where to listen (`listen`, or `bind_ip` and `bind_port`). Never empty.
     pub listen: Vec<SocketAddr>,
+    /// Where connections arrive that a firewall redirects (`capture_listen`).
+    pub capture_listen: Option<SocketAddr>,
     /// The IMDS face.
     pub imds: Imds,
     /// What the IMDS face says beside credentials (`metadata`).

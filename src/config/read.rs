@@ -146,6 +146,14 @@ pub(super) fn socket_address(node: &Node) -> Read<SocketAddr> {
     scalar(node, "address:port, such as 127.0.0.1:25772 or [::1]:25772,", |text| text.parse().ok())
 }
 
+/// `address:port`, or `none`.
+pub(super) fn none_or_socket_address(node: &Node) -> Read<Option<SocketAddr>> {
+    scalar(node, "address:port, such as 127.0.0.1:25774, or none,", |text| match text {
+        "none" => Some(None),
+        address => address.parse().ok().map(Some),
+    })
+}
+
 /// A host name for `allowed_hosts`.
 pub(super) fn host_name(node: &Node) -> Read<String> {
     let legal = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));

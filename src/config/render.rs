@@ -26,6 +26,7 @@ impl Config {
         Some(match key {
             key if key.starts_with("ims_") => return self.ims_value(key),
             "listen" => list(self.listen.iter().map(|address| quoted(&address.to_string()))),
+            "capture_listen" => self.capture_listen.map_or("none".to_owned(), |address| quoted(&address.to_string())),
             "imds_v1" => self.imds.v1.to_string(),
             "list_roles" => match self.imds.list_roles {
                 ListRoles::First => "first".to_owned(),

@@ -92,6 +92,13 @@ pub const SETTINGS: &[Setting] = &[
     setting(Serving, "bind_ip", "127.0.0.1", "The address to listen on."),
     setting(Serving, "bind_port", "25772", "The port to listen on; 0 takes a free one."),
     setting(Serving, "listen", "", "In place of the two above: a list of `address:port`, IPv6 as `[::1]:25772`."),
+    setting(
+        Serving,
+        "capture_listen",
+        "",
+        "Where connections arrive that `alppaca capture --mode dnat` redirects: `address:port`, or `none`. By default \
+         `127.0.0.1:25774` if the daemon listens at port 25772, else `none`.",
+    ),
     setting(Serving, "imds_v1", "true", "Whether requests without an IMDSv2 token are answered."),
     setting(
         Serving,

@@ -85,7 +85,7 @@ pub(super) fn build(
 pub fn addresses(config: &Config) -> Vec<(SocketAddr, Face)> {
     let container = config.container.iter().flat_map(|section| &section.listen);
     let pod_identity = config.pod_identity.iter().flat_map(|section| &section.listen);
-    let imds = config.listen.iter().map(|address| (*address, Face::Imds));
+    let imds = config.listen.iter().chain(&config.capture_listen).map(|address| (*address, Face::Imds));
     imds.chain(container.map(|address| (*address, Face::Container)))
         .chain(pod_identity.map(|address| (*address, Face::PodIdentity)))
         .collect()

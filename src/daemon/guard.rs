@@ -22,7 +22,7 @@ pub(super) fn build(
     tenants: Option<Tenants>,
 ) -> io::Result<(Arc<Guard>, Arc<Auditor>)> {
     let told = |error: io::Error| tracing::error!("the kernel cannot be asked who calls: {error}");
-    let kernel = Kernel::open().map_err(told).ok();
+    let kernel = Kernel::open(config.capture_listen).map_err(told).ok();
     let hierarchy = cgroup::mount_point().unwrap_or_else(|error| {
         tracing::warn!("cannot find the control groups: {error}");
         None
@@ -43,6 +43,12 @@ pub(super) fn build(
 
 /// Says at once if rules that name users would deny everybody.
 fn check(guard: &Guard) {
+    if let Some(overflow) = guard.overflow_uid() {
+        tracing::error!(
+            "cannot tell users apart: in this user namespace the kernel shows all users that are not mapped as user \
+             {overflow}; they get no role. Run the daemon outside of it (no PrivateUsers= in its unit)"
+        );
+    }
     match guard.check() {
         Ok(true) => {}
         Ok(false) => tracing::error!("the kernel does not say who calls; rules that name users will deny everybody"),

@@ -236,6 +236,7 @@ fn keep_fixed(new: &mut Config, old: &Config) -> Vec<&'static str> {
         }
     };
     keep("bind_ip, bind_port, listen", new.listen != old.listen);
+    keep("capture_listen", new.capture_listen != old.capture_listen);
     let listen = |config: &Config| {
         let container = config.container.as_ref().map(|section| section.listen.clone());
         (container, config.pod_identity.as_ref().map(|section| section.listen.clone()))
@@ -249,6 +250,7 @@ fn keep_fixed(new: &mut Config, old: &Config) -> Vec<&'static str> {
     keep("audit_log", new.audit_log != old.audit_log);
     keep("logging_handler", new.logging.handler != old.logging.handler);
     new.listen.clone_from(&old.listen);
+    new.capture_listen = old.capture_listen;
     new.limits = old.limits;
     new.account.clone_from(&old.account);
     new.run_dir.clone_from(&old.run_dir);

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     caller::{
-        Directory, Kernel, Known, Membership, Name, NameKind, Origin, Peer,
+        Directory, Kernel, Known, Membership, Name, NameKind, Open, Origin, Peer,
         cgroup::Cgroup,
         containers::{Container, ContainerIndex, Lookup, Observer},
     },
@@ -94,6 +94,11 @@ impl Guard {
     fn put_in_force(&self, loaded: Loaded) {
         self.loaded.store(Arc::new(loaded));
         self.version.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The user as whom the kernel shows all users that our user namespace does not know, if there are any.
+    pub fn overflow_uid(&self) -> Option<u32> {
+        self.kernel.as_ref().and_then(Kernel::overflow_uid)
     }
 
     /// Tries whether the kernel says who calls.
@@ -172,9 +177,10 @@ impl Loaded {
                 .own(&reason)
                 .unwrap_or_else(|| denied(&format!("{reason}: the caller is in no container that asks for a role"))),
             Outcome::Pending(_) => Decision { grant: Grant::Pending, reason },
-            Outcome::Unknown(condition) => {
-                denied(&format!("{reason}: it cannot be told whether this holds: {condition}"))
-            }
+            Outcome::Unknown(condition) => Decision {
+                grant: Grant::Unknown,
+                reason: format!("{reason}: it cannot be told whether this holds: {condition}").into(),
+            },
         }
     }
 
@@ -196,9 +202,9 @@ impl Gatekeeper for Guard {
         self.curious || loaded.rules.is_some() || loaded.tenants.is_some()
     }
 
-    fn identify(&self, socket: &TcpStream, peer: &Peer) -> Peer {
+    fn identify(&self, socket: &TcpStream, peer: &Peer, open: &mut Open<'_>) -> Peer {
         match &self.kernel {
-            Some(kernel) => kernel.identify(socket, peer),
+            Some(kernel) => kernel.identify(socket, peer, open),
             None => Peer { origin: Origin::Unknown, ..peer.clone() },
         }
     }
@@ -435,7 +441,7 @@ mod tests {
         let decision = settled(&guard, &process(33)).await;
         assert_eq!((decision.grant, &*decision.reason), (granted("b"), "rule 2"));
         let unknown = admit(&guard, &peer(Origin::Unknown));
-        assert_eq!(unknown.grant, Grant::Denied);
+        assert_eq!(unknown.grant, Grant::Unknown);
         assert_eq!(&*unknown.reason, "rule 1: it cannot be told whether this holds: user nobody-here or 34");
         assert_eq!(&*admit(&guard, &peer(Origin::Elsewhere)).reason, "the policy's default");
     }
@@ -445,7 +451,7 @@ mod tests {
         let guard = guard();
         let rules = vec![rule(Condition::User(vec!["broken".into()]), "")];
         guard.load(Some(Rules { rules, default: Effect::Everything }), None);
-        assert_eq!(settled(&guard, &process(1)).await.grant, Grant::Denied);
+        assert_eq!(settled(&guard, &process(1)).await.grant, Grant::Unknown);
     }
 
     #[tokio::test]
@@ -505,7 +511,7 @@ mod tests {
             assert_eq!(admit(&guard, &container).grant, grant, "{pattern} {effect}");
         }
         // Of a process whose control group is not known it is not known either whether it is in a container.
-        assert_eq!(admit(&guard, &process(1)).grant, Grant::Denied);
+        assert_eq!(admit(&guard, &process(1)).grant, Grant::Unknown);
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ pub use judge::{Facts, Look, Outcome, Truth, Verdict};
 pub use rules::{Cidr, CidrError, Condition, Effect, Pattern, Rule, Rules};
 
 use crate::{
-    caller::{Peer, containers::Container},
+    caller::{Open, Peer, containers::Container},
     credentials::RoleId,
 };
 
@@ -27,6 +27,9 @@ pub enum Grant {
     Denied,
     /// Not known yet: the request waits for a moment, as for a first fetch.
     Pending,
+    /// Nothing, because it cannot be told who the caller is, or what the rules say of it. That is trouble on this host,
+    /// not the absence of a role: a client should try again (503).
+    Unknown,
 }
 
 /// A grant and where it comes from.
@@ -52,8 +55,9 @@ pub trait Gatekeeper: Send + Sync {
     /// Whether it wants to know who asks; otherwise only requests with tokens are worth that.
     fn asks_who(&self) -> bool;
 
-    /// Who is at the other end of `socket`, a connection that was accepted from `peer`.
-    fn identify(&self, socket: &TcpStream, peer: &Peer) -> Peer;
+    /// Who is at the other end of `socket`, a connection that was accepted from `peer`. `open` sends the beginning of the
+    /// next answer, if the client has to prove who it is.
+    fn identify(&self, socket: &TcpStream, peer: &Peer, open: &mut Open<'_>) -> Peer;
 
     /// What the caller may see.
     fn admit(&self, facts: ConnectionFacts<'_>) -> Decision;
@@ -93,7 +97,7 @@ impl Gatekeeper for Everyone {
         false
     }
 
-    fn identify(&self, _socket: &TcpStream, peer: &Peer) -> Peer {
+    fn identify(&self, _socket: &TcpStream, peer: &Peer, _open: &mut Open<'_>) -> Peer {
         peer.clone()
     }
 

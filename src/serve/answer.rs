@@ -8,6 +8,9 @@ use crate::{
     store::Published,
 };
 
+/// What every answer begins with.
+pub(super) const BEGINNING: &[u8] = b"HTTP/1.1 ";
+
 /// The statuses that are used, with the reason phrases of EC2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "they are what RFC 9110 says")]
@@ -216,8 +219,9 @@ impl Answer {
             (Style::Imds, _) if matches!(self.body, Body::Empty) => "text/plain",
             (Style::Imds, _) => "text/html",
         };
+        head.extend_from_slice(BEGINNING);
         let mut put = |parts: &[&str]| parts.iter().for_each(|part| head.extend_from_slice(part.as_bytes()));
-        put(&["HTTP/1.1 ", self.status.line(), "\r\nContent-Type: ", kind, "\r\n"]);
+        put(&[self.status.line(), "\r\nContent-Type: ", kind, "\r\n"]);
         let imds = matches!(self.style, Style::Imds | Style::Binary);
         if self.style == Style::Plain {
             // As Go's http.Error has it.

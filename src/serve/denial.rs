@@ -19,12 +19,22 @@ pub enum Denial {
     Refused,
     /// The caller may not have the role that it asked for, or any role.
     Policy,
+    /// It cannot be told who the caller is, or what the policy says of it.
+    Unidentified,
 }
 
 impl Denial {
     /// All.
-    pub const ALL: [Self; 7] =
-        [Self::Forwarded, Self::WebPage, Self::Host, Self::NoToken, Self::BadToken, Self::Refused, Self::Policy];
+    pub const ALL: [Self; 8] = [
+        Self::Forwarded,
+        Self::WebPage,
+        Self::Host,
+        Self::NoToken,
+        Self::BadToken,
+        Self::Refused,
+        Self::Policy,
+        Self::Unidentified,
+    ];
 
     /// The word for it.
     pub fn as_str(self) -> &'static str {
@@ -36,6 +46,7 @@ impl Denial {
             Self::BadToken => "bad_token",
             Self::Refused => "refused",
             Self::Policy => "policy",
+            Self::Unidentified => "unidentified",
         }
     }
 }

@@ -15,7 +15,7 @@ use std::{
 use rustix::net::RecvFlags;
 
 use super::{
-    answer::{Answer, Body, Outcome, Status},
+    answer::{Answer, BEGINNING, Body, Outcome, Status},
     counters::Counters,
     denial::Denial,
     face::{Change, Face},
@@ -88,6 +88,8 @@ pub(super) struct Exchange {
     discard: u64,
     /// Whether a head has begun and not ended.
     in_head: bool,
+    /// How much of the next answer was sent ahead, for the client to prove who it is.
+    ahead: usize,
     /// Whether the last read took all that the kernel had.
     pub(super) drained: bool,
 }
@@ -129,6 +131,15 @@ fn receive(socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(count)
 }
 
+/// Sends what each answer begins with, unless it was sent already; how many bytes the kernel took. `ahead` counts them.
+fn open(socket: &TcpStream, ahead: &mut usize) -> io::Result<usize> {
+    if *ahead > 0 {
+        return Ok(0);
+    }
+    *ahead = transmit(socket, BEGINNING, b"")?;
+    Ok(*ahead)
+}
+
 /// How many bytes the kernel took.
 fn transmit(socket: &TcpStream, head: &[u8], body: &[u8]) -> io::Result<usize> {
     Ok(rustix::io::writev(socket, &[IoSlice::new(head), IoSlice::new(body)])?)
@@ -147,6 +158,7 @@ impl Exchange {
             unread: Vec::new(),
             discard: 0,
             in_head: false,
+            ahead: 0,
             drained: false,
         }
     }
@@ -229,9 +241,13 @@ impl Exchange {
             Parsed::Malformed => return Ok(self.reject(Status::BadRequest)),
             Parsed::TooLarge => return Ok(self.reject(Status::HeadTooLarge)),
         };
-        let visitor = self.guest.visitor(&*self.context.gatekeeper, socket, &request);
-        let answer = match self.context.live.faces().respond(self.face, &request, visitor, now) {
+        let outcome = self.respond(socket, &request, now);
+        let answer = match outcome {
             Outcome::Answer(answer) => self.for_this_host(answer),
+            // Waiting would not help.
+            Outcome::Warming if self.guest.is_unknown() => {
+                self.context.live.faces().error(self.face, Status::Unavailable).denied(Denial::Unidentified)
+            }
             waiting @ (Outcome::Warming | Outcome::Expired(_) | Outcome::Elsewhere) if patient => {
                 self.keep(input);
                 let elsewhere = matches!(waiting, Outcome::Elsewhere);
@@ -255,6 +271,24 @@ impl Exchange {
         Ok(Reply { answer, silent: request.method == "HEAD", after })
     }
 
+    /// What the face says to `request`, by what is known of the client.
+    fn respond(&mut self, socket: &TcpStream, request: &Request, now: Moment) -> Outcome {
+        let Self { context, guest, ahead, .. } = self;
+        let Context { live, gatekeeper, .. } = &**context;
+        let mut open = || open(socket, ahead);
+        if gatekeeper.asks_who() {
+            guest.identify(&**gatekeeper, socket, &mut open);
+        }
+        let outcome = live.faces().respond(self.face, request, guest.visitor(&**gatekeeper), now);
+        // A token may be bound to its user from a time at which there was a policy.
+        let unauthorized =
+            |outcome: &Outcome| matches!(outcome, Outcome::Answer(answer) if answer.status == Status::Unauthorized);
+        if request.token.is_some() && unauthorized(&outcome) && guest.identify(&**gatekeeper, socket, &mut open) {
+            return live.faces().respond(self.face, request, guest.visitor(&**gatekeeper), now);
+        }
+        outcome
+    }
+
     fn keep(&mut self, input: &[u8]) {
         if input.is_empty() {
             self.unread = Vec::new();
@@ -274,8 +308,9 @@ impl Exchange {
     }
 
     /// Sends as much of the reply as the kernel takes at once.
-    fn send(&self, socket: &TcpStream, reply: &Reply, now: Moment, output: &mut Output) -> io::Result<Wait> {
+    fn send(&mut self, socket: &TcpStream, reply: &Reply, now: Moment, output: &mut Output) -> io::Result<Wait> {
         let head = output.head(&reply.answer, now, matches!(reply.after, After::Next));
+        let head = head.get(mem::take(&mut self.ahead)..).unwrap_or_default();
         let body = if reply.silent { &Body::Empty } else { &reply.answer.body };
         self.slot.answered(now.boot, now.boot + self.context.limits.idle_timeout);
         let sent = match transmit(socket, head, body.bytes()) {
@@ -292,7 +327,7 @@ impl Exchange {
     /// Takes note of credentials that are given away, and of those who get none because of who they are.
     /// Only a process of this host is told our number; others learn that it is alppaca.
     fn for_this_host(&self, answer: Answer) -> Answer {
-        let local = |address| Kernel::open().and_then(|kernel| kernel.is_local(address)).unwrap_or(false);
+        let local = |address| Kernel::open(None).and_then(|kernel| kernel.is_local(address)).unwrap_or(false);
         match answer.pid {
             Some(_) if !self.guest.peer().address.is_some_and(local) => Answer { pid: Some(0), ..answer },
             _ => answer,
@@ -307,7 +342,7 @@ impl Exchange {
                 access_key_id: handed.set.access_key_id.clone(),
                 expiration: handed.set.expiration,
             },
-            None if answer.denied == Some(Denial::Policy) => {
+            None if matches!(answer.denied, Some(Denial::Policy | Denial::Unidentified)) => {
                 What::Denied { path: self.face.loggable(request.target).into() }
             }
             _ => return,

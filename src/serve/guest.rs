@@ -5,9 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use super::{request::Request, view::Visitor};
+use super::view::Visitor;
 use crate::{
-    caller::{Origin, Peer},
+    caller::{Open, Origin, Peer},
     policy::{ConnectionFacts, Decision, Gatekeeper, Grant},
 };
 
@@ -35,18 +35,23 @@ impl Guest {
         self.decision.as_ref().map(|(_, decision)| Arc::clone(&decision.reason)).unwrap_or_default()
     }
 
-    /// What is known of it, finding out what `request` needs.
-    pub(super) fn visitor(
-        &mut self,
-        gatekeeper: &dyn Gatekeeper,
-        socket: &TcpStream,
-        request: &Request,
-    ) -> Visitor<'_> {
-        // Tokens are bound to who asks for them. Whoever shows none gets on without.
-        let matters = gatekeeper.asks_who() || request.token.is_some() || request.method == "PUT";
-        if matters && self.peer.origin == Origin::Unasked {
-            self.peer = gatekeeper.identify(socket, &self.peer);
+    /// Whether it cannot be told who it is, or what the rules say of it.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.decision.as_ref().is_some_and(|(_, decision)| decision.grant == Grant::Unknown)
+    }
+
+    /// Finds out who it is, if that was not asked, or could not be told. Whether that may have changed anything.
+    pub(super) fn identify(&mut self, gatekeeper: &dyn Gatekeeper, socket: &TcpStream, open: &mut Open<'_>) -> bool {
+        let wanting = matches!(self.peer.origin, Origin::Unasked | Origin::Unknown);
+        if wanting {
+            self.peer = gatekeeper.identify(socket, &self.peer, open);
+            self.decision = None;
         }
+        wanting
+    }
+
+    /// What is known of it, and what it may see.
+    pub(super) fn visitor(&mut self, gatekeeper: &dyn Gatekeeper) -> Visitor<'_> {
         let version = gatekeeper.version();
         let valid = |(made_for, decision): &(u64, Decision)| *made_for == version && decision.grant != Grant::Pending;
         let decision = match self.decision.take().filter(valid) {

@@ -122,7 +122,7 @@ impl Imds {
         }
         let token_ttl = match request.token {
             // A bad token is 401 even where none is needed: fluent-bit tells v2 from v1 that way.
-            Some(token) => match self.key.verify(token, binding(visitor), now.boot) {
+            Some(token) => match self.seconds_left(token, visitor, now) {
                 Some(left) => Some(left),
                 None => return unauthorized(Denial::BadToken),
             },
@@ -134,6 +134,13 @@ impl Imds {
             Outcome::Expired(answer) => Outcome::Expired(Answer { token_ttl, ..answer }),
             waiting => waiting,
         }
+    }
+
+    /// How long a token is still valid. One that was made when no user mattered is good for every user: it opens nothing
+    /// that the policy does not grant to the connection.
+    fn seconds_left(&self, token: &[u8], visitor: Visitor<'_>, now: Moment) -> Option<u32> {
+        let verify = |binding| self.key.verify(token, binding, now.boot);
+        verify(binding(visitor)).or_else(|| verify((visitor.listener, Owner::Nobody)))
     }
 
     fn token(&self, request: &Request, visitor: Visitor<'_>, now: Moment) -> Answer {

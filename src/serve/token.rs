@@ -30,9 +30,8 @@ pub(super) const LENGTH: usize = 56;
 /// A token as text.
 pub(super) type Token = [u8; LENGTH];
 
-/// What a token is bound to: one is of no use at another listener, nor to anybody else. One that was made for somebody
-/// of whom nothing was known is of no use to those of whom something is: they get 401 and ask for another, as all SDKs
-/// do.
+/// What a token is bound to: one is of no use at another listener, nor to another owner. Where neither a policy nor an
+/// audit is in force, owners are not looked up, and tokens are bound to [`Owner::Nobody`].
 pub(super) type Binding = (u16, Owner);
 
 /// Makes tokens and knows them again.

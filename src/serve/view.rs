@@ -40,7 +40,7 @@ impl<'a> View<'a> {
             Grant::Everything => self.snapshot.answered(),
             Grant::Roles(ids) => self.snapshot.answered() || ids.iter().any(|id| self.snapshot.by_id(id).is_some()),
             Grant::Denied => true,
-            Grant::Pending => false,
+            Grant::Pending | Grant::Unknown => false,
         }
     }
 
@@ -49,7 +49,7 @@ impl<'a> View<'a> {
         match self.grant {
             Grant::Everything => self.snapshot.roles().first(),
             Grant::Roles(ids) => ids.iter().find_map(|id| self.snapshot.by_id(id)),
-            Grant::Denied | Grant::Pending => None,
+            Grant::Denied | Grant::Pending | Grant::Unknown => None,
         }
     }
 
@@ -64,6 +64,7 @@ impl<'a> View<'a> {
         match self.grant {
             Grant::Everything => None,
             Grant::Roles(_) | Grant::Denied | Grant::Pending => Some(Denial::Policy),
+            Grant::Unknown => Some(Denial::Unidentified),
         }
     }
 
@@ -74,7 +75,7 @@ impl<'a> View<'a> {
             Grant::Roles(ids) => {
                 ids.iter().filter_map(|id| self.snapshot.by_id(id)).find(|role| role.name().as_str() == name)
             }
-            Grant::Denied | Grant::Pending => None,
+            Grant::Denied | Grant::Pending | Grant::Unknown => None,
         }
     }
 
@@ -83,7 +84,7 @@ impl<'a> View<'a> {
         match self.grant {
             Grant::Everything => self.snapshot.by_id(id),
             Grant::Roles(ids) => ids.contains(id).then(|| self.snapshot.by_id(id))?,
-            Grant::Denied | Grant::Pending => None,
+            Grant::Denied | Grant::Pending | Grant::Unknown => None,
         }
     }
 
@@ -92,7 +93,7 @@ impl<'a> View<'a> {
         match self.grant {
             Grant::Everything => self.snapshot.roles().iter().collect(),
             Grant::Roles(ids) => ids.iter().filter_map(|id| self.snapshot.by_id(id)).collect(),
-            Grant::Denied | Grant::Pending => Vec::new(),
+            Grant::Denied | Grant::Pending | Grant::Unknown => Vec::new(),
         }
     }
 
@@ -111,7 +112,7 @@ impl<'a> View<'a> {
                 }
                 Cow::Owned(names.join("\n").into_bytes())
             }
-            Grant::Denied | Grant::Pending => Cow::Borrowed(b""),
+            Grant::Denied | Grant::Pending | Grant::Unknown => Cow::Borrowed(b""),
         }
     }
 }
@@ -146,7 +147,9 @@ mod tests {
         assert_eq!(see(&grant(&[&gone, &c, &a])), ("c\na".to_owned(), vec!["a", "c"], true));
         assert_eq!(see(&grant(&[&gone])), (String::new(), vec![], true));
         assert_eq!(see(&Grant::Denied), (String::new(), vec![], true));
-        assert_eq!(see(&Grant::Pending), (String::new(), vec![], false));
+        for grant in [Grant::Pending, Grant::Unknown] {
+            assert_eq!(see(&grant), (String::new(), vec![], false));
+        }
         assert_eq!(see(&grant(&[&own, &a])), ("a".to_owned(), vec!["a"], true));
         let own = grant(&[&own]);
         let role = View::new(&snapshot, &own).role("a").expect("granted");

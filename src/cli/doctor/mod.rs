@@ -19,7 +19,10 @@ use super::{
     socket::Socket,
     status::unverified,
 };
-use crate::admin::Status;
+use crate::{
+    admin::Status,
+    capture::{IMDS, WEAK_REDIRECTION, foreign_redirection},
+};
 
 /// The daemon answers this at once.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -51,6 +54,12 @@ pub(super) fn run(args: &Args) -> Outcome {
     if let Some(Status { unverified_containers: count @ 1.., .. }) = &daemon {
         let remedy = "the daemon's log says why and what helps: `journalctl -u alppaca -p err`";
         findings.push(Finding::problem("containers", unverified(*count), remedy));
+    }
+    if daemon.as_ref().is_some_and(|status| status.policy.is_some())
+        && let Some(rule) = foreign_redirection(&environment::host(), IMDS)
+    {
+        let message = format!("there is a policy, and a firewall rule `{rule}`");
+        findings.push(Finding::problem("capture", message, WEAK_REDIRECTION));
     }
     match &endpoint {
         Some(Endpoint::Imds(base)) => endpoint::imds(base, daemon.as_ref(), &mut findings),

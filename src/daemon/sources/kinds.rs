@@ -62,7 +62,8 @@ impl Kinds {
                     Made::One(Arc::new(made.map_err(|error| wrong(&error))?))
                 }
                 SourceKind::Imds(settings) => {
-                    if imds::asks_ourselves(&settings.endpoint, &config.listen) {
+                    let own = [&config.listen[..], config.capture_listen.as_slice()].concat();
+                    if imds::asks_ourselves(&settings.endpoint, &own) {
                         let endpoint = &settings.endpoint;
                         return Err(wrong(&format!("{endpoint} is where alppaca itself listens; it would ask itself")));
                     }

@@ -1,5 +1,7 @@
 //! Capturing 169.254.169.254 for real, in network namespaces of the test's own.
 
+mod attack;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::{
@@ -38,7 +40,12 @@ impl Namespace {
              ip -n {name} link set veth1 up && ip -n {name} route add default via 192.0.2.2"
         ));
         // iptables itself leaves an empty table behind after its first rule.
-        namespace.shell("iptables -t nat -A OUTPUT -j ACCEPT && iptables -t nat -D OUTPUT -j ACCEPT");
+        for chain in ["nat -A OUTPUT", "filter -A INPUT"] {
+            namespace.shell(&format!(
+                "iptables -t {chain} -j ACCEPT && iptables -t {} -j ACCEPT",
+                chain.replace("-A", "-D")
+            ));
+        }
         namespace
     }
 
@@ -262,7 +269,10 @@ fn prove_for_containers(arguments: &str, listen: &str) {
     let probe = "curl -s -m 1 -o /dev/null -D - -H 'X-Alppaca-Probe: 1' http://169.254.169.254/";
     let heard = Command::new("ip").args(["netns", "exec", &guest.name, "sh", "-c", probe]).output().expect("it runs");
     assert!(text(&heard).contains("X-Alppaca-Pid: 0\r\n"), "a container does not learn the number: {}", text(&heard));
-    assert_eq!(host.shell("curl -s http://172.31.0.1:25772/latest/meta-data/iam/security-credentials/"), "test_role");
+    let direct =
+        host.shell("curl -s http://172.31.0.1:25772/latest/meta-data/iam/security-credentials/ || echo refused");
+    let redirected = arguments.contains("dnat");
+    assert_eq!(direct, if redirected { "refused\n" } else { "test_role" }, "only redirected connections get there");
     assert_eq!(host.shell("cat /proc/sys/net/ipv4/conf/*/route_localnet | sort -u"), "0\n", "loopback stays loopback");
 
     let (code, said) = host.alppaca(&capture("remove"));
