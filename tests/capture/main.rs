@@ -40,7 +40,7 @@ impl Namespace {
              ip -n {name} link set veth1 up && ip -n {name} route add default via 192.0.2.2"
         ));
         // iptables itself leaves an empty table behind after its first rule.
-        for chain in ["nat -A OUTPUT", "filter -A INPUT"] {
+        for chain in ["nat -A OUTPUT", "filter -A OUTPUT"] {
             namespace.shell(&format!(
                 "iptables -t {chain} -j ACCEPT && iptables -t {} -j ACCEPT",
                 chain.replace("-A", "-D")
