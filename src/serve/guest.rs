@@ -53,12 +53,75 @@ impl Guest {
     /// What is known of it, and what it may see.
     pub(super) fn visitor(&mut self, gatekeeper: &dyn Gatekeeper) -> Visitor<'_> {
         let version = gatekeeper.version();
-        let valid = |(made_for, decision): &(u64, Decision)| *made_for == version && decision.grant != Grant::Pending;
+        let settled = |decision: &Decision| !matches!(decision.grant, Grant::Pending | Grant::Unknown);
+        let valid = |(made_for, decision): &(u64, Decision)| *made_for == version && settled(decision);
         let decision = match self.decision.take().filter(valid) {
             Some((_, decision)) => decision,
             None => gatekeeper.admit(ConnectionFacts { listener: self.listener, peer: &self.peer }),
         };
         let (_, decision) = self.decision.insert((version, decision));
         Visitor { listener: self.listener, peer: &self.peer, grant: &decision.grant }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::TcpListener,
+        pin::Pin,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
+    use super::*;
+    use crate::caller::containers::Container;
+
+    /// Says one grant after the other, and how often it was asked.
+    struct Grants(Vec<Grant>, AtomicUsize);
+
+    impl Gatekeeper for Grants {
+        fn asks_who(&self) -> bool {
+            true
+        }
+        fn identify(&self, _socket: &TcpStream, peer: &Peer, _open: &mut Open<'_>) -> Peer {
+            let asked = self.1.fetch_add(1, Ordering::Relaxed);
+            Peer { origin: if asked == 0 { Origin::Unknown } else { Origin::Elsewhere }, ..peer.clone() }
+        }
+        fn admit(&self, _facts: ConnectionFacts<'_>) -> Decision {
+            let asked = self.1.fetch_add(1, Ordering::Relaxed);
+            Decision { grant: self.0.get(asked).cloned().unwrap_or(Grant::Denied), reason: "".into() }
+        }
+        fn container(&self, _peer: &Peer) -> Option<Arc<Container>> {
+            None
+        }
+        fn policy(&self) -> Option<String> {
+            None
+        }
+        fn version(&self) -> u64 {
+            0
+        }
+        fn changed(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[test]
+    fn a_decision_is_kept_but_what_was_not_known_is_asked_again() {
+        let mut guest = Guest::new(([127, 0, 0, 1], 1).into(), 0);
+        let gatekeeper = Grants(vec![Grant::Pending, Grant::Unknown, Grant::Everything], AtomicUsize::new(0));
+        for grant in [Grant::Pending, Grant::Unknown, Grant::Everything, Grant::Everything] {
+            assert_eq!(*guest.visitor(&gatekeeper).grant, grant);
+        }
+        assert_eq!(gatekeeper.1.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
+    fn a_client_is_identified_once_or_until_it_can_be() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let socket = TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
+        let gatekeeper = Grants(vec![], AtomicUsize::new(0));
+        let mut guest = Guest::new(([127, 0, 0, 1], 1).into(), 0);
+        let mut identify = || guest.identify(&gatekeeper, &socket, &mut || Ok(0));
+        assert_eq!([identify(), identify(), identify()], [true, true, false]);
+        assert_eq!(guest.peer().origin, Origin::Elsewhere);
     }
 }
