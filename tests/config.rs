@@ -119,6 +119,29 @@ fn the_keys_of_2015_have_their_meaning_and_their_defaults() {
 }
 
 #[test]
+fn redirected_connections_have_a_port_beside_the_usual_one_unless_another_listener_has_it() {
+    let capture = |text: &str| {
+        let config = parsed(&format!("ims_host: x\n{text}\n")).expect("legal");
+        config.capture_listen.map(|address| address.to_string())
+    };
+    let usual = Some("127.0.0.1:25774".to_owned());
+    for text in ["", "bind_ip: 0.0.0.0", "listen: ['[::]:25772']", "listen: ['127.0.0.1:25772', '127.0.0.1:25773']"] {
+        assert_eq!(capture(text), usual, "{text}");
+    }
+    for text in [
+        "bind_port: 8080",
+        "bind_ip: 127.0.0.2",
+        "listen: ['169.254.169.254:80']",
+        "listen: ['127.0.0.1:25772', '0.0.0.0:25774']",
+        "container: {listen: 127.0.0.1:25774}",
+        "capture_listen: none",
+    ] {
+        assert_eq!(capture(text), None, "{text}");
+    }
+    assert_eq!(capture("bind_port: 8080\ncapture_listen: 127.0.0.2:8081"), Some("127.0.0.2:8081".to_owned()));
+}
+
+#[test]
 fn booleans_are_those_of_yaml_1_1_and_nothing_means_the_default() {
     for (text, v1) in
         [("yes", true), ("On", true), ("no", false), ("off", false), ("FALSE", false), ("", true), ("~", true)]

@@ -43,11 +43,10 @@ pub(super) fn config(tree: Option<Node>) -> Result<Loaded, ConfigErrors> {
     fields.refuse_unknown();
     let upstreams = upstreams(&mut fields);
     let listen = listen(&mut fields);
-    let capture_listen = capture_listen(&mut fields, listen.as_deref().unwrap_or_default());
     let rest = rest(&mut fields);
-    match (upstreams, listen, capture_listen, rest) {
-        (Some(upstreams), Some(listen), Some(capture_listen), Some(rest)) if fields.problems.is_empty() => {
-            let config = rest(upstreams, listen, capture_listen);
+    match (upstreams, listen, rest) {
+        (Some(upstreams), Some(listen), Some(rest)) if fields.problems.is_empty() => {
+            let config = rest(upstreams, listen);
             match check_source(&config) {
                 Some(problem) => Err(problem.into()),
                 None => Ok(Loaded { config, warnings: fields.warnings, files: Vec::new() }),
@@ -142,13 +141,15 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || address.is_ok_and(|address: std::net::IpAddr| address.is_loopback())
 }
 
-/// Where redirected connections arrive, given the other listeners.
-#[allow(clippy::option_option, reason = "none is a value that can be right or wrong")]
-fn capture_listen(fields: &mut Fields, listen: &[SocketAddr]) -> Option<Option<SocketAddr>> {
-    let given = fields.optional("capture_listen", read::none_or_socket_address)?;
-    let is_usual = |address: &SocketAddr| address.port() == super::DEFAULT_LISTEN.1;
-    let usual = || listen.iter().any(is_usual).then_some(SocketAddr::from(super::DEFAULT_CAPTURE));
-    Some(given.unwrap_or_else(usual))
+/// Where redirected connections arrive by default: beside the usual listener, unless another listener has that port.
+fn usual_capture(listen: &[SocketAddr], others: &[SocketAddr]) -> Option<SocketAddr> {
+    let [usual, capture] = [super::DEFAULT_LISTEN, super::DEFAULT_CAPTURE].map(SocketAddr::from);
+    let covers = |address: &SocketAddr, one: SocketAddr| {
+        address.port() == one.port() && (address.ip() == one.ip() || address.ip().is_unspecified())
+    };
+    let is_usual = listen.iter().any(|address| covers(address, usual));
+    let is_taken = listen.iter().chain(others).any(|address| covers(address, capture));
+    (is_usual && !is_taken).then_some(capture)
 }
 
 fn listen(fields: &mut Fields) -> Option<Vec<SocketAddr>> {
@@ -187,7 +188,8 @@ pub(super) fn open_address(addresses: &[SocketAddr]) -> Option<&SocketAddr> {
 }
 
 /// Everything else, as a function of the upstream and the listeners.
-fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>, Option<SocketAddr>) -> Config + use<>> {
+fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -> Config + use<>> {
+    let capture = fields.optional("capture_listen", read::none_or_socket_address);
     let imds = imds(fields);
     let metadata = metadata(fields);
     let container = container(fields);
@@ -206,13 +208,16 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>, O
     let account = Account { user: user?, group: group? };
     let (container, pod_identity) = (container?, pod_identity?);
     let (policy, audit_log) = (policy?, audit_log?);
-    let containers = containers?;
+    let (capture, containers) = (capture?, containers?);
     let (imds, metadata, limits, refresh, logging) = (imds?, metadata?, limits?, refresh?, logging?);
     let (ready_wait, run_dir, admin) = (ready_wait?, run_dir?, admin?);
-    Some(move |upstreams, listen, capture_listen| Config {
+    let others =
+        [container.as_ref().map(|section| &section.listen), pod_identity.as_ref().map(|section| &section.listen)];
+    let others: Vec<SocketAddr> = others.into_iter().flatten().flatten().copied().collect();
+    Some(move |upstreams, listen: Vec<SocketAddr>| Config {
         upstreams,
+        capture_listen: capture.unwrap_or_else(|| usual_capture(&listen, &others)),
         listen,
-        capture_listen,
         imds,
         metadata,
         container,

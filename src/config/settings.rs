@@ -97,7 +97,7 @@ pub const SETTINGS: &[Setting] = &[
         "capture_listen",
         "",
         "Where connections arrive that `alppaca capture --mode dnat` redirects: `address:port`, or `none`. By default \
-         `127.0.0.1:25774` if the daemon listens at port 25772, else `none`.",
+         `127.0.0.1:25774` if the daemon listens at `127.0.0.1:25772` and no other listener has the port, else `none`.",
     ),
     setting(Serving, "imds_v1", "true", "Whether requests without an IMDSv2 token are answered."),
     setting(
