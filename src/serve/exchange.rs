@@ -324,7 +324,6 @@ impl Exchange {
         Ok(Wait::Room(Box::new(Unsent { head: head.to_vec(), body: body.clone(), sent }), reply.after))
     }
 
-    /// Takes note of credentials that are given away, and of those who get none because of who they are.
     /// Only a process of this host is told our number; others learn that it is alppaca.
     fn for_this_host(&self, answer: Answer) -> Answer {
         let local = |address| Kernel::open(None).and_then(|kernel| kernel.is_local(address)).unwrap_or(false);
@@ -334,6 +333,7 @@ impl Exchange {
         }
     }
 
+    /// Takes note of credentials that are given away, and of those who get none because of who they are.
     fn note(&self, request: &Request, answer: &Answer, now: Moment) {
         let Context { gatekeeper, auditor, .. } = &*self.context;
         let what = match &answer.handed {
