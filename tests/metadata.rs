@@ -111,6 +111,17 @@ fn everything_can_be_set_and_removed_as_a_tree() {
 }
 
 #[test]
+fn binary_user_data_are_served_byte_for_byte() {
+    let ims = Ims::start(Behaviour::default());
+    let daemon = Daemon::with_credentials(&format!("{}metadata: {{user-data: !!binary H4sIAP8=}}\n", ims.config()));
+    let mut stream = connect(daemon.address());
+    stream.write_all(b"GET /latest/user-data HTTP/1.1\r\nConnection: close\r\n\r\n").expect("open");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("an answer");
+    assert!(answer.ends_with(b"\r\n\r\n\x1f\x8b\x08\x00\xff"), "{answer:?}");
+}
+
+#[test]
 fn without_a_region_there_is_none() {
     let ims = Ims::start(Behaviour::default());
     let daemon = Daemon::with_credentials(&ims.config());

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use base64::{Engine, prelude::BASE64_STANDARD};
+
 use super::{
     fields::Fields,
     problem::Problem,
@@ -46,7 +48,11 @@ pub const METADATA: &[Setting] = &[
          `public-keys: {\"0=NAME\": {openssh-key: …}}`.",
     ),
     setting("dynamic", "", "The same for `/latest/dynamic/`."),
-    setting("user-data", "", "The text of `/latest/user-data`. Without it: 404."),
+    setting(
+        "user-data",
+        "",
+        "What `/latest/user-data` has: a text, or bytes in base64 after `!!binary`, such as a gzip archive. Without it: 404.",
+    ),
     setting(
         "security_credentials_extended",
         "off",
@@ -97,6 +103,8 @@ pub enum Tree {
     Removed,
     /// A file and its content.
     File(String),
+    /// A file that is no text.
+    Binary(Vec<u8>),
     /// A directory.
     Directory(Vec<(String, Tree)>),
 }
@@ -119,7 +127,7 @@ impl Metadata {
         }
         match &tree.get(find(tree, last)?)?.1 {
             Tree::File(text) => Some(text),
-            Tree::Directory(_) | Tree::Removed => None,
+            Tree::Binary(_) | Tree::Directory(_) | Tree::Removed => None,
         }
     }
 }
@@ -190,6 +198,7 @@ fn branch(node: &Node, depth: usize) -> Result<Tree, Problem> {
     match &node.value {
         _ if node.is_null() => Ok(Tree::Removed),
         Value::Scalar { text, .. } => Ok(Tree::File(text.clone())),
+        Value::Binary(bytes) => Ok(Tree::Binary(bytes.clone())),
         Value::List(_) => Ok(Tree::File(read::list(node, read::text)?.join("\n"))),
         Value::Map(entries) => {
             let mut directory = Vec::with_capacity(entries.len());
@@ -211,7 +220,7 @@ fn check_top(key: &str, node: &Node, tree: Tree) -> Result<Tree, Problem> {
     let wrong = |message: &str| Err(Problem::new(node.place.clone(), message));
     match (key, &tree) {
         ("user-data", Tree::Directory(_)) => wrong("user data are a text, not a mapping"),
-        ("meta-data" | "dynamic", Tree::File(_)) => wrong("a mapping is expected here"),
+        ("meta-data" | "dynamic", Tree::File(_) | Tree::Binary(_)) => wrong("a mapping is expected here"),
         ("meta-data", Tree::Removed) => wrong("the metadata cannot be removed: the credentials are part of them"),
         ("meta-data", Tree::Directory(entries))
             if entries.iter().any(|(name, below)| name == "public-keys" && !are_keys(below)) =>
@@ -236,7 +245,7 @@ fn are_keys(keys: &Tree) -> bool {
     };
     match keys {
         Tree::Removed => true,
-        Tree::File(_) => false,
+        Tree::File(_) | Tree::Binary(_) => false,
         Tree::Directory(keys) => keys.iter().all(is_key),
     }
 }
@@ -275,6 +284,7 @@ fn render_tree(tree: &Tree) -> String {
     match tree {
         Tree::Removed => "null".to_owned(),
         Tree::File(text) => quoted(text),
+        Tree::Binary(bytes) => format!("!!binary {}", quoted(&BASE64_STANDARD.encode(bytes))),
         Tree::Directory(entries) => {
             mapping(entries.iter().map(|(name, tree)| (quoted(name), render_tree(tree))).collect())
         }
@@ -327,6 +337,29 @@ mod tests {
         assert_eq!(config.metadata.passthrough.as_deref(), Some("http://h"));
         let again = parse(vec![("b.yaml".into(), config.render())]).expect("what we wrote").config;
         assert_eq!(again, config);
+    }
+
+    #[test]
+    fn binary_data_are_decoded_and_other_tags_refused() {
+        let gzip = vec![0x1f, 0x8b, 8, 0, 0xff];
+        for text in ["!!binary H4sIAP8=", "!!binary |\n    H4sI\n    AP8=\n", "!<tag:yaml.org,2002:binary> 'H4sIAP8='"]
+        {
+            let config = parsed(&format!("  user-data: {text}\n")).expect(text);
+            assert_eq!(config.metadata.tree, [("user-data".to_owned(), Tree::Binary(gzip.clone()))], "{text}");
+            assert_eq!(parse(vec![("b.yaml".into(), config.render())]).expect("what we wrote").config, config);
+        }
+        assert!(parsed("  user-data: !!str 12\n  region: !!str eu-west-1\n").is_ok());
+        for (text, part) in [
+            ("  user-data: !!binary H4sI*", "3:23: `!!binary` is followed by base64"),
+            ("  user-data: !gzip H4sI", "the tag !gzip cannot stand here"),
+            ("  user-data: !binary H4sI", "the tag !binary cannot stand here"),
+            ("  region: !!binary H4sI", "binary data"),
+            ("  meta-data: !!set {a: b}", "set cannot stand here"),
+            ("  meta-data: {a: !!python/tuple [b]}", "cannot stand here"),
+        ] {
+            let said = parsed(text).expect_err(text);
+            assert!(said.contains(part), "{text:?} should say {part:?}, not {said}");
+        }
     }
 
     #[test]

@@ -234,7 +234,7 @@ pub(super) fn argument(node: &Node) -> Read<Argument> {
         },
         Value::Scalar { text, .. } => Argument::Text(text.clone()),
         Value::List(items) => Argument::List(items.iter().map(argument).collect::<Read<_>>()?),
-        Value::Map(_) => return wrong(node, "a text, a number, true, false or a list"),
+        Value::Binary(_) | Value::Map(_) => return wrong(node, "a text, a number, true, false or a list"),
     })
 }
 

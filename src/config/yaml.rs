@@ -1,8 +1,9 @@
 //! YAML text to a tree in which each value knows where it stands.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
-use granit_parser::{Event, Parser, ScalarStyle, Span};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
 use super::problem::{Place, Problem, Source};
 
@@ -25,6 +26,8 @@ pub(super) enum Value {
         text: String,
         plain: bool,
     },
+    /// Bytes that are no text (`!!binary`).
+    Binary(Vec<u8>),
     List(Vec<Node>),
     Map(Vec<(Key, Node)>),
 }
@@ -47,6 +50,7 @@ impl Node {
         match &self.value {
             _ if self.is_null() => "nothing",
             Value::Scalar { .. } => "a single value",
+            Value::Binary(_) => "binary data",
             Value::List(_) => "a list",
             Value::Map(_) => "a mapping",
         }
@@ -72,6 +76,34 @@ pub(super) fn read(source: &Arc<Source>) -> Result<Option<Node>, Problem> {
             event => document = Some(reader.node(&mut events, event, span, 0)?),
         }
     }
+}
+
+/// A single value, as its tag wants it read.
+fn scalar(text: String, plain: bool, tag: Option<&Tag>) -> Result<Value, String> {
+    match tag.and_then(name_of).as_deref() {
+        Some("binary") => {
+            let digits: String = text.split_ascii_whitespace().collect();
+            let bytes = BASE64_STANDARD.decode(digits);
+            bytes.map(Value::Binary).map_err(|error| format!("`!!binary` is followed by base64: {error}"))
+        }
+        Some("str") => Ok(Value::Scalar { text, plain: false }),
+        _ => check_tag(tag, &["null", "bool", "int", "float"]).map(|()| Value::Scalar { text, plain }),
+    }
+}
+
+/// A tag that is not understood would change the meaning of what it stands before.
+fn check_tag(tag: Option<&Tag>, known: &[&str]) -> Result<(), String> {
+    match tag {
+        Some(tag) if !name_of(tag).is_some_and(|name| known.contains(&&*name)) => {
+            Err(format!("the tag {} cannot stand here: write the value without it", tag.original()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The name of one of YAML's own tags, such as `str`.
+fn name_of(tag: &Tag) -> Option<Cow<'_, str>> {
+    tag.suffix_in_namespace("tag:yaml.org,2002:")
 }
 
 struct Reader<'a> {
@@ -115,11 +147,19 @@ impl<'a> Reader<'a> {
         let before = self.nodes;
         let place = self.place(span);
         let (value, anchor) = match event {
-            Event::Scalar(text, style, anchor, _) => {
-                (Value::Scalar { text: text.into_owned(), plain: style == ScalarStyle::Plain }, anchor)
+            Event::Scalar(text, style, anchor, tag) => {
+                let plain = style == ScalarStyle::Plain;
+                let value = scalar(text.into_owned(), plain, tag.as_deref());
+                (value.map_err(|message| Problem::new(place.clone(), message))?, anchor)
             }
-            Event::SequenceStart(_, anchor, _) => (Value::List(self.list(events, depth)?), anchor),
-            Event::MappingStart(_, anchor, _) => (Value::Map(self.map(events, depth)?), anchor),
+            Event::SequenceStart(_, anchor, tag) => {
+                check_tag(tag.as_deref(), &["seq"]).map_err(|message| Problem::new(place.clone(), message))?;
+                (Value::List(self.list(events, depth)?), anchor)
+            }
+            Event::MappingStart(_, anchor, tag) => {
+                check_tag(tag.as_deref(), &["map"]).map_err(|message| Problem::new(place.clone(), message))?;
+                (Value::Map(self.map(events, depth)?), anchor)
+            }
             Event::Alias(anchor) => {
                 let (node, nodes) = match self.anchors.get(&anchor) {
                     Some((node, nodes)) => (node.clone(), *nodes),

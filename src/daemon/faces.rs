@@ -178,6 +178,7 @@ fn entries(tree: &[(String, config::Tree)]) -> Vec<(String, Entry)> {
     let entry = |tree: &config::Tree| match tree {
         config::Tree::Removed => Entry::Removed,
         config::Tree::File(text) => Entry::File(text.clone()),
+        config::Tree::Binary(bytes) => Entry::Binary(bytes.clone()),
         config::Tree::Directory(below) => Entry::Directory(entries(below)),
     };
     tree.iter().map(|(name, tree)| (name.clone(), entry(tree))).collect()

@@ -21,6 +21,8 @@ pub enum Entry {
     Removed,
     /// A file and its content.
     File(String),
+    /// A file that is no text.
+    Binary(Vec<u8>),
     /// A directory.
     Directory(Vec<(String, Entry)>),
 }

@@ -10,6 +10,7 @@ use crate::serve::imds::documents::Identity;
 pub(super) enum Draft {
     Removed,
     File(String),
+    Binary(Vec<u8>),
     /// The identity document, to be made when all else is known.
     Identity,
     Finished(Identity),
@@ -85,6 +86,9 @@ impl Draft {
             Entry::File(text) => {
                 entries.insert(name.to_owned(), Self::File(text.clone()));
             }
+            Entry::Binary(bytes) => {
+                entries.insert(name.to_owned(), Self::Binary(bytes.clone()));
+            }
             Entry::Directory(inner) => {
                 let below = entries.entry(name.to_owned()).or_default();
                 if !below.is_directory() {
@@ -112,6 +116,7 @@ impl Draft {
         match self {
             Self::Removed | Self::Identity => Node::Removed,
             Self::File(text) => Node::File(text.into_bytes().into()),
+            Self::Binary(bytes) => Node::File(bytes.into()),
             Self::Finished(identity) => Node::Identity(identity),
             Self::Directory(entries) => Node::Directory(directory(entries, None)),
             Self::Labelled(label, entries) => Node::Directory(directory(entries, Some(label))),
