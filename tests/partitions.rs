@@ -16,6 +16,7 @@ with open(os.path.join(os.path.dirname(botocore.__file__), 'data', 'partitions.j
                 print(region, partition['id'], partition['outputs']['dnsSuffix'])
 ";
 
+#[allow(clippy::disallowed_methods, reason = "the environment says which Python has botocore")]
 #[test]
 fn every_region_of_botocore_has_the_same_partition_and_domain_here() {
     let Ok(python) = std::env::var("ALPPACA_TEST_PYTHON") else {
