@@ -27,8 +27,13 @@ impl Audited {
     }
 
     fn start_through(target: &Path, command: impl FnOnce(&str) -> Command) -> Self {
+        Self::start_as(target, "", command)
+    }
+
+    /// `more`: settings beside that.
+    fn start_as(target: &Path, more: &str, command: impl FnOnce(&str) -> Command) -> Self {
         let ims = Ims::start(Behaviour::default());
-        let config = format!("{}audit_log: {}\n", ims.config(), target.display());
+        let config = format!("{}audit_log: {}\n{more}", ims.config(), target.display());
         let daemon = Daemon::start_through(&config, command, || {});
         daemon.wait_for_log(" fetched ");
         Self { daemon, ims }
@@ -118,6 +123,13 @@ impl Small {
         self.directory.path().join(name)
     }
 
+    /// A program inside.
+    fn enter(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--mount=/proc/{}/ns/mnt", self.keeper.id())).arg(program);
+        command
+    }
+
     /// The same as seen from outside.
     fn outside(&self, name: &str) -> PathBuf {
         let path = self.inside(name);
@@ -142,11 +154,7 @@ fn a_full_disk_tears_no_line_and_what_it_cost_is_told_to_the_record() {
     let small = Small::new("1m");
     // What is left fills up in the middle of a record.
     fs::write(small.outside("filler"), vec![b'x'; (1024 - 16) * 1024]).expect("there is room");
-    let mut audited = Audited::start_through(&small.inside("audit.log"), |program| {
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--mount=/proc/{}/ns/mnt", small.keeper.id())).arg(program);
-        command
-    });
+    let mut audited = Audited::start_through(&small.inside("audit.log"), |program| small.enter(program));
     let mut sent = 0;
     while !audited.daemon.log().contains("No space left on device") {
         audited.hand_out(10);
@@ -164,6 +172,75 @@ fn a_full_disk_tears_no_line_and_what_it_cost_is_told_to_the_record() {
     assert_eq!(recorded + told, sent, "{told} are told as lost");
     assert!(told > 0 && recorded > 10, "{recorded} {told}");
     audited.daemon.wait_for_log(&format!("audit: {told} record(s) were lost while they could not be written"));
+}
+
+#[test]
+fn where_the_audit_is_required_nothing_is_handed_out_that_cannot_be_recorded() {
+    let mut audited =
+        Audited::start_as(Path::new("/dev/full"), "audit_required: true\n", |program| Command::new(program));
+    // What was accepted before the device was known to be full is kept until the end.
+    audited.hand_out(1);
+    audited.daemon.wait_for_log("audit: cannot write to /dev/full: No space left on device");
+    let ask = || get(audited.daemon.address(), &format!("{LIST_PATH}test_role")).status;
+    assert_eq!((0..10).map(|_| ask()).collect::<Vec<_>>(), [503; 10]);
+    // Nobody needs a record of what is no secret.
+    assert_eq!(get(audited.daemon.address(), LIST_PATH).status, 200);
+    let alppaca = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_alppaca"));
+        let output = command.args(arguments).env("ALPPACA_SOCKET", audited.daemon.socket()).output().expect("it runs");
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat()
+    };
+    let refused = alppaca(&["credentials"]);
+    assert!(refused.contains("audit_required") && !refused.contains("SecretAccessKey"), "{refused}");
+    let status = alppaca(&["status"]);
+    assert!(status.contains("the audit cannot be written: no credentials are handed out"), "{status}");
+    assert_eq!(audited.daemon.metric("alppaca_audit_failing"), 1);
+    assert_eq!(audited.daemon.metric("alppaca_audit_withheld_total"), 11);
+    assert_eq!(audited.lost(), 0);
+    assert_eq!(audited.daemon.stop(), Some(0));
+    audited.daemon.wait_for_log("audit: 1 record(s) were lost while they could not be written");
+}
+
+#[test]
+fn where_the_audit_is_required_each_hand_out_of_a_full_disk_is_recorded() {
+    if !needs_root("audit: required") || !needs("audit: required", "unshare") || !needs("audit: required", "nsenter") {
+        return;
+    }
+    let small = Small::new("1m");
+    fs::write(small.outside("filler"), vec![b'x'; (1024 - 16) * 1024]).expect("there is room");
+    let target = small.inside("audit.log");
+    let mut audited = Audited::start_as(&target, "audit_required: true\n", |program| small.enter(program));
+    let ask = || get(audited.daemon.address(), &format!("{LIST_PATH}test_role")).status;
+    let (mut given, mut withheld) = (0, 0);
+    while withheld < 20 {
+        match ask() {
+            200 => given += 1,
+            503 => withheld += 1,
+            other => panic!("{other}"),
+        }
+        assert!(given < 10_000, "the disk is not full");
+    }
+    fs::remove_file(small.outside("filler")).expect("it is there");
+    audited.daemon.wait_for_log("audit.log can be written again");
+    assert_eq!((0..10).map(|_| ask()).collect::<Vec<_>>(), [200; 10]);
+    given += 10;
+    assert_eq!(audited.lost(), 0);
+    assert_eq!(audited.daemon.stop(), Some(0));
+    assert_eq!(counted(&fs::read_to_string(small.outside("audit.log")).expect("text")), (given, 0));
+}
+
+#[test]
+fn an_audit_that_is_not_there_cannot_be_required() {
+    let directory = TempDir::new().expect("a directory");
+    let file = directory.path().join("alppaca.yaml");
+    fs::write(&file, "ims_host: 127.0.0.1\naudit_required: true\n").expect("a file");
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_alppaca")).args(["check", "-c"]).arg(&file).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        !output.status.success() && said.contains("alppaca.yaml:2:1: ") && said.contains("set `audit_log`"),
+        "{said}"
+    );
 }
 
 #[test]

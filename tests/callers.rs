@@ -281,6 +281,8 @@ fn a_client_that_is_gone_is_nobody_even_if_its_port_is_anothers_now() {
         let _taken = TcpListener::bind(own);
     }
     assert_eq!(get(address, LIST).body, "root");
+    let denied = daemon.metric("alppaca_denials_total{reason=\"policy\"}");
+    assert!(denied >= 100, "{denied}");
     daemon.stop();
     let records = records(&file);
     for record in &records {
@@ -288,7 +290,6 @@ fn a_client_that_is_gone_is_nobody_even_if_its_port_is_anothers_now() {
         let known = record["origin"] == "process" && record["uid"] == uid;
         assert!(known || (record["event"] == "denial" && record["origin"] == "unknown"), "{record}");
     }
-    assert!(records.len() >= 100, "{}", records.len());
 }
 
 fn records(file: &Path) -> Vec<serde_json::Value> {

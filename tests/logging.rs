@@ -10,12 +10,11 @@ use std::{
     },
     path::Path,
     process::Command,
-    sync::atomic::{AtomicBool, Ordering},
     thread,
 };
 
 use alppaca::mock_ims::Behaviour;
-use support::{Daemon, Ims, Over, PATIENCE, connect_when_listening, get, needs, needs_root, raw};
+use support::{Daemon, Ims, PATIENCE, connect_when_listening, get, needs, needs_root, raw};
 use tempfile::TempDir;
 
 /// The daemon with a log handler of the test's own, listening on a free port.
@@ -52,6 +51,10 @@ fn directory() -> TempDir {
     directory
 }
 
+const ROTATIONS: usize = 5;
+/// So many requests are sent during each, together no more than are logged of one client at once.
+const EACH: usize = 90;
+
 /// Requests go on while logrotate runs several times; `check` then gets the texts of all files.
 fn rotate(mode: &str, check: impl FnOnce(&[String], usize)) {
     if !needs_root("logrotate") || !needs("logrotate", "logrotate") {
@@ -74,26 +77,20 @@ fn rotate(mode: &str, check: impl FnOnce(&[String], usize)) {
     let text = format!("{} {{\n su nobody nogroup\n rotate 20\n {mode}\n}}\n", log.display());
     fs::write(&config, text).expect("a file");
     fs::set_permissions(&config, fs::Permissions::from_mode(0o644)).expect("ours");
-    let done = AtomicBool::new(false);
-    let sent = thread::scope(|scope| {
-        let requests = scope.spawn(|| {
-            let mut sent = 0;
-            while !done.load(Ordering::Relaxed) {
-                get(daemon.address, &format!("/request/{sent}/"));
-                sent += 1;
-            }
-            sent
-        });
-        let over = Over(&done);
-        for _ in 0..5 {
+    for rotation in 0..ROTATIONS {
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for request in 0..EACH {
+                    get(daemon.address, &format!("/request/{}/", rotation * EACH + request));
+                }
+            });
             let state = directory.path().join("state");
             let output = Command::new("/usr/sbin/logrotate").arg("-f").arg("-s").arg(state).arg(&config).output();
             let output = output.expect("it runs");
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        }
-        drop(over);
-        requests.join().expect("no panic")
-    });
+        });
+    }
+    let sent = ROTATIONS * EACH;
     // Stopping flushes.
     drop(daemon_stopped(daemon));
     let mut names: Vec<_> = fs::read_dir(&logs).expect("ours").map(|entry| entry.expect("a file").path()).collect();
@@ -223,4 +220,35 @@ fn requests_are_logged_unless_that_is_switched_off() {
         let line = "\"GET /latest/meta-data/ HTTP/1.1\" 200 ";
         assert_eq!(daemon.log().matches(line).count(), lines, "{}", daemon.log());
     }
+}
+
+/// What a user without any role can do to the log.
+#[test]
+fn a_flood_of_long_requests_is_a_bounded_log() {
+    const FLOOD: usize = 2000;
+    let ims = Ims::start(Behaviour::default());
+    let daemon = Daemon::with_credentials(&ims.config());
+    let before = daemon.log().len();
+    let agent = [0xff; 15_000];
+    let mut stream = support::connect(daemon.address());
+    let mut writer = stream.try_clone().expect("a socket");
+    let sending = std::thread::spawn(move || {
+        for _ in 0..FLOOD {
+            for part in [&b"GET /flood HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: "[..], &agent, b"\r\n\r\n"] {
+                std::io::Write::write_all(&mut writer, part).expect("it reads");
+            }
+        }
+    });
+    for _ in 0..FLOOD {
+        assert_eq!(support::read_one(&mut stream).status, 404);
+    }
+    sending.join().expect("all is sent");
+    // The budget grows again, and the next line is preceded by the number of those that are missing.
+    while !daemon.log().contains(" more request(s) before this one were not logged") {
+        get(daemon.address(), "/later");
+    }
+    let log = daemon.log();
+    let flood: Vec<&str> = log.lines().filter(|line| line.contains("GET /flood")).collect();
+    assert!(flood.len() < FLOOD && log.len() - before < FLOOD * 400, "{} lines of {} bytes", flood.len(), log.len());
+    assert!(flood.iter().all(|line| line.len() < 500 && line.contains("...[15000 bytes]")), "{flood:?}");
 }

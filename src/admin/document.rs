@@ -28,6 +28,9 @@ pub struct Status {
     /// By how many seconds this host's clock is ahead of the upstream's, if that is much; negative if it is behind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_ahead_seconds: Option<i64>,
+    /// How the audit is, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditStatus>,
     /// That the upstream refuses its list of roles, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub list_refused: Option<ListRefused>,
@@ -73,6 +76,17 @@ pub struct RoleStatus {
     /// Since when the upstream refuses newer ones, if it does.
     #[serde(default)]
     pub refused_since: Option<String>,
+}
+
+/// How the audit is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditStatus {
+    /// How many events were lost.
+    pub lost: u64,
+    /// Whether records cannot be written now.
+    pub failing: bool,
+    /// How many hand-outs did not take place because they could not be recorded, with `audit_required`.
+    pub withheld: Option<u64>,
 }
 
 /// That the upstream refuses its list of roles.
@@ -192,6 +206,8 @@ pub enum Code {
     Expired,
     /// 503: too much is going on.
     Busy,
+    /// 503: the hand-out cannot be recorded, which `audit_required` demands.
+    NotRecorded,
     /// Something this version does not know.
     #[serde(other)]
     Unknown,
@@ -206,7 +222,7 @@ impl Code {
             Self::NoSuchPath | Self::NoSuchRole => 404,
             Self::MethodNotAllowed => 405,
             Self::NoContainerFace => 501,
-            Self::NotReady | Self::Expired | Self::Busy => 503,
+            Self::NotReady | Self::Expired | Self::Busy | Self::NotRecorded => 503,
             Self::Unknown => 500,
         }
     }

@@ -7,6 +7,7 @@ use std::fmt::Write;
 use jiff::Timestamp;
 
 use crate::{
+    audit::Health,
     clock::Moment,
     journal::{Ending, Journal, Question},
     serve::Counters,
@@ -25,7 +26,7 @@ pub(super) fn render(
     snapshot: &Snapshot,
     journal: &Journal,
     counters: &Counters,
-    audit_lost: Option<u64>,
+    audit: Option<Health>,
     started: Timestamp,
     now: Moment,
 ) -> String {
@@ -98,12 +99,23 @@ pub(super) fn render(
     for (denial, count) in counters.denials() {
         put(format_args!("alppaca_denials_total{{reason=\"{}\"}} {count}\n", denial.as_str()));
     }
-    if let Some(lost) = audit_lost {
+    if let Some(Health { lost, failing, withheld }) = audit {
         put(format_args!(
             "# TYPE alppaca_audit_lost counter\n\
              # HELP alppaca_audit_lost Hand-outs and denials of which no record could be written.\n\
-             alppaca_audit_lost_total {lost}\n"
+             alppaca_audit_lost_total {lost}\n\
+             # TYPE alppaca_audit_failing gauge\n\
+             # HELP alppaca_audit_failing Whether records cannot be written now.\n\
+             alppaca_audit_failing {}\n",
+            u8::from(failing)
         ));
+        if let Some(withheld) = withheld {
+            put(format_args!(
+                "# TYPE alppaca_audit_withheld counter\n\
+                 # HELP alppaca_audit_withheld Hand-outs that were answered with 503: they could not be recorded.\n\
+                 alppaca_audit_withheld_total {withheld}\n"
+            ));
+        }
     }
     text.push_str("# EOF\n");
     text

@@ -14,18 +14,19 @@ use zeroize::Zeroizing;
 use super::{
     ADMIN_LISTENER, Caller, LeaseError, Leases,
     document::{
-        Code, CredentialsDocument, ErrorDocument, ExecDocument, ExecRequest, LastError, ListRefused, Listener,
-        RoleStatus, Status,
+        AuditStatus, Code, CredentialsDocument, ErrorDocument, ExecDocument, ExecRequest, LastError, ListRefused,
+        Listener, RoleStatus, Status,
     },
     metrics::{self, shown},
 };
 use arc_swap::ArcSwapOption;
 
 use crate::{
-    audit::{Auditor, Event, What},
+    audit::{Auditor, Event, Health, What},
     clock::Moment,
     credentials::{format_timestamp, parse_document},
     journal::Journal,
+    logging::Cut,
     policy::{ConnectionFacts, Gatekeeper, Grant},
     serve::{Counters, Face, View},
     store::{Condition, Published, Role, State, Store},
@@ -185,8 +186,8 @@ impl Admin {
 
     /// The metrics.
     pub fn metrics(&self, now: Moment) -> Reply {
-        let (snapshot, lost) = (self.store.snapshot(), self.auditor.lost());
-        let text = metrics::render(&snapshot, &self.journal, &self.counters, lost, self.started.wall, now);
+        let (snapshot, audit) = (self.store.snapshot(), self.auditor.health());
+        let text = metrics::render(&snapshot, &self.journal, &self.counters, audit, self.started.wall, now);
         Reply { status: 200, content_type: metrics::CONTENT_TYPE, allow: None, body: Zeroizing::new(text.into_bytes()) }
     }
 
@@ -216,6 +217,11 @@ impl Admin {
             answered: snapshot.answered(),
             policy: self.gatekeeper.policy(),
             unverified_containers: self.gatekeeper.unverified_containers(),
+            audit: self.auditor.health().map(|Health { lost, failing, withheld }| AuditStatus {
+                lost,
+                failing,
+                withheld,
+            }),
             listeners: self.listeners.clone(),
             clock_ahead_seconds: self.journal.clock_ahead().map(|ahead| ahead.as_secs()),
             list_refused: self.journal.list_refusal().map(|refusal| ListRefused {
@@ -307,12 +313,12 @@ impl Admin {
             Ok((role, set)) => match credentials_document(role.name().as_str(), &set, self.region()) {
                 Some(document) => {
                     let (role, expiration) = (role.id(), set.expiration);
-                    self.note(
-                        What::HandedOut { role, access_key_id: set.access_key_id.clone(), expiration },
-                        caller,
-                        now,
-                    );
-                    Outcome::Reply(Reply::json(200, &document))
+                    let what = What::HandedOut { role, access_key_id: set.access_key_id.clone(), expiration };
+                    if self.auditor.hand_out(self.event(what, caller, now)) {
+                        Outcome::Reply(Reply::json(200, &document))
+                    } else {
+                        Outcome::error(Code::NotRecorded, "the audit cannot be written, and `audit_required` is set")
+                    }
                 }
                 None => {
                     Outcome::error(Code::Unknown, format!("role {}: the held document cannot be read", role.name()))
@@ -321,27 +327,28 @@ impl Admin {
             Err(outcome) => {
                 let refused = matches!(&outcome, Outcome::Reply(reply) if reply.status == Code::NoSuchRole.status());
                 if refused && self.grant(caller) != Grant::Everything {
-                    self.note(What::Denied { path: path.into() }, caller, now);
+                    let path = Cut::for_audit(path.as_bytes()).to_string().into();
+                    self.auditor.denial(self.event(What::Denied { path }, caller, now), now);
                 }
                 outcome
             }
         }
     }
 
-    /// Has it recorded what the caller got.
-    fn note(&self, what: What, caller: &Caller, now: Moment) {
+    /// What happens to the caller, for the audit.
+    fn event(&self, what: What, caller: &Caller, now: Moment) -> Event {
         let peer = &caller.peer;
-        let event = Event {
+        Event {
             time: now.wall,
             peer: peer.clone(),
             container: self.gatekeeper.container(peer),
             what,
+            more: 0,
             reason: self.gatekeeper.admit(ConnectionFacts { listener: ADMIN_LISTENER, peer }).reason,
             face: "admin",
             version: None,
             user_agent: None,
-        };
-        self.auditor.note(event, now);
+        }
     }
 
     /// A private token for the process that asks.

@@ -1,20 +1,18 @@
 //! The audit: a record of each hand-out of credentials and of each denial, and a line in the log for those who are
 //! denied. Whoever answers a request only drops an event into a queue; a thread of its own finds out the rest.
 
-mod limiter;
 mod record;
 
 use std::{
     io,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::Duration,
 };
 
-use limiter::Limiter;
 pub use record::{Event, Findings, What};
 use tokio::{
     runtime::Builder,
@@ -23,13 +21,23 @@ use tokio::{
 };
 
 use crate::{
-    caller::{Account, Directory, Holder, Known, Membership, Origin, Owner, cgroup::Cgroup},
+    caller::{
+        Account, Directory, Holder, Known, Membership, Origin, Owner,
+        budget::{Allowance, Rate},
+        cgroup::Cgroup,
+    },
     clock::{Moment, SharedClock},
-    logging::AuditLog,
+    logging::{AuditLog, Importance},
 };
 
 /// How many events may wait to be recorded. More are dropped, counted and told.
 const CAPACITY: usize = 8192;
+/// How many of these may be denials, which clients can cause as often as they like.
+const DENIALS: usize = CAPACITY / 2;
+/// How often a denial of one owner is recorded and logged. The others in between are counted.
+const RATE: Rate = Rate { burst: 1, every: Duration::from_mins(1) };
+/// How much of the path of a denial is logged.
+const SHOWN: usize = 256;
 /// If so many wait, the process that asked is not looked for: finding it takes longest.
 const BUSY: usize = 64;
 /// How long a name or a control group is waited for before it is left out.
@@ -42,7 +50,8 @@ const STACK: usize = 256 * 1024;
 #[derive(Debug)]
 pub struct Auditor {
     recorder: Option<Recorder>,
-    denials: Mutex<Limiter<Owner>>,
+    /// For each owner and face.
+    denials: Mutex<Allowance<(Owner, &'static str)>>,
 }
 
 #[derive(Debug)]
@@ -51,7 +60,24 @@ struct Recorder {
     counts: Arc<Counts>,
     /// All that was lost, with the records that could not be written.
     lost: Arc<AtomicU64>,
+    /// Whether the last attempt to write has failed.
+    failing: Arc<AtomicBool>,
+    /// Whether nothing is handed out that cannot be recorded.
+    required: bool,
+    /// How many hand-outs did not take place for that reason.
+    withheld: AtomicU64,
     ended: Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+/// How the records are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Health {
+    /// How many events and records were lost.
+    pub lost: u64,
+    /// Whether records cannot be written now.
+    pub failing: bool,
+    /// How many hand-outs did not take place because they could not be recorded, where that is required.
+    pub withheld: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -65,13 +91,18 @@ struct Counts {
 impl Auditor {
     /// One that only writes lines about denials into the log.
     pub fn without_records() -> Self {
-        Self { recorder: None, denials: Mutex::default() }
+        Self::with(None)
+    }
+
+    fn with(recorder: Option<Recorder>) -> Self {
+        Self { recorder, denials: Mutex::new(Allowance::new(RATE)) }
     }
 
     /// One that writes records to `log`, with what `directory` finds out.
     pub fn start(log: AuditLog, directory: Arc<Directory>, clock: SharedClock) -> io::Result<Self> {
         let (events, waiting) = channel(CAPACITY);
-        let (counts, lost) = (Arc::new(Counts::default()), log.lost());
+        let counts = Arc::new(Counts::default());
+        let (lost, failing, required) = (log.lost(), log.failing(), log.is_required());
         let writer = Writer { log, directory, counts: Arc::clone(&counts), clock };
         let runtime = Builder::new_current_thread().enable_time().build()?;
         let (ending, ended) = std::sync::mpsc::channel();
@@ -80,8 +111,8 @@ impl Auditor {
             // If nobody waits for it any more, that is as good.
             let _unheard = ending.send(());
         })?;
-        let recorder = Recorder { events, counts, lost, ended: Mutex::new(ended) };
-        Ok(Self { recorder: Some(recorder), denials: Mutex::default() })
+        let (withheld, ended) = (AtomicU64::new(0), Mutex::new(ended));
+        Ok(Self::with(Some(Recorder { events, counts, lost, failing, required, withheld, ended })))
     }
 
     /// Whether hand-outs are recorded.
@@ -89,40 +120,86 @@ impl Auditor {
         self.recorder.is_some()
     }
 
-    /// How many events and records were lost, if they are recorded at all.
-    pub fn lost(&self) -> Option<u64> {
-        self.recorder.as_ref().map(|recorder| recorder.lost.load(Ordering::Relaxed))
+    /// How the records are, if there are any.
+    pub fn health(&self) -> Option<Health> {
+        let Recorder { lost, failing, required, withheld, .. } = self.recorder.as_ref()?;
+        Some(Health {
+            lost: lost.load(Ordering::Relaxed),
+            failing: failing.load(Ordering::Relaxed),
+            withheld: required.then(|| withheld.load(Ordering::Relaxed)),
+        })
     }
 
-    /// Takes note. Never waits.
-    pub fn note(&self, event: Event, now: Moment) {
-        if let What::Denied { path } = &event.what {
-            self.log_denial(&event, path, now);
-        }
-        if let Some(Recorder { events, counts, lost, .. }) = &self.recorder {
-            counts.waiting.fetch_add(1, Ordering::Relaxed);
-            if events.try_send(event).is_err() {
-                counts.waiting.fetch_sub(1, Ordering::Relaxed);
-                counts.untold.fetch_add(1, Ordering::Relaxed);
-                lost.fetch_add(1, Ordering::Relaxed);
-            }
-        }
+    /// Takes note of a hand-out that is about to take place; whether it may. Never waits.
+    #[must_use]
+    pub fn hand_out(&self, event: Event) -> bool {
+        self.recorder.as_ref().is_none_or(|recorder| recorder.hand_out(event))
     }
 
-    fn log_denial(&self, event: &Event, path: &str, now: Moment) {
+    /// Takes note of a denial. Never waits. Of one owner only so many are recorded; the rest is counted.
+    pub fn denial(&self, event: Event, now: Moment) {
         // Nothing under the lock can panic half-way.
         let mut denials = self.denials.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(untold) = denials.tell(event.peer.owner(), now.boot) else { return };
+        let Some(more) = denials.spend((event.peer.owner(), event.face), now.boot) else { return };
         drop(denials);
-        let who = match &event.peer.origin {
-            Origin::Process(process) => format!("user {}", process.uid),
-            Origin::Elsewhere => "somebody who is not of this host".to_owned(),
-            Origin::Unasked | Origin::Unknown => "somebody unknown".to_owned(),
-        };
-        let more = if untold == 0 { String::new() } else { format!(" ({untold} more since the last such line)") };
-        let path = path.escape_debug();
-        tracing::warn!("denied: {who} at {} asked for {path}: {}{more}", event.peer.place(), event.reason);
+        let event = Event { more, ..event };
+        log_denial(&event);
+        if let Some(recorder) = &self.recorder {
+            recorder.denial(event);
+        }
     }
+}
+
+impl Recorder {
+    fn hand_out(&self, event: Event) -> bool {
+        if !self.required {
+            if !self.send(event) {
+                self.count_lost();
+            }
+            return true;
+        }
+        let accepted = !self.failing.load(Ordering::Relaxed) && self.send(event);
+        if !accepted {
+            self.withheld.fetch_add(1, Ordering::Relaxed);
+        }
+        accepted
+    }
+
+    fn denial(&self, event: Event) {
+        if self.events.capacity() <= CAPACITY - DENIALS || !self.send(event) {
+            self.count_lost();
+        }
+    }
+
+    /// Whether there was room for it.
+    fn send(&self, event: Event) -> bool {
+        self.counts.waiting.fetch_add(1, Ordering::Relaxed);
+        let sent = self.events.try_send(event).is_ok();
+        if !sent {
+            self.counts.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+        sent
+    }
+
+    fn count_lost(&self) {
+        self.counts.untold.fetch_add(1, Ordering::Relaxed);
+        self.lost.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn log_denial(event: &Event) {
+    let What::Denied { path } = &event.what else { return };
+    let who = match &event.peer.origin {
+        Origin::Process(process) => format!("user {}", process.uid),
+        Origin::Elsewhere => "a client that is not on this host".to_owned(),
+        Origin::Unasked | Origin::Unknown => "an unidentified client".to_owned(),
+    };
+    let more = if event.more == 0 { String::new() } else { format!(" ({} more since the last such line)", event.more) };
+    let (path, rest) = match path.get(..SHOWN) {
+        Some(start) if start.len() < path.len() => (start, "..."),
+        _ => (&**path, ""),
+    };
+    tracing::warn!("denied: {who} at {} asked for {path}{rest}: {}{more}", event.peer.place(), event.reason);
 }
 
 impl Drop for Auditor {
@@ -156,7 +233,11 @@ impl Writer {
         while let Some(event) = events.recv().await {
             self.tell_losses();
             let findings = self.find_out(&event, events.len() > BUSY).await;
-            self.log.write(&event.render(&findings));
+            let importance = match &event.what {
+                What::HandedOut { .. } => Importance::HandOut,
+                What::Denied { .. } => Importance::Denial,
+            };
+            self.log.write(&event.render(&findings), importance);
             self.counts.waiting.fetch_sub(1, Ordering::Relaxed);
         }
         self.tell_losses();
@@ -168,7 +249,8 @@ impl Writer {
             let message = format!("{lost} event(s) were lost: they came faster than they can be recorded");
             tracing::error!("audit: {message}");
             let time = self.clock.now().wall.to_string();
-            self.log.write(&serde_json::json!({"time": time, "event": "notice", "message": message}).to_string());
+            let notice = serde_json::json!({"time": time, "event": "notice", "message": message});
+            self.log.write(&notice.to_string(), Importance::HandOut);
         }
     }
 
@@ -214,42 +296,85 @@ mod tests {
         logging::Environment,
     };
 
+    /// An auditor, and the file of its records.
+    fn auditor(place: &std::path::Path) -> (Auditor, std::path::PathBuf) {
+        let path = place.join("audit.log");
+        let clock = SystemClock::shared();
+        let environment = Environment { journal_stream: None, syslog: place.join("none") };
+        let log = AuditLog::open(&config::AuditLog::File(path.clone()), false, Arc::clone(&clock), &environment);
+        let directory = Directory::start(NameService, None, Arc::clone(&clock)).expect("a thread");
+        (Auditor::start(log.expect("writable"), Arc::new(directory), clock).expect("a thread"), path)
+    }
+
+    fn event(origin: Origin, what: What) -> Event {
+        Event {
+            time: jiff::Timestamp::UNIX_EPOCH,
+            peer: Peer { origin, ..Peer::unasked("192.0.2.1:1".parse().expect("an address")) },
+            container: None,
+            what,
+            more: 0,
+            reason: "a test".into(),
+            face: "imds",
+            version: None,
+            user_agent: None,
+        }
+    }
+
+    fn hand_out() -> What {
+        What::HandedOut {
+            role: crate::credentials::RoleId::named(&"deploy".parse().expect("a name")),
+            access_key_id: "ASIAEXAMPLE".into(),
+            expiration: jiff::Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    fn records(path: &std::path::Path) -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(path).expect("text");
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+
     #[test]
     fn each_event_of_a_flood_is_recorded_or_told_as_lost() {
         const FLOOD: u64 = 4 * CAPACITY as u64;
         let place = tempfile::tempdir().expect("a directory");
-        let path = place.path().join("audit.log");
-        let clock = SystemClock::shared();
-        let environment = Environment { journal_stream: None, syslog: place.path().join("none") };
-        let log = AuditLog::open(&config::AuditLog::File(path.clone()), Arc::clone(&clock), &environment);
-        let directory = Directory::start(NameService, None, Arc::clone(&clock)).expect("a thread");
-        let auditor =
-            Auditor::start(log.expect("writable"), Arc::new(directory), Arc::clone(&clock)).expect("a thread");
-        let now = clock.now();
-        for number in 0..FLOOD {
-            let event = Event {
-                time: now.wall,
-                peer: Peer::unasked("192.0.2.1:1".parse().expect("an address")),
-                container: None,
-                what: What::Denied { path: number.to_string().into() },
-                reason: "a test".into(),
-                face: "imds",
-                version: None,
-                user_agent: None,
-            };
-            auditor.note(event, now);
+        let (auditor, path) = auditor(place.path());
+        for _ in 0..FLOOD {
+            assert!(auditor.hand_out(event(Origin::Unasked, hand_out())), "nothing is required");
         }
         let lost = auditor.recorder.as_ref().map(|recorder| Arc::clone(&recorder.lost)).expect("it records");
         drop(auditor);
         let (mut recorded, mut told) = (0, 0);
-        for line in std::fs::read_to_string(&path).expect("text").lines() {
-            let record: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        for record in records(&path) {
             match (record["event"].as_str(), record["message"].as_str().and_then(|text| text.split(' ').next())) {
-                (Some("denial"), None) => recorded += 1,
+                (Some("hand-out"), None) => recorded += 1,
                 (Some("notice"), Some(number)) => told += number.parse::<u64>().expect("a number"),
-                _ => panic!("{line}"),
+                _ => panic!("{record}"),
             }
         }
         assert_eq!((recorded + told, lost.load(Ordering::Relaxed)), (FLOOD, told));
+    }
+
+    #[test]
+    fn the_denials_of_one_owner_are_counted_and_take_no_room_from_hand_outs() {
+        let place = tempfile::tempdir().expect("a directory");
+        let (auditor, path) = auditor(place.path());
+        let denied = |origin: Origin, second: u64| {
+            let now = Moment { wall: jiff::Timestamp::UNIX_EPOCH, boot: Duration::from_secs(second) };
+            auditor.denial(event(origin, What::Denied { path: "/x".into() }), now);
+        };
+        for _ in 0..100_000 {
+            denied(Origin::Elsewhere, 1);
+        }
+        denied(Origin::Unknown, 2);
+        for _ in 0..50 {
+            assert!(auditor.hand_out(event(Origin::Elsewhere, hand_out())));
+        }
+        denied(Origin::Elsewhere, 61);
+        assert_eq!(auditor.health(), Some(Health { lost: 0, failing: false, withheld: None }));
+        drop(auditor);
+        let records = records(&path);
+        let denials: Vec<_> = records.iter().filter(|record| record["event"] == "denial").collect();
+        let more: Vec<_> = denials.iter().map(|record| record["more"].as_u64().unwrap_or_default()).collect();
+        assert_eq!((more, records.len() - denials.len()), (vec![0, 0, 99_999], 50));
     }
 }

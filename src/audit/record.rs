@@ -1,6 +1,6 @@
 //! What is recorded: who got which credentials, who did not, and why. As JSON, and never with a secret.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -9,6 +9,9 @@ use crate::{
     caller::{Holder, Origin, Peer, cgroup::Cgroup, containers::Container},
     credentials::{RoleId, format_timestamp},
 };
+
+/// So many characters of a text that others choose are recorded.
+const LONGEST: usize = 512;
 
 /// Something that happened to a caller.
 #[derive(Debug, Clone)]
@@ -21,6 +24,8 @@ pub struct Event {
     pub container: Option<Arc<Container>>,
     /// What.
     pub what: What,
+    /// How often the same has happened to its owner since the last record of that.
+    pub more: u64,
     /// The rule that says so, or what else the reason is.
     pub reason: Arc<str>,
     /// The face: `imds`, …
@@ -74,7 +79,9 @@ struct Record<'a> {
     expiration: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<&'a str>,
-    reason: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    more: Option<u64>,
+    reason: Cow<'a, str>,
     origin: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     address: Option<String>,
@@ -87,9 +94,9 @@ struct Record<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     exe: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    cgroup: Option<&'a str>,
+    cgroup: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    unit: Option<&'a str>,
+    unit: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     container: Option<ContainerRecord<'a>>,
     face: &'static str,
@@ -102,8 +109,8 @@ struct Record<'a> {
 #[derive(Serialize)]
 struct ContainerRecord<'a> {
     id: &'a str,
-    name: &'a str,
-    image: &'a str,
+    name: Cow<'a, str>,
+    image: Cow<'a, str>,
 }
 
 impl Event {
@@ -122,9 +129,10 @@ impl Event {
         };
         let container = self.container.as_ref().map(|container| container.facts()).map(|facts| ContainerRecord {
             id: facts.id.as_str(),
-            name: &facts.name,
-            image: &facts.image,
+            name: bounded(&facts.name),
+            image: bounded(&facts.image),
         });
+        let exe = findings.holder.as_ref().and_then(|holder| holder.exe.as_ref());
         let record = Record {
             time: self.time.to_string(),
             event,
@@ -132,15 +140,16 @@ impl Event {
             access_key_id: key,
             expiration: expiration.map(format_timestamp),
             path,
-            reason: &self.reason,
+            more: Some(self.more).filter(|more| *more > 0),
+            reason: bounded(&self.reason),
             origin,
             address: self.peer.address.map(|address| address.to_string()),
             uid,
             user: findings.user.as_deref(),
             pid: findings.holder.as_ref().map(|holder| holder.pid),
-            exe: findings.holder.as_ref().and_then(|holder| holder.exe.as_ref()).map(|exe| exe.display().to_string()),
-            cgroup: findings.cgroup.as_ref().map(|group| &*group.path),
-            unit: findings.cgroup.as_ref().and_then(|group| group.unit.as_deref()),
+            exe: exe.map(|exe| bounded(&exe.to_string_lossy()).into_owned()),
+            cgroup: findings.cgroup.as_ref().map(|group| bounded(&group.path)),
+            unit: findings.cgroup.as_ref().and_then(|group| group.unit.as_deref()).map(bounded),
             container,
             face: self.face,
             version: self.version,
@@ -148,6 +157,14 @@ impl Event {
         };
         // It has text keys only, and nothing in it can fail.
         serde_json::to_string(&record).unwrap_or_default()
+    }
+}
+
+/// As much of a text as is recorded; what is left out is marked.
+fn bounded(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => Cow::Owned(format!("{}...[{} bytes]", text.get(..end).unwrap_or_default(), text.len())),
+        None => Cow::Borrowed(text),
     }
 }
 
@@ -168,6 +185,7 @@ mod tests {
                 access_key_id: "ASIAEXAMPLE".into(),
                 expiration: "2026-11-24T20:00:00Z".parse().expect("a timestamp"),
             },
+            more: 0,
             reason: "rule 1".into(),
             face: "imds",
             version: Some("v2"),
@@ -188,6 +206,8 @@ mod tests {
         );
         let denial = Event {
             what: What::Denied { path: "/x".into() },
+            more: 3,
+            reason: "é".repeat(600).into(),
             container: Some(Arc::new(Container::described(facts('a', "172.17.0.2")))),
             peer: Peer { origin: Origin::Elsewhere, ..event.peer.clone() },
             ..event
@@ -198,6 +218,10 @@ mod tests {
             (&"denial".into(), &"/x".into(), &serde_json::Value::Null)
         );
         assert_eq!(record["container"]["name"], "name-a");
+        assert_eq!(
+            (&record["more"], &record["reason"]),
+            (&3.into(), &format!("{}...[1200 bytes]", "é".repeat(512)).into())
+        );
         assert!(!record.to_string().contains("role-a"), "no variable of a container is recorded");
     }
 }

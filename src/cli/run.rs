@@ -101,7 +101,10 @@ pub(super) fn run(args: &Args) -> Outcome {
     // As the account that will reopen the file after a rotation.
     let log =
         logging::init(&config.logging, SystemClock::shared(), &environment::for_logging()).map_err(Failure::runtime)?;
-    let open = |target| logging::AuditLog::open(target, SystemClock::shared(), &environment::for_logging());
+    let open = |target| {
+        let required = config.audit_required;
+        logging::AuditLog::open(target, required, SystemClock::shared(), &environment::for_logging())
+    };
     let audit = config.audit_log.as_ref().map(open).transpose();
     let audit = audit.map_err(|error| Failure::runtime(format!("audit_log: {error}")))?;
     end_at_panics(log.flusher());

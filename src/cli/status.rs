@@ -81,6 +81,13 @@ fn text(status: &Status) -> String {
     if let Some(ahead) = status.clock_ahead_seconds {
         line(format_args!("{}", clock_difference(SignedDuration::from_secs(ahead))));
     }
+    if let Some(audit) = status.audit.as_ref().filter(|audit| audit.failing) {
+        let effect = match audit.withheld {
+            Some(withheld) => format!("no credentials are handed out ({withheld} request(s) so far)"),
+            None => format!("{} event(s) are lost so far", audit.lost),
+        };
+        line(format_args!("the audit cannot be written: {effect}"));
+    }
     if let Some(refused) = &status.list_refused {
         let ListRefused { since, message } = refused;
         let message = message.as_deref().map(|message| format!(": {}", human::foreign(message))).unwrap_or_default();

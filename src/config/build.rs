@@ -196,6 +196,7 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -
     let pod_identity = pod_identity(fields);
     let policy = policy(fields);
     let audit_log = fields.optional("audit_log", audit_log);
+    let audit_required = audit_required(fields, &audit_log);
     let containers = containers(fields);
     let limits = limits(fields);
     let refresh = refresh(fields);
@@ -207,7 +208,7 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -
     let admin = admin(fields, run_dir.as_deref());
     let account = Account { user: user?, group: group? };
     let (container, pod_identity) = (container?, pod_identity?);
-    let (policy, audit_log) = (policy?, audit_log?);
+    let (policy, audit_log, audit_required) = (policy?, audit_log?, audit_required?);
     let (capture, containers) = (capture?, containers?);
     let (imds, metadata, limits, refresh, logging) = (imds?, metadata?, limits?, refresh?, logging?);
     let (ready_wait, run_dir, admin) = (ready_wait?, run_dir?, admin?);
@@ -224,6 +225,7 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -
         pod_identity,
         policy,
         audit_log,
+        audit_required,
         containers,
         limits,
         refresh,
@@ -275,6 +277,19 @@ fn logging(fields: &mut Fields) -> Option<Logging> {
     let access_log = fields.value("access_log", read::boolean);
     let handler = handler(fields);
     Some(Logging { level: level?, format: format?, handler: handler?, access_log: access_log? })
+}
+
+#[allow(clippy::option_option, reason = "wrong and absent are not the same")]
+fn audit_required(fields: &mut Fields, log: &Option<Option<AuditLog>>) -> Option<bool> {
+    let required = fields.value("audit_required", read::boolean)?;
+    match (log, fields.place("audit_required")) {
+        (Some(None), Some(place)) if required => {
+            let message = "there is no audit to require: set `audit_log`, too";
+            fields.problems.push(Problem::new(place, message));
+            None
+        }
+        _ => Some(required),
+    }
 }
 
 fn audit_log(node: &Node) -> Result<AuditLog, Problem> {

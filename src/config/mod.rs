@@ -75,6 +75,8 @@ pub struct Config {
     pub policy: Option<Rules>,
     /// Where hand-outs and denials are recorded (`audit_log`).
     pub audit_log: Option<AuditLog>,
+    /// Whether nothing is handed out that cannot be recorded (`audit_required`).
+    pub audit_required: bool,
     /// Which roles containers get (`containers`); without it nobody asks whether there are any.
     pub containers: Option<Containers>,
     /// Bounds of the HTTP server.

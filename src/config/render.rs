@@ -43,6 +43,7 @@ impl Config {
                 AuditLog::Syslog => "syslog".to_owned(),
                 AuditLog::Journal => "journal".to_owned(),
             },
+            "audit_required" => self.audit_required.to_string(),
             "containers" => containers::render(self.containers.as_ref()?),
             "max_connections" => self.limits.connections.to_string(),
             "header_timeout" => render_duration(self.limits.header_timeout),

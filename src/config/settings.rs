@@ -197,6 +197,13 @@ pub const SETTINGS: &[Setting] = &[
         "Where a record of each hand-out of credentials and of each denial is written: an absolute path, `syslog` or \
          `journal`. See [Audit](audit.md).",
     ),
+    setting(
+        Logging,
+        "audit_required",
+        "false",
+        "Whether credentials are handed out only if that can be recorded: while `audit_log` cannot be written, clients get \
+         503.",
+    ),
     setting(Logging, "access_log", "true", "Whether each request is logged."),
     setting(
         Process,

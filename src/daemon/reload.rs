@@ -247,7 +247,8 @@ fn keep_fixed(new: &mut Config, old: &Config) -> Vec<&'static str> {
     keep("run_dir", new.run_dir != old.run_dir);
     keep("admin_socket, admin_group", new.admin != old.admin);
     keep("log_format", new.logging.format != old.logging.format);
-    keep("audit_log", new.audit_log != old.audit_log);
+    let audit = |config: &Config| (config.audit_log.clone(), config.audit_required);
+    keep("audit_log, audit_required", audit(new) != audit(old));
     keep("logging_handler", new.logging.handler != old.logging.handler);
     new.listen.clone_from(&old.listen);
     new.capture_listen = old.capture_listen;
@@ -256,6 +257,7 @@ fn keep_fixed(new: &mut Config, old: &Config) -> Vec<&'static str> {
     new.run_dir.clone_from(&old.run_dir);
     new.admin.clone_from(&old.admin);
     new.audit_log.clone_from(&old.audit_log);
+    new.audit_required = old.audit_required;
     new.logging.format.clone_from(&old.logging.format);
     new.logging.handler.clone_from(&old.logging.handler);
     fixed

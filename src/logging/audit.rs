@@ -2,7 +2,10 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64},
+    },
     time::Duration,
 };
 
@@ -11,7 +14,7 @@ use super::{
     file::{FileSink, Rotation},
     handler::{Sink, Stream},
     layer::Frame,
-    queue::{Queue, Trouble, Warden},
+    queue::{Queue, Rank, Trouble, Warden},
     syslog::{Address, SyslogSink},
 };
 use crate::{clock::SharedClock, config};
@@ -32,14 +35,29 @@ pub struct AuditLog {
     clock: SharedClock,
     /// When it is told again that there is no room (boot clock).
     tell_again: Mutex<Duration>,
+    required: bool,
 }
 
-/// Tells the log what is lost of the audit.
-fn tell(trouble: &Trouble<'_>) {
+/// What a record is about, which says how much of the room it may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Importance {
+    /// A denial, which clients can cause as often as they like.
+    Denial,
+    /// A hand-out, or a word on the records themselves.
+    HandOut,
+}
+
+/// Reports to the log what is lost of the audit.
+fn tell(trouble: &Trouble<'_>, required: bool) {
     match trouble {
+        Trouble::Failing { target, error, lost: 0 } if required => tracing::error!(
+            "audit: cannot write to {target}: {error}; no credentials are handed out until it can be written \
+             (audit_required)"
+        ),
         Trouble::Failing { target, error, lost } => {
             tracing::error!("audit: cannot write to {target}: {error}; {lost} record(s) are lost so far");
         }
+        Trouble::Over { target } => tracing::warn!("audit: {target} can be written again"),
         Trouble::Lost(lost) => tracing::error!("audit: {lost} record(s) were lost while they could not be written"),
         Trouble::Dropped(dropped) => {
             tracing::error!("audit: {dropped} record(s) were lost: they came faster than they can be written");
@@ -48,8 +66,13 @@ fn tell(trouble: &Trouble<'_>) {
 }
 
 impl AuditLog {
-    /// Opens it, so that a mistake shows at the start.
-    pub fn open(target: &config::AuditLog, clock: SharedClock, environment: &Environment) -> Result<Self, LogError> {
+    /// Opens it, so that a mistake shows at the start. With `required` no record is given up while the program runs.
+    pub fn open(
+        target: &config::AuditLog,
+        required: bool,
+        clock: SharedClock,
+        environment: &Environment,
+    ) -> Result<Self, LogError> {
         let (mut sink, before, end): (Box<dyn Sink>, _, _) = match target {
             config::AuditLog::File(path) => (Box::new(FileSink::new(path.clone(), Rotation::Watched)), "", "\n"),
             config::AuditLog::Syslog => {
@@ -59,10 +82,11 @@ impl AuditLog {
         };
         let opened: io::Result<()> = sink.open();
         opened.map_err(|source| LogError::Open { target: sink.name(), source })?;
-        let warden = Warden { record: "audit record(s)", tell: Box::new(tell) };
+        let tell = move |trouble: &Trouble<'_>| tell(trouble, required);
+        let warden = Warden { record: "audit record(s)", tell: Box::new(tell), keeps: required };
         let queue = Queue::start("audit-log", sink, Frame::Json { before, end }, Arc::clone(&clock), warden);
         let queue = queue.map_err(LogError::Thread)?;
-        Ok(Self { queue, before, end, clock, tell_again: Mutex::default() })
+        Ok(Self { queue, before, end, clock, tell_again: Mutex::default(), required })
     }
 
     /// The number of records that were lost, for whatever reason. It grows.
@@ -70,10 +94,28 @@ impl AuditLog {
         self.queue.lost()
     }
 
-    /// Takes a record, which is a line of JSON, and never waits: if there is no room it is dropped and counted, which is
-    /// told at once, and among the records when there is room again.
-    pub fn write(&self, record: &str) {
-        if self.queue.push(&[self.before, record, self.end].concat()) {
+    /// Whether the last attempt to write has failed. It changes.
+    pub fn failing(&self) -> Arc<AtomicBool> {
+        self.queue.failing()
+    }
+
+    /// Whether no record is given up.
+    pub fn is_required(&self) -> bool {
+        self.required
+    }
+
+    /// Takes a record, which is a line of JSON. If there is no room, a log that is required waits for it; any other drops
+    /// and counts the record, which is reported at once, and among the records when there is room again.
+    pub fn write(&self, record: &str, importance: Importance) {
+        let line = [self.before, record, self.end].concat();
+        let rank = match importance {
+            Importance::Denial => Rank::Client,
+            Importance::HandOut => Rank::Own,
+        };
+        if self.required && importance == Importance::HandOut {
+            return self.queue.push_patiently(&line);
+        }
+        if self.queue.push(&line, rank) {
             return;
         }
         let now = self.clock.now().boot;
@@ -105,12 +147,12 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("audit.log");
         let environment = Environment::new(None);
-        let open = || AuditLog::open(&config::AuditLog::File(path.clone()), SystemClock::shared(), &environment);
+        let open = || AuditLog::open(&config::AuditLog::File(path.clone()), false, SystemClock::shared(), &environment);
         let log = open().expect("writable");
-        log.write(r#"{"a":1}"#);
+        log.write(r#"{"a":1}"#, Importance::HandOut);
         log.queue.flush(FLUSH);
         std::fs::rename(&path, directory.path().join("audit.log.1")).expect("there");
-        log.write(r#"{"a":2}"#);
+        log.write(r#"{"a":2}"#, Importance::HandOut);
         drop(log);
         assert_eq!(std::fs::read_to_string(directory.path().join("audit.log.1")).expect("text"), "{\"a\":1}\n");
         assert_eq!(std::fs::read_to_string(&path).expect("text"), "{\"a\":2}\n");

@@ -19,10 +19,13 @@ use tracing_subscriber::{Layer, layer::Context};
 
 use super::{
     format::{Format, Record},
-    queue::Queue,
+    queue::{Queue, Rank},
     syslog::Priority,
 };
 use crate::{clock::SharedClock, config::LogLevel};
+
+/// The target of the lines about requests (`access_log`).
+pub const ACCESS: &str = "alppaca.access";
 
 /// The levels of Python's `logging`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -154,8 +157,9 @@ impl LogLayer {
             line: metadata.line().unwrap_or_default(),
         };
         self.frame.render(&record, line);
+        let rank = if metadata.target() == ACCESS { Rank::Client } else { Rank::Own };
         // What finds no room is counted there.
-        let _taken = self.queue.push(line);
+        let _taken = self.queue.push(line, rank);
     }
 }
 

@@ -2,6 +2,7 @@
 //! tool's users have configured. Writing never blocks whoever logs.
 
 mod audit;
+mod cut;
 mod file;
 mod format;
 mod handler;
@@ -11,12 +12,13 @@ mod syslog;
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-pub use audit::AuditLog;
+pub use audit::{AuditLog, Importance};
+pub use cut::Cut;
 pub use format::{Format, FormatError, Record};
 use handler::Target;
 pub use handler::{HandlerError, check as check_handler};
 use layer::LogLayer;
-pub use layer::{Level, LevelSwitch};
+pub use layer::{ACCESS, Level, LevelSwitch};
 use queue::{Queue, Warden};
 use tracing_subscriber::{layer::SubscriberExt, registry::Registry};
 

@@ -6,7 +6,7 @@ use std::{
     mem,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::Duration,
@@ -21,6 +21,8 @@ use crate::clock::SharedClock;
 
 /// How much may wait to be written.
 const CAPACITY: usize = 1024 * 1024;
+/// How much of that may be taken by records that clients cause: the rest is kept for the daemon's own.
+const FOR_CLIENTS: usize = CAPACITY / 2;
 /// How much is gathered at most before it is written.
 const GATHERED: usize = 16 * 1024;
 /// How large a buffer is kept for the next records.
@@ -65,6 +67,14 @@ impl Batch {
         self.ends.clear();
     }
 
+    /// Removes the first so many records.
+    fn discard(&mut self, count: usize) {
+        let Some(start) = count.checked_sub(1).and_then(|last| self.ends.get(last)).copied() else { return };
+        self.bytes.drain(..start);
+        self.ends.drain(..count);
+        self.ends.iter_mut().for_each(|end| *end -= start);
+    }
+
     pub(super) fn len(&self) -> usize {
         self.ends.len()
     }
@@ -72,6 +82,24 @@ impl Batch {
     pub(super) fn records(&self) -> impl Iterator<Item = &[u8]> {
         let starts = std::iter::once(&0).chain(&self.ends);
         starts.zip(&self.ends).filter_map(|(start, end)| self.bytes.get(*start..*end))
+    }
+}
+
+/// How much room a record may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rank {
+    /// A record that clients can cause as often as they like: half of the room.
+    Client,
+    /// Any other: all of it.
+    Own,
+}
+
+impl Rank {
+    fn room(self) -> usize {
+        match self {
+            Self::Client => FOR_CLIENTS,
+            Self::Own => CAPACITY,
+        }
     }
 }
 
@@ -99,6 +127,8 @@ impl State {
 pub(super) enum Trouble<'a> {
     /// They cannot be written.
     Failing { target: &'a str, error: &'a io::Error, lost: u64 },
+    /// They can be written again.
+    Over { target: &'a str },
     /// So many could not be; the last word on them.
     Lost(u64),
     /// So many found no room; the last word on them.
@@ -109,6 +139,8 @@ pub(super) enum Trouble<'a> {
 pub(super) struct Warden {
     pub(super) record: &'static str,
     pub(super) tell: Box<dyn Fn(&Trouble<'_>) + Send>,
+    /// Whether records that cannot be written are kept, and tried again until the queue is closed.
+    pub(super) keeps: bool,
 }
 
 impl Warden {
@@ -119,7 +151,7 @@ impl Warden {
                 complain(&format!("alppaca: cannot write the log to {target}: {error}\n"));
             }
         };
-        Self { record: "log record(s)", tell: Box::new(tell) }
+        Self { record: "log record(s)", tell: Box::new(tell), keeps: false }
     }
 }
 
@@ -129,6 +161,9 @@ pub(super) struct Queue {
     state: Mutex<State>,
     filled: Condvar,
     written: Condvar,
+    taken: Condvar,
+    /// Whether the last attempt to write has failed.
+    failing: Arc<AtomicBool>,
     /// How many records were lost, for whatever reason.
     lost: Arc<AtomicU64>,
 }
@@ -159,20 +194,36 @@ impl Queue {
         Arc::clone(&self.lost)
     }
 
+    /// Whether the last attempt to write has failed, which changes.
+    pub(super) fn failing(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.failing)
+    }
+
     /// Takes a record if there is room; whether there was.
-    pub(super) fn push(&self, record: &str) -> bool {
+    pub(super) fn push(&self, record: &str, rank: Rank) -> bool {
         let mut state = self.state();
-        if state.waiting.bytes.len() + record.len() > CAPACITY {
+        if state.waiting.bytes.len() + record.len() > rank.room() {
             state.dropped += 1;
             self.lost.fetch_add(1, Ordering::Relaxed);
             return false;
         }
+        self.take(&mut state, record);
+        true
+    }
+
+    /// Takes a record as soon as there is room.
+    pub(super) fn push_patiently(&self, record: &str) {
+        let full = |state: &mut State| state.waiting.len() > 0 && state.waiting.bytes.len() + record.len() > CAPACITY;
+        let waited = self.taken.wait_while(self.state(), full);
+        self.take(&mut waited.unwrap_or_else(PoisonError::into_inner), record);
+    }
+
+    fn take(&self, state: &mut State, record: &str) {
         state.waiting.push(record);
         // A writer that is at work looks again by itself.
         if !state.awake || !state.gathers() {
             self.filled.notify_one();
         }
-        true
     }
 
     /// Waits until all is written, but no longer than `limit`; how many records may not be.
@@ -214,28 +265,40 @@ impl Queue {
         let (mut state, _timed_out) = gathered.unwrap_or_else(PoisonError::into_inner);
         mem::swap(&mut state.waiting, &mut batch);
         state.in_hand = batch.len();
+        self.taken.notify_all();
         Some((batch, mem::take(&mut state.dropped)))
     }
 
     fn write_all(&self, sink: &mut dyn Sink, frame: &Frame, clock: &SharedClock, warden: &Warden) {
-        let Warden { record, tell } = warden;
+        let Warden { record, tell, keeps } = warden;
         let mut batch = Batch::default();
         let (mut lost, mut dropped) = (0_u64, 0_u64);
         let mut tell_again = Duration::ZERO;
         while let Some((next, more)) = self.next(batch) {
             batch = next;
             dropped += more;
-            let now = clock.now();
-            if let Err(Failure { written, error }) = sink.write(&batch, now.wall) {
-                let these = batch.len().saturating_sub(written) as u64;
+            while let Err(Failure { written, error }) = sink.write(&batch, clock.now().wall) {
+                batch.discard(written);
+                let keep = *keeps && !self.state().closed;
+                let these = if keep { 0 } else { batch.len() as u64 };
                 self.lost.fetch_add(these, Ordering::Relaxed);
-                if lost == 0 || now.boot >= tell_again {
-                    tell_again = now.boot + TELL_AGAIN;
+                let now = clock.now().boot;
+                if !self.failing.swap(true, Ordering::Relaxed) || now >= tell_again {
+                    tell_again = now + TELL_AGAIN;
                     tell(&Trouble::Failing { target: &sink.name(), error: &error, lost: lost + these });
                 }
                 lost += these;
                 thread::sleep(PAUSE);
+                if !keep {
+                    batch.clear();
+                    break;
+                }
+            }
+            if batch.len() == 0 {
                 continue;
+            }
+            if self.failing.swap(false, Ordering::Relaxed) {
+                tell(&Trouble::Over { target: &sink.name() });
             }
             if lost == 0 && dropped == 0 {
                 continue;
@@ -334,12 +397,12 @@ mod tests {
         let (queue, go, seen) = gate();
         let record = "x".repeat(1000);
         // Nothing is written meanwhile; if pushing blocked, this would not end.
-        let taken = (0..3000).filter(|_| queue.push(&record)).count();
+        let taken = (0..3000).filter(|_| queue.push(&record, Rank::Own)).count();
         let mut records = Vec::new();
         while !records.iter().any(|text: &String| text.contains("were dropped")) {
             go.send(true).expect("the writer waits");
             records.extend(seen.recv().expect("a batch"));
-            queue.push("one more");
+            queue.push("one more", Rank::Own);
         }
         let told: usize = records.iter().find_map(|text| text.split(' ').next()?.parse().ok()).expect("a number");
         let whole = records.iter().filter(|text| **text == record).count();
@@ -350,15 +413,55 @@ mod tests {
     #[test]
     fn after_a_failure_it_goes_on_and_says_what_was_lost() {
         let (queue, go, seen) = gate();
-        queue.push("lost");
+        queue.push("lost", Rank::Own);
         go.send(false).expect("the writer waits");
         // Only once the first batch has failed is the second one taken.
         queue.flush(Duration::from_secs(5));
-        queue.push("kept");
+        queue.push("kept", Rank::Own);
         go.send(true).expect("the writer waits");
         go.send(true).expect("the writer waits");
         assert_eq!(seen.recv().expect("a batch"), ["kept"]);
         let told = seen.recv().expect("a batch");
         assert!(told.concat().starts_with("1 log record(s) were lost"), "{told:?}");
+    }
+
+    #[test]
+    fn what_clients_cause_displaces_nothing_of_the_daemons_own() {
+        let (queue, _go, _seen) = gate();
+        let record = "x".repeat(1000);
+        let taken = (0..3000).filter(|_| queue.push(&record, Rank::Client)).count();
+        assert!((500..1500).contains(&taken), "{taken}");
+        // The writer may have taken a batch before, but no more than that fits twice.
+        assert_eq!((0..500).filter(|_| queue.push(&record, Rank::Own)).count(), 500);
+        assert_eq!(queue.lost().load(Ordering::Relaxed), 3000 - taken as u64);
+    }
+
+    #[test]
+    fn where_records_are_kept_a_failure_loses_none_and_is_over_when_they_are_written() {
+        let (go, wait) = mpsc::channel();
+        let (tell, seen) = mpsc::channel();
+        let frame = Frame::Line(Format::parse("%(message)s").expect("legal"));
+        let sink = Box::new(Gate { go: wait, seen: tell });
+        let (report, reports) = mpsc::channel();
+        let told = move |trouble: &Trouble<'_>| {
+            let text = match trouble {
+                Trouble::Failing { lost, .. } => format!("failing {lost}"),
+                Trouble::Over { .. } => "over".to_owned(),
+                Trouble::Lost(_) | Trouble::Dropped(_) => "lost".to_owned(),
+            };
+            report.send(text).expect("the test waits");
+        };
+        let warden = Warden { record: "record(s)", tell: Box::new(told), keeps: true };
+        let queue = Queue::start("log", sink, frame, SystemClock::shared(), warden).expect("a thread");
+        queue.push_patiently("kept");
+        go.send(false).expect("the writer waits");
+        assert_eq!(reports.recv().expect("a report"), "failing 0");
+        assert!(queue.failing().load(Ordering::Relaxed));
+        go.send(false).expect("the writer waits");
+        go.send(true).expect("the writer waits");
+        assert_eq!(seen.recv().expect("a batch"), ["kept"]);
+        assert_eq!(reports.recv().expect("a report"), "over");
+        assert!(!queue.failing().load(Ordering::Relaxed));
+        assert_eq!(queue.lost().load(Ordering::Relaxed), 0);
     }
 }

@@ -15,6 +15,7 @@ use std::{
 use rustix::net::RecvFlags;
 
 use super::{
+    access::AccessLog,
     answer::{Answer, BEGINNING, Body, Outcome, Status},
     counters::Counters,
     denial::Denial,
@@ -29,6 +30,7 @@ use crate::{
     audit::{Auditor, Event, What},
     caller::Kernel,
     clock::{Moment, SharedClock},
+    logging::Cut,
     policy::Gatekeeper,
     store::http_date,
 };
@@ -42,6 +44,7 @@ pub(super) struct Context {
     pub(super) limits: Limits,
     pub(super) registry: Arc<Registry>,
     pub(super) counters: Arc<Counters>,
+    pub(super) access: Arc<AccessLog>,
 }
 
 /// What a connection waits for next.
@@ -238,8 +241,8 @@ impl Exchange {
                 self.keep(input);
                 return Err(Wait::Input);
             }
-            Parsed::Malformed => return Ok(self.reject(Status::BadRequest)),
-            Parsed::TooLarge => return Ok(self.reject(Status::HeadTooLarge)),
+            Parsed::Malformed => return Ok(self.reject(Status::BadRequest, now)),
+            Parsed::TooLarge => return Ok(self.reject(Status::HeadTooLarge, now)),
         };
         let outcome = self.respond(socket, &request, now);
         let answer = match outcome {
@@ -256,9 +259,11 @@ impl Exchange {
             Outcome::Expired(answer) => answer,
             Outcome::Warming | Outcome::Elsewhere => self.context.live.faces().error(self.face, Status::Unavailable),
         };
-        self.log(&request, &answer);
+        let answer = self.audited(&request, answer, now);
+        if self.context.live.access_log() {
+            self.context.access.request(self.guest.peer(), self.face, &request, &answer, now);
+        }
         self.context.counters.count(self.face, Some(&request), &answer);
-        self.note(&request, &answer, now);
         let after = match (request.body, request.expects_continue) {
             (None, _) | (Some(_), true) => After::Linger,
             (Some(_), false) if request.keep_alive && !self.context.registry.is_stopping() => After::Next,
@@ -297,9 +302,9 @@ impl Exchange {
         }
     }
 
-    fn reject(&mut self, status: Status) -> Reply {
+    fn reject(&mut self, status: Status, now: Moment) -> Reply {
         if self.context.live.access_log() {
-            tracing::warn!(target: "alppaca.access", "{} - {} -", self.guest.peer().place(), status.code());
+            self.context.access.malformed(self.guest.peer(), status, now);
         }
         self.unread = Vec::new();
         let answer = self.context.live.faces().error(self.face, status);
@@ -333,47 +338,44 @@ impl Exchange {
         }
     }
 
-    /// Takes note of credentials that are given away, and of those who get none because of who they are.
-    fn note(&self, request: &Request, answer: &Answer, now: Moment) {
-        let Context { gatekeeper, auditor, .. } = &*self.context;
-        let what = match &answer.handed {
-            Some(handed) if auditor.records() && request.method != "HEAD" => What::HandedOut {
-                role: handed.role.clone(),
-                access_key_id: handed.set.access_key_id.clone(),
-                expiration: handed.set.expiration,
-            },
-            None if matches!(answer.denied, Some(Denial::Policy | Denial::Unidentified)) => {
-                What::Denied { path: self.face.loggable(request.target).into() }
+    /// The answer to give: `answer`, unless it hands out credentials that have to be recorded and cannot be. Has the audit
+    /// take note of hand-outs and of denials.
+    fn audited(&self, request: &Request, answer: Answer, now: Moment) -> Answer {
+        let auditor = &self.context.auditor;
+        match (&answer.handed, answer.denied) {
+            (Some(handed), _) if auditor.records() && request.method != "HEAD" => {
+                let what = What::HandedOut {
+                    role: handed.role.clone(),
+                    access_key_id: handed.set.access_key_id.clone(),
+                    expiration: handed.set.expiration,
+                };
+                if auditor.hand_out(self.event(request, what, now)) {
+                    answer
+                } else {
+                    self.context.live.faces().error(self.face, Status::Unavailable)
+                }
             }
-            _ => return,
-        };
+            (None, Some(Denial::Policy | Denial::Unidentified)) => {
+                let path = Cut::for_audit(self.face.loggable(request.target).as_bytes()).to_string();
+                auditor.denial(self.event(request, What::Denied { path: path.into() }, now), now);
+                answer
+            }
+            _ => answer,
+        }
+    }
+
+    fn event(&self, request: &Request, what: What, now: Moment) -> Event {
         let peer = self.guest.peer();
-        let event = Event {
+        Event {
             time: now.wall,
             peer: peer.clone(),
-            container: gatekeeper.container(peer),
+            container: self.context.gatekeeper.container(peer),
             what,
+            more: 0,
             reason: self.guest.reason(),
             face: self.face.as_str(),
             version: (self.face == Face::Imds).then_some(if request.token.is_some() { "v2" } else { "v1" }),
-            user_agent: request.user_agent.map(|agent| String::from_utf8_lossy(agent).into()),
-        };
-        auditor.note(event, now);
-    }
-
-    fn log(&self, request: &Request, answer: &Answer) {
-        if self.context.live.access_log() {
-            tracing::warn!(
-                target: "alppaca.access",
-                "{} \"{} {} HTTP/1.{}\" {} {} \"{}\"",
-                self.guest.peer().place(),
-                request.method,
-                self.face.loggable(request.target).as_bytes().escape_ascii(),
-                u8::from(request.http11),
-                answer.status.code(),
-                answer.body.bytes().len(),
-                request.user_agent.unwrap_or(b"-").escape_ascii()
-            );
+            user_agent: request.user_agent.map(|agent| Cut::for_audit(agent).to_string().into()),
         }
     }
 }

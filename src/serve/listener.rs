@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use super::{
+    access::AccessLog,
     connection::{Connection, watch},
     counters::Counters,
     exchange::{Context, Exchange, Wait},
@@ -63,8 +64,8 @@ impl Server {
         let gatekeeper = Arc::new(Everyone::default());
         let auditor = Arc::new(Auditor::without_records());
         let live = Live::new(faces, access_log);
-        let (registry, counters) = (Arc::default(), Arc::default());
-        Self { context: Context { live, gatekeeper, auditor, clock, limits, registry, counters } }
+        let (registry, counters, access) = (Arc::default(), Arc::default(), Arc::new(AccessLog::new()));
+        Self { context: Context { live, gatekeeper, auditor, clock, limits, registry, counters, access } }
     }
 
     /// The way to let it show something else while it runs.

@@ -1,6 +1,7 @@
 //! The faces: what programs on this host talk to. Protocol logic is a pure function from a request
 //! to an answer; the sockets are apart.
 
+mod access;
 mod answer;
 mod connection;
 mod container;
