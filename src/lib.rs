@@ -4,6 +4,9 @@
 //! One direction of flow: `source → refresh → store → serve`. What each module is for and what it
 //! may import is drawn in `ARCHITECTURE.md`.
 
+#[macro_use]
+mod notice;
+
 pub mod admin;
 pub mod audit;
 pub mod caller;

@@ -1,6 +1,10 @@
 //! Foreign text made fit for a message: short, printable, in one line, and without secrets.
 
+mod cut;
+
 use std::{error::Error, sync::LazyLock};
+
+pub(crate) use cut::Cut;
 
 use regex_lite::{Captures, Regex};
 

@@ -26,10 +26,10 @@ use crate::{
     clock::Moment,
     credentials::{format_timestamp, parse_document},
     journal::Journal,
-    logging::Cut,
     policy::{ConnectionFacts, Gatekeeper, Grant},
     serve::{Counters, Face, View},
     store::{Condition, Published, Role, State, Store},
+    text::Cut,
 };
 
 /// What is told, and about what.

@@ -117,11 +117,11 @@ pub(super) fn run(args: &Args) -> Outcome {
         tracing::warn!("{warning}");
     }
     if let Some(note) = daemon::proxies_in_force(&config, &environment::proxies()) {
-        tracing::warn!("{note}");
+        notice!("{note}");
     }
     announce(&config, &places);
     if let Some(address) = metrics.as_ref().and_then(|place| place.address().ok()) {
-        tracing::warn!("metrics at {address}");
+        notice!("metrics at {address}");
     }
     tell_waiting(&waiting, background.as_ref());
     // Without it the credentials are served all the same.
@@ -146,7 +146,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         .with_watchdog(watchdog());
     let progress = Service { background, pid_file: None, ready };
     let ended = daemon.run(places, progress).map_err(Failure::runtime);
-    tracing::warn!("stopped");
+    notice!("stopped");
     log.flush();
     ended
 }
@@ -196,7 +196,7 @@ fn announce(config: &config::Config, places: &[(Place, Face)]) {
     let (version, serves) = (env!("CARGO_PKG_VERSION"), sockets::describe(places));
     let serves = serves.map_or_else(|| "waits for its addresses".to_owned(), |places| format!("serves at {places}"));
     let upstreams: Vec<String> = config.upstreams.sources.iter().map(|source| source.kind.summary()).collect();
-    tracing::warn!("alppaca {version} {serves}; upstream {}", upstreams.join(", "));
+    notice!("alppaca {version} {serves}; upstream {}", upstreams.join(", "));
 }
 
 /// Tells the person at the terminal, who may not look at the log, and the starter of a background process, which would

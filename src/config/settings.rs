@@ -180,7 +180,7 @@ pub const SETTINGS: &[Setting] = &[
         Logging,
         "log_level",
         "warning",
-        "`debug`, `info`, `warning` or `error`. Start, stop and requests are logged as `warning`.",
+        "`debug`, `info`, `warning` or `error`. At `warning`, start, stop, reload and what becomes of roles is logged, too; requests are, whatever the level (`access_log`).",
     ),
     setting(Logging, "log_format", "alppaca: [%(levelname)s] %(message)s", "A format of Python's `logging`."),
     setting(

@@ -232,7 +232,7 @@ impl MappingFile {
         let read = stamp.clone().and_then(|_| read_mapping(&self.path, self.roles.rules()));
         match read {
             Ok(mapping) => {
-                tracing::warn!("containers: {} maps {} address(es) to roles", self.path.display(), mapping.len());
+                notice!("containers: {} maps {} address(es) to roles", self.path.display(), mapping.len());
                 self.roles.map(&mapping);
             }
             Err(error) => {

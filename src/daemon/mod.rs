@@ -281,8 +281,8 @@ fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {
         tokio::select! {
-            _ = terminate.recv() => tracing::warn!("stopping: SIGTERM"),
-            _ = interrupt.recv() => tracing::warn!("stopping: SIGINT"),
+            _ = terminate.recv() => notice!("stopping: SIGTERM"),
+            _ = interrupt.recv() => notice!("stopping: SIGINT"),
         }
     })
 }

@@ -200,7 +200,7 @@ impl Running {
         self.replace_background(background);
         // Said at the level that says more.
         reloading.level.set(old.logging.level.min(new.logging.level));
-        tracing::warn!("the configuration has been read again{}", difference(old, &new));
+        notice!("the configuration has been read again{}", difference(old, &new));
         reloading.level.set(new.logging.level);
         reloading.config = new;
     }

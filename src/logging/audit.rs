@@ -57,7 +57,7 @@ fn tell(trouble: &Trouble<'_>, required: bool) {
         Trouble::Failing { target, error, lost } => {
             tracing::error!("audit: cannot write to {target}: {error}; {lost} record(s) are lost so far");
         }
-        Trouble::Over { target } => tracing::warn!("audit: {target} can be written again"),
+        Trouble::Over { target } => notice!("audit: {target} can be written again"),
         Trouble::Lost(lost) => tracing::error!("audit: {lost} record(s) were lost while they could not be written"),
         Trouble::Dropped(dropped) => {
             tracing::error!("audit: {dropped} record(s) were lost: they came faster than they can be written");

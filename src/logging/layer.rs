@@ -22,17 +22,18 @@ use super::{
     queue::{Queue, Rank},
     syslog::Priority,
 };
-use crate::{clock::SharedClock, config::LogLevel};
+use crate::{clock::SharedClock, config::LogLevel, notice};
 
 /// The target of the lines about requests (`access_log`).
 pub const ACCESS: &str = "alppaca.access";
 
-/// The levels of Python's `logging`.
+/// The levels of Python's `logging`, and the notice of syslog, which Python does not have: there it is a warning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs, reason = "they are Python's")]
 pub enum Level {
     Debug,
     Info,
+    Notice,
     Warning,
     Error,
 }
@@ -43,7 +44,7 @@ impl Level {
         match self {
             Self::Debug => "DEBUG",
             Self::Info => "INFO",
-            Self::Warning => "WARNING",
+            Self::Notice | Self::Warning => "WARNING",
             Self::Error => "ERROR",
         }
     }
@@ -53,7 +54,7 @@ impl Level {
         match self {
             Self::Debug => 10,
             Self::Info => 20,
-            Self::Warning => 30,
+            Self::Notice | Self::Warning => 30,
             Self::Error => 40,
         }
     }
@@ -70,11 +71,12 @@ impl From<LogLevel> for Level {
     }
 }
 
-impl From<&tracing::Level> for Level {
-    fn from(level: &tracing::Level) -> Self {
-        match *level {
+impl From<&Metadata<'_>> for Level {
+    fn from(metadata: &Metadata<'_>) -> Self {
+        match *metadata.level() {
             tracing::Level::ERROR => Self::Error,
             tracing::Level::WARN => Self::Warning,
+            tracing::Level::INFO if metadata.fields().field(notice::FIELD).is_some() => Self::Notice,
             tracing::Level::INFO => Self::Info,
             _ => Self::Debug,
         }
@@ -134,10 +136,12 @@ impl LogLayer {
         Self { level, frame, clock, queue, started }
     }
 
-    /// Only ours: libraries have their own ideas of what is worth a line.
+    /// Only ours: libraries have their own ideas of what is worth a line. Requests have a switch of their own
+    /// (`access_log`), whatever the level.
     fn wants(&self, metadata: &Metadata<'_>) -> bool {
-        Level::from(metadata.level()).number() >= self.level.number()
-            && (metadata.target().starts_with("alppaca") || *metadata.level() <= tracing::Level::WARN)
+        metadata.target() == ACCESS
+            || Level::from(metadata).number() >= self.level.number()
+                && (metadata.target().starts_with("alppaca") || *metadata.level() <= tracing::Level::WARN)
     }
 
     fn write(&self, event: &Event<'_>, message: &mut String, line: &mut String) {
@@ -149,7 +153,7 @@ impl LogLayer {
         let record = Record {
             created: self.clock.now().wall,
             started: self.started,
-            level: metadata.level().into(),
+            level: metadata.into(),
             name: metadata.target(),
             message,
             thread: thread.name().unwrap_or("MainThread"),
@@ -206,9 +210,8 @@ impl<S: Subscriber> Layer<S> for LogLayer {
     fn max_level_hint(&self) -> Option<LevelFilter> {
         Some(match self.level.number() {
             0..20 => LevelFilter::TRACE,
-            20..30 => LevelFilter::INFO,
-            30..40 => LevelFilter::WARN,
-            _ => LevelFilter::ERROR,
+            // Requests and notices, too, are events of this level.
+            _ => LevelFilter::INFO,
         })
     }
 
@@ -235,6 +238,7 @@ impl Visit for Message<'_> {
         let separator = if self.0.is_empty() { "" } else { " " };
         // Writing to a String cannot fail.
         let _infallible = match field.name() {
+            notice::FIELD => Ok(()),
             "message" => write!(self.0, "{value:?}"),
             name => write!(self.0, "{separator}{name}={value:?}"),
         };

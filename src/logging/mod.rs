@@ -2,7 +2,6 @@
 //! tool's users have configured. Writing never blocks whoever logs.
 
 mod audit;
-mod cut;
 mod file;
 mod format;
 mod handler;
@@ -13,7 +12,6 @@ mod syslog;
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 pub use audit::{AuditLog, Importance};
-pub use cut::Cut;
 pub use format::{Format, FormatError, Record};
 use handler::Target;
 pub use handler::{HandlerError, check as check_handler};

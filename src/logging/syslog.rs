@@ -87,6 +87,7 @@ fn severity(level: Level) -> u8 {
     match level {
         Level::Error => 3,
         Level::Warning => 4,
+        Level::Notice => 5,
         Level::Info => 6,
         Level::Debug => 7,
     }
@@ -216,6 +217,7 @@ mod tests {
             ("daemon", Level::Error, "<27>"),
             ("local7", Level::Debug, "<191>"),
             ("kern", Level::Info, "<6>"),
+            ("kern", Level::Notice, "<5>"),
         ] {
             let mut line = String::new();
             Priority::named(facility).expect("known").push(level, &mut line);

@@ -50,7 +50,7 @@ pub(super) fn list_answered(list: &RoleList, trouble: &mut Trouble) {
     let roles = list.names.len();
     if list.problems.is_empty() {
         if trouble.over() {
-            tracing::warn!("the role list could be read again: {roles} role(s)");
+            notice!("the role list could be read again: {roles} role(s)");
         }
         tracing::debug!("the upstream lists {roles} role(s)");
         return;
@@ -108,7 +108,7 @@ pub(super) fn role_impossible(wanted: &OnDemand, problem: &str) {
 pub(super) fn set_arrived(who: &Who, set: &Published, trouble: &mut Trouble) {
     let (key, expiration) = (&set.access_key_id, format_timestamp(set.expiration));
     if trouble.over() {
-        tracing::warn!("{who}: could be fetched again: {key}, valid until {expiration}");
+        notice!("{who}: could be fetched again: {key}, valid until {expiration}");
     } else {
         tracing::info!("{who}: fetched {key}, valid until {expiration}");
     }
@@ -148,7 +148,7 @@ pub(super) fn parent_expired(parent: &Who, child: &Who) {
 pub(super) fn way_changed(who: &Who, label: &str, down: bool, reason: Option<&SourceError>) {
     match reason {
         Some(reason) if down => tracing::warn!("{who}: now from {label}, because {reason}"),
-        _ => tracing::warn!("{who}: now from {label} again"),
+        _ => notice!("{who}: now from {label} again"),
     }
 }
 
@@ -168,6 +168,6 @@ pub(super) fn expiry(who: &Who, set: Option<&Published>, now: Moment, trouble: &
 
 pub(super) fn role_dropped(node: &Node) {
     if node.visibility != Visibility::Hidden {
-        tracing::warn!("role {}: not configured any more; no longer served", node.name);
+        notice!("role {}: not configured any more; no longer served", node.name);
     }
 }

@@ -16,7 +16,8 @@ use crate::{
         budget::{Allowance, Rate},
     },
     clock::Moment,
-    logging::{ACCESS, Cut},
+    logging::ACCESS,
+    text::Cut,
 };
 
 /// How many lines an owner gets: enough for all that is not a flood.
@@ -36,7 +37,7 @@ impl AccessLog {
     /// A request of `peer` was answered.
     pub(super) fn request(&self, peer: &Peer, face: Face, request: &Request, answer: &Answer, now: Moment) {
         if self.has_room(peer, now) {
-            tracing::warn!(
+            tracing::info!(
                 target: ACCESS,
                 "{} \"{} {} HTTP/1.{}\" {} {} \"{}\"",
                 peer.place(),
@@ -53,7 +54,7 @@ impl AccessLog {
     /// What `peer` sent was no request.
     pub(super) fn malformed(&self, peer: &Peer, status: Status, now: Moment) {
         if self.has_room(peer, now) {
-            tracing::warn!(target: ACCESS, "{} - {} -", peer.place(), status.code());
+            tracing::info!(target: ACCESS, "{} - {} -", peer.place(), status.code());
         }
     }
 
@@ -64,7 +65,7 @@ impl AccessLog {
         let Some(more) = lines.spend(owner(peer), now.boot) else { return false };
         drop(lines);
         if more > 0 {
-            tracing::warn!(target: ACCESS, "{} - - {more} more request(s) before this one were not logged", peer.place());
+            tracing::info!(target: ACCESS, "{} - - {more} more request(s) before this one were not logged", peer.place());
         }
         true
     }

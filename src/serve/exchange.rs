@@ -30,9 +30,9 @@ use crate::{
     audit::{Auditor, Event, What},
     caller::Kernel,
     clock::{Moment, SharedClock},
-    logging::Cut,
     policy::Gatekeeper,
     store::http_date,
+    text::Cut,
 };
 
 /// What all connections share.

@@ -73,7 +73,7 @@ impl Place {
         loop {
             match Self::bind(address) {
                 Ok(listener) => {
-                    tracing::warn!("{address} is free now: listening there");
+                    notice!("{address} is free now: listening there");
                     return listener;
                 }
                 Err(error) => {

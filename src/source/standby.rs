@@ -113,7 +113,7 @@ impl StandBy {
         match reason {
             _ if before == index => {}
             Some(reason) if index > before => tracing::warn!("the upstream is now asked at {name}, because {reason}"),
-            _ => tracing::warn!("the upstream is asked at {name} again"),
+            _ => notice!("the upstream is asked at {name} again"),
         }
     }
 

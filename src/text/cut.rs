@@ -7,7 +7,7 @@ use std::{
 
 /// Bytes of a client as printable ASCII, at most so many characters of it. What is left out is marked.
 #[derive(Debug, Clone, Copy)]
-pub struct Cut<'a> {
+pub(crate) struct Cut<'a> {
     bytes: &'a [u8],
     limit: usize,
     /// Whether quotes are escaped, too.
@@ -16,12 +16,12 @@ pub struct Cut<'a> {
 
 impl<'a> Cut<'a> {
     /// As much as belongs into a line of the log.
-    pub fn for_log(bytes: &'a [u8]) -> Self {
+    pub(crate) fn for_log(bytes: &'a [u8]) -> Self {
         Self { bytes, limit: 256, quoted: true }
     }
 
     /// As much as belongs into a record of the audit.
-    pub fn for_audit(bytes: &'a [u8]) -> Self {
+    pub(crate) fn for_audit(bytes: &'a [u8]) -> Self {
         Self { bytes, limit: 512, quoted: false }
     }
 

@@ -378,7 +378,7 @@ impl Session<'_> {
             self.complete = true;
             self.watcher.silence_told = false;
             let (version, socket) = (&self.version, self.watcher.api.socket().display());
-            tracing::warn!("containers: {version} at {socket}, {} running", self.watcher.ledger.running());
+            notice!("containers: {version} at {socket}, {} running", self.watcher.ledger.running());
         }
     }
 
