@@ -225,8 +225,10 @@ fn where_the_audit_is_required_each_hand_out_of_a_full_disk_is_recorded() {
     assert_eq!((0..10).map(|_| ask()).collect::<Vec<_>>(), [200; 10]);
     given += 10;
     assert_eq!(audited.lost(), 0);
+    let recorded = || counted(&fs::read_to_string(small.outside("audit.log")).expect("text"));
+    wait_until(|| recorded().0 >= given, || audited.daemon.log());
     assert_eq!(audited.daemon.stop(), Some(0));
-    assert_eq!(counted(&fs::read_to_string(small.outside("audit.log")).expect("text")), (given, 0));
+    assert_eq!(recorded(), (given, 0));
 }
 
 #[test]

@@ -40,6 +40,8 @@ const RATE: Rate = Rate { burst: 1, every: Duration::from_mins(1) };
 const SHOWN: usize = 256;
 /// If so many wait, the process that asked is not looked for: finding it takes longest.
 const BUSY: usize = 64;
+/// The same when the program ends, which does not wait for long.
+const BUSY_AT_THE_END: usize = 8;
 /// How long a name or a control group is waited for before it is left out.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long the end of the program waits for what is to be recorded.
@@ -232,7 +234,8 @@ impl Writer {
     async fn run(self, mut events: Receiver<Event>) {
         while let Some(event) = events.recv().await {
             self.tell_losses();
-            let findings = self.find_out(&event, events.len() > BUSY).await;
+            let most = if events.is_closed() { BUSY_AT_THE_END } else { BUSY };
+            let findings = self.find_out(&event, events.len() > most).await;
             let importance = match &event.what {
                 What::HandedOut { .. } => Importance::HandOut,
                 What::Denied { .. } => Importance::Denial,

@@ -196,7 +196,7 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -
     let pod_identity = pod_identity(fields);
     let policy = policy(fields);
     let audit_log = fields.optional("audit_log", audit_log);
-    let audit_required = audit_required(fields, &audit_log);
+    let audit_required = audit_required(fields, audit_log.as_ref());
     let containers = containers(fields);
     let limits = limits(fields);
     let refresh = refresh(fields);
@@ -280,7 +280,7 @@ fn logging(fields: &mut Fields) -> Option<Logging> {
 }
 
 #[allow(clippy::option_option, reason = "wrong and absent are not the same")]
-fn audit_required(fields: &mut Fields, log: &Option<Option<AuditLog>>) -> Option<bool> {
+fn audit_required(fields: &mut Fields, log: Option<&Option<AuditLog>>) -> Option<bool> {
     let required = fields.value("audit_required", read::boolean)?;
     match (log, fields.place("audit_required")) {
         (Some(None), Some(place)) if required => {

@@ -70,7 +70,7 @@ pub(super) fn list_answered(list: &RoleList, trouble: &mut Trouble) {
 pub(super) fn clock(ahead: Option<SignedDuration>) {
     match ahead {
         Some(ahead) => tracing::warn!("{}; set it right: credentials end by it", clock_difference(ahead)),
-        None => tracing::warn!("this host's clock agrees with that of the upstream again"),
+        None => notice!("this host's clock agrees with that of the upstream again"),
     }
 }
 
