@@ -584,5 +584,5 @@ fn somebody_in_another_network_namespace_is_no_user_of_this_host() {
     assert_eq!(ask_in(&host, FIRST_UID, "198.51.100.1:8080"), "one");
     // The same number there is another user.
     assert!(ask_in(&guest, FIRST_UID, "198.51.100.1:8080").contains("404"));
-    daemon.wait_for_log("denied: somebody who is not of this host at 198.51.100.2:");
+    daemon.wait_for_log("denied: a client that is not on this host at 198.51.100.2:");
 }
