@@ -281,7 +281,7 @@ fn a_client_that_is_gone_is_nobody_even_if_its_port_is_anothers_now() {
         let _taken = TcpListener::bind(own);
     }
     assert_eq!(get(address, LIST).body, "root");
-    let denied = daemon.metric("alppaca_denials_total{reason=\"policy\"}");
+    let denied = daemon.metric("alppaca_denials_total{reason=\"unidentified\"}");
     assert!(denied >= 100, "{denied}");
     daemon.stop();
     let records = records(&file);
