@@ -158,8 +158,9 @@ impl Admin {
         let segments: Vec<&str> = call.path.split('/').skip(1).collect();
         match (segments.as_slice(), call.method) {
             (["v1", "status"], "GET") => {
-                let reply = Reply::json(200, &self.status(caller, now));
+                // Asked first: what is known by then is in the reply.
                 let pending = !self.sees_everything(caller) && self.grant(caller) == Grant::Pending;
+                let reply = Reply::json(200, &self.status(caller, now));
                 if pending { Outcome::Wait(reply) } else { Outcome::Reply(reply) }
             }
             (["v1", "credentials"] | ["v1", "credentials", ""], "GET") => {
