@@ -199,13 +199,13 @@ fn what_is_served_beside_roles_changes_too() {
     let mut told = String::new();
     admin.read_to_string(&mut told).expect("an answer");
     assert!(told.contains("\"us-east-1\""), "{told}");
-    // The level of the log, there and back: requests are warnings.
-    reloaded.change(&format!("{}log_level: error\n", ims.config()));
+    // The level of the log does not matter for the lines of requests, which have a switch of their own.
     let before = reloaded.count("GET /latest");
-    assert!(before > 0);
+    reloaded.change(&format!("{}log_level: error\n", ims.config()));
     get(reloaded.daemon.address(), LIST_PATH);
     reloaded.change(&ims.config());
-    assert_eq!(reloaded.count("GET /latest"), before, "it was not logged");
+    let before = before + 1;
+    assert_eq!(reloaded.count("GET /latest"), before, "it was logged");
     reloaded.change(&format!("{}access_log: false\n", ims.config()));
     get(reloaded.daemon.address(), LIST_PATH);
     reloaded.change(&ims.config());
