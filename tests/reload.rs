@@ -200,8 +200,8 @@ fn what_is_served_beside_roles_changes_too() {
     admin.read_to_string(&mut told).expect("an answer");
     assert!(told.contains("\"us-east-1\""), "{told}");
     // The level of the log does not matter for the lines of requests, which have a switch of their own.
-    let before = reloaded.count("GET /latest");
     reloaded.change(&format!("{}log_level: error\n", ims.config()));
+    let before = reloaded.count("GET /latest");
     get(reloaded.daemon.address(), LIST_PATH);
     reloaded.change(&ims.config());
     let before = before + 1;
