@@ -143,9 +143,9 @@ contained() {
     # Before Linux 6.13 the unit's ProtectProc= hides a container's process, and what cannot be verified gets nothing.
     if [[ $(printf '%s\n' 6.13 "$(uname -r)" | sort -V | head -n 1) != 6.13 ]]; then
         got=$(in_container --label=team=web 2>&1)
-        [[ $got == *' 503 '* ]] || { echo "unverified: $got"; return 1; }
-        install -D -m 0644 /usr/share/doc/alppaca/systemd/alppaca.service.d/containers.conf -t /etc/systemd/system/alppaca.service.d
-        systemctl daemon-reload && systemctl restart alppaca || return 1
+        [[ $got == *' 503 '* ]] && return
+        echo "unverified: $got"
+        return 1
     fi
     got=$(in_container --label=team=web) && [[ $got == web ]] || { echo "$got"; return 1; }
     got=$(in_container --label=team=other 2>&1)
