@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     future::Future,
     io,
-    net::{IpAddr, TcpStream},
+    net::{IpAddr, SocketAddr, TcpStream},
     pin::Pin,
     sync::{
         Arc,
@@ -207,6 +207,10 @@ impl Gatekeeper for Guard {
             Some(kernel) => kernel.identify(socket, peer, open),
             None => Peer { origin: Origin::Unknown, ..peer.clone() },
         }
+    }
+
+    fn is_local(&self, address: SocketAddr) -> bool {
+        self.kernel.as_ref().is_some_and(|kernel| kernel.is_local(address).unwrap_or(false))
     }
 
     fn admit(&self, facts: ConnectionFacts<'_>) -> Decision {

@@ -5,7 +5,12 @@ mod guard;
 mod judge;
 mod rules;
 
-use std::{future::Future, net::TcpStream, pin::Pin, sync::Arc};
+use std::{
+    future::Future,
+    net::{SocketAddr, TcpStream},
+    pin::Pin,
+    sync::Arc,
+};
 
 pub use guard::{Guard, Prepared, Tenants};
 pub use judge::{Facts, Look, Outcome, Truth, Verdict};
@@ -59,6 +64,9 @@ pub trait Gatekeeper: Send + Sync {
     /// next answer, if the client has to prove who it is.
     fn identify(&self, socket: &TcpStream, peer: &Peer, open: &mut Open<'_>) -> Peer;
 
+    /// Whether an address is certainly one of this host's.
+    fn is_local(&self, address: SocketAddr) -> bool;
+
     /// What the caller may see.
     fn admit(&self, facts: ConnectionFacts<'_>) -> Decision;
 
@@ -99,6 +107,10 @@ impl Gatekeeper for Everyone {
 
     fn identify(&self, _socket: &TcpStream, peer: &Peer, _open: &mut Open<'_>) -> Peer {
         peer.clone()
+    }
+
+    fn is_local(&self, address: SocketAddr) -> bool {
+        address.ip().is_loopback()
     }
 
     fn admit(&self, _facts: ConnectionFacts<'_>) -> Decision {

@@ -30,7 +30,6 @@ use super::{
 };
 use crate::{
     audit::Auditor,
-    caller::Kernel,
     clock::{Moment, SharedClock},
     policy::Gatekeeper,
     store::http_date,
@@ -332,7 +331,7 @@ impl Exchange {
 
     /// Only a process of this host is told our number; others learn that it is alppaca.
     fn for_this_host(&self, answer: Answer) -> Answer {
-        let local = |address| Kernel::open(None).and_then(|kernel| kernel.is_local(address)).unwrap_or(false);
+        let local = |address| self.context.gatekeeper.is_local(address);
         match answer.pid {
             Some(_) if !self.guest.peer().address.is_some_and(local) => Answer { pid: Some(0), ..answer },
             _ => answer,

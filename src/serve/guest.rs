@@ -86,6 +86,9 @@ mod tests {
             let asked = self.1.fetch_add(1, Ordering::Relaxed);
             Peer { origin: if asked == 0 { Origin::Unknown } else { Origin::Elsewhere }, ..peer.clone() }
         }
+        fn is_local(&self, _address: SocketAddr) -> bool {
+            false
+        }
         fn admit(&self, _facts: ConnectionFacts<'_>) -> Decision {
             let asked = self.1.fetch_add(1, Ordering::Relaxed);
             Decision { grant: self.0.get(asked).cloned().unwrap_or(Grant::Denied), reason: "".into() }
