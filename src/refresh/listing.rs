@@ -120,6 +120,10 @@ impl Refresher {
         for name in gone {
             self.withdraw(&name);
         }
+        if self.order.is_empty() {
+            // The next attempt was put off while there was something to serve.
+            self.list.timer.nothing_is_held(now, self.random.f64());
+        }
         self.publish_order();
     }
 

@@ -142,6 +142,12 @@ impl Timer {
         self.backed_off(now, known.unwrap_or_default().max(LONGEST_BACKOFF), Duration::MAX, random)
     }
 
+    /// From `now` on nothing is held any more: a failed attempt is repeated as soon as if nothing had ever been.
+    pub fn nothing_is_held(&mut self, now: Moment, random: f64) {
+        let waited = now.boot.saturating_sub(self.started);
+        self.wait = self.wait.min(waited + LONGEST_BACKOFF.mul_f64(random).max(SHORTEST_WAIT));
+    }
+
     /// Full jitter, doubling up to `longest`, but never past the middle of the life that is `left`.
     fn backed_off(&self, now: Moment, longest: Duration, left: Duration, random: f64) -> Self {
         let failed = self.failed(now);
