@@ -295,8 +295,7 @@ mod tests {
     use crate::{
         caller::{NameService, Peer},
         clock::SystemClock,
-        config,
-        logging::Environment,
+        logging::{AuditTarget, Environment},
     };
 
     /// An auditor, and the file of its records.
@@ -304,7 +303,7 @@ mod tests {
         let path = place.join("audit.log");
         let clock = SystemClock::shared();
         let environment = Environment { journal_stream: None, syslog: place.join("none") };
-        let log = AuditLog::open(&config::AuditLog::File(path.clone()), false, Arc::clone(&clock), &environment);
+        let log = AuditLog::open(&AuditTarget::File(path.clone()), false, Arc::clone(&clock), &environment);
         let directory = Directory::start(NameService, None, Arc::clone(&clock)).expect("a thread");
         (Auditor::start(log.expect("writable"), Arc::new(directory), clock).expect("a thread"), path)
     }

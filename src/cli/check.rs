@@ -6,10 +6,10 @@ use super::{Failure, Outcome, environment, place};
 use crate::{
     capture::{IMDS, WEAK_REDIRECTION, foreign_redirection},
     clock::{Clock, SystemClock},
-    config::{self, Account},
+    config,
     credentials::format_timestamp,
     daemon::{self, FileFaults},
-    sandbox,
+    sandbox::{self, Account},
     source::roles_anywhere::Identity,
     trust::Trust,
 };

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{
-    Account, AuditLog, Config, Handler, Imds, Ims, Limits, ListRoles, Loaded, Logging, Proxying, Refresh,
+    Config, Imds, Ims, Limits, ListRoles, Loaded, Proxying, Refresh,
     admin::admin,
     container::container,
     containers::{check_source, containers},
@@ -17,7 +17,10 @@ use super::{
     upstreams::{Upstreams, upstreams},
     yaml::{Node, Value},
 };
-use crate::logging;
+use crate::{
+    logging::{self, AuditTarget, Handler, Logging},
+    sandbox::Account,
+};
 
 /// What the IMS protocol adds to the base of an IMS.
 const LIST_PATH: &str = "/latest/meta-data/iam/security-credentials/";
@@ -280,7 +283,7 @@ fn logging(fields: &mut Fields) -> Option<Logging> {
 }
 
 #[allow(clippy::option_option, reason = "wrong and absent are not the same")]
-fn audit_required(fields: &mut Fields, log: Option<&Option<AuditLog>>) -> Option<bool> {
+fn audit_required(fields: &mut Fields, log: Option<&Option<AuditTarget>>) -> Option<bool> {
     let required = fields.value("audit_required", read::boolean)?;
     match (log, fields.place("audit_required")) {
         (Some(None), Some(place)) if required => {
@@ -292,11 +295,11 @@ fn audit_required(fields: &mut Fields, log: Option<&Option<AuditLog>>) -> Option
     }
 }
 
-fn audit_log(node: &Node) -> Result<AuditLog, Problem> {
+fn audit_log(node: &Node) -> Result<AuditTarget, Problem> {
     match read::text(node)?.as_str() {
-        "syslog" => Ok(AuditLog::Syslog),
-        "journal" => Ok(AuditLog::Journal),
-        path if path.starts_with('/') => Ok(AuditLog::File(path.into())),
+        "syslog" => Ok(AuditTarget::Syslog),
+        "journal" => Ok(AuditTarget::Journal),
+        path if path.starts_with('/') => Ok(AuditTarget::File(path.into())),
         _ => Err(Problem::new(node.place.clone(), "an absolute path, `syslog` or `journal` is expected here")),
     }
 }

@@ -40,7 +40,12 @@ pub use settings::{SECTIONS, SETTINGS, Section, Setting, Topic};
 pub use sources::{Aws, RolesAnywhere, Source, SourceKind};
 pub use upstreams::Upstreams;
 
-use crate::{credentials::Secret, policy::Rules};
+use crate::{
+    credentials::Secret,
+    logging::{AuditTarget, Logging},
+    policy::Rules,
+    sandbox::Account,
+};
 
 /// Where the daemon listens unless it is told otherwise, and where the shipped socket unit listens.
 pub const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 25772);
@@ -74,7 +79,7 @@ pub struct Config {
     /// Who gets which role; without it everybody gets all (`policy`).
     pub policy: Option<Rules>,
     /// Where hand-outs and denials are recorded (`audit_log`).
-    pub audit_log: Option<AuditLog>,
+    pub audit_log: Option<AuditTarget>,
     /// Whether nothing is handed out that cannot be recorded (`audit_required`).
     pub audit_required: bool,
     /// Which roles containers get (`containers`); without it nobody asks whether there are any.
@@ -93,17 +98,6 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// The socket of `status`, `credentials` and `exec`.
     pub admin: Admin,
-}
-
-/// Where hand-outs and denials are recorded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AuditLog {
-    /// In this file, which may be rotated by others.
-    File(PathBuf),
-    /// In the local syslog.
-    Syslog,
-    /// In the journal, on stderr.
-    Journal,
 }
 
 /// The IMS and how to talk to it.
@@ -183,67 +177,4 @@ pub struct Refresh {
     /// For how long an upstream has to refuse a role before that counts against a set that is still valid
     /// (`withdrawal_grace`); none: such a set is served to its end.
     pub withdrawal_grace: Option<Duration>,
-}
-
-/// The least important level that is logged (`log_level`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LogLevel {
-    /// Everything.
-    Debug,
-    /// What the daemon does.
-    Info,
-    /// What one should know (start, stop, requests) and what is not as it should be: the default.
-    Warning,
-    /// Only what failed.
-    Error,
-}
-
-/// Where the log goes and what it looks like.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Logging {
-    /// The least important level that is logged.
-    pub level: LogLevel,
-    /// The Python %-style format (`log_format`).
-    pub format: String,
-    /// `logging_handler`; without it: the journal under systemd, else `/dev/log`, else stderr.
-    pub handler: Option<Handler>,
-    /// Whether each request is logged (`access_log`).
-    pub access_log: bool,
-}
-
-/// A handler in the words of Python's `logging`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Handler {
-    /// `logging` or `logging.handlers`.
-    pub module: String,
-    /// The class in that module.
-    pub class: String,
-    /// Positional arguments.
-    pub args: Vec<Argument>,
-    /// Arguments by name.
-    pub kwargs: Vec<(String, Argument)>,
-}
-
-/// A value of `args` or `kwargs`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Argument {
-    /// `null`.
-    Null,
-    /// `true` or `false`.
-    Bool(bool),
-    /// A whole number.
-    Integer(i64),
-    /// A text.
-    Text(String),
-    /// A list, such as the `[host, port]` of a `SysLogHandler`.
-    List(Vec<Argument>),
-}
-
-/// Whom to become after binding (`user`, `group`).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Account {
-    /// A user name, or a number.
-    pub user: Option<String>,
-    /// A group name, or a number; by default the user's own.
-    pub group: Option<String>,
 }

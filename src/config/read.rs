@@ -8,11 +8,14 @@ use std::{
 };
 
 use super::{
-    Argument, LogLevel, Proxy,
+    Proxy,
     problem::{Place, Problem, Source},
     yaml::{Node, Value},
 };
-use crate::credentials::{AccountId, AccountIdError, Secret};
+use crate::{
+    credentials::{AccountId, AccountIdError, Secret},
+    logging::{Argument, LogLevel},
+};
 
 type Read<T> = Result<T, Problem>;
 

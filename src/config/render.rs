@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use super::{
-    Argument, AuditLog, Config, ListRoles, LogLevel, Proxy, SETTINGS, container, containers, metadata, pod_identity,
-    policy, read::render_duration,
+    Config, ListRoles, Proxy, SETTINGS, container, containers, metadata, pod_identity, policy, read::render_duration,
 };
+use crate::logging::{Argument, AuditTarget, LogLevel};
 
 impl Config {
     /// Writes it, in the order of the documentation, with secrets as `***`.
@@ -39,9 +39,9 @@ impl Config {
             "pod_identity" => pod_identity::render(self.pod_identity.as_ref()?),
             "policy" => policy::render(self.policy.as_ref()?),
             "audit_log" => match self.audit_log.as_ref()? {
-                AuditLog::File(file) => path(file),
-                AuditLog::Syslog => "syslog".to_owned(),
-                AuditLog::Journal => "journal".to_owned(),
+                AuditTarget::File(file) => path(file),
+                AuditTarget::Syslog => "syslog".to_owned(),
+                AuditTarget::Journal => "journal".to_owned(),
             },
             "audit_required" => self.audit_required.to_string(),
             "containers" => containers::render(self.containers.as_ref()?),

@@ -14,10 +14,11 @@ use super::{
     file::{FileSink, Rotation},
     handler::{Sink, Stream},
     layer::Frame,
+    options::AuditTarget,
     queue::{Queue, Rank, Trouble, Warden},
     syslog::{Address, SyslogSink},
 };
-use crate::{clock::SharedClock, config};
+use crate::clock::SharedClock;
 
 /// `<facility and severity>` of `authpriv.info`, and a name for the records.
 const SYSLOG: &str = "<86>alppaca-audit: ";
@@ -68,17 +69,17 @@ fn tell(trouble: &Trouble<'_>, required: bool) {
 impl AuditLog {
     /// Opens it, so that a mistake shows at the start. With `required` no record is given up while the program runs.
     pub fn open(
-        target: &config::AuditLog,
+        target: &AuditTarget,
         required: bool,
         clock: SharedClock,
         environment: &Environment,
     ) -> Result<Self, LogError> {
         let (mut sink, before, end): (Box<dyn Sink>, _, _) = match target {
-            config::AuditLog::File(path) => (Box::new(FileSink::new(path.clone(), Rotation::Watched)), "", "\n"),
-            config::AuditLog::Syslog => {
+            AuditTarget::File(path) => (Box::new(FileSink::new(path.clone(), Rotation::Watched)), "", "\n"),
+            AuditTarget::Syslog => {
                 (Box::new(SyslogSink::new(Address::Local(environment.syslog.clone()))), SYSLOG, "\0")
             }
-            config::AuditLog::Journal => (Box::new(Stream::Stderr), JOURNAL, "\n"),
+            AuditTarget::Journal => (Box::new(Stream::Stderr), JOURNAL, "\n"),
         };
         let opened: io::Result<()> = sink.open();
         opened.map_err(|source| LogError::Open { target: sink.name(), source })?;
@@ -147,7 +148,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("audit.log");
         let environment = Environment::new(None);
-        let open = || AuditLog::open(&config::AuditLog::File(path.clone()), false, SystemClock::shared(), &environment);
+        let open = || AuditLog::open(&AuditTarget::File(path.clone()), false, SystemClock::shared(), &environment);
         let log = open().expect("writable");
         log.write(r#"{"a":1}"#, Importance::HandOut);
         log.queue.flush(FLUSH);

@@ -5,6 +5,7 @@ use std::{fmt, io, path::PathBuf};
 use jiff::Timestamp;
 use rustix::fs::fstat;
 
+use super::options::{Argument, Handler};
 use super::{
     Environment, Format,
     file::{Daily, FileSink, Rotation, When},
@@ -12,7 +13,6 @@ use super::{
     queue::Batch,
     syslog::{Address, Priority, SyslogSink},
 };
-use crate::config::{Argument, Handler};
 
 /// Something that records are written to.
 pub(super) trait Sink: Send {

@@ -19,10 +19,11 @@ use tracing_subscriber::{Layer, layer::Context};
 
 use super::{
     format::{Format, Record},
+    options::LogLevel,
     queue::{Queue, Rank},
     syslog::Priority,
 };
-use crate::{clock::SharedClock, config::LogLevel, notice};
+use crate::{clock::SharedClock, notice};
 
 /// The target of the lines about requests (`access_log`).
 pub const ACCESS: &str = "alppaca.access";

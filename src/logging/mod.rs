@@ -6,6 +6,7 @@ mod file;
 mod format;
 mod handler;
 mod layer;
+mod options;
 mod queue;
 mod syslog;
 
@@ -17,10 +18,11 @@ use handler::Target;
 pub use handler::{HandlerError, check as check_handler};
 use layer::LogLayer;
 pub use layer::{ACCESS, Level, LevelSwitch};
+pub use options::{Argument, AuditTarget, Handler, LogLevel, Logging};
 use queue::{Queue, Warden};
 use tracing_subscriber::{layer::SubscriberExt, registry::Registry};
 
-use crate::{clock::SharedClock, config};
+use crate::clock::SharedClock;
 
 /// How long the end of the program waits for the log to be written.
 const FLUSH: Duration = Duration::from_secs(2);
@@ -97,7 +99,7 @@ impl Drop for Guard {
 }
 
 /// Sets up the log of this process.
-pub fn init(settings: &config::Logging, clock: SharedClock, environment: &Environment) -> Result<Guard, LogError> {
+pub fn init(settings: &Logging, clock: SharedClock, environment: &Environment) -> Result<Guard, LogError> {
     let (subscriber, guard) = subscriber(settings, clock, environment)?;
     tracing::subscriber::set_global_default(subscriber).map_err(|_set| LogError::Twice)?;
     Ok(guard)
@@ -105,7 +107,7 @@ pub fn init(settings: &config::Logging, clock: SharedClock, environment: &Enviro
 
 /// The same for one scope, so that tests can run side by side.
 pub fn subscriber(
-    settings: &config::Logging,
+    settings: &Logging,
     clock: SharedClock,
     environment: &Environment,
 ) -> Result<(impl tracing::Subscriber + Send + Sync + use<>, Guard), LogError> {

@@ -7,7 +7,15 @@ use nix::unistd::{
 };
 
 use super::{SandboxError, step};
-use crate::config::Account;
+
+/// Whom to become after binding (`user`, `group`).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Account {
+    /// A user name, or a number.
+    pub user: Option<String>,
+    /// A group name, or a number; by default the user's own.
+    pub group: Option<String>,
+}
 
 /// Whom to become.
 #[derive(Debug, Clone, PartialEq, Eq)]
