@@ -1,0 +1,164 @@
+//! The table of rooms in ARCHITECTURE.md holds: each room imports only what its row allows, and no rooms import each
+//! other in a circle.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+type Rooms = BTreeMap<String, BTreeSet<String>>;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The words of a cell that name rooms, without what stands in parentheses.
+fn names(cell: &str) -> BTreeSet<String> {
+    let mut depth = 0_usize;
+    let outside = cell.chars().filter(|character| match character {
+        '(' => {
+            depth += 1;
+            false
+        }
+        ')' => {
+            depth -= 1;
+            false
+        }
+        _ => depth == 0,
+    });
+    let outside: String = outside.collect();
+    outside.split(',').map(|name| name.trim().to_owned()).filter(|name| !matches!(name.as_str(), "" | "–")).collect()
+}
+
+/// What each room may import, as the table has it. A room with several rows may import what each of them says.
+fn allowed(architecture: &str) -> Rooms {
+    let table = architecture.split("| room | purpose | may import |").nth(1).expect("the table of rooms");
+    let mut rooms = Rooms::new();
+    for row in table.lines().skip(2).take_while(|line| line.starts_with('|')) {
+        let cells: Vec<_> = row.trim_matches('|').split('|').collect();
+        let [room, .., imports] = cells.as_slice() else { panic!("not a row: {row}") };
+        let room = room.trim().trim_matches('`').split('/').next().expect("a name").to_owned();
+        let imports = names(imports);
+        rooms.entry(room).or_default().extend(imports);
+    }
+    let before: Vec<_> = rooms.keys().cloned().collect();
+    for (room, imports) in &mut rooms {
+        if imports.remove("all") || imports.remove("all of the above") {
+            imports.extend(before.iter().filter(|other| *other != room && *other != "cli").cloned());
+        }
+        imports.remove(room);
+    }
+    rooms
+}
+
+/// Code without its tests and comments.
+fn production(code: &str) -> String {
+    let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+/// The rooms that are named after `crate::` in code.
+fn imports(code: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for after in code.split("crate::").skip(1) {
+        let word = |text: &str| -> String {
+            text.chars().take_while(|character| character.is_ascii_alphanumeric() || *character == '_').collect()
+        };
+        if let Some(list) = after.strip_prefix('{') {
+            let mut depth = 1_usize;
+            let mut item = String::new();
+            for character in list.chars() {
+                match character {
+                    '{' => depth += 1,
+                    '}' => depth -= 1,
+                    ',' if depth == 1 => {
+                        found.insert(word(item.trim()));
+                        item.clear();
+                        continue;
+                    }
+                    _ => {}
+                }
+                if depth == 0 {
+                    break;
+                }
+                item.push(character);
+            }
+            found.insert(word(item.trim()));
+        } else {
+            found.insert(word(after));
+        }
+    }
+    found.remove("");
+    found
+}
+
+fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            sources(&path, into);
+        } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {
+            into.push(path);
+        }
+    }
+}
+
+/// What each room imports, and where.
+fn actual() -> BTreeMap<String, BTreeMap<String, PathBuf>> {
+    let src = root().join("src");
+    let mut files = Vec::new();
+    sources(&src, &mut files);
+    let mut rooms: BTreeMap<String, BTreeMap<String, PathBuf>> = BTreeMap::new();
+    for file in files {
+        let inside = file.strip_prefix(&src).expect("below src");
+        let first = inside.components().next().expect("a name").as_os_str().to_str().expect("text");
+        let room = first.trim_end_matches(".rs").to_owned();
+        if matches!(room.as_str(), "lib" | "main") {
+            continue;
+        }
+        let code = production(&fs::read_to_string(&file).expect("text"));
+        let imported = rooms.entry(room.clone()).or_default();
+        for other in imports(&code).into_iter().filter(|other| *other != room) {
+            imported.entry(other).or_insert_with(|| inside.to_owned());
+        }
+    }
+    rooms
+}
+
+#[test]
+fn each_room_imports_only_what_the_table_allows() {
+    let allowed = allowed(&fs::read_to_string(root().join("ARCHITECTURE.md")).expect("text"));
+    let actual = actual();
+    assert_eq!(allowed.keys().collect::<Vec<_>>(), actual.keys().collect::<Vec<_>>(), "rooms in the table, and in src");
+    let mut wrong = Vec::new();
+    for (room, imported) in &actual {
+        for (other, file) in imported.iter().filter(|(other, _)| !allowed[room].contains(*other)) {
+            wrong.push(format!("{room} imports {other}, in {}", file.display()));
+        }
+        for other in allowed[room].iter().filter(|other| !imported.contains_key(*other)) {
+            if room != "cli" && room != "daemon" {
+                wrong.push(format!("the table lets {room} import {other}, which it does not"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn no_rooms_import_each_other_in_a_circle() {
+    let mut left: Rooms = actual().into_iter().map(|(room, imported)| (room, imported.into_keys().collect())).collect();
+    // Rooms that import none of those that are left are taken away, until none is.
+    while let Some(room) = left.iter().find(|(_, imported)| imported.is_disjoint(&left.keys().cloned().collect())) {
+        let room = room.0.clone();
+        left.remove(&room);
+    }
+    assert!(left.is_empty(), "these rooms are in circles, or import rooms that are: {left:#?}");
+}
+
+#[test]
+fn imports_are_found_in_every_form() {
+    let code = "use crate::{a::B, c::{self, d}, e};\nfn f() { crate::g::h(); }\nuse crate::i;\n// use crate::no;\n\
+                #[cfg(test)]\nmod tests {\n use crate::tests_only;\n}";
+    assert_eq!(imports(&production(code)), ["a", "c", "e", "g", "i"].map(String::from).into());
+}
