@@ -1,8 +1,8 @@
 //! The configuration as a person meets it: what is accepted, what is refused and how that is said.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{collections::BTreeSet, fs, path::PathBuf, process::Command};
 
-use alppaca::config::{Config, SECTIONS, SETTINGS, Setting, Topic, load, parse};
+use alppaca::config::{Config, SECTIONS, SETTINGS, Setting, Topic, load, parse, restart_keys};
 use proptest::prelude::*;
 
 fn parsed(text: &str) -> Result<Config, String> {
@@ -225,15 +225,19 @@ fn check_prints_what_it_amounts_to_without_secrets() {
 fn reference() -> String {
     let row = |setting: &Setting| {
         let default = if setting.default.is_empty() { String::new() } else { format!("`{}`", setting.default) };
-        format!("| `{}` | {default} | {} |\n", setting.key, setting.meaning)
+        format!("| `{}` | {default} | {} | {} |\n", setting.key, setting.meaning, setting.effect())
     };
     let section = |(topic, title): (Topic, &str)| {
         let rows: Vec<String> = SETTINGS.iter().filter(|setting| setting.topic == topic).map(row).collect();
-        format!("\n## {title}\n\n| key | default | meaning |\n|---|---|---|\n{}", rows.concat())
+        format!("\n## {title}\n\n| key | default | meaning | takes effect on |\n|---|---|---|---|\n{}", rows.concat())
     };
     let nested = SECTIONS.iter().map(|section| {
         let rows: Vec<String> = section.settings.iter().map(row).collect();
-        format!("\n## `{}`\n\n| key | default | meaning |\n|---|---|---|\n{}", section.path, rows.concat())
+        format!(
+            "\n## `{}`\n\n| key | default | meaning | takes effect on |\n|---|---|---|---|\n{}",
+            section.path,
+            rows.concat()
+        )
     });
     format!("{}{}\n", Topic::ALL.map(section).concat(), nested.collect::<String>())
 }
@@ -250,6 +254,16 @@ fn the_documentation_has_every_setting_as_the_code_has_it() {
         return;
     }
     assert_eq!(&text[start..end], reference(), "run UPDATE_DOCS=1 cargo test --test config");
+}
+
+#[test]
+fn the_documentation_of_reloads_names_what_needs_a_restart() {
+    let text = fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/reload.md")).expect("text");
+    let section = text.split("## What needs a restart").nth(1).expect("that section");
+    let items = section.lines().skip_while(|line| !line.starts_with("- ")).take_while(|line| !line.is_empty());
+    let named: BTreeSet<String> =
+        items.flat_map(|line| line.split('`').skip(1).step_by(2)).map(str::to_owned).collect();
+    assert_eq!(named, restart_keys().collect());
 }
 
 #[test]

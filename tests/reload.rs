@@ -19,7 +19,10 @@ use std::{
     time::Duration,
 };
 
-use alppaca::mock_ims::{Behaviour, LIST_PATH};
+use alppaca::{
+    config::{SETTINGS, restart_keys},
+    mock_ims::{Behaviour, LIST_PATH},
+};
 use support::{Daemon, Ims, PATIENCE, get, request};
 
 const READ_AGAIN: &str = "the configuration has been read again";
@@ -233,19 +236,131 @@ fn a_new_policy_holds_for_connections_that_are_open() {
     assert_eq!(ask(), (200, "one\ntwo".to_owned()));
 }
 
+/// Another value of a setting than `PLAIN` and the tests' own configuration have.
+fn other(key: &str) -> &'static str {
+    match key {
+        "ims_host" => "localhost",
+        "ims_port" => "1",
+        "ims_protocol" => "http",
+        "ims_url" => "http://127.0.0.1:1/security-credentials/",
+        "ims_connect_timeout" | "ims_timeout" | "ready_wait" | "withdrawal_grace" => "3s",
+        "header_timeout" | "idle_timeout" | "write_timeout" => "7s",
+        "refresh_interval" => "1h",
+        "ims_max_response_bytes" | "ims_concurrency" | "max_connections" => "7",
+        "ims_proxy" => "http://127.0.0.1:1",
+        "bind_ip" => "127.0.0.2",
+        "bind_port" => "1",
+        "listen" => "['127.0.0.1:1']",
+        "capture_listen" | "metrics_listen" => "127.0.0.1:1",
+        "imds_v1" | "access_log" => "false",
+        "serve_expired" => "true",
+        "list_roles" => "all",
+        "allowed_hosts" => "[imds.example.com]",
+        "metadata" => "{region: eu-west-3}",
+        "policy" => "{default: everything}",
+        "containers" => "{sockets: [/nowhere.sock]}",
+        "log_level" => "info",
+        "log_format" => "'%(message)s'",
+        "logging_handler" => "{module: logging, class: NullHandler}",
+        "audit_log" => "/nowhere/audit.log",
+        "audit_required" => "true",
+        "user" => "daemon",
+        "group" | "admin_group" => "adm",
+        "run_dir" => "/elsewhere",
+        "admin_socket" => "off",
+        "sources" => "{keys: {kind: process, command: ['false']}}",
+        "roles" => "{test_role: {source: ims}}",
+        "aws_region" => "us-east-1",
+        "container" => "{listen: '127.0.0.1:0', token_overlap: 1s}",
+        "pod_identity" => {
+            "{listen: '127.0.0.1:0', issuer: 'https://x', jwks_file: /dev/null, associations: [{role: test_role}]}"
+        }
+        "container.listen" | "pod_identity.listen" => "127.0.0.1:1",
+        _ => panic!("another value of {key} is missing here"),
+    }
+}
+
+/// `text` with another value for `key`.
+fn changed(text: &str, key: &str) -> String {
+    if let Some((section, _)) = key.split_once('.') {
+        let line = text.lines().find(|line| line.starts_with(&format!("{section}: "))).expect("that section");
+        return text.replace(line, &line.replace("127.0.0.1:0", other(key)));
+    }
+    // What cannot stand beside it, and what it has no meaning without.
+    let (instead, with): (&[&str], _) = match key {
+        "ims_url" => (&["ims_host:", "ims_port:", "ims_protocol:"], ""),
+        "listen" => (&["bind_port:"], ""),
+        "audit_required" => (&[], "audit_log: syslog"),
+        _ => (&[], ""),
+    };
+    let gone =
+        |line: &&str| line.starts_with(&format!("{key}:")) || instead.iter().any(|other| line.starts_with(other));
+    let line = format!("{key}: {}", other(key));
+    let lines = text.lines().filter(|line| !gone(line)).chain([line.as_str(), with, ""]);
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 #[test]
-fn what_only_a_restart_changes_is_named() {
+fn each_setting_that_only_a_restart_changes_is_named_and_no_other() {
+    let ims = Ims::start(Behaviour::default());
+    let sections = "container: {listen: '127.0.0.1:0'}\npod_identity: {listen: '127.0.0.1:0', issuer: 'https://x', \
+                    jwks_file: /dev/null, associations: [{role: test_role}]}\n";
+    let daemon = Daemon::with_credentials(&[&ims.config(), sections].concat());
+    let file = daemon.directory.path().join("alppaca.yaml");
+    let first = fs::read_to_string(&file).expect("written");
+    let told = |text: &str| {
+        fs::write(&file, text).expect("written");
+        let before = daemon.log().len();
+        let count = daemon.log().matches(READ_AGAIN).count();
+        daemon.hang_up();
+        daemon.wait_for_count(READ_AGAIN, count + 1);
+        let log = daemon.log();
+        let named = log[before..].split("only a restart changes: ").nth(1).and_then(|rest| rest.split(';').next());
+        named.unwrap_or_default().to_owned()
+    };
+    let only_a_restart: Vec<String> = restart_keys().collect();
+    for key in &only_a_restart {
+        let expected = match key.as_str() {
+            "listen" => "bind_port, listen",
+            "audit_required" => "audit_log, audit_required",
+            key => key,
+        };
+        assert_eq!(told(&changed(&first, key)), expected);
+        // It is named until it is as it was, though nothing has been changed since.
+        assert_eq!(told(&changed(&first, key)), expected);
+        assert_eq!(told(&first), "", "{key}");
+    }
+    // What stands here needs files, a network or other settings.
+    let elsewhere =
+        ["ims_ca_file", "ims_client_certificate", "ims_client_key", "assume_role", "aws_proxy_host", "aws_proxy_port"];
+    for setting in SETTINGS.iter().filter(|setting| !elsewhere.contains(&setting.key)) {
+        if !only_a_restart.iter().any(|key| key == setting.key) {
+            assert_eq!(told(&changed(&first, setting.key)), "", "{}", setting.key);
+        }
+    }
+}
+
+#[test]
+fn what_is_beside_a_setting_that_needs_a_restart_is_in_force() {
     let ims = Ims::start(Behaviour::default());
     let reloaded = Reloaded::start(&ims.config());
-    let more =
-        "listen: ['127.0.0.1:1']\nmax_connections: 7\nlog_format: '%(message)s'\nrun_dir: /elsewhere\nimds_v1: false\n";
-    reloaded.change(&format!("{}{more}", ims.config()));
-    let told = reloaded.daemon.wait_for_log("only a restart changes: ");
-    for key in ["listen", "max_connections", "log_format", "run_dir"] {
-        assert!(told.contains(key), "{told}");
-    }
-    assert!(!told.contains("imds_v1") && !told.contains("user"), "{told}");
-    assert_eq!(get(reloaded.daemon.address(), LIST_PATH).status, 401, "the rest is in force");
+    reloaded.change(&format!("{}listen: ['127.0.0.1:1']\nimds_v1: false\n", ims.config()));
+    assert_eq!(get(reloaded.daemon.address(), LIST_PATH).status, 401);
+}
+
+#[test]
+fn the_pod_identity_agent_goes_on_at_its_address_until_a_restart() {
+    let ims = Ims::start(Behaviour::default());
+    let section = |address: &str| {
+        let rest = "issuer: 'https://x', jwks_file: /dev/null, associations: [{role: test_role}]";
+        format!("{}pod_identity: {{listen: '{address}', {rest}}}\n", ims.config())
+    };
+    let reloaded = Reloaded::start(&section("127.0.0.2:0"));
+    let address = reloaded.daemon.face("pod-identity");
+    let status = || request(address, &format!("GET /v1/credentials HTTP/1.1\r\nHost: {address}\r\n")).status;
+    assert_eq!(status(), 400, "there is no token");
+    reloaded.change(&section("127.0.0.3:0"));
+    assert_eq!(status(), 400, "its own address is still a host that it knows");
 }
 
 #[test]

@@ -48,9 +48,11 @@ pub(super) fn configuration() -> String {
 fn section<'a>(page: &mut String, title: &str, settings: impl Iterator<Item = &'a Setting>) {
     // Writing to a String cannot fail.
     let _infallible = writeln!(page, ".SH \"{}\"", escape(title));
-    for Setting { key, default, meaning, .. } in settings {
+    for setting @ Setting { key, default, meaning, .. } in settings {
         let default = if default.is_empty() { String::new() } else { format!(" (default: {})", escape(default)) };
-        let _infallible = writeln!(page, ".TP\n\\fB{}\\fR{default}\n{}", escape(key), prose(meaning));
+        let effect = prose(&setting.effect());
+        let (key, meaning) = (escape(key), prose(meaning));
+        let _infallible = writeln!(page, ".TP\n\\fB{key}\\fR{default}\n{meaning} Takes effect on {effect}.");
     }
 }
 

@@ -68,8 +68,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     if let Some(refusal) = faults.refusal() {
         return Err(Failure::usage(refusal));
     }
-    let mut config = loaded.config;
-    let as_read = config.clone();
+    let mut config = loaded.config.clone();
     place::settle(&mut config);
     let fetching = daemon::fetching(&config, environment::surroundings()).map_err(Failure::usage)?;
     let files = usize::try_from(sandbox::raise_file_limit()).unwrap_or(usize::MAX);
@@ -133,7 +132,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let ready = Arc::new(AtomicBool::new(false));
     let reloading = Reloading {
         path,
-        config: as_read,
+        started: loaded,
         surroundings,
         trust,
         level: log.level(),

@@ -42,6 +42,7 @@ pub(super) fn config(tree: Option<Node>) -> Result<Loaded, ConfigErrors> {
         Some(Value::Map(entries)) => entries,
         _ => Vec::new(),
     };
+    let written = entries.iter().map(|(key, _)| key.text.clone()).collect();
     let mut fields = Fields::new(entries, SETTINGS);
     fields.refuse_unknown();
     let upstreams = upstreams(&mut fields);
@@ -52,7 +53,7 @@ pub(super) fn config(tree: Option<Node>) -> Result<Loaded, ConfigErrors> {
             let config = rest(upstreams, listen);
             match check_source(&config) {
                 Some(problem) => Err(problem.into()),
-                None => Ok(Loaded { config, warnings: fields.warnings, files: Vec::new() }),
+                None => Ok(Loaded { config, warnings: fields.warnings, files: Vec::new(), written }),
             }
         }
         _ => Err(ConfigErrors(fields.problems)),

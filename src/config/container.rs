@@ -8,24 +8,25 @@ use super::{
     problem::Problem,
     read,
     render::{list, mapping, quoted},
-    settings::{Setting, Topic},
+    settings::Setting,
     yaml::Key,
 };
 use crate::credentials::RoleName;
 
-const fn setting(key: &'static str, default: &'static str, meaning: &'static str) -> Setting {
-    Setting { key, default, meaning, topic: Topic::Serving }
-}
-
 /// The settings of the section.
 pub const CONTAINER: &[Setting] = &[
-    setting(
+    Setting::nested(
         "listen",
         "127.0.0.1:25773",
         "Where to listen: `address:port`, or a list of them, such as `169.254.170.2:80`.",
+    )
+    .on_restart(),
+    Setting::nested(
+        "token_overlap",
+        "10m",
+        "For how long a token or an id that was replaced in its file is still accepted.",
     ),
-    setting("token_overlap", "10m", "For how long a token or an id that was replaced in its file is still accepted."),
-    setting(
+    Setting::nested(
         "roles",
         "",
         "A mapping of role names to what opens them. `alppaca exec` needs none: it gets tokens of its own.",
@@ -34,18 +35,18 @@ pub const CONTAINER: &[Setting] = &[
 
 /// The settings of one role.
 pub const CONTAINER_ROLE: &[Setting] = &[
-    setting(
+    Setting::nested(
         "authorization_token_file",
         "",
         "A file with tokens, one a line: `Authorization` with one of them gets the role, at any path. It is read anew when it \
          changes.",
     ),
-    setting(
+    Setting::nested(
         "credentials_id_file",
         "",
         "A file with ids, one a line: `/v2/credentials/ID` gets the role, as from ECS's agent. An id is as secret as a token.",
     ),
-    setting(
+    Setting::nested(
         "open",
         "false",
         "Whether `/role/NAME` gets the role without any token: whoever reaches the listener has it.",
@@ -55,7 +56,7 @@ pub const CONTAINER_ROLE: &[Setting] = &[
 /// The container face.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Container {
-    /// Where to listen. Never empty.
+    /// Where to listen. Never empty, but in a daemon that was started without the section.
     pub listen: Vec<SocketAddr>,
     /// For how long what was replaced is still accepted (`token_overlap`).
     pub token_overlap: Duration,

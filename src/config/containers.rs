@@ -9,7 +9,7 @@ use super::{
     problem::Problem,
     read,
     render::{list, mapping, quoted},
-    settings::{Setting, Topic},
+    settings::Setting,
     sources::Gives,
     yaml::{Node, Value},
 };
@@ -26,70 +26,74 @@ const SESSION: std::ops::RangeInclusive<Duration> = Duration::from_mins(15)..=Du
 /// A role that nobody names: what permits it permits all.
 const ANY_ROLE: &str = "arn:aws:iam::000000000000:role/";
 
-const fn setting(key: &'static str, default: &'static str, meaning: &'static str) -> Setting {
-    Setting { key, default, meaning, topic: Topic::Serving }
-}
-
 /// The settings of the section.
 pub const CONTAINERS: &[Setting] = &[
-    setting("sockets", "/run/docker.sock", "The API sockets of Docker or Podman, one or a list."),
-    setting(
+    Setting::nested("sockets", "/run/docker.sock", "The API sockets of Docker or Podman, one or a list."),
+    Setting::nested(
         "source",
         "",
         "The source or role whose credentials assume the roles of containers; by default the first that there is.",
     ),
-    setting(
+    Setting::nested(
         "via",
         "",
         "The source of kind `sts` that says how `AssumeRole` is called for them; by default as for roles without `via`.",
     ),
-    setting(
+    Setting::nested(
         "role_from",
         "Env:IAM_ROLE",
         "Where a container says which role it wants: `Env:NAME` (a variable), `Labels:NAME` (a label), or a list of them, of \
          which the first that says something counts. The role is a name, `path/name`, `name@account` or an ARN.",
     ),
-    setting("external_id_from", "Env:IAM_EXTERNAL_ID", "The same for the external id."),
-    setting(
+    Setting::nested("external_id_from", "Env:IAM_EXTERNAL_ID", "The same for the external id."),
+    Setting::nested(
         "session_name_from",
         "",
         "One such place for the session name. Characters that STS does not take become `_`; what is too long is cut.",
     ),
-    setting("session_name", "", "The session name of the others; by default that of roles (`session_name`)."),
-    setting(
+    Setting::nested("session_name", "", "The session name of the others; by default that of roles (`session_name`)."),
+    Setting::nested(
         "allow",
         "[]",
         "Patterns of the ARNs that containers may ask for; `*` is any text, `?` any character. What is not here is refused: \
          whoever may start a container writes what it asks for.",
     ),
-    setting("default_role", "", "The role of containers that ask for none, written as they would. Always allowed."),
-    setting("default_account", "", "The account of roles that are written without one: twelve digits, or a name."),
-    setting("accounts", "", "A mapping of names of accounts to their twelve digits."),
-    setting(
+    Setting::nested(
+        "default_role",
+        "",
+        "The role of containers that ask for none, written as they would. Always allowed.",
+    ),
+    Setting::nested(
+        "default_account",
+        "",
+        "The account of roles that are written without one: twelve digits, or a name.",
+    ),
+    Setting::nested("accounts", "", "A mapping of names of accounts to their twelve digits."),
+    Setting::nested(
         "partition",
         "aws",
         "The partition of roles that are not written as an ARN: `aws`, `aws-cn`, `aws-us-gov`, …",
     ),
-    setting("duration", "", "How long sessions shall last, 15m to 12h; by default an hour."),
-    setting(
+    Setting::nested("duration", "", "How long sessions shall last, 15m to 12h; by default an hour."),
+    Setting::nested(
         "mapping_file",
         "",
         "A JSON file of addresses and their roles, which then decides in place of the runtimes. It is read again when it \
          changes.",
     ),
-    setting(
+    Setting::nested(
         "address_label",
         "",
         "A label by which containers tell an address that the runtime does not know, such as Rancher's \
          `io.rancher.container.ip`. It trusts whoever may start containers not to claim an address before its owner comes.",
     ),
-    setting(
+    Setting::nested(
         "accept_unverified",
         "false",
         "Whether a container gets credentials if the daemon cannot verify that its first process runs. Then only the \
          runtime's events report its end: while one is late, the next container at that address gets the same role.",
     ),
-    setting(
+    Setting::nested(
         "host_name_pattern",
         "",
         "Finds containers whose address the runtime does not know: a regular expression whose first group is compared between \

@@ -1,6 +1,7 @@
 //! From a path to a configuration.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -25,6 +26,8 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
     /// The files it was read from.
     pub files: Vec<PathBuf>,
+    /// The keys that stand in them; not those of sections.
+    pub written: BTreeSet<String>,
 }
 
 /// Loads a YAML file, or all `*.yaml` of a directory, merged in alphabetical order.

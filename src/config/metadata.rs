@@ -9,7 +9,7 @@ use super::{
     problem::Problem,
     read,
     render::{mapping, quoted},
-    settings::{Setting, Topic},
+    settings::Setting,
     yaml::{Node, Value},
 };
 use crate::credentials::{AccountId, region_of_zone};
@@ -17,55 +17,51 @@ use crate::credentials::{AccountId, region_of_zone};
 /// The deepest path below `/latest` that can be asked for.
 const MAX_DEPTH: usize = 7;
 
-const fn setting(key: &'static str, default: &'static str, meaning: &'static str) -> Setting {
-    Setting { key, default, meaning, topic: Topic::Serving }
-}
-
 /// The settings of the section.
 pub const METADATA: &[Setting] = &[
-    setting(
+    Setting::nested(
         "region",
         "",
         "The region that programs find. By default the one in which the first role is assumed; if none is, there is no \
          `placement/`, and programs have to be told.",
     ),
-    setting(
+    Setting::nested(
         "account_id",
         "",
         "The account, twelve digits. By default what the upstream, the role's ARN or the id of the access key says.",
     ),
-    setting(
+    Setting::nested(
         "defaults",
         "minimal",
         "What is there without being set. `minimal`: what SDKs need. `ec2`: all that each instance of EC2 has, such as \
          `ami-id`; agents then take this host for an instance of EC2. With `passthrough` there are no defaults.",
     ),
-    setting(
+    Setting::nested(
         "meta-data",
         "",
         "A tree that is laid over the defaults: a mapping is a directory, a single value a file, a list a file of lines, \
          `null` removes. `iam` is made of the roles; only `iam: {info: …}` can be set there. Keys are written as \
          `public-keys: {\"0=NAME\": {openssh-key: …}}`.",
     ),
-    setting("dynamic", "", "The same for `/latest/dynamic/`."),
-    setting(
+    Setting::nested("dynamic", "", "The same for `/latest/dynamic/`."),
+    Setting::nested(
         "user-data",
         "",
         "What `/latest/user-data` has: a text, or bytes in base64 after `!!binary`, such as a gzip archive. Without it: 404.",
     ),
-    setting(
+    Setting::nested(
         "security_credentials_extended",
         "off",
         "`off`: `iam/security-credentials-extended/` is 404, as on most real instances. `on`: it has the same roles, and \
          their documents also say the `AccountId`, where it is known.",
     ),
-    setting(
+    Setting::nested(
         "passthrough",
         "",
         "URL of a real IMDS, such as `http://169.254.169.254`, that is asked for all that is not set here. Never for \
          credentials.",
     ),
-    setting("passthrough_timeout", "1s", "Longest time for one answer of it."),
+    Setting::nested("passthrough_timeout", "1s", "Longest time for one answer of it."),
 ];
 
 /// What IMDS says beside credentials.

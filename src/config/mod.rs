@@ -15,6 +15,7 @@ mod problem;
 mod proxies;
 mod read;
 mod render;
+mod restart;
 mod roles;
 mod settings;
 pub mod sources;
@@ -36,7 +37,7 @@ pub use problem::{ConfigErrors, Problem};
 pub use proxies::{EnvironmentProxies, ProxyChoice, ProxyVariables, Proxying};
 pub use read::{parse_duration, render_duration};
 pub use roles::{CHAINED, Origin, Role, Session, is_assumed, origin};
-pub use settings::{SECTIONS, SETTINGS, Section, Setting, Topic};
+pub use settings::{SECTIONS, SETTINGS, Section, Setting, TakesEffect, Topic, restart_keys};
 pub use sources::{Aws, RolesAnywhere, Source, SourceKind};
 pub use upstreams::Upstreams;
 

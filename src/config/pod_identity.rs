@@ -8,34 +8,35 @@ use super::{
     problem::{Place, Problem},
     read,
     render::{list, mapping, quoted},
-    settings::{Setting, Topic},
+    settings::Setting,
 };
 use crate::credentials::RoleName;
 
-const fn setting(key: &'static str, default: &'static str, meaning: &'static str) -> Setting {
-    Setting { key, default, meaning, topic: Topic::Serving }
-}
-
 /// The settings of the section.
 pub const POD_IDENTITY: &[Setting] = &[
-    setting(
+    Setting::nested(
         "listen",
         "169.254.170.23:80",
         "Where to listen: `address:port`, or a list of them. The agent of EKS is also at `[fd00:ec2::23]:80`.",
-    ),
-    setting("issuer", "", "Who issues the tokens (`iss`), such as `https://kubernetes.default.svc`. Required."),
-    setting("audience", "pods.eks.amazonaws.com", "Whom they must be for (`aud`)."),
-    setting("leeway", "60s", "How far the clocks of the issuer and of this host may differ."),
-    setting(
+    )
+    .on_restart(),
+    Setting::nested("issuer", "", "Who issues the tokens (`iss`), such as `https://kubernetes.default.svc`. Required."),
+    Setting::nested("audience", "pods.eks.amazonaws.com", "Whom they must be for (`aud`)."),
+    Setting::nested("leeway", "60s", "How far the clocks of the issuer and of this host may differ."),
+    Setting::nested(
         "jwks_file",
         "",
         "A file with the public keys of the issuer, a JSON Web Key Set. This or `jwks_url` is required.",
     ),
-    setting("jwks_url", "", "Where they can be got, such as `https://kubernetes.default.svc/openid/v1/jwks`."),
-    setting("jwks_ca_file", "", "PEM file of further certificate authorities for that. The system's stay in force."),
-    setting("jwks_token_file", "", "A file with a token that is sent along for that, as `Bearer`."),
-    setting("jwks_refresh", "5m", "How often the keys are read anew; sooner if a token names an unknown one."),
-    setting(
+    Setting::nested("jwks_url", "", "Where they can be got, such as `https://kubernetes.default.svc/openid/v1/jwks`."),
+    Setting::nested(
+        "jwks_ca_file",
+        "",
+        "PEM file of further certificate authorities for that. The system's stay in force.",
+    ),
+    Setting::nested("jwks_token_file", "", "A file with a token that is sent along for that, as `Bearer`."),
+    Setting::nested("jwks_refresh", "5m", "How often the keys are read anew; sooner if a token names an unknown one."),
+    Setting::nested(
         "associations",
         "",
         "A list of `namespace`, `service_account` and `role`. The first that fits counts. Required.",
@@ -44,9 +45,9 @@ pub const POD_IDENTITY: &[Setting] = &[
 
 /// The settings of one association.
 pub const ASSOCIATION: &[Setting] = &[
-    setting("namespace", "*", "The namespace; `*` stands for any characters."),
-    setting("service_account", "*", "The service account; `*` stands for any characters."),
-    setting("role", "", "The name of the role. Required."),
+    Setting::nested("namespace", "*", "The namespace; `*` stands for any characters."),
+    Setting::nested("service_account", "*", "The service account; `*` stands for any characters."),
+    Setting::nested("role", "", "The name of the role. Required."),
 ];
 
 /// The face of the EKS Pod Identity agent.

@@ -5,7 +5,7 @@ use super::{
     problem::{Place, Problem},
     read,
     render::{mapping, quoted},
-    settings::{Setting, Topic},
+    settings::Setting,
     yaml::{Node, Value},
 };
 use crate::{
@@ -13,14 +13,10 @@ use crate::{
     policy::{Cidr, CidrError, Condition, Effect, Pattern, Rule, Rules},
 };
 
-const fn setting(key: &'static str, default: &'static str, meaning: &'static str) -> Setting {
-    Setting { key, default, meaning, topic: Topic::Serving }
-}
-
 /// The settings of the section.
 pub const POLICY: &[Setting] = &[
-    setting("rules", "[]", "A list. The first rule that applies to a caller decides."),
-    setting(
+    Setting::nested("rules", "[]", "A list. The first rule that applies to a caller decides."),
+    Setting::nested(
         "default",
         "deny",
         "What those get to whom no rule applies: `deny`, `everything`, or `own` (what their container asks for).",
@@ -29,26 +25,30 @@ pub const POLICY: &[Setting] = &[
 
 /// The settings of a rule.
 pub const RULE: &[Setting] = &[
-    setting("name", "", "What the log and `policy explain` call the rule, beside its number."),
-    setting("match", "", "A mapping: the rule applies if all of it holds. Without it the rule applies to everybody."),
-    setting("unless", "", "A mapping: the rule does not apply if all of it holds."),
-    setting("role", "", "The one role that the caller gets."),
-    setting("roles", "", "The roles that it gets. The first is the one that it finds in the listing."),
-    setting("own", "", "`true`: it gets what its container asks for."),
-    setting("everything", "", "`true`: it gets all roles."),
-    setting("deny", "", "`true`: it gets none."),
+    Setting::nested("name", "", "What the log and `policy explain` call the rule, beside its number."),
+    Setting::nested(
+        "match",
+        "",
+        "A mapping: the rule applies if all of it holds. Without it the rule applies to everybody.",
+    ),
+    Setting::nested("unless", "", "A mapping: the rule does not apply if all of it holds."),
+    Setting::nested("role", "", "The one role that the caller gets."),
+    Setting::nested("roles", "", "The roles that it gets. The first is the one that it finds in the listing."),
+    Setting::nested("own", "", "`true`: it gets what its container asks for."),
+    Setting::nested("everything", "", "`true`: it gets all roles."),
+    Setting::nested("deny", "", "`true`: it gets none."),
 ];
 
 /// What can be matched. Each may be a list, of which one has to hold.
 pub const MATCH: &[Setting] = &[
-    setting("user", "", "Users of this host, by name or number."),
-    setting("group", "", "Groups, by name or number. Supplementary groups count."),
-    setting("unit", "", "systemd units of the host; `*` stands for any text, here and below."),
-    setting("slice", "", "systemd slices, at any level."),
-    setting("container", "", "Names of containers."),
-    setting("image", "", "Images of containers, as they were named at the start."),
-    setting("label", "", "A mapping of labels of containers to their values. All have to be there."),
-    setting("address", "", "Addresses or ranges such as `172.17.0.0/16`."),
+    Setting::nested("user", "", "Users of this host, by name or number."),
+    Setting::nested("group", "", "Groups, by name or number. Supplementary groups count."),
+    Setting::nested("unit", "", "systemd units of the host; `*` stands for any text, here and below."),
+    Setting::nested("slice", "", "systemd slices, at any level."),
+    Setting::nested("container", "", "Names of containers."),
+    Setting::nested("image", "", "Images of containers, as they were named at the start."),
+    Setting::nested("label", "", "A mapping of labels of containers to their values. All have to be there."),
+    Setting::nested("address", "", "Addresses or ranges such as `172.17.0.0/16`."),
 ];
 
 /// The keys of a rule that say what the caller gets.

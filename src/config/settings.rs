@@ -12,6 +12,63 @@ pub struct Setting {
     pub meaning: &'static str,
     /// The topic under which it is documented.
     pub topic: Topic,
+    /// When a new value is in force.
+    pub takes_effect: TakesEffect,
+}
+
+/// When a new value of a setting is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TakesEffect {
+    /// As soon as the configuration has been read again.
+    OnReload,
+    /// When the daemon starts again.
+    OnRestart,
+}
+
+impl Setting {
+    const fn new(topic: Topic, key: &'static str, default: &'static str, meaning: &'static str) -> Self {
+        Self { key, default, meaning, topic, takes_effect: TakesEffect::OnReload }
+    }
+
+    /// A setting in a section of its own.
+    pub(super) const fn nested(key: &'static str, default: &'static str, meaning: &'static str) -> Self {
+        Self::new(Topic::Nested, key, default, meaning)
+    }
+
+    /// The same setting, where only a restart changes it.
+    pub(super) const fn on_restart(self) -> Self {
+        Self { takes_effect: TakesEffect::OnRestart, ..self }
+    }
+
+    /// When a new value of it is in force, for the documentation: `reload`, `restart`, or for a section both.
+    pub fn effect(&self) -> String {
+        let below: Vec<String> = match self.topic {
+            Topic::Nested => Vec::new(),
+            _ => {
+                let section = SECTIONS.iter().filter(|section| section.path == self.key);
+                let only = section.flat_map(|section| section.settings).filter(|setting| setting.needs_restart());
+                only.map(|setting| format!("`{}`", setting.key)).collect()
+            }
+        };
+        match self.takes_effect {
+            TakesEffect::OnRestart => "restart".to_owned(),
+            TakesEffect::OnReload if below.is_empty() => "reload".to_owned(),
+            TakesEffect::OnReload => format!("reload; {}: restart", below.join(", ")),
+        }
+    }
+
+    fn needs_restart(&self) -> bool {
+        self.takes_effect == TakesEffect::OnRestart
+    }
+}
+
+/// The settings that only a restart changes, each with its section: `listen`, `container.listen`.
+pub fn restart_keys() -> impl Iterator<Item = String> {
+    let flat = SETTINGS.iter().filter(|setting| setting.needs_restart()).map(|setting| setting.key.to_owned());
+    let nested = SECTIONS.iter().flat_map(|Section { path, settings }| {
+        settings.iter().filter(|setting| setting.needs_restart()).map(move |setting| format!("{path}.{}", setting.key))
+    });
+    flat.chain(nested)
 }
 
 /// What a setting is about.
@@ -43,7 +100,12 @@ impl Topic {
 }
 
 const fn setting(topic: Topic, key: &'static str, default: &'static str, meaning: &'static str) -> Setting {
-    Setting { key, default, meaning, topic }
+    Setting::new(topic, key, default, meaning)
+}
+
+/// A setting that only a restart changes.
+const fn fixed(topic: Topic, key: &'static str, default: &'static str, meaning: &'static str) -> Setting {
+    Setting::new(topic, key, default, meaning).on_restart()
 }
 
 use Topic::{AssumeRole, Logging, Process, Refreshing, Serving, Sources, Upstream};
@@ -89,10 +151,10 @@ pub const SETTINGS: &[Setting] = &[
         "HTTP proxy in front of the IMS: `none`, `environment` (what `https_proxy` and the like say), or \
          `http://[user:password@]host:port`.",
     ),
-    setting(Serving, "bind_ip", "127.0.0.1", "The address to listen on."),
-    setting(Serving, "bind_port", "25772", "The port to listen on; 0 takes a free one."),
-    setting(Serving, "listen", "", "In place of the two above: a list of `address:port`, IPv6 as `[::1]:25772`."),
-    setting(
+    fixed(Serving, "bind_ip", "127.0.0.1", "The address to listen on."),
+    fixed(Serving, "bind_port", "25772", "The port to listen on; 0 takes a free one."),
+    fixed(Serving, "listen", "", "In place of the two above: a list of `address:port`, IPv6 as `[::1]:25772`."),
+    fixed(
         Serving,
         "capture_listen",
         "",
@@ -152,15 +214,15 @@ pub const SETTINGS: &[Setting] = &[
         "A mapping: which roles the containers of Docker and Podman get. See [below](#containers) and [Roles of \
          containers](containers.md).",
     ),
-    setting(
+    fixed(
         Serving,
         "max_connections",
         "8192",
         "How many connections may be open at once. One more ends the one that was idle for longest.",
     ),
-    setting(Serving, "header_timeout", "5s", "Longest time from the first byte of a request to the end of its head."),
-    setting(Serving, "idle_timeout", "60s", "How long a connection may stay open without a request."),
-    setting(Serving, "write_timeout", "10s", "Longest time for a client to take an answer."),
+    fixed(Serving, "header_timeout", "5s", "Longest time from the first byte of a request to the end of its head."),
+    fixed(Serving, "idle_timeout", "60s", "How long a connection may stay open without a request."),
+    fixed(Serving, "write_timeout", "10s", "Longest time for a client to take an answer."),
     setting(
         Refreshing,
         "refresh_interval",
@@ -182,22 +244,22 @@ pub const SETTINGS: &[Setting] = &[
         "warning",
         "`debug`, `info`, `warning` or `error`. At `warning`, start, stop, reload and what becomes of roles is logged, too; requests are, whatever the level (`access_log`).",
     ),
-    setting(Logging, "log_format", "alppaca: [%(levelname)s] %(message)s", "A format of Python's `logging`."),
-    setting(
+    fixed(Logging, "log_format", "alppaca: [%(levelname)s] %(message)s", "A format of Python's `logging`."),
+    fixed(
         Logging,
         "logging_handler",
         "",
         "A mapping of `module`, `class`, `args` and `kwargs`: a handler of Python's `logging`. Without it: the journal under \
          systemd, else syslog at `/dev/log`, else stderr.",
     ),
-    setting(
+    fixed(
         Logging,
         "audit_log",
         "",
         "Where a record of each hand-out of credentials and of each denial is written: an absolute path, `syslog` or \
          `journal`. See [Audit](audit.md).",
     ),
-    setting(
+    fixed(
         Logging,
         "audit_required",
         "false",
@@ -205,42 +267,42 @@ pub const SETTINGS: &[Setting] = &[
          503.",
     ),
     setting(Logging, "access_log", "true", "Whether each request is logged."),
-    setting(
+    fixed(
         Process,
         "user",
         "",
         "The account to become after binding. Needs root at the start. By default root becomes `alppaca` if there is such an \
          account, else it stays root and warns; `root` says that this is meant.",
     ),
-    setting(Process, "group", "", "The group to become; by default the account's own."),
-    setting(
+    fixed(Process, "group", "", "The group to become; by default the account's own."),
+    fixed(
         Process,
         "ready_wait",
         "30s",
         "How long the first credentials are waited for before readiness is told anyway (`Type=notify`, `alppacad start`).",
     ),
-    setting(
+    fixed(
         Process,
         "run_dir",
         "/run/alppaca",
         "The directory of the pid file and of the admin socket. The daemon of a plain user, who may not write to the \
          default, has `$XDG_RUNTIME_DIR/alppaca`, or `~/.local/state/alppaca`.",
     ),
-    setting(
+    fixed(
         Process,
         "admin_socket",
         "",
         "The Unix socket of `status`, `credentials`, `exec` and the metrics: a path, or `off`. By default `alppaca.sock` in \
          `run_dir`.",
     ),
-    setting(
+    fixed(
         Process,
         "admin_group",
         "",
         "A group whose members alone may connect to it, and then see the state of all roles. Without it everybody may \
          connect, and sees the roles that are for them.",
     ),
-    setting(
+    fixed(
         Process,
         "metrics_listen",
         "",

@@ -34,8 +34,8 @@ use crate::{
 pub struct Reloading {
     /// Where it is.
     pub path: PathBuf,
-    /// What is in force, as it was read.
-    pub config: Config,
+    /// What was read when the daemon started.
+    pub started: Loaded,
     /// What the sources have to know of the host.
     pub surroundings: Surroundings,
     /// Who may change the files that are read.
@@ -73,24 +73,16 @@ struct Reading {
     path: PathBuf,
     surroundings: Surroundings,
     trust: Trust,
-    /// What was said of containers.
-    before: Option<Containers>,
-}
-
-impl Reloading {
-    fn reading(&self) -> Reading {
-        Reading {
-            path: self.path.clone(),
-            surroundings: self.surroundings.clone(),
-            trust: self.trust.clone(),
-            before: self.config.containers.clone(),
-        }
-    }
+    started: Arc<Loaded>,
+    /// What is in force for containers.
+    containers: Option<Containers>,
 }
 
 /// What was read, and what was made of it. Nothing of it is in force yet.
 struct Prepared {
     loaded: Loaded,
+    /// The keys that differ and that only a restart changes. The configuration has kept what was before.
+    kept: Vec<String>,
     open_secrets: Vec<String>,
     fetching: Fetching,
     faces: Faces,
@@ -112,11 +104,20 @@ pub fn mind_hangups() -> io::Result<()> {
 
 /// Reads the configuration anew at each SIGHUP, for ever.
 pub(super) async fn at_each(mut hangup: Signal, mut reloading: Reloading, mut running: Running) {
+    let started = Arc::new(reloading.started);
+    let mut in_force = started.config.clone();
     while hangup.recv().await.is_some() {
         (reloading.notice)(true);
         running.reloads.notify_one();
-        match running.prepare(reloading.reading()).await {
-            Ok(prepared) => running.take_over(&mut reloading, prepared).await,
+        let reading = Reading {
+            path: reloading.path.clone(),
+            surroundings: reloading.surroundings.clone(),
+            trust: reloading.trust.clone(),
+            started: Arc::clone(&started),
+            containers: in_force.containers.clone(),
+        };
+        match running.prepare(reading).await {
+            Ok(prepared) => in_force = running.take_over(in_force, prepared, &reloading.level).await,
             Err(problem) => {
                 tracing::error!("the configuration was read again and is wrong; nothing has been changed:\n{problem}");
             }
@@ -128,16 +129,17 @@ pub(super) async fn at_each(mut hangup: Signal, mut reloading: Reloading, mut ru
 impl Running {
     /// Reads files, validates what is in them and makes everything new that may fail, on a thread of its own.
     async fn prepare(&self, reading: Reading) -> Result<Prepared, String> {
-        let Reading { path, surroundings, trust, before } = reading;
+        let Reading { path, surroundings, trust, started, containers: before } = reading;
         let means = self.means.clone();
         let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
         let (tokens, key) = (self.tokens.clone(), Arc::clone(&self.key));
         let reading = tokio::task::spawn_blocking(move || {
-            let loaded = config::load(&path).map_err(|errors| errors.to_string())?;
+            let mut loaded = config::load(&path).map_err(|errors| errors.to_string())?;
             let faults = FileFaults::find(&path, &loaded, &surroundings, &trust);
             if let Some(refusal) = faults.refusal() {
                 return Err(refusal);
             }
+            let kept = loaded.keep_until_restart(&started);
             let fetching = sources::fetching(&loaded.config, surroundings).map_err(|error| error.to_string())?;
             let built = faces::build(&loaded.config, &store, &clock, &tokens, &key);
             let (faces, background) = built.map_err(|error| error.to_string())?;
@@ -150,21 +152,20 @@ impl Running {
                     Runtimes::Another(Some(listener))
                 }
             };
-            Ok(Prepared { loaded, open_secrets: faults.warnings, fetching, faces, background, containers })
+            Ok(Prepared { loaded, kept, open_secrets: faults.warnings, fetching, faces, background, containers })
         });
         reading.await.unwrap_or_else(|error| Err(error.to_string()))
     }
 
-    async fn take_over(&mut self, reloading: &mut Reloading, prepared: Prepared) {
-        let Prepared { loaded, open_secrets, fetching, faces, background, containers } = prepared;
+    /// Puts it in force in the place of `old`.
+    async fn take_over(&mut self, old: Config, prepared: Prepared, level: &LevelSwitch) -> Config {
+        let Prepared { loaded, kept, open_secrets, fetching, faces, background, containers } = prepared;
         let Loaded { config: mut new, warnings, .. } = loaded;
         for warning in warnings.iter().map(ToString::to_string).chain(open_secrets) {
             tracing::warn!("{warning}");
         }
-        let old = &reloading.config;
-        let fixed = keep_fixed(&mut new, old);
-        if !fixed.is_empty() {
-            tracing::warn!("only a restart changes: {}; the rest is in force now", fixed.join(", "));
+        if !kept.is_empty() {
+            tracing::warn!("only a restart changes: {}; the rest is in force now", kept.join(", "));
         }
         // First what is allowed: a role that is new must not be seen under the old rules.
         guard::replace(&self.guard, &new).await;
@@ -182,7 +183,7 @@ impl Running {
         };
         let source = |config: &Config| config.containers.as_ref().map(|section| section.source.clone());
         if let Runtimes::Another(Some(listener)) = &containers
-            && source(old) != source(&new)
+            && source(&old) != source(&new)
         {
             // What they hold is about to end with its source: they wait for the new ones instead of being refused.
             self.guard.replace_tenants(Some(listener.tenants()));
@@ -199,10 +200,10 @@ impl Running {
         self.region.store(faces::region(&new).map(Arc::new));
         self.replace_background(background);
         // Said at the level that says more.
-        reloading.level.set(old.logging.level.min(new.logging.level));
-        notice!("the configuration has been read again{}", difference(old, &new));
-        reloading.level.set(new.logging.level);
-        reloading.config = new;
+        level.set(old.logging.level.min(new.logging.level));
+        notice!("the configuration has been read again{}", difference(&old, &new));
+        level.set(new.logging.level);
+        new
     }
 
     /// Has another one listen to the runtimes. It begins beside the present one, which decides until the other knows who
@@ -225,42 +226,6 @@ impl Running {
         self.under_way.drain(..).for_each(|work| work.abort());
         self.under_way = background.into_iter().map(|work| self.beside.spawn(work).abort_handle()).collect();
     }
-}
-
-/// Undoes the changes that a running daemon cannot make; the keys of those.
-fn keep_fixed(new: &mut Config, old: &Config) -> Vec<&'static str> {
-    let mut fixed = Vec::new();
-    let mut keep = |key: &'static str, differs: bool| {
-        if differs {
-            fixed.push(key);
-        }
-    };
-    keep("bind_ip, bind_port, listen", new.listen != old.listen);
-    keep("capture_listen", new.capture_listen != old.capture_listen);
-    let listen = |config: &Config| {
-        let container = config.container.as_ref().map(|section| section.listen.clone());
-        (container, config.pod_identity.as_ref().map(|section| section.listen.clone()))
-    };
-    keep("the listeners of container and pod_identity", listen(new) != listen(old));
-    keep("max_connections and the time-outs of connections", new.limits != old.limits);
-    keep("user, group", new.account != old.account);
-    keep("run_dir", new.run_dir != old.run_dir);
-    keep("admin_socket, admin_group", new.admin != old.admin);
-    keep("log_format", new.logging.format != old.logging.format);
-    let audit = |config: &Config| (config.audit_log.clone(), config.audit_required);
-    keep("audit_log, audit_required", audit(new) != audit(old));
-    keep("logging_handler", new.logging.handler != old.logging.handler);
-    new.listen.clone_from(&old.listen);
-    new.capture_listen = old.capture_listen;
-    new.limits = old.limits;
-    new.account.clone_from(&old.account);
-    new.run_dir.clone_from(&old.run_dir);
-    new.admin.clone_from(&old.admin);
-    new.audit_log.clone_from(&old.audit_log);
-    new.audit_required = old.audit_required;
-    new.logging.format.clone_from(&old.logging.format);
-    new.logging.handler.clone_from(&old.logging.handler);
-    fixed
 }
 
 /// Which roles have come and gone, in words.

@@ -25,7 +25,7 @@ use super::{
     fields::Fields,
     problem::Problem,
     read,
-    settings::{Topic, nearest},
+    settings::nearest,
     yaml::{Key, Node, Value},
 };
 
@@ -193,7 +193,7 @@ impl Source {
 
 /// A setting of a nested section.
 pub(super) const fn setting(key: &'static str, default: &'static str, meaning: &'static str) -> Setting {
-    Setting { key, default, meaning, topic: Topic::Nested }
+    Setting::nested(key, default, meaning)
 }
 
 /// The value of a key that has to be there, or what is missing without it.
