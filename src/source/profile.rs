@@ -1,21 +1,27 @@
 //! A profile of `~/.aws/config` and `~/.aws/credentials`, as the AWS SDK reads them: keys, `role_arn` with
-//! `source_profile`, `credential_process`, web identity, and the cache of an SSO login.
+//! `source_profile`, web identity, and the cache of an SSO login. A `credential_process` is run as a program of ours is.
 //! <https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html>
 
+mod chain;
 mod files;
 
-use std::{collections::HashMap, path::PathBuf, time::Duration};
+use std::{collections::HashMap, fmt::Write, path::PathBuf, time::Duration};
 
 use aws_config::{BehaviorVersion, ConfigLoader, Region, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_credential_types::provider::{ProvideCredentials, error::CredentialsError};
 use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
-use aws_types::os_shim_internal::Env;
+use aws_types::os_shim_internal::{Env, Fs};
 use jiff::Timestamp;
+use zeroize::Zeroizing;
 
+use chain::{Base, Chain};
 pub use files::at_home;
-use files::{File, Kind};
+use files::{File, Kind, Read};
 
-use super::{Fetch, SourceError, SourceFuture, aws::sdk_client, long_term::assumed_end};
+use super::{
+    Fetch, SourceError, SourceFuture, aws::sdk_client, file::read_secret, long_term::assumed_end, process,
+    process::Process,
+};
 use crate::{
     clock::SharedClock,
     credentials::{Credentials, Secret, is_key_text},
@@ -38,6 +44,10 @@ pub struct Settings {
     pub region: String,
     /// What is said elsewhere of the endpoints of these calls, as variables of the SDKs. It goes before the profile.
     pub endpoints: Vec<(&'static str, String)>,
+    /// What runs a `credential_process` in a session of its own, as for [`process::Settings`].
+    pub launcher: Vec<String>,
+    /// The whole environment of a `credential_process`.
+    pub environment: Vec<(String, String)>,
     /// Time-outs, CA and proxy of the calls that the profile needs.
     pub http: Options,
     /// How long a set is taken to be good that comes without an end.
@@ -68,9 +78,9 @@ impl Profile {
         Env::from(all.map(|(name, value)| (name.to_owned(), value)).collect::<HashMap<_, _>>())
     }
 
-    /// The two files, checked and in the form that the SDK takes.
-    async fn files(&self) -> Result<EnvConfigFiles, String> {
-        let Settings { profile, home, config_file, credentials_file, .. } = &self.settings;
+    /// The two files, in the order in which the later one counts.
+    async fn files(&self) -> Result<[Read; 2], String> {
+        let Settings { home, config_file, credentials_file, .. } = &self.settings;
         let file = |kind, given: &Option<PathBuf>, usual: &str| File {
             kind,
             path: given.clone().unwrap_or_else(|| home.join(usual)),
@@ -78,16 +88,62 @@ impl Profile {
         };
         let config = files::read(&file(Kind::Config, config_file, ".aws/config")).await?;
         let credentials = files::read(&file(Kind::Credentials, credentials_file, ".aws/credentials")).await?;
-        let read = [config, credentials];
-        files::check(&read, profile)?;
-        let [config, credentials] = read.map(|file| file.render(home));
-        let files = EnvConfigFiles::builder().with_contents(EnvConfigFileKind::Config, config.as_str());
-        Ok(files.with_contents(EnvConfigFileKind::Credentials, credentials.as_str()).build())
+        Ok([config, credentials])
     }
 
-    fn loader(&self, files: EnvConfigFiles) -> ConfigLoader {
+    /// The files in the form that the SDK takes. The profile at the end of the chain has the credentials that are `known`.
+    fn render(&self, files: &[Read; 2], chain: &Chain, known: Option<&Credentials>) -> EnvConfigFiles {
+        let without = known.map(|_| chain.profile.as_str());
+        let [config, mut credentials] = files.each_ref().map(|file| file.render(&self.settings.home, without));
+        if let Some(set) = known {
+            credentials.push_str(&keys(&chain.profile, set));
+        }
+        let files = EnvConfigFiles::builder().with_contents(EnvConfigFileKind::Config, config.as_str());
+        files.with_contents(EnvConfigFileKind::Credentials, credentials.as_str()).build()
+    }
+
+    /// What the profile at the end of the chain gives, if it is not for the SDK to find out.
+    async fn base(&self, chain: &Chain) -> Result<Option<Credentials>, String> {
+        match &chain.base {
+            Base::Sdk | Base::WebIdentity(_) => Ok(None),
+            Base::Process { place, command, account } => {
+                let set = self.run(command).await.map_err(|what| format!("{place}: the credential_process: {what}"))?;
+                let account_id = set.account_id.or_else(|| account.as_deref()?.parse().ok());
+                Ok(Some(Credentials { account_id, ..set }))
+            }
+        }
+    }
+
+    /// Runs a `credential_process`, which the SDKs hand to a shell.
+    async fn run(&self, command: &str) -> Result<Credentials, String> {
+        let Settings { launcher, environment, assumed_lifetime, .. } = &self.settings;
+        let settings = process::Settings {
+            command: ["/bin/sh", "-c", command].map(str::to_owned).to_vec(),
+            launcher: launcher.clone(),
+            timeout: self.timeout(),
+            environment: environment.clone(),
+            assumed_lifetime: *assumed_lifetime,
+        };
+        let process = Process::new(settings, self.clock.clone()).map_err(|error| error.to_string())?;
+        process.run().await
+    }
+
+    /// Inside there may be several calls, each with its own time-out.
+    fn timeout(&self) -> Duration {
+        self.settings.http.timeout * 3
+    }
+
+    /// What the SDK may read: the token, without the white space around it, which STS would take for a part of it.
+    async fn token(&self, chain: &Chain) -> Result<Fs, String> {
+        let Base::WebIdentity(path) = &chain.base else { return Ok(Fs::real()) };
+        let token = read_secret("web identity token", path).await.map_err(|error| error.message)?;
+        Ok(Fs::from_raw_map(HashMap::from([(path.clone().into(), token.expose().as_bytes().to_vec())])))
+    }
+
+    fn loader(&self, files: EnvConfigFiles, fs: Fs) -> ConfigLoader {
         aws_config::defaults(BehaviorVersion::latest())
             .env(self.environment())
+            .fs(fs)
             .profile_files(files)
             .http_client(sdk_client(self.settings.http.clone()))
             // Both are ours: when to ask again is for `refresh` to decide.
@@ -95,38 +151,44 @@ impl Profile {
             .timeout_config(TimeoutConfig::disabled())
     }
 
-    /// The SDK keeps what it has read of the files, so it is set up anew each time.
-    async fn load(&self) -> Result<Credentials, SourceError> {
-        let Settings { profile, region, http, .. } = &self.settings;
-        let begin = format!("the profile {profile}");
-        // Inside there may be several calls, each with its own time-out.
-        let timeout = http.timeout * 3;
-        let files = self.files().await.map_err(|error| SourceError::transient(format!("{begin}: {error}")))?;
+    /// All is read anew each time.
+    async fn load(&self) -> Result<Credentials, String> {
+        let files = self.files().await?;
+        let chain = chain::follow(&files, &self.settings.profile, &self.settings.home)?;
+        let known = self.base(&chain).await?;
+        match known {
+            Some(set) if !chain.roles => Ok(set),
+            known => self.ask(self.render(&files, &chain, known.as_ref()), self.token(&chain).await?).await,
+        }
+    }
+
+    /// What the SDK gets with these files. It keeps what it has read of them, so it is set up anew each time.
+    async fn ask(&self, files: EnvConfigFiles, fs: Fs) -> Result<Credentials, String> {
         let loading = async {
-            let config = self.loader(files.clone()).load().await;
+            let config = self.loader(files.clone(), fs.clone()).load().await;
             let config = match config.region() {
                 Some(_) => config,
                 // A profile that names no region still has to call STS somewhere.
-                None => self.loader(files).region(Region::new(region.clone())).load().await,
+                None => self.loader(files, fs).region(Region::new(self.settings.region.clone())).load().await,
             };
             match config.credentials_provider() {
                 Some(provider) => provider.provide_credentials().await,
                 None => Err(CredentialsError::not_loaded("the SDK has no provider")),
             }
         };
+        let timeout = self.timeout();
         let set = tokio::time::timeout(timeout, loading)
             .await
-            .map_err(|_| SourceError::transient(format!("{begin}: no credentials within {timeout:?}")))?
-            .map_err(|error| SourceError::transient(format!("{begin}: {}", explain(&error))))?;
-        let wrong = |what: &str| SourceError::transient(format!("{begin}: {what}"));
+            .map_err(|_| format!("no credentials within {timeout:?}"))?
+            .map_err(|error| explain(&error))?;
         let token = set.session_token().unwrap_or_default();
         if ![set.access_key_id(), set.secret_access_key()].into_iter().all(is_key_text)
             || !(token.is_empty() || is_key_text(token))
         {
-            return Err(wrong("the credentials have characters that no key has, or none"));
+            return Err("the credentials have characters that no key has, or none".to_owned());
         }
         let expiration = match set.expiry() {
-            Some(end) => Timestamp::try_from(end).map_err(|_| wrong("the end is no moment"))?,
+            Some(end) => Timestamp::try_from(end).map_err(|_| "the end is no moment")?,
             None => assumed_end(self.clock.now().wall, self.settings.assumed_lifetime),
         };
         Ok(Credentials {
@@ -139,6 +201,18 @@ impl Profile {
             role_arn: None,
         })
     }
+}
+
+/// A section of the credentials file.
+fn keys(profile: &str, set: &Credentials) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::new());
+    // A String takes whatever is written.
+    let _ = writeln!(text, "[{}]\naws_access_key_id = {}", files::plain(profile), set.access_key_id);
+    let _ = writeln!(text, "aws_secret_access_key = {}", set.secret_access_key.expose());
+    if !set.session_token.expose().is_empty() {
+        let _ = writeln!(text, "aws_session_token = {}", set.session_token.expose());
+    }
+    text
 }
 
 /// What the SDK says, without repetitions. It never quotes keys; what a program writes to stderr it may.
@@ -154,6 +228,9 @@ fn explain(error: &CredentialsError) -> String {
 
 impl Fetch for Profile {
     fn fetch<'a>(&'a self, _: Option<&'a Credentials>) -> SourceFuture<'a, Credentials> {
-        Box::pin(self.load())
+        Box::pin(async {
+            let profile = &self.settings.profile;
+            self.load().await.map_err(|what| SourceError::transient(format!("the profile {profile}: {what}")))
+        })
     }
 }

@@ -1,10 +1,11 @@
 //! `profile`: the files of the SDKs, in a home of their own.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf, process::Command, time::Duration};
 
 use alppaca::{
     clock::SystemClock,
     credentials::Credentials,
+    fetch::{Proxies, Proxy},
     source::{
         Fetch, SourceError,
         long_term::is_long_term,
@@ -16,6 +17,9 @@ use tempfile::TempDir;
 use crate::{is_transient, options, server::Server, write};
 
 const ASSUMED: &str = "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleResult><AssumedRoleUser><AssumedRoleId>AROA:x</AssumedRoleId><Arn>arn:aws:sts::123456789012:assumed-role/deploy/x</Arn></AssumedRoleUser><Credentials><AccessKeyId>ASIAEXAMPLE</AccessKeyId><SecretAccessKey>wJalr</SecretAccessKey><SessionToken>IQoJ</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>";
+
+/// What a program prints, in quotes that a shell takes off; `MARK` is a variable of its environment.
+const PRINTED: &str = r#""{\"Version\":1,\"AccessKeyId\":\"ASIAPROGRAM\",\"SecretAccessKey\":\"wJalr\",\"SessionToken\":\"$MARK\",\"Expiration\":\"2098-01-01T00:00:00Z\"}""#;
 
 struct Home(TempDir);
 
@@ -40,6 +44,8 @@ impl Home {
             credentials_file: None,
             region: "eu-central-1".to_owned(),
             endpoints: Vec::new(),
+            launcher: [env!("CARGO_BIN_EXE_alppaca"), "launch", "--"].map(str::to_owned).to_vec(),
+            environment: vec![("PATH".into(), "/usr/bin:/bin".into()), ("MARK".into(), "IQoJ".into())],
             http: options(),
             assumed_lifetime: Duration::from_hours(1),
         }
@@ -194,4 +200,146 @@ async fn the_endpoint_of_the_source_goes_before_that_of_the_profile() {
     let settings = Settings { endpoints: vec![("AWS_ENDPOINT_URL", sts.url())], ..home.settings("deploy") };
     let set = Profile::new(settings, SystemClock::shared()).fetch(None).await.expect("credentials");
     assert_eq!((set.access_key_id.as_str(), sts.asked().len()), ("ASIAEXAMPLE", 1));
+}
+
+#[tokio::test]
+async fn a_web_identity_token_is_sent_without_its_newline_and_read_anew_each_time() {
+    let sts = Server::start(|_| (200, ASSUMED.replace("AssumeRole", "AssumeRoleWithWebIdentity")));
+    let config = format!(
+        "[profile token]\nrole_arn = arn:aws:iam::123456789012:role/deploy\nweb_identity_token_file = ~/token\n\
+         endpoint_url = {}\n[profile chained]\nrole_arn = arn:aws:iam::123456789012:role/next\nsource_profile = token\n",
+        sts.url()
+    );
+    let home = Home::new(&config, "");
+    let sent = async |profile: &str, content: &str| {
+        write(&home.file("token"), content);
+        home.fetch(profile).await.map(|set| assert_eq!(set.access_key_id, "ASIAEXAMPLE"))?;
+        let bodies = sts.asked().into_iter().map(|asked| asked.body);
+        let body = bodies.rev().find(|body| body.contains("Action=AssumeRoleWithWebIdentity&")).expect("a call");
+        let token = body.split('&').find_map(|pair| pair.strip_prefix("WebIdentityToken=")).map(str::to_owned);
+        Ok::<_, SourceError>(token.expect("a token"))
+    };
+    assert_eq!(sent("token", "fir.st.tok\n").await.as_deref(), Ok("fir.st.tok"));
+    assert_eq!(sent("token", " ne.xt.tok\r\n").await.as_deref(), Ok("ne.xt.tok"));
+    let calls = sts.asked().len();
+    let wrong = sent("token", "two lines\nof text\n").await.expect_err("no token").message;
+    assert!(wrong.starts_with("the profile token: the file of the web identity token (") && calls == sts.asked().len());
+    fs::remove_file(home.file("token")).expect("ours");
+    let missing = home.fetch("token").await.expect_err("no token").message;
+    assert!(missing.contains("/token) cannot be opened: No such file"), "{missing}");
+}
+
+#[tokio::test]
+async fn the_settings_of_a_profile_say_which_host_is_asked() {
+    // The proxy sees the names of hosts, and no call goes further.
+    let proxy = Server::start(|_| (502, String::new()));
+    let sts = Server::start(|_| (200, ASSUMED.to_owned()));
+    let keys = "aws_access_key_id = AKIAEXAMPLE\naws_secret_access_key = s\n";
+    for (settings, sections, host) in [
+        ("", "", "sts.eu-central-1.amazonaws.com:443"),
+        ("region = eu-west-1\n", "", "sts.eu-west-1.amazonaws.com:443"),
+        ("use_fips_endpoint = true\n", "", "sts-fips.eu-central-1.amazonaws.com:443"),
+        ("use_dualstack_endpoint = true\n", "", "sts.eu-central-1.api.aws:443"),
+        ("endpoint_url = https://sts.example:1\n", "", "sts.example:1"),
+        ("services = a b\n", "[services a b]\nsts =\n  endpoint_url = https://other.example:2\n", "other.example:2"),
+        (
+            "services = prüf\nendpoint_url = https://sts.example:1\n",
+            "[services \"prüf\"]\nsts =\n  endpoint_url = https://other.example:3\n",
+            "other.example:3",
+        ),
+    ] {
+        let config = format!(
+            "[profile deploy]\nrole_arn = arn:aws:iam::123456789012:role/x\nsource_profile = deploy\n{keys}{settings}{sections}"
+        );
+        let home = Home::new(&config, "");
+        let through = Proxies::always(Proxy { url: proxy.url(), credentials: None });
+        let settings = home.settings("deploy");
+        let settings = Settings { http: alppaca::fetch::Options { proxies: through, ..settings.http }, ..settings };
+        Profile::new(settings, SystemClock::shared()).fetch(None).await.expect_err("the proxy gives nothing");
+        let asked = proxy.asked().pop().expect("a call");
+        assert_eq!(asked.line(), format!("CONNECT {host}"), "{config}");
+    }
+    // The endpoint of another service is not that of STS.
+    let config = format!(
+        "[profile deploy]\nrole_arn = arn:aws:iam::123456789012:role/x\nsource_profile = deploy\n{keys}services = s\n\
+         endpoint_url = {}\n[services s]\ns3 =\n  endpoint_url = http://127.0.0.1:1\n",
+        sts.url()
+    );
+    assert_eq!(Home::new(&config, "").fetch("deploy").await.expect("a set").access_key_id, "ASIAEXAMPLE");
+}
+
+#[tokio::test]
+async fn a_program_of_a_profile_is_run_as_a_program_of_ours() {
+    // It gets no terminal, no input and no variable but ours, and may use what a shell has.
+    let home = Home::new("", "");
+    let seen = home.file("seen");
+    let config = format!(
+        "[profile tool]\ncredential_process = read answer; env > {0}; cut -d' ' -f1,5-7 /proc/$$/stat >> {0}; echo {PRINTED} | cat\n\
+         aws_account_id = 123456789012\n",
+        seen.display()
+    );
+    write(&home.file(".aws/config"), &config);
+    let set = home.fetch("tool").await.expect("credentials");
+    assert_eq!((set.access_key_id.as_str(), set.session_token.expose()), ("ASIAPROGRAM", "IQoJ"));
+    assert_eq!(set.expiration.to_string(), "2098-01-01T00:00:00Z");
+    assert_eq!(set.account_id.map(|id| id.to_string()).as_deref(), Some("123456789012"));
+    let seen = fs::read_to_string(seen).expect("written");
+    let names = seen.lines().filter_map(|line| Some(line.split_once('=')?.0));
+    let mut names: Vec<&str> = names.filter(|name| !["PWD", "SHLVL", "_", "OLDPWD"].contains(name)).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["MARK", "PATH"]);
+    let numbers: Vec<&str> = seen.lines().last().expect("a line").split(' ').collect();
+    let [process, group, session, terminal] = numbers[..] else { panic!("{seen}") };
+    assert_eq!((group, session, terminal), (process, process, "0"));
+
+    write(&home.file(".aws/config"), "# a\n[profile tool]\ncredential_process = echo 'log in first' >&2; exit 7\n");
+    let said = home.fetch("tool").await.expect_err("no credentials").message;
+    assert!(
+        said.starts_with("the profile tool: ") && said.contains("/.aws/config:3: the credential_process: "),
+        "{said}"
+    );
+    assert!(said.ends_with("it ended with exit status: 7: log in first"), "{said}");
+}
+
+#[tokio::test]
+async fn a_program_of_a_profile_is_ended_with_all_it_started() {
+    let home = Home::new("", "");
+    let pipe = home.file("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+    let process = format!("exec 3>{}; echo started >&3; sleep 600 & sleep 600", pipe.display());
+    write(&home.file(".aws/config"), &format!("[profile tool]\ncredential_process = {process}\n"));
+    let settings = home.settings("tool");
+    // Long enough for a busy machine to start it: nobody else would end the wait for the pipe.
+    let http = alppaca::fetch::Options { timeout: Duration::from_secs(2), ..settings.http };
+    let source = Profile::new(Settings { http, ..settings }, SystemClock::shared());
+    let reader = std::thread::spawn(move || fs::read_to_string(pipe).expect("until all writers are gone"));
+    let said = source.fetch(None).await.expect_err("a time-out").message;
+    assert!(said.contains("not done within 6s, and ended"), "{said}");
+    assert_eq!(reader.join().expect("no panic"), "started\n");
+}
+
+#[tokio::test]
+async fn a_role_is_assumed_with_what_a_program_of_a_profile_prints() {
+    let sts = Server::start(|_| (200, ASSUMED.to_owned()));
+    let role = format!("role_arn = arn:aws:iam::123456789012:role/deploy\nendpoint_url = {}\n", sts.url());
+    let process = format!("credential_process = echo {PRINTED}\n");
+    for (config, credentials) in [
+        (format!("[profile x]\n{role}source_profile = my tool\n[profile my tool]\n{process}"), String::new()),
+        (format!("[profile x]\n{role}source_profile = tool\n"), format!("[tool]\n{process}")),
+        // Of itself.
+        (format!("[profile x]\n{role}source_profile = x\n{process}"), String::new()),
+    ] {
+        let set = Home::new(&config, &credentials).fetch("x").await.expect(&config);
+        assert_eq!(set.access_key_id, "ASIAEXAMPLE");
+        let asked = sts.asked().pop().expect("a call");
+        let authorization = asked.header("authorization").expect("signed");
+        assert!(authorization.contains("ASIAPROGRAM/"), "{asked:?}");
+        assert_eq!(asked.header("x-amz-security-token"), Some("IQoJ"));
+    }
+    // Behind another profile, keys go before the program, as in the SDK.
+    let keys = "aws_access_key_id = AKIAKEY\naws_secret_access_key = s\n";
+    let config = format!("[profile x]\n{role}source_profile = y\n[profile y]\n{process}{keys}");
+    Home::new(&config, "").fetch("x").await.expect(&config);
+    let asked = sts.asked().pop().expect("a call");
+    assert!(asked.header("authorization").expect("signed").contains("AKIAKEY/"), "{asked:?}");
 }

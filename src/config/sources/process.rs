@@ -104,7 +104,7 @@ fn command(node: &Node) -> Result<Vec<String>, Problem> {
     Ok(words)
 }
 
-fn variables(node: &Node) -> Result<Vec<(String, String)>, Problem> {
+pub(super) fn variables(node: &Node) -> Result<Vec<(String, String)>, Problem> {
     let Value::Map(entries) = &node.value else {
         let message = format!("a mapping of variables to their values is expected here, not {}", node.kind());
         return Err(Problem::new(node.place.clone(), message));
@@ -120,21 +120,25 @@ fn variables(node: &Node) -> Result<Vec<(String, String)>, Problem> {
 }
 
 pub(super) fn render(process: &Process) -> Vec<(&'static str, String)> {
-    // Arguments and variables may hold passwords, though they should not: `/proc` shows them to every account.
-    let variables = process.environment.iter().map(|(name, value)| format!("{}: {}", quoted(name), quoted(value)));
+    // Arguments may hold passwords, though they should not: `/proc` shows them to every account.
     let mut all = vec![
         ("command", list(process.command.iter().map(|word| quoted(word)))),
         ("timeout", render_duration(process.timeout)),
     ];
-    if !process.environment.is_empty() {
-        all.push(("environment", format!("{{{}}}", variables.collect::<Vec<_>>().join(", "))));
-    }
+    all.extend(render_variables(&process.environment));
     all.extend([
         ("lifetime", render_duration(process.lifetime)),
         ("serve_long_term", process.serve_long_term.to_string()),
         ("concurrency", process.concurrency.to_string()),
     ]);
     all
+}
+
+/// `environment`, if there is any.
+pub(super) fn render_variables(variables: &[(String, String)]) -> Option<(&'static str, String)> {
+    let all: Vec<String> =
+        variables.iter().map(|(name, value)| format!("{}: {}", quoted(name), quoted(value))).collect();
+    (!all.is_empty()).then(|| ("environment", format!("{{{}}}", all.join(", "))))
 }
 
 impl Process {

@@ -10,7 +10,7 @@ use super::{
         render::quoted,
     },
     Aws, Kind, SourceKind, aws, concat,
-    process::{LIFETIME, SERVE_LONG_TERM, lifetime},
+    process::{LIFETIME, SERVE_LONG_TERM, lifetime, render_variables, variables},
     setting,
 };
 
@@ -25,6 +25,8 @@ pub struct Profile {
     pub config_file: Option<PathBuf>,
     /// In place of `~/.aws/credentials` (`credentials_file`).
     pub credentials_file: Option<PathBuf>,
+    /// Variables of a `credential_process` beside `PATH` and `HOME` (`environment`).
+    pub environment: Vec<(String, String)>,
     /// How long a set without an end is taken to be good (`lifetime`).
     pub lifetime: Duration,
     /// Whether clients get sets without a session token (`serve_long_term`).
@@ -39,7 +41,7 @@ pub(in crate::config) const KIND: Kind = Kind {
     read: |fields| read_profile(fields).map(|profile| SourceKind::Profile(Box::new(profile))),
 };
 
-const OWN: [Setting; 6] = [
+const OWN: [Setting; 7] = [
     setting("profile", "default", "The name of the profile."),
     setting(
         "home",
@@ -48,16 +50,22 @@ const OWN: [Setting; 6] = [
     ),
     setting("config_file", "", "In place of `~/.aws/config`."),
     setting("credentials_file", "", "In place of `~/.aws/credentials`."),
+    setting(
+        "environment",
+        "",
+        "A mapping of variables for a `credential_process` of the profile. It gets these, `PATH` and `HOME`, and no other.",
+    ),
     LIFETIME,
     SERVE_LONG_TERM,
 ];
-const SETTINGS: [Setting; aws::COUNT + 6] = concat(OWN, aws::SETTINGS);
+const SETTINGS: [Setting; aws::COUNT + 7] = concat(OWN, aws::SETTINGS);
 
 fn read_profile(fields: &mut Fields) -> Option<Profile> {
     let profile = fields.value("profile", read::text);
     let home = fields.optional("home", read::path);
     let config_file = fields.optional("config_file", read::path);
     let credentials_file = fields.optional("credentials_file", read::path);
+    let environment = fields.optional("environment", variables);
     let lifetime = fields.value("lifetime", lifetime);
     let serve_long_term = fields.value("serve_long_term", read::boolean);
     let aws = Aws::read(fields);
@@ -66,6 +74,7 @@ fn read_profile(fields: &mut Fields) -> Option<Profile> {
         home: home?,
         config_file: config_file?,
         credentials_file: credentials_file?,
+        environment: environment?.unwrap_or_default(),
         lifetime: lifetime?,
         serve_long_term: serve_long_term?,
         aws: aws?,
@@ -81,6 +90,7 @@ pub(super) fn render(profile: &Profile) -> Vec<(&'static str, String)> {
     ];
     let mut all = vec![("profile", quoted(&profile.profile))];
     all.extend(optional.into_iter().filter_map(|(key, value)| Some((key, value?))));
+    all.extend(render_variables(&profile.environment));
     all.push(("lifetime", render_duration(profile.lifetime)));
     all.push(("serve_long_term", profile.serve_long_term.to_string()));
     all.extend(profile.aws.render());

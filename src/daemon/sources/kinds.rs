@@ -165,19 +165,23 @@ fn web_identity_settings(
 }
 
 fn process_settings(config: &config::sources::Process, surroundings: &Surroundings) -> process::Settings {
-    let path = surroundings.path.clone().unwrap_or_else(|| USUAL_PATH.to_owned());
-    let home = surroundings.home.as_ref().map(|home| home.to_string_lossy().into_owned());
-    let mut environment = vec![("PATH".to_owned(), path)];
-    environment.extend(home.map(|home| ("HOME".to_owned(), home)));
-    // Later ones replace earlier ones.
-    environment.extend(config.environment.iter().cloned());
     process::Settings {
         command: config.command.clone(),
         launcher: surroundings.launcher.clone(),
         timeout: config.timeout,
-        environment,
+        environment: environment(surroundings, surroundings.home.as_deref(), &config.environment),
         assumed_lifetime: config.lifetime,
     }
+}
+
+/// The environment of a program.
+fn environment(surroundings: &Surroundings, home: Option<&Path>, own: &[(String, String)]) -> Vec<(String, String)> {
+    let path = surroundings.path.clone().unwrap_or_else(|| USUAL_PATH.to_owned());
+    let mut all = vec![("PATH".to_owned(), path)];
+    all.extend(home.map(|home| ("HOME".to_owned(), home.to_string_lossy().into_owned())));
+    // Later ones replace earlier ones.
+    all.extend(own.iter().cloned());
+    all
 }
 
 fn profile_settings(
@@ -192,6 +196,8 @@ fn profile_settings(
         profile: config.profile.clone(),
         config_file: config.config_file.as_deref().map(|file| profile::at_home(file, &home)),
         credentials_file: config.credentials_file.as_deref().map(|file| profile::at_home(file, &home)),
+        launcher: surroundings.launcher.clone(),
+        environment: environment(surroundings, Some(&home), &config.environment),
         home,
         region: config.aws.region.clone(),
         endpoints: endpoints(&config.aws, &surroundings.aws),

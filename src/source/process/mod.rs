@@ -71,23 +71,20 @@ impl Process {
         Ok(Self { settings: Arc::new(settings), clock })
     }
 
-    async fn get(&self) -> Result<Credentials, SourceError> {
-        let program = &self.settings.command[0];
-        let failed = |what: String| SourceError::transient(format!("the program {program}: {what}"));
-        let mut running = self.start().map_err(|error| failed(format!("cannot be started: {error}")))?;
+    /// Runs the program: its set, or what went wrong, for after the name of the program.
+    pub(super) async fn run(&self) -> Result<Credentials, String> {
+        let mut running = self.start().map_err(|error| format!("cannot be started: {error}"))?;
         let timeout = self.settings.timeout;
         let run = tokio::time::timeout(timeout, running.finish()).await;
         let said = || shown(&running.complaint);
         match run {
-            Err(_) => return Err(failed(format!("not done within {timeout:?}, and ended{}", said()))),
-            Ok(Err(Broken::TooMuch)) => {
-                return Err(failed(format!("it prints more than 64 KiB, and was ended{}", said())));
-            }
-            Ok(Err(Broken::Io(error))) => return Err(failed(format!("it cannot be listened to: {error}"))),
-            Ok(Ok(status)) if !status.success() => return Err(failed(format!("it ended with {status}{}", said()))),
+            Err(_) => return Err(format!("not done within {timeout:?}, and ended{}", said())),
+            Ok(Err(Broken::TooMuch)) => return Err(format!("it prints more than 64 KiB, and was ended{}", said())),
+            Ok(Err(Broken::Io(error))) => return Err(format!("it cannot be listened to: {error}")),
+            Ok(Ok(status)) if !status.success() => return Err(format!("it ended with {status}{}", said())),
             Ok(Ok(_)) => {}
         }
-        let set = parse_output(running.output.bytes()).map_err(|error| failed(format!("{error}{}", said())))?;
+        let set = parse_output(running.output.bytes()).map_err(|error| format!("{error}{}", said()))?;
         let end = || assumed_end(self.clock.now().wall, self.settings.assumed_lifetime);
         Ok(Credentials {
             access_key_id: set.access_key_id,
@@ -111,7 +108,10 @@ impl Process {
 
 impl Fetch for Process {
     fn fetch<'a>(&'a self, _: Option<&'a Credentials>) -> SourceFuture<'a, Credentials> {
-        Box::pin(self.get())
+        Box::pin(async {
+            let program = &self.settings.command[0];
+            self.run().await.map_err(|what| SourceError::transient(format!("the program {program}: {what}")))
+        })
     }
 }
 

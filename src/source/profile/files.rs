@@ -3,7 +3,6 @@
 //! accept. What cannot be read is told with file, line and reason.
 
 use std::{
-    collections::BTreeSet,
     fmt::Write,
     io,
     path::{Path, PathBuf},
@@ -13,6 +12,16 @@ use zeroize::Zeroizing;
 
 /// What the names of profiles may have in the AWS SDK for Rust.
 const PLAIN: &str = "_-/.@:+";
+
+/// What a profile gets credentials from.
+const GIVE_CREDENTIALS: [&str; 6] = [
+    "aws_access_key_id",
+    "aws_secret_access_key",
+    "aws_session_token",
+    "aws_security_token",
+    "credential_process",
+    "login_session",
+];
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,26 +43,26 @@ pub(super) struct File {
 /// A file that was read.
 #[derive(Debug)]
 pub(super) struct Read {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     kind: Kind,
     sections: Vec<Section>,
 }
 
 #[derive(Debug)]
-struct Section {
+pub(super) struct Section {
     /// As it stands between the brackets.
     header: String,
     settings: Vec<Setting>,
 }
 
 #[derive(Debug)]
-struct Setting {
-    line: usize,
+pub(super) struct Setting {
+    pub(super) line: usize,
     /// A line that begins further to the right continues it.
     indent: usize,
     key: String,
     /// With the lines that continue it.
-    value: Zeroizing<String>,
+    pub(super) value: Zeroizing<String>,
 }
 
 /// Reads a file. One that is not there and was not named has nothing in it.
@@ -105,7 +114,7 @@ fn parse(text: &str) -> Result<Vec<Section>, (usize, &'static str)> {
 }
 
 impl Section {
-    fn get(&self, key: &str) -> Option<&Setting> {
+    pub(super) fn get(&self, key: &str) -> Option<&Setting> {
         // As in all SDKs, the last one counts.
         self.settings.iter().rev().find(|setting| setting.key == key)
     }
@@ -123,14 +132,21 @@ impl Read {
         }
     }
 
-    fn sections_of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Section> {
+    pub(super) fn sections_of<'a>(&'a self, name: &'a str) -> impl DoubleEndedIterator<Item = &'a Section> {
         self.sections.iter().filter(move |section| self.profile(section) == Some(name))
     }
 
-    /// The file in the form that the SDK takes.
-    pub(super) fn render(&self, home: &Path) -> Zeroizing<String> {
+    /// The names of all profiles in it.
+    pub(super) fn profiles(&self) -> impl Iterator<Item = &str> {
+        self.sections.iter().filter_map(|section| self.profile(section))
+    }
+
+    /// The file in the form that the SDK takes. `known`: the profile whose credentials are there already; what would get
+    /// them again is left out.
+    pub(super) fn render(&self, home: &Path, known: Option<&str>) -> Zeroizing<String> {
         let mut text = Zeroizing::new(String::new());
         for section in &self.sections {
+            let is_known = known.is_some() && self.profile(section) == known;
             let header = match (self.profile(section), self.kind) {
                 (Some(name), Kind::Config) => format!("profile {}", plain(name)),
                 (Some(name), Kind::Credentials) => plain(name),
@@ -143,6 +159,7 @@ impl Read {
             let _ = writeln!(text, "[{header}]");
             for Setting { key, value, .. } in &section.settings {
                 let (key, value) = match key.as_str() {
+                    key if is_known && GIVE_CREDENTIALS.contains(&key) => continue,
                     "source_profile" | "sso_session" | "services" => (key.as_str(), plain(unquoted(value))),
                     "web_identity_token_file" => {
                         (key.as_str(), at_home(Path::new(&**value), home).to_string_lossy().into_owned())
@@ -174,7 +191,7 @@ pub(super) fn plain(name: &str) -> String {
     plain
 }
 
-fn unquoted(text: &str) -> &str {
+pub(super) fn unquoted(text: &str) -> &str {
     let text = text.trim();
     let inner = |quote: char| text.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
     inner('"').or_else(|| inner('\'')).unwrap_or(text)
@@ -185,76 +202,17 @@ pub fn at_home(path: &Path, home: &Path) -> PathBuf {
     path.strip_prefix("~").map_or_else(|_| path.to_owned(), |rest| home.join(rest))
 }
 
-/// What keeps the profile from working, or would be left out without a word: an error for a person.
-pub(super) fn check(files: &[Read], name: &str) -> Result<(), String> {
-    let mut seen: Vec<&str> = Vec::new();
-    let mut next = name;
-    while !seen.contains(&next) {
-        let sections: Vec<(&Read, &Section)> =
-            files.iter().flat_map(|file| file.sections_of(next).map(move |section| (file, section))).collect();
-        if sections.is_empty() {
-            return Err(unknown(files, next, seen.last().copied()));
-        }
-        seen.push(next);
-        let get = |key: &str| {
-            let found = sections.iter().find_map(|(file, section)| Some((*file, section.get(key)?)));
-            found.filter(|(_, setting)| !setting.value.is_empty())
-        };
-        let refuse = |key: &str, why: &str| match get(key) {
-            Some((file, setting)) => Err(format!("{}:{}: {why}", file.path.display(), setting.line)),
-            None => Ok(()),
-        };
-        refuse(
-            "login_session",
-            "login_session (`aws login`) is not supported; let a program print the set, as \
-             `kind: process` with `aws configure export-credentials --profile NAME --format process`",
-        )?;
-        if get("role_arn").is_some() {
-            refuse(
-                "mfa_serial",
-                "mfa_serial needs a code that a person types, and a daemon has none; take it out, or let a \
-                 program log in (`kind: process`)",
-            )?;
-            if get("duration_seconds").is_some_and(|(_, setting)| *setting.value != "3600") {
-                refuse(
-                    "duration_seconds",
-                    "duration_seconds is not honoured; write the role in `roles` with `role_arn` and \
-                     `duration`, and give it the source_profile as its source",
-                )?;
-            }
-        }
-        match get("source_profile").filter(|_| get("role_arn").is_some()) {
-            Some((_, setting)) => next = unquoted(&setting.value),
-            None => return Ok(()),
-        }
-    }
-    // A circle: the SDK says so.
-    Ok(())
-}
-
-fn unknown(files: &[Read], name: &str, from: Option<&str>) -> String {
-    let mut known: BTreeSet<&str> = BTreeSet::new();
-    for file in files {
-        known.extend(file.sections.iter().filter_map(|section| file.profile(section)));
-    }
-    let paths: Vec<String> = files.iter().map(|file| file.path.display().to_string()).collect();
-    let names: Vec<&str> = known.into_iter().take(20).collect();
-    let names = if names.is_empty() { "none at all".to_owned() } else { names.join(", ") };
-    let from = from.map(|from| format!(", which is the source_profile of {from:?}")).unwrap_or_default();
-    format!("there is no profile {name:?}{from} in {}; there is {names}", paths.join(" and "))
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn read(kind: Kind, text: &str) -> Result<Read, String> {
+    pub(in super::super) fn read(kind: Kind, text: &str) -> Result<Read, String> {
         let sections = parse(text).map_err(|(line, problem)| format!("f:{line}: {problem}"))?;
         Ok(Read { path: "f".into(), kind, sections })
     }
 
     fn rendered(kind: Kind, text: &str) -> String {
-        read(kind, text).expect(text).render(Path::new("/home/me")).to_string()
+        read(kind, text).expect(text).render(Path::new("/home/me"), None).to_string()
     }
 
     #[test]
@@ -295,29 +253,5 @@ mod tests {
         let plain: std::collections::HashSet<String> = names.iter().map(|name| plain(name)).collect();
         assert_eq!(plain.len(), names.len());
         assert!(plain.iter().all(|name| name.is_ascii() && !name.contains(' ')));
-    }
-
-    #[test]
-    fn what_would_be_left_out_without_a_word_is_refused_with_its_line() {
-        let base = "[profile b]\naws_access_key_id = K\n";
-        let role = "[profile x]\nrole_arn = r\nsource_profile = b\n";
-        for (text, problem) in [
-            (format!("{role}mfa_serial = m\n{base}"), "f:4: mfa_serial needs a code"),
-            (format!("{role}duration_seconds = 900\n{base}"), "f:4: duration_seconds is not honoured"),
-            ("[profile x]\nlogin_session = s\n".to_owned(), "f:2: login_session (`aws login`) is not supported"),
-            (role.to_owned(), "no profile \"b\", which is the source_profile of \"x\" in f; there is x"),
-            (base.to_owned(), "there is no profile \"x\" in f; there is b"),
-            (String::new(), "there is no profile \"x\" in f; there is none at all"),
-        ] {
-            let said = check(&[read(Kind::Config, &text).expect("legal")], "x").expect_err(&text);
-            assert!(said.contains(problem), "{said}");
-        }
-        for text in [
-            format!("{role}duration_seconds = 3600\n{base}"),
-            format!("{base}mfa_serial = m\n{role}"),
-            "[profile x]\nrole_arn = r\nsource_profile = x\n".to_owned(),
-        ] {
-            assert_eq!(check(&[read(Kind::Config, &text).expect("legal")], "x"), Ok(()), "{text}");
-        }
     }
 }
