@@ -544,10 +544,60 @@ fn behind_the_redirections_of_a_firewall_each_user_is_known() {
     let (socket, config) = (daemon.socket(), daemon.directory.path().join("alppaca.yaml"));
     let [socket, config] = [&socket, &config].map(|path| path.to_str().expect("text"));
     for said in [alppaca(&["check", "-c", config]), alppaca(&["doctor", "--socket", socket])] {
-        assert!(said.contains("there is a policy, and a firewall rule `-A OUTPUT -d 169.254.169.254/32"), "{said}");
+        for rule in
+            ["iptables -t nat -A OUTPUT -d 169.254.169.254/32", "ip6tables -t nat -A OUTPUT -d fd00:ec2::254/128"]
+        {
+            assert!(said.contains(&format!("there is a policy, and a firewall rule `{rule}")), "{said}");
+        }
     }
-    namespace.shell("iptables -t nat -F OUTPUT");
+    namespace.shell("iptables -t nat -F OUTPUT && ip6tables -t nat -F OUTPUT");
     assert!(!alppaca(&["check", "-c", config]).contains("firewall"));
+}
+
+#[test]
+fn a_redirection_by_nftables_is_warned_of_as_well() {
+    const WHAT: &str = "callers: redirection by nftables";
+    if !possible(WHAT) || !["ip", "nft", "setpriv"].iter().all(|program| needs(WHAT, program)) {
+        return;
+    }
+    let namespace = Namespace::new();
+    namespace.shell(
+        "ip -6 route add fd00:ec2::254/128 dev veth0 && nft 'table inet mine { chain output { type nat hook output priority -100;
+         ip daddr 169.254.169.254 tcp dport 80 dnat ip to 127.0.0.1:25772
+         ip6 daddr fd00:ec2::254 tcp dport 80 redirect to :25772
+         }; }'",
+    );
+    let (_mock, daemon) = daemon_in(&namespace, "listen: ['127.0.0.1:25772', '[::1]:25772']\n");
+    for host in ["[fd00:ec2::254]", "169.254.169.254"] {
+        assert_eq!(ask_in(&namespace, FIRST_UID, host), "one", "{host}");
+    }
+    daemon.wait_for_log("a firewall rule redirects [fd00:ec2::254]:80 to [::1]:25772");
+    let alppaca = |arguments: &[&str]| {
+        let output = namespace.command(env!("CARGO_BIN_EXE_alppaca")).args(arguments).output().expect("it runs");
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    };
+    let (socket, config) = (daemon.socket(), daemon.directory.path().join("alppaca.yaml"));
+    let [socket, config] = [&socket, &config].map(|path| path.to_str().expect("text"));
+    let commands: [&[&str]; 2] = [&["check", "-c", config], &["doctor", "--socket", socket]];
+    for command in commands {
+        let said = alppaca(command);
+        for rule in ["ip daddr 169.254.169.254 tcp dport 80 dnat", "ip6 daddr fd00:ec2::254 tcp dport 80 redirect to"] {
+            let of_rule =
+                |line: &str| line.contains("a firewall rule `nft rule inet mine output") && line.contains(rule);
+            assert!(said.lines().any(of_rule), "{command:?}: {said}");
+        }
+    }
+    // To where nobody but the capture connects: another rule sees to that.
+    namespace.shell(
+        "nft 'flush chain inet mine output; table inet mine { chain direct { type filter hook output priority 0;
+         tcp dport 25772 ct status dnat accept
+         tcp dport 25772 reject with tcp reset
+         }; }' && nft add rule inet mine output ip daddr 169.254.169.254 tcp dport 80 dnat ip to 127.0.0.1:25772",
+    );
+    for command in commands {
+        let said = alppaca(command);
+        assert!(!said.contains("firewall rule"), "{command:?}: {said}");
+    }
 }
 
 #[test]

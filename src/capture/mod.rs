@@ -2,13 +2,15 @@
 //! which `print` shows and `apply` runs: they are the same.
 
 mod bridges;
+mod foreign;
+mod iptables;
+mod nftables;
 mod plan;
 mod probe;
 mod run;
 
 pub use bridges::{ALL as ALL_BRIDGES, BridgeError, Bridges};
+pub use foreign::{Redirection, foreign_redirections};
 pub use plan::{Command, IMDS, Mode, Settings, Tool, WEAK_REDIRECTION};
 pub use probe::{Answerer, who_answers};
-pub use run::{
-    CaptureError, Host, applied, apply, apply_bridges, bridges_applied, foreign_redirection, remove, remove_bridges,
-};
+pub use run::{CaptureError, Host, applied, apply, apply_bridges, bridges_applied, remove, remove_bridges};

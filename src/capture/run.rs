@@ -2,13 +2,13 @@
 
 use std::{
     io::{self, Write},
-    net::Ipv4Addr,
     path::PathBuf,
     process::{self, Stdio},
 };
 
 use super::{
     bridges::{Bridges, CHAINS, Rule, TABLE},
+    foreign::foreign_redirections,
     plan::{Command, LOOPBACK, Mode, NAME, OWN_CHAINS, Settings, Tool},
 };
 
@@ -52,7 +52,7 @@ impl Host {
     }
 
     /// What a command prints, or why it failed.
-    fn output(&self, command: &Command) -> Result<String, CaptureError> {
+    pub(super) fn output(&self, command: &Command) -> Result<String, CaptureError> {
         let failed = |reason: String| CaptureError::Failed {
             command: command.to_string(),
             reason,
@@ -87,8 +87,8 @@ fn ask(program: &'static str, arguments: &[&str]) -> Command {
 pub fn apply(host: &Host, settings: &Settings) -> Result<Vec<String>, CaptureError> {
     let mut notes = Vec::new();
     let mut settings = settings.clone();
-    if let Some(rule) = foreign_rule(host, &settings) {
-        notes.push(format!("there is also a rule that is not ours: {rule}"));
+    for foreign in foreign_redirections(host, settings.address) {
+        notes.push(format!("there is also a rule that is not ours: {}", foreign.rule));
     }
     if settings.mode == Mode::Address && settings.link != LOOPBACK {
         match host.output(&ask("ip", &["link", "add", &settings.link, "type", "dummy"])) {
@@ -158,8 +158,8 @@ pub fn remove(host: &Host, settings: &Settings) -> Result<Vec<String>, CaptureEr
     if notes.is_empty() {
         notes.push("there was nothing of ours to remove".to_owned());
     }
-    if let Some(rule) = foreign_rule(host, settings) {
-        notes.push(format!("left alone, because it is not ours: {rule}"));
+    for foreign in foreign_redirections(host, settings.address) {
+        notes.push(format!("left alone, because it is not ours: {}", foreign.rule));
     }
     Ok(notes)
 }
@@ -259,16 +259,4 @@ pub fn applied(host: &Host, settings: &Settings) -> Vec<Settings> {
         }
     }
     found
-}
-
-/// A rule for the same address that was made by hand, as the 2015 tool's README said.
-fn foreign_rule(host: &Host, settings: &Settings) -> Option<String> {
-    foreign_redirection(host, settings.address)
-}
-
-/// A rule of iptables that redirects `address` and is not ours, if the rules can be read (by root).
-pub fn foreign_redirection(host: &Host, address: Ipv4Addr) -> Option<String> {
-    let rules = host.output(&ask("iptables", &["-w", "-t", "nat", "-S", "OUTPUT"])).ok()?;
-    let (address, ours) = (format!("-d {address}/32"), format!("--comment {NAME} "));
-    rules.lines().find(|rule| rule.contains(&address) && !rule.contains(&ours)).map(str::to_owned)
 }

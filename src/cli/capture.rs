@@ -9,8 +9,8 @@ use super::{Failure, Outcome, environment};
 use crate::{
     caller::Listening,
     capture::{
-        ALL_BRIDGES, Answerer, Bridges, Host, Mode, Settings, Tool, applied, apply, apply_bridges, bridges_applied,
-        remove, remove_bridges, who_answers,
+        ALL_BRIDGES, Answerer, Bridges, Host, Mode, Settings, Tool, WEAK_REDIRECTION, applied, apply, apply_bridges,
+        bridges_applied, foreign_redirections, remove, remove_bridges, who_answers,
     },
     host,
 };
@@ -186,6 +186,13 @@ fn takeable(settings: &Settings) -> Option<String> {
 fn check(host: &Host, settings: &Settings) -> Outcome {
     let Settings { address, .. } = settings;
     in_force(host, settings);
+    // The configuration may name others; `check` and `doctor` know them.
+    let ports = [settings.to, Mode::Address.default_target(), Mode::Dnat.default_target()].map(|to| to.port());
+    for foreign in foreign_redirections(host, *address) {
+        let weakness =
+            if foreign.is_weak(&ports) { format!("; under a policy, {WEAK_REDIRECTION}") } else { String::new() };
+        anstream::println!("redirected by a rule that is not ours: {}{weakness}", foreign.rule);
+    }
     let answerer = who_answers((*address, 80).into(), Duration::from_secs(1));
     anstream::println!("{address}:80: {answerer}");
     match answerer {

@@ -1,10 +1,10 @@
 //! `alppaca check`: is the configuration valid, and what does it amount to?
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use super::{Failure, Outcome, environment, place};
 use crate::{
-    capture::{IMDS, WEAK_REDIRECTION, foreign_redirection},
+    capture::{IMDS, WEAK_REDIRECTION, foreign_redirections},
     clock::{Clock, SystemClock},
     config,
     credentials::format_timestamp,
@@ -38,10 +38,15 @@ pub(super) fn run(args: &Args) -> Outcome {
     {
         anstream::eprintln!("warning: {error}; the daemon will not start");
     }
-    if loaded.config.policy.is_some()
-        && let Some(rule) = foreign_redirection(&environment::host(), IMDS)
-    {
-        anstream::eprintln!("warning: there is a policy, and a firewall rule `{rule}`: {WEAK_REDIRECTION}");
+    if loaded.config.policy.is_some() {
+        let listen = loaded.config.listen.iter().chain(&loaded.config.capture_listen);
+        let ports: Vec<u16> = listen.map(SocketAddr::port).collect();
+        for foreign in foreign_redirections(&environment::host(), IMDS).iter().filter(|one| one.is_weak(&ports)) {
+            anstream::eprintln!(
+                "warning: there is a policy, and a firewall rule `{}`: {WEAK_REDIRECTION}",
+                foreign.rule
+            );
+        }
     }
     let surroundings = environment::surroundings();
     let faults = FileFaults::find(&args.config, &loaded, &surroundings, &trust(&loaded.config));

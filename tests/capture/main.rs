@@ -348,8 +348,70 @@ fn the_rule_of_the_2015_readme_works_and_is_left_alone() {
     assert_eq!(namespace.roles(), ["test_role", "test_role"]);
     let state = namespace.state();
     let (code, said) = namespace.alppaca("capture remove --mode dnat --tool iptables");
-    assert!(code == Some(0) && said.contains("not ours: -A OUTPUT -d 169.254.169.254/32"), "{said}");
+    assert!(code == Some(0) && said.contains("not ours: iptables -t nat -A OUTPUT -d 169.254.169.254/32"), "{said}");
     assert_eq!(namespace.state(), state);
+}
+
+#[test]
+fn redirections_made_by_hand_are_shown_whatever_made_them() {
+    if !possible("capture: by hand") {
+        return;
+    }
+    let nft = |chain: &str, rest: &str| {
+        format!("nft 'table inet mine {{ {rest}\nchain o {{ type nat hook output priority -100;\n{chain}\n}}; }}'")
+    };
+    let imds = "ip daddr 169.254.169.254";
+    let guard = "chain direct { type filter hook output priority 0;\ntcp dport 25772 ct status dnat accept\n\
+                 tcp dport 25772 drop\n}";
+    // What `capture check` says of it, and whether that is a weakness.
+    for (rules, shown, weak) in [
+        (OLD_RULE.to_owned(), "iptables -t nat -A OUTPUT -d 169.254.169.254/32", true),
+        (
+            "ip6tables -t nat -A OUTPUT -d fd00:ec2::254 -p tcp -j REDIRECT --to-ports 25772".into(),
+            "ip6tables -t nat",
+            true,
+        ),
+        (
+            "iptables -t nat -N IMDS && iptables -t nat -A OUTPUT -d 169.254.0.0/16 -p tcp -j IMDS && \
+             iptables -t nat -A IMDS -p tcp --dport 80 -j REDIRECT --to-ports 25772"
+                .into(),
+            "iptables -t nat -A IMDS",
+            true,
+        ),
+        (nft(&format!("{imds} tcp dport 80 dnat ip to 127.0.0.1:25772"), ""), "nft rule inet mine o handle", true),
+        (nft(&format!("{imds} meta l4proto tcp redirect to :25772"), ""), "redirect to :25772", true),
+        (nft("ip6 daddr fd00:ec2::254 tcp dport 80 dnat ip6 to [::1]:25772", ""), "dnat ip6 to [::1]:25772", true),
+        (
+            nft(
+                "ip daddr @s tcp dport 80 redirect to :25772",
+                "set s { type ipv4_addr; elements = { 169.254.169.254 }; }",
+            ),
+            "ip daddr @s",
+            true,
+        ),
+        (
+            nft(&format!("{imds} jump x"), "chain x {\ntcp dport 80 redirect to :25772\n}"),
+            "nft rule inet mine x handle",
+            true,
+        ),
+        (nft(&format!("{imds} tcp dport 80 redirect to :25772"), guard), "redirect to :25772", false),
+        // Another server's, and none of this host's processes.
+        (nft(&format!("{imds} tcp dport 80 redirect to :8000"), ""), "redirect to :8000", false),
+        (nft(&format!("{imds} tcp dport 443 redirect to :25772"), ""), "", false),
+        ("iptables -t nat -A PREROUTING -d 169.254.169.254 -p tcp -j REDIRECT --to-ports 25772".into(), "", false),
+        // Ours.
+        (format!("{ALPPACA} capture apply --mode dnat --tool nft"), "", false),
+        (format!("{ALPPACA} capture apply --mode dnat --tool iptables"), "", false),
+    ] {
+        let namespace = Namespace::new();
+        namespace.shell(&rules);
+        let (_, said) = namespace.alppaca("capture check");
+        let line = said.lines().find(|line| line.starts_with("redirected by a rule that is not ours: "));
+        assert_eq!(line.is_some(), !shown.is_empty(), "{rules}: {said}");
+        let line = line.unwrap_or_default();
+        assert!(line.contains(shown), "{rules}: {line}");
+        assert_eq!(line.contains("under a policy, it lets other connections come"), weak, "{rules}: {line}");
+    }
 }
 
 #[test]

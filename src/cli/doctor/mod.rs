@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     admin::Status,
-    capture::{IMDS, WEAK_REDIRECTION, foreign_redirection},
+    capture::{IMDS, WEAK_REDIRECTION, foreign_redirections},
 };
 
 /// The daemon answers this at once.
@@ -55,11 +55,12 @@ pub(super) fn run(args: &Args) -> Outcome {
         let remedy = "the daemon's log says why and what helps: `journalctl -u alppaca -p err`";
         findings.push(Finding::problem("containers", unverified(*count), remedy));
     }
-    if daemon.as_ref().is_some_and(|status| status.policy.is_some())
-        && let Some(rule) = foreign_redirection(&environment::host(), IMDS)
-    {
-        let message = format!("there is a policy, and a firewall rule `{rule}`");
-        findings.push(Finding::problem("capture", message, WEAK_REDIRECTION));
+    if let Some(status) = daemon.as_ref().filter(|status| status.policy.is_some()) {
+        let ports: Vec<u16> = ports::listening(status).map(|address| address.port()).collect();
+        for foreign in foreign_redirections(&environment::host(), IMDS).iter().filter(|one| one.is_weak(&ports)) {
+            let message = format!("there is a policy, and a firewall rule `{}`", foreign.rule);
+            findings.push(Finding::problem("capture", message, WEAK_REDIRECTION));
+        }
     }
     match &endpoint {
         Some(Endpoint::Imds(base)) => endpoint::imds(base, daemon.as_ref(), &mut findings),

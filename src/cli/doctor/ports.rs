@@ -5,11 +5,15 @@ use std::net::SocketAddr;
 use super::{Finding, rules::Endpoint};
 use crate::{admin::Status, caller::Listening, host};
 
+/// Where the daemon says that it listens.
+pub(super) fn listening(status: &Status) -> impl Iterator<Item = SocketAddr> {
+    status.listeners.iter().filter_map(|one| one.address.parse().ok())
+}
+
 /// Judges where the daemon says that it listens, and the endpoint that SDKs ask.
 pub(super) fn judge(daemon: Option<&Status>, endpoint: Option<&Endpoint>, findings: &mut Vec<Finding>) {
     let lowest = host::unprivileged_ports();
-    let listeners = daemon.iter().flat_map(|status| &status.listeners).filter_map(|one| one.address.parse().ok());
-    let mut addresses: Vec<SocketAddr> = listeners.collect();
+    let mut addresses: Vec<SocketAddr> = daemon.into_iter().flat_map(listening).collect();
     addresses.extend(endpoint.and_then(asked).filter(|asked| asked.port() == 80));
     let own = rustix::process::geteuid().as_raw();
     let mut privileged = false;
