@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: our daemon and nginx by turns, in one run, on this machine.
+//! `cargo xtask bench`: our daemon and nginx, or another build of ours, by turns, in one run, on this machine.
 
 mod crowd;
 mod http;
@@ -35,6 +35,9 @@ pub struct Options {
     /// Measure this program instead of building one
     #[arg(long, value_name = "PROGRAM")]
     alppaca: Option<PathBuf>,
+    /// Compare with this alppaca, of before a change, instead of nginx
+    #[arg(long, value_name = "PROGRAM")]
+    against: Option<PathBuf>,
 }
 
 /// How long things take.
@@ -60,20 +63,24 @@ pub fn run(options: &Options) -> Result<()> {
         bail!("the benchmark needs {}: {}", row.step, row.note);
     }
     raise_descriptor_limit()?;
-    let alppaca = match &options.alppaca {
-        Some(program) => fs::canonicalize(program).with_context(|| program.display().to_string())?,
-        None => build()?,
-    };
+    let absolute = |program: &PathBuf| fs::canonicalize(program).with_context(|| program.display().to_string());
+    let alppaca = options.alppaca.as_ref().map_or_else(build, absolute)?;
+    let against = options.against.as_ref().map(absolute).transpose()?;
     // After the build, which may have all cores.
     ensure!(std::thread::available_parallelism()?.get() >= 2, "needs two cores: one for the server, one for the load");
     pin_to_load_core()?;
     let folder = shell::target().join("bench");
     let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder)?;
+    let place = |alppaca, name| {
+        let folder = folder.join(name);
+        fs::create_dir_all(&folder)?;
+        anyhow::Ok(servers::Place { alppaca, folder })
+    };
+    let ours = place(alppaca, "ours")?;
+    let before = against.map(|program| place(program, "before")).transpose()?;
 
     let started = Instant::now();
-    let place = servers::Place { alppaca, folder };
-    let text = plan::run(&place, if options.quick { &QUICK } else { &FULL })?;
+    let text = plan::run(&ours, before.as_ref(), if options.quick { &QUICK } else { &FULL })?;
     let text =
         format!("{text}\nTook {} s{}.\n", started.elapsed().as_secs(), if options.quick { ", --quick" } else { "" });
     println!("\n{text}");

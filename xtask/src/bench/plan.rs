@@ -9,7 +9,7 @@ use super::Times;
 use super::crowd::{Crowd, DRIPPING, IDLE};
 use super::http::{self, LIST};
 use super::measure::{Sample, median};
-use super::report::{self, Aim, COLUMNS, Pair, table};
+use super::report::{self, Aim, Pair, table};
 use super::sdk;
 use super::servers::{Place, ROLE, Server};
 use super::wrk::{self, Load};
@@ -21,88 +21,106 @@ const FEW_ROLES: usize = 100;
 const MANY_ROLES: usize = 1_100;
 const REFRESH: &str = "60s";
 
-/// Runs everything; returns the report.
-pub fn run(place: &Place, times: &Times) -> Result<String> {
+/// Runs everything; returns the report. The other server is nginx, or the program of `before`.
+pub fn run(place: &Place, before: Option<&Place>, times: &Times) -> Result<String> {
     let path = format!("{LIST}{ROLE}");
     let mock = place.mock(1)?;
-    let quiet = place.ready_daemon("quiet", mock.address, REFRESH, false)?;
-    let idle = idle(&quiet, times)?;
-    let small = quiet.process.resident()?;
-    let logging = place.ready_daemon("logging", mock.address, REFRESH, true)?;
-    let nginx_quiet = place.nginx("nginx-quiet", quiet.address, false)?;
-    let nginx_logging = place.nginx("nginx-logging", quiet.address, true)?;
+    let start = |place: &Place, name, log| place.ready_daemon(name, mock.address, REFRESH, log);
+    let quiet = start(place, "quiet", false)?;
+    let idle_ours = Idle::of(&quiet, times)?;
+    let logging = start(place, "logging", true)?;
+    let other =
+        |name, log| before.map_or_else(|| place.nginx(name, quiet.address, log), |before| start(before, name, log));
+    let other_quiet = other("other-quiet", false)?;
+    let idle_before = before.map(|_| Idle::of(&other_quiet, times)).transpose()?;
+    let other_logging = other("other-logging", true)?;
 
-    let mut bench = Bench { place, times, path, rows: Vec::new(), pairs: Vec::new() };
-    for (log, ours, nginx) in [("off", &quiet, &nginx_quiet), ("on", &logging, &nginx_logging)] {
+    let mut bench = Bench { place, before, times, path, rows: Vec::new(), pairs: Vec::new() };
+    for (log, ours, other) in [("off", &quiet, &other_quiet), ("on", &logging, &other_logging)] {
         for keep_alive in [true, false] {
             for connections in [1, 64] {
-                bench.wrk(&format!("request log {log}"), ours, nginx, Load { connections, keep_alive })?;
+                bench.wrk(&format!("request log {log}"), ours, other, Load { connections, keep_alive })?;
             }
         }
     }
     let plain = std::mem::take(&mut bench.rows);
     for clients in [1, 64, 1_000] {
-        bench.sdk(&quiet, &nginx_quiet, clients)?;
+        bench.sdk(&quiet, &other_quiet, clients)?;
     }
     let sdk = std::mem::take(&mut bench.rows);
-    let loaded = quiet.process.resident()?;
-    let crowd = bench.crowded(&quiet, &nginx_quiet)?;
-    let crowded = quiet.process.resident()?;
-    bench.without_ims(&nginx_quiet)?;
+    let loaded = [&quiet, &other_quiet].map(|server| server.process.resident());
+    let crowd = bench.crowded(&quiet, &other_quiet)?;
+    let crowded = [&quiet, &other_quiet].map(|server| server.process.resident());
+    bench.without_ims(&other_quiet)?;
     let adverse = std::mem::take(&mut bench.rows);
     let pairs = bench.pairs;
 
-    let roles = many_roles(place)?;
+    let [loaded_ours, loaded_before] = loaded;
+    let [crowded_ours, crowded_before] = crowded;
+    let ours = Alone::of(place, &mock, times, idle_ours, loaded_ours?, crowded_ours?)?;
+    let alone = if let (Some(before), Some(idle)) = (before, idle_before) {
+        let before = Alone::of(before, &mock, times, idle, loaded_before?, crowded_before?)?;
+        let rows = ours.rows().into_iter().zip(before.rows());
+        let rows: Vec<_> = rows.map(|((what, new), (_, old))| format!("{what} | {new} | {old}")).collect();
+        table("alppaca | new | old", &rows)
+    } else {
+        let rows: Vec<_> = ours.rows().into_iter().map(|(what, value)| format!("{what} | {value}")).collect();
+        table("alppaca | value", &rows)
+    };
     let identity = identity()?;
-    let start = first_credentials(place, &mock, times.starts)?;
-    let alone = [
-        format!("resident, one role | {:.1} MB", megabytes(small)),
-        format!("resident, after the load | {:.1} MB", megabytes(loaded)),
-        format!("resident, after {IDLE} idle and {DRIPPING} dripping connections | {:.1} MB", megabytes(crowded)),
-        format!("resident, {MANY_ROLES} roles | {:.1} MB", megabytes(roles.resident)),
-        format!(
-            "per further role (from {FEW_ROLES} on), beyond its document of {} bytes | {:.0} bytes",
-            roles.document, roles.each
-        ),
-        format!("idle: wake-ups a second, CPU a minute | {:.2}, {:.0} ms", idle.wakeups, idle.cpu_millis),
-        format!("first credentials after start, less the IMS's own {:.1} ms | {:.1} ms", start.ims, start.ours),
-        format!(
-            "asking the kernel whose a connection is, with {} sockets open: p50, p99 | {:.1}, {:.1} µs",
-            identity.sockets, identity.median, identity.p99
-        ),
-    ];
-    let header = format!("load | {COLUMNS}");
+    let asking = format!(
+        "Asking the kernel whose a connection is, with {} sockets open: p50 {:.1} µs, p99 {:.1} µs.",
+        identity.sockets, identity.median, identity.p99
+    );
+    let header = format!("load | {}", report::columns(before.is_some()));
     let pattern = "A request here is the whole pattern: connect, PUT token, GET list, GET document.";
+    let aims = if before.is_some() { against(&pairs) } else { aims(&pairs, &ours, &identity) };
     Ok([
-        report::HEAD.to_owned(),
-        format!("\n## One document\n\n{}", table(&header, &plain)),
+        report::head(before.is_some()),
+        format!("\n## One document\n\n{}\n{}\n", table(&header, &plain), report::LOGGED),
         format!("\n## As SDKs do it\n\n{pattern}\n\n{}", table(&header, &sdk)),
         format!("\n## In adversity\n\n{}\n{crowd}\n", table(&header, &adverse)),
-        format!("\n## Alone\n\n{}", table("alppaca | value", &alone)),
-        format!("\n## Aims\n\n{}", aims(&pairs, small, &roles, &start, &idle, &identity)),
+        format!("\n## Alone\n\n{alone}\n{asking}\n"),
+        format!("\n## Aims\n\n{}", report::aims(&aims)),
     ]
     .concat())
 }
 
-fn aims(pairs: &[Pair], small: u64, roles: &Roles, start: &Start, idle: &Idle, identity: &Identity) -> String {
+fn aim(what: &'static str, measured: String, met: bool) -> Aim {
+    Aim { what, measured, met }
+}
+
+fn no_failure(pairs: &[Pair]) -> Aim {
+    let failures: u64 = pairs.iter().map(Pair::failures).sum();
+    aim("no failed request", failures.to_string(), failures == 0)
+}
+
+fn aims(pairs: &[Pair], alone: &Alone, identity: &Identity) -> Vec<Aim> {
     let worst_core = pairs.iter().map(Pair::per_core).fold(f64::INFINITY, f64::min);
     let worst_p99 = pairs.iter().map(Pair::p99).fold(0.0, f64::max);
-    let failures: u64 = pairs.iter().map(Pair::failures).sum();
-    let aim = |aim, measured, met| Aim { what: aim, measured, met };
-    report::aims(&[
-        aim("no failed request", failures.to_string(), failures == 0),
+    let (small, each, start) = (megabytes(alone.idle.resident), alone.roles.each, alone.start.ours);
+    vec![
+        no_failure(pairs),
         aim("nginx's throughput per core in every row", format!("worst row ×{worst_core:.2}"), worst_core >= 1.0),
         aim("p99 no worse than nginx's in every row", format!("worst row ×{worst_p99:.2}"), worst_p99 <= 1.0),
-        aim("under 10 MB resident with one role", format!("{:.1} MB", megabytes(small)), megabytes(small) < 10.0),
-        aim("under 1 KB per further role", format!("{:.0} bytes", roles.each), roles.each < 1024.0),
-        aim("first credentials within 50 ms", format!("{:.1} ms", start.ours), start.ours < 50.0),
+        aim("under 10 MB resident with one role", format!("{small:.1} MB"), small < 10.0),
+        aim("under 1 KB per further role", format!("{each:.0} bytes"), each < 1024.0),
+        aim("first credentials within 50 ms", format!("{start:.1} ms"), start < 50.0),
         aim("under 20 µs to ask whose a connection is", format!("{:.1} µs", identity.median), identity.median < 20.0),
-        aim("under 2 wake-ups a second when idle", format!("{:.2}", idle.wakeups), idle.wakeups < 2.0),
-    ])
+        aim("under 2 wake-ups a second when idle", format!("{:.2}", alone.idle.wakeups), alone.idle.wakeups < 2.0),
+    ]
+}
+
+/// What a change should not make worse.
+fn against(pairs: &[Pair]) -> Vec<Aim> {
+    let worst_core = pairs.iter().map(Pair::per_core).fold(f64::INFINITY, f64::min);
+    let what = "at least 0.95 of the throughput per core of before in every row";
+    vec![no_failure(pairs), aim(what, format!("worst row ×{worst_core:.2}"), worst_core >= 0.95)]
 }
 
 struct Bench<'a> {
     place: &'a Place,
+    before: Option<&'a Place>,
     times: &'a Times,
     path: String,
     rows: Vec<String>,
@@ -110,17 +128,17 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    fn wrk(&mut self, what: &str, ours: &Server, nginx: &Server, load: Load) -> Result<()> {
+    fn wrk(&mut self, what: &str, ours: &Server, other: &Server, load: Load) -> Result<()> {
         let kind = if load.keep_alive { "keep-alive" } else { "connection per request" };
         let (place, path, round) = (self.place, self.path.clone(), self.times.round);
-        self.take_turns(&format!("{kind}, {} at once, {what}", load.connections), ours, nginx, |server| {
+        self.take_turns(&format!("{kind}, {} at once, {what}", load.connections), ours, other, |server| {
             wrk::run(place, server, &path, load, round)
         })
     }
 
-    fn sdk(&mut self, ours: &Server, nginx: &Server, clients: usize) -> Result<()> {
+    fn sdk(&mut self, ours: &Server, other: &Server, clients: usize) -> Result<()> {
         let round = if self.times.brief { self.times.round / 2 } else { self.times.round };
-        self.take_turns(&format!("{clients} clients"), ours, nginx, |server| sdk::run(server, clients, round))
+        self.take_turns(&format!("{clients} clients"), ours, other, |server| sdk::run(server, clients, round))
     }
 
     /// A B A B …, so that what else happens on the machine hits both.
@@ -128,14 +146,14 @@ impl Bench<'_> {
         &mut self,
         name: &str,
         ours: &Server,
-        nginx: &Server,
+        other: &Server,
         load: impl Fn(&Server) -> Result<Sample>,
     ) -> Result<()> {
         shell::heading(name);
-        let mut pair = Pair { ours: Vec::new(), nginx: Vec::new() };
+        let mut pair = Pair { ours: Vec::new(), other: Vec::new() };
         for _ in 0..self.times.rounds {
             pair.ours.push(load(ours).with_context(|| format!("alppaca: {name}"))?);
-            pair.nginx.push(load(nginx).with_context(|| format!("nginx: {name}"))?);
+            pair.other.push(load(other).with_context(|| format!("the other server: {name}"))?);
         }
         self.rows.push(format!("{name} | {}", report::cells(&pair)));
         self.pairs.push(pair);
@@ -143,47 +161,92 @@ impl Bench<'_> {
     }
 
     /// Both servers have their own crowd for the whole time. Returns a sentence on it.
-    fn crowded(&mut self, ours: &Server, nginx: &Server) -> Result<String> {
+    fn crowded(&mut self, ours: &Server, other: &Server) -> Result<String> {
         shell::heading(&format!("opening {IDLE} idle and {DRIPPING} dripping connections to each"));
-        let crowds = [Crowd::gather(ours.address)?, Crowd::gather(nginx.address)?];
+        let crowds = [Crowd::gather(ours.address)?, Crowd::gather(other.address)?];
         let what = format!("with {IDLE} idle and {DRIPPING} dripping connections");
-        self.adverse(&what, ours, nginx)?;
-        let [ours, nginx] = crowds.map(|crowd| crowd.reopened());
-        Ok(format!("Connections of the crowd that the server closed, and that were opened again: {ours} / {nginx}."))
+        self.adverse(&what, ours, other)?;
+        let [ours, other] = crowds.map(|crowd| crowd.reopened());
+        Ok(format!("Connections of the crowd that the server closed, and that were opened again: {ours} / {other}."))
     }
 
     /// The mock is killed; a short interval makes the daemon notice while it is measured.
     fn without_ims(&mut self, nginx: &Server) -> Result<()> {
         let mock = self.place.mock(1)?;
-        let daemon = self.place.ready_daemon("orphan", mock.address, "1s", false)?;
+        let orphan = |place: &Place| place.ready_daemon("orphan", mock.address, "1s", false);
+        let daemon = orphan(self.place)?;
+        let before = self.before.map(orphan).transpose()?;
         drop(mock);
-        self.adverse("while the IMS is down", &daemon, nginx)
+        self.adverse("while the IMS is down", &daemon, before.as_ref().unwrap_or(nginx))
     }
 
-    fn adverse(&mut self, what: &str, ours: &Server, nginx: &Server) -> Result<()> {
+    fn adverse(&mut self, what: &str, ours: &Server, other: &Server) -> Result<()> {
         if !self.times.brief {
-            self.wrk(what, ours, nginx, Load { connections: 64, keep_alive: true })?;
+            self.wrk(what, ours, other, Load { connections: 64, keep_alive: true })?;
         }
-        self.wrk(what, ours, nginx, Load { connections: 64, keep_alive: false })
+        self.wrk(what, ours, other, Load { connections: 64, keep_alive: false })
     }
 }
 
 struct Idle {
+    resident: u64,
     wakeups: f64,
     cpu_millis: f64,
 }
 
-fn idle(server: &Server, times: &Times) -> Result<Idle> {
-    shell::heading(&format!("idle for {} s", times.idle.as_secs()));
-    // What belongs to the start is not idleness.
-    thread::sleep(Duration::from_secs(1));
-    let (wakeups, cpu) = (server.process.wakeups()?, server.process.cpu()?);
-    thread::sleep(times.idle);
-    let seconds = times.idle.as_secs_f64();
-    #[allow(clippy::cast_precision_loss, reason = "a small count")]
-    let wakeups = server.process.wakeups()?.saturating_sub(wakeups) as f64 / seconds;
-    let cpu = server.process.cpu()?.checked_sub(cpu).unwrap_or_default();
-    Ok(Idle { wakeups, cpu_millis: cpu.as_secs_f64() * 60_000.0 / seconds })
+impl Idle {
+    fn of(server: &Server, times: &Times) -> Result<Self> {
+        shell::heading(&format!("idle for {} s", times.idle.as_secs()));
+        // What belongs to the start is not idleness.
+        thread::sleep(Duration::from_secs(1));
+        let (wakeups, cpu) = (server.process.wakeups()?, server.process.cpu()?);
+        thread::sleep(times.idle);
+        let seconds = times.idle.as_secs_f64();
+        #[allow(clippy::cast_precision_loss, reason = "a small count")]
+        let wakeups = server.process.wakeups()?.saturating_sub(wakeups) as f64 / seconds;
+        let cpu = server.process.cpu()?.checked_sub(cpu).unwrap_or_default();
+        let cpu_millis = cpu.as_secs_f64() * 60_000.0 / seconds;
+        Ok(Self { resident: server.process.resident()?, wakeups, cpu_millis })
+    }
+}
+
+/// What is measured of one program without another beside it.
+struct Alone {
+    idle: Idle,
+    /// Resident bytes after the load, and after the crowd.
+    loaded: u64,
+    crowded: u64,
+    roles: Roles,
+    start: Start,
+}
+
+impl Alone {
+    fn of(place: &Place, mock: &Server, times: &Times, idle: Idle, loaded: u64, crowded: u64) -> Result<Self> {
+        let roles = many_roles(place)?;
+        let start = first_credentials(place, mock, times.starts)?;
+        Ok(Self { idle, loaded, crowded, roles, start })
+    }
+
+    /// What, and the value.
+    fn rows(&self) -> [(String, String); 7] {
+        let Self { idle, loaded, crowded, roles, start } = self;
+        let resident = |what: &str, bytes: u64| (format!("resident, {what}"), format!("{:.1} MB", megabytes(bytes)));
+        [
+            resident("one role", idle.resident),
+            resident("after the load", *loaded),
+            resident(&format!("after {IDLE} idle and {DRIPPING} dripping connections"), *crowded),
+            resident(&format!("{MANY_ROLES} roles"), roles.resident),
+            (
+                format!("per further role (from {FEW_ROLES} on), beyond its document of {} bytes", roles.document),
+                format!("{:.0} bytes", roles.each),
+            ),
+            (
+                "idle: wake-ups a second, CPU a minute".to_owned(),
+                format!("{:.2}, {:.0} ms", idle.wakeups, idle.cpu_millis),
+            ),
+            ("first credentials after start, less the IMS's own time".to_owned(), format!("{:.1} ms", start.ours)),
+        ]
+    }
 }
 
 struct Roles {
@@ -236,10 +299,9 @@ fn identity() -> Result<Identity> {
     }
 }
 
-/// Milliseconds, medians.
+/// Milliseconds, the median.
 struct Start {
     ours: f64,
-    ims: f64,
 }
 
 fn first_credentials(place: &Place, mock: &Server, starts: usize) -> Result<Start> {
@@ -257,8 +319,7 @@ fn first_credentials(place: &Place, mock: &Server, starts: usize) -> Result<Star
         http::wait_for(daemon.address, &path, Duration::from_secs(5)).context("the daemon's first credentials")?;
         ours.push(millis(began));
     }
-    let ims = median(ims);
-    Ok(Start { ours: median(ours) - ims, ims })
+    Ok(Start { ours: median(ours) - median(ims) })
 }
 
 #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]

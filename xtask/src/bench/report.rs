@@ -2,29 +2,57 @@
 
 use super::measure::{Sample, median};
 
-pub const HEAD: &str = "# alppaca against nginx
+/// What the numbers mean, against nginx or against the program of before a change.
+pub fn head(before: bool) -> String {
+    let (other, is) = if before { ("alppaca of before", "new / old") } else { ("nginx", "alppaca / nginx") };
+    let requests = if before {
+        "Requests carry an IMDS token, which both verify."
+    } else {
+        "Requests carry an IMDS token, which alppaca verifies and nginx does not."
+    };
+    format!(
+        "# alppaca against {other}
 
 Both serve the same bodies on the same paths over loopback, with one core (0) for the server and one (1) for the load,
 and take turns: A B A B. The machine may be shared and noisy, so **only ratios within one run mean something**; absolute
-numbers are the medians of this run. Ratios are alppaca / nginx, each the median of the rounds' own ratios:
-req/s above 1 is better, time and latency below 1 are better. CPU is the server process's own (user and system);
-per core = requests per second of that CPU, so it holds also where the load generator is the bottleneck. Requests carry an
-IMDS token: alppaca asks the kernel whose each connection is, and verifies that the token is his; nginx does neither.
-";
+numbers are the medians of this run. Ratios are {is}, each the median of the rounds' own ratios, with the lowest and the
+highest of them behind it: req/s above 1 is better, time and latency below 1 are better. CPU is the server process's own
+(user and system); per core = requests per second of that CPU, so it holds also where the load generator is the bottleneck.
+{requests}
+"
+    )
+}
+
+pub const LOGGED: &str = "With its request log on, alppaca logs 500 requests of one client and then 20 a second, and the number \
+                          of the others: these rows show what a flood of requests costs. nginx, and alppaca before it had that \
+                          limit, log each request.";
 
 /// The samples of both, round by round.
 pub struct Pair {
     pub ours: Vec<Sample>,
-    pub nginx: Vec<Sample>,
+    pub other: Vec<Sample>,
 }
 
 impl Pair {
-    /// Median over the rounds of ours / nginx.
-    pub fn ratio(&self, of: impl Fn(&Sample) -> f64) -> f64 {
-        median(self.ours.iter().zip(&self.nginx).map(|(ours, nginx)| of(ours) / of(nginx)))
+    /// Ours / the other's, round by round.
+    fn ratios(&self, of: impl Fn(&Sample) -> f64) -> impl Iterator<Item = f64> {
+        self.ours.iter().zip(&self.other).map(move |(ours, other)| of(ours) / of(other))
     }
 
-    /// Throughput for each second of CPU, ours / nginx.
+    /// The median of these.
+    pub fn ratio(&self, of: impl Fn(&Sample) -> f64) -> f64 {
+        median(self.ratios(of))
+    }
+
+    /// The median, the lowest and the highest of them.
+    fn spread(&self, of: impl Fn(&Sample) -> f64) -> (f64, f64, f64) {
+        let ratios: Vec<f64> = self.ratios(of).collect();
+        let (low, high) =
+            ratios.iter().fold((f64::INFINITY, 0.0_f64), |(low, high), &one| (low.min(one), high.max(one)));
+        (median(ratios), low, high)
+    }
+
+    /// Throughput for each second of CPU, ours / the other's.
     pub fn per_core(&self) -> f64 {
         1.0 / self.ratio(|sample| sample.cpu)
     }
@@ -43,30 +71,35 @@ fn errors(samples: &[Sample]) -> u64 {
     samples.iter().map(|sample| sample.errors).sum()
 }
 
-pub const COLUMNS: &str =
-    "req/s alppaca | req/s nginx | ratio | CPU µs/req | per core | p50 µs | p99 µs | p99.9 µs | errors";
+pub fn columns(before: bool) -> String {
+    let (ours, other) = if before { ("new", "old") } else { ("alppaca", "nginx") };
+    format!("req/s {ours} | req/s {other} | ratio | CPU µs/req | per core | p50 µs | p99 µs | p99.9 µs | errors")
+}
 
-/// The cells under `COLUMNS`.
+/// The cells under [`columns`].
 pub fn cells(pair: &Pair) -> String {
     let middle = |samples: &[Sample], of: &dyn Fn(&Sample) -> f64| median(samples.iter().map(of));
     let both = |of: &dyn Fn(&Sample) -> f64, digits: usize| {
-        format!("{:.digits$} / {:.digits$}", middle(&pair.ours, of), middle(&pair.nginx, of))
+        format!("{:.digits$} / {:.digits$}", middle(&pair.ours, of), middle(&pair.other, of))
     };
     let rate = |sample: &Sample| sample.per_second;
+    let (cpu, low, high) = pair.spread(|sample| sample.cpu);
+    let core = 1.0 / cpu;
     let latency = |index: usize| both(&move |sample: &Sample| sample.latency[index], 0);
     format!(
-        "{:.0} | {:.0} | {:.2} | {} | **{:.2}** | {} | {} (×{:.2}) | {} | {} / {}",
+        "{:.0} | {:.0} | {:.2} | {} | **{core:.2}** ({:.2}–{:.2}) | {} | {} (×{:.2}) | {} | {} / {}",
         middle(&pair.ours, &rate),
-        middle(&pair.nginx, &rate),
+        middle(&pair.other, &rate),
         pair.ratio(rate),
         both(&|sample| sample.cpu, 1),
-        pair.per_core(),
+        1.0 / high,
+        1.0 / low,
         latency(0),
         latency(1),
         pair.p99(),
         latency(2),
         errors(&pair.ours),
-        errors(&pair.nginx),
+        errors(&pair.other),
     )
 }
 
@@ -101,8 +134,8 @@ mod tests {
     #[test]
     fn a_server_that_needs_half_the_cpu_does_twice_as_much_per_core() {
         let sample = |cpu| Sample::new(1000, 0, Duration::from_secs(1), Duration::from_millis(cpu), [1, 2, 3]);
-        let pair = Pair { ours: vec![sample(50); 3], nginx: vec![sample(100); 3] };
+        let pair = Pair { ours: vec![sample(50); 3], other: vec![sample(100); 3] };
         assert!((pair.per_core() - 2.0).abs() < 1e-9);
-        assert_eq!(cells(&pair).split(" | ").count(), COLUMNS.split(" | ").count());
+        assert_eq!(cells(&pair).split(" | ").count(), columns(true).split(" | ").count());
     }
 }
