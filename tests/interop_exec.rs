@@ -68,9 +68,8 @@ impl Place {
     fn new() -> Self {
         let ims = Ims::start(Behaviour { lifetime: std::time::Duration::from_secs(12), ..Behaviour::default() });
         let directory = tempfile::tempdir().expect("a directory");
-        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("free");
         let config = format!(
-            "{}container: {{listen: '{free}'}}\nmetadata: {{region: eu-west-1}}\nrun_dir: {}\n",
+            "{}metadata: {{region: eu-west-1}}\nrun_dir: {}\n",
             ims.config(),
             directory.path().join("run").display()
         );
@@ -82,10 +81,107 @@ impl Place {
     }
 }
 
+fn address(url: &str) -> SocketAddr {
+    let (address, _) = url.strip_prefix("http://").and_then(|rest| rest.split_once('/')).expect("a URL");
+    address.parse().expect("an address")
+}
+
+fn get_path(address: SocketAddr, path: &str, token: &str) -> support::Response {
+    support::request(address, &format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {token}\r\n"))
+}
+
 fn get(url: &str, token: &str) -> support::Response {
-    let (address, path) = url.strip_prefix("http://").and_then(|rest| rest.split_once('/')).expect("a URL");
-    let address: SocketAddr = address.parse().expect("an address");
-    support::request(address, &format!("GET /{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {token}\r\n"))
+    get_path(address(url), &format!("/role/{}", url.rsplit('/').next().expect("a role")), token)
+}
+
+/// A program that says where it gets its credentials and with which token, and then waits; both of these.
+fn waiting(place: &Place) -> (Program, String, String) {
+    let script = "echo \"$AWS_CONTAINER_CREDENTIALS_FULL_URI\"; echo \"$AWS_CONTAINER_AUTHORIZATION_TOKEN\"; read line";
+    let mut program = Program::start(&place.socket(), place.directory.path(), &["--", "sh", "-c", script]);
+    let (url, token) = (program.line(), program.line());
+    (program, url, token)
+}
+
+#[test]
+fn the_listener_of_exec_takes_its_tokens_alone_and_outlives_reloads() {
+    let mut place = Place::new();
+    let file = place.directory.path().join("token");
+    std::fs::write(&file, "of-a-file").expect("ours");
+    let role = format!("test_role: {{open: true, authorization_token_file: '{}'}}", file.display());
+    place.config = format!("{}container: {{listen: '127.0.0.1:0', roles: {{{role}}}}}\n", place.config);
+    let daemon = Daemon::with_credentials(&place.config);
+    let (_configured, url, token) = waiting(&place);
+    let container = daemon.face("container");
+    assert_eq!(address(&url), container, "a listener of the configuration comes first");
+    assert_eq!(get_path(container, "/role/test_role", "").status, 200, "it is open");
+    // It is there for the program, even if the configuration names it no more.
+    let written = daemon.directory.path().join("alppaca.yaml");
+    let text = std::fs::read_to_string(&written).expect("written");
+    let rest: Vec<&str> = text.lines().filter(|line| !line.starts_with("container:")).collect();
+    std::fs::write(&written, rest.join("\n")).expect("ours");
+    daemon.hang_up();
+    daemon.wait_for_log("the configuration has been read again");
+    assert_eq!(get(&url, &token).status, 200);
+    for (path, token, status) in [
+        ("/role/test_role", "", 401),
+        ("/role/test_role", "of-a-file", 401),
+        ("/v2/credentials/of-a-file", "", 400),
+        ("/role/other", token.as_str(), 403),
+        ("/any/path", token.as_str(), 200),
+    ] {
+        assert_eq!(get_path(container, path, token).status, status, "{path} {token}");
+    }
+}
+
+#[test]
+fn exec_has_a_listener_of_its_own_on_loopback_and_none_without_the_admin_socket() {
+    let place = Place::new();
+    let daemon = Daemon::with_credentials(&place.config);
+    let (_program, url, token) = waiting(&place);
+    assert!(address(&url).ip().is_loopback());
+    let status = Command::new(ALPPACA).args(["status", "--json", "--socket"]).arg(place.socket()).output();
+    let status: serde_json::Value = serde_json::from_slice(&status.expect("it runs").stdout).expect("JSON");
+    let listeners = status["listeners"].as_array().expect("a list");
+    let own = serde_json::json!({"face": "exec", "address": address(&url).to_string()});
+    assert!(listeners.contains(&own), "{status}");
+    for (path, token, status) in [
+        ("/role/test_role", token.as_str(), 200),
+        ("/role/test_role", "", 401),
+        ("/latest/meta-data/iam/security-credentials/", "", 401),
+        ("/role/other", token.as_str(), 403),
+    ] {
+        assert_eq!(get_path(address(&url), path, token).status, status, "{path}");
+    }
+    daemon.hang_up();
+    daemon.wait_for_log("the configuration has been read again");
+    assert_eq!(get(&url, &token).status, 200);
+    let off = Daemon::with_credentials(&format!("{}admin_socket: off\n", place.ims.config()));
+    assert!(!off.log().contains("exec"), "{}", off.log());
+}
+
+#[test]
+fn a_port_that_was_taken_meanwhile_is_told_and_taken_back_when_it_is_free() {
+    let place = Place::new();
+    let mut daemon = Daemon::with_credentials(&place.config);
+    let (_program, url, token) = waiting(&place);
+    assert_eq!(daemon.stop(), Some(0));
+    drop(daemon);
+    let stranger = std::net::TcpListener::bind(address(&url)).expect("it is free");
+    let daemon = Daemon::with_credentials(&place.config);
+    let said = daemon.wait_for_log("programs that `alppaca exec` started before ask for credentials at ");
+    assert!(
+        said.contains(&address(&url).to_string()) && said.contains(&format!("process {}", std::process::id())),
+        "{said}"
+    );
+    // Others are served in the meantime, elsewhere.
+    let (_other, other_url, other_token) = waiting(&place);
+    assert_ne!(address(&other_url), address(&url));
+    assert_eq!(get(&other_url, &other_token).status, 200);
+    drop(stranger);
+    daemon.wait_for_log(&format!("{} is free now", address(&url)));
+    for (url, token) in [(&url, &token), (&other_url, &other_token)] {
+        assert_eq!(get(url, token).status, 200);
+    }
 }
 
 #[test]
@@ -125,7 +221,6 @@ fn the_program_takes_our_place_and_its_token_lives_as_long_as_it_does() {
 fn what_keeps_a_program_from_starting_has_its_exit_code() {
     let place = Place::new();
     let _daemon = Daemon::with_credentials(&place.config);
-    let without = Daemon::with_credentials(&place.ims.config());
     let (socket, nowhere) = (place.socket(), place.directory.path().join("none.sock"));
     for (socket, arguments, code, part) in [
         (&socket, &["wob", "--", "true"][..], 4, "there is no role wob for user "),
@@ -133,7 +228,6 @@ fn what_keeps_a_program_from_starting_has_its_exit_code() {
         (&socket, &["--", "/etc/passwd"], 126, "cannot run /etc/passwd"),
         (&socket, &["test_role"], 2, "required arguments"),
         (&nowhere, &["--", "true"], 3, "no daemon answers at "),
-        (&without.socket(), &["--", "true"], 1, "add a section such as `container: {listen: 127.0.0.1:25773}`"),
     ] {
         let mut command = Command::new(ALPPACA);
         let output = command.arg("exec").arg("--socket").arg(socket).args(arguments).output().expect("it runs");

@@ -198,7 +198,7 @@ pub enum Code {
     Refused,
     /// 403: not for this caller.
     Forbidden,
-    /// 501: this daemon has no container listener, without which there are no tokens.
+    /// 501: this daemon has no listener for programs, without which tokens are of no use.
     NoContainerFace,
     /// 503: nothing has been fetched yet.
     NotReady,

@@ -3,6 +3,7 @@
 //! the environment of that process.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     io::Write,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
@@ -44,6 +45,9 @@ struct Lease {
     pid: u32,
     /// See [`ProcessId`].
     inode: u64,
+    /// Where the process gets its credentials, if that is a port of ours alone.
+    #[serde(default)]
+    port: Option<u16>,
 }
 
 /// Why there is no token.
@@ -77,8 +81,20 @@ impl Leases {
         Self { tokens, file, held: Mutex::new(held) }
     }
 
-    /// Makes a token that opens the listed role `role` for as long as the process of `caller` runs.
-    pub(super) fn issue(&self, role: &RoleName, caller: &Caller, now: Duration) -> Result<Secret, LeaseError> {
+    /// The ports at which processes that run expect to be served.
+    pub fn ports(&self) -> BTreeSet<u16> {
+        self.held().iter().filter_map(|lease| lease.port).collect()
+    }
+
+    /// Makes a token that opens the listed role `role` for as long as the process of `caller` runs, which is served at
+    /// `port`, unless that is a listener that the configuration names.
+    pub(super) fn issue(
+        &self,
+        role: &RoleName,
+        caller: &Caller,
+        port: Option<u16>,
+        now: Duration,
+    ) -> Result<Secret, LeaseError> {
         let process = caller.process.ok_or(LeaseError::NoProcess)?;
         let mut held = self.held();
         if held.iter().filter(|lease| lease.uid == caller.uid).count() >= MAX_OF_ONE {
@@ -89,7 +105,7 @@ impl Leases {
         let fingerprint = ContainerTokens::fingerprint(&token);
         self.tokens.adopt(&fingerprint, &id)?;
         let ProcessId { pid, inode } = process;
-        held.push(Lease { fingerprint, role: role.to_string(), uid: caller.uid, pid, inode });
+        held.push(Lease { fingerprint, role: role.to_string(), uid: caller.uid, pid, inode, port });
         self.write(&held);
         Ok(token)
     }
@@ -195,8 +211,8 @@ mod tests {
         let process = ProcessId::of(child.id());
         let tokens = ContainerTokens::new().expect("randomness");
         let leases = Leases::new(tokens.clone(), Some(file.clone()));
-        assert!(matches!(leases.issue(&role, &caller(None), Duration::ZERO), Err(LeaseError::NoProcess)));
-        let token = leases.issue(&role, &caller(process), Duration::ZERO).expect("room");
+        assert!(matches!(leases.issue(&role, &caller(None), None, Duration::ZERO), Err(LeaseError::NoProcess)));
+        let token = leases.issue(&role, &caller(process), Some(7), Duration::ZERO).expect("room");
         leases.sweep();
         assert!(opens(&tokens, &token));
         assert_eq!(fs::metadata(&file).expect("written").mode() & 0o777, 0o600);
@@ -205,7 +221,7 @@ mod tests {
         let tokens = ContainerTokens::new().expect("randomness");
         assert!(!opens(&tokens, &token));
         let leases = Leases::new(tokens.clone(), Some(file.clone()));
-        assert!(opens(&tokens, &token));
+        assert!(opens(&tokens, &token) && leases.ports().into_iter().eq([7]));
         drop(child.stdin.take());
         child.wait().expect("it ends");
         leases.sweep();
@@ -220,7 +236,8 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("leases");
         let own = ProcessId::of(std::process::id()).expect("us");
-        let lease = Lease { fingerprint: [7; 32], role: "web".into(), uid: 0, pid: own.pid, inode: own.inode };
+        let lease =
+            Lease { fingerprint: [7; 32], role: "web".into(), uid: 0, pid: own.pid, inode: own.inode, port: None };
         write(&file, &[lease]).expect("ours");
         assert_eq!(read(&file).len(), 1);
         fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o620)).expect("ours");

@@ -17,7 +17,7 @@ pub use document::{
 };
 pub use lease::{LeaseError, Leases};
 pub use peer::{Caller, ProcessId};
-pub use respond::{Admin, Call, Outcome, Reply};
+pub use respond::{Admin, Call, ExecEndpoint, Outcome, Reply};
 pub use server::{serve, serve_metrics};
 pub use socket::{AdminSocket, SocketError, SocketPlace};
 

@@ -1,7 +1,7 @@
 //! What the admin socket answers. Pure: who asks, what, the store and a moment in, an answer out.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -27,7 +27,7 @@ use crate::{
     credentials::{format_timestamp, parse_document},
     journal::Journal,
     policy::{ConnectionFacts, Gatekeeper, Grant},
-    serve::{Counters, Face, View},
+    serve::{Counters, View},
     store::{Condition, Published, Role, State, Store},
     text::Cut,
 };
@@ -52,12 +52,23 @@ pub struct Admin {
     pub region: Arc<ArcSwapOption<String>>,
     /// The tokens of `exec`.
     pub leases: Leases,
+    /// Where programs that `exec` starts get their credentials.
+    pub exec: Option<ExecEndpoint>,
     /// The daemon's own account, which sees everything, as root does.
     pub own_uid: u32,
     /// Whether whoever could connect sees everything (`admin_group`).
     pub restricted: bool,
     /// Whether the service manager was told that the daemon is ready.
     pub ready: Arc<AtomicBool>,
+}
+
+/// A listener for programs that `exec` starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExecEndpoint {
+    /// Its address, which the AWS SDKs accept for `http`.
+    pub address: SocketAddr,
+    /// Whether it is there for these programs alone, at a port that the kernel has chosen.
+    pub own: bool,
 }
 
 /// A request.
@@ -357,12 +368,8 @@ impl Admin {
         let Ok(ExecRequest { role }) = serde_json::from_slice(body) else {
             return Outcome::error(Code::BadRequest, "a JSON object such as {\"role\": \"web\"} is expected");
         };
-        let Some(base) = container_url(&self.listeners) else {
-            return Outcome::error(
-                Code::NoContainerFace,
-                "the daemon has no container listener on an address of this host that the AWS SDKs take; add a section \
-                 such as `container: {listen: 127.0.0.1:25773}` to its configuration",
-            );
+        let Some(ExecEndpoint { address, own }) = self.exec else {
+            return Outcome::error(Code::NoContainerFace, "the daemon has no listener for programs; its log says why");
         };
         let role = match self.held(role.as_deref(), caller, now) {
             Ok((role, _)) => role,
@@ -371,12 +378,12 @@ impl Admin {
         if !role.listed() {
             return Outcome::error(Code::Forbidden, "a role that was made for a container is only for that container");
         }
-        match self.leases.issue(role.name(), caller, now.boot) {
+        match self.leases.issue(role.name(), caller, own.then_some(address.port()), now.boot) {
             Ok(token) => Outcome::Reply(Reply::json(
                 200,
                 &ExecDocument {
                     role: role.name().to_string(),
-                    url: format!("{base}/role/{}", role.name()),
+                    url: format!("http://{address}/role/{}", role.name()),
                     token,
                     region: self.region(),
                 },
@@ -385,25 +392,6 @@ impl Admin {
             Err(error) => Outcome::error(Code::Busy, error.to_string()),
         }
     }
-}
-
-/// Where a program of this host finds the container face, with an address that the SDKs take for `http`: loopback, or
-/// those of the agents of ECS and EKS.
-///
-/// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html>
-fn container_url(listeners: &[Listener]) -> Option<String> {
-    let addresses = listeners.iter().filter(|listener| listener.face == Face::Container.as_str());
-    let usable = |address: SocketAddr| {
-        let ip = match address.ip() {
-            ip if !ip.is_unspecified() => ip,
-            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        };
-        let agents = [Ipv4Addr::new(169, 254, 170, 2), Ipv4Addr::new(169, 254, 170, 23)];
-        (ip.is_loopback() || agents.iter().any(|agent| ip == *agent)).then(|| SocketAddr::new(ip, address.port()))
-    };
-    let mut usable = addresses.filter_map(|listener| listener.address.parse().ok().and_then(usable));
-    usable.next().map(|address| format!("http://{address}"))
 }
 
 fn credentials_document(role: &str, set: &Published, region: Option<String>) -> Option<CredentialsDocument> {

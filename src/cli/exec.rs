@@ -21,10 +21,9 @@ const NOT_EXECUTABLE: u8 = 126;
 /// Arguments of `exec`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The program finds the daemon's container endpoint and a private token in its environment
+The program finds an endpoint of the daemon and a private token in its environment
 (AWS_CONTAINER_CREDENTIALS_FULL_URI, AWS_CONTAINER_AUTHORIZATION_TOKEN), which every AWS SDK knows,
-and so gets new credentials whenever it needs them. The daemon needs a `container:` section, such as
-`container: {listen: 127.0.0.1:25773}`.
+and so gets new credentials whenever it needs them. The daemon needs no setting for that.
 
 The token is valid as long as the program runs, also when the daemon is restarted; its children may
 use it until then. Variables with other credentials (AWS_ACCESS_KEY_ID, AWS_PROFILE, …) are removed,

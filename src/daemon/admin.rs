@@ -8,12 +8,12 @@ use tokio::{sync::Notify, task::JoinSet};
 use super::{keeper, token_key::Kept};
 
 use crate::{
-    admin::{self, Admin, AdminSocket, Leases, Listener},
+    admin::{self, Admin, AdminSocket, ExecEndpoint, Leases, Listener},
     audit::Auditor,
     clock::SharedClock,
     journal::Journal,
     policy::Gatekeeper,
-    serve::{ContainerTokens, Counters, Face, Place},
+    serve::{Counters, Face, Place},
     store::Store,
 };
 
@@ -24,7 +24,8 @@ pub(super) struct Told {
     pub(super) counters: Arc<Counters>,
     pub(super) gatekeeper: Arc<dyn Gatekeeper>,
     pub(super) auditor: Arc<Auditor>,
-    pub(super) tokens: ContainerTokens,
+    pub(super) leases: Leases,
+    pub(super) exec: Option<ExecEndpoint>,
     pub(super) region: Arc<ArcSwapOption<String>>,
     /// The key of the IMDS tokens in the run directory.
     pub(super) kept: Option<Arc<Kept>>,
@@ -49,8 +50,7 @@ pub(super) fn start(sockets: AdminSockets, told: Told, clock: SharedClock, place
         let address = place.address().ok()?.to_string();
         Some(Listener { face: face.as_str().to_owned(), address })
     };
-    let Told { store, journal, counters, gatekeeper, auditor, tokens, region, kept, ready, reloads } = told;
-    let file = sockets.socket.as_ref().map(|socket| socket.path().with_extension("leases"));
+    let Told { store, journal, counters, gatekeeper, auditor, leases, exec, region, kept, ready, reloads } = told;
     let admin = Admin {
         store,
         journal,
@@ -60,7 +60,8 @@ pub(super) fn start(sockets: AdminSockets, told: Told, clock: SharedClock, place
         started: clock.now(),
         listeners: places.iter().filter_map(listener).collect(),
         region,
-        leases: Leases::new(tokens, file),
+        leases,
+        exec,
         own_uid: rustix::process::geteuid().as_raw(),
         ready,
         restricted: sockets.socket.as_ref().is_some_and(AdminSocket::is_restricted),

@@ -63,12 +63,15 @@ pub(super) fn build(
     let settings = imds_settings(&config.imds, &config.metadata, metadata(config));
     let imds = Imds::new(settings, Arc::clone(store), Arc::clone(key), relayed, clock.now().wall);
     let container = config.container.as_ref().map(|section| {
-        let settings = container_settings(config, section);
+        let settings = container_settings(config, Some(section));
         let (face, files) =
             Container::new(settings, Arc::clone(store), tokens.clone(), Arc::clone(clock), Arc::clone(&arrived));
         background.push(Box::pin(files.run()));
         face
     });
+    // It reads no files.
+    let leased = (container_settings(config, None), tokens.issued_only());
+    let (exec, _) = Container::new(leased.0, Arc::clone(store), leased.1, Arc::clone(clock), Arc::clone(&arrived));
     let pod_identity = match &config.pod_identity {
         Some(section) => {
             let (face, keys) =
@@ -78,7 +81,7 @@ pub(super) fn build(
         }
         None => None,
     };
-    Ok((Faces { imds, container, pod_identity, arrived, patience: timeout + MARGIN }, background))
+    Ok((Faces { imds, container, pod_identity, exec, arrived, patience: timeout + MARGIN }, background))
 }
 
 /// Where to listen, and which face is to be seen there.
@@ -91,21 +94,22 @@ pub fn addresses(config: &Config) -> Vec<(SocketAddr, Face)> {
         .collect()
 }
 
-fn container_settings(config: &Config, section: &config::Container) -> ContainerSettings {
+fn container_settings(config: &Config, section: Option<&config::Container>) -> ContainerSettings {
     let file = |role: &config::ContainerRole, kind, path: &Option<PathBuf>| {
         path.as_ref().map(|path| KeyFile { role: RoleId::named(&role.name), kind, path: path.clone() })
     };
-    let files = section.roles.iter().flat_map(|role| {
+    let roles = section.map(|section| &*section.roles).unwrap_or_default();
+    let files = roles.iter().flat_map(|role| {
         [file(role, Key::Token, &role.token_file), file(role, Key::Id, &role.id_file)].into_iter().flatten()
     });
     ContainerSettings {
-        open: section.roles.iter().filter(|role| role.open).map(|role| role.name.clone()).collect(),
+        open: roles.iter().filter(|role| role.open).map(|role| role.name.clone()).collect(),
         serve_expired: config.imds.serve_expired,
         allowed_hosts: config.imds.allowed_hosts.clone(),
         account_id: config.metadata.account_id,
         partition: Partition::of(region(config).as_deref()),
         files: files.collect(),
-        overlap: section.token_overlap,
+        overlap: section.map(|section| section.token_overlap).unwrap_or_default(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod admin;
 mod containers;
+mod exec;
 mod faces;
 mod files;
 mod guard;
@@ -143,7 +144,7 @@ impl Daemon {
     ///
     /// Requests are served by the calling thread, upstreams are asked by a thread of their own: a
     /// TLS handshake or a thousand documents to parse delay no answer.
-    pub fn run(mut self, places: Vec<(Place, Face)>, progress: impl Progress) -> Result<(), DaemonError> {
+    pub fn run(mut self, mut places: Vec<(Place, Face)>, progress: impl Progress) -> Result<(), DaemonError> {
         let tokens = ContainerTokens::new().map_err(|_unspecified| DaemonError::Randomness)?;
         let (key, kept) = faces::token_key(&self.config)?;
         let (faces, background) = faces::build(&self.config, &self.store, &self.clock, &tokens, &key)?;
@@ -167,6 +168,8 @@ impl Daemon {
         let containers = listener.map(Listener::start).transpose()?;
         let store = Arc::clone(&self.store);
         let region = Arc::new(ArcSwapOption::from_pointee(faces::region(&self.config)));
+        let wanted = places.len();
+        let (leases, exec) = exec::open(self.admin.socket.as_ref(), tokens.clone(), &mut places);
         let (reloads, ready) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
         let told = Told {
             store: Arc::clone(&self.store),
@@ -174,7 +177,8 @@ impl Daemon {
             counters: server.counters(),
             gatekeeper: server.gatekeeper(),
             auditor: Arc::clone(&auditor),
-            tokens: tokens.clone(),
+            leases,
+            exec,
             region: Arc::clone(&region),
             kept,
             ready: Arc::clone(&ready),
@@ -213,7 +217,7 @@ impl Daemon {
             let clock = Arc::clone(&self.clock);
             let awaits = faces::awaits_roles(&self.config);
             let (count, counted) = watch::channel(0);
-            let listening = status::Listening { counted, wanted: places.len(), ready };
+            let listening = status::Listening { counted, wanted, ready };
             let progress = status::follow(store, clock, awaits.then_some(self.config.ready_wait), listening, progress);
             let progress = tokio::spawn(progress);
             let watched = self.watchdog.map(|watchdog| tokio::spawn(watchdog::feed(watchdog, turning)));

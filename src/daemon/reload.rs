@@ -117,7 +117,7 @@ pub(super) async fn at_each(mut hangup: Signal, mut reloading: Reloading, mut ru
             containers: in_force.containers.clone(),
         };
         match running.prepare(reading).await {
-            Ok(prepared) => in_force = running.take_over(in_force, prepared, &reloading.level).await,
+            Ok(prepared) => in_force = Box::pin(running.take_over(in_force, prepared, &reloading.level)).await,
             Err(problem) => {
                 tracing::error!("the configuration was read again and is wrong; nothing has been changed:\n{problem}");
             }

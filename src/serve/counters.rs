@@ -15,6 +15,8 @@ pub enum Protocol {
     Container,
     /// As the EKS Pod Identity agent.
     PodIdentity,
+    /// As ECS's agent, for programs that `alppaca exec` started.
+    Exec,
     /// What was no request.
     NotHttp,
 }
@@ -31,7 +33,8 @@ pub struct Counters {
 
 impl Protocol {
     /// All.
-    pub const ALL: [Self; 5] = [Self::ImdsV1, Self::ImdsV2, Self::Container, Self::PodIdentity, Self::NotHttp];
+    pub const ALL: [Self; 6] =
+        [Self::ImdsV1, Self::ImdsV2, Self::Container, Self::PodIdentity, Self::Exec, Self::NotHttp];
 
     /// The words for the face and the version.
     pub fn labels(self) -> (&'static str, &'static str) {
@@ -40,6 +43,7 @@ impl Protocol {
             Self::ImdsV2 => ("imds", "v2"),
             Self::Container => (Face::Container.as_str(), ""),
             Self::PodIdentity => (Face::PodIdentity.as_str(), ""),
+            Self::Exec => (Face::Exec.as_str(), ""),
             Self::NotHttp => ("", ""),
         }
     }
@@ -51,6 +55,7 @@ impl Protocol {
             (Face::Imds, Some(_)) => Self::ImdsV1,
             (Face::Container, Some(_)) => Self::Container,
             (Face::PodIdentity, Some(_)) => Self::PodIdentity,
+            (Face::Exec, Some(_)) => Self::Exec,
         }
     }
 }
@@ -101,6 +106,7 @@ mod tests {
             (Face::Imds, token, Status::Unauthorized, Protocol::ImdsV2),
             (Face::Container, token, Status::NotFound, Protocol::Container),
             (Face::PodIdentity, token, Status::NotFound, Protocol::PodIdentity),
+            (Face::Exec, token, Status::NotFound, Protocol::Exec),
         ] {
             for denied in Denial::ALL.map(Some).into_iter().chain([None]) {
                 let counters = Counters::default();

@@ -26,6 +26,8 @@ pub enum Face {
     Container,
     /// The EKS Pod Identity agent.
     PodIdentity,
+    /// As `Container`, for programs that `alppaca exec` started, and nothing else.
+    Exec,
 }
 
 impl Face {
@@ -35,13 +37,14 @@ impl Face {
             Self::Imds => "imds",
             Self::Container => "container",
             Self::PodIdentity => "pod-identity",
+            Self::Exec => "exec",
         }
     }
 
     /// A target of a request to this face as it may be logged.
     pub(super) fn loggable(self, target: &str) -> &str {
         match self {
-            Self::Container => container::loggable(target),
+            Self::Container | Self::Exec => container::loggable(target),
             Self::Imds | Self::PodIdentity => target,
         }
     }
@@ -65,6 +68,8 @@ pub struct Faces {
     pub container: Option<Container>,
     /// The EKS Pod Identity agent, if there are listeners for it.
     pub pod_identity: Option<PodIdentity>,
+    /// For the tokens of `exec` alone.
+    pub exec: Container,
     /// Told when something has arrived that a request may be waiting for, other than in the store.
     pub arrived: Arc<Notify>,
     /// How long a request waits for that.
@@ -83,10 +88,10 @@ impl Faces {
             (Face::Imds, ..) => self.imds.respond(request, visitor, now),
             (Face::Container, Some(container), _) => container.respond(request, visitor, now),
             (Face::PodIdentity, _, Some(pod_identity)) => pod_identity.respond(request, visitor, now),
-            // A listener without its face, which the daemon does not make.
-            (Face::Container, None, _) | (Face::PodIdentity, _, None) => {
-                Outcome::Answer(self.error(face, Status::NotFound))
-            }
+            // A reload has taken the section away, but `exec` may have sent programs to its listener.
+            (Face::Exec, ..) | (Face::Container, None, _) => self.exec.respond(request, visitor, now),
+            // The same, where there are none.
+            (Face::PodIdentity, _, None) => Outcome::Answer(self.error(face, Status::NotFound)),
         }
     }
 
@@ -94,7 +99,7 @@ impl Faces {
     pub fn error(&self, face: Face, status: Status) -> Answer {
         match face {
             Face::Imds => Answer::error(status),
-            Face::Container => Container::error(status),
+            Face::Container | Face::Exec => Container::error(status),
             Face::PodIdentity => PodIdentity::error(status),
         }
     }

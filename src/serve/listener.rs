@@ -91,7 +91,7 @@ impl Server {
     }
 
     /// Serves until `stop` is ready, then lets the requests that are being answered end. Each place shows its face;
-    /// `listening` counts those where a socket listens.
+    /// `listening` counts those where a socket listens, without those of `exec`.
     pub async fn run(
         self,
         places: Vec<(Place, Face)>,
@@ -102,16 +102,18 @@ impl Server {
         let mut tasks = JoinSet::new();
         for (number, (place, face)) in (0_u16..).zip(places) {
             let (context, listening) = (Arc::clone(&context), listening.clone());
+            // A program that waits for its old port keeps nobody else waiting.
+            let counted = usize::from(face != Face::Exec);
             match place {
                 Place::Held(listener) => {
                     tasks.spawn(accept(ready(listener)?, (number, face), context));
-                    listening.send_modify(|count| *count += 1);
+                    listening.send_modify(|count| *count += counted);
                 }
                 taken @ Place::Taken(_) => {
                     tasks.spawn(async move {
                         match ready(taken.listener().await) {
                             Ok(listener) => {
-                                listening.send_modify(|count| *count += 1);
+                                listening.send_modify(|count| *count += counted);
                                 accept(listener, (number, face), context).await;
                             }
                             Err(error) => tracing::error!("{}", ServerError::Socket(error)),

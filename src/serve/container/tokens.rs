@@ -61,19 +61,18 @@ type Mac = [u8; 32];
 /// Until when a key opens its role, by the boot clock; `None`: until its file says otherwise.
 type End = Option<Duration>;
 
-#[derive(Debug, Default)]
-struct Table {
-    /// Those that were made here.
-    issued: HashMap<Mac, (RoleId, Duration)>,
-    /// Those that stand, or stood, in files; by the number of the file.
-    configured: HashMap<Mac, (RoleId, usize, End)>,
-}
+/// Those that were made here.
+type Issued = HashMap<Mac, (RoleId, Duration)>;
+
+/// Those that stand, or stood, in files; by the number of the file.
+type Configured = HashMap<Mac, (RoleId, usize, End)>;
 
 /// The tokens and ids that are valid now. Clones share them.
 #[derive(Clone)]
 pub struct ContainerTokens {
     key: hmac::Key,
-    table: Arc<Mutex<Table>>,
+    issued: Arc<Mutex<Issued>>,
+    configured: Arc<Mutex<Configured>>,
 }
 
 impl fmt::Debug for ContainerTokens {
@@ -86,7 +85,13 @@ impl ContainerTokens {
     /// None yet. Fails only where the system has no randomness.
     pub fn new() -> Result<Self, Unspecified> {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())?;
-        Ok(Self { key, table: Arc::default() })
+        Ok(Self { key, issued: Arc::default(), configured: Arc::default() })
+    }
+
+    /// Those among them that were made here, and will be; none that stand in files.
+    #[must_use]
+    pub fn issued_only(&self) -> Self {
+        Self { configured: Arc::default(), ..self.clone() }
     }
 
     /// Makes a token that opens `role` for `ttl` from `now` (boot clock) on. It is printable ASCII without spaces, and
@@ -97,12 +102,12 @@ impl ContainerTokens {
         SystemRandom::new().fill(&mut *raw)?;
         let mut token = Zeroizing::new(String::with_capacity(RANDOM.div_ceil(3) * 4));
         URL_SAFE_NO_PAD.encode_string(*raw, &mut token);
-        let mut table = self.table();
-        table.issued.retain(|_, (_, end)| *end > now);
-        if table.issued.len() >= MAX_ISSUED {
+        let mut issued = lock(&self.issued);
+        issued.retain(|_, (_, end)| *end > now);
+        if issued.len() >= MAX_ISSUED {
             return Err(IssueError::Full);
         }
-        table.issued.insert(self.mac(Key::Token, token.as_bytes()), (role.clone(), now + ttl));
+        issued.insert(self.mac(Key::Token, token.as_bytes()), (role.clone(), now + ttl));
         Ok(Secret::new(token.as_str()))
     }
 
@@ -114,17 +119,17 @@ impl ContainerTokens {
     /// Lets the token with that fingerprint open `role` until it is withdrawn. It may come from an earlier process.
     pub fn adopt(&self, token: &Fingerprint, role: &RoleId) -> Result<(), IssueError> {
         let mac = self.mac_of(Key::Token, token);
-        let mut table = self.table();
-        if table.issued.len() >= MAX_ISSUED && !table.issued.contains_key(&mac) {
+        let mut issued = lock(&self.issued);
+        if issued.len() >= MAX_ISSUED && !issued.contains_key(&mac) {
             return Err(IssueError::Full);
         }
-        table.issued.insert(mac, (role.clone(), Duration::MAX));
+        issued.insert(mac, (role.clone(), Duration::MAX));
         Ok(())
     }
 
     /// Ends the token with that fingerprint.
     pub fn withdraw(&self, token: &Fingerprint) {
-        self.table().issued.remove(&self.mac_of(Key::Token, token));
+        lock(&self.issued).remove(&self.mac_of(Key::Token, token));
     }
 
     /// Whether a token opens any role at the moment `now` (boot clock).
@@ -134,7 +139,7 @@ impl ContainerTokens {
 
     /// Ends a token that was made here before its time.
     pub fn revoke(&self, token: &Secret) {
-        self.table().issued.remove(&self.mac(Key::Token, token.expose().as_bytes()));
+        lock(&self.issued).remove(&self.mac(Key::Token, token.expose().as_bytes()));
     }
 
     /// The role that a key opens at the moment `now` (boot clock).
@@ -143,11 +148,11 @@ impl ContainerTokens {
             return None;
         }
         let mac = self.mac(kind, key);
-        let table = self.table();
-        if let Some((role, end)) = table.issued.get(&mac) {
+        if let Some((role, end)) = lock(&self.issued).get(&mac) {
             return (*end > now).then(|| role.clone());
         }
-        let (role, _, end) = table.configured.get(&mac)?;
+        let configured = lock(&self.configured);
+        let (role, _, end) = configured.get(&mac)?;
         end.is_none_or(|end| end > now).then(|| role.clone())
     }
 
@@ -161,21 +166,21 @@ impl ContainerTokens {
         now: Duration,
     ) {
         let macs: HashSet<Mac> = keys.iter().map(|key| self.mac(kind, key)).collect();
-        let mut table = self.table();
-        for (mac, (_, of, end)) in &mut table.configured {
+        let mut configured = lock(&self.configured);
+        for (mac, (_, of, end)) in &mut *configured {
             if *of == file && end.is_none() && !macs.contains(mac) {
                 *end = Some(now + overlap);
             }
         }
-        table.configured.retain(|_, (_, _, end)| end.is_none_or(|end| end > now));
+        configured.retain(|_, (_, _, end)| end.is_none_or(|end| end > now));
         for mac in macs {
-            table.configured.insert(mac, (role.clone(), file, None));
+            configured.insert(mac, (role.clone(), file, None));
         }
     }
 
     /// Forgets what came from files that are not these any more: `role` says what file number N opens.
     pub(in crate::serve) fn keep_files<'a>(&self, role: impl Fn(usize) -> Option<&'a RoleId>) {
-        self.table().configured.retain(|_, (of, file, _)| role(*file) == Some(&*of));
+        lock(&self.configured).retain(|_, (of, file, _)| role(*file) == Some(&*of));
     }
 
     fn mac(&self, kind: Key, key: &[u8]) -> Mac {
@@ -194,11 +199,11 @@ impl ContainerTokens {
         mac.copy_from_slice(context.sign().as_ref());
         mac
     }
+}
 
-    fn table(&self) -> MutexGuard<'_, Table> {
-        // Nothing under the lock can panic half-way.
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(table: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing under the lock can panic half-way.
+    table.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn sha256(bytes: &[u8]) -> Fingerprint {
@@ -231,6 +236,18 @@ mod tests {
         }
         tokens.revoke(&token);
         assert_eq!(open(&token, NOW), None);
+    }
+
+    #[test]
+    fn what_stands_in_files_opens_nothing_where_only_tokens_that_were_made_here_do() {
+        let tokens = ContainerTokens::new().expect("randomness");
+        let issued_only = tokens.issued_only();
+        tokens.configure(0, (&role("a"), Key::Token), &[b"of a file"], Duration::ZERO, NOW);
+        assert!(tokens.opens(b"of a file", NOW) && !issued_only.opens(b"of a file", NOW));
+        let token = tokens.issue(&role("a"), Duration::from_secs(10), NOW).expect("room");
+        assert!(issued_only.opens(token.expose().as_bytes(), NOW));
+        tokens.revoke(&token);
+        assert!(!issued_only.opens(token.expose().as_bytes(), NOW));
     }
 
     #[test]

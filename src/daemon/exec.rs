@@ -1,0 +1,70 @@
+//! Where programs that `alppaca exec` starts get their credentials.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use crate::{
+    admin::{AdminSocket, ExecEndpoint, Leases},
+    serve::{ContainerTokens, Face, Place},
+};
+
+/// The tokens that are valid, and where they are: at a container listener that the configuration names, else at a listener of
+/// its own, which is added to `places`. Ports at which programs of before expect to be served are listened on again. There
+/// is nothing without the admin socket, which gives the tokens out.
+pub(super) fn open(
+    socket: Option<&AdminSocket>,
+    tokens: ContainerTokens,
+    places: &mut Vec<(Place, Face)>,
+) -> (Leases, Option<ExecEndpoint>) {
+    let leases = Leases::new(tokens, socket.map(|socket| socket.path().with_extension("leases")));
+    if socket.is_none() {
+        return (leases, None);
+    }
+    let held = places.iter().filter(|(place, face)| *face == Face::Container && matches!(place, Place::Held(_)));
+    let configured = held.filter_map(|(place, _)| place.address().ok()).find_map(usable);
+    let mut own = Vec::new();
+    for port in leases.ports() {
+        own.extend(listen_again((Ipv4Addr::LOCALHOST, port).into()));
+    }
+    if configured.is_none() && !own.iter().any(|place| matches!(place, Place::Held(_))) {
+        match Place::bind((Ipv4Addr::LOCALHOST, 0).into()) {
+            Ok(listener) => own.insert(0, Place::Held(listener)),
+            Err(error) => tracing::error!("no `alppaca exec`: {error}"),
+        }
+    }
+    let first = own.iter().find(|place| matches!(place, Place::Held(_))).and_then(|place| place.address().ok());
+    let configured = configured.map(|address| ExecEndpoint { address, own: false });
+    let endpoint = configured.or(first.map(|address| ExecEndpoint { address, own: true }));
+    if let Some(ExecEndpoint { address, .. }) = endpoint {
+        tracing::info!("programs that `alppaca exec` starts are served at {address}");
+    }
+    places.extend(own.into_iter().map(|place| (place, Face::Exec)));
+    (leases, endpoint)
+}
+
+/// The port of programs that run; if another socket has it, it is waited for.
+fn listen_again(address: SocketAddr) -> Option<Place> {
+    match Place::bind(address) {
+        Ok(listener) => Some(Place::Held(listener)),
+        Err(error) => {
+            tracing::error!(
+                "programs that `alppaca exec` started before ask for credentials at {address}, and may get them from \
+                 another process: {error}. Restart them; `alppaca exec` uses another port now"
+            );
+            error.is_in_use().then_some(Place::Taken(address))
+        }
+    }
+}
+
+/// Where a program of this host reaches that listener, if the SDKs accept the address for `http`: loopback, or those of the
+/// agents of ECS and EKS.
+///
+/// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html>
+fn usable(address: SocketAddr) -> Option<SocketAddr> {
+    let ip = match address.ip() {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    let agents = [Ipv4Addr::new(169, 254, 170, 2), Ipv4Addr::new(169, 254, 170, 23)];
+    (ip.is_loopback() || agents.iter().any(|agent| ip == *agent)).then(|| SocketAddr::new(ip, address.port()))
+}
