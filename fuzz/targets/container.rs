@@ -65,7 +65,7 @@ fuzz_target!(|head: &[u8]| {
     let Parsed::Whole(request, _) = parse(head) else { return };
     let Host { container, pod_identity, now } = host();
     let peer = Peer::unasked(([127, 0, 0, 1], 1).into());
-    let visitor = Visitor { listener: 0, peer: &peer, grant: &Grant::Everything };
+    let visitor = Visitor { listener: 0, peer: &peer, grant: &Grant::Everything, in_container: false };
     for outcome in [container.respond(&request, visitor, *now), pod_identity.respond(&request, visitor, *now)] {
         if let Outcome::Answer(answer) = outcome {
             let leaks = answer.body.bytes().windows(SECRET.len()).any(|window| window == SECRET);

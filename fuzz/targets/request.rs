@@ -48,7 +48,7 @@ fuzz_target!(|head: &[u8]| {
     assert!(length <= head.len() && length <= MAX_HEAD);
     let Host { face, now } = host();
     let peer = Peer::unasked(([127, 0, 0, 1], 1).into());
-    let visitor = Visitor { listener: 0, peer: &peer, grant: &Grant::Everything };
+    let visitor = Visitor { listener: 0, peer: &peer, grant: &Grant::Everything, in_container: false };
     if let Outcome::Answer(answer) = face.respond(&request, visitor, *now) {
         let leaks = answer.body.bytes().windows(SECRET.len()).any(|window| window == SECRET);
         assert!(!leaks, "credentials without a token");

@@ -6,7 +6,7 @@
 //! sent on the connection.
 
 use std::{
-    io,
+    fs, io,
     net::{SocketAddr, TcpListener, TcpStream},
     os::fd::OwnedFd,
     sync::{
@@ -27,9 +27,11 @@ use rustix::{
 
 use super::{
     Membership, Origin, Peer, Process, namespace,
-    netlink::{Described, LOOPBACK, Reply, ask_route, ask_socket, find_reply, read_route, read_socket},
+    netlink::{Described, LOOPBACK, Reply, Route, ask_route, ask_socket, find_reply, read_route, read_socket},
 };
 
+/// The links of this host; those that are bridges have a directory of that name.
+const LINKS: &str = "/sys/class/net";
 /// The longest packet that is read. A description of a socket has some hundred bytes.
 const PACKET: usize = 4096;
 /// How many packets that belong to no question are thrown away before giving up.
@@ -193,7 +195,24 @@ impl Kernel {
         if address.ip().is_loopback() {
             return Ok(true);
         }
-        ask(&self.routes, |number| ask_route(number, address), read_route).map(|local| local.unwrap_or(false))
+        Ok(self.route(address)?.is_some_and(|route| route.local))
+    }
+
+    /// Whether `address` is behind a bridge of this host, as those of containers are.
+    pub fn is_behind_bridge(&self, address: SocketAddr) -> io::Result<bool> {
+        let Some(Route { local: false, link: Some(link) }) = self.route(address)? else { return Ok(false) };
+        for entry in fs::read_dir(LINKS)? {
+            let directory = entry?.path();
+            let index = fs::read_to_string(directory.join("ifindex")).unwrap_or_default();
+            if index.trim().parse() == Ok(link) {
+                return Ok(directory.join("bridge").exists());
+            }
+        }
+        Ok(false)
+    }
+
+    fn route(&self, address: SocketAddr) -> io::Result<Option<Route>> {
+        ask(&self.routes, |number| ask_route(number, address), read_route)
     }
 }
 

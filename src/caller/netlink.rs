@@ -159,10 +159,25 @@ pub fn ask_route(sequence: u32, address: SocketAddr) -> Vec<u8> {
     message
 }
 
-/// Reads what [`ask_route`] is answered with: whether the address is one of this host's.
-pub fn read_route(body: &[u8]) -> Option<bool> {
-    let fixed = body.get(..ROUTE_MESSAGE)?;
-    Some(*fixed.get(7)? == LOCAL)
+/// The way to an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// Whether the address is one of this host's.
+    pub local: bool,
+    /// The index of the link that leads there.
+    pub link: Option<u32>,
+}
+
+/// Reads what [`ask_route`] is answered with.
+pub fn read_route(body: &[u8]) -> Option<Route> {
+    let (fixed, mut attributes) = body.split_at_checked(ROUTE_MESSAGE)?;
+    let mut link = None;
+    while let Some((kind, value)) = attribute(&mut attributes) {
+        if kind == RTA_OIF {
+            link = value.try_into().ok().map(u32::from_ne_bytes);
+        }
+    }
+    Some(Route { local: *fixed.get(7)? == LOCAL, link })
 }
 
 /// Finds the reply to the question `sequence` in a packet from the kernel.

@@ -179,8 +179,8 @@ pub const SETTINGS: &[Setting] = &[
         Serving,
         "allowed_hosts",
         "[]",
-        "Names that a `Host` header may carry beside addresses, `localhost` and `instance-data`. Others are refused: they may \
-         be rebound DNS names.",
+        "Names that a `Host` header may carry beside addresses, `localhost` and `instance-data`, and from containers \
+         `host.docker.internal` and `host.containers.internal`. Others are refused: they may be rebound DNS names.",
     ),
     setting(
         Serving,

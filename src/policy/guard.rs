@@ -226,6 +226,12 @@ impl Gatekeeper for Guard {
         }
     }
 
+    fn is_container(&self, peer: &Peer) -> bool {
+        let behind_bridge =
+            |kernel: &Kernel| peer.address.is_some_and(|address| kernel.is_behind_bridge(address).unwrap_or(false));
+        self.container(peer).is_some() || self.kernel.as_ref().is_some_and(behind_bridge)
+    }
+
     fn unverified_containers(&self) -> usize {
         self.loaded.load().tenants.as_ref().map_or(0, |tenants| tenants.index.unverified())
     }

@@ -73,6 +73,11 @@ pub trait Gatekeeper: Send + Sync {
     /// The container in which the caller is, if that is known at once: for the record.
     fn container(&self, peer: &Peer) -> Option<Arc<Container>>;
 
+    /// Whether the caller is certainly in a container: one that is known, or one behind a bridge of this host.
+    fn is_container(&self, peer: &Peer) -> bool {
+        self.container(peer).is_some()
+    }
+
     /// How many containers get nothing because it cannot be verified that they run.
     fn unverified_containers(&self) -> usize {
         0

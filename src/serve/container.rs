@@ -117,7 +117,7 @@ impl Container {
         let Some(target) = Target::parse(request.target) else {
             return problem!(BadRequest, 400, "BadRequest", "the request target is not a path");
         };
-        match guard::judge(request, target.authority, &self.settings.allowed_hosts) {
+        match guard::judge(request, target.authority, &self.settings.allowed_hosts, visitor.in_container) {
             Err(Refusal::Forwarded) => {
                 denied!(Forwarded, Forbidden, 403, "AccessDenied", "requests by way of a proxy are refused")
             }

@@ -284,12 +284,12 @@ impl Exchange {
         if gatekeeper.asks_who() {
             guest.identify(&**gatekeeper, socket, &mut open);
         }
-        let outcome = live.faces().respond(self.face, request, guest.visitor(&**gatekeeper), now);
+        let outcome = live.faces().respond(self.face, request, guest.visitor(&**gatekeeper, request), now);
         // A token may be bound to its user from a time at which there was a policy.
         let unauthorized =
             |outcome: &Outcome| matches!(outcome, Outcome::Answer(answer) if answer.status == Status::Unauthorized);
         if request.token.is_some() && unauthorized(&outcome) && guest.identify(&**gatekeeper, socket, &mut open) {
-            return live.faces().respond(self.face, request, guest.visitor(&**gatekeeper), now);
+            return live.faces().respond(self.face, request, guest.visitor(&**gatekeeper, request), now);
         }
         outcome
     }

@@ -8,6 +8,10 @@ use super::request::Request;
 /// Names beside IP literals that a client of IMDS may use. `instance-data` is EC2's own.
 const KNOWN_HOSTS: [&str; 3] = ["localhost", "instance-data", "instance-data.ec2.internal"];
 
+/// The names by which containers of Docker and Podman find their host. Nobody can register a name below `.internal`, but a
+/// hostile resolver could answer for it to a browser of this host: so they are for containers alone.
+const CONTAINER_HOSTS: [&str; 2] = ["host.docker.internal", "host.containers.internal"];
+
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
@@ -20,9 +24,27 @@ pub(super) enum Refusal {
     Host,
 }
 
+/// Whether a request may be one that only a container may send: it has such a name in its `Host`, or in a target in
+/// absolute form.
+pub(super) fn is_for_containers(request: &Request) -> bool {
+    let target = Some(request.target.as_bytes()).filter(|target| !target.starts_with(b"/"));
+    let has = |text: &[u8], name: &str| text.windows(name.len()).any(|part| part.eq_ignore_ascii_case(name.as_bytes()));
+    request.host.into_iter().chain(target).any(|text| CONTAINER_HOSTS.iter().any(|name| has(text, name)))
+}
+
+/// Whether `name` is one by which a container finds its host.
+pub(super) fn is_container_host(name: &str) -> bool {
+    CONTAINER_HOSTS.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
 /// Judges a request. `authority` is that of a target in absolute form, which outranks `Host`
-/// (RFC 9112, section 3.2.2).
-pub(super) fn judge(request: &Request, authority: Option<&str>, allowed: &[String]) -> Result<(), Refusal> {
+/// (RFC 9112, section 3.2.2). `in_container`: whether it is a container's.
+pub(super) fn judge(
+    request: &Request,
+    authority: Option<&str>,
+    allowed: &[String],
+    in_container: bool,
+) -> Result<(), Refusal> {
     if request.forwarded {
         return Err(Refusal::Forwarded);
     }
@@ -35,10 +57,10 @@ pub(super) fn judge(request: &Request, authority: Option<&str>, allowed: &[Strin
         // HTTP/1.0 and hand-made requests; no browser leaves it out.
         (None, None) => return Ok(()),
     };
-    if is_known(host, allowed) { Ok(()) } else { Err(Refusal::Host) }
+    if is_known(host, allowed, in_container) { Ok(()) } else { Err(Refusal::Host) }
 }
 
-fn is_known(host: &str, allowed: &[String]) -> bool {
+fn is_known(host: &str, allowed: &[String], in_container: bool) -> bool {
     if host.is_empty() {
         return true;
     }
@@ -51,6 +73,7 @@ fn is_known(host: &str, allowed: &[String]) -> bool {
     is_port(port)
         && (matches!(name.parse(), Ok(IpAddr::V4(_)))
             || KNOWN_HOSTS.iter().any(|known| known.eq_ignore_ascii_case(name))
+            || (in_container && is_container_host(name))
             || allowed.iter().any(|known| known.eq_ignore_ascii_case(name)))
 }
 
@@ -61,7 +84,10 @@ fn is_port(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::request::{Parsed, parse},
+        *,
+    };
 
     #[test]
     fn addresses_and_known_names_pass_and_other_names_do_not() {
@@ -79,7 +105,7 @@ mod tests {
             "instance-data",
             "imds.Example.com:80",
         ] {
-            assert!(is_known(host, &allowed), "{host}");
+            assert!(is_known(host, &allowed, false), "{host}");
         }
         for host in [
             "evil.example.com",
@@ -96,7 +122,24 @@ mod tests {
             "[::1]x",
             "localhost..",
         ] {
-            assert!(!is_known(host, &allowed), "{host}");
+            assert!(!is_known(host, &allowed, true), "{host}");
+        }
+    }
+
+    #[test]
+    fn the_names_of_a_containers_host_are_for_containers() {
+        for host in ["host.docker.internal", "HOST.containers.internal.:80"] {
+            assert!(is_known(host, &[], true) && !is_known(host, &[], false), "{host}");
+            assert!(is_known("host.docker.internal", &["host.docker.internal".to_owned()], false));
+        }
+        for (head, expected) in [
+            ("GET / HTTP/1.1\r\nHost: Host.Docker.Internal:80\r\n\r\n", true),
+            ("GET http://host.containers.internal/ HTTP/1.1\r\nHost: x\r\n\r\n", true),
+            ("GET /host.containers.internal HTTP/1.1\r\nHost: x\r\n\r\n", false),
+            ("GET / HTTP/1.1\r\n\r\n", false),
+        ] {
+            let Parsed::Whole(request, _) = parse(head.as_bytes()) else { panic!("{head}") };
+            assert_eq!(is_for_containers(&request), expected, "{head}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::view::Visitor;
+use super::{guard, request::Request, view::Visitor};
 use crate::{
     caller::{Open, Origin, Peer},
     policy::{ConnectionFacts, Decision, Gatekeeper, Grant},
@@ -51,7 +51,7 @@ impl Guest {
     }
 
     /// What is known of it, and what it may see.
-    pub(super) fn visitor(&mut self, gatekeeper: &dyn Gatekeeper) -> Visitor<'_> {
+    pub(super) fn visitor(&mut self, gatekeeper: &dyn Gatekeeper, request: &Request) -> Visitor<'_> {
         let version = gatekeeper.version();
         let settled = |decision: &Decision| !matches!(decision.grant, Grant::Pending | Grant::Unknown);
         let valid = |(made_for, decision): &(u64, Decision)| *made_for == version && settled(decision);
@@ -60,7 +60,8 @@ impl Guest {
             None => gatekeeper.admit(ConnectionFacts { listener: self.listener, peer: &self.peer }),
         };
         let (_, decision) = self.decision.insert((version, decision));
-        Visitor { listener: self.listener, peer: &self.peer, grant: &decision.grant }
+        let in_container = guard::is_for_containers(request) && gatekeeper.is_container(&self.peer);
+        Visitor { listener: self.listener, peer: &self.peer, grant: &decision.grant, in_container }
     }
 }
 
@@ -72,7 +73,10 @@ mod tests {
         sync::atomic::{AtomicUsize, Ordering},
     };
 
-    use super::*;
+    use super::{
+        super::request::{Parsed, parse},
+        *,
+    };
     use crate::caller::containers::Container;
 
     /// Says one grant after the other, and how often it was asked.
@@ -111,8 +115,9 @@ mod tests {
     fn a_decision_is_kept_but_what_was_not_known_is_asked_again() {
         let mut guest = Guest::new(([127, 0, 0, 1], 1).into(), 0);
         let gatekeeper = Grants(vec![Grant::Pending, Grant::Unknown, Grant::Everything], AtomicUsize::new(0));
+        let Parsed::Whole(request, _) = parse(b"GET / HTTP/1.1\r\n\r\n") else { panic!("a request") };
         for grant in [Grant::Pending, Grant::Unknown, Grant::Everything, Grant::Everything] {
-            assert_eq!(*guest.visitor(&gatekeeper).grant, grant);
+            assert_eq!(*guest.visitor(&gatekeeper, &request).grant, grant);
         }
         assert_eq!(gatekeeper.1.load(Ordering::Relaxed), 3);
     }

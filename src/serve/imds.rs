@@ -90,20 +90,21 @@ impl Imds {
         let Some(target) = Target::parse(request.target) else {
             return Outcome::Answer(Answer::error(Status::BadRequest));
         };
-        let mut outcome = match guard::judge(request, target.authority, &self.settings.allowed_hosts) {
-            Err(refusal) => {
-                let answer = match refusal {
-                    Refusal::Forwarded => Answer::forbidden(),
-                    Refusal::WebPage | Refusal::Host => Answer::error(Status::Forbidden),
-                };
-                Outcome::Answer(answer.denied(Denial::from(refusal)))
-            }
-            // EC2 knows one PUT, spelled exactly.
-            Ok(()) if request.method == "PUT" && target.ends_in_slash() => Outcome::Answer(Answer::forbidden()),
-            Ok(()) => target
-                .with_segments(|segments| self.route(request, segments, visitor, now))
-                .unwrap_or_else(|| Outcome::Answer(Answer::error(Status::NotFound))),
-        };
+        let mut outcome =
+            match guard::judge(request, target.authority, &self.settings.allowed_hosts, visitor.in_container) {
+                Err(refusal) => {
+                    let answer = match refusal {
+                        Refusal::Forwarded => Answer::forbidden(),
+                        Refusal::WebPage | Refusal::Host => Answer::error(Status::Forbidden),
+                    };
+                    Outcome::Answer(answer.denied(Denial::from(refusal)))
+                }
+                // EC2 knows one PUT, spelled exactly.
+                Ok(()) if request.method == "PUT" && target.ends_in_slash() => Outcome::Answer(Answer::forbidden()),
+                Ok(()) => target
+                    .with_segments(|segments| self.route(request, segments, visitor, now))
+                    .unwrap_or_else(|| Outcome::Answer(Answer::error(Status::NotFound))),
+            };
         if let (true, Outcome::Answer(answer)) = (request.probe, &mut outcome) {
             answer.pid = Some(std::process::id());
         }

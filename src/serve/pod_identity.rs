@@ -118,7 +118,7 @@ impl PodIdentity {
         if found != Some(true) {
             return text(Status::NotFound, "404 page not found");
         }
-        if let Some(refused) = self.refuse_host(request, target.authority) {
+        if let Some(refused) = self.refuse_host(request, target.authority, visitor.in_container) {
             return refused;
         }
         let token = request.authorization.map(<[u8]>::trim_ascii).unwrap_or_default();
@@ -148,11 +148,11 @@ impl PodIdentity {
 
     /// The agent answers only to its own addresses, which no web page can name; that is also the guard against rebound
     /// names. Requests by way of a proxy are refused here, too.
-    fn refuse_host(&self, request: &Request, authority: Option<&str>) -> Option<Outcome> {
+    fn refuse_host(&self, request: &Request, authority: Option<&str>, in_container: bool) -> Option<Outcome> {
         let refuse = |refusal: Refusal, reason: &str| {
             Some(denied(refusal.into(), Status::Forbidden, &format!("Access Denied. {reason}")))
         };
-        match guard::judge(request, authority, &self.settings.allowed_hosts) {
+        match guard::judge(request, authority, &self.settings.allowed_hosts, in_container) {
             Err(refusal @ Refusal::Forwarded) => return refuse(refusal, "Requests by way of a proxy are refused"),
             Err(refusal @ Refusal::WebPage) => return refuse(refusal, "Requests of web pages are refused"),
             Err(Refusal::Host) | Ok(()) => {}
@@ -165,7 +165,10 @@ impl PodIdentity {
         };
         let known = match bare.parse::<IpAddr>() {
             Ok(address) => is_agent(address) || self.settings.hosts.contains(&address),
-            Err(_) => self.settings.allowed_hosts.iter().any(|name| name.eq_ignore_ascii_case(bare)),
+            Err(_) => {
+                (in_container && guard::is_container_host(bare))
+                    || self.settings.allowed_hosts.iter().any(|name| name.eq_ignore_ascii_case(bare))
+            }
         };
         if known {
             return None;

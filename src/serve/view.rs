@@ -19,6 +19,8 @@ pub struct Visitor<'a> {
     pub peer: &'a Peer,
     /// What it may see.
     pub grant: &'a Grant,
+    /// Whether it is in a container; `false` where the request does not depend on it.
+    pub in_container: bool,
 }
 
 /// The roles that a visitor sees.

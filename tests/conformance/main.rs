@@ -3,6 +3,7 @@
 
 mod addresses;
 mod containers;
+mod hosts;
 mod http;
 mod listing;
 mod roles;
@@ -102,12 +103,13 @@ cases! {
     67 case_67_a_key_is_listed_with_its_name => tree::a_key_is_listed_with_its_name;
     68 case_68_by_default_nothing_says_that_this_is_ec2 => tree::by_default_nothing_says_that_this_is_ec2;
     69 case_69_the_defaults_of_ec2_are_complete => tree::the_defaults_of_ec2_are_complete;
+    70 case_70_containers_may_call_their_host_by_the_names_that_they_have_for_it => hosts::containers_may_call_their_host_by_name;
 }
 
 #[test]
 fn the_table_of_the_documentation_has_the_same_cases() {
     let numbers: Vec<u8> = CASES.iter().map(|(number, _)| *number).collect();
-    assert_eq!(numbers, (1..=69).collect::<Vec<u8>>());
+    assert_eq!(numbers, (1..=70).collect::<Vec<u8>>());
     for (number, name) in CASES {
         assert!(name.starts_with(&format!("case_{number:02}_")), "{name}");
     }

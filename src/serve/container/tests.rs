@@ -57,7 +57,7 @@ fn ask_as(face: &Container, head: &str, grant: &Grant) -> (u16, String) {
     let Parsed::Whole(request, _) = parse(text.as_bytes()) else { panic!("{head}: not a request") };
     let peer = Peer::unasked(([127, 0, 0, 1], 1).into());
     assert_eq!(peer.origin, Origin::Unasked);
-    match face.respond(&request, Visitor { listener: 0, peer: &peer, grant }, now()) {
+    match face.respond(&request, Visitor { listener: 0, peer: &peer, grant, in_container: false }, now()) {
         Outcome::Answer(answer) | Outcome::Expired(answer) => {
             (answer.status.code(), String::from_utf8_lossy(answer.body.bytes()).into_owned())
         }

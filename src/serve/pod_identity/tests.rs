@@ -121,7 +121,11 @@ fn ask_at(face: &PodIdentity, head: &str, now: Moment) -> (u16, String) {
     let text = format!("{head}\r\n\r\n");
     let Parsed::Whole(request, _) = parse(text.as_bytes()) else { panic!("{head}: not a request") };
     let peer = Peer::unasked(([127, 0, 0, 1], 1).into());
-    match face.respond(&request, Visitor { listener: 0, peer: &peer, grant: &Grant::Everything }, now) {
+    match face.respond(
+        &request,
+        Visitor { listener: 0, peer: &peer, grant: &Grant::Everything, in_container: false },
+        now,
+    ) {
         Outcome::Answer(answer) | Outcome::Expired(answer) => {
             (answer.status.code(), String::from_utf8_lossy(answer.body.bytes()).into_owned())
         }
