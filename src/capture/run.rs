@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write},
+    net::SocketAddrV4,
     path::PathBuf,
     process::{self, Stdio},
 };
@@ -234,6 +235,11 @@ fn describe(settings: &Settings) -> String {
     }
 }
 
+/// Where a rule redirects to, which it says after `before`.
+fn target(rule: &str, before: &str) -> Option<SocketAddrV4> {
+    rule.split_once(before)?.1.split_whitespace().next()?.parse().ok()
+}
+
 /// The forms of `settings.mode` that are in force now. A tool that is missing has made nothing.
 pub fn applied(host: &Host, settings: &Settings) -> Vec<Settings> {
     let with = |tool: Tool, link: &str| Settings { tool, link: link.to_owned(), ..settings.clone() };
@@ -249,12 +255,18 @@ pub fn applied(host: &Host, settings: &Settings) -> Vec<Settings> {
             }
         }
         Mode::Dnat => {
-            if host.output(&ask("nft", &["list", "table", "ip", NAME])).is_ok() {
-                found.push(with(Tool::Nft, &settings.link));
+            let redirects = |tool, to: Option<SocketAddrV4>| Settings {
+                to: to.unwrap_or(settings.to),
+                ..with(tool, &settings.link)
+            };
+            if let Ok(table) = host.output(&ask("nft", &["list", "table", "ip", NAME])) {
+                found.push(redirects(Tool::Nft, target(&table, "dnat to ")));
             }
             // Reading the rules needs root; without it, none can be shown.
-            if own_rules(host).is_ok_and(|rules| !rules.is_empty()) {
-                found.push(with(Tool::Iptables, &settings.link));
+            let rules = own_rules(host).unwrap_or_default();
+            if !rules.is_empty() {
+                let to = rules.iter().find_map(|rule| target(&rule.text, "--to-destination "));
+                found.push(redirects(Tool::Iptables, to));
             }
         }
     }

@@ -150,9 +150,9 @@ impl Args {
 
 /// Says what is in force.
 fn in_force(host: &Host, settings: &Settings) {
-    let Settings { address, to, .. } = settings;
+    let address = settings.address;
     for mode in [Mode::Address, Mode::Dnat] {
-        for Settings { tool, link, .. } in applied(host, &Settings { mode, ..settings.clone() }) {
+        for Settings { tool, link, to, .. } in applied(host, &Settings { mode, ..settings.clone() }) {
             match mode {
                 Mode::Address => anstream::println!("captured: {address} is on the link {link}"),
                 Mode::Dnat => anstream::println!("captured: {tool} redirects {address} to {to}"),

@@ -159,6 +159,12 @@ fn prove(arguments: &str, listen: &str) {
         "{said}"
     );
 
+    if arguments.contains("dnat") {
+        // Whatever the mode is that `check` is called with.
+        let (_, said) = namespace.alppaca("capture check");
+        assert!(said.contains(" redirects 169.254.169.254 to 127.0.0.1:25774\n"), "{said}");
+    }
+
     let pid = namespace.start_daemon(listen);
     assert_eq!(namespace.roles(), ["test_role", "test_role"]);
     let (code, said) = namespace.alppaca(&capture("check"));
