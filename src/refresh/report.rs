@@ -19,6 +19,7 @@ pub(super) struct Trouble {
 
 #[derive(Debug, Default)]
 struct Repeated {
+    /// Without the times in it, which differ in each answer of the same kind.
     message: String,
     count: u32,
 }
@@ -33,8 +34,9 @@ impl Trouble {
     /// power of two.
     fn again(&mut self, message: &str) -> (u32, bool) {
         let failure = self.failure.get_or_insert_default();
+        let message = without_times(message);
         if failure.message != message {
-            **failure = Repeated { message: message.to_owned(), count: 0 };
+            **failure = Repeated { message, count: 0 };
         }
         failure.count = failure.count.saturating_add(1);
         (failure.count, failure.count.is_power_of_two())
@@ -44,6 +46,12 @@ impl Trouble {
     fn over(&mut self) -> bool {
         std::mem::take(self).failure.is_some()
     }
+}
+
+/// Times are in the form that [`format_timestamp`] gives them.
+fn without_times(message: &str) -> String {
+    let is_time = |word: &&str| word.get(..20).is_some_and(|time| time.parse::<Timestamp>().is_ok());
+    message.split(' ').filter(|word| !is_time(word)).collect::<Vec<_>>().join(" ")
 }
 
 pub(super) fn list_answered(list: &RoleList, trouble: &mut Trouble) {
@@ -169,5 +177,21 @@ pub(super) fn expiry(who: &Who, set: Option<&Published>, now: Moment, trouble: &
 pub(super) fn role_dropped(node: &Node) {
     if node.visibility != Visibility::Hidden {
         notice!("role {}: not configured any more; no longer served", node.name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trouble_is_the_same_at_another_time() {
+        let expired = |time: &str| format!("they had expired at {time}; is this host's clock right?");
+        let mut trouble = Trouble::default();
+        assert_eq!(trouble.again(&expired("2026-11-26T15:26:09Z")), (1, true));
+        assert_eq!(trouble.again(&expired("2026-11-26T15:26:19Z")), (2, true));
+        assert_eq!(trouble.again(&expired("2026-11-26T15:26:29Z")), (3, false));
+        assert_eq!(trouble.again("status 500"), (1, true));
+        assert_eq!(trouble.again("status 502"), (1, true));
     }
 }
