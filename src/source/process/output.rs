@@ -2,10 +2,11 @@
 //! <https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html>
 
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::credentials::{AccountId, Secret, is_key_text, parse_timestamp};
+use crate::source::json::secret;
 
 /// The set that a program printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,10 +62,6 @@ struct Wire {
     session_token: Option<Zeroizing<String>>,
     expiration: Option<String>,
     account_id: Option<String>,
-}
-
-fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Zeroizing<String>>, D::Error> {
-    Ok(Option::<String>::deserialize(deserializer)?.map(Zeroizing::new))
 }
 
 /// Reads the output of a `credential_process`. Unknown fields are ignored, as every SDK does.

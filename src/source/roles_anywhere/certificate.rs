@@ -12,7 +12,7 @@ use x509_cert::{
     time::Time,
 };
 
-use super::pem::{self, PemError};
+use crate::source::pem::{self, PemError};
 
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");

@@ -10,8 +10,8 @@ use aws_lc_rs::{
 use super::{
     certificate::KeyKind,
     encrypted::{self, DecryptError},
-    pem::{self, PemError, Section},
 };
+use crate::source::pem::{self, PemError, Section};
 
 /// A private key in memory. The crypto library wipes it when it is dropped.
 pub(super) enum FileKey {

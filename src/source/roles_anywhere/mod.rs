@@ -6,7 +6,6 @@ mod encrypted;
 mod files;
 mod identity;
 mod key;
-mod pem;
 mod settings;
 mod signing;
 #[cfg(feature = "pkcs11")]

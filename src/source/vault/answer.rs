@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use crate::source::json::secret;
 use crate::{
     credentials::{Secret, is_key_text},
     text::{may_hold_secret, printable},
@@ -100,10 +101,6 @@ struct Auth {
 #[derive(Deserialize)]
 struct Errors {
     errors: Vec<String>,
-}
-
-fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Zeroizing<String>>, D::Error> {
-    Ok(Option::<String>::deserialize(deserializer)?.map(Zeroizing::new))
 }
 
 fn parse(body: &[u8]) -> Result<Wire, AnswerError> {
