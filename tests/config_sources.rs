@@ -167,11 +167,12 @@ fn what_is_rendered_reads_as_the_same() {
         "sources:\n  afp: {{kind: ims, urls: ['http://127.0.0.1:1', 'http://127.0.0.1:2'], timeout: 3s, concurrency: 2, \
          proxy: environment, no_proxy: [.corp]}}\n  \
          s: {{kind: sts, region: us-gov-west-1, fips: true, dual_stack: false, ca_file: /x, rate: 300/m}}\n  \
-         t: {{kind: sts, endpoint: 'http://127.0.0.1:3/x', rate: 7/h}}\n\
+         t: {{kind: sts, endpoint: 'http://127.0.0.1:3/x', rate: 7/h}}\n  \
+         p: {{kind: profile, profile: x, home: /h, environment: {{A: 'b c', D: ''}}}}\n\
          roles:\n  web: {{source: afp, upstream_role: w}}\n  \
          all: {{sources: [afp, web], upstream_role: r, role_arn: '{ARN}', external_id: 'a:b', session_name: '{{role}}', \
          duration: 1h, policy: '{{}}', policy_arns: ['arn:aws:iam::aws:policy/X'], tags: {{a: '1', 'b c': ''}}, \
-         transitive_tags: [a], source_identity: me, via: s}}\n  as: {{source: web}}\naws_proxy_host: p\naws_proxy_port: 1\n"
+         transitive_tags: [a], source_identity: me, via: s}}\n  as: {{source: web}}\n  own: {{source: p}}\naws_proxy_host: p\naws_proxy_port: 1\n"
     );
     let config = parsed(&text).unwrap_or_else(|error| panic!("{error}"));
     let rendered = config.render();

@@ -1,11 +1,20 @@
 //! A profile of `~/.aws/config` and `~/.aws/credentials`, as the AWS SDK reads them: keys, `role_arn` with
-//! `source_profile`, web identity, and the cache of an SSO login. A `credential_process` is run as a program of ours is.
+//! `source_profile`, web identity, and the cache of an SSO login. A `credential_process` is run as a program of ours is, and
+//! the cache of an `aws login` is used here.
 //! <https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html>
 
 mod chain;
 mod files;
+mod login;
+mod shared;
+mod sso;
 
-use std::{collections::HashMap, fmt::Write, path::PathBuf, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt::Write,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use aws_config::{BehaviorVersion, ConfigLoader, Region, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_credential_types::provider::{ProvideCredentials, error::CredentialsError};
@@ -57,13 +66,14 @@ pub struct Settings {
 /// A source of the credentials of a profile.
 pub struct Profile {
     settings: Settings,
+    login: login::Login,
     clock: SharedClock,
 }
 
 impl Profile {
     /// A source that reads the files of `settings` at each use.
     pub fn new(settings: Settings, clock: SharedClock) -> Self {
-        Self { settings, clock }
+        Self { settings, login: login::Login::new(clock.clone()), clock }
     }
 
     /// The environment that the SDK sees: nothing of ours. The metadata services are off: we are those.
@@ -103,9 +113,22 @@ impl Profile {
     }
 
     /// What the profile at the end of the chain gives, if it is not for the SDK to find out.
-    async fn base(&self, chain: &Chain) -> Result<Option<Credentials>, String> {
+    async fn base(&self, files: &[Read; 2], chain: &Chain) -> Result<Option<Credentials>, String> {
         match &chain.base {
-            Base::Sdk | Base::WebIdentity(_) => Ok(None),
+            Base::Sdk | Base::WebIdentity(_) | Base::Sso(_) => Ok(None),
+            Base::Login(session) => {
+                let Settings { profile, home, region, endpoints, http, .. } = &self.settings;
+                let said = chain::calls(files, profile, "signin");
+                let own = |name| endpoints.iter().find_map(|(key, value)| (*key == name).then_some(value.as_str()));
+                let session = login::Session {
+                    name: session,
+                    profile: &chain.profile,
+                    region: said.region.unwrap_or(region),
+                    endpoint: own("AWS_ENDPOINT_URL").or(said.endpoint),
+                    fips: own("AWS_USE_FIPS_ENDPOINT").map_or(said.fips, |flag| flag == "true"),
+                };
+                self.login.get(home, &session, http).await.map(Some)
+            }
             Base::Process { place, command, account } => {
                 let set = self.run(command).await.map_err(|what| format!("{place}: the credential_process: {what}"))?;
                 let account_id = set.account_id.or_else(|| account.as_deref()?.parse().ok());
@@ -133,13 +156,6 @@ impl Profile {
         self.settings.http.timeout * 3
     }
 
-    /// What the SDK may read: the token, without the white space around it, which STS would take for a part of it.
-    async fn token(&self, chain: &Chain) -> Result<Fs, String> {
-        let Base::WebIdentity(path) = &chain.base else { return Ok(Fs::real()) };
-        let token = read_secret("web identity token", path).await.map_err(|error| error.message)?;
-        Ok(Fs::from_raw_map(HashMap::from([(path.clone().into(), token.expose().as_bytes().to_vec())])))
-    }
-
     fn loader(&self, files: EnvConfigFiles, fs: Fs) -> ConfigLoader {
         aws_config::defaults(BehaviorVersion::latest())
             .env(self.environment())
@@ -155,10 +171,20 @@ impl Profile {
     async fn load(&self) -> Result<Credentials, String> {
         let files = self.files().await?;
         let chain = chain::follow(&files, &self.settings.profile, &self.settings.home)?;
-        let known = self.base(&chain).await?;
-        match known {
-            Some(set) if !chain.roles => Ok(set),
-            known => self.ask(self.render(&files, &chain, known.as_ref()), self.token(&chain).await?).await,
+        let known = self.base(&files, &chain).await?;
+        let files = match known {
+            Some(set) if !chain.roles => return Ok(set),
+            known => self.render(&files, &chain, known.as_ref()),
+        };
+        match &chain.base {
+            Base::WebIdentity(token) => self.ask(files, only_token(token).await?).await,
+            Base::Sso(session) => {
+                let lent = sso::Lent::new(&self.settings.home, session, &chain.profile)?;
+                let set = self.ask(files, lent.fs.clone()).await;
+                lent.take_back().await;
+                set
+            }
+            Base::Sdk | Base::Process { .. } | Base::Login(_) => self.ask(files, Fs::real()).await,
         }
     }
 
@@ -201,6 +227,12 @@ impl Profile {
             role_arn: None,
         })
     }
+}
+
+/// For the SDK there is only the token, without the white space around it, which STS would take for a part of it.
+async fn only_token(path: &Path) -> Result<Fs, String> {
+    let token = read_secret("web identity token", path).await.map_err(|error| error.message)?;
+    Ok(Fs::from_raw_map(HashMap::from([(path.into(), token.expose().as_bytes().to_vec())])))
 }
 
 /// A section of the credentials file.

@@ -2,6 +2,7 @@
 
 mod daemon;
 mod imds;
+mod login;
 mod process;
 mod profile;
 mod proxies;

@@ -343,3 +343,48 @@ async fn a_role_is_assumed_with_what_a_program_of_a_profile_prints() {
     let asked = sts.asked().pop().expect("a call");
     assert!(asked.header("authorization").expect("signed").contains("AKIAKEY/"), "{asked:?}");
 }
+
+/// The CLI names the file of the cache by the SHA-1 of the true name, also of one that the SDK for Rust does not take.
+#[tokio::test]
+async fn an_sso_session_may_have_spaces_and_any_letters_in_its_name() {
+    for (name, hash) in
+        [("my corp", "2603e49e9877a1061664a5a7f900ffb84f872d49"), ("prüf", "7977f6223e35f8ad1a07ec8ed53b1dbec51bf436")]
+    {
+        let portal = Server::start(|asked| match (asked.line().as_str(), asked.header("x-amz-sso_bearer_token")) {
+            ("POST /token", _) if asked.body.contains("\"refreshToken\":\"r1\"") => (
+                200,
+                r#"{"accessToken":"second","expiresIn":3600,"refreshToken":"r2","tokenType":"Bearer"}"#.to_owned(),
+            ),
+            (line, Some(token @ ("first" | "second"))) if line.starts_with("GET /federation/credentials?") => {
+                let set = r#"{"roleCredentials":{"accessKeyId":"ASIA-","secretAccessKey":"wJalr","sessionToken":"IQoJ","expiration":4070908800000}}"#;
+                (200, set.replace("ASIA-", &format!("ASIA{token}")))
+            }
+            _ => (401, "{}".to_owned()),
+        });
+        let config = format!(
+            "[profile sso]\nsso_session = {name}\nsso_account_id = 123456789012\nsso_role_name = Admin\nendpoint_url = {}\n\
+             [sso-session {name}]\nsso_region = eu-central-1\nsso_start_url = https://corp.awsapps.com/start\n",
+            portal.url()
+        );
+        let home = Home::new(&config, "");
+        let error = home.fetch("sso").await.expect_err("no login").message;
+        assert!(error.contains(hash) && error.contains("run `aws sso login --profile"), "{error}");
+        fs::create_dir_all(home.file(".aws/sso/cache")).expect("writable");
+        let cache = home.file(&format!(".aws/sso/cache/{hash}.json"));
+        let login = |end: &str| {
+            let text = r#"{"accessToken":"first","expiresAt":"END","region":"eu-central-1","startUrl":"https://corp.awsapps.com/start","clientId":"c","clientSecret":"s","registrationExpiresAt":"2099-01-01T00:00:00Z","refreshToken":"r1"}"#;
+            write(&cache, &text.replace("END", end));
+        };
+        login("2099-01-01T00:00:00Z");
+        assert_eq!(home.fetch("sso").await.expect("credentials").access_key_id, "ASIAfirst");
+        // One that is over is renewed, and the next one finds it so.
+        login("2020-01-01T00:00:00Z");
+        assert_eq!(home.fetch("sso").await.expect("credentials").access_key_id, "ASIAsecond");
+        let written = fs::read_to_string(&cache).expect("there");
+        assert!(written.contains("\"r2\"") && written.contains("\"second\""), "{written}");
+        let renewals = portal.lines().len();
+        assert_eq!(home.fetch("sso").await.expect("credentials").access_key_id, "ASIAsecond");
+        assert_eq!(portal.lines().len(), renewals + 1, "{:?}", portal.lines());
+        assert_eq!(fs::read_dir(home.file(".aws/sso/cache")).expect("there").count(), 1);
+    }
+}

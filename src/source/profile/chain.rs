@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::files::{Read, Section, Setting, at_home, unquoted};
+use super::files::{Read, Section, Setting, at_home, plain, unquoted};
 
 /// The way from a profile to its credentials.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,6 +25,10 @@ pub(super) enum Base {
     Sdk,
     /// A token in this file.
     WebIdentity(PathBuf),
+    /// An SSO session with a name that the SDK does not take.
+    Sso(String),
+    /// `aws login`: the name of the session.
+    Login(String),
     /// A program's output.
     Process {
         /// Where it stands.
@@ -69,11 +73,6 @@ impl<'a> Profile<'a> {
 
     /// What would be left out without a word.
     fn check(&self) -> Result<(), String> {
-        self.refuse(
-            "login_session",
-            "login_session (`aws login`) is not supported; let a program print the set, as \
-             `kind: process` with `aws configure export-credentials --profile NAME --format process`",
-        )?;
         if self.get("role_arn").is_none() {
             return Ok(());
         }
@@ -103,14 +102,41 @@ impl<'a> Profile<'a> {
         if let Some(file) = self.get("web_identity_token_file") {
             return Base::WebIdentity(at_home(Path::new(file), home));
         }
-        match self.get("credential_process") {
-            Some(command) if !sso.into_iter().any(has) => Base::Process {
-                place: self.place("credential_process"),
-                command: command.to_owned(),
-                account: self.get("aws_account_id").map(str::to_owned),
-            },
-            _ => Base::Sdk,
+        if sso.into_iter().any(has) {
+            let session = self.get("sso_session").map(unquoted).filter(|name| plain(name) != *name);
+            return session.map_or(Base::Sdk, |name| Base::Sso(name.to_owned()));
         }
+        if let Some(session) = self.get("login_session") {
+            return Base::Login(session.to_owned());
+        }
+        self.get("credential_process").map_or(Base::Sdk, |command| Base::Process {
+            place: self.place("credential_process"),
+            command: command.to_owned(),
+            account: self.get("aws_account_id").map(str::to_owned),
+        })
+    }
+}
+
+/// How a profile says that a service is called.
+pub(super) struct Calls<'a> {
+    pub(super) region: Option<&'a str>,
+    pub(super) endpoint: Option<&'a str>,
+    pub(super) fips: bool,
+}
+
+/// How the profile `name` says that `service` is called.
+pub(super) fn calls<'a>(files: &'a [Read], name: &'a str, service: &str) -> Calls<'a> {
+    let profile = Profile::find(files, name);
+    let section = profile.get("services").map(unquoted);
+    let section = section.and_then(|name| files.iter().rev().find_map(|file| file.section("services", name)));
+    let nested = section.and_then(|section| {
+        let lines = section.get(service)?.value.lines();
+        lines.filter_map(|line| line.split_once('=')).find(|(key, _)| key.trim() == "endpoint_url")
+    });
+    Calls {
+        region: profile.get("region"),
+        endpoint: nested.map(|(_, url)| url.trim()).or_else(|| profile.get("endpoint_url")),
+        fips: profile.get("use_fips_endpoint").is_some_and(|flag| flag.eq_ignore_ascii_case("true")),
     }
 }
 
@@ -166,7 +192,6 @@ mod tests {
         for (text, problem) in [
             (format!("{role}mfa_serial = m\n{base}"), "f:4: mfa_serial needs a code"),
             (format!("{role}duration_seconds = 900\n{base}"), "f:4: duration_seconds is not honoured"),
-            ("[profile x]\nlogin_session = s\n".to_owned(), "f:2: login_session (`aws login`) is not supported"),
             (role.to_owned(), "no profile \"b\", which is the source_profile of \"x\" in f; there is x"),
             (base.to_owned(), "there is no profile \"x\" in f; there is b"),
             (String::new(), "there is no profile \"x\" in f; there is none at all"),
@@ -181,5 +206,46 @@ mod tests {
         ] {
             follow(&[read(Kind::Config, &text).expect("legal")], "x", Path::new("/h")).expect(&text);
         }
+    }
+
+    #[test]
+    fn the_end_of_the_chain_is_where_the_sdk_finds_it() {
+        let program = || Base::Process { place: "f:2".to_owned(), command: "p".to_owned(), account: None };
+        let process = "[profile b]\ncredential_process = p\n";
+        let keys = "aws_access_key_id = K\naws_secret_access_key = S\n";
+        let role = "[profile x]\nrole_arn = r\nsource_profile = ";
+        for (text, end, base, roles) in [
+            (process.to_owned(), "b", program(), false),
+            (format!("{process}{role}b\n"), "b", program(), true),
+            (format!("{process}{keys}"), "b", program(), false),
+            (format!("{process}{keys}{role}b\n"), "b", Base::Sdk, true),
+            (format!("{process}sso_session = s\n"), "b", Base::Sdk, false),
+            (format!("{process}sso_session = \"s t\"\n"), "b", Base::Sso("s t".to_owned()), false),
+            (format!("{process}login_session = l\n"), "b", Base::Login("l".to_owned()), false),
+            (format!("{process}login_session = l\n{role}b\n"), "b", Base::Login("l".to_owned()), true),
+            (format!("{process}role_arn = r\nsource_profile = b\n"), "b", program(), true),
+            (
+                format!("{process}role_arn = r\nweb_identity_token_file = ~/t\n"),
+                "b",
+                Base::WebIdentity("/h/t".into()),
+                false,
+            ),
+            (format!("{process}role_arn = r\ncredential_source = Environment\n"), "b", Base::Sdk, true),
+        ] {
+            let files = [read(Kind::Config, &text).expect("legal")];
+            let first = if text.contains("[profile x]") { "x" } else { "b" };
+            let chain = follow(&files, first, Path::new("/h")).expect(&text);
+            assert_eq!(chain, Chain { profile: end.to_owned(), base, roles }, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_one_service_goes_before_what_is_said_of_all() {
+        let text = "[profile x]\nservices = a b\nendpoint_url = http://all\nuse_fips_endpoint = True\n\
+                    [services \"a b\"]\nsignin =\n  endpoint_url = http://one\n";
+        let files = [read(Kind::Config, text).expect("legal")];
+        let of = |service| calls(&files, "x", service);
+        assert_eq!((of("signin").endpoint, of("sts").endpoint), (Some("http://one"), Some("http://all")));
+        assert!(of("signin").fips && of("signin").region.is_none());
     }
 }

@@ -136,6 +136,17 @@ impl Read {
         self.sections.iter().filter(move |section| self.profile(section) == Some(name))
     }
 
+    /// A section that is about no profile, such as `services NAME`.
+    pub(super) fn section(&self, kind: &str, name: &str) -> Option<&Section> {
+        let is_it = |section: &&Section| {
+            section
+                .header
+                .split_once(char::is_whitespace)
+                .is_some_and(|(of, rest)| of == kind && unquoted(rest) == name)
+        };
+        self.sections.iter().rev().find(is_it)
+    }
+
     /// The names of all profiles in it.
     pub(super) fn profiles(&self) -> impl Iterator<Item = &str> {
         self.sections.iter().filter_map(|section| self.profile(section))
