@@ -24,6 +24,7 @@ pub mod migrate;
 pub mod mock_ims;
 pub mod policy;
 pub mod refresh;
+pub mod relay;
 pub mod sandbox;
 pub mod serve;
 pub mod service;

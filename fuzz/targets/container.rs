@@ -10,7 +10,7 @@ use alppaca::clock::{Moment, SystemClock};
 use alppaca::credentials::{RoleId, RoleName, parse_document};
 use alppaca::policy::Grant;
 use alppaca::serve::{
-    Association, Container, ContainerSettings, ContainerTokens, KeySource, Outcome, Parsed, PodIdentity,
+    Association, Container, ContainerSettings, ContainerTokens, Outcome, Parsed, PodIdentity,
     PodIdentitySettings, Visitor, parse, parse_key_set,
 };
 use alppaca::store::{Phase, Published, State, Store};
@@ -52,10 +52,8 @@ fn host() -> &'static Host {
             allowed_hosts: Vec::new(),
             serve_expired: false,
             account_id: None,
-            keys: KeySource::File("/nowhere".into()),
-            interval: Duration::from_secs(60),
         };
-        let (pod_identity, _keys) = PodIdentity::new(settings, store, Arc::default()).expect("a face");
+        let (pod_identity, _ring) = PodIdentity::new(settings, store, Arc::default());
         pod_identity.set_keys(parse_key_set(KEYS.as_bytes()).expect("a set"));
         Host { container, pod_identity, now: Moment { wall, boot: Duration::from_secs(1) } }
     })

@@ -31,7 +31,7 @@ pub use container::{CONTAINER, CONTAINER_ROLE, Container, ContainerRole};
 pub use containers::{CONTAINERS, Containers};
 pub use load::{Loaded, load, parse};
 pub use metadata::{Defaults, METADATA, Metadata, Tree};
-pub use pod_identity::{ASSOCIATION, Association, Keys, POD_IDENTITY, PodIdentity};
+pub use pod_identity::{ASSOCIATION, POD_IDENTITY, PodIdentity};
 pub use policy::{MATCH, POLICY, RULE};
 pub use problem::{ConfigErrors, Problem};
 pub use proxies::{EnvironmentProxies, ProxyChoice, ProxyVariables, Proxying};

@@ -1,6 +1,6 @@
 //! The section `pod_identity`: credentials for the service accounts of a Kubernetes cluster.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use super::{
     container::addresses,
@@ -10,7 +10,7 @@ use super::{
     render::{list, mapping, quoted},
     settings::Setting,
 };
-use crate::credentials::RoleName;
+use crate::{relay::KeySource, serve::Association};
 
 /// The settings of the section.
 pub const POD_IDENTITY: &[Setting] = &[
@@ -62,38 +62,11 @@ pub struct PodIdentity {
     /// How far the clocks may differ.
     pub leeway: Duration,
     /// Where the keys are.
-    pub keys: Keys,
+    pub keys: KeySource,
     /// How often they are read anew (`jwks_refresh`).
     pub refresh: Duration,
     /// Which service account has which role.
     pub associations: Vec<Association>,
-}
-
-/// Where the public keys are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Keys {
-    /// In a file (`jwks_file`).
-    File(PathBuf),
-    /// At a URL.
-    Url {
-        /// `jwks_url`.
-        url: String,
-        /// `jwks_ca_file`.
-        ca_file: Option<PathBuf>,
-        /// `jwks_token_file`.
-        token_file: Option<PathBuf>,
-    },
-}
-
-/// Which service account has which role.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Association {
-    /// The namespace, with wildcards.
-    pub namespace: String,
-    /// The service account, with wildcards.
-    pub service_account: String,
-    /// The role.
-    pub role: RoleName,
 }
 
 #[allow(clippy::option_option, reason = "wrong and absent are not the same")]
@@ -127,7 +100,7 @@ pub(super) fn pod_identity(fields: &mut Fields) -> Option<Option<PodIdentity>> {
     })
 }
 
-fn keys(fields: &mut Fields, missing: &dyn Fn(&str) -> Problem) -> Option<Keys> {
+fn keys(fields: &mut Fields, missing: &dyn Fn(&str) -> Problem) -> Option<KeySource> {
     fields.exclude("jwks_file", &["jwks_url", "jwks_ca_file", "jwks_token_file"]);
     let file = fields.optional("jwks_file", read::path);
     let url = fields.optional("jwks_url", |node| {
@@ -139,13 +112,13 @@ fn keys(fields: &mut Fields, missing: &dyn Fn(&str) -> Problem) -> Option<Keys> 
     let ca_file = fields.optional("jwks_ca_file", read::path);
     let token_file = fields.optional("jwks_token_file", read::path);
     match (file?, url?) {
-        (Some(file), _) => Some(Keys::File(file)),
+        (Some(file), _) => Some(KeySource::File(file)),
         (None, Some(url)) => {
             if let (true, Some(place)) = (url.starts_with("http:"), fields.place("jwks_url")) {
                 let message = "the keys come in clear text: whoever can change them can be any service account";
                 fields.warnings.push(Problem::new(place, message));
             }
-            Some(Keys::Url { url, ca_file: ca_file?, token_file: token_file? })
+            Some(KeySource::Url { url, ca_file: ca_file?, token_file: token_file? })
         }
         (None, None) => {
             fields.problems.push(missing("jwks_file` or `jwks_url"));
@@ -169,7 +142,7 @@ fn association(place: &Place, fields: &mut Fields) -> Option<Association> {
 
 /// The section as YAML.
 pub(super) fn render(section: &PodIdentity) -> String {
-    let path = |path: &PathBuf| quoted(&path.to_string_lossy());
+    let path = |path: &Path| quoted(&path.to_string_lossy());
     let mut entries = vec![
         ("listen", list(section.listen.iter().map(|address| quoted(&address.to_string())))),
         ("issuer", quoted(&section.issuer)),
@@ -177,8 +150,8 @@ pub(super) fn render(section: &PodIdentity) -> String {
         ("leeway", read::render_duration(section.leeway)),
     ];
     match &section.keys {
-        Keys::File(file) => entries.push(("jwks_file", path(file))),
-        Keys::Url { url, ca_file, token_file } => {
+        KeySource::File(file) => entries.push(("jwks_file", path(file))),
+        KeySource::Url { url, ca_file, token_file } => {
             entries.push(("jwks_url", quoted(url)));
             entries.extend(ca_file.as_ref().map(|file| ("jwks_ca_file", path(file))));
             entries.extend(token_file.as_ref().map(|file| ("jwks_token_file", path(file))));

@@ -14,9 +14,10 @@ use crate::{
     config::{self, Config},
     credentials::{Partition, RoleId},
     host,
+    relay::{PublicKeys, Relay},
     serve::{
-        Association, Container, ContainerSettings, ContainerTokens, Defaults, Entry, Face, Faces, HostFacts, Imds, Key,
-        KeyFile, KeySource, Metadata, PodIdentity, PodIdentitySettings, TokenKey, passthrough,
+        Container, ContainerSettings, ContainerTokens, Defaults, Entry, Face, Faces, HostFacts, Imds, Key, KeyFile,
+        Metadata, PodIdentity, PodIdentitySettings, TokenKey, passthrough,
     },
     store::Store,
 };
@@ -54,9 +55,9 @@ pub(super) fn build(
     let timeout = config.metadata.passthrough_timeout;
     let relayed = match &config.metadata.passthrough {
         Some(base) => {
-            let (near, relay) = passthrough(base, timeout, Arc::clone(&arrived), Arc::clone(clock))?;
-            background.push(Box::pin(relay.run()));
-            Some(near)
+            let (face, wanted) = passthrough(timeout, Arc::clone(&arrived), Arc::clone(clock));
+            background.push(Box::pin(Relay::new(base, timeout, wanted)?.run()));
+            Some(face)
         }
         None => None,
     };
@@ -74,9 +75,9 @@ pub(super) fn build(
     let (exec, _) = Container::new(leased.0, Arc::clone(store), leased.1, Arc::clone(clock), Arc::clone(&arrived));
     let pod_identity = match &config.pod_identity {
         Some(section) => {
-            let (face, keys) =
-                PodIdentity::new(pod_identity_settings(config, section), Arc::clone(store), Arc::clone(&arrived))?;
-            background.push(Box::pin(keys.run()));
+            let (face, ring) =
+                PodIdentity::new(pod_identity_settings(config, section), Arc::clone(store), Arc::clone(&arrived));
+            background.push(Box::pin(PublicKeys::new(section.keys.clone(), section.refresh, ring)?.run()));
             Some(face)
         }
         None => None,
@@ -114,27 +115,15 @@ fn container_settings(config: &Config, section: Option<&config::Container>) -> C
 }
 
 fn pod_identity_settings(config: &Config, section: &config::PodIdentity) -> PodIdentitySettings {
-    let association = |association: &config::Association| Association {
-        namespace: association.namespace.clone(),
-        service_account: association.service_account.clone(),
-        role: association.role.clone(),
-    };
     PodIdentitySettings {
         issuer: section.issuer.clone(),
         audience: section.audience.clone(),
         leeway: section.leeway,
-        associations: section.associations.iter().map(association).collect(),
+        associations: section.associations.clone(),
         hosts: section.listen.iter().map(SocketAddr::ip).collect(),
         allowed_hosts: config.imds.allowed_hosts.clone(),
         serve_expired: config.imds.serve_expired,
         account_id: config.metadata.account_id,
-        keys: match &section.keys {
-            config::Keys::File(path) => KeySource::File(path.clone()),
-            config::Keys::Url { url, ca_file, token_file } => {
-                KeySource::Url { url: url.clone(), ca_file: ca_file.clone(), token_file: token_file.clone() }
-            }
-        },
-        interval: section.refresh,
     }
 }
 

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use super::Surroundings;
 use crate::{
     config::{
-        Aws, Config, Keys, Loaded, SourceKind,
+        Aws, Config, Loaded, SourceKind,
         sources::{RolesAnywhere, SecretText, VaultAuth},
     },
+    relay::KeySource,
     source::roles_anywhere::Location,
     trust::{Purpose, Trust},
 };
@@ -80,10 +81,10 @@ fn of_faces(config: &Config, files: &mut Vec<File>) {
         }));
     }
     match config.pod_identity.as_ref().map(|section| &section.keys) {
-        Some(Keys::File(path)) => {
+        Some(KeySource::File(path)) => {
             files.push((path.clone(), "pod_identity: jwks_file".to_owned(), Purpose::Obeyed));
         }
-        Some(Keys::Url { ca_file, token_file, .. }) => {
+        Some(KeySource::Url { ca_file, token_file, .. }) => {
             let ca = ca_file.clone().map(|path| (path, "pod_identity: jwks_ca_file".to_owned(), Purpose::Obeyed));
             let token =
                 token_file.clone().map(|path| (path, "pod_identity: jwks_token_file".to_owned(), Purpose::Secret));

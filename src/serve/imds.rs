@@ -13,7 +13,7 @@ mod versions;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-pub use passthrough::{Passthrough, Relay, passthrough};
+pub use passthrough::{Passthrough, Replies, Reply, Wanted, passthrough};
 pub use tree::{Defaults, Entry, HostFacts, Metadata};
 
 use tree::Tree;

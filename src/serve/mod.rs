@@ -28,13 +28,13 @@ pub use container::{Container, ContainerSettings, ContainerTokens, Fingerprint, 
 pub use counters::{Counters, Protocol};
 pub use denial::Denial;
 pub use face::{Face, Faces};
-pub use imds::{Defaults, Entry, HostFacts, Imds, Metadata, Passthrough, Relay, Settings, passthrough};
+pub use imds::{
+    Defaults, Entry, HostFacts, Imds, Metadata, Passthrough, Replies, Reply, Settings, Wanted, passthrough,
+};
 pub use listener::{Limits, Server};
 pub use live::Live;
 pub use place::{Place, ServerError};
-pub use pod_identity::{
-    Association, KeySource, PodIdentity, PodIdentitySettings, PublicKey, PublicKeys, parse_key_set,
-};
+pub use pod_identity::{Association, KeyRing, PodIdentity, PodIdentitySettings, PublicKey, parse_key_set};
 pub use request::{MAX_HEAD, Parsed, Request, parse};
 pub use token::TokenKey;
 pub use view::{View, Visitor};

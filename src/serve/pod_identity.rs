@@ -11,7 +11,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use account::{Account, Demands, TokenError, matches, verify};
 use arc_swap::ArcSwap;
-pub use keys::{KeySource, PublicKey, PublicKeys, parse_key_set};
+pub use keys::{KeyRing, PublicKey, parse_key_set};
 use tokio::sync::Notify;
 
 use super::{
@@ -27,7 +27,6 @@ use super::{
 use crate::{
     clock::Moment,
     credentials::{AccountId, RoleName, document_field},
-    fetch::SetupError,
     store::{Role, State, Store},
 };
 
@@ -66,10 +65,6 @@ pub struct PodIdentitySettings {
     pub serve_expired: bool,
     /// The account, where the credentials do not tell it.
     pub account_id: Option<AccountId>,
-    /// Where the keys come from, and how often they are asked for.
-    pub keys: KeySource,
-    /// How often.
-    pub interval: Duration,
 }
 
 /// The face.
@@ -88,22 +83,17 @@ impl std::fmt::Debug for PodIdentity {
 }
 
 impl PodIdentity {
-    /// A face that shows what is in `store`, and what keeps its keys fresh. `arrived` is told when they came.
-    pub fn new(
-        settings: PodIdentitySettings,
-        store: Arc<Store>,
-        arrived: Arc<Notify>,
-    ) -> Result<(Self, PublicKeys), SetupError> {
+    /// A face that shows what is in `store`, and the ring for its keys. `arrived` is notified when they came.
+    pub fn new(settings: PodIdentitySettings, store: Arc<Store>, arrived: Arc<Notify>) -> (Self, KeyRing) {
         let keys = Arc::new(ArcSwap::from_pointee(Vec::new()));
         let wish = Arc::new(Wish::new(PAUSE));
-        let told = (Arc::clone(&wish), arrived);
-        let loader = PublicKeys::new(settings.keys.clone(), settings.interval, Arc::clone(&keys), told)?;
+        let ring = KeyRing::new(Arc::clone(&keys), Arc::clone(&wish), arrived);
         let demands = Demands {
             issuer: settings.issuer.clone(),
             audience: settings.audience.clone(),
             leeway: settings.leeway.as_secs_f64(),
         };
-        Ok((Self { settings, demands, store, keys, wish }, loader))
+        (Self { settings, demands, store, keys, wish }, ring)
     }
 
     /// Believes in these keys until others come.

@@ -1,5 +1,5 @@
 //! What a real IMDS says, for all but credentials. Requests look into a small cache and never wait for a socket: what is
-//! missing is asked for by a [`Relay`] elsewhere, while the request waits for it to arrive, as it waits for a first fetch.
+//! missing is asked for through [`Wanted`], while the request waits for it to arrive, as it waits for a first fetch.
 
 mod cache;
 
@@ -8,26 +8,14 @@ use std::{
     time::Duration,
 };
 
-pub(super) use cache::Reply;
+pub use cache::Reply;
 use cache::{Cache, Entry, life};
-use http::{HeaderName, HeaderValue, Method, StatusCode};
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, mpsc};
 
-use crate::{
-    clock::SharedClock,
-    fetch::{Answer, Call, Client, FetchError, Options, SetupError, parse_url},
-};
+use crate::clock::SharedClock;
 
-/// The longest document; user data have at most 16 KiB.
-const MAX_BODY: usize = 64 * 1024;
-/// How many calls run at once, and how many may queue.
-const CALLS: usize = 8;
+/// How many paths may queue.
 const QUEUE: usize = 64;
-
-const TOKEN: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token");
-const TOKEN_TTL: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token-ttl-seconds");
-const PROBE: HeaderName = HeaderName::from_static("x-alppaca-probe");
-const PID: HeaderName = HeaderName::from_static("x-alppaca-pid");
 
 /// What can be said to a request at once.
 #[derive(Debug)]
@@ -46,44 +34,26 @@ pub struct Passthrough {
     timeout: Duration,
 }
 
-/// The side of the upstream: asks for what is wanted.
-pub struct Relay {
-    calls: Arc<Calls>,
-    wanted: mpsc::Receiver<Box<str>>,
+/// The side of the upstream: what is wanted from it.
+pub struct Wanted {
+    paths: mpsc::Receiver<Box<str>>,
+    replies: Replies,
 }
 
-struct Calls {
-    base: String,
-    client: Client,
-    timeout: Duration,
-    clock: SharedClock,
+/// Where the upstream's answers go.
+#[derive(Clone)]
+pub struct Replies {
     cache: Arc<Mutex<Cache>>,
-    /// Told when an answer has arrived.
-    arrived: Arc<Notify>,
-    /// The token for the upstream; empty where it has none (version 1).
-    token: tokio::sync::Mutex<Option<HeaderValue>>,
-}
-
-/// Both sides for the IMDS at `base`, whose answers may take `timeout`. `arrived` is told of each.
-pub fn passthrough(
-    base: &str,
-    timeout: Duration,
     arrived: Arc<Notify>,
     clock: SharedClock,
-) -> Result<(Passthrough, Relay), SetupError> {
-    let client = Client::new(&parse_url("passthrough", base)?, &Options::direct(timeout, None))?;
+}
+
+/// Both sides for an IMDS whose answers may take `timeout`. `arrived` is notified of each.
+pub fn passthrough(timeout: Duration, arrived: Arc<Notify>, clock: SharedClock) -> (Passthrough, Wanted) {
     let cache: Arc<Mutex<Cache>> = Arc::default();
-    let (want, wanted) = mpsc::channel(QUEUE);
-    let calls = Calls {
-        base: base.to_owned(),
-        client,
-        timeout,
-        clock,
-        cache: Arc::clone(&cache),
-        arrived,
-        token: tokio::sync::Mutex::default(),
-    };
-    Ok((Passthrough { cache, wanted: want, timeout }, Relay { calls: Arc::new(calls), wanted }))
+    let (want, paths) = mpsc::channel(QUEUE);
+    let replies = Replies { cache: Arc::clone(&cache), arrived, clock };
+    (Passthrough { cache, wanted: want, timeout }, Wanted { paths, replies })
 }
 
 /// The path to ask the upstream for; `None` if it is not to be asked. Only what was understood is passed on, spelled
@@ -126,105 +96,28 @@ impl Passthrough {
     }
 }
 
-impl Relay {
-    /// Asks for what is wanted, until nobody can want anything any more.
-    pub async fn run(mut self) {
-        let permits = Arc::new(Semaphore::new(CALLS));
-        while let Some(path) = self.wanted.recv().await {
-            // Nobody closes it.
-            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
-            let calls = Arc::clone(&self.calls);
-            tokio::spawn(async move {
-                calls.call(&path).await;
-                drop(permit);
-            });
-        }
+impl Wanted {
+    /// The next path to ask the upstream for; `None` once the face is gone.
+    pub async fn next(&mut self) -> Option<Box<str>> {
+        self.paths.recv().await
+    }
+
+    /// Where the answers go.
+    pub fn replies(&self) -> Replies {
+        self.replies.clone()
     }
 }
 
-impl Calls {
-    async fn call(&self, path: &str) {
-        // The tokens count, too.
-        let fetched = tokio::time::timeout(self.timeout, self.get(path)).await;
-        let late = |_| Err(FetchError(format!("GET {}{path}: no answer within {:?}", self.base, self.timeout)));
-        let reply = match fetched.unwrap_or_else(late) {
-            Ok(fetched) => self.judge(path, &fetched),
-            Err(error) => {
-                tracing::warn!("passthrough: {error}");
-                Reply::Failed
-            }
-        };
+impl Replies {
+    /// Gives the answer for `path` to the requests that wait for it, and to others for a moment.
+    pub fn give(&self, path: &str, reply: Reply) {
         let now = self.clock.now().boot;
         let mut cache = lock(&self.cache);
-        let length = match &reply {
-            Reply::Found(body, _) => body.len(),
-            Reply::Absent | Reply::Failed => 0,
-        };
-        if cache.make_room(path, length, now) {
+        if cache.make_room(path, reply.length(), now) {
             cache.entries.insert(path.into(), Entry::Held { reply, since: now });
         }
         drop(cache);
         self.arrived.notify_waiters();
-    }
-
-    fn judge(&self, path: &str, fetched: &Answer) -> Reply {
-        let pid = fetched.headers.get(PID).and_then(|pid| pid.to_str().ok()?.parse().ok());
-        if pid == Some(std::process::id()) {
-            tracing::error!(
-                "passthrough: {} leads back to this daemon; take its account out of the rule that captures the address",
-                self.base
-            );
-            return Reply::Failed;
-        }
-        match fetched.status {
-            StatusCode::OK => {
-                let modified = fetched.headers.get(http::header::LAST_MODIFIED).and_then(|date| date.to_str().ok());
-                Reply::Found(Arc::from(fetched.body.as_slice()), modified.map(Into::into))
-            }
-            StatusCode::NOT_FOUND => Reply::Absent,
-            status => {
-                tracing::warn!("passthrough: GET {}{path}: {status}", self.base);
-                Reply::Failed
-            }
-        }
-    }
-
-    /// With a token of our own, and once more with a new one if it is refused. No header of the client goes along.
-    async fn get(&self, path: &str) -> Result<Answer, FetchError> {
-        let url = format!("{}{path}", self.base);
-        let mut again = false;
-        loop {
-            let mut call = Call::new(Method::GET, &url).header(PROBE, HeaderValue::from_static("1"));
-            let token = self.token(again).await?;
-            let with_token = token.is_some();
-            if let Some(token) = token {
-                call = call.header(TOKEN, token);
-            }
-            let fetched = self.client.send(call, MAX_BODY).await?;
-            if fetched.status != StatusCode::UNAUTHORIZED || again || !with_token {
-                return Ok(fetched);
-            }
-            again = true;
-        }
-    }
-
-    /// The token for the upstream; `None` where it gives none, which means version 1.
-    async fn token(&self, renew: bool) -> Result<Option<HeaderValue>, FetchError> {
-        let mut held = self.token.lock().await;
-        if let (Some(token), false) = (&*held, renew) {
-            return Ok(Some(token.clone()));
-        }
-        *held = None;
-        let url = format!("{}/latest/api/token", self.base);
-        let call = Call::new(Method::PUT, &url).header(TOKEN_TTL, HeaderValue::from_static("21600"));
-        let fetched = self.client.send(call, MAX_BODY).await?;
-        if fetched.status == StatusCode::OK
-            && let Ok(mut token) = HeaderValue::from_bytes(&fetched.body)
-        {
-            token.set_sensitive(true);
-            *held = Some(token);
-        }
-        Ok(held.clone())
     }
 }
 
@@ -240,6 +133,8 @@ mod tests {
         *,
     };
     use crate::clock::SystemClock;
+
+    const BODY: usize = 64 * 1024;
 
     #[test]
     fn nothing_that_has_to_do_with_credentials_is_ever_asked_for() {
@@ -282,18 +177,17 @@ mod tests {
     #[test]
     fn the_cache_is_bounded_and_forgets() {
         let clock = SystemClock::shared();
-        let (passthrough, mut relay) =
-            passthrough("http://127.0.0.1:1", Duration::from_secs(1), Arc::default(), clock).expect("a client");
+        let (passthrough, mut wanted) = passthrough(Duration::from_secs(1), Arc::default(), clock);
         let at = Duration::from_secs;
         assert!(matches!(passthrough.ask("/a", at(0)), Asked::Underway));
         assert!(matches!(passthrough.ask("/a", at(1)), Asked::Underway));
-        assert_eq!(relay.wanted.try_recv().as_deref(), Ok("/a"));
-        assert!(relay.wanted.try_recv().is_err(), "asked for once");
+        assert_eq!(wanted.paths.try_recv().as_deref(), Ok("/a"));
+        assert!(wanted.paths.try_recv().is_err(), "asked for once");
         {
             let mut cache = lock(&passthrough.cache);
             for index in 0..100 {
-                assert!(cache.make_room("x", MAX_BODY, at(2)));
-                let reply = Reply::Found(vec![0; MAX_BODY].into(), None);
+                assert!(cache.make_room("x", BODY, at(2)));
+                let reply = Reply::Found(vec![0; BODY].into(), None);
                 cache.entries.insert(format!("/{index}").into(), Entry::Held { reply, since: at(2) });
             }
             assert!(cache.entries.values().map(Entry::length).sum::<usize>() <= MAX_BYTES);

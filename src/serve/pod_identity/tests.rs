@@ -109,10 +109,8 @@ fn face(issuer: &Issuer) -> PodIdentity {
         allowed_hosts: Vec::new(),
         serve_expired: false,
         account_id: None,
-        keys: KeySource::File("/nowhere".into()),
-        interval: Duration::from_mins(5),
     };
-    let (face, _keys) = PodIdentity::new(settings, store, Arc::default()).expect("a face");
+    let (face, _ring) = PodIdentity::new(settings, store, Arc::default());
     face.set_keys(parse_key_set(issuer.keys().to_string().as_bytes()).expect("a set"));
     face
 }

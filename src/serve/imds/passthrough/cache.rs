@@ -12,13 +12,22 @@ pub(super) const MAX_BYTES: usize = 1024 * 1024;
 
 /// What a real IMDS said to one path.
 #[derive(Debug, Clone)]
-pub(in crate::serve::imds) enum Reply {
+pub enum Reply {
     /// This, last modified then.
     Found(Arc<[u8]>, Option<Arc<str>>),
     /// There is no such thing.
     Absent,
     /// Nothing that can be used.
     Failed,
+}
+
+impl Reply {
+    pub(super) fn length(&self) -> usize {
+        match self {
+            Self::Found(body, _) => body.len(),
+            Self::Absent | Self::Failed => 0,
+        }
+    }
 }
 
 /// What is known of one path.
@@ -33,8 +42,8 @@ pub(super) enum Entry {
 impl Entry {
     pub(super) fn length(&self) -> usize {
         match self {
-            Self::Held { reply: Reply::Found(body, _), .. } => body.len(),
-            Self::Held { .. } | Self::Underway { .. } => 0,
+            Self::Held { reply, .. } => reply.length(),
+            Self::Underway { .. } => 0,
         }
     }
 }

@@ -1,0 +1,126 @@
+//! Fetches the public keys that the tokens of service accounts are signed with.
+
+use std::{fs, io::Read, path::PathBuf, time::Duration};
+
+use http::{Method, StatusCode, header};
+use zeroize::Zeroizing;
+
+use crate::{
+    clock,
+    credentials::Secret,
+    fetch::{Call, Client, Options, SetupError, parse_url},
+    serve::{KeyRing, parse_key_set},
+};
+
+/// The longest set.
+const MAX_BYTES: usize = 256 * 1024;
+/// For one answer of the server that has the set.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// How soon a failure is tried again.
+const RETRY: Duration = Duration::from_secs(10);
+/// How often a set is asked for that is not there yet.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+
+/// Where the keys come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// A file (`jwks_file`).
+    File(PathBuf),
+    /// A URL, such as `/openid/v1/jwks` of a Kubernetes API server.
+    Url {
+        /// The URL (`jwks_url`).
+        url: String,
+        /// Further certificate authorities (`jwks_ca_file`).
+        ca_file: Option<PathBuf>,
+        /// A file with a token that is sent along as `Bearer` (`jwks_token_file`).
+        token_file: Option<PathBuf>,
+    },
+}
+
+/// Keeps the keys fresh, apart from the requests.
+pub(crate) struct PublicKeys {
+    source: KeySource,
+    client: Option<Client>,
+    interval: Duration,
+    ring: KeyRing,
+    last: Vec<u8>,
+}
+
+impl PublicKeys {
+    /// From `source` onto `ring`, at least every `interval`.
+    pub(crate) fn new(source: KeySource, interval: Duration, ring: KeyRing) -> Result<Self, SetupError> {
+        let client = match &source {
+            KeySource::File(_) => None,
+            KeySource::Url { url, ca_file, .. } => {
+                Some(Client::new(&parse_url("keys", url)?, &Options::direct(TIMEOUT, ca_file.clone()))?)
+            }
+        };
+        Ok(Self { source, client, interval, ring, last: Vec::new() })
+    }
+
+    /// Fetches them, without an end.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let wait = match self.load().await {
+                Ok(()) => self.interval,
+                // What was held stays valid.
+                Err(problem) => {
+                    tracing::error!("cannot get the keys of the service accounts from {}: {problem}", self.name());
+                    if self.ring.is_empty() { FIRST_RETRY } else { RETRY.min(self.interval) }
+                }
+            };
+            self.ring.fetched();
+            tokio::select! {
+                () = clock::sleep(wait) => {}
+                () = self.ring.wanted() => {}
+            }
+        }
+    }
+
+    fn name(&self) -> String {
+        match &self.source {
+            KeySource::File(path) => path.display().to_string(),
+            KeySource::Url { url, .. } => url.clone(),
+        }
+    }
+
+    async fn load(&mut self) -> Result<(), String> {
+        let text = match (&self.source, &self.client) {
+            (KeySource::File(path), _) => {
+                let mut text = Vec::new();
+                let file = fs::File::open(path).map_err(|error| error.to_string())?;
+                file.take(MAX_BYTES as u64 + 1).read_to_end(&mut text).map_err(|error| error.to_string())?;
+                if text.len() > MAX_BYTES {
+                    return Err(format!("it is longer than {MAX_BYTES} bytes"));
+                }
+                text
+            }
+            (KeySource::Url { url, token_file, .. }, Some(client)) => {
+                let mut call = Call::new(Method::GET, url);
+                if let Some(path) = token_file {
+                    let token = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+                    let token = Zeroizing::new(token);
+                    let bearer = Secret::new(format!("Bearer {}", token.trim()));
+                    call = call.secret_header(header::AUTHORIZATION, &bearer).map_err(|error| error.to_string())?;
+                }
+                let fetched = client.send(call, MAX_BYTES).await.map_err(|error| error.to_string())?;
+                if fetched.status != StatusCode::OK {
+                    return Err(format!("the answer is {}", fetched.status));
+                }
+                fetched.body.to_vec()
+            }
+            (KeySource::Url { .. }, None) => return Err("it cannot be asked".to_owned()),
+        };
+        if text == self.last {
+            return Ok(());
+        }
+        let keys = parse_key_set(&text).map_err(|error| format!("this is no set of keys: {error}"))?;
+        if keys.is_empty() {
+            return Err("there is no key in it that signatures could be verified with".to_owned());
+        }
+        tracing::info!("{} keys of service accounts from {}", keys.len(), self.name());
+        self.ring.replace(keys);
+        self.last = text;
+        Ok(())
+    }
+}
