@@ -18,8 +18,8 @@ use std::{
 use alppaca::{
     clock::{Clock, SystemClock},
     fetch::{Options, Proxies},
+    refresh::{ErrorKind, Fetch},
     source::{
-        ErrorKind, Fetch,
         long_term::is_long_term,
         vault::{Auth, Endpoint, RoleSettings, Settings, Vault},
     },

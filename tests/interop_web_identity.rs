@@ -19,8 +19,8 @@ use alppaca::{
     clock::SystemClock,
     credentials::AccountId,
     fetch::{Options, Proxies},
+    refresh::Fetch,
     source::{
-        Fetch,
         aws::StsSettings,
         web_identity::{RoleSettings, Settings, WebIdentity},
     },

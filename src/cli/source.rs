@@ -10,8 +10,7 @@ use crate::{
     config,
     credentials::{Credentials, format_timestamp},
     daemon,
-    refresh::left_when_fetched,
-    source::{ErrorKind, SourceError},
+    refresh::{ErrorKind, SourceError, left_when_fetched},
 };
 
 /// Arguments of `source`.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::Cadence;
 use crate::{
     credentials::{RoleId, RoleName},
-    source::{Fetch, Source},
+    refresh::{Fetch, Source},
 };
 
 /// Everything that is fetched.

@@ -14,7 +14,7 @@ use crate::{
     clock::Moment,
     credentials::{RoleId, RoleName},
     journal::Question,
-    source::{ErrorKind, RoleList, SourceError},
+    refresh::{ErrorKind, RoleList, SourceError},
 };
 
 /// Less than this between two clocks is not worth a word: the `Date` has whole seconds, and answers take a while.

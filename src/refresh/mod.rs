@@ -9,6 +9,8 @@ mod report;
 mod requests;
 mod schedule;
 mod task;
+mod upstream;
+pub mod way_back;
 mod ways;
 
 pub use graph::{Graph, Lane, LaneId, Lister, Node, Visibility, Way};
@@ -17,3 +19,4 @@ pub use report::clock_difference;
 pub use requests::{Maker, OnDemand, RoleRequests};
 pub use schedule::{Cadence, Timer, left_when_fetched};
 pub use task::Refresher;
+pub use upstream::{ErrorKind, Fetch, RoleList, Source, SourceError, SourceFuture};

@@ -6,7 +6,7 @@ use super::{Cadence, Node, Timer, Visibility, Way, report::Trouble};
 use crate::{
     clock::Moment,
     credentials::{Credentials, RoleId},
-    source::{SourceError, way_back::WayBack},
+    refresh::{SourceError, way_back::WayBack},
     store::Published,
 };
 
@@ -232,7 +232,7 @@ impl fmt::Display for Who<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::ErrorKind;
+    use crate::refresh::ErrorKind;
 
     fn refusal(withdraws: bool) -> SourceError {
         let kind = ErrorKind::Refused { code: "Code".into(), message: "no".into(), withdraws };

@@ -6,7 +6,7 @@ use super::{Cadence, Node, Visibility, node::Who, requests::OnDemand};
 use crate::{
     clock::Moment,
     credentials::{RoleName, format_timestamp},
-    source::{ErrorKind, RoleList, SourceError},
+    refresh::{ErrorKind, RoleList, SourceError},
     store::Published,
 };
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     clock::{Moment, until},
-    source::way_back,
+    refresh::way_back,
 };
 
 /// Nothing is asked more often than this.

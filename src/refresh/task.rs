@@ -18,7 +18,7 @@ use crate::{
     clock::{self, Moment, SharedClock},
     credentials::{Credentials, RoleId, RoleName, format_timestamp, render_refusal},
     journal::{Ending, Journal, Question},
-    source::{ErrorKind, RoleList, SourceError},
+    refresh::{ErrorKind, RoleList, SourceError},
     store::{Phase, Published, State, Store},
 };
 

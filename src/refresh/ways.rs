@@ -6,7 +6,7 @@ use super::{Refresher, Timer, node::Who, report, task::Due};
 use crate::{
     clock::Moment,
     credentials::{Credentials, RoleId},
-    source::{ErrorKind, SourceError},
+    refresh::{ErrorKind, SourceError},
     store::{Phase, State},
 };
 

@@ -1,4 +1,4 @@
-//! Where credentials come from: one trait, one file (or folder) per kind of upstream.
+//! Where credentials come from: one file (or folder) per kind of upstream, behind the traits of `refresh`.
 
 pub mod aws;
 mod file;
@@ -16,121 +16,14 @@ pub mod standby;
 pub mod static_keys;
 pub mod sts;
 pub mod vault;
-pub mod way_back;
 pub mod web_identity;
 
-use std::{fmt, future::Future, pin::Pin, time::Duration};
-
-use jiff::Timestamp;
 pub use pass_on::PassOn;
 
 use crate::{
-    credentials::{Credentials, RoleName},
     fetch::FetchError,
+    refresh::{ErrorKind, Fetch, RoleList, Source, SourceError, SourceFuture, way_back},
 };
-
-/// A future of a [`Source`].
-pub type SourceFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, SourceError>> + Send + 'a>>;
-
-/// An upstream that hands out temporary credentials. Each call is bounded in time and size by the
-/// source itself and is never retried inside: when to ask again is for `refresh` to decide.
-pub trait Source: Send + Sync + 'static {
-    /// Which roles there are now, in the upstream's order. That there are none is said only by an upstream whose word on
-    /// that is beyond doubt; of the others it is a refusal.
-    fn roles(&self) -> SourceFuture<'_, RoleList>;
-
-    /// How many sets may be fetched at once; at least one is. The list does not count: it must not
-    /// queue behind a thousand sets.
-    fn concurrency(&self) -> usize;
-
-    /// A set for `role`. The set may have any expiration, also a past one: the caller judges.
-    fn fetch<'a>(&'a self, role: &'a RoleName) -> SourceFuture<'a, Credentials>;
-}
-
-/// One way to get one set of credentials: a call to an upstream, bounded in time and size, never retried inside. The
-/// upstreams that do not list roles are of this kind.
-pub trait Fetch: Send + Sync + 'static {
-    /// A set, got with the credentials of the `parent` where the call has to be signed.
-    fn fetch<'a>(&'a self, parent: Option<&'a Credentials>) -> SourceFuture<'a, Credentials>;
-}
-
-/// The upstream's answer to "which roles?".
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct RoleList {
-    /// The names, without repetition, in the upstream's order.
-    pub names: Vec<RoleName>,
-    /// One sentence for each line that was not a role name. If there is any, the list may add
-    /// roles, but nothing is withdrawn on its word.
-    pub problems: Vec<String>,
-    /// For how long it is fresh, if the upstream says so.
-    pub max_age: Option<Duration>,
-    /// What the upstream's clock showed, if it says so.
-    pub date: Option<Timestamp>,
-}
-
-/// Why there is no answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SourceError {
-    /// What follows from it.
-    pub kind: ErrorKind,
-    /// One sentence for the log: what was asked, what came instead. Never a secret.
-    pub message: String,
-}
-
-/// What follows from an error.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ErrorKind {
-    /// A time-out, a reset, a 5xx, throttling, garbage: says nothing about the role. Keep what is
-    /// there and ask again.
-    Transient,
-    /// The upstream answers that there are no credentials (403, 404, an error document).
-    Refused {
-        /// The code for the clients, in IMDS words: `AssumeRoleUnauthorizedAccess` and the like.
-        code: String,
-        /// The upstream's reason, cut and cleaned.
-        message: String,
-        /// Whether it is beyond doubt, so that a set that is already there must go. Otherwise it may be the upstream's
-        /// own trouble, and counts only where there is nothing good to lose.
-        withdraws: bool,
-    },
-    /// The credentials of the parent are over or not accepted (`ExpiredToken`): fetch those anew at
-    /// once, then ask again.
-    ParentExpired,
-}
-
-impl SourceError {
-    /// An error that says nothing about the role.
-    pub fn transient(message: impl Into<String>) -> Self {
-        Self { kind: ErrorKind::Transient, message: message.into() }
-    }
-
-    /// A refusal that may be the upstream's own trouble.
-    pub fn doubtful(code: &str, message: impl Into<String>) -> Self {
-        let message = message.into();
-        let kind = ErrorKind::Refused { code: code.to_owned(), message: message.clone(), withdraws: false };
-        Self { kind, message }
-    }
-
-    /// Whether the upstream refuses beyond doubt.
-    pub fn withdraws(&self) -> bool {
-        matches!(self.kind, ErrorKind::Refused { withdraws: true, .. })
-    }
-
-    /// What several upstreams of the same thing said together. They refuse it only if each of them does: one that is
-    /// merely down may still have it.
-    pub fn together(errors: Vec<Self>) -> Self {
-        let message = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; then ");
-        let mut refusals = errors.into_iter().map(|error| match error.kind {
-            ErrorKind::Refused { code, message, withdraws } => Some((code, message, withdraws)),
-            ErrorKind::Transient | ErrorKind::ParentExpired => None,
-        });
-        let all = refusals.next().flatten().and_then(|(code, message, first)| {
-            let withdraws = refusals.try_fold(first, |all, next| next.map(|(_, _, withdraws)| all && withdraws))?;
-            Some(ErrorKind::Refused { code, message, withdraws })
-        });
-        Self { kind: all.unwrap_or(ErrorKind::Transient), message }
-    }
-}
 
 /// Without an answer nothing has been said.
 impl From<FetchError> for SourceError {
@@ -138,11 +31,3 @@ impl From<FetchError> for SourceError {
         Self::transient(error.0)
     }
 }
-
-impl fmt::Display for SourceError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for SourceError {}

@@ -205,7 +205,11 @@ impl Source for StandBy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{clock, clock::fake::FakeClock, credentials::Secret, source::ErrorKind};
+    use crate::{
+        clock::{self, fake::FakeClock},
+        credentials::Secret,
+        refresh::ErrorKind,
+    };
 
     /// One host: what it lists, what it gives, and whether it is up.
     #[derive(Default)]

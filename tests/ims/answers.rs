@@ -5,7 +5,8 @@ use std::time::Duration;
 use alppaca::{
     credentials::format_timestamp,
     mock_ims::{Answer, Behaviour, Handle, LIST_PATH},
-    source::{ErrorKind, RoleList, Source, SourceError, ims::ImsSource},
+    refresh::{ErrorKind, RoleList, Source, SourceError},
+    source::ims::ImsSource,
 };
 
 use crate::{is_doubtful, is_transient, role, settings, source, start, start_with_source, url};

@@ -10,10 +10,8 @@ use std::{
 
 use alppaca::{
     mock_ims::{Answer, Behaviour},
-    source::{
-        Source,
-        ims::{ImsSource, Settings},
-    },
+    refresh::Source,
+    source::ims::{ImsSource, Settings},
 };
 use tokio::{io::AsyncWriteExt, sync::mpsc};
 

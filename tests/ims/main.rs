@@ -16,10 +16,8 @@ use alppaca::{
     credentials::RoleName,
     fetch::Proxies,
     mock_ims::{Behaviour, Handle, LIST_PATH, MockIms},
-    source::{
-        ErrorKind, SourceError,
-        ims::{ImsSource, Settings},
-    },
+    refresh::{ErrorKind, SourceError},
+    source::ims::{ImsSource, Settings},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

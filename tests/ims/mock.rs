@@ -4,7 +4,7 @@ use std::{net::TcpStream, time::Duration};
 
 use alppaca::{
     mock_ims::{Answer, Behaviour, LIST_PATH, MockIms},
-    source::{ErrorKind, Source},
+    refresh::{ErrorKind, Source},
 };
 
 use crate::{is_transient, localhost, role, settings, source, start_with_source, url};

@@ -9,10 +9,8 @@ use alppaca::{
     credentials::Secret,
     fetch::{Proxies, Proxy},
     mock_ims::{Answer, Behaviour, LIST_PATH},
-    source::{
-        ErrorKind, Source,
-        ims::{ImsSource, Settings},
-    },
+    refresh::{ErrorKind, Source},
+    source::ims::{ImsSource, Settings},
 };
 
 use crate::{is_transient, localhost, role, settings, source, start, start_server, tinyproxy::Tinyproxy, tls, url};

@@ -9,10 +9,8 @@ use std::{
 
 use alppaca::{
     mock_ims::Behaviour,
-    source::{
-        Source,
-        ims::{ImsSource, Settings},
-    },
+    refresh::Source,
+    source::ims::{ImsSource, Settings},
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use rustls::{

@@ -4,10 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use alppaca::{
     mock_ims::Behaviour,
-    source::{
-        Fetch,
-        imds::{Imds, Settings},
-    },
+    refresh::Fetch,
+    source::imds::{Imds, Settings},
 };
 
 use crate::{

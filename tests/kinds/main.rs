@@ -20,7 +20,7 @@ use std::{path::Path, time::Duration};
 
 use alppaca::{
     fetch::{Options, Proxies},
-    source::{ErrorKind, SourceError},
+    refresh::{ErrorKind, SourceError},
 };
 
 /// Patient, direct, with the system's authorities.

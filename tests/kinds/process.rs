@@ -11,10 +11,8 @@ use std::{
 use alppaca::{
     clock::SystemClock,
     credentials::Credentials,
-    source::{
-        Fetch, SourceError,
-        process::{Process, Settings},
-    },
+    refresh::{Fetch, SourceError},
+    source::process::{Process, Settings},
 };
 use tempfile::TempDir;
 

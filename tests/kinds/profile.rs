@@ -6,8 +6,8 @@ use alppaca::{
     clock::SystemClock,
     credentials::Credentials,
     fetch::{Proxies, Proxy},
+    refresh::{Fetch, SourceError},
     source::{
-        Fetch, SourceError,
         long_term::is_long_term,
         profile::{Profile, Settings},
     },

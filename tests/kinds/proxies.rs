@@ -6,8 +6,8 @@ use alppaca::{
     clock::SystemClock,
     credentials::{Credentials, Secret},
     fetch::{Options, Proxies, Proxy},
+    refresh::{Fetch, SourceError},
     source::{
-        Fetch, SourceError,
         aws::StsSettings,
         web_identity::{RoleSettings, Settings, WebIdentity},
     },

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, mpsc};
 
-use alppaca::source::{
-    Fetch,
-    vault::{Auth, Endpoint, RoleSettings, Settings, Vault},
+use alppaca::{
+    refresh::Fetch,
+    source::vault::{Auth, Endpoint, RoleSettings, Settings, Vault},
 };
 use rcgen::{CertificateParams, KeyPair};
 use rustls::{

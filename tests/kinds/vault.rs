@@ -14,10 +14,8 @@ use std::{
 use alppaca::{
     clock::{Clock, SystemClock},
     credentials::RoleArn,
-    source::{
-        Fetch,
-        vault::{Auth, Endpoint, RoleSettings, Settings, Vault},
-    },
+    refresh::Fetch,
+    source::vault::{Auth, Endpoint, RoleSettings, Settings, Vault},
 };
 use tempfile::TempDir;
 

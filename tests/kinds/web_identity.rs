@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use alppaca::{
     clock::SystemClock,
     credentials::{AccountId, RoleArn},
+    refresh::Fetch,
     source::{
-        Fetch,
         aws::StsSettings,
         web_identity::{RoleSettings, Settings, WebIdentity},
     },

@@ -19,10 +19,8 @@ use alppaca::{
     clock::{Clock, Moment, SharedClock, SystemClock},
     credentials::Credentials,
     fetch::{Options, Proxies},
-    source::{
-        Fetch, SourceError,
-        roles_anywhere::{Identity, IdentitySettings, Location, RolesAnywhere, Settings},
-    },
+    refresh::{Fetch, SourceError},
+    source::roles_anywhere::{Identity, IdentitySettings, Location, RolesAnywhere, Settings},
 };
 use server::Server;
 

@@ -8,7 +8,10 @@ use crate::{
     role, role_at,
     server::{Reply, Server},
 };
-use alppaca::source::{ErrorKind, SourceError, roles_anywhere::Identity};
+use alppaca::{
+    refresh::{ErrorKind, SourceError},
+    source::roles_anywhere::Identity,
+};
 
 fn identity(pki: &Pki) -> Arc<Identity> {
     pki.issue(&Leaf::new("web", P256));

@@ -6,8 +6,8 @@ use super::{Surroundings, kinds::proxies};
 use crate::{
     config,
     fetch::Proxies,
+    refresh::Source,
     source::{
-        Source,
         ims::{ImsSource, Settings},
         standby::StandBy,
     },

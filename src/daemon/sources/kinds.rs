@@ -11,7 +11,8 @@ use crate::{
     },
     credentials::SessionFacts,
     fetch::{Options, Proxies, Proxy},
-    source::{Fetch, aws::Environment, imds, process, profile, static_keys, vault, web_identity},
+    refresh::Fetch,
+    source::{aws::Environment, imds, process, profile, static_keys, vault, web_identity},
 };
 
 /// Programs are found here if the daemon has no `PATH`.

@@ -27,9 +27,9 @@ use crate::{
     credentials::{RoleArn, RoleId, RoleName, SessionFacts},
     fetch::end_of_certificate,
     journal::Certificate,
-    refresh::{Cadence, Graph, Lane, LaneId, Lister, Maker, Node, OnDemand, Visibility, Way},
+    refresh::{Cadence, Fetch, Graph, Lane, LaneId, Lister, Maker, Node, OnDemand, Source, Visibility, Way},
     source::{
-        Fetch, PassOn, Source, aws,
+        PassOn, aws,
         listed::ListedRole,
         long_term::TemporaryOnly,
         roles_anywhere::Identity,

@@ -6,8 +6,7 @@ use super::{Blueprint, FetchingError, Purpose, Serves, Surroundings};
 use crate::{
     config::{Config, Origin, Session, origin, sources::Gives},
     credentials::{Credentials, RoleId, RoleName},
-    refresh::{Node, Way},
-    source::{SourceError, SourceFuture},
+    refresh::{Node, SourceError, SourceFuture, Way},
 };
 
 /// One way that can be tried.

@@ -6,8 +6,7 @@ use super::*;
 use crate::{
     clock::{self, Clock, fake::FakeClock},
     credentials::{Credentials, Secret},
-    refresh::{Cadence, Lane, LaneId, OnDemand, RoleRequests, Way},
-    source::{Fetch, SourceFuture},
+    refresh::{Cadence, Fetch, Lane, LaneId, OnDemand, RoleRequests, SourceFuture, Way},
     store::{Condition, Store},
 };
 

@@ -11,7 +11,7 @@ use super::*;
 use crate::{
     clock::{Clock, fake::FakeClock},
     credentials::Secret,
-    source::{Source, SourceFuture},
+    refresh::{Source, SourceFuture},
     store::Condition,
 };
 

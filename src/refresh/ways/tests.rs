@@ -7,8 +7,7 @@ use crate::{
     clock::{self, Clock, fake::FakeClock},
     credentials::{RoleName, Secret},
     journal::{Entry, Journal},
-    refresh::{Cadence, Graph, Lane, LaneId, Node, OnDemand, RoleRequests, Visibility, Way},
-    source::{Fetch, SourceFuture},
+    refresh::{Cadence, Fetch, Graph, Lane, LaneId, Node, OnDemand, RoleRequests, SourceFuture, Visibility, Way},
     store::{Condition, Store},
 };
 

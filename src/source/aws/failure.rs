@@ -7,7 +7,8 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
 
 use crate::{
-    source::{ErrorKind, SourceError, ims::NO_SUCH_ROLE},
+    refresh::{ErrorKind, SourceError},
+    source::ims::NO_SUCH_ROLE,
     text::{flatten, printable},
 };
 

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use crate::{
     credentials::{Credentials, RoleArn, Secret, is_key_text},
-    source::SourceError,
+    refresh::SourceError,
 };
 
 /// Takes the set out of the answer to `call`, if it is one.

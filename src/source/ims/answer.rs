@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::{
     credentials::DocumentError,
     fetch::Answer,
-    source::{ErrorKind, SourceError},
+    refresh::{ErrorKind, SourceError},
     text::printable,
 };
 

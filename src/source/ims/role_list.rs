@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::{credentials::RoleName, source::RoleList, text::may_hold_secret};
+use crate::{credentials::RoleName, refresh::RoleList, text::may_hold_secret};
 
 /// More lines than this are no role list: IAM allows an account 5,000 roles at most.
 const MAX_LINES: usize = 10_000;

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     credentials::{Credentials, DocumentError, RoleArn, Secret, is_key_text, parse_timestamp},
-    source::{ErrorKind, SourceError},
+    refresh::{ErrorKind, SourceError},
     text::printable,
 };
 

@@ -9,10 +9,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::{MAX_BYTES, Vault, accept, parse_login, path};
-use crate::{
-    credentials::Secret,
-    source::{SourceError, file::read_secret},
-};
+use crate::{credentials::Secret, refresh::SourceError, source::file::read_secret};
 
 /// How we show who we are. Files are read anew at each use.
 #[derive(Debug, Clone, PartialEq, Eq)]
