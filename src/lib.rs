@@ -4,31 +4,26 @@
 //! One direction of flow: `source → refresh → store → serve`. What each module is for and what it
 //! may import is drawn in `ARCHITECTURE.md`.
 
-#[macro_use]
-mod notice;
+#[macro_use(notice)]
+extern crate alppaca_core;
 
 pub mod admin;
-pub mod audit;
-pub mod caller;
 pub mod capture;
 pub mod cli;
-pub mod clock;
 pub mod config;
-pub mod credentials;
 pub mod daemon;
-pub mod fetch;
 pub mod host;
-pub mod journal;
-pub mod logging;
 pub mod migrate;
-pub mod mock_ims;
-pub mod policy;
-pub mod refresh;
 pub mod relay;
 pub mod sandbox;
-pub mod serve;
 pub mod service;
-pub mod source;
-pub mod store;
-mod text;
 mod trust;
+
+pub use alppaca_callers::{audit, caller, policy};
+pub use alppaca_core::{clock, credentials, text};
+pub use alppaca_logging as logging;
+pub use alppaca_mock_ims as mock_ims;
+pub use alppaca_refresh as refresh;
+pub use alppaca_serve as serve;
+pub use alppaca_sources::{fetch, source};
+pub use alppaca_store::{journal, store};

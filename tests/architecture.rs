@@ -104,23 +104,42 @@ fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
     }
 }
 
+/// The rooms of a crate, and the folder or file of each. A crate that has the name of a room is that room, unless the
+/// room is one of its modules.
+fn rooms_of(krate: &str, table: &Rooms) -> Vec<(String, PathBuf)> {
+    let src = if krate == "alppaca" { root().join("src") } else { root().join("crates").join(krate).join("src") };
+    let alone = krate.replace('-', "_");
+    if table.contains_key(&alone) && !src.join(format!("{alone}.rs")).exists() {
+        return vec![(alone, src)];
+    }
+    let entries = fs::read_dir(&src).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let room = |path: &Path| path.file_stem().expect("a name").to_str().expect("text").to_owned();
+    entries.map(|path| (room(&path), path)).filter(|(room, _)| room != "lib" && room != "main").collect()
+}
+
+/// The crates below `crates`, and the one at the root.
+fn crates() -> Vec<String> {
+    let entries = fs::read_dir(root().join("crates")).expect("a folder");
+    let names = entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("text"));
+    names.chain(["alppaca".to_owned()]).collect()
+}
+
 /// What each room imports, and where.
-fn actual() -> BTreeMap<String, BTreeMap<String, PathBuf>> {
-    let src = root().join("src");
-    let mut files = Vec::new();
-    sources(&src, &mut files);
+fn actual(table: &Rooms) -> BTreeMap<String, BTreeMap<String, PathBuf>> {
     let mut rooms: BTreeMap<String, BTreeMap<String, PathBuf>> = BTreeMap::new();
-    for file in files {
-        let inside = file.strip_prefix(&src).expect("below src");
-        let first = inside.components().next().expect("a name").as_os_str().to_str().expect("text");
-        let room = first.trim_end_matches(".rs").to_owned();
-        if matches!(room.as_str(), "lib" | "main") {
-            continue;
-        }
-        let code = production(&fs::read_to_string(&file).expect("text"));
+    for (room, place) in crates().iter().flat_map(|krate| rooms_of(krate, table)) {
         let imported = rooms.entry(room.clone()).or_default();
-        for other in imports(&code).into_iter().filter(|other| *other != room) {
-            imported.entry(other).or_insert_with(|| inside.to_owned());
+        let mut files = Vec::new();
+        if place.is_dir() {
+            sources(&place, &mut files);
+        } else {
+            files.push(place);
+        }
+        for file in files {
+            let code = production(&fs::read_to_string(&file).expect("text"));
+            for other in imports(&code).into_iter().filter(|other| *other != room && table.contains_key(other)) {
+                imported.entry(other).or_insert_with(|| file.clone());
+            }
         }
     }
     rooms
@@ -129,7 +148,7 @@ fn actual() -> BTreeMap<String, BTreeMap<String, PathBuf>> {
 #[test]
 fn each_room_imports_only_what_the_table_allows() {
     let allowed = allowed(&fs::read_to_string(root().join("ARCHITECTURE.md")).expect("text"));
-    let actual = actual();
+    let actual = actual(&allowed);
     assert_eq!(allowed.keys().collect::<Vec<_>>(), actual.keys().collect::<Vec<_>>(), "rooms in the table, and in src");
     let mut wrong = Vec::new();
     for (room, imported) in &actual {
@@ -147,13 +166,40 @@ fn each_room_imports_only_what_the_table_allows() {
 
 #[test]
 fn no_rooms_import_each_other_in_a_circle() {
-    let mut left: Rooms = actual().into_iter().map(|(room, imported)| (room, imported.into_keys().collect())).collect();
+    let table = allowed(&fs::read_to_string(root().join("ARCHITECTURE.md")).expect("text"));
+    let mut left: Rooms =
+        actual(&table).into_iter().map(|(room, imported)| (room, imported.into_keys().collect())).collect();
     // Rooms that import none of those that are left are taken away, until none is.
     while let Some(room) = left.iter().find(|(_, imported)| imported.is_disjoint(&left.keys().cloned().collect())) {
         let room = room.0.clone();
         left.remove(&room);
     }
     assert!(left.is_empty(), "these rooms are in circles, or import rooms that are: {left:#?}");
+}
+
+/// The table of crates, as the files for cargo have it.
+#[test]
+fn each_crate_depends_only_on_what_the_table_allows() {
+    let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("text");
+    let table = architecture.split("| crate | rooms | depends on |").nth(1).expect("the table of crates");
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let mut written = Rooms::new();
+    for row in rows {
+        let cells: Vec<_> = row.trim_matches('|').split('|').map(|cell| cell.replace('`', "")).collect();
+        written.insert(cells[0].trim().to_owned(), names(&cells[2]));
+    }
+    let mut real = Rooms::new();
+    for krate in crates() {
+        let folder = if krate == "alppaca" { root() } else { root().join("crates").join(&krate) };
+        let manifest = fs::read_to_string(folder.join("Cargo.toml")).expect("text");
+        let section = manifest.split("\n[dependencies]\n").nth(1).and_then(|rest| rest.split("\n[").next());
+        let ours = section
+            .unwrap_or_default()
+            .lines()
+            .filter_map(|line| line.strip_prefix("alppaca-")?.split(['.', ' ']).next().map(str::to_owned));
+        real.insert(krate.clone(), ours.collect());
+    }
+    assert_eq!(written, real, "crates in the table, and in the files for cargo");
 }
 
 #[test]

@@ -1,0 +1,138 @@
+//! The wall clock, a clock that counts through suspend, and sleeping. The only place that reads
+//! either; everything else is handed a [`Moment`].
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
+
+/// One moment, read from both clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// What the wall clock shows. It may be stepped either way between two readings.
+    pub wall: Timestamp,
+    /// Time since boot, suspend included (`CLOCK_BOOTTIME`). It only grows.
+    pub boot: Duration,
+}
+
+/// A source of moments.
+pub trait Clock: Send + Sync + 'static {
+    /// This moment.
+    fn now(&self) -> Moment;
+}
+
+/// A clock to hand around.
+pub type SharedClock = Arc<dyn Clock>;
+
+/// The kernel's clocks.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl SystemClock {
+    /// The kernel's clocks, ready to hand around.
+    pub fn shared() -> SharedClock {
+        Arc::new(Self)
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Moment {
+        let wall = clock_gettime(ClockId::Realtime);
+        let boot = clock_gettime(ClockId::Boottime);
+        let nanoseconds = |part: i64| i32::try_from(part).unwrap_or_default();
+        Moment {
+            // The kernel's wall clock cannot leave jiff's range (it ends in the year 2554).
+            wall: Timestamp::new(wall.tv_sec, nanoseconds(wall.tv_nsec)).unwrap_or(Timestamp::UNIX_EPOCH),
+            boot: Duration::new(boot.tv_sec.unsigned_abs(), nanoseconds(boot.tv_nsec).unsigned_abs()),
+        }
+    }
+}
+
+/// Sleeps. Time that the machine is suspended does not count (timers run on `CLOCK_MONOTONIC`), so
+/// whoever waits long sleeps in short pieces and asks the clock after each.
+pub async fn sleep(duration: Duration) {
+    tokio::time::sleep(duration).await;
+}
+
+/// How much longer than `now` the `later` moment is away; zero if it has passed.
+pub fn until(later: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(later.duration_since(now)).unwrap_or(Duration::ZERO)
+}
+
+/// A clock for tests that follows tokio's paused clock and can be stepped and suspended.
+#[cfg(any(test, feature = "fake-clock"))]
+pub mod fake {
+    use std::sync::Mutex;
+
+    use super::{Arc, Clock, Duration, Moment, Timestamp};
+
+    /// A clock that follows tokio's (paused) clock.
+    #[derive(Debug)]
+    pub struct FakeClock {
+        start: tokio::time::Instant,
+        offsets: Mutex<Offsets>,
+    }
+
+    #[derive(Debug)]
+    struct Offsets {
+        wall: Timestamp,
+        boot: Duration,
+    }
+
+    impl FakeClock {
+        /// Starts at 2026-11-23T10:00:00Z, one hour after boot.
+        #[allow(clippy::disallowed_methods, reason = "this is the fake clock")]
+        pub fn new() -> Arc<Self> {
+            let wall = "2026-11-23T10:00:00Z".parse().expect("a timestamp");
+            let offsets = Mutex::new(Offsets { wall, boot: Duration::from_hours(1) });
+            Arc::new(Self { start: tokio::time::Instant::now(), offsets })
+        }
+
+        /// Sets the wall clock forward (or back) as an administrator or NTP may.
+        pub fn step_wall(&self, seconds: i64) {
+            let mut offsets = self.offsets.lock().expect("not poisoned");
+            offsets.wall += jiff::SignedDuration::from_secs(seconds);
+        }
+
+        /// Suspends the machine: both clocks go on, timers do not.
+        pub fn suspend(&self, duration: Duration) {
+            let mut offsets = self.offsets.lock().expect("not poisoned");
+            offsets.wall += duration;
+            offsets.boot += duration;
+        }
+    }
+
+    impl Clock for FakeClock {
+        #[allow(clippy::disallowed_methods, reason = "this is the fake clock")]
+        fn now(&self) -> Moment {
+            let elapsed = self.start.elapsed();
+            let offsets = self.offsets.lock().expect("not poisoned");
+            Moment { wall: offsets.wall + elapsed, boot: offsets.boot + elapsed }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_clocks_go_forward() {
+        let clock = SystemClock;
+        let (first, second) = (clock.now(), clock.now());
+        assert!(second.boot >= first.boot);
+        assert!(first.wall > "2026-01-01T00:00:00Z".parse().expect("a timestamp"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_fake_clock_steps_and_suspends() {
+        let clock = fake::FakeClock::new();
+        let start = clock.now();
+        sleep(Duration::from_secs(5)).await;
+        clock.step_wall(-60);
+        clock.suspend(Duration::from_secs(7));
+        let now = clock.now();
+        assert_eq!(now.boot, start.boot + Duration::from_secs(12));
+        assert_eq!(until(start.wall, now.wall), Duration::from_secs(48));
+    }
+}

@@ -1,0 +1,9 @@
+//! The words that all parts of alppaca share: credentials and their names, both clocks, text fit for a message.
+
+pub mod clock;
+pub mod credentials;
+pub mod notice;
+pub mod text;
+
+#[doc(hidden)]
+pub use tracing;

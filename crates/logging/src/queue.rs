@@ -1,0 +1,471 @@
+//! Between those who log and the one who writes: a bounded queue and a thread. A stalled syslog or
+//! a full disk delays no request; records that find no room are dropped, counted and told.
+
+use std::{
+    io::{self, Write},
+    mem,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use super::{
+    format::Record,
+    handler::{Failure, Sink},
+    layer::{Frame, Level},
+};
+use crate::clock::SharedClock;
+
+/// How much may wait to be written.
+const CAPACITY: usize = 1024 * 1024;
+/// How much of that may be taken by records that clients cause: the rest is kept for the daemon's own.
+const FOR_CLIENTS: usize = CAPACITY / 2;
+/// How much is gathered at most before it is written.
+const GATHERED: usize = 16 * 1024;
+/// How large a buffer is kept for the next records.
+const KEPT: usize = 4 * GATHERED;
+/// How long records are gathered before they are written. Waking the writer for each would cost a
+/// busy server more than the writing itself.
+const GATHER: Duration = Duration::from_millis(10);
+/// The pause after a failed write, so that a broken handler is not tried thousands of times a second.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How often it is told that records still cannot be written.
+const TELL_AGAIN: Duration = Duration::from_mins(1);
+const STACK: usize = 128 * 1024;
+
+/// Records, one behind the other.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Batch {
+    pub(super) fn push(&mut self, record: &str) {
+        self.push_bytes(record.as_bytes());
+    }
+
+    pub(super) fn push_bytes(&mut self, record: &[u8]) {
+        self.bytes.extend_from_slice(record);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// How many records the first so many bytes hold whole, and where the last of them ends.
+    pub(super) fn whole(&self, bytes: usize) -> (usize, usize) {
+        let count = self.ends.partition_point(|end| *end <= bytes);
+        (count, count.checked_sub(1).and_then(|last| self.ends.get(last)).copied().unwrap_or(0))
+    }
+
+    fn clear(&mut self) {
+        if self.bytes.capacity() > KEPT {
+            *self = Self::default();
+        }
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
+    /// Removes the first so many records.
+    fn discard(&mut self, count: usize) {
+        let Some(start) = count.checked_sub(1).and_then(|last| self.ends.get(last)).copied() else { return };
+        self.bytes.drain(..start);
+        self.ends.drain(..count);
+        self.ends.iter_mut().for_each(|end| *end -= start);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub(super) fn records(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(&0).chain(&self.ends);
+        starts.zip(&self.ends).filter_map(|(start, end)| self.bytes.get(*start..*end))
+    }
+}
+
+/// How much room a record may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rank {
+    /// A record that clients can cause as often as they like: half of the room.
+    Client,
+    /// Any other: all of it.
+    Own,
+}
+
+impl Rank {
+    fn room(self) -> usize {
+        match self {
+            Self::Client => FOR_CLIENTS,
+            Self::Own => CAPACITY,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: Batch,
+    dropped: u64,
+    /// How many the writer has taken and may not have written.
+    in_hand: usize,
+    /// Whether the writer is awake: gathering, or writing.
+    awake: bool,
+    /// Whether somebody waits for all to be written.
+    urgent: bool,
+    closed: bool,
+}
+
+impl State {
+    /// Whether it is worth to wait for more records.
+    fn gathers(&mut self) -> bool {
+        !self.urgent && !self.closed && self.waiting.bytes.len() < GATHERED
+    }
+}
+
+/// What becomes of records that are lost.
+pub(super) enum Trouble<'a> {
+    /// They cannot be written.
+    Failing { target: &'a str, error: &'a io::Error, lost: u64 },
+    /// They can be written again.
+    Over { target: &'a str },
+    /// So many could not be; the last word on them.
+    Lost(u64),
+    /// So many found no room; the last word on them.
+    Dropped(u64),
+}
+
+/// Whom the writer tells of trouble, and what it calls a record.
+pub(super) struct Warden {
+    pub(super) record: &'static str,
+    pub(super) tell: Box<dyn Fn(&Trouble<'_>) + Send>,
+    /// Whether records that cannot be written are kept, and tried again until the queue is closed.
+    pub(super) keeps: bool,
+}
+
+impl Warden {
+    /// That of the log, which has only stderr to turn to, and says the rest itself when it can be written again.
+    pub(super) fn of_log() -> Self {
+        let tell = |trouble: &Trouble<'_>| {
+            if let Trouble::Failing { target, error, .. } = trouble {
+                complain(&format!("alppaca: cannot write the log to {target}: {error}\n"));
+            }
+        };
+        Self { record: "log record(s)", tell: Box::new(tell), keeps: false }
+    }
+}
+
+/// The queue.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    filled: Condvar,
+    written: Condvar,
+    taken: Condvar,
+    /// Whether the last attempt to write has failed.
+    failing: Arc<AtomicBool>,
+    /// How many records were lost, for whatever reason.
+    lost: Arc<AtomicU64>,
+}
+
+impl Queue {
+    /// Starts the thread that writes to `sink`; `frame` renders what the queue itself has to say.
+    pub(super) fn start(
+        thread: &str,
+        mut sink: Box<dyn Sink>,
+        frame: Frame,
+        clock: SharedClock,
+        warden: Warden,
+    ) -> io::Result<Arc<Self>> {
+        let queue = Arc::new(Self::default());
+        let writer = Arc::clone(&queue);
+        thread::Builder::new().name(thread.into()).stack_size(STACK).spawn(move || {
+            writer.write_all(&mut *sink, &frame, &clock, &warden);
+        })?;
+        Ok(queue)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of records that were lost, which grows.
+    pub(super) fn lost(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.lost)
+    }
+
+    /// Whether the last attempt to write has failed, which changes.
+    pub(super) fn failing(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.failing)
+    }
+
+    /// Takes a record if there is room; whether there was.
+    pub(super) fn push(&self, record: &str, rank: Rank) -> bool {
+        let mut state = self.state();
+        if state.waiting.bytes.len() + record.len() > rank.room() {
+            state.dropped += 1;
+            self.lost.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        self.take(&mut state, record);
+        true
+    }
+
+    /// Takes a record as soon as there is room.
+    pub(super) fn push_patiently(&self, record: &str) {
+        let full = |state: &mut State| state.waiting.len() > 0 && state.waiting.bytes.len() + record.len() > CAPACITY;
+        let waited = self.taken.wait_while(self.state(), full);
+        self.take(&mut waited.unwrap_or_else(PoisonError::into_inner), record);
+    }
+
+    fn take(&self, state: &mut State, record: &str) {
+        state.waiting.push(record);
+        // A writer that is at work looks again by itself.
+        if !state.awake || !state.gathers() {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Waits until all is written, but no longer than `limit`; how many records may not be.
+    pub(super) fn flush(&self, limit: Duration) -> usize {
+        let busy = |state: &mut State| state.awake || state.waiting.len() > 0;
+        let mut state = self.state();
+        state.urgent = true;
+        self.filled.notify_one();
+        // Too late is too late: the program must be able to end.
+        let waited = self.written.wait_timeout_while(state, limit, busy);
+        let (mut state, _timed_out) = waited.unwrap_or_else(PoisonError::into_inner);
+        if busy(&mut state) { state.waiting.len() + state.in_hand } else { 0 }
+    }
+
+    /// Lets the writer end when all is written.
+    pub(super) fn close(&self) {
+        self.state().closed = true;
+        self.filled.notify_one();
+    }
+
+    /// The next records, and how many were dropped before them; `None` at the end.
+    fn next(&self, mut batch: Batch) -> Option<(Batch, u64)> {
+        batch.clear();
+        let mut state = self.state();
+        state.in_hand = 0;
+        if state.waiting.len() == 0 {
+            state.awake = false;
+            state.urgent = false;
+            self.written.notify_all();
+        }
+        while state.waiting.len() == 0 {
+            if state.closed {
+                return None;
+            }
+            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.awake = true;
+        let gathered = self.filled.wait_timeout_while(state, GATHER, State::gathers);
+        let (mut state, _timed_out) = gathered.unwrap_or_else(PoisonError::into_inner);
+        mem::swap(&mut state.waiting, &mut batch);
+        state.in_hand = batch.len();
+        self.taken.notify_all();
+        Some((batch, mem::take(&mut state.dropped)))
+    }
+
+    fn write_all(&self, sink: &mut dyn Sink, frame: &Frame, clock: &SharedClock, warden: &Warden) {
+        let Warden { record, tell, keeps } = warden;
+        let mut batch = Batch::default();
+        let (mut lost, mut dropped) = (0_u64, 0_u64);
+        let mut tell_again = Duration::ZERO;
+        while let Some((next, more)) = self.next(batch) {
+            batch = next;
+            dropped += more;
+            while let Err(Failure { written, error }) = sink.write(&batch, clock.now().wall) {
+                batch.discard(written);
+                let keep = *keeps && !self.state().closed;
+                let these = if keep { 0 } else { batch.len() as u64 };
+                self.lost.fetch_add(these, Ordering::Relaxed);
+                let now = clock.now().boot;
+                if !self.failing.swap(true, Ordering::Relaxed) || now >= tell_again {
+                    tell_again = now + TELL_AGAIN;
+                    tell(&Trouble::Failing { target: &sink.name(), error: &error, lost: lost + these });
+                }
+                lost += these;
+                thread::sleep(PAUSE);
+                if !keep {
+                    batch.clear();
+                    break;
+                }
+            }
+            if batch.len() == 0 {
+                continue;
+            }
+            if self.failing.swap(false, Ordering::Relaxed) {
+                tell(&Trouble::Over { target: &sink.name() });
+            }
+            if lost == 0 && dropped == 0 {
+                continue;
+            }
+            batch.clear();
+            let mut notice = |text: &str| batch.push(&render_notice(frame, clock, text));
+            if lost > 0 {
+                notice(&format!("{lost} {record} were lost while they could not be written"));
+            }
+            if dropped > 0 {
+                notice(&format!("{dropped} {record} were dropped: they came faster than they can be written"));
+            }
+            // If this fails, it is said the next time.
+            if sink.write(&batch, clock.now().wall).is_ok() {
+                last_word(tell, &mut lost, &mut dropped);
+            }
+        }
+        last_word(tell, &mut lost, &mut dropped);
+    }
+}
+
+fn last_word(tell: &dyn Fn(&Trouble<'_>), lost: &mut u64, dropped: &mut u64) {
+    match mem::take(lost) {
+        0 => {}
+        lost => tell(&Trouble::Lost(lost)),
+    }
+    match mem::take(dropped) {
+        0 => {}
+        dropped => tell(&Trouble::Dropped(dropped)),
+    }
+}
+
+fn render_notice(frame: &Frame, clock: &SharedClock, message: &str) -> String {
+    let now = clock.now().wall;
+    let record = Record {
+        created: now,
+        started: now,
+        level: Level::Warning,
+        name: "alppaca.logging",
+        message,
+        thread: "log",
+        path: file!(),
+        line: line!(),
+    };
+    let mut line = String::new();
+    frame.render(&record, &mut line);
+    line
+}
+
+/// The last resort. If stderr is gone as well there is nobody left to tell.
+fn complain(text: &str) {
+    let _unheard = io::stderr().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::{Format, clock::SystemClock};
+
+    /// A sink that waits to be let go before each batch, and fails when told to.
+    struct Gate {
+        go: mpsc::Receiver<bool>,
+        seen: mpsc::Sender<Vec<String>>,
+    }
+
+    impl Sink for Gate {
+        fn open(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn write(&mut self, batch: &Batch, _now: jiff::Timestamp) -> Result<(), Failure> {
+            if !self.go.recv().unwrap_or(true) {
+                return Err(io::Error::other("told to fail").into());
+            }
+            let texts = batch.records().map(|record| String::from_utf8_lossy(record).into_owned()).collect();
+            self.seen.send(texts).map_err(|error| io::Error::other(error).into())
+        }
+
+        fn name(&self) -> String {
+            "gate".to_owned()
+        }
+    }
+
+    fn gate() -> (Arc<Queue>, mpsc::Sender<bool>, mpsc::Receiver<Vec<String>>) {
+        let (go, wait) = mpsc::channel();
+        let (tell, seen) = mpsc::channel();
+        let frame = Frame::Line(Format::parse("%(message)s").expect("legal"));
+        let sink = Box::new(Gate { go: wait, seen: tell });
+        (Queue::start("log", sink, frame, SystemClock::shared(), Warden::of_log()).expect("a thread"), go, seen)
+    }
+
+    #[test]
+    fn a_stalled_sink_blocks_nobody_and_what_is_dropped_is_told() {
+        let (queue, go, seen) = gate();
+        let record = "x".repeat(1000);
+        // Nothing is written meanwhile; if pushing blocked, this would not end.
+        let taken = (0..3000).filter(|_| queue.push(&record, Rank::Own)).count();
+        let (mut records, mut pushed) = (Vec::new(), 3000);
+        loop {
+            go.send(true).expect("the writer waits");
+            records.extend(seen.recv().expect("a batch"));
+            if records.iter().any(|text: &String| text.contains("were dropped")) {
+                break;
+            }
+            // It may still be full.
+            pushed += usize::from(!queue.push("one more", Rank::Own));
+        }
+        let told: usize = records.iter().find_map(|text| text.split(' ').next()?.parse().ok()).expect("a number");
+        let whole = records.iter().filter(|text| **text == record).count();
+        assert_eq!((whole, whole + told), (taken, pushed));
+        assert_eq!(queue.lost().load(Ordering::Relaxed), told as u64);
+    }
+
+    #[test]
+    fn after_a_failure_it_goes_on_and_says_what_was_lost() {
+        let (queue, go, seen) = gate();
+        queue.push("lost", Rank::Own);
+        go.send(false).expect("the writer waits");
+        // Only once the first batch has failed is the second one taken.
+        queue.flush(Duration::from_secs(5));
+        queue.push("kept", Rank::Own);
+        go.send(true).expect("the writer waits");
+        go.send(true).expect("the writer waits");
+        assert_eq!(seen.recv().expect("a batch"), ["kept"]);
+        let told = seen.recv().expect("a batch");
+        assert!(told.concat().starts_with("1 log record(s) were lost"), "{told:?}");
+    }
+
+    #[test]
+    fn what_clients_cause_displaces_nothing_of_the_daemons_own() {
+        let (queue, _go, _seen) = gate();
+        let record = "x".repeat(1000);
+        let taken = (0..3000).filter(|_| queue.push(&record, Rank::Client)).count();
+        assert!((500..1500).contains(&taken), "{taken}");
+        // The writer may have taken a batch before, but no more than that fits twice.
+        assert_eq!((0..500).filter(|_| queue.push(&record, Rank::Own)).count(), 500);
+        assert_eq!(queue.lost().load(Ordering::Relaxed), 3000 - taken as u64);
+    }
+
+    #[test]
+    fn where_records_are_kept_a_failure_loses_none_and_is_over_when_they_are_written() {
+        let (go, wait) = mpsc::channel();
+        let (tell, seen) = mpsc::channel();
+        let frame = Frame::Line(Format::parse("%(message)s").expect("legal"));
+        let sink = Box::new(Gate { go: wait, seen: tell });
+        let (report, reports) = mpsc::channel();
+        let told = move |trouble: &Trouble<'_>| {
+            let text = match trouble {
+                Trouble::Failing { lost, .. } => format!("failing {lost}"),
+                Trouble::Over { .. } => "over".to_owned(),
+                Trouble::Lost(_) | Trouble::Dropped(_) => "lost".to_owned(),
+            };
+            report.send(text).expect("the test waits");
+        };
+        let warden = Warden { record: "record(s)", tell: Box::new(told), keeps: true };
+        let queue = Queue::start("log", sink, frame, SystemClock::shared(), warden).expect("a thread");
+        queue.push_patiently("kept");
+        go.send(false).expect("the writer waits");
+        assert_eq!(reports.recv().expect("a report"), "failing 0");
+        assert!(queue.failing().load(Ordering::Relaxed));
+        go.send(false).expect("the writer waits");
+        go.send(true).expect("the writer waits");
+        assert_eq!(seen.recv().expect("a batch"), ["kept"]);
+        assert_eq!(reports.recv().expect("a report"), "over");
+        assert!(!queue.failing().load(Ordering::Relaxed));
+        assert_eq!(queue.lost().load(Ordering::Relaxed), 0);
+    }
+}

@@ -1,0 +1,248 @@
+//! Graphs that change under a clock that only moves when everything waits.
+
+use std::sync::{Arc, Mutex};
+
+use super::*;
+use crate::{
+    Cadence, Fetch, Lane, LaneId, OnDemand, RoleRequests, SourceFuture, Way,
+    clock::{self, Clock, fake::FakeClock},
+    credentials::{Credentials, Secret},
+    store::{Condition, Store},
+};
+
+const HOUR: Duration = Duration::from_hours(1);
+
+/// All calls so far: name and signing key.
+type Calls = Arc<Mutex<Vec<(String, Option<String>)>>>;
+
+/// One call: its name, all calls, the clock. It takes 20 s.
+struct Call(String, Calls, Arc<FakeClock>);
+
+impl Fetch for Call {
+    fn fetch<'a>(&'a self, parent: Option<&'a Credentials>) -> SourceFuture<'a, Credentials> {
+        Box::pin(async move {
+            let Self(name, calls, clock) = self;
+            let key = parent.map(|parent| parent.access_key_id.clone());
+            calls.lock().expect("not poisoned").push((name.clone(), key));
+            clock::sleep(Duration::from_secs(20)).await;
+            Ok(Credentials {
+                access_key_id: name.clone(),
+                secret_access_key: Secret::new("secret"),
+                session_token: Secret::new("token"),
+                expiration: clock.now().wall + HOUR,
+                last_updated: None,
+                account_id: None,
+                role_arn: None,
+            })
+        })
+    }
+}
+
+struct Rig {
+    store: Arc<Store>,
+    clock: Arc<FakeClock>,
+    calls: Calls,
+    requests: RoleRequests,
+    replacer: Replacer,
+    _task: tokio::task::JoinHandle<()>,
+}
+
+fn name(text: &str) -> RoleName {
+    text.parse().expect("a role name")
+}
+
+fn id(text: &str) -> RoleId {
+    RoleId::named(&name(text))
+}
+
+impl Rig {
+    fn new(nodes: &[(&str, &str)]) -> Self {
+        let (clock, calls, store) = (FakeClock::new(), Arc::default(), Store::shared());
+        let graph = graph(nodes, &calls, &clock);
+        let refresher = Refresher::new(graph, Arc::clone(&store), Arc::<FakeClock>::clone(&clock), None)
+            .with_maker(maker(&calls, &clock));
+        let (requests, replacer) = (refresher.requests(), refresher.replacer());
+        Self { store, clock, calls, requests, replacer, _task: tokio::spawn(refresher.run()) }
+    }
+
+    async fn replace(&self, nodes: &[(&str, &str)], fate: impl Fn(&RoleId) -> Fate + Send + 'static) {
+        self.replace_all(nodes, fate, Fate::Renewed).await;
+    }
+
+    async fn replace_all(
+        &self,
+        nodes: &[(&str, &str)],
+        fate: impl Fn(&RoleId) -> Fate + Send + 'static,
+        on_demand: Fate,
+    ) {
+        let graph = graph(nodes, &self.calls, &self.clock);
+        let maker = Some(maker(&self.calls, &self.clock));
+        let (fate, lister) = (Box::new(fate), Fate::Same);
+        self.replacer.replace(Replacement { graph, maker, grace: None, fate, on_demand, lister }).await;
+    }
+
+    fn of(&self, role: &RoleId) -> (Condition, String) {
+        let snapshot = self.store.snapshot();
+        let Some(role) = snapshot.by_id(role) else { return (Condition::Withdrawn, String::new()) };
+        let key = match &**role.state() {
+            State::Held { set, .. } => set.access_key_id.to_string(),
+            _ => String::new(),
+        };
+        (role.state().condition(self.clock.now()), key)
+    }
+
+    fn calls(&self) -> Vec<String> {
+        self.calls.lock().expect("not poisoned").iter().map(|(name, _)| name.clone()).collect()
+    }
+}
+
+/// Nodes by their names, each with one way: `call` or `call<parent`. A hidden one begins with a dot.
+fn graph(nodes: &[(&str, &str)], calls: &Calls, clock: &Arc<FakeClock>) -> Graph {
+    let node = |(text, way): &(&str, &str)| {
+        let (call, parent) = way.split_once('<').map_or((*way, None), |(call, parent)| (call, Some(parent)));
+        let way = Way {
+            label: call.into(),
+            fetch: Arc::new(Call(call.to_owned(), Arc::clone(calls), Arc::clone(clock))),
+            lane: LaneId(0),
+            parent: parent.map(id),
+            follows: false,
+            cadence: Cadence::Aws,
+        };
+        let visibility = if text.starts_with('.') { Visibility::Hidden } else { Visibility::Listed };
+        Node { id: id(text), name: name(text), visibility, ways: [way].into() }
+    };
+    let lanes = vec![Lane { concurrency: 2, rate: None }];
+    Graph { lanes, lister: None, nodes: nodes.iter().map(node).collect() }
+}
+
+/// A role on demand; `call` is for the maker of the test, which sees it as the external id.
+fn demand(role: &str, call: &str) -> OnDemand {
+    let arn = "arn:aws:iam::123456789012:role/any".parse().expect("an ARN");
+    OnDemand { external_id: Some(call.to_owned()), ..OnDemand::new(name(role), arn) }
+}
+
+fn maker(calls: &Calls, clock: &Arc<FakeClock>) -> Maker {
+    let (calls, clock) = (Arc::clone(calls), Arc::clone(clock));
+    Box::new(move |id: &RoleId, wanted: &OnDemand| {
+        let made = graph(&[(wanted.name.as_str(), wanted.external_id.as_deref().unwrap_or_default())], &calls, &clock)
+            .nodes
+            .remove(0);
+        Ok(vec![Node { id: id.clone(), visibility: Visibility::Unlisted, ..made }])
+    })
+}
+
+async fn pass(seconds: u64) {
+    clock::sleep(Duration::from_secs(seconds)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_stays_the_same_is_served_on_and_not_even_asked_for() {
+    let rig = Rig::new(&[("a", "a"), ("b", "b")]);
+    pass(60).await;
+    for _again in 0..50 {
+        rig.replace(&[("a", "a"), ("b", "b")], |_| Fate::Same).await;
+        assert_eq!(rig.of(&id("a")), (Condition::Fresh, "a".into()));
+    }
+    pass(60).await;
+    assert_eq!(rig.calls(), ["a", "b"]);
+    // It is still refreshed in time, by the calls of the newest graph.
+    rig.replace(&[("a", "a2"), ("b", "b2")], |_| Fate::Same).await;
+    pass(3600).await;
+    // Chance decides when, so that a call may be under way just now.
+    let (condition, key) = rig.of(&id("a"));
+    assert!(matches!(condition, Condition::Fresh | Condition::Refreshing) && key == "a2", "{condition:?} {key}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_are_under_way_or_wait_are_neither_lost_nor_made_twice() {
+    // Two run at once, the third waits for its turn.
+    let nodes = [("a", "a"), ("b", "b"), ("c", "c")];
+    let rig = Rig::new(&nodes);
+    pass(10).await;
+    assert_eq!(rig.calls(), ["a", "b"]);
+    rig.replace(&nodes, |_| Fate::Same).await;
+    pass(11).await;
+    assert_eq!(rig.of(&id("a")), (Condition::Fresh, "a".into()));
+    pass(20).await;
+    assert_eq!(rig.of(&id("c")), (Condition::Fresh, "c".into()));
+    assert_eq!(rig.calls(), ["a", "b", "c"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_got_in_another_way_is_served_until_the_new_set_is_there() {
+    let rig = Rig::new(&[("a", "a")]);
+    pass(60).await;
+    rig.replace(&[("a", "a2")], |_| Fate::Renewed).await;
+    pass(10).await;
+    assert_eq!(rig.of(&id("a")), (Condition::Refreshing, "a".into()));
+    pass(20).await;
+    assert_eq!(rig.of(&id("a")), (Condition::Fresh, "a2".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_only_has_the_same_name_is_not_served() {
+    let rig = Rig::new(&[("a", "a")]);
+    pass(10).await;
+    // The call of the old graph is still running: its set must not turn up in the new one.
+    rig.replace(&[("a", "other")], |_| Fate::Other).await;
+    assert_eq!(rig.of(&id("a")).0, Condition::Warming);
+    pass(15).await;
+    assert_eq!(rig.of(&id("a")).0, Condition::Warming);
+    pass(10).await;
+    assert_eq!(rig.of(&id("a")), (Condition::Fresh, "other".into()));
+    rig.replace(&[("a", "a")], |_| Fate::Other).await;
+    assert_eq!(rig.of(&id("a")).0, Condition::Warming);
+}
+
+#[tokio::test(start_paused = true)]
+async fn roles_come_and_go_in_the_order_of_the_new_graph() {
+    let rig = Rig::new(&[("a", "a"), ("b", "b")]);
+    pass(60).await;
+    rig.replace(&[("c", "c"), ("b", "b")], |_| Fate::Same).await;
+    assert_eq!(rig.store.snapshot().names(), b"c\nb");
+    assert_eq!(rig.of(&id("a")).0, Condition::Withdrawn);
+    assert_eq!(rig.of(&id("b")).0, Condition::Fresh);
+    assert_eq!(rig.of(&id("c")).0, Condition::Warming);
+    pass(60).await;
+    assert_eq!(rig.calls(), ["a", "b", "c"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parent_is_kept_for_its_children_and_forgotten_without_them() {
+    let chain = [(".p", "p"), ("a", "a<.p")];
+    let rig = Rig::new(&chain);
+    pass(60).await;
+    rig.replace(&chain, |_| Fate::Same).await;
+    pass(60).await;
+    assert_eq!(rig.calls(), ["p", "a"]);
+    // A second child needs no second parent.
+    rig.replace(&[(".p", "p"), ("a", "a<.p"), ("b", "b<.p")], |_| Fate::Same).await;
+    pass(60).await;
+    assert_eq!(rig.calls(), ["p", "a", "b"]);
+    // A role that becomes a parent had its credentials rendered and dropped: they are got again.
+    rig.replace(&[("b", "b"), ("c", "c<b")], |id| if id.as_str() == "b" { Fate::Same } else { Fate::Other }).await;
+    pass(60).await;
+    assert_eq!(rig.calls(), ["p", "a", "b", "b", "c"]);
+    let calls = rig.calls.lock().expect("not poisoned").clone();
+    assert_eq!(calls.last(), Some(&("c".to_owned(), Some("b".to_owned()))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn roles_on_demand_are_made_anew_and_served_meanwhile() {
+    let rig = Rig::new(&[("a", "a")]);
+    let wanted = rig.requests.ensure(demand("d", "demand"));
+    pass(60).await;
+    assert_eq!(rig.of(&wanted), (Condition::Fresh, "demand".into()));
+    rig.replace(&[("a", "a")], |_| Fate::Same).await;
+    assert_eq!(rig.of(&wanted).1, "demand");
+    pass(60).await;
+    assert_eq!(rig.of(&wanted), (Condition::Fresh, "demand".into()));
+    assert_eq!(rig.calls(), ["a", "demand", "demand"]);
+    // If nothing is different they are not even asked for.
+    rig.replace_all(&[("a", "a")], |_| Fate::Same, Fate::Same).await;
+    pass(60).await;
+    assert_eq!((rig.of(&wanted).1, rig.calls().len()), ("demand".to_owned(), 3));
+    rig.requests.release(&wanted);
+    rig.replace(&[("a", "a")], |_| Fate::Same).await;
+    assert_eq!(rig.of(&wanted).0, Condition::Withdrawn);
+}

@@ -1,0 +1,197 @@
+//! What the refresher tells the log: each trouble once and then ever more rarely, and its end.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Cadence, Node, Visibility, node::Who, requests::OnDemand};
+use crate::{
+    ErrorKind, RoleList, SourceError,
+    clock::Moment,
+    credentials::{RoleName, format_timestamp},
+    store::Published,
+};
+
+/// The trouble with one question, remembered so that an outage of hours does not fill the log. Boxed: most have none.
+#[derive(Debug, Default)]
+pub(super) struct Trouble {
+    failure: Option<Box<Repeated>>,
+    expiry_told: bool,
+}
+
+#[derive(Debug, Default)]
+struct Repeated {
+    /// Without the times in it, which differ in each answer of the same kind.
+    message: String,
+    count: u32,
+}
+
+impl Trouble {
+    /// Whether the last answer was a failure.
+    pub(super) fn is_any(&self) -> bool {
+        self.failure.is_some()
+    }
+
+    /// Counts a failure: how often in a row it was that one, and whether it is to be told: when it is new, and at every
+    /// power of two.
+    fn again(&mut self, message: &str) -> (u32, bool) {
+        let failure = self.failure.get_or_insert_default();
+        let message = without_times(message);
+        if failure.message != message {
+            **failure = Repeated { message, count: 0 };
+        }
+        failure.count = failure.count.saturating_add(1);
+        (failure.count, failure.count.is_power_of_two())
+    }
+
+    /// Forgets; says whether there was any.
+    fn over(&mut self) -> bool {
+        std::mem::take(self).failure.is_some()
+    }
+}
+
+/// Times are in the form that [`format_timestamp`] gives them.
+fn without_times(message: &str) -> String {
+    let is_time = |word: &&str| word.get(..20).is_some_and(|time| time.parse::<Timestamp>().is_ok());
+    message.split(' ').filter(|word| !is_time(word)).collect::<Vec<_>>().join(" ")
+}
+
+pub(super) fn list_answered(list: &RoleList, trouble: &mut Trouble) {
+    let roles = list.names.len();
+    if list.problems.is_empty() {
+        if trouble.over() {
+            notice!("the role list could be read again: {roles} role(s)");
+        }
+        tracing::debug!("the upstream lists {roles} role(s)");
+        return;
+    }
+    // One line however many there are; the list comes again every minute.
+    let problem = format!(
+        "{} line(s) of the role list are no role names and are ignored; no role is withdrawn meanwhile. First: {}",
+        list.problems.len(),
+        list.problems.first().map_or("", String::as_str)
+    );
+    if trouble.again(&problem).1 {
+        tracing::warn!("{problem}");
+    }
+}
+
+/// How far this host's clock is ahead of the upstream's, if that has begun to matter; else it has ceased to.
+pub(super) fn clock(ahead: Option<SignedDuration>) {
+    match ahead {
+        Some(ahead) => tracing::warn!("{}; set it right: credentials end by it", clock_difference(ahead)),
+        None => notice!("this host's clock agrees with that of the upstream again"),
+    }
+}
+
+/// How far this host's clock is ahead of the upstream's, in words.
+pub fn clock_difference(ahead: SignedDuration) -> String {
+    let way = if ahead.is_negative() { "behind" } else { "ahead of" };
+    format!("this host's clock is {} s {way} that of the upstream", ahead.abs().as_secs())
+}
+
+pub(super) fn list_failed(error: &SourceError, trouble: &mut Trouble) {
+    let doubtful = matches!(error.kind, ErrorKind::Refused { withdraws: false, .. });
+    let kept = if doubtful { "; no valid credentials are withdrawn for that" } else { "" };
+    match trouble.again(&error.message) {
+        (count, true) => tracing::warn!("cannot read the role list (attempt {count}): {error}{kept}"),
+        (count, false) => tracing::debug!("cannot read the role list (attempt {count}): {error}{kept}"),
+    }
+}
+
+pub(super) fn role_appeared(name: &RoleName) {
+    tracing::info!("role {name}: listed by the upstream");
+}
+
+pub(super) fn role_withdrawn(name: &RoleName) {
+    tracing::warn!("role {name}: withdrawn by the upstream; no longer served");
+}
+
+pub(super) fn role_requested(wanted: &OnDemand) {
+    tracing::info!("role {}: needed now, as {}", wanted.name, wanted.role_arn);
+}
+
+pub(super) fn role_impossible(wanted: &OnDemand, problem: &str) {
+    tracing::error!("role {}: cannot be had as {}: {problem}", wanted.name, wanted.role_arn);
+}
+
+pub(super) fn set_arrived(who: &Who, set: &Published, trouble: &mut Trouble) {
+    let (key, expiration) = (&set.access_key_id, format_timestamp(set.expiration));
+    if trouble.over() {
+        notice!("{who}: could be fetched again: {key}, valid until {expiration}");
+    } else {
+        tracing::info!("{who}: fetched {key}, valid until {expiration}");
+    }
+}
+
+/// `refused`: by what kind of upstream, and until when what is held is served all the same. A refusal of AWS will be the
+/// same until a person has done something about it.
+pub(super) fn set_failed(
+    who: &Who,
+    error: &SourceError,
+    refused: Option<(Cadence, Option<Timestamp>)>,
+    trouble: &mut Trouble,
+) {
+    let (count, new) = trouble.again(&error.message);
+    let kept = refused.and_then(|(_, kept)| kept).map(format_timestamp);
+    let kept = kept.map(|end| format!("; what is held is served until {end}")).unwrap_or_default();
+    match refused {
+        Some((Cadence::Aws, _)) if new => tracing::error!(
+            "{who}: cannot fetch credentials (attempt {count}): {error}{kept}; trying only now and then from here on"
+        ),
+        _ if new => tracing::warn!("{who}: cannot fetch credentials (attempt {count}): {error}{kept}"),
+        _ => tracing::debug!("{who}: cannot fetch credentials (attempt {count}): {error}{kept}"),
+    }
+}
+
+pub(super) fn waits(who: &Who, parent: &str, trouble: &mut Trouble) {
+    let message = format!("waits for {parent}, whose credentials sign its calls");
+    if trouble.again(&message).1 {
+        tracing::warn!("{who}: {message}");
+    }
+}
+
+pub(super) fn parent_expired(parent: &Who, child: &Who) {
+    tracing::warn!("{parent}: AWS takes its credentials for expired, says the call for {child}; fetching them anew");
+}
+
+pub(super) fn way_changed(who: &Who, label: &str, down: bool, reason: Option<&SourceError>) {
+    match reason {
+        Some(reason) if down => tracing::warn!("{who}: now from {label}, because {reason}"),
+        _ => notice!("{who}: now from {label} again"),
+    }
+}
+
+pub(super) fn still_stands_in(who: &Who, failed: &[SourceError]) {
+    for error in failed {
+        tracing::debug!("{who}: not back at a better source: {error}");
+    }
+}
+
+pub(super) fn expiry(who: &Who, set: Option<&Published>, now: Moment, trouble: &mut Trouble) {
+    if let Some(set) = set.filter(|set| !set.is_valid(now) && !trouble.expiry_told) {
+        trouble.expiry_told = true;
+        let (key, expiration) = (&set.access_key_id, format_timestamp(set.expiration));
+        tracing::error!("{who}: {key} expired at {expiration} and nothing newer could be fetched");
+    }
+}
+
+pub(super) fn role_dropped(node: &Node) {
+    if node.visibility != Visibility::Hidden {
+        notice!("role {}: not configured any more; no longer served", node.name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trouble_is_the_same_at_another_time() {
+        let expired = |time: &str| format!("they had expired at {time}; is this host's clock right?");
+        let mut trouble = Trouble::default();
+        assert_eq!(trouble.again(&expired("2026-11-26T15:26:09Z")), (1, true));
+        assert_eq!(trouble.again(&expired("2026-11-26T15:26:19Z")), (2, true));
+        assert_eq!(trouble.again(&expired("2026-11-26T15:26:29Z")), (3, false));
+        assert_eq!(trouble.again("status 500"), (1, true));
+        assert_eq!(trouble.again("status 502"), (1, true));
+    }
+}

@@ -1,0 +1,482 @@
+//! The task that asks the upstreams and publishes what they say.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::mpsc,
+    task::{JoinError, JoinSet},
+};
+
+use super::{
+    Cadence, Graph, Lane, LaneId, Lister, Maker, Node, RoleRequests, Timer, Visibility,
+    lane::Queue,
+    node::{Asked, Plan, Tracked, Who},
+    report,
+    requests::{OnDemand, Request},
+};
+use crate::{
+    ErrorKind, RoleList, SourceError,
+    clock::{self, Moment, SharedClock},
+    credentials::{Credentials, RoleId, RoleName, format_timestamp, render_refusal},
+    journal::{Ending, Journal, Question},
+    store::{Phase, Published, State, Store},
+};
+
+/// Longest uninterrupted sleep: timers stand still during suspend and know nothing of clock steps,
+/// so the schedule is looked at again at least this often.
+const TICK: Duration = Duration::from_secs(15);
+
+/// It is not looked at more often than this what callers wait for.
+const LOOK_PAUSE: Duration = Duration::from_millis(250);
+
+/// What the upstream is called that lists the roles itself.
+const LISTED: &str = "ims";
+
+/// Asks the upstreams of one graph, for ever.
+pub struct Refresher {
+    pub(super) store: Arc<Store>,
+    pub(super) clock: SharedClock,
+    /// For how long an upstream has to refuse a role before that counts although a valid set is held; without it that
+    /// set is served to its end.
+    pub(super) grace: Option<Duration>,
+    pub(super) random: fastrand::Rng,
+    pub(super) lister: Option<Lister>,
+    pub(super) list: Asked,
+    /// Boxed: a table has up to twice as many places as entries.
+    pub(super) nodes: HashMap<RoleId, Box<Tracked>>,
+    /// The roles that the lister lists.
+    pub(super) order: Vec<RoleName>,
+    /// Everything else, in the order of the graph.
+    pub(super) planned: Vec<RoleId>,
+    pub(super) lanes: Vec<Queue<Due>>,
+    calls: JoinSet<Answer>,
+    requests: RoleRequests,
+    requested: mpsc::UnboundedReceiver<Request>,
+    pub(super) maker: Option<Maker>,
+    /// What was asked for on demand, to make it anew for another graph.
+    pub(super) wanted: HashMap<RoleId, OnDemand>,
+    /// How many graphs there were before this one. A call belongs to the graph that began it.
+    pub(super) generation: u64,
+    /// The first graph with the present lister.
+    pub(super) listed_since: u64,
+    pub(super) journal: Arc<Journal>,
+    /// When (boot clock) it was last looked at what callers wait for, if that was just now.
+    looked: Option<Duration>,
+    /// What the lister is called, for all of its roles.
+    pub(super) listed: Arc<str>,
+}
+
+/// Whose set is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Due {
+    /// A role that the lister lists.
+    Listed(RoleName),
+    /// A node of the graph.
+    Planned(RoleId),
+}
+
+/// What a call was made with, and what came of it.
+struct Fetched {
+    due: Due,
+    lane: LaneId,
+    generation: u64,
+    /// The credentials that signed it.
+    signed: Option<Arc<Credentials>>,
+    answer: Result<Credentials, SourceError>,
+}
+
+enum Answer {
+    Roles(u64, Result<RoleList, SourceError>),
+    Set(Fetched),
+}
+
+impl Due {
+    fn id(&self) -> &str {
+        match self {
+            Self::Listed(name) => name.as_str(),
+            Self::Planned(id) => id.as_str(),
+        }
+    }
+
+    fn role_id(&self) -> RoleId {
+        match self {
+            Self::Listed(name) => RoleId::named(name),
+            Self::Planned(id) => id.clone(),
+        }
+    }
+}
+
+impl Refresher {
+    /// A refresher that publishes in `store` what the upstreams of `graph` say. While an upstream merely refuses a role
+    /// the set that is held is served to its end, or for as long as `grace`.
+    pub fn new(graph: Graph, store: Arc<Store>, clock: SharedClock, grace: Option<Duration>) -> Self {
+        let now = clock.now();
+        let (requests, requested) = RoleRequests::new(Arc::clone(&store));
+        let queue = |lane: Lane| Queue::new(lane, now.boot);
+        let mut refresher = Self {
+            store,
+            clock,
+            grace,
+            random: fastrand::Rng::new(),
+            lister: graph.lister,
+            list: Asked::new(now),
+            nodes: HashMap::new(),
+            order: Vec::new(),
+            planned: Vec::new(),
+            lanes: graph.lanes.into_iter().map(queue).collect(),
+            calls: JoinSet::new(),
+            requests,
+            requested,
+            maker: None,
+            wanted: HashMap::new(),
+            generation: 0,
+            listed_since: 0,
+            journal: Arc::default(),
+            looked: None,
+            listed: LISTED.into(),
+        };
+        let listed: Vec<RoleName> = graph
+            .nodes
+            .iter()
+            .filter(|node| node.visibility == Visibility::Listed)
+            .map(|node| node.name.clone())
+            .collect();
+        if refresher.lister.is_none() {
+            refresher.store.publish_roles(&listed);
+        }
+        refresher.add(now, graph.nodes);
+        refresher
+    }
+
+    /// Lets roles be made on demand.
+    #[must_use]
+    pub fn with_maker(mut self, maker: Maker) -> Self {
+        self.maker = Some(maker);
+        self
+    }
+
+    /// What is remembered for status and metrics.
+    pub fn journal(&self) -> Arc<Journal> {
+        Arc::clone(&self.journal)
+    }
+
+    /// The way to ask for roles on demand.
+    pub fn requests(&self) -> RoleRequests {
+        self.requests.clone()
+    }
+
+    /// Runs until it is dropped.
+    pub async fn run(mut self) {
+        let store = Arc::clone(&self.store);
+        loop {
+            let pause = self.start_due_calls();
+            tokio::select! {
+                Some(answer) = self.calls.join_next() => {
+                    self.take(answer);
+                    // One look at the schedule for all the answers that have arrived.
+                    while let Some(answer) = self.calls.try_join_next() {
+                        self.take(answer);
+                    }
+                }
+                Some(request) = self.requested.recv() => {
+                    self.take_request(request);
+                    while let Ok(request) = self.requested.try_recv() {
+                        self.take_request(request);
+                    }
+                }
+                // However many callers wait: one look is enough for all that come soon after.
+                () = store.awaited(), if self.looked.is_none() => self.looked = Some(self.hasten()),
+                () = clock::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Somebody waits. What is not here, and not refused, is asked for sooner. Answers when that was (boot clock).
+    fn hasten(&mut self) -> Duration {
+        let now = self.clock.now();
+        if self.lister.is_some() && !self.store.snapshot().answered() {
+            self.list.timer.hasten();
+        }
+        for node in self.nodes.values_mut().filter(|node| !node.is_alive(now) && node.refused.is_none()) {
+            node.asked.timer.hasten();
+        }
+        now.boot
+    }
+
+    /// Takes over nodes that are new.
+    fn add(&mut self, now: Moment, nodes: Vec<Node>) {
+        let parents: Vec<RoleId> =
+            nodes.iter().flat_map(|node| node.ways.iter().filter_map(|way| way.parent.clone())).collect();
+        for node in nodes {
+            let id = node.id.clone();
+            if !self.nodes.contains_key(&id) {
+                self.planned.push(id.clone());
+                self.nodes.insert(id, Tracked::new(now, Some(Plan::new(node))));
+            }
+        }
+        for parent in parents {
+            self.keep(&parent, now);
+        }
+    }
+
+    fn take_request(&mut self, request: Request) {
+        let now = self.clock.now();
+        match request {
+            Request::Fetch(id, wanted) => {
+                report::role_requested(&wanted);
+                match self.make(&id, &wanted) {
+                    Ok(nodes) => self.add(now, nodes),
+                    Err(problem) => {
+                        report::role_impossible(&wanted, &problem);
+                        let document = render_refusal("AssumeRoleUnauthorizedAccess", &problem, now.wall);
+                        self.store.publish(&id, State::Denied(document.into()));
+                    }
+                }
+                self.wanted.insert(id, *wanted);
+            }
+            Request::Replace(replacement, done) => {
+                self.replace(*replacement);
+                // Nobody may be waiting for it any more.
+                let _gone = done.send(());
+            }
+            Request::Drop(id) => {
+                self.wanted.remove(&id);
+                self.nodes.remove(&id);
+                self.journal.forget(id.as_str());
+                self.planned.retain(|planned| *planned != id);
+                self.forget_due(&Due::Planned(id));
+            }
+        }
+    }
+
+    pub(super) fn make(&self, id: &RoleId, wanted: &OnDemand) -> Result<Vec<Node>, String> {
+        let maker = self.maker.as_ref().ok_or("this daemon makes no roles on demand")?;
+        maker(id, wanted)
+    }
+
+    pub(super) fn forget_due(&mut self, gone: &Due) {
+        self.lanes.iter_mut().for_each(|lane| lane.retain(|due| due != gone));
+    }
+
+    /// Starts every call that is due; answers how long until the next one may be.
+    fn start_due_calls(&mut self) -> Duration {
+        let now = self.clock.now();
+        self.withdraw_overdue(now);
+        let mut pause = TICK;
+        if let Some(looked) = self.looked {
+            let left = LOOK_PAUSE.saturating_sub(now.boot.saturating_sub(looked));
+            pause = if left.is_zero() { pause } else { left };
+            self.looked = Some(looked).filter(|_| !left.is_zero());
+        }
+        if let Some(lister) = &self.lister {
+            match self.list.start_if_due(now) {
+                Some(Duration::ZERO) => {
+                    let (source, generation) = (Arc::clone(&lister.source), self.generation);
+                    self.calls.spawn(async move { Answer::Roles(generation, source.roles().await) });
+                }
+                Some(remaining) => pause = pause.min(remaining),
+                None => {}
+            }
+        }
+        let mut begin = Vec::new();
+        for id in &self.planned {
+            let Some(node) = self.nodes.get_mut(id) else { continue };
+            let who = Who::new(id.as_str(), node.plan.as_deref());
+            report::expiry(&who, node.held.as_deref(), now, &mut node.asked.trouble);
+            match node.start_if_due(now) {
+                Some(Duration::ZERO) => begin.push(id.clone()),
+                Some(remaining) => pause = pause.min(remaining),
+                None => {}
+            }
+        }
+        for id in begin {
+            self.begin(&id, now);
+        }
+        // In the upstream's order: most programs take the first role.
+        for name in &self.order {
+            let Some(role) = self.nodes.get_mut(name.as_str()) else { continue };
+            report::expiry(&Who::new(name.as_str(), None), role.held.as_deref(), now, &mut role.asked.trouble);
+            match role.asked.start_if_due(now) {
+                Some(Duration::ZERO) => {
+                    if let Some(lane) = self.lanes.first_mut() {
+                        lane.push(Due::Listed(name.clone()));
+                    }
+                }
+                Some(remaining) => pause = pause.min(remaining),
+                None => {}
+            }
+        }
+        pause.min(self.fetch_due(now))
+    }
+
+    /// Fetches what is due, as much as the upstreams are to bear. What waits is only a name: the
+    /// calls of a thousand roles would take megabytes. Answers when the next one may begin.
+    fn fetch_due(&mut self, now: Moment) -> Duration {
+        let mut pause = TICK;
+        for lane in (0..self.lanes.len()).map(LaneId) {
+            while let Some(due) = self.lanes.get_mut(lane.0).and_then(|queue| queue.next(now.boot)) {
+                if !self.start(due, lane, now)
+                    && let Some(queue) = self.lanes.get_mut(lane.0)
+                {
+                    queue.done();
+                }
+            }
+            pause = self.lanes.get(lane.0).and_then(Queue::pause).map_or(pause, |more| pause.min(more));
+        }
+        pause
+    }
+
+    /// Starts one call; `false` if there is no longer a reason to.
+    fn start(&mut self, due: Due, lane: LaneId, now: Moment) -> bool {
+        let signed = match &due {
+            Due::Listed(_) => None,
+            Due::Planned(id) => match self.signer(id, now) {
+                Some(signer) => signer,
+                None => return false,
+            },
+        };
+        let Some(node) = self.nodes.get(due.id()) else { return false };
+        // While only a better way is tried the set that is there is as fresh as before.
+        let is_fresh = !node.asked.trouble.is_any() && node.is_being_fetched();
+        if let Some(set) = node.held.as_ref().filter(|_| is_fresh) {
+            self.store.publish(&due.id(), State::Held { set: Arc::clone(set), phase: Phase::Refreshing });
+        }
+        let generation = self.generation;
+        match &due {
+            Due::Listed(name) => {
+                let Some(lister) = &self.lister else { return false };
+                let (source, name) = (Arc::clone(&lister.source), name.clone());
+                self.calls.spawn(async move {
+                    let answer = source.fetch(&name).await;
+                    Answer::Set(Fetched { due: Due::Listed(name), lane, generation, signed: None, answer })
+                });
+            }
+            Due::Planned(_) => {
+                let Some(way) = node.plan.as_ref().and_then(|plan| plan.way()) else { return false };
+                let fetch = Arc::clone(&way.fetch);
+                self.calls.spawn(async move {
+                    let answer = fetch.fetch(signed.as_deref()).await;
+                    Answer::Set(Fetched { due, lane, generation, signed, answer })
+                });
+            }
+        }
+        true
+    }
+
+    fn take(&mut self, answer: Result<Answer, JoinError>) {
+        match answer {
+            // That of a lister that is not asked any more says nothing.
+            Ok(Answer::Roles(generation, _)) if generation < self.listed_since => {}
+            Ok(Answer::Roles(_, answer)) => self.take_roles(answer),
+            Ok(Answer::Set(fetched)) => self.take_set(fetched),
+            // A defect of ours inside the call: there is nothing sane to go on with. Calls are
+            // cancelled only by dropping the refresher, when nobody joins them any more.
+            Err(defect) => std::panic::resume_unwind(defect.into_panic()),
+        }
+    }
+
+    fn take_set(&mut self, fetched: Fetched) {
+        let now = self.clock.now();
+        let Fetched { due, lane, generation, signed, answer } = fetched;
+        if let Some(queue) = self.lanes.get_mut(lane.0).filter(|_| generation == self.generation) {
+            queue.done();
+        }
+        self.journal.count(Question::Credentials, ending(&answer));
+        // Withdrawn or changed while the call was under way: whatever came is of no use any more.
+        if self.nodes.get(due.id()).is_none_or(|node| generation < node.since) {
+            return;
+        }
+        let answer = answer.and_then(|set| if set.expiration > now.wall { Ok(set) } else { Err(self.late(&set)) });
+        match (due, answer) {
+            (due, Ok(credentials)) => self.take_good_set(&due, credentials, now),
+            (Due::Listed(name), Err(error)) => {
+                let interval = self.lister.as_ref().map_or(Duration::ZERO, |lister| lister.interval);
+                self.take_failure(&RoleId::named(&name), now, Cadence::Ims { interval }, &error);
+            }
+            (Due::Planned(id), Err(error)) => self.way_failed(&id, signed.as_ref(), error, now),
+        }
+    }
+
+    fn take_good_set(&mut self, due: &Due, credentials: Credentials, now: Moment) {
+        let random = self.random.f64();
+        let Some(node) = self.nodes.get_mut(due.id()) else { return };
+        node.asked.in_flight = false;
+        let set = match node.held.take().filter(|held| held.is(&credentials)) {
+            Some(same) => {
+                same.came_again(now);
+                same
+            }
+            None => Arc::new(Published::new(&credentials, now)),
+        };
+        node.refused = None;
+        node.asked.timer = Timer::after_set(now, set.expiration, random);
+        let who = Who::new(due.id(), node.plan.as_deref());
+        report::set_arrived(&who, &set, &mut node.asked.trouble);
+        let way = node.plan.as_ref().and_then(|plan| plan.way());
+        self.journal.fetched(&due.role_id(), way.map_or(&self.listed, |way| &way.label), now.wall);
+        self.store.publish(&due.id(), State::Held { set: Arc::clone(&set), phase: Phase::Fresh });
+        node.held = Some(set);
+        if let Due::Planned(id) = due {
+            self.way_worked(id, credentials, now);
+        }
+    }
+
+    /// All that could be tried for a set has failed.
+    pub(super) fn take_failure(&mut self, id: &RoleId, now: Moment, cadence: Cadence, error: &SourceError) {
+        let random = self.random.f64();
+        let grace = self.grace;
+        let Some(node) = self.nodes.get_mut(id) else { return };
+        node.asked.in_flight = false;
+        let who = Who::new(id.as_str(), node.plan.as_deref());
+        let alive = node.held.clone().filter(|_| node.is_alive(now));
+        let expiration = alive.as_ref().map(|set| set.expiration);
+        let ErrorKind::Refused { code, message, withdraws } = &error.kind else {
+            report::set_failed(&who, error, None, &mut node.asked.trouble);
+            self.journal.failed(id, now.wall, &error.message, node.refused.map(|since| since.wall));
+            node.asked.timer = node.asked.timer.after_failure(now, expiration, random);
+            return self.keep_serving(id);
+        };
+        let since = *node.refused.get_or_insert(now);
+        self.journal.failed(id, now.wall, &error.message, Some(since.wall));
+        let given_up = *withdraws || node.is_given_up(Some(since), grace, now);
+        let kept = expiration.filter(|_| !given_up);
+        report::set_failed(&who, error, Some((cadence, kept)), &mut node.asked.trouble);
+        node.asked.timer = node.asked.timer.after_refusal(now, cadence, kept, random);
+        if given_up {
+            node.held = None;
+            self.store.publish(id, State::Denied(render_refusal(code, message, now.wall).into()));
+            return;
+        }
+        if let Some(grace) = grace {
+            let refused = now.boot.saturating_sub(since.boot);
+            node.asked.timer = node.asked.timer.clone().within(grace.saturating_sub(refused));
+        }
+        self.keep_serving(id);
+    }
+
+    fn late(&self, credentials: &Credentials) -> SourceError {
+        let clock = self.journal.clock_ahead().map(report::clock_difference);
+        let clock = clock.unwrap_or_else(|| "is this host's clock right?".to_owned());
+        let expiration = format_timestamp(credentials.expiration);
+        SourceError::transient(format!("the credentials had already expired on arrival, at {expiration}; {clock}"))
+    }
+
+    /// What is held is served on, though nothing newer could be had.
+    fn keep_serving(&self, id: &RoleId) {
+        if let Some(set) = self.nodes.get(id).and_then(|node| node.held.as_ref()) {
+            self.store.publish(id, State::Held { set: Arc::clone(set), phase: Phase::Stale });
+        }
+    }
+}
+
+pub(super) fn ending<T>(answer: &Result<T, SourceError>) -> Ending {
+    match answer.as_ref().map_err(|error| &error.kind) {
+        Ok(_) => Ending::Success,
+        Err(ErrorKind::Transient) => Ending::Transient,
+        Err(ErrorKind::Refused { .. }) => Ending::Refused,
+        Err(ErrorKind::ParentExpired) => Ending::ParentExpired,
+    }
+}
+
+#[cfg(test)]
+mod tests;

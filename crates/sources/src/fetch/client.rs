@@ -1,0 +1,280 @@
+//! One bounded call: in time, in size, without redirects, decoding or retries.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
+use hyper_util::{
+    client::legacy::{Client as Pool, Error, connect::capture_connection},
+    rt::{TokioExecutor, TokioTimer},
+};
+use zeroize::Zeroizing;
+
+use super::{
+    Answer, FetchError, Options, Proxy, SetupError,
+    connector::{Connector, History},
+    settings::parse_proxy_url,
+    tls,
+};
+use crate::{credentials::Secret, text::flatten};
+
+/// For the documents that follow a list, and for attempts that follow a failure. Between two lists thousands of idle
+/// connections would cost an IMS more than their handshakes do. One that it has closed meanwhile costs nothing.
+const IDLE: Duration = Duration::from_secs(90);
+
+/// So many connections are kept for the next document.
+const MAX_IDLE: usize = 8;
+
+/// Heads of answers are some hundred bytes.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// So much of the body of an error is read, to quote from it, and it is waited for so long.
+const ERROR_BYTES: usize = 1024;
+const ERROR_WAIT: Duration = Duration::from_millis(250);
+
+/// A body of unknown length begins with this capacity.
+const FIRST_CAPACITY: usize = 8 * 1024;
+
+/// A request.
+pub struct Call<'a> {
+    method: Method,
+    url: &'a str,
+    headers: HeaderMap,
+    body: Bytes,
+    whole_errors: bool,
+}
+
+impl<'a> Call<'a> {
+    /// A request without a body.
+    pub fn new(method: Method, url: &'a str) -> Self {
+        Self { method, url, headers: HeaderMap::new(), body: Bytes::new(), whole_errors: false }
+    }
+
+    /// With a header that may be seen.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// With a header that nobody may see. An error says that the secret cannot be a header's value.
+    pub fn secret_header(self, name: HeaderName, secret: &Secret) -> Result<Self, FetchError> {
+        let mut value = HeaderValue::from_str(secret.expose()).map_err(|_| {
+            FetchError(format!("the value for the header {name} has characters that no header may have"))
+        })?;
+        value.set_sensitive(true);
+        Ok(self.header(name, value))
+    }
+
+    /// With these headers in place of all that it had.
+    #[must_use]
+    pub fn headers(mut self, headers: HeaderMap) -> Self {
+        self.headers = headers;
+        self
+    }
+
+    /// With that body.
+    #[must_use]
+    pub fn bytes(mut self, body: &[u8]) -> Self {
+        self.body = Bytes::from_owner(Zeroizing::new(body.to_vec()));
+        self
+    }
+
+    /// Errors, too, are read to their end: they are documents, and not only to quote from.
+    #[must_use]
+    pub fn with_whole_errors(mut self) -> Self {
+        self.whole_errors = true;
+        self
+    }
+
+    /// With a JSON body, which is wiped when it has been sent.
+    #[must_use]
+    pub fn json(self, body: Zeroizing<Vec<u8>>) -> Self {
+        let mut call = self.header(header::CONTENT_TYPE, const { HeaderValue::from_static("application/json") });
+        call.body = Bytes::from_owner(body);
+        call
+    }
+}
+
+/// An HTTP client for one server.
+pub struct Client {
+    pool: Pool<Connector, Full<Bytes>>,
+    timeout: Duration,
+    forwarding: bool,
+    /// For the proxy, if it sees the requests.
+    authorization: Option<HeaderValue>,
+    /// Ends each message about a connection: `, through the proxy http://…`.
+    through: String,
+    /// Ends the message about a body that is too long.
+    limit_name: String,
+}
+
+impl Client {
+    /// A client for the server of `url`, with which all calls begin.
+    pub fn new(url: &Uri, options: &Options) -> Result<Self, SetupError> {
+        let proxy = match options.proxies.for_url(url) {
+            Some(proxy) => Some((parse_proxy_url(&proxy.url)?, basic_authorization(proxy)?)),
+            None => None,
+        };
+        let through = proxy.as_ref().and_then(|(uri, _)| uri.authority().cloned());
+        let tls = if url.scheme_str() == Some("https") { Some(tls::client_config(options)?) } else { None };
+        let forwarding = proxy.is_some() && tls.is_none();
+        let authorization = proxy.as_ref().filter(|_| forwarding).and_then(|(_, authorization)| authorization.clone());
+        let connector = Connector::new(tls, proxy, options.connect_timeout);
+        let pool = Pool::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(MAX_IDLE)
+            .http1_max_buf_size(MAX_HEAD)
+            .build(connector);
+        let through = through.map(|proxy| format!(", through the proxy {proxy}")).unwrap_or_default();
+        let limit_name = options.limit_name.map(|name| format!(" ({name})")).unwrap_or_default();
+        Ok(Self { pool, timeout: options.timeout, forwarding, authorization, through, limit_name })
+    }
+
+    /// Asks for `url` and waits for the whole answer. A body longer than `limit` is an error and not
+    /// read further.
+    pub async fn get(&self, url: &str, limit: usize) -> Result<Answer, FetchError> {
+        self.send(Call::new(Method::GET, url), limit).await
+    }
+
+    /// Sends a request and waits for the whole answer; see [`Client::get`].
+    pub async fn send(&self, call: Call<'_>, limit: usize) -> Result<Answer, FetchError> {
+        let Call { method, url, .. } = &call;
+        let (method, url) = (method.clone(), (*url).to_owned());
+        let uri: Uri = url.parse().map_err(|error| FetchError(format!("{method} {url}: {error}")))?;
+        let outcome = match tokio::time::timeout(self.timeout, self.exchange(&call, &uri, limit)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(format!("no complete answer within {:?}{}", self.timeout, self.through)),
+        };
+        outcome.map_err(|what| FetchError(format!("{method} {url}: {what}")))
+    }
+
+    async fn exchange(&self, call: &Call<'_>, uri: &Uri, limit: usize) -> Result<Answer, String> {
+        let response = self.repeat(call, uri).await.map_err(|error| self.describe(&error))?;
+        let (head, body) = response.into_parts();
+        let whole = head.status.is_success() || call.whole_errors;
+        let body = if whole { self.collect(body, limit).await? } else { beginning(body).await };
+        Ok(Answer { status: head.status, headers: head.headers, body, forwarded: self.forwarding })
+    }
+
+    /// Sends the request, again if the server closed the pooled connection at that very moment. That
+    /// ends: each repetition uses up a connection that had been used before.
+    async fn repeat(&self, call: &Call<'_>, uri: &Uri) -> Result<Response<Incoming>, Error> {
+        loop {
+            let mut request = self.request(call, uri);
+            let connection = capture_connection(&mut request);
+            match self.pool.request(request).await {
+                Ok(response) => {
+                    if let Some(history) = response.extensions().get::<History>() {
+                        history.note_use();
+                        if history.is_old()
+                            && let Some(connected) = &*connection.connection_metadata()
+                        {
+                            connected.poison();
+                        }
+                    }
+                    return Ok(response);
+                }
+                Err(error) if closed_while_idle(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn request(&self, call: &Call<'_>, uri: &Uri) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(call.body.clone()));
+        request.method_mut().clone_from(&call.method);
+        uri.clone_into(request.uri_mut());
+        let headers = request.headers_mut();
+        headers.extend(call.headers.clone());
+        headers
+            .entry(header::USER_AGENT)
+            .or_insert(const { HeaderValue::from_static(concat!("alppaca/", env!("CARGO_PKG_VERSION"))) });
+        headers.insert(header::ACCEPT_ENCODING, const { HeaderValue::from_static("identity") });
+        if let Some(authorization) = &self.authorization {
+            headers.insert(header::PROXY_AUTHORIZATION, authorization.clone());
+        }
+        request
+    }
+
+    fn describe(&self, error: &Error) -> String {
+        let causes = std::error::Error::source(error).map_or_else(|| error.to_string(), flatten);
+        let what = if error.is_connect() { "cannot connect" } else { "the exchange broke off" };
+        format!("{what}{}: {causes}", self.through)
+    }
+
+    async fn collect(&self, mut body: Incoming, limit: usize) -> Result<Zeroizing<Vec<u8>>, String> {
+        let too_long = || format!("the body is longer than {limit} bytes{}", self.limit_name);
+        let announced = body.size_hint().exact().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        if announced.is_some_and(|bytes| bytes > limit) {
+            return Err(too_long());
+        }
+        let mut collected = Zeroizing::new(Vec::with_capacity(announced.unwrap_or(FIRST_CAPACITY.min(limit))));
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| format!("the body broke off: {}", flatten(&error)))?;
+            let Ok(data) = frame.into_data() else { continue };
+            if data.len() > limit - collected.len() {
+                return Err(too_long());
+            }
+            append(&mut collected, &data);
+        }
+        Ok(collected)
+    }
+}
+
+fn basic_authorization(proxy: &Proxy) -> Result<Option<HeaderValue>, SetupError> {
+    use base64::{Engine, prelude::BASE64_STANDARD};
+
+    let Some((user, password)) = &proxy.credentials else { return Ok(None) };
+    if user.contains(':') {
+        return Err(SetupError::ProxyUser("must not contain a colon"));
+    }
+    let pair = Zeroizing::new(format!("{user}:{}", password.expose()));
+    let text = Zeroizing::new(format!("Basic {}", *Zeroizing::new(BASE64_STANDARD.encode(pair.as_bytes()))));
+    let mut value = HeaderValue::from_str(&text).map_err(|_| SetupError::ProxyUser("cannot be sent"))?;
+    value.set_sensitive(true);
+    Ok(Some(value))
+}
+
+fn closed_while_idle(error: &Error) -> bool {
+    let mut extensions = http::Extensions::new();
+    if let Some(info) = error.connect_info() {
+        info.get_extras(&mut extensions);
+    }
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<hyper::Error>());
+    // A malformed answer is an answer; all that is left is a connection that went away.
+    extensions.get::<History>().is_some_and(History::is_used)
+        && cause.is_none_or(|cause| !cause.is_parse() && !cause.is_user())
+}
+
+/// Appends without leaving an unwiped copy behind, as a `Vec` that grows by itself would.
+fn append(collected: &mut Zeroizing<Vec<u8>>, data: &[u8]) {
+    let needed = collected.len() + data.len();
+    if needed > collected.capacity() {
+        let mut larger = Zeroizing::new(Vec::with_capacity(needed.max(collected.capacity() * 2)));
+        larger.extend_from_slice(collected);
+        *collected = larger;
+    }
+    collected.extend_from_slice(data);
+}
+
+/// What can be had soon of an error's body.
+async fn beginning(mut body: Incoming) -> Zeroizing<Vec<u8>> {
+    let mut collected = Zeroizing::new(Vec::with_capacity(ERROR_BYTES));
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            let Some(data) = frame.data_ref() else { continue };
+            let room = ERROR_BYTES - collected.len();
+            collected.extend_from_slice(&data[..data.len().min(room)]);
+            if collected.len() == ERROR_BYTES {
+                break;
+            }
+        }
+    };
+    // Late or never: the status says enough.
+    let _ = tokio::time::timeout(ERROR_WAIT, reading).await;
+    collected
+}

@@ -1,0 +1,23 @@
+//! The one HTTP client, for upstreams and for what is asked beside them: bounded in time and size, through a proxy or
+//! not, plain or TLS. It follows no redirect, repeats nothing, and reads no environment.
+
+mod answer;
+mod client;
+mod connector;
+mod direct;
+mod proxies;
+mod settings;
+mod tls;
+
+pub use answer::Answer;
+pub use client::{Call, Client};
+pub use direct::{Direct, DirectError};
+pub use proxies::Proxies;
+pub use settings::parse_url;
+pub use settings::{Options, Proxy, SetupError};
+pub use tls::end_of_certificate;
+
+/// Why there is no answer: what was asked, and what came instead. Never has a secret in it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct FetchError(pub String);

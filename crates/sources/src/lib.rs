@@ -1,0 +1,10 @@
+//! The kinds of upstreams of alppaca, and the HTTP client that they share.
+
+#[macro_use(notice)]
+extern crate alppaca_core;
+
+pub mod fetch;
+pub mod source;
+
+use alppaca_core::{clock, credentials, text};
+use alppaca_refresh as refresh;
