@@ -12,10 +12,8 @@ use std::{
 use alppaca::{
     clock::{Clock, SystemClock},
     credentials::Credentials,
-    source::{
-        Fetch,
-        profile::{Profile, Settings},
-    },
+    refresh::Fetch,
+    source::profile::{Profile, Settings},
 };
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
