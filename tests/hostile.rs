@@ -4,13 +4,15 @@
 mod support;
 
 use std::{
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
+    os::unix::process::CommandExt,
+    process::{Command, Stdio},
     time::Duration,
 };
 
 use alppaca::mock_ims::Behaviour;
-use support::{Daemon, Ims, connect, raw, read_one, request};
+use support::{Daemon, Ims, connect, needs_root, raw, read_one, request};
 
 const ROLE: &str = "/latest/meta-data/iam/security-credentials/test_role";
 
@@ -73,6 +75,83 @@ fn a_client_that_does_not_read_is_given_up_and_holds_up_nobody() {
     // Until the answers, which nobody reads, have filled all buffers and it stops reading or closes.
     while stream.write_all(requests.as_bytes()).is_ok() {}
     assert!(is_served(daemon.address()));
+}
+
+#[test]
+fn many_clients_that_do_not_read_leave_files_for_the_others() {
+    const FILES: usize = 260;
+    // As many as the daemon has files for, less 160 of its own.
+    const GREEDY: usize = FILES - 160 - 4;
+    let ims = Ims::start(Behaviour::default());
+    let limited = |program: &str| {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {FILES} && exec \"$0\" \"$@\""), program]);
+        command
+    };
+    // Large answers, so that few of them fill the kernel's buffers.
+    let large = format!("metadata: {{user-data: '{}'}}\n", "x".repeat(15_000));
+    let config = format!("{}{large}access_log: false\nwrite_timeout: 60s\n", ims.config());
+    let daemon = Daemon::start_through(&config, limited, || {});
+    daemon.wait_for_log(" fetched ");
+    let pipeline = "GET /latest/user-data HTTP/1.1\r\n\r\n".repeat(500);
+    let greedy: Vec<_> = (0..GREEDY)
+        .map(|_| {
+            let mut stream = connect(daemon.address());
+            rustix::net::sockopt::set_socket_recv_buffer_size(&stream, 2048).expect("settable");
+            stream.set_nonblocking(true).expect("settable");
+            // What it does not take at once is not needed.
+            let _taken = stream.write(pipeline.as_bytes()).expect("open");
+            stream
+        })
+        .collect();
+    assert!((0..20).all(|_| is_served(daemon.address())));
+    let open = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).expect("it runs").count();
+    assert!(open < GREEDY + 100, "{open} files for {GREEDY} connections");
+    assert!(!daemon.log().contains("cannot accept"), "there are files enough");
+    drop(greedy);
+}
+
+#[test]
+fn whoever_has_most_connections_makes_room_for_the_others() {
+    if needs_root("making connections as another user") {
+        return;
+    }
+    let (_ims, daemon) = daemon("max_connections: 20\n");
+    let script = "exec 3<>\"/dev/tcp/127.0.0.1/$0\"
+        printf 'GET / HTTP/1.1\\r\\n\\r\\n' >&3; IFS= read -r first <&3; echo \"$first\"
+        read -r _; printf 'GET /latest/ HTTP/1.1\\r\\nConnection: close\\r\\n\\r\\n' >&3; grep -a -c '^HTTP/1.1 200' <&3";
+    let mut victim = Command::new("bash");
+    victim.args(["-c", script, &daemon.address().port().to_string()]).uid(54_321).gid(54_321).current_dir("/");
+    let mut victim = victim.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("bash");
+    let mut lines = BufReader::new(victim.stdout.take().expect("piped")).lines();
+    assert_eq!(lines.next().expect("a line").expect("text").trim_end(), "HTTP/1.1 200 OK");
+    // All of them are younger, and so of use more recently.
+    let greedy: Vec<_> = (0..100).map(|_| connect(daemon.address())).collect();
+    assert!((0..20).all(|_| is_served(daemon.address())));
+    writeln!(victim.stdin.take().expect("piped"), "again").expect("it waits");
+    assert_eq!(lines.next().expect("a line").expect("text"), "1", "its connection was ended");
+    assert!(victim.wait().expect("it ends").success());
+    drop(greedy);
+}
+
+#[test]
+fn the_time_to_take_answers_is_one_for_all_that_was_asked_for_at_once() {
+    let (_ims, daemon) = daemon("access_log: false\nwrite_timeout: 2s\n");
+    let mut stream = connect(daemon.address());
+    rustix::net::sockopt::set_socket_recv_buffer_size(&stream, 2048).expect("settable");
+    let requests = format!("GET {ROLE} HTTP/1.1\r\n\r\n").repeat(100);
+    stream.set_nonblocking(true).expect("settable");
+    while stream.write_all(requests.as_bytes()).is_ok() {}
+    stream.set_nonblocking(false).expect("settable");
+    // It takes a little again and again, always in time for one answer.
+    let pace = std::sync::mpsc::channel::<()>();
+    let begun = std::time::Instant::now();
+    let mut answer = [0; 2048];
+    let ended = std::iter::repeat_with(|| {
+        let _elapsed = pace.1.recv_timeout(Duration::from_millis(200));
+        stream.read(&mut answer).is_ok_and(|count| count > 0)
+    });
+    assert!(ended.take_while(|more| *more).take(150).count() < 150, "open after {:?}", begun.elapsed());
 }
 
 #[test]

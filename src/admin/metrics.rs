@@ -99,6 +99,13 @@ pub(super) fn render(
     for (denial, count) in counters.denials() {
         put(format_args!("alppaca_denials_total{{reason=\"{}\"}} {count}\n", denial.as_str()));
     }
+    put(format_args!(
+        "# TYPE alppaca_connections_ended counter\n\
+         # HELP alppaca_connections_ended Connections that were ended before the client wanted it, and why.\n"
+    ));
+    for (why, count) in counters.connections_ended() {
+        put(format_args!("alppaca_connections_ended_total{{reason=\"{}\"}} {count}\n", why.as_str()));
+    }
     if let Some(Health { lost, failing, withheld }) = audit {
         put(format_args!(
             "# TYPE alppaca_audit_lost counter\n\

@@ -218,11 +218,16 @@ pub const SETTINGS: &[Setting] = &[
         Serving,
         "max_connections",
         "8192",
-        "How many connections may be open at once. One more ends the one that was idle for longest.",
+        "How many connections may be open at once. For one more, idle ones of the user or address that has most are ended.",
     ),
     fixed(Serving, "header_timeout", "5s", "Longest time from the first byte of a request to the end of its head."),
     fixed(Serving, "idle_timeout", "60s", "How long a connection may stay open without a request."),
-    fixed(Serving, "write_timeout", "10s", "Longest time for a client to take an answer."),
+    fixed(
+        Serving,
+        "write_timeout",
+        "10s",
+        "Longest time for a client to take an answer, or all answers to requests that it sent at once.",
+    ),
     setting(
         Refreshing,
         "refresh_interval",

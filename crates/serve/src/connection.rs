@@ -10,7 +10,7 @@ use std::{
 
 use tokio::{
     io::{Interest, unix::AsyncFd},
-    task::consume_budget,
+    task::yield_now,
     time::timeout,
 };
 
@@ -25,28 +25,40 @@ use super::{
 const LINGER_TIME: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 * 1024;
 
+/// So many requests that were sent at once are answered in a row; then the others have their turn.
+const IN_A_ROW: usize = 8;
+
 /// A connection. The registry aborts its task when a deadline passes.
 pub(super) struct Connection {
-    socket: AsyncFd<TcpStream>,
+    socket: AsyncFd<Arc<TcpStream>>,
     exchange: Exchange,
     _registration: Registration,
 }
 
 impl Connection {
     /// Puts a connection under the runtime's watch. The socket must not block.
-    pub(super) fn new(socket: TcpStream, exchange: Exchange, registration: Registration) -> io::Result<Self> {
-        Ok(Self { socket: watch(socket, Interest::READABLE)?, exchange, _registration: registration })
+    pub(super) fn new(socket: Arc<TcpStream>, exchange: Exchange, registration: Registration) -> io::Result<Self> {
+        // For both directions at once: the kernel tells of room only who has found none, and a second watch would need a
+        // second descriptor.
+        let socket = watch(socket, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(Self { socket, exchange, _registration: registration })
     }
 
     /// Serves it from `wait` to its end. What is rare is boxed: it would make every connection larger.
     pub(super) async fn serve(&mut self, mut wait: Wait) -> io::Result<()> {
+        let mut in_a_row = 0;
         loop {
-            self.exchange.slot.set_busy(matches!(wait, Wait::Change(_) | Wait::Room(..)));
+            self.exchange.slot.set_busy(matches!(wait, Wait::Change(_)), matches!(wait, Wait::Room(..)));
             wait = match wait {
-                Wait::Input => self.read().await?,
+                Wait::Input => {
+                    in_a_row = 0;
+                    self.read().await?
+                }
                 Wait::Nothing => {
-                    // However much one client sends at once, the others get their turn.
-                    consume_budget().await;
+                    in_a_row += 1;
+                    if in_a_row % IN_A_ROW == 0 {
+                        yield_now().await;
+                    }
                     self.exchange.turn(self.socket.get_ref(), true)?
                 }
                 Wait::Change(change) => Box::pin(self.wait_for(change)).await?,
@@ -76,12 +88,9 @@ impl Connection {
         Ok(wait)
     }
 
-    /// Only now is the runtime told to watch for room: answers fit into the kernel's buffer unless
-    /// the client does not read, so for nearly all connections that would be work for nothing.
-    async fn send_rest(&self, mut unsent: Box<Unsent>) -> io::Result<()> {
+    async fn send_rest(&mut self, mut unsent: Box<Unsent>) -> io::Result<()> {
         self.exchange.expect_room();
-        let socket = watch(self.socket.get_ref().try_clone()?, Interest::WRITABLE)?;
-        while !socket.async_io(Interest::WRITABLE, |socket| unsent.send(socket)).await? {}
+        while !self.socket.async_io(Interest::WRITABLE, |socket| unsent.send(socket)).await? {}
         self.exchange.expect_request();
         Ok(())
     }
@@ -115,7 +124,7 @@ impl Connection {
         rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Write)?;
         let mut taken = 0;
         while taken < LINGER_BYTES {
-            match self.socket.async_io(Interest::READABLE, discard).await? {
+            match self.socket.async_io(Interest::READABLE, |socket| discard(socket)).await? {
                 0 => return Ok(()),
                 count => taken += count,
             }
@@ -132,5 +141,5 @@ pub(super) fn watch<T: Socket>(socket: T, interest: Interest) -> io::Result<Asyn
 
 /// The standard library's sockets, which keep the one descriptor they own open until they are dropped.
 pub(super) trait Socket: AsRawFd {}
-impl Socket for TcpStream {}
+impl Socket for Arc<TcpStream> {}
 impl Socket for TcpListener {}

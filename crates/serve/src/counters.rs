@@ -21,6 +21,19 @@ pub enum Protocol {
     NotHttp,
 }
 
+/// Why a connection was ended before its client wanted it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Its time was over.
+    Late,
+    /// There were as many as may be, and its owner had most.
+    Full,
+    /// No more files could be opened, and its owner had most.
+    Files,
+    /// There were as many as may be, and all others were being answered.
+    Refused,
+}
+
 /// The statuses that are told apart; another one is counted as the last.
 const STATUSES: [u16; 11] = [200, 400, 401, 403, 404, 405, 429, 431, 500, 502, 503];
 
@@ -29,6 +42,7 @@ const STATUSES: [u16; 11] = [200, 400, 401, 403, 404, 405, 429, 431, 500, 502, 5
 pub struct Counters {
     answers: [[AtomicU64; STATUSES.len()]; Protocol::ALL.len()],
     denials: [AtomicU64; Denial::ALL.len()],
+    ended: [AtomicU64; Ended::ALL.len()],
 }
 
 impl Protocol {
@@ -60,7 +74,34 @@ impl Protocol {
     }
 }
 
+impl Ended {
+    /// All.
+    pub const ALL: [Self; 4] = [Self::Late, Self::Full, Self::Files, Self::Refused];
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Late => "late",
+            Self::Full => "full",
+            Self::Files => "files",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 impl Counters {
+    /// So many connections were ended.
+    pub(super) fn ended(&self, why: Ended, count: usize) {
+        if let Some(counter) = self.ended.get(why as usize) {
+            counter.fetch_add(count as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// How many connections were ended for each reason.
+    pub fn connections_ended(&self) -> impl Iterator<Item = (Ended, u64)> + '_ {
+        Ended::ALL.into_iter().zip(&self.ended).map(|(why, counter)| (why, counter.load(Ordering::Relaxed)))
+    }
+
     /// A request was answered; `None` stands for what was no request.
     pub(super) fn count(&self, face: Face, request: Option<&Request>, answer: &Answer) {
         let column = STATUSES.iter().position(|known| *known == answer.status.code()).unwrap_or(STATUSES.len() - 1);

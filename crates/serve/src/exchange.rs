@@ -12,9 +12,11 @@ use std::{
     mem,
     net::{SocketAddr, TcpStream},
     sync::Arc,
+    time::Duration,
 };
 
 use rustix::net::RecvFlags;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::{
     access::AccessLog,
@@ -30,6 +32,7 @@ use super::{
 };
 use crate::{
     audit::Auditor,
+    caller::Subordinates,
     clock::{Moment, SharedClock},
     policy::Gatekeeper,
     store::http_date,
@@ -43,6 +46,7 @@ pub(super) struct Context {
     pub(super) clock: SharedClock,
     pub(super) limits: Limits,
     pub(super) registry: Arc<Registry>,
+    pub(super) subordinates: Subordinates,
     pub(super) counters: Arc<Counters>,
     pub(super) access: Arc<AccessLog>,
 }
@@ -86,13 +90,15 @@ pub(super) struct Exchange {
     face: Face,
     pub(super) slot: Arc<Slot>,
     /// What was read and not used yet.
-    unread: Vec<u8>,
+    unread: Zeroizing<Vec<u8>>,
     /// How many bytes of a body are still to be thrown away.
     discard: u64,
     /// Whether a head has begun and not ended.
     in_head: bool,
     /// How much of the next answer was sent ahead, for the client to prove who it is.
     ahead: usize,
+    /// Since when the client leaves answers lying that it has asked for all at once.
+    overdue: Option<Duration>,
     /// Whether the last read took all that the kernel had.
     pub(super) drained: bool,
 }
@@ -100,6 +106,8 @@ pub(super) struct Exchange {
 /// An answer and how it is to be given.
 struct Reply {
     answer: Answer,
+    /// Whether the request has a token.
+    secret: bool,
     /// Whether the body is left out (`HEAD`).
     silent: bool,
     after: After,
@@ -158,10 +166,11 @@ impl Exchange {
             guest: Guest::new(peer, listener),
             face,
             slot,
-            unread: Vec::new(),
+            unread: Zeroizing::default(),
             discard: 0,
             in_head: false,
             ahead: 0,
+            overdue: None,
             drained: false,
         }
     }
@@ -169,6 +178,10 @@ impl Exchange {
     /// Reads what the client has sent, and answers one request if its head is complete.
     pub(super) fn read_turn(&mut self, socket: &TcpStream) -> io::Result<Wait> {
         SCRATCH.with_borrow_mut(|scratch| {
+            if mem::take(&mut self.drained) {
+                // It had taken all answers when it sent this.
+                self.overdue = None;
+            }
             let kept = self.restore(&mut scratch.input);
             let space = &mut scratch.input[kept..];
             let count = match receive(socket, space) {
@@ -197,9 +210,11 @@ impl Exchange {
         })
     }
 
-    /// From now on the client has to take an answer.
-    pub(super) fn expect_room(&self) {
-        self.slot.set_deadline(self.context.clock.now().boot + self.context.limits.write_timeout);
+    /// From now on the client has to take an answer. Whatever it asked for at once counts as one: a hundred requests give
+    /// it no more time than one.
+    pub(super) fn expect_room(&mut self) {
+        let since = *self.overdue.get_or_insert_with(|| self.context.clock.now().boot);
+        self.slot.set_deadline(since + self.context.limits.write_timeout);
     }
 
     /// From now on the client may send another request.
@@ -224,7 +239,11 @@ impl Exchange {
         let discarded = usize::try_from(self.discard).unwrap_or(usize::MAX).min(filled);
         self.discard -= discarded as u64;
         let now = self.context.clock.now();
-        match self.reply(socket, &scratch.input[discarded..filled], now, patient) {
+        let reply = self.reply(socket, &scratch.input[discarded..filled], now, patient);
+        if reply.as_ref().map_or(true, |reply| reply.secret) {
+            scratch.input[..filled].zeroize();
+        }
+        match reply {
             Ok(reply) => self.send(socket, &reply, now, &mut scratch.output),
             Err(wait) => Ok(wait),
         }
@@ -273,7 +292,8 @@ impl Exchange {
         self.in_head = false;
         self.discard = request.body.unwrap_or(0);
         self.keep(&input[length..]);
-        Ok(Reply { answer, silent: request.method == "HEAD", after })
+        let secret = request.token.is_some() || request.authorization.is_some();
+        Ok(Reply { answer, secret, silent: request.method == "HEAD", after })
     }
 
     /// What the face says to `request`, by what is known of the client.
@@ -296,9 +316,9 @@ impl Exchange {
 
     fn keep(&mut self, input: &[u8]) {
         if input.is_empty() {
-            self.unread = Vec::new();
-        } else if self.unread != input {
-            self.unread = input.to_vec();
+            self.unread = Zeroizing::default();
+        } else if *self.unread != input {
+            self.unread = input.to_vec().into();
         }
     }
 
@@ -306,10 +326,10 @@ impl Exchange {
         if self.context.live.access_log() {
             self.context.access.malformed(self.guest.peer(), status, now);
         }
-        self.unread = Vec::new();
+        self.unread = Zeroizing::default();
         let answer = self.context.live.faces().error(self.face, status);
         self.context.counters.count(self.face, None, &answer);
-        Reply { answer, silent: false, after: After::Linger }
+        Reply { answer, secret: true, silent: false, after: After::Linger }
     }
 
     /// Sends as much of the reply as the kernel takes at once.

@@ -15,8 +15,7 @@ const CONTAINER_HOSTS: [&str; 2] = ["host.docker.internal", "host.containers.int
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// It has an `X-Forwarded-For`: a proxy or an open relay is being used to reach us. EC2 refuses
-    /// these too.
+    /// A proxy or an open relay is being used to reach us. EC2 refuses `X-Forwarded-For`, too.
     Forwarded,
     /// It comes from a web page.
     WebPage,

@@ -9,6 +9,7 @@ mod answer;
 mod connection;
 mod container;
 mod counters;
+mod crowd;
 mod denial;
 mod exchange;
 mod face;

@@ -8,25 +8,30 @@ use std::{
     time::Duration,
 };
 
-use rustix::net::{SocketFlags, acceptfrom_with};
+use rustix::{
+    io::Errno,
+    net::{SocketFlags, acceptfrom_with},
+};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     sync::watch::Sender,
-    task::JoinSet,
+    task::{JoinSet, yield_now},
     time::timeout,
 };
 
 use super::{
     access::AccessLog,
     connection::{Connection, watch},
-    counters::Counters,
+    counters::{Counters, Ended},
     exchange::{Context, Exchange, Wait},
     face::{Face, Faces},
     live::Live,
     place::{Place, ServerError},
+    registry::Ends,
 };
 use crate::{
     audit::Auditor,
+    caller::{Owner, Peer, Subordinates},
     clock::{self, SharedClock},
     policy::{Everyone, Gatekeeper},
 };
@@ -37,13 +42,15 @@ const SWEEP: Duration = Duration::from_secs(1);
 const DRAIN: Duration = Duration::from_secs(2);
 /// How long idle connections are still listened to when the server stops.
 const LAST_CALL: Duration = Duration::from_millis(50);
-/// The pause after a failed accept, which without it would be repeated at once (out of files).
+/// So many connections are ended when there are no more files to open, and at most so many when the table is full.
+const BATCH: usize = 64;
+/// The pause after a failed accept, which without it would be repeated at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Bounds of the server.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// How many connections may be open at once; one more ends the one that was idle for longest.
+    /// How many connections may be open at once; one more ends those that were idle for longest, of whoever has most.
     pub connections: usize,
     /// From the first byte of a head to its end.
     pub header_timeout: Duration,
@@ -65,7 +72,8 @@ impl Server {
         let auditor = Arc::new(Auditor::without_records());
         let live = Live::new(faces, access_log);
         let (registry, counters, access) = (Arc::default(), Arc::default(), Arc::new(AccessLog::new()));
-        Self { context: Context { live, gatekeeper, auditor, clock, limits, registry, counters, access } }
+        let subordinates = Subordinates::read();
+        Self { context: Context { live, gatekeeper, auditor, clock, limits, registry, subordinates, counters, access } }
     }
 
     /// The way to let it show something else while it runs.
@@ -152,10 +160,17 @@ async fn accept(listener: AsyncFd<TcpListener>, place: (u16, Face), context: Arc
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
-                    tracing::error!("cannot accept connections: {error}; the longest idle one is closed to make room");
+                    tracing::error!("cannot accept connections: {error}; idle ones are closed to make room");
                 }
-                context.registry.evict();
-                clock::sleep(ACCEPT_PAUSE).await;
+                let no_files = [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
+                let ended =
+                    if no_files.contains(&error.raw_os_error()) { make_room(&context, BATCH, Ended::Files) } else { 0 };
+                if ended > 0 {
+                    // Their files are closed when their tasks have had their turn.
+                    yield_now().await;
+                } else {
+                    clock::sleep(ACCEPT_PAUSE).await;
+                }
             }
         }
     }
@@ -183,11 +198,18 @@ fn start(socket: TcpStream, peer: SocketAddr, (listener, face): (u16, Face), con
             return Ok(());
         }
     };
-    let registry = &context.registry;
-    while registry.len() >= context.limits.connections {
-        registry.evict();
+    let (registry, most) = (&context.registry, context.limits.connections);
+    let ends = Ends { socket: Arc::new(socket), peer };
+    let socket = Arc::clone(&ends.socket);
+    if registry.len() >= most && make_room(context, (most / BATCH).clamp(1, BATCH), Ended::Full) == 0 {
+        // All are being answered.
+        context.counters.ended(Ended::Refused, 1);
+        return Ok(());
     }
-    let registration = registry.open(Arc::clone(&exchange.slot));
+    let registration = registry.open(Arc::clone(&exchange.slot), ends);
+    if registry.len() > most / 2 {
+        registry.look_up(|ends| whose(context, ends));
+    }
     let id = registration.id();
     let mut connection = Connection::new(socket, exchange, registration)?;
     let task = tokio::spawn(async move {
@@ -197,6 +219,25 @@ fn start(socket: TcpStream, peer: SocketAddr, (listener, face): (u16, Face), con
     });
     registry.set_abort(id, task.abort_handle());
     Ok(())
+}
+
+/// Ends up to `count` connections of whoever has most. How many those are.
+fn make_room(context: &Context, count: usize, why: Ended) -> usize {
+    let ended = context.registry.evict(count, |ends| whose(context, ends));
+    context.counters.ended(why, ended);
+    ended
+}
+
+/// Whose a connection is, as far as room is concerned: the user on this host, or the address.
+fn whose(context: &Context, ends: &Ends) -> Owner {
+    // It need not prove anything: this gives it nothing, and an answer may be under way.
+    let mut unproven = || Err(io::ErrorKind::PermissionDenied.into());
+    let peer = context.gatekeeper.identify(&ends.socket, &Peer::unasked(ends.peer), &mut unproven);
+    let owner = match peer.owner() {
+        Owner::Nobody => Owner::Address(ends.peer.ip().to_canonical()),
+        owner => owner,
+    };
+    context.subordinates.party(owner)
 }
 
 /// An error means that the client has gone; there is nobody else to tell.
@@ -209,6 +250,7 @@ async fn sweep(context: Arc<Context>) {
     loop {
         context.registry.until(true).await;
         clock::sleep(SWEEP).await;
-        context.registry.sweep(context.clock.now().boot);
+        let late = context.registry.sweep(context.clock.now().boot);
+        context.counters.ended(Ended::Late, late);
     }
 }

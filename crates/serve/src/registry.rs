@@ -1,7 +1,8 @@
-//! The open connections: how many there are, when each must be over, and which has to make room.
+//! The open connections: how many there are, whose they are, when each must be over, and which have to make room.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
+    net::{SocketAddr, TcpStream},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -11,25 +12,40 @@ use std::{
 
 use tokio::{sync::Notify, task::AbortHandle};
 
+use super::crowd::{Member, choose};
+use crate::caller::Owner;
+
+/// How many connections are looked up for each new one: more than one, so that all are known by the time that there is no
+/// room left.
+const LOOK_UPS: usize = 3;
+
 /// What a connection tells of itself. Times are nanoseconds of the boot clock.
 #[derive(Debug)]
 pub(super) struct Slot {
     deadline: AtomicU64,
     /// When it was accepted or last answered: the longer ago, the sooner it must make room.
     useful: AtomicU64,
-    /// Whether a request is being answered.
+    /// Whether a request is being answered, or an answer being sent.
     busy: AtomicBool,
+    /// Whether a request is being answered.
+    answering: AtomicBool,
 }
 
 impl Slot {
     /// Of a connection that was accepted just now and must have got further by `deadline`.
     pub(super) fn new(now: Duration, deadline: Duration) -> Self {
-        Self { deadline: nanoseconds(deadline).into(), useful: nanoseconds(now).into(), busy: AtomicBool::new(false) }
+        Self {
+            deadline: nanoseconds(deadline).into(),
+            useful: nanoseconds(now).into(),
+            busy: false.into(),
+            answering: false.into(),
+        }
     }
 
-    /// Tells that a request has come whose answer takes time.
-    pub(super) fn set_busy(&self, busy: bool) {
-        self.busy.store(busy, Ordering::Relaxed);
+    /// Tells what takes time: the answer to a request (`answering`), or until the client has taken it (`sending`).
+    pub(super) fn set_busy(&self, answering: bool, sending: bool) {
+        self.busy.store(answering || sending, Ordering::Relaxed);
+        self.answering.store(answering, Ordering::Relaxed);
     }
 
     /// Sets the time by which the connection must have got further.
@@ -49,10 +65,28 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// The two ends of a connection.
+#[derive(Debug, Clone)]
+pub(super) struct Ends {
+    pub(super) socket: Arc<TcpStream>,
+    pub(super) peer: SocketAddr,
+}
+
+#[derive(Debug)]
+struct Entry {
+    slot: Arc<Slot>,
+    ends: Ends,
+    /// Whose it is, once that was asked.
+    owner: Option<Owner>,
+    abort: Option<AbortHandle>,
+}
+
 #[derive(Debug, Default)]
 struct Entries {
     next: u64,
-    open: HashMap<u64, (Arc<Slot>, Option<AbortHandle>)>,
+    open: BTreeMap<u64, Entry>,
+    /// Of those before this one it was asked whose they are.
+    unasked: u64,
 }
 
 /// All open connections.
@@ -73,11 +107,11 @@ pub(super) struct Registration {
 
 impl Registry {
     /// Registers a connection.
-    pub(super) fn open(self: &Arc<Self>, slot: Arc<Slot>) -> Registration {
+    pub(super) fn open(self: &Arc<Self>, slot: Arc<Slot>, ends: Ends) -> Registration {
         let mut entries = self.entries();
         let id = entries.next;
         entries.next += 1;
-        entries.open.insert(id, (slot, None));
+        entries.open.insert(id, Entry { slot, ends, owner: None, abort: None });
         if entries.open.len() == 1 {
             self.edge.notify_waiters();
         }
@@ -86,8 +120,8 @@ impl Registry {
 
     /// Tells how the connection can be ended.
     pub(super) fn set_abort(&self, id: u64, abort: AbortHandle) {
-        if let Some((_, place)) = self.entries().open.get_mut(&id) {
-            *place = Some(abort);
+        if let Some(entry) = self.entries().open.get_mut(&id) {
+            entry.abort = Some(abort);
         }
     }
 
@@ -96,24 +130,32 @@ impl Registry {
         self.entries().open.len()
     }
 
-    /// Ends those whose deadline has passed.
-    pub(super) fn sweep(&self, now: Duration) {
+    /// Ends those whose deadline has passed. How many those are.
+    pub(super) fn sweep(&self, now: Duration) -> usize {
         let now = nanoseconds(now);
-        for (slot, abort) in self.entries().open.values() {
-            if let (Some(abort), true) = (abort, slot.deadline.load(Ordering::Relaxed) <= now) {
-                abort.abort();
-            }
-        }
+        let entries = self.entries();
+        let late = entries.open.values().filter(|entry| entry.slot.deadline.load(Ordering::Relaxed) <= now);
+        late.filter_map(|entry| entry.abort.as_ref()).map(AbortHandle::abort).count()
     }
 
-    /// Ends the connection that has been of no use for the longest time, to make room.
-    pub(super) fn evict(&self) {
+    /// Finds out whose some of the connections are.
+    pub(super) fn look_up(&self, whose: impl Fn(&Ends) -> Owner) {
+        self.entries().look_up(LOOK_UPS, whose);
+    }
+
+    /// Ends up to `count` connections to make room, none on which a request is being answered. How many those are.
+    pub(super) fn evict(&self, count: usize, whose: impl Fn(&Ends) -> Owner) -> usize {
         let mut entries = self.entries();
-        let useful = |entry: &(Arc<Slot>, _)| entry.0.useful.load(Ordering::Relaxed);
-        let oldest = entries.open.iter().min_by_key(|(_, entry)| useful(entry)).map(|(id, _)| *id);
-        if let Some((_, Some(abort))) = oldest.and_then(|id| entries.open.remove(&id)) {
-            abort.abort();
-        }
+        entries.look_up(usize::MAX, whose);
+        let members = entries.open.iter().map(|(id, entry)| Member {
+            id: *id,
+            owner: entry.owner.unwrap_or(Owner::Nobody),
+            useful: entry.slot.useful.load(Ordering::Relaxed),
+            busy: entry.abort.is_none() || entry.slot.answering.load(Ordering::Relaxed),
+        });
+        let chosen = choose(members, count);
+        let ended = chosen.iter().filter_map(|id| entries.open.remove(id)?.abort);
+        ended.map(|abort| abort.abort()).count()
     }
 
     /// From now on no connection waits for another request.
@@ -128,8 +170,8 @@ impl Registry {
 
     /// Ends all, or all on which no request is being answered.
     pub(super) fn abort(&self, busy_too: bool) {
-        for (slot, abort) in self.entries().open.values() {
-            if let (Some(abort), true) = (abort, busy_too || !slot.busy.load(Ordering::Relaxed)) {
+        for entry in self.entries().open.values() {
+            if let (Some(abort), true) = (&entry.abort, busy_too || !entry.slot.busy.load(Ordering::Relaxed)) {
                 abort.abort();
             }
         }
@@ -151,6 +193,16 @@ impl Registry {
     fn entries(&self) -> MutexGuard<'_, Entries> {
         // Nothing under the lock can panic half-way.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entries {
+    /// Finds out whose up to `count` more connections are.
+    fn look_up(&mut self, count: usize, whose: impl Fn(&Ends) -> Owner) {
+        for (id, entry) in self.open.range_mut(self.unasked..).take(count) {
+            entry.owner = Some(whose(&entry.ends));
+            self.unasked = id + 1;
+        }
     }
 }
 
@@ -184,8 +236,23 @@ mod tests {
         Arc::new(Slot::new(Duration::from_secs(opened), Duration::from_secs(deadline)))
     }
 
+    /// A connection whose owner is told by the number of its port.
+    fn ends(port: u16) -> Ends {
+        let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let socket = TcpStream::connect(listener.local_addr().expect("bound")).expect("listening");
+        Ends { socket: Arc::new(socket), peer: (std::net::Ipv4Addr::LOCALHOST, port).into() }
+    }
+
+    fn whose(ends: &Ends) -> Owner {
+        Owner::User(ends.peer.port().into())
+    }
+
     fn open(registry: &Arc<Registry>, slot: &Arc<Slot>) -> (Registration, tokio::task::JoinHandle<()>) {
-        let registration = registry.open(Arc::clone(slot));
+        open_by(registry, slot, 1)
+    }
+
+    fn open_by(registry: &Arc<Registry>, slot: &Arc<Slot>, port: u16) -> (Registration, tokio::task::JoinHandle<()>) {
+        let registration = registry.open(Arc::clone(slot), ends(port));
         let (abort, task) = task();
         registry.set_abort(registration.id(), abort);
         (registration, task)
@@ -208,16 +275,43 @@ mod tests {
         let (_old_but_useful, _task) = open(&registry, &useful);
         let (_idle, evicted) = open(&registry, &slot(2, 9));
         useful.answered(Duration::from_secs(3), Duration::from_secs(9));
-        registry.evict();
+        assert_eq!(registry.evict(1, whose), 1);
         assert!(evicted.await.is_err_and(|error| error.is_cancelled()));
         assert_eq!(registry.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn who_has_most_makes_room_and_is_asked_for_once() {
+        let registry = Arc::new(Registry::default());
+        let (_honest, _task) = open_by(&registry, &slot(1, 9), 7);
+        let greedy: Vec<_> = (2..5).map(|at| open_by(&registry, &slot(at, 9), 8)).collect();
+        let asked = std::cell::Cell::new(0);
+        let count = |ends: &Ends| {
+            asked.set(asked.get() + 1);
+            whose(ends)
+        };
+        registry.look_up(count);
+        assert_eq!(asked.get(), LOOK_UPS);
+        assert_eq!((registry.evict(2, count), asked.get()), (2, 4));
+        let (_registrations, tasks): (Vec<_>, Vec<_>) = greedy.into_iter().unzip();
+        let mut greedy = tasks.into_iter();
+        for _ in 0..2 {
+            let ended = greedy.next().expect("three").await;
+            assert!(ended.is_err_and(|error| error.is_cancelled()));
+        }
+        assert!(!greedy.next().expect("three").is_finished());
+        assert_eq!(registry.len(), 2);
+        let busy = slot(0, 9);
+        busy.set_busy(true, false);
+        let (_answered, _task) = open_by(&registry, &busy, 8);
+        assert_eq!((registry.evict(9, count), registry.len()), (2, 1), "never while a request is being answered");
     }
 
     #[tokio::test]
     async fn opening_and_closing_is_told() {
         let registry = Arc::new(Registry::default());
         registry.until(false).await;
-        let registration = registry.open(slot(0, 0));
+        let registration = registry.open(slot(0, 0), ends(1));
         registry.until(true).await;
         drop(registration);
         registry.until(false).await;

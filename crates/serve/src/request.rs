@@ -46,9 +46,9 @@ pub struct Request<'a> {
     pub authorization: Option<&'a [u8]>,
     /// `User-Agent`, for the log.
     pub user_agent: Option<&'a [u8]>,
-    /// Whether some proxy has passed the request on (`X-Forwarded-For`).
+    /// Whether some proxy has passed the request on (`Via`, `Forwarded`, `X-Forwarded-*`, `X-Real-IP`, `Proxy-*`).
     pub forwarded: bool,
-    /// Whether a web page made a browser send it (`Origin`, `Referer`, `Sec-Fetch-Site`).
+    /// Whether a web page made a browser send it (`Origin`, `Referer`, any `Sec-*` but for a person who types the address).
     pub from_web_page: bool,
     /// `X-Alppaca-Probe`: somebody asks whether it is alppaca who answers here.
     pub probe: bool,
@@ -72,16 +72,11 @@ pub fn parse(buffer: &[u8]) -> Parsed<'_> {
 /// `None` if the head contradicts itself.
 fn read<'a>(head: &httparse::Request<'_, 'a>) -> Option<Request<'a>> {
     let http11 = head.version? == 1;
-    let mut request = Request {
-        method: head.method?,
-        target: head.path?,
-        http11,
-        keep_alive: http11,
-        body: Some(0),
-        ..Request::default()
-    };
+    let mut request = Request { method: head.method?, target: head.path?, http11, body: Some(0), ..Request::default() };
     let mut length = None;
     let mut chunked = false;
+    let (mut close, mut keep_alive) = (false, false);
+    let (mut browser, mut typed) = (false, false);
     for line in head.headers.iter() {
         let name = line.name.as_bytes();
         let value = line.value;
@@ -92,20 +87,27 @@ fn read<'a>(head: &httparse::Request<'_, 'a>) -> Option<Request<'a>> {
             6 if is("origin") => request.from_web_page = true,
             6 if is("expect") => request.expects_continue = value.eq_ignore_ascii_case(b"100-continue"),
             7 if is("referer") => request.from_web_page = true,
-            10 if is("connection") => request.keep_alive = keeps_alive(value, http11),
+            10 if is("connection") => {
+                close |= lists(value, "close");
+                keep_alive |= lists(value, "keep-alive");
+            }
             10 if is("user-agent") => request.user_agent = Some(value),
             13 if is("authorization") => set_once(&mut request.authorization, value)?,
             // `none` is a person typing the address.
-            14 if is("sec-fetch-site") => request.from_web_page |= value != b"none",
+            14 if is("sec-fetch-site") && value == b"none" => typed = true,
             14 if is("content-length") => set_once(&mut length, value)?,
-            15 if is("x-forwarded-for") => request.forwarded = true,
             15 if is("x-alppaca-probe") => request.probe = true,
             17 if is("transfer-encoding") => chunked = true,
             24 if is("x-aws-ec2-metadata-token") => set_once(&mut request.token, value)?,
             36 if is("x-aws-ec2-metadata-token-ttl-seconds") => set_once(&mut request.token_ttl, value)?,
-            _ => {}
+            _ => {
+                browser |= begins(name, "sec-");
+                request.forwarded |= is_of_a_proxy(name);
+            }
         }
     }
+    request.from_web_page |= browser && !typed;
+    request.keep_alive = !close && (http11 || keep_alive);
     if let Some(value) = length {
         let digits = Some(value).filter(|v| !v.is_empty() && v.iter().all(u8::is_ascii_digit))?;
         let length = std::str::from_utf8(digits).ok()?.parse().ok();
@@ -128,9 +130,25 @@ fn set_once<'a>(place: &mut Option<&'a [u8]>, value: &'a [u8]) -> Option<()> {
     }
 }
 
-fn keeps_alive(value: &[u8], http11: bool) -> bool {
-    let has = |wanted: &[u8]| value.split(|b| *b == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(wanted));
-    !has(b"close") && (http11 || has(b"keep-alive"))
+/// Whether the elements of a list have this word among them.
+fn lists(value: &[u8], wanted: &str) -> bool {
+    value.split(|b| *b == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(wanted.as_bytes()))
+}
+
+fn begins(name: &[u8], prefix: &str) -> bool {
+    name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+}
+
+/// Whether the header is one that proxies add, or that is meant for them. No SDK sends one.
+fn is_of_a_proxy(name: &[u8]) -> bool {
+    let is = |wanted: &str| name.eq_ignore_ascii_case(wanted.as_bytes());
+    match name.first().map(u8::to_ascii_lowercase) {
+        Some(b'v') => is("via"),
+        Some(b'f') => is("forwarded"),
+        Some(b'p') => begins(name, "proxy-"),
+        Some(b'x') => is("x-real-ip") || begins(name, "x-forwarded-"),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -167,9 +185,38 @@ mod tests {
             ("1.1", "Connection: TE, Close\r\n", false),
             ("1.0", "", false),
             ("1.0", "Connection: Keep-Alive\r\n", true),
+            ("1.1", "Connection: close\r\nConnection: keep-alive\r\n", false),
+            ("1.0", "Connection: TE\r\nConnection: keep-alive\r\n", true),
         ] {
             let text = format!("GET / HTTP/{version}\r\n{header}\r\n");
             assert_eq!(whole(&text).keep_alive, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_proxies_and_browsers_add_is_noticed() {
+        for (header, forwarded, from_web_page) in [
+            ("Via: 1.1 proxy", true, false),
+            ("FORWARDED: for=192.0.2.1", true, false),
+            ("X-Real-IP: 192.0.2.1", true, false),
+            ("X-Forwarded-For: ", true, false),
+            ("x-forwarded-host: example.org", true, false),
+            ("Proxy-Connection: keep-alive", true, false),
+            ("Proxy-Authorization: Basic x", true, false),
+            ("X-Forwarded: a header of nobody's", false, false),
+            ("Viable: yes", false, false),
+            ("Sec-Fetch-Site: cross-site", false, true),
+            ("Sec-Fetch-Site: none", false, false),
+            ("Sec-Fetch-Site: none\r\nSec-Fetch-Mode: navigate", false, false),
+            ("Sec-Fetch-Mode: no-cors", false, true),
+            ("sec-fetch-dest: image", false, true),
+            ("Sec-WebSocket-Key: x", false, true),
+            ("Origin: null\r\nSec-Fetch-Site: none", false, true),
+            ("Second: x", false, false),
+        ] {
+            let text = format!("GET / HTTP/1.1\r\n{header}\r\n\r\n");
+            let request = whole(&text);
+            assert_eq!((request.forwarded, request.from_web_page), (forwarded, from_web_page), "{header}");
         }
     }
 

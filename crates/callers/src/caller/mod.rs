@@ -10,6 +10,7 @@ mod kernel;
 mod listening;
 mod namespace;
 pub mod netlink;
+mod party;
 mod pidfd;
 mod process;
 mod unix;
@@ -25,6 +26,7 @@ use cgroup::Cgroup;
 pub use directory::{Directory, Known, Name, NameKind};
 pub use kernel::{Kernel, Open};
 pub use listening::Listening;
+pub use party::Subordinates;
 pub use process::Holder;
 
 /// The other end of a connection.

@@ -1,6 +1,8 @@
 //! The token of a service account: from its text to a namespace and a name, if it can be believed.
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{DecodingKey, Validation, decode, decode_header};
+use serde::Deserialize as _;
 
 use super::keys::PublicKey;
 use crate::clock::Moment;
@@ -46,6 +48,7 @@ pub(super) enum TokenError {
 
 #[derive(serde::Deserialize)]
 struct Claims {
+    iss: Option<serde_json::Value>,
     sub: Option<String>,
     exp: Option<f64>,
     nbf: Option<f64>,
@@ -54,6 +57,9 @@ struct Claims {
 /// Verifies a token and says whose it is.
 pub(super) fn verify(token: &str, keys: &[PublicKey], demands: &Demands, now: Moment) -> Result<Account, TokenError> {
     let header = decode_header(token).map_err(|_| TokenError::Malformed)?;
+    if has_critical_extensions(token) {
+        return Err(TokenError::Malformed);
+    }
     let key = match &header.kid {
         Some(id) => keys.iter().find(|key| key.id.as_ref() == Some(id)),
         None => keys.first().filter(|_| keys.len() == 1),
@@ -64,6 +70,10 @@ pub(super) fn verify(token: &str, keys: &[PublicKey], demands: &Demands, now: Mo
         return Err(TokenError::Algorithm);
     }
     let claims = check(token, &key.key, header.alg, demands)?;
+    // The library also takes a list that has the issuer in it.
+    if !claims.iss.is_some_and(|issuer| issuer.is_string()) {
+        return Err(TokenError::Issuer);
+    }
     // Judged by our clock, not by the library's.
     let seconds = now.wall.as_duration().as_secs_f64();
     let exp = claims.exp.filter(|exp| exp.is_finite()).ok_or(TokenError::Malformed)?;
@@ -74,6 +84,22 @@ pub(super) fn verify(token: &str, keys: &[PublicKey], demands: &Demands, now: Mo
         return Err(TokenError::TooEarly);
     }
     account(claims.sub.as_deref().unwrap_or_default()).ok_or(TokenError::Subject)
+}
+
+/// Whether the header has a `crit`: extensions that have to be understood, and none are (RFC 7515, section 4.1.11).
+fn has_critical_extensions(token: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Header {
+        // Also `null` is there.
+        #[serde(default, deserialize_with = "is_there")]
+        crit: bool,
+    }
+    fn is_there<'de, D: serde::Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
+        serde::de::IgnoredAny::deserialize(value).map(|_| true)
+    }
+    let header = token.split('.').next().and_then(|header| URL_SAFE_NO_PAD.decode(header).ok());
+    let header = header.and_then(|header| serde_json::from_slice::<Header>(&header).ok());
+    header.is_none_or(|header| header.crit)
 }
 
 fn check(

@@ -170,6 +170,10 @@ fn tokens_that_are_not_to_be_believed_are_refused_with_a_text() {
     refused(&claim("aud", json!("sts.amazonaws.com")), "invalid audience");
     refused(&claim("aud", Value::Null), "invalid audience");
     refused(&claim("iss", json!("https://evil.example")), "invalid issuer");
+    refused(&claim("iss", json!([ISSUER])), "invalid issuer");
+    for critical in [json!([]), json!(["exp"]), Value::Null] {
+        refused(&issuer.token(|header, _| header["crit"] = critical), "cannot be parsed");
+    }
     refused(&claim("sub", json!("system:node:x")), "invalid subject");
     refused(&claim("exp", Value::Null), "cannot be parsed");
     refused(&claim("exp", json!("soon")), "cannot be parsed");

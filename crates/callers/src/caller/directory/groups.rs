@@ -12,13 +12,10 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    Known, MAX_KEPT, News, REFRESH, RETRY,
-    table::Table,
-    turns::{Subordinates, Turns},
-};
+use super::{Known, MAX_KEPT, News, REFRESH, RETRY, table::Table, turns::Turns};
 use crate::{
     caller::{
+        Subordinates,
         cgroup::Cgroup,
         hierarchy::{MAX_BELOW, Subtree, Walk, host_made},
     },

@@ -2,9 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
-    fs,
     hash::Hash,
-    ops::Range,
     sync::Arc,
 };
 
@@ -66,32 +64,6 @@ impl<K: Copy + Eq + Hash> Turns<K> {
     }
 }
 
-/// Whose the subordinate users are (subuid(5)), of which each user may have tens of thousands: a range of them is one
-/// owner.
-#[derive(Debug, Default)]
-pub(super) struct Subordinates(Vec<Range<u32>>);
-
-impl Subordinates {
-    /// As `/etc/subuid` has them. Without that file there are none.
-    pub(super) fn read() -> Self {
-        Self::parse(&fs::read_to_string("/etc/subuid").unwrap_or_default())
-    }
-
-    fn parse(text: &str) -> Self {
-        let range = |line: &str| {
-            let mut numbers = line.split(':').skip(1).map(|number| number.trim().parse::<u32>().ok());
-            let (first, count) = (numbers.next()??, numbers.next()??);
-            Some(first..first.saturating_add(count))
-        };
-        Self(text.lines().filter_map(range).collect())
-    }
-
-    /// What stands for the owner of a user: the first user of its range, or itself.
-    pub(super) fn owner(&self, uid: u32) -> u32 {
-        self.0.iter().find(|range| range.contains(&uid)).map_or(uid, |range| range.start)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,22 +92,5 @@ mod tests {
         let mut turns = Turns::default();
         let accepted = (0..100_000_u32).filter(|key| turns.push(*key, *key)).count();
         assert_eq!(accepted, OPEN.total);
-    }
-
-    #[test]
-    fn subordinate_users_are_one_owner() {
-        let users =
-            Subordinates::parse("ann:100000:65536\n\n1001:165536:65536\nbad:x:1\nshort:7\nhuge:4294967000:99999\n");
-        for (uid, owner) in [
-            (1000, 1000),
-            (99_999, 99_999),
-            (100_000, 100_000),
-            (165_535, 100_000),
-            (165_536, 165_536),
-            (231_072, 231_072),
-            (4_294_967_100, 4_294_967_000),
-        ] {
-            assert_eq!(users.owner(uid), owner, "{uid}");
-        }
     }
 }

@@ -9,13 +9,12 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    Known, MAX_KEPT, Name, News, REFRESH, RETRY,
-    table::Table,
-    turns::{Subordinates, Turns},
-};
+use super::{Known, MAX_KEPT, Name, News, REFRESH, RETRY, table::Table, turns::Turns};
 use crate::{
-    caller::accounts::{Account, Accounts},
+    caller::{
+        Subordinates,
+        accounts::{Account, Accounts},
+    },
     clock::SharedClock,
 };
 
