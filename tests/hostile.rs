@@ -12,7 +12,7 @@ use std::{
 };
 
 use alppaca::mock_ims::Behaviour;
-use support::{Daemon, Ims, connect, needs_root, raw, read_one, request};
+use support::{Daemon, Ims, cannot, connect, needs_root, raw, read_one, request};
 
 const ROLE: &str = "/latest/meta-data/iam/security-credentials/test_role";
 
@@ -79,9 +79,12 @@ fn a_client_that_does_not_read_is_given_up_and_holds_up_nobody() {
 
 #[test]
 fn many_clients_that_do_not_read_leave_files_for_the_others() {
-    const FILES: usize = 260;
+    const FILES: usize = 1024;
     // As many as the daemon has files for, less 160 of its own.
     const GREEDY: usize = FILES - 160 - 4;
+    if !may_open(4 * FILES) {
+        return;
+    }
     let ims = Ims::start(Behaviour::default());
     let limited = |program: &str| {
         let mut command = Command::new("sh");
@@ -93,7 +96,7 @@ fn many_clients_that_do_not_read_leave_files_for_the_others() {
     let config = format!("{}{large}access_log: false\nwrite_timeout: 60s\n", ims.config());
     let daemon = Daemon::start_through(&config, limited, || {});
     daemon.wait_for_log(" fetched ");
-    let pipeline = "GET /latest/user-data HTTP/1.1\r\n\r\n".repeat(500);
+    let pipeline = "GET /latest/user-data HTTP/1.1\r\n\r\n".repeat(800);
     let greedy: Vec<_> = (0..GREEDY)
         .map(|_| {
             let mut stream = connect(daemon.address());
@@ -107,19 +110,40 @@ fn many_clients_that_do_not_read_leave_files_for_the_others() {
     assert!((0..20).all(|_| is_served(daemon.address())));
     let open = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).expect("it runs").count();
     assert!(open < GREEDY + 100, "{open} files for {GREEDY} connections");
+    let queued = queued_answers(&daemon);
+    assert!(queued < GREEDY * 160 * 1024, "the kernel keeps {queued} bytes");
     assert!(!daemon.log().contains("cannot accept"), "there are files enough");
     drop(greedy);
 }
 
+/// Whether so many files may be open; raises the limit if need be.
+fn may_open(count: usize) -> bool {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = count as u64;
+    current.is_none_or(|current| current >= wanted)
+        || setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum }).is_ok()
+        || cannot("many connections", "too few files may be open")
+}
+
+/// How many bytes of answers wait in the kernel for the clients of `daemon`.
+fn queued_answers(daemon: &Daemon) -> usize {
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("text");
+    let port = format!(":{:04X}", daemon.address().port());
+    let lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let queues = lines.filter(|fields| fields[1].ends_with(&port)).filter_map(|fields| fields[4].split(':').next());
+    queues.map(|bytes| usize::from_str_radix(bytes, 16).expect("a number")).sum()
+}
+
 #[test]
-fn whoever_has_most_connections_makes_room_for_the_others() {
-    if needs_root("making connections as another user") {
+fn the_owner_with_most_connections_makes_room_for_the_others() {
+    if !needs_root("making connections as another user") {
         return;
     }
     let (_ims, daemon) = daemon("max_connections: 20\n");
     let script = "exec 3<>\"/dev/tcp/127.0.0.1/$0\"
         printf 'GET / HTTP/1.1\\r\\n\\r\\n' >&3; IFS= read -r first <&3; echo \"$first\"
-        read -r _; printf 'GET /latest/ HTTP/1.1\\r\\nConnection: close\\r\\n\\r\\n' >&3; grep -a -c '^HTTP/1.1 200' <&3";
+        read -r _; printf 'GET /latest/ HTTP/1.1\\r\\nConnection: close\\r\\n\\r\\n' >&3; grep -a -c 'HTTP/1.1 200' <&3";
     let mut victim = Command::new("bash");
     victim.args(["-c", script, &daemon.address().port().to_string()]).uid(54_321).gid(54_321).current_dir("/");
     let mut victim = victim.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("bash");
@@ -145,13 +169,12 @@ fn the_time_to_take_answers_is_one_for_all_that_was_asked_for_at_once() {
     stream.set_nonblocking(false).expect("settable");
     // It takes a little again and again, always in time for one answer.
     let pace = std::sync::mpsc::channel::<()>();
-    let begun = std::time::Instant::now();
     let mut answer = [0; 2048];
     let ended = std::iter::repeat_with(|| {
         let _elapsed = pace.1.recv_timeout(Duration::from_millis(200));
         stream.read(&mut answer).is_ok_and(|count| count > 0)
     });
-    assert!(ended.take_while(|more| *more).take(150).count() < 150, "open after {:?}", begun.elapsed());
+    assert!(ended.take_while(|more| *more).take(150).count() < 150, "it is still open");
 }
 
 #[test]

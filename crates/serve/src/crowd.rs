@@ -18,7 +18,7 @@ pub(super) struct Member<O> {
 }
 
 /// Chooses up to `count` of them, one after the other: of the owner that has most of what is left, the one that has been
-/// of no use for the longest time. Owners that have as many as each other are told apart by the same.
+/// of no use for the longest time. Between owners with equal numbers, the same decides.
 pub(super) fn choose<O: Copy + Eq + Hash>(members: impl IntoIterator<Item = Member<O>>, count: usize) -> Vec<u64> {
     let mut owners: HashMap<O, (usize, Vec<(u64, u64)>)> = HashMap::new();
     for Member { id, owner, useful, busy } in members {

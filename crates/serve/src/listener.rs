@@ -10,7 +10,7 @@ use std::{
 
 use rustix::{
     io::Errno,
-    net::{SocketFlags, acceptfrom_with},
+    net::{SocketFlags, acceptfrom_with, sockopt::set_socket_send_buffer_size},
 };
 use tokio::{
     io::{Interest, unix::AsyncFd},
@@ -36,6 +36,9 @@ use crate::{
     policy::{Everyone, Gatekeeper},
 };
 
+/// What the kernel keeps of answers that a client does not take (it doubles the number). By itself it would keep megabytes
+/// for each connection, and a client that sends many requests at once and reads nothing would have them all answered.
+const SEND_BUFFER: usize = 32 * 1024;
 /// How often deadlines are looked at while connections are open.
 const SWEEP: Duration = Duration::from_secs(1);
 /// How long requests that are being answered may take to end when the server stops.
@@ -50,7 +53,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Bounds of the server.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// How many connections may be open at once; one more ends those that were idle for longest, of whoever has most.
+    /// How many connections may be open at once; for one more, the owner with most loses those that were idle for longest.
     pub connections: usize,
     /// From the first byte of a head to its end.
     pub header_timeout: Duration,
@@ -148,6 +151,8 @@ impl Server {
 
 fn ready(listener: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
     listener.set_nonblocking(true)?;
+    // Accepted sockets inherit it.
+    set_socket_send_buffer_size(&listener, SEND_BUFFER)?;
     watch(listener, Interest::READABLE)
 }
 
@@ -221,7 +226,7 @@ fn start(socket: TcpStream, peer: SocketAddr, (listener, face): (u16, Face), con
     Ok(())
 }
 
-/// Ends up to `count` connections of whoever has most. How many those are.
+/// Ends up to `count` connections, of the owner with most. Returns how many.
 fn make_room(context: &Context, count: usize, why: Ended) -> usize {
     let ended = context.registry.evict(count, |ends| whose(context, ends));
     context.counters.ended(why, ended);
@@ -252,5 +257,62 @@ async fn sweep(context: Arc<Context>) {
         clock::sleep(SWEEP).await;
         let late = context.registry.sweep(context.clock.now().boot);
         context.counters.ended(Ended::Late, late);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use alppaca_store::store::Store;
+    use tokio::sync::Notify;
+
+    use super::*;
+    use crate::{
+        Container, ContainerSettings, ContainerTokens, Imds, Settings, TokenKey,
+        clock::{Clock, fake::FakeClock},
+        connection::IN_A_ROW,
+    };
+
+    fn server() -> Server {
+        let clock = FakeClock::new();
+        let settings = Settings { v1: true, ..Settings::default() };
+        let key = TokenKey::random().expect("randomness");
+        let (store, arrived) = (Store::shared(), Arc::<Notify>::default());
+        let tokens = ContainerTokens::new().expect("randomness");
+        let (exec, _files) = Container::new(
+            ContainerSettings::default(),
+            Arc::clone(&store),
+            tokens,
+            clock.clone(),
+            Arc::clone(&arrived),
+        );
+        let imds = Imds::new(settings, store, key, None, clock.now().wall);
+        let patience = Duration::from_secs(1);
+        let faces = Faces { imds, container: None, pod_identity: None, exec, arrived, patience };
+        let time = Duration::from_hours(1);
+        let limits = Limits { connections: 9, header_timeout: time, idle_timeout: time, write_timeout: time };
+        Server::new(faces, clock, limits, false)
+    }
+
+    #[tokio::test]
+    async fn requests_that_were_sent_at_once_leave_a_turn_to_the_others() {
+        const REQUESTS: usize = 100;
+        let context = Arc::new(server().context);
+        let listener = ready(TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).expect("a port")).expect("a socket");
+        let address = listener.get_ref().local_addr().expect("bound");
+        let mut client = TcpStream::connect(address).expect("it listens");
+        client.write_all("GET / HTTP/1.1\r\n\r\n".repeat(REQUESTS).as_bytes()).expect("open");
+        client.set_nonblocking(true).expect("settable");
+        let (socket, peer) = accept_one(&listener).await.expect("connected");
+        start(socket, peer, (0, Face::Imds), &context).expect("it can be watched");
+        let (mut answers, mut turns) = (Vec::new(), 0);
+        while answers.windows(12).filter(|bytes| *bytes == b"HTTP/1.1 200").count() < REQUESTS {
+            // The turn of all others.
+            yield_now().await;
+            turns += 1;
+            let _nothing_yet = client.read_to_end(&mut answers);
+        }
+        assert!(turns >= REQUESTS / IN_A_ROW - 1, "{turns} turns");
     }
 }

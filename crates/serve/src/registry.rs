@@ -42,7 +42,7 @@ impl Slot {
         }
     }
 
-    /// Tells what takes time: the answer to a request (`answering`), or until the client has taken it (`sending`).
+    /// Notes what takes time: to answer a request (`answering`), or until the client has taken the answer (`sending`).
     pub(super) fn set_busy(&self, answering: bool, sending: bool) {
         self.busy.store(answering || sending, Ordering::Relaxed);
         self.answering.store(answering, Ordering::Relaxed);
@@ -130,7 +130,7 @@ impl Registry {
         self.entries().open.len()
     }
 
-    /// Ends those whose deadline has passed. How many those are.
+    /// Ends those whose deadline has passed. Returns how many.
     pub(super) fn sweep(&self, now: Duration) -> usize {
         let now = nanoseconds(now);
         let entries = self.entries();
@@ -143,7 +143,7 @@ impl Registry {
         self.entries().look_up(LOOK_UPS, whose);
     }
 
-    /// Ends up to `count` connections to make room, none on which a request is being answered. How many those are.
+    /// Ends up to `count` connections to make room, none on which a request is being answered. Returns how many.
     pub(super) fn evict(&self, count: usize, whose: impl Fn(&Ends) -> Owner) -> usize {
         let mut entries = self.entries();
         entries.look_up(usize::MAX, whose);
@@ -236,7 +236,7 @@ mod tests {
         Arc::new(Slot::new(Duration::from_secs(opened), Duration::from_secs(deadline)))
     }
 
-    /// A connection whose owner is told by the number of its port.
+    /// A connection whose owner is the number of its port.
     fn ends(port: u16) -> Ends {
         let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let socket = TcpStream::connect(listener.local_addr().expect("bound")).expect("listening");

@@ -1,4 +1,4 @@
-//! For whom a budget is: whoever may appear as many owners is one party.
+//! Who shares a budget: all owners that one user or one network may appear as are one party.
 
 use std::{fs, net::IpAddr, net::Ipv6Addr, ops::Range};
 
@@ -7,8 +7,8 @@ use super::Owner;
 /// The first user that `useradd` gives away as subordinate (`SUB_UID_MIN` in login.defs(5)), where `/etc/subuid` names none.
 const FIRST_SUBORDINATE: u32 = 100_000;
 
-/// Whose the subordinate users are (subuid(5)), of which each user may have tens of thousands: whoever may use a range of
-/// them is one owner.
+/// Whose the subordinate users are (subuid(5)), of which each user may have tens of thousands: a range of them is one
+/// owner.
 #[derive(Debug, Default)]
 pub struct Subordinates(Vec<Range<u32>>);
 
@@ -37,7 +37,7 @@ impl Subordinates {
         uid < self.0.iter().map(|range| range.start).filter(|start| *start > 0).min().unwrap_or(FIRST_SUBORDINATE)
     }
 
-    /// The party that an owner belongs to. Whoever has one IPv6 address has the 2^64 of its network.
+    /// The party that an owner belongs to. A host with one IPv6 address can use the 2^64 of its network.
     pub fn party(&self, owner: Owner) -> Owner {
         match owner {
             Owner::User(uid) => Owner::User(self.owner(uid)),
