@@ -23,9 +23,13 @@ use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
+use super::resolver::Resolver;
+
 /// An older connection is not used again: the name of its server may have moved to another host, which is only seen when
 /// it is looked up anew.
 const MAX_AGE: Duration = Duration::from_mins(10);
+
+type Tcp = HttpConnector<Resolver>;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -38,19 +42,19 @@ pub(super) struct Connector {
 
 #[derive(Clone)]
 enum Route {
-    Plain(HttpConnector),
-    Tls(HttpsConnector<HttpConnector>),
+    Plain(Tcp),
+    Tls(HttpsConnector<Tcp>),
     /// To the proxy, which gets the requests in absolute form.
-    Forward(HttpConnector, Uri),
+    Forward(Tcp, Uri),
     /// CONNECT, and TLS with the server inside.
-    Tunnel(HttpsConnector<Tunnel<HttpConnector>>),
+    Tunnel(HttpsConnector<Tunnel<Tcp>>),
 }
 
 impl Connector {
     /// With `tls` for an `https` server, without for an `http` one. `proxy` is a URL and the value of
     /// `Proxy-Authorization`. `timeout` is for one connection, all its handshakes included.
     pub(super) fn new(tls: Option<ClientConfig>, proxy: Option<(Uri, Option<HeaderValue>)>, timeout: Duration) -> Self {
-        let mut tcp = HttpConnector::new();
+        let mut tcp = Tcp::new_with_resolver(Resolver::new());
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         // Shared out among the addresses of a name, so that a dead one leaves time for the next.

@@ -6,6 +6,7 @@ mod client;
 mod connector;
 mod direct;
 mod proxies;
+mod resolver;
 mod settings;
 mod tls;
 
