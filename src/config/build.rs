@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::{
     Config, Imds, Ims, Limits, ListRoles, Loaded, Proxying, Refresh,
+    addresses::conflicts,
     admin::admin,
     container::container,
     containers::{check_source, containers},
@@ -48,6 +49,8 @@ pub(super) fn config(tree: Option<Node>) -> Result<Loaded, ConfigErrors> {
     let upstreams = upstreams(&mut fields);
     let listen = listen(&mut fields);
     let rest = rest(&mut fields);
+    let conflicts = conflicts(&fields);
+    fields.problems.extend(conflicts);
     match (upstreams, listen, rest) {
         (Some(upstreams), Some(listen), Some(rest)) if fields.problems.is_empty() => {
             let config = rest(upstreams, listen);

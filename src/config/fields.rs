@@ -51,11 +51,20 @@ impl Fields {
 
     /// The value, or else the default, which the table has.
     pub(super) fn value<T>(&mut self, key: &str, read: impl Fn(&Node) -> Result<T, Problem>) -> Option<T> {
-        let read = match self.given(key) {
+        let read = self.read(key, read);
+        self.note(read)
+    }
+
+    fn read<T>(&self, key: &str, read: impl Fn(&Node) -> Result<T, Problem>) -> Result<T, Problem> {
+        match self.given(key) {
             Some(node) => read(node),
             None => read(&read::default_node(default(self.table, key))),
-        };
-        self.note(read)
+        }
+    }
+
+    /// The value or its default, if it is right; what is wrong with it is noted elsewhere.
+    pub(super) fn peek<T>(&self, key: &str, read: impl Fn(&Node) -> Result<T, Problem>) -> Option<T> {
+        self.read(key, read).ok()
     }
 
     /// The value, if it is given. The outer `None` says that it was wrong.

@@ -1,6 +1,7 @@
 //! The configuration: a YAML file, or a directory of them, made into a typed, validated [`Config`].
 //! The keys of the 2015 tool are translated here and nowhere else.
 
+mod addresses;
 mod admin;
 mod build;
 mod container;
