@@ -1,29 +1,28 @@
 //! The private tokens of `alppaca exec`: each is valid as long as the process for which it was made, also when the daemon
-//! is started anew. What tells a token from others is kept in a file beside the socket; the token itself is nowhere but in
-//! the environment of that process.
+//! is started anew. A fingerprint of it is kept in a file beside the socket; the token itself is nowhere but in the
+//! environment of that process.
 
-use std::{
-    collections::BTreeSet,
-    fs, io,
-    io::Write,
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
-    path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+mod book;
 
-use serde::{Deserialize, Serialize};
+use std::{collections::BTreeSet, io, mem, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use super::{Caller, ProcessId};
 use crate::{
+    caller::{
+        Owner, Subordinates,
+        budget::{Bounds, Rank, Share, Shares},
+    },
     credentials::{RoleId, RoleName, Secret},
-    serve::{ContainerTokens, Fingerprint, IssueError},
+    serve::{ContainerTokens, IssueError},
 };
+use book::{Book, Held, Lease, read};
 
-/// How many one account may have at once.
-const MAX_OF_ONE: usize = 512;
-/// More than the largest file has.
-const MAX_FILE: u64 = 4 * 1024 * 1024;
+/// How many there may be. Some are kept for accounts that an administrator made: subordinate users are many.
+const TOKENS: Bounds = Bounds { total: 3072, reserved: 1024, each: 256, scarce: 512 };
+/// For so many roles one process may have tokens.
+const MAX_OF_PROCESS: usize = 64;
+/// Enough for the writing thread, which formats a log record at most.
+const STACK: usize = 128 * 1024;
 /// For the time between the making of a token and its being taken over here.
 const MOMENT: Duration = Duration::from_secs(1);
 
@@ -31,23 +30,11 @@ const MOMENT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Leases {
     tokens: ContainerTokens,
-    /// Where they are remembered; nowhere if there is no socket.
-    file: Option<PathBuf>,
-    held: Mutex<Vec<Lease>>,
-}
-
-/// One token.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Lease {
-    fingerprint: Fingerprint,
-    role: String,
-    uid: u32,
-    pid: u32,
-    /// See [`ProcessId`].
-    inode: u64,
-    /// Where the process gets its credentials, if that is a port of ours alone.
-    #[serde(default)]
-    port: Option<u16>,
+    budget: Arc<Shares<Owner>>,
+    users: Subordinates,
+    book: Arc<Book>,
+    /// Writes them down; nowhere if there is no socket.
+    writer: Option<thread::JoinHandle<()>>,
 }
 
 /// Why there is no token.
@@ -57,37 +44,46 @@ pub enum LeaseError {
     #[error("the daemon cannot see the process that asks (is it in another PID namespace, or gone?)")]
     NoProcess,
     /// The account has too many.
-    #[error("user {0} has {MAX_OF_ONE} processes with tokens already")]
+    #[error("too many processes have tokens already, and user {0} has a full share of them")]
     TooMany(u32),
+    /// The process has too many.
+    #[error("process {0} has tokens for {MAX_OF_PROCESS} roles already")]
+    TooManyRoles(u32),
     /// None could be made.
     #[error("{0}")]
     Issue(#[from] IssueError),
 }
 
-impl Lease {
-    fn process(&self) -> ProcessId {
-        ProcessId { pid: self.pid, inode: self.inode }
-    }
-}
-
 impl Leases {
     /// Takes over what is written in `file` and whose process still runs.
-    pub fn new(tokens: ContainerTokens, file: Option<PathBuf>) -> Self {
-        let mut held = file.as_deref().map(read).unwrap_or_default();
-        held.retain(|lease| {
+    pub fn new(tokens: ContainerTokens, file: Option<PathBuf>) -> io::Result<Self> {
+        let (budget, users) = (Shares::new(TOKENS), Subordinates::read());
+        let written = file.as_deref().map(read).unwrap_or_default();
+        let valid = written.into_iter().filter(|lease| {
             let role = lease.role.parse::<RoleName>().map(|name| RoleId::named(&name));
             lease.process().is_alive() && role.is_ok_and(|role| tokens.adopt(&lease.fingerprint, &role).is_ok())
         });
-        Self { tokens, file, held: Mutex::new(held) }
+        let held = valid.map(|lease| {
+            let share = budget.note(&users.party(Owner::User(lease.uid)));
+            Held { lease, _share: share }
+        });
+        let book = Arc::new(Book::new(held.collect()));
+        let start = |file: PathBuf| {
+            let book = Arc::clone(&book);
+            thread::Builder::new().name("leases".into()).stack_size(STACK).spawn(move || book.write_to(&file))
+        };
+        let writer = file.map(start).transpose()?;
+        Ok(Self { tokens, budget, users, book, writer })
     }
 
     /// The ports at which processes that run expect to be served.
     pub fn ports(&self) -> BTreeSet<u16> {
-        self.held().iter().filter_map(|lease| lease.port).collect()
+        self.book.collect(|lease| lease.port)
     }
 
     /// Makes a token that opens the listed role `role` for as long as the process of `caller` runs, which is served at
-    /// `port`, unless that is a listener that the configuration names.
+    /// `port`, unless that is a listener that the configuration names. It replaces the one that the process has for that
+    /// role.
     pub(super) fn issue(
         &self,
         role: &RoleName,
@@ -96,101 +92,78 @@ impl Leases {
         now: Duration,
     ) -> Result<Secret, LeaseError> {
         let process = caller.process.ok_or(LeaseError::NoProcess)?;
-        let mut held = self.held();
-        if held.iter().filter(|lease| lease.uid == caller.uid).count() >= MAX_OF_ONE {
-            return Err(LeaseError::TooMany(caller.uid));
+        self.book.change(|held| {
+            let old =
+                held.iter().position(|Held { lease, .. }| lease.process() == process && lease.role == role.as_str());
+            let share = match old {
+                None => Some(self.share(held, process, caller.uid)?),
+                Some(_) => None,
+            };
+            let id = RoleId::named(role);
+            let token = self.tokens.issue(&id, MOMENT, now)?;
+            let fingerprint = ContainerTokens::fingerprint(&token);
+            self.tokens.adopt(&fingerprint, &id)?;
+            let ProcessId { pid, inode } = process;
+            let lease = Lease { fingerprint, role: role.to_string(), uid: caller.uid, pid, inode, port };
+            if let Some(share) = share {
+                held.push(Held { lease, _share: share });
+            } else if let Some(old) = old.and_then(|position| held.get_mut(position)) {
+                self.tokens.withdraw(&mem::replace(&mut old.lease, lease).fingerprint);
+            }
+            Ok(token)
+        })
+    }
+
+    /// A share for one more token of a process.
+    fn share(&self, held: &[Held], process: ProcessId, uid: u32) -> Result<Share<Owner>, LeaseError> {
+        if held.iter().filter(|held| held.lease.process() == process).count() >= MAX_OF_PROCESS {
+            return Err(LeaseError::TooManyRoles(process.pid));
         }
-        let id = RoleId::named(role);
-        let token = self.tokens.issue(&id, MOMENT, now)?;
-        let fingerprint = ContainerTokens::fingerprint(&token);
-        self.tokens.adopt(&fingerprint, &id)?;
-        let ProcessId { pid, inode } = process;
-        held.push(Lease { fingerprint, role: role.to_string(), uid: caller.uid, pid, inode, port });
-        self.write(&held);
-        Ok(token)
+        let rank = if self.users.is_below(uid) { Rank::Privileged } else { Rank::Ordinary };
+        self.budget.take(&self.users.party(Owner::User(uid)), rank).ok_or(LeaseError::TooMany(uid))
     }
 
     /// Ends the tokens of processes that have ended.
     pub(super) fn sweep(&self) {
-        let mut held = self.held();
-        let before = held.len();
-        held.retain(|lease| {
-            let alive = lease.process().is_alive();
-            if !alive {
-                self.tokens.withdraw(&lease.fingerprint);
-            }
-            alive
-        });
-        if held.len() < before {
-            self.write(&held);
+        let ended = |held: &Held| !held.lease.process().is_alive();
+        if !self.book.any(ended) {
+            return;
         }
+        self.book.change(|held| {
+            for held in held.extract_if(.., |held| ended(held)) {
+                self.tokens.withdraw(&held.lease.fingerprint);
+            }
+        });
     }
 
     /// Writes them again, where what was written has disappeared.
     pub fn remember(&self) {
-        let held = self.held();
-        if !held.is_empty() {
-            self.write(&held);
+        if !self.is_empty() {
+            self.book.change(|_held| ());
         }
     }
 
     /// Whether none is valid.
     pub(super) fn is_empty(&self) -> bool {
-        self.held().is_empty()
-    }
-
-    /// A token that is not remembered is valid until the daemon ends.
-    fn write(&self, held: &[Lease]) {
-        let Some(file) = &self.file else { return };
-        if let Err(error) = write(file, held) {
-            tracing::warn!(
-                "{}: {error}; programs started by `alppaca exec` lose their credentials when the daemon is restarted",
-                file.display()
-            );
-        }
-    }
-
-    fn held(&self) -> MutexGuard<'_, Vec<Lease>> {
-        // Nothing under the lock can panic half-way.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        !self.book.any(|_held| true)
     }
 }
 
-/// What cannot be read is told, and as good as nothing.
-fn read(file: &Path) -> Vec<Lease> {
-    let read = || -> io::Result<Vec<Lease>> {
-        let metadata = fs::symlink_metadata(file)?;
-        let own = rustix::process::geteuid().as_raw();
-        // Whoever could write here could let himself in.
-        if !metadata.is_file() || metadata.len() > MAX_FILE || metadata.uid() != own || metadata.mode() & 0o022 != 0 {
-            return Err(io::Error::other("it is not ours alone"));
-        }
-        Ok(serde_json::from_slice(&fs::read(file)?)?)
-    };
-    match read() {
-        Ok(held) => held,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => {
-            tracing::warn!("{}: {error}; the tokens in it are not taken over", file.display());
-            Vec::new()
+impl Drop for Leases {
+    fn drop(&mut self) {
+        self.book.close();
+        if let Some(writer) = self.writer.take()
+            && writer.join().is_err()
+        {
+            tracing::error!("the thread that writes the tokens of `alppaca exec` has failed");
         }
     }
-}
-
-/// All or nothing.
-fn write(file: &Path, held: &[Lease]) -> io::Result<()> {
-    let new = file.with_extension("new");
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut target = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-    target.write_all(&serde_json::to_vec(held)?)?;
-    fs::rename(&new, file)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::fs::MetadataExt};
+
     use super::*;
     use crate::caller::{Origin, Peer};
 
@@ -210,39 +183,60 @@ mod tests {
         let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().expect("cat");
         let process = ProcessId::of(child.id());
         let tokens = ContainerTokens::new().expect("randomness");
-        let leases = Leases::new(tokens.clone(), Some(file.clone()));
+        let leases = Leases::new(tokens.clone(), Some(file.clone())).expect("a thread");
         assert!(matches!(leases.issue(&role, &caller(None), None, Duration::ZERO), Err(LeaseError::NoProcess)));
         let token = leases.issue(&role, &caller(process), Some(7), Duration::ZERO).expect("room");
         leases.sweep();
         assert!(opens(&tokens, &token));
+        // The end writes what has not been written.
+        drop(leases);
         assert_eq!(fs::metadata(&file).expect("written").mode() & 0o777, 0o600);
         assert!(!fs::read_to_string(&file).expect("text").contains(token.expose()));
         // Another daemon, with another key.
         let tokens = ContainerTokens::new().expect("randomness");
         assert!(!opens(&tokens, &token));
-        let leases = Leases::new(tokens.clone(), Some(file.clone()));
+        let leases = Leases::new(tokens.clone(), Some(file.clone())).expect("a thread");
         assert!(opens(&tokens, &token) && leases.ports().into_iter().eq([7]));
         drop(child.stdin.take());
         child.wait().expect("it ends");
         leases.sweep();
         assert!(!opens(&tokens, &token) && leases.is_empty());
         let tokens = ContainerTokens::new().expect("randomness");
-        let _leases = Leases::new(tokens.clone(), Some(file));
+        let _leases = Leases::new(tokens.clone(), Some(file)).expect("a thread");
         assert!(!opens(&tokens, &token));
     }
 
     #[test]
-    fn a_file_that_others_may_write_is_not_believed() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let file = directory.path().join("leases");
-        let own = ProcessId::of(std::process::id()).expect("us");
-        let lease =
-            Lease { fingerprint: [7; 32], role: "web".into(), uid: 0, pid: own.pid, inode: own.inode, port: None };
-        write(&file, &[lease]).expect("ours");
-        assert_eq!(read(&file).len(), 1);
-        fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o620)).expect("ours");
-        assert!(read(&file).is_empty());
-        fs::write(&file, "garbage").expect("ours");
-        assert!(read(&file).is_empty());
+    fn a_process_has_one_token_for_each_role_and_its_user_a_share_of_all() {
+        let tokens = ContainerTokens::new().expect("randomness");
+        let leases = Leases::new(tokens.clone(), None).expect("no thread");
+        let own = ProcessId::of(std::process::id());
+        let [web, db] = ["web", "db"].map(|name| name.parse::<RoleName>().expect("a role name"));
+        let first = leases.issue(&web, &caller(own), None, Duration::ZERO).expect("room");
+        let other = leases.issue(&db, &caller(own), None, Duration::ZERO).expect("room");
+        let again = leases.issue(&web, &caller(own), None, Duration::ZERO).expect("room");
+        assert!(!opens(&tokens, &first) && opens(&tokens, &other) && opens(&tokens, &again));
+        assert_eq!(leases.budget.taken(), 2);
+        let roles = (0..).map(|number| format!("role-{number}").parse().expect("a role name"));
+        let issued =
+            roles.map_while(|role: RoleName| leases.issue(&role, &caller(own), None, Duration::ZERO).ok()).count();
+        assert_eq!(issued, MAX_OF_PROCESS - 2);
+    }
+
+    #[test]
+    fn subordinate_users_leave_tokens_for_accounts() {
+        let leases = Leases::new(ContainerTokens::new().expect("randomness"), None).expect("no thread");
+        let role = "web".parse().expect("a role name");
+        let process = |pid| Some(ProcessId { pid, inode: 1 });
+        let mut pid = 0;
+        for uid in 3_000_000_000..3_000_000_020 {
+            for _ in 0..TOKENS.scarce {
+                pid += 1;
+                let caller = Caller { uid, ..caller(process(pid)) };
+                let _full = leases.issue(&role, &caller, None, Duration::ZERO);
+            }
+        }
+        assert_eq!(leases.budget.taken(), TOKENS.total - TOKENS.reserved);
+        assert!(leases.issue(&role, &caller(process(pid + 1)), None, Duration::ZERO).is_ok());
     }
 }

@@ -1,12 +1,6 @@
 //! The daemon's side of the admin socket: accept within limits, one request a connection.
 
-use std::{
-    collections::HashMap,
-    convert::Infallible,
-    io,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{convert::Infallible, io, net::IpAddr, sync::Arc, time::Duration};
 
 use http::{Request, Response, header};
 use http_body_util::{BodyExt, Full, Limited};
@@ -27,13 +21,18 @@ use super::{
     document::Code,
     respond::{Admin, Call, Outcome, Reply, look},
 };
-use crate::clock::{self, SharedClock};
+use crate::{
+    caller::{
+        Owner, Subordinates,
+        budget::{Bounds, Rank, Share, Shares},
+    },
+    clock::{self, SharedClock},
+};
 
-/// Connections at a time, and how many of them one account may have. Root is not counted: it can always look.
-const CONNECTIONS: usize = 64;
-const CONNECTIONS_OF_ONE: usize = 16;
-/// Whoever comes by TCP: nobody's number.
-const STRANGER: u32 = u32::MAX;
+/// Connections at a time. Root is not counted: it can always look.
+const SEATS: Bounds = Bounds { total: 128, reserved: 64, each: 16, scarce: 32 };
+/// The same for the metrics, by address.
+const SEATS_OF_METRICS: Bounds = Bounds { total: 64, reserved: 0, each: 16, scarce: 0 };
 /// From the connection to the end of the head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// For everything else, waiting for credentials included.
@@ -77,7 +76,7 @@ async fn watch<T>(admin: &Admin, clock: &SharedClock) -> T {
 }
 
 async fn accept<T>(admin: &Arc<Admin>, listener: &UnixListener, clock: &SharedClock) -> T {
-    let guests = Arc::new(Guests::default());
+    let (seats, users) = (Shares::new(SEATS), Subordinates::read());
     let mut failing = false;
     loop {
         let accepted = match listener.accept().await {
@@ -88,7 +87,7 @@ async fn accept<T>(admin: &Arc<Admin>, listener: &UnixListener, clock: &SharedCl
             Ok((stream, caller)) => {
                 failing = false;
                 // One too many is closed without a word: whoever floods is not worth more.
-                if let Some(seat) = guests.seat(caller.uid) {
+                if let Some(seat) = Seat::at_socket(&seats, caller.uid, &users, admin.restricted) {
                     let (admin, caller, clock) = (Arc::clone(admin), Arc::new(caller), Arc::clone(clock));
                     tokio::spawn(converse(stream, seat, move |request| {
                         let (admin, caller, clock) = (Arc::clone(&admin), Arc::clone(&caller), Arc::clone(&clock));
@@ -117,11 +116,11 @@ fn identify(stream: UnixStream) -> io::Result<(UnixStream, Caller)> {
 pub async fn serve_metrics(admin: Arc<Admin>, listener: std::net::TcpListener, clock: SharedClock) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
-    let guests = Arc::new(Guests::default());
+    let seats = Shares::new(SEATS_OF_METRICS);
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
-                let Some(seat) = guests.seat(STRANGER) else { continue };
+            Ok((stream, peer)) => {
+                let Some(seat) = Seat::at_metrics(&seats, peer.ip()) else { continue };
                 let (admin, clock) = (Arc::clone(&admin), Arc::clone(&clock));
                 tokio::spawn(converse(stream, seat, move |request| {
                     let reply = match (request.method().as_str(), request.uri().path()) {
@@ -156,8 +155,8 @@ async fn converse<F: Future<Output = Reply>>(
         .serve_connection(TokioIo::new(stream), service);
     match timeout(TIMEOUT, connection).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!("admin socket, user {}: connection ended: {error}", seat.uid),
-        Err(_elapsed) => tracing::debug!("admin socket, user {}: took longer than {TIMEOUT:?}", seat.uid),
+        Ok(Err(error)) => tracing::debug!("admin connection of {:?} ended: {error}", seat.whose),
+        Err(_elapsed) => tracing::debug!("admin connection of {:?} took longer than {TIMEOUT:?}", seat.whose),
     }
 }
 
@@ -218,37 +217,31 @@ fn render(reply: Reply) -> Response<Full<Bytes>> {
     response
 }
 
-/// Who is connected, and how often.
-#[derive(Debug, Default)]
-struct Guests(Mutex<HashMap<u32, usize>>);
-
 /// A place that is taken until it is dropped.
 #[derive(Debug)]
 struct Seat {
-    guests: Arc<Guests>,
-    uid: u32,
+    /// For the log.
+    whose: Owner,
+    /// Root has none: it is not counted.
+    _share: Option<Share<Owner>>,
 }
 
-impl Guests {
-    fn seat(self: &Arc<Self>, uid: u32) -> Option<Seat> {
-        let mut guests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: usize = guests.iter().filter(|(uid, _)| **uid != 0).map(|(_, count)| count).sum();
-        let own = guests.get(&uid).copied().unwrap_or_default();
-        if uid != 0 && (all >= CONNECTIONS || own >= CONNECTIONS_OF_ONE) {
-            return None;
+impl Seat {
+    /// A place at the admin socket. Some are kept for accounts that an administrator made, and for `admin_group`: there may
+    /// be many thousands of subordinate users, all of one account.
+    fn at_socket(seats: &Arc<Shares<Owner>>, uid: u32, users: &Subordinates, restricted: bool) -> Option<Self> {
+        let whose = users.party(Owner::User(uid));
+        if uid == 0 {
+            return Some(Self { whose, _share: None });
         }
-        guests.insert(uid, own + 1);
-        Some(Seat { guests: Arc::clone(self), uid })
+        let rank = if restricted || users.is_below(uid) { Rank::Privileged } else { Rank::Ordinary };
+        Some(Self { whose, _share: Some(seats.take(&whose, rank)?) })
     }
-}
 
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut guests = self.guests.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match guests.get_mut(&self.uid) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => drop(guests.remove(&self.uid)),
-        }
+    /// A place at the metrics.
+    fn at_metrics(seats: &Arc<Shares<Owner>>, address: IpAddr) -> Option<Self> {
+        let whose = Subordinates::default().party(Owner::Address(address.to_canonical()));
+        Some(Self { whose, _share: Some(seats.take(&whose, Rank::Ordinary)?) })
     }
 }
 
@@ -258,20 +251,36 @@ mod tests {
 
     #[test]
     fn one_account_leaves_room_for_the_others_and_root_is_always_let_in() {
-        let guests = Arc::new(Guests::default());
-        let mut seats: Vec<_> = (0..CONNECTIONS_OF_ONE).map(|_| guests.seat(1000).expect("free")).collect();
-        assert!(guests.seat(1000).is_none());
-        for uid in 2000.. {
-            match guests.seat(uid) {
-                Some(seat) => seats.push(seat),
-                None => break,
-            }
-        }
-        assert_eq!(seats.len(), CONNECTIONS);
-        assert!(guests.seat(0).is_some());
-        seats.clear();
-        assert!(guests.seat(1000).is_some());
-        assert!(guests.0.lock().expect("not poisoned").is_empty());
+        let (seats, users) = (Shares::new(SEATS), Subordinates::default());
+        let seat = |uid| Seat::at_socket(&seats, uid, &users, false);
+        let mut taken: Vec<_> = std::iter::from_fn(|| seat(1000)).collect();
+        assert_eq!(taken.len(), SEATS.scarce);
+        taken.extend((2000..).map_while(&seat));
+        assert_eq!(seats.taken(), SEATS.total);
+        assert!(seat(0).is_some());
+        drop(taken);
+        assert!(seat(1000).is_some());
+        assert_eq!(seats.taken(), 0);
+    }
+
+    #[test]
+    fn subordinate_users_leave_room_for_accounts_and_for_the_admin_group() {
+        let (seats, users) = (Shares::new(SEATS), Subordinates::default());
+        // Of ranges that nothing is known of: each uid is a party of its own.
+        let many: Vec<_> = (100_000..).map_while(|uid| Seat::at_socket(&seats, uid, &users, false)).collect();
+        assert_eq!(many.len(), SEATS.total - SEATS.reserved);
+        assert!(Seat::at_socket(&seats, 1000, &users, false).is_some());
+        assert!(Seat::at_socket(&seats, 200_000, &users, true).is_some());
+        drop(many);
+    }
+
+    #[test]
+    fn one_address_leaves_room_for_the_others_at_the_metrics() {
+        let seats = Shares::new(SEATS_OF_METRICS);
+        let seat = |last: u8| Seat::at_metrics(&seats, [192, 0, 2, last].into());
+        let greedy: Vec<_> = std::iter::from_fn(|| seat(1)).collect();
+        assert_eq!(greedy.len(), SEATS_OF_METRICS.each);
+        assert!(seat(2).is_some());
     }
 
     #[test]

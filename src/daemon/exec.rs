@@ -1,6 +1,9 @@
 //! Where programs that `alppaca exec` starts get their credentials.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
 
 use crate::{
     admin::{AdminSocket, ExecEndpoint, Leases},
@@ -14,10 +17,10 @@ pub(super) fn open(
     socket: Option<&AdminSocket>,
     tokens: ContainerTokens,
     places: &mut Vec<(Place, Face)>,
-) -> (Leases, Option<ExecEndpoint>) {
-    let leases = Leases::new(tokens, socket.map(|socket| socket.path().with_extension("leases")));
+) -> io::Result<(Leases, Option<ExecEndpoint>)> {
+    let leases = Leases::new(tokens, socket.map(|socket| socket.path().with_extension("leases")))?;
     if socket.is_none() {
-        return (leases, None);
+        return Ok((leases, None));
     }
     let held = places.iter().filter(|(place, face)| *face == Face::Container && matches!(place, Place::Held(_)));
     let configured = held.filter_map(|(place, _)| place.address().ok()).find_map(usable);
@@ -38,7 +41,7 @@ pub(super) fn open(
         tracing::info!("programs that `alppaca exec` starts are served at {address}");
     }
     places.extend(own.into_iter().map(|place| (place, Face::Exec)));
-    (leases, endpoint)
+    Ok((leases, endpoint))
 }
 
 /// The port of programs that run; if another socket has it, it is waited for.

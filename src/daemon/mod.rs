@@ -169,7 +169,7 @@ impl Daemon {
         let store = Arc::clone(&self.store);
         let region = Arc::new(ArcSwapOption::from_pointee(faces::region(&self.config)));
         let wanted = places.len();
-        let (leases, exec) = exec::open(self.admin.socket.as_ref(), tokens.clone(), &mut places);
+        let (leases, exec) = exec::open(self.admin.socket.as_ref(), tokens.clone(), &mut places)?;
         let (reloads, ready) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
         let told = Told {
             store: Arc::clone(&self.store),
