@@ -49,6 +49,8 @@ fn a_port_that_a_stranger_has_is_taken_when_it_is_free_and_its_holder_is_named_u
     let said = || std::iter::from_fn(|| receive(&notify)).collect::<String>();
     let before = said();
     assert!(before.contains("EXTEND_TIMEOUT_USEC=") && !before.contains("READY=1"), "{before}");
+    // The log is on stderr: it need not be said there twice.
+    assert!(!daemon.log().contains("alppaca takes the address"), "{}", daemon.log());
     drop(stranger);
     daemon.wait_for_log(&format!("{address} is free now: listening there"));
     assert_eq!(get(address, "/latest/meta-data/").status, 200);

@@ -122,7 +122,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     if let Some(address) = metrics.as_ref().and_then(|place| place.address().ok()) {
         notice!("metrics at {address}");
     }
-    tell_waiting(&waiting, background.as_ref());
+    tell_waiting(&waiting, background.as_ref(), log.is_on_stderr());
     // Without it the credentials are served all the same.
     let admin = admin.and_then(|bound| {
         let told =
@@ -198,10 +198,10 @@ fn announce(config: &config::Config, places: &[(Place, Face)]) {
     notice!("alppaca {version} {serves}; upstream {}", upstreams.join(", "));
 }
 
-/// Tells the person at the terminal, who may not look at the log, and the starter of a background process, which would
+/// Shows it at the terminal, unless the log does that, and to the starter of a background process, which would
 /// wait for a readiness that may not come.
-fn tell_waiting(waiting: &[String], background: Option<&Background>) {
-    for problem in waiting {
+fn tell_waiting(waiting: &[String], background: Option<&Background>, logged_on_stderr: bool) {
+    for problem in waiting.iter().filter(|_| !logged_on_stderr) {
         anstream::eprintln!("{problem}\nalppaca takes the address as soon as it is free.");
     }
     if let Some(background) = background.filter(|_| !waiting.is_empty())

@@ -22,6 +22,10 @@ pub(super) trait Sink: Send {
     fn write(&mut self, batch: &Batch, now: Timestamp) -> Result<(), Failure>;
     /// What to call it in a message.
     fn name(&self) -> String;
+    /// Whether it is stderr, as which a person at a terminal sees it.
+    fn is_stderr(&self) -> bool {
+        false
+    }
 }
 
 /// What went wrong, and how many of the records were written before.
@@ -347,5 +351,9 @@ impl Sink for Stream {
 
     fn name(&self) -> String {
         self.to_string()
+    }
+
+    fn is_stderr(&self) -> bool {
+        matches!(self, Self::Stderr)
     }
 }

@@ -71,9 +71,15 @@ pub enum LogError {
 pub struct Guard {
     queue: Arc<Queue>,
     level: LevelSwitch,
+    on_stderr: bool,
 }
 
 impl Guard {
+    /// Whether a person who has started the daemon at a terminal sees the log there.
+    pub fn is_on_stderr(&self) -> bool {
+        self.on_stderr
+    }
+
     /// Waits, but not for ever, until everything logged so far is written.
     pub fn flush(&self) {
         // Nobody is left to be told what was not written.
@@ -123,11 +129,12 @@ pub fn subscriber(
     };
     let Target { mut sink, frame } = target;
     sink.open().map_err(|source| LogError::Open { target: sink.name(), source })?;
+    let on_stderr = sink.is_stderr();
     let queue =
         Queue::start("log", sink, frame.clone(), Arc::clone(&clock), Warden::of_log()).map_err(LogError::Thread)?;
     let level = LevelSwitch::new(settings.level.into());
     let layer = LogLayer::new(level.clone(), frame, clock, Arc::clone(&queue));
-    Ok((Registry::default().with(layer), Guard { queue, level }))
+    Ok((Registry::default().with(layer), Guard { queue, level, on_stderr }))
 }
 
 impl Environment {
