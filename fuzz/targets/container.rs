@@ -10,8 +10,8 @@ use alppaca::clock::{Moment, SystemClock};
 use alppaca::credentials::{RoleId, RoleName, parse_document};
 use alppaca::policy::Grant;
 use alppaca::serve::{
-    Association, Container, ContainerSettings, ContainerTokens, Outcome, Parsed, PodIdentity,
-    PodIdentitySettings, Visitor, parse, parse_key_set,
+    Association, Container, ContainerSettings, ContainerTokens, Outcome, Parsed, PodIdentity, PodIdentitySettings,
+    Visitor, parse, parse_key_set,
 };
 use alppaca::store::{Phase, Published, State, Store};
 use libfuzzer_sys::fuzz_target;
