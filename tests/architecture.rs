@@ -58,38 +58,41 @@ fn production(code: &str) -> String {
     code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
-/// The rooms that are named after `crate::` in code.
+/// The rooms that are named after `crate::`, or after the name of one of our crates, in code.
 fn imports(code: &str) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    for after in code.split("crate::").skip(1) {
-        let word = |text: &str| -> String {
-            text.chars().take_while(|character| character.is_ascii_alphanumeric() || *character == '_').collect()
-        };
-        if let Some(list) = after.strip_prefix('{') {
-            let mut depth = 1_usize;
-            let mut item = String::new();
-            for character in list.chars() {
-                match character {
-                    '{' => depth += 1,
-                    '}' => depth -= 1,
-                    ',' if depth == 1 => {
-                        found.insert(word(item.trim()));
-                        item.clear();
-                        continue;
-                    }
-                    _ => {}
-                }
-                if depth == 0 {
-                    break;
-                }
-                item.push(character);
-            }
-            found.insert(word(item.trim()));
-        } else {
-            found.insert(word(after));
+    let mut found: BTreeSet<String> = code.split("crate::").skip(1).flat_map(heads).collect();
+    for after in code.split("alppaca_").skip(1) {
+        let Some((krate, rest)) = after.split_once("::") else { continue };
+        if krate.chars().all(|character| character.is_ascii_lowercase() || character == '_') {
+            found.insert(krate.to_owned());
+            found.extend(heads(rest));
         }
     }
-    found.remove("");
+    found
+}
+
+/// The first names of the paths with which a text begins: `a::b`, or `{a, b::c}`.
+fn heads(text: &str) -> Vec<String> {
+    let word = |text: &str| -> String {
+        text.trim().chars().take_while(|character| character.is_ascii_alphanumeric() || *character == '_').collect()
+    };
+    let Some(list) = text.strip_prefix('{') else { return vec![word(text)] };
+    let (mut depth, mut item, mut found) = (1_usize, String::new(), Vec::new());
+    for character in list.chars() {
+        match character {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 1 => found.push(word(&std::mem::take(&mut item))),
+            _ => {}
+        }
+        if depth == 0 {
+            break;
+        }
+        if character != ',' || depth > 1 {
+            item.push(character);
+        }
+    }
+    found.push(word(&item));
     found
 }
 
@@ -205,6 +208,8 @@ fn each_crate_depends_only_on_what_the_table_allows() {
 #[test]
 fn imports_are_found_in_every_form() {
     let code = "use crate::{a::B, c::{self, d}, e};\nfn f() { crate::g::h(); }\nuse crate::i;\n// use crate::no;\n\
+                use alppaca_j::{k::{L, M}, n};\nuse alppaca_o as p;\n\
                 #[cfg(test)]\nmod tests {\n use crate::tests_only;\n}";
-    assert_eq!(imports(&production(code)), ["a", "c", "e", "g", "i"].map(String::from).into());
+    let rooms: Vec<_> = imports(&production(code)).into_iter().filter(|room| !room.is_empty()).collect();
+    assert_eq!(rooms, ["a", "c", "e", "g", "i", "j", "k", "n"]);
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs, path::PathBuf, process::Command};
 
-use alppaca::config::{Config, SECTIONS, SETTINGS, Setting, Topic, load, parse, restart_keys};
+use alppaca::config::{Config, SECTIONS, SETTINGS, Setting, Topic, effect, load, parse, restart_keys};
 use proptest::prelude::*;
 
 fn parsed(text: &str) -> Result<Config, String> {
@@ -225,7 +225,7 @@ fn check_prints_what_it_amounts_to_without_secrets() {
 fn reference() -> String {
     let row = |setting: &Setting| {
         let default = if setting.default.is_empty() { String::new() } else { format!("`{}`", setting.default) };
-        format!("| `{}` | {default} | {} | {} |\n", setting.key, setting.meaning, setting.effect())
+        format!("| `{}` | {default} | {} | {} |\n", setting.key, setting.meaning, effect(setting))
     };
     let section = |(topic, title): (Topic, &str)| {
         let rows: Vec<String> = SETTINGS.iter().filter(|setting| setting.topic == topic).map(row).collect();

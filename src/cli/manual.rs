@@ -50,7 +50,7 @@ fn section<'a>(page: &mut String, title: &str, settings: impl Iterator<Item = &'
     let _infallible = writeln!(page, ".SH \"{}\"", escape(title));
     for setting @ Setting { key, default, meaning, .. } in settings {
         let default = if default.is_empty() { String::new() } else { format!(" (default: {})", escape(default)) };
-        let effect = prose(&setting.effect());
+        let effect = prose(&crate::config::effect(setting));
         let (key, meaning) = (escape(key), prose(meaning));
         let _infallible = writeln!(page, ".TP\n\\fB{key}\\fR{default}\n{meaning} Takes effect on {effect}.");
     }

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr};
 
-use super::{
+use alppaca_settings::{
     fields::Fields,
     problem::{Place, Problem},
     read,

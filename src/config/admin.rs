@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{fields::Fields, read};
+use alppaca_settings::{fields::Fields, read};
 
 /// The name of the socket in the run directory.
 const SOCKET: &str = "alppaca.sock";

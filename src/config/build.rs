@@ -8,34 +8,26 @@ use super::{
     admin::admin,
     container::container,
     containers::{check_source, containers},
-    fields::{Fields, unknown},
     metadata::metadata,
     pod_identity::pod_identity,
     policy::policy,
-    problem::{ConfigErrors, Place, Problem},
-    proxies, read,
+    proxies,
     settings::SETTINGS,
     upstreams::{Upstreams, upstreams},
-    yaml::{Node, Value},
 };
 use crate::{
-    logging::{self, AuditTarget, Handler, Logging},
+    logging::{AuditTarget, Logging},
     sandbox::Account,
+};
+use alppaca_settings::{
+    fields::Fields,
+    problem::{ConfigErrors, Place, Problem},
+    read,
+    yaml::{Node, Value},
 };
 
 /// What the IMS protocol adds to the base of an IMS.
 const LIST_PATH: &str = "/latest/meta-data/iam/security-credentials/";
-
-/// The handlers of Python's `logging` that exist here.
-const HANDLERS: [(&str, &str); 7] = [
-    ("logging", "StreamHandler"),
-    ("logging", "FileHandler"),
-    ("logging", "NullHandler"),
-    ("logging.handlers", "WatchedFileHandler"),
-    ("logging.handlers", "RotatingFileHandler"),
-    ("logging.handlers", "TimedRotatingFileHandler"),
-    ("logging.handlers", "SysLogHandler"),
-];
 
 /// Builds the configuration; `None` stands for files without content.
 pub(super) fn config(tree: Option<Node>) -> Result<Loaded, ConfigErrors> {
@@ -202,12 +194,12 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -
     let container = container(fields);
     let pod_identity = pod_identity(fields);
     let policy = policy(fields);
-    let audit_log = fields.optional("audit_log", audit_log);
+    let audit_log = fields.optional("audit_log", AuditTarget::read);
     let audit_required = audit_required(fields, audit_log.as_ref());
     let containers = containers(fields);
     let limits = limits(fields);
     let refresh = refresh(fields);
-    let logging = logging(fields);
+    let logging = Logging::read(fields);
     let user = fields.optional("user", read::text);
     let group = fields.optional("group", read::text);
     let ready_wait = fields.value("ready_wait", read::duration);
@@ -272,20 +264,6 @@ fn refresh(fields: &mut Fields) -> Option<Refresh> {
     Some(Refresh { interval: interval?, withdrawal_grace: withdrawal_grace? })
 }
 
-fn logging(fields: &mut Fields) -> Option<Logging> {
-    let level = fields.value("log_level", read::log_level);
-    let format = fields.value("log_format", |node| {
-        let format = read::text(node)?;
-        match logging::Format::parse(&format) {
-            Ok(_) => Ok(format),
-            Err(error) => Err(Problem::new(node.place.clone(), error.to_string())),
-        }
-    });
-    let access_log = fields.value("access_log", read::boolean);
-    let handler = handler(fields);
-    Some(Logging { level: level?, format: format?, handler: handler?, access_log: access_log? })
-}
-
 #[allow(clippy::option_option, reason = "wrong and absent are not the same")]
 fn audit_required(fields: &mut Fields, log: Option<&Option<AuditTarget>>) -> Option<bool> {
     let required = fields.value("audit_required", read::boolean)?;
@@ -297,65 +275,6 @@ fn audit_required(fields: &mut Fields, log: Option<&Option<AuditTarget>>) -> Opt
         }
         _ => Some(required),
     }
-}
-
-fn audit_log(node: &Node) -> Result<AuditTarget, Problem> {
-    match read::text(node)?.as_str() {
-        "syslog" => Ok(AuditTarget::Syslog),
-        "journal" => Ok(AuditTarget::Journal),
-        path if path.starts_with('/') => Ok(AuditTarget::File(path.into())),
-        _ => Err(Problem::new(node.place.clone(), "an absolute path, `syslog` or `journal` is expected here")),
-    }
-}
-
-#[allow(clippy::option_option, reason = "wrong and absent are not the same")]
-fn handler(fields: &mut Fields) -> Option<Option<Handler>> {
-    let Some(node) = fields.given("logging_handler").cloned() else { return Some(None) };
-    let Value::Map(entries) = &node.value else {
-        let message = format!("a mapping with `module` and `class` is expected here, not {}", node.kind());
-        fields.problems.push(Problem::new(node.place, message));
-        return None;
-    };
-    let found = unknown(entries, || ["module", "class", "args", "kwargs"].into_iter());
-    let mut wrong = !found.is_empty();
-    fields.problems.extend(found);
-    let part =
-        |key: &str| entries.iter().find(|(known, _)| known.text == key).map(|(_, node)| node).filter(|n| !n.is_null());
-    let read = part("module").map_or_else(|| Ok("logging".to_owned()), read::text);
-    let module = fields.note(read)?;
-    let Some(class_node) = part("class") else {
-        fields.problems.push(Problem::new(node.place, "a handler needs a `class`, such as WatchedFileHandler"));
-        return None;
-    };
-    let class = fields.note(read::text(class_node))?;
-    if !HANDLERS.contains(&(&*module, &*class)) {
-        let known: Vec<String> = HANDLERS.iter().map(|(module, class)| format!("{module}.{class}")).collect();
-        let message = format!("there is no handler {module}.{class}; there are {}", known.join(", "));
-        fields.problems.push(Problem::new(class_node.place.clone(), message));
-        wrong = true;
-    }
-    let args = part("args").map_or_else(|| Ok(Vec::new()), |node| read::list(node, read::argument));
-    let args = fields.note(args)?;
-    let mut kwargs = Vec::new();
-    match part("kwargs").map(|node| (&node.value, node)) {
-        Some((Value::Map(entries), _)) => {
-            for (key, node) in entries {
-                kwargs.push((key.text.clone(), fields.note(read::argument(node))?));
-            }
-        }
-        Some((_, node)) => {
-            let message = format!("a mapping of arguments is expected here, not {}", node.kind());
-            fields.problems.push(Problem::new(node.place.clone(), message));
-            wrong = true;
-        }
-        None => {}
-    }
-    let handler = Handler { module, class, args, kwargs };
-    if !wrong && let Err(error) = logging::check_handler(&handler) {
-        fields.problems.push(Problem::new(node.place.clone(), error.to_string()));
-        wrong = true;
-    }
-    (!wrong).then_some(Some(handler))
 }
 
 impl Config {

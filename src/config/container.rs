@@ -2,16 +2,16 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use super::{
-    build::open_address,
+use super::build::open_address;
+use crate::credentials::RoleName;
+use alppaca_settings::{
+    Setting,
     fields::Fields,
     problem::Problem,
     read,
     render::{list, mapping, quoted},
-    settings::Setting,
-    yaml::Key,
+    yaml::{Key, Node},
 };
-use crate::credentials::RoleName;
 
 /// The settings of the section.
 pub const CONTAINER: &[Setting] = &[
@@ -95,7 +95,7 @@ pub(super) fn container(fields: &mut Fields) -> Option<Option<Container>> {
 }
 
 /// At least one address.
-pub(super) fn addresses(node: &super::yaml::Node) -> Result<Vec<SocketAddr>, Problem> {
+pub(super) fn addresses(node: &Node) -> Result<Vec<SocketAddr>, Problem> {
     let addresses = read::list(node, read::socket_address)?;
     if addresses.is_empty() {
         return Err(Problem::new(node.place.clone(), "an empty list: nobody could ask"));

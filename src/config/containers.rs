@@ -2,21 +2,19 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{
-    Config, Origin,
-    fields::Fields,
-    is_assumed, origin,
-    problem::Problem,
-    read,
-    render::{list, mapping, quoted},
-    settings::Setting,
-    sources::Gives,
-    yaml::{Node, Value},
-};
+use super::{Config, Origin, is_assumed, origin, sources::Gives};
 use crate::{
     caller::containers::HostNames,
     credentials::{AccountId, is_partition},
     policy::containers::{Allow, Place, Rules, WrittenRole, clean_session_name},
+};
+use alppaca_settings::{
+    Setting,
+    fields::Fields,
+    problem::Problem,
+    read,
+    render::{list, mapping, quoted},
+    yaml::{Node, Value},
 };
 
 /// How long a session may last.

@@ -7,8 +7,8 @@ use std::{
     sync::Arc,
 };
 
-use super::{
-    Config, build,
+use super::{Config, build};
+use alppaca_settings::{
     merge::merge,
     problem::{ConfigErrors, Problem, Source},
     yaml::{self, Node, Value},

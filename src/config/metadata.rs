@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 
-use super::{
+use crate::credentials::{AccountId, region_of_zone};
+use alppaca_settings::{
+    Setting,
     fields::Fields,
     problem::Problem,
     read,
     render::{mapping, quoted},
-    settings::Setting,
     yaml::{Node, Value},
 };
-use crate::credentials::{AccountId, region_of_zone};
 
 /// The deepest path below `/latest` that can be asked for.
 const MAX_DEPTH: usize = 7;

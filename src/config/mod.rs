@@ -6,25 +6,24 @@ mod admin;
 mod build;
 mod container;
 mod containers;
-mod fields;
 mod load;
-mod merge;
 mod metadata;
 mod pod_identity;
 mod policy;
-mod problem;
 mod proxies;
-mod read;
 mod render;
 mod restart;
 mod roles;
 mod settings;
 pub mod sources;
 mod upstreams;
-mod words;
-mod yaml;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+pub use alppaca_settings::{
+    ConfigErrors, Problem, Section, Setting, TakesEffect, Topic,
+    read::{parse_duration, render_duration},
+};
 
 pub use admin::Admin;
 pub(crate) use build::is_clear_text;
@@ -34,11 +33,9 @@ pub use load::{Loaded, load, parse};
 pub use metadata::{Defaults, METADATA, Metadata, Tree};
 pub use pod_identity::{ASSOCIATION, POD_IDENTITY, PodIdentity};
 pub use policy::{MATCH, POLICY, RULE};
-pub use problem::{ConfigErrors, Problem};
 pub use proxies::{EnvironmentProxies, ProxyChoice, ProxyVariables, Proxying};
-pub use read::{parse_duration, render_duration};
 pub use roles::{CHAINED, Origin, Role, Session, is_assumed, origin};
-pub use settings::{SECTIONS, SETTINGS, Section, Setting, TakesEffect, Topic, restart_keys};
+pub use settings::{SECTIONS, SETTINGS, effect, restart_keys};
 pub use sources::{Aws, RolesAnywhere, Source, SourceKind};
 pub use upstreams::Upstreams;
 

@@ -2,15 +2,15 @@
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
-use super::{
-    container::addresses,
+use super::container::addresses;
+use crate::{relay::KeySource, serve::Association};
+use alppaca_settings::{
+    Setting,
     fields::Fields,
     problem::{Place, Problem},
     read,
     render::{list, mapping, quoted},
-    settings::Setting,
 };
-use crate::{relay::KeySource, serve::Association};
 
 /// The settings of the section.
 pub const POD_IDENTITY: &[Setting] = &[

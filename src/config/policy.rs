@@ -1,16 +1,16 @@
 //! The section `policy`: who gets which role.
 
-use super::{
+use crate::{
+    credentials::{RoleName, RoleNameError},
+    policy::{Cidr, CidrError, Condition, Effect, Pattern, Rule, Rules},
+};
+use alppaca_settings::{
+    Setting,
     fields::Fields,
     problem::{Place, Problem},
     read,
     render::{mapping, quoted},
-    settings::Setting,
     yaml::{Node, Value},
-};
-use crate::{
-    credentials::{RoleName, RoleNameError},
-    policy::{Cidr, CidrError, Condition, Effect, Pattern, Rule, Rules},
 };
 
 /// The settings of the section.

@@ -1,17 +1,17 @@
 //! Which proxy is used: one that is written down, the environment's, or none.
 
-use super::{
-    Proxy, Setting,
-    fields::Fields,
-    problem::Problem,
-    read::{self, parse_proxy},
-    render::{list, proxy, quoted},
-    sources::setting,
-    yaml::Node,
-};
+use super::{Proxy, sources::setting};
 use crate::{
     credentials::Secret,
     fetch::{Direct, DirectError},
+};
+use alppaca_settings::{
+    Setting,
+    fields::Fields,
+    problem::Problem,
+    read,
+    render::{list, quoted},
+    yaml::Node,
 };
 
 /// Where the proxy comes from (`proxy`).
@@ -94,7 +94,7 @@ pub(super) fn choice(node: &Node) -> Result<ProxyChoice, Problem> {
     match read::text(node)?.trim() {
         "none" => Ok(ProxyChoice::None),
         "environment" => Ok(ProxyChoice::Environment),
-        _ => read::proxy(node).map(ProxyChoice::Given),
+        _ => read_proxy(node).map(ProxyChoice::Given),
     }
 }
 
@@ -183,6 +183,40 @@ fn parse_loosely(text: &str) -> Option<Proxy> {
     if text.contains("://") { parse_proxy(text) } else { parse_proxy(&format!("http://{text}")) }
 }
 
+/// `http://[user:password@]host:port`. The line is never shown: it may hold the password.
+fn read_proxy(node: &Node) -> Result<Proxy, Problem> {
+    parse_proxy(&read::text(node)?).ok_or_else(|| {
+        let message =
+            "a proxy such as http://proxy.example.com:3128 or http://user:password@host:port is expected here";
+        Problem::new(node.place.clone(), message).without_line()
+    })
+}
+
+fn parse_proxy(text: &str) -> Option<Proxy> {
+    let rest = text.strip_prefix("http://")?.trim_end_matches('/');
+    let (credentials, authority) = match rest.rsplit_once('@') {
+        None => (None, rest),
+        Some((pair, authority)) => {
+            let (user, password) = pair.split_once(':')?;
+            let decode = |part| percent_encoding::percent_decode_str(part).decode_utf8().ok();
+            (Some((decode(user)?.into_owned(), Secret::new(&*decode(password)?))), authority)
+        }
+    };
+    let url: http::Uri = format!("http://{authority}").parse().ok()?;
+    url.host().filter(|host| !host.is_empty())?;
+    url.port_u16()?;
+    (url.path() == "/").then(|| Proxy { url: format!("http://{authority}"), credentials })
+}
+
+/// A proxy, its password as `***`.
+fn proxy(proxy: &Proxy) -> String {
+    let rest = proxy.url.strip_prefix("http://").unwrap_or(&proxy.url);
+    match &proxy.credentials {
+        Some((user, _)) => quoted(&format!("http://{user}:***@{rest}")),
+        None => quoted(&proxy.url),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,6 +257,27 @@ mod tests {
             let said = proxies.resolve().expect_err(text);
             assert!(said.contains("HTTPS_PROXY") && !said.contains("s3cr3t"), "{said}");
             assert!(!format!("{:?}", proxies.in_force()).contains("s3cr3t"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_may_have_a_user_and_password() {
+        let proxy = parse_proxy("http://me:p%40ss@proxy.example.com:3128/").expect("legal");
+        assert_eq!(proxy.url, "http://proxy.example.com:3128");
+        assert_eq!(
+            proxy.credentials.map(|(user, secret)| (user, secret.expose().to_owned())),
+            Some(("me".into(), "p@ss".into()))
+        );
+        for text in [
+            "proxy:3128",
+            "https://proxy:1",
+            "http://proxy",
+            "http://:1",
+            "http://user@proxy:1",
+            "http://p:1/x",
+            "http://p:x",
+        ] {
+            assert_eq!(parse_proxy(text), None, "{text}");
         }
     }
 }

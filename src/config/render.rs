@@ -2,10 +2,11 @@
 
 use std::fmt::Write;
 
-use super::{
-    Config, ListRoles, Proxy, SETTINGS, container, containers, metadata, pod_identity, policy, read::render_duration,
+use super::{Config, ListRoles, SETTINGS, container, containers, metadata, pod_identity, policy};
+use alppaca_settings::{
+    read::render_duration,
+    render::{block, list, quoted},
 };
-use crate::logging::{Argument, AuditTarget, LogLevel};
 
 impl Config {
     /// Writes it, in the order of the documentation, with secrets as `***`.
@@ -38,11 +39,7 @@ impl Config {
             "container" => container::render(self.container.as_ref()?),
             "pod_identity" => pod_identity::render(self.pod_identity.as_ref()?),
             "policy" => policy::render(self.policy.as_ref()?),
-            "audit_log" => match self.audit_log.as_ref()? {
-                AuditTarget::File(file) => path(file),
-                AuditTarget::Syslog => "syslog".to_owned(),
-                AuditTarget::Journal => "journal".to_owned(),
-            },
+            "audit_log" => self.audit_log.as_ref()?.render(),
             "audit_required" => self.audit_required.to_string(),
             "containers" => containers::render(self.containers.as_ref()?),
             "max_connections" => self.limits.connections.to_string(),
@@ -51,25 +48,7 @@ impl Config {
             "write_timeout" => render_duration(self.limits.write_timeout),
             "refresh_interval" => render_duration(self.refresh.interval),
             "withdrawal_grace" => render_duration(self.refresh.withdrawal_grace?),
-            "log_level" => match self.logging.level {
-                LogLevel::Debug => "debug".to_owned(),
-                LogLevel::Info => "info".to_owned(),
-                LogLevel::Warning => "warning".to_owned(),
-                LogLevel::Error => "error".to_owned(),
-            },
-            "log_format" => quoted(&self.logging.format),
-            "logging_handler" => {
-                let handler = self.logging.handler.as_ref()?;
-                let kwargs = handler.kwargs.iter().map(|(key, value)| format!("{}: {}", quoted(key), argument(value)));
-                format!(
-                    "{{module: {}, class: {}, args: {}, kwargs: {{{}}}}}",
-                    handler.module,
-                    handler.class,
-                    list(handler.args.iter().map(argument)),
-                    kwargs.collect::<Vec<_>>().join(", ")
-                )
-            }
-            "access_log" => self.logging.access_log.to_string(),
+            "log_level" | "log_format" | "logging_handler" | "access_log" => return self.logging.render(key),
             "user" => quoted(self.account.user.as_ref()?),
             "group" => quoted(self.account.group.as_ref()?),
             "ready_wait" => render_duration(self.ready_wait),
@@ -106,44 +85,4 @@ impl Config {
             _ => return None,
         })
     }
-}
-
-/// A mapping in one line.
-pub(super) fn mapping(entries: Vec<(String, String)>) -> String {
-    let entries: Vec<String> = entries.into_iter().map(|(key, value)| format!("{key}: {value}")).collect();
-    format!("{{{}}}", entries.join(", "))
-}
-
-/// A mapping below a key, one entry a line; `None` if there is none.
-fn block<'a>(entries: impl Iterator<Item = (&'a str, String)>) -> Option<String> {
-    let lines: Vec<String> = entries.map(|(name, value)| format!("\n  {}: {value}", quoted(name))).collect();
-    (!lines.is_empty()).then(|| lines.concat())
-}
-
-/// A proxy, its password as `***`.
-pub(super) fn proxy(proxy: &Proxy) -> String {
-    let rest = proxy.url.strip_prefix("http://").unwrap_or(&proxy.url);
-    match &proxy.credentials {
-        Some((user, _)) => quoted(&format!("http://{user}:***@{rest}")),
-        None => quoted(&proxy.url),
-    }
-}
-
-pub(super) fn list(items: impl Iterator<Item = String>) -> String {
-    format!("[{}]", items.collect::<Vec<_>>().join(", "))
-}
-
-fn argument(value: &Argument) -> String {
-    match value {
-        Argument::Null => "null".to_owned(),
-        Argument::Bool(truth) => truth.to_string(),
-        Argument::Integer(number) => number.to_string(),
-        Argument::Text(text) => quoted(text),
-        Argument::List(items) => list(items.iter().map(argument)),
-    }
-}
-
-/// A JSON string is a YAML string.
-pub(super) fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }

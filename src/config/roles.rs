@@ -2,16 +2,17 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use super::{
+use super::sources::{Gives, Source, SourceKind, setting};
+use crate::credentials::{Arn, RoleArn, RoleArnError, RoleName, SessionName};
+use alppaca_settings::{
     Setting,
     fields::Fields,
     problem::{Place, Problem},
     read::{self, render_duration},
     render::{list, quoted},
-    sources::{Gives, Source, SourceKind, setting},
+    table::nearest,
     yaml::{Key, Node, Value},
 };
-use crate::credentials::{Arn, RoleArn, RoleArnError, RoleName, SessionName};
 
 /// Where a role's credentials may live at least and at most.
 /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>
@@ -314,7 +315,7 @@ fn check(fields: &mut Fields, read: &Read, sources: &[Source], roles: &[Role]) {
     for (name, place) in role.sources.iter().zip(&read.sources) {
         let Some(origin) = origin(name, sources, roles) else {
             let known = sources.iter().map(|source| &*source.name).chain(roles.iter().map(|role| role.name.as_str()));
-            let hint = super::settings::nearest(name, known).map(|name| format!("; did you mean `{name}`?"));
+            let hint = nearest(name, known).map(|name| format!("; did you mean `{name}`?"));
             wrong(place.clone(), format!("there is no source and no role {name:?}{}", hint.unwrap_or_default()));
             continue;
         };

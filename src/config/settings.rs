@@ -1,64 +1,20 @@
 //! Every setting, once: its key, its default, what it means. Unknown keys are told by this table,
 //! the documentation is made from it, and `check` prints in its order.
 
-/// One key of the configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Setting {
-    /// The key.
-    pub key: &'static str,
-    /// Its default as one would write it; empty if there is none.
-    pub default: &'static str,
-    /// What it means, and what may be written.
-    pub meaning: &'static str,
-    /// The topic under which it is documented.
-    pub topic: Topic,
-    /// When a new value is in force.
-    pub takes_effect: TakesEffect,
-}
-
-/// When a new value of a setting is in force.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TakesEffect {
-    /// As soon as the configuration has been read again.
-    OnReload,
-    /// When the daemon starts again.
-    OnRestart,
-}
-
-impl Setting {
-    const fn new(topic: Topic, key: &'static str, default: &'static str, meaning: &'static str) -> Self {
-        Self { key, default, meaning, topic, takes_effect: TakesEffect::OnReload }
-    }
-
-    /// A setting in a section of its own.
-    pub(super) const fn nested(key: &'static str, default: &'static str, meaning: &'static str) -> Self {
-        Self::new(Topic::Nested, key, default, meaning)
-    }
-
-    /// The same setting, where only a restart changes it.
-    pub(super) const fn on_restart(self) -> Self {
-        Self { takes_effect: TakesEffect::OnRestart, ..self }
-    }
-
-    /// When a new value of it is in force, for the documentation: `reload`, `restart`, or for a section both.
-    pub fn effect(&self) -> String {
-        let below: Vec<String> = match self.topic {
-            Topic::Nested => Vec::new(),
-            _ => {
-                let section = SECTIONS.iter().filter(|section| section.path == self.key);
-                let only = section.flat_map(|section| section.settings).filter(|setting| setting.needs_restart());
-                only.map(|setting| format!("`{}`", setting.key)).collect()
-            }
-        };
-        match self.takes_effect {
-            TakesEffect::OnRestart => "restart".to_owned(),
-            TakesEffect::OnReload if below.is_empty() => "reload".to_owned(),
-            TakesEffect::OnReload => format!("reload; {}: restart", below.join(", ")),
+/// When a new value of a setting is in force, for the documentation: `reload`, `restart`, or for a section both.
+pub fn effect(setting: &Setting) -> String {
+    let below: Vec<String> = match setting.topic {
+        Topic::Nested => Vec::new(),
+        _ => {
+            let section = SECTIONS.iter().filter(|section| section.path == setting.key);
+            let only = section.flat_map(|section| section.settings).filter(|setting| setting.needs_restart());
+            only.map(|setting| format!("`{}`", setting.key)).collect()
         }
-    }
-
-    fn needs_restart(&self) -> bool {
-        self.takes_effect == TakesEffect::OnRestart
+    };
+    match setting.takes_effect {
+        TakesEffect::OnRestart => "restart".to_owned(),
+        TakesEffect::OnReload if below.is_empty() => "reload".to_owned(),
+        TakesEffect::OnReload => format!("reload; {}: restart", below.join(", ")),
     }
 }
 
@@ -71,34 +27,6 @@ pub fn restart_keys() -> impl Iterator<Item = String> {
     flat.chain(nested)
 }
 
-/// What a setting is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the titles say it")]
-pub enum Topic {
-    Upstream,
-    Serving,
-    Refreshing,
-    Logging,
-    Process,
-    Sources,
-    AssumeRole,
-    /// In a section of its own.
-    Nested,
-}
-
-impl Topic {
-    /// All, in the order of the documentation.
-    pub const ALL: [(Self, &'static str); 7] = [
-        (Self::Upstream, "The IMS"),
-        (Self::Serving, "Serving"),
-        (Self::Refreshing, "Refreshing"),
-        (Self::Logging, "Logging"),
-        (Self::Process, "The process"),
-        (Self::Sources, "Several sources"),
-        (Self::AssumeRole, "Assuming another role"),
-    ];
-}
-
 const fn setting(topic: Topic, key: &'static str, default: &'static str, meaning: &'static str) -> Setting {
     Setting::new(topic, key, default, meaning)
 }
@@ -109,6 +37,7 @@ const fn fixed(topic: Topic, key: &'static str, default: &'static str, meaning: 
 }
 
 use Topic::{AssumeRole, Logging, Process, Refreshing, Serving, Sources, Upstream};
+use alppaca_settings::{Section, Setting, TakesEffect, Topic};
 
 /// All settings.
 pub const SETTINGS: &[Setting] = &[
@@ -339,15 +268,6 @@ pub const SETTINGS: &[Setting] = &[
     setting(AssumeRole, "aws_region", "eu-central-1", "The region whose STS is asked."),
 ];
 
-/// A mapping of settings that stands below a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Section {
-    /// Where it stands, such as `metadata`, or `container.roles.NAME`.
-    pub path: &'static str,
-    /// What may stand in it.
-    pub settings: &'static [Setting],
-}
-
 /// All sections, in the order of the documentation.
 pub const SECTIONS: &[Section] = &[
     Section { path: "policy", settings: super::POLICY },
@@ -370,18 +290,3 @@ pub const SECTIONS: &[Section] = &[
     Section { path: "sources.NAME` of `kind: imds", settings: super::sources::imds::KIND.settings },
     Section { path: "containers", settings: super::CONTAINERS },
 ];
-
-/// The default of a key, from its table.
-pub(super) fn default(table: &[Setting], key: &str) -> &'static str {
-    table.iter().find(|setting| setting.key == key).map_or("", |setting| setting.default)
-}
-
-/// The known key that a wrong one was probably meant to be.
-pub(super) fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let wrong = wrong.to_lowercase().replace('-', "_");
-    known
-        .map(|key| (strsim::damerau_levenshtein(&wrong, key), key))
-        .filter(|(distance, key)| *distance <= key.len().max(wrong.len()) / 3)
-        .min()
-        .map(|(_, key)| key)
-}

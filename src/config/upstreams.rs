@@ -3,13 +3,11 @@
 use super::{
     Ims, ProxyChoice,
     build::ims,
-    fields::Fields,
-    problem::Problem,
-    read,
     roles::{self, Origin, Role, is_assumed},
     sources::{self, Aws, Gives, Source, SourceKind, aws},
 };
 use crate::credentials::{RoleArn, SessionName};
+use alppaca_settings::{fields::Fields, problem::Problem, read};
 
 /// The name of the source that `ims_host` or `ims_url` make.
 pub(super) const IMPLICIT_IMS: &str = "ims";

@@ -2,6 +2,15 @@
 
 use std::path::PathBuf;
 
+use alppaca_settings::{
+    Fields, Node, Problem, Value,
+    fields::unknown,
+    read::{self, Read},
+    render::{list, quoted},
+};
+
+use crate::{Format, check_handler};
+
 /// The least important level that is logged (`log_level`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
@@ -65,4 +74,170 @@ pub enum AuditTarget {
     Syslog,
     /// In the journal, on stderr.
     Journal,
+}
+
+/// The handlers of Python's `logging` that exist here.
+const HANDLERS: [(&str, &str); 7] = [
+    ("logging", "StreamHandler"),
+    ("logging", "FileHandler"),
+    ("logging", "NullHandler"),
+    ("logging.handlers", "WatchedFileHandler"),
+    ("logging.handlers", "RotatingFileHandler"),
+    ("logging.handlers", "TimedRotatingFileHandler"),
+    ("logging.handlers", "SysLogHandler"),
+];
+
+impl Logging {
+    /// Reads `log_level`, `log_format`, `logging_handler` and `access_log`.
+    pub fn read(fields: &mut Fields) -> Option<Self> {
+        let level = fields.value("log_level", log_level);
+        let format = fields.value("log_format", |node| {
+            let format = read::text(node)?;
+            match Format::parse(&format) {
+                Ok(_) => Ok(format),
+                Err(error) => Err(Problem::new(node.place.clone(), error.to_string())),
+            }
+        });
+        let access_log = fields.value("access_log", read::boolean);
+        let handler = handler(fields);
+        Some(Self { level: level?, format: format?, handler: handler?, access_log: access_log? })
+    }
+
+    /// The value of one of these keys as YAML.
+    pub fn render(&self, key: &str) -> Option<String> {
+        Some(match key {
+            "log_level" => match self.level {
+                LogLevel::Debug => "debug".to_owned(),
+                LogLevel::Info => "info".to_owned(),
+                LogLevel::Warning => "warning".to_owned(),
+                LogLevel::Error => "error".to_owned(),
+            },
+            "log_format" => quoted(&self.format),
+            "logging_handler" => self.handler.as_ref()?.render(),
+            "access_log" => self.access_log.to_string(),
+            _ => return None,
+        })
+    }
+}
+
+impl Handler {
+    fn render(&self) -> String {
+        let kwargs = self.kwargs.iter().map(|(key, value)| format!("{}: {}", quoted(key), render_argument(value)));
+        format!(
+            "{{module: {}, class: {}, args: {}, kwargs: {{{}}}}}",
+            self.module,
+            self.class,
+            list(self.args.iter().map(render_argument)),
+            kwargs.collect::<Vec<_>>().join(", ")
+        )
+    }
+}
+
+impl AuditTarget {
+    /// Reads the value of `audit_log`.
+    pub fn read(node: &Node) -> Read<Self> {
+        match read::text(node)?.as_str() {
+            "syslog" => Ok(Self::Syslog),
+            "journal" => Ok(Self::Journal),
+            path if path.starts_with('/') => Ok(Self::File(path.into())),
+            _ => Err(Problem::new(node.place.clone(), "an absolute path, `syslog` or `journal` is expected here")),
+        }
+    }
+
+    /// The value of `audit_log` as YAML.
+    pub fn render(&self) -> String {
+        match self {
+            Self::File(file) => quoted(&file.to_string_lossy()),
+            Self::Syslog => "syslog".to_owned(),
+            Self::Journal => "journal".to_owned(),
+        }
+    }
+}
+
+/// The levels of Python's `logging`.
+fn log_level(node: &Node) -> Read<LogLevel> {
+    let levels = [
+        ("debug", LogLevel::Debug),
+        ("info", LogLevel::Info),
+        ("warning", LogLevel::Warning),
+        ("error", LogLevel::Error),
+        ("warn", LogLevel::Warning),
+        ("critical", LogLevel::Error),
+    ];
+    read::choice(node, &levels)
+}
+
+#[allow(clippy::option_option, reason = "wrong and absent are not the same")]
+fn handler(fields: &mut Fields) -> Option<Option<Handler>> {
+    let Some(node) = fields.given("logging_handler").cloned() else { return Some(None) };
+    let Value::Map(entries) = &node.value else {
+        let message = format!("a mapping with `module` and `class` is expected here, not {}", node.kind());
+        fields.problems.push(Problem::new(node.place, message));
+        return None;
+    };
+    let found = unknown(entries, || ["module", "class", "args", "kwargs"].into_iter());
+    let mut wrong = !found.is_empty();
+    fields.problems.extend(found);
+    let part =
+        |key: &str| entries.iter().find(|(known, _)| known.text == key).map(|(_, node)| node).filter(|n| !n.is_null());
+    let read = part("module").map_or_else(|| Ok("logging".to_owned()), read::text);
+    let module = fields.note(read)?;
+    let Some(class_node) = part("class") else {
+        fields.problems.push(Problem::new(node.place, "a handler needs a `class`, such as WatchedFileHandler"));
+        return None;
+    };
+    let class = fields.note(read::text(class_node))?;
+    if !HANDLERS.contains(&(&*module, &*class)) {
+        let known: Vec<String> = HANDLERS.iter().map(|(module, class)| format!("{module}.{class}")).collect();
+        let message = format!("there is no handler {module}.{class}; there are {}", known.join(", "));
+        fields.problems.push(Problem::new(class_node.place.clone(), message));
+        wrong = true;
+    }
+    let args = part("args").map_or_else(|| Ok(Vec::new()), |node| read::list(node, argument));
+    let args = fields.note(args)?;
+    let mut kwargs = Vec::new();
+    match part("kwargs").map(|node| (&node.value, node)) {
+        Some((Value::Map(entries), _)) => {
+            for (key, node) in entries {
+                kwargs.push((key.text.clone(), fields.note(argument(node))?));
+            }
+        }
+        Some((_, node)) => {
+            let message = format!("a mapping of arguments is expected here, not {}", node.kind());
+            fields.problems.push(Problem::new(node.place.clone(), message));
+            wrong = true;
+        }
+        None => {}
+    }
+    let handler = Handler { module, class, args, kwargs };
+    if !wrong && let Err(error) = check_handler(&handler) {
+        fields.problems.push(Problem::new(node.place.clone(), error.to_string()));
+        wrong = true;
+    }
+    (!wrong).then_some(Some(handler))
+}
+
+/// An argument of a log handler.
+fn argument(node: &Node) -> Read<Argument> {
+    Ok(match &node.value {
+        _ if node.is_null() => Argument::Null,
+        Value::Scalar { text, plain: true } => match (read::parse_boolean(text), text.parse()) {
+            (Some(truth), _) => Argument::Bool(truth),
+            (None, Ok(number)) => Argument::Integer(number),
+            (None, Err(_)) => Argument::Text(text.clone()),
+        },
+        Value::Scalar { text, .. } => Argument::Text(text.clone()),
+        Value::List(items) => Argument::List(items.iter().map(argument).collect::<Read<_>>()?),
+        Value::Binary(_) | Value::Map(_) => return read::wrong(node, "a text, a number, true, false or a list"),
+    })
+}
+
+fn render_argument(value: &Argument) -> String {
+    match value {
+        Argument::Null => "null".to_owned(),
+        Argument::Bool(truth) => truth.to_string(),
+        Argument::Integer(number) => number.to_string(),
+        Argument::Text(text) => quoted(text),
+        Argument::List(items) => list(items.iter().map(render_argument)),
+    }
 }

@@ -3,17 +3,16 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
-    super::{
-        Proxying, Setting,
-        build::is_clear_text,
-        fields::Fields,
-        problem::Problem,
-        proxies,
-        read::{self, render_duration},
-        render::quoted,
-        yaml::Node,
-    },
+    super::{Proxying, build::is_clear_text, proxies},
     setting,
+};
+use alppaca_settings::{
+    Setting,
+    fields::Fields,
+    problem::Problem,
+    read::{self, render_duration},
+    render::quoted,
+    yaml::Node,
 };
 
 /// How a service of AWS is called.

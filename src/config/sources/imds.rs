@@ -2,16 +2,14 @@
 
 use std::time::Duration;
 
-use super::{
-    super::{
-        Setting,
-        fields::Fields,
-        problem::Problem,
-        read::{self, render_duration},
-        render::quoted,
-        yaml::Node,
-    },
-    Kind, SourceKind, setting,
+use super::{Kind, SourceKind, setting};
+use alppaca_settings::{
+    Setting,
+    fields::Fields,
+    problem::Problem,
+    read::{self, render_duration},
+    render::quoted,
+    yaml::Node,
 };
 
 /// The metadata service and how it is asked.

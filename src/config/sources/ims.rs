@@ -1,16 +1,15 @@
 //! `kind: ims`: an IMS, on one or more hosts.
 
 use super::{
-    super::{
-        Ims, Proxying, Setting,
-        build::ims_list_url,
-        fields::Fields,
-        problem::Problem,
-        proxies,
-        read::{self, render_duration},
-        render::{list, quoted},
-    },
+    super::{Ims, Proxying, build::ims_list_url, proxies},
     Kind, SourceKind, concat, setting,
+};
+use alppaca_settings::{
+    Setting,
+    fields::Fields,
+    problem::Problem,
+    read::{self, render_duration},
+    render::{list, quoted},
 };
 
 pub(in crate::config) const KIND: Kind = Kind {

@@ -20,12 +20,13 @@ pub use static_keys::{SecretText, StaticKeys};
 pub use vault::{Auth as VaultAuth, Vault};
 pub use web_identity::WebIdentity;
 
-use super::{
-    Ims, Setting,
+use super::Ims;
+use alppaca_settings::{
+    Setting,
     fields::Fields,
     problem::Problem,
     read,
-    settings::nearest,
+    table::nearest,
     yaml::{Key, Node, Value},
 };
 

@@ -2,17 +2,15 @@
 
 use std::time::Duration;
 
-use super::{
-    super::{
-        Setting,
-        fields::Fields,
-        problem::Problem,
-        read::{self, render_duration},
-        render::{list, quoted},
-        words::split_words,
-        yaml::{Node, Value},
-    },
-    Kind, SourceKind, required, setting,
+use super::{Kind, SourceKind, required, setting};
+use alppaca_settings::{
+    Setting,
+    fields::Fields,
+    problem::Problem,
+    read::{self, render_duration},
+    render::{list, quoted},
+    words::split_words,
+    yaml::{Node, Value},
 };
 
 /// The program and how it is run.

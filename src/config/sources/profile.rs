@@ -3,15 +3,15 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
-    super::{
-        Setting,
-        fields::Fields,
-        read::{self, render_duration},
-        render::quoted,
-    },
     Aws, Kind, SourceKind, aws, concat,
     process::{LIFETIME, SERVE_LONG_TERM, lifetime, render_variables, variables},
     setting,
+};
+use alppaca_settings::{
+    Setting,
+    fields::Fields,
+    read::{self, render_duration},
+    render::quoted,
 };
 
 /// The profile, where it is, and how AWS is called for it.

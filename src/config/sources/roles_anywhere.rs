@@ -3,18 +3,18 @@
 use std::path::PathBuf;
 
 use super::{
-    super::{
-        Setting,
-        fields::Fields,
-        problem::Problem,
-        proxies::{self, Proxying},
-        read::{self, render_duration},
-        render::quoted,
-        yaml::Node,
-    },
+    super::proxies::{self, Proxying},
     Aws, Kind, SourceKind, aws, setting,
 };
 use crate::source::roles_anywhere::{Arns, IdentitySettings, Location};
+use alppaca_settings::{
+    Setting,
+    fields::Fields,
+    problem::Problem,
+    read::{self, render_duration},
+    render::quoted,
+    yaml::Node,
+};
 
 /// The source: who we are, and whom to ask.
 #[derive(Debug, Clone, PartialEq, Eq)]

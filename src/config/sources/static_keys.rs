@@ -5,19 +5,19 @@ use std::{path::PathBuf, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    super::{
-        Setting,
-        fields::Fields,
-        problem::Problem,
-        read::{self, render_duration},
-        render::quoted,
-        yaml::Node,
-    },
     Kind, SourceKind,
     process::{LIFETIME, SERVE_LONG_TERM, lifetime},
     required, setting,
 };
 use crate::credentials::{Secret, is_key_text, parse_timestamp};
+use alppaca_settings::{
+    Setting,
+    fields::Fields,
+    problem::Problem,
+    read::{self, render_duration},
+    render::quoted,
+    yaml::Node,
+};
 
 /// Where a secret stands.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,19 +3,19 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
-    super::{
-        Proxying, Setting,
-        fields::Fields,
-        problem::Problem,
-        proxies,
-        read::{self, render_duration},
-        render::quoted,
-    },
+    super::{Proxying, proxies},
     Kind, Rate, SourceKind,
     aws::{endpoint, rate, render_rate},
     concat,
     process::SERVE_LONG_TERM,
     required, setting,
+};
+use alppaca_settings::{
+    Setting,
+    fields::Fields,
+    problem::Problem,
+    read::{self, render_duration},
+    render::quoted,
 };
 
 /// The server and how to talk to it.

@@ -2,10 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{
-    super::{Setting, fields::Fields, read, render::quoted},
-    Aws, Kind, SourceKind, aws, concat, required, setting,
-};
+use super::{Aws, Kind, SourceKind, aws, concat, required, setting};
+use alppaca_settings::{Setting, fields::Fields, read, render::quoted};
 
 /// The token and where it is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 /// The words of `text`: separated by white space, with `'…'`, `"…"` and backslashes, as Python's `shlex.split` has it
 /// (which is what botocore does with `credential_process`). `None` if a quotation mark is not closed, or a backslash is
 /// the last character.
-pub(super) fn split_words(text: &str) -> Option<Vec<String>> {
+pub fn split_words(text: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut characters = text.chars();

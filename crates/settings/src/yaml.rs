@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::HashMap, sync::Arc};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
-use super::problem::{Place, Problem, Source};
+use crate::problem::{Place, Problem, Source};
 
 /// More values than any configuration has; aliases count with all that they stand for.
 const MAX_NODES: usize = 100_000;
@@ -14,39 +14,48 @@ const MAX_DEPTH: usize = 32;
 
 /// A value and where it stands.
 #[derive(Debug, Clone)]
-pub(super) struct Node {
-    pub(super) value: Value,
-    pub(super) place: Place,
+pub struct Node {
+    /// What it is.
+    pub value: Value,
+    /// Where it is.
+    pub place: Place,
 }
 
+/// What a node is.
 #[derive(Debug, Clone)]
-pub(super) enum Value {
+pub enum Value {
     /// `plain`: without quotes, so that it may also be a number, a boolean or nothing.
     Scalar {
+        /// The text, as it is meant.
         text: String,
+        /// Whether it is written without quotes.
         plain: bool,
     },
     /// Bytes that are no text (`!!binary`).
     Binary(Vec<u8>),
+    /// A list.
     List(Vec<Node>),
+    /// A mapping, in the order of the file.
     Map(Vec<(Key, Node)>),
 }
 
 /// The key of a mapping and where it stands.
 #[derive(Debug, Clone)]
-pub(super) struct Key {
-    pub(super) text: String,
-    pub(super) place: Place,
+pub struct Key {
+    /// The key.
+    pub text: String,
+    /// Where it is.
+    pub place: Place,
 }
 
 impl Node {
     /// Whether it is empty or says `null`.
-    pub(super) fn is_null(&self) -> bool {
+    pub fn is_null(&self) -> bool {
         matches!(&self.value, Value::Scalar { text, plain: true } if matches!(&**text, "" | "~" | "null" | "Null" | "NULL"))
     }
 
     /// What it is, for messages.
-    pub(super) fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &'static str {
         match &self.value {
             _ if self.is_null() => "nothing",
             Value::Scalar { .. } => "a single value",
@@ -58,7 +67,7 @@ impl Node {
 }
 
 /// Reads the only document in `source`; `None` if there is none, or only comments.
-pub(super) fn read(source: &Arc<Source>) -> Result<Option<Node>, Problem> {
+pub fn read(source: &Arc<Source>) -> Result<Option<Node>, Problem> {
     let mut reader = Reader { source, anchors: HashMap::new(), nodes: 0 };
     let mut events = Parser::new_from_str(&source.text);
     let mut document = None;

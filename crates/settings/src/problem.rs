@@ -4,19 +4,22 @@ use std::{fmt, path::PathBuf, sync::Arc};
 
 /// A file's name and text.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Source {
-    pub(super) name: PathBuf,
-    pub(super) text: String,
+pub struct Source {
+    /// Its name.
+    pub name: PathBuf,
+    /// Its text.
+    pub text: String,
 }
 
 /// A place in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) source: Arc<Source>,
+pub struct Place {
+    /// The file.
+    pub source: Arc<Source>,
     /// From 1.
-    pub(super) line: usize,
+    pub line: usize,
     /// From 1, in characters.
-    pub(super) column: usize,
+    pub column: usize,
 }
 
 /// One thing that is wrong, or that should be known.
@@ -29,17 +32,19 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub(super) fn new(place: Place, message: impl Into<String>) -> Self {
+    /// A problem at a place.
+    pub fn new(place: Place, message: impl Into<String>) -> Self {
         Self { place: Some(place), message: message.into(), shown: true }
     }
 
     /// One that stands nowhere: something is missing, or a file cannot be read.
-    pub(super) fn nowhere(message: impl Into<String>) -> Self {
+    pub fn nowhere(message: impl Into<String>) -> Self {
         Self { place: None, message: message.into(), shown: true }
     }
 
     /// Does not show the line, because a secret stands there.
-    pub(super) fn without_line(self) -> Self {
+    #[must_use]
+    pub fn without_line(self) -> Self {
         Self { shown: false, ..self }
     }
 }
@@ -61,7 +66,7 @@ impl fmt::Display for Problem {
 
 /// Everything that is wrong, so that it can be mended in one go. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigErrors(pub(super) Vec<Problem>);
+pub struct ConfigErrors(pub Vec<Problem>);
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

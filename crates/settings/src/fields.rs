@@ -1,56 +1,58 @@
 //! The entries of a mapping, read one by one against a table of settings. All that is wrong is collected.
 
-use super::{
+use crate::{
     problem::{Place, Problem},
     read,
-    settings::{Setting, default, nearest},
+    table::{Setting, default, nearest},
     yaml::{Key, Node, Value},
 };
 
 /// The entries of one mapping, the table of the keys it may have, and what was found wrong or worth a warning.
-pub(super) struct Fields {
+pub struct Fields {
     entries: Vec<(Key, Node)>,
     table: &'static [Setting],
-    pub(super) problems: Vec<Problem>,
-    pub(super) warnings: Vec<Problem>,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+    /// What is legal, but perhaps not meant.
+    pub warnings: Vec<Problem>,
 }
 
 #[allow(dead_code, reason = "the nested sections come next")]
 impl Fields {
     /// The entries of a mapping that may have the keys of `table`.
-    pub(super) fn new(entries: Vec<(Key, Node)>, table: &'static [Setting]) -> Self {
+    pub fn new(entries: Vec<(Key, Node)>, table: &'static [Setting]) -> Self {
         Self { entries, table, problems: Vec::new(), warnings: Vec::new() }
     }
 
     /// Complains of keys that are not in the table.
-    pub(super) fn refuse_unknown(&mut self) {
+    pub fn refuse_unknown(&mut self) {
         let table = self.table;
         let known = || table.iter().map(|setting| setting.key);
         self.problems.extend(unknown(&self.entries, known));
     }
 
     /// The value of a key that is there and not empty.
-    pub(super) fn given(&self, key: &str) -> Option<&Node> {
+    pub fn given(&self, key: &str) -> Option<&Node> {
         self.entries.iter().find(|(known, _)| known.text == key).map(|(_, node)| node).filter(|node| !node.is_null())
     }
 
     /// The value of a key that is there, even if it is empty.
-    pub(super) fn raw(&self, key: &str) -> Option<&Node> {
+    pub fn raw(&self, key: &str) -> Option<&Node> {
         self.entries.iter().find(|(known, _)| known.text == key).map(|(_, node)| node)
     }
 
     /// Where a key stands that is not empty.
-    pub(super) fn place(&self, key: &str) -> Option<Place> {
+    pub fn place(&self, key: &str) -> Option<Place> {
         self.entries.iter().find(|(known, node)| known.text == key && !node.is_null()).map(|(key, _)| key.place.clone())
     }
 
     /// Takes what was read, or notes what is wrong with it.
-    pub(super) fn note<T>(&mut self, read: Result<T, Problem>) -> Option<T> {
+    pub fn note<T>(&mut self, read: Result<T, Problem>) -> Option<T> {
         read.map_err(|problem| self.problems.push(problem)).ok()
     }
 
     /// The value, or else the default, which the table has.
-    pub(super) fn value<T>(&mut self, key: &str, read: impl Fn(&Node) -> Result<T, Problem>) -> Option<T> {
+    pub fn value<T>(&mut self, key: &str, read: impl Fn(&Node) -> Result<T, Problem>) -> Option<T> {
         let read = self.read(key, read);
         self.note(read)
     }
@@ -63,13 +65,13 @@ impl Fields {
     }
 
     /// The value or its default, if it is right; what is wrong with it is noted elsewhere.
-    pub(super) fn peek<T>(&self, key: &str, read: impl Fn(&Node) -> Result<T, Problem>) -> Option<T> {
+    pub fn peek<T>(&self, key: &str, read: impl Fn(&Node) -> Result<T, Problem>) -> Option<T> {
         self.read(key, read).ok()
     }
 
     /// The value, if it is given. The outer `None` says that it was wrong.
     #[allow(clippy::option_option, reason = "wrong and absent are not the same")]
-    pub(super) fn optional<T>(&mut self, key: &str, read: impl Fn(&Node) -> Result<T, Problem>) -> Option<Option<T>> {
+    pub fn optional<T>(&mut self, key: &str, read: impl Fn(&Node) -> Result<T, Problem>) -> Option<Option<T>> {
         match self.given(key).map(read) {
             None => Some(None),
             Some(read) => self.note(read).map(Some),
@@ -77,7 +79,7 @@ impl Fields {
     }
 
     /// Complains if `key` is given together with one of `others`.
-    pub(super) fn exclude(&mut self, key: &str, others: &[&str]) {
+    pub fn exclude(&mut self, key: &str, others: &[&str]) {
         for other in others {
             if let (Some(place), Some(second)) = (self.place(key), self.place(other)) {
                 let (file, line) = (second.source.name.display(), second.line);
@@ -89,7 +91,7 @@ impl Fields {
     }
 
     /// Complains if only one of two keys is given.
-    pub(super) fn pair(&mut self, first: &str, second: &str) {
+    pub fn pair(&mut self, first: &str, second: &str) {
         for (given, missing) in [(first, second), (second, first)] {
             if let (Some(place), None) = (self.place(given), self.place(missing)) {
                 self.problems.push(Problem::new(place, format!("`{given}` is of no use without `{missing}`")));
@@ -100,7 +102,7 @@ impl Fields {
     /// Reads a mapping below `key` that may have the keys of `table`. The outer `None` says that something in it is
     /// wrong, the inner one that it is not given.
     #[allow(clippy::option_option, reason = "wrong and absent are not the same")]
-    pub(super) fn section<T>(
+    pub fn section<T>(
         &mut self,
         key: &str,
         table: &'static [Setting],
@@ -113,7 +115,7 @@ impl Fields {
     }
 
     /// Reads a mapping of names to mappings (`sources`, `roles`), in the order of the file.
-    pub(super) fn named<T>(
+    pub fn named<T>(
         &mut self,
         key: &str,
         table: &'static [Setting],
@@ -132,7 +134,7 @@ impl Fields {
     }
 
     /// Reads a list of mappings (`rules`).
-    pub(super) fn items<T>(
+    pub fn items<T>(
         &mut self,
         key: &str,
         table: &'static [Setting],
@@ -155,7 +157,7 @@ impl Fields {
     }
 
     /// Reads one mapping with a table of its own; what is wrong with it is noted here. `null` is an empty mapping.
-    pub(super) fn nested<T>(
+    pub fn nested<T>(
         &mut self,
         node: Node,
         table: &'static [Setting],
@@ -181,7 +183,7 @@ impl Fields {
 }
 
 /// What is wrong with keys that are not `known`, each with the known key that was probably meant.
-pub(super) fn unknown<'a, I: Iterator<Item = &'a str>>(entries: &[(Key, Node)], known: impl Fn() -> I) -> Vec<Problem> {
+pub fn unknown<'a, I: Iterator<Item = &'a str>>(entries: &[(Key, Node)], known: impl Fn() -> I) -> Vec<Problem> {
     let is_known = |key: &&(Key, Node)| !known().any(|known| known == key.0.text);
     let complain = |(key, _): &(Key, Node)| {
         let hint = nearest(&key.text, known()).map(|key| format!("; did you mean `{key}`?")).unwrap_or_default();

@@ -1,10 +1,10 @@
 //! Several files as one: mappings merge, lists append, later single values win. What Python's
 //! yamlreader did for the 2015 tool.
 
-use super::yaml::{Node, Value};
+use crate::yaml::{Node, Value};
 
 /// Lays `later` over `earlier`.
-pub(super) fn merge(earlier: Node, later: Node) -> Node {
+pub fn merge(earlier: Node, later: Node) -> Node {
     match (earlier.value, later.value) {
         (Value::Map(mut entries), Value::Map(newer)) => {
             for (key, value) in newer {
@@ -40,7 +40,7 @@ mod tests {
     use serde_json::{Value as Json, json};
 
     use super::*;
-    use crate::config::{problem::Source, yaml};
+    use crate::{problem::Source, yaml};
 
     fn node(value: &Json) -> Node {
         // JSON is YAML.

@@ -1,0 +1,16 @@
+//! The language of settings: YAML with places, tables of keys, readers that say what is wrong and where, and values as
+//! YAML again. Each room reads its own settings with it.
+
+pub mod fields;
+pub mod merge;
+pub mod problem;
+pub mod read;
+pub mod render;
+pub mod table;
+pub mod words;
+pub mod yaml;
+
+pub use fields::Fields;
+pub use problem::{ConfigErrors, Problem};
+pub use table::{Section, Setting, TakesEffect, Topic};
+pub use yaml::{Node, Value};
