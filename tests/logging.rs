@@ -129,6 +129,52 @@ fn after_copytruncate_it_goes_on_at_the_new_end() {
 }
 
 #[test]
+fn the_shipped_rotation_works_as_the_account_and_follows_no_link_that_it_plants() {
+    if !needs_root("logrotate") || !needs("logrotate", "logrotate") {
+        return;
+    }
+    let directory = directory();
+    let logs = directory.path().join("logs");
+    fs::create_dir(&logs).expect("a directory");
+    std::os::unix::fs::chown(&logs, Some(65534), Some(65534)).expect("we are root");
+    // Root refuses to rotate in a directory that a group may change, unless it becomes the account for it.
+    fs::set_permissions(&logs, fs::Permissions::from_mode(0o775)).expect("ours");
+    let shipped = include_str!("../packaging/logrotate/alppaca");
+    let text =
+        shipped.replace("/var/log/alppaca", &logs.display().to_string()).replace("alppaca alppaca", "nobody nogroup");
+    let config = directory.path().join("logrotate.conf");
+    fs::write(&config, text).expect("a file");
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o644)).expect("ours");
+    let rotate = || {
+        let state = directory.path().join("state");
+        Command::new("/usr/sbin/logrotate").arg("-f").arg("-s").arg(state).arg(&config).output().expect("it runs")
+    };
+    for name in ["alppaca.log", "audit.log"] {
+        let log = logs.join(name);
+        fs::write(&log, "a line\n").expect("a file");
+        std::os::unix::fs::chown(&log, Some(65534), Some(65534)).expect("we are root");
+    }
+    let output = rotate();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for name in ["alppaca.log", "audit.log"] {
+        assert_eq!(fs::read_to_string(logs.join(format!("{name}.1"))).expect("rotated"), "a line\n");
+        assert_eq!(fs::metadata(logs.join(name)).expect("made anew").uid(), 65534);
+    }
+    let secret = directory.path().join("secret");
+    fs::write(&secret, "of root\n").expect("a file");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).expect("ours");
+    for planted in ["alppaca.log", "alppaca.log.1", "alppaca.log.2.gz"] {
+        let _there_is_none = fs::remove_file(logs.join(planted));
+        std::os::unix::fs::symlink(&secret, logs.join(planted)).expect("free");
+        // It may complain of the link or rotate the link itself.
+        let _complaint = rotate();
+        let metadata = fs::symlink_metadata(&secret).expect("still there");
+        assert_eq!((metadata.uid(), metadata.mode() & 0o777), (0, 0o600), "{planted}");
+        assert_eq!(fs::read_to_string(&secret).expect("text"), "of root\n", "{planted}");
+    }
+}
+
+#[test]
 fn syslog_gets_the_bytes_that_python_sends() {
     if !needs("syslog as Python has it", "python3") {
         return;

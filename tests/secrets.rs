@@ -53,7 +53,7 @@ fn no_secret_is_in_the_log_the_command_line_or_any_answer_that_is_not_the_docume
 fn the_page_on_security_names_tests_that_are_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut sources = String::new();
-    let mut folders = vec![root.join("src"), root.join("tests")];
+    let mut folders = vec![root.join("src"), root.join("crates"), root.join("tests")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).expect("a folder").flatten() {
             match entry.path() {
