@@ -14,6 +14,7 @@ pub mod config;
 pub mod daemon;
 pub mod host;
 pub mod migrate;
+pub mod plan;
 pub mod relay;
 pub mod sandbox;
 pub mod service;

@@ -8,7 +8,8 @@ use crate::{
     clock::{Clock, SystemClock},
     config,
     credentials::format_timestamp,
-    daemon::{self, FileFaults},
+    daemon::FileFaults,
+    plan,
     sandbox::{self, Account},
     source::roles_anywhere::Identity,
     trust::Trust,
@@ -50,7 +51,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     let surroundings = environment::surroundings();
     let faults = FileFaults::find(&args.config, &loaded, &surroundings, &trust(&loaded.config));
-    let clear_text = daemon::clear_text(&loaded.config, &surroundings.aws);
+    let clear_text = plan::clear_text(&loaded.config, &surroundings.aws);
     for warning in faults.warnings.iter().cloned().chain(clear_text) {
         anstream::eprintln!("warning: {warning}");
     }
@@ -58,8 +59,8 @@ pub(super) fn run(args: &Args) -> Outcome {
         return Err(Failure::usage(refusal));
     }
     if !args.quiet {
-        let proxies = daemon::proxies_in_force(&loaded.config, &surroundings.proxies);
-        for line in proxies.into_iter().chain(daemon::explain(&loaded.config, &surroundings.aws)) {
+        let proxies = plan::proxies_in_force(&loaded.config, &surroundings.proxies);
+        for line in proxies.into_iter().chain(plan::explain(&loaded.config, &surroundings.aws)) {
             anstream::println!("# {line}");
         }
         let mut for_me = loaded.config.clone();
@@ -69,7 +70,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         }
     }
     // Nor is this: it reads certificates, and looks at the environment.
-    if let Err(error) = daemon::fetching(&loaded.config, surroundings) {
+    if let Err(error) = plan::fetching(&loaded.config, surroundings) {
         anstream::eprintln!("warning: {error}; the daemon will not start");
     }
     certificates(&loaded.config);

@@ -15,8 +15,9 @@ use crate::{
     clock::SystemClock,
     config::Config,
     credentials::format_timestamp,
-    daemon::{self, AdminSockets, Daemon, Progress},
+    daemon::{AdminSockets, Daemon, Progress},
     mock_ims::{Behaviour, MockIms},
+    plan,
     serve::{Face, Place, ServerError},
     store::{State, Store},
 };
@@ -49,7 +50,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         .map_err(|error| Failure::runtime(format!("{error}\n`alppaca demo --port 0` takes a free port.")))?;
     let address = places.first().and_then(|(place, _)| place.address().ok());
     let address = address.ok_or_else(|| Failure::runtime("the listening socket has no address"))?;
-    let fetching = daemon::fetching(&config, environment::surroundings()).map_err(Failure::runtime)?;
+    let fetching = plan::fetching(&config, environment::surroundings()).map_err(Failure::runtime)?;
     let daemon = Daemon::new(config, fetching, SystemClock::shared())
         .with_admin(AdminSockets { socket: Some(admin), metrics: None });
     daemon.run(places, Guide { ims, address, socket, last: String::new() }).map_err(Failure::runtime)

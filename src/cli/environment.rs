@@ -6,7 +6,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use super::sdk::Variables;
 use crate::{
-    capture::Host, clock::SystemClock, config::ProxyVariables, daemon::Surroundings, logging::Environment, source::aws,
+    capture::Host, clock::SystemClock, config::ProxyVariables, logging::Environment, plan::Surroundings, source::aws,
 };
 
 /// What the log needs to know to find its default target.

@@ -20,7 +20,7 @@ use crate::{
     clock::SystemClock,
     config,
     daemon::{self, AdminSockets, Daemon, FileFaults, Progress, Reloading, Watchdog},
-    host, logging, sandbox,
+    host, logging, plan, sandbox,
     serve::{Face, Place},
     service::{Background, PidFile},
     trust::Trust,
@@ -70,7 +70,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     let mut config = loaded.config.clone();
     place::settle(&mut config);
-    let fetching = daemon::fetching(&config, environment::surroundings()).map_err(Failure::usage)?;
+    let fetching = plan::fetching(&config, environment::surroundings()).map_err(Failure::usage)?;
     let files = usize::try_from(sandbox::raise_file_limit()).unwrap_or(usize::MAX);
     config.limits.connections = config.limits.connections.min(files.saturating_sub(OTHER_FILES).max(1));
     let admin_group = config.admin.group.as_deref().map(sandbox::group).transpose();
@@ -111,11 +111,11 @@ pub(super) fn run(args: &Args) -> Outcome {
         tracing::warn!("{warning}");
     }
     let surroundings = environment::surroundings();
-    let clear_text = daemon::clear_text(&config, &surroundings.aws);
+    let clear_text = plan::clear_text(&config, &surroundings.aws);
     for warning in faults.warnings.into_iter().chain(clear_text).chain(stays_root_unasked(&config)) {
         tracing::warn!("{warning}");
     }
-    if let Some(note) = daemon::proxies_in_force(&config, &environment::proxies()) {
+    if let Some(note) = plan::proxies_in_force(&config, &environment::proxies()) {
         notice!("{note}");
     }
     announce(&config, &places);

@@ -9,7 +9,7 @@ use crate::{
     clock::{Clock, SystemClock},
     config,
     credentials::{Credentials, format_timestamp},
-    daemon,
+    plan,
     refresh::{ErrorKind, SourceError, left_when_fetched},
 };
 
@@ -50,7 +50,7 @@ pub(super) fn run(args: &Args) -> Outcome {
 
 fn test(args: &TestArgs) -> Outcome {
     let config = config::load(&args.config).map_err(Failure::usage)?.config;
-    let trials = daemon::trials(&config, environment::surroundings(), &args.name).map_err(Failure::usage)?;
+    let trials = plan::trials(&config, environment::surroundings(), &args.name).map_err(Failure::usage)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::runtime)?;
     let mut failed = Vec::new();
     for trial in trials {
@@ -98,7 +98,7 @@ async fn interrupted() -> String {
     }
 }
 
-fn tell(trial: &daemon::Trial, set: &Credentials, took: Duration) {
+fn tell(trial: &plan::Trial, set: &Credentials, took: Duration) {
     let now = SystemClock.now();
     let life = crate::clock::until(set.expiration, now.wall);
     let left = left_when_fetched(life);

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Surroundings;
+use crate::plan::Surroundings;
 use crate::{
     config::{
         Aws, Config, Loaded, SourceKind,

@@ -8,7 +8,6 @@ mod files;
 mod guard;
 mod keeper;
 mod reload;
-mod sources;
 mod status;
 mod token_key;
 mod watchdog;
@@ -29,9 +28,6 @@ pub use faces::addresses as face_addresses;
 pub use files::FileFaults;
 use reload::Running;
 pub use reload::{Reloading, mind_hangups};
-pub use sources::{
-    Fetching, FetchingError, Surroundings, Trial, clear_text, explain, fetching, proxies_in_force, trials,
-};
 pub use status::{Progress, summary};
 use tokio::{
     runtime::{Builder, Handle, Runtime},
@@ -45,6 +41,7 @@ use crate::{
     config::Config,
     fetch::SetupError,
     logging::AuditLog,
+    plan::Fetching,
     policy::Guard,
     refresh::{Refresher, RoleRequests},
     serve::{ContainerTokens, Face, Place, Server, ServerError},

@@ -15,8 +15,8 @@ use super::{
     containers::{self, Listener, Listening, Means},
     faces::{self, Background},
     guard,
-    sources::{self, Fetching, Surroundings},
 };
+use crate::plan::{self, Fetching, Surroundings};
 use crate::{
     clock::SharedClock,
     config::{self, Config, Containers, Loaded, Role, Upstreams},
@@ -140,7 +140,7 @@ impl Running {
                 return Err(refusal);
             }
             let kept = loaded.keep_until_restart(&started);
-            let fetching = sources::fetching(&loaded.config, surroundings).map_err(|error| error.to_string())?;
+            let fetching = plan::fetching(&loaded.config, surroundings).map_err(|error| error.to_string())?;
             let built = faces::build(&loaded.config, &store, &clock, &tokens, &key);
             let (faces, background) = built.map_err(|error| error.to_string())?;
             let containers = match &loaded.config.containers {
@@ -254,7 +254,7 @@ fn fates(old: &Upstreams, new: &Upstreams) -> HashMap<RoleId, Fate> {
         fates.insert(RoleId::named(&role.name), changes.role(role.name.as_str(), 0));
         for source in &role.sources {
             // Whether there is such a node is not asked here.
-            let id = sources::signer_id(source, role.upstream_role.as_deref());
+            let id = plan::signer_id(source, role.upstream_role.as_deref());
             fates.insert(id, changes.origin(source, 0));
         }
     }

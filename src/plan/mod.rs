@@ -380,7 +380,7 @@ fn end_of(pair: Option<&(PathBuf, PathBuf)>) -> Option<Box<dyn Fn() -> Option<Ti
 }
 
 /// The id of the hidden node with the credentials of a source that others are assumed with.
-pub(super) fn signer_id(source: &str, upstream_role: Option<&str>) -> RoleId {
+pub(crate) fn signer_id(source: &str, upstream_role: Option<&str>) -> RoleId {
     RoleId::from_inputs(&format!("source {source}"), &[("role", upstream_role.unwrap_or_default())])
 }
 
