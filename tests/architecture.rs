@@ -1,5 +1,5 @@
-//! The table of rooms in ARCHITECTURE.md holds: each room imports only what its row allows, and no rooms import each
-//! other in a circle.
+//! ARCHITECTURE.md holds: each room imports only what its row allows, no rooms import each other in a circle, and the
+//! paths and names that it mentions exist.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -203,6 +203,49 @@ fn each_crate_depends_only_on_what_the_table_allows() {
         real.insert(krate.clone(), ours.collect());
     }
     assert_eq!(written, real, "crates in the table, and in the files for cargo");
+}
+
+/// Words in backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn every_path_in_it_exists() {
+    let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("text");
+    let prose = architecture.split("```").step_by(2).collect::<Vec<_>>().join("\n");
+    let tables = ["| room | purpose |", "| crate | rooms |"];
+    let is_ours = |word: &str| {
+        let (folder, rest) = word.split_once('/').unwrap_or_default();
+        !rest.is_empty() && !word.contains(['*', ' ']) && root().join(folder).is_dir()
+    };
+    let paths: BTreeSet<_> = quoted(&prose).filter(|word| is_ours(word)).collect();
+    assert!(tables.iter().all(|table| prose.contains(table)), "the code blocks of the page are not in pairs");
+    assert!(paths.len() > 10, "only {paths:?} are found: does the search work?");
+    let lost: Vec<_> = paths.into_iter().filter(|path| !root().join(path).exists()).collect();
+    assert!(lost.is_empty(), "ARCHITECTURE.md names {lost:?}, which do not exist");
+}
+
+#[test]
+fn every_word_of_the_glossary_is_in_the_code() {
+    let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("text");
+    let table = architecture.split("| term | in the code | meaning |").nth(1).expect("the glossary");
+    let mut files = Vec::new();
+    sources(&root().join("crates"), &mut files);
+    let code: String = files.iter().map(|file| fs::read_to_string(file).expect("text")).collect();
+    let kinds = ["struct", "enum", "trait", "type", "mod"];
+    let defined = |word: &str| {
+        let ends = [" ", ";", ":", "<", "("];
+        kinds.iter().any(|kind| ends.iter().any(|end| code.contains(&format!("{kind} {word}{end}"))))
+    };
+    let rows: Vec<_> = table.lines().skip(2).take_while(|line| line.starts_with('|')).collect();
+    assert!((10..=23).contains(&rows.len()), "{} terms", rows.len());
+    for row in rows {
+        let words = row.split('|').nth(2).expect("a cell");
+        for word in quoted(words) {
+            assert!(defined(word), "the glossary has {word}, which no crate defines");
+        }
+    }
 }
 
 #[test]
