@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     audit::Auditor,
-    caller::Subordinates,
+    caller::{Owner, Subordinates},
     clock::{Moment, SharedClock},
     policy::Gatekeeper,
     store::http_date,
@@ -298,11 +298,14 @@ impl Exchange {
 
     /// What the face says to `request`, by what is known of the client.
     fn respond(&mut self, socket: &TcpStream, request: &Request, now: Moment) -> Outcome {
-        let Self { context, guest, ahead, .. } = self;
-        let Context { live, gatekeeper, .. } = &**context;
+        let Self { context, guest, ahead, slot, .. } = self;
+        let Context { live, gatekeeper, subordinates, .. } = &**context;
         let mut open = || open(socket, ahead);
-        if gatekeeper.asks_who() {
-            guest.identify(&**gatekeeper, socket, &mut open);
+        if gatekeeper.asks_who()
+            && guest.identify(&**gatekeeper, socket, &mut open)
+            && let owner @ Owner::User(_) = guest.peer().owner()
+        {
+            slot.prove(subordinates.party(owner));
         }
         let outcome = live.faces().respond(self.face, request, guest.visitor(&**gatekeeper, request), now);
         // A token may be bound to its user from a time at which there was a policy.

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     net::{SocketAddr, TcpStream},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -29,6 +29,8 @@ pub(super) struct Slot {
     busy: AtomicBool,
     /// Whether a request is being answered.
     answering: AtomicBool,
+    /// Whose the connection is, once the client has proved it.
+    owner: OnceLock<Owner>,
 }
 
 impl Slot {
@@ -39,6 +41,7 @@ impl Slot {
             useful: nanoseconds(now).into(),
             busy: false.into(),
             answering: false.into(),
+            owner: OnceLock::new(),
         }
     }
 
@@ -46,6 +49,12 @@ impl Slot {
     pub(super) fn set_busy(&self, answering: bool, sending: bool) {
         self.busy.store(answering || sending, Ordering::Relaxed);
         self.answering.store(answering, Ordering::Relaxed);
+    }
+
+    /// Notes whose the connection is. Behind a redirection only the client itself can prove that.
+    pub(super) fn prove(&self, owner: Owner) {
+        // The first proof counts; a connection does not change hands.
+        self.owner.get_or_init(|| owner);
     }
 
     /// Sets the time by which the connection must have got further.
@@ -149,7 +158,7 @@ impl Registry {
         entries.look_up(usize::MAX, whose);
         let members = entries.open.iter().map(|(id, entry)| Member {
             id: *id,
-            owner: entry.owner.unwrap_or(Owner::Nobody),
+            owner: entry.slot.owner.get().copied().or(entry.owner).unwrap_or(Owner::Nobody),
             useful: entry.slot.useful.load(Ordering::Relaxed),
             busy: entry.abort.is_none() || entry.slot.answering.load(Ordering::Relaxed),
         });
@@ -305,6 +314,24 @@ mod tests {
         busy.set_busy(true, false);
         let (_answered, _task) = open_by(&registry, &busy, 8);
         assert_eq!((registry.evict(9, count), registry.len()), (2, 1), "never while a request is being answered");
+    }
+
+    #[tokio::test]
+    async fn what_a_client_has_proved_goes_before_what_the_socket_says() {
+        let registry = Arc::new(Registry::default());
+        let slots: Vec<_> = (1..5).map(|at| slot(at, 9)).collect();
+        let open: Vec<_> = slots.iter().map(|slot| open_by(&registry, slot, 1)).collect();
+        slots[0].prove(Owner::User(7));
+        for slot in &slots[1..] {
+            slot.prove(Owner::User(8));
+        }
+        assert_eq!(registry.evict(2, whose), 2);
+        let (_registrations, tasks): (Vec<_>, Vec<_>) = open.into_iter().unzip();
+        let mut tasks = tasks.into_iter();
+        assert!(!tasks.next().expect("four").is_finished(), "the oldest, but the only one of its user");
+        for _ in 0..2 {
+            assert!(tasks.next().expect("four").await.is_err_and(|error| error.is_cancelled()));
+        }
     }
 
     #[tokio::test]
