@@ -24,12 +24,12 @@ pub const CONTAINER: &[Setting] = &[
     Setting::nested(
         "token_overlap",
         "10m",
-        "For how long a token or an id that was replaced in its file is still accepted.",
+        "How long a token or an id that was replaced in its file is still accepted.",
     ),
     Setting::nested(
         "roles",
         "",
-        "A mapping of role names to what opens them. `alppaca exec` needs none: it gets tokens of its own.",
+        "A mapping of role names to their tokens or ids. `alppaca exec` needs none: it gets tokens of its own.",
     ),
 ];
 
@@ -38,18 +38,19 @@ pub const CONTAINER_ROLE: &[Setting] = &[
     Setting::nested(
         "authorization_token_file",
         "",
-        "A file with tokens, one a line: `Authorization` with one of them gets the role, at any path. It is read anew when it \
-         changes.",
+        "A file with tokens, one per line: `Authorization` with one of them gets the role, at any path. It is read \
+         again when it changes.",
     ),
     Setting::nested(
         "credentials_id_file",
         "",
-        "A file with ids, one a line: `/v2/credentials/ID` gets the role, as from ECS's agent. An id is as secret as a token.",
+        "A file with ids, one per line: `/v2/credentials/ID` gets the role, as from ECS's agent. An id is as secret \
+         as a token.",
     ),
     Setting::nested(
         "open",
         "false",
-        "Whether `/role/NAME` gets the role without any token: whoever reaches the listener has it.",
+        "Whether `/role/NAME` gets the role without a token, for every client that reaches the listener.",
     ),
 ];
 

@@ -30,60 +30,52 @@ pub const CONTAINERS: &[Setting] = &[
     Setting::nested(
         "source",
         "",
-        "The source or role whose credentials assume the roles of containers; by default the first that there is.",
+        "The source or role whose credentials assume the roles of containers; by default the first one.",
     ),
     Setting::nested(
         "via",
         "",
-        "The source of kind `sts` that says how `AssumeRole` is called for them; by default as for roles without `via`.",
+        "The source of kind `sts` that configures `AssumeRole` for them; by default as for roles without `via`.",
     ),
     Setting::nested(
         "role_from",
         "Env:IAM_ROLE",
-        "Where a container says which role it wants: `Env:NAME` (a variable), `Labels:NAME` (a label), or a list of them, of \
-         which the first that says something counts. The role is a name, `path/name`, `name@account` or an ARN.",
+        "Where a container's request for a role is read: `Env:NAME` (a variable), `Labels:NAME` (a label), or a list \
+         of them, of which the first with a value counts. The role is a name, `path/name`, `name@account` or an ARN.",
     ),
     Setting::nested("external_id_from", "Env:IAM_EXTERNAL_ID", "The same for the external id."),
     Setting::nested(
         "session_name_from",
         "",
-        "One such place for the session name. Characters that STS does not take become `_`; what is too long is cut.",
+        "One such place for the session name. Characters that STS rejects become `_`; long names are cut.",
     ),
-    Setting::nested("session_name", "", "The session name of the others; by default that of roles (`session_name`)."),
+    Setting::nested("session_name", "", "The session name of all others; by default that of roles (`session_name`)."),
     Setting::nested(
         "allow",
         "[]",
-        "Patterns of the ARNs that containers may ask for; `*` is any text, `?` any character. What is not here is refused: \
-         whoever may start a container writes what it asks for.",
+        "Patterns of the ARNs that containers may request; `*` is any text, `?` any character. Other requests are \
+         refused: anyone who can start a container can write them.",
     ),
     Setting::nested(
         "default_role",
         "",
-        "The role of containers that ask for none, written as they would. Always allowed.",
+        "The role of containers that request none, in the same format. Always allowed.",
     ),
-    Setting::nested(
-        "default_account",
-        "",
-        "The account of roles that are written without one: twelve digits, or a name.",
-    ),
+    Setting::nested("default_account", "", "The account of roles without one: twelve digits, or a name."),
     Setting::nested("accounts", "", "A mapping of names of accounts to their twelve digits."),
-    Setting::nested(
-        "partition",
-        "aws",
-        "The partition of roles that are not written as an ARN: `aws`, `aws-cn`, `aws-us-gov`, …",
-    ),
-    Setting::nested("duration", "", "How long sessions shall last, 15m to 12h; by default an hour."),
+    Setting::nested("partition", "aws", "The partition of roles without an ARN: `aws`, `aws-cn`, `aws-us-gov`, …"),
+    Setting::nested("duration", "", "How long sessions last, 15m to 12h; by default an hour."),
     Setting::nested(
         "mapping_file",
         "",
-        "A JSON file of addresses and their roles, which then decides in place of the runtimes. It is read again when it \
+        "A JSON file of addresses and their roles, used instead of the runtimes. It is read again when it \
          changes.",
     ),
     Setting::nested(
         "address_label",
         "",
-        "A label by which containers tell an address that the runtime does not know, such as Rancher's \
-         `io.rancher.container.ip`. It trusts whoever may start containers not to claim an address before its owner comes.",
+        "A label with an address of the container that the runtime does not know, such as Rancher's \
+         `io.rancher.container.ip`. This trusts anyone who can start containers not to claim an address before its owner does.",
     ),
     Setting::nested(
         "accept_unverified",
@@ -94,8 +86,8 @@ pub const CONTAINERS: &[Setting] = &[
     Setting::nested(
         "host_name_pattern",
         "",
-        "Finds containers whose address the runtime does not know: a regular expression whose first group is compared between \
-         the address's host name (PTR) and the containers' own. It trusts the name server.",
+        "Identifies containers whose address the runtime does not know: a regular expression whose first group is \
+         compared between the address's host name (PTR) and the containers' own. This trusts the name server.",
     ),
 ];
 

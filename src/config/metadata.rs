@@ -22,18 +22,18 @@ pub const METADATA: &[Setting] = &[
     Setting::nested(
         "region",
         "",
-        "The region that programs find. By default the one in which the first role is assumed; if none is, there is no \
-         `placement/`, and programs have to be told.",
+        "The region that programs see. By default the one in which the first role is assumed; without one there is \
+         no `placement/`, and programs must be configured with a region.",
     ),
     Setting::nested(
         "account_id",
         "",
-        "The account, twelve digits. By default what the upstream, the role's ARN or the id of the access key says.",
+        "The account, twelve digits. By default the one from the upstream, the role's ARN or the access key id.",
     ),
     Setting::nested(
         "defaults",
         "minimal",
-        "What is there without being set. `minimal`: what SDKs need. `ec2`: all that each instance of EC2 has, such as \
+        "The default tree. `minimal`: what SDKs need. `ec2`: everything that an EC2 instance has, such as \
          `ami-id`; agents then take this host for an instance of EC2. With `passthrough` there are no defaults.",
     ),
     Setting::nested(
@@ -47,21 +47,22 @@ pub const METADATA: &[Setting] = &[
     Setting::nested(
         "user-data",
         "",
-        "What `/latest/user-data` has: a text, or bytes in base64 after `!!binary`, such as a gzip archive. Without it: 404.",
+        "The content of `/latest/user-data`: a text, or bytes in base64 after `!!binary`, such as a gzip archive. \
+         Without it: 404.",
     ),
     Setting::nested(
         "security_credentials_extended",
         "off",
-        "`off`: `iam/security-credentials-extended/` is 404, as on most real instances. `on`: it has the same roles, and \
-         their documents also say the `AccountId`, where it is known.",
+        "`off`: `iam/security-credentials-extended/` is 404, as on most real instances. `on`: it has the same roles, \
+         and their documents also have the `AccountId`, if known.",
     ),
     Setting::nested(
         "passthrough",
         "",
-        "URL of a real IMDS, such as `http://169.254.169.254`, that is asked for all that is not set here. Never for \
+        "URL of a real IMDS, such as `http://169.254.169.254`, for everything that is not set here. Never used for \
          credentials.",
     ),
-    Setting::nested("passthrough_timeout", "1s", "Longest time for one answer of it."),
+    Setting::nested("passthrough_timeout", "1s", "Longest time for one of its answers."),
 ];
 
 /// What IMDS says beside credentials.

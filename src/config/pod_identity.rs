@@ -20,33 +20,43 @@ pub const POD_IDENTITY: &[Setting] = &[
         "Where to listen: `address:port`, or a list of them. The agent of EKS is also at `[fd00:ec2::23]:80`.",
     )
     .on_restart(),
-    Setting::nested("issuer", "", "Who issues the tokens (`iss`), such as `https://kubernetes.default.svc`. Required."),
-    Setting::nested("audience", "pods.eks.amazonaws.com", "Whom they must be for (`aud`)."),
+    Setting::nested(
+        "issuer",
+        "",
+        "The issuer of the tokens (`iss`), such as `https://kubernetes.default.svc`. \
+         Required.",
+    ),
+    Setting::nested("audience", "pods.eks.amazonaws.com", "The required audience (`aud`)."),
     Setting::nested("leeway", "60s", "How far the clocks of the issuer and of this host may differ."),
     Setting::nested(
         "jwks_file",
         "",
         "A file with the public keys of the issuer, a JSON Web Key Set. This or `jwks_url` is required.",
     ),
-    Setting::nested("jwks_url", "", "Where they can be got, such as `https://kubernetes.default.svc/openid/v1/jwks`."),
+    Setting::nested("jwks_url", "", "The URL of the keys, such as `https://kubernetes.default.svc/openid/v1/jwks`."),
     Setting::nested(
         "jwks_ca_file",
         "",
-        "PEM file of further certificate authorities for that. The system's stay in force.",
+        "PEM file of additional certificate authorities for that URL. The system's stay in force.",
     ),
-    Setting::nested("jwks_token_file", "", "A file with a token that is sent along for that, as `Bearer`."),
-    Setting::nested("jwks_refresh", "5m", "How often the keys are read anew; sooner if a token names an unknown one."),
+    Setting::nested("jwks_token_file", "", "A file with a token that is sent to that URL, as `Bearer`."),
+    Setting::nested(
+        "jwks_refresh",
+        "5m",
+        "How often the keys are read again; earlier if a token names an unknown \
+         key.",
+    ),
     Setting::nested(
         "associations",
         "",
-        "A list of `namespace`, `service_account` and `role`. The first that fits counts. Required.",
+        "A list of `namespace`, `service_account` and `role`. The first match counts. Required.",
     ),
 ];
 
 /// The settings of one association.
 pub const ASSOCIATION: &[Setting] = &[
-    Setting::nested("namespace", "*", "The namespace; `*` stands for any characters."),
-    Setting::nested("service_account", "*", "The service account; `*` stands for any characters."),
+    Setting::nested("namespace", "*", "The namespace; `*` matches any characters."),
+    Setting::nested("service_account", "*", "The service account; `*` matches any characters."),
     Setting::nested("role", "", "The name of the role. Required."),
 ];
 

@@ -19,35 +19,35 @@ pub const POLICY: &[Setting] = &[
     Setting::nested(
         "default",
         "deny",
-        "What those get to whom no rule applies: `deny`, `everything`, or `own` (what their container asks for).",
+        "What callers get if no rule applies: `deny`, `everything`, or `own` (the role that their container requests).",
     ),
 ];
 
 /// The settings of a rule.
 pub const RULE: &[Setting] = &[
-    Setting::nested("name", "", "What the log and `policy explain` call the rule, beside its number."),
+    Setting::nested("name", "", "The name of the rule in the log and in `policy explain`, in addition to its number."),
     Setting::nested(
         "match",
         "",
-        "A mapping: the rule applies if all of it holds. Without it the rule applies to everybody.",
+        "A mapping: the rule applies if all conditions hold. Without it, the rule applies to every caller.",
     ),
-    Setting::nested("unless", "", "A mapping: the rule does not apply if all of it holds."),
+    Setting::nested("unless", "", "A mapping: the rule does not apply if all of its conditions hold."),
     Setting::nested("role", "", "The one role that the caller gets."),
-    Setting::nested("roles", "", "The roles that it gets. The first is the one that it finds in the listing."),
-    Setting::nested("own", "", "`true`: it gets what its container asks for."),
-    Setting::nested("everything", "", "`true`: it gets all roles."),
-    Setting::nested("deny", "", "`true`: it gets none."),
+    Setting::nested("roles", "", "The roles that the caller gets. The first is the one in the listing."),
+    Setting::nested("own", "", "`true`: the caller gets the role that its container requests."),
+    Setting::nested("everything", "", "`true`: the caller gets all roles."),
+    Setting::nested("deny", "", "`true`: the caller gets no role."),
 ];
 
 /// What can be matched. Each may be a list, of which one has to hold.
 pub const MATCH: &[Setting] = &[
     Setting::nested("user", "", "Users of this host, by name or number."),
     Setting::nested("group", "", "Groups, by name or number. Supplementary groups count."),
-    Setting::nested("unit", "", "systemd units of the host; `*` stands for any text, here and below."),
+    Setting::nested("unit", "", "systemd units of the host; `*` matches any text, here and below."),
     Setting::nested("slice", "", "systemd slices, at any level."),
     Setting::nested("container", "", "Names of containers."),
-    Setting::nested("image", "", "Images of containers, as they were named at the start."),
-    Setting::nested("label", "", "A mapping of labels of containers to their values. All have to be there."),
+    Setting::nested("image", "", "Images of containers, as named when they were started."),
+    Setting::nested("label", "", "A mapping of labels of containers to their values. All must match."),
     Setting::nested("address", "", "Addresses or ranges such as `172.17.0.0/16`."),
 ];
 

@@ -43,12 +43,13 @@ pub(super) const SETTINGS: [Setting; COUNT] = [
     setting(
         "proxy",
         "none",
-        "`none`, `environment` (what `https_proxy` and the like say), or `http://[user:password@]host:port`.",
+        "`none`, `environment` (`https_proxy` and related variables), or `http://[user:password@]host:port`.",
     ),
     setting(
         "no_proxy",
         "[]",
-        "Hosts that are asked without it: names (with all below them), `*.name` (those below alone), addresses, networks, `*`; with `:port` only there.",
+        "Hosts that are contacted directly: names (including subdomains), `*.name` (only subdomains), addresses, \
+         networks, `*`; with `:port` only that port.",
     ),
 ];
 

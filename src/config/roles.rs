@@ -62,38 +62,44 @@ pub struct Session {
 
 /// The settings of a role.
 pub(super) const SETTINGS: &[Setting] = &[
-    setting("source", "", "The source, or another role, whose credentials it has or is assumed with."),
-    setting("sources", "", "In place of that: several, tried in this order. The first is tried first each time."),
+    setting(
+        "source",
+        "",
+        "The source, or another role, that provides the credentials, or the credentials that \
+         assume the role.",
+    ),
+    setting("sources", "", "Instead: several, tried in this order at each fetch."),
     setting(
         "upstream_role",
         "",
-        "Its name at an IMS. By default its own; for a role that is assumed: the first that the IMS lists.",
+        "Its name at an IMS. By default the same; for a role that is assumed: the first that the IMS lists.",
     ),
     setting(
         "role_arn",
         "",
-        "The ARN of the role: to be assumed with the credentials of the source, or to be asked for.",
+        "The ARN of the role, to be assumed with the credentials of the source or fetched from it.",
     ),
-    setting("external_id", "", "The external ID that the trust policy of the role wants."),
+    setting("external_id", "", "The external ID that the role's trust policy requires."),
     setting(
         "session_name",
         "alppaca-on-{host}",
-        "The name of the session, as CloudTrail shows it. `{host}` and `{role}` are filled in.",
+        "The name of the session in CloudTrail. `{host}` and `{role}` are filled in.",
     ),
     setting(
         "duration",
         "",
-        "How long a session lasts, 15m to 12h. By default what AWS gives: 1h. With role chaining 1h is the most.",
+        "How long a session lasts, 15m to 12h. By default that of AWS: 1h. Role chaining is limited to 1h.",
     ),
-    setting("policy", "", "A session policy as JSON: the session may do no more than that."),
-    setting("policy_arns", "[]", "ARNs of managed policies that limit the session in the same way, 10 at most."),
+    setting("policy", "", "A session policy as JSON, which limits the session's permissions."),
+    setting("policy_arns", "[]", "ARNs of managed policies that limit the session in the same way, at most 10."),
     setting("tags", "", "Session tags, a mapping of names to values."),
-    setting("transitive_tags", "[]", "The names of the tags that are handed on along a chain."),
+    setting("transitive_tags", "[]", "The names of the tags that are passed on along a chain."),
     setting("source_identity", "", "The source identity, which no later role of the chain can change."),
     setting(
         "via",
         "",
-        "The source of kind `sts` that says how `AssumeRole` is called. By default: in the region `aws_region`, through `aws_proxy_host`.",
+        "The source of kind `sts` that configures `AssumeRole`. By default: in the region `aws_region`, through \
+         `aws_proxy_host`.",
     ),
 ];
 

@@ -48,7 +48,7 @@ pub const SETTINGS: &[Setting] = &[
         Upstream,
         "ims_url",
         "",
-        "In place of the three above, for an IMS behind a path: the URL of the role list itself (it ends in \
+        "Replaces the three above, for an IMS behind a path: the URL of the role list itself (it ends in \
          `/security-credentials/`), or the base to which `/latest/meta-data/iam/security-credentials/` is added.",
     ),
     setting(
@@ -65,63 +65,66 @@ pub const SETTINGS: &[Setting] = &[
         "The longest document that is read. A role list may have 1 MiB.",
     ),
     setting(Upstream, "ims_concurrency", "16", "How many calls may run at once."),
-    setting(Upstream, "ims_ca_file", "", "PEM file of further certificate authorities. The system's stay in force."),
+    setting(Upstream, "ims_ca_file", "", "PEM file of additional certificate authorities. The system's stay in force."),
     setting(
         Upstream,
         "ims_client_certificate",
         "",
-        "PEM file of our certificate and its chain, for an IMS that wants one.",
+        "PEM file of the client certificate and its chain, for an IMS that requires one.",
     ),
     setting(Upstream, "ims_client_key", "", "PEM file of its private key."),
     setting(
         Upstream,
         "ims_proxy",
         "none",
-        "HTTP proxy in front of the IMS: `none`, `environment` (what `https_proxy` and the like say), or \
+        "HTTP proxy in front of the IMS: `none`, `environment` (`https_proxy` and related variables), or \
          `http://[user:password@]host:port`.",
     ),
     fixed(Serving, "bind_ip", "127.0.0.1", "The address to listen on."),
     fixed(Serving, "bind_port", "25772", "The port to listen on; 0 takes a free one."),
-    fixed(Serving, "listen", "", "In place of the two above: a list of `address:port`, IPv6 as `[::1]:25772`."),
+    fixed(Serving, "listen", "", "Replaces the two above: a list of `address:port`, IPv6 as `[::1]:25772`."),
     fixed(
         Serving,
         "capture_listen",
         "",
-        "Where connections arrive that `alppaca capture --mode dnat` redirects: `address:port`, or `none`. By default \
-         `127.0.0.1:25774` if the daemon listens at `127.0.0.1:25772` and no other listener has the port, else `none`.",
+        "Where the daemon listens for connections that `alppaca capture --mode dnat` redirects: `address:port`, or \
+         `none`. By default \
+         `127.0.0.1:25774` if the daemon listens on `127.0.0.1:25772` and no other listener has the port, else `none`.",
     ),
     setting(Serving, "imds_v1", "true", "Whether requests without an IMDSv2 token are answered."),
     setting(
         Serving,
         "list_roles",
         "first",
-        "`first`: a listing shows the first role, as EC2 does. `all`: all roles, one a line, as the 2015 tool did; many \
-         SDKs cannot read that.",
+        "`first`: a listing shows the first role, as EC2 does. `all`: all roles, one per line, as in the 2015 tool; \
+         many SDKs cannot read that.",
     ),
     setting(
         Serving,
         "serve_expired",
         "false",
-        "Whether credentials are still handed out after their expiration, as EC2 does; otherwise the answer is 503.",
+        "Whether expired credentials are still served, as on EC2; otherwise the answer is 503.",
     ),
     setting(
         Serving,
         "allowed_hosts",
         "[]",
-        "Names that a `Host` header may carry beside addresses, `localhost` and `instance-data`, and from containers \
+        "Names that a `Host` header may have in addition to addresses, `localhost` and `instance-data`, and from \
+         containers \
          `host.docker.internal` and `host.containers.internal`. Others are refused: they may be rebound DNS names.",
     ),
     setting(
         Serving,
         "metadata",
         "",
-        "A mapping: what is said beside credentials. See [below](#metadata) and [Metadata](metadata.md).",
+        "A mapping: metadata other than credentials. See [below](#metadata) and [Metadata](metadata.md).",
     ),
     setting(
         Serving,
         "container",
         "",
-        "A mapping: the container face, for whoever has a URL and a token, and as ECS's agent. See [below](#container) and \
+        "A mapping: the container face, which serves credentials by URL and token, as the agent of ECS does. See \
+         [below](#container) and \
          [Containers](container.md).",
     ),
     setting(
@@ -134,7 +137,8 @@ pub const SETTINGS: &[Setting] = &[
         Serving,
         "policy",
         "",
-        "A mapping: who gets which role. See [below](#policy) and [Policy](policy.md). Without it everybody gets all roles.",
+        "A mapping: which caller gets which role. See [below](#policy) and [Policy](policy.md). Without it every \
+         caller gets all roles.",
     ),
     setting(
         Serving,
@@ -147,7 +151,8 @@ pub const SETTINGS: &[Setting] = &[
         Serving,
         "max_connections",
         "8192",
-        "How many connections may be open at once. For one more, idle ones of the user or address that has most are ended.",
+        "How many connections may be open at once. At the limit, a new connection evicts idle ones of the user or \
+         address with the most connections.",
     ),
     fixed(Serving, "header_timeout", "5s", "Longest time from the first byte of a request to the end of its head."),
     fixed(Serving, "idle_timeout", "60s", "How long a connection may stay open without a request."),
@@ -155,28 +160,28 @@ pub const SETTINGS: &[Setting] = &[
         Serving,
         "write_timeout",
         "10s",
-        "Longest time for a client to take an answer, or all answers to requests that it sent at once.",
+        "Longest time for a client to read an answer, or all answers to pipelined requests.",
     ),
     setting(
         Refreshing,
         "refresh_interval",
         "5m",
-        "How often the IMS is asked for its role list, give or take a quarter. `Cache-Control: max-age` of the list goes \
-         before it, within 1m and 1h. Credentials are fetched by their age, whatever this says.",
+        "How often the role list of the IMS is fetched, give or take a quarter. `Cache-Control: max-age` of the list \
+         takes precedence, between 1m and 1h. It does not affect credentials, which are fetched by their age.",
     ),
     setting(
         Refreshing,
         "withdrawal_grace",
         "",
-        "For how long an upstream has to refuse a role (403, 404, another 4xx, an empty role list, an error document) before \
-         its credentials, still valid, are no longer served; `0s`: at once. By default they are served until they expire: \
-         a refusal may be the upstream's own trouble. [More](states.md#what-takes-a-role-away).",
+        "How long an upstream must refuse a role (403, 404, another 4xx, an empty role list, an error document) \
+         before its credentials are withdrawn although they are still valid; `0s`: at once. By default they are served until they expire, because a refusal may be the upstream's own failure. [More](states.md#what-takes-a-role-away).",
     ),
     setting(
         Logging,
         "log_level",
         "warning",
-        "`debug`, `info`, `warning` or `error`. At `warning`, start, stop, reload and what becomes of roles is logged, too; requests are, whatever the level (`access_log`).",
+        "`debug`, `info`, `warning` or `error`. `warning` includes start, stop, reload and changes of roles; \
+         requests are logged at every level (`access_log`).",
     ),
     fixed(Logging, "log_format", "alppaca: [%(levelname)s] %(message)s", "A format of Python's `logging`."),
     fixed(
@@ -190,7 +195,7 @@ pub const SETTINGS: &[Setting] = &[
         Logging,
         "audit_log",
         "",
-        "Where a record of each hand-out of credentials and of each denial is written: an absolute path, `syslog` or \
+        "Where each hand-out of credentials and each denial is recorded: an absolute path, `syslog` or \
          `journal`. See [Audit](audit.md).",
     ),
     fixed(
@@ -205,22 +210,22 @@ pub const SETTINGS: &[Setting] = &[
         Process,
         "user",
         "",
-        "The account to become after binding. Needs root at the start. By default root becomes `alppaca` if there is such an \
-         account, else it stays root and warns; `root` says that this is meant.",
+        "The account to become after binding. Needs root at the start. By default root becomes `alppaca` if that \
+         account exists, else it stays root and warns; `root` confirms that.",
     ),
     fixed(Process, "group", "", "The group to become; by default the account's own."),
     fixed(
         Process,
         "ready_wait",
         "30s",
-        "How long the first credentials are waited for before readiness is told anyway (`Type=notify`, `alppacad start`).",
+        "How long to wait for the first credentials before reporting ready anyway (`Type=notify`, `alppacad start`).",
     ),
     fixed(
         Process,
         "run_dir",
         "/run/alppaca",
-        "The directory of the pid file and of the admin socket. The daemon of a plain user, who may not write to the \
-         default, has `$XDG_RUNTIME_DIR/alppaca`, or `~/.local/state/alppaca`.",
+        "The directory of the pid file and of the admin socket. A daemon of a plain user, which cannot write to the \
+         default, uses `$XDG_RUNTIME_DIR/alppaca`, or `~/.local/state/alppaca`.",
     ),
     fixed(
         Process,
@@ -233,28 +238,28 @@ pub const SETTINGS: &[Setting] = &[
         Process,
         "admin_group",
         "",
-        "A group whose members alone may connect to it, and then see the state of all roles. Without it everybody may \
-         connect, and sees the roles that are for them.",
+        "The group whose members may connect to the admin socket, and see the state of all roles. Without it every \
+         user may connect, and sees the roles granted to that user.",
     ),
     fixed(
         Process,
         "metrics_listen",
         "",
-        "`address:port` at which everybody gets the metrics, `/livez` and `/readyz`, and nothing else, by HTTP. The metrics \
-         name the roles. Without it they are at the admin socket only.",
+        "`address:port` of an HTTP listener for the metrics, `/livez` and `/readyz` only, without authentication. \
+         The metrics name the roles. Without it they are only at the admin socket.",
     ),
     setting(
         Sources,
         "sources",
         "",
-        "The named upstreams: a mapping of names to mappings with a `kind` and what that kind has, as below.",
+        "The named upstreams: a mapping of names to mappings with a `kind` and its settings, as below.",
     ),
     setting(
         Sources,
         "roles",
         "",
-        "The roles that are served, in this order: a mapping of names to mappings, as below. Without it all roles that the \
-         first IMS lists are served.",
+        "The roles that are served, in this order: a mapping of names to mappings, as below. Without it, all roles \
+         that the first IMS lists are served.",
     ),
     setting(
         AssumeRole,
@@ -263,9 +268,9 @@ pub const SETTINGS: &[Setting] = &[
         "ARN of a role to assume with the credentials of the first role of the IMS. Only it is served, under the last part \
          of the ARN. `roles` can do more.",
     ),
-    setting(AssumeRole, "aws_proxy_host", "", "Proxy for that call alone."),
+    setting(AssumeRole, "aws_proxy_host", "", "Proxy for that call only."),
     setting(AssumeRole, "aws_proxy_port", "", "Its port."),
-    setting(AssumeRole, "aws_region", "eu-central-1", "The region whose STS is asked."),
+    setting(AssumeRole, "aws_region", "eu-central-1", "The region of STS."),
 ];
 
 /// All sections, in the order of the documentation.

@@ -61,27 +61,28 @@ pub(in crate::config) const COUNT: usize = 11;
 
 /// The settings, for the tables of the kinds that call AWS.
 pub(in crate::config) const SETTINGS: [Setting; COUNT] = [
-    setting("region", "eu-central-1", "The region whose endpoint is asked."),
-    setting("endpoint", "", "Another endpoint: `https://host[:port]`. Takes the place of what the environment says."),
-    setting("fips", "", "Whether the FIPS endpoint is asked; by default as `AWS_USE_FIPS_ENDPOINT` says."),
+    setting("region", "eu-central-1", "The region of the endpoint."),
+    setting("endpoint", "", "Another endpoint: `https://host[:port]`. Takes precedence over the environment."),
+    setting("fips", "", "Whether to use the FIPS endpoint; the default is the value of `AWS_USE_FIPS_ENDPOINT`."),
     setting(
         "dual_stack",
         "",
-        "Whether the endpoint with IPv4 and IPv6 is asked; by default as `AWS_USE_DUALSTACK_ENDPOINT` says.",
+        "Whether to use the endpoint with IPv4 and IPv6; the default is the value of `AWS_USE_DUALSTACK_ENDPOINT`.",
     ),
     proxies::SETTINGS[0],
     proxies::SETTINGS[1],
     setting(
         "ca_file",
         "",
-        "PEM file of further certificate authorities; by default as `AWS_CA_BUNDLE` says. The system's stay in force.",
+        "PEM file of additional certificate authorities; the default is the value of `AWS_CA_BUNDLE`. The system's \
+         stay in force.",
     ),
     setting("connect_timeout", "3s", "Longest time for the TCP, proxy and TLS handshakes of a connection."),
     setting("timeout", "15s", "Longest time for one whole call."),
     setting(
         "rate",
         "10/s",
-        "How many calls may begin: `10/s`, `300/m`. AWS shares its own limit among all in the account.",
+        "How many calls may begin: `10/s`, `300/m`. AWS applies its own limit to the whole account.",
     ),
     setting("concurrency", "8", "How many calls may run at once."),
 ];

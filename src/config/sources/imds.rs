@@ -34,11 +34,11 @@ pub(in crate::config) const KIND: Kind = Kind {
 };
 
 const SETTINGS: [Setting; 5] = [
-    setting("endpoint", "http://169.254.169.254", "Where it is. Never our own address."),
-    setting("v1_fallback", "false", "Whether it is asked by IMDSv1 if it gives no token (403, 404 or 405)."),
+    setting("endpoint", "http://169.254.169.254", "The URL of the IMDS. Never alppaca's own address."),
+    setting("v1_fallback", "false", "Whether to use IMDSv1 if the endpoint returns no token (403, 404 or 405)."),
     setting("connect_timeout", "1s", "Longest time for a connection."),
     setting("timeout", "5s", "Longest time for one whole call."),
-    setting("concurrency", "2", "How many calls may run at once. EC2 allows few."),
+    setting("concurrency", "2", "How many calls may run at once. EC2 allows only a few."),
 ];
 
 fn read_imds(fields: &mut Fields) -> Option<Imds> {

@@ -23,7 +23,8 @@ const OWN: [Setting; 9] = [
     setting(
         "urls",
         "",
-        "The same for several hosts: the first that answers is asked, and the first of all again when it is back.",
+        "The same for several hosts with failover: the first that works is used, and the first of the list again \
+         when it is back.",
     ),
     setting("connect_timeout", "2s", "As `ims_connect_timeout`."),
     setting("timeout", "10s", "As `ims_timeout`."),

@@ -40,24 +40,21 @@ pub(in crate::config) const KIND: Kind = Kind {
 pub(super) const LIFETIME: Setting = setting(
     "lifetime",
     "1h",
-    "How long a set is taken to be good of which nobody says when it ends. It is asked for again long before.",
+    "How long credentials without an expiration are assumed to be valid. New ones are fetched long before.",
 );
 
 /// `serve_long_term`, wherever a set may come without a session token.
 pub(super) const SERVE_LONG_TERM: Setting = setting(
     "serve_long_term",
     "false",
-    "Whether clients get keys without a session token: those of an IAM user, which have no end. They may always assume roles.",
+    "Whether clients get keys without a session token: those of an IAM user, which never expire. Such keys may \
+     always assume roles.",
 );
 
 const SETTINGS: [Setting; 6] = [
-    setting(
-        "command",
-        "",
-        "The program and its arguments: a list, or a text that is split as a shell would. Required.",
-    ),
-    setting("timeout", "30s", "Longest time for the program, which is ended then with all that it started."),
-    setting("environment", "", "A mapping of variables. It gets these, `PATH` and `HOME`, and no other."),
+    setting("command", "", "The program and its arguments: a list, or a text that is split like in a shell. Required."),
+    setting("timeout", "30s", "Longest time for the program, which is then killed with its process group."),
+    setting("environment", "", "A mapping of variables. The program gets these, `PATH` and `HOME`, and no other."),
     LIFETIME,
     SERVE_LONG_TERM,
     setting("concurrency", "1", "How many may run at once."),

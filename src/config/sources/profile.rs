@@ -46,14 +46,15 @@ const OWN: [Setting; 7] = [
     setting(
         "home",
         "",
-        "The directory in which `.aws` is, with the two files and the SSO cache; by default the daemon's `HOME`.",
+        "The directory that contains `.aws`, with the two files and the SSO cache; by default the daemon's `HOME`.",
     ),
-    setting("config_file", "", "In place of `~/.aws/config`."),
-    setting("credentials_file", "", "In place of `~/.aws/credentials`."),
+    setting("config_file", "", "Replaces `~/.aws/config`."),
+    setting("credentials_file", "", "Replaces `~/.aws/credentials`."),
     setting(
         "environment",
         "",
-        "A mapping of variables for a `credential_process` of the profile. It gets these, `PATH` and `HOME`, and no other.",
+        "A mapping of variables for a `credential_process` of the profile, which gets these, `PATH` and `HOME`, and \
+         no other.",
     ),
     LIFETIME,
     SERVE_LONG_TERM,

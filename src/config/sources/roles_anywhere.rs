@@ -36,18 +36,18 @@ pub(in crate::config) const KIND: Kind = Kind {
 };
 
 const SETTINGS: [Setting; 17] = [
-    setting("certificate", "", "PEM or DER file of our certificate, in PEM with its chain; or a `pkcs11:` URI."),
-    setting("chain", "", "PEM or DER file of the certificates between ours and the trust anchor."),
+    setting("certificate", "", "PEM or DER file of the host's certificate, in PEM with its chain; or a `pkcs11:` URI."),
+    setting("chain", "", "PEM or DER file of the certificates between the host's and the trust anchor."),
     setting(
         "key",
         "",
         "PEM or DER file of the private key (PKCS#8, PKCS#1, SEC1); or a `pkcs11:` URI such as \
-         `pkcs11:token=hosts;object=web`. All of these files are read anew for each call.",
+         `pkcs11:token=hosts;object=web`. All of these files are read again for each call.",
     ),
     setting("passphrase_file", "", "File whose first line is the passphrase of an encrypted key (PKCS#8)."),
     setting("pkcs11_module", "", "The PKCS#11 module, unless the URI names it (`module-path`)."),
     setting("pin_file", "", "File whose first line is the PIN of the token, unless the URI names it (`pin-source`)."),
-    setting("trust_anchor_arn", "", "ARN of the trust anchor that holds our authority. Its region is asked."),
+    setting("trust_anchor_arn", "", "ARN of the trust anchor with the certificate authority. Its region is used."),
     setting("profile_arn", "", "ARN of the profile that lists the role."),
     setting("endpoint", "", "Another endpoint: `https://host[:port]`."),
     aws::SETTINGS[2],
@@ -59,7 +59,7 @@ const SETTINGS: [Setting; 17] = [
     setting(
         "rate",
         "5/s",
-        "How many calls may begin: `5/s`, `300/m`. AWS takes 10/s from all hosts of an account and region.",
+        "How many calls may begin: `5/s`, `300/m`. AWS accepts 10/s from all hosts of an account and region.",
     ),
     setting("concurrency", "4", "How many calls may run at once."),
 ];

@@ -56,12 +56,12 @@ const SETTINGS: [Setting; 8] = [
     setting(
         "secret_access_key",
         "",
-        "The secret half. A file is better: this one is read by whoever reads the configuration.",
+        "The secret half. A file is better: this value is visible to every reader of the configuration.",
     ),
-    setting("secret_access_key_file", "", "The file of the secret half, read anew each time."),
-    setting("session_token", "", "With it the keys are temporary; without, they are those of an IAM user."),
-    setting("session_token_file", "", "The file of the session token, read anew each time."),
-    setting("expiration", "", "When the keys end, such as `2026-11-23T10:00:00Z`."),
+    setting("secret_access_key_file", "", "The file of the secret half, read again each time."),
+    setting("session_token", "", "With it, the keys are temporary; without it, they are those of an IAM user."),
+    setting("session_token_file", "", "The file of the session token, read again each time."),
+    setting("expiration", "", "When the keys expire, such as `2026-11-23T10:00:00Z`."),
     LIFETIME,
     SERVE_LONG_TERM,
 ];

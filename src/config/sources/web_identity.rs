@@ -21,7 +21,7 @@ pub(in crate::config) const KIND: Kind = Kind {
 };
 
 const OWN: [Setting; 1] =
-    [setting("token_file", "", "The file of the token, which is read anew for each call. Required.")];
+    [setting("token_file", "", "The file of the token, which is read again for each call. Required.")];
 const SETTINGS: [Setting; aws::COUNT + 1] = concat(OWN, aws::SETTINGS);
 
 fn read_web_identity(fields: &mut Fields) -> Option<WebIdentity> {

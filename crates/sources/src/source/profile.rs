@@ -45,9 +45,9 @@ pub struct Settings {
     pub profile: String,
     /// The directory in which `.aws` is: for the two files, unless they are given, and for the cache of SSO logins.
     pub home: PathBuf,
-    /// In place of `~/.aws/config`.
+    /// Replaces `~/.aws/config`.
     pub config_file: Option<PathBuf>,
-    /// In place of `~/.aws/credentials`.
+    /// Replaces `~/.aws/credentials`.
     pub credentials_file: Option<PathBuf>,
     /// The region of the calls, where the profile names none.
     pub region: String,
