@@ -123,12 +123,12 @@ fn serve(client: UnixStream, pid: &Mutex<u32>) {
         assert!(lines.by_ref().any(|line| line.is_empty()), "{request}: no whole head");
         let path = request.split(' ').nth(1).expect("a path");
         let body = if path.starts_with("/events") {
-            client.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").expect("it reads");
+            client
+                .write_all(b"HTTP/1.1 200 OK\r\nServer: Docker/1 (linux)\r\nTransfer-Encoding: chunked\r\n\r\n")
+                .expect("it reads");
             // Until the daemon goes.
             lines.by_ref().for_each(drop);
             return;
-        } else if path == "/version" {
-            r#"{"Version": "1"}"#.to_owned()
         } else if path == "/containers/json" {
             format!(r#"[{{"Id": "{ID}", "NetworkSettings": {{"Networks": {{"x": {{"IPAddress": "{GUEST}"}}}}}}}}]"#)
         } else {

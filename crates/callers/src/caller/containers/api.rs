@@ -1,6 +1,6 @@
 //! The few calls of the Docker Engine API that are needed, over its Unix socket. Podman's service answers the same.
 //!
-//! <https://docs.docker.com/reference/api/engine/>: `GET /version`, `/containers/json`, `/containers/{id}/json`,
+//! <https://docs.docker.com/reference/api/engine/>: `GET /containers/json`, `/containers/{id}/json`,
 //! `/events`. Nothing is ever changed, so a proxy that lets only these through is enough.
 
 use std::{
@@ -107,13 +107,6 @@ impl Api {
         &self.socket
     }
 
-    /// Its name and version, for people.
-    pub async fn version(&self) -> Result<String, ApiError> {
-        let path = "/version";
-        let body = self.get(path).await?.unwrap_or_default();
-        messages::version(&body).map_err(|source| ApiError::Json { path: path.to_owned(), source })
-    }
-
     /// All that run, with what the list says of each.
     pub async fn list(&self) -> Result<Vec<Listed>, ApiError> {
         let path = "/containers/json";
@@ -197,6 +190,12 @@ impl Api {
 }
 
 impl Events {
+    /// The runtime's name and version, for people. `GET /version` would be dear: Podman starts programs to answer it.
+    pub fn runtime(&self) -> String {
+        let line = self.exchange.response.headers().get(http::header::SERVER);
+        messages::server(line.map_or(b"".as_slice(), http::HeaderValue::as_bytes))
+    }
+
     /// The next event; those that are none of ours are left out. It may be cancelled without losing anything.
     pub async fn next(&mut self) -> Result<Event, ApiError> {
         loop {

@@ -146,19 +146,6 @@ struct RawActor {
     attributes: Option<BTreeMap<String, String>>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct RawVersion {
-    version: Option<String>,
-    components: Option<Vec<RawComponent>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct RawComponent {
-    name: Option<String>,
-}
-
 fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Unreadable> {
     serde_json::from_slice(body).map_err(|error| Unreadable { line: error.line(), column: error.column() })
 }
@@ -168,14 +155,15 @@ fn id(text: &str) -> Result<ContainerId, Unreadable> {
     text.parse().map_err(|_none| Unreadable { line: 0, column: 0 })
 }
 
-/// Reads the answer to `GET /version`: which runtime it is.
-pub(super) fn version(body: &[u8]) -> Result<String, Unreadable> {
-    let read: RawVersion = json(body)?;
-    let components = read.components.unwrap_or_default();
-    let podman = components.iter().any(|component| component.name.as_ref().is_some_and(|name| name.contains("Podman")));
-    let version = read.version.unwrap_or_default();
-    let printable: String = version.chars().filter(char::is_ascii_graphic).take(40).collect();
-    Ok(format!("{} {printable}", if podman { "Podman" } else { "Docker" }))
+/// The `Server` line of an answer, for people: which runtime it is.
+pub(super) fn server(line: &[u8]) -> String {
+    let graphic = line.iter().take(40).take_while(|byte| byte.is_ascii_graphic());
+    let printable: String = graphic.copied().map(char::from).collect();
+    match printable.split_once('/') {
+        Some(("Libpod", version)) => format!("Podman {version}"),
+        Some((name, version)) => format!("{name} {version}"),
+        None => "a runtime".to_owned(),
+    }
 }
 
 /// Reads the answer to `GET /containers/json`.
@@ -417,8 +405,8 @@ mod tests {
 
     #[test]
     fn the_runtime_says_its_name() {
-        let podman = br#"{"Components":[{"Name":"Podman Engine"}],"Version":"4.3.1"}"#;
-        assert_eq!(version(podman).as_deref(), Ok("Podman 4.3.1"));
-        assert_eq!(version(br#"{"Version":"20.10.24+dfsg1"}"#).as_deref(), Ok("Docker 20.10.24+dfsg1"));
+        assert_eq!(server(b"Libpod/4.3.1 (linux)"), "Podman 4.3.1");
+        assert_eq!(server(b"Docker/20.10.24+dfsg1 (linux)"), "Docker 20.10.24+dfsg1");
+        assert_eq!(server(b""), "a runtime");
     }
 }

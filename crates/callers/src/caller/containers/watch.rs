@@ -36,6 +36,7 @@ const COMPARISON: Duration = Duration::from_mins(1);
 /// Waits between two attempts to reach the runtime.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(5);
+const LAST_RETRY_OF_LATE: Duration = Duration::from_mins(1);
 /// Events from so long before are asked for: Docker begins to listen a moment after it has answered.
 const OVERLAP: i64 = 2;
 
@@ -154,7 +155,9 @@ impl Watcher {
                 self.silence_told = true;
                 tracing::warn!("containers: {error}; no container gets credentials until this is over");
             }
-            pause = if heard { FIRST_RETRY } else { (pause * 2).min(LAST_RETRY) };
+            // A runtime that is too slow is still working on the calls given up before.
+            let last = if matches!(error, ApiError::Late) { LAST_RETRY_OF_LATE } else { LAST_RETRY };
+            pause = if heard { FIRST_RETRY } else { (pause * 2).min(last) };
             clock::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
         }
     }
@@ -193,10 +196,7 @@ impl Watcher {
             Ok(events) => events,
             Err(error) => return (error, false),
         };
-        let version = match self.api.version().await {
-            Ok(version) => version,
-            Err(error) => return (error, false),
-        };
+        let version = events.runtime();
         let now = self.clock.now().boot;
         let mut session = Session {
             watcher: self,
