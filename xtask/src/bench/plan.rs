@@ -67,20 +67,23 @@ pub fn run(place: &Place, before: Option<&Place>, times: &Times) -> Result<Strin
         let rows: Vec<_> = ours.rows().into_iter().map(|(what, value)| format!("{what} | {value}")).collect();
         table("alppaca | value", &rows)
     };
-    let identity = identity()?;
-    let asking = format!(
-        "Asking the kernel whose a connection is, with {} sockets open: p50 {:.1} µs, p99 {:.1} µs.",
-        identity.sockets, identity.median, identity.p99
-    );
+    // It is built from this tree, so there is none of before.
+    let identity = if before.is_some() { None } else { Some(identity()?) };
+    let asking = identity.as_ref().map_or_else(String::new, |identity| {
+        format!(
+            "\nAsking the kernel whose a connection is, with {} sockets open: p50 {:.1} µs, p99 {:.1} µs.\n",
+            identity.sockets, identity.median, identity.p99
+        )
+    });
     let header = format!("load | {}", report::columns(before.is_some()));
     let pattern = "A request here is the whole pattern: connect, PUT token, GET list, GET document.";
-    let aims = if before.is_some() { against(&pairs) } else { aims(&pairs, &ours, &identity) };
+    let aims = identity.map_or_else(|| against(&pairs), |identity| aims(&pairs, &ours, &identity));
     Ok([
         report::head(before.is_some()),
         format!("\n## One document\n\n{}\n{}\n", table(&header, &plain), report::LOGGED),
         format!("\n## As SDKs do it\n\n{pattern}\n\n{}", table(&header, &sdk)),
         format!("\n## In adversity\n\n{}\n{crowd}\n", table(&header, &adverse)),
-        format!("\n## Alone\n\n{alone}\n{asking}\n"),
+        format!("\n## Alone\n\n{alone}{asking}"),
         format!("\n## Aims\n\n{}", report::aims(&aims)),
     ]
     .concat())
