@@ -94,15 +94,15 @@ fn a_run_directory_that_disappears_is_made_again_at_a_reload() {
     // Where it cannot be made, that is said once.
     fs::write(&run, "in the way").expect("a file");
     daemon.hang_up();
-    daemon.wait_for_log("the admin socket has disappeared and cannot be made again");
+    daemon.wait_for_log("the admin socket has disappeared and cannot be created again");
     daemon.hang_up();
     daemon.wait_for_count("the configuration has been read again", 2);
     fs::remove_file(&run).expect("ours");
     daemon.hang_up();
-    daemon.wait_for_log("the admin socket had disappeared and was made again");
+    daemon.wait_for_log("the admin socket had disappeared and was created again");
     assert_eq!(alppaca(&daemon.socket(), &["status"]).status.code(), Some(0));
     assert_eq!(fs::read(run.join("imds-token.key")).expect("a key"), key);
-    assert_eq!(daemon.log().matches("cannot be made again").count(), 1, "{}", daemon.log());
+    assert_eq!(daemon.log().matches("cannot be created again").count(), 1, "{}", daemon.log());
 }
 
 #[test]
@@ -152,9 +152,7 @@ fn a_role_that_is_being_fetched_is_waited_for_but_not_for_ever() {
     let daemon = Daemon::start(&ims.config());
     let output = alppaca(&daemon.socket(), &["credentials", "--wait", "0"]);
     assert_eq!(output.status.code(), Some(5), "{output:?}");
-    assert!(
-        stderr(&output).contains("the upstream has not yet said which roles there are\n`alppaca status` shows why.")
-    );
+    assert!(stderr(&output).contains("the upstream has not listed its roles yet\n`alppaca status` shows why."));
     let output = alppaca(&daemon.socket(), &["credentials"]);
     assert!(output.status.success(), "{output:?}");
     assert_eq!(json(&output)["AccessKeyId"], daemon.get(ROLE).json()["AccessKeyId"]);
@@ -177,7 +175,7 @@ fn what_goes_wrong_has_its_exit_code_and_the_way_out() {
         (&socket, &["credentials", "sick"], 4, "role sick: the upstream refuses it"),
         (&socket, &["credentials", "a/b"], 2, "illegal character"),
         (&socket, &["credentials", "--wait", "61"], 2, "61 is not in 0..=60"),
-        (&nowhere, &["credentials"], 3, "Is it running? Another socket is named with --socket PATH"),
+        (&nowhere, &["credentials"], 3, "Is it running? Name another socket with --socket PATH"),
         (&nowhere, &["status"], 3, "no daemon answers at "),
     ] {
         let output = alppaca(socket, arguments);

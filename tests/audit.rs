@@ -305,7 +305,7 @@ fn who_writes_too_slowly_delays_nobody_and_what_finds_no_room_is_told_at_once() 
     };
     assert_eq!((recorded + told, audited.lost()), (sent, told));
     assert!(recorded > 100 && told >= 50, "{recorded} {told}");
-    audited.daemon.wait_for_log("record(s) were lost: they came faster than they can be written");
+    audited.daemon.wait_for_log("record(s) were lost: they came faster than they could be written");
     assert_eq!(audited.daemon.stop(), Some(0));
 }
 

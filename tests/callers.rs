@@ -225,7 +225,7 @@ fn in_a_user_namespace_that_does_not_know_all_users_none_of_those_gets_a_role() 
         command
     };
     let daemon = Daemon::start_through(&config, through, || {});
-    daemon.wait_for_log("cannot tell users apart");
+    daemon.wait_for_log("cannot distinguish users");
     keys(&ims, &daemon, 1);
     let list = format!("http://{}{LIST}", daemon.address());
     assert_eq!(ask(0, &list), ("200".to_owned(), "a".to_owned()), "root is mapped");
@@ -404,7 +404,7 @@ fn explain_tells_which_rule_and_why() {
     for (rules, differs) in [(text.split_once('\n').expect("lines").1, true), (policy, false)] {
         fs::write(&file, format!("ims_host: x\nadmin_socket: {}\n{rules}", socket.display())).expect("a file");
         let (_, said) = explain(&["--user", "daemon"]);
-        let note = format!("note: the daemon that runs (process {}) goes by another policy", daemon.pid());
+        let note = format!("note: the running daemon (process {}) uses another policy", daemon.pid());
         assert_eq!(said.contains(&note), differs, "{said}");
     }
     assert_eq!(explain(&[]).0, Some(2));
@@ -436,7 +436,7 @@ fn the_control_group_of_a_client_decides_where_the_kernel_tells_it() {
     // In the root nothing is certain.
     let (status, _) = ask(0, &list);
     assert_eq!(status, "503");
-    daemon.wait_for_log("it cannot be told whether this holds: unit web@*.service");
+    daemon.wait_for_log("it cannot be determined whether this holds: unit web@*.service");
 }
 
 /// A network namespace with a default route; gone when dropped.
@@ -634,5 +634,5 @@ fn somebody_in_another_network_namespace_is_no_user_of_this_host() {
     assert_eq!(ask_in(&host, FIRST_UID, "198.51.100.1:8080"), "one");
     // The same number there is another user.
     assert!(ask_in(&guest, FIRST_UID, "198.51.100.1:8080").contains("404"));
-    daemon.wait_for_log("denied: a client that is not on this host at 198.51.100.2:");
+    daemon.wait_for_log("denied: a remote client at 198.51.100.2:");
 }

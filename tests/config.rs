@@ -46,15 +46,15 @@ fn each_kind_of_mistake_has_its_message() {
         ("ims_host: [a]", "1:11: a text is expected here, not a list"),
         (
             "ims_host: x\nims_url: http://y/",
-            "2:1: `ims_url` takes the place of `ims_host`, which is also given (a.yaml:1); remove one",
+            "2:1: `ims_url` replaces `ims_host`, which is also set (a.yaml:1); remove one",
         ),
-        ("ims_host: x\nlisten: ['[::1]:1']\nbind_ip: ::1", "2:1: `listen` takes the place of `bind_ip`"),
+        ("ims_host: x\nlisten: ['[::1]:1']\nbind_ip: ::1", "2:1: `listen` replaces `bind_ip`"),
         ("ims_host: x\nlisten: []", "an empty list: the daemon would listen nowhere"),
         ("ims_host: x\nlisten: [localhost:1]", "address:port, such as 127.0.0.1:25772"),
-        ("ims_host: x\nims_client_key: k", "2:1: `ims_client_key` is of no use without `ims_client_certificate`"),
+        ("ims_host: x\nims_client_key: k", "2:1: `ims_client_key` has no effect without `ims_client_certificate`"),
         ("ims_host: x\nims_proxy: ftp://u:secret@h:1", "2:12: a proxy such as http://proxy.example.com:3128"),
-        ("ims_url: ftp://x/", "which is no URL with http or https, a host and a path"),
-        ("ims_host: 'a b'", "which is no URL"),
+        ("ims_url: ftp://x/", "which is not a URL with http or https, a host and a path"),
+        ("ims_host: 'a b'", "which is not a URL"),
         ("ims_host: x\nrefresh_interval: 0", "2:19: a time of at least one second"),
         ("ims_host: x\nims_timeout: soon", "2:14: a time such as 500ms, 10s, 5m or 1h"),
         ("ims_host: x\nimds_v1: maybe", "2:10: true or false is expected here, not \"maybe\""),
@@ -71,7 +71,7 @@ fn each_kind_of_mistake_has_its_message() {
         ),
         ("ims_host: x\nlogging_handler: {klass: FileHandler}", "there is no setting \"klass\"; did you mean `class`?"),
         ("ims_host: x\nassume_role: admin", "2:14: \"admin\" is not the ARN of a role"),
-        ("ims_host: x\nims_host: y", "2:1: \"ims_host\" stands here a second time; first in line 1"),
+        ("ims_host: x\nims_host: y", "2:1: \"ims_host\" appears here a second time; first in line 1"),
         ("ims_host: x\n---\nims_host: y", "a second document begins here"),
         ("- ims_host", "a configuration is a mapping (`key: value`), not a list"),
         ("ims_host: 'x", "this is not YAML: "),
@@ -214,7 +214,7 @@ fn check_prints_what_it_amounts_to_without_secrets() {
         [("http://sts.example", true), ("http://127.0.0.1:1", false), ("https://sts.example", false)]
     {
         let (_, [_, err]) = check(&format!("ims_host: x\nsources: {{s: {{kind: sts, endpoint: '{endpoint}'}}}}\n"));
-        assert_eq!(err.contains("AWS is asked by http over the network"), clear, "{err}");
+        assert_eq!(err.contains("AWS is called by http over the network"), clear, "{err}");
     }
     let (code, [out, err]) = check("ims_host: x\nassume_role: arn:aws-cn:iam::123456789012:role/r\n");
     assert!(code == Some(0) && out.contains("assume_role: \"arn:aws-cn:iam::123456789012:role/r\""), "{err}");

@@ -23,7 +23,7 @@ fn each_kind_of_mistake_is_told_with_its_place() {
         ("sources:\n  a: {kind: ims, url: ftp://x}\n", "2:23: this makes \"ftp://x/latest/"),
         ("sources:\n  a: {kind: sts, rate: often}\n", "2:24: a rate such as 10/s"),
         ("sources:\n  a: {kind: sts, endpoint: x}\n", "2:28: an endpoint such as https://sts.example.com"),
-        ("sources:\n  a: {kind: sts, endpoint: 'https://x', fips: true}\n", "`endpoint` takes the place of `fips`"),
+        ("sources:\n  a: {kind: sts, endpoint: 'https://x', fips: true}\n", "`endpoint` replaces `fips`"),
         ("sources:\n  a: {kind: sts}\n", "1:1: there are `sources`, but no `roles` that come from them"),
         (
             "sources:\n  a: {kind: sts, no_proxy: ['[::1]:80', '*.x', 127.*]}\n",
@@ -43,7 +43,7 @@ fn each_kind_of_mistake_is_told_with_its_place() {
             "ims_host: x\nroles:\n  a: {source: imz}\n",
             "3:15: there is no source and no role \"imz\"; did you mean `ims`?",
         ),
-        ("ims_host: x\nroles:\n  a: {source: ims, sources: [ims]}\n", "`source` takes the place of `sources`"),
+        ("ims_host: x\nroles:\n  a: {source: ims, sources: [ims]}\n", "`source` replaces `sources`"),
         ("ims_host: x\nroles:\n  a/b: {source: ims}\n", "3:3: role name \"a/b\" has the illegal character '/'"),
         (
             "ims_host: x\nroles:\n  a: {source: ims, role_arn: x}\n",
@@ -51,21 +51,22 @@ fn each_kind_of_mistake_is_told_with_its_place() {
         ),
         (
             "ims_host: x\nroles:\n  a: {source: ims, external_id: abc}\n",
-            "3:20: `external_id` is of no use here: no role is assumed (`role_arn`)",
+            "3:20: `external_id` has no effect here: no role is assumed (`role_arn`)",
         ),
         (
             "sources: {t: {kind: web_identity, token_file: /t}}\nroles:\n  \
              a: {source: t, role_arn: 'arn:aws:iam::123456789012:role/a', external_id: abc}\n",
-            "`external_id` is of no use here: \"t\" is asked for the role itself, and the call of the kind web_identity has none",
+            "`external_id` has no effect here: \"t\" returns the role itself, and the call of the kind web_identity \
+             has none",
         ),
         (
             "ims_host: x\nroles:\n  a: {source: b, upstream_role: c}\n  b: {source: ims}\n",
-            "`upstream_role` is of no use here",
+            "`upstream_role` has no effect here",
         ),
         ("ims_host: x\nroles:\n  ims: {source: ims}\n", "3:3: a source is also called \"ims\""),
         (
             "ims_host: x\nsources:\n  s: {kind: sts}\nroles:\n  a: {source: s, role_arn: ARN}\n",
-            "5:15: \"s\" has no credentials of its own, it says how AssumeRole is called; name it in `via`",
+            "5:15: \"s\" has no credentials of its own, it configures how AssumeRole is called; name it in `via`",
         ),
         (
             "ims_host: x\nroles:\n  a: {source: ims, role_arn: ARN, via: ims}\n",
@@ -74,7 +75,7 @@ fn each_kind_of_mistake_is_told_with_its_place() {
         ("ims_host: x\nroles:\n  a: {source: ims, role_arn: ARN, duration: 5m}\n", "a session lasts from 15m to 12h"),
         (
             "ims_host: x\nroles:\n  a: {source: ims, role_arn: ARN, duration: 2h}\n",
-            "AWS gives 1h at most to a role that is assumed with the credentials of another role (role chaining)",
+            "AWS grants at most 1h to a role that is assumed with the credentials of another role (role chaining)",
         ),
         (
             "ims_host: x\nroles:\n  a: {source: ims, role_arn: ARN, session_name: '{user}'}\n",
@@ -87,12 +88,9 @@ fn each_kind_of_mistake_is_told_with_its_place() {
         ),
         (
             "ims_host: x\nroles:\n  a: {source: ims, role_arn: ARN, transitive_tags: [t]}\n",
-            "there is no tag \"t\" to hand on",
+            "there is no tag \"t\" to pass on",
         ),
-        (
-            "ims_host: x\nassume_role: ARN\nroles:\n  a: {source: ims}\n",
-            "2:1: `assume_role` takes the place of `roles`",
-        ),
+        ("ims_host: x\nassume_role: ARN\nroles:\n  a: {source: ims}\n", "2:1: `assume_role` replaces `roles`"),
     ] {
         let text = text.replace("ARN", &format!("'{ARN}'"));
         let said = parsed(&text).expect_err(&text);

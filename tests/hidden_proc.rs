@@ -256,7 +256,7 @@ fn a_container_whose_process_cannot_be_verified_gets_nothing_unless_that_is_acce
         // Another container's process, as where the runtime counts processes in another namespace.
         let group = format!("docker-{}.scope", "f".repeat(64));
         let Some(scene) = Scene::start(WHAT, hidden, &group, "") else { return };
-        let line = scene.daemon.wait_for_log("as it cannot be verified that its first process runs");
+        let line = scene.daemon.wait_for_log("because its first process cannot be verified");
         assert!(line.contains("ERROR") && line.contains("`containers.accept_unverified: true`"), "{line}");
         for _ in 0..3 {
             assert_eq!(scene.ask().0, 503, "{}", scene.daemon.log());
@@ -264,7 +264,19 @@ fn a_container_whose_process_cannot_be_verified_gets_nothing_unless_that_is_acce
         // There is no such process at all.
         *scene.docker.pid.lock().expect("not poisoned") = i32::MAX.unsigned_abs();
         assert_eq!(scene.ask().0, 503);
-        assert_eq!(scene.daemon.log().matches("as it cannot be verified").count(), 1, "{}", scene.daemon.log());
+        assert_eq!(
+            scene
+                .daemon
+                .log()
+                .matches(
+                    "because its first process cannot be \
+             verified"
+                )
+                .count(),
+            1,
+            "{}",
+            scene.daemon.log()
+        );
         let doctor = Command::new(env!("CARGO_BIN_EXE_alppaca"))
             .args(["doctor", "--socket"])
             .arg(scene.daemon.socket())

@@ -168,7 +168,7 @@ fn a_port_that_was_taken_meanwhile_is_told_and_taken_back_when_it_is_free() {
     drop(daemon);
     let stranger = std::net::TcpListener::bind(address(&url)).expect("it is free");
     let daemon = Daemon::with_credentials(&place.config);
-    let said = daemon.wait_for_log("programs that `alppaca exec` started before ask for credentials at ");
+    let said = daemon.wait_for_log("programs that `alppaca exec` started before use ");
     assert!(
         said.contains(&address(&url).to_string()) && said.contains(&format!("process {}", std::process::id())),
         "{said}"

@@ -181,7 +181,7 @@ fn roles_come_and_go_and_keep_what_they_have() {
     assert!(key("three").is_some(), "a first fetch is waited for");
     let log = reloaded.daemon.log();
     assert!(log.contains("new role(s): three; role(s) gone: one"), "{log}");
-    assert!(log.contains("role one: not configured any more; no longer served"), "{log}");
+    assert!(log.contains("role one: no longer configured; no longer served"), "{log}");
     // The same name for something else: nobody gets what it had before.
     reloaded.change(&roles("two: {source: ims, upstream_role: three}, three: {source: ims}"));
     assert!(key("two").is_some_and(|key| Some(key) != two));
@@ -315,7 +315,7 @@ fn each_setting_that_only_a_restart_changes_is_named_and_no_other() {
         daemon.hang_up();
         daemon.wait_for_count(READ_AGAIN, count + 1);
         let log = daemon.log();
-        let named = log[before..].split("only a restart changes: ").nth(1).and_then(|rest| rest.split(';').next());
+        let named = log[before..].split("restart required for: ").nth(1).and_then(|rest| rest.split(';').next());
         named.unwrap_or_default().to_owned()
     };
     let only_a_restart: Vec<String> = restart_keys().collect();

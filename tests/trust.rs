@@ -141,7 +141,7 @@ fn a_reload_with_such_a_file_changes_nothing() {
     let config = daemon.directory.path().join("alppaca.yaml");
     set_mode(&config, 0o646);
     daemon.hang_up();
-    daemon.wait_for_log("the configuration was read again and is wrong; nothing has been changed");
+    daemon.wait_for_log("the new configuration is wrong; nothing has been changed");
     daemon.wait_for_log("can be changed by every user (mode 0646, owner ");
     assert_eq!(get(daemon.address(), "/latest/meta-data/iam/security-credentials/").body, "test_role");
     set_mode(&config, 0o644);
@@ -155,7 +155,7 @@ fn root_is_asked_to_say_that_it_is_meant() {
         return;
     }
     let ims = Ims::start(Behaviour::default());
-    let unasked = "the daemon runs as root, with all its rights";
+    let unasked = "the daemon runs as root with all privileges";
     if nix::unistd::User::from_name("alppaca").is_ok_and(|user| user.is_none()) {
         Daemon::start(&ims.config()).wait_for_log(unasked);
     }

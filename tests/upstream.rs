@@ -75,7 +75,7 @@ fn an_afp_in_trouble_takes_nothing_away_before_its_end() {
         let told = daemon.wait_for_log("cannot fetch credentials");
         let document = get(daemon.address(), ROLE);
         assert_eq!((document.status, &document.json()["AccessKeyId"]), (200, key), "{trouble}");
-        assert_eq!(told.contains("what is held is served until"), *refused, "{trouble}: {told}");
+        assert_eq!(told.contains("the current credentials are served until"), *refused, "{trouble}: {told}");
         let status = status(daemon);
         assert_eq!(status["roles"][0]["refused_since"].is_string(), *refused, "{trouble}: {status}");
         assert_eq!(status["list_refused"]["since"].is_string(), *refused, "{trouble}: {status}");
@@ -209,7 +209,7 @@ fn a_clock_that_differs_from_the_upstreams_is_named() {
     assert!(found.contains("s ahead of that of the upstream") && doctor.status.code() == Some(1), "{found}");
     assert_eq!(get(daemon.address(), ROLE).status, 200, "the set is good by this clock");
     ims.handle.update(|behaviour| behaviour.headers.clear());
-    daemon.wait_for_log("agrees with that of the upstream again");
+    daemon.wait_for_log("agrees with the upstream's again");
 }
 
 fn status(daemon: &Daemon) -> serde_json::Value {

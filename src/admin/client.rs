@@ -43,7 +43,7 @@ pub enum ClientError {
         source: io::Error,
     },
     /// The conversation broke off.
-    #[error("the daemon at {} gave no answer: {source}", socket.display())]
+    #[error("the daemon at {} did not answer: {source}", socket.display())]
     Broken {
         /// Where.
         socket: PathBuf,
@@ -51,7 +51,7 @@ pub enum ClientError {
         source: io::Error,
     },
     /// Not what a daemon of ours says.
-    #[error("what answers at {} is no alppaca, or one of another version", .0.display())]
+    #[error("the answer at {} is not from alppaca, or from another version", .0.display())]
     NotUnderstood(PathBuf),
     /// It says no.
     #[error("{message}")]

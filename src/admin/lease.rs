@@ -41,7 +41,7 @@ pub struct Leases {
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
     /// The process is not known.
-    #[error("the daemon cannot see the process that asks (is it in another PID namespace, or gone?)")]
+    #[error("the daemon cannot see the calling process (is it in another PID namespace, or gone?)")]
     NoProcess,
     /// The account has too many.
     #[error("too many processes have tokens already, and user {0} has a full share of them")]

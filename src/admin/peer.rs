@@ -39,7 +39,7 @@ impl Caller {
     pub fn of(stream: &UnixStream) -> io::Result<Self> {
         let peer = caller::Peer::of_unix(stream);
         let Origin::Process(process) = &peer.origin else {
-            return Err(io::Error::other("the kernel does not say who connected"));
+            return Err(io::Error::other("the kernel does not identify the caller"));
         };
         let uid = process.uid;
         let pid = process.pid.filter(|pid| *pid != 0);

@@ -181,7 +181,7 @@ impl Admin {
             (["v1", "exec-token"], "POST") => self.exec_token(call.body, caller, now),
             (["v1", "exec-token"], _) => Outcome::Reply(Reply {
                 allow: Some("POST"),
-                ..Reply::error(Code::MethodNotAllowed, format!("{} is not possible here", call.method))
+                ..Reply::error(Code::MethodNotAllowed, format!("{} is not supported here", call.method))
             }),
             (["metrics"], "GET") if self.sees_everything(caller) => Outcome::Reply(self.metrics(now)),
             (["metrics"], "GET") => Outcome::error(
@@ -190,7 +190,7 @@ impl Admin {
             ),
             (["v1", "status" | "credentials"] | ["v1", "credentials", _] | ["metrics"], _) => Outcome::Reply(Reply {
                 allow: Some("GET"),
-                ..Reply::error(Code::MethodNotAllowed, format!("{} is not possible here", call.method))
+                ..Reply::error(Code::MethodNotAllowed, format!("{} is not supported here", call.method))
             }),
             _ => Outcome::error(Code::NoSuchPath, format!("there is nothing at {}", call.path)),
         }
@@ -282,13 +282,13 @@ impl Admin {
             return Ok(Arc::clone(role));
         }
         if grant == Grant::Unknown {
-            let what = "it cannot be told who you are, or what the policy says of you; the daemon's log has more";
+            let what = "your user, or what the policy grants it, cannot be determined; the daemon's log has the cause";
             return Err(Outcome::error(Code::NotReady, what));
         }
         if !view.settled() {
             let what = match grant {
-                Grant::Pending => "it is not yet known who you are",
-                _ => "the upstream has not yet said which roles there are",
+                Grant::Pending => "your user is not identified yet",
+                _ => "the upstream has not listed its roles yet",
             };
             return Err(Outcome::Wait(Reply::error(Code::NotReady, what)));
         }
@@ -376,7 +376,7 @@ impl Admin {
             Err(outcome) => return outcome,
         };
         if !role.listed() {
-            return Outcome::error(Code::Forbidden, "a role that was made for a container is only for that container");
+            return Outcome::error(Code::Forbidden, "the role of a container is only for that container");
         }
         match self.leases.issue(role.name(), caller, own.then_some(address.port()), now.boot) {
             Ok(token) => Outcome::Reply(Reply::json(

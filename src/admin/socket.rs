@@ -66,7 +66,7 @@ pub enum SocketError {
     #[error("{}: another daemon answers there", .0.display())]
     InUse(PathBuf),
     /// A file of another kind has its name.
-    #[error("{}: there is a file of that name which is no socket", .0.display())]
+    #[error("{}: there is a file of that name that is not a socket", .0.display())]
     NotASocket(PathBuf),
     /// Something with the file or its directory failed.
     #[error("{}: {source}", path.display())]

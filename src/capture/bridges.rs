@@ -20,7 +20,7 @@ const MAX_NAME: usize = 15;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BridgeError {
     /// No such name can be.
-    #[error("{0:?} is no name of a bridge; it may end with * for all that begin so")]
+    #[error("{0:?} is not the name of a bridge; it may end with * for all names with that beginning")]
     Name(String),
     /// Containers cannot be redirected there.
     #[error(

@@ -41,7 +41,7 @@ pub struct Settings {
     pub mode: Mode,
     /// With what.
     pub tool: Tool,
-    /// The address that programs ask.
+    /// The address that programs use.
     pub address: Ipv4Addr,
     /// Further addresses for the same link (`--mode address`).
     pub also: Vec<Ipv4Addr>,
@@ -55,7 +55,8 @@ pub struct Settings {
 pub const IMDS: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
 /// What is wrong with a redirection to a port to which others can connect as well, and what to do.
-pub const WEAK_REDIRECTION: &str = "it lets other connections come to the daemon's port, so that users can make the firewall \
+pub const WEAK_REDIRECTION: &str = "it lets other connections reach the daemon's port, so that users can make the \
+     firewall \
                                     change the source ports of others, whose requests are then refused (503); `alppaca capture \
                                     apply --mode dnat`, or --mode address, has no such weakness";
 

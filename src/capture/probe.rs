@@ -32,7 +32,7 @@ pub enum Answerer {
 impl fmt::Display for Answerer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Nobody(why) => write!(f, "nobody answers ({why})"),
+            Self::Nobody(why) => write!(f, "no answer ({why})"),
             Self::Alppaca { pid: Some(pid) } => write!(f, "alppaca answers (process {pid})"),
             Self::Alppaca { pid: None } => write!(f, "alppaca answers, on another host or outside this container"),
             Self::Other { status, server } => {

@@ -89,7 +89,7 @@ pub fn apply(host: &Host, settings: &Settings) -> Result<Vec<String>, CaptureErr
     let mut notes = Vec::new();
     let mut settings = settings.clone();
     for foreign in foreign_redirections(host, settings.address) {
-        notes.push(format!("there is also a rule that is not ours: {}", foreign.rule));
+        notes.push(format!("there is also a rule that alppaca did not make: {}", foreign.rule));
     }
     if settings.mode == Mode::Address && settings.link != LOOPBACK {
         match host.output(&ask("ip", &["link", "add", &settings.link, "type", "dummy"])) {
@@ -157,10 +157,10 @@ pub fn remove(host: &Host, settings: &Settings) -> Result<Vec<String>, CaptureEr
         notes.push(format!("removed: {}", describe(&settings)));
     }
     if notes.is_empty() {
-        notes.push("there was nothing of ours to remove".to_owned());
+        notes.push("there was nothing to remove".to_owned());
     }
     for foreign in foreign_redirections(host, settings.address) {
-        notes.push(format!("left alone, because it is not ours: {}", foreign.rule));
+        notes.push(format!("left alone, because alppaca did not make it: {}", foreign.rule));
     }
     Ok(notes)
 }
@@ -171,7 +171,8 @@ pub fn apply_bridges(host: &Host, bridges: &Bridges, tool: Tool) -> Result<Vec<S
     match tool {
         Tool::Nft => {
             host.output(&bridges.table())?;
-            let advice = "a firewall of your own that drops what comes from the bridges has to let port 80 of the captured \
+            let advice = "a firewall of your own that drops packets from the bridges must accept port 80 of the \
+                 captured \
                           address through";
             Ok(vec![advice.to_owned()])
         }

@@ -26,7 +26,7 @@ const START: Duration = Duration::from_secs(15);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exit codes (LSB): start, stop, restart: 0 done (or nothing to do), 1 failed, 6 not configured.
-reload: 0 told, 6 the configuration is wrong, 7 not running.
+reload: 0 signalled, 6 the configuration is wrong, 7 not running.
 status: 0 running, 1 dead but there is a pid file, 3 not running, 4 unknown.")]
 pub(super) struct Args {
     #[arg(value_enum)]
@@ -44,9 +44,9 @@ enum Action {
     Stop,
     /// Stop it if it runs, and start it
     Restart,
-    /// Check the configuration, and have it read again by the one that runs
+    /// Check the configuration, and make the running daemon reload it
     Reload,
-    /// Say whether it runs, and whether 169.254.169.254 reaches it
+    /// Show whether it runs, and whether 169.254.169.254 reaches it
     Status,
 }
 
@@ -75,7 +75,8 @@ fn start(args: &Args, config: &Config) -> Outcome {
         anstream::println!("alppaca is already running (process {pid})");
         return Ok(());
     }
-    let program = std::env::current_exe().map_err(|error| Failure::runtime(format!("who am I? {error}")))?;
+    let program = std::env::current_exe()
+        .map_err(|error| Failure::runtime(format!("cannot find the path of this program: {error}")))?;
     // It leaves this directory, so a relative path would lead elsewhere.
     let path = std::path::absolute(&args.config).map_err(Failure::runtime)?;
     let mut command = Command::new(program);
@@ -100,7 +101,7 @@ fn stop(config: &Config) -> Outcome {
 
 fn reload(config: &Config) -> Outcome {
     if service::reload(&config.run_dir, account(config)?).map_err(Failure::runtime)? {
-        anstream::println!("alppaca reads its configuration again; its log says what came of it");
+        anstream::println!("alppaca reloads its configuration; its log shows the result");
         Ok(())
     } else {
         Err(Failure { code: 7, message: "alppaca is not running".to_owned() })

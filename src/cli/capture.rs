@@ -23,10 +23,10 @@ Examples:
   sudo alppaca capture apply           the address on a link of its own; let the daemon
                                        listen there: `listen: [169.254.169.254:80]`
   sudo alppaca capture apply --mode dnat
-                                       redirect to 127.0.0.1:25774, where nothing else gets
+                                       redirect to 127.0.0.1:25774, closed to everything else
   sudo alppaca capture apply --all-bridges
                                        for the containers of Docker and Podman, too
-  alppaca capture check                who answers at 169.254.169.254:80?
+  alppaca capture check                what answers at 169.254.169.254:80?
 
 check exits with 0 if alppaca answers, else with 1.")]
 pub(super) struct Args {
@@ -35,13 +35,13 @@ pub(super) struct Args {
     /// How programs' requests are made to reach the daemon
     #[arg(long, value_enum, default_value = "address")]
     mode: Mode,
-    /// What a redirection is made with [default: nft, or iptables where there is no nft]
+    /// The tool for redirections [default: nft, or iptables where there is no nft]
     #[arg(long, value_enum)]
     tool: Option<Tool>,
-    /// The address that programs ask
+    /// The address that programs use
     #[arg(long, default_value = "169.254.169.254")]
     address: Ipv4Addr,
-    /// A further address on the same link, such as 169.254.170.2, for --mode address; may be repeated
+    /// An additional address on the same link, such as 169.254.170.2, for --mode address; may be repeated
     #[arg(long, value_name = "ADDRESS")]
     also: Vec<Ipv4Addr>,
     /// Where the daemon listens. With --mode dnat the target of redirected connections, to which nothing else can connect
@@ -55,10 +55,10 @@ pub(super) struct Args {
     /// A bridge whose containers reach the daemon, too; may end with *, and may be repeated
     #[arg(long, value_name = "BRIDGE")]
     bridge: Vec<String>,
-    /// The bridges of Docker and Podman, those that are made later included
+    /// The bridges of Docker and Podman, including those created later
     #[arg(long)]
     all_bridges: bool,
-    /// Leave the processes of this host alone: on EC2 they, and the daemon, go on reaching the real IMDS
+    /// Do not capture for processes of this host: on EC2 they, and the daemon, still reach the real IMDS
     #[arg(long)]
     only_bridges: bool,
 }
@@ -67,11 +67,11 @@ pub(super) struct Args {
 enum Action {
     /// Print the commands that apply runs
     Print,
-    /// Capture the address; once or twice is the same
+    /// Capture the address (idempotent)
     Apply,
-    /// Undo it; nothing else is touched
+    /// Undo the capture and change nothing else
     Remove,
-    /// Say who answers there
+    /// Show what answers at the address
     Check,
 }
 
@@ -175,10 +175,10 @@ fn takeable(settings: &Settings) -> Option<String> {
         Ok(Some(Listening { uid: 0, .. })) => return None,
         Ok(Some(listening)) => format!("{listening} listens there"),
         Ok(None) => "no socket listens there".to_owned(),
-        Err(error) => format!("who listens there cannot be found out: {error}"),
+        Err(error) => format!("the listening process cannot be determined: {error}"),
     };
     Some(format!(
-        "while the daemon is down, every user can listen at {to} and give programs other credentials ({has}); \
+        "while the daemon is down, every user can listen on {to} and give programs other credentials ({has}); \
          `systemctl enable --now alppaca.socket` keeps the port"
     ))
 }
@@ -191,7 +191,7 @@ fn check(host: &Host, settings: &Settings) -> Outcome {
     for foreign in foreign_redirections(host, *address) {
         let weakness =
             if foreign.is_weak(&ports) { format!("; under a policy, {WEAK_REDIRECTION}") } else { String::new() };
-        anstream::println!("redirected by a rule that is not ours: {}{weakness}", foreign.rule);
+        anstream::println!("redirected by a rule that alppaca did not make: {}{weakness}", foreign.rule);
     }
     let answerer = who_answers((*address, 80).into(), Duration::from_secs(1));
     anstream::println!("{address}:80: {answerer}");

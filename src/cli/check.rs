@@ -22,7 +22,7 @@ pub(super) struct Args {
     /// A YAML file, or a directory whose *.yaml are merged in alphabetical order
     #[arg(short, long, value_name = "PATH", default_value = "/etc/alppaca")]
     config: PathBuf,
-    /// Only say what is wrong, or worth a warning
+    /// Print only errors and warnings
     #[arg(short, long)]
     quiet: bool,
 }
@@ -66,7 +66,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         let mut for_me = loaded.config.clone();
         place::settle(&mut for_me);
         if for_me.run_dir != loaded.config.run_dir {
-            anstream::println!("# run by you, its socket and pid file are in {}", for_me.run_dir.display());
+            anstream::println!("# if you run it, its socket and pid file are in {}", for_me.run_dir.display());
         }
     }
     // Nor is this: it reads certificates, and looks at the environment.

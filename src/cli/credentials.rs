@@ -20,8 +20,8 @@ const LIMIT: Duration = Duration::from_secs(5);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Nothing is fetched: the daemon has the credentials already, so this takes milliseconds. Programs
-that ask 169.254.169.254 need none of this; `alppaca exec` suits the others best, because what it
-starts refreshes by itself.
+that use 169.254.169.254 need none of this; `alppaca exec` suits the others best, because programs
+that it starts get fresh credentials.
 
 Examples:
   # ~/.aws/config: a profile whose credentials come from the daemon
@@ -42,7 +42,7 @@ Exit codes: 0 printed, 1 failed, 2 the command line is wrong, 3 no daemon answer
 pub(super) struct Args {
     /// The role [default: the one that a program on this host gets]
     role: Option<RoleName>,
-    /// How they are printed
+    /// The output format
     #[arg(short, long, value_enum, default_value_t = Format::Process)]
     format: Format,
     /// How many seconds to wait for a role whose first fetch is under way, or which has expired
@@ -58,7 +58,7 @@ enum Format {
     Process,
     /// `export AWS_…=…`, for a shell
     Env,
-    /// All that the daemon says, as JSON
+    /// Everything that the daemon returns, as JSON
     Json,
 }
 

@@ -114,7 +114,7 @@ impl Progress for Guide {
         let Self { ims, address, socket, .. } = self;
         let socket = socket.display();
         if !fetched {
-            anstream::println!("The mock IMS at http://{ims}/ has given no credentials; something is wrong here.");
+            anstream::println!("The mock IMS at http://{ims}/ has returned no credentials; something is wrong here.");
             return;
         }
         let tree = format!("http://{address}/latest");

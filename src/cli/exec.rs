@@ -27,15 +27,15 @@ and so gets new credentials whenever it needs them. The daemon needs no setting 
 
 The token is valid as long as the program runs, also when the daemon is restarted; its children may
 use it until then. Variables with other credentials (AWS_ACCESS_KEY_ID, AWS_PROFILE, …) are removed,
-AWS_REGION is set if the daemon knows a region and you have set none. exec puts the program in its
-own place: signals and the exit code are the program's.
+AWS_REGION is set if the daemon knows a region and you have set none. exec replaces
+itself by the program: signals and the exit code are the program's.
 
 Examples:
   alppaca exec -- aws s3 ls
   alppaca exec deploy -- terraform apply
 
-Exit codes: those of the program; or, if it was not started: 1 failed, 2 the command line is wrong,
-3 no daemon answers, 4 there is no such role for you, 5 there are no valid credentials at the
+Exit codes: those of the program; or, if it could not be started: 1 failed, 2 the command line is
+wrong, 3 no daemon answers, 4 there is no such role for you, 5 there are no valid credentials at the
 moment, 126 the program cannot be run, 127 there is no such program.")]
 pub(super) struct Args {
     /// The role [default: the one that a program on this host gets]
@@ -63,7 +63,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let files = ProfileFiles::read(&variables);
     let changes = changes(&document, &variables, &files);
     let Some((program, arguments)) = args.command.split_first() else {
-        return Err(Failure::usage("which program?"));
+        return Err(Failure::usage("which program shall be run? Write it after --"));
     };
     let mut command = Command::new(program);
     command.args(arguments);
@@ -101,7 +101,7 @@ fn changes(document: &ExecDocument, variables: &Variables, files: &ProfileFiles)
     if let Some(shadow) = files.shadow("default") {
         let of_profile = files.setting("default", "region");
         notes.push(format!(
-            "the default profile has credentials of its own ({} in {}), so the program is kept from reading it",
+            "the default profile has credentials of its own ({} in {}), so the program does not get to see that file",
             shadow.setting,
             shadow.file.display()
         ));

@@ -13,7 +13,7 @@ Examples:
   alppaca migrate metadataproxy old.env > alppaca.yaml
   alppaca check -c alppaca.yaml
 
-Comments that begin with `# !` say what changes and what could not be kept.")]
+Comments that begin with `# !` show what changes and what could not be kept.")]
 pub(super) struct Args {
     #[command(subcommand)]
     tool: Tool,

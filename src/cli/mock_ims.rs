@@ -19,9 +19,9 @@ Examples:
   alppaca mock-ims --role web --role batch --lifetime 10s
       Two roles whose credentials must be fetched again every few seconds
   alppaca mock-ims --roles 1000 --latency 200ms --fail-rate 5
-      Many roles behind a slow and shaky IMS
+      Many roles behind a slow and unreliable IMS
   alppaca mock-ims --misbehave status-503
-      An IMS that lists its role and has no credentials to give
+      An IMS that lists its role but returns no credentials
 
 The credentials are random: programs accept them, AWS does not.";
 
@@ -33,11 +33,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "ADDRESS", default_value = "localhost:8080")]
     bind: Bind,
 
-    /// A role to have; may be given several times
+    /// A role to serve; may be given several times
     #[arg(long = "role", value_name = "NAME", default_value = "test_role")]
     roles: Vec<String>,
 
-    /// Have this many roles: `test_role`, `role-1`, `role-2`, …
+    /// Serve this many roles: `test_role`, `role-1`, `role-2`, …
     #[arg(long = "roles", value_name = "COUNT", conflicts_with = "roles")]
     role_count: Option<u32>,
 
@@ -45,11 +45,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
     lifetime: Duration,
 
-    /// Hold each answer back for so long
+    /// Delay each answer by this time
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
     latency: Duration,
 
-    /// Answer so many percent of the requests with 503
+    /// Answer this percentage of the requests with 503
     #[arg(long, value_name = "PERCENT", default_value = "0", value_parser = clap::value_parser!(u8).range(0..=100))]
     fail_rate: u8,
 
@@ -65,7 +65,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "KIND")]
     misbehave_list: Option<Kind>,
 
-    /// A further header of each answer, such as 'Alppaca-IMS: 1'; may be given several times
+    /// An additional header of each answer, such as 'Alppaca-IMS: 1'; may be given several times
     #[arg(long = "header", value_name = "NAME: VALUE", value_parser = parse_header)]
     headers: Vec<(String, String)>,
 
@@ -95,7 +95,7 @@ enum Kind {
     Status503,
     /// AFP's 403: the role is not for this caller, or AWS refuses AFP's own key
     AfpDenied,
-    /// AFP's 404: its configuration is broken, or it knows no single role for this caller
+    /// AFP's 404: its configuration is broken, or it finds no single role for this caller
     AfpConfiguration,
     /// AFP's 500: anything else
     AfpError,
@@ -107,9 +107,9 @@ enum Kind {
     Html,
     /// Random bytes with 200
     Garbage,
-    /// 200 with the document by which EC2 refuses
+    /// 200 with EC2's document for a refused role
     Refusal,
-    /// An Expiration that is no date
+    /// An Expiration that is not a date
     BadDate,
     /// An Expiration with a fraction of a second
     FractionDate,
@@ -129,7 +129,7 @@ enum Kind {
     Hang,
     /// A redirect to another host
     Redirect,
-    /// A compressed answer that nobody asked for
+    /// A compressed answer that was not requested
     Gzip,
 }
 

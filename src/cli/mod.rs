@@ -42,7 +42,7 @@ pub use failure::{Failure, Outcome};
     after_help = "\
 First steps:
   alppaca demo             everything in one process, nothing to configure
-  alppaca check -c FILE    what a configuration means, or what is wrong with it
+  alppaca check -c FILE    the effective configuration, or its errors
   alppaca run -c FILE      the daemon
 
 Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong. Commands that talk
@@ -60,17 +60,17 @@ struct Alppaca {
 enum Command {
     /// Run the daemon in the foreground
     Run(run::Args),
-    /// Validate the configuration and print what it amounts to
+    /// Validate the configuration and print the effective one
     Check(check::Args),
-    /// How the running daemon and its roles are
+    /// Show the state of the running daemon and its roles
     Status(status::Args),
     /// Print credentials from the running daemon, for `credential_process` or a shell
     Credentials(credentials::Args),
-    /// Run a program with credentials that it refreshes by itself
+    /// Run a program whose SDK gets fresh credentials from the daemon
     Exec(exec::Args),
-    /// Find out, as the user, what keeps programs from their credentials
+    /// Find out why programs of this user get no credentials
     Doctor(doctor::Args),
-    /// Try a source or a role: fetch once, and tell what came
+    /// Try a source or a role: fetch once and show the result
     Source(source::Args),
     /// Try it: a mock IMS and the daemon in one process, without configuration or privileges
     Demo(demo::Args),
@@ -78,7 +78,7 @@ enum Command {
     MockIms(mock_ims::Args),
     /// Make 169.254.169.254:80 reach the daemon, or undo it
     Capture(capture::Args),
-    /// Explain what the policy gives to whom
+    /// Explain which rule of the policy applies to a caller
     Policy(policy::Args),
     /// Translate another tool's settings into a configuration
     Migrate(migrate::Args),

@@ -30,7 +30,7 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Say which rule of the policy applies to a caller, and why
+    /// Show which rule of the policy applies to a caller, and why
     Explain(Explain),
 }
 
@@ -61,7 +61,7 @@ struct Explain {
     /// A process of this host
     #[arg(long, value_name = "NUMBER", conflicts_with = "container")]
     pid: Option<u32>,
-    /// A container, by its name or id; one that does not run has a network of its own
+    /// A container, by its name or id; one that does not run is taken to have its own network
     #[arg(long, value_name = "NAME")]
     container: Option<String>,
     /// Its image
@@ -70,7 +70,7 @@ struct Explain {
     /// One of its labels
     #[arg(long = "label", value_name = "KEY=VALUE", requires = "container")]
     labels: Vec<String>,
-    /// The address from which the caller asks
+    /// The address of the caller
     #[arg(long)]
     address: Option<IpAddr>,
 }
@@ -87,7 +87,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     match &loaded.config.policy {
         None if own.is_some() => anstream::println!("there is no policy: a container gets its own role"),
-        None => anstream::println!("there is no policy: everybody gets all roles"),
+        None => anstream::println!("there is no policy: every caller gets all roles"),
         Some(rules) => anstream::print!("{}", report(rules, &caller)),
     }
     if let Some(note) = compare(&loaded.config) {
@@ -102,9 +102,9 @@ fn compare(config: &config::Config) -> Option<String> {
     let status: Status = Client::new(socket).get("/v1/status", PATIENCE).ok()?;
     let (ours, theirs) = (config.policy.as_ref().map(Rules::digest), status.policy);
     if status.version != env!("CARGO_PKG_VERSION") {
-        return Some(format!("the daemon that runs is version {} and may judge otherwise", status.version));
+        return Some(format!("the running daemon is version {} and may decide differently", status.version));
     }
-    (ours != theirs).then(|| format!("the daemon that runs (process {}) goes by another policy", status.pid))
+    (ours != theirs).then(|| format!("the running daemon (process {}) uses another policy", status.pid))
 }
 
 /// What is known of the caller that is asked about.
@@ -157,7 +157,7 @@ impl Explain {
             match find_container(name, config)? {
                 Some(facts) => return Ok(Caller::container(facts)),
                 None => {
-                    anstream::eprintln!("note: no runtime knows a container {name:?}; it is judged by its name alone");
+                    anstream::eprintln!("note: no runtime knows a container {name:?}; only its name is used");
                 }
             }
         }
@@ -246,7 +246,7 @@ impl Caller {
                 let groups: Vec<String> = account.groups.iter().map(ToString::to_string).collect();
                 format!("user {} ({uid}), groups {}", account.name, groups.join(" "))
             }
-            Who::User(uid, None) => format!("user {uid}, who has no account"),
+            Who::User(uid, None) => format!("user {uid}, without an account"),
             Who::Stranger => "not a user of this host".to_owned(),
             Who::Process => "some user of this host".to_owned(),
         }];

@@ -45,12 +45,12 @@ and tells when it is ready (Type=notify).
 Examples:
   alppaca run                      with the *.yaml in /etc/alppaca
   alppaca run -c ./alppaca.yaml    with one file
-  alppaca check -c ./alppaca.yaml  only say what is wrong with it")]
+  alppaca check -c ./alppaca.yaml  show only its errors")]
 pub(super) struct Args {
     /// A YAML file, or a directory whose *.yaml are merged in alphabetical order
     #[arg(short, long, value_name = "PATH", default_value = "/etc/alppaca")]
     config: PathBuf,
-    /// Detach and keep a pid file, as `alppacad start` wants it
+    /// Detach and keep a pid file, for `alppacad start`
     #[arg(long, hide = true)]
     background: bool,
 }
@@ -166,7 +166,7 @@ fn end_at_panics(flush: impl Fn() + Clone + Send + Sync + 'static) {
         let (flush, (tell, told)) = (flush.clone(), mpsc::channel());
         // By another thread: this one may hold what the log needs.
         let said = thread::Builder::new().spawn(move || {
-            tracing::error!("this is a defect of alppaca, which ends: {text}");
+            tracing::error!("alppaca stops because of a bug in it, please report it: {text}");
             flush();
             tell.send(())
         });
@@ -183,7 +183,8 @@ fn stays_root_unasked(config: &config::Config) -> Option<String> {
     let root = config.account.user.is_none() && rustix::process::geteuid().is_root();
     root.then(|| {
         format!(
-            "the daemon runs as root, with all its rights: there is no account {0} on this host that it could become. Make \
+            "the daemon runs as root with all privileges: there is no account {0} on this host that it could become. \
+             Make \
              one (`useradd --system --user-group --shell /usr/sbin/nologin {0}`), set `user`, or say that it is meant: \
              `user: root`",
             sandbox::USUAL_ACCOUNT
@@ -193,7 +194,8 @@ fn stays_root_unasked(config: &config::Config) -> Option<String> {
 
 fn announce(config: &config::Config, places: &[(Place, Face)]) {
     let (version, serves) = (env!("CARGO_PKG_VERSION"), sockets::describe(places));
-    let serves = serves.map_or_else(|| "waits for its addresses".to_owned(), |places| format!("serves at {places}"));
+    let serves =
+        serves.map_or_else(|| "is waiting for its addresses".to_owned(), |places| format!("serves at {places}"));
     let upstreams: Vec<String> = config.upstreams.sources.iter().map(|source| source.kind.summary()).collect();
     notice!("alppaca {version} {serves}; upstream {}", upstreams.join(", "));
 }
@@ -207,7 +209,7 @@ fn tell_waiting(waiting: &[String], background: Option<&Background>, logged_on_s
     if let Some(background) = background.filter(|_| !waiting.is_empty())
         && let Err(error) = background.waits()
     {
-        tracing::error!("cannot tell that the daemon waits: {error}");
+        tracing::error!("cannot report that the daemon is waiting: {error}");
     }
 }
 
@@ -226,7 +228,7 @@ fn reload_notice(ready: Arc<AtomicBool>) -> Box<dyn FnMut(bool) + Send> {
     Box::new(move |begins| match NotifyState::monotonic_usec_now() {
         _ if !ready.load(Ordering::Relaxed) => {}
         Ok(now) if begins => notify(&[NotifyState::Reloading, now]),
-        Err(error) if begins => tracing::warn!("cannot tell the service manager: {error}"),
+        Err(error) if begins => tracing::warn!("cannot notify the service manager: {error}"),
         _ => notify(&[NotifyState::Ready]),
     })
 }
@@ -234,14 +236,14 @@ fn reload_notice(ready: Arc<AtomicBool>) -> Box<dyn FnMut(bool) + Send> {
 impl Progress for Service {
     fn ready(&mut self, fetched: bool) {
         if !fetched {
-            tracing::error!("no credentials could be fetched yet; serving without");
+            tracing::error!("no credentials could be fetched yet; serving without them");
         }
         notify(&[NotifyState::Ready]);
         self.ready.store(true, Ordering::Relaxed);
         if let Some(background) = self.background.take() {
             match background.ready() {
                 Ok(pid_file) => self.pid_file = Some(pid_file),
-                Err(error) => tracing::error!("cannot tell that the daemon is ready: {error}"),
+                Err(error) => tracing::error!("cannot report that the daemon is ready: {error}"),
             }
         }
     }
@@ -260,7 +262,7 @@ impl Progress for Service {
 /// Does nothing where no service manager listens.
 fn notify(states: &[NotifyState]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!("cannot tell the service manager: {error}");
+        tracing::warn!("cannot notify the service manager: {error}");
     }
 }
 
@@ -284,7 +286,7 @@ mod tests {
             let output = command.args(["--exact", name]).env(FILE, &log).output().expect("it runs");
             assert_eq!(output.status.signal(), Some(6), "{output:?}");
             let log = std::fs::read_to_string(log).expect("a log");
-            assert!(log.contains("defect of alppaca") && log.contains("nobody joins this thread"), "{log}");
+            assert!(log.contains("because of a bug in it") && log.contains("nobody joins this thread"), "{log}");
             return;
         };
         let text = format!(

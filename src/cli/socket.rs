@@ -50,9 +50,10 @@ pub(super) fn failure(error: &ClientError) -> Failure {
     let hint = match error {
         ClientError::NoDaemon { source, .. } => match source.kind() {
             std::io::ErrorKind::PermissionDenied => {
-                "\nOnly the members of a group may connect (`admin_group`). Are you one, and logged in since you are?"
+                "\nOnly the members of a group may connect (`admin_group`). Is your user in that group, and have you \
+                 logged in again since you were added?"
             }
-            _ => "\nIs it running? Another socket is named with --socket PATH or in ALPPACA_SOCKET.",
+            _ => "\nIs it running? Name another socket with --socket PATH or in ALPPACA_SOCKET.",
         },
         ClientError::Refused { code: Code::NoSuchRole, .. } => "\n`alppaca status` shows the roles there are.",
         ClientError::Refused { code: Code::NotReady | Code::Expired, .. } => "\n`alppaca status` shows why.",

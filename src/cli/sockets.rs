@@ -78,7 +78,7 @@ fn handed_over(configured: &[(SocketAddr, Face)]) -> Result<Vec<Handed>, Failure
     let mut listeners = Vec::new();
     for index in 0..handed.len() {
         let wrong = |error: &dyn std::fmt::Display| {
-            Failure::runtime(format!("socket {index} that was handed over is no listening TCP socket: {error}"))
+            Failure::runtime(format!("socket {index} from systemd is not a listening TCP socket: {error}"))
         };
         let Some(listener) = handed.take_tcp_listener(index).map_err(|error| wrong(&error))? else { continue };
         let address = listener.local_addr().map_err(|error| wrong(&error))?;
@@ -86,7 +86,7 @@ fn handed_over(configured: &[(SocketAddr, Face)]) -> Result<Vec<Handed>, Failure
         let face = face_of(name, address, configured);
         if !configured.iter().any(|(_, known)| *known == face) {
             return Err(Failure::usage(format!(
-                "socket {index} that was handed over, {address}, is for the face {}, which is not configured",
+                "socket {index} from systemd, {address}, is for the face {}, which is not configured",
                 face.as_str()
             )));
         }

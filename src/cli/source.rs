@@ -22,7 +22,7 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Fetch once, and tell what came
+    /// Fetch once and show the result
     Test(TestArgs),
 }
 
@@ -32,7 +32,7 @@ A role is fetched by its first source that works, a source by itself; what signs
 fetched before. Nothing is kept, and no secret is shown. It runs with the rights of whoever calls
 it, not with those of the daemon.
 
-Exit codes: 0 credentials came, 1 none did, 2 the command line or the configuration is wrong.")]
+Exit codes: 0 with credentials, 1 without, 2 the command line or the configuration is wrong.")]
 struct TestArgs {
     /// A role or a source of the configuration
     name: String,
@@ -93,8 +93,8 @@ async fn interrupted() -> String {
     };
     tokio::select! {
         _ = wait(SignalKind::interrupt()) => "interrupted".to_owned(),
-        _ = wait(SignalKind::terminate()) => "ended by a signal".to_owned(),
-        _ = wait(SignalKind::hangup()) => "the terminal is gone".to_owned(),
+        _ = wait(SignalKind::terminate()) => "stopped by a signal".to_owned(),
+        _ = wait(SignalKind::hangup()) => "the terminal was closed".to_owned(),
     }
 }
 
@@ -124,9 +124,9 @@ fn tell(trial: &plan::Trial, set: &Credentials, took: Duration) {
 /// What the daemon would do about it.
 fn advice(error: &SourceError) -> &'static str {
     match error.kind {
-        ErrorKind::Transient => "this may pass by itself: the daemon asks again, within a minute at the latest",
-        ErrorKind::Refused { .. } => "somebody has to change something: the daemon asks again every few minutes only",
-        ErrorKind::ParentExpired => "the daemon fetches what signs the call anew, and asks again",
+        ErrorKind::Transient => "this may be temporary: the daemon retries within a minute",
+        ErrorKind::Refused { .. } => "this needs a change, here or upstream: the daemon retries only every few minutes",
+        ErrorKind::ParentExpired => "the daemon fetches the signing credentials again and repeats the call",
     }
 }
 

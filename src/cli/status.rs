@@ -91,7 +91,7 @@ fn text(status: &Status) -> String {
     if let Some(refused) = &status.list_refused {
         let ListRefused { since, message } = refused;
         let message = message.as_deref().map(|message| format!(": {}", human::foreign(message))).unwrap_or_default();
-        line(format_args!("the upstream refuses its role list since {since}{message}"));
+        line(format_args!("the upstream has refused its role list since {since}{message}"));
     }
     if roles.is_empty() {
         let why = if status.answered { "There is no role for you." } else { "The upstream has not answered yet." };

@@ -79,10 +79,10 @@ fn problem(one: &Named, other: &Named) -> Option<Problem> {
         (None, None) => return None,
     };
     let message = if first.address == second.address {
-        format!("{} is listened on already, by {first}; remove one or choose another port", second.address)
+        format!("{} is already used by {first}; remove one or choose another port", second.address)
     } else {
         format!(
-            "{} cannot be listened on beside {}, which {first} has; remove one or choose another port",
+            "{} conflicts with {}, which {first} uses; remove one or choose another port",
             second.address, first.address
         )
     };
@@ -115,19 +115,19 @@ mod tests {
             (
                 "listen: ['127.0.0.1:1', '127.0.0.1:1']",
                 "a.yaml:2:25",
-                "127.0.0.1:1 is listened on already, by `listen` (a.yaml:2:10)",
+                "127.0.0.1:1 is already used by `listen` (a.yaml:2:10)",
             ),
             (
                 "listen: ['127.0.0.1:1']\ncapture_listen: 127.0.0.1:1",
                 "a.yaml:3:17",
-                "127.0.0.1:1 is listened on already, by `listen` (a.yaml:2:10)",
+                "127.0.0.1:1 is already used by `listen` (a.yaml:2:10)",
             ),
             ("capture_listen: 127.0.0.1:25772", "a.yaml:2:17", "by `bind_port` (by default)"),
             ("bind_port: 9\nmetrics_listen: 127.0.0.1:9", "a.yaml:3:17", "by `bind_port` (a.yaml:2:1)"),
             (
                 "listen: ['0.0.0.0:1']\ncontainer: {listen: '127.0.0.1:1', roles: {web: {open: true}}}",
                 "a.yaml:3:21",
-                "127.0.0.1:1 cannot be listened on beside 0.0.0.0:1, which `listen` (a.yaml:2:10) has",
+                "127.0.0.1:1 conflicts with 0.0.0.0:1, which `listen` (a.yaml:2:10) uses",
             ),
         ] {
             let problems = problems(text);

@@ -91,7 +91,8 @@ fn list_url(fields: &mut Fields) -> Option<String> {
     let protocol = fields.value("ims_protocol", |node| read::choice(node, &[("https", "https"), ("http", "http")]));
     let port = fields.value("ims_port", read::port);
     let Some(node) = fields.given("ims_host") else {
-        let message = "nobody to ask: `ims_host` (or `ims_url`, or `sources`) is missing; add a line such as\n  ims_host: \
+        let message = "there is no source of credentials: `ims_host` (or `ims_url`, or `sources`) is missing; add a \
+             line such as\n  ims_host: \
                        ims.example.com";
         fields.problems.push(Problem::nowhere(message));
         return None;
@@ -113,12 +114,12 @@ pub(super) fn ims_list_url(fields: &mut Fields, place: Place, url: &str) -> Opti
 fn checked_url(fields: &mut Fields, place: Place, url: String) -> Option<String> {
     let parsed: Option<http::Uri> = url.parse().ok();
     let Some(host) = parsed.as_ref().filter(|url| is_askable(url)).and_then(|url| url.host()) else {
-        let message = format!("this makes {url:?}, which is no URL with http or https, a host and a path");
+        let message = format!("this makes {url:?}, which is not a URL with http or https, a host and a path");
         fields.problems.push(Problem::new(place, message));
         return None;
     };
     if url.starts_with("http:") && !is_loopback(host) {
-        let message = "credentials will travel in clear text: the IMS is asked by http over the network";
+        let message = "credentials will travel in clear text: the IMS uses http over the network";
         fields.warnings.push(Problem::new(place, message));
     }
     Some(url)
@@ -171,7 +172,7 @@ fn listen(fields: &mut Fields) -> Option<Vec<SocketAddr>> {
         }
     };
     if let (Some(address), Some(place)) = (open_address(&addresses), place) {
-        let message = format!("whoever reaches {address} over the network can take the credentials");
+        let message = format!("every client that reaches {address} over the network can take the credentials");
         fields.warnings.push(Problem::new(place, message));
     }
     Some(addresses)
@@ -269,7 +270,7 @@ fn audit_required(fields: &mut Fields, log: Option<&Option<AuditTarget>>) -> Opt
     let required = fields.value("audit_required", read::boolean)?;
     match (log, fields.place("audit_required")) {
         (Some(None), Some(place)) if required => {
-            let message = "there is no audit to require: set `audit_log`, too";
+            let message = "there is no audit to require: set `audit_log` as well";
             fields.problems.push(Problem::new(place, message));
             None
         }

@@ -86,8 +86,9 @@ pub(super) fn container(fields: &mut Fields) -> Option<Option<Container>> {
         let roles = fields.named("roles", CONTAINER_ROLE, role);
         let open = roles.iter().flatten().any(|role| role.open);
         if let (Some(address), true) = (listen.as_deref().and_then(open_address), open) {
-            let message =
-                format!("whoever reaches {address} over the network can take the credentials of the open roles");
+            let message = format!(
+                "every client that reaches {address} over the network can take the credentials of the open roles"
+            );
             let place = fields.place("listen");
             fields.warnings.extend(place.map(|place| Problem::new(place, message)));
         }
@@ -99,7 +100,7 @@ pub(super) fn container(fields: &mut Fields) -> Option<Option<Container>> {
 pub(super) fn addresses(node: &Node) -> Result<Vec<SocketAddr>, Problem> {
     let addresses = read::list(node, read::socket_address)?;
     if addresses.is_empty() {
-        return Err(Problem::new(node.place.clone(), "an empty list: nobody could ask"));
+        return Err(Problem::new(node.place.clone(), "an empty list: no client could connect"));
     }
     Ok(addresses)
 }
@@ -112,11 +113,12 @@ fn role(key: &Key, fields: &mut Fields) -> Option<ContainerRole> {
     let open = fields.value("open", read::boolean);
     let role = ContainerRole { name: name?, token_file: token_file?, id_file: id_file?, open: open? };
     if role.open {
-        let message = format!("whoever reaches the container face gets the role {} without a token", role.name);
+        let message =
+            format!("every client that reaches the container face gets the role {} without a token", role.name);
         fields.warnings.push(Problem::new(key.place.clone(), message));
     } else if role.token_file.is_none() && role.id_file.is_none() {
         let message =
-            "nothing opens this role: give `authorization_token_file` or `credentials_id_file`, or `open: true`";
+            "nothing opens this role: set `authorization_token_file` or `credentials_id_file`, or `open: true`";
         fields.problems.push(Problem::new(key.place.clone(), message));
     }
     Some(role)
@@ -171,7 +173,7 @@ mod tests {
         for (text, part) in [
             ("container: {roles: {web: {}}}", "2:21: nothing opens this role"),
             ("container: {roles: {a/b: {open: true}}}", "illegal character '/'"),
-            ("container: {listen: []}", "an empty list: nobody could ask"),
+            ("container: {listen: []}", "an empty list: no client could connect"),
             ("container: {roles: [a]}", "a mapping of names is expected here"),
             ("container: {rolls: {}}", "did you mean `roles`?"),
         ] {

@@ -120,10 +120,10 @@ pub(super) fn containers(fields: &mut Fields) -> Option<Option<Containers>> {
     let section = fields.section("containers", CONTAINERS, read_section)?;
     if let (Some(place), Some(Containers { rules, mapping_file: None, .. })) = (place, &section) {
         if rules.allow.0.is_empty() && rules.default_role.is_none() {
-            let message = "no container will get a role: nothing stands in `allow`, and there is no `default_role`";
+            let message = "no container will get a role: `allow` is empty, and there is no `default_role`";
             fields.warnings.push(Problem::new(place, message));
         } else if rules.allow.permits(ANY_ROLE) {
-            let message = "whoever may start a container can have every role that the source can assume (`allow`)";
+            let message = "anyone who can start a container can have every role that the source can assume (`allow`)";
             fields.warnings.push(Problem::new(place, message));
         }
     }
@@ -147,7 +147,7 @@ pub(super) fn check_source(config: &Config) -> Option<Problem> {
         }
         (Some(Origin::Source(one)), Some(_)) if !is_assumed(Origin::Source(one), true) => {
             format!(
-                "`containers.via` is of no use: {source:?} is of kind {} and is asked for the roles itself",
+                "`containers.via` has no effect: {source:?} is of kind {} and returns the roles itself",
                 one.kind.word()
             )
         }
@@ -158,7 +158,9 @@ pub(super) fn check_source(config: &Config) -> Option<Problem> {
 
 fn read_section(fields: &mut Fields) -> Option<Containers> {
     let sockets = fields.value("sockets", |node| match read::list(node, read::path)? {
-        sockets if sockets.is_empty() => Err(Problem::new(node.place.clone(), "an empty list: nobody would be asked")),
+        sockets if sockets.is_empty() => {
+            Err(Problem::new(node.place.clone(), "an empty list: there would be no runtime"))
+        }
         sockets => Ok(sockets),
     });
     let source = fields.optional("source", read::text);
@@ -355,8 +357,8 @@ mod tests {
             ("  sockets: []", "3:12: an empty list"),
             ("  role_from: IAM_ROLE", "3:14: Env:NAME or Labels:NAME is expected here, not \"IAM_ROLE\""),
             ("  default_role: a//b", "3:17: a role is expected here"),
-            ("  default_role: a", "3:17: it asks for \"a\" without an account"),
-            ("  default_account: prod", "3:20: it asks for a role in the account \"prod\""),
+            ("  default_role: a", "3:17: it requests \"a\" without an account"),
+            ("  default_account: prod", "3:20: it requests a role in the account \"prod\""),
             ("  accounts: {prod: 1}", "3:20: an account has twelve digits"),
             ("  accounts: prod", "3:13: a mapping of names to accounts"),
             ("  partition: eu", "3:14: a partition such as aws"),
@@ -367,7 +369,7 @@ mod tests {
             ("  source: y", "`containers.source` is \"y\""),
             ("  source: far", "`containers.source` is \"far\""),
             ("  via: y", "`containers.via` is \"y\""),
-            ("  via: far\n  source: token", "`containers.via` is of no use: \"token\" is of kind web_identity"),
+            ("  via: far\n  source: token", "`containers.via` has no effect: \"token\" is of kind web_identity"),
             ("  default_rôle: x", "did you mean `default_role`?"),
         ] {
             let said = parsed(text).expect_err(text);

@@ -189,7 +189,7 @@ fn branch(node: &Node, depth: usize) -> Result<Tree, Problem> {
     if depth > MAX_DEPTH {
         return Err(Problem::new(
             node.place.clone(),
-            format!("deeper than {MAX_DEPTH} levels: nobody could ask for it"),
+            format!("deeper than {MAX_DEPTH} levels: no request could reach it"),
         ));
     }
     match &node.value {
@@ -216,7 +216,7 @@ fn branch(node: &Node, depth: usize) -> Result<Tree, Problem> {
 fn check_top(key: &str, node: &Node, tree: Tree) -> Result<Tree, Problem> {
     let wrong = |message: &str| Err(Problem::new(node.place.clone(), message));
     match (key, &tree) {
-        ("user-data", Tree::Directory(_)) => wrong("user data are a text, not a mapping"),
+        ("user-data", Tree::Directory(_)) => wrong("user data is a text, not a mapping"),
         ("meta-data" | "dynamic", Tree::File(_) | Tree::Binary(_)) => wrong("a mapping is expected here"),
         ("meta-data", Tree::Removed) => wrong("the metadata cannot be removed: the credentials are part of them"),
         ("meta-data", Tree::Directory(entries))
@@ -227,7 +227,7 @@ fn check_top(key: &str, node: &Node, tree: Tree) -> Result<Tree, Problem> {
         ("meta-data", Tree::Directory(entries)) => match entries.iter().find(|(name, _)| name == "iam") {
             None => Ok(tree),
             Some((_, Tree::Directory(inner))) if inner.iter().all(|(name, _)| name == "info") => Ok(tree),
-            Some(_) => wrong("`iam` is made of the roles: only `iam: {info: …}` can be set"),
+            Some(_) => wrong("`iam` is built from the roles: only `iam: {info: …}` can be set"),
         },
         _ => Ok(tree),
     }
@@ -348,11 +348,11 @@ mod tests {
         assert!(parsed("  user-data: !!str 12\n  region: !!str eu-west-1\n").is_ok());
         for (text, part) in [
             ("  user-data: !!binary H4sI*", "3:23: `!!binary` is followed by base64"),
-            ("  user-data: !gzip H4sI", "the tag !gzip cannot stand here"),
-            ("  user-data: !binary H4sI", "the tag !binary cannot stand here"),
+            ("  user-data: !gzip H4sI", "the tag !gzip is not allowed here"),
+            ("  user-data: !binary H4sI", "the tag !binary is not allowed here"),
             ("  region: !!binary H4sI", "binary data"),
-            ("  meta-data: !!set {a: b}", "set cannot stand here"),
-            ("  meta-data: {a: !!python/tuple [b]}", "cannot stand here"),
+            ("  meta-data: !!set {a: b}", "set is not allowed here"),
+            ("  meta-data: {a: !!python/tuple [b]}", "is not allowed here"),
         ] {
             let said = parsed(text).expect_err(text);
             assert!(said.contains(part), "{text:?} should say {part:?}, not {said}");
@@ -367,7 +367,7 @@ mod tests {
             ("  meta-data: {'..': c}", "cannot be one segment of a path"),
             ("  meta-data: x", "3:14: a mapping is expected here"),
             ("  meta-data:\n", "cannot be removed"),
-            ("  user-data: {a: b}", "user data are a text"),
+            ("  user-data: {a: b}", "user data is a text"),
             ("  meta-data: {a: {b: {c: {d: {e: {f: {g: h}}}}}}}", "deeper than 7 levels"),
             ("  passthrough: ftp://x", "a URL such as http://169.254.169.254"),
             ("  account_id: 12", "an account has twelve digits"),

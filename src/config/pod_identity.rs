@@ -125,7 +125,8 @@ fn keys(fields: &mut Fields, missing: &dyn Fn(&str) -> Problem) -> Option<KeySou
         (Some(file), _) => Some(KeySource::File(file)),
         (None, Some(url)) => {
             if let (true, Some(place)) = (url.starts_with("http:"), fields.place("jwks_url")) {
-                let message = "the keys come in clear text: whoever can change them can be any service account";
+                let message =
+                    "the keys come in clear text: anyone who can change them can impersonate any service account";
                 fields.warnings.push(Problem::new(place, message));
             }
             Some(KeySource::Url { url, ca_file: ca_file?, token_file: token_file? })

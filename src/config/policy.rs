@@ -94,7 +94,7 @@ fn effect(place: &Place, fields: &mut Fields) -> Option<Effect> {
         "role" | "roles" => {
             let roles = fields.value(key, |node| read::list(node, role))?;
             if roles.is_empty() {
-                let message = "an empty list: to give no role, write `deny: true`";
+                let message = "an empty list: to grant no role, write `deny: true`";
                 fields.problems.push(Problem::new(place.clone(), message));
                 return None;
             }
@@ -106,7 +106,7 @@ fn effect(place: &Place, fields: &mut Fields) -> Option<Effect> {
                 .into_iter()
                 .find(|(word, _)| word == key)?;
             if !truth {
-                let message = format!("`{key}: false` says nothing: write what the caller gets");
+                let message = format!("`{key}: false` has no effect: write what the caller gets");
                 fields.problems.push(Problem::new(place.clone(), message));
             }
             truth.then_some(effect)
@@ -141,7 +141,7 @@ fn conditions(fields: &mut Fields) -> Option<Vec<Condition>> {
 /// A list that is not empty: an empty one would match nobody, and was surely not meant so.
 fn filled<T>(node: &Node, item: impl Fn(&Node) -> Result<T, Problem>) -> Result<Vec<T>, Problem> {
     let items = read::list(node, item)?;
-    if items.is_empty() { Err(Problem::new(node.place.clone(), "an empty list matches nobody")) } else { Ok(items) }
+    if items.is_empty() { Err(Problem::new(node.place.clone(), "an empty list matches no caller")) } else { Ok(items) }
 }
 
 fn pattern(node: &Node) -> Result<Pattern, Problem> {
@@ -282,9 +282,9 @@ mod tests {
         for (rule, message) in [
             ("{match: {user: a}}", "a rule needs one of role, roles, own, everything, deny, and this one has none"),
             ("{role: a, deny: true}", "and this one has role and deny"),
-            ("{deny: false}", "`deny: false` says nothing"),
-            ("{roles: []}", "an empty list: to give no role"),
-            ("{match: {user: []}, deny: true}", "an empty list matches nobody"),
+            ("{deny: false}", "`deny: false` has no effect"),
+            ("{roles: []}", "an empty list: to grant no role"),
+            ("{match: {user: []}, deny: true}", "an empty list matches no caller"),
             ("{match: {usr: a}, deny: true}", "there is no setting \"usr\"; did you mean `user`?"),
             ("{role: a/b}", "illegal character '/'"),
             ("{match: {address: 10.1.0.0/8}, deny: true}", "the range begins at 10.0.0.0"),

@@ -145,7 +145,8 @@ impl ProxyVariables {
             None => Ok(None),
             Some((name, text)) => parse_loosely(text.expose()).map(Some).ok_or_else(|| {
                 format!(
-                    "the variable {name} is no proxy such as http://proxy.example.com:3128 (others are not supported)"
+                    "the variable {name} is not a proxy such as http://proxy.example.com:3128 (others are not \
+                     supported)"
                 )
             }),
         };

@@ -223,7 +223,11 @@ fn session(fields: &mut Fields) -> Option<Session> {
     };
     let policy_arns = fields.value("policy_arns", |node| {
         let arns = read::list(node, arn)?;
-        if arns.len() <= 10 { Ok(arns) } else { Err(Problem::new(node.place.clone(), "AWS takes 10 policies at most")) }
+        if arns.len() <= 10 {
+            Ok(arns)
+        } else {
+            Err(Problem::new(node.place.clone(), "AWS accepts at most 10 policies"))
+        }
     });
     let tags = fields.optional("tags", tags);
     let transitive_tags = fields.value("transitive_tags", |node| {
@@ -241,7 +245,7 @@ fn session(fields: &mut Fields) -> Option<Session> {
         if !tags.iter().any(|(key, _)| *key == tag) {
             fields
                 .problems
-                .push(Problem::new(place, format!("there is no tag {tag:?} to hand on; it has to be in `tags`")));
+                .push(Problem::new(place, format!("there is no tag {tag:?} to pass on; it must be in `tags`")));
         }
         handed_on.push(tag);
     }
@@ -268,7 +272,7 @@ fn tags(node: &Node) -> Result<Vec<(String, String)>, Problem> {
         return Err(Problem::new(node.place.clone(), message));
     };
     if entries.len() > 50 {
-        return Err(Problem::new(node.place.clone(), "AWS takes 50 session tags at most"));
+        return Err(Problem::new(node.place.clone(), "AWS accepts at most 50 session tags"));
     }
     let tag = |(key, node): &(Key, Node)| {
         let value = if node.is_null() { String::new() } else { read::text(node)? };
@@ -330,11 +334,11 @@ fn check(fields: &mut Fields, read: &Read, sources: &[Source], roles: &[Role]) {
                 Gives::Nothing => wrong(
                     place.clone(),
                     format!(
-                        "{name:?} has no credentials of its own, it says how AssumeRole is called; name it in `via`"
+                        "{name:?} has no credentials of its own, it configures how AssumeRole is called; name it in `via`"
                     ),
                 ),
                 Gives::PerArn if role.role_arn.is_none() => {
-                    wrong(place.clone(), format!("{name:?} is asked for a role by its ARN, so a `role_arn` is needed"));
+                    wrong(place.clone(), format!("{name:?} takes the ARN of a role, so a `role_arn` is needed"));
                 }
                 _ => {}
             }
@@ -353,20 +357,20 @@ fn check(fields: &mut Fields, read: &Read, sources: &[Source], roles: &[Role]) {
             let why = match origins.first() {
                 Some(Origin::Source(source)) if role.role_arn.is_some() => {
                     format!(
-                        "{:?} is asked for the role itself, and the call of the kind {} has none",
+                        "{:?} returns the role itself, and the call of the kind {} has none",
                         source.name,
                         source.kind.word()
                     )
                 }
                 _ => "no role is assumed (`role_arn`)".to_owned(),
             };
-            wrong(place.clone(), format!("`{key}` is of no use here: {why}"));
+            wrong(place.clone(), format!("`{key}` has no effect here: {why}"));
         }
         if *key == "upstream_role" && !taken(key) {
-            wrong(place.clone(), "`upstream_role` is of no use here: no source of this role lists roles".to_owned());
+            wrong(place.clone(), "`upstream_role` has no effect here: no source of this role lists roles".to_owned());
         }
         if *key == "role_arn" && !assumed && !origins.iter().any(|origin| is_per_arn(*origin)) {
-            wrong(place.clone(), "`role_arn` is of no use with such a source".to_owned());
+            wrong(place.clone(), "`role_arn` has no effect with such a source".to_owned());
         }
     }
     let chained = |origin: &Origin| match origin {
@@ -377,7 +381,7 @@ fn check(fields: &mut Fields, read: &Read, sources: &[Source], roles: &[Role]) {
     if role.session.duration.is_some_and(|duration| duration > CHAINED) && origins.iter().any(chained) {
         wrong(
             read.place_of("duration"),
-            "AWS gives 1h at most to a role that is assumed with the credentials of another role (role chaining); \
+            "AWS grants at most 1h to a role that is assumed with the credentials of another role (role chaining); \
              write 1h, or let the role be assumed from a source that is no role"
                 .to_owned(),
         );

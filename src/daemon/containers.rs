@@ -236,7 +236,7 @@ impl MappingFile {
                 self.roles.map(&mapping);
             }
             Err(error) => {
-                tracing::error!("containers: {}: {error}; what it said before stays in force", self.path.display());
+                tracing::error!("containers: {}: {error}; the previous content stays in force", self.path.display());
             }
         }
         self.seen = Some(stamp);

@@ -50,7 +50,7 @@ fn listen_again(address: SocketAddr) -> Option<Place> {
         Ok(listener) => Some(Place::Held(listener)),
         Err(error) => {
             tracing::error!(
-                "programs that `alppaca exec` started before ask for credentials at {address}, and may get them from \
+                "programs that `alppaca exec` started before use {address}, and may get credentials from \
                  another process: {error}. Restart them; `alppaca exec` uses another port now"
             );
             error.is_in_use().then_some(Place::Taken(address))

@@ -21,7 +21,7 @@ pub(super) fn build(
     audit: Option<AuditLog>,
     tenants: Option<Tenants>,
 ) -> io::Result<(Arc<Guard>, Arc<Auditor>)> {
-    let told = |error: io::Error| tracing::error!("the kernel cannot be asked who calls: {error}");
+    let told = |error: io::Error| tracing::error!("cannot identify callers: {error}");
     let kernel = Kernel::open(config.capture_listen).map_err(told).ok();
     let hierarchy = cgroup::mount_point().unwrap_or_else(|error| {
         tracing::warn!("cannot find the control groups: {error}");
@@ -45,14 +45,16 @@ pub(super) fn build(
 fn check(guard: &Guard) {
     if let Some(overflow) = guard.overflow_uid() {
         tracing::error!(
-            "cannot tell users apart: in this user namespace the kernel shows all users that are not mapped as user \
+            "cannot distinguish users: in this user namespace the kernel shows all users that are not mapped as user \
              {overflow}; they get no role. Run the daemon outside of it (no PrivateUsers= in its unit)"
         );
     }
     match guard.check() {
         Ok(true) => {}
-        Ok(false) => tracing::error!("the kernel does not say who calls; rules that name users will deny everybody"),
-        Err(error) => tracing::warn!("cannot try whether the kernel says who calls: {error}"),
+        Ok(false) => tracing::error!(
+            "cannot identify callers (sock_diag is unavailable); rules that name users will deny every caller"
+        ),
+        Err(error) => tracing::warn!("cannot check whether callers can be identified: {error}"),
     }
 }
 

@@ -40,7 +40,8 @@ pub(super) async fn serve(
                 Err(error) => {
                     if !std::mem::replace(&mut told, true) {
                         tracing::error!(
-                            "the admin socket has disappeared and cannot be made again, so no `alppaca status`, `credentials` \
+                            "the admin socket has disappeared and cannot be created again, so no `alppaca status`, \
+                             `credentials` \
                              and `exec`: {error}; trying again every {LOOK:?}, and at a reload"
                         );
                     }
@@ -53,7 +54,7 @@ pub(super) async fn serve(
             tracing::error!("the key of the IMDS tokens cannot be kept again, so they end with this process: {error}");
         }
         admin.leases.remember();
-        tracing::warn!("the admin socket had disappeared and was made again: {}", place.path().display());
+        tracing::warn!("the admin socket had disappeared and was created again: {}", place.path().display());
     }
 }
 

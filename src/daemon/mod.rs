@@ -67,7 +67,7 @@ pub enum DaemonError {
     #[error(transparent)]
     Fetch(#[from] SetupError),
     /// The system has no randomness for the IMDS tokens.
-    #[error("the system gives no random numbers")]
+    #[error("the system provides no random numbers")]
     Randomness,
 }
 
@@ -239,7 +239,7 @@ impl Daemon {
     }
 }
 
-/// Ready when the terminal is gone; never where SIGHUP means something else.
+/// Ready when the terminal was closed; never where SIGHUP means something else.
 async fn hung_up(hangup: Option<Signal>) {
     match hangup {
         Some(mut hangup) => {

@@ -119,7 +119,7 @@ pub(super) async fn at_each(mut hangup: Signal, mut reloading: Reloading, mut ru
         match running.prepare(reading).await {
             Ok(prepared) => in_force = Box::pin(running.take_over(in_force, prepared, &reloading.level)).await,
             Err(problem) => {
-                tracing::error!("the configuration was read again and is wrong; nothing has been changed:\n{problem}");
+                tracing::error!("the new configuration is wrong; nothing has been changed:\n{problem}");
             }
         }
         (reloading.notice)(false);
@@ -165,7 +165,7 @@ impl Running {
             tracing::warn!("{warning}");
         }
         if !kept.is_empty() {
-            tracing::warn!("only a restart changes: {}; the rest is in force now", kept.join(", "));
+            tracing::warn!("restart required for: {}; everything else is in force now", kept.join(", "));
         }
         // First what is allowed: a role that is new must not be seen under the old rules.
         guard::replace(&self.guard, &new).await;
@@ -193,7 +193,7 @@ impl Running {
         if let Runtimes::Another(listener) = containers
             && let Err(error) = self.replace_containers(listener).await
         {
-            tracing::error!("the containers keep the settings that they had: {error}");
+            tracing::error!("the containers keep their previous settings: {error}");
             new.containers.clone_from(&old.containers);
         }
         self.live.show(faces, new.logging.access_log);
@@ -201,7 +201,7 @@ impl Running {
         self.replace_background(background);
         // Said at the level that says more.
         level.set(old.logging.level.min(new.logging.level));
-        notice!("the configuration has been read again{}", difference(&old, &new));
+        notice!("the configuration has been reloaded{}", difference(&old, &new));
         level.set(new.logging.level);
         new
     }

@@ -53,7 +53,7 @@ pub(super) fn kept_in(run_dir: &Path) -> io::Result<(TokenKey, Kept)> {
     };
     let boot = fs::read(BOOT_ID).unwrap_or_default();
     let key = TokenKey::from_secret(&*secret, &boot)
-        .map_err(|_unspecified| io::Error::other("the system gives no random numbers"))?;
+        .map_err(|_unspecified| io::Error::other("the system provides no random numbers"))?;
     Ok((key, Kept { path, secret }))
 }
 
@@ -63,7 +63,7 @@ fn read(path: &Path) -> io::Result<Secret> {
     let found = file.metadata()?;
     let ours = found.is_file() && found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o777 == 0o600;
     if !ours || found.len() != LENGTH as u64 {
-        return Err(io::Error::other("it is not a file of ours alone"));
+        return Err(io::Error::other("it is not a regular file that only the daemon's account can write"));
     }
     let mut secret = Secret::default();
     file.read_exact(&mut *secret)?;

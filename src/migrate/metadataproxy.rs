@@ -67,7 +67,7 @@ struct Writer<'a> {
 pub fn translate(variables: &Variables) -> String {
     let mut writer = Writer { variables, text: String::new() };
     writer.line("# Translated from the settings of metadataproxy by `alppaca migrate metadataproxy`.");
-    writer.line("# Lines that begin with `# !` say what changes and what could not be kept.");
+    writer.line("# Lines that begin with `# !` show what changes and what could not be kept.");
     writer.line("# Try it: alppaca check -c FILE");
     writer.listeners();
     writer.upstream();
@@ -143,7 +143,7 @@ impl Writer<'_> {
             }
             None => {
                 self.note(
-                    "AWS_REGION is not set: STS is asked in the region of `aws_region`, eu-central-1 by default.",
+                    "AWS_REGION is not set: STS is called in the region of `aws_region`, eu-central-1 by default.",
                 );
             }
         }
@@ -154,7 +154,10 @@ impl Writer<'_> {
         self.line("containers:");
         self.line("  source: base");
         self.socket();
-        self.note("Whoever starts a container writes its IAM_ROLE, so we ask for a list of what is allowed. This one keeps what");
+        self.note(
+            "Anyone who starts a container can write its IAM_ROLE, so `allow` lists what is granted. This one \
+             keeps what",
+        );
         self.note("metadataproxy did: everything. Narrow it, for example to:");
         for account in self.accounts_in_use() {
             self.note(&format!("  - arn:aws:iam::{account}:role/app-*"));
@@ -166,7 +169,7 @@ impl Writer<'_> {
                 self.entry("default_role", &role);
             } else {
                 self.note(&format!(
-                    "DEFAULT_ROLE={role}: there is no account (we do not ask IAM for it); write name@account:"
+                    "DEFAULT_ROLE={role}: there is no account (alppaca does not look it up in IAM); write name@account:"
                 ));
                 self.line("  # default_role: …@…");
             }
@@ -177,7 +180,7 @@ impl Writer<'_> {
                 self.note(
                     "DEFAULT_ACCOUNT_ID is not set: metadataproxy asked IAM (GetRole) for the ARN of a role without an",
                 );
-                self.note("account. We do not; such roles are refused until you say: default_account: '…'");
+                self.note("account. alppaca does not; such roles are refused until you set: default_account: '…'");
             }
         }
         self.accounts();
@@ -204,7 +207,7 @@ impl Writer<'_> {
             Some(url) => match url.strip_prefix("unix://").map(|path| format!("/{}", path.trim_start_matches('/'))) {
                 Some(path) => self.entry("sockets", &path),
                 None => {
-                    self.note(&format!("DOCKER_URL={url}: only Unix sockets are asked."));
+                    self.note(&format!("DOCKER_URL={url}: only Unix sockets are supported."));
                     self.line("  sockets: /run/docker.sock");
                 }
             },
@@ -238,7 +241,9 @@ impl Writer<'_> {
                     good.iter().map(|(name, number)| format!("{}: {}", quoted(name), quoted(number))).collect();
                 let _infallible = writeln!(self.text, "  accounts: {{{}}}", entries.join(", "));
                 for (name, number) in bad {
-                    self.note(&format!("AWS_ACCOUNT_MAP: {name} is {number}, which is no account: twelve digits."));
+                    self.note(&format!(
+                        "AWS_ACCOUNT_MAP: {name} is {number}, which is not an account (twelve digits)."
+                    ));
                 }
             }
         }
@@ -256,16 +261,14 @@ impl Writer<'_> {
     /// Other ways than the runtime's addresses.
     fn other_identities(&mut self) {
         if let Some(file) = self.get("ROLE_MAPPING_FILE") {
-            self.note(
-                "The file is read again when it changes. As with metadataproxy, it takes the place of the runtime.",
-            );
+            self.note("The file is read again when it changes. As with metadataproxy, it replaces the runtime.");
             self.entry("mapping_file", &file);
         }
         if self.flag("ROLE_REVERSE_LOOKUP") {
             let pattern = self.get("HOSTNAME_MATCH_REGEX").unwrap_or_else(|| "^.*$".to_owned());
             match crate::caller::containers::HostNames::new(&pattern) {
                 Ok(_) => {
-                    self.note("Reverse look-ups trust whoever may write PTR records.");
+                    self.note("Reverse look-ups trust anyone who can write PTR records.");
                     self.entry("host_name_pattern", &pattern);
                 }
                 Err(error) => {
@@ -278,7 +281,7 @@ impl Writer<'_> {
                 "MESOS_STATE_LOOKUP: Mesos is not supported. ROLE_MAPPING_FILE's equivalent, mapping_file, may do.",
             );
         }
-        self.note("Labels may say a role, too: role_from: [Env:IAM_ROLE, Labels:NAME]");
+        self.note("Labels may name a role, too: role_from: [Env:IAM_ROLE, Labels:NAME]");
     }
 
     fn metadata(&mut self) {
@@ -295,7 +298,7 @@ impl Writer<'_> {
                 let _infallible = writeln!(self.text, "    {key}: {}", quoted(value));
             }
             self.note(
-                "The mocked network interfaces, block devices and public keys are not taken over; write them here if",
+                "The mocked network interfaces, block devices and public keys are not translated; write them here if",
             );
             self.note("something reads them.");
             return;
@@ -303,11 +306,14 @@ impl Writer<'_> {
         let url = self.get("METADATA_URL").unwrap_or_else(|| "http://169.254.169.254".to_owned());
         match url.parse::<http::Uri>().map(|url| url.scheme_str().is_some_and(|scheme| scheme.starts_with("http"))) {
             Ok(true) => {
-                self.note("What is not about credentials comes from the real IMDS, with IMDSv2, which metadataproxy did not speak.");
+                self.note(
+                    "What is not about credentials comes from the real IMDS, with IMDSv2, which metadataproxy \
+                     did not support.",
+                );
                 let _infallible =
                     writeln!(self.text, "metadata: {{passthrough: {}}}", quoted(url.trim_end_matches('/')));
             }
-            _ => self.note(&format!("METADATA_URL={url} is no URL.")),
+            _ => self.note(&format!("METADATA_URL={url} is not a URL.")),
         }
     }
 
@@ -327,7 +333,7 @@ impl Writer<'_> {
         if !unknown.is_empty() {
             let names = unknown.join(", ");
             self.line("");
-            self.note(&format!("Not settings of metadataproxy that we know, and not taken over: {names}"));
+            self.note(&format!("Unknown settings of metadataproxy, not translated: {names}"));
         }
     }
 }
@@ -397,7 +403,7 @@ mod tests {
             "# ! DEFAULT_ROLE=web: there is no account",
             "# ! DEFAULT_ACCOUNT_ID is not set",
             "# ! AWS_ACCOUNT_MAP is not a JSON object",
-            "not taken over: ROLE_TYPO\n",
+            "not translated: ROLE_TYPO\n",
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }

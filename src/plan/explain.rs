@@ -22,7 +22,7 @@ pub fn explain(config: &Config, environment: &Environment) -> Vec<String> {
         let url = ims.kind.summary();
         let name = &ims.name;
         lines.push(format!(
-            "  all roles that source {name} lists ({url}), in its order; the list is asked for every {every}"
+            "  all roles that source {name} lists ({url}), in its order; the list is fetched every {every}"
         ));
         lines.push(format!("    {}", life_of("IMS")));
     }

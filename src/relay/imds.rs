@@ -78,7 +78,7 @@ impl Calls {
         let pid = fetched.headers.get(PID).and_then(|pid| pid.to_str().ok()?.parse().ok());
         if pid == Some(std::process::id()) {
             tracing::error!(
-                "passthrough: {} leads back to this daemon; take its account out of the rule that captures the address",
+                "passthrough: {} leads back to this daemon; exempt its account from the rule that captures the address",
                 self.base
             );
             return Reply::Failed;

@@ -109,14 +109,14 @@ impl PublicKeys {
                 }
                 fetched.body.to_vec()
             }
-            (KeySource::Url { .. }, None) => return Err("it cannot be asked".to_owned()),
+            (KeySource::Url { .. }, None) => return Err("it cannot be reached".to_owned()),
         };
         if text == self.last {
             return Ok(());
         }
-        let keys = parse_key_set(&text).map_err(|error| format!("this is no set of keys: {error}"))?;
+        let keys = parse_key_set(&text).map_err(|error| format!("this is not a key set: {error}"))?;
         if keys.is_empty() {
-            return Err("there is no key in it that signatures could be verified with".to_owned());
+            return Err("it has no key that can verify signatures".to_owned());
         }
         tracing::info!("{} keys of service accounts from {}", keys.len(), self.name());
         self.ring.replace(keys);

@@ -131,13 +131,13 @@ pub(super) fn verify(identity: &Identity) -> Result<(), SandboxError> {
     supplementary.dedup();
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
     if [users.real, users.effective, users.saved] != [uid; 3] {
-        return Err(SandboxError::NotDropped("the user is another"));
+        return Err(SandboxError::NotDropped("the user is a different one"));
     }
     if [groups.real, groups.effective, groups.saved] != [gid; 3] {
-        return Err(SandboxError::NotDropped("the group is another"));
+        return Err(SandboxError::NotDropped("the group is a different one"));
     }
     if supplementary != identity.groups {
-        return Err(SandboxError::NotDropped("the supplementary groups are others"));
+        return Err(SandboxError::NotDropped("the supplementary groups are different"));
     }
     let root = Uid::from_raw(0);
     if uid != root && setresuid(root, root, root).is_ok() {

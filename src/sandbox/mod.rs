@@ -38,7 +38,7 @@ pub enum SandboxError {
     #[error("cannot become {0}: only root can; start as root, or remove `user` and `group` from the configuration")]
     NotRoot(String),
     /// Another thread would keep the old rights.
-    #[error("privileges can be dropped only while there is one thread, and there are {0}")]
+    #[error("privileges can be dropped only while there is one thread, but there are {0}")]
     Threads(usize),
     /// A step failed.
     #[error("cannot drop privileges: {step}: {source}")]
@@ -118,6 +118,6 @@ fn drop_capabilities() -> Result<(), SandboxError> {
     if left.effective.is_empty() && left.permitted.is_empty() && left.inheritable.is_empty() {
         Ok(())
     } else {
-        Err(SandboxError::NotDropped("there are capabilities left"))
+        Err(SandboxError::NotDropped("capabilities are left"))
     }
 }

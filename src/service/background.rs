@@ -79,7 +79,7 @@ fn say(word: &str) -> Result<(), ServiceError> {
     let null = OpenOptions::new().read(true).write(true).open("/dev/null");
     let null = null.map_err(|source| ServiceError::File { path: "/dev/null".into(), source })?;
     for redirected in [dup2_stdout(&null), dup2_stderr(&null)] {
-        redirected.map_err(|error| ServiceError::System { what: "let go of the terminal", source: error.into() })?;
+        redirected.map_err(|error| ServiceError::System { what: "detach from the terminal", source: error.into() })?;
     }
     Ok(())
 }

@@ -78,7 +78,7 @@ pub fn start(mut command: Command, limit: Duration) -> Result<(), ServiceError> 
             let status = child.wait().map_err(system("wait for the daemon"))?;
             Err(ServiceError::NotStarted(format!(" ({status})")))
         }
-        Err(_late) => Err(ServiceError::NotStarted(format!(" within {limit:?}; it may still do"))),
+        Err(_late) => Err(ServiceError::NotStarted(format!(" within {limit:?}; it may still start"))),
     }
 }
 
@@ -86,7 +86,7 @@ pub fn start(mut command: Command, limit: Duration) -> Result<(), ServiceError> 
 pub fn reload(run_dir: &Path, account: u32) -> Result<bool, ServiceError> {
     let Found::Running(process) = find(run_dir, account)? else { return Ok(false) };
     let told = pidfd_send_signal(&process, Signal::HUP);
-    told.map_err(|source| ServiceError::System { what: "tell the daemon", source: source.into() })?;
+    told.map_err(|source| ServiceError::System { what: "signal the daemon", source: source.into() })?;
     Ok(true)
 }
 

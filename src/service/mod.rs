@@ -47,7 +47,7 @@ pub enum ServiceError {
     NotStarted(String),
     /// The holder of the lock is no daemon of that account's.
     #[error(
-        "process {pid} of user {uid} holds the lock on the pid file, and that is not the daemon's account: nothing is done"
+        "process {pid} of user {uid} holds the lock on the pid file, which is not the daemon's account: nothing is done"
     )]
     Stranger {
         /// The process.
@@ -56,6 +56,6 @@ pub enum ServiceError {
         uid: u32,
     },
     /// The started process goes on, but is not ready, and said why.
-    #[error("alppaca runs, but is not ready; `alppacad stop` ends it")]
+    #[error("alppaca runs, but is not ready; `alppacad stop` stops it")]
     Waits,
 }

@@ -154,10 +154,7 @@ fn prove(arguments: &str, listen: &str) {
     assert_eq!(namespace.alppaca(&capture("apply")).0, Some(0));
     assert_eq!(namespace.state(), applied, "twice is once");
     let (code, said) = namespace.alppaca(&capture("check"));
-    assert!(
-        code == Some(1) && said.contains("captured: ") && said.contains("nobody answers (connection refused"),
-        "{said}"
-    );
+    assert!(code == Some(1) && said.contains("captured: ") && said.contains("no answer (connection refused"), "{said}");
 
     if arguments.contains("dnat") {
         // Whatever the mode is that `check` is called with.
@@ -208,7 +205,7 @@ fn a_redirection_to_a_port_that_every_user_may_take_is_warned_of() {
     let (code, said) = apply(&namespace, "127.0.0.1:25772");
     assert_eq!(code, Some(0), "{said}");
     let warning =
-        "every user can listen at 127.0.0.1:25772 and give programs other credentials (no socket listens there)";
+        "every user can listen on 127.0.0.1:25772 and give programs other credentials (no socket listens there)";
     assert!(said.contains(warning) && said.contains("enable --now alppaca.socket"), "{said}");
     let (code, said) = apply(&namespace, "127.0.0.1:80");
     assert!(code == Some(0) && !said.contains("warning"), "{said}");
@@ -412,7 +409,7 @@ fn redirections_made_by_hand_are_shown_whatever_made_them() {
         let namespace = Namespace::new();
         namespace.shell(&rules);
         let (_, said) = namespace.alppaca("capture check");
-        let line = said.lines().find(|line| line.starts_with("redirected by a rule that is not ours: "));
+        let line = said.lines().find(|line| line.starts_with("redirected by a rule that alppaca did not make: "));
         assert_eq!(line.is_some(), !shown.is_empty(), "{rules}: {said}");
         let line = line.unwrap_or_default();
         assert!(line.contains(shown), "{rules}: {line}");

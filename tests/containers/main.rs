@@ -288,12 +288,12 @@ fn while_the_runtime_is_silent_no_container_gets_anything<R: Runtime>() {
     let ask = |path: &str| get(in_network_of(&pid), path);
     assert_eq!(key(ask), Ok(arn_key("app_a")));
     host.runtime.stop_service();
-    host.daemon.wait_for_log("no container gets credentials until this is over");
+    host.daemon.wait_for_log("no container gets credentials until the runtime answers again");
     assert_eq!(ask(&document("app-a")).0, 503);
     host.runtime.start_service();
     assert_eq!(key(ask), Ok(arn_key("app_a")));
     assert_eq!(host.sts.calls().len(), 1, "what was fetched before is still there");
-    let told = host.daemon.log().matches("no container gets credentials until this is over").count();
+    let told = host.daemon.log().matches("no container gets credentials until the runtime answers again").count();
     assert_eq!(told, 1, "{}", host.daemon.log());
     assert_eq!(host.runtime.run(&["ps", "--quiet"]).lines().count(), 1, "it never stopped");
 }

@@ -33,7 +33,7 @@ fn a_token_without_its_life_is_a_problem() {
     });
     let (code, lines) = at(&format!("http://{address}"));
     assert_eq!(code, Some(1));
-    assert_found(&lines, "problem protocol the token comes without its life", "SDKs for Rust and Go");
+    assert_found(&lines, "problem protocol the token comes without its TTL", "SDKs for Rust and Go");
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn a_slow_answer_is_a_problem_before_sdks_give_up() {
 #[test]
 fn what_the_list_of_roles_may_be_is_told_apart() {
     for (status, body, part) in [
-        (200, "", "the list of roles is empty -> look at the daemon's log"),
+        (200, "", "the list of roles is empty -> see the daemon's log"),
         (500, "x", "the answer is 500"),
         (503, "", "there are no valid credentials at the moment (503)"),
     ] {
@@ -97,7 +97,7 @@ fn metadata_without_a_region_is_a_note() {
     let daemon = Daemon::with_credentials(&ims.config());
     let (code, lines) = at(&format!("http://{}", daemon.address()));
     assert_eq!(code, Some(0));
-    assert_found(&lines, "note region the metadata tell no region", "set `metadata: {region: …}`");
+    assert_found(&lines, "note region the metadata has no region", "set `metadata: {region: …}`");
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn what_a_container_endpoint_may_say_is_told_apart() {
     }
     let (code, lines) = container("https://127.0.0.1:1/x");
     assert_eq!(code, Some(0), "{lines:#?}");
-    assert_found(&lines, "note reach https://127.0.0.1:1/x is asked by https, which is not tried here", "");
+    assert_found(&lines, "note reach https://127.0.0.1:1/x uses https, which is not tried here", "");
     let (code, lines) = container("http://127.0.0.1:1/x");
     assert_eq!(code, Some(1), "{lines:#?}");
     assert_found(

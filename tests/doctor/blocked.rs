@@ -67,9 +67,9 @@ fn each_way_to_close_the_way_has_its_words() {
     for (script, what, remedy) in [
         ("true".to_owned(), no_route, start),
         (route("unreachable"), no_route, start),
-        (route("blackhole"), "a blackhole route of this host swallows it", "`ip route get`"),
+        (route("blackhole"), "a blackhole route of this host drops it", "`ip route get`"),
         (route("prohibit"), "a route of this host, or a sandbox around this program, forbids it", "remove it, then "),
-        (here("true"), "Connection refused", "`systemctl status alppaca` may say why it stopped"),
+        (here("true"), "Connection refused", "`systemctl status alppaca` may show why it stopped"),
         (here("iptables -A OUTPUT -p tcp -d 169.254.169.254 -j REJECT"), "Connection refused", start),
         (here("iptables -A OUTPUT -p tcp -d 169.254.169.254 -j DROP"), late, "or a firewall drops it"),
         (nft("drop"), late, "hop limit of 1 looks the same"),
@@ -95,7 +95,7 @@ fn ports_that_every_user_may_take_are_told() {
     assert!(!lines.iter().any(|line| line.starts_with("note port ")), "{lines:#?}");
     namespace.shell("echo 80 > /proc/sys/net/ipv4/ip_unprivileged_port_start");
     let (_, lines) = namespace.doctor("/no/daemon.sock", &[]);
-    assert_found(&lines, "note port every user may listen at ports from 80 on", "ip_unprivileged_port_start=1024");
+    assert_found(&lines, "note port every user may listen on ports from 80 up", "ip_unprivileged_port_start=1024");
     let loopback = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:25772")];
     let (_, lines) = namespace.doctor("/no/daemon.sock", &loopback);
     assert!(!lines.iter().any(|line| line.starts_with("note port ")), "{lines:#?}");

@@ -40,7 +40,7 @@ fn clocks_that_are_apart_are_found() {
     }
     let (_, lines) =
         found("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("{}/x", server(SignedDuration::from_hours(2))));
-    assert_found(&lines, "problem clock this clock and the server's are ", "set the clock, for example by chrony");
+    assert_found(&lines, "problem clock this clock and the server's are ", "set the clock, for example with chrony");
 }
 
 #[test]

@@ -82,7 +82,7 @@ fn what_the_endpoint_does_wrong_is_found() {
     let v2 = Daemon::with_credentials(&format!("{}imds_v1: false\n", v2.config()));
     for (daemon, code, part) in [
         (&none, 1, "problem role there is no role here for this user (404) -> `alppaca status` shows the roles"),
-        (&short, 0, "more; SDKs want 25 minutes -> let the upstream give longer-lived credentials"),
+        (&short, 0, "more; SDKs want 25 minutes -> make the upstream issue longer-lived credentials"),
         (
             &both,
             1,
@@ -110,7 +110,7 @@ fn nobody_and_somebody_else_at_the_address_are_told_apart() {
     // The mock is a metadata service of 2015.
     let other = format!("http://{}", ims.address);
     let (_, lines) = findings(&doctor(&daemon.socket(), &[("AWS_EC2_METADATA_SERVICE_ENDPOINT", &other)]));
-    assert!(lines.iter().any(|line| line.contains("not alppaca but another server answers at ")), "{lines:#?}");
+    assert!(lines.iter().any(|line| line.contains("a server other than alppaca answers at ")), "{lines:#?}");
     assert!(lines.iter().any(|line| line.starts_with("note protocol no IMDSv2: ")), "{lines:#?}");
 }
 

@@ -87,7 +87,7 @@ async fn a_real_proxy_passes_on_the_upstreams_word_and_its_own_403_is_none() {
     let denied = source(through(proxy.address, None, settings("http://denied.example/")));
     let error = denied.fetch(&role("test_role")).await.expect_err("403");
     assert!(is_transient(&error) && error.message.contains("403"), "{error:?}");
-    assert!(error.message.ends_with("the proxy itself seems to say so"), "{error}");
+    assert!(error.message.ends_with("this seems to come from the proxy itself"), "{error}");
 }
 
 #[tokio::test]

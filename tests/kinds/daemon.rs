@@ -212,5 +212,5 @@ fn the_environments_proxy_is_used_only_where_that_is_said() {
     let (_, out, _) = check(&config(""), &set);
     assert!(!out.contains("NO_PROXY"), "{out}");
     let (_, _, said) = check(&config(", proxy: environment"), &[("http_proxy", "socks5://me:s3cr3t@p:1")]);
-    assert!(said.contains("the variable http_proxy is no proxy") && !said.contains("s3cr3t"), "{said}");
+    assert!(said.contains("the variable http_proxy is not a proxy") && !said.contains("s3cr3t"), "{said}");
 }

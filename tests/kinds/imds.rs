@@ -108,7 +108,7 @@ async fn each_failure_means_what_it_means() {
     assert!(is_refused(&error) && error.message.contains("switched off"), "{error:?}");
     let odd = Server::start(|_| (200, "two words".into()));
     let error = imds(odd.url(), false).role(None).fetch(None).await.expect_err("no token");
-    assert!(error.message.ends_with("the answer is no token"), "{error}");
+    assert!(error.message.ends_with("the answer is not a token"), "{error}");
 }
 
 #[tokio::test]

@@ -191,7 +191,7 @@ async fn a_login_that_is_over_says_what_to_do_and_is_not_asked_for_again_and_aga
     let sign_in = SignIn::start();
     let home = Home::new(&sign_in, 5);
     for (error, said) in [
-        ("TOKEN_EXPIRED", "the profile console: the login is over; run `aws login --profile console` again"),
+        ("TOKEN_EXPIRED", "the profile console: the login has ended; run `aws login --profile console` again"),
         (
             "USER_CREDENTIALS_CHANGED",
             "the profile console: the password was changed after the login; run `aws login --profile console` again",

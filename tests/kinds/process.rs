@@ -137,7 +137,7 @@ async fn a_failure_is_told_with_what_it_complains_of_but_never_a_secret() {
     let said = Program::new("echo 'no ticket'; echo 'SecretAccessKey=wJalr token expired' >&2; exit 1").error().await;
     assert!(said.ends_with("exit status: 1: SecretAccessKey=*** token expired"), "{said}");
     let said = Program::new("exit 1").error().await;
-    assert!(said.ends_with("exit status: 1, without a word on stderr"), "{said}");
+    assert!(said.ends_with("exit status: 1, without output on stderr"), "{said}");
     let said = Program::new("kill -9 $$").error().await;
     assert!(said.contains("signal: 9"), "{said}");
     let long = Program::new("yes nonsense | head -c 1000000 >&2; exit 1").error().await;
@@ -158,9 +158,9 @@ async fn what_it_writes_to_stderr_is_told_whatever_went_wrong() {
         (Program::new(lines), "it printed nothing"),
         (Program::new(&format!("{lines}; echo no")), "is not the JSON of a credential_process"),
         (Program::new(&format!("{lines}; echo '{{}}'")), "it printed no \"Version\": 1"),
-        (Program::new(&format!("{lines}; yes")), "it prints more than 64 KiB"),
+        (Program::new(&format!("{lines}; yes")), "it printed more than 64 KiB"),
         (Program::new(&format!("{lines}; exit 4")), "it ended with exit status: 4"),
-        (slow, "not done within 5s, and ended"),
+        (slow, "not done within 5s, and killed"),
     ] {
         let said = program.error().await;
         assert!(said.contains(what) && said.ends_with(" 2000 log in again: the token is over"), "{what}: {said}");
@@ -202,7 +202,7 @@ async fn it_has_a_session_of_its_own_without_a_terminal() {
 #[tokio::test]
 async fn too_much_output_ends_it() {
     let said = Program::new("yes").error().await;
-    assert!(said.ends_with("it prints more than 64 KiB, and was ended, without a word on stderr"), "{said}");
+    assert!(said.ends_with("it printed more than 64 KiB, and was killed, without output on stderr"), "{said}");
 }
 
 #[tokio::test]
@@ -217,7 +217,7 @@ async fn on_a_time_out_it_is_ended_with_all_it_started() {
     program.settings.timeout = Duration::from_secs(5);
     let reader = std::thread::spawn(move || fs::read_to_string(pipe).expect("until all writers are gone"));
     let said = program.error().await;
-    assert!(said.ends_with("not done within 5s, and ended, without a word on stderr"), "{said}");
+    assert!(said.ends_with("not done within 5s, and killed, without output on stderr"), "{said}");
     // It returns only when the last writer is gone.
     assert_eq!(reader.join().expect("no panic"), "started\n");
 }

@@ -314,7 +314,7 @@ async fn a_program_of_a_profile_is_ended_with_all_it_started() {
     let source = Profile::new(Settings { http, ..settings }, SystemClock::shared());
     let reader = std::thread::spawn(move || fs::read_to_string(pipe).expect("until all writers are gone"));
     let said = source.fetch(None).await.expect_err("a time-out").message;
-    assert!(said.contains("not done within 6s, and ended"), "{said}");
+    assert!(said.contains("not done within 6s, and killed"), "{said}");
     assert_eq!(reader.join().expect("no panic"), "started\n");
 }
 

@@ -86,7 +86,7 @@ async fn each_answer_means_what_it_means() {
     for (status, code, transient, part) in [
         (400, "IDPCommunicationError", true, "IDPCommunicationError"),
         (400, "InvalidIdentityToken", true, "InvalidIdentityToken"),
-        (400, "ExpiredTokenException", true, "has to write a new token"),
+        (400, "ExpiredTokenException", true, "must write a new token"),
         (400, "Throttling", true, "Throttling"),
         (500, "InternalFailure", true, "InternalFailure"),
         (403, "IDPRejectedClaim", false, "the issuer rejects this token"),

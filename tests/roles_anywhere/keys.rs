@@ -131,9 +131,12 @@ fn a_key_that_cannot_be_used_says_why() {
     pki.run(&["rsa", "-in", "web.key", "-traditional", "-aes256", "-passout", "pass:right", "-out", "legacy"]);
     assert!(wrong("legacy", Some(b"right")).contains("OpenSSL's old format (Proc-Type: 4,ENCRYPTED)"));
     pki.run(&["genpkey", "-algorithm", "ED25519", "-out", "ed25519"]);
-    assert!(wrong("ed25519", None).contains("no RSA key of 2048 to 8192 bits and no ECDSA key on P-256 or P-384"));
+    assert!(wrong("ed25519", None).contains(
+        "neither an RSA key of 2048 to 8192 bits nor an ECDSA key on P-256 or \
+         P-384"
+    ));
     pki.run(&["genrsa", "-out", "short", "1024"]);
-    assert!(wrong("short", None).contains("no RSA key of 2048 to 8192 bits"));
+    assert!(wrong("short", None).contains("neither an RSA key of 2048 to 8192 bits"));
     assert!(wrong("web.pem", None).contains("there is no private key in it"));
     // Keys of others: of the same kind and of another.
     pki.run(&["genrsa", "-out", "other", "2048"]);

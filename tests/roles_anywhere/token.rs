@@ -135,9 +135,9 @@ fn what_a_token_cannot_do_is_told() {
         let with = |key: &str| settings(&pki, "web.pem", key);
         assert_eq!(
             wrong(with("pkcs11:token=nowhere")),
-            "pkcs11:token=nowhere: pkcs11:token=nowhere fits no token; the module knows: \"hosts\", \"others\""
+            "pkcs11:token=nowhere: pkcs11:token=nowhere matches no token; the module has: \"hosts\", \"others\""
         );
-        assert!(wrong(with("pkcs11:object=web")).contains("fits more than one token (\"hosts\", \"others\")"));
+        assert!(wrong(with("pkcs11:object=web")).contains("matches more than one token (\"hosts\", \"others\")"));
         assert!(
             wrong(with("pkcs11:token=hosts")).contains("2 private keys fit pkcs11:token=hosts in the token \"hosts\"")
         );
@@ -145,7 +145,7 @@ fn what_a_token_cannot_do_is_told() {
         assert!(wrong(with("pkcs11:token=hosts;object=other")).contains("does not belong to the certificate"));
         let mut no_pin = with("pkcs11:token=hosts;object=web");
         no_pin.pin_file = None;
-        assert!(wrong(no_pin).contains("wants a PIN and no PIN file is configured"));
+        assert!(wrong(no_pin).contains("requires a PIN and no PIN file is configured"));
         let mut no_module = with("pkcs11:token=hosts;object=web");
         no_module.pkcs11_module = Some("/nowhere.so".into());
         assert!(wrong(no_module).contains("the PKCS#11 module /nowhere.so cannot be loaded"));
@@ -154,7 +154,7 @@ fn what_a_token_cannot_do_is_told() {
         let role = role(&server, &Identity::new(with("pkcs11:token=hosts;object=web")));
         for _again in 0..2 {
             let error = fetch(&role).expect_err("wrong PIN").message;
-            assert!(error.contains("says that the PIN is wrong; it is not tried again"), "{error}");
+            assert!(error.contains("rejects the PIN; it is not tried again"), "{error}");
             assert!(!error.contains("9999"));
         }
         assert!(server.seen().is_empty(), "nothing was sent");

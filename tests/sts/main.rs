@@ -69,7 +69,7 @@ fn the_old_set_stays_when_the_assumption_fails() {
     let before = key(&daemon, "deploy");
     sts.set(|_| Reply::Error(403, "AccessDenied", "User is not authorized to perform: sts:AssumeRole"));
     let told = daemon.wait_for_log("role deploy: cannot fetch credentials");
-    for part in ["ERROR", "AccessDenied", "the trust policy of the role has to let the signer in"] {
+    for part in ["ERROR", "AccessDenied", "the role's trust policy must accept the signer"] {
         assert!(told.contains(part), "{part}: {told}");
     }
     assert_eq!(key(&daemon, "deploy"), before);

@@ -51,7 +51,7 @@ fn an_external_id_that_would_go_nowhere_is_refused() {
     );
     let config = mapped(directory.path(), &rest, r#"{"name": "app", "external_id": "x1"}"#);
     let daemon = Daemon::start(&config);
-    let told = daemon.wait_for_log("role app: cannot be had as arn:aws:iam::123456789012:role/app");
+    let told = daemon.wait_for_log("role app: cannot be fetched as arn:aws:iam::123456789012:role/app");
     assert!(told.contains("an external id is asked for, but source oidc (web_identity)"), "{told}");
     assert_ne!(daemon.get(&format!("{LIST}app")).status, 200);
     assert!(sts.calls().is_empty());

@@ -61,7 +61,7 @@ fn tell(trouble: &Trouble<'_>, required: bool) {
         Trouble::Over { target } => notice!("audit: {target} can be written again"),
         Trouble::Lost(lost) => tracing::error!("audit: {lost} record(s) were lost while they could not be written"),
         Trouble::Dropped(dropped) => {
-            tracing::error!("audit: {dropped} record(s) were lost: they came faster than they can be written");
+            tracing::error!("audit: {dropped} record(s) were lost: they came faster than they could be written");
         }
     }
 }
@@ -133,7 +133,7 @@ impl Drop for AuditLog {
         self.queue.close();
         let late = self.queue.flush(FLUSH);
         if late > 0 {
-            tracing::error!("audit: up to {late} record(s) were lost: the program ends before they could be written");
+            tracing::error!("audit: up to {late} record(s) were lost: the program stops before they could be written");
         }
     }
 }

@@ -309,7 +309,7 @@ impl Queue {
                 notice(&format!("{lost} {record} were lost while they could not be written"));
             }
             if dropped > 0 {
-                notice(&format!("{dropped} {record} were dropped: they came faster than they can be written"));
+                notice(&format!("{dropped} {record} were dropped: they came faster than they could be written"));
             }
             // If this fails, it is said the next time.
             if sink.write(&batch, clock.now().wall).is_ok() {

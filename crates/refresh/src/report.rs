@@ -65,7 +65,7 @@ pub(super) fn list_answered(list: &RoleList, trouble: &mut Trouble) {
     }
     // One line however many there are; the list comes again every minute.
     let problem = format!(
-        "{} line(s) of the role list are no role names and are ignored; no role is withdrawn meanwhile. First: {}",
+        "{} line(s) of the role list are not role names and are ignored; no role is withdrawn meanwhile. First: {}",
         list.problems.len(),
         list.problems.first().map_or("", String::as_str)
     );
@@ -78,7 +78,7 @@ pub(super) fn list_answered(list: &RoleList, trouble: &mut Trouble) {
 pub(super) fn clock(ahead: Option<SignedDuration>) {
     match ahead {
         Some(ahead) => tracing::warn!("{}; set it right: credentials end by it", clock_difference(ahead)),
-        None => notice!("this host's clock agrees with that of the upstream again"),
+        None => notice!("this host's clock agrees with the upstream's again"),
     }
 }
 
@@ -90,7 +90,7 @@ pub fn clock_difference(ahead: SignedDuration) -> String {
 
 pub(super) fn list_failed(error: &SourceError, trouble: &mut Trouble) {
     let doubtful = matches!(error.kind, ErrorKind::Refused { withdraws: false, .. });
-    let kept = if doubtful { "; no valid credentials are withdrawn for that" } else { "" };
+    let kept = if doubtful { "; valid credentials stay in use" } else { "" };
     match trouble.again(&error.message) {
         (count, true) => tracing::warn!("cannot read the role list (attempt {count}): {error}{kept}"),
         (count, false) => tracing::debug!("cannot read the role list (attempt {count}): {error}{kept}"),
@@ -110,7 +110,7 @@ pub(super) fn role_requested(wanted: &OnDemand) {
 }
 
 pub(super) fn role_impossible(wanted: &OnDemand, problem: &str) {
-    tracing::error!("role {}: cannot be had as {}: {problem}", wanted.name, wanted.role_arn);
+    tracing::error!("role {}: cannot be fetched as {}: {problem}", wanted.name, wanted.role_arn);
 }
 
 pub(super) fn set_arrived(who: &Who, set: &Published, trouble: &mut Trouble) {
@@ -132,11 +132,11 @@ pub(super) fn set_failed(
 ) {
     let (count, new) = trouble.again(&error.message);
     let kept = refused.and_then(|(_, kept)| kept).map(format_timestamp);
-    let kept = kept.map(|end| format!("; what is held is served until {end}")).unwrap_or_default();
+    let kept = kept.map(|end| format!("; the current credentials are served until {end}")).unwrap_or_default();
     match refused {
-        Some((Cadence::Aws, _)) if new => tracing::error!(
-            "{who}: cannot fetch credentials (attempt {count}): {error}{kept}; trying only now and then from here on"
-        ),
+        Some((Cadence::Aws, _)) if new => {
+            tracing::error!("{who}: cannot fetch credentials (attempt {count}): {error}{kept}; backing off");
+        }
         _ if new => tracing::warn!("{who}: cannot fetch credentials (attempt {count}): {error}{kept}"),
         _ => tracing::debug!("{who}: cannot fetch credentials (attempt {count}): {error}{kept}"),
     }
@@ -150,7 +150,7 @@ pub(super) fn waits(who: &Who, parent: &str, trouble: &mut Trouble) {
 }
 
 pub(super) fn parent_expired(parent: &Who, child: &Who) {
-    tracing::warn!("{parent}: AWS takes its credentials for expired, says the call for {child}; fetching them anew");
+    tracing::warn!("{parent}: AWS rejects its credentials as expired in the call for {child}; fetching new ones");
 }
 
 pub(super) fn way_changed(who: &Who, label: &str, down: bool, reason: Option<&SourceError>) {
@@ -162,7 +162,7 @@ pub(super) fn way_changed(who: &Who, label: &str, down: bool, reason: Option<&So
 
 pub(super) fn still_stands_in(who: &Who, failed: &[SourceError]) {
     for error in failed {
-        tracing::debug!("{who}: not back at a better source: {error}");
+        tracing::debug!("{who}: the preferred source still fails: {error}");
     }
 }
 
@@ -176,7 +176,7 @@ pub(super) fn expiry(who: &Who, set: Option<&Published>, now: Moment, trouble: &
 
 pub(super) fn role_dropped(node: &Node) {
     if node.visibility != Visibility::Hidden {
-        notice!("role {}: not configured any more; no longer served", node.name);
+        notice!("role {}: no longer configured; no longer served", node.name);
     }
 }
 

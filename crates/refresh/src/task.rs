@@ -250,7 +250,7 @@ impl Refresher {
     }
 
     pub(super) fn make(&self, id: &RoleId, wanted: &OnDemand) -> Result<Vec<Node>, String> {
-        let maker = self.maker.as_ref().ok_or("this daemon makes no roles on demand")?;
+        let maker = self.maker.as_ref().ok_or("this daemon has no roles on demand")?;
         maker(id, wanted)
     }
 

@@ -54,14 +54,14 @@ impl Refresher {
                 None | Some(Parental::Ready(_)) => match self.lanes.get_mut(lane.0) {
                     // Who has no need of it stands in nobody's way.
                     Some(queue) if returning && !queue.is_free(now.boot) => {
-                        SourceError::transient(format!("{label}: others wait for their turn"))
+                        SourceError::transient(format!("{label}: other calls are waiting"))
                     }
                     Some(queue) => return queue.push(Due::Planned(id.clone())),
                     None => SourceError::transient(format!("{label} has no queue")),
                 },
                 Some(Parental::Refused(error)) => error,
                 Some(Parental::Failing) if !alone => {
-                    SourceError::transient(format!("{label}: the credentials to sign the call are not there"))
+                    SourceError::transient(format!("{label}: there are no credentials to sign the call"))
                 }
                 Some(Parental::Failing | Parental::Missing) => {
                     return self.wait(id, parent.as_ref(), now);

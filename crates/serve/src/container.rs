@@ -119,14 +119,14 @@ impl Container {
         };
         match guard::judge(request, target.authority, &self.settings.allowed_hosts, visitor.in_container) {
             Err(Refusal::Forwarded) => {
-                denied!(Forwarded, Forbidden, 403, "AccessDenied", "requests by way of a proxy are refused")
+                denied!(Forwarded, Forbidden, 403, "AccessDenied", "requests through a proxy are refused")
             }
             Err(Refusal::WebPage) => {
-                denied!(WebPage, Forbidden, 403, "AccessDenied", "requests of web pages are refused")
+                denied!(WebPage, Forbidden, 403, "AccessDenied", "requests from web pages are refused")
             }
             Err(Refusal::Host) => denied!(Host, Forbidden, 403, "AccessDenied", "this host name is not served"),
             Ok(()) if request.method != "GET" && request.method != "HEAD" => {
-                let answer = error!(MethodNotAllowed, 405, "MethodNotAllowed", "only GET is possible");
+                let answer = error!(MethodNotAllowed, 405, "MethodNotAllowed", "only GET is supported");
                 Outcome::Answer(Answer { allow: Some("GET, HEAD"), ..answer })
             }
             Ok(()) => target
@@ -143,7 +143,7 @@ impl Container {
             Status::Unavailable => {
                 error!(Unavailable, 503, "CredentialsUninitialized", "there are no credentials yet, try again")
             }
-            _ => error!(BadRequest, 400, "BadRequest", "this is no HTTP request"),
+            _ => error!(BadRequest, 400, "BadRequest", "this is not an HTTP request"),
         }
     }
 

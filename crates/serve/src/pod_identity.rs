@@ -137,14 +137,14 @@ impl PodIdentity {
     }
 
     /// The agent answers only to its own addresses, which no web page can name; that is also the guard against rebound
-    /// names. Requests by way of a proxy are refused here, too.
+    /// names. Requests through a proxy are refused here, too.
     fn refuse_host(&self, request: &Request, authority: Option<&str>, in_container: bool) -> Option<Outcome> {
         let refuse = |refusal: Refusal, reason: &str| {
             Some(denied(refusal.into(), Status::Forbidden, &format!("Access Denied. {reason}")))
         };
         match guard::judge(request, authority, &self.settings.allowed_hosts, in_container) {
-            Err(refusal @ Refusal::Forwarded) => return refuse(refusal, "Requests by way of a proxy are refused"),
-            Err(refusal @ Refusal::WebPage) => return refuse(refusal, "Requests of web pages are refused"),
+            Err(refusal @ Refusal::Forwarded) => return refuse(refusal, "Requests through a proxy are refused"),
+            Err(refusal @ Refusal::WebPage) => return refuse(refusal, "Requests from web pages are refused"),
             Err(Refusal::Host) | Ok(()) => {}
         }
         let host =

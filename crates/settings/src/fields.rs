@@ -83,8 +83,7 @@ impl Fields {
         for other in others {
             if let (Some(place), Some(second)) = (self.place(key), self.place(other)) {
                 let (file, line) = (second.source.name.display(), second.line);
-                let message =
-                    format!("`{key}` takes the place of `{other}`, which is also given ({file}:{line}); remove one");
+                let message = format!("`{key}` replaces `{other}`, which is also set ({file}:{line}); remove one");
                 self.problems.push(Problem::new(place, message));
             }
         }
@@ -94,7 +93,7 @@ impl Fields {
     pub fn pair(&mut self, first: &str, second: &str) {
         for (given, missing) in [(first, second), (second, first)] {
             if let (Some(place), None) = (self.place(given), self.place(missing)) {
-                self.problems.push(Problem::new(place, format!("`{given}` is of no use without `{missing}`")));
+                self.problems.push(Problem::new(place, format!("`{given}` has no effect without `{missing}`")));
             }
         }
     }

@@ -104,7 +104,7 @@ fn scalar(text: String, plain: bool, tag: Option<&Tag>) -> Result<Value, String>
 fn check_tag(tag: Option<&Tag>, known: &[&str]) -> Result<(), String> {
     match tag {
         Some(tag) if !name_of(tag).is_some_and(|name| known.contains(&&*name)) => {
-            Err(format!("the tag {} cannot stand here: write the value without it", tag.original()))
+            Err(format!("the tag {} is not allowed here: write the value without it", tag.original()))
         }
         _ => Ok(()),
     }
@@ -172,7 +172,7 @@ impl<'a> Reader<'a> {
             Event::Alias(anchor) => {
                 let (node, nodes) = match self.anchors.get(&anchor) {
                     Some((node, nodes)) => (node.clone(), *nodes),
-                    None => return Err(Problem::new(place, "this alias stands within what it names")),
+                    None => return Err(Problem::new(place, "this alias is inside of the node that it names")),
                 };
                 self.count(nodes, depth, span)?;
                 return Ok(node);
@@ -212,7 +212,7 @@ impl<'a> Reader<'a> {
                 let line = first.place.line;
                 return Err(Problem::new(
                     key.place,
-                    format!("{text:?} stands here a second time; first in line {line}"),
+                    format!("{text:?} appears here a second time; first in line {line}"),
                 ));
             }
             let (event, span) = self.next(events)?;

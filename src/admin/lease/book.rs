@@ -133,7 +133,7 @@ pub(super) fn read(file: &Path) -> Vec<Lease> {
         let own = rustix::process::geteuid().as_raw();
         // To write here is to let oneself in.
         if !metadata.is_file() || metadata.len() > MAX_FILE || metadata.uid() != own || metadata.mode() & 0o022 != 0 {
-            return Err(io::Error::other("it is not ours alone"));
+            return Err(io::Error::other("it is not a regular file that only the daemon's account can write"));
         }
         Ok(serde_json::from_slice(&fs::read(file)?)?)
     };
@@ -141,7 +141,7 @@ pub(super) fn read(file: &Path) -> Vec<Lease> {
         Ok(held) => held,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => {
-            tracing::warn!("{}: {error}; the tokens in it are not taken over", file.display());
+            tracing::warn!("{}: {error}; its tokens are ignored", file.display());
             Vec::new()
         }
     }

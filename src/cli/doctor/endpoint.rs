@@ -43,16 +43,17 @@ pub(super) fn imds(base: &str, daemon: Option<&Status>, findings: &mut Vec<Findi
         (200, None) => {
             findings.push(Finding::problem(
                 "protocol",
-                "the token comes without its life (X-Aws-Ec2-Metadata-Token-Ttl-Seconds), which the SDKs for Rust and Go need",
-                "let alppaca answer here, or ask whoever runs this server",
+                "the token comes without its TTL (X-Aws-Ec2-Metadata-Token-Ttl-Seconds), which the SDKs for Rust and \
+                 Go need",
+                "make alppaca answer here, or contact the operator of this server",
             ));
             Some(Secret::new(put.body.trim()))
         }
         (status, _) => {
             findings.push(Finding::note(
                 "protocol",
-                format!("no IMDSv2: the token is answered by {status}, so SDKs try IMDSv1 or give up"),
-                "look at the daemon's log for this request",
+                format!("no IMDSv2: the request for a token gets {status}, so SDKs try IMDSv1 or give up"),
+                "see the daemon's log for this request",
             ));
             None
         }
@@ -95,7 +96,7 @@ pub(super) fn imds(base: &str, daemon: Option<&Status>, findings: &mut Vec<Findi
         Ok(heard) if heard.status == 200 => Finding::good("region", format!("the region is {}", &*heard.body)),
         _ => Finding::note(
             "region",
-            "the metadata tell no region, so a program needs AWS_REGION or a profile with one",
+            "the metadata has no region, so a program needs AWS_REGION or a profile with one",
             "set `metadata: {region: …}` in the daemon's configuration",
         ),
     });
@@ -104,7 +105,7 @@ pub(super) fn imds(base: &str, daemon: Option<&Status>, findings: &mut Vec<Findi
 /// Asks the container endpoint at `url`.
 pub(super) fn container(url: &str, variables: &Variables, daemon: Option<&Status>, findings: &mut Vec<Finding>) {
     if url.starts_with("https:") {
-        findings.push(Finding::note("reach", format!("{url} is asked by https, which is not tried here"), ""));
+        findings.push(Finding::note("reach", format!("{url} uses https, which is not tried here"), ""));
         return;
     }
     // The file goes before the variable.
@@ -125,7 +126,7 @@ pub(super) fn container(url: &str, variables: &Variables, daemon: Option<&Status
                 401 => findings.push(Finding::problem(
                     "token",
                     "the token is not, or no longer, valid (401)",
-                    "start the program anew by `alppaca exec`, or look at its token file",
+                    "start the program again with `alppaca exec`, or check its token file",
                 )),
                 status => findings.push(Finding::problem("role", unexpected(status), no_role(daemon))),
             }
@@ -140,7 +141,7 @@ fn unreachable(url: &str, error: &io::Error, daemon: Option<&Status>) -> Finding
         io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => "no route leads there".to_owned(),
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => "no answer in time".to_owned(),
         // What `connect` says of routes of the kinds blackhole and prohibit.
-        io::ErrorKind::InvalidInput => "a blackhole route of this host swallows it".to_owned(),
+        io::ErrorKind::InvalidInput => "a blackhole route of this host drops it".to_owned(),
         io::ErrorKind::PermissionDenied => {
             "a route of this host, or a sandbox around this program, forbids it".to_owned()
         }
@@ -152,12 +153,12 @@ fn unreachable(url: &str, error: &io::Error, daemon: Option<&Status>) -> Finding
                 .to_owned()
         }
         (Some(listener), _) => format!(
-            "the daemon answers at {0}: `sudo alppaca capture apply` brings programs there, or for this shell \
+            "the daemon answers at {0}: `sudo alppaca capture apply` makes programs reach it, or for this shell \
              export AWS_EC2_METADATA_SERVICE_ENDPOINT=http://{0}",
             listener.address
         ),
         (None, io::ErrorKind::ConnectionRefused) => {
-            "start the daemon; `systemctl status alppaca` may say why it stopped".to_owned()
+            "start the daemon; `systemctl status alppaca` may show why it stopped".to_owned()
         }
         (None, io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) => {
             "nothing answers, or a firewall drops it: start the daemon and `sudo alppaca capture apply`; in a container, see \
@@ -177,7 +178,7 @@ fn answerer(base: &str, findings: &mut Vec<Finding>) {
         let server = heard.header("server").unwrap_or("unknown").to_owned();
         findings.push(Finding::note(
             "answerer",
-            format!("not alppaca but another server answers at {base} (Server: {server})"),
+            format!("a server other than alppaca answers at {base} (Server: {server})"),
             "`alppaca capture check` shows what is captured; on EC2 this is EC2's own",
         ));
     }
@@ -203,7 +204,7 @@ fn clock(heard: &Heard, findings: &mut Vec<Finding>) {
                 "this clock and the server's are {} apart; AWS refuses signatures that are 5 minutes off",
                 human::time(skew.unsigned_abs())
             ),
-            "set the clock, for example by chrony or systemd-timesyncd",
+            "set the clock, for example with chrony or systemd-timesyncd",
         ));
     }
 }
@@ -213,8 +214,8 @@ pub(super) fn upstreams_clock(ahead: i64) -> Finding {
     let difference = clock_difference(SignedDuration::from_secs(ahead));
     Finding::problem(
         "clock",
-        format!("{difference}; credentials end too soon, or seem to live after their end"),
-        "set the clock, for example by chrony or systemd-timesyncd",
+        format!("{difference}; credentials expire too early, or seem valid after they have expired"),
+        "set the clock, for example with chrony or systemd-timesyncd",
     )
 }
 
@@ -245,7 +246,7 @@ fn document(role: &str, heard: &Heard, findings: &mut Vec<Finding>) {
         1..ENOUGH => Finding::note(
             "fresh",
             format!("role {role}: {key}, valid for only {time} more; SDKs want 25 minutes"),
-            "let the upstream give longer-lived credentials, if it can",
+            "make the upstream issue longer-lived credentials, if it can",
         ),
         _ => Finding::good("fresh", format!("role {role}: {key}, valid for {time} more")),
     });
@@ -253,7 +254,7 @@ fn document(role: &str, heard: &Heard, findings: &mut Vec<Finding>) {
         findings.push(Finding::problem(
             "clock",
             "the credentials were made in the future: this host's clock is behind",
-            "set the clock, for example by chrony or systemd-timesyncd",
+            "set the clock, for example with chrony or systemd-timesyncd",
         ));
     }
 }
@@ -268,6 +269,6 @@ fn unexpected(status: u16) -> String {
 fn no_role(daemon: Option<&Status>) -> &'static str {
     match daemon {
         Some(_) => "`alppaca status` shows the roles for you; the policy or the upstream decides which these are",
-        None => "look at the daemon's log",
+        None => "see the daemon's log",
     }
 }

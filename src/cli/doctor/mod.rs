@@ -36,7 +36,7 @@ ask: which protocol, which role, how fresh, how fast. Nothing is changed, and no
 
 Each line is one finding with what to do about it.
 
-Exit codes: 0 nothing is in the way, 1 something is, 2 the command line is wrong.")]
+Exit codes: 0 no problem found, 1 a problem found, 2 the command line is wrong.")]
 pub(super) struct Args {
     /// Print the findings as JSON
     #[arg(long)]
@@ -52,7 +52,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let daemon: Option<Status> = args.socket.client().get("/v1/status", LIMIT).ok();
     let (mut findings, endpoint) = rules::judge(&variables, &files);
     if let Some(Status { unverified_containers: count @ 1.., .. }) = &daemon {
-        let remedy = "the daemon's log says why and what helps: `journalctl -u alppaca -p err`";
+        let remedy = "the daemon's log has the cause and the remedy: `journalctl -u alppaca -p err`";
         findings.push(Finding::problem("containers", unverified(*count), remedy));
     }
     if let Some(status) = daemon.as_ref().filter(|status| status.policy.is_some()) {

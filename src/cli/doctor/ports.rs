@@ -30,7 +30,7 @@ pub(super) fn judge(daemon: Option<&Status>, endpoint: Option<&Endpoint>, findin
         {
             findings.push(Finding::note(
                 "port",
-                format!("only the daemon keeps other users from {address}: while it is down they can listen there"),
+                format!("only the daemon keeps other users from {address}: while it is down, they can listen there"),
                 "sudo systemctl enable --now alppaca.socket, and restart alppaca",
             ));
         }
@@ -39,8 +39,8 @@ pub(super) fn judge(daemon: Option<&Status>, endpoint: Option<&Endpoint>, findin
         findings.push(Finding::note(
             "port",
             format!(
-                "every user may listen at ports from {lowest} on (net.ipv4.ip_unprivileged_port_start), so also at the \
-                 daemon's while it is down"
+                "every user may listen on ports from {lowest} up (net.ipv4.ip_unprivileged_port_start), so also on \
+                 the daemon's while it is down"
             ),
             "sudo sysctl net.ipv4.ip_unprivileged_port_start=1024, and in /etc/sysctl.d",
         ));

@@ -36,12 +36,12 @@ fn keys(variables: &Variables, findings: &mut Vec<Finding>) {
     match (variables.get("AWS_ACCESS_KEY_ID"), variables.get("AWS_SECRET_ACCESS_KEY")) {
         (Some(key), Some(_)) => findings.push(Finding::problem(
             "keys",
-            format!("AWS_ACCESS_KEY_ID holds a key ({key}), which every SDK takes before it asks any endpoint"),
+            format!("AWS_ACCESS_KEY_ID holds a key ({key}), which every SDK uses before any endpoint"),
             "unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN",
         )),
         (Some(_), None) | (None, Some(_)) => findings.push(Finding::problem(
             "keys",
-            "only one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set, at which some SDKs stop with an error",
+            "only one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set, which makes some SDKs stop with an error",
             "unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN",
         )),
         (None, None) => {}
@@ -53,7 +53,7 @@ fn web_identity(variables: &Variables, findings: &mut Vec<Finding>) {
     {
         findings.push(Finding::problem(
             "web_identity",
-            format!("AWS_WEB_IDENTITY_TOKEN_FILE ({file}) goes before any endpoint"),
+            format!("AWS_WEB_IDENTITY_TOKEN_FILE ({file}) takes precedence over any endpoint"),
             "unset AWS_WEB_IDENTITY_TOKEN_FILE AWS_ROLE_ARN",
         ));
     }
@@ -79,7 +79,7 @@ fn profile(variables: &Variables, files: &ProfileFiles, findings: &mut Vec<Findi
     if shadow.setting == "credential_process" && shadow.value.contains("alppaca") {
         findings.push(Finding::good(
             "profile",
-            format!("the profile {name} asks the daemon by credential_process ({place})"),
+            format!("the profile {name} gets credentials from the daemon by credential_process ({place})"),
         ));
         return;
     }
@@ -87,7 +87,7 @@ fn profile(variables: &Variables, files: &ProfileFiles, findings: &mut Vec<Findi
     if let Some(source) = source.filter(|source| *source != "Environment") {
         findings.push(Finding::note(
             "profile",
-            format!("the profile {name} assumes another role with what the endpoint gives ({source}; {place})"),
+            format!("the profile {name} assumes another role with the endpoint's credentials ({source}; {place})"),
             "",
         ));
         return;
@@ -95,13 +95,13 @@ fn profile(variables: &Variables, files: &ProfileFiles, findings: &mut Vec<Findi
     findings.push(Finding::problem(
         "profile",
         format!(
-            "the profile {name} has credentials of its own ({} in {place}), which go before any endpoint",
+            "the profile {name} has credentials of its own ({} in {place}), which take precedence over any endpoint",
             shadow.setting
         ),
         if chosen.is_some() {
             format!("unset {variable}")
         } else {
-            "remove it from the file, or start the program by `alppaca exec`, which keeps it from it".to_owned()
+            "remove it from the file, or start the program with `alppaca exec`, which hides it".to_owned()
         },
     ));
 }
@@ -127,7 +127,7 @@ fn container(variables: &Variables, findings: &mut Vec<Finding>) -> Option<Endpo
         findings.push(Finding::problem(
             "container",
             format!("{url:?} in AWS_CONTAINER_CREDENTIALS_FULL_URI is no URL"),
-            "unset AWS_CONTAINER_CREDENTIALS_FULL_URI, or start the program by `alppaca exec`",
+            "unset AWS_CONTAINER_CREDENTIALS_FULL_URI, or start the program with `alppaca exec`",
         ));
         return None;
     };
@@ -135,7 +135,7 @@ fn container(variables: &Variables, findings: &mut Vec<Finding>) -> Option<Endpo
         findings.push(Finding::problem(
             "container",
             format!("the SDKs refuse http to {host}: only loopback and the addresses of ECS and EKS are allowed"),
-            "let the daemon's `container: {listen: …}` have a loopback address",
+            "use a loopback address in the daemon's `container: {listen: …}`",
         ));
     }
     let file = variables.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE");
@@ -143,7 +143,7 @@ fn container(variables: &Variables, findings: &mut Vec<Finding>) -> Option<Endpo
         findings.push(Finding::problem(
             "container",
             format!("the token cannot be read ({error})"),
-            "let AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE name a file that you may read",
+            "set AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE to a file that you can read",
         ));
     }
     let token = variables.get("AWS_CONTAINER_AUTHORIZATION_TOKEN");
@@ -161,13 +161,13 @@ fn imds(variables: &Variables, findings: &mut Vec<Finding>) -> Option<Endpoint> 
     if variables.flag("AWS_EC2_METADATA_DISABLED") {
         findings.push(Finding::problem(
             "disabled",
-            "AWS_EC2_METADATA_DISABLED is true: the SDKs do not ask IMDS at all",
+            "AWS_EC2_METADATA_DISABLED is true: SDKs do not use IMDS at all",
             "unset AWS_EC2_METADATA_DISABLED",
         ));
     } else if let Some(value) = variables.get("AWS_EC2_METADATA_DISABLED").filter(|value| *value != "false") {
         findings.push(Finding::note(
             "disabled",
-            format!("AWS_EC2_METADATA_DISABLED={value} keeps the SDK for JavaScript, and no other, from asking IMDS"),
+            format!("AWS_EC2_METADATA_DISABLED={value} keeps only the SDK for JavaScript from using IMDS"),
             "unset AWS_EC2_METADATA_DISABLED",
         ));
     }
@@ -221,7 +221,7 @@ fn proxy(variables: &Variables, url: &str, findings: &mut Vec<Finding>) {
         findings.push(Finding::problem(
             "proxy",
             format!("{variable} sends requests for {host} to the proxy {proxy}, which cannot answer them"),
-            format!("export NO_PROXY={host} no_proxy={host} (add it to the list that you have)"),
+            format!("export NO_PROXY={host} no_proxy={host} (add it to your existing list)"),
         ));
     }
 }
@@ -304,7 +304,7 @@ mod tests {
                 false,
                 "asks the daemon",
             ),
-            (&[("AWS_EC2_METADATA_DISABLED", "TRUE")], "", "", "disabled", true, "do not ask IMDS"),
+            (&[("AWS_EC2_METADATA_DISABLED", "TRUE")], "", "", "disabled", true, "do not use IMDS"),
             (&[("AWS_EC2_METADATA_DISABLED", "1")], "", "", "disabled", false, "JavaScript"),
             (&[("AWS_EC2_METADATA_V1_DISABLED", "true")], "", "", "v1", false, "only IMDSv2"),
             (&[("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "ipv5")], "", "", "endpoint", true, "neither IPv4 nor IPv6"),

@@ -96,7 +96,7 @@ impl Aws {
         if let (Some(Some(url)), Some(place)) = (&read_endpoint, fields.place("endpoint"))
             && is_clear_text(url)
         {
-            let message = "credentials will travel in clear text: AWS is asked by http over the network";
+            let message = "credentials will travel in clear text: AWS is called by http over the network";
             fields.warnings.push(Problem::new(place, message));
         }
         let fips = fields.optional("fips", read::boolean);

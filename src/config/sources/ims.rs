@@ -70,7 +70,7 @@ fn urls(fields: &mut Fields) -> Option<Vec<String>> {
     };
     let texts = fields.note(read::list(&node, |node| read::text(node).map(|text| (node.place.clone(), text))))?;
     if texts.is_empty() {
-        fields.problems.push(Problem::new(node.place, "an empty list: there would be nobody to ask"));
+        fields.problems.push(Problem::new(node.place, "an empty list: there would be no host"));
         return None;
     }
     let urls: Vec<Option<String>> = texts.into_iter().map(|(place, text)| ims_list_url(fields, place, &text)).collect();

@@ -107,7 +107,7 @@ pub(super) fn variables(node: &Node) -> Result<Vec<(String, String)>, Problem> {
     let variable = |(key, node): &(super::Key, Node)| {
         let value = if node.is_null() { String::new() } else { read::text(node)? };
         if key.text.is_empty() || key.text.contains(['=', '\0']) {
-            return Err(Problem::new(key.place.clone(), "this cannot be the name of a variable"));
+            return Err(Problem::new(key.place.clone(), "this is not the name of a variable"));
         }
         Ok((key.text.clone(), value))
     };

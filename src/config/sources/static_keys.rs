@@ -69,7 +69,11 @@ const SETTINGS: [Setting; 8] = [
 fn read_static(fields: &mut Fields) -> Option<StaticKeys> {
     let access_key_id = required(fields, "access_key_id", "static keys need an `access_key_id`", |node| {
         let text = read::text(node)?;
-        if is_key_text(&text) { Ok(text) } else { Err(Problem::new(node.place.clone(), "no key has such characters")) }
+        if is_key_text(&text) {
+            Ok(text)
+        } else {
+            Err(Problem::new(node.place.clone(), "these characters are not allowed in a key"))
+        }
     });
     let secret = secret(fields, "secret_access_key", "secret_access_key_file");
     if let Some(None) = secret {
@@ -79,7 +83,7 @@ fn read_static(fields: &mut Fields) -> Option<StaticKeys> {
     let token = self::secret(fields, "session_token", "session_token_file");
     let expiration = fields.optional("expiration", |node| {
         parse_timestamp(&read::text(node)?)
-            .ok_or_else(|| Problem::new(node.place.clone(), "a moment such as 2026-11-23T10:00:00Z is expected here"))
+            .ok_or_else(|| Problem::new(node.place.clone(), "a time such as 2026-11-23T10:00:00Z is expected here"))
     });
     let lifetime = fields.value("lifetime", lifetime);
     let serve_long_term = fields.value("serve_long_term", read::boolean);
@@ -98,7 +102,7 @@ fn secret(fields: &mut Fields, key: &str, file_key: &str) -> Option<Option<Secre
     fields.exclude(file_key, &[key]);
     let given = fields.optional(key, |node: &Node| {
         let text = Secret::new(read::text(node)?);
-        let message = "no key has such characters";
+        let message = "these characters are not allowed in a key";
         let fine = is_key_text(text.expose());
         if fine { Ok(text) } else { Err(Problem::new(node.place.clone(), message).without_line()) }
     });

@@ -122,7 +122,7 @@ fn read_vault(fields: &mut Fields) -> Option<Vault> {
     if let (Some(address), Some(place)) = (&address, fields.place("address"))
         && super::super::build::is_clear_text(address)
     {
-        let message = "credentials will travel in clear text: Vault is asked by http over the network";
+        let message = "credentials will travel in clear text: Vault uses http over the network";
         fields.warnings.push(Problem::new(place, message));
     }
     let namespace = fields.optional("namespace", read::text);
@@ -166,7 +166,7 @@ fn auth(fields: &mut Fields) -> Option<Auth> {
         ("kubernetes_mount", "kubernetes_role"),
     ] {
         if let (Some(place), None) = (fields.place(part), fields.place(whole)) {
-            fields.problems.push(Problem::new(place, format!("`{part}` is of no use without `{whole}`")));
+            fields.problems.push(Problem::new(place, format!("`{part}` has no effect without `{whole}`")));
         }
     }
     let token_file = fields.optional("token_file", read::path)?;
@@ -185,8 +185,7 @@ fn auth(fields: &mut Fields) -> Option<Auth> {
             Some(Auth::Kubernetes { mount, role, token_file })
         }
         _ => {
-            let message =
-                "Vault has to know who we are: `token_file`, `approle_role_id` or `kubernetes_role` is missing";
+            let message = "Vault needs a login: `token_file`, `approle_role_id` or `kubernetes_role` is missing";
             fields.problems.push(Problem::nowhere(message));
             None
         }

@@ -193,7 +193,7 @@ fn log_denial(event: &Event) {
     let What::Denied { path } = &event.what else { return };
     let who = match &event.peer.origin {
         Origin::Process(process) => format!("user {}", process.uid),
-        Origin::Elsewhere => "a client that is not on this host".to_owned(),
+        Origin::Elsewhere => "a remote client".to_owned(),
         Origin::Unasked | Origin::Unknown => "an unidentified client".to_owned(),
     };
     let more = if event.more == 0 { String::new() } else { format!(" ({} more since the last such line)", event.more) };
@@ -201,7 +201,7 @@ fn log_denial(event: &Event) {
         Some(start) if start.len() < path.len() => (start, "..."),
         _ => (&**path, ""),
     };
-    tracing::warn!("denied: {who} at {} asked for {path}{rest}: {}{more}", event.peer.place(), event.reason);
+    tracing::warn!("denied: {who} at {} requested {path}{rest}: {}{more}", event.peer.place(), event.reason);
 }
 
 impl Drop for Auditor {
@@ -215,7 +215,7 @@ impl Drop for Auditor {
                 match counts.waiting.load(Ordering::Relaxed) {
                     0 => {}
                     late => {
-                        tracing::error!("audit: {late} event(s) were lost: the program ends before they are recorded");
+                        tracing::error!("audit: {late} event(s) were lost: the program stops before they are recorded");
                     }
                 }
             }
@@ -249,7 +249,7 @@ impl Writer {
     fn tell_losses(&self) {
         let lost = self.counts.untold.swap(0, Ordering::Relaxed);
         if lost > 0 {
-            let message = format!("{lost} event(s) were lost: they came faster than they can be recorded");
+            let message = format!("{lost} event(s) were lost: they came faster than they could be recorded");
             tracing::error!("audit: {message}");
             let time = self.clock.now().wall.to_string();
             let notice = serde_json::json!({"time": time, "event": "notice", "message": message});

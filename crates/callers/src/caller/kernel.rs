@@ -130,7 +130,8 @@ impl Kernel {
         let expected = self.captured == Some(local) || !self.is_local(peer).unwrap_or(true);
         if !expected && !self.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                "a firewall rule redirects {meant} to {local}, where other connections come as well: the clients that it \
+                "a firewall rule redirects {meant} to {local}, where other connections arrive, too: the clients that \
+                 it \
                  makes look alike are refused (503). `alppaca capture apply --mode dnat` makes a rule without that weakness; \
                  if that made this one, set `capture_listen: {local}`"
             );

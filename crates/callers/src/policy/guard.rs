@@ -175,11 +175,11 @@ impl Loaded {
             }
             Outcome::Effect(Effect::Own) => facts
                 .own(&reason)
-                .unwrap_or_else(|| denied(&format!("{reason}: the caller is in no container that asks for a role"))),
+                .unwrap_or_else(|| denied(&format!("{reason}: the caller is in no container that requests a role"))),
             Outcome::Pending(_) => Decision { grant: Grant::Pending, reason },
             Outcome::Unknown(condition) => Decision {
                 grant: Grant::Unknown,
-                reason: format!("{reason}: it cannot be told whether this holds: {condition}").into(),
+                reason: format!("{reason}: it cannot be determined whether this holds: {condition}").into(),
             },
         }
     }
@@ -452,7 +452,7 @@ mod tests {
         assert_eq!((decision.grant, &*decision.reason), (granted("b"), "rule 2"));
         let unknown = admit(&guard, &peer(Origin::Unknown));
         assert_eq!(unknown.grant, Grant::Unknown);
-        assert_eq!(&*unknown.reason, "rule 1: it cannot be told whether this holds: user nobody-here or 34");
+        assert_eq!(&*unknown.reason, "rule 1: it cannot be determined whether this holds: user nobody-here or 34");
         assert_eq!(&*admit(&guard, &peer(Origin::Elsewhere)).reason, "the policy's default");
     }
 

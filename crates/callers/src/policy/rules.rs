@@ -179,7 +179,7 @@ impl fmt::Display for Effect {
                 }
                 Ok(())
             }
-            Self::Own => f.write_str("what the container asks for"),
+            Self::Own => f.write_str("the role that the container requests"),
             Self::Deny => f.write_str("nothing"),
         }
     }

@@ -43,7 +43,7 @@ pub enum IssueError {
     #[error("{MAX_ISSUED} tokens are in use already")]
     Full,
     /// The system has no randomness.
-    #[error("the system gives no random numbers")]
+    #[error("the system provides no random numbers")]
     Randomness,
 }
 

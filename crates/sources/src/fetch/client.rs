@@ -62,7 +62,7 @@ impl<'a> Call<'a> {
     /// With a header that nobody may see. An error says that the secret cannot be a header's value.
     pub fn secret_header(self, name: HeaderName, secret: &Secret) -> Result<Self, FetchError> {
         let mut value = HeaderValue::from_str(secret.expose()).map_err(|_| {
-            FetchError(format!("the value for the header {name} has characters that no header may have"))
+            FetchError(format!("the value for the header {name} has characters that are not allowed in headers"))
         })?;
         value.set_sensitive(true);
         Ok(self.header(name, value))
@@ -202,7 +202,7 @@ impl Client {
 
     fn describe(&self, error: &Error) -> String {
         let causes = std::error::Error::source(error).map_or_else(|| error.to_string(), flatten);
-        let what = if error.is_connect() { "cannot connect" } else { "the exchange broke off" };
+        let what = if error.is_connect() { "cannot connect" } else { "the connection broke off" };
         format!("{what}{}: {causes}", self.through)
     }
 

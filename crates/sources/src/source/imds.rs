@@ -147,7 +147,7 @@ impl Imds {
             StatusCode::OK => {
                 let text = std::str::from_utf8(&answer.body).map(str::trim).unwrap_or_default();
                 if !is_key_text(text) {
-                    return Err(SourceError::transient(format!("PUT {url}: the answer is no token")));
+                    return Err(SourceError::transient(format!("PUT {url}: the answer is not a token")));
                 }
                 let token = Token::V2(Secret::new(text));
                 *held = Some(token.clone());
@@ -158,7 +158,8 @@ impl Imds {
                 Ok(Token::V1)
             }
             StatusCode::FORBIDDEN => {
-                let said = format!("PUT {url}: the answer is 403 Forbidden: the IMDS is switched off, or refuses us");
+                let said =
+                    format!("PUT {url}: the answer is 403 Forbidden: the IMDS is switched off, or refuses this host");
                 Err(SourceError::doubtful(NO_SUCH_ROLE, said))
             }
             status => Err(SourceError::transient(format!("PUT {url}: the answer is {status}{}", answer.detail()))),

@@ -23,7 +23,7 @@ impl ListedRole {
     async fn first(&self) -> Result<RoleName, SourceError> {
         let RoleList { names, .. } = self.source.roles().await?;
         names.into_iter().next().ok_or_else(|| {
-            let message = "the upstream gives this host no role".to_owned();
+            let message = "the upstream lists no role for this host".to_owned();
             let kind = ErrorKind::Refused { code: NO_SUCH_ROLE.to_owned(), message: message.clone(), withdraws: true };
             SourceError { kind, message }
         })

@@ -49,7 +49,7 @@ impl Fetch for TemporaryOnly {
 
 fn refuse(access_key_id: &str) -> SourceError {
     let message = format!(
-        "{access_key_id} is a long-term key (there is no session token), and such are not handed to clients; assume a \
+        "{access_key_id} is a long-term key (there is no session token), which clients do not get; assume a \
          role with it (role_arn), or say serve_long_term: true in its source"
     );
     // Garbage for the clients: a good set that is there stays.

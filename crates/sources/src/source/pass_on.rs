@@ -9,6 +9,8 @@ pub struct PassOn;
 
 impl Fetch for PassOn {
     fn fetch<'a>(&'a self, parent: Option<&'a Credentials>) -> SourceFuture<'a, Credentials> {
-        Box::pin(async move { parent.cloned().ok_or_else(|| SourceError::transient("there is nothing to pass on")) })
+        Box::pin(
+            async move { parent.cloned().ok_or_else(|| SourceError::transient("there are no credentials to pass on")) },
+        )
     }
 }

@@ -211,10 +211,10 @@ impl Profile {
         if ![set.access_key_id(), set.secret_access_key()].into_iter().all(is_key_text)
             || !(token.is_empty() || is_key_text(token))
         {
-            return Err("the credentials have characters that no key has, or none".to_owned());
+            return Err("the credentials are empty or have illegal characters".to_owned());
         }
         let expiration = match set.expiry() {
-            Some(end) => Timestamp::try_from(end).map_err(|_| "the end is no moment")?,
+            Some(end) => Timestamp::try_from(end).map_err(|_| "the expiration is not a valid time")?,
             None => assumed_end(self.clock.now().wall, self.settings.assumed_lifetime),
         };
         Ok(Credentials {

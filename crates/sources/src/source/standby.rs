@@ -112,8 +112,8 @@ impl StandBy {
         let name = self.hosts.get(index).map_or("", |(name, _)| name);
         match reason {
             _ if before == index => {}
-            Some(reason) if index > before => tracing::warn!("the upstream is now asked at {name}, because {reason}"),
-            _ => notice!("the upstream is asked at {name} again"),
+            Some(reason) if index > before => tracing::warn!("the upstream is now {name}, because {reason}"),
+            _ => notice!("the upstream is {name} again"),
         }
     }
 
@@ -185,7 +185,7 @@ impl StandBy {
 }
 
 fn unlisted(role: &RoleName) -> SourceError {
-    SourceError::transient(format!("the host that stands in does not list {role}; its next list decides"))
+    SourceError::transient(format!("the failover host does not list {role}; its next list decides"))
 }
 
 impl Source for StandBy {

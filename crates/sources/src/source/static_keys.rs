@@ -38,7 +38,7 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SetupError {
     /// Not a text that AWS would give out.
-    #[error("the {0} has characters that no key has (or none at all)")]
+    #[error("the {0} is empty or has illegal characters")]
     Characters(&'static str),
 }
 
@@ -92,7 +92,7 @@ async fn read(what: &str, text: &SecretText) -> Result<Secret, SourceError> {
     };
     let secret = read_secret(what, path).await?;
     if !is_key_text(secret.expose()) {
-        let message = format!("the file of the {what} ({}) has characters that no key has", path.display());
+        let message = format!("the file of the {what} ({}) has illegal characters", path.display());
         return Err(SourceError::transient(message));
     }
     Ok(secret)

@@ -126,9 +126,10 @@ impl Fetch for AssumeRole {
         Box::pin(async move {
             match parent {
                 Some(signer) => self.assume(signer).await,
-                None => {
-                    Err(SourceError::transient(format!("AssumeRole of {}: nobody signs it", self.request.role_arn)))
-                }
+                None => Err(SourceError::transient(format!(
+                    "AssumeRole of {}: no credentials sign the call",
+                    self.request.role_arn
+                ))),
             }
         })
     }

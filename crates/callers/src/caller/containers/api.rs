@@ -42,7 +42,7 @@ pub enum ApiError {
         source: io::Error,
     },
     /// The exchange broke off.
-    #[error("the exchange broke off: {0}")]
+    #[error("the connection broke off: {0}")]
     Http(#[from] hyper::Error),
     /// An answer that is none.
     #[error("GET {path} was answered with status {status}")]
@@ -53,7 +53,7 @@ pub enum ApiError {
         status: u16,
     },
     /// What it says is not what the API's reference says.
-    #[error("the answer to GET {path} is not understood: {source}")]
+    #[error("the answer to GET {path} cannot be parsed: {source}")]
     Json {
         /// What was asked for.
         path: String,

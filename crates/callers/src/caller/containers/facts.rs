@@ -13,7 +13,7 @@ pub struct ContainerId(Arc<str>);
 
 /// What a text is that is no [`ContainerId`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this is no id of a container: it has 64 hexadecimal digits")]
+#[error("not the id of a container, which has 64 hexadecimal digits")]
 pub struct NoContainerId;
 
 impl ContainerId {

@@ -51,15 +51,18 @@ pub(super) enum Unheld {
 impl fmt::Display for Unheld {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoProcess => "the runtime does not say which one it is",
-            Self::Gone => "there is none of its number here; the daemon has to be in the PID namespace of the runtime",
-            Self::Refused => "the kernel refuses a hold on it (pidfd_open)",
+            Self::NoProcess => "the runtime does not report its process id",
+            Self::Gone => {
+                "there is no process with its id here; the daemon must be in the PID namespace of the runtime"
+            }
+            Self::Refused => "the kernel refuses a pidfd for it (pidfd_open)",
             Self::Elsewhere => {
-                "the one of its number is in no control group of the container; the daemon has to be in the PID \
+                "the process with its id is in no control group of the container; the daemon must be in the PID \
                  namespace of the runtime, and the container in a control group of its own"
             }
             Self::Hidden => {
-                "/proc hides its control group, and this kernel does not show it otherwise (PIDFD_GET_INFO needs Linux 6.13 and \
+                "/proc hides its control group, and this kernel does not show it in another way (PIDFD_GET_INFO \
+                 needs Linux 6.13 and \
                  control groups of version 2); under systemd the drop-in containers.conf does (`ProtectProc=default`)"
             }
         })

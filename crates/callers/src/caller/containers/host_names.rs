@@ -21,10 +21,10 @@ pub struct HostNames {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
     /// It is no regular expression.
-    #[error("this is no regular expression: {0}")]
+    #[error("not a regular expression: {0}")]
     Syntax(String),
     /// Nothing says which part to compare.
-    #[error("a group in parentheses has to say which part of a host name counts, such as ^([a-z0-9-]+)\\..*$")]
+    #[error("a group in parentheses must select the part of the host name to compare, such as ^([a-z0-9-]+)\\..*$")]
     NoGroup,
 }
 

@@ -153,7 +153,7 @@ impl Watcher {
             self.observer.changed();
             if heard || !self.silence_told {
                 self.silence_told = true;
-                tracing::warn!("containers: {error}; no container gets credentials until this is over");
+                tracing::warn!("containers: {error}; no container gets credentials until the runtime answers again");
             }
             // A runtime that is too slow is still working on the calls given up before.
             let last = if matches!(error, ApiError::Late) { LAST_RETRY_OF_LATE } else { LAST_RETRY };
@@ -180,11 +180,11 @@ impl Watcher {
         let first = !std::mem::replace(&mut self.unheld_told, true);
         match (accepted, first) {
             (false, true) => tracing::error!(
-                "containers: {id} gets no credentials, as it cannot be verified that its first process runs: {why}. \
+                "containers: {id} gets no credentials, because its first process cannot be verified: {why}. \
                  `containers.accept_unverified: true` does without that"
             ),
             (true, true) => tracing::warn!("containers: only the runtime reports the end of {id}: {why}"),
-            (false, false) => tracing::info!("containers: {id} gets no credentials, either: {why}"),
+            (false, false) => tracing::info!("containers: {id} gets no credentials either: {why}"),
             (true, false) => tracing::debug!("containers: only the runtime reports the end of {id}: {why}"),
         }
     }

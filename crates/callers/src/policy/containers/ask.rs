@@ -98,22 +98,22 @@ pub enum WrittenRoleError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoRole {
     /// It asks for none, and there is no default.
-    #[error("it asks for no role")]
+    #[error("it requests no role")]
     Unasked,
     /// What it asks for is no role.
-    #[error("it asks for what is no role: {0}")]
+    #[error("its request is not a role: {0}")]
     Unreadable(#[from] WrittenRoleError),
     /// The account is missing.
-    #[error("it asks for {0:?} without an account, and there is no containers.default_account")]
+    #[error("it requests {0:?} without an account, and there is no containers.default_account")]
     NoAccount(String),
     /// The account is unknown.
-    #[error("it asks for a role in the account {0:?}, which is neither twelve digits nor in containers.accounts")]
+    #[error("it requests a role in the account {0:?}, which is neither twelve digits nor in containers.accounts")]
     UnknownAccount(String),
     /// The external id is none.
-    #[error("its external id is none: 2 to 1224 letters, digits and +=,.@:/-_")]
+    #[error("its external id is not valid: 2 to 1224 letters, digits and +=,.@:/-_")]
     ExternalId,
     /// Nothing allows it.
-    #[error("it asks for {0}, which no pattern in containers.allow permits")]
+    #[error("it requests {0}, which no pattern in containers.allow permits")]
     NotAllowed(RoleArn),
 }
 

@@ -104,7 +104,7 @@ impl ContainerRoles {
     fn found(&self, lookup: &Lookup) -> Decision {
         match lookup {
             Lookup::Known(container) => self.of(container),
-            Lookup::Searching => pending("the container is being looked for"),
+            Lookup::Searching => pending("the container is being looked up"),
             Lookup::Unknown => denied("no container"),
         }
     }
@@ -180,7 +180,7 @@ impl Observer for ContainerRoles {
             }
             Err(error) => {
                 if error == NoRole::Unasked {
-                    tracing::debug!("containers: {who} asks for no role");
+                    tracing::debug!("containers: {who} requests no role");
                 } else {
                     tracing::warn!("containers: {who} gets no role: {error}");
                 }
@@ -318,7 +318,7 @@ pub(crate) mod tests {
         let Decision { grant, reason } = roles.by_address(address("172.17.0.2"));
         assert_eq!(grant, Grant::Denied);
         assert!(
-            reason.starts_with("container name-a (aaaaaaaaaaaa): it asks for arn:aws:iam::111111111111:role/role-a,"),
+            reason.starts_with("container name-a (aaaaaaaaaaaa): it requests arn:aws:iam::111111111111:role/role-a,"),
             "{reason}"
         );
     }

@@ -129,7 +129,7 @@ fn classify(
         "ExpiredToken" | "ExpiredTokenException" => match proof {
             Proof::Token(file) => {
                 let file = file.display();
-                SourceError::transient(format!("{message}; whoever writes {file} has to write a new token"))
+                SourceError::transient(format!("{message}; the program that writes {file} must write a new token"))
             }
             Proof::Signature => SourceError { kind: ErrorKind::ParentExpired, message },
         },
@@ -138,20 +138,20 @@ fn classify(
             SourceError { kind: ErrorKind::ParentExpired, message }
         }
         "SignatureDoesNotMatch" | "InvalidSignatureException" => {
-            refused("; the secret key that signs the call is not the one that belongs to its key id")
+            refused("; the secret key that signs the call does not belong to its key id")
         }
         "AccessDenied" | "AccessDeniedException" if matches!(proof, Proof::Token(_)) => {
-            refused("; the role's trust policy does not let this token in (issuer, audience, subject)")
+            refused("; the role's trust policy does not accept this token (issuer, audience, subject)")
         }
         "AccessDenied" | "AccessDeniedException" => refused(
-            "; the trust policy of the role has to let the signer in (external id, tags and source identity \
+            "; the role's trust policy must accept the signer (external id, tags and source identity \
              included), and the signer needs sts:AssumeRole",
         ),
         "ValidationError" if said.contains("role chaining") => refused("; set `duration: 1h`, or none"),
         "ValidationError" if said.contains("MaxSessionDuration") => {
-            refused("; ask for less (`duration`), or raise the role's maximum session duration")
+            refused("; request less (`duration`), or raise the role's maximum session duration")
         }
-        "RegionDisabledException" => refused("; STS has to be activated in this region, or another `region` asked"),
+        "RegionDisabledException" => refused("; activate STS in this region, or use another `region`"),
         code if FINAL.contains(&code) => refused(""),
         _ if status == 403 => refused(""),
         // What nobody has heard of yet.
@@ -228,10 +228,10 @@ mod tests {
         let proof = Proof::Token(Path::new("/run/token"));
         let said = |code: &str, skew| classify("call", proof, Some(code), Some("said"), 403, skew);
         for (code, expected, hint) in [
-            ("ExpiredTokenException", "transient", "whoever writes /run/token has to write a new token"),
+            ("ExpiredTokenException", "transient", "the program that writes /run/token must write a new token"),
             ("InvalidIdentityToken", "transient", "said"),
             ("IDPRejectedClaim", "refused", "the issuer rejects this token"),
-            ("AccessDenied", "refused", "does not let this token in"),
+            ("AccessDenied", "refused", "does not accept this token"),
         ] {
             let error = said(code, None);
             assert!(word(&error.kind) == expected && error.message.contains(hint), "{code}: {error:?}");
@@ -244,7 +244,7 @@ mod tests {
     fn the_limits_of_sessions_are_explained() {
         for (said, hint) in [
             ("The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining", "1h"),
-            ("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.", "ask for less"),
+            ("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.", "request less"),
         ] {
             let error = classify("AssumeRole", Proof::Signature, Some("ValidationError"), Some(said), 400, None);
             assert!(error.message.contains(hint), "{error}");

@@ -14,9 +14,10 @@ pub(crate) fn session(call: &str, role_arn: &RoleArn, set: Option<Session>) -> R
     let set = set.ok_or_else(|| wrong("the answer has no credentials"))?;
     let texts = [&set.access_key_id, &set.secret_access_key, &set.session_token];
     if !texts.into_iter().all(|text| is_key_text(text)) {
-        return Err(wrong("the credentials have characters that no key has, or none"));
+        return Err(wrong("the credentials are empty or have illegal characters"));
     }
-    let expiration = Timestamp::from_second(set.expiration.secs()).map_err(|_| wrong("the end is no moment"))?;
+    let expiration =
+        Timestamp::from_second(set.expiration.secs()).map_err(|_| wrong("the expiration is not a valid time"))?;
     Ok(Credentials {
         access_key_id: set.access_key_id,
         secret_access_key: Secret::new(set.secret_access_key),

@@ -39,7 +39,7 @@ pub(super) fn accept(answer: Answer, url: &str) -> Result<Accepted, SourceError>
     if answer.status == StatusCode::OK {
         return match answer.headers.get(header::CONTENT_ENCODING) {
             Some(encoding) if encoding != "identity" => Err(SourceError::transient(format!(
-                "GET {url}: the body is encoded ({}), which was not asked for",
+                "GET {url}: the body is encoded ({}), which was not requested",
                 printable(&String::from_utf8_lossy(encoding.as_bytes()), 20)
             ))),
             _ => Ok(Accepted {
@@ -56,7 +56,7 @@ pub(super) fn accept(answer: Answer, url: &str) -> Result<Accepted, SourceError>
         return Err(SourceError::transient(message));
     }
     if answer.is_the_proxys_own() {
-        return Err(SourceError::transient(format!("{message}; the proxy itself seems to say so")));
+        return Err(SourceError::transient(format!("{message}; this seems to come from the proxy itself")));
     }
     let withdraws = decided && matches!(answer.status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND);
     let reason = format!("the upstream answered {}{said}", answer.status);
@@ -116,7 +116,7 @@ pub(in crate::source) fn bad_document(url: &str, error: DocumentError) -> Source
     let text = format!("GET {url}: {error}");
     match error {
         DocumentError::Refusal { code, message } => {
-            let message = message.unwrap_or_else(|| "the upstream gives no reason".to_owned());
+            let message = message.unwrap_or_else(|| "the upstream returned no reason".to_owned());
             SourceError { kind: ErrorKind::Refused { code, message, withdraws: false }, message: text }
         }
         _ => SourceError::transient(text),

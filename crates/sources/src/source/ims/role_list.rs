@@ -49,7 +49,7 @@ pub fn parse_role_list(body: &[u8]) -> Result<RoleList, RoleListError> {
             Err(error) => {
                 bad += 1;
                 if bad <= MAX_PROBLEMS {
-                    let reason = if quotable { error.to_string() } else { "it is no role name".to_owned() };
+                    let reason = if quotable { error.to_string() } else { "it is not a role name".to_owned() };
                     list.problems.push(format!("line {} of the role list is ignored: {reason}", index + 1));
                 }
             }
@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn a_bad_line_that_may_be_secret_is_not_quoted() {
         let list = parse_role_list(b"default\naws_secret_access_key = wJalr").expect("a list");
-        assert_eq!(list.problems, ["line 2 of the role list is ignored: it is no role name"]);
+        assert_eq!(list.problems, ["line 2 of the role list is ignored: it is not a role name"]);
     }
 
     #[test]

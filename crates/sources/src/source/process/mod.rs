@@ -78,9 +78,9 @@ impl Process {
         let run = tokio::time::timeout(timeout, running.finish()).await;
         let said = || shown(&running.complaint);
         match run {
-            Err(_) => return Err(format!("not done within {timeout:?}, and ended{}", said())),
-            Ok(Err(Broken::TooMuch)) => return Err(format!("it prints more than 64 KiB, and was ended{}", said())),
-            Ok(Err(Broken::Io(error))) => return Err(format!("it cannot be listened to: {error}")),
+            Err(_) => return Err(format!("not done within {timeout:?}, and killed{}", said())),
+            Ok(Err(Broken::TooMuch)) => return Err(format!("it printed more than 64 KiB, and was killed{}", said())),
+            Ok(Err(Broken::Io(error))) => return Err(format!("its output cannot be read: {error}")),
             Ok(Ok(status)) if !status.success() => return Err(format!("it ended with {status}{}", said())),
             Ok(Ok(_)) => {}
         }
@@ -123,7 +123,7 @@ fn shown(complaint: &Complaint) -> String {
     cut |= surplus > 0;
     let end: String = text.chars().skip(surplus).collect();
     match (end.is_empty(), cut) {
-        (true, false) => ", without a word on stderr".to_owned(),
+        (true, false) => ", without output on stderr".to_owned(),
         (true, true) => " (what it wrote to stderr is one long line, which is not shown)".to_owned(),
         (false, false) => format!(": {end}"),
         (false, true) => format!(": … {end}"),

@@ -30,7 +30,7 @@ pub enum OutputError {
     #[error("it printed nothing")]
     Empty,
     /// Not JSON, or not of that form.
-    #[error("what it printed is not the JSON of a credential_process (line {line}, column {column})")]
+    #[error("its output is not the JSON of a credential_process (line {line}, column {column})")]
     Json {
         /// The line, from 1.
         line: usize,
@@ -44,10 +44,10 @@ pub enum OutputError {
     #[error("it printed no {0}")]
     Missing(&'static str),
     /// A field with characters that AWS never uses.
-    #[error("its {0} has characters that no key has")]
+    #[error("its {0} has illegal characters")]
     Characters(&'static str),
     /// An end that is no moment with a time zone.
-    #[error("its Expiration is not a moment such as 2026-11-23T10:00:00Z")]
+    #[error("its Expiration is not a time such as 2026-11-23T10:00:00Z")]
     Expiration,
 }
 

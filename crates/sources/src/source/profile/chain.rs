@@ -78,13 +78,13 @@ impl<'a> Profile<'a> {
         }
         self.refuse(
             "mfa_serial",
-            "mfa_serial needs a code that a person types, and a daemon has none; take it out, or let a \
+            "mfa_serial needs a code from a person, which a daemon does not have; remove it, or let a \
              program log in (`kind: process`)",
         )?;
         if self.get("duration_seconds").is_some_and(|seconds| seconds != "3600") {
             self.refuse(
                 "duration_seconds",
-                "duration_seconds is not honoured; write the role in `roles` with `role_arn` and \
+                "duration_seconds is not supported; configure the role in `roles` with `role_arn` and \
                  `duration`, and give it the source_profile as its source",
             )?;
         }
@@ -191,7 +191,7 @@ mod tests {
         let role = "[profile x]\nrole_arn = r\nsource_profile = b\n";
         for (text, problem) in [
             (format!("{role}mfa_serial = m\n{base}"), "f:4: mfa_serial needs a code"),
-            (format!("{role}duration_seconds = 900\n{base}"), "f:4: duration_seconds is not honoured"),
+            (format!("{role}duration_seconds = 900\n{base}"), "f:4: duration_seconds is not supported"),
             (role.to_owned(), "no profile \"b\", which is the source_profile of \"x\" in f; there is x"),
             (base.to_owned(), "there is no profile \"x\" in f; there is b"),
             (String::new(), "there is no profile \"x\" in f; there is none at all"),

@@ -103,7 +103,7 @@ fn parse(text: &str) -> Result<Vec<Section>, (usize, &'static str)> {
         }
         let (key, value) =
             trimmed.split_once(['=', ':']).ok_or((number, "a setting needs a = between its name and value"))?;
-        let section = sections.last_mut().ok_or((number, "a setting stands before the first [section]"))?;
+        let section = sections.last_mut().ok_or((number, "a setting is before the first [section]"))?;
         let (key, value) = (key.trim().to_ascii_lowercase(), Zeroizing::new(value.trim().to_owned()));
         if key.is_empty() {
             return Err((number, "a setting has no name before the ="));
@@ -251,7 +251,7 @@ pub(super) mod tests {
         for (text, problem) in [
             ("[profile x\n", "f:1: the name of a section has no closing ]"),
             ("\n[profile x]\na b\n", "f:3: a setting needs a = between its name and value"),
-            ("# c\na = b\n", "f:2: a setting stands before the first [section]"),
+            ("# c\na = b\n", "f:2: a setting is before the first [section]"),
             ("[x]\n= b\n", "f:2: a setting has no name before the ="),
         ] {
             assert_eq!(read(Kind::Config, text).expect_err(text), problem);

@@ -149,13 +149,13 @@ async fn ask(token: &Token, at: &Session<'_>, http: &Options, now: Timestamp) ->
     let answer = client.send(call, MAX_BYTES).await.map_err(|error| other(error.0))?;
     let wrong = |problem: &str| other(format!("POST {url}: {problem}"));
     if answer.status == StatusCode::OK {
-        return serde_json::from_slice(&answer.body).map_err(|_| wrong("the answer is no set of credentials"));
+        return serde_json::from_slice(&answer.body).map_err(|_| wrong("the answer has no credentials"));
     }
     let refusal: Refusal = serde_json::from_slice(&answer.body).unwrap_or_default();
     let profile = at.profile;
     match refusal.error.as_deref().filter(|_| answer.status.is_client_error() && !answer.is_the_proxys_own()) {
         Some("TOKEN_EXPIRED" | "AUTHCODE_EXPIRED") => {
-            Err(Failure::Over(format!("the login is over; run `aws login --profile {profile}` again")))
+            Err(Failure::Over(format!("the login has ended; run `aws login --profile {profile}` again")))
         }
         Some("USER_CREDENTIALS_CHANGED") => Err(Failure::Over(format!(
             "the password was changed after the login; run `aws login --profile {profile}` again"

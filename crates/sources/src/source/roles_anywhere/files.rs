@@ -30,7 +30,7 @@ fn read_with(path: &Path, see: impl FnOnce(u32)) -> Result<Zeroizing<Vec<u8>>, I
     let file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() || metadata.len() > MAX_FILE {
-        return Err(unusable(&path.display(), &"is no file of a reasonable size"));
+        return Err(unusable(&path.display(), &"is not a file of a reasonable size"));
     }
     see(metadata.permissions().mode());
     let length = usize::try_from(metadata.len()).unwrap_or(0);
@@ -47,7 +47,7 @@ impl Files {
             if mode & 0o027 != 0 && !self.told.iter().any(|told| told == path) {
                 self.told.push(path.to_owned());
                 tracing::warn!(
-                    "{} is a secret and too open (mode {:03o}): everybody may read it or others may change it; chmod 0600, \
+                    "{} is a secret and too open (mode {:03o}): other users can read or change it; chmod 0600, \
                  or 0640 with the daemon's group",
                     path.display(),
                     mode & 0o777

@@ -189,7 +189,7 @@ impl Identity {
         let problem = if certificate.not_after < now {
             format!("expired at {}", format_timestamp(certificate.not_after))
         } else if certificate.not_before > now {
-            format!("is valid from {} on only", format_timestamp(certificate.not_before))
+            format!("is only valid from {} on", format_timestamp(certificate.not_before))
         } else {
             return Ok(());
         };

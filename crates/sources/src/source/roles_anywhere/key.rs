@@ -26,7 +26,7 @@ pub(super) enum KeyError {
     Pem(#[from] PemError),
     #[error("there is no private key in it (no BEGIN … PRIVATE KEY line, and it is not DER)")]
     None,
-    #[error("the key is no RSA key of 2048 to 8192 bits and no ECDSA key on P-256 or P-384, or it is damaged")]
+    #[error("the key is neither an RSA key of 2048 to 8192 bits nor an ECDSA key on P-256 or P-384, or it is damaged")]
     Unusable,
     #[error(
         "the key is encrypted in OpenSSL's old format (Proc-Type: 4,ENCRYPTED), which is weak and not supported; \

@@ -92,7 +92,7 @@ pub enum SetupError {
         other: String,
     },
     /// The session's name.
-    #[error("{0:?} is no session name: 2 to 64 characters of A-Z a-z 0-9 _ + = , . @ - are allowed")]
+    #[error("{0:?} is not a session name: 2 to 64 characters of A-Z a-z 0-9 _ + = , . @ - are allowed")]
     SessionName(String),
     /// The session's duration.
     #[error("a session may last from 15 minutes to 12 hours")]

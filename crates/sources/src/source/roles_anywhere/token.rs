@@ -36,18 +36,19 @@ pub(super) struct Place<'a> {
 pub(super) enum TokenError {
     #[error("the PKCS#11 module {path} cannot be loaded: {problem}")]
     Module { path: String, problem: String },
-    #[error("{0} fits no token; the module knows: {1}")]
+    #[error("{0} matches no token; the module has: {1}")]
     NoToken(String, String),
-    #[error("{0} fits more than one token ({1}); add serial=… or slot-id=…")]
+    #[error("{0} matches more than one token ({1}); add serial=… or slot-id=…")]
     Tokens(String, String),
-    #[error("there is no {what} that fits {uri} in the token {token:?}")]
+    #[error("there is no {what} that matches {uri} in the token {token:?}")]
     NoObject { what: &'static str, uri: String, token: String },
-    #[error("{number} {what}s fit {uri} in the token {token:?}; add object=… or id=…")]
+    #[error("{number} {what}s match {uri} in the token {token:?}; add object=… or id=…")]
     Objects { what: &'static str, uri: String, token: String, number: usize },
-    #[error("the token {0:?} wants a PIN and no PIN file is configured")]
+    #[error("the token {0:?} requires a PIN and no PIN file is configured")]
     NoPin(String),
     #[error(
-        "the token {0:?} says that the PIN is wrong; it is not tried again before the PIN file changes, lest the token be locked"
+        "the token {0:?} rejects the PIN; it is not tried again before the PIN file changes, so that the token is \
+         not locked"
     )]
     WrongPin(String),
     #[error("the token {0:?} is locked: the PIN was wrong too often, unlock it with the security officer's PIN")]

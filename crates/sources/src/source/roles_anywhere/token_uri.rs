@@ -44,7 +44,8 @@ pub enum TokenUriError {
     Form,
     /// The PIN itself stands in it.
     #[error(
-        "pin-value would put the PIN into the configuration; write it to a file and name that: pin-source=file:/etc/…"
+        "pin-value would put the PIN into the configuration; write it to a file and name that file: \
+         pin-source=file:/etc/…"
     )]
     PinValue,
     /// An attribute that we do not know, or that does not belong there.
@@ -53,7 +54,7 @@ pub enum TokenUriError {
     )]
     Unknown(String),
     /// An attribute twice.
-    #[error("the attribute {0:?} is there twice")]
+    #[error("the attribute {0:?} is given twice")]
     Twice(String),
     /// A value that its attribute cannot have.
     #[error("the value of {0:?} is wrong: {1}")]

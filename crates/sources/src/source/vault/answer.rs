@@ -56,10 +56,10 @@ pub enum AnswerError {
     #[error("the answer has no {0}")]
     Missing(&'static str),
     /// A field with characters that no key has.
-    #[error("the {0} has characters that no key has")]
+    #[error("the {0} has illegal characters")]
     Characters(&'static str),
     /// No end, so that nobody would know when to fetch again.
-    #[error("the answer says neither lease_duration nor ttl, so the set has no end")]
+    #[error("the answer has neither lease_duration nor ttl, so the credentials have no expiration")]
     NoEnd,
     /// The answer is a reference to the real one.
     #[error("the answer is wrapped (response wrapping), which is not supported here")]

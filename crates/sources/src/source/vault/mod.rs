@@ -184,7 +184,7 @@ fn accept(method: &str, url: &str, answer: Answer) -> Result<Answer, SourceError
     let message = format!("{method} {url}: the answer is {status}{said}");
     match status {
         _ if answer.is_the_proxys_own() => {
-            Err(SourceError::transient(format!("{message}; the proxy may have said it")))
+            Err(SourceError::transient(format!("{message}; this may come from the proxy")))
         }
         StatusCode::SERVICE_UNAVAILABLE => Err(SourceError::transient(format!("{message}; Vault is sealed or down"))),
         StatusCode::TOO_MANY_REQUESTS => Err(SourceError::transient(message)),

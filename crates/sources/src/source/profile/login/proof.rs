@@ -13,7 +13,7 @@ use crate::source::pem;
 
 /// A token for one POST to `url`.
 pub(super) fn make(key: &str, url: &str, now: Timestamp) -> Result<String, String> {
-    let key = read(key).ok_or("the dpopKey of the login is no private key on P-256")?;
+    let key = read(key).ok_or("the dpopKey of the login is not a private key on P-256")?;
     // 4, then both coordinates.
     let [4, point @ ..] = key.public_key().as_ref() else { return Err("the dpopKey has no public key".to_owned()) };
     let (x, y) = point.split_at(point.len() / 2);
@@ -80,7 +80,7 @@ mod tests {
     fn another_key_is_refused() {
         for key in ["", "no key", &KEY.replace("EC PRIVATE", "EC PUBLIC")] {
             let said = make(key, "https://h/", Timestamp::UNIX_EPOCH).expect_err("no key");
-            assert_eq!(said, "the dpopKey of the login is no private key on P-256");
+            assert_eq!(said, "the dpopKey of the login is not a private key on P-256");
         }
     }
 }

@@ -60,11 +60,7 @@ impl Token {
     pub(super) fn set(&self) -> Result<Credentials, String> {
         let [key, secret, token] = ["accessKeyId", "secretAccessKey", "sessionToken"].map(|name| {
             let text = self.access(name)?;
-            if is_key_text(text) {
-                Ok(text)
-            } else {
-                Err(format!("the {name} has characters that no key has, or none"))
-            }
+            if is_key_text(text) { Ok(text) } else { Err(format!("the {name} is empty or has illegal characters")) }
         });
         Ok(Credentials {
             access_key_id: key?.to_owned(),
@@ -82,7 +78,7 @@ impl Token {
         // botocore may also write `2026-11-23T10:00:00UTC`.
         let end =
             text.strip_suffix("UTC").map_or_else(|| parse_timestamp(text), |rest| parse_timestamp(&format!("{rest}Z")));
-        end.ok_or_else(|| "the expiresAt of the login is not a moment such as 2026-11-23T10:00:00Z".to_owned())
+        end.ok_or_else(|| "the expiresAt of the login is not a time such as 2026-11-23T10:00:00Z".to_owned())
     }
 
     /// The region where the login was made, in those of newer CLIs.
@@ -113,10 +109,10 @@ impl Token {
             renewal;
         let (Some(key), Some(session), Some(refresh)) = (secret_access_key, session_token, renewal.refresh_token)
         else {
-            return Err("the sign-in service gave only a part of a set".to_owned());
+            return Err("the sign-in service returned incomplete credentials".to_owned());
         };
         if ![&access_key_id, &*key, &*session].into_iter().all(|text| is_key_text(text)) {
-            return Err("the sign-in service gave credentials with characters that no key has, or none".to_owned());
+            return Err("the sign-in service returned credentials that are empty or have illegal characters".to_owned());
         }
         let end = now + jiff::SignedDuration::from_secs(expires_in.min(LONGEST_LIFE).into());
         let new = [
@@ -200,8 +196,8 @@ mod tests {
         for (text, problem) in [
             ("{\"accessToken\": s3cret", "this is not the JSON of a login (line 1, column 17)"),
             ("{}", "the login has no accessKeyId"),
-            (&LOGIN.replace("ASIAOLD", "s3cret key"), "the accessKeyId has characters that no key has, or none"),
-            (&LOGIN.replace("10:00:00UTC", "s3cret"), "the expiresAt of the login is not a moment such as"),
+            (&LOGIN.replace("ASIAOLD", "s3cret key"), "the accessKeyId is empty or has illegal characters"),
+            (&LOGIN.replace("10:00:00UTC", "s3cret"), "the expiresAt of the login is not a time such as"),
         ] {
             let said = Token::parse(text.as_bytes()).err().expect(text);
             assert!(said.starts_with(problem) && !said.contains("s3cret"), "{said}");
