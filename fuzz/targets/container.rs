@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use alppaca::caller::Peer;
 use alppaca::clock::{Moment, SystemClock};
-use alppaca::credentials::{RoleId, RoleName, parse_document};
+use alppaca::credentials::{Pattern, RoleId, RoleName, parse_document};
 use alppaca::policy::Grant;
 use alppaca::serve::{
     Association, Container, ContainerSettings, ContainerTokens, Outcome, Parsed, PodIdentity, PodIdentitySettings,
@@ -47,7 +47,7 @@ fn host() -> &'static Host {
             issuer: "i".into(),
             audience: "a".into(),
             leeway: Duration::from_secs(60),
-            associations: vec![Association { namespace: "*".into(), service_account: "*".into(), role }],
+            associations: vec![Association { namespace: Pattern::new("*"), service_account: Pattern::new("*"), role }],
             hosts: Vec::new(),
             allowed_hosts: Vec::new(),
             serve_expired: false,

@@ -1,6 +1,7 @@
 //! Whatever a container asks for: a role that is granted is an ARN that fits a pattern, and its parts are legal.
 #![no_main]
 
+use alppaca::credentials::Pattern;
 use alppaca::policy::containers::{Allow, Rules, WrittenRole, clean_session_name, parse_mapping};
 use libfuzzer_sys::fuzz_target;
 
@@ -14,7 +15,7 @@ fuzz_target!(|text: &[u8]| {
         accounts: vec![("prod".into(), "222222222222".parse().expect("digits"))],
         partition: "aws".into(),
         session_name: None,
-        allow: Allow(vec!["arn:aws*:iam::????????????:role/*".into()]),
+        allow: Allow(vec![Pattern::of_arns("arn:aws*:iam::????????????:role/*")]),
     };
     for ask in parse_mapping(text, &rules).into_iter().flatten() {
         check(&rules, ask.1.role_arn.as_str());

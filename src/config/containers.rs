@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use super::{Config, Origin, is_assumed, origin, sources::Gives};
 use crate::{
     caller::containers::HostNames,
-    credentials::{AccountId, is_partition},
+    credentials::{AccountId, Pattern, is_partition},
     policy::containers::{Allow, Place, Rules, WrittenRole, clean_session_name},
 };
 use alppaca_settings::{
@@ -255,11 +255,11 @@ fn place(node: &Node) -> Result<Place, Problem> {
     })
 }
 
-fn pattern(node: &Node) -> Result<String, Problem> {
+fn pattern(node: &Node) -> Result<Pattern, Problem> {
     let text = read::text(node)?;
     // Anything else can never be an ARN, and would forbid what somebody thinks is allowed.
     if text.starts_with("arn:") || text.starts_with('*') {
-        Ok(text)
+        Ok(Pattern::of_arns(&text))
     } else {
         let message = "a pattern of ARNs is expected here, such as arn:aws:iam::123456789012:role/app-*";
         Err(Problem::new(node.place.clone(), message))
@@ -304,7 +304,7 @@ pub(super) fn render(containers: &Containers) -> String {
         ("external_id_from", Some(places(&rules.external_id))),
         ("session_name_from", rules.session_key.as_ref().map(|place| quoted(&place.to_string()))),
         ("session_name", rules.session_name.as_ref().map(|name| quoted(name))),
-        ("allow", Some(list(rules.allow.0.iter().map(|pattern| quoted(pattern))))),
+        ("allow", Some(list(rules.allow.0.iter().map(|pattern| quoted(pattern.as_str()))))),
         ("default_role", rules.default_role.as_ref().map(|role| quoted(role))),
         ("default_account", rules.default_account.as_ref().map(|account| quoted(account))),
         ("accounts", (!rules.accounts.is_empty()).then(|| mapping(accounts))),

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
-use super::container::addresses;
+use super::{container::addresses, policy::pattern};
 use crate::{relay::KeySource, serve::Association};
 use alppaca_settings::{
     Setting,
@@ -139,8 +139,8 @@ fn keys(fields: &mut Fields, missing: &dyn Fn(&str) -> Problem) -> Option<KeySou
 }
 
 fn association(place: &Place, fields: &mut Fields) -> Option<Association> {
-    let namespace = fields.value("namespace", read::text);
-    let service_account = fields.value("service_account", read::text);
+    let namespace = fields.value("namespace", pattern);
+    let service_account = fields.value("service_account", pattern);
     let role = fields.optional("role", |node| {
         let text = read::text(node)?;
         text.parse().map_err(|error| Problem::new(node.place.clone(), format!("{error}")))
@@ -171,8 +171,8 @@ pub(super) fn render(section: &PodIdentity) -> String {
     entries.push(("jwks_refresh", read::render_duration(section.refresh)));
     let associations = section.associations.iter().map(|association| {
         mapping(vec![
-            ("namespace".to_owned(), quoted(&association.namespace)),
-            ("service_account".to_owned(), quoted(&association.service_account)),
+            ("namespace".to_owned(), quoted(association.namespace.as_str())),
+            ("service_account".to_owned(), quoted(association.service_account.as_str())),
             ("role".to_owned(), quoted(association.role.as_str())),
         ])
     });
@@ -197,7 +197,7 @@ mod tests {
             );
             let config = parsed(&text).expect("legal").config;
             let section = config.pod_identity.as_ref().expect("given");
-            assert_eq!(section.associations[1].namespace, "*");
+            assert_eq!(section.associations[1].namespace.as_str(), "*");
             assert_eq!(section.audience, "pods.eks.amazonaws.com");
             let again = parse(vec![("b.yaml".into(), config.render())]).expect("what we wrote").config;
             assert_eq!(again, config);

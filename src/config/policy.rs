@@ -1,8 +1,8 @@
 //! The section `policy`: who gets which role.
 
 use crate::{
-    credentials::{RoleName, RoleNameError},
-    policy::{Cidr, CidrError, Condition, Effect, Pattern, Rule, Rules},
+    credentials::{Pattern, RoleName, RoleNameError},
+    policy::{Cidr, CidrError, Condition, Effect, Rule, Rules},
 };
 use alppaca_settings::{
     Setting,
@@ -144,7 +144,7 @@ fn filled<T>(node: &Node, item: impl Fn(&Node) -> Result<T, Problem>) -> Result<
     if items.is_empty() { Err(Problem::new(node.place.clone(), "an empty list matches no caller")) } else { Ok(items) }
 }
 
-fn pattern(node: &Node) -> Result<Pattern, Problem> {
+pub(super) fn pattern(node: &Node) -> Result<Pattern, Problem> {
     read::text(node).map(|text| Pattern::new(&text))
 }
 

@@ -9,7 +9,7 @@ mod keys;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use account::{Account, Demands, TokenError, matches, verify};
+use account::{Account, Demands, TokenError, verify};
 use arc_swap::ArcSwap;
 pub use keys::{KeyRing, PublicKey, parse_key_set};
 use tokio::sync::Notify;
@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     clock::Moment,
-    credentials::{AccountId, RoleName, document_field},
+    credentials::{AccountId, Pattern, RoleName, document_field},
     store::{Role, State, Store},
 };
 
@@ -39,9 +39,9 @@ const PAUSE: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Association {
     /// Its namespace; `*` stands for any characters.
-    pub namespace: String,
+    pub namespace: Pattern,
     /// Its name; `*` stands for any characters.
-    pub service_account: String,
+    pub service_account: Pattern,
     /// The role.
     pub role: RoleName,
 }
@@ -170,7 +170,7 @@ impl PodIdentity {
 
     fn credentials(&self, account: &Account, visitor: Visitor<'_>, now: Moment) -> Outcome {
         let fits = |association: &&Association| {
-            matches(&association.namespace, &account.namespace) && matches(&association.service_account, &account.name)
+            association.namespace.matches(&account.namespace) && association.service_account.matches(&account.name)
         };
         let snapshot = self.store.snapshot();
         let view = View::new(&snapshot, visitor.grant);

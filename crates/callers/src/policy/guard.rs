@@ -376,9 +376,10 @@ mod tests {
     use crate::{
         caller::{Account, Accounts, Process, containers::tests::facts},
         clock::SystemClock,
+        credentials::Pattern,
         policy::{
             containers::tests::{Counter, rules as container_rules},
-            rules::{Condition, Pattern, Rule},
+            rules::{Condition, Rule},
         },
     };
 

@@ -14,7 +14,7 @@ use std::{
 
 pub use guard::{Guard, Prepared, Tenants};
 pub use judge::{Facts, Look, Outcome, Truth, Verdict};
-pub use rules::{Cidr, CidrError, Condition, Effect, Pattern, Rule, Rules};
+pub use rules::{Cidr, CidrError, Condition, Effect, Rule, Rules};
 
 use crate::{
     caller::{Open, Peer, containers::Container},

@@ -5,7 +5,7 @@ use std::{fmt, net::IpAddr, str::FromStr};
 use aws_lc_rs::digest::{SHA256, digest};
 use ipnet::IpNet;
 
-use crate::credentials::RoleName;
+use crate::credentials::{Pattern, RoleName};
 
 /// An ordered list of rules. The first that applies decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,38 +61,6 @@ pub enum Effect {
     Own,
     /// Nothing.
     Deny,
-}
-
-/// A text in which `*` stands for any text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pattern(Box<str>);
-
-impl Pattern {
-    /// A pattern.
-    pub fn new(text: &str) -> Self {
-        Self(text.into())
-    }
-
-    /// It as written.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether the whole text is like it.
-    pub fn matches(&self, text: &str) -> bool {
-        let mut parts = self.0.split('*');
-        // There is always a first part.
-        let first = parts.next().unwrap_or_default();
-        let Some(mut rest) = text.strip_prefix(first) else { return false };
-        let Some(last) = parts.next_back() else { return rest.is_empty() };
-        for part in parts {
-            match rest.split_once(part) {
-                Some((_, behind)) => rest = behind,
-                None => return false,
-            }
-        }
-        rest.ends_with(last)
-    }
 }
 
 /// A range of addresses, such as `10.0.0.0/8`; a single address is a range of one.
@@ -207,25 +175,6 @@ impl fmt::Display for Condition {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_star_stands_for_any_text() {
-        for (pattern, like, unlike) in [
-            ("nginx.service", vec!["nginx.service"], vec!["nginx.service2", "xnginx.service", ""]),
-            ("app@*.service", vec!["app@.service", "app@1.service"], vec!["app@1.slice", "app.service"]),
-            ("*", vec!["", "x"], vec![]),
-            ("a*b*a", vec!["aba", "axbxa", "abba"], vec!["ab", "aa", "ba", "abx"]),
-            ("a*a", vec!["aa", "axa"], vec!["a"]),
-            ("", vec![""], vec!["x"]),
-        ] {
-            for text in like {
-                assert!(Pattern::new(pattern).matches(text), "{pattern} {text}");
-            }
-            for text in unlike {
-                assert!(!Pattern::new(pattern).matches(text), "{pattern} {text}");
-            }
-        }
-    }
 
     #[test]
     fn a_range_has_its_addresses_and_no_others() {

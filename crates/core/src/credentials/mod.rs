@@ -3,6 +3,7 @@
 mod arn;
 mod document;
 mod partition;
+mod pattern;
 mod role;
 mod secret;
 mod session_name;
@@ -13,6 +14,7 @@ pub use document::{
     DocumentError, document_field, extend_document, is_key_text, parse_document, render_document, render_refusal,
 };
 pub use partition::{Partition, region_of_zone};
+pub use pattern::Pattern;
 pub use role::{RoleId, RoleName, RoleNameError};
 pub use secret::{Secret, SecretBytes};
 pub use session_name::{SessionFacts, SessionName, SessionNameError};

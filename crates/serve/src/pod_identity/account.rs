@@ -140,40 +140,9 @@ fn account(subject: &str) -> Option<Account> {
     (legal(namespace) && legal(name)).then(|| Account { namespace: namespace.to_owned(), name: name.to_owned() })
 }
 
-/// Whether `text` matches a pattern in which `*` stands for any characters.
-pub(super) fn matches(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else { return false };
-    let mut last = None;
-    for part in parts {
-        if let Some(middle) = last.replace(part) {
-            let Some(found) = rest.find(middle) else { return false };
-            rest = rest.get(found + middle.len()..).unwrap_or_default();
-        }
-    }
-    match last {
-        Some(last) => rest.ends_with(last),
-        None => rest.is_empty(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_star_stands_for_any_characters() {
-        for (pattern, text) in
-            [("*", ""), ("*", "a"), ("a*", "a"), ("a*c", "abc"), ("a*b*c", "axbyc"), ("abc", "abc"), ("*-x", "a-x-x")]
-        {
-            assert!(matches(pattern, text), "{pattern} {text}");
-        }
-        for (pattern, text) in
-            [("", "a"), ("a", "ab"), ("a*", "b"), ("a*c", "ab"), ("ab*ba", "aba"), ("*b*b", "b"), ("a*b*c", "acb")]
-        {
-            assert!(!matches(pattern, text), "{pattern} {text}");
-        }
-    }
 
     #[test]
     fn a_subject_names_a_service_account_or_nothing() {

@@ -96,8 +96,8 @@ fn face(issuer: &Issuer) -> PodIdentity {
     let set = Arc::new(Published::new(&credentials, now()));
     store.publish(&RoleId::named(&web), State::Held { set, phase: Phase::Fresh });
     let association = |namespace: &str, service_account: &str, role: &RoleName| Association {
-        namespace: namespace.into(),
-        service_account: service_account.into(),
+        namespace: Pattern::new(namespace),
+        service_account: Pattern::new(service_account),
         role: role.clone(),
     };
     let settings = PodIdentitySettings {

@@ -3,7 +3,7 @@
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
-use crate::policy::rules::Pattern;
+use crate::credentials::Pattern;
 
 /// A caller of whom some things are known.
 #[derive(Debug, Clone)]
