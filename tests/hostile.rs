@@ -79,7 +79,8 @@ fn a_client_that_does_not_read_is_given_up_and_holds_up_nobody() {
 
 #[test]
 fn many_clients_that_do_not_read_leave_files_for_the_others() {
-    const FILES: usize = 1024;
+    // At 1024 the same holds, but a debug build on a loaded machine takes half a minute for it.
+    const FILES: usize = 512;
     // As many as the daemon has files for, less 160 of its own.
     const GREEDY: usize = FILES - 160 - 4;
     if !may_open(4 * FILES) {
