@@ -212,7 +212,7 @@ check refused_reload refused_reload
 # --- Restarts and crashes
 
 token() { curl -sS -X PUT "$imds/api/token" -H 'X-aws-ec2-metadata-token-ttl-seconds: 600'; }
-token_ok() { [[ $(curl -s -o /dev/null -w '%{http_code}' -H "X-aws-ec2-metadata-token: $1" "$imds/meta-data/") == 200 ]]; }
+token_ok() { [[ $("${get[@]}" -o /dev/null -H "X-aws-ec2-metadata-token: $1" "$imds/meta-data/") == *' 200' ]]; }
 crashed() {
     local pid kept
     pid=$(main_pid)
