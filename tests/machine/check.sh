@@ -233,7 +233,8 @@ restarted_with_socket() {
     systemd-run --quiet --collect --unit=restarts.service bash -c 'for i in 1 2 3; do systemctl restart alppaca; done; touch /run/restarted'
     local failed=0 asked=0 end=$((SECONDS + 200))
     until [[ -e /run/restarted || $SECONDS -gt $end ]]; do
-        curl -s -m 20 -o /dev/null http://127.0.0.1:25772/latest/meta-data/ || failed=$((failed + 1))
+        curl -s -m 20 -o /dev/null http://127.0.0.1:25772/latest/meta-data/ ||
+            { echo "curl: $? after ${SECONDS} s"; failed=$((failed + 1)); }
         asked=$((asked + 1))
     done
     echo "$failed of $asked failed"
