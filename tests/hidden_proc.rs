@@ -342,7 +342,7 @@ fn a_unit_has_its_roles_at_the_admin_socket_whatever_proc_shows() {
         let status = command.arg("--socket").arg(&socket).output().expect("it runs");
         assert!(String::from_utf8_lossy(&status.stdout).contains("\nweb "), "{hidden}: {status:?}");
         let outside = credentials(Command::new(env!("CARGO_BIN_EXE_alppaca")));
-        // Of a process in the root of the hierarchy it cannot be told in which unit it is.
+        // The unit of a process in the root of the hierarchy cannot be determined.
         assert!(matches!(outside.status.code(), Some(4 | 5)), "{hidden}: {outside:?}");
     }
 }

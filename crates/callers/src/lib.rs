@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection, what that caller may have, and the record of it.
+//! Identifies callers, decides which roles they get, and records what they got.
 
 #[macro_use(notice)]
 extern crate alppaca_core;

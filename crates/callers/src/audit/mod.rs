@@ -1,5 +1,5 @@
-//! The audit: a record of each hand-out of credentials and of each denial, and a line in the log for those who are
-//! denied. Whoever answers a request only drops an event into a queue; a thread of its own finds out the rest.
+//! The audit: a record of each hand-out of credentials and of each denial, and a log line for each denial. Answering a
+//! request only puts an event into a queue; a separate thread looks up the rest.
 
 mod record;
 
@@ -30,7 +30,7 @@ use crate::{
     logging::{AuditLog, Importance},
 };
 
-/// How many events may wait to be recorded. More are dropped, counted and told.
+/// How many events may wait to be recorded. More are dropped, counted and reported.
 const CAPACITY: usize = 8192;
 /// How many of these may be denials, which clients can cause as often as they like.
 const DENIALS: usize = CAPACITY / 2;
@@ -38,7 +38,7 @@ const DENIALS: usize = CAPACITY / 2;
 const RATE: Rate = Rate { burst: 1, every: Duration::from_mins(1) };
 /// How much of the path of a denial is logged.
 const SHOWN: usize = 256;
-/// If so many wait, the process that asked is not looked for: finding it takes longest.
+/// The queue length from which on the calling process is not looked up, which takes longest.
 const BUSY: usize = 64;
 /// The same when the program ends, which does not wait for long.
 const BUSY_AT_THE_END: usize = 8;
@@ -84,7 +84,7 @@ pub struct Health {
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// Events that found no room, and of which that was not told yet.
+    /// Dropped events that have not been reported yet.
     untold: AtomicU64,
     /// Events that are to be recorded.
     waiting: AtomicU64,
@@ -110,7 +110,7 @@ impl Auditor {
         let (ending, ended) = std::sync::mpsc::channel();
         thread::Builder::new().name("audit".into()).stack_size(STACK).spawn(move || {
             runtime.block_on(writer.run(waiting));
-            // If nobody waits for it any more, that is as good.
+            // The receiver may have stopped waiting, which is fine.
             let _unheard = ending.send(());
         })?;
         let (withheld, ended) = (AtomicU64::new(0), Mutex::new(ended));
@@ -138,7 +138,7 @@ impl Auditor {
         self.recorder.as_ref().is_none_or(|recorder| recorder.hand_out(event))
     }
 
-    /// Takes note of a denial. Never waits. Of one owner only so many are recorded; the rest is counted.
+    /// Records a denial. Never waits. The number of records per owner is limited; the rest is counted.
     pub fn denial(&self, event: Event, now: Moment) {
         // Nothing under the lock can panic half-way.
         let mut denials = self.denials.lock().unwrap_or_else(PoisonError::into_inner);

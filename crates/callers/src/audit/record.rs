@@ -1,4 +1,4 @@
-//! What is recorded: who got which credentials, who did not, and why. As JSON, and never with a secret.
+//! Audit records: which caller got which credentials, which did not, and why. As JSON, and never with a secret.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -10,7 +10,7 @@ use crate::{
     credentials::{RoleId, format_timestamp},
 };
 
-/// So many characters of a text that others choose are recorded.
+/// How many characters of a text that clients choose are recorded.
 const LONGEST: usize = 512;
 
 /// Something that happened to a caller.
@@ -26,7 +26,7 @@ pub struct Event {
     pub what: What,
     /// How often the same has happened to its owner since the last record of that.
     pub more: u64,
-    /// The rule that says so, or what else the reason is.
+    /// The rule that decided, or any other reason.
     pub reason: Arc<str>,
     /// The face: `imds`, …
     pub face: &'static str,

@@ -1,4 +1,4 @@
-//! Users and groups of this host, by the name service (`nsswitch.conf`). It may ask a server, so it is never asked on
+//! Users and groups of this host, by the name service (`nsswitch.conf`). It may query a server, so it is never used on
 //! the request path.
 
 use std::{ffi::CString, fs, io};
@@ -14,7 +14,7 @@ pub struct Account {
     pub groups: Box<[u32]>,
 }
 
-/// Whoever knows users and groups. `None` is: there is none of that name or number.
+/// Looks up users and groups. `None` means that there is none of that name or number.
 pub trait Accounts: Send + Sync + 'static {
     /// The account with a number.
     fn account(&self, uid: u32) -> io::Result<Option<Account>>;
@@ -50,7 +50,7 @@ impl Accounts for NameService {
 
 /// The people who have an account in `/etc/passwd`.
 pub fn human_users() -> Vec<String> {
-    // Without it there is nobody to name.
+    // Without it there are no users to name.
     parse_humans(&fs::read_to_string("/etc/passwd").unwrap_or_default())
 }
 

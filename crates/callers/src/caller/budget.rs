@@ -2,7 +2,7 @@
 //! (connections, seats, tokens), and an [`Allowance`] for what may happen only so often (lines of a log). Both are bounded
 //! in memory, and neither reads a clock.
 //!
-//! An owner is whatever tells one party from another: an [`Owner`](super::Owner), a uid, an address, a container's id.
+//! An owner is whatever identifies a party: an [`Owner`](super::Owner), a uid, an address, a container's id.
 
 use std::{
     collections::HashMap,
@@ -16,11 +16,11 @@ use std::{
 pub struct Bounds {
     /// All shares.
     pub total: usize,
-    /// So many of them are kept for privileged owners.
+    /// How many of them are reserved for privileged owners.
     pub reserved: usize,
     /// What one owner may hold as soon as `scarce` shares or more are taken.
     pub each: usize,
-    /// From so many taken shares on `each` counts; 0: always.
+    /// The number of taken shares from which on `each` applies; 0: always.
     pub scarce: usize,
 }
 
@@ -112,13 +112,13 @@ impl<O: Eq + Hash> Drop for Share<O> {
     }
 }
 
-/// So many owners are remembered by an [`Allowance`]. The others get nothing until one of these is as good as new.
+/// The number of owners that an [`Allowance`] tracks. Others get nothing until one of these has a full bucket again.
 pub const MAX_OWNERS: usize = 1024;
 
 /// How often something may happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// So often at once.
+    /// How many may be spent in a burst.
     pub burst: u32,
     /// Once more after each of these.
     pub every: Duration,
@@ -164,7 +164,7 @@ impl<O: Eq + Hash> Allowance<O> {
         Some(std::mem::take(&mut bucket.withheld) + std::mem::take(&mut self.others))
     }
 
-    /// Forgets, if need be, who has a full bucket.
+    /// Forgets owners with a full bucket, if there is need for room.
     fn has_room(&mut self, now: Duration) -> bool {
         if self.known.len() >= MAX_OWNERS {
             let others = &mut self.others;
@@ -219,7 +219,7 @@ mod tests {
         let mut allowance = Allowance::new(Rate { burst: 3, every: Duration::from_secs(1) });
         let granted = (0..5000).filter(|owner| allowance.spend(*owner, Duration::ZERO).is_some()).count();
         assert_eq!((granted, allowance.known.len()), (MAX_OWNERS, MAX_OWNERS));
-        // Whoever is known has its own bucket all the time.
+        // A known owner keeps its own bucket.
         assert_eq!(allowance.spend(0, Duration::ZERO), Some(5000 - MAX_OWNERS as u64));
         assert_eq!(allowance.spend(0, Duration::ZERO), Some(0));
         assert_eq!(allowance.spend(0, Duration::ZERO), None);

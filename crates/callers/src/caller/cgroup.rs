@@ -1,7 +1,7 @@
 //! Control groups: from the path of one to the systemd unit, the slices and the container.
 //!
 //! Only what the host itself has named counts. Below a unit that manages its own subtree (`user@1000.service`) every
-//! user makes directories of any name, `nginx.service` or `docker-….scope`: those tell nothing.
+//! user makes directories of any name, `nginx.service` or `docker-….scope`: those prove nothing.
 
 use std::{fs, io, path::PathBuf};
 
@@ -21,7 +21,7 @@ pub struct Cgroup {
     pub unit: Option<Box<str>>,
     /// The slices around the unit, the outermost first.
     pub slices: Box<[Box<str>]>,
-    /// The containers that its path names, the outermost first. A name is no proof: whoever starts a container may put
+    /// The containers that its path names, the outermost first. A name is no proof: the user who starts a container may put
     /// it below the group of another, and a container may name groups below its own.
     pub containers: Box<[Mention]>,
 }
@@ -31,7 +31,7 @@ pub struct Cgroup {
 pub struct Mention {
     /// Its id.
     pub id: ContainerId,
-    /// So much of the path says so.
+    /// The part of the path up to and including its name.
     pub group: Box<str>,
 }
 
@@ -54,7 +54,7 @@ impl Cgroup {
         Self { path: path.into(), unit: unit.map(Into::into), slices: slices.into(), containers }
     }
 
-    /// Whether it is the root: there the kernel also puts what it cannot tell, and systemd nothing.
+    /// Whether it is the root. The kernel also reports what it cannot place there; systemd places nothing there.
     pub fn is_root(&self) -> bool {
         &*self.path == "/"
     }
@@ -115,7 +115,7 @@ pub fn parse_membership(text: &str) -> Option<Cgroup> {
     paths().find(|path| *path != "/").or_else(|| paths().next()).map(Cgroup::parse)
 }
 
-/// Whether a path tells where a process is. Seen from within a control group, what is outside begins with `/..`.
+/// Whether a path locates a process. Seen from within a control group, what is outside begins with `/..`.
 fn is_inside(path: &str) -> bool {
     path.starts_with('/') && !path.split('/').any(|part| part == "..")
 }

@@ -83,7 +83,7 @@ impl Walk {
         Self { reading: None, open: vec![(subtree.directory.clone(), subtree.path.clone())], budget }
     }
 
-    /// Looks at so many entries of directories more. Whether there may be others.
+    /// Reads at most this number of further directory entries. Returns whether there may be more.
     pub(super) fn go_on(&mut self, entries: usize, mut seen: impl FnMut(u64, &str)) -> bool {
         for _ in 0..entries {
             if self.budget == 0 || (self.reading.is_none() && !self.read_next()) {

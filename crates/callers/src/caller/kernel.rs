@@ -1,4 +1,4 @@
-//! Asking the kernel whose a connection is: one question on a netlink socket that is kept open, without any right and
+//! Asks the kernel which user owns a connection: one question on a netlink socket that is kept open, without any right and
 //! without reading a table. It takes some microseconds, however many sockets the host has, and never waits.
 //!
 //! Behind a firewall's redirection the answer is a claim, not a proof: address translation may have given the connection
@@ -48,7 +48,7 @@ pub type Open<'a> = dyn FnMut() -> io::Result<usize> + 'a;
 pub struct Kernel {
     sockets: Mutex<Netlink>,
     routes: Mutex<Netlink>,
-    /// The user who stands for all users that our user namespace does not know.
+    /// The user id that stands for all users that our user namespace does not map.
     overflow: Option<u32>,
     /// Where redirected connections are expected: nothing else can connect there.
     captured: Option<SocketAddr>,
@@ -83,7 +83,7 @@ impl Kernel {
         self.overflow
     }
 
-    /// Tries on a connection to itself whether the kernel says who calls.
+    /// Tests on a connection to itself whether the kernel can identify callers.
     pub fn check(&self) -> io::Result<bool> {
         let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
         let _client = TcpStream::connect(listener.local_addr()?)?;
@@ -94,7 +94,7 @@ impl Kernel {
     }
 
     /// Whose the other end of `socket` is, a connection that was accepted from `peer`. Where a firewall has redirected the
-    /// connection, `open` sends the beginning of its next answer, by which the client proves who it is.
+    /// connection, `open` sends the beginning of its next answer, by which the client proves its identity.
     pub fn identify(&self, socket: &TcpStream, peer: &Peer, open: &mut Open<'_>) -> Peer {
         let origin = peer.address.map_or(Origin::Unknown, |address| self.origin(socket, address, open));
         Peer { address: peer.address, origin }
@@ -120,7 +120,7 @@ impl Kernel {
     }
 
     /// The client whose socket has the address `own` and is connected to `other`; `None` if there is no such socket in
-    /// our network namespace, or if nobody holds it any more.
+    /// our network namespace, or if no process holds it any more.
     pub fn client(&self, own: SocketAddr, other: SocketAddr) -> io::Result<Option<Process>> {
         Ok(self.socket(own, other, false)?.map(Into::into))
     }
@@ -278,7 +278,7 @@ impl Netlink {
     fn open(protocol: Option<rustix::net::Protocol>) -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, protocol)?;
-        // Connected to the kernel: nobody else can send to it.
+        // Connected to the kernel: no other process can send to it.
         connect(&socket, &SocketAddrNetlink::new(0, 0))?;
         Ok(Self { protocol, socket, sequence: 0 })
     }
@@ -381,7 +381,7 @@ mod tests {
         let peer = Peer::unasked(own);
         assert!(matches!(identify(&kernel, &server, &peer).origin, Origin::Process(_)));
         drop(client);
-        // Somebody else takes the port and listens there.
+        // Another socket takes the port and listens there.
         let taken = reusable();
         rustix::net::bind(&taken, &own).expect("reusable");
         rustix::net::listen(&taken, 1).expect("it can listen");

@@ -1,4 +1,4 @@
-//! Who listens at an address of this host: for messages, and for a look at what programs would be answered by.
+//! Which process listens at an address of this host: for messages, and to check what would answer programs.
 
 use std::{fmt, io, net::SocketAddr};
 
@@ -14,7 +14,7 @@ pub struct Listening {
 }
 
 impl Listening {
-    /// Who listens at `address`; `None` if no socket in this network namespace does.
+    /// The listener at `address`; `None` if there is none in this network namespace.
     pub fn at(address: SocketAddr) -> io::Result<Option<Self>> {
         let Some((uid, inode)) = Kernel::open(None)?.listener(address)? else { return Ok(None) };
         // The directory of a process that must not be dumped is root's.
@@ -50,7 +50,7 @@ mod tests {
                 SocketAddr::V4(_) => SocketAddr::from(([127, 0, 0, 1], bound.port())),
                 SocketAddr::V6(_) => SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, bound.port())),
             };
-            let found = Listening::at(asked).expect("an answer").unwrap_or_else(|| panic!("nobody at {listen}"));
+            let found = Listening::at(asked).expect("an answer").unwrap_or_else(|| panic!("no listener at {listen}"));
             assert_eq!(found.uid, rustix::process::getuid().as_raw(), "{listen}");
             assert_eq!(found.process.as_ref().map(|process| process.pid), Some(std::process::id()), "{listen}");
             assert!(found.to_string().contains(&format!(", process {}, \"/", std::process::id())), "{found}");

@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection: what the kernel and the container runtime say of it. Decides nothing.
+//! Identifies the client of a connection: what the kernel and the container runtime report of it. Decides nothing.
 
 mod accounts;
 pub mod budget;
@@ -41,19 +41,19 @@ pub struct Peer {
 /// Whose the other end is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody has asked yet.
+    /// Not looked up yet.
     Unasked,
     /// A process of this host, in our network namespace.
     Process(Process),
     /// Not of this host's addresses: a container with a network of its own, or another host.
     Elsewhere,
     /// One of this host's addresses, but the kernel does not say whose: the client has closed its end already, or the
-    /// look-up failed. Whoever decides by identity refuses it.
+    /// look-up failed. Decisions by identity refuse it.
     Unknown,
 }
 
-/// What the kernel says of a client's socket. All of it was fixed when the socket was made: it names who made the
-/// socket, which is somebody else than who uses it if the socket was inherited or passed on.
+/// What the kernel reports of a client's socket. All of it was fixed when the socket was made: it names who made the
+/// socket, which is not its current user if the socket was inherited or passed on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
     /// The user.
@@ -71,7 +71,7 @@ pub struct Process {
 /// Which control group a socket belongs to: that in which its maker was at that time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Membership {
-    /// The kernel does not tell (before Linux 5.7), or there is none.
+    /// The kernel does not report it (before Linux 5.7), or there is none.
     Unknown,
     /// The one with this id in the unified hierarchy.
     Id(u64),
@@ -79,19 +79,19 @@ pub enum Membership {
     Known(Arc<Cgroup>),
 }
 
-/// What tells one caller from another for good: what an IMDS token is bound to.
+/// The lasting identity of a caller, which an IMDS token is bound to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Owner {
     /// A user of this host.
     User(u32),
-    /// Somebody elsewhere, at this address.
+    /// A remote client at this address.
     Address(IpAddr),
-    /// Somebody of whom nothing is known.
+    /// A caller of whom nothing is known.
     Nobody,
 }
 
 impl Peer {
-    /// Somebody at `address`, of whom nothing was asked.
+    /// A client at `address` whose identity was not looked up.
     pub fn unasked(address: SocketAddr) -> Self {
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         Self { address: Some(address), origin: Origin::Unasked }

@@ -1,4 +1,4 @@
-//! Whether the kernel can tell all users apart: in a user namespace it shows those that are not mapped as one.
+//! Whether the kernel can distinguish all users: in a user namespace it shows all unmapped users as one.
 
 use std::{fs, io};
 

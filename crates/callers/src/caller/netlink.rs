@@ -1,4 +1,4 @@
-//! The bytes of netlink: what is asked about sockets and routes, and what the kernel says. Pure.
+//! The bytes of netlink: requests about sockets and routes, and the kernel's answers. Pure.
 //!
 //! Formats: `linux/netlink.h`, `linux/inet_diag.h`, `linux/rtnetlink.h` of the kernel's user-space headers.
 
@@ -61,7 +61,7 @@ impl TcpState {
     }
 }
 
-/// What the kernel says of a socket.
+/// What the kernel reports of a socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Described {
     /// Its state.
@@ -70,9 +70,9 @@ pub struct Described {
     pub own: SocketAddr,
     /// Whom it is connected to.
     pub other: SocketAddr,
-    /// The user who made it; 0 also if nobody holds it any more.
+    /// The user who made it; 0 also if no process holds it any more.
     pub uid: u32,
-    /// Its inode; 0 if nobody holds it any more.
+    /// Its inode; 0 if no process holds it any more.
     pub inode: u32,
     /// The id of its control group.
     pub cgroup: Option<u64>,

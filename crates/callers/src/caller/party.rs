@@ -1,4 +1,4 @@
-//! Who shares a budget: all owners that one user or one network may appear as are one party.
+//! Parties, which share a budget: all owners that one user or one network may appear as are one party.
 
 use std::{fs, net::IpAddr, net::Ipv6Addr, ops::Range};
 

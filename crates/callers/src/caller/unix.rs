@@ -1,4 +1,4 @@
-//! Who is at the other end of a Unix socket: what the kernel noted when it connected.
+//! The client of a Unix socket, as the kernel recorded it on connect.
 
 use std::os::{fd::AsFd, unix::net::UnixStream};
 

@@ -1,4 +1,4 @@
-//! The gatekeeper: asks who is there, and judges by the rules in force.
+//! The gatekeeper: identifies the caller, and applies the rules in force.
 
 use std::{
     collections::HashMap,
@@ -56,7 +56,7 @@ struct Loaded {
     rules: Option<Rules>,
     users: Names,
     groups: Names,
-    /// What is said of a decision: one text for each rule, and one for the default.
+    /// The reasons of decisions: one text for each rule, and one for the default.
     reasons: Vec<Arc<str>>,
     tenants: Option<Tenants>,
 }
@@ -67,12 +67,12 @@ pub struct Guard {
     directory: Arc<Directory>,
     loaded: ArcSwap<Loaded>,
     version: AtomicU64,
-    /// Whether it is wanted to know who asks whatever the rules say: for the audit.
+    /// Whether callers are identified even if no rule needs it: for the audit.
     curious: bool,
 }
 
 impl Guard {
-    /// A guard that lets everybody see everything until it is told rules. Without `kernel` nobody is known.
+    /// A guard that grants everything to every caller until it gets rules. Without `kernel` no caller is identified.
     pub fn new(kernel: Option<Kernel>, directory: Arc<Directory>, curious: bool) -> Self {
         let loaded = Loaded::new(None, &Loaded::default());
         Self { kernel, directory, loaded: ArcSwap::from_pointee(loaded), version: AtomicU64::new(0), curious }
@@ -101,7 +101,7 @@ impl Guard {
         self.kernel.as_ref().and_then(Kernel::overflow_uid)
     }
 
-    /// Tries whether the kernel says who calls.
+    /// Tests whether the kernel can identify callers.
     pub fn check(&self) -> io::Result<bool> {
         self.kernel.as_ref().map_or(Ok(false), Kernel::check)
     }
@@ -119,7 +119,7 @@ impl Guard {
         // More than containers ever count: no decision of before may seem to be one of now.
         self.version.fetch_add(1 << 40, Ordering::Relaxed);
         if let Some(Tenants { roles, .. }) = &old.tenants {
-            // Whoever waits for them has to ask the others.
+            // Tasks that wait for the old roles must ask the new ones.
             roles.changed();
         }
     }
@@ -129,7 +129,7 @@ impl Guard {
         self.loaded.load().rules.clone()
     }
 
-    /// Who is at the other end, for those who find out in another way than by a TCP connection.
+    /// The look-ups of users and groups, for callers that do not connect by TCP.
     pub fn directory(&self) -> &Arc<Directory> {
         &self.directory
     }
@@ -359,7 +359,7 @@ fn container_of(index: &ContainerIndex, group: &Cgroup) -> Known<Arc<Container>>
                 Some(_) => contradicted = true,
                 None => unproven.push(container),
             },
-            // No runtime that we ask knows it: a pod, a name without a meaning, or a container of somebody else's.
+            // No configured runtime knows it: a pod, a name without a meaning, or a container of another runtime.
             Lookup::Unknown => {}
         }
     }
@@ -447,7 +447,7 @@ mod tests {
         ];
         guard.load(Some(Rules { rules, default: Effect::Deny }), None);
         assert!(guard.asks_who());
-        // One who is named by number waits for no name.
+        // A user that is named by number waits for no look-up of a name.
         assert_eq!(admit(&guard, &process(34)).grant, granted("a"));
         let decision = settled(&guard, &process(33)).await;
         assert_eq!((decision.grant, &*decision.reason), (granted("b"), "rule 2"));

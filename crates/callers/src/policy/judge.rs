@@ -1,8 +1,8 @@
-//! Which rule applies to a caller. Pure.
+//! Finds the rule that applies to a caller. Pure.
 //!
 //! What is not known is neither true nor false. The first rule of which it is not certain that it does *not* apply ends
-//! the search: if it applies, it decides; if that cannot be told, the caller gets nothing. So nobody comes past a rule
-//! by hiding who he is.
+//! the search: if it applies, it decides; if that cannot be determined, the caller gets nothing. So a caller cannot
+//! get past a rule by hiding its identity.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -22,7 +22,7 @@ pub enum Truth {
     No,
     /// It will be known in a moment.
     Pending,
-    /// It cannot be told.
+    /// It cannot be determined.
     Unknown,
 }
 
@@ -56,7 +56,7 @@ pub enum Outcome<'a> {
     Effect(&'a Effect),
     /// Nothing yet: this will be known in a moment.
     Pending(&'a Condition),
-    /// Nothing: this cannot be told.
+    /// Nothing: this cannot be determined.
     Unknown(&'a Condition),
 }
 
@@ -151,7 +151,7 @@ impl Condition {
 
 fn of_cgroup(facts: &impl Facts, holds: impl FnOnce(&Cgroup) -> bool) -> Truth {
     match facts.cgroup() {
-        // There the kernel also puts those of whom it cannot tell.
+        // The kernel also reports processes that it cannot place as being there.
         Known::Yes(group) if group.is_root() => Truth::Unknown,
         known => Truth::of(known, |group| holds(&group)),
     }

@@ -1,4 +1,4 @@
-//! Who gets which role: from what is known of a caller to what it may see.
+//! Which caller gets which role: from what is known of a caller to what it may see.
 
 pub mod containers;
 mod guard;
@@ -32,7 +32,7 @@ pub enum Grant {
     Denied,
     /// Not known yet: the request waits for a moment, as for a first fetch.
     Pending,
-    /// Nothing, because it cannot be told who the caller is, or what the rules say of it. That is trouble on this host,
+    /// Nothing, because the caller or what the rules grant it cannot be determined. That is a failure on this host,
     /// not the absence of a role: a client should try again (503).
     Unknown,
 }
@@ -42,7 +42,7 @@ pub enum Grant {
 pub struct Decision {
     /// What the caller may see.
     pub grant: Grant,
-    /// The rule that says so, or what else the reason is, for the log.
+    /// The rule that decided, or any other reason, for the log.
     pub reason: Arc<str>,
 }
 
@@ -51,17 +51,17 @@ pub struct Decision {
 pub struct ConnectionFacts<'a> {
     /// The number of the listener.
     pub listener: u16,
-    /// Who is at the other end.
+    /// The caller, as far as it was identified.
     pub peer: &'a Peer,
 }
 
 /// Decides what a caller may see, once for each connection. It is asked on the request path, so it never waits.
 pub trait Gatekeeper: Send + Sync {
-    /// Whether it wants to know who asks; otherwise only requests with tokens are worth that.
+    /// Whether it needs the caller's identity; otherwise callers are identified only for requests with tokens.
     fn asks_who(&self) -> bool;
 
-    /// Who is at the other end of `socket`, a connection that was accepted from `peer`. `open` sends the beginning of the
-    /// next answer, if the client has to prove who it is.
+    /// Identifies the client of `socket`, a connection that was accepted from `peer`. `open` sends the beginning of the
+    /// next answer, if the client has to prove its identity.
     fn identify(&self, socket: &TcpStream, peer: &Peer, open: &mut Open<'_>) -> Peer;
 
     /// Whether an address is certainly one of this host's.
@@ -70,7 +70,7 @@ pub trait Gatekeeper: Send + Sync {
     /// What the caller may see.
     fn admit(&self, facts: ConnectionFacts<'_>) -> Decision;
 
-    /// The container in which the caller is, if that is known at once: for the record.
+    /// The caller's container, if it is known without waiting: for the audit record.
     fn container(&self, peer: &Peer) -> Option<Arc<Container>>;
 
     /// Whether the caller is certainly in a container: one that is known, or one behind a bridge of this host.
@@ -83,7 +83,7 @@ pub trait Gatekeeper: Send + Sync {
         0
     }
 
-    /// What the rules in force are told apart by; `None` if there are none.
+    /// The digest of the rules in force; `None` if there are none.
     fn policy(&self) -> Option<String>;
 
     /// Grows when decisions that were made before may be wrong now.
@@ -93,7 +93,7 @@ pub trait Gatekeeper: Send + Sync {
     fn changed(&self) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
 
-/// Lets everybody see everything, and asks nobody who he is.
+/// Grants everything to every caller, and identifies none.
 #[derive(Debug)]
 pub struct Everyone {
     reason: Arc<str>,

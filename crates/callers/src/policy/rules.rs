@@ -1,4 +1,4 @@
-//! The rules of a policy as they are written: who is meant, and what he gets. Pure data.
+//! The rules of a policy as they are written: which callers match, and which roles they get. Pure data.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
@@ -19,7 +19,7 @@ pub struct Rules {
 /// One rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    /// What to call it, beside its number.
+    /// Its name, in addition to its number.
     pub name: Option<String>,
     /// It applies if all of these hold. Without any it applies to everybody.
     pub when: Vec<Condition>,
@@ -121,7 +121,7 @@ impl Rules {
         effects.flat_map(|effect| if let Effect::Roles(roles) = effect { roles.as_slice() } else { &[] })
     }
 
-    /// What these rules are told apart from others by. Only rules of the same version of the program compare.
+    /// A digest that identifies these rules. Only digests of the same version of the program are comparable.
     pub fn digest(&self) -> String {
         let digest = digest(&SHA256, format!("{self:?}").as_bytes());
         digest.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()

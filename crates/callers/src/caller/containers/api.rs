@@ -33,7 +33,7 @@ const MAX_EVENT: usize = 1024 * 1024;
 /// Why the runtime did not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// Nobody listens, or we may not connect.
+    /// Nothing listens at the socket, or we may not connect.
     #[error("cannot connect to {}: {source}", path.display())]
     Connect {
         /// The socket.
@@ -107,7 +107,7 @@ impl Api {
         &self.socket
     }
 
-    /// All that run, with what the list says of each.
+    /// All running containers, as listed.
     pub async fn list(&self) -> Result<Vec<Listed>, ApiError> {
         let path = "/containers/json";
         let Some(body) = self.get(path).await? else {
@@ -172,12 +172,12 @@ impl Api {
         let stream = UnixStream::connect(&self.socket).await.map_err(connect)?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let connection = tokio::spawn(async move {
-            // What breaks the connection off is told to whoever waits for the answer.
+            // The caller that waits for the answer gets the error that ended the connection.
             let _told = connection.await;
         });
         let mut request = Request::new(Empty::<Bytes>::new());
         *request.uri_mut() = path.parse().unwrap_or_default();
-        // The API's servers want one; which does not matter behind a socket.
+        // The API's servers require a host; its value does not matter behind a Unix socket.
         request.headers_mut().insert(http::header::HOST, const { http::HeaderValue::from_static("docker") });
         match sender.send_request(request).await {
             Ok(response) => Ok(Exchange { response, connection }),

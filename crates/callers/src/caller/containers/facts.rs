@@ -49,8 +49,8 @@ impl fmt::Debug for ContainerId {
     }
 }
 
-/// What the runtime says of a container. Whoever started it chose all of it but the id, the addresses and the times:
-/// it says what is asked for, never what is allowed.
+/// What the runtime reports of a container. The user who started it chose all but the id, the addresses and the times:
+/// these are requests, never permissions.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ContainerFacts {
     /// Its id.
@@ -98,7 +98,7 @@ pub struct Container {
 }
 
 impl Container {
-    /// One with a hold on its first process, so that its end is seen at once and not only when the runtime reports it.
+    /// A container with a hold on its first process, so that its end is seen before the runtime reports it.
     pub(super) fn held(facts: ContainerFacts, hold: Hold) -> Self {
         Self { facts, hold }
     }
@@ -116,7 +116,7 @@ impl Container {
         }
     }
 
-    /// What the runtime says of it.
+    /// What the runtime reports of it.
     pub fn facts(&self) -> &ContainerFacts {
         &self.facts
     }

@@ -1,7 +1,7 @@
 //! Which container has an address or an id: read without locks on the request path, written by one [`Ledger`] for each
 //! runtime.
 //!
-//! What is not known is *sought*: the runtime is asked, and until it has answered nobody is taken for anybody.
+//! What is not known is *sought*: the runtime is asked, and until it has answered no container is identified.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -14,15 +14,15 @@ use tokio::sync::{Notify, futures::OwnedNotified};
 
 use super::facts::{Container, ContainerId};
 
-/// So many different things are sought at once; callers beyond that wait until there is room.
+/// The number of different things that are sought at the same time; further callers wait until there is room.
 const MAX_SOUGHT: usize = 256;
 
-/// What somebody wants to know the container of.
+/// What a container is looked up by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Sought {
     /// The one with this address.
     Address(IpAddr),
-    /// The one with this id, which a cgroup path told.
+    /// The one with this id, which was found in a cgroup path.
     Id(ContainerId),
 }
 
@@ -40,9 +40,9 @@ pub enum Lookup {
 /// The containers of one runtime at one moment.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    /// Whether the runtime tells us what happens. If not, the rest is empty.
+    /// Whether the runtime's event stream is open. If not, the rest is empty.
     pub(super) live: bool,
-    /// Who has an address. `None`: it is being started, or two claim the same.
+    /// The container at each address. `None`: it is being started, or two claim the same.
     pub(super) addresses: HashMap<IpAddr, Option<Arc<Container>>>,
     /// All that run, or are being started (`None`).
     pub(super) ids: HashMap<ContainerId, Option<Arc<Container>>>,
@@ -67,7 +67,7 @@ pub(super) struct Part {
 }
 
 impl ContainerIndex {
-    /// An index of the containers of so many runtimes, of which none has been heard yet.
+    /// An index of the containers of this number of runtimes, none of which has answered yet.
     pub fn new(runtimes: usize) -> Arc<Self> {
         let changed = Arc::new(Notify::new());
         let part = |_number| {
@@ -106,7 +106,7 @@ impl ContainerIndex {
         index
     }
 
-    /// Who has this address.
+    /// The container that has this address.
     pub fn by_address(&self, address: IpAddr) -> Lookup {
         self.look_up(&Sought::Address(address.to_canonical()))
     }
@@ -116,7 +116,7 @@ impl ContainerIndex {
         self.look_up(&Sought::Id(id.clone()))
     }
 
-    /// Looks in every runtime's table. Two that know it both contradict each other: then it is nobody.
+    /// Looks in every runtime's table. If two runtimes know it, they contradict each other: then it is no container.
     pub fn look_up(&self, sought: &Sought) -> Lookup {
         let mut answer = Lookup::Unknown;
         for part in &self.parts {
@@ -142,7 +142,7 @@ impl ContainerIndex {
         self.all().iter().filter(|container| container.unheld().is_some() && !container.is_alive()).count()
     }
 
-    /// Whether every runtime tells us what happens.
+    /// Whether the event stream of every runtime is open.
     pub fn is_live(&self) -> bool {
         self.parts.iter().all(|part| part.table.load().live)
     }
@@ -165,7 +165,7 @@ impl Part {
         };
         match found {
             Some(Some(container)) if container.is_alive() => return Lookup::Known(Arc::clone(container)),
-            // It has ended, and the runtime has not told us yet; soon its address may be another's.
+            // It has ended, and the runtime has not reported that yet; its address may soon be reused.
             Some(Some(_)) => {}
             // The event of its start is on its way.
             Some(None) => return Lookup::Searching,
@@ -184,7 +184,7 @@ impl Part {
         std::mem::take(&mut *self.sought.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Replaces what is known, at once for all readers.
+    /// Replaces what is known, atomically for all readers.
     pub(super) fn publish(&self, table: Table) {
         self.table.store(Arc::new(table));
         self.changed.notify_waiters();

@@ -1,7 +1,7 @@
-//! What one runtime has said, and what has to be asked of it: the decisions of the watcher, without any waiting.
+//! What one runtime has reported, and what to ask it next: the decisions of the watcher, without any waiting.
 //!
 //! Whatever may have changed is asked for again, and an answer counts only if nothing has happened to the container
-//! since the question. An end or a lost address counts at once.
+//! since the question. An end or a lost address takes effect immediately.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map::Entry as Place},
@@ -16,13 +16,13 @@ use super::{
     messages::{self, Condition, Event, Inspected, Listed},
 };
 
-/// So many things that are not there are remembered.
+/// The number of negative answers that are kept.
 const MAX_ABSENT: usize = 4096;
 
 /// A question to the runtime: what is this container, as of this generation?
 pub(super) type Question = (ContainerId, u64);
 
-/// What the observer is to be told.
+/// What to report to the observer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Change {
     /// It runs, or is about to.
@@ -39,7 +39,7 @@ pub(super) struct Ledger {
     absent: HashSet<Sought>,
     /// Addresses that only a host name tied to a container.
     named: HashMap<IpAddr, ContainerId>,
-    /// The label by which a container tells an address that the runtime does not know.
+    /// The label in which a container states an address that the runtime does not know.
     address_label: Option<String>,
     /// Takes hold of their first processes.
     keeper: Keeper,
@@ -49,7 +49,7 @@ pub(super) struct Ledger {
 struct Entry {
     generation: u64,
     state: State,
-    /// Whether the observer was told that it appeared.
+    /// Whether the observer was notified that it appeared.
     told: bool,
 }
 
@@ -62,12 +62,12 @@ enum State {
 }
 
 impl Ledger {
-    /// One that believes what this label says of addresses that no container was given.
+    /// A ledger that trusts this label for addresses that the runtime assigned to no container.
     pub(super) fn new(address_label: Option<String>, keeper: Keeper) -> Self {
         Self { address_label, keeper, ..Self::default() }
     }
 
-    /// Something happened; what is to be asked because of it. `None` stands for everything: ask for the list.
+    /// Takes an event, and returns what to ask because of it. `None` stands for everything: ask for the list.
     pub(super) fn happened(&mut self, event: &Event) -> Option<Question> {
         // It may have to do with what was not there.
         self.absent.clear();
@@ -86,7 +86,7 @@ impl Ledger {
 
     /// What is to be asked now that the list of all running containers is known.
     pub(super) fn listed(&mut self, listed: &[Listed]) -> Vec<Question> {
-        // Podman's list says of a guest what its host's addresses are; they are not compared.
+        // Podman's list shows the addresses of the network's owner for its guests; they are not compared.
         let is_known = |entry: &Entry, addresses: &BTreeSet<IpAddr>| match &entry.state {
             State::Asked => false,
             State::Coming(_) => addresses.is_empty(),
@@ -121,7 +121,7 @@ impl Ledger {
             Sought::Id(id) => Some(id.clone()),
             Sought::Address(_) => None,
         });
-        // One that has ended without our being told is asked for again, too, whatever it was sought by.
+        // A container whose end was not reported is asked for again, too, whatever it was sought by.
         let ended = self.known.iter().filter(|(_, entry)| match &entry.state {
             State::Running(container) => !container.is_alive(),
             State::Asked | State::Coming(_) => false,
@@ -182,7 +182,7 @@ impl Ledger {
         }
     }
 
-    /// The runtime was asked for all of these, and whoever is not known now is not there.
+    /// The runtime was asked for all of these; what is still not known does not exist.
     pub(super) fn settle(&mut self, sought: BTreeSet<Sought>) {
         let table = self.table();
         for sought in sought {
@@ -196,12 +196,12 @@ impl Ledger {
         }
     }
 
-    /// Forgets what was not there, so that it is sought again when somebody asks.
+    /// Forgets what was not there, so that the next look-up seeks it again.
     pub(super) fn forget_absent(&mut self) {
         self.absent.clear();
     }
 
-    /// Forgets what host names said: they may say something else now.
+    /// Forgets what host names resolved to, since that may have changed.
     pub(super) fn forget_names(&mut self) {
         self.named.clear();
     }
@@ -297,7 +297,7 @@ mod tests {
         assert!(matches!(change, Some(Change::Appeared(facts)) if facts.id == id('a')));
         assert_eq!(owner(&ledger, "172.17.0.2"), Some(id('a')));
         let question = ledger.happened(&Event::Lost(id('a'))).expect("asked");
-        assert_eq!(owner(&ledger, "172.17.0.2"), None, "at once, without an answer");
+        assert_eq!(owner(&ledger, "172.17.0.2"), None, "immediately, without an answer");
         assert_eq!(ledger.answered(&question, None), Some(Change::Gone(id('a'))));
         assert!(ledger.table().ids.is_empty());
     }
@@ -412,7 +412,7 @@ mod tests {
         assert_eq!(owner(&ledger, "10.42.0.2"), None, "two claim it");
         let mut ledger = Ledger::default();
         start(&mut ledger, 'a', "172.17.0.2", "10.42.0.2/16");
-        assert_eq!(owner(&ledger, "10.42.0.2"), None, "nobody has said that labels count");
+        assert_eq!(owner(&ledger, "10.42.0.2"), None, "labels count only if configured");
     }
 
     #[test]
@@ -450,7 +450,7 @@ mod tests {
             let mut truth: [Option<(usize, u8)>; 3] = [None; 3];
             let mut ledger = Ledger::default();
             let (mut events, mut questions, mut second) = (std::collections::VecDeque::new(), Vec::new(), 0_u8);
-            // The end of each life, as far as it was told.
+            // The end of each life, as far as it was reported.
             let mut told_end: HashSet<(usize, u8)> = HashSet::new();
             let deliver = |ledger: &mut Ledger, questions: &mut Vec<_>, told: &mut HashSet<_>, event: Option<(Event, Option<(usize, u8)>)>| {
                 if let Some((event, end)) = event {

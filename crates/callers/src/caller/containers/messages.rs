@@ -1,4 +1,4 @@
-//! What the Docker Engine API says, as far as it matters here. Pure; whatever comes is read without a panic.
+//! The messages of the Docker Engine API, as far as they matter here. Pure; any input is read without a panic.
 //!
 //! The fields are those of <https://docs.docker.com/reference/api/engine/version/v1.41/>, checked against a real Docker
 //! in `tests/containers.rs`. All may be missing or `null`, as Go writes empty maps and lists.
@@ -199,7 +199,7 @@ pub fn inspected(body: &[u8], wanted: &[String]) -> Result<Inspected, Unreadable
         }
     }
     let mode = read.host_config.and_then(|host| host.network_mode).unwrap_or_default();
-    // In somebody else's network, which has the addresses: Podman tells them of its guests, too.
+    // In another container's network, which has the addresses: Podman reports them for its guests, too.
     let guest = mode.starts_with("container:");
     let domain = config.domainname.filter(|domain| !domain.is_empty()).map(|domain| format!(".{domain}"));
     let facts = ContainerFacts {
@@ -226,7 +226,7 @@ fn addresses(networks: Option<&RawNetworks>) -> Vec<IpAddr> {
     all.into_iter().collect()
 }
 
-/// The address that a label tells, with or without the length of a prefix. Whoever starts a container writes it.
+/// The address in a label, with or without a prefix length. The user who starts a container chooses its labels.
 pub(super) fn claimed(labels: &BTreeMap<String, String>, label: &str) -> Option<IpAddr> {
     address(labels.get(label)?.split('/').next()?)
 }

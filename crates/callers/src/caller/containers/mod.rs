@@ -1,4 +1,4 @@
-//! Containers: what a Docker or Podman socket says of them, and which one has an address or an id.
+//! Containers: what a Docker or Podman socket reports, and which container has an address or an id.
 
 mod api;
 mod facts;

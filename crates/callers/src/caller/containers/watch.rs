@@ -1,4 +1,4 @@
-//! The task that listens to one runtime and keeps its part of the index true.
+//! The task that follows the events of one runtime and keeps its part of the index up to date.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -25,13 +25,13 @@ use crate::{
     clock::{self, SharedClock},
 };
 
-/// So many descriptions are asked for at once.
+/// The number of inspections that run at the same time.
 const MAX_INSPECTIONS: usize = 16;
-/// For so long nobody who was not there is looked for again.
+/// How long a negative answer is kept: until then, what was not found is not sought again.
 const ABSENCE: Duration = Duration::from_secs(2);
-/// The runtime's list is looked through no more often than this, whoever asks.
+/// The minimum time between two searches of the runtime's list.
 const SEARCH_PAUSE: Duration = Duration::from_millis(50);
-/// A runtime drops events for a listener that is slow. So often what it lists is compared with what is known.
+/// How often the runtime's list is compared with what is known, since a runtime drops events for a slow listener.
 const COMPARISON: Duration = Duration::from_mins(1);
 /// Waits between two attempts to reach the runtime.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
@@ -40,12 +40,12 @@ const LAST_RETRY_OF_LATE: Duration = Duration::from_mins(1);
 /// Events from so long before are asked for: Docker begins to listen a moment after it has answered.
 const OVERLAP: i64 = 2;
 
-/// Whoever prepares something for each container.
+/// Is notified of each container's start and end.
 pub trait Observer: Send + Sync + 'static {
     /// It runs or is about to. Called before anybody finds it in the index.
     fn appeared(&self, container: &ContainerFacts);
 
-    /// It is gone. Called after nobody finds it any more.
+    /// It is gone. Called after it has left the index.
     fn gone(&self, container: &ContainerId);
 
     /// Readers see something else now.
@@ -61,7 +61,7 @@ pub struct Settings {
     pub variables: Vec<String>,
     /// How a container is found by the host name of an address.
     pub host_names: Option<HostNames>,
-    /// The label by which containers tell addresses that the runtime does not know.
+    /// The label in which containers state addresses that the runtime does not know.
     pub address_label: Option<String>,
     /// Whether containers count as running whose first process cannot be held onto.
     pub accept_unverified: bool,
@@ -75,7 +75,7 @@ pub struct Watcher {
     observer: Arc<dyn Observer>,
     clock: SharedClock,
     ledger: Ledger,
-    /// Whether its silence was told.
+    /// Whether its silence was logged.
     silence_told: bool,
     /// The containers whose first process is not held onto, each with whether that was logged; and whether it was of any.
     unheld: BTreeMap<ContainerId, bool>,
@@ -147,7 +147,7 @@ impl Watcher {
         let mut pause = FIRST_RETRY;
         loop {
             let (error, heard) = self.session().await;
-            // Nobody is believed to be anybody while nobody tells us who goes.
+            // Without the event stream no container is identified.
             self.ledger.doubt();
             self.part.publish(Table::default());
             self.observer.changed();

@@ -1,7 +1,7 @@
 //! The paths of control groups by their ids, on a thread of its own.
 //!
-//! What the host has made is looked at first, and published at once. Each subtree that was given away is looked at
-//! afterwards, in turn with the others and with a bound of its own: many groups there slow down only look-ups there.
+//! Groups that the host has made are read first and published immediately. Each delegated subtree is read afterwards,
+//! in turn with the others and with a bound of its own: many groups there slow down only look-ups there.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -23,10 +23,10 @@ use crate::{
 };
 
 const STACK: usize = 256 * 1024;
-/// So many entries of directories are looked at in one turn.
+/// The number of directory entries that are read in one turn.
 const TURN: usize = 512;
 
-/// What is known of control groups, and who finds out the rest.
+/// What is known of control groups, and the thread that looks up the rest.
 #[derive(Debug)]
 pub(super) struct ControlGroups {
     table: Table<u64, Found>,

@@ -1,5 +1,5 @@
-//! What takes time to find out: the groups and names of users, the numbers of names, the paths of control groups. It is
-//! found out by threads of its own and kept; the request path reads what there is, without a lock.
+//! Look-ups that take time: the groups and names of users, the numbers of names, the paths of control groups. They
+//! run on separate threads, and the results are kept; the request path reads what is there, without a lock.
 
 mod groups;
 mod name;
@@ -68,7 +68,7 @@ struct News {
 }
 
 impl News {
-    /// Wakes all who wait. `differs`: what was said before may be wrong now.
+    /// Wakes all waiting tasks. `differs`: earlier answers may be wrong now.
     fn tell(&self, differs: bool) {
         if differs {
             self.version.fetch_add(1, Ordering::Relaxed);
@@ -286,7 +286,7 @@ mod tests {
         std::os::unix::fs::chown(&given, Some(7), None).expect("root may");
         let directory = start(Book::default(), Some(root.path().to_owned()));
         let attack: Vec<u64> = (0..1000).map(|group| id(&given.join(format!("{group}")))).collect();
-        // No look-up is refused for good, but not all are open at once.
+        // No look-up is refused for good, but not all are open at the same time.
         for honest in 0..20 {
             for id in &attack {
                 let _sought = directory.cgroup(*id, 7);

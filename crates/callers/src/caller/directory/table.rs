@@ -1,4 +1,4 @@
-//! What was found out, by its key: read without a lock.
+//! The results of look-ups, by key: read without a lock.
 
 use std::{
     collections::HashMap,

@@ -1,4 +1,4 @@
-//! Who waits for a look-up: each owner has a turn after the other, and only a few look-ups that are open.
+//! The queue of look-ups: owners take turns, and few look-ups are open at a time.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -8,7 +8,7 @@ use std::{
 
 use crate::caller::budget::{Bounds, Rank, Share, Shares};
 
-/// So many look-ups are open at a time, and so many of one owner. The others are asked for again when one of these is done.
+/// The number of look-ups that are open at a time, in total and of one owner. Others are retried when one is done.
 const OPEN: Bounds = Bounds { total: 4096, reserved: 0, each: 64, scarce: 0 };
 
 /// Look-ups by their keys.

@@ -1,5 +1,5 @@
-//! Users, their groups, and the numbers of names, by the name service. It may ask a server, and so take its time: many
-//! look-ups are under way at once, each on a thread that goes when there is nothing more to look up.
+//! Users, their groups, and the numbers of names, by the name service. It may query a server and be slow: many look-ups
+//! run in parallel, each on a thread that ends when there is nothing more to look up.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -18,13 +18,13 @@ use crate::{
     clock::SharedClock,
 };
 
-/// So many look-ups are under way at once, and so many of those may be of names.
+/// The number of look-ups that run in parallel, and how many of those may be of names.
 const HELPERS: usize = 16;
 const HELPERS_FOR_NAMES: usize = 12;
 /// Name services bring code of their own.
 const STACK: usize = 1024 * 1024;
 
-/// What is known of users, and who finds out the rest.
+/// What is known of users, and the threads that look up the rest.
 #[derive(Debug)]
 pub(super) struct Users {
     table: Table<u32, Arc<Account>>,

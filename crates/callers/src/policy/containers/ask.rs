@@ -1,7 +1,7 @@
-//! Which role a container asks for, in the words of metadataproxy: `IAM_ROLE` is a name, a path and a name, either with
+//! Which role a container requests, in the syntax of metadataproxy: `IAM_ROLE` is a name, a path and a name, either with
 //! `@account`, or an ARN.
 //!
-//! Whoever may start containers writes what they ask for, so it is a request. [`Allow`] says what is granted.
+//! Any user who may start containers can write it, so it is a request only. [`Allow`] defines what is granted.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::{
     credentials::{AccountId, NO_ACCOUNT, Pattern, RoleArn, RoleArnError, RoleName},
 };
 
-/// So much of a text that is no role stands in the message.
+/// How much of an invalid role is quoted in the message.
 const SHOWN: usize = 100;
 
 /// The longest session name of STS, and its shortest.
@@ -20,7 +20,7 @@ const SESSION_NAME: std::ops::RangeInclusive<usize> = 2..=64;
 /// An external id has 2 to 1224 characters (same page).
 const EXTERNAL_ID: std::ops::RangeInclusive<usize> = 2..=1224;
 
-/// Where a container says something about itself.
+/// Where a container describes itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// In a variable.
@@ -234,7 +234,7 @@ impl WrittenRole {
     }
 }
 
-/// As STS wants it: `[\w+=,.@:\/-]*`.
+/// As STS requires it: `[\w+=,.@:\/-]*`.
 fn is_external_id(text: &str) -> bool {
     EXTERNAL_ID.contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+=,.@:/-".contains(&b))
 }

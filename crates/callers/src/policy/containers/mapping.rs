@@ -1,4 +1,4 @@
-//! A file that says which address has which role: metadataproxy's `ROLE_MAPPING_FILE`.
+//! A file that maps addresses to roles: metadataproxy's `ROLE_MAPPING_FILE`.
 
 use std::{collections::BTreeMap, net::IpAddr};
 

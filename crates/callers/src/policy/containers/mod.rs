@@ -1,4 +1,4 @@
-//! The roles of containers: what they ask for, what of it is granted, and the roles that are fetched for them.
+//! The roles of containers: which they request, which are granted, and the roles that are fetched for them.
 
 mod ask;
 mod mapping;

@@ -1,4 +1,4 @@
-//! What each container was granted, decided when it starts and read without locks when it asks.
+//! The role of each container, decided when it starts and read without locks on each request.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -19,7 +19,7 @@ use crate::{
     policy::{Decision, Grant},
 };
 
-/// Whoever fetches roles that are asked for.
+/// Fetches roles on demand.
 pub trait Fetcher: Send + Sync + 'static {
     /// Has it fetched from now on.
     fn ensure(&self, ask: &Ask) -> RoleId;
@@ -36,7 +36,7 @@ pub struct ContainerRoles {
     /// By container: what it may see. Written while `held` is locked.
     decisions: ArcSwap<HashMap<ContainerId, Decision>>,
     held: Mutex<HashMap<ContainerId, RoleId>>,
-    /// By address, where a file says so instead of the runtime.
+    /// By address, where a mapping file replaces the runtime.
     mapping: Option<ArcSwap<Mapping>>,
     version: AtomicU64,
     changed: Arc<Notify>,
@@ -61,8 +61,8 @@ impl Mapping {
 }
 
 impl ContainerRoles {
-    /// Roles by `rules` for the containers in `index`. If they are `mapped`, a file decides by address, and nobody has a
-    /// role until [`map`](Self::map) was called.
+    /// Roles by `rules` for the containers in `index`. If they are `mapped`, a file decides by address, and no container has
+    /// a role until [`map`](Self::map) was called.
     pub fn new(rules: Rules, fetcher: Box<dyn Fetcher>, index: Arc<ContainerIndex>, mapped: bool) -> Arc<Self> {
         Arc::new(Self {
             rules,
@@ -81,7 +81,7 @@ impl ContainerRoles {
         &self.rules
     }
 
-    /// What somebody at this address, which is none of the host's own, may see.
+    /// What a client at this address, which is none of the host's own, may see.
     pub fn by_address(&self, address: IpAddr) -> Decision {
         if let Some(mapping) = &self.mapping {
             let mapping = mapping.load();
@@ -109,8 +109,8 @@ impl ContainerRoles {
         }
     }
 
-    /// Takes what a mapping file says. The roles are fetched before anybody sees them, and those that nobody has any more
-    /// are given back.
+    /// Applies a mapping file. The new roles are fetched before they become visible, and those that no container has any
+    /// more are released.
     pub fn map(&self, asks: &BTreeMap<IpAddr, Ask>) {
         let Some(mapping) = &self.mapping else { return };
         let mut held = Vec::new();
@@ -228,7 +228,7 @@ pub(crate) mod tests {
     use super::{super::ask::tests::rules, *};
     use crate::caller::containers::tests::facts;
 
-    /// Counts who is held.
+    /// Counts the holds on each role.
     #[derive(Clone, Default)]
     pub(crate) struct Counter(Arc<Mutex<HashMap<String, i32>>>);
 

@@ -220,7 +220,7 @@ fn possible(caller: &Caller) -> Vec<Caller> {
     all
 }
 
-/// The number of the rule that applies to somebody of whom everything is known, found the obvious way.
+/// The number of the rule that applies to a caller of whom everything is known, found the obvious way.
 fn obvious(rules: &Rules, caller: &Caller) -> Option<usize> {
     let all = |conditions: &[Condition]| conditions.iter().all(|condition| condition.holds(caller) == Truth::Yes);
     rules.rules.iter().position(|rule| all(&rule.when) && (rule.unless.is_empty() || !all(&rule.unless)))
