@@ -49,7 +49,7 @@ impl Clock for SystemClock {
 }
 
 /// Sleeps. Time that the machine is suspended does not count (timers run on `CLOCK_MONOTONIC`), so
-/// whoever waits long sleeps in short pieces and asks the clock after each.
+/// long waits should sleep in short pieces and read the clock after each.
 pub async fn sleep(duration: Duration) {
     tokio::time::sleep(duration).await;
 }

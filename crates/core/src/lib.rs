@@ -1,4 +1,4 @@
-//! The words that all parts of alppaca share: credentials and their names, both clocks, text fit for a message.
+//! The types that all parts of alppaca share: credentials and their names, both clocks, text fit for a message.
 
 pub mod clock;
 pub mod credentials;

@@ -8,7 +8,7 @@ use super::{RoleName, RoleNameError};
 /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>
 const MAX_LENGTH: usize = 2048;
 
-/// So much of a text that is no ARN stands in the message.
+/// How much of an invalid ARN is quoted in the message.
 const SHOWN: usize = 120;
 
 /// Stands for any account where only the form of an ARN matters. Never shown to a client.

@@ -95,7 +95,7 @@ pub fn parse_document(body: &[u8]) -> Result<Credentials, DocumentError> {
         access_key_id: access_key_id.into_owned(),
         secret_access_key: Secret::new(&*secret_access_key),
         session_token: Secret::new(&*session_token),
-        // Extras that only the container protocols tell: an odd one is as good as none.
+        // Extras that only the container protocols return: a malformed one is treated as absent.
         account_id: wire.account_id.and_then(|id| id.parse().ok()),
         role_arn: wire.role_arn.and_then(|arn| arn.parse().ok()),
     })

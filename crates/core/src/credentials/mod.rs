@@ -1,4 +1,4 @@
-//! The domain's words: a set of credentials, its parts, and how it is read and written. No I/O.
+//! The domain types: a set of credentials, its parts, and how it is read and written. No I/O.
 
 mod arn;
 mod document;

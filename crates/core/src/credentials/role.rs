@@ -1,4 +1,4 @@
-//! Role names, checked once so that no other module meets an illegal one, and what roles are told apart by.
+//! Role names, checked once so that no other module meets an illegal one, and the ids of roles.
 
 use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
@@ -62,8 +62,8 @@ impl FromStr for RoleName {
     }
 }
 
-/// What a role is told apart by. For a role that has a name of its own that is the name; for one that was made on
-/// demand it is a text that holds every input of the call that gets its credentials, so that nobody is handed a set
+/// The id of a role. For a role that has a name of its own that is the name; for one that was made on demand it is a
+/// text that holds every input of the call that gets its credentials, so that no caller receives a set
 /// that was made for other inputs. Never shown to clients.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RoleId(Arc<str>);

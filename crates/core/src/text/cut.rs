@@ -1,11 +1,11 @@
-//! What clients send, bounded: they choose its length and its bytes, and a log must not grow with either.
+//! Shortens text from clients: they choose its length and its bytes, and a log must not grow with either.
 
 use std::{
     ascii,
     fmt::{self, Write},
 };
 
-/// Bytes of a client as printable ASCII, at most so many characters of it. What is left out is marked.
+/// Bytes of a client as printable ASCII, cut to a maximum of characters. An omission is marked.
 #[derive(Debug, Clone, Copy)]
 pub struct Cut<'a> {
     bytes: &'a [u8],
