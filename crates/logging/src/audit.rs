@@ -25,7 +25,7 @@ const SYSLOG: &str = "<86>alppaca-audit: ";
 /// The journal's severity "informational".
 const JOURNAL: &str = "<6>";
 
-/// How often it is told that there is no room.
+/// How often to report that there is no room.
 const TELL_AGAIN: Duration = Duration::from_mins(1);
 
 /// An open audit log. What was written is flushed when it is dropped.
@@ -34,7 +34,7 @@ pub struct AuditLog {
     before: &'static str,
     end: &'static str,
     clock: SharedClock,
-    /// When it is told again that there is no room (boot clock).
+    /// When to report again that there is no room (boot clock).
     tell_again: Mutex<Duration>,
     required: bool,
 }
@@ -106,7 +106,7 @@ impl AuditLog {
     }
 
     /// Takes a record, which is a line of JSON. If there is no room, a log that is required waits for it; any other drops
-    /// and counts the record, which is reported at once, and among the records when there is room again.
+    /// and counts the record, which is logged immediately, and recorded in the audit when there is room again.
     pub fn write(&self, record: &str, importance: Importance) {
         let line = [self.before, record, self.end].concat();
         let rank = match importance {

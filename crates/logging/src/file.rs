@@ -22,9 +22,9 @@ const MODE: u32 = 0o640;
 /// When a new file is begun.
 #[derive(Debug, Clone)]
 pub(super) enum Rotation {
-    /// Never by us, and nobody else does.
+    /// Never, neither by us nor by another program.
     None,
-    /// By somebody else (logrotate): the file is opened again when it is not the same any more.
+    /// By another program (logrotate): the file is opened again when it was replaced.
     Watched,
     /// Before it would be `limit` bytes long. As in Python never if either is 0.
     Size { limit: u64, backups: u64 },

@@ -308,7 +308,7 @@ impl Attribute {
             Self::Msecs => f64::from(milliseconds(record.created)),
             Self::Process => f64::from(std::process::id()),
             Self::RelativeCreated => (record.created.as_microsecond() - record.started.as_microsecond()) as f64 / 1e3,
-            // A number that tells threads apart is all that it is good for.
+            // Its only use is to distinguish threads.
             Self::Thread => rustix::thread::gettid().as_raw_nonzero().get().into(),
             _ => 0.0,
         }

@@ -201,7 +201,7 @@ impl Target {
         Ok(Self { sink, frame: Frame::Line(format) })
     }
 
-    /// Where the log goes if nobody said: the journal, syslog, stderr.
+    /// Where the log goes by default: the journal, syslog or stderr.
     pub(super) fn standard(environment: &Environment, format: Format) -> Self {
         if environment.journal_stream.as_deref().is_some_and(is_stderr) {
             return Self { sink: Box::new(Stream::Stderr), frame: Frame::Journal(format) };
@@ -210,7 +210,7 @@ impl Target {
             return Self::syslog(Address::Local(environment.syslog.clone()), Priority::default(), format);
         }
         let note = format!("alppaca: there is no {}; logging to stderr\n", environment.syslog.display());
-        // If nobody reads stderr, nobody misses it.
+        // If stderr is closed, the note is lost, which is fine.
         let _unheard = io::Write::write_all(&mut io::stderr(), note.as_bytes());
         Self { sink: Box::new(Stream::Stderr), frame: Frame::Line(format) }
     }

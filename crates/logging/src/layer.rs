@@ -109,7 +109,7 @@ impl LevelSwitch {
     /// From now on this level and what is more important is logged.
     pub fn set(&self, level: LogLevel) {
         self.0.store(Level::from(level).number(), Ordering::Relaxed);
-        // What is not logged is skipped where it is said, and that was remembered.
+        // Callsites cache whether their events are logged.
         tracing::callsite::rebuild_interest_cache();
     }
 

@@ -1,5 +1,5 @@
 //! The log: `tracing` events in the formats and handlers of Python's `logging`, which the 2015
-//! tool's users have configured. Writing never blocks whoever logs.
+//! tool's users have configured. Logging never blocks on writing.
 
 #[macro_use(notice)]
 extern crate alppaca_core;
@@ -61,7 +61,7 @@ pub enum LogError {
     /// The writer's thread cannot be started.
     #[error("cannot start the thread that writes the log: {0}")]
     Thread(#[source] io::Error),
-    /// Somebody has set up a log before.
+    /// A log has been set up before.
     #[error("a log is set up already")]
     Twice,
 }
@@ -80,9 +80,9 @@ impl Guard {
         self.on_stderr
     }
 
-    /// Waits, but not for ever, until everything logged so far is written.
+    /// Waits, for a limited time, until everything logged so far is written.
     pub fn flush(&self) {
-        // Nobody is left to be told what was not written.
+        // There is no place left to report what was not written.
         let _late = self.queue.flush(FLUSH);
     }
 
@@ -90,7 +90,7 @@ impl Guard {
     pub fn flusher(&self) -> impl Fn() + Clone + Send + Sync + 'static {
         let queue = Arc::clone(&self.queue);
         move || {
-            // Nobody is left to be told what was not written.
+            // There is no place left to report what was not written.
             let _late = queue.flush(FLUSH);
         }
     }
@@ -104,7 +104,7 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         self.queue.close();
-        // Nobody is left to be told what was not written.
+        // There is no place left to report what was not written.
         let _late = self.queue.flush(FLUSH);
     }
 }

@@ -1,5 +1,5 @@
-//! Between those who log and the one who writes: a bounded queue and a thread. A stalled syslog or
-//! a full disk delays no request; records that find no room are dropped, counted and told.
+//! The bounded queue between the code that logs and the thread that writes. A stalled syslog or a full
+//! disk delays no request; records that find no room are dropped, counted and reported.
 
 use std::{
     io::{self, Write},
@@ -32,7 +32,7 @@ const KEPT: usize = 4 * GATHERED;
 const GATHER: Duration = Duration::from_millis(10);
 /// The pause after a failed write, so that a broken handler is not tried thousands of times a second.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How often it is told that records still cannot be written.
+/// How often to report that records still cannot be written.
 const TELL_AGAIN: Duration = Duration::from_mins(1);
 const STACK: usize = 128 * 1024;
 
@@ -53,7 +53,7 @@ impl Batch {
         self.ends.push(self.bytes.len());
     }
 
-    /// How many records the first so many bytes hold whole, and where the last of them ends.
+    /// How many whole records the first `bytes` hold, and where the last of them ends.
     pub(super) fn whole(&self, bytes: usize) -> (usize, usize) {
         let count = self.ends.partition_point(|end| *end <= bytes);
         (count, count.checked_sub(1).and_then(|last| self.ends.get(last)).copied().unwrap_or(0))
@@ -67,7 +67,7 @@ impl Batch {
         self.ends.clear();
     }
 
-    /// Removes the first so many records.
+    /// Removes the first `count` records.
     fn discard(&mut self, count: usize) {
         let Some(start) = count.checked_sub(1).and_then(|last| self.ends.get(last)).copied() else { return };
         self.bytes.drain(..start);
@@ -111,7 +111,7 @@ struct State {
     in_hand: usize,
     /// Whether the writer is awake: gathering, or writing.
     awake: bool,
-    /// Whether somebody waits for all to be written.
+    /// Whether a caller waits for all to be written.
     urgent: bool,
     closed: bool,
 }
@@ -129,13 +129,13 @@ pub(super) enum Trouble<'a> {
     Failing { target: &'a str, error: &'a io::Error, lost: u64 },
     /// They can be written again.
     Over { target: &'a str },
-    /// So many could not be; the last word on them.
+    /// The number that could not be written; reported once at the end.
     Lost(u64),
-    /// So many found no room; the last word on them.
+    /// The number that found no room; reported once at the end.
     Dropped(u64),
 }
 
-/// Whom the writer tells of trouble, and what it calls a record.
+/// How the writer reports trouble, and what it calls a record.
 pub(super) struct Warden {
     pub(super) record: &'static str,
     pub(super) tell: Box<dyn Fn(&Trouble<'_>) + Send>,
@@ -311,7 +311,7 @@ impl Queue {
             if dropped > 0 {
                 notice(&format!("{dropped} {record} were dropped: they came faster than they could be written"));
             }
-            // If this fails, it is said the next time.
+            // If this fails, it is reported the next time.
             if sink.write(&batch, clock.now().wall).is_ok() {
                 last_word(tell, &mut lost, &mut dropped);
             }
@@ -348,7 +348,7 @@ fn render_notice(frame: &Frame, clock: &SharedClock, message: &str) -> String {
     line
 }
 
-/// The last resort. If stderr is gone as well there is nobody left to tell.
+/// The last resort. If stderr is gone as well, nothing can be reported.
 fn complain(text: &str) {
     let _unheard = io::stderr().write_all(text.as_bytes());
 }
@@ -360,7 +360,7 @@ mod tests {
     use super::*;
     use crate::{Format, clock::SystemClock};
 
-    /// A sink that waits to be let go before each batch, and fails when told to.
+    /// A sink that waits for a signal before each batch, and fails on request.
     struct Gate {
         go: mpsc::Receiver<bool>,
         seen: mpsc::Sender<Vec<String>>,
@@ -373,7 +373,7 @@ mod tests {
 
         fn write(&mut self, batch: &Batch, _now: jiff::Timestamp) -> Result<(), Failure> {
             if !self.go.recv().unwrap_or(true) {
-                return Err(io::Error::other("told to fail").into());
+                return Err(io::Error::other("a failure on request").into());
             }
             let texts = batch.records().map(|record| String::from_utf8_lossy(record).into_owned()).collect();
             self.seen.send(texts).map_err(|error| io::Error::other(error).into())
