@@ -56,7 +56,7 @@ pub enum Answer {
     Hang,
     /// A 302 to a host that does not exist.
     Redirect,
-    /// Compressed, though nobody asked for it.
+    /// Compressed, though the request did not allow it.
     Gzip,
 }
 

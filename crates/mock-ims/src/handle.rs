@@ -1,4 +1,4 @@
-//! What a running mock IMS shares with those who watch and steer it.
+//! The handle by which tests watch and control a running mock IMS.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -12,7 +12,7 @@ use tokio::sync::broadcast;
 
 use super::{Behaviour, Issued};
 
-/// So many issued documents and different paths are remembered, of 1 KB each.
+/// The number of issued documents and of different paths that are kept, of 1 KB each.
 const MEMORY: usize = 4_000;
 
 /// A request that a mock IMS got.
@@ -117,7 +117,7 @@ impl Shared {
             *calls.entry(request.target.clone()).or_default() += 1;
         }
         drop(calls);
-        // Nobody watching is no error.
+        // It is no error that there are no watchers.
         let _ = self.watchers.send(request.clone());
         remember(&self.requests, request);
     }

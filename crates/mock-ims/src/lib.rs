@@ -1,4 +1,4 @@
-//! An IMS for tests, demonstrations and people who test their own hosts: it issues random
+//! An IMS for tests, demonstrations and checks of one's own hosts: it issues random
 //! credentials that AWS does not know, and misbehaves on demand.
 //!
 //! It speaks HTTP over raw sockets, because half of what it can do is not HTTP any more.
@@ -93,7 +93,7 @@ impl MockIms {
         let same_port = mock.local_addr()?.port();
         match TcpListener::bind((Ipv6Addr::LOCALHOST, same_port)) {
             Ok(listener) => mock.listeners.push(listener),
-            // With a port of the kernel's choice the address in use is somebody else's bad luck.
+            // If the kernel chose the port, it may be taken on `::1`; that is no error of the caller.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && port != 0 => return Err(error),
             Err(_) => {}
         }
