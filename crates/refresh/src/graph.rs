@@ -1,4 +1,4 @@
-//! What there is to fetch: roles, each with one or more ways to get its credentials, and what the ways share.
+//! The graph of what to fetch: roles, each with one or more ways to get its credentials, and what the ways share.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ pub struct Graph {
     pub lanes: Vec<Lane>,
     /// An upstream whose roles are all served, whichever it lists. Its lane is the first.
     pub lister: Option<Lister>,
-    /// What is fetched beside that. Listed ones are served in this order.
+    /// What is fetched in addition. Listed ones are served in this order.
     pub nodes: Vec<Node>,
 }
 
@@ -30,9 +30,9 @@ pub struct Lister {
 /// How many calls one upstream gets.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Lane {
-    /// How many calls may run at once; at least one may.
+    /// How many calls may run concurrently; at least one may.
     pub concurrency: usize,
-    /// How many calls may begin in a second, on average and at once. `None`: as many as there are.
+    /// How many calls may begin in a second, on average and in a burst. `None`: no limit.
     pub rate: Option<f64>,
 }
 
@@ -43,24 +43,24 @@ pub struct LaneId(pub usize);
 /// One set of credentials that is fetched again and again.
 #[derive(Clone)]
 pub struct Node {
-    /// What it is told apart by.
+    /// Its id.
     pub id: RoleId,
     /// Its name for clients.
     pub name: RoleName,
-    /// Who sees it.
+    /// Which callers see it.
     pub visibility: Visibility,
     /// How to get it. The first is asked first each time; the next ones if it fails. Never empty.
     pub ways: Arc<[Way]>,
 }
 
-/// Who sees a node.
+/// Which callers see a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Visibility {
     /// Everybody, under its name.
     Listed,
-    /// Whoever was given its id.
+    /// Callers that were given its id.
     Unlisted,
-    /// Nobody: it only signs the calls for others.
+    /// None: it only signs the calls for others.
     Hidden,
 }
 

@@ -1,4 +1,4 @@
-//! The queue of one upstream: how many calls run at once, and how many begin in a second. Pure.
+//! The queue of one upstream: how many calls run concurrently, and how many begin in a second. Pure.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -10,7 +10,7 @@ pub(super) struct Queue<T> {
     bounds: Lane,
     due: VecDeque<T>,
     running: usize,
-    /// How many calls may begin at once, as of `counted` (boot clock).
+    /// How many calls may begin immediately, as of `counted` (boot clock).
     tokens: f64,
     counted: Duration,
 }
@@ -24,7 +24,7 @@ impl<T> Queue<T> {
         self.due.push_back(item);
     }
 
-    /// Whether one more call would begin at once.
+    /// Whether one more call would begin immediately.
     pub(super) fn is_free(&self, now: Duration) -> bool {
         let waiting = self.due.len();
         let in_time =
@@ -32,7 +32,7 @@ impl<T> Queue<T> {
         in_time && self.running.saturating_add(waiting) < self.bounds.concurrency.max(1)
     }
 
-    /// How many calls the rate lets begin at once, if there is one.
+    /// How many calls the rate lets begin immediately, if there is one.
     fn tokens(&self, now: Duration) -> Option<f64> {
         let passed = now.saturating_sub(self.counted).as_secs_f64();
         self.bounds.rate.map(|rate| (self.tokens + passed * rate).min(burst(self.bounds)))

@@ -1,4 +1,4 @@
-//! Decides when to fetch, fetches, and publishes: the only writer of what is in a role.
+//! Decides when to fetch, fetches, and publishes: the only writer of the store's roles.
 
 #[macro_use(notice)]
 extern crate alppaca_core;

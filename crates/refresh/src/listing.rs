@@ -1,4 +1,4 @@
-//! What the upstream says of which roles there are, and what follows from it.
+//! The upstream's list of roles, and what follows from it.
 
 use std::{collections::HashSet, mem, time::Duration};
 
@@ -70,7 +70,7 @@ impl Refresher {
         self.list.timer.after_list_failure(now, known, random)
     }
 
-    /// Takes over what the upstream says of which roles there are. A list with lines that could not
+    /// Applies the upstream's list of roles. A list with lines that could not
     /// be read may add roles, but takes none away.
     fn adopt(&mut self, now: Moment, list: RoleList) {
         let mut order = list.names;

@@ -1,4 +1,4 @@
-//! What the refresher remembers of each set of credentials that it fetches.
+//! The refresher's state of each set of credentials that it fetches.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -32,7 +32,7 @@ pub(super) struct Plan {
     pub(super) way: usize,
     /// Whether the present attempt waits for the parent of that way.
     pub(super) waiting: bool,
-    /// Whether the parent has been fetched anew for the present attempt.
+    /// Whether the parent has been fetched again for the present attempt.
     pub(super) renewed: bool,
     /// What the ways tried before it said.
     pub(super) failed: Vec<SourceError>,
@@ -42,7 +42,7 @@ pub(super) struct Plan {
     pub(super) back: Option<Box<WayBack>>,
     /// Whether the present attempt is about those alone: the set that is held is not due itself.
     pub(super) returning: bool,
-    /// Whether it is somebody's parent, so that the credentials themselves are kept.
+    /// Whether it is a parent of another node, so that the credentials themselves are kept.
     pub(super) is_parent: bool,
     pub(super) kept: Option<Arc<Credentials>>,
     /// The refusal that stands while nothing is held.
@@ -94,7 +94,7 @@ impl Tracked {
         })
     }
 
-    /// Has it fetched at once, if that is not under way.
+    /// Schedules an immediate fetch, unless one is under way.
     pub(super) fn hurry(&mut self, now: Moment) {
         if !self.is_being_fetched() {
             self.asked.timer = Timer::due_now(now);

@@ -1,4 +1,4 @@
-//! Another graph in place of the present one, while it runs: what stays keeps its credentials and its place in time.
+//! Replaces the graph while it runs: nodes that stay keep their credentials and their schedule.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -27,7 +27,7 @@ use crate::{
 pub enum Fate {
     /// Nothing about it is different: not even a call is made.
     Same,
-    /// The same credentials are got in another way: they are served on, and fetched anew at once.
+    /// The same credentials, from another upstream: they are still served, and fetched again immediately.
     Renewed,
     /// It only has the same name. What was held for it is not served any more.
     Other,
@@ -56,7 +56,7 @@ pub struct Replacement {
 pub struct Replacer(pub(super) mpsc::UnboundedSender<Request>);
 
 impl Replacer {
-    /// Replaces the graph. Ready when that is done; there is nobody to do it if the daemon stops.
+    /// Replaces the graph. Completes when that is done, or without effect if the daemon stops.
     pub async fn replace(&self, replacement: Replacement) {
         let (done, is_done) = oneshot::channel();
         let _stopping = self.0.send(Request::Replace(Box::new(replacement), done));
@@ -187,7 +187,7 @@ impl Refresher {
         }
     }
 
-    /// Makes the roles on demand anew.
+    /// Makes the roles on demand again.
     fn remake(&mut self, old: &mut HashMap<RoleId, Box<Tracked>>, fate: Fate, fresh: &mut Vec<RoleId>, now: Moment) {
         let fate = if fate == Fate::Same { Fate::Same } else { Fate::Renewed };
         for (id, wanted) in std::mem::take(&mut self.wanted) {
@@ -203,7 +203,7 @@ impl Refresher {
         }
     }
 
-    /// Who is a parent keeps its credentials, who is none any more forgets them.
+    /// A parent keeps its credentials; a node that is no parent any more forgets them.
     fn settle_parents(&mut self, now: Moment) {
         let ways = self
             .planned
@@ -229,7 +229,7 @@ impl Refresher {
         }
     }
 
-    /// What was due in the old lanes and has not begun anew since.
+    /// Queues again what was due in the old lanes and has not begun since.
     fn queue_again(&mut self, due: Due) {
         let waits = |node: &Tracked| node.asked.in_flight;
         let lane = match &due {

@@ -1,4 +1,4 @@
-//! What the refresher tells the log: each trouble once and then ever more rarely, and its end.
+//! What the refresher logs: repeated failures at their 1st, 2nd, 4th, 8th … occurrence, and their end.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -30,7 +30,7 @@ impl Trouble {
         self.failure.is_some()
     }
 
-    /// Counts a failure: how often in a row it was that one, and whether it is to be told: when it is new, and at every
+    /// Counts a failure: returns how often in a row it was this one, and whether to log it: when it is new, and at every
     /// power of two.
     fn again(&mut self, message: &str) -> (u32, bool) {
         let failure = self.failure.get_or_insert_default();

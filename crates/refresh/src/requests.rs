@@ -1,4 +1,4 @@
-//! Roles that are made on demand: whoever needs one says what it is made of, and holds it for as long as it is needed.
+//! Roles that are made on demand: the caller describes the role, and holds it for as long as it is needed.
 
 use std::{
     collections::HashMap,
@@ -14,7 +14,7 @@ use crate::{
     store::Store,
 };
 
-/// A role that is assumed because somebody needs it. Roles are the same only if all of this is.
+/// A role that is assumed on demand. Two are the same role only if all fields are equal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OnDemand {
     /// The name for clients.
@@ -59,7 +59,7 @@ impl OnDemand {
         }
     }
 
-    /// What it is told apart by: a text of all that is above.
+    /// Its id: a text that contains all fields.
     pub fn id(&self) -> RoleId {
         let duration = self.duration.map(|duration| duration.as_millis().to_string());
         let optional = [
@@ -106,7 +106,7 @@ impl RoleRequests {
         (Self { store, holders: Arc::default(), requests }, received)
     }
 
-    /// Sees to it that there is such a role. It is in the store at once, warming, and is fetched ahead of need until it
+    /// Ensures that there is such a role. It is in the store immediately, warming, and is fetched ahead of need until it
     /// has been [released](Self::release) as often as this was called. If it cannot be had at all it is denied, with the
     /// reason.
     pub fn ensure(&self, wanted: OnDemand) -> RoleId {

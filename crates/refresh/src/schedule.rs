@@ -1,4 +1,4 @@
-//! When to ask again. Pure: a moment in, a wait out.
+//! Decides when to fetch again. Pure: a moment in, a wait out.
 
 use std::time::Duration;
 
@@ -19,13 +19,13 @@ const HELD_PART: u32 = 8;
 const LONGEST_RETRY: Duration = Duration::from_mins(5);
 /// However long credentials live, they are fetched again after this at the latest.
 const LONGEST_WAIT: Duration = Duration::from_hours(3);
-/// SDKs want 25 to 30 minutes left in every answer; this leaves 8 minutes for retries.
+/// SDKs expect 25 to 30 minutes left in every answer; this leaves 8 minutes for retries.
 const WANTED_LIFE: Duration = Duration::from_mins(38);
 /// Sets that live shorter than this cannot keep [`WANTED_LIFE`].
 const SHORT_LIFE: Duration = Duration::from_mins(45);
 /// The most that jitter brings a fetch forward.
 const MOST_JITTER: Duration = Duration::from_mins(4);
-/// How soon an AWS-facing source that refused for good is asked again.
+/// How soon an AWS-facing source is retried after a refusal.
 const REFUSED_WAIT: Duration = Duration::from_mins(5);
 /// An upstream may say how long its list is fresh, within these bounds.
 const LIST_AGES: [Duration; 2] = [Duration::from_mins(1), Duration::from_hours(1)];
@@ -162,8 +162,8 @@ impl Timer {
         Self { failures, failing_since, ..Self::due_now(now) }
     }
 
-    /// Somebody is waiting for what it brings: it is due within a second of the last attempt, or a little later of an
-    /// upstream that has been failing for long.
+    /// A request is waiting for the result: the next attempt is due within a second of the last one, or a little later
+    /// for an upstream that has been failing for long.
     pub fn hasten(&mut self) {
         let failing = self.started.saturating_sub(self.failing_since);
         self.wait = self.wait.min((failing / DEMAND_PART).max(SHORTEST_WAIT));
@@ -231,7 +231,7 @@ mod tests {
         }
     }
 
-    /// The waits after so many failures in a row, in seconds, with the worst of luck.
+    /// The waits after this number of failures in a row, in seconds, with the longest jitter.
     fn waits(count: usize, fail: impl Fn(&Timer) -> Timer) -> Vec<u64> {
         let mut timer = Timer::due_now(moment(0, 0));
         let mut next = || {

@@ -1,4 +1,4 @@
-//! The task that asks the upstreams and publishes what they say.
+//! The task that fetches from the upstreams and publishes their answers.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -32,7 +32,7 @@ const LOOK_PAUSE: Duration = Duration::from_millis(250);
 /// What the upstream is called that lists the roles itself.
 const LISTED: &str = "ims";
 
-/// Asks the upstreams of one graph, for ever.
+/// Fetches from the upstreams of one graph until it is dropped.
 pub struct Refresher {
     pub(super) store: Arc<Store>,
     pub(super) clock: SharedClock,
@@ -53,7 +53,7 @@ pub struct Refresher {
     requests: RoleRequests,
     requested: mpsc::UnboundedReceiver<Request>,
     pub(super) maker: Option<Maker>,
-    /// What was asked for on demand, to make it anew for another graph.
+    /// What was requested on demand, to make it again for another graph.
     pub(super) wanted: HashMap<RoleId, OnDemand>,
     /// How many graphs there were before this one. A call belongs to the graph that began it.
     pub(super) generation: u64,
@@ -191,7 +191,7 @@ impl Refresher {
         }
     }
 
-    /// Somebody waits. What is not here, and not refused, is asked for sooner. Answers when that was (boot clock).
+    /// A request waits. What is not here, and not refused, is fetched sooner. Returns the present time (boot clock).
     fn hasten(&mut self) -> Duration {
         let now = self.clock.now();
         if self.lister.is_some() && !self.store.snapshot().answered() {
@@ -236,7 +236,7 @@ impl Refresher {
             }
             Request::Replace(replacement, done) => {
                 self.replace(*replacement);
-                // Nobody may be waiting for it any more.
+                // The caller may have stopped waiting.
                 let _gone = done.send(());
             }
             Request::Drop(id) => {
@@ -370,7 +370,7 @@ impl Refresher {
             Ok(Answer::Roles(_, answer)) => self.take_roles(answer),
             Ok(Answer::Set(fetched)) => self.take_set(fetched),
             // A defect of ours inside the call: there is nothing sane to go on with. Calls are
-            // cancelled only by dropping the refresher, when nobody joins them any more.
+            // cancelled only by dropping the refresher, when they are not joined any more.
             Err(defect) => std::panic::resume_unwind(defect.into_panic()),
         }
     }

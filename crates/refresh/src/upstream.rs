@@ -1,4 +1,4 @@
-//! What the refreshing needs of an upstream: two traits, and what can go wrong.
+//! The interface of an upstream to the refresher: two traits, and their errors.
 
 use std::{fmt, future::Future, pin::Pin, time::Duration};
 
@@ -12,11 +12,11 @@ pub type SourceFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, SourceError
 /// An upstream that hands out temporary credentials. Each call is bounded in time and size by the
 /// source itself and is never retried inside: when to ask again is for `refresh` to decide.
 pub trait Source: Send + Sync + 'static {
-    /// Which roles there are now, in the upstream's order. That there are none is said only by an upstream whose word on
-    /// that is beyond doubt; of the others it is a refusal.
+    /// Which roles there are now, in the upstream's order. An empty list is returned only by an upstream that is
+    /// authoritative; from any other it is reported as a refusal.
     fn roles(&self) -> SourceFuture<'_, RoleList>;
 
-    /// How many sets may be fetched at once; at least one is. The list does not count: it must not
+    /// How many sets may be fetched concurrently; at least one is. The list does not count: it must not
     /// queue behind a thousand sets.
     fn concurrency(&self) -> usize;
 
@@ -39,9 +39,9 @@ pub struct RoleList {
     /// One sentence for each line that was not a role name. If there is any, the list may add
     /// roles, but nothing is withdrawn on its word.
     pub problems: Vec<String>,
-    /// For how long it is fresh, if the upstream says so.
+    /// For how long it is fresh, if the upstream states it.
     pub max_age: Option<Duration>,
-    /// What the upstream's clock showed, if it says so.
+    /// The upstream's clock at the time of the answer, if it states it.
     pub date: Option<Timestamp>,
 }
 
@@ -70,8 +70,8 @@ pub enum ErrorKind {
         /// own trouble, and counts only where there is nothing good to lose.
         withdraws: bool,
     },
-    /// The credentials of the parent are over or not accepted (`ExpiredToken`): fetch those anew at
-    /// once, then ask again.
+    /// The credentials of the parent have expired or are not accepted (`ExpiredToken`): fetch those
+    /// again immediately, then repeat the call.
     ParentExpired,
 }
 

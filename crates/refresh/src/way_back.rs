@@ -1,4 +1,4 @@
-//! When an upstream that others stand in for is tried again. Pure.
+//! Decides when to fail back to an upstream that others stand in for. Pure.
 
 use std::time::Duration;
 

@@ -10,7 +10,7 @@ use crate::{
     store::{Phase, State},
 };
 
-/// On the word of a child, a parent is not fetched anew more often than this.
+/// The minimum time between two fetches of a parent because a child's call reported it expired.
 const RENEWAL: Duration = Duration::from_mins(1);
 /// Nothing is fetched more often than this.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -52,7 +52,7 @@ impl Refresher {
             let (lane, label, parent) = (way.lane, way.label.clone(), way.parent.clone());
             let error = match parent.as_ref().map(|parent| self.parental(parent, now)) {
                 None | Some(Parental::Ready(_)) => match self.lanes.get_mut(lane.0) {
-                    // Who has no need of it stands in nobody's way.
+                    // A call without need must not delay others.
                     Some(queue) if returning && !queue.is_free(now.boot) => {
                         SourceError::transient(format!("{label}: other calls are waiting"))
                     }
@@ -119,7 +119,7 @@ impl Refresher {
 
     /// The credentials with which the call for `id` is to be signed, right before it begins. `None`: there is nothing to
     /// call any more, or not yet.
-    #[allow(clippy::option_option, reason = "a call that nobody signs is a call")]
+    #[allow(clippy::option_option, reason = "a call without a signer is still a call")]
     pub(super) fn signer(&mut self, id: &RoleId, now: Moment) -> Option<Option<Arc<Credentials>>> {
         let plan = self.nodes.get(id).and_then(|node| node.plan.as_ref())?;
         let Some(parent) = &plan.way()?.parent else { return Some(None) };
@@ -182,7 +182,7 @@ impl Refresher {
         let Some(node) = self.nodes.get_mut(&parent) else { return false };
         let under_way = node.is_being_fetched() || node.asked.trouble.is_any();
         let Some(of_parent) = node.plan.as_mut() else { return false };
-        // Somebody else may have found out first: then there are newer ones, or they are on their way.
+        // Another child may have noticed first: then newer ones are here, or on their way.
         if of_parent.kept.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, signed)) {
             if !under_way && of_parent.age(now).is_some_and(|age| age < RENEWAL) {
                 return false;

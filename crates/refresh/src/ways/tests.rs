@@ -207,7 +207,7 @@ async fn a_thousand_roles_start_no_faster_than_the_rate_and_ask_once_each() {
         rig.world.state.lock().expect("not poisoned").calls.iter().map(|(at, ..)| *at).collect();
     assert_eq!(at.len(), 1001);
     at.sort_unstable();
-    // Never more than a second's worth at once, and ten a second.
+    // Never more than a second's worth in a burst, and ten a second.
     assert!(at.windows(21).all(|part| part[20].saturating_sub(part[0]) >= Duration::from_secs(1)), "{at:?}");
     let first = rig.world.calls("r0")[0].0;
     assert!(rig.world.calls("r999")[0].0 > first + Duration::from_secs(95), "in the order of the file");
@@ -272,7 +272,7 @@ async fn a_refused_parent_denies_its_children_and_gives_them_back() {
     assert_eq!((rig.of("b"), rig.of("c")), (Condition::Denied, Condition::Denied));
     let asked = rig.world.calls("root").len();
     pass(600).await;
-    assert!(rig.world.calls("root").len() <= asked + 3, "told once, retried slowly");
+    assert!(rig.world.calls("root").len() <= asked + 3, "reported once, retried slowly");
     rig.world.mend("root");
     pass(301).await;
     assert_eq!((rig.of("b"), rig.of("c")), (Condition::Fresh, Condition::Fresh));
@@ -432,7 +432,7 @@ async fn roles_on_demand_come_and_go() {
     assert_eq!(rig.store.snapshot().names(), b"a");
     let of_a = rig.requests.ensure(demand("c", "other<a"));
     pass(2).await;
-    assert_eq!(rig.condition(&of_a), Condition::Fresh, "of a role that was nobody's parent before");
+    assert_eq!(rig.condition(&of_a), Condition::Fresh, "of a role that had no children before");
     rig.requests.release(&id);
     pass(3600 * 2).await;
     assert_eq!((rig.condition(&id), rig.world.calls("boxed").len()), (Condition::Withdrawn, 1));
