@@ -1,4 +1,4 @@
-//! What is remembered of the refreshing, for status and metrics: per role where its credentials came from and what last
+//! The history of refreshing, for status and metrics: per role where its credentials came from and what last
 //! failed, and how often calls ended how. Written by the refresher; no request for credentials looks at it.
 
 use std::{
@@ -65,7 +65,7 @@ pub struct ListRefusal {
     pub message: Box<str>,
 }
 
-/// The certificate with which a source shows its upstream who this host is.
+/// The certificate with which a source authenticates this host to its upstream.
 pub struct Certificate {
     /// The name of the source.
     pub source: String,
@@ -167,7 +167,7 @@ impl Journal {
         lock(&self.list_refusal).clone()
     }
 
-    /// So far this host's clock is ahead of the upstream's, if that matters.
+    /// Records how far this host's clock is ahead of the upstream's, if that matters.
     pub fn clock(&self, ahead: Option<SignedDuration>) {
         *lock(&self.clock_ahead) = ahead;
     }
@@ -202,7 +202,7 @@ impl Journal {
     pub fn retain(&self, keep: impl Fn(&str) -> bool) {
         let mut entries = lock(&self.entries);
         entries.retain(|id, _| keep(id.as_str()));
-        // Those that are asked will say so again.
+        // Sources that are still in use will record their successes again.
         lock(&self.successes).retain(|source, _| entries.values().any(|entry| entry.source.as_ref() == Some(source)));
     }
 

@@ -1,4 +1,4 @@
-//! What the upstream's side publishes and the server's side reads: the newest set of each role, and what is remembered of the refreshing.
+//! What the refresher publishes and the server reads: the newest set of each role, and the history of refreshing.
 
 pub mod journal;
 pub mod store;

@@ -28,7 +28,7 @@ pub struct Store {
     /// Held while the set of roles is replaced: roles are also added and removed on demand.
     membership: Mutex<()>,
     changed: Arc<Notify>,
-    /// Told when somebody waits for what is not here.
+    /// Notified when a request waits for what is not here.
     awaited: Notify,
 }
 
@@ -43,14 +43,14 @@ pub struct Snapshot {
     unlisted: Box<[Arc<Role>]>,
 }
 
-/// One role. It stays the same object for as long as the upstream lists it, or somebody holds it.
+/// One role. It stays the same object for as long as the upstream lists it, or a caller holds it.
 #[derive(Debug)]
 pub struct Role {
     name: RoleName,
     /// The id of a role that was made on demand; that of a listed one is its name.
     unlisted: Option<RoleId>,
     state: ArcSwap<State>,
-    /// The state in which it was when somebody looked, and since when.
+    /// The state at the last look, and since when it lasts.
     noted: Mutex<Option<(Condition, Timestamp)>>,
 }
 
@@ -66,7 +66,7 @@ pub enum State {
         /// How the refreshing goes.
         phase: Phase,
     },
-    /// The upstream refuses the role: the document that says so.
+    /// The upstream refuses the role; its document with the refusal.
     Denied(Arc<[u8]>),
 }
 
@@ -100,7 +100,7 @@ pub enum Condition {
     Withdrawn,
 }
 
-/// A published set: its document, ready to be sent, and what may be told about it.
+/// A published set: its document, ready to be sent, and its public attributes.
 #[derive(Debug)]
 pub struct Published {
     /// The public half of the key.
@@ -174,7 +174,7 @@ fn end_of(expiration: Timestamp, now: Moment) -> u64 {
     u64::try_from(now.boot.saturating_add(until(expiration, now.wall)).as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Writes a moment as RFC 9110 wants it: `Mon, 23 Nov 2026 10:00:00 GMT`.
+/// Writes a moment as RFC 9110 requires: `Mon, 23 Nov 2026 10:00:00 GMT`.
 pub fn http_date(moment: Timestamp) -> String {
     Offset::UTC.to_datetime(moment).strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
@@ -194,7 +194,7 @@ impl Role {
         &self.name
     }
 
-    /// What it is told apart by.
+    /// Its id.
     pub fn id(&self) -> RoleId {
         self.unlisted.clone().unwrap_or_else(|| RoleId::named(&self.name))
     }
