@@ -1,4 +1,4 @@
-//! A complete answer, and what may be said about one that was not hoped for.
+//! A complete answer, and the description of an unexpected one for a message.
 
 use http::{HeaderMap, StatusCode, Uri, header};
 use zeroize::Zeroizing;
@@ -18,7 +18,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// What the answer says beside its status, for the end of a message: where it redirects to, or how its text begins.
+    /// What the answer contains besides its status, for the end of a message: where it redirects to, or how its text begins.
     pub fn detail(&self) -> String {
         if !self.status.is_redirection() {
             return snippet(&self.body);

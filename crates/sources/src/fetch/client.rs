@@ -24,13 +24,13 @@ use crate::{credentials::Secret, text::flatten};
 /// connections would cost an IMS more than their handshakes do. One that it has closed meanwhile costs nothing.
 const IDLE: Duration = Duration::from_secs(90);
 
-/// So many connections are kept for the next document.
+/// The number of idle connections that are kept.
 const MAX_IDLE: usize = 8;
 
 /// Heads of answers are some hundred bytes.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// So much of the body of an error is read, to quote from it, and it is waited for so long.
+/// How much of an error's body is read for quoting, and how long to wait for it.
 const ERROR_BYTES: usize = 1024;
 const ERROR_WAIT: Duration = Duration::from_millis(250);
 
@@ -59,7 +59,7 @@ impl<'a> Call<'a> {
         self
     }
 
-    /// With a header that nobody may see. An error says that the secret cannot be a header's value.
+    /// Adds a header whose value is never logged. Fails if the secret cannot be a header's value.
     pub fn secret_header(self, name: HeaderName, secret: &Secret) -> Result<Self, FetchError> {
         let mut value = HeaderValue::from_str(secret.expose()).map_err(|_| {
             FetchError(format!("the value for the header {name} has characters that are not allowed in headers"))

@@ -26,7 +26,7 @@ use tower_service::Service;
 use super::resolver::Resolver;
 
 /// An older connection is not used again: the name of its server may have moved to another host, which is only seen when
-/// it is looked up anew.
+/// it is looked up again.
 const MAX_AGE: Duration = Duration::from_mins(10);
 
 type Tcp = HttpConnector<Resolver>;
@@ -146,7 +146,7 @@ impl History {
     }
 }
 
-/// A connection that can tell the pool whether requests must be in absolute form.
+/// A connection that can report to the pool whether requests must be in absolute form.
 pub(super) struct Stream {
     inner: MaybeHttpsStream<TokioIo<TcpStream>>,
     forwarding: bool,

@@ -1,4 +1,4 @@
-//! Hosts that are asked without a proxy: one entry of `no_proxy`.
+//! Hosts that are reached without a proxy: one entry of `no_proxy`.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 

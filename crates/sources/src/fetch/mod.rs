@@ -1,4 +1,4 @@
-//! The one HTTP client, for upstreams and for what is asked beside them: bounded in time and size, through a proxy or
+//! The only HTTP client, for upstreams and for all other outgoing calls: bounded in time and size, through a proxy or
 //! not, plain or TLS. It follows no redirect, repeats nothing, and reads no environment.
 
 mod answer;

@@ -1,4 +1,4 @@
-//! Which proxy is used for which URL.
+//! Chooses the proxy for a URL.
 
 use http::Uri;
 

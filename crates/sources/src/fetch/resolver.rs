@@ -15,7 +15,7 @@ use hyper_util::client::legacy::connect::dns::Name;
 use tokio::{sync::Semaphore, task::spawn_blocking};
 use tower_service::Service;
 
-/// So many look-ups of one client may be under way at once, those included that nobody waits for any more.
+/// The number of look-ups of one client that may be under way, including abandoned ones.
 const LOOK_UPS: usize = 4;
 
 type Addresses = vec::IntoIter<SocketAddr>;

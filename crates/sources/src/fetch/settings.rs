@@ -1,4 +1,4 @@
-//! What a client is made of, and what can be wrong with it.
+//! The settings of a client, and the errors in them.
 
 use std::{path::PathBuf, time::Duration};
 

@@ -27,7 +27,7 @@ pub(super) fn client_config(options: &Options) -> Result<ClientConfig, SetupErro
         .map_err(|error| wrong(key, format!("cannot be used with the certificate {}: {error}", chain.display())))
 }
 
-/// When the certificate ends that is the first in this file, if it can be told.
+/// When the first certificate in this file expires; `None` if that cannot be determined.
 pub fn end_of_certificate(path: &Path) -> Option<Timestamp> {
     let chain = certificates(path).ok()?;
     let certificate = x509_cert::Certificate::from_der(chain.first()?).ok()?;

@@ -1,4 +1,4 @@
-//! Files that somebody else writes anew from time to time: keys and tokens. They are read at each use, never kept.
+//! Files that other programs replace from time to time: keys and tokens. They are read at each use, never cached.
 
 use std::{io::Read, os::unix::fs::OpenOptionsExt, path::Path};
 

@@ -129,7 +129,7 @@ impl Imds {
         Ok(self.client.send(call, MAX_BYTES).await?)
     }
 
-    /// The token, made if there is none. Who comes meanwhile waits for the same one.
+    /// The token, made if there is none. Concurrent callers share one request.
     async fn token(&self) -> Result<Token, SourceError> {
         let mut held = self.token.lock().await;
         if let Some(token) = &*held {
@@ -196,7 +196,7 @@ impl Fetch for ImdsRole {
     }
 }
 
-/// Whether who asks `endpoint` would reach one of our own `listeners`. A firewall rule that diverts 169.254.169.254 to
+/// Whether a request to `endpoint` would reach one of our own `listeners`. A firewall rule that diverts 169.254.169.254 to
 /// us cannot be seen here.
 pub fn asks_ourselves(endpoint: &str, listeners: &[SocketAddr]) -> bool {
     let Ok(url) = endpoint.parse::<Uri>() else { return false };

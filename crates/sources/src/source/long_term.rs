@@ -1,5 +1,5 @@
 //! Keys without a session token: IAM users' long-term keys. They may sign calls to STS; clients do not get them unless
-//! somebody has decided that they shall.
+//! the configuration allows it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,13 +8,13 @@ use jiff::Timestamp;
 use super::{ErrorKind, Fetch, SourceError, SourceFuture};
 use crate::credentials::Credentials;
 
-/// How long a set is taken to be good of which nobody says when it ends, if the configuration does not say.
+/// The assumed lifetime of a set without an end, unless configured.
 ///
 /// It is a promise that can be kept: the set is asked for again long before, and clients ask again before that
-/// moment too. Whether it works that long nobody can know; the owner of a long-term key may delete it at any time.
+/// moment too. Whether it works that long is unknown; the owner of a long-term key may delete it at any time.
 pub const ASSUMED_LIFETIME: Duration = Duration::from_hours(1);
 
-/// When a set ends of which nobody says it.
+/// The assumed end of a set that states none.
 pub(super) fn assumed_end(now: Timestamp, lifetime: Duration) -> Timestamp {
     // Beyond the end of the calendar is as good as its end.
     now.checked_add(lifetime).unwrap_or(Timestamp::MAX)

@@ -1,4 +1,4 @@
-//! What another role has, under a name of its own.
+//! Serves the credentials of another role under a name of its own.
 
 use super::{Fetch, SourceError, SourceFuture};
 use crate::credentials::Credentials;

@@ -51,7 +51,8 @@ pub struct Settings {
     pub credentials_file: Option<PathBuf>,
     /// The region of the calls, where the profile names none.
     pub region: String,
-    /// What is said elsewhere of the endpoints of these calls, as variables of the SDKs. It goes before the profile.
+    /// The endpoints of these calls that are configured elsewhere, as variables of the SDKs. They take precedence over
+    /// the profile.
     pub endpoints: Vec<(&'static str, String)>,
     /// What runs a `credential_process` in a session of its own, as for [`process::Settings`].
     pub launcher: Vec<String>,
@@ -167,7 +168,7 @@ impl Profile {
             .timeout_config(TimeoutConfig::disabled())
     }
 
-    /// All is read anew each time.
+    /// Everything is read at each use.
     async fn load(&self) -> Result<Credentials, String> {
         let files = self.files().await?;
         let chain = chain::follow(&files, &self.settings.profile, &self.settings.home)?;
@@ -188,7 +189,7 @@ impl Profile {
         }
     }
 
-    /// What the SDK gets with these files. It keeps what it has read of them, so it is set up anew each time.
+    /// What the SDK gets with these files. It caches what it has read of them, so it is set up again each time.
     async fn ask(&self, files: EnvConfigFiles, fs: Fs) -> Result<Credentials, String> {
         let loading = async {
             let config = self.loader(files.clone(), fs.clone()).load().await;

@@ -1,4 +1,4 @@
-//! Several hosts of one upstream: the first that works is asked, and the first of all again when it is back. Each list
+//! Several hosts of one upstream: the first that works is used, with failback to the first when it is back. Each list
 //! begins with it; where no list is asked for it is tried now and then.
 //!
 //! The list and the sets always come from the same host, so that what one host lists is never refused by another.
@@ -22,7 +22,7 @@ pub struct StandBy {
     /// How soon a host that was left is tried again.
     return_wait: Duration,
     state: Mutex<State>,
-    /// Held while another host is looked for: whoever comes second finds it done.
+    /// Held while another host is looked for: a second caller waits and uses the result.
     looking: tokio::sync::Mutex<()>,
 }
 
@@ -130,7 +130,7 @@ impl StandBy {
         let _only_one = self.looking.lock().await;
         let (now_at, listed) = self.current(role);
         if now_at != at {
-            // Somebody else has found another host meanwhile.
+            // Another caller has found another host meanwhile.
             let Some((_, source)) = self.hosts.get(now_at).filter(|_| listed) else { return Err(unlisted(role)) };
             return source.fetch(role).await;
         }
@@ -177,7 +177,7 @@ impl StandBy {
         None
     }
 
-    /// The host that is asked, and whether it lists `role`. Before the first list nobody knows.
+    /// The host that is asked, and whether it lists `role`. Before the first list that is unknown.
     fn current(&self, role: &RoleName) -> (usize, bool) {
         let state = self.state();
         (state.current, state.listed.is_empty() || state.listed.contains(role))
@@ -288,10 +288,10 @@ mod tests {
         assert_eq!(from(&source, "r").await, Ok("A".into()));
         assert_eq!(b.calls(), 0);
         a.up(false);
-        assert_eq!(from(&source, "r").await, Ok("B".into()), "at once");
+        assert_eq!(from(&source, "r").await, Ok("B".into()), "immediately");
         source.roles().await.expect("B lists");
         a.calls();
-        assert_eq!((from(&source, "r").await, a.calls()), (Ok("B".into()), 0), "nobody waits for the dead one");
+        assert_eq!((from(&source, "r").await, a.calls()), (Ok("B".into()), 0), "no call waits for the dead host");
         a.up(true);
         source.roles().await.expect("A lists");
         assert_eq!(from(&source, "r").await, Ok("A".into()));
@@ -303,7 +303,7 @@ mod tests {
         let source = rig(&a, &b);
         assert_eq!(from(&source, "r").await, Ok("A".into()));
         a.up(false);
-        assert_eq!(from(&source, "r").await, Ok("B".into()), "at once");
+        assert_eq!(from(&source, "r").await, Ok("B".into()), "immediately");
         a.calls();
         // A minute apart, as an IMS is polled.
         let mut tried = Vec::new();

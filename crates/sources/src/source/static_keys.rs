@@ -1,4 +1,4 @@
-//! Keys that somebody has written down: for bootstrapping, and for tests.
+//! Fixed keys from the configuration or a file: for bootstrapping, and for tests.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::{
 pub enum SecretText {
     /// In the configuration.
     Given(Secret),
-    /// In a file, which is read anew each time.
+    /// In a file, which is read at each use.
     File(PathBuf),
 }
 

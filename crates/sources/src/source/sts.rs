@@ -25,7 +25,7 @@ pub struct Request {
     pub role_arn: RoleArn,
     /// The session's name, legal for STS.
     pub session_name: String,
-    /// What the owner of the role wants to hear.
+    /// The external id that the owner of the role requires.
     pub external_id: Option<String>,
     /// The life of the session; an hour without it.
     pub duration: Option<Duration>,
@@ -37,7 +37,7 @@ pub struct Request {
     pub tags: Vec<(String, String)>,
     /// The keys of those that are handed on along a chain.
     pub transitive_tags: Vec<String>,
-    /// Who is behind it.
+    /// The source identity.
     pub source_identity: Option<String>,
 }
 
@@ -53,9 +53,9 @@ impl Sts {
         let config = settings
             .config()
             .time_source(SdkTime(Arc::clone(&clock)))
-            // A wrong clock is told; our schedule needs a right one anyway.
+            // A wrong clock is reported; our schedule needs a right one anyway.
             .disable_clock_skew_correction(true)
-            // Each call is signed by whoever asks.
+            // Each call is signed with its own credentials.
             .identity_cache(IdentityCache::no_cache());
         Self { client: Client::from_conf(config.build()), clock }
     }

@@ -18,10 +18,10 @@ use aws_sdk_sts::{Client as Sts, types::PolicyDescriptorType};
 /// The longest token that STS takes.
 const MAX_TOKEN: usize = 20_000;
 
-/// Where STS is, and who we are to it.
+/// The STS endpoint, and the token that authenticates us.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The file of the token, which is read anew for each call.
+    /// The file of the token, which is read for each call.
     pub token_file: PathBuf,
     /// Which STS is asked, and how.
     pub sts: StsSettings,

@@ -1,4 +1,4 @@
-//! Our HTTP client as the AWS SDK wants it, so that calls to AWS take the same ways as all others: proxies, TLS, time-outs.
+//! Adapts our HTTP client to the AWS SDK, so that calls to AWS use the same proxies, TLS and time-outs as all others.
 
 use std::{
     collections::HashMap,
@@ -37,7 +37,7 @@ struct SdkClient(Arc<Shared>);
 
 struct Shared {
     options: Options,
-    /// One for each server, told apart by scheme and authority. The SDK talks to two or three.
+    /// One for each server, by scheme and authority. The SDK talks to two or three.
     clients: Mutex<HashMap<String, Arc<Client>>>,
 }
 

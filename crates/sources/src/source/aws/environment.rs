@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// What the environment says of calls to AWS. What the configuration says goes before.
+/// The environment's settings for calls to AWS. The configuration takes precedence.
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html>
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Environment {

@@ -1,4 +1,4 @@
-//! What an error of AWS means: whether it passes by itself, who has to do something, or whether the clock is wrong.
+//! Classifies errors of AWS: transient, in need of an administrator, or caused by a wrong clock.
 
 use std::path::Path;
 
@@ -49,7 +49,7 @@ const FINAL: &[&str] = &[
     "OptInRequired",
 ];
 
-/// With what a call shows who it is from.
+/// How a call authenticates.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Proof<'a> {
     /// A signature, made with credentials.
@@ -115,7 +115,7 @@ fn classify(
         | "RequestTimeoutException"
         | "InternalFailure"
         | "ServiceUnavailable" => SourceError::transient(message),
-        // With a wrong clock all of these are said of good credentials; newer ones would not help.
+        // With a wrong clock good credentials get these errors, too; newer ones would not help.
         "ExpiredToken"
         | "ExpiredTokenException"
         | "RequestExpired"
@@ -154,7 +154,7 @@ fn classify(
         "RegionDisabledException" => refused("; activate STS in this region, or use another `region`"),
         code if FINAL.contains(&code) => refused(""),
         _ if status == 403 => refused(""),
-        // What nobody has heard of yet.
+        // Unknown codes.
         _ => SourceError::transient(message),
     }
 }

@@ -1,4 +1,4 @@
-//! Which STS is asked, and what is the same for all calls to one.
+//! Chooses the STS endpoint, and holds what all calls to it share.
 
 use aws_sdk_sts::config::{BehaviorVersion, Builder, Config, Region, retry::RetryConfig, timeout::TimeoutConfig};
 

@@ -1,4 +1,4 @@
-//! Our clock as the AWS SDK wants it: signatures carry the time.
+//! Adapts our clock to the AWS SDK: signatures carry the time.
 
 use std::{fmt, time::SystemTime};
 

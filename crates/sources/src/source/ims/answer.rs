@@ -1,4 +1,4 @@
-//! What an answer of the IMS means: which errors say nothing, and which are the upstream's word.
+//! Classifies answers of the IMS: which errors are transient, and which are the upstream's decision.
 
 use std::time::Duration;
 
@@ -25,11 +25,11 @@ const DECIDES: (HeaderName, &str) = (HeaderName::from_static("alppaca-ims"), "1"
 #[derive(Debug)]
 pub(super) struct Accepted {
     pub(super) body: Zeroizing<Vec<u8>>,
-    /// Whether it is the word of a server that says only what it has decided.
+    /// Whether the server is authoritative, so that its answer is a decision.
     pub(super) decided: bool,
-    /// For how long it is fresh, if it says so.
+    /// For how long it is fresh, if it states it.
     pub(super) max_age: Option<Duration>,
-    /// What the server's clock showed, if it says so.
+    /// The server's clock at the time of the answer, if it states it.
     pub(super) date: Option<Timestamp>,
 }
 

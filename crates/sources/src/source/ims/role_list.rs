@@ -7,7 +7,7 @@ use crate::{credentials::RoleName, refresh::RoleList, text::may_hold_secret};
 /// More lines than this are no role list: IAM allows an account 5,000 roles at most.
 const MAX_LINES: usize = 10_000;
 
-/// After so many bad lines the rest is only counted.
+/// The number of bad lines that are reported; the rest is only counted.
 const MAX_PROBLEMS: usize = 20;
 
 /// Why a body is not a role list.

@@ -1,4 +1,4 @@
-//! What an `ImsSource` is made of.
+//! The settings of an `ImsSource`.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -18,7 +18,7 @@ pub struct Settings {
     pub timeout: Duration,
     /// The longest body that is read; a role list may always have 1 MiB.
     pub max_response_bytes: usize,
-    /// How many documents may be fetched at once.
+    /// How many documents may be fetched concurrently.
     pub concurrency: usize,
     /// Further certificate authorities, PEM. The system's stay in force.
     pub ca_file: Option<PathBuf>,

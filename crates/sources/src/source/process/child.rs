@@ -15,7 +15,7 @@ use tokio::{
 };
 use zeroize::Zeroizing;
 
-/// So much is read at once.
+/// The number of bytes per read.
 const PIECE: usize = 4096;
 
 /// A program that was started. Dropping it ends its process group.

@@ -21,7 +21,7 @@ use crate::{
 /// The longest output, as the AWS SDK for Java has it.
 const MAX_OUTPUT: usize = 64 * 1024;
 
-/// So many bytes at the end of what it writes to stderr are kept, and so many characters of that are shown.
+/// How many of the last bytes that it writes to stderr are kept, and how many characters of them are shown.
 const STDERR_BYTES: usize = 4096;
 const STDERR_SHOWN: usize = 400;
 

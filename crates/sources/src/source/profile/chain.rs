@@ -34,12 +34,12 @@ pub(super) enum Base {
         /// Where it stands.
         place: String,
         command: String,
-        /// What the profile says of the account, where the program says nothing.
+        /// The profile's account, used if the program returns none.
         account: Option<String>,
     },
 }
 
-/// All that is said of one profile.
+/// All sections about one profile.
 struct Profile<'a>(Vec<(&'a Read, &'a Section)>);
 
 impl<'a> Profile<'a> {
@@ -153,7 +153,7 @@ pub(super) fn follow(files: &[Read], name: &str, home: &Path) -> Result<Chain, S
         let is_role = profile.get("role_arn").is_some() && profile.get("web_identity_token_file").is_none();
         let source = profile.get("source_profile").map(unquoted).filter(|_| is_role);
         let base = match source {
-            // A circle: the SDK says so.
+            // A circle: the SDK reports it.
             Some(source) if source != next && seen.contains(&source) => Base::Sdk,
             Some(source) if source != next => {
                 seen.push(next);

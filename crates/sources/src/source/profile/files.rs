@@ -1,6 +1,6 @@
 //! The two files of the SDKs, read as botocore reads them and handed to the AWS SDK for Rust in the form that it takes: a
 //! byte order mark, white space before settings, text behind a `]`, `key: value` and names with spaces are what other SDKs
-//! accept. What cannot be read is told with file, line and reason.
+//! accept. What cannot be read is reported with file, line and reason.
 
 use std::{
     fmt::Write,

@@ -21,7 +21,7 @@ use crate::{
 };
 use token::{Renewal, Token};
 
-/// A set with less left is not given out: it is renewed. Sets live 15 minutes and are fetched anew after a third of that;
+/// A set with less left is renewed before it is given out. Sets live 15 minutes and are renewed after a third of that;
 /// botocore takes less than 10 minutes for urgent.
 const WANTED_LIFE: Duration = Duration::from_mins(11);
 
@@ -30,7 +30,7 @@ const MAX_BYTES: usize = 64 * 1024;
 
 const PROOF_HEADER: HeaderName = HeaderName::from_static("dpop");
 
-/// What is said of a login elsewhere.
+/// What the configuration files state about a login.
 pub(super) struct Session<'a> {
     /// `login_session` of the profile.
     pub(super) name: &'a str,
@@ -63,7 +63,7 @@ struct Known {
 enum Failure {
     /// It is over.
     Over(String),
-    /// Nothing is said of it.
+    /// Any other failure.
     Other(String),
 }
 
@@ -91,7 +91,7 @@ impl Login {
             }
         };
         if let Err(why) = self.renew_in_time(known, &file, &path.to_string(), at, http).await {
-            // A set that nobody has got yet is better than none.
+            // A set that was not handed out yet is better than none.
             let set = known.token.set()?;
             let is_new = known.given.as_ref() != Some(&set.access_key_id);
             if !is_new || until(set.expiration, self.clock.now().wall).is_zero() {

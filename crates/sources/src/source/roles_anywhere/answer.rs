@@ -108,7 +108,7 @@ pub(super) fn refusal(
         code.map(|code| code.split(':').next().unwrap_or(code)).map(|code| code.rsplit('#').next().unwrap_or(code));
     let skew = skew(headers, now).map(|skew| format!("; {skew}")).unwrap_or_default();
     let Some(code) = code.map(|code| printable(code, 64)).filter(|code| !code.is_empty()) else {
-        // Whoever it is that answers, it is not the service.
+        // This answer is not from the service.
         return SourceError::transient(format!("POST {url}: the answer is {status}{detail}{skew}"));
     };
     let reason = wire.and_then(|wire| wire.message.map(|text| printable(&text, 256))).filter(|text| !text.is_empty());
@@ -144,7 +144,7 @@ fn is_transient(code: &str) -> bool {
         )
 }
 
-/// What the `Date` of an answer says of our clock, if it is too far off for signatures.
+/// The error of our clock by the `Date` of an answer, if it is too large for signatures.
 fn skew(headers: &HeaderMap, now: Timestamp) -> Option<String> {
     let date = headers.get(header::DATE)?.to_str().ok()?;
     let theirs = rfc2822::DateTimeParser::new().parse_timestamp(date).ok()?;

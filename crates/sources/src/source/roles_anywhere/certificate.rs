@@ -1,4 +1,4 @@
-//! X.509 certificates: what a request says of them, and whether they can sign one.
+//! X.509 certificates: how a request presents them, and whether they can sign one.
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA256_ASN1, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey,

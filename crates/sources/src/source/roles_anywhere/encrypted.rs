@@ -26,7 +26,7 @@ const AES_128_CBC: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.1
 const AES_192_CBC: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.1.22");
 const AES_256_CBC: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.1.42");
 
-/// A second or two of work; nobody means more.
+/// A second or two of work; no sensible file needs more.
 const MAX_ITERATIONS: u32 = 2_000_000;
 
 /// Why a key could not be decrypted.

@@ -14,7 +14,7 @@ use super::identity::{IdentityError, unusable};
 /// Larger than any certificate, chain or key; `/dev/zero` is larger.
 const MAX_FILE: u64 = 1024 * 1024;
 
-/// The secret files that were told to be too open.
+/// The secret files whose permissions were reported as too open.
 #[derive(Default)]
 pub(super) struct Files {
     told: Vec<PathBuf>,
@@ -41,7 +41,7 @@ fn read_with(path: &Path, see: impl FnOnce(u32)) -> Result<Zeroizing<Vec<u8>>, I
 }
 
 impl Files {
-    /// Reads a file that should be for us alone. One that is not is told, once.
+    /// Reads a file that should be for us alone. One that is not is reported once.
     pub(super) fn secret(&mut self, path: &Path) -> Result<Zeroizing<Vec<u8>>, IdentityError> {
         read_with(path, |mode| {
             if mode & 0o027 != 0 && !self.told.iter().any(|told| told == path) {

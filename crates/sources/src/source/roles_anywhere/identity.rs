@@ -1,4 +1,4 @@
-//! The certificate and its key, read anew for each call; the last good pair is kept while a new one is half written.
+//! The certificate and its key, read for each call; the last good pair is kept while a new one is half written.
 
 use std::{
     fmt,
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::credentials::format_timestamp;
 
-/// The end of a certificate is told so long ahead, or when a quarter of its life is left.
+/// How long before its end an expiring certificate is reported, or when a quarter of its life is left.
 const WARN_AHEAD: Duration = Duration::from_hours(14 * 24);
 
 /// Signed once to see whether key and certificate belong together. It cannot be mistaken for a request.
@@ -36,7 +36,7 @@ pub struct Identity {
 #[derive(Default)]
 struct State {
     pair: Option<Arc<Pair>>,
-    /// What was told last, so that it is not told at every call.
+    /// What was reported last, so that it is not reported at every call.
     told_trouble: Option<String>,
     told_days: Option<i64>,
     files: Files,
@@ -94,7 +94,7 @@ pub enum IdentityError {
     },
 }
 
-/// What is to be said of a certificate, for people.
+/// A summary of a certificate, for display.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
     /// The subject's distinguished name.
@@ -115,7 +115,7 @@ impl Identity {
         Arc::new(Self { settings, turn: Arc::new(Semaphore::new(1)), state: Mutex::default() })
     }
 
-    /// Waits until nobody else reads or signs.
+    /// Waits until no other call reads or signs.
     pub(super) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
         // It is never closed.
         Arc::clone(&self.turn).acquire_owned().await.ok()

@@ -105,7 +105,7 @@ impl FileKey {
                 Ok(signature)
             }
             Self::Ecdsa(KeyKind::P384, key) => {
-                // The service wants SHA-256 whatever the curve, and the library signs with P-384 over hashes of 48 bytes
+                // The service requires SHA-256 for every curve, and the library signs with P-384 over hashes of 48 bytes
                 // only. ECDSA signs the number that a hash is (FIPS 186-5, section 6.4.1), which zeros in front of it
                 // do not change.
                 let mut hash = [0; 48];

@@ -1,4 +1,4 @@
-//! What a `RolesAnywhere` is made of, and what can be wrong with it.
+//! The settings of a `RolesAnywhere`, and the errors in them.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
 /// <https://docs.aws.amazon.com/rolesanywhere/latest/userguide/authentication-create-session.html>
 pub const DURATION: std::ops::RangeInclusive<Duration> = Duration::from_mins(15)..=Duration::from_hours(12);
 
-/// Where the certificate and its key are. All of it is read anew for each call.
+/// Where the certificate and its key are. All of it is read for each call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdentitySettings {
     /// The certificate; in a PEM file its chain may follow.

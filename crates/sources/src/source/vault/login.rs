@@ -1,4 +1,4 @@
-//! Who we are to Vault: a token that somebody else renews, or a login of our own.
+//! How we authenticate to Vault: a token that another program renews, or a login of our own.
 //! <https://developer.hashicorp.com/vault/api-docs/auth/approle#login-with-approle>
 //! <https://developer.hashicorp.com/vault/api-docs/auth/kubernetes#login>
 
@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::{MAX_BYTES, Vault, accept, parse_login, path};
 use crate::{credentials::Secret, refresh::SourceError, source::file::read_secret};
 
-/// How we show who we are. Files are read anew at each use.
+/// How we authenticate. Files are read at each use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Auth {
     /// A file with a token, such as the sink of a Vault agent.
@@ -46,12 +46,12 @@ impl Auth {
 #[derive(Clone)]
 pub(super) struct Session {
     pub(super) token: Secret,
-    /// On the boot clock; afterwards we log in anew.
+    /// On the boot clock; afterwards we log in again.
     until: Option<Duration>,
 }
 
 impl Vault {
-    /// The token to ask with. Who comes while somebody logs in waits for that login.
+    /// The token for requests. Concurrent callers share one login.
     pub(super) async fn session(&self) -> Result<Session, SourceError> {
         if let Auth::TokenFile(path) = &self.settings.auth {
             let token = read_secret("Vault token", path).await?;

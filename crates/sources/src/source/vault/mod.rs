@@ -1,4 +1,4 @@
-//! HashiCorp Vault's AWS secrets engine (and OpenBao's): a set is asked for by `GET mount/sts/ROLE`.
+//! HashiCorp Vault's AWS secrets engine (and OpenBao's): a set is requested by `GET mount/sts/ROLE`.
 //! <https://developer.hashicorp.com/vault/api-docs/secret/aws#generate-credentials>
 
 mod answer;
@@ -26,7 +26,7 @@ use crate::{
 
 const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-vault-token");
 const NAMESPACE_HEADER: HeaderName = HeaderName::from_static("x-vault-namespace");
-/// Vault's agents and proxies can be told to refuse what does not have it, against forged requests.
+/// Vault's agents and proxies can be configured to refuse requests without it, against forged requests.
 const REQUEST_HEADER: HeaderName = HeaderName::from_static("x-vault-request");
 
 /// Answers have some 3 KB.
@@ -41,7 +41,7 @@ pub struct Settings {
     pub namespace: Option<String>,
     /// Where the AWS secrets engine is mounted: `aws`.
     pub mount: String,
-    /// How we show who we are.
+    /// How we authenticate.
     pub auth: Auth,
     /// Time-outs, CA, client certificate and proxy.
     pub http: Options,

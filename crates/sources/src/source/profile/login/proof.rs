@@ -1,4 +1,4 @@
-//! The proof that who renews a login has the key to which it is bound (`DPoP`).
+//! The proof that the client that renews a login has the key to which it is bound (`DPoP`).
 //! <https://datatracker.ietf.org/doc/html/rfc9449#section-4.2>
 
 use aws_lc_rs::{

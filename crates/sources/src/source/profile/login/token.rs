@@ -1,4 +1,4 @@
-//! What the AWS CLI keeps of a login: JSON, of which what is not known here stays as it is.
+//! The AWS CLI's cache file of a login: JSON, in which unknown entries are preserved.
 
 use jiff::Timestamp;
 use serde::Deserialize;
