@@ -1,4 +1,4 @@
-//! The side of the commands: one request, one answer. Blocking; there is nothing else to do meanwhile.
+//! The client side, for the commands: one request, one answer. Blocking; there is nothing else to do meanwhile.
 
 use std::{
     io::{self, Read, Write},
@@ -17,7 +17,7 @@ const MAX_ANSWER: u64 = 16 * 1024 * 1024;
 /// Room for the credentials of one role, so that the buffer does not grow and leave copies behind.
 const USUAL_ANSWER: usize = 64 * 1024;
 
-/// Who asks the daemon.
+/// A client of the daemon's admin socket.
 #[derive(Debug, Clone)]
 pub struct Client {
     socket: PathBuf,
@@ -34,7 +34,7 @@ pub struct Answered {
 /// Why there is no good answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody is there.
+    /// No daemon listens there.
     #[error("no daemon answers at {}: {source}", socket.display())]
     NoDaemon {
         /// Where.

@@ -17,7 +17,7 @@ pub struct Status {
     pub uptime_seconds: u64,
     /// Whether the upstream has ever said which roles there are.
     pub answered: bool,
-    /// What the rules of its policy are told apart by; none without a policy.
+    /// The digest of its policy's rules; none without a policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
     /// How many containers get no credentials because the daemon cannot verify that they run.
@@ -38,7 +38,7 @@ pub struct Status {
     pub roles: Vec<RoleStatus>,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde requires it")]
 fn is_zero(number: &usize) -> bool {
     *number == 0
 }
@@ -94,7 +94,7 @@ pub struct AuditStatus {
 pub struct ListRefused {
     /// Since when.
     pub since: String,
-    /// What it said last, for those who see the state of all roles.
+    /// Its last message, only for callers that may see the state of all roles.
     pub message: Option<String>,
 }
 
@@ -154,7 +154,7 @@ pub struct ExecDocument {
     /// For `AWS_CONTAINER_AUTHORIZATION_TOKEN`. Valid as long as the process that asked runs.
     #[serde(with = "secret")]
     pub token: Secret,
-    /// The region that the metadata tell, if they do.
+    /// The region from the metadata, if there is one.
     pub region: Option<String>,
 }
 

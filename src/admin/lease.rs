@@ -1,5 +1,5 @@
 //! The private tokens of `alppaca exec`: each is valid as long as the process for which it was made, also when the daemon
-//! is started anew. A fingerprint of it is kept in a file beside the socket; the token itself is nowhere but in the
+//! is restarted. A fingerprint of it is kept in a file next to the socket; the token itself is nowhere but in the
 //! environment of that process.
 
 mod book;
@@ -19,7 +19,7 @@ use book::{Book, Held, Lease, read};
 
 /// How many there may be. Some are kept for accounts that an administrator made: subordinate users are many.
 const TOKENS: Bounds = Bounds { total: 3072, reserved: 1024, each: 256, scarce: 512 };
-/// For so many roles one process may have tokens.
+/// The number of roles for which one process may have tokens.
 const MAX_OF_PROCESS: usize = 64;
 /// Enough for the writing thread, which formats a log record at most.
 const STACK: usize = 128 * 1024;

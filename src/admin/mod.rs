@@ -23,7 +23,7 @@ pub use socket::{AdminSocket, SocketError, SocketPlace};
 
 /// Where the socket is by default.
 pub const DEFAULT_SOCKET: &str = "/run/alppaca/alppaca.sock";
-/// What the policy is told as the number of the listener.
+/// The number of the admin socket's listener, for the policy.
 pub const ADMIN_LISTENER: u16 = u16::MAX;
 /// The longest that a request may wait for the first credentials of a role (`wait=`), in seconds.
 pub const MAX_WAIT: u64 = 60;

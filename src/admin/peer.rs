@@ -1,4 +1,4 @@
-//! Who is at the other end of the admin socket, as the kernel says (`SO_PEERCRED`, `SO_PEERPIDFD`; unix(7)).
+//! Identifies the client of the admin socket by the kernel (`SO_PEERCRED`, `SO_PEERPIDFD`; unix(7)).
 
 use std::{
     io,
@@ -18,7 +18,7 @@ use crate::caller::{self, Origin};
 pub struct Caller {
     /// Its effective user.
     pub uid: u32,
-    /// Its number and what tells it from later ones of that number; none if it is in a PID namespace that the daemon
+    /// Its number and what distinguishes it from later ones of that number; none if it is in a PID namespace that the daemon
     /// cannot see into, or has ended.
     pub process: Option<ProcessId>,
     /// The same for the policy.
@@ -35,7 +35,7 @@ pub struct ProcessId {
 }
 
 impl Caller {
-    /// Who has connected.
+    /// The process that has connected.
     pub fn of(stream: &UnixStream) -> io::Result<Self> {
         let peer = caller::Peer::of_unix(stream);
         let Origin::Process(process) = &peer.origin else {
@@ -71,10 +71,10 @@ fn identify(pidfd: &impl AsFd, pid: u32) -> Option<ProcessId> {
     (!has_ended(pidfd)).then_some(ProcessId { pid, inode })
 }
 
-/// Also when nobody has taken note of its end yet.
+/// Also true if its parent has not waited for it yet.
 fn has_ended(pidfd: &impl AsFd) -> bool {
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-    // An error would mean that it cannot be told; it is then not believed to run.
+    // An error would mean that it is unknown; the process then counts as ended.
     !matches!(poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&at_once)), Ok(0))
 }
 

@@ -1,4 +1,4 @@
-//! What the admin socket answers. Pure: who asks, what, the store and a moment in, an answer out.
+//! What the admin socket answers. Pure: the caller, the request, the store and a moment in, an answer out.
 
 use std::{
     net::SocketAddr,
@@ -32,7 +32,7 @@ use crate::{
     text::Cut,
 };
 
-/// What is told, and about what.
+/// What the answers are made of.
 pub struct Admin {
     /// The roles and their credentials.
     pub store: Arc<Store>,
@@ -40,15 +40,15 @@ pub struct Admin {
     pub journal: Arc<Journal>,
     /// How often was answered what.
     pub counters: Arc<Counters>,
-    /// Who may have what.
+    /// Decides which caller may have which role.
     pub gatekeeper: Arc<dyn Gatekeeper>,
-    /// Who takes note of what callers get.
+    /// Records what callers get.
     pub auditor: Arc<Auditor>,
     /// When the daemon started.
     pub started: Moment,
     /// Where it serves.
     pub listeners: Vec<Listener>,
-    /// The region that programs find. Whoever reads the configuration again changes it.
+    /// The region that programs find. A reload changes it.
     pub region: Arc<ArcSwapOption<String>>,
     /// The tokens of `exec`.
     pub leases: Leases,
@@ -56,9 +56,9 @@ pub struct Admin {
     pub exec: Option<ExecEndpoint>,
     /// The daemon's own account, which sees everything, as root does.
     pub own_uid: u32,
-    /// Whether whoever could connect sees everything (`admin_group`).
+    /// Whether every user who can connect sees everything (`admin_group`).
     pub restricted: bool,
-    /// Whether the service manager was told that the daemon is ready.
+    /// Whether the service manager was notified that the daemon is ready.
     pub ready: Arc<AtomicBool>,
 }
 

@@ -44,7 +44,7 @@ const MAX_HEAD: usize = 16 * 1024;
 /// The states of the roles are looked at no more often than this, and at least so often.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
-/// The pause after a failed accept, which without it would be repeated at once (out of files).
+/// The pause after a failed accept (out of files), to avoid a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves at `socket` until it is dropped, which removes the socket.
@@ -86,7 +86,7 @@ async fn accept<T>(admin: &Arc<Admin>, listener: &UnixListener, clock: &SharedCl
         match accepted {
             Ok((stream, caller)) => {
                 failing = false;
-                // One too many is closed without a word: whoever floods is not worth more.
+                // Connections over the limit are closed without an answer, to keep floods cheap.
                 if let Some(seat) = Seat::at_socket(&seats, caller.uid, &users, admin.restricted) {
                     let (admin, caller, clock) = (Arc::clone(admin), Arc::new(caller), Arc::clone(clock));
                     tokio::spawn(converse(stream, seat, move |request| {
@@ -105,14 +105,14 @@ async fn accept<T>(admin: &Arc<Admin>, listener: &UnixListener, clock: &SharedCl
     }
 }
 
-/// Who is at the other end.
+/// Identifies the client.
 fn identify(stream: UnixStream) -> io::Result<(UnixStream, Caller)> {
     let stream = stream.into_std()?;
     let caller = Caller::of(&stream)?;
     Ok((UnixStream::from_std(stream)?, caller))
 }
 
-/// Serves the metrics, and nothing else, to whoever reaches `listener`, until it is dropped.
+/// Serves the metrics, and nothing else, to every client of `listener`, until it is dropped.
 pub async fn serve_metrics(admin: Arc<Admin>, listener: std::net::TcpListener, clock: SharedClock) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;

@@ -1,4 +1,4 @@
-//! The socket in the file system: made safely, replaced only if nobody answers at it, removed at the end.
+//! The socket in the file system: made safely, replaced only if no daemon answers at it, removed at the end.
 
 use std::{
     fs, io,
@@ -18,7 +18,7 @@ use crate::sandbox::{Identity, make_directory};
 pub struct AdminSocket {
     listener: UnixListener,
     file: SocketFile,
-    /// Who may connect, if not everybody.
+    /// The group whose members may connect; all users if there is none.
     group: Option<u32>,
 }
 
@@ -51,7 +51,7 @@ fn is_that(path: &Path, id: (u64, u64)) -> bool {
     fs::symlink_metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == id)
 }
 
-/// The file, which may meanwhile be somebody else's of the same name.
+/// The file, which may meanwhile be another process's of the same name.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
@@ -62,7 +62,7 @@ pub(super) struct SocketFile {
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    /// Somebody answers at it.
+    /// Another daemon answers at it.
     #[error("{}: another daemon answers there", .0.display())]
     InUse(PathBuf),
     /// A file of another kind has its name.
@@ -132,7 +132,7 @@ fn clear_the_way(path: &Path) -> Result<(), SocketError> {
 }
 
 /// The file has its mode and its group from the first moment: to change them afterwards by name would, for root, be
-/// following whoever owns the directory.
+/// at the mercy of the directory's owner.
 fn bind(path: &Path, group: Option<u32>) -> io::Result<UnixListener> {
     let closed = if group.is_some() { 0o117 } else { 0o111 };
     let own = nix::unistd::getegid();
@@ -157,7 +157,7 @@ fn bind(path: &Path, group: Option<u32>) -> io::Result<UnixListener> {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if is_that(&self.path, self.id) {
-            // Not a mistake if it stays: nobody answers at it, so the next daemon replaces it.
+            // If it stays, that is no mistake: no daemon answers at it, so the next one replaces it.
             let _stays = fs::remove_file(&self.path);
         }
     }

@@ -1,4 +1,4 @@
-//! What is held, and the file in which it is written: by a thread of its own, because requests cannot wait for a disk.
+//! The leases that are held, and their file, written by a separate thread because requests cannot wait for a disk.
 
 use std::{
     fs, io,
@@ -94,7 +94,7 @@ impl Book {
         self.changed.notify_all();
     }
 
-    /// Writes at once what is new, but no more often than once in a [`PAUSE`], and at the end.
+    /// Writes changes immediately, but no more often than once in a [`PAUSE`], and at the end.
     pub(super) fn write_to(&self, file: &Path) {
         let mut state = self.state();
         loop {
