@@ -1,9 +1,9 @@
-//! Which rules let containers on bridges reach us at the captured address, and nothing else of us. Pure.
+//! The rules that let containers on bridges reach us at the captured address, and nowhere else. Pure.
 //!
 //! A packet that a container sends to the address comes to this host by its bridge. With `--mode address` the address is
 //! one of the host's, so the packet has arrived: nothing is rewritten, and the daemon sees the container's own address.
 //! With `--mode dnat` it is redirected before routing, to an address that is not loopback: for loopback the kernel would
-//! have to be told `route_localnet`, which opens every listener on 127.0.0.1 to the containers. That is never done.
+//! need `route_localnet`, which opens every listener on 127.0.0.1 to the containers. That is never done.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -87,7 +87,7 @@ impl Bridges {
         }
         input.push_str("\tchain input {\n\t\ttype filter hook input priority -10; policy accept;\n");
         for name in &self.names {
-            // What was redirected may pass; whoever comes to the port directly may not.
+            // Redirected connections may pass; direct connections to the port may not.
             let direct = if self.mode == Mode::Dnat { "ct status & dnat == 0 " } else { "" };
             let rule = format!("iifname \"{name}\" tcp dport {port} {direct}counter drop");
             input.extend(["\t\t", &rule, "\n"]);

@@ -1,4 +1,4 @@
-//! Makes 169.254.169.254:80 reach the daemon. What is to be done is planned as a list of commands,
+//! Makes 169.254.169.254:80 reach the daemon. The changes are planned as a list of commands,
 //! which `print` shows and `apply` runs: they are the same.
 
 mod bridges;

@@ -62,7 +62,7 @@ fn parts(value: &Value) -> Vec<&Value> {
     value["concat"].as_array().map_or_else(|| vec![value], |parts| parts.iter().collect())
 }
 
-/// What a match says of the connection.
+/// Whether a match covers the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fit {
     /// It is one of these.

@@ -1,4 +1,4 @@
-//! Which commands capture the address, and which undo it. Pure.
+//! The commands that capture the address, and those that undo it. Pure.
 
 use std::{
     fmt,

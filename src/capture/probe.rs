@@ -1,4 +1,4 @@
-//! Who answers at an address: nobody, alppaca, or somebody else.
+//! Determines what answers at an address: nothing, alppaca, or another program.
 
 use std::{
     fmt,
@@ -10,14 +10,14 @@ use std::{
 /// No answer to the probe is longer.
 const MAX_ANSWER: u64 = 64 * 1024;
 
-/// Who answered.
+/// What answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answerer {
-    /// Nobody, and why.
+    /// Nothing, and why.
     Nobody(String),
     /// A daemon of ours.
     Alppaca {
-        /// Its process id, which it tells to processes of its host.
+        /// Its process id, which it reveals to processes of its host.
         pid: Option<u32>,
     },
     /// Another server: EC2's own, or another tool.

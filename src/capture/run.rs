@@ -1,4 +1,4 @@
-//! Carrying out a plan.
+//! Carries out a plan.
 
 use std::{
     io::{self, Write},
@@ -178,7 +178,7 @@ pub fn apply_bridges(host: &Host, bridges: &Bridges, tool: Tool) -> Result<Vec<S
         }
         Tool::Iptables => {
             let (there, wanted) = (bridge_rules(host)?, bridges.rules());
-            // Each goes before the last: what is to be first comes last.
+            // Each rule is inserted before the previous one, so the first must come last.
             for rule in wanted.iter().rev().filter(|rule| !there.contains(rule)) {
                 host.output(&rule.insert())?;
             }
@@ -211,7 +211,7 @@ pub fn remove_bridges(host: &Host) -> Result<Vec<String>, CaptureError> {
 /// What is in force for containers.
 pub fn bridges_applied(host: &Host) -> Vec<String> {
     let table = has_bridge_table(host).then(|| format!("nftables table ip {TABLE}"));
-    // Who may not read the rules is told so when applying.
+    // A user who may not read the rules gets the error when applying.
     let rules = bridge_rules(host).unwrap_or_default();
     table
         .into_iter()

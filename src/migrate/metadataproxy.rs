@@ -35,13 +35,13 @@ const KNOWN: &[&str] = &[
     "ROLE_SESSION_KEY",
 ];
 
-/// Prefixes of names that somebody may have meant for metadataproxy, too.
+/// Prefixes of names that may have been meant for metadataproxy, too.
 const PREFIXES: &[&str] = &["AWS_", "DEFAULT_", "DOCKER_", "HOSTNAME_", "MESOS_", "METADATA_", "MOCK", "ROLE_"];
 
 /// Its own session name where containers have none.
 const SESSION_NAME: &str = "devproxyauth";
 
-/// What is written of its mock tree; the rest our defaults have, or nobody asks for.
+/// What is converted of its mock tree; the rest is in our defaults, or not requested by clients.
 const MOCKED: &[(&str, &str)] = &[
     ("ami-id", "ami-mockedami"),
     ("ami-launch-index", "0"),

@@ -1,4 +1,5 @@
-//! Asks a real IMDS for what the face passes on. Credentials are not among it: see [`crate::serve::Passthrough`].
+//! Asks a real IMDS for the documents that the face passes on, which never include credentials: see
+//! [`crate::serve::Passthrough`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +13,7 @@ use crate::{
 
 /// The longest document; user data have at most 16 KiB.
 const MAX_BODY: usize = 64 * 1024;
-/// How many calls run at once.
+/// How many calls run concurrently.
 const CALLS: usize = 8;
 
 const TOKEN: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token");

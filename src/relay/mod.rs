@@ -1,4 +1,4 @@
-//! What the faces need from elsewhere and do not fetch themselves: documents of a real IMDS, keys of an issuer of tokens.
+//! Fetches for the faces, which make no calls themselves: documents of a real IMDS, keys of an issuer of tokens.
 
 mod imds;
 mod keys;

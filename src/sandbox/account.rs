@@ -1,4 +1,4 @@
-//! Users and groups: looking them up, becoming them, making sure.
+//! Users and groups: looks them up, switches to them, and verifies the result.
 
 use std::ffi::CString;
 
@@ -28,14 +28,14 @@ pub struct Identity {
     pub groups: Vec<u32>,
 }
 
-/// What a daemon that was started as root becomes unless it is told otherwise, if there is such an account.
+/// The account that a daemon started as root switches to by default, if it exists.
 pub const USUAL_ACCOUNT: &str = "alppaca";
 
 /// Whom the daemon becomes with the account of the configuration; `None` if it stays what it is.
 pub fn resolve(account: &Account) -> Result<Option<Identity>, SandboxError> {
     if !geteuid().is_root() {
         let Some(wanted) = identify(account)? else { return Ok(None) };
-        // Already who we are to become: started by a service manager that has done it.
+        // We already run as the target account: started by a service manager that has done it.
         if (wanted.uid, wanted.gid) == (geteuid().as_raw(), nix::unistd::getegid().as_raw()) {
             return Ok(None);
         }

@@ -1,4 +1,4 @@
-//! A directory of the daemon's own, made by root without following anybody's links.
+//! A directory of the daemon's own, made by root without following symbolic links.
 
 use std::{fs, io, path::Path};
 

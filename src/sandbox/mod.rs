@@ -1,4 +1,4 @@
-//! Giving up what the daemon does not need: the account it was started with, capabilities, core
+//! Drops what the daemon does not need: the account it was started with, capabilities, core
 //! dumps. For good, and checked afterwards.
 
 mod account;
@@ -34,7 +34,7 @@ pub enum SandboxError {
         /// The reason.
         source: io::Error,
     },
-    /// Only root can become somebody else.
+    /// Only root can switch to another account.
     #[error("cannot become {0}: only root can; start as root, or remove `user` and `group` from the configuration")]
     NotRoot(String),
     /// Another thread would keep the old rights.
@@ -101,7 +101,7 @@ fn drop_bounding_set() -> Result<(), SandboxError> {
     for bit in 0..64 {
         let capability = CapabilitySet::from_bits_retain(1 << bit);
         match remove_capability_from_bounding_set(capability) {
-            // The kernel does not know so many.
+            // The kernel has no capability of this number.
             Err(Errno::INVAL) => return Ok(()),
             result => step("removing a capability from the bounding set", result)?,
         }

@@ -1,4 +1,4 @@
-//! The side of the daemon: detach, lock the pid file, tell readiness.
+//! The daemon's side: detach, lock the pid file, report readiness.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -60,12 +60,12 @@ impl Background {
         Ok(Self { pid_file: PidFile { path, _locked: locked } })
     }
 
-    /// Tells whoever started us that readiness may take any time, after stderr has said why, and lets go of the terminal.
+    /// Reports to the starter that readiness may take any time, after stderr has shown why, and detaches from the terminal.
     pub fn waits(&self) -> Result<(), ServiceError> {
         say(WAITING)
     }
 
-    /// Tells whoever started us, and lets go of the terminal.
+    /// Reports readiness to the starter, and detaches from the terminal.
     pub fn ready(self) -> Result<PidFile, ServiceError> {
         say(READY)?;
         Ok(self.pid_file)
@@ -74,7 +74,7 @@ impl Background {
 
 fn say(word: &str) -> Result<(), ServiceError> {
     let mut stdout = io::stdout();
-    // If the starter has given up waiting, there is nobody to tell.
+    // The starter may have given up waiting, which is fine.
     let _unheard = writeln!(stdout, "{word}").and_then(|()| stdout.flush());
     let null = OpenOptions::new().read(true).write(true).open("/dev/null");
     let null = null.map_err(|source| ServiceError::File { path: "/dev/null".into(), source })?;

@@ -1,4 +1,4 @@
-//! The side of `alppacad`: start it, ask for it, stop it.
+//! The side of `alppacad`: starts the daemon, checks on it, stops it.
 
 use std::{
     fs,
@@ -37,7 +37,7 @@ pub enum Status {
 pub enum Stopped {
     /// It was not running.
     Already,
-    /// By itself, when told.
+    /// By itself, after a signal.
     ByItself,
     /// It had to be killed.
     Killed,
@@ -68,7 +68,7 @@ pub fn start(mut command: Command, limit: Duration) -> Result<(), ServiceError> 
     thread::spawn(move || {
         let lines = stdout.into_iter().flat_map(|pipe| BufReader::new(pipe).lines().map_while(Result::ok));
         let ready = lines.into_iter().find(|line| line == READY || line == WAITING);
-        // Nobody listens any more if the time was over.
+        // The receiver is gone if the time was over.
         let _late = tell.send(ready);
     });
     match told.recv_timeout(limit) {

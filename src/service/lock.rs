@@ -1,4 +1,4 @@
-//! The lock on the pid file, which says who runs. The kernel names its holder, and nobody else can pass for it; what is
+//! The lock on the pid file identifies the running daemon. The kernel names its holder, which cannot be forged; what is
 //! written in the file is for people only, since the daemon's account can write anything there.
 
 use std::{

@@ -1,8 +1,8 @@
 //! The daemon in the background: started, found again by a lock, stopped.
 //!
-//! No fork: `alppacad start` starts `alppaca run --background`, which detaches itself and says
-//! `ready` on its standard output. Whether it runs, and which process it is, is told by the lock on
-//! the pid file, never by the number in it, so that no file can make us stop a stranger.
+//! No fork: `alppacad start` starts `alppaca run --background`, which detaches itself and prints
+//! `ready` on its standard output. The lock on the pid file shows whether it runs, and which process
+//! it is, never the number in the file, so that no file can make us stop another process.
 
 mod background;
 mod control;

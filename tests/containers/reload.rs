@@ -120,7 +120,7 @@ fn a_mistake_changes_nothing_and_sockets_may_come_and_go() {
     assert_eq!(container.key(), Ok(arn_key("app_mapped")));
     let text = fs::read_to_string(&file).expect("readable");
     fs::write(&file, text.replace("  soil:", "  base:")).expect("written");
-    // Another socket, at which nobody answers: nobody is anybody.
+    // Another socket, at which nothing answers: no container is identified.
     host.reload("  source: base\n  sockets: /nonexistent\n  allow: ['*']\n", READ_AGAIN);
     assert_eq!(container.get(&document("app-stays")).0, 503);
     // Without the section nobody looks for containers: there are the listed roles for all.
