@@ -71,7 +71,7 @@ impl AccessLog {
     }
 }
 
-/// Whose budget a line takes from. Of callers that nobody has identified the address is known; all addresses of the
+/// Whose budget a line takes from. Unidentified callers are known by address; all addresses of the
 /// loopback interface are one host's.
 fn owner(peer: &Peer) -> Owner {
     match (peer.owner(), peer.address) {

@@ -113,7 +113,7 @@ pub enum Outcome {
     Warming,
     /// What is held has expired: ask again when the store has changed, or give this answer.
     Expired(Answer),
-    /// Somebody else has been asked: ask again when something has arrived from there, or answer 503.
+    /// Another server has been asked: try again when its answer has arrived, or answer 503.
     Elsewhere,
 }
 
@@ -158,7 +158,7 @@ pub struct Answer {
     pub handed: Option<Handed>,
     /// Why the request was refused, if it was.
     pub denied: Option<Denial>,
-    /// Our process id, for those who ask whether it is alppaca who answers.
+    /// Our process id, for clients that ask whether alppaca answers.
     pub pid: Option<u32>,
 }
 

@@ -25,7 +25,7 @@ use super::{
 const LINGER_TIME: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 * 1024;
 
-/// So many requests that were sent at once are answered in a row; then the others have their turn.
+/// The number of pipelined requests that are answered in a row before other connections have their turn.
 pub(super) const IN_A_ROW: usize = 8;
 
 /// A connection. The registry aborts its task when a deadline passes.
@@ -38,7 +38,7 @@ pub(super) struct Connection {
 impl Connection {
     /// Puts a connection under the runtime's watch. The socket must not block.
     pub(super) fn new(socket: Arc<TcpStream>, exchange: Exchange, registration: Registration) -> io::Result<Self> {
-        // For both directions at once: the kernel reports room only after a write has found none, and a second watch would
+        // For both directions: the kernel reports room only after a write has found none, and a second watch would
         // need a second descriptor.
         let socket = watch(socket, Interest::READABLE | Interest::WRITABLE)?;
         Ok(Self { socket, exchange, _registration: registration })

@@ -1,4 +1,4 @@
-//! The container face: what ECS's agent says at `169.254.170.2`, and whoever has an URL and a token asks for. Pure.
+//! The container face: what the ECS agent serves at `169.254.170.2`, and requests with a URL and a token. Pure.
 //!
 //! Protocol facts: <https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html>,
 //! `ecs-agent/tmds/handlers/v1/credentials_handler.go` in aws/amazon-ecs-agent, and what the SDKs' sources depend on,
@@ -36,15 +36,15 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How the face behaves.
 #[derive(Debug, Clone, Default)]
 pub struct ContainerSettings {
-    /// Roles that need no token: `/role/NAME` gives them to everybody who may see them.
+    /// Roles that need no token: `/role/NAME` gives them to every caller that may see them.
     pub open: Vec<RoleName>,
     /// Whether expired credentials are still handed out.
     pub serve_expired: bool,
-    /// Host names that clients may use, beside addresses and `localhost`.
+    /// Host names that clients may use, in addition to addresses and `localhost`.
     pub allowed_hosts: Vec<String>,
-    /// The account, where the credentials do not tell it.
+    /// The account, where the credentials do not contain it.
     pub account_id: Option<AccountId>,
-    /// The partition of the role, where the credentials do not tell it.
+    /// The partition of the role, where the credentials do not contain it.
     pub partition: Partition,
     /// The files with tokens and ids.
     pub files: Vec<KeyFile>,
@@ -61,7 +61,7 @@ pub struct Container {
     wish: Arc<Wish>,
 }
 
-/// An error as ECS writes it, for those who look for `code` (Go, Java) and those who look for `Code` (JavaScript). Go
+/// An error as ECS writes it, for clients that read `code` (Go, Java) and those that read `Code` (JavaScript). Go
 /// reads it only if the type is exactly `application/json`
 /// (`credentials/endpointcreds/internal/client/middleware.go`).
 macro_rules! error {
@@ -97,8 +97,8 @@ macro_rules! denied {
 }
 
 impl Container {
-    /// A face that shows what is in `store` to those who have a key of `tokens`, and what reads the files for it.
-    /// `arrived` is told when they were read.
+    /// A face that serves what is in `store` to clients with a key of `tokens`, and the task that reads its files.
+    /// `arrived` is notified when they were read.
     pub fn new(
         settings: ContainerSettings,
         store: Arc<Store>,
@@ -131,12 +131,12 @@ impl Container {
             }
             Ok(()) => target
                 .with_segments(|segments| self.route(request, segments, visitor, now))
-                // So deep, or so oddly spelled, that it can only be a path of whoever wrote the URL.
+                // So deep, or so oddly spelled, that it can only be a path that the URL's author chose.
                 .unwrap_or_else(|| self.route(request, &[], visitor, now)),
         }
     }
 
-    /// What is said where there is nothing to choose.
+    /// The error answer for this status, independent of the request.
     pub(super) fn error(status: Status) -> Answer {
         match status {
             Status::HeadTooLarge => error!(HeadTooLarge, 431, "BadRequest", "the head of the request is too long"),
@@ -177,7 +177,7 @@ impl Container {
                 self.credentials(view.role(name), &view, now)
             }
             ["role", name] => self.by_token(request, Some(name), &view, now),
-            // Whatever the path: whoever wrote the URL chose it.
+            // The path does not matter: the URL's author chose it.
             _ => self.by_token(request, None, &view, now),
         }
     }
@@ -228,8 +228,8 @@ impl Container {
         !self.settings.files.is_empty() && self.wish.express(now.boot)
     }
 
-    /// The role's ARN, told or made of what is known. Empty if the account is not known: s3fs counts the fields, so that it
-    /// cannot be left out.
+    /// The role's ARN, as received or composed of what is known. Empty if the account is not known: s3fs
+    /// counts the fields, so it cannot be left out.
     fn role_arn(&self, name: &RoleName, set: &Published) -> String {
         if let Some(told) = &set.role_arn {
             return told.to_string();

@@ -1,4 +1,4 @@
-//! How often was answered what, and how often was refused why. Plain counters: a request adds to two of them.
+//! Counters of answers by status and of refusals by reason. Plain counters: a request adds to two of them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -34,7 +34,7 @@ pub enum Ended {
     Refused,
 }
 
-/// The statuses that are told apart; another one is counted as the last.
+/// The statuses that are counted separately; any other one is counted as the last.
 const STATUSES: [u16; 11] = [200, 400, 401, 403, 404, 405, 429, 431, 500, 502, 503];
 
 /// The counters.
@@ -90,7 +90,7 @@ impl Ended {
 }
 
 impl Counters {
-    /// So many connections were ended.
+    /// Counts connections that were ended.
     pub(super) fn ended(&self, why: Ended, count: usize) {
         if let Some(counter) = self.ended.get(why as usize) {
             counter.fetch_add(count as u64, Ordering::Relaxed);

@@ -19,7 +19,7 @@ pub enum Denial {
     Refused,
     /// The caller may not have the role that it asked for, or any role.
     Policy,
-    /// It cannot be told who the caller is, or what the policy says of it.
+    /// The caller, or what the policy grants it, cannot be determined.
     Unidentified,
 }
 

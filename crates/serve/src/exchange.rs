@@ -1,4 +1,4 @@
-//! What is said on one connection: reads heads, asks the face, writes answers. It never waits.
+//! The requests and answers of one connection: reads heads, asks the face, writes answers. It never waits.
 //!
 //! An idle connection owns no buffer: bytes are read into one buffer per thread, and only what is
 //! left of an incomplete head or of an answer that the client does not take is kept. All the work
@@ -95,9 +95,9 @@ pub(super) struct Exchange {
     discard: u64,
     /// Whether a head has begun and not ended.
     in_head: bool,
-    /// How much of the next answer was sent ahead, for the client to prove who it is.
+    /// How much of the next answer was sent ahead, for the client to prove its identity.
     ahead: usize,
-    /// Since when the client leaves answers lying that it has asked for all at once.
+    /// Since when the client has not read the answers to pipelined requests.
     overdue: Option<Duration>,
     /// Whether the last read took all that the kernel had.
     pub(super) drained: bool,
@@ -210,7 +210,7 @@ impl Exchange {
         })
     }
 
-    /// From now on the client has to take an answer. Whatever it asked for at once counts as one: a hundred requests give
+    /// From now on the client has to take an answer. Pipelined requests count as one: a hundred of them give
     /// it no more time than one.
     pub(super) fn expect_room(&mut self) {
         let since = *self.overdue.get_or_insert_with(|| self.context.clock.now().boot);
@@ -335,7 +335,7 @@ impl Exchange {
         Reply { answer, secret: true, silent: false, after: After::Linger }
     }
 
-    /// Sends as much of the reply as the kernel takes at once.
+    /// Sends as much of the reply as the kernel takes without blocking.
     fn send(&mut self, socket: &TcpStream, reply: &Reply, now: Moment, output: &mut Output) -> io::Result<Wait> {
         let head = output.head(&reply.answer, now, matches!(reply.after, After::Next));
         let head = head.get(mem::take(&mut self.ahead)..).unwrap_or_default();
@@ -352,7 +352,7 @@ impl Exchange {
         Ok(Wait::Room(Box::new(Unsent { head: head.to_vec(), body: body.clone(), sent }), reply.after))
     }
 
-    /// Only a process of this host is told our number; others learn that it is alppaca.
+    /// Reveals our process id only to processes of this host; others learn only that this is alppaca.
     fn for_this_host(&self, answer: Answer) -> Answer {
         let local = |address| self.context.gatekeeper.is_local(address);
         match answer.pid {

@@ -70,7 +70,7 @@ pub struct Faces {
     pub pod_identity: Option<PodIdentity>,
     /// For the tokens of `exec` alone.
     pub exec: Container,
-    /// Told when something has arrived that a request may be waiting for, other than in the store.
+    /// Notified when something has arrived that a request may be waiting for, other than in the store.
     pub arrived: Arc<Notify>,
     /// How long a request waits for that.
     pub patience: Duration,
@@ -82,7 +82,7 @@ impl Faces {
         self.imds.store()
     }
 
-    /// Answers a request of `visitor`, who came to a listener that shows `face`, at the moment `now`.
+    /// Answers a request of `visitor`, which came to a listener that shows `face`, at the moment `now`.
     pub fn respond(&self, face: Face, request: &Request, visitor: Visitor<'_>, now: Moment) -> Outcome {
         match (face, &self.container, &self.pod_identity) {
             (Face::Imds, ..) => self.imds.respond(request, visitor, now),

@@ -1,14 +1,14 @@
-//! Which requests are refused whatever they ask for: those that a proxy passed on, that a web page
+//! Refuses requests regardless of their path: those that a proxy passed on, that a web page
 //! made a browser send, or that name a host which may be a rebound DNS name.
 
 use std::net::IpAddr;
 
 use super::request::Request;
 
-/// Names beside IP literals that a client of IMDS may use. `instance-data` is EC2's own.
+/// Host names, in addition to IP literals, that a client of IMDS may use. `instance-data` is EC2's own.
 const KNOWN_HOSTS: [&str; 3] = ["localhost", "instance-data", "instance-data.ec2.internal"];
 
-/// The names by which containers of Docker and Podman find their host. Nobody can register a name below `.internal`, but a
+/// The names by which containers of Docker and Podman find their host. Names below `.internal` cannot be registered, but a
 /// hostile resolver could answer for it to a browser of this host: so they are for containers alone.
 const CONTAINER_HOSTS: [&str; 2] = ["host.docker.internal", "host.containers.internal"];
 

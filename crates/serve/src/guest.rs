@@ -20,12 +20,12 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    /// Somebody who came to a listener from `peer` and has said nothing yet.
+    /// A client that has connected to a listener from `peer` and has sent nothing yet.
     pub(super) fn new(peer: SocketAddr, listener: u16) -> Self {
         Self { peer: Peer::unasked(peer), listener, decision: None }
     }
 
-    /// Who it is, as far as that was asked.
+    /// Its identity, as far as it was looked up.
     pub(super) fn peer(&self) -> &Peer {
         &self.peer
     }
@@ -35,12 +35,12 @@ impl Guest {
         self.decision.as_ref().map(|(_, decision)| Arc::clone(&decision.reason)).unwrap_or_default()
     }
 
-    /// Whether it cannot be told who it is, or what the rules say of it.
+    /// Whether its identity, or what the rules grant it, cannot be determined.
     pub(super) fn is_unknown(&self) -> bool {
         self.decision.as_ref().is_some_and(|(_, decision)| decision.grant == Grant::Unknown)
     }
 
-    /// Finds out who it is, if that was not asked, or could not be told. Whether that may have changed anything.
+    /// Identifies the client, if that was not done yet, or failed. Returns whether that may have changed anything.
     pub(super) fn identify(&mut self, gatekeeper: &dyn Gatekeeper, socket: &TcpStream, open: &mut Open<'_>) -> bool {
         let wanting = matches!(self.peer.origin, Origin::Unasked | Origin::Unknown);
         if wanting {

@@ -44,11 +44,11 @@ pub struct Settings {
     pub list_all: bool,
     /// Whether expired credentials are still handed out.
     pub serve_expired: bool,
-    /// Host names that clients may use, beside addresses and `localhost`.
+    /// Host names that clients may use, in addition to addresses and `localhost`.
     pub allowed_hosts: Vec<String>,
     /// Whether there is `security-credentials-extended`.
     pub extended: bool,
-    /// What is said beside credentials.
+    /// What is served in addition to credentials.
     pub metadata: Metadata,
 }
 
@@ -122,7 +122,7 @@ impl Imds {
             return Outcome::Answer(Answer::not_allowed("GET, HEAD"));
         }
         let token_ttl = match request.token {
-            // A bad token is 401 even where none is needed: fluent-bit tells v2 from v1 that way.
+            // A bad token is 401 even where none is needed: fluent-bit distinguishes v2 from v1 that way.
             Some(token) => match self.seconds_left(token, visitor, now) {
                 Some(left) => Some(left),
                 None => return unauthorized(Denial::BadToken),
@@ -176,7 +176,7 @@ impl Imds {
         }
     }
 
-    /// All that has to do with roles.
+    /// Everything about roles.
     fn iam(&self, path: &[&str], view: &View<'_>, now: Moment) -> Outcome {
         let role = |name: &str| view.role(name);
         let refused = || Outcome::Answer(Answer::error(Status::NotFound).denied(view.why_missing()));

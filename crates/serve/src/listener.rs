@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// What the kernel keeps of answers that a client does not take (it doubles the number). By itself it would keep megabytes
-/// for each connection, and a client that sends many requests at once and reads nothing would have them all answered.
+/// for each connection, and a client that pipelines many requests and reads nothing would have them all answered.
 const SEND_BUFFER: usize = 32 * 1024;
 /// How often deadlines are looked at while connections are open.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -45,15 +45,15 @@ const SWEEP: Duration = Duration::from_secs(1);
 const DRAIN: Duration = Duration::from_secs(2);
 /// How long idle connections are still listened to when the server stops.
 const LAST_CALL: Duration = Duration::from_millis(50);
-/// So many connections are ended when there are no more files to open, and at most so many when the table is full.
+/// How many connections are ended when no more files can be opened, and the maximum when the table is full.
 const BATCH: usize = 64;
-/// The pause after a failed accept, which without it would be repeated at once.
+/// The pause after a failed accept, to avoid a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Bounds of the server.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// How many connections may be open at once; for one more, the owner with most loses those that were idle for longest.
+    /// How many connections may be open at the same time; for one more, the owner with most loses those that were idle for longest.
     pub connections: usize,
     /// From the first byte of a head to its end.
     pub header_timeout: Duration,
@@ -84,14 +84,14 @@ impl Server {
         self.context.live.clone()
     }
 
-    /// The same, where `gatekeeper` decides who sees what, and `auditor` takes note of it. Without one everybody sees
+    /// The same, where `gatekeeper` decides what a caller sees, and `auditor` records it. Without one every caller sees
     /// everything.
     #[must_use]
     pub fn guarded_by(self, gatekeeper: Arc<dyn Gatekeeper>, auditor: Arc<Auditor>) -> Self {
         Self { context: Context { gatekeeper, auditor, ..self.context } }
     }
 
-    /// Who decides who sees what.
+    /// Decides what each caller sees.
     pub fn gatekeeper(&self) -> Arc<dyn Gatekeeper> {
         Arc::clone(&self.context.gatekeeper)
     }
@@ -113,7 +113,7 @@ impl Server {
         let mut tasks = JoinSet::new();
         for (number, (place, face)) in (0_u16..).zip(places) {
             let (context, listening) = (Arc::clone(&context), listening.clone());
-            // A program that waits for its old port keeps nobody else waiting.
+            // A program that waits for its old port does not delay the other listeners.
             let counted = usize::from(face != Face::Exec);
             match place {
                 Place::Held(listener) => {
@@ -245,7 +245,7 @@ fn whose(context: &Context, ends: &Ends) -> Owner {
     context.subordinates.party(owner)
 }
 
-/// An error means that the client has gone; there is nobody else to tell.
+/// Logs how a connection ended. An error means that the client has gone.
 fn tell_end(peer: SocketAddr, error: &io::Error) {
     tracing::debug!("{peer}: connection ended: {error}");
 }

@@ -1,4 +1,4 @@
-//! What a server shows, to be replaced while it runs: each request meets the one or the other, none meets half of each.
+//! What a server serves, replaceable while it runs: each request sees either the old or the new state, never a mix.
 
 use std::sync::{
     Arc,

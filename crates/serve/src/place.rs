@@ -114,7 +114,7 @@ fn listen_on(address: SocketAddr) -> rustix::io::Result<TcpListener> {
     let socket = socket_with(family, SocketType::STREAM, flags, None)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if address.is_ipv6() {
-        // Whoever wants both lists both.
+        // To listen on both families, configure both addresses.
         sockopt::set_ipv6_v6only(&socket, true)?;
     }
     // Accepted sockets inherit it. Answers are written whole, so waiting for more is of no use.

@@ -49,7 +49,7 @@ pub struct Association {
 /// How the face behaves.
 #[derive(Debug, Clone)]
 pub struct PodIdentitySettings {
-    /// Who issues the tokens.
+    /// The issuer of the tokens.
     pub issuer: String,
     /// Whom they are for.
     pub audience: String,
@@ -57,13 +57,13 @@ pub struct PodIdentitySettings {
     pub leeway: Duration,
     /// The first one that fits counts.
     pub associations: Vec<Association>,
-    /// Addresses, beside those of the agent, that clients may use in `Host`.
+    /// Addresses, in addition to those of the agent, that clients may use in `Host`.
     pub hosts: Vec<IpAddr>,
     /// Names that they may use.
     pub allowed_hosts: Vec<String>,
     /// Whether expired credentials are still handed out.
     pub serve_expired: bool,
-    /// The account, where the credentials do not tell it.
+    /// The account, where the credentials do not contain it.
     pub account_id: Option<AccountId>,
 }
 
@@ -126,7 +126,7 @@ impl PodIdentity {
         }
     }
 
-    /// What is said where there is nothing to choose.
+    /// The error answer for this status, independent of the request.
     pub(super) fn error(status: Status) -> Answer {
         let words = match status {
             Status::HeadTooLarge => "431 Request Header Fields Too Large",

@@ -19,7 +19,7 @@ use crate::caller::Owner;
 /// room left.
 const LOOK_UPS: usize = 3;
 
-/// What a connection tells of itself. Times are nanoseconds of the boot clock.
+/// What a connection reports of itself. Times are nanoseconds of the boot clock.
 #[derive(Debug)]
 pub(super) struct Slot {
     deadline: AtomicU64,
@@ -102,7 +102,7 @@ struct Entries {
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     entries: Mutex<Entries>,
-    /// Told when the first connection opens and when the last one closes.
+    /// Notified when the first connection opens and when the last one closes.
     edge: Notify,
     stopping: AtomicBool,
 }

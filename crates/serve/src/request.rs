@@ -32,7 +32,7 @@ pub struct Request<'a> {
     pub keep_alive: bool,
     /// HTTP/1.0 when false.
     pub http11: bool,
-    /// How many bytes of body follow; `None` if that cannot be told or is too much to read.
+    /// How many bytes of body follow; `None` if that is unknown or too much to read.
     pub body: Option<u64>,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
@@ -50,7 +50,7 @@ pub struct Request<'a> {
     pub forwarded: bool,
     /// Whether a web page made a browser send it (`Origin`, `Referer`, any `Sec-*` but for a person who types the address).
     pub from_web_page: bool,
-    /// `X-Alppaca-Probe`: somebody asks whether it is alppaca who answers here.
+    /// `X-Alppaca-Probe`: the client asks whether alppaca answers here.
     pub probe: bool,
 }
 

@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(key(&[1; 32], b"boot").verify(&token, (0, Owner::Nobody), NOW), Some(21_600));
         assert_eq!(key(&[2; 32], b"boot").verify(&token, (0, Owner::Nobody), NOW), None);
         assert_eq!(key(&[1; 32], b"next").verify(&token, (0, Owner::Nobody), NOW), None);
-        // The boot clock has begun anew, and that could not be told from anything else.
+        // The boot clock has started again, which nothing else would reveal.
         assert_eq!(key(&[1; 32], b"boot").verify(&token, (0, Owner::Nobody), Duration::from_secs(1)), None);
     }
 

@@ -10,7 +10,7 @@ use crate::{
     store::{Role, Snapshot},
 };
 
-/// Whoever asks, and what it was granted.
+/// The caller, and what it was granted.
 #[derive(Debug, Clone, Copy)]
 pub struct Visitor<'a> {
     /// The number of the listener to which it came: tokens are bound to it.
@@ -81,7 +81,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The role with that id, of which whoever asks has shown that it is for him. What was not granted is not looked for.
+    /// The role with this id, to which the caller has proved its right. Roles that were not granted are not looked up.
     pub(super) fn by_id(&self, id: &RoleId) -> Option<&'a Arc<Role>> {
         match self.grant {
             Grant::Everything => self.snapshot.by_id(id),

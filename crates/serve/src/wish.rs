@@ -1,4 +1,4 @@
-//! A wish of requests for something to be read anew, granted no more often than once in a while.
+//! Requests to read something again, granted at most once in an interval.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-/// The wish, shared by the requests and by whoever reads.
+/// The wish, shared by the requests and the reader.
 #[derive(Debug)]
 pub(super) struct Wish {
     pause: Duration,
@@ -24,7 +24,7 @@ impl Wish {
         Self { pause, last: AtomicU64::new(0), underway: AtomicBool::new(false), expressed: Notify::new() }
     }
 
-    /// Whether it is worth waiting for: something is being read, or will be at once.
+    /// Whether it is worth waiting: something is being read, or is about to be.
     pub(super) fn express(&self, now: Duration) -> bool {
         if self.underway.load(Ordering::Acquire) {
             return true;

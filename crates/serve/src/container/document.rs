@@ -1,5 +1,5 @@
-//! What the container protocols say. A document is cut out of the one that the store holds when it is asked for: a copy of
-//! some hundred bytes, so roles take no more memory where these faces are used than where they are not.
+//! The documents of the container protocols. A document is cut out of the one in the store on request:
+//! a copy of some hundred bytes, so roles take no more memory where these faces are used than where they are not.
 
 use crate::{
     credentials::{AccountId, SecretBytes, document_field, format_timestamp},

@@ -1,4 +1,4 @@
-//! The files that hold tokens and ids: read anew when they have changed.
+//! The files that hold tokens and ids: read again when they have changed.
 
 use std::{fs, io, os::unix::fs::MetadataExt, path::PathBuf, sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     wish::Wish,
 };
 
-/// How often the files are looked at; a request with an unknown key makes it happen at once.
+/// How often the files are checked; a request with an unknown key triggers a check immediately.
 const INTERVAL: Duration = Duration::from_secs(15);
 /// The longest file.
 const MAX_BYTES: u64 = 64 * 1024;
@@ -44,7 +44,7 @@ pub struct KeyFiles {
 }
 
 impl KeyFiles {
-    /// Reads all of them for the first time. What cannot be read is told in the log and tried again.
+    /// Reads all of them for the first time. What cannot be read is logged and tried again.
     pub(super) fn new(
         files: Vec<KeyFile>,
         tokens: ContainerTokens,
@@ -59,7 +59,7 @@ impl KeyFiles {
         this
     }
 
-    /// Reads what changes, for ever.
+    /// Reads what changes, until it is dropped.
     pub async fn run(mut self) {
         loop {
             tokio::select! {

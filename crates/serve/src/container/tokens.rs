@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::credentials::{RoleId, Secret};
 
-/// How many tokens that were made here may be valid at once.
+/// How many tokens that were made here may be valid at the same time.
 const MAX_ISSUED: usize = 4096;
 /// The most that is looked up; a head has at most twice that.
 const MAX_LENGTH: usize = 8192;
@@ -39,7 +39,7 @@ pub enum Key {
 /// Why no token was made.
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
-    /// So many are valid that there is no room.
+    /// The maximum number of valid tokens is reached.
     #[error("{MAX_ISSUED} tokens are in use already")]
     Full,
     /// The system has no randomness.
@@ -53,7 +53,7 @@ impl From<Unspecified> for IssueError {
     }
 }
 
-/// What tells a token from others and does not open anything: its SHA-256.
+/// Identifies a token and grants nothing: its SHA-256.
 pub type Fingerprint = [u8; 32];
 
 type Mac = [u8; 32];
@@ -95,8 +95,8 @@ impl ContainerTokens {
     }
 
     /// Makes a token that opens `role` for `ttl` from `now` (boot clock) on. It is printable ASCII without spaces, and
-    /// ends with the process: whoever hands it on should do so in a file (`AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE`)
-    /// that can be written anew.
+    /// ends with the process: pass it on in a file (`AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE`) that can be written
+    /// again.
     pub fn issue(&self, role: &RoleId, ttl: Duration, now: Duration) -> Result<Secret, IssueError> {
         let mut raw = Zeroizing::new([0; RANDOM]);
         SystemRandom::new().fill(&mut *raw)?;
@@ -111,7 +111,7 @@ impl ContainerTokens {
         Ok(Secret::new(token.as_str()))
     }
 
-    /// What tells a token from others.
+    /// The fingerprint of a token.
     pub fn fingerprint(token: &Secret) -> Fingerprint {
         sha256(token.expose().as_bytes())
     }

@@ -1,4 +1,4 @@
-//! What the audit learns of an answer, and what becomes of the answer if that cannot be recorded.
+//! The audit event of an answer, and the answer to send if the event cannot be recorded.
 
 use super::Exchange;
 use crate::{

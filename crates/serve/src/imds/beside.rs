@@ -1,4 +1,4 @@
-//! What the face says beside credentials: the tree, and what a real IMDS says where there is one.
+//! What the face serves in addition to credentials: the metadata tree, and the answers of a real IMDS where there is one.
 
 use std::sync::Arc;
 
@@ -75,7 +75,7 @@ impl Imds {
         self.text(Body::Shared(documents::info(role.name(), partition, account, last_updated).into()))
     }
 
-    /// The account: as configured, or as the first set tells it.
+    /// The account: as configured, or from the first set of credentials.
     fn account(&self, view: &View<'_>) -> Told {
         if let Some(account) = self.settings.metadata.account_id {
             return Told::Now(account);
@@ -107,7 +107,7 @@ impl Imds {
                 let account = match self.account(view) {
                     Told::Now(account) => Some(account),
                     Told::Never => None,
-                    // A program may ask only once, and must not get another document than later.
+                    // A program may ask only once, and the document must not change later.
                     Told::Later => return Outcome::Warming,
                 };
                 self.text(Body::Shared(identity.render(account).into()))

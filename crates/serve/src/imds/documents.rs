@@ -1,4 +1,4 @@
-//! The documents beside the credentials that have the account in them, in EC2's JSON: two spaces of indent, ` : `
+//! The documents other than credentials that contain the account, in EC2's JSON: two spaces of indent, ` : `
 //! between key and value.
 
 use std::fmt::Write;

@@ -1,4 +1,4 @@
-//! What a real IMDS says, for all but credentials. Requests look into a small cache and never wait for a socket: what is
+//! The answers of a real IMDS, for all but credentials. Requests look into a small cache and never wait for a socket: what is
 //! missing is asked for through [`Wanted`], while the request waits for it to arrive, as it waits for a first fetch.
 
 mod cache;
@@ -17,7 +17,7 @@ use crate::clock::SharedClock;
 /// How many paths may queue.
 const QUEUE: usize = 64;
 
-/// What can be said to a request at once.
+/// What a request can get without waiting.
 #[derive(Debug)]
 pub(super) enum Asked {
     /// This.
@@ -56,9 +56,9 @@ pub fn passthrough(timeout: Duration, arrived: Arc<Notify>, clock: SharedClock) 
     (Passthrough { cache, wanted: want, timeout }, Wanted { paths, replies })
 }
 
-/// The path to ask the upstream for; `None` if it is not to be asked. Only what was understood is passed on, spelled
-/// anew from decoded segments of harmless characters, so no spelling can mean one thing here and another there. What has
-/// to do with credentials, in any case of letters, is never asked for; a tag may be called what it likes.
+/// The path to ask the upstream for; `None` if it is not to be asked. Only what was understood is passed on, written
+/// again from decoded segments of harmless characters, so that no spelling can have different meanings here and there.
+/// Paths about credentials, in upper or lower case, are never requested; tags may have any name.
 pub(super) fn upstream_path(segments: &[&str]) -> Option<String> {
     let (version, rest) = segments.split_first()?;
     let harmless = |segment: &&str| {

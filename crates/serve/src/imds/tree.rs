@@ -83,7 +83,7 @@ impl Tree {
         Self { root, with_iam, info: info.map(Draft::finish) }
     }
 
-    /// What is at `path`, from the directory of the version on; `None` if nothing is said of it.
+    /// The node at `path`, relative to the directory of the version; `None` if the tree does not cover it.
     pub(super) fn find(&self, path: &[&str]) -> Option<&Node> {
         let (last, directories) = path.split_last()?;
         let mut directory = &self.root;
@@ -97,7 +97,7 @@ impl Tree {
         directory.entry(last)
     }
 
-    /// Whether that is there, below the version; `None` if nothing is said of it.
+    /// Whether that exists below the version; `None` if the tree does not cover it.
     pub(super) fn has(&self, name: &str) -> Option<bool> {
         self.root.entry(name).map(|node| !matches!(node, Node::Removed))
     }
@@ -110,8 +110,8 @@ impl Directory {
     }
 }
 
-/// A listing that somebody else gave, with the entries of `directory` laid over it. In that of `meta-data` (`top`) his
-/// credentials are not mentioned, and `iam/` is if there are roles here.
+/// The listing of a real IMDS, with the entries of `directory` laid over it. That of `meta-data` (`top`) omits the real
+/// credentials, and contains `iam/` if there are roles here.
 pub(super) fn merge_listing(below: &[u8], directory: Option<&Directory>, top: bool, roles: bool) -> Arc<[u8]> {
     let text = String::from_utf8_lossy(below);
     let mut names: BTreeMap<&str, bool> = text

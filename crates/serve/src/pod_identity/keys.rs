@@ -100,7 +100,7 @@ impl KeyRing {
         self.keys.store(Arc::new(keys));
     }
 
-    /// Waits until a request wants the keys to be fetched anew.
+    /// Waits until a request needs the keys to be fetched again.
     pub async fn wanted(&self) {
         self.wish.expressed().await;
     }

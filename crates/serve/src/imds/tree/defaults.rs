@@ -1,4 +1,4 @@
-//! What is said without being set, and what follows from what is set.
+//! Metadata that are served by default, and values derived from configured ones.
 
 use super::{Draft, Entry};
 use crate::credentials::{AccountId, Partition};
@@ -20,7 +20,7 @@ pub struct HostFacts {
     pub started: Option<String>,
 }
 
-/// How much is said without being set.
+/// How much is served without being configured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Defaults {
     /// Nothing, because a real IMDS is asked.
@@ -37,13 +37,13 @@ pub enum Defaults {
 pub struct Metadata {
     /// The region.
     pub region: Option<String>,
-    /// The account, which goes before what the credentials tell.
+    /// The account, which takes precedence over that of the credentials.
     pub account_id: Option<AccountId>,
     /// What is laid over the defaults, from the directory of the version on: `meta-data`, `dynamic`, `user-data`.
     pub overlay: Vec<(String, Entry)>,
     /// The host.
     pub host: HostFacts,
-    /// How much is said by default.
+    /// How much is served by default.
     pub defaults: Defaults,
 }
 
@@ -54,7 +54,7 @@ impl Metadata {
     }
 }
 
-/// What is said without being set.
+/// The entries that are served without being configured.
 pub(super) fn defaults(metadata: &Metadata) -> Draft {
     let mut draft = Draft::default();
     if metadata.defaults == Defaults::Nothing {

@@ -1,4 +1,4 @@
-//! The tree while it is being made.
+//! The metadata tree while it is being built.
 
 use std::collections::BTreeMap;
 
@@ -76,7 +76,7 @@ impl Draft {
         }
     }
 
-    /// What is removed is remembered: somebody else may have it, or it would be derived from another entry.
+    /// Removals are recorded: a real IMDS may have the entry, or it would be derived from another one.
     pub(super) fn lay_over(&mut self, name: &str, entry: &Entry) {
         let Self::Directory(entries) = self else { return };
         match entry {
