@@ -126,7 +126,7 @@ impl Fields {
             self.problems.push(Problem::new(node.place, message));
             return None;
         };
-        // All are read, so that all that is wrong is told.
+        // All are read, so that all problems are reported.
         let read: Vec<Option<T>> =
             entries.into_iter().map(|(name, node)| self.nested(node, table, |fields| read(&name, fields))).collect();
         read.into_iter().collect()

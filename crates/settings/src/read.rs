@@ -1,4 +1,4 @@
-//! From a node to a value of a type, with a message that says what would have been right.
+//! Reads a node as a value of a type, with a message that shows what would be right.
 
 use std::{
     net::{IpAddr, SocketAddr},

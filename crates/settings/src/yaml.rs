@@ -87,7 +87,7 @@ pub fn read(source: &Arc<Source>) -> Result<Option<Node>, Problem> {
     }
 }
 
-/// A single value, as its tag wants it read.
+/// A single value, of the type that its tag requires.
 fn scalar(text: String, plain: bool, tag: Option<&Tag>) -> Result<Value, String> {
     match tag.and_then(name_of).as_deref() {
         Some("binary") => {
@@ -135,7 +135,7 @@ impl<'a> Reader<'a> {
                 let place = self.place(Span::empty(*error.marker()));
                 Err(Problem::new(place, format!("this is not YAML: {}", error.info())))
             }
-            // The parser ends with StreamEnd; behind it nobody asks.
+            // The parser ends with StreamEnd, after which no event is requested.
             None => Ok((Event::StreamEnd, Span::default())),
         }
     }
