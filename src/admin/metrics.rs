@@ -141,7 +141,7 @@ fn of_upstreams(snapshot: &Snapshot, journal: &Journal) -> String {
          # HELP alppaca_role_refused_since_timestamp_seconds Since when the upstream refuses a role; absent if it does not.\n"
     ));
     for role in snapshot.roles() {
-        if let Some(since) = journal.entry(role.name().as_str()).refused_since {
+        if let Some(since) = journal.entry(role.name().as_str()).refused_since() {
             let (name, since) = (role.name(), since.as_second());
             put(format_args!("alppaca_role_refused_since_timestamp_seconds{{role=\"{name}\"}} {since}\n"));
         }

@@ -261,8 +261,8 @@ impl Admin {
             access_key_id: set.map(|set| set.access_key_id.to_string()),
             expiration: set.map(|set| format_timestamp(set.expiration)),
             seconds_left: set.map(|set| set.left(now).as_secs()),
+            refused_since: entry.refused_since().map(format_timestamp),
             source: entry.source.map(|source| source.to_string()),
-            refused_since: entry.refused_since.map(format_timestamp),
             last_error: entry
                 .failure
                 .map(|failure| LastError { at: format_timestamp(failure.at), message: failure.message.to_string() }),

@@ -100,7 +100,7 @@ impl Refresher {
     fn doubt(&mut self, now: Moment) {
         for name in &self.order {
             if let Some(role) = self.nodes.get_mut(name.as_str()) {
-                role.doubted.get_or_insert(now);
+                role.doubted.get_or_insert_with(|| Box::new(now));
             }
         }
         self.withdraw_overdue(now);
@@ -109,7 +109,7 @@ impl Refresher {
 
     /// Drops the roles that have been in doubt for too long, or have nothing more to lose.
     pub(super) fn withdraw_overdue(&mut self, now: Moment) {
-        let overdue = |role: &Tracked| role.is_given_up(role.doubted, self.grace, now);
+        let overdue = |role: &Tracked| role.is_given_up(role.doubted.as_deref(), self.grace, now);
         let is_overdue = |name: &str| self.nodes.get(name).is_none_or(|role| overdue(role));
         let (gone, stay): (Vec<_>, Vec<_>) =
             mem::take(&mut self.order).into_iter().partition(|name| is_overdue(name.as_str()));

@@ -16,9 +16,9 @@ pub(super) struct Tracked {
     pub(super) asked: Asked,
     pub(super) held: Option<Arc<Published>>,
     /// Since when the upstream refuses its list, so that it is in doubt whether there still is such a role.
-    pub(super) doubted: Option<Moment>,
-    /// Since when the upstream refuses its document.
-    pub(super) refused: Option<Moment>,
+    pub(super) doubted: Option<Box<Moment>>,
+    /// Since when the upstream refuses its document. Boxed, as the one before: there is seldom one.
+    pub(super) refused: Option<Box<Moment>>,
     /// The first graph that gets it in this way.
     pub(super) since: u64,
     /// How it is got, unless it is one of the roles that the lister lists. Boxed: most have none.
@@ -88,7 +88,7 @@ impl Tracked {
 
     /// Whether the upstream refuses it, for as long as it takes until that counts (`grace`; none: as long as the set is
     /// valid).
-    pub(super) fn is_given_up(&self, refused: Option<Moment>, grace: Option<Duration>, now: Moment) -> bool {
+    pub(super) fn is_given_up(&self, refused: Option<&Moment>, grace: Option<Duration>, now: Moment) -> bool {
         refused.is_some_and(|since| {
             !self.is_alive(now) || grace.is_some_and(|grace| now.boot.saturating_sub(since.boot) >= grace)
         })

@@ -432,13 +432,13 @@ impl Refresher {
         let expiration = alive.as_ref().map(|set| set.expiration);
         let ErrorKind::Refused { code, message, withdraws } = &error.kind else {
             report::set_failed(&who, error, None, &mut node.asked.trouble);
-            self.journal.failed(id, now.wall, &error.message, node.refused.map(|since| since.wall));
+            self.journal.failed(id, now.wall, &error.message, node.refused.as_ref().map(|since| since.wall));
             node.asked.timer = node.asked.timer.after_failure(now, expiration, random);
             return self.keep_serving(id);
         };
-        let since = *node.refused.get_or_insert(now);
+        let since = **node.refused.get_or_insert_with(|| Box::new(now));
         self.journal.failed(id, now.wall, &error.message, Some(since.wall));
-        let given_up = *withdraws || node.is_given_up(Some(since), grace, now);
+        let given_up = *withdraws || node.is_given_up(Some(&since), grace, now);
         let kept = expiration.filter(|_| !given_up);
         report::set_failed(&who, error, Some((cadence, kept)), &mut node.asked.trouble);
         node.asked.timer = node.asked.timer.after_refusal(now, cadence, kept, random);

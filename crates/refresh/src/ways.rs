@@ -257,7 +257,7 @@ impl Refresher {
                 // It goes on waiting: the parent is asked again anyway.
                 report::waits(&Who::new(id.as_str(), Some(plan)), &name, &mut node.asked.trouble);
                 let message = format!("waits for {name}, which cannot be fetched");
-                self.journal.failed(&id, now.wall, &message, node.refused.map(|since| since.wall));
+                self.journal.failed(&id, now.wall, &message, node.refused.as_ref().map(|since| since.wall));
                 if let Some(set) = &node.held {
                     self.store.publish(&id, State::Held { set: Arc::clone(set), phase: Phase::Stale });
                 }

@@ -43,6 +43,8 @@ pub struct Failure {
     pub at: Timestamp,
     /// What went wrong.
     pub message: Box<str>,
+    /// Since when the upstream refuses the role, without a set in between, if it does.
+    pub refused_since: Option<Timestamp>,
 }
 
 /// What is remembered of a role.
@@ -52,8 +54,13 @@ pub struct Entry {
     pub source: Option<Arc<str>>,
     /// The last attempt, if it failed. Boxed: most have not.
     pub failure: Option<Box<Failure>>,
-    /// Since when the upstream refuses it, without a set in between.
-    pub refused_since: Option<Timestamp>,
+}
+
+impl Entry {
+    /// Since when the upstream refuses the role, if it does.
+    pub fn refused_since(&self) -> Option<Timestamp> {
+        self.failure.as_ref()?.refused_since
+    }
 }
 
 /// That the upstream refuses its list of roles.
@@ -143,10 +150,9 @@ impl Journal {
 
     /// An attempt to fetch credentials of the role `id` has failed, which the upstream refuses since then.
     pub fn failed(&self, id: &RoleId, at: Timestamp, message: &str, refused_since: Option<Timestamp>) {
-        let failure = Some(Box::new(Failure { at, message: message.into() }));
+        let failure = Some(Box::new(Failure { at, message: message.into(), refused_since }));
         let mut entries = lock(&self.entries);
-        let entry = entries.entry(id.clone()).or_default();
-        (entry.failure, entry.refused_since) = (failure, refused_since);
+        entries.entry(id.clone()).or_default().failure = failure;
     }
 
     /// The upstream that is called `source` has said which roles there are.
@@ -229,7 +235,7 @@ mod tests {
         journal.fetched(&web, &"ims".into(), Timestamp::UNIX_EPOCH);
         journal.failed(&web, Timestamp::UNIX_EPOCH, "down", Some(Timestamp::UNIX_EPOCH));
         let entry = journal.entry("web");
-        assert_eq!(entry.refused_since, Some(Timestamp::UNIX_EPOCH));
+        assert_eq!(entry.refused_since(), Some(Timestamp::UNIX_EPOCH));
         assert_eq!((entry.source.as_deref(), &*entry.failure.expect("it failed").message), (Some("ims"), "down"));
         journal.fetched(&web, &"other".into(), Timestamp::UNIX_EPOCH);
         assert_eq!(journal.entry("web"), Entry { source: Some("other".into()), ..Entry::default() });

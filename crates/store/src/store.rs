@@ -116,8 +116,8 @@ pub struct Published {
     pub last_modified: Box<str>,
     /// The account, as far as the upstream, the role's ARN or the key's id says it.
     pub account_id: Option<AccountId>,
-    /// The ARN of the role, where the upstream says it.
-    pub role_arn: Option<RoleArn>,
+    /// The ARN of the role, where the upstream says it. Boxed: most do not.
+    pub role_arn: Option<Box<RoleArn>>,
     document: SecretBytes,
 }
 
@@ -135,7 +135,7 @@ impl Published {
                 .account_id
                 .or_else(|| credentials.role_arn.as_ref().map(RoleArn::account))
                 .or_else(|| AccountId::of_access_key(&credentials.access_key_id)),
-            role_arn: credentials.role_arn.clone(),
+            role_arn: credentials.role_arn.clone().map(Box::new),
             document: render_document(credentials, last_updated),
         }
     }

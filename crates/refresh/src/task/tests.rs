@@ -303,7 +303,7 @@ async fn an_upstream_that_only_refuses_takes_nothing_away_before_its_end() {
     assert_eq!((rig.condition("a"), rig.key("a")), (Condition::Stale, key));
     let since = rig.journal.list_refusal().expect("it is refused").since;
     assert!((1..=376).contains(&since.duration_since(START.parse().expect("a timestamp")).as_secs()), "{since}");
-    assert!(rig.journal.entry("a").refused_since.is_some_and(|of_set| of_set > since), "the set was due later");
+    assert!(rig.journal.entry("a").refused_since().is_some_and(|of_set| of_set > since), "the set was due later");
     rig.pass(11).await;
     assert_eq!(rig.condition("a"), Condition::Withdrawn, "there is nothing more to lose");
     let asked = rig.upstream.asked_for("list").len();

@@ -71,7 +71,7 @@ impl Imds {
             State::Denied(_) => (now.wall, None),
         };
         let Told::Now(account) = self.account(view) else { return not_found() };
-        let partition = arn.as_ref().map_or(self.settings.metadata.partition().name, RoleArn::partition);
+        let partition = arn.as_deref().map_or(self.settings.metadata.partition().name, RoleArn::partition);
         self.text(Body::Shared(documents::info(role.name(), partition, account, last_updated).into()))
     }
 
