@@ -96,7 +96,7 @@ fn a_run_directory_that_disappears_is_made_again_at_a_reload() {
     daemon.hang_up();
     daemon.wait_for_log("the admin socket has disappeared and cannot be created again");
     daemon.hang_up();
-    daemon.wait_for_count("the configuration has been read again", 2);
+    daemon.wait_for_count("the configuration has been reloaded", 2);
     fs::remove_file(&run).expect("ours");
     daemon.hang_up();
     daemon.wait_for_log("the admin socket had disappeared and was created again");

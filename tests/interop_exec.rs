@@ -120,7 +120,7 @@ fn the_listener_of_exec_takes_its_tokens_alone_and_outlives_reloads() {
     let rest: Vec<&str> = text.lines().filter(|line| !line.starts_with("container:")).collect();
     std::fs::write(&written, rest.join("\n")).expect("ours");
     daemon.hang_up();
-    daemon.wait_for_log("the configuration has been read again");
+    daemon.wait_for_log("the configuration has been reloaded");
     assert_eq!(get(&url, &token).status, 200);
     for (path, token, status) in [
         ("/role/test_role", "", 401),
@@ -153,7 +153,7 @@ fn exec_has_a_listener_of_its_own_on_loopback_and_none_without_the_admin_socket(
         assert_eq!(get_path(address(&url), path, token).status, status, "{path}");
     }
     daemon.hang_up();
-    daemon.wait_for_log("the configuration has been read again");
+    daemon.wait_for_log("the configuration has been reloaded");
     assert_eq!(get(&url, &token).status, 200);
     let off = Daemon::with_credentials(&format!("{}admin_socket: off\n", place.ims.config()));
     assert!(!off.log().contains("exec"), "{}", off.log());

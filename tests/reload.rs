@@ -25,7 +25,7 @@ use alppaca::{
 };
 use support::{Daemon, Ims, PATIENCE, get, request};
 
-const READ_AGAIN: &str = "the configuration has been read again";
+const READ_AGAIN: &str = "the configuration has been reloaded";
 const REFUSED: &str = "is wrong; nothing has been changed";
 
 /// A daemon whose configuration can be changed.

@@ -146,7 +146,7 @@ fn a_reload_with_such_a_file_changes_nothing() {
     assert_eq!(get(daemon.address(), "/latest/meta-data/iam/security-credentials/").body, "test_role");
     set_mode(&config, 0o644);
     daemon.hang_up();
-    daemon.wait_for_log("the configuration has been read again");
+    daemon.wait_for_log("the configuration has been reloaded");
 }
 
 #[test]

@@ -56,8 +56,7 @@ pub const IMDS: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
 /// What is wrong with a redirection to a port to which others can connect as well, and what to do.
 pub const WEAK_REDIRECTION: &str = "it lets other connections reach the daemon's port, so that users can make the \
-     firewall \
-                                    change the source ports of others, whose requests are then refused (503); `alppaca capture \
+                                    firewall change the source ports of others, whose requests are then refused (503); `alppaca capture \
                                     apply --mode dnat`, or --mode address, has no such weakness";
 
 impl Mode {

@@ -40,7 +40,7 @@ pub const METADATA: &[Setting] = &[
         "meta-data",
         "",
         "A tree that is laid over the defaults: a mapping is a directory, a single value a file, a list a file of lines, \
-         `null` removes. `iam` is made of the roles; only `iam: {info: …}` can be set there. Keys are written as \
+         `null` removes. `iam` is built from the roles; only `iam: {info: …}` can be set there. Keys are written as \
          `public-keys: {\"0=NAME\": {openssh-key: …}}`.",
     ),
     Setting::nested("dynamic", "", "The same for `/latest/dynamic/`."),
@@ -362,7 +362,7 @@ mod tests {
     #[test]
     fn what_cannot_be_in_a_tree_is_told_with_its_place() {
         for (text, part) in [
-            ("  meta-data: {iam: {security-credentials: {x: y}}}", "3:14: `iam` is made of the roles"),
+            ("  meta-data: {iam: {security-credentials: {x: y}}}", "3:14: `iam` is built from the roles"),
             ("  meta-data: {a/b: c}", "3:15: \"a/b\" cannot be one segment of a path"),
             ("  meta-data: {'..': c}", "cannot be one segment of a path"),
             ("  meta-data: x", "3:14: a mapping is expected here"),

@@ -215,7 +215,7 @@ mod tests {
                 "  issuer: i\n  jwks_file: k\n  associations: [{namespace: a}]".to_owned(),
                 "5:18: `role` is missing here",
             ),
-            (format!("  issuer: i\n  jwks_file: k\n  jwks_url: http://x\n{rest}"), "takes the place of `jwks_url`"),
+            (format!("  issuer: i\n  jwks_file: k\n  jwks_url: http://x\n{rest}"), "replaces `jwks_url`"),
             (format!("  issuer: i\n  jwks_url: x\n{rest}"), "4:13: a URL with http or https"),
         ] {
             let said = parsed(&text).expect_err(&text);

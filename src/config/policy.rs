@@ -259,7 +259,7 @@ mod tests {
             shown,
             [
                 "user deploy or 1000 and slice system.slice -> deploy",
-                "container a or b and image nginx:* and label team: web and label tier: front* -> what the container asks for",
+                "container a or b and image nginx:* and label team: web and label tier: front* -> the role that the container requests",
                 "address 10.0.0.0/8 or ::1/128 -> a, b",
                 "user root -> all roles",
                 " -> nothing",

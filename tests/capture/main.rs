@@ -171,7 +171,7 @@ fn prove(arguments: &str, listen: &str) {
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(namespace.state(), before, "nothing is left");
     let (code, said) = namespace.alppaca(&capture("remove"));
-    assert!(code == Some(0) && said.contains("nothing of ours"), "{said}");
+    assert!(code == Some(0) && said.contains("nothing to remove"), "{said}");
 }
 
 #[test]
@@ -351,7 +351,10 @@ fn the_rule_of_the_2015_readme_works_and_is_left_alone() {
     assert_eq!(namespace.roles(), ["test_role", "test_role"]);
     let state = namespace.state();
     let (code, said) = namespace.alppaca("capture remove --mode dnat --tool iptables");
-    assert!(code == Some(0) && said.contains("not ours: iptables -t nat -A OUTPUT -d 169.254.169.254/32"), "{said}");
+    assert!(
+        code == Some(0) && said.contains("alppaca did not make it: iptables -t nat -A OUTPUT -d 169.254.169.254/32"),
+        "{said}"
+    );
     assert_eq!(namespace.state(), state);
 }
 
@@ -413,7 +416,7 @@ fn redirections_made_by_hand_are_shown_whatever_made_them() {
         assert_eq!(line.is_some(), !shown.is_empty(), "{rules}: {said}");
         let line = line.unwrap_or_default();
         assert!(line.contains(shown), "{rules}: {line}");
-        assert_eq!(line.contains("under a policy, it lets other connections come"), weak, "{rules}: {line}");
+        assert_eq!(line.contains("under a policy, it lets other connections reach"), weak, "{rules}: {line}");
     }
 }
 

@@ -32,7 +32,7 @@ impl Host<Docker> {
     }
 }
 
-const READ_AGAIN: &str = "the configuration has been read again";
+const READ_AGAIN: &str = "the configuration has been reloaded";
 
 #[test]
 fn other_settings_are_in_force_at_once_and_who_keeps_its_role_misses_nothing() {

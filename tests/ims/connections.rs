@@ -86,7 +86,7 @@ async fn a_new_connection_that_is_closed_without_an_answer_is_an_error_at_once()
     })
     .await;
     let error = source(settings(url(address))).roles().await.expect_err("no list");
-    assert!(is_transient(&error) && error.message.contains("the exchange broke off: connection closed"), "{error}");
+    assert!(is_transient(&error) && error.message.contains("the connection broke off: connection closed"), "{error}");
     assert_eq!(accepted.load(Ordering::SeqCst), 1);
 }
 

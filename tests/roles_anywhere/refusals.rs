@@ -68,7 +68,7 @@ fn a_wrong_clock_is_named_by_its_error() {
     let identity = identity(&pki);
     let error = fetch(&role_at(&server, &identity, Arc::new(Off(-20)))).expect_err("not valid yet");
     assert!(
-        error.message.contains("is valid from") && error.message.contains("is this host's clock right?"),
+        error.message.contains("is only valid from") && error.message.contains("is this host's clock right?"),
         "{error}"
     );
     assert!(server.seen().is_empty(), "it is of no use to ask");

@@ -302,7 +302,7 @@ mod tests {
                 "",
                 "profile",
                 false,
-                "asks the daemon",
+                "from the daemon by credential_process",
             ),
             (&[("AWS_EC2_METADATA_DISABLED", "TRUE")], "", "", "disabled", true, "do not use IMDS"),
             (&[("AWS_EC2_METADATA_DISABLED", "1")], "", "", "disabled", false, "JavaScript"),

@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(second.expiration, first.expiration + Duration::from_mins(1));
         std::fs::write(&path, "a\"b").expect("writable");
         let error = source.fetch(None).await.expect_err("no key");
-        assert!(error.message.ends_with("has characters that no key has"), "{error}");
+        assert!(error.message.ends_with("has illegal characters"), "{error}");
     }
 
     #[tokio::test]
