@@ -139,9 +139,10 @@ fn what_a_token_cannot_do_is_told() {
         );
         assert!(wrong(with("pkcs11:object=web")).contains("matches more than one token (\"hosts\", \"others\")"));
         assert!(
-            wrong(with("pkcs11:token=hosts")).contains("2 private keys fit pkcs11:token=hosts in the token \"hosts\"")
+            wrong(with("pkcs11:token=hosts"))
+                .contains("2 private keys match pkcs11:token=hosts in the token \"hosts\"")
         );
-        assert!(wrong(with("pkcs11:token=hosts;object=x")).contains("there is no private key that fits"));
+        assert!(wrong(with("pkcs11:token=hosts;object=x")).contains("there is no private key that matches"));
         assert!(wrong(with("pkcs11:token=hosts;object=other")).contains("does not belong to the certificate"));
         let mut no_pin = with("pkcs11:token=hosts;object=web");
         no_pin.pin_file = None;
