@@ -2,6 +2,8 @@
 
 use std::{net::IpAddr, ops::RangeInclusive};
 
+use ipnet::IpNet;
+
 use super::{
     foreign::{Check, HTTP, Rule, Ruleset, Target},
     plan::NAME,
@@ -12,9 +14,9 @@ pub(super) fn read(program: &str, nat: &str, filter: &str, address: IpAddr) -> R
     let chain = |name: &str| format!("{program} {name}");
     let rules = nat.lines().filter(|line| !is_ours(line)).filter_map(|line| {
         let read = Line::read(line)?;
-        let names_address = read.destination.is_some_and(|prefix| prefix.contains(address));
+        let names_address = read.destination.is_some_and(|prefix| prefix.contains(&address));
         let leaves_out = read.destination.is_some_and(|_| !names_address)
-            || read.not_destination.is_some_and(|prefix| prefix.contains(address))
+            || read.not_destination.is_some_and(|prefix| prefix.contains(&address))
             || read.ports.as_ref().is_some_and(|ports| !ports.iter().any(|range| range.contains(&HTTP)));
         let redirects = read.redirects();
         let jumps = read.target.filter(|_| redirects.is_none()).map(chain).into_iter().collect();
@@ -32,41 +34,17 @@ fn is_ours(line: &str) -> bool {
     line.contains(&format!("--comment {NAME} "))
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Prefix {
-    address: IpAddr,
-    length: u32,
-}
-
-impl Prefix {
-    fn read(text: &str) -> Option<Self> {
-        let (address, length) = text.split_once('/').map_or((text, None), |(address, length)| (address, Some(length)));
-        let address: IpAddr = address.parse().ok()?;
-        let whole = if address.is_ipv4() { 32 } else { 128 };
-        Some(Self { address, length: length.map_or(Some(whole), |length| length.parse().ok())? })
-    }
-
-    fn contains(self, address: IpAddr) -> bool {
-        covers(self.address, self.length, address)
-    }
-}
-
-/// Whether the first `length` bits of both are the same.
-pub(super) fn covers(prefix: IpAddr, length: u32, address: IpAddr) -> bool {
-    let differs = match (prefix, address) {
-        (IpAddr::V4(one), IpAddr::V4(other)) => u128::from(u32::from(one) ^ u32::from(other)) << 96,
-        (IpAddr::V6(one), IpAddr::V6(other)) => u128::from(one) ^ u128::from(other),
-        _ => return false,
-    };
-    differs.leading_zeros() >= length
+/// An address, or a network.
+fn prefix(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse().ok().map(IpAddr::into))
 }
 
 /// One rule, `-A CHAIN …`.
 #[derive(Debug, Default)]
 struct Line<'a> {
     chain: &'a str,
-    destination: Option<Prefix>,
-    not_destination: Option<Prefix>,
+    destination: Option<IpNet>,
+    not_destination: Option<IpNet>,
     ports: Option<Vec<RangeInclusive<u16>>>,
     of_redirection: bool,
     target: Option<&'a str>,
@@ -83,8 +61,8 @@ impl<'a> Line<'a> {
         let mut negated = false;
         while let Some(word) = words.next() {
             match (word, negated) {
-                ("-d", false) => read.destination = Prefix::read(words.next()?),
-                ("-d", true) => read.not_destination = Prefix::read(words.next()?),
+                ("-d", false) => read.destination = prefix(words.next()?),
+                ("-d", true) => read.not_destination = prefix(words.next()?),
                 ("--dport" | "--dports", false) => read.ports = Some(ranges(words.next()?)),
                 ("--ctstate", _) => read.of_redirection = words.next()? == "DNAT",
                 ("-j" | "-g", _) => read.target = words.next(),

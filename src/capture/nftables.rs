@@ -2,12 +2,12 @@
 
 use std::{collections::HashMap, net::IpAddr};
 
+use ipnet::IpNet;
 use serde_json::Value;
 
 use super::{
     bridges::TABLE,
     foreign::{Check, HTTP, Rule, Ruleset, Target},
-    iptables::covers,
     plan::NAME,
 };
 
@@ -176,9 +176,9 @@ impl Reader<'_> {
 
     fn has_address(&self, value: &Value) -> bool {
         let read = |value: &Value| value.as_str().and_then(|text| text.parse::<IpAddr>().ok());
-        let length = || value["prefix"]["len"].as_u64().and_then(|length| u32::try_from(length).ok());
+        let length = || value["prefix"]["len"].as_u64().and_then(|length| u8::try_from(length).ok());
         if let (Some(prefix), Some(length)) = (read(&value["prefix"]["addr"]), length()) {
-            return covers(prefix, length, self.address);
+            return IpNet::new(prefix, length).is_ok_and(|network| network.contains(&self.address));
         }
         match (read(&value["range"][0]), read(&value["range"][1])) {
             (Some(from), Some(to)) => (from..=to).contains(&self.address),

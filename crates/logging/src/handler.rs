@@ -5,11 +5,11 @@ use std::{fmt, io, path::PathBuf};
 use jiff::Timestamp;
 use rustix::fs::fstat;
 
-use super::options::{Argument, Handler};
 use super::{
     Environment, Format,
     file::{Daily, FileSink, Rotation, When},
     layer::Frame,
+    options::{Argument, Handler},
     queue::Batch,
     syslog::{Address, Priority, SyslogSink},
 };

@@ -17,7 +17,6 @@ pub struct Fields {
     pub warnings: Vec<Problem>,
 }
 
-#[allow(dead_code, reason = "the nested sections come next")]
 impl Fields {
     /// The entries of a mapping that may have the keys of `table`.
     pub fn new(entries: Vec<(Key, Node)>, table: &'static [Setting]) -> Self {

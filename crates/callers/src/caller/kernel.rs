@@ -6,9 +6,10 @@
 //! sent on the connection.
 
 use std::{
-    fs, io,
+    io,
     net::{SocketAddr, TcpListener, TcpStream},
     os::fd::OwnedFd,
+    path::Path,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -20,6 +21,7 @@ use rustix::{
     io::Errno,
     net::{
         AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, connect,
+        netdevice::index_to_name,
         netlink::{self, SocketAddrNetlink},
         recv, send, socket_with, sockopt,
     },
@@ -202,14 +204,9 @@ impl Kernel {
     /// Whether `address` is behind a bridge of this host, as those of containers are.
     pub fn is_behind_bridge(&self, address: SocketAddr) -> io::Result<bool> {
         let Some(Route { local: false, link: Some(link) }) = self.route(address)? else { return Ok(false) };
-        for entry in fs::read_dir(LINKS)? {
-            let directory = entry?.path();
-            let index = fs::read_to_string(directory.join("ifindex")).unwrap_or_default();
-            if index.trim().parse() == Ok(link) {
-                return Ok(directory.join("bridge").exists());
-            }
-        }
-        Ok(false)
+        let name =
+            index_to_name(socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?, link)?;
+        Ok(Path::new(LINKS).join(name).join("bridge").exists())
     }
 
     fn route(&self, address: SocketAddr) -> io::Result<Option<Route>> {

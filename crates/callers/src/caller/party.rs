@@ -1,6 +1,10 @@
 //! Parties, which share a budget: all owners that one user or one network may appear as are one party.
 
-use std::{fs, net::IpAddr, net::Ipv6Addr, ops::Range};
+use std::{
+    fs,
+    net::{IpAddr, Ipv6Addr},
+    ops::Range,
+};
 
 use super::Owner;
 

@@ -1,7 +1,5 @@
 //! Patterns in which `*` stands for any text: of role ARNs, units, containers, service accounts.
 
-use std::fmt;
-
 /// A text in which `*` stands for any text, and in a pattern of ARNs `?` for any one character.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
@@ -51,12 +49,6 @@ impl Pattern {
             }
         }
         pattern[at..].iter().all(|byte| *byte == b'*')
-    }
-}
-
-impl fmt::Display for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
     }
 }
 
