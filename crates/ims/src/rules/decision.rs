@@ -1,0 +1,98 @@
+//! What was decided, and which rule decided it and why.
+
+use std::fmt;
+
+use super::Grant;
+use crate::credentials::RoleName;
+
+/// What an identity may have, and how that came about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// The roles, in the order of the rules.
+    pub grants: Vec<Grant>,
+    /// What each rule had to say.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// What one rule had to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The name of the rule.
+    pub rule: String,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What came of a rule. Texts are one line each, and without secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is not about this caller, for this reason.
+    NoMatch(String),
+    /// It is, but the proof is too old, or says too little.
+    TooWeak(String),
+    /// It is, but what was captured makes no legal role.
+    Invalid(Vec<String>),
+    /// It gives roles.
+    Gives {
+        /// These, as `account/role`.
+        roles: Vec<String>,
+        /// And not those, for these reasons.
+        wrong: Vec<String>,
+    },
+    /// It takes roles away: those that others gave.
+    Denies(Vec<String>),
+}
+
+impl Decision {
+    /// The grant of this role in this account, which may be named by its alias or number.
+    pub fn grant(&self, account: &str, role: &str) -> Option<&Grant> {
+        let is = |grant: &&Grant| grant.account.name == account || grant.account.id.as_str() == account;
+        self.grants.iter().filter(is).find(|grant| grant.role.as_str() == role)
+    }
+
+    /// The grant of this role where the account is not named: the first. Hosts have no way to name it.
+    pub fn grant_of_role(&self, role: &str) -> Option<&Grant> {
+        self.grants.iter().find(|grant| grant.role.as_str() == role)
+    }
+
+    /// The names of the roles, each once, in the order of the rules.
+    pub fn role_names(&self) -> Vec<&RoleName> {
+        let mut names: Vec<&RoleName> = Vec::new();
+        for grant in &self.grants {
+            if !names.contains(&&grant.role) {
+                names.push(&grant.role);
+            }
+        }
+        names
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoMatch(why) => write!(f, "does not match: {why}"),
+            Self::TooWeak(why) => write!(f, "matches, but gives nothing: {why}"),
+            Self::Invalid(wrong) => write!(f, "matches, but gives nothing: {}", wrong.join("; ")),
+            Self::Gives { roles, wrong } if wrong.is_empty() => write!(f, "gives {}", roles.join(", ")),
+            Self::Gives { roles, wrong } => write!(f, "gives {}; but {}", roles.join(", "), wrong.join("; ")),
+            Self::Denies(taken) if taken.is_empty() => f.write_str("denies, though no rule gives what it is about"),
+            Self::Denies(taken) => write!(f, "denies {}", taken.join(", ")),
+        }
+    }
+}
+
+/// As `explain` prints it: the roles, then each rule with its reason.
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.grants.is_empty() {
+            writeln!(f, "no roles")?;
+        }
+        for grant in &self.grants {
+            writeln!(f, "{}: {} as {}, by rule {:?}", grant.label(), grant.arn, grant.session_name, grant.rule)?;
+        }
+        for Verdict { rule, outcome } in &self.verdicts {
+            writeln!(f, "rule {rule:?} {outcome}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,155 @@
+//! What a rule gives: templates, filled in and checked.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Strength, condition::Captures, session::session_name, tags::check_value, template::Template};
+use crate::{
+    credentials::{AccountId, RoleArn, RoleName},
+    identity::Identity,
+    text::printable,
+};
+
+/// An account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Its alias, or its number where it has none.
+    pub name: String,
+    /// Its number.
+    pub id: AccountId,
+    /// Its partition, such as `aws`.
+    pub partition: String,
+}
+
+/// The accounts of the configuration.
+#[derive(Debug, Clone, Default)]
+pub struct Accounts(pub Vec<Account>);
+
+impl Accounts {
+    /// The account of this alias or number.
+    pub fn get(&self, text: &str) -> Option<&Account> {
+        self.0.iter().find(|account| account.name == text || account.id.as_str() == text)
+    }
+}
+
+/// What a rule gives.
+#[derive(Debug, Clone)]
+pub struct Give {
+    /// The account: an alias, or its number.
+    pub account: Template,
+    /// The partition, if it is not that of the account.
+    pub partition: Option<String>,
+    /// The role, without its path.
+    pub role: Template,
+    /// The path of the role, such as `team/`: empty, or with a slash at its end and none at its beginning.
+    pub path: String,
+    /// The life of the session; what STS gives without it.
+    pub duration: Option<Duration>,
+    /// Whether the identity is the source identity of the session.
+    pub source_identity: bool,
+    /// Session tags.
+    pub tags: Vec<(String, Template)>,
+    /// The keys of those that are handed on along a chain.
+    pub transitive_tags: Vec<String>,
+    /// A session policy, JSON.
+    pub policy: Option<Arc<str>>,
+    /// ARNs of managed policies as session policies.
+    pub policy_arns: Vec<String>,
+    /// Whether a URL of the console may be made.
+    pub console: bool,
+    /// How strong the proof has to be.
+    pub strength: Strength,
+}
+
+/// A role that an identity may have, with all that is asked of STS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// The rule that gives it.
+    pub rule: String,
+    /// The account.
+    pub account: Account,
+    /// The role.
+    pub role: RoleName,
+    /// The same, with its path.
+    pub arn: RoleArn,
+    /// The life of the session; what STS gives without it.
+    pub duration: Option<Duration>,
+    /// The name of the session.
+    pub session_name: String,
+    /// The source identity.
+    pub source_identity: Option<String>,
+    /// Session tags.
+    pub tags: Vec<(String, String)>,
+    /// The keys of those that are handed on along a chain.
+    pub transitive_tags: Vec<String>,
+    /// A session policy, JSON.
+    pub policy: Option<Arc<str>>,
+    /// ARNs of managed policies as session policies.
+    pub policy_arns: Vec<String>,
+    /// Whether a URL of the console may be made.
+    pub console: bool,
+}
+
+impl Grant {
+    /// The account and the role, for a message.
+    pub fn label(&self) -> String {
+        format!("{}/{}", self.account.name, self.role)
+    }
+
+    /// Whether it is reached by the same URL.
+    pub(super) fn is_same_role(&self, other: &Self) -> bool {
+        self.account.name == other.account.name && self.role == other.role
+    }
+}
+
+impl Give {
+    /// The grant that follows from what was captured, or why there is none.
+    pub(super) fn grant(
+        &self,
+        rule: &str,
+        captures: &Captures,
+        identity: &Identity,
+        accounts: &Accounts,
+    ) -> Result<Grant, String> {
+        let fill = |template: &Template| template.fill(captures, &identity.name);
+        let account = self.account(&fill(&self.account), accounts)?;
+        let name = fill(&self.role);
+        let role: RoleName = name.parse().map_err(|error| format!("no legal role: {error}"))?;
+        let partition = &account.partition;
+        let arn =
+            RoleArn::new(partition, account.id, &format!("{}{role}", self.path)).map_err(|error| error.to_string())?;
+        let tag = |(key, template): &(String, Template)| {
+            let value = fill(template);
+            check_value(&value).map_err(|why| format!("tag {key}: {why}"))?;
+            Ok((key.clone(), value))
+        };
+        let tags = self.tags.iter().map(tag).collect::<Result<_, String>>()?;
+        let session_name = session_name(&identity.name);
+        Ok(Grant {
+            rule: rule.to_owned(),
+            account,
+            role,
+            arn,
+            duration: self.duration,
+            source_identity: self.source_identity.then(|| session_name.clone()),
+            session_name,
+            tags,
+            transitive_tags: self.transitive_tags.clone(),
+            policy: self.policy.clone(),
+            policy_arns: self.policy_arns.clone(),
+            console: self.console,
+        })
+    }
+
+    /// A number that was captured counts only if the account is listed: otherwise an identity could name any account.
+    fn account(&self, name: &str, accounts: &Accounts) -> Result<Account, String> {
+        let mut account = match (accounts.get(name), self.account.literal().map(str::parse::<AccountId>)) {
+            (Some(known), _) => known.clone(),
+            (None, Some(Ok(id))) => Account { name: name.to_owned(), id, partition: "aws".to_owned() },
+            (None, _) => return Err(format!("there is no account {:?} in `accounts`", printable(name, 80))),
+        };
+        if let Some(partition) = &self.partition {
+            account.partition.clone_from(partition);
+        }
+        Ok(account)
+    }
+}
