@@ -10,8 +10,8 @@ use alppaca::clock::{Moment, SystemClock};
 use alppaca::credentials::{Pattern, RoleId, RoleName, parse_document};
 use alppaca::policy::Grant;
 use alppaca::serve::{
-    Association, Container, ContainerSettings, ContainerTokens, Outcome, Parsed, PodIdentity, PodIdentitySettings,
-    Visitor, parse, parse_key_set,
+    Association, Ecs, EcsSettings, EcsTokens, Outcome, Parsed, PodIdentity, PodIdentitySettings, Visitor, parse,
+    parse_key_set,
 };
 use alppaca::store::{Phase, Published, State, Store};
 use libfuzzer_sys::fuzz_target;
@@ -24,7 +24,7 @@ const KEYS: &str = r#"{"keys":[{"kty":"EC","kid":"k","crv":"P-256",
     "x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
 
 struct Host {
-    container: Container,
+    container: Ecs,
     pod_identity: PodIdentity,
     now: Moment,
 }
@@ -39,10 +39,10 @@ fn host() -> &'static Host {
         store.publish_roles(std::slice::from_ref(&role));
         let set = Arc::new(Published::new(&credentials, Moment { wall, boot: Duration::ZERO }));
         store.publish(&RoleId::named(&role), State::Held { set, phase: Phase::Fresh });
-        let tokens = ContainerTokens::new().expect("randomness");
-        let settings = ContainerSettings::default();
+        let tokens = EcsTokens::new().expect("randomness");
+        let settings = EcsSettings::default();
         let clock = SystemClock::shared();
-        let (container, _files) = Container::new(settings, Arc::clone(&store), tokens, clock, Arc::default());
+        let (container, _files) = Ecs::new(settings, Arc::clone(&store), tokens, clock, Arc::default());
         let settings = PodIdentitySettings {
             issuer: "i".into(),
             audience: "a".into(),

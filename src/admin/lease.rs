@@ -13,7 +13,7 @@ use crate::{
         budget::{Bounds, Rank, Share, Shares},
     },
     credentials::{RoleId, RoleName, Secret},
-    serve::{ContainerTokens, IssueError},
+    serve::{EcsTokens, IssueError},
 };
 use book::{Book, Held, Lease, read};
 
@@ -29,7 +29,7 @@ const MOMENT: Duration = Duration::from_secs(1);
 /// The tokens that were given out and are valid.
 #[derive(Debug)]
 pub struct Leases {
-    tokens: ContainerTokens,
+    tokens: EcsTokens,
     budget: Arc<Shares<Owner>>,
     users: Subordinates,
     book: Arc<Book>,
@@ -56,7 +56,7 @@ pub enum LeaseError {
 
 impl Leases {
     /// Takes over what is written in `file` and whose process still runs.
-    pub fn new(tokens: ContainerTokens, file: Option<PathBuf>) -> io::Result<Self> {
+    pub fn new(tokens: EcsTokens, file: Option<PathBuf>) -> io::Result<Self> {
         let (budget, users) = (Shares::new(TOKENS), Subordinates::read());
         let written = file.as_deref().map(read).unwrap_or_default();
         let valid = written.into_iter().filter(|lease| {
@@ -101,7 +101,7 @@ impl Leases {
             };
             let id = RoleId::named(role);
             let token = self.tokens.issue(&id, MOMENT, now)?;
-            let fingerprint = ContainerTokens::fingerprint(&token);
+            let fingerprint = EcsTokens::fingerprint(&token);
             self.tokens.adopt(&fingerprint, &id)?;
             let ProcessId { pid, inode } = process;
             let lease = Lease { fingerprint, role: role.to_string(), uid: caller.uid, pid, inode, port };
@@ -171,7 +171,7 @@ mod tests {
         Caller { uid: 1000, process, peer: Peer { address: None, origin: Origin::Unknown } }
     }
 
-    fn opens(tokens: &ContainerTokens, token: &Secret) -> bool {
+    fn opens(tokens: &EcsTokens, token: &Secret) -> bool {
         tokens.opens(token.expose().as_bytes(), Duration::from_hours(2))
     }
 
@@ -182,7 +182,7 @@ mod tests {
         let role = "web".parse().expect("a role name");
         let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().expect("cat");
         let process = ProcessId::of(child.id());
-        let tokens = ContainerTokens::new().expect("randomness");
+        let tokens = EcsTokens::new().expect("randomness");
         let leases = Leases::new(tokens.clone(), Some(file.clone())).expect("a thread");
         assert!(matches!(leases.issue(&role, &caller(None), None, Duration::ZERO), Err(LeaseError::NoProcess)));
         let token = leases.issue(&role, &caller(process), Some(7), Duration::ZERO).expect("room");
@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(fs::metadata(&file).expect("written").mode() & 0o777, 0o600);
         assert!(!fs::read_to_string(&file).expect("text").contains(token.expose()));
         // Another daemon, with another key.
-        let tokens = ContainerTokens::new().expect("randomness");
+        let tokens = EcsTokens::new().expect("randomness");
         assert!(!opens(&tokens, &token));
         let leases = Leases::new(tokens.clone(), Some(file.clone())).expect("a thread");
         assert!(opens(&tokens, &token) && leases.ports().into_iter().eq([7]));
@@ -201,14 +201,14 @@ mod tests {
         child.wait().expect("it ends");
         leases.sweep();
         assert!(!opens(&tokens, &token) && leases.is_empty());
-        let tokens = ContainerTokens::new().expect("randomness");
+        let tokens = EcsTokens::new().expect("randomness");
         let _leases = Leases::new(tokens.clone(), Some(file)).expect("a thread");
         assert!(!opens(&tokens, &token));
     }
 
     #[test]
     fn a_process_has_one_token_for_each_role_and_its_user_a_share_of_all() {
-        let tokens = ContainerTokens::new().expect("randomness");
+        let tokens = EcsTokens::new().expect("randomness");
         let leases = Leases::new(tokens.clone(), None).expect("no thread");
         let own = ProcessId::of(std::process::id());
         let [web, db] = ["web", "db"].map(|name| name.parse::<RoleName>().expect("a role name"));
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn subordinate_users_leave_tokens_for_accounts() {
-        let leases = Leases::new(ContainerTokens::new().expect("randomness"), None).expect("no thread");
+        let leases = Leases::new(EcsTokens::new().expect("randomness"), None).expect("no thread");
         let role = "web".parse().expect("a role name");
         let process = |pid| Some(ProcessId { pid, inode: 1 });
         let mut pid = 0;

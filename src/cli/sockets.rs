@@ -97,7 +97,7 @@ fn handed_over(configured: &[(SocketAddr, Face)]) -> Result<Vec<Handed>, Failure
 
 /// What a socket is for: its name (`FileDescriptorName=`) says it, or its address.
 fn face_of(name: &str, address: SocketAddr, configured: &[(SocketAddr, Face)]) -> Face {
-    let faces = [Face::Imds, Face::Container, Face::PodIdentity];
+    let faces = [Face::Imds, Face::Ecs, Face::PodIdentity];
     if let Some(face) = faces.into_iter().find(|face| face.as_str() == name) {
         return face;
     }
@@ -105,7 +105,7 @@ fn face_of(name: &str, address: SocketAddr, configured: &[(SocketAddr, Face)]) -
         return *face;
     }
     match address.ip() {
-        IpAddr::V4(ip) if ip.octets() == [169, 254, 170, 2] => Face::Container,
+        IpAddr::V4(ip) if ip.octets() == [169, 254, 170, 2] => Face::Ecs,
         IpAddr::V4(ip) if ip.octets() == [169, 254, 170, 23] => Face::PodIdentity,
         IpAddr::V6(ip) if ip.segments() == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23] => Face::PodIdentity,
         _ => Face::Imds,
@@ -123,7 +123,7 @@ pub(super) fn describe(places: &[(Place, Face)]) -> Option<String> {
         let name = if face == Face::Imds { String::new() } else { format!("{} at ", face.as_str()) };
         (!addresses.is_empty()).then(|| name + &addresses)
     };
-    let parts: Vec<String> = [Face::Imds, Face::Container, Face::PodIdentity].into_iter().filter_map(part).collect();
+    let parts: Vec<String> = [Face::Imds, Face::Ecs, Face::PodIdentity].into_iter().filter_map(part).collect();
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
@@ -133,13 +133,13 @@ mod tests {
 
     #[test]
     fn a_socket_shows_the_face_that_its_name_or_its_address_says() {
-        let configured = [("127.0.0.1:25773".parse().expect("an address"), Face::Container)];
+        let configured = [("127.0.0.1:25773".parse().expect("an address"), Face::Ecs)];
         for (name, address, face) in [
-            ("container", "127.0.0.1:1", Face::Container),
+            ("container", "127.0.0.1:1", Face::Ecs),
             ("pod-identity", "127.0.0.1:1", Face::PodIdentity),
             ("imds", "169.254.170.2:80", Face::Imds),
-            ("alppaca.socket", "127.0.0.1:25773", Face::Container),
-            ("", "169.254.170.2:80", Face::Container),
+            ("alppaca.socket", "127.0.0.1:25773", Face::Ecs),
+            ("", "169.254.170.2:80", Face::Ecs),
             ("unknown", "169.254.170.23:80", Face::PodIdentity),
             ("", "[fd00:ec2::23]:80", Face::PodIdentity),
             ("", "169.254.169.254:80", Face::Imds),
@@ -153,7 +153,7 @@ mod tests {
     fn a_socket_stands_for_one_address_and_the_others_are_bound() {
         let imds = |address: &str| (address.parse::<SocketAddr>().expect("an address"), Face::Imds);
         let (link_local, loopback, other) = (imds("169.254.169.254:80"), imds("127.0.0.1:25772"), imds("127.0.0.1:99"));
-        let container = ("169.254.170.2:80".parse().expect("an address"), Face::Container);
+        let container = ("169.254.170.2:80".parse().expect("an address"), Face::Ecs);
         let configured = vec![link_local, loopback, container];
         for (handed, expected) in [
             (vec![], [None, None, None]),

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     admin::{AdminSocket, ExecEndpoint, Leases},
-    serve::{ContainerTokens, Face, Place},
+    serve::{EcsTokens, Face, Place},
 };
 
 /// The tokens that are valid, and where they are: at a container listener that the configuration names, else at a listener of
@@ -15,14 +15,14 @@ use crate::{
 /// is nothing without the admin socket, which gives the tokens out.
 pub(super) fn open(
     socket: Option<&AdminSocket>,
-    tokens: ContainerTokens,
+    tokens: EcsTokens,
     places: &mut Vec<(Place, Face)>,
 ) -> io::Result<(Leases, Option<ExecEndpoint>)> {
     let leases = Leases::new(tokens, socket.map(|socket| socket.path().with_extension("leases")))?;
     if socket.is_none() {
         return Ok((leases, None));
     }
-    let held = places.iter().filter(|(place, face)| *face == Face::Container && matches!(place, Place::Held(_)));
+    let held = places.iter().filter(|(place, face)| *face == Face::Ecs && matches!(place, Place::Held(_)));
     let configured = held.filter_map(|(place, _)| place.address().ok()).find_map(usable);
     let mut own = Vec::new();
     for port in leases.ports() {

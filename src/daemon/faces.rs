@@ -16,8 +16,8 @@ use crate::{
     host,
     relay::{PublicKeys, Relay},
     serve::{
-        Container, ContainerSettings, ContainerTokens, Defaults, Entry, Face, Faces, HostFacts, Imds, Key, KeyFile,
-        Metadata, PodIdentity, PodIdentitySettings, TokenKey, passthrough,
+        Defaults, Ecs, EcsSettings, EcsTokens, Entry, Face, Faces, HostFacts, Imds, Key, KeyFile, Metadata,
+        PodIdentity, PodIdentitySettings, TokenKey, passthrough,
     },
     store::Store,
 };
@@ -47,7 +47,7 @@ pub(super) fn build(
     config: &Config,
     store: &Arc<Store>,
     clock: &SharedClock,
-    tokens: &ContainerTokens,
+    tokens: &EcsTokens,
     key: &Arc<TokenKey>,
 ) -> Result<(Faces, Background), DaemonError> {
     let arrived = Arc::new(Notify::new());
@@ -63,16 +63,16 @@ pub(super) fn build(
     };
     let settings = imds_settings(&config.imds, &config.metadata, metadata(config));
     let imds = Imds::new(settings, Arc::clone(store), Arc::clone(key), relayed, clock.now().wall);
-    let container = config.container.as_ref().map(|section| {
-        let settings = container_settings(config, Some(section));
+    let ecs = config.container.as_ref().map(|section| {
+        let settings = ecs_settings(config, Some(section));
         let (face, files) =
-            Container::new(settings, Arc::clone(store), tokens.clone(), Arc::clone(clock), Arc::clone(&arrived));
+            Ecs::new(settings, Arc::clone(store), tokens.clone(), Arc::clone(clock), Arc::clone(&arrived));
         background.push(Box::pin(files.run()));
         face
     });
     // It reads no files.
-    let leased = (container_settings(config, None), tokens.issued_only());
-    let (exec, _) = Container::new(leased.0, Arc::clone(store), leased.1, Arc::clone(clock), Arc::clone(&arrived));
+    let leased = (ecs_settings(config, None), tokens.issued_only());
+    let (exec, _) = Ecs::new(leased.0, Arc::clone(store), leased.1, Arc::clone(clock), Arc::clone(&arrived));
     let pod_identity = match &config.pod_identity {
         Some(section) => {
             let (face, ring) =
@@ -82,7 +82,7 @@ pub(super) fn build(
         }
         None => None,
     };
-    Ok((Faces { imds, container, pod_identity, exec, arrived, patience: timeout + MARGIN }, background))
+    Ok((Faces { imds, ecs, pod_identity, exec, arrived, patience: timeout + MARGIN }, background))
 }
 
 /// Where to listen, and which face is to be seen there.
@@ -90,12 +90,12 @@ pub fn addresses(config: &Config) -> Vec<(SocketAddr, Face)> {
     let container = config.container.iter().flat_map(|section| &section.listen);
     let pod_identity = config.pod_identity.iter().flat_map(|section| &section.listen);
     let imds = config.listen.iter().chain(&config.capture_listen).map(|address| (*address, Face::Imds));
-    imds.chain(container.map(|address| (*address, Face::Container)))
+    imds.chain(container.map(|address| (*address, Face::Ecs)))
         .chain(pod_identity.map(|address| (*address, Face::PodIdentity)))
         .collect()
 }
 
-fn container_settings(config: &Config, section: Option<&config::Container>) -> ContainerSettings {
+fn ecs_settings(config: &Config, section: Option<&config::Container>) -> EcsSettings {
     let file = |role: &config::ContainerRole, kind, path: &Option<PathBuf>| {
         path.as_ref().map(|path| KeyFile { role: RoleId::named(&role.name), kind, path: path.clone() })
     };
@@ -103,7 +103,7 @@ fn container_settings(config: &Config, section: Option<&config::Container>) -> C
     let files = roles.iter().flat_map(|role| {
         [file(role, Key::Token, &role.token_file), file(role, Key::Id, &role.id_file)].into_iter().flatten()
     });
-    ContainerSettings {
+    EcsSettings {
         open: roles.iter().filter(|role| role.open).map(|role| role.name.clone()).collect(),
         serve_expired: config.imds.serve_expired,
         allowed_hosts: config.imds.allowed_hosts.clone(),

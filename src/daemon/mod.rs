@@ -44,7 +44,7 @@ use crate::{
     plan::Fetching,
     policy::Guard,
     refresh::{Refresher, RoleRequests},
-    serve::{ContainerTokens, Face, Place, Server, ServerError},
+    serve::{EcsTokens, Face, Place, Server, ServerError},
     store::Store,
 };
 
@@ -142,7 +142,7 @@ impl Daemon {
     /// Requests are served by the calling thread, upstreams are asked by a thread of their own: a
     /// TLS handshake or a thousand documents to parse delay no answer.
     pub fn run(mut self, mut places: Vec<(Place, Face)>, progress: impl Progress) -> Result<(), DaemonError> {
-        let tokens = ContainerTokens::new().map_err(|_unspecified| DaemonError::Randomness)?;
+        let tokens = EcsTokens::new().map_err(|_unspecified| DaemonError::Randomness)?;
         let (key, kept) = faces::token_key(&self.config)?;
         let (faces, background) = faces::build(&self.config, &self.store, &self.clock, &tokens, &key)?;
         let limits = wiring::limits(&self.config.limits);

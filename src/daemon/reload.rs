@@ -25,7 +25,7 @@ use crate::{
     logging::LevelSwitch,
     policy::Guard,
     refresh::{Fate, Replacement, Replacer},
-    serve::{ContainerTokens, Faces, Live, TokenKey},
+    serve::{EcsTokens, Faces, Live, TokenKey},
     store::Store,
     trust::Trust,
 };
@@ -50,7 +50,7 @@ pub struct Reloading {
 pub(super) struct Running {
     pub(super) store: Arc<Store>,
     pub(super) clock: SharedClock,
-    pub(super) tokens: ContainerTokens,
+    pub(super) tokens: EcsTokens,
     pub(super) key: Arc<TokenKey>,
     pub(super) live: Live,
     /// Told of each reload.

@@ -1,0 +1,300 @@
+//! The container face: what the ECS agent serves at `169.254.170.2`, and requests with a URL and a token. Pure.
+//!
+//! Protocol facts: <https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html>,
+//! `ecs-agent/tmds/handlers/v1/credentials_handler.go` in aws/amazon-ecs-agent, and what the SDKs' sources depend on,
+//! listed case by case in `docs/conformance.md`.
+
+mod document;
+mod files;
+mod tokens;
+
+use std::{sync::Arc, time::Duration};
+
+pub(super) use document::pod_identity;
+pub use files::{KeyFile, KeyFiles};
+pub use tokens::{EcsTokens, Fingerprint, IssueError, Key};
+use tokio::sync::Notify;
+
+use super::{view::View, wish::Wish};
+use crate::{
+    clock::{Moment, SharedClock},
+    credentials::{AccountId, Partition, RoleName, document_field},
+    http::{
+        Visitor,
+        answer::{Answer, Body, Handed, Outcome, Status, Style},
+        denial::Denial,
+        guard::{self, Refusal},
+        path::Target,
+        request::Request,
+    },
+    store::{Published, Role, State, Store},
+};
+
+/// Files are read again for the sake of an unknown token no more often than that.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How the face behaves.
+#[derive(Debug, Clone, Default)]
+pub struct EcsSettings {
+    /// Roles that need no token: `/role/NAME` gives them to every caller that may see them.
+    pub open: Vec<RoleName>,
+    /// Whether expired credentials are still handed out.
+    pub serve_expired: bool,
+    /// Host names that clients may use, in addition to addresses and `localhost`.
+    pub allowed_hosts: Vec<String>,
+    /// The account, where the credentials do not contain it.
+    pub account_id: Option<AccountId>,
+    /// The partition of the role, where the credentials do not contain it.
+    pub partition: Partition,
+    /// The files with tokens and ids.
+    pub files: Vec<KeyFile>,
+    /// For how long what a file does not hold any more is still accepted.
+    pub overlap: Duration,
+}
+
+/// The face.
+#[derive(Debug)]
+pub struct Ecs {
+    settings: EcsSettings,
+    store: Arc<Store>,
+    tokens: EcsTokens,
+    wish: Arc<Wish>,
+}
+
+/// An error as ECS writes it, for clients that read `code` (Go, Java) and those that read `Code` (JavaScript). Go
+/// reads it only if the type is exactly `application/json`
+/// (`credentials/endpointcreds/internal/client/middleware.go`).
+macro_rules! error {
+    ($status:ident, $number:literal, $code:literal, $message:literal) => {
+        Answer {
+            status: Status::$status,
+            ..json(Body::Static(
+                concat!(
+                    "{\"code\":\"",
+                    $code,
+                    "\",\"message\":\"",
+                    $message,
+                    "\",\"HTTPErrorCode\":",
+                    $number,
+                    ",\"Code\":\"",
+                    $code,
+                    "\",\"Message\":\"",
+                    $message,
+                    "\"}"
+                )
+                .as_bytes(),
+            ))
+        }
+    };
+}
+
+macro_rules! problem {
+    ($($part:tt)*) => { Outcome::Answer(error!($($part)*)) };
+}
+
+macro_rules! denied {
+    ($denial:ident, $($part:tt)*) => { Outcome::Answer(error!($($part)*).denied(Denial::$denial)) };
+}
+
+impl Ecs {
+    /// A face that serves what is in `store` to clients with a key of `tokens`, and the task that reads its files.
+    /// `arrived` is notified when they were read.
+    pub fn new(
+        settings: EcsSettings,
+        store: Arc<Store>,
+        tokens: EcsTokens,
+        clock: SharedClock,
+        arrived: Arc<Notify>,
+    ) -> (Self, KeyFiles) {
+        let wish = Arc::new(Wish::new(PAUSE));
+        let told = (Arc::clone(&wish), arrived);
+        let files = KeyFiles::new(settings.files.clone(), tokens.clone(), settings.overlap, clock, told);
+        (Self { settings, store, tokens, wish }, files)
+    }
+
+    /// Answers a request of `visitor` at the moment `now`.
+    pub fn respond(&self, request: &Request, visitor: Visitor<'_>, now: Moment) -> Outcome {
+        let Some(target) = Target::parse(request.target) else {
+            return problem!(BadRequest, 400, "BadRequest", "the request target is not a path");
+        };
+        match guard::judge(request, target.authority, &self.settings.allowed_hosts, visitor.in_container) {
+            Err(Refusal::Forwarded) => {
+                denied!(Forwarded, Forbidden, 403, "AccessDenied", "requests through a proxy are refused")
+            }
+            Err(Refusal::WebPage) => {
+                denied!(WebPage, Forbidden, 403, "AccessDenied", "requests from web pages are refused")
+            }
+            Err(Refusal::Host) => denied!(Host, Forbidden, 403, "AccessDenied", "this host name is not served"),
+            Ok(()) if request.method != "GET" && request.method != "HEAD" => {
+                let answer = error!(MethodNotAllowed, 405, "MethodNotAllowed", "only GET is supported");
+                Outcome::Answer(Answer { allow: Some("GET, HEAD"), ..answer })
+            }
+            Ok(()) => target
+                .with_segments(|segments| self.route(request, segments, visitor, now))
+                // So deep, or so oddly spelled, that it can only be a path that the URL's author chose.
+                .unwrap_or_else(|| self.route(request, &[], visitor, now)),
+        }
+    }
+
+    /// The error answer for this status, independent of the request.
+    pub(super) fn error(status: Status) -> Answer {
+        match status {
+            Status::HeadTooLarge => error!(HeadTooLarge, 431, "BadRequest", "the head of the request is too long"),
+            Status::Unavailable => {
+                error!(Unavailable, 503, "CredentialsUninitialized", "there are no credentials yet, try again")
+            }
+            _ => error!(BadRequest, 400, "BadRequest", "this is not an HTTP request"),
+        }
+    }
+
+    fn route(&self, request: &Request, segments: &[&str], visitor: Visitor<'_>, now: Moment) -> Outcome {
+        let snapshot = self.store.snapshot();
+        let view = View::new(&snapshot, visitor.grant);
+        match segments {
+            ["v2", "credentials", id] => self.by_id(id, &view, now),
+            ["v1", "credentials"] => match query_id(request.target) {
+                Some(id) => self.by_id(id, &view, now),
+                None => {
+                    denied!(
+                        NoToken,
+                        BadRequest,
+                        400,
+                        "NoIdInRequest",
+                        "CredentialsV1Request: No Credential ID in the request"
+                    )
+                }
+            },
+            ["v2", "credentials"] => {
+                denied!(
+                    NoToken,
+                    BadRequest,
+                    400,
+                    "NoIdInRequest",
+                    "CredentialsV2Request: No Credential ID in the request"
+                )
+            }
+            ["role", name] if self.settings.open.iter().any(|open| open.as_str() == *name) => {
+                self.credentials(view.role(name), &view, now)
+            }
+            ["role", name] => self.by_token(request, Some(name), &view, now),
+            // The path does not matter: the URL's author chose it.
+            _ => self.by_token(request, None, &view, now),
+        }
+    }
+
+    fn by_id(&self, id: &str, view: &View<'_>, now: Moment) -> Outcome {
+        match self.tokens.role(Key::Id, id.as_bytes(), now.boot) {
+            Some(role) => self.credentials(view.by_id(&role), view, now),
+            None if self.worth_waiting(now) => Outcome::Elsewhere,
+            None => {
+                denied!(BadToken, BadRequest, 400, "InvalidIdInRequest", "CredentialsV2Request: Credentials not found")
+            }
+        }
+    }
+
+    /// `name`: only that role will do.
+    fn by_token(&self, request: &Request, name: Option<&str>, view: &View<'_>, now: Moment) -> Outcome {
+        let Some(token) = request.authorization.map(<[u8]>::trim_ascii).filter(|token| !token.is_empty()) else {
+            return denied!(
+                NoToken,
+                Unauthorized,
+                401,
+                "MissingAuthorizationToken",
+                "an Authorization header is needed"
+            );
+        };
+        match self.tokens.role(Key::Token, token, now.boot) {
+            Some(role) => match view.by_id(&role) {
+                Some(role) if name.is_some_and(|name| role.name().as_str() != name) => {
+                    denied!(Refused, Forbidden, 403, "AccessDenied", "the token is for another role")
+                }
+                found => self.credentials(found, view, now),
+            },
+            None if self.worth_waiting(now) => Outcome::Elsewhere,
+            None => {
+                denied!(
+                    BadToken,
+                    Unauthorized,
+                    401,
+                    "InvalidAuthorizationToken",
+                    "the Authorization header has no valid token"
+                )
+            }
+        }
+    }
+
+    /// Whether an unknown key may have been written into a file just now.
+    fn worth_waiting(&self, now: Moment) -> bool {
+        !self.settings.files.is_empty() && self.wish.express(now.boot)
+    }
+
+    /// The role's ARN, as received or composed of what is known. Empty if the account is not known: s3fs
+    /// counts the fields, so it cannot be left out.
+    fn role_arn(&self, name: &RoleName, set: &Published) -> String {
+        if let Some(told) = &set.role_arn {
+            return told.to_string();
+        }
+        let account = self.settings.account_id.or(set.account_id);
+        account.map(|account| self.settings.partition.iam_arn(account, "role", name)).unwrap_or_default()
+    }
+
+    /// The one fixed answer for each state of a role.
+    fn credentials(&self, role: Option<&Arc<Role>>, view: &View<'_>, now: Moment) -> Outcome {
+        let Some(role) = role else {
+            return if view.settled() {
+                let answer = error!(NotFound, 404, "NoCredentialsAssociated", "there are no credentials for this role");
+                Outcome::Answer(answer.denied(view.why_missing()))
+            } else {
+                Outcome::Warming
+            };
+        };
+        match &**role.state() {
+            State::Warming => Outcome::Warming,
+            State::Denied(document) => denied(document),
+            State::Held { set, .. } if set.is_valid(now) || self.settings.serve_expired => {
+                let arn = self.role_arn(role.name(), set);
+                let handed = Some(Handed { role: role.id(), set: Arc::clone(set) });
+                Outcome::Answer(Answer { handed, ..json(Body::Secret(Arc::new(document::ecs(set, &arn)))) })
+            }
+            State::Held { .. } => {
+                Outcome::Expired(error!(Unavailable, 503, "CredentialsExpired", "the credentials have expired"))
+            }
+        }
+    }
+}
+
+fn json(body: Body) -> Answer {
+    Answer { style: Style::Json, ..Answer::ok(body) }
+}
+
+/// The upstream's refusal, in the words that it has for IMDS.
+fn denied(document: &[u8]) -> Outcome {
+    let field = |key| String::from_utf8_lossy(document_field(document, key).unwrap_or_default()).into_owned();
+    let (code, message) = (field("Code"), field("Message"));
+    let text = serde_json::json!({
+        "code": code, "message": message, "HTTPErrorCode": 403, "Code": code, "Message": message
+    });
+    let answer = Answer { status: Status::Forbidden, ..json(Body::Shared(text.to_string().into_bytes().into())) };
+    Outcome::Answer(answer.denied(Denial::Refused))
+}
+
+/// A target as it may be logged: without an id, which is as secret as a token.
+pub(super) fn loggable(target: &str) -> &str {
+    let is_secret = |segments: &[&str]| matches!(segments, ["v1" | "v2", "credentials", ..]);
+    match Target::parse(target).map(|parsed| parsed.with_segments(is_secret)) {
+        Some(Some(false)) => target,
+        Some(Some(true)) => "/v2/credentials/***",
+        // What is not understood may hold one.
+        Some(None) | None if target.contains("redentials") => "***",
+        Some(None) | None => target,
+    }
+}
+
+/// The `id` in the query of a target.
+fn query_id(target: &str) -> Option<&str> {
+    let (_, query) = target.split_once('?')?;
+    query.split('&').find_map(|pair| pair.strip_prefix("id=")).filter(|id| !id.is_empty())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,172 @@
+//! What the face serves in addition to credentials: the metadata tree, and the answers of a real IMDS where there is one.
+
+use std::sync::Arc;
+
+use super::{
+    Imds, documents, not_found,
+    passthrough::{Asked, Passthrough, Reply, upstream_path},
+    tree::{Directory, Node, merge_listing},
+};
+use crate::{
+    clock::Moment,
+    credentials::{AccountId, RoleArn},
+    faces::view::View,
+    http::answer::{Answer, Body, Outcome, Status, Style},
+    store::State,
+};
+
+/// Whether a fact is known.
+enum Told {
+    Now(AccountId),
+    /// Not yet.
+    Later,
+    /// It is not to be known.
+    Never,
+}
+
+impl Imds {
+    /// The directory of the version, whose entries EC2 lists without slashes.
+    pub(super) fn top(&self, version: &str, now: Moment) -> Outcome {
+        let elsewhere = match &self.passthrough {
+            None => None,
+            Some(passthrough) => match upstream_path(&[version]).map(|path| passthrough.ask(&path, now.boot)) {
+                Some(Asked::Underway) => return Outcome::Elsewhere,
+                Some(Asked::Reply(Reply::Failed)) => return Outcome::Answer(Answer::error(Status::Unavailable)),
+                Some(Asked::Reply(Reply::Found(body, _))) => Some(body),
+                Some(Asked::Reply(Reply::Absent)) | None => None,
+            },
+        };
+        let elsewhere = elsewhere.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+        let known = |name: &str| {
+            self.tree.has(name).unwrap_or_else(|| elsewhere.lines().any(|line| line.trim_end_matches('/') == name))
+        };
+        self.text(Body::Static(match (known("dynamic"), known("user-data")) {
+            (true, true) => b"dynamic\nmeta-data\nuser-data",
+            (true, false) => b"dynamic\nmeta-data",
+            (false, true) => b"meta-data\nuser-data",
+            (false, false) => b"meta-data",
+        }))
+    }
+
+    /// Whether `iam/info` is there, or may turn out to be.
+    pub(super) fn has_info(&self, view: &View<'_>) -> bool {
+        match &self.tree.info {
+            Some(Node::File(_)) => true,
+            Some(_) => false,
+            None => !matches!(self.account(view), Told::Never),
+        }
+    }
+
+    /// `iam/info`: the instance profile. It is not there where the account is not known.
+    pub(super) fn info(&self, view: &View<'_>, now: Moment) -> Outcome {
+        match &self.tree.info {
+            Some(Node::File(text)) => return self.text(Body::Shared(Arc::clone(text))),
+            Some(_) => return not_found(),
+            None => {}
+        }
+        let Some(role) = view.first() else { return not_found() };
+        let (last_updated, arn) = match &**role.state() {
+            State::Held { set, .. } => (set.last_updated, set.role_arn.clone()),
+            State::Warming => return Outcome::Warming,
+            State::Denied(_) => (now.wall, None),
+        };
+        let Told::Now(account) = self.account(view) else { return not_found() };
+        let partition = arn.as_deref().map_or(self.settings.metadata.partition().name, RoleArn::partition);
+        self.text(Body::Shared(documents::info(role.name(), partition, account, last_updated).into()))
+    }
+
+    /// The account: as configured, or from the first set of credentials.
+    fn account(&self, view: &View<'_>) -> Told {
+        if let Some(account) = self.settings.metadata.account_id {
+            return Told::Now(account);
+        }
+        if !view.settled() {
+            return Told::Later;
+        }
+        match view.first().map(|role| role.state()).as_deref().map(|state| &**state) {
+            Some(State::Warming) => Told::Later,
+            Some(State::Held { set, .. }) => set.account_id.map_or(Told::Never, Told::Now),
+            Some(State::Denied(_)) | None => Told::Never,
+        }
+    }
+
+    /// All that has nothing to do with roles.
+    pub(super) fn metadata(&self, segments: &[&str], rest: &[&str], view: &View<'_>, now: Moment) -> Outcome {
+        if rest == ["meta-data"] && !view.settled() {
+            // Whether `iam/` is there is not known yet.
+            return Outcome::Warming;
+        }
+        let found = self.tree.find(rest);
+        match (found, &self.passthrough) {
+            (Some(Node::Removed), _) => not_found(),
+            (Some(Node::File(text)), _) => {
+                let answer = self.text(Body::Shared(Arc::clone(text)));
+                if rest == ["user-data"] { binary(answer) } else { answer }
+            }
+            (Some(Node::Identity(identity)), _) => {
+                let account = match self.account(view) {
+                    Told::Now(account) => Some(account),
+                    Told::Never => None,
+                    // A program may ask only once, and the document must not change later.
+                    Told::Later => return Outcome::Warming,
+                };
+                self.text(Body::Shared(identity.render(account).into()))
+            }
+            (Some(Node::Directory(directory)), None) => self.text(Body::Shared(self.listing(rest, directory, view))),
+            (None, None) => not_found(),
+            (None, Some(passthrough)) => self.pass(passthrough, (segments, rest), None, view, now),
+            (Some(Node::Directory(directory)), Some(passthrough)) => {
+                self.pass(passthrough, (segments, rest), Some(directory), view, now)
+            }
+        }
+    }
+
+    /// The listing of a directory; that of `meta-data` has `iam/` in it if there is a role.
+    fn listing(&self, rest: &[&str], directory: &Directory, view: &View<'_>) -> Arc<[u8]> {
+        let with_iam = rest == ["meta-data"] && !view.is_empty();
+        Arc::clone(if with_iam { &self.tree.with_iam } else { &directory.listing })
+    }
+
+    /// What the real IMDS says, with what is set here laid over its listings.
+    fn pass(
+        &self,
+        passthrough: &Passthrough,
+        (segments, rest): (&[&str], &[&str]),
+        directory: Option<&Directory>,
+        view: &View<'_>,
+        now: Moment,
+    ) -> Outcome {
+        let Some(path) = upstream_path(segments) else { return not_found() };
+        let reply = match passthrough.ask(&path, now.boot) {
+            Asked::Underway => return Outcome::Elsewhere,
+            Asked::Reply(reply) => reply,
+        };
+        let outcome = match (reply, directory) {
+            (Reply::Found(body, modified), None) if rest != ["meta-data"] => {
+                Outcome::Answer(Answer { modified, ..Answer::ok(Body::Shared(body)) })
+            }
+            (Reply::Found(body, modified), directory) => {
+                let roles = rest == ["meta-data"] && !view.is_empty();
+                let body = merge_listing(&body, directory, rest == ["meta-data"], roles);
+                Outcome::Answer(Answer { modified, ..Answer::ok(Body::Shared(body)) })
+            }
+            (Reply::Absent, Some(directory)) => self.text(Body::Shared(self.listing(rest, directory, view))),
+            (Reply::Absent, None) => not_found(),
+            (Reply::Failed, _) => Outcome::Answer(Answer::error(Status::Unavailable)),
+        };
+        if rest == ["user-data"] { binary(outcome) } else { outcome }
+    }
+
+    pub(super) fn text(&self, body: Body) -> Outcome {
+        Outcome::Answer(Answer { modified: Some(Arc::clone(&self.started)), ..Answer::ok(body) })
+    }
+}
+
+fn binary(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Answer(answer) if answer.status == Status::Ok => {
+            Outcome::Answer(Answer { style: Style::Binary, ..answer })
+        }
+        other => other,
+    }
+}

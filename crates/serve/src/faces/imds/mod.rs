@@ -1,0 +1,261 @@
+//! The IMDS face: EC2's instance metadata service, versions 1 and 2. Pure: a request, the store and
+//! a moment in, an answer out.
+//!
+//! Protocol facts: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html>
+//! and what the SDKs' sources depend on, listed case by case in `docs/conformance.md`.
+
+mod beside;
+mod documents;
+mod passthrough;
+mod token;
+mod tree;
+mod versions;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+pub use passthrough::{Passthrough, Replies, Reply, Wanted, passthrough};
+pub(crate) use token::Token;
+pub use token::TokenKey;
+pub use tree::{Defaults, Entry, HostFacts, Metadata};
+
+use token::LONGEST;
+use tree::Tree;
+use versions::VERSIONS;
+
+use super::view::View;
+use crate::{
+    caller::Owner,
+    clock::Moment,
+    credentials::extend_document,
+    http::{
+        Visitor,
+        answer::{Answer, Body, Handed, Outcome, Status},
+        denial::Denial,
+        guard::{self, Refusal},
+        path::Target,
+        request::Request,
+    },
+    store::{Role, State, Store, http_date},
+};
+
+/// How the face behaves.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Whether requests without a token are answered.
+    pub v1: bool,
+    /// Whether a listing shows all roles, not only the first.
+    pub list_all: bool,
+    /// Whether expired credentials are still handed out.
+    pub serve_expired: bool,
+    /// Host names that clients may use, in addition to addresses and `localhost`.
+    pub allowed_hosts: Vec<String>,
+    /// Whether there is `security-credentials-extended`.
+    pub extended: bool,
+    /// What is served in addition to credentials.
+    pub metadata: Metadata,
+}
+
+/// The face.
+#[derive(Debug)]
+pub struct Imds {
+    settings: Settings,
+    store: Arc<Store>,
+    key: Arc<TokenKey>,
+    versions: Arc<[u8]>,
+    tree: Tree,
+    passthrough: Option<Passthrough>,
+    /// When the tree was made, as an HTTP date.
+    started: Arc<str>,
+}
+
+impl Imds {
+    /// A face that shows what is in `store`. The tree of metadata dates from `started`. What is not in it comes from
+    /// `passthrough`, if there is one.
+    pub fn new(
+        settings: Settings,
+        store: Arc<Store>,
+        key: impl Into<Arc<TokenKey>>,
+        passthrough: Option<Passthrough>,
+        started: Timestamp,
+    ) -> Self {
+        let tree = Tree::new(&settings.metadata);
+        let versions = VERSIONS.join("\n").into_bytes().into();
+        Self { settings, store, key: key.into(), versions, tree, passthrough, started: http_date(started).into() }
+    }
+
+    /// The store that is shown.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Answers a request of `visitor` at the moment `now`.
+    pub fn respond(&self, request: &Request, visitor: Visitor<'_>, now: Moment) -> Outcome {
+        let Some(target) = Target::parse(request.target) else {
+            return Outcome::Answer(Answer::error(Status::BadRequest));
+        };
+        let mut outcome =
+            match guard::judge(request, target.authority, &self.settings.allowed_hosts, visitor.in_container) {
+                Err(refusal) => {
+                    let answer = match refusal {
+                        Refusal::Forwarded => Answer::forbidden(),
+                        Refusal::WebPage | Refusal::Host => Answer::error(Status::Forbidden),
+                    };
+                    Outcome::Answer(answer.denied(Denial::from(refusal)))
+                }
+                // EC2 knows one PUT, spelled exactly.
+                Ok(()) if request.method == "PUT" && target.ends_in_slash() => Outcome::Answer(Answer::forbidden()),
+                Ok(()) => target
+                    .with_segments(|segments| self.route(request, segments, visitor, now))
+                    .unwrap_or_else(|| Outcome::Answer(Answer::error(Status::NotFound))),
+            };
+        if let (true, Outcome::Answer(answer)) = (request.probe, &mut outcome) {
+            answer.pid = Some(std::process::id());
+        }
+        outcome
+    }
+
+    fn route(&self, request: &Request, segments: &[&str], visitor: Visitor<'_>, now: Moment) -> Outcome {
+        if segments == ["latest", "api", "token"] {
+            return Outcome::Answer(self.token(request, visitor, now));
+        }
+        if request.method == "PUT" {
+            return Outcome::Answer(Answer::forbidden());
+        }
+        if request.method != "GET" && request.method != "HEAD" {
+            return Outcome::Answer(Answer::not_allowed("GET, HEAD"));
+        }
+        let token_ttl = match request.token {
+            // A bad token is 401 even where none is needed: fluent-bit distinguishes v2 from v1 that way.
+            Some(token) => match self.seconds_left(token, visitor, now) {
+                Some(left) => Some(left),
+                None => return unauthorized(Denial::BadToken),
+            },
+            None if self.settings.v1 => None,
+            None => return unauthorized(Denial::NoToken),
+        };
+        match self.tree(segments, visitor, now) {
+            Outcome::Answer(answer) => Outcome::Answer(Answer { token_ttl, ..answer }),
+            Outcome::Expired(answer) => Outcome::Expired(Answer { token_ttl, ..answer }),
+            waiting => waiting,
+        }
+    }
+
+    /// How long a token is still valid. One that was made when no user mattered is good for every user: it opens nothing
+    /// that the policy does not grant to the connection.
+    fn seconds_left(&self, token: &[u8], visitor: Visitor<'_>, now: Moment) -> Option<u32> {
+        let verify = |binding| self.key.verify(token, binding, now.boot);
+        verify(binding(visitor)).or_else(|| verify((visitor.listener, Owner::Nobody)))
+    }
+
+    fn token(&self, request: &Request, visitor: Visitor<'_>, now: Moment) -> Answer {
+        const METHODS: &str = "OPTIONS, PUT";
+        match request.method {
+            "PUT" => match request.token_ttl.and_then(read_ttl) {
+                Some(seconds) => {
+                    let token = self.key.mint(seconds, binding(visitor), now.boot);
+                    Answer { token_ttl: Some(seconds), ..Answer::ok(Body::Token(token)) }
+                }
+                None => Answer::error(Status::BadRequest),
+            },
+            "OPTIONS" => Answer { allow: Some(METHODS), ..Answer::ok(Body::Empty) },
+            _ => Answer::not_allowed(METHODS),
+        }
+    }
+
+    fn tree(&self, segments: &[&str], visitor: Visitor<'_>, now: Moment) -> Outcome {
+        let (version, rest) = match segments {
+            [] => return Outcome::Answer(Answer::ok(Body::Shared(Arc::clone(&self.versions)))),
+            [version, rest @ ..] => (*version, rest),
+        };
+        if !VERSIONS.contains(&version) {
+            return not_found();
+        }
+        let snapshot = self.store.snapshot();
+        let view = View::new(&snapshot, visitor.grant);
+        match rest {
+            [] => self.top(version, now),
+            ["meta-data", "iam", below @ ..] => self.iam(below, &view, now),
+            _ => self.metadata(segments, rest, &view, now),
+        }
+    }
+
+    /// Everything about roles.
+    fn iam(&self, path: &[&str], view: &View<'_>, now: Moment) -> Outcome {
+        let role = |name: &str| view.role(name);
+        let refused = || Outcome::Answer(Answer::error(Status::NotFound).denied(view.why_missing()));
+        match path {
+            _ if !view.settled() => Outcome::Warming,
+            _ if view.is_empty() => refused(),
+            [] => self.text(Body::Static(match (self.has_info(view), self.settings.extended) {
+                (true, true) => b"info\nsecurity-credentials/\nsecurity-credentials-extended/",
+                (true, false) => b"info\nsecurity-credentials/",
+                (false, true) => b"security-credentials/\nsecurity-credentials-extended/",
+                (false, false) => b"security-credentials/",
+            })),
+            ["info"] => self.info(view, now),
+            ["security-credentials"] => Outcome::Answer(Answer::ok(self.names(view))),
+            ["security-credentials", name] => role(name).map_or_else(refused, |role| self.credentials(role, now)),
+            ["security-credentials-extended", ..] if !self.settings.extended => not_found(),
+            ["security-credentials-extended"] => Outcome::Answer(Answer::ok(self.names(view))),
+            ["security-credentials-extended", name] => {
+                role(name).map_or_else(refused, |role| self.extended(self.credentials(role, now)))
+            }
+            _ => not_found(),
+        }
+    }
+
+    /// The document with the account in it.
+    fn extended(&self, outcome: Outcome) -> Outcome {
+        let Outcome::Answer(Answer { body: Body::Credentials(set), handed, .. }) = &outcome else { return outcome };
+        let Some(account) = self.settings.metadata.account_id.or(set.account_id) else { return outcome };
+        let document = extend_document(set.document(), "AccountId", account.as_str());
+        let modified = Some(Arc::from(&*set.last_modified));
+        let handed = handed.clone();
+        Outcome::Answer(Answer { modified, handed, ..Answer::ok(Body::Secret(Arc::new(document))) })
+    }
+
+    fn names(&self, view: &View<'_>) -> Body {
+        if self.settings.list_all {
+            return Body::Shared((&*view.names()).into());
+        }
+        Body::Shared(view.first().map_or("", |role| role.name().as_str()).as_bytes().into())
+    }
+
+    /// The one fixed answer for each state of a role.
+    fn credentials(&self, role: &Role, now: Moment) -> Outcome {
+        match &**role.state() {
+            State::Warming => Outcome::Warming,
+            State::Denied(document) => {
+                Outcome::Answer(Answer::ok(Body::Shared(Arc::clone(document))).denied(Denial::Refused))
+            }
+            State::Held { set, .. } if set.is_valid(now) || self.settings.serve_expired => {
+                let handed = Some(Handed { role: role.id(), set: Arc::clone(set) });
+                Outcome::Answer(Answer { handed, ..Answer::ok(Body::Credentials(Arc::clone(set))) })
+            }
+            // A 200 would make SDKs hold on to the dead set long after the upstream is back.
+            State::Held { .. } => Outcome::Expired(Answer::error(Status::Unavailable)),
+        }
+    }
+}
+
+fn binding(visitor: Visitor<'_>) -> (u16, Owner) {
+    (visitor.listener, visitor.peer.owner())
+}
+
+fn not_found() -> Outcome {
+    Outcome::Answer(Answer::error(Status::NotFound))
+}
+
+fn unauthorized(denial: Denial) -> Outcome {
+    Outcome::Answer(Answer::error(Status::Unauthorized).denied(denial))
+}
+
+fn read_ttl(value: &[u8]) -> Option<u32> {
+    let digits = Some(value).filter(|value| value.iter().all(u8::is_ascii_digit))?;
+    let seconds = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    (1..=LONGEST).contains(&seconds).then_some(seconds)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,237 @@
+//! The face of the EKS Pod Identity agent at `169.254.170.23`: a pod shows the token of its service account and gets the
+//! credentials of the role that is associated with that. Pure.
+//!
+//! Protocol facts: `pkg/handlers/eks_credential_handler.go`, `internal/validation` and `pkg/errors` in
+//! aws/eks-pod-identity-agent.
+
+mod account;
+mod keys;
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use account::{Account, Demands, TokenError, verify};
+use arc_swap::ArcSwap;
+pub use keys::{KeyRing, PublicKey, parse_key_set};
+use tokio::sync::Notify;
+
+use super::{ecs::pod_identity as document, view::View, wish::Wish};
+use crate::{
+    clock::Moment,
+    credentials::{AccountId, Pattern, RoleName, document_field},
+    http::{
+        Visitor,
+        answer::{Answer, Body, Handed, Outcome, Status, Style},
+        denial::Denial,
+        guard::{self, Refusal},
+        path::Target,
+        request::Request,
+    },
+    store::{Role, State, Store},
+};
+
+/// The addresses of the agent.
+const TARGETS: &str = "[169.254.170.23 fd00:ec2::23]";
+/// The keys are asked for again for the sake of an unknown one no more often than that.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// Which service account has which role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Association {
+    /// Its namespace; `*` stands for any characters.
+    pub namespace: Pattern,
+    /// Its name; `*` stands for any characters.
+    pub service_account: Pattern,
+    /// The role.
+    pub role: RoleName,
+}
+
+/// How the face behaves.
+#[derive(Debug, Clone)]
+pub struct PodIdentitySettings {
+    /// The issuer of the tokens.
+    pub issuer: String,
+    /// Whom they are for.
+    pub audience: String,
+    /// How far the clocks may differ.
+    pub leeway: Duration,
+    /// The first one that fits counts.
+    pub associations: Vec<Association>,
+    /// Addresses, in addition to those of the agent, that clients may use in `Host`.
+    pub hosts: Vec<IpAddr>,
+    /// Names that they may use.
+    pub allowed_hosts: Vec<String>,
+    /// Whether expired credentials are still handed out.
+    pub serve_expired: bool,
+    /// The account, where the credentials do not contain it.
+    pub account_id: Option<AccountId>,
+}
+
+/// The face.
+pub struct PodIdentity {
+    settings: PodIdentitySettings,
+    demands: Demands,
+    store: Arc<Store>,
+    keys: Arc<ArcSwap<Vec<PublicKey>>>,
+    wish: Arc<Wish>,
+}
+
+impl std::fmt::Debug for PodIdentity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PodIdentity").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl PodIdentity {
+    /// A face that shows what is in `store`, and the ring for its keys. `arrived` is notified when they came.
+    pub fn new(settings: PodIdentitySettings, store: Arc<Store>, arrived: Arc<Notify>) -> (Self, KeyRing) {
+        let keys = Arc::new(ArcSwap::from_pointee(Vec::new()));
+        let wish = Arc::new(Wish::new(PAUSE));
+        let ring = KeyRing::new(Arc::clone(&keys), Arc::clone(&wish), arrived);
+        let demands = Demands {
+            issuer: settings.issuer.clone(),
+            audience: settings.audience.clone(),
+            leeway: settings.leeway.as_secs_f64(),
+        };
+        (Self { settings, demands, store, keys, wish }, ring)
+    }
+
+    /// Believes in these keys until others come.
+    pub fn set_keys(&self, keys: Vec<PublicKey>) {
+        self.keys.store(Arc::new(keys));
+    }
+
+    /// Answers a request of `visitor` at the moment `now`. As the agent it does not look at the method.
+    pub fn respond(&self, request: &Request, visitor: Visitor<'_>, now: Moment) -> Outcome {
+        let Some(target) = Target::parse(request.target) else { return text(Status::BadRequest, "400 Bad Request") };
+        let found = target.with_segments(|segments| segments == ["v1", "credentials"]);
+        if found != Some(true) {
+            return text(Status::NotFound, "404 page not found");
+        }
+        if let Some(refused) = self.refuse_host(request, target.authority, visitor.in_container) {
+            return refused;
+        }
+        let token = request.authorization.map(<[u8]>::trim_ascii).unwrap_or_default();
+        if token.is_empty() {
+            return denied(Denial::NoToken, Status::BadRequest, "Service account token cannot be empty");
+        }
+        let verified = match std::str::from_utf8(token) {
+            Ok(token) => verify(token, &self.keys.load(), &self.demands, now),
+            Err(_) => Err(TokenError::Malformed),
+        };
+        match verified {
+            Ok(account) => self.credentials(&account, visitor, now),
+            Err(TokenError::UnknownKey) if self.wish.express(now.boot) => Outcome::Elsewhere,
+            Err(error) => denied(Denial::BadToken, Status::BadRequest, &error.to_string()),
+        }
+    }
+
+    /// The error answer for this status, independent of the request.
+    pub(super) fn error(status: Status) -> Answer {
+        let words = match status {
+            Status::HeadTooLarge => "431 Request Header Fields Too Large",
+            Status::Unavailable => "Unable to fetch credentials: there are none yet",
+            _ => "400 Bad Request",
+        };
+        plain(status, words)
+    }
+
+    /// The agent answers only to its own addresses, which no web page can name; that is also the guard against rebound
+    /// names. Requests through a proxy are refused here, too.
+    fn refuse_host(&self, request: &Request, authority: Option<&str>, in_container: bool) -> Option<Outcome> {
+        let refuse = |refusal: Refusal, reason: &str| {
+            Some(denied(refusal.into(), Status::Forbidden, &format!("Access Denied. {reason}")))
+        };
+        match guard::judge(request, authority, &self.settings.allowed_hosts, in_container) {
+            Err(refusal @ Refusal::Forwarded) => return refuse(refusal, "Requests through a proxy are refused"),
+            Err(refusal @ Refusal::WebPage) => return refuse(refusal, "Requests from web pages are refused"),
+            Err(Refusal::Host) | Ok(()) => {}
+        }
+        let host =
+            authority.or_else(|| request.host.and_then(|host| std::str::from_utf8(host).ok())).unwrap_or_default();
+        let bare = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((address, _port)) => address,
+            None => host.split_once(':').map_or(host, |(name, _port)| name),
+        };
+        let known = match bare.parse::<IpAddr>() {
+            Ok(address) => is_agent(address) || self.settings.hosts.contains(&address),
+            Err(_) => {
+                (in_container && guard::is_container_host(bare))
+                    || self.settings.allowed_hosts.iter().any(|name| name.eq_ignore_ascii_case(bare))
+            }
+        };
+        if known {
+            return None;
+        }
+        let shown: String = bare.chars().filter(char::is_ascii_graphic).take(64).collect();
+        let reason = format!("Called agent through invalid address, please use either {TARGETS} address not {shown}");
+        refuse(Refusal::Host, &reason)
+    }
+
+    fn credentials(&self, account: &Account, visitor: Visitor<'_>, now: Moment) -> Outcome {
+        let fits = |association: &&Association| {
+            association.namespace.matches(&account.namespace) && association.service_account.matches(&account.name)
+        };
+        let snapshot = self.store.snapshot();
+        let view = View::new(&snapshot, visitor.grant);
+        let Some(association) = self.settings.associations.iter().find(fits) else {
+            let words = format!(
+                "(ResourceNotFoundException): no role is associated with the service account {}/{}, fault: client",
+                account.namespace, account.name
+            );
+            return denied(Denial::Refused, Status::NotFound, &words);
+        };
+        match view.role(association.role.as_str()) {
+            Some(role) => self.of_role(role, now),
+            None if !view.settled() => Outcome::Warming,
+            None => {
+                let words = "(ResourceNotFoundException): the role is not there, fault: client";
+                Outcome::Answer(plain(Status::NotFound, words).denied(view.why_missing()))
+            }
+        }
+    }
+
+    /// The one fixed answer for each state of a role.
+    fn of_role(&self, role: &Role, now: Moment) -> Outcome {
+        match &**role.state() {
+            State::Warming => Outcome::Warming,
+            State::Denied(document) => {
+                let field = |key| String::from_utf8_lossy(document_field(document, key).unwrap_or_default());
+                let words = format!("({}): {}, fault: client", field("Code"), field("Message"));
+                denied(Denial::Refused, Status::Forbidden, &words)
+            }
+            State::Held { set, .. } if set.is_valid(now) || self.settings.serve_expired => {
+                let account = self.settings.account_id.or(set.account_id);
+                let body = Body::Secret(Arc::new(document(set, account)));
+                let handed = Some(Handed { role: role.id(), set: Arc::clone(set) });
+                Outcome::Answer(Answer { style: Style::Json, handed, ..Answer::ok(body) })
+            }
+            State::Held { .. } => {
+                Outcome::Expired(plain(Status::Unavailable, "Unable to fetch credentials: they have expired"))
+            }
+        }
+    }
+}
+
+/// Whether it is one of the agent's addresses.
+fn is_agent(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.octets() == [169, 254, 170, 23],
+        IpAddr::V6(address) => address.segments() == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23],
+    }
+}
+
+fn plain(status: Status, words: &str) -> Answer {
+    let line = format!("{words}\n").into_bytes();
+    Answer { status, style: Style::Plain, ..Answer::ok(Body::Shared(line.into())) }
+}
+
+fn denied(denial: Denial, status: Status, words: &str) -> Outcome {
+    Outcome::Answer(plain(status, words).denied(denial))
+}
+
+fn text(status: Status, words: &str) -> Outcome {
+    Outcome::Answer(plain(status, words))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+//! What one visitor sees of the store: what it was granted, as if there was nothing else.
+
+use std::{borrow::Cow, sync::Arc};
+
+use crate::{
+    credentials::RoleId,
+    http::denial::Denial,
+    policy::Grant,
+    store::{Role, Snapshot},
+};
+
+/// The roles that a visitor sees.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    snapshot: &'a Snapshot,
+    grant: &'a Grant,
+}
+
+impl<'a> View<'a> {
+    /// What of `snapshot` a visitor with that grant sees.
+    pub fn new(snapshot: &'a Snapshot, grant: &'a Grant) -> Self {
+        Self { snapshot, grant }
+    }
+
+    /// Whether it is known which roles the visitor sees. If not, that may change in a moment.
+    pub fn settled(&self) -> bool {
+        match self.grant {
+            Grant::Everything => self.snapshot.answered(),
+            Grant::Roles(ids) => self.snapshot.answered() || ids.iter().any(|id| self.snapshot.by_id(id).is_some()),
+            Grant::Denied => true,
+            Grant::Pending | Grant::Unknown => false,
+        }
+    }
+
+    /// The one that a listing shows; `None` if the visitor sees none.
+    pub fn first(&self) -> Option<&'a Arc<Role>> {
+        match self.grant {
+            Grant::Everything => self.snapshot.roles().first(),
+            Grant::Roles(ids) => ids.iter().find_map(|id| self.snapshot.by_id(id)),
+            Grant::Denied | Grant::Pending | Grant::Unknown => None,
+        }
+    }
+
+    /// Whether the visitor sees no role.
+    pub(super) fn is_empty(&self) -> bool {
+        self.first().is_none()
+    }
+
+    /// Why the visitor does not see a role that it asked for: to a visitor who may see everything, a role that is not
+    /// there is not denied.
+    pub(super) fn why_missing(&self) -> Option<Denial> {
+        match self.grant {
+            Grant::Everything => None,
+            Grant::Roles(_) | Grant::Denied | Grant::Pending => Some(Denial::Policy),
+            Grant::Unknown => Some(Denial::Unidentified),
+        }
+    }
+
+    /// The role of that name. What was not granted is not looked for.
+    pub fn role(&self, name: &str) -> Option<&'a Arc<Role>> {
+        match self.grant {
+            Grant::Everything => self.snapshot.role(name),
+            Grant::Roles(ids) => {
+                ids.iter().filter_map(|id| self.snapshot.by_id(id)).find(|role| role.name().as_str() == name)
+            }
+            Grant::Denied | Grant::Pending | Grant::Unknown => None,
+        }
+    }
+
+    /// The role with this id, to which the caller has proved its right. Roles that were not granted are not looked up.
+    pub(super) fn by_id(&self, id: &RoleId) -> Option<&'a Arc<Role>> {
+        match self.grant {
+            Grant::Everything => self.snapshot.by_id(id),
+            Grant::Roles(ids) => ids.contains(id).then(|| self.snapshot.by_id(id))?,
+            Grant::Denied | Grant::Pending | Grant::Unknown => None,
+        }
+    }
+
+    /// All of them, the one that a listing shows first.
+    pub fn roles(&self) -> Vec<&'a Arc<Role>> {
+        match self.grant {
+            Grant::Everything => self.snapshot.roles().iter().collect(),
+            Grant::Roles(ids) => ids.iter().filter_map(|id| self.snapshot.by_id(id)).collect(),
+            Grant::Denied | Grant::Pending | Grant::Unknown => Vec::new(),
+        }
+    }
+
+    /// All names, one a line, without a final newline.
+    pub(super) fn names(&self) -> Cow<'a, [u8]> {
+        match self.grant {
+            Grant::Everything => Cow::Borrowed(self.snapshot.names()),
+            Grant::Roles(ids) => {
+                let roles = ids.iter().filter_map(|id| self.snapshot.by_id(id));
+                let mut names: Vec<&str> = Vec::new();
+                for name in roles.map(|role| role.name().as_str()) {
+                    // Two roles may have one name; only the first of them is found by it.
+                    if !names.contains(&name) {
+                        names.push(name);
+                    }
+                }
+                Cow::Owned(names.join("\n").into_bytes())
+            }
+            Grant::Denied | Grant::Pending | Grant::Unknown => Cow::Borrowed(b""),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{credentials::RoleName, store::Store};
+
+    fn name(text: &str) -> RoleName {
+        text.parse().expect("a role name")
+    }
+
+    fn grant(ids: &[&RoleId]) -> Grant {
+        Grant::Roles(ids.iter().map(|id| (*id).clone()).collect())
+    }
+
+    #[test]
+    fn a_visitor_sees_what_it_was_granted_in_that_order_and_nothing_else() {
+        let store = Store::shared();
+        let own = RoleId::from_inputs("container", &[("arn", "x")]);
+        store.publish_roles(&["a", "b", "c"].map(name));
+        store.add_unlisted(&own, &name("a"));
+        let [a, c, gone] = ["a", "c", "gone"].map(|role| RoleId::named(&name(role)));
+        let snapshot = store.snapshot();
+        let see = |grant: &Grant| {
+            let view = View::new(&snapshot, grant);
+            let found: Vec<_> = ["a", "b", "c", "gone"].into_iter().filter(|role| view.role(role).is_some()).collect();
+            (String::from_utf8_lossy(&view.names()).into_owned(), found, view.settled())
+        };
+        assert_eq!(see(&Grant::Everything), ("a\nb\nc".to_owned(), vec!["a", "b", "c"], true));
+        assert_eq!(see(&grant(&[&gone, &c, &a])), ("c\na".to_owned(), vec!["a", "c"], true));
+        assert_eq!(see(&grant(&[&gone])), (String::new(), vec![], true));
+        assert_eq!(see(&Grant::Denied), (String::new(), vec![], true));
+        for grant in [Grant::Pending, Grant::Unknown] {
+            assert_eq!(see(&grant), (String::new(), vec![], false));
+        }
+        assert_eq!(see(&grant(&[&own, &a])), ("a".to_owned(), vec!["a"], true));
+        let own = grant(&[&own]);
+        let role = View::new(&snapshot, &own).role("a").expect("granted");
+        assert!(!role.listed());
+    }
+
+    #[test]
+    fn before_the_first_answer_only_a_denial_is_certain() {
+        let store = Store::shared();
+        let snapshot = store.snapshot();
+        let named = grant(&[&RoleId::named(&name("a"))]);
+        for (grant, settled) in [(Grant::Everything, false), (named, false), (Grant::Denied, true)] {
+            assert_eq!(View::new(&snapshot, &grant).settled(), settled, "{grant:?}");
+        }
+    }
+}

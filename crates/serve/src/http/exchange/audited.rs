@@ -1,0 +1,57 @@
+//! The audit event of an answer, and the answer to send if the event cannot be recorded.
+
+use super::Exchange;
+use crate::{
+    audit::{Event, What},
+    clock::Moment,
+    faces::face::Face,
+    http::{
+        answer::{Answer, Status},
+        denial::Denial,
+        request::Request,
+    },
+    text::Cut,
+};
+
+impl Exchange {
+    /// The answer to give: `answer`, unless it hands out credentials that have to be recorded and cannot be. Has the audit
+    /// take note of hand-outs and of denials.
+    pub(super) fn audited(&self, request: &Request, answer: Answer, now: Moment) -> Answer {
+        let auditor = &self.context.auditor;
+        match (&answer.handed, answer.denied) {
+            (Some(handed), _) if auditor.records() && request.method != "HEAD" => {
+                let what = What::HandedOut {
+                    role: handed.role.clone(),
+                    access_key_id: handed.set.access_key_id.clone(),
+                    expiration: handed.set.expiration,
+                };
+                if auditor.hand_out(self.event(request, what, now)) {
+                    answer
+                } else {
+                    self.context.live.faces().error(self.face, Status::Unavailable)
+                }
+            }
+            (None, Some(Denial::Policy | Denial::Unidentified)) => {
+                let path = Cut::for_audit(self.face.loggable(request.target).as_bytes()).to_string();
+                auditor.denial(self.event(request, What::Denied { path: path.into() }, now), now);
+                answer
+            }
+            _ => answer,
+        }
+    }
+
+    fn event(&self, request: &Request, what: What, now: Moment) -> Event {
+        let peer = self.guest.peer();
+        Event {
+            time: now.wall,
+            peer: peer.clone(),
+            container: self.context.gatekeeper.container(peer),
+            what,
+            more: 0,
+            reason: self.guest.reason(),
+            face: self.face.as_str(),
+            version: (self.face == Face::Imds).then_some(if request.token.is_some() { "v2" } else { "v1" }),
+            user_agent: request.user_agent.map(|agent| Cut::for_audit(agent).to_string().into()),
+        }
+    }
+}

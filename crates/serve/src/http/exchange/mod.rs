@@ -1,0 +1,322 @@
+//! The requests and answers of one connection: reads heads, asks the face, writes answers. It never waits.
+//!
+//! An idle connection owns no buffer: bytes are read into one buffer per thread, and only what is
+//! left of an incomplete head or of an answer that the client does not take is kept. All the work
+//! between two waits is one [`Exchange::turn`], which says what to wait for next.
+
+mod audited;
+mod wire;
+
+use std::{
+    io, mem,
+    net::{SocketAddr, TcpStream},
+    sync::Arc,
+    time::Duration,
+};
+
+use wire::{Output, SCRATCH, Scratch, open, receive, transmit};
+pub(super) use wire::{Unsent, discard};
+use zeroize::{Zeroize, Zeroizing};
+
+use super::{
+    access::AccessLog,
+    answer::{Answer, Body, Outcome, Status},
+    counters::Counters,
+    denial::Denial,
+    guest::Guest,
+    listener::Limits,
+    live::Live,
+    registry::{Registry, Slot},
+    request::{Parsed, Request, parse},
+};
+use crate::{
+    audit::Auditor,
+    caller::{Owner, Subordinates},
+    clock::{Moment, SharedClock},
+    faces::face::{Change, Face},
+    policy::Gatekeeper,
+};
+
+/// What all connections share.
+pub(super) struct Context {
+    pub(super) live: Live,
+    pub(super) gatekeeper: Arc<dyn Gatekeeper>,
+    pub(super) auditor: Arc<Auditor>,
+    pub(super) clock: SharedClock,
+    pub(super) limits: Limits,
+    pub(super) registry: Arc<Registry>,
+    pub(super) subordinates: Subordinates,
+    pub(super) counters: Arc<Counters>,
+    pub(super) access: Arc<AccessLog>,
+}
+
+/// What a connection waits for next.
+pub(super) enum Wait {
+    /// More input.
+    Input,
+    /// Nothing: there may be another request in what was read.
+    Nothing,
+    /// Room for the rest of an answer; then what follows it.
+    Room(Box<Unsent>, After),
+    /// A change: of the store, or elsewhere.
+    Change(Change),
+    /// The client's end, discarding what it still sends.
+    Linger,
+    /// Nothing more: close.
+    End,
+}
+
+/// What follows an answer.
+#[derive(Clone, Copy)]
+pub(super) enum After {
+    Next,
+    Linger,
+    Close,
+}
+
+/// The state of the exchange on one connection.
+pub(super) struct Exchange {
+    pub(super) context: Arc<Context>,
+    guest: Guest,
+    /// What that listener shows.
+    face: Face,
+    pub(super) slot: Arc<Slot>,
+    /// What was read and not used yet.
+    unread: Zeroizing<Vec<u8>>,
+    /// How many bytes of a body are still to be thrown away.
+    discard: u64,
+    /// Whether a head has begun and not ended.
+    in_head: bool,
+    /// How much of the next answer was sent ahead, for the client to prove its identity.
+    ahead: usize,
+    /// Since when the client has not read the answers to pipelined requests.
+    overdue: Option<Duration>,
+    /// Whether the last read took all that the kernel had.
+    pub(super) drained: bool,
+}
+
+/// An answer and how it is to be given.
+struct Reply {
+    answer: Answer,
+    /// Whether the request has a token.
+    secret: bool,
+    /// Whether the body is left out (`HEAD`).
+    silent: bool,
+    after: After,
+}
+
+impl Exchange {
+    /// An exchange with a client that has said nothing yet.
+    pub(super) fn new(context: Arc<Context>, peer: SocketAddr, listener: u16, face: Face) -> Self {
+        let now = context.clock.now().boot;
+        let slot = Arc::new(Slot::new(now, now + context.limits.idle_timeout));
+        Self {
+            context,
+            guest: Guest::new(peer, listener),
+            face,
+            slot,
+            unread: Zeroizing::default(),
+            discard: 0,
+            in_head: false,
+            ahead: 0,
+            overdue: None,
+            drained: false,
+        }
+    }
+
+    /// Reads what the client has sent, and answers one request if its head is complete.
+    pub(super) fn read_turn(&mut self, socket: &TcpStream) -> io::Result<Wait> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            if mem::take(&mut self.drained) {
+                // It had taken all answers when it sent this.
+                self.overdue = None;
+            }
+            let kept = self.restore(&mut scratch.input);
+            let space = &mut scratch.input[kept..];
+            let count = match receive(socket, space) {
+                Ok(0) => return Ok(Wait::End),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.drained = true;
+                    return Ok(Wait::Input);
+                }
+                Err(error) => return Err(error),
+            };
+            self.drained = count < space.len();
+            self.answer_one(socket, scratch, kept + count, true)
+        })
+    }
+
+    /// Answers one request if what was read before holds one. `patient`: a request for something
+    /// whose first fetch is under way may wait.
+    pub(super) fn turn(&mut self, socket: &TcpStream, patient: bool) -> io::Result<Wait> {
+        if self.unread.is_empty() {
+            return Ok(Wait::Input);
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            let filled = self.restore(&mut scratch.input);
+            self.answer_one(socket, scratch, filled, patient)
+        })
+    }
+
+    /// From now on the client has to take an answer. Pipelined requests count as one: a hundred of them give
+    /// it no more time than one.
+    pub(super) fn expect_room(&mut self) {
+        let since = *self.overdue.get_or_insert_with(|| self.context.clock.now().boot);
+        self.slot.set_deadline(since + self.context.limits.write_timeout);
+    }
+
+    /// From now on the client may send another request.
+    pub(super) fn expect_request(&self) {
+        self.slot.set_deadline(self.context.clock.now().boot + self.context.limits.idle_timeout);
+    }
+
+    /// Puts what is left of earlier reads at the beginning of `input`.
+    fn restore(&self, input: &mut [u8]) -> usize {
+        let kept = self.unread.len().min(input.len());
+        input[..kept].copy_from_slice(&self.unread[..kept]);
+        kept
+    }
+
+    fn answer_one(
+        &mut self,
+        socket: &TcpStream,
+        scratch: &mut Scratch,
+        filled: usize,
+        patient: bool,
+    ) -> io::Result<Wait> {
+        let discarded = usize::try_from(self.discard).unwrap_or(usize::MAX).min(filled);
+        self.discard -= discarded as u64;
+        let now = self.context.clock.now();
+        let reply = self.reply(socket, &scratch.input[discarded..filled], now, patient);
+        if reply.as_ref().map_or(true, |reply| reply.secret) {
+            scratch.input[..filled].zeroize();
+        }
+        match reply {
+            Ok(reply) => self.send(socket, &reply, now, &mut scratch.output),
+            Err(wait) => Ok(wait),
+        }
+    }
+
+    /// What to say to `input`, or else what to wait for.
+    fn reply(&mut self, socket: &TcpStream, input: &[u8], now: Moment, patient: bool) -> Result<Reply, Wait> {
+        let (request, length) = match parse(input) {
+            Parsed::Whole(request, length) => (request, length),
+            Parsed::Partial => {
+                if !input.is_empty() && !mem::replace(&mut self.in_head, true) {
+                    self.slot.set_deadline(now.boot + self.context.limits.header_timeout);
+                }
+                self.keep(input);
+                return Err(Wait::Input);
+            }
+            Parsed::Malformed => return Ok(self.reject(Status::BadRequest, now)),
+            Parsed::TooLarge => return Ok(self.reject(Status::HeadTooLarge, now)),
+        };
+        let outcome = self.respond(socket, &request, now);
+        let answer = match outcome {
+            Outcome::Answer(answer) => self.for_this_host(answer),
+            // Waiting would not help.
+            Outcome::Warming if self.guest.is_unknown() => {
+                self.context.live.faces().error(self.face, Status::Unavailable).denied(Denial::Unidentified)
+            }
+            waiting @ (Outcome::Warming | Outcome::Expired(_) | Outcome::Elsewhere) if patient => {
+                self.keep(input);
+                let elsewhere = matches!(waiting, Outcome::Elsewhere);
+                return Err(Wait::Change(if elsewhere { Change::Arrival } else { Change::Store }));
+            }
+            Outcome::Expired(answer) => answer,
+            Outcome::Warming | Outcome::Elsewhere => self.context.live.faces().error(self.face, Status::Unavailable),
+        };
+        let answer = self.audited(&request, answer, now);
+        if self.context.live.access_log() {
+            self.context.access.request(self.guest.peer(), self.face, &request, &answer, now);
+        }
+        self.context.counters.count(self.face, Some(&request), &answer);
+        let after = match (request.body, request.expects_continue) {
+            (None, _) | (Some(_), true) => After::Linger,
+            (Some(_), false) if request.keep_alive && !self.context.registry.is_stopping() => After::Next,
+            (Some(0), false) => After::Close,
+            (Some(_), false) => After::Linger,
+        };
+        self.in_head = false;
+        self.discard = request.body.unwrap_or(0);
+        self.keep(&input[length..]);
+        let secret = request.token.is_some() || request.authorization.is_some();
+        Ok(Reply { answer, secret, silent: request.method == "HEAD", after })
+    }
+
+    /// What the face says to `request`, by what is known of the client.
+    fn respond(&mut self, socket: &TcpStream, request: &Request, now: Moment) -> Outcome {
+        let Self { context, guest, ahead, slot, .. } = self;
+        let Context { live, gatekeeper, subordinates, .. } = &**context;
+        let mut open = || open(socket, ahead);
+        if gatekeeper.asks_who()
+            && guest.identify(&**gatekeeper, socket, &mut open)
+            && let owner @ Owner::User(_) = guest.peer().owner()
+        {
+            slot.prove(subordinates.party(owner));
+        }
+        let outcome = live.faces().respond(self.face, request, guest.visitor(&**gatekeeper, request), now);
+        // A token may be bound to its user from a time at which there was a policy.
+        let unauthorized =
+            |outcome: &Outcome| matches!(outcome, Outcome::Answer(answer) if answer.status == Status::Unauthorized);
+        if request.token.is_some() && unauthorized(&outcome) && guest.identify(&**gatekeeper, socket, &mut open) {
+            return live.faces().respond(self.face, request, guest.visitor(&**gatekeeper, request), now);
+        }
+        outcome
+    }
+
+    fn keep(&mut self, input: &[u8]) {
+        if input.is_empty() {
+            self.unread = Zeroizing::default();
+        } else if *self.unread != input {
+            self.unread = input.to_vec().into();
+        }
+    }
+
+    fn reject(&mut self, status: Status, now: Moment) -> Reply {
+        if self.context.live.access_log() {
+            self.context.access.malformed(self.guest.peer(), status, now);
+        }
+        self.unread = Zeroizing::default();
+        let answer = self.context.live.faces().error(self.face, status);
+        self.context.counters.count(self.face, None, &answer);
+        Reply { answer, secret: true, silent: false, after: After::Linger }
+    }
+
+    /// Sends as much of the reply as the kernel takes without blocking.
+    fn send(&mut self, socket: &TcpStream, reply: &Reply, now: Moment, output: &mut Output) -> io::Result<Wait> {
+        let head = output.head(&reply.answer, now, matches!(reply.after, After::Next));
+        let head = head.get(mem::take(&mut self.ahead)..).unwrap_or_default();
+        let body = if reply.silent { &Body::Empty } else { &reply.answer.body };
+        self.slot.answered(now.boot, now.boot + self.context.limits.idle_timeout);
+        let sent = match transmit(socket, head, body.bytes()) {
+            Ok(sent) => sent,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) => return Err(error),
+        };
+        if sent == head.len() + body.bytes().len() {
+            return Ok(reply.after.into());
+        }
+        Ok(Wait::Room(Box::new(Unsent { head: head.to_vec(), body: body.clone(), sent }), reply.after))
+    }
+
+    /// Reveals our process id only to processes of this host; others learn only that this is alppaca.
+    fn for_this_host(&self, answer: Answer) -> Answer {
+        let local = |address| self.context.gatekeeper.is_local(address);
+        match answer.pid {
+            Some(_) if !self.guest.peer().address.is_some_and(local) => Answer { pid: Some(0), ..answer },
+            _ => answer,
+        }
+    }
+}
+
+impl From<After> for Wait {
+    fn from(after: After) -> Self {
+        match after {
+            After::Next => Self::Nothing,
+            After::Linger => Self::Linger,
+            After::Close => Self::End,
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Refuses requests regardless of their path: those that a proxy passed on, that a web page
+//! made a browser send, or that name a host which may be a rebound DNS name.
+
+use std::net::IpAddr;
+
+use super::request::Request;
+
+/// Host names, in addition to IP literals, that a client of IMDS may use. `instance-data` is EC2's own.
+const KNOWN_HOSTS: [&str; 3] = ["localhost", "instance-data", "instance-data.ec2.internal"];
+
+/// The names by which containers of Docker and Podman find their host. Names below `.internal` cannot be registered, but a
+/// hostile resolver could answer for it to a browser of this host: so they are for containers alone.
+const CONTAINER_HOSTS: [&str; 2] = ["host.docker.internal", "host.containers.internal"];
+
+/// Why a request is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// A proxy or an open relay is being used to reach us. EC2 refuses `X-Forwarded-For`, too.
+    Forwarded,
+    /// It comes from a web page.
+    WebPage,
+    /// Its `Host` is a name that an attacker may have pointed at us (DNS rebinding).
+    Host,
+}
+
+/// Whether a request may be one that only a container may send: it has such a name in its `Host`, or in a target in
+/// absolute form.
+pub(crate) fn is_for_containers(request: &Request) -> bool {
+    let target = Some(request.target.as_bytes()).filter(|target| !target.starts_with(b"/"));
+    let has = |text: &[u8], name: &str| text.windows(name.len()).any(|part| part.eq_ignore_ascii_case(name.as_bytes()));
+    request.host.into_iter().chain(target).any(|text| CONTAINER_HOSTS.iter().any(|name| has(text, name)))
+}
+
+/// Whether `name` is one by which a container finds its host.
+pub(crate) fn is_container_host(name: &str) -> bool {
+    CONTAINER_HOSTS.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// Judges a request. `authority` is that of a target in absolute form, which outranks `Host`
+/// (RFC 9112, section 3.2.2). `in_container`: whether it is a container's.
+pub(crate) fn judge(
+    request: &Request,
+    authority: Option<&str>,
+    allowed: &[String],
+    in_container: bool,
+) -> Result<(), Refusal> {
+    if request.forwarded {
+        return Err(Refusal::Forwarded);
+    }
+    if request.from_web_page {
+        return Err(Refusal::WebPage);
+    }
+    let host = match (authority, request.host) {
+        (Some(authority), _) => authority,
+        (None, Some(host)) => std::str::from_utf8(host).map_err(|_| Refusal::Host)?,
+        // HTTP/1.0 and hand-made requests; no browser leaves it out.
+        (None, None) => return Ok(()),
+    };
+    if is_known(host, allowed, in_container) { Ok(()) } else { Err(Refusal::Host) }
+}
+
+fn is_known(host: &str, allowed: &[String], in_container: bool) -> bool {
+    if host.is_empty() {
+        return true;
+    }
+    if let Some(rest) = host.strip_prefix('[') {
+        let Some((address, port)) = rest.split_once(']') else { return false };
+        return matches!(address.parse(), Ok(IpAddr::V6(_))) && is_port(port);
+    }
+    let (name, port) = host.split_at(host.find(':').unwrap_or(host.len()));
+    let name = name.strip_suffix('.').unwrap_or(name);
+    is_port(port)
+        && (matches!(name.parse(), Ok(IpAddr::V4(_)))
+            || KNOWN_HOSTS.iter().any(|known| known.eq_ignore_ascii_case(name))
+            || (in_container && is_container_host(name))
+            || allowed.iter().any(|known| known.eq_ignore_ascii_case(name)))
+}
+
+/// Nothing, or a colon and a number.
+fn is_port(text: &str) -> bool {
+    text.is_empty() || text.strip_prefix(':').is_some_and(|port| port.bytes().all(|b| b.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::request::{Parsed, parse},
+        *,
+    };
+
+    #[test]
+    fn addresses_and_known_names_pass_and_other_names_do_not() {
+        let allowed = ["imds.example.com".to_owned()];
+        for host in [
+            "",
+            "169.254.169.254",
+            "169.254.169.254:80",
+            "127.0.0.1:25772",
+            "[fd00:ec2::254]",
+            "[::1]:80",
+            "localhost",
+            "LOCALHOST:1",
+            "localhost.",
+            "instance-data",
+            "imds.Example.com:80",
+        ] {
+            assert!(is_known(host, &allowed, false), "{host}");
+        }
+        for host in [
+            "evil.example.com",
+            "169.254.169.254.evil.com",
+            "localhost.evil.com",
+            "[fd00:ec2::254",
+            "[x]",
+            "::1",
+            "127.0.0.1:x",
+            "127.1",
+            "0x7f000001",
+            "[127.0.0.1]",
+            "a@127.0.0.1",
+            "[::1]x",
+            "localhost..",
+        ] {
+            assert!(!is_known(host, &allowed, true), "{host}");
+        }
+    }
+
+    #[test]
+    fn the_names_of_a_containers_host_are_for_containers() {
+        for host in ["host.docker.internal", "HOST.containers.internal.:80"] {
+            assert!(is_known(host, &[], true) && !is_known(host, &[], false), "{host}");
+            assert!(is_known("host.docker.internal", &["host.docker.internal".to_owned()], false));
+        }
+        for (head, expected) in [
+            ("GET / HTTP/1.1\r\nHost: Host.Docker.Internal:80\r\n\r\n", true),
+            ("GET http://host.containers.internal/ HTTP/1.1\r\nHost: x\r\n\r\n", true),
+            ("GET /host.containers.internal HTTP/1.1\r\nHost: x\r\n\r\n", false),
+            ("GET / HTTP/1.1\r\n\r\n", false),
+        ] {
+            let Parsed::Whole(request, _) = parse(head.as_bytes()) else { panic!("{head}") };
+            assert_eq!(is_for_containers(&request), expected, "{head}");
+        }
+    }
+}

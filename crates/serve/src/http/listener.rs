@@ -1,0 +1,313 @@
+//! The listening sockets and the life of the server: bind, accept, keep within limits, stop.
+
+use std::{
+    future::Future,
+    io,
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustix::{
+    io::Errno,
+    net::{SocketFlags, acceptfrom_with, sockopt::set_socket_send_buffer_size},
+};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    sync::watch::Sender,
+    task::{JoinSet, yield_now},
+    time::timeout,
+};
+
+use super::{
+    access::AccessLog,
+    connection::{Connection, watch},
+    counters::{Counters, Ended},
+    exchange::{Context, Exchange, Wait},
+    live::Live,
+    place::{Place, ServerError},
+    registry::Ends,
+};
+use crate::{
+    audit::Auditor,
+    caller::{Owner, Peer, Subordinates},
+    clock::{self, SharedClock},
+    faces::face::{Face, Faces},
+    policy::{Everyone, Gatekeeper},
+};
+
+/// What the kernel keeps of answers that a client does not take (it doubles the number). By itself it would keep megabytes
+/// for each connection, and a client that pipelines many requests and reads nothing would have them all answered.
+const SEND_BUFFER: usize = 32 * 1024;
+/// How often deadlines are looked at while connections are open.
+const SWEEP: Duration = Duration::from_secs(1);
+/// How long requests that are being answered may take to end when the server stops.
+const DRAIN: Duration = Duration::from_secs(2);
+/// How long idle connections are still listened to when the server stops.
+const LAST_CALL: Duration = Duration::from_millis(50);
+/// How many connections are ended when no more files can be opened, and the maximum when the table is full.
+const BATCH: usize = 64;
+/// The pause after a failed accept, to avoid a busy loop.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Bounds of the server.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// How many connections may be open at the same time; for one more, the owner with most loses those that were idle for longest.
+    pub connections: usize,
+    /// From the first byte of a head to its end.
+    pub header_timeout: Duration,
+    /// Without a request.
+    pub idle_timeout: Duration,
+    /// For the client to take an answer.
+    pub write_timeout: Duration,
+}
+
+/// The server of all faces.
+pub struct Server {
+    context: Context,
+}
+
+impl Server {
+    /// A server that answers with `faces`, writing a line for each request if `access_log`.
+    pub fn new(faces: Faces, clock: SharedClock, limits: Limits, access_log: bool) -> Self {
+        let gatekeeper = Arc::new(Everyone::default());
+        let auditor = Arc::new(Auditor::without_records());
+        let live = Live::new(faces, access_log);
+        let (registry, counters, access) = (Arc::default(), Arc::default(), Arc::new(AccessLog::new()));
+        let subordinates = Subordinates::read();
+        Self { context: Context { live, gatekeeper, auditor, clock, limits, registry, subordinates, counters, access } }
+    }
+
+    /// The way to let it show something else while it runs.
+    pub fn live(&self) -> Live {
+        self.context.live.clone()
+    }
+
+    /// The same, where `gatekeeper` decides what a caller sees, and `auditor` records it. Without one every caller sees
+    /// everything.
+    #[must_use]
+    pub fn guarded_by(self, gatekeeper: Arc<dyn Gatekeeper>, auditor: Arc<Auditor>) -> Self {
+        Self { context: Context { gatekeeper, auditor, ..self.context } }
+    }
+
+    /// Decides what each caller sees.
+    pub fn gatekeeper(&self) -> Arc<dyn Gatekeeper> {
+        Arc::clone(&self.context.gatekeeper)
+    }
+
+    /// How often was answered what.
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.context.counters)
+    }
+
+    /// Serves until `stop` is ready, then lets the requests that are being answered end. Each place shows its face;
+    /// `listening` counts those where a socket listens, without those of `exec`.
+    pub async fn run(
+        self,
+        places: Vec<(Place, Face)>,
+        listening: Sender<usize>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), ServerError> {
+        let context = Arc::new(self.context);
+        let mut tasks = JoinSet::new();
+        for (number, (place, face)) in (0_u16..).zip(places) {
+            let (context, listening) = (Arc::clone(&context), listening.clone());
+            // A program that waits for its old port does not delay the other listeners.
+            let counted = usize::from(face != Face::Exec);
+            match place {
+                Place::Held(listener) => {
+                    tasks.spawn(accept(ready(listener)?, (number, face), context));
+                    listening.send_modify(|count| *count += counted);
+                }
+                taken @ Place::Taken(_) => {
+                    tasks.spawn(async move {
+                        match ready(taken.listener().await) {
+                            Ok(listener) => {
+                                listening.send_modify(|count| *count += counted);
+                                accept(listener, (number, face), context).await;
+                            }
+                            Err(error) => tracing::error!("{}", ServerError::Socket(error)),
+                        }
+                    });
+                }
+            }
+        }
+        tasks.spawn(sweep(Arc::clone(&context)));
+        stop.await;
+        tasks.shutdown().await;
+        // What has been sent to us by now is still answered.
+        let registry = &context.registry;
+        registry.stop();
+        clock::sleep(LAST_CALL).await;
+        registry.abort(false);
+        if timeout(DRAIN, registry.until(false)).await.is_err() {
+            tracing::warn!("{} connection(s) were still busy after {DRAIN:?}", registry.len());
+            registry.abort(true);
+        }
+        Ok(())
+    }
+}
+
+fn ready(listener: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
+    listener.set_nonblocking(true)?;
+    // Accepted sockets inherit it.
+    set_socket_send_buffer_size(&listener, SEND_BUFFER)?;
+    watch(listener, Interest::READABLE)
+}
+
+async fn accept(listener: AsyncFd<TcpListener>, place: (u16, Face), context: Arc<Context>) {
+    let mut failing = false;
+    loop {
+        match accept_one(&listener).await.and_then(|(socket, peer)| start(socket, peer, place, &context)) {
+            Ok(()) => failing = false,
+            // The client gave up before we came to it.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::error!("cannot accept connections: {error}; idle ones are closed to make room");
+                }
+                let no_files = [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
+                let ended =
+                    if no_files.contains(&error.raw_os_error()) { make_room(&context, BATCH, Ended::Files) } else { 0 };
+                if ended > 0 {
+                    // Their files are closed when their tasks have had their turn.
+                    yield_now().await;
+                } else {
+                    clock::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+async fn accept_one(listener: &AsyncFd<TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
+    let (socket, peer) = listener
+        .async_io(Interest::READABLE, |listener| {
+            Ok(acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?)
+        })
+        .await?;
+    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+    Ok((socket.into(), peer.ok_or(io::ErrorKind::ConnectionAborted)?))
+}
+
+/// Serves a new connection. Most clients have sent their request by the time they are accepted: it
+/// is answered on the spot, and if that was all, the runtime never hears of the connection.
+fn start(socket: TcpStream, peer: SocketAddr, (listener, face): (u16, Face), context: &Arc<Context>) -> io::Result<()> {
+    let mut exchange = Exchange::new(Arc::clone(context), peer, listener, face);
+    let wait = match exchange.read_turn(&socket) {
+        Ok(Wait::End) => return Ok(()),
+        Ok(wait) => wait,
+        Err(error) => {
+            tell_end(peer, &error);
+            return Ok(());
+        }
+    };
+    let (registry, most) = (&context.registry, context.limits.connections);
+    let ends = Ends { socket: Arc::new(socket), peer };
+    let socket = Arc::clone(&ends.socket);
+    if registry.len() >= most && make_room(context, (most / BATCH).clamp(1, BATCH), Ended::Full) == 0 {
+        // All are being answered.
+        context.counters.ended(Ended::Refused, 1);
+        return Ok(());
+    }
+    let registration = registry.open(Arc::clone(&exchange.slot), ends);
+    if registry.len() > most / 2 {
+        registry.look_up(|ends| whose(context, ends));
+    }
+    let id = registration.id();
+    let mut connection = Connection::new(socket, exchange, registration)?;
+    let task = tokio::spawn(async move {
+        if let Err(error) = connection.serve(wait).await {
+            tell_end(peer, &error);
+        }
+    });
+    registry.set_abort(id, task.abort_handle());
+    Ok(())
+}
+
+/// Ends up to `count` connections, of the owner with most. Returns how many.
+fn make_room(context: &Context, count: usize, why: Ended) -> usize {
+    let ended = context.registry.evict(count, |ends| whose(context, ends));
+    context.counters.ended(why, ended);
+    ended
+}
+
+/// Whose a connection is, as far as room is concerned: the user on this host, or the address.
+fn whose(context: &Context, ends: &Ends) -> Owner {
+    // It need not prove anything: this gives it nothing, and an answer may be under way.
+    let mut unproven = || Err(io::ErrorKind::PermissionDenied.into());
+    let peer = context.gatekeeper.identify(&ends.socket, &Peer::unasked(ends.peer), &mut unproven);
+    let owner = match peer.owner() {
+        Owner::Nobody => Owner::Address(ends.peer.ip().to_canonical()),
+        owner => owner,
+    };
+    context.subordinates.party(owner)
+}
+
+/// Logs how a connection ended. An error means that the client has gone.
+fn tell_end(peer: SocketAddr, error: &io::Error) {
+    tracing::debug!("{peer}: connection ended: {error}");
+}
+
+/// Ends connections whose deadline has passed. Sleeps for good while there are none.
+async fn sweep(context: Arc<Context>) {
+    loop {
+        context.registry.until(true).await;
+        clock::sleep(SWEEP).await;
+        let late = context.registry.sweep(context.clock.now().boot);
+        context.counters.ended(Ended::Late, late);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use alppaca_store::store::Store;
+    use tokio::sync::Notify;
+
+    use super::*;
+    use crate::{
+        Ecs, EcsSettings, EcsTokens, Imds, Settings, TokenKey,
+        clock::{Clock, fake::FakeClock},
+        http::connection::IN_A_ROW,
+    };
+
+    fn server() -> Server {
+        let clock = FakeClock::new();
+        let settings = Settings { v1: true, ..Settings::default() };
+        let key = TokenKey::random().expect("randomness");
+        let (store, arrived) = (Store::shared(), Arc::<Notify>::default());
+        let tokens = EcsTokens::new().expect("randomness");
+        let (exec, _files) =
+            Ecs::new(EcsSettings::default(), Arc::clone(&store), tokens, clock.clone(), Arc::clone(&arrived));
+        let imds = Imds::new(settings, store, key, None, clock.now().wall);
+        let patience = Duration::from_secs(1);
+        let faces = Faces { imds, ecs: None, pod_identity: None, exec, arrived, patience };
+        let time = Duration::from_hours(1);
+        let limits = Limits { connections: 9, header_timeout: time, idle_timeout: time, write_timeout: time };
+        Server::new(faces, clock, limits, false)
+    }
+
+    #[tokio::test]
+    async fn requests_that_were_sent_at_once_leave_a_turn_to_the_others() {
+        const REQUESTS: usize = 100;
+        let context = Arc::new(server().context);
+        let listener = ready(TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).expect("a port")).expect("a socket");
+        let address = listener.get_ref().local_addr().expect("bound");
+        let mut client = TcpStream::connect(address).expect("it listens");
+        client.write_all("GET / HTTP/1.1\r\n\r\n".repeat(REQUESTS).as_bytes()).expect("open");
+        client.set_nonblocking(true).expect("settable");
+        let (socket, peer) = accept_one(&listener).await.expect("connected");
+        start(socket, peer, (0, Face::Imds), &context).expect("it can be watched");
+        let (mut answers, mut turns) = (Vec::new(), 0);
+        while answers.windows(12).filter(|bytes| *bytes == b"HTTP/1.1 200").count() < REQUESTS {
+            // The turn of all others.
+            yield_now().await;
+            turns += 1;
+            let _nothing_yet = client.read_to_end(&mut answers);
+        }
+        assert!(turns >= REQUESTS / IN_A_ROW - 1, "{turns} turns");
+    }
+}
