@@ -6,6 +6,7 @@ mod document;
 mod lease;
 mod metrics;
 mod peer;
+mod reply;
 mod respond;
 mod server;
 mod socket;
@@ -17,7 +18,8 @@ pub use document::{
 };
 pub use lease::{LeaseError, Leases};
 pub use peer::{Caller, ProcessId};
-pub use respond::{Admin, Call, ExecEndpoint, Outcome, Reply};
+pub use reply::{Call, Outcome, Reply};
+pub use respond::{Admin, ExecEndpoint};
 pub use server::{serve, serve_metrics};
 pub use socket::{AdminSocket, SocketError, SocketPlace};
 

@@ -8,19 +8,18 @@ use std::{
     },
 };
 
-use serde::Serialize;
+use arc_swap::ArcSwapOption;
 use zeroize::Zeroizing;
 
 use super::{
     ADMIN_LISTENER, Caller, LeaseError, Leases,
     document::{
-        AuditStatus, Code, CredentialsDocument, ErrorDocument, ExecDocument, ExecRequest, LastError, ListRefused,
-        Listener, RoleStatus, Status,
+        AuditStatus, Code, CredentialsDocument, ExecDocument, ExecRequest, LastError, ListRefused, Listener,
+        RoleStatus, Status,
     },
     metrics::{self, shown},
+    reply::{Call, Outcome, Reply},
 };
-use arc_swap::ArcSwapOption;
-
 use crate::{
     audit::{Auditor, Event, Health, What},
     clock::Moment,
@@ -69,67 +68,6 @@ pub struct ExecEndpoint {
     pub address: SocketAddr,
     /// Whether it is there for these programs alone, at a port that the kernel has chosen.
     pub own: bool,
-}
-
-/// A request.
-#[derive(Debug, Clone, Copy)]
-pub struct Call<'a> {
-    /// `GET`, …
-    pub method: &'a str,
-    /// Without the query.
-    pub path: &'a str,
-    /// What was sent along.
-    pub body: &'a [u8],
-}
-
-/// What a request leads to.
-#[derive(Debug)]
-pub enum Outcome {
-    /// This answer.
-    Reply(Reply),
-    /// Something is still being fetched: ask again when the store has changed, or else answer this.
-    Wait(Reply),
-}
-
-/// An answer.
-#[derive(Debug)]
-pub struct Reply {
-    /// HTTP status.
-    pub status: u16,
-    /// `Content-Type`.
-    pub content_type: &'static str,
-    /// `Allow`.
-    pub allow: Option<&'static str>,
-    /// The body, which may be secret.
-    pub body: Zeroizing<Vec<u8>>,
-}
-
-impl Reply {
-    fn json(status: u16, document: &impl Serialize) -> Self {
-        // Large enough for any document of one role: a buffer that grows leaves unwiped copies behind.
-        let mut body = Zeroizing::new(Vec::with_capacity(16 * 1024));
-        // Writing to a Vec cannot fail, and the documents have text keys only.
-        let _infallible = serde_json::to_writer(&mut *body, document);
-        body.push(b'\n');
-        Self { status, content_type: "application/json", allow: None, body }
-    }
-
-    /// A line of text.
-    pub(super) fn text(status: u16, line: &str) -> Self {
-        let body = Zeroizing::new(format!("{line}\n").into_bytes());
-        Self { status, content_type: "text/plain; charset=utf-8", allow: None, body }
-    }
-
-    /// An error.
-    pub fn error(code: Code, message: impl Into<String>) -> Self {
-        Self::json(code.status(), &ErrorDocument { code, message: message.into() })
-    }
-}
-
-impl Outcome {
-    fn error(code: Code, message: impl Into<String>) -> Self {
-        Self::Reply(Reply::error(code, message))
-    }
 }
 
 /// Notes since when each role of `store` is in its state. One whose set has expired is so since then; other changes are new.

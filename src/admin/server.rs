@@ -19,7 +19,8 @@ use tokio::{
 use super::{
     AdminSocket, Caller, MAX_WAIT,
     document::Code,
-    respond::{Admin, Call, Outcome, Reply, look},
+    reply::{Call, Outcome, Reply},
+    respond::{Admin, look},
 };
 use crate::{
     caller::{

@@ -8,7 +8,7 @@ use super::{
     Refresher, Timer,
     node::Tracked,
     report,
-    task::{Due, ending},
+    task::{Due, answers::ending},
 };
 use crate::{
     ErrorKind, RoleList, SourceError,

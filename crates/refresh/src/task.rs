@@ -1,25 +1,24 @@
 //! The task that fetches from the upstreams and publishes their answers.
 
+pub(super) mod answers;
+
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use tokio::{
-    sync::mpsc,
-    task::{JoinError, JoinSet},
-};
+use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
-    Cadence, Graph, Lane, LaneId, Lister, Maker, Node, RoleRequests, Timer, Visibility,
+    Graph, Lane, LaneId, Lister, Maker, Node, RoleRequests, Visibility,
     lane::Queue,
     node::{Asked, Plan, Tracked, Who},
     report,
     requests::{OnDemand, Request},
 };
 use crate::{
-    ErrorKind, RoleList, SourceError,
+    RoleList, SourceError,
     clock::{self, Moment, SharedClock},
-    credentials::{Credentials, RoleId, RoleName, format_timestamp, render_refusal},
-    journal::{Ending, Journal, Question},
-    store::{Phase, Published, State, Store},
+    credentials::{Credentials, RoleId, RoleName, render_refusal},
+    journal::Journal,
+    store::{Phase, State, Store},
 };
 
 /// Longest uninterrupted sleep: timers stand still during suspend and know nothing of clock steps,
@@ -361,120 +360,6 @@ impl Refresher {
             }
         }
         true
-    }
-
-    fn take(&mut self, answer: Result<Answer, JoinError>) {
-        match answer {
-            // That of a lister that is not asked any more says nothing.
-            Ok(Answer::Roles(generation, _)) if generation < self.listed_since => {}
-            Ok(Answer::Roles(_, answer)) => self.take_roles(answer),
-            Ok(Answer::Set(fetched)) => self.take_set(fetched),
-            // A defect of ours inside the call: there is nothing sane to go on with. Calls are
-            // cancelled only by dropping the refresher, when they are not joined any more.
-            Err(defect) => std::panic::resume_unwind(defect.into_panic()),
-        }
-    }
-
-    fn take_set(&mut self, fetched: Fetched) {
-        let now = self.clock.now();
-        let Fetched { due, lane, generation, signed, answer } = fetched;
-        if let Some(queue) = self.lanes.get_mut(lane.0).filter(|_| generation == self.generation) {
-            queue.done();
-        }
-        self.journal.count(Question::Credentials, ending(&answer));
-        // Withdrawn or changed while the call was under way: whatever came is of no use any more.
-        if self.nodes.get(due.id()).is_none_or(|node| generation < node.since) {
-            return;
-        }
-        let answer = answer.and_then(|set| if set.expiration > now.wall { Ok(set) } else { Err(self.late(&set)) });
-        match (due, answer) {
-            (due, Ok(credentials)) => self.take_good_set(&due, credentials, now),
-            (Due::Listed(name), Err(error)) => {
-                let interval = self.lister.as_ref().map_or(Duration::ZERO, |lister| lister.interval);
-                self.take_failure(&RoleId::named(&name), now, Cadence::Ims { interval }, &error);
-            }
-            (Due::Planned(id), Err(error)) => self.way_failed(&id, signed.as_ref(), error, now),
-        }
-    }
-
-    fn take_good_set(&mut self, due: &Due, credentials: Credentials, now: Moment) {
-        let random = self.random.f64();
-        let Some(node) = self.nodes.get_mut(due.id()) else { return };
-        node.asked.in_flight = false;
-        let set = match node.held.take().filter(|held| held.is(&credentials)) {
-            Some(same) => {
-                same.came_again(now);
-                same
-            }
-            None => Arc::new(Published::new(&credentials, now)),
-        };
-        node.refused = None;
-        node.asked.timer = Timer::after_set(now, set.expiration, random);
-        let who = Who::new(due.id(), node.plan.as_deref());
-        report::set_arrived(&who, &set, &mut node.asked.trouble);
-        let way = node.plan.as_ref().and_then(|plan| plan.way());
-        self.journal.fetched(&due.role_id(), way.map_or(&self.listed, |way| &way.label), now.wall);
-        self.store.publish(&due.id(), State::Held { set: Arc::clone(&set), phase: Phase::Fresh });
-        node.held = Some(set);
-        if let Due::Planned(id) = due {
-            self.way_worked(id, credentials, now);
-        }
-    }
-
-    /// All that could be tried for a set has failed.
-    pub(super) fn take_failure(&mut self, id: &RoleId, now: Moment, cadence: Cadence, error: &SourceError) {
-        let random = self.random.f64();
-        let grace = self.grace;
-        let Some(node) = self.nodes.get_mut(id) else { return };
-        node.asked.in_flight = false;
-        let who = Who::new(id.as_str(), node.plan.as_deref());
-        let alive = node.held.clone().filter(|_| node.is_alive(now));
-        let expiration = alive.as_ref().map(|set| set.expiration);
-        let ErrorKind::Refused { code, message, withdraws } = &error.kind else {
-            report::set_failed(&who, error, None, &mut node.asked.trouble);
-            self.journal.failed(id, now.wall, &error.message, node.refused.as_ref().map(|since| since.wall));
-            node.asked.timer = node.asked.timer.after_failure(now, expiration, random);
-            return self.keep_serving(id);
-        };
-        let since = **node.refused.get_or_insert_with(|| Box::new(now));
-        self.journal.failed(id, now.wall, &error.message, Some(since.wall));
-        let given_up = *withdraws || node.is_given_up(Some(&since), grace, now);
-        let kept = expiration.filter(|_| !given_up);
-        report::set_failed(&who, error, Some((cadence, kept)), &mut node.asked.trouble);
-        node.asked.timer = node.asked.timer.after_refusal(now, cadence, kept, random);
-        if given_up {
-            node.held = None;
-            self.store.publish(id, State::Denied(render_refusal(code, message, now.wall).into()));
-            return;
-        }
-        if let Some(grace) = grace {
-            let refused = now.boot.saturating_sub(since.boot);
-            node.asked.timer = node.asked.timer.clone().within(grace.saturating_sub(refused));
-        }
-        self.keep_serving(id);
-    }
-
-    fn late(&self, credentials: &Credentials) -> SourceError {
-        let clock = self.journal.clock_ahead().map(report::clock_difference);
-        let clock = clock.unwrap_or_else(|| "is this host's clock right?".to_owned());
-        let expiration = format_timestamp(credentials.expiration);
-        SourceError::transient(format!("the credentials had already expired on arrival, at {expiration}; {clock}"))
-    }
-
-    /// What is held is served on, though nothing newer could be had.
-    fn keep_serving(&self, id: &RoleId) {
-        if let Some(set) = self.nodes.get(id).and_then(|node| node.held.as_ref()) {
-            self.store.publish(id, State::Held { set: Arc::clone(set), phase: Phase::Stale });
-        }
-    }
-}
-
-pub(super) fn ending<T>(answer: &Result<T, SourceError>) -> Ending {
-    match answer.as_ref().map_err(|error| &error.kind) {
-        Ok(_) => Ending::Success,
-        Err(ErrorKind::Transient) => Ending::Transient,
-        Err(ErrorKind::Refused { .. }) => Ending::Refused,
-        Err(ErrorKind::ParentExpired) => Ending::ParentExpired,
     }
 }
 

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::*;
 use crate::{
-    Source, SourceFuture,
+    ErrorKind, Source, SourceFuture,
     clock::{Clock, fake::FakeClock},
     credentials::Secret,
     store::Condition,
