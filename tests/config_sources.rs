@@ -15,7 +15,7 @@ fn parsed(text: &str) -> Result<Config, String> {
 #[test]
 fn each_kind_of_mistake_is_told_with_its_place() {
     for (text, part) in [
-        ("sources:\n  a: {url: http://x}\n", "2:3: the source \"a\" needs a `kind`: one of ims, sts"),
+        ("sources:\n  a: {url: http://x}\n", "2:3: the source \"a\" needs a `kind`: one of ims, roles_anywhere, sts"),
         ("sources:\n  a: {kind: imz}\n", "2:13: there is no kind \"imz\" of source"),
         ("sources:\n  a: {kind: imz}\n", "did you mean `ims`?"),
         ("sources:\n  a: {kind: ims, ulr: http://x}\n", "2:18: there is no setting \"ulr\"; did you mean `url`?"),

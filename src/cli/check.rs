@@ -7,11 +7,9 @@ use crate::{
     capture::{IMDS, WEAK_REDIRECTION, foreign_redirections},
     clock::{Clock, SystemClock},
     config,
-    credentials::format_timestamp,
     daemon::FileFaults,
     plan,
     sandbox::{self, Account},
-    source::roles_anywhere::Identity,
     trust::Trust,
 };
 
@@ -91,17 +89,11 @@ fn trust(config: &config::Config) -> Trust {
 /// Looks at the certificates and keys. As above, they may be on another host.
 fn certificates(config: &config::Config) {
     for source in &config.upstreams.sources {
-        let config::SourceKind::RolesAnywhere(settings) = &source.kind else { continue };
         let name = &source.name;
-        match Identity::new(settings.identity.clone()).examine(SystemClock.now().wall) {
-            Ok(found) => anstream::eprintln!(
-                "source {name}: {} ({}, {} more in the chain), valid until {}",
-                found.subject,
-                found.key,
-                found.chain,
-                format_timestamp(found.not_after)
-            ),
-            Err(error) => anstream::eprintln!("warning: source {name}: {error}"),
+        match source.kind.examine(SystemClock.now().wall) {
+            None => {}
+            Some(Ok(found)) => anstream::eprintln!("source {name}: {found}"),
+            Some(Err(error)) => anstream::eprintln!("warning: source {name}: {error}"),
         }
     }
 }

@@ -6,7 +6,11 @@ use std::{ffi::OsString, path::PathBuf};
 
 use super::sdk::Variables;
 use crate::{
-    capture::Host, clock::SystemClock, config::ProxyVariables, logging::Environment, plan::Surroundings, source::aws,
+    capture::Host,
+    clock::SystemClock,
+    fetch::ProxyVariables,
+    logging::Environment,
+    source::{Surroundings, aws},
 };
 
 /// What the log needs to know to find its default target.

@@ -38,7 +38,7 @@ pub(super) fn configuration() -> String {
         let settings = SETTINGS.iter().filter(|setting| setting.topic == topic);
         section(&mut page, title, settings);
     }
-    for nested in SECTIONS {
+    for nested in SECTIONS.iter() {
         let title = format!("BELOW {}", nested.path.replace('`', ""));
         section(&mut page, &title, nested.settings.iter());
     }

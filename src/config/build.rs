@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{
-    Config, Imds, Ims, Limits, ListRoles, Loaded, Proxying, Refresh,
+    Config, Imds, Limits, ListRoles, Loaded, Refresh,
     addresses::conflicts,
     admin::admin,
     container::container,
@@ -11,23 +11,21 @@ use super::{
     metadata::metadata,
     pod_identity::pod_identity,
     policy::policy,
-    proxies,
     settings::SETTINGS,
     upstreams::{Upstreams, upstreams},
 };
 use crate::{
+    fetch::{Proxying, proxying},
     logging::{AuditTarget, Logging},
     sandbox::Account,
+    source::ims::{self, LIST_PATH},
 };
 use alppaca_settings::{
     fields::Fields,
-    problem::{ConfigErrors, Place, Problem},
+    problem::{ConfigErrors, Problem},
     read,
     yaml::{Node, Value},
 };
-
-/// What the IMS protocol adds to the base of an IMS.
-const LIST_PATH: &str = "/latest/meta-data/iam/security-credentials/";
 
 /// Builds the configuration; `None` stands for files without content.
 pub(super) fn config(tree: Option<Node>) -> Result<Loaded, ConfigErrors> {
@@ -56,7 +54,7 @@ pub(super) fn config(tree: Option<Node>) -> Result<Loaded, ConfigErrors> {
 }
 
 /// The IMS of the flat keys.
-pub(super) fn ims(fields: &mut Fields) -> Option<Ims> {
+pub(super) fn ims(fields: &mut Fields) -> Option<ims::Options> {
     fields.exclude("ims_url", &["ims_host", "ims_port", "ims_protocol"]);
     fields.pair("ims_client_certificate", "ims_client_key");
     let list_url = list_url(fields);
@@ -67,8 +65,8 @@ pub(super) fn ims(fields: &mut Fields) -> Option<Ims> {
     let max_response_bytes = fields.value("ims_max_response_bytes", read::count);
     let concurrency = fields.value("ims_concurrency", read::count);
     let ca_file = fields.optional("ims_ca_file", read::path);
-    let proxy = fields.value("ims_proxy", proxies::choice);
-    Some(Ims {
+    let proxy = fields.value("ims_proxy", proxying::choice);
+    Some(ims::Options {
         list_url: list_url?,
         stand_ins: Vec::new(),
         connect_timeout: connect_timeout?,
@@ -86,7 +84,7 @@ fn list_url(fields: &mut Fields) -> Option<String> {
         let place = node.place.clone();
         let read = read::text(node);
         let url = fields.note(read)?;
-        return ims_list_url(fields, place, &url);
+        return ims::list_url(fields, place, &url);
     }
     let protocol = fields.value("ims_protocol", |node| read::choice(node, &[("https", "https"), ("http", "http")]));
     let port = fields.value("ims_port", read::port);
@@ -101,44 +99,7 @@ fn list_url(fields: &mut Fields) -> Option<String> {
     let read = read::text(node);
     let host = fields.note(read)?;
     let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host };
-    checked_url(fields, place, format!("{}://{host}:{}{LIST_PATH}", protocol?, port?))
-}
-
-/// The URL of a role list from that URL or its base.
-pub(super) fn ims_list_url(fields: &mut Fields, place: Place, url: &str) -> Option<String> {
-    let list = url.trim_end_matches('/');
-    let is_list = list.ends_with("/security-credentials");
-    checked_url(fields, place, if is_list { format!("{list}/") } else { format!("{list}{LIST_PATH}") })
-}
-
-fn checked_url(fields: &mut Fields, place: Place, url: String) -> Option<String> {
-    let parsed: Option<http::Uri> = url.parse().ok();
-    let Some(host) = parsed.as_ref().filter(|url| is_askable(url)).and_then(|url| url.host()) else {
-        let message = format!("this makes {url:?}, which is not a URL with http or https, a host and a path");
-        fields.problems.push(Problem::new(place, message));
-        return None;
-    };
-    if url.starts_with("http:") && !is_loopback(host) {
-        let message = "credentials will travel in clear text: the IMS uses http over the network";
-        fields.warnings.push(Problem::new(place, message));
-    }
-    Some(url)
-}
-
-fn is_askable(url: &http::Uri) -> bool {
-    let user = url.authority().is_some_and(|authority| authority.as_str().contains('@'));
-    matches!(url.scheme_str(), Some("http" | "https")) && !user && url.query().is_none()
-}
-
-/// Whether what is asked there can be read on the way.
-pub(crate) fn is_clear_text(url: &str) -> bool {
-    let host = url.parse::<http::Uri>().ok().and_then(|url| url.host().map(str::to_owned));
-    url.starts_with("http:") && host.is_some_and(|host| !is_loopback(&host))
-}
-
-fn is_loopback(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse();
-    host == "localhost" || address.is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+    ims::checked_url(fields, place, format!("{}://{host}:{}{LIST_PATH}", protocol?, port?))
 }
 
 /// Where redirected connections arrive by default: beside the usual listener, unless another listener has that port.

@@ -2,7 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{Config, Origin, is_assumed, origin, sources::Gives};
+use super::{Config, Origin, is_assumed, origin};
+use crate::source::Gives;
 use crate::{
     caller::containers::HostNames,
     credentials::{AccountId, Pattern, is_partition},

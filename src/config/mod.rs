@@ -10,12 +10,11 @@ mod load;
 mod metadata;
 mod pod_identity;
 mod policy;
-mod proxies;
 mod render;
 mod restart;
 mod roles;
 mod settings;
-pub mod sources;
+mod sources;
 mod upstreams;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -26,21 +25,18 @@ pub use alppaca_settings::{
 };
 
 pub use admin::Admin;
-pub(crate) use build::is_clear_text;
 pub use container::{CONTAINER, CONTAINER_ROLE, Container, ContainerRole};
 pub use containers::{CONTAINERS, Containers};
 pub use load::{Loaded, load, parse};
 pub use metadata::{Defaults, METADATA, Metadata, Tree};
 pub use pod_identity::{ASSOCIATION, POD_IDENTITY, PodIdentity};
 pub use policy::{MATCH, POLICY, RULE};
-pub use proxies::{EnvironmentProxies, ProxyChoice, ProxyVariables, Proxying};
-pub use roles::{CHAINED, Origin, Role, Session, is_assumed, origin};
+pub use roles::{CHAINED, Origin, Role, is_assumed, origin};
 pub use settings::{SECTIONS, SETTINGS, effect, restart_keys};
-pub use sources::{Aws, RolesAnywhere, Source, SourceKind};
+pub use sources::Source;
 pub use upstreams::Upstreams;
 
 use crate::{
-    credentials::Secret,
     logging::{AuditTarget, Logging},
     policy::Rules,
     sandbox::Account,
@@ -97,39 +93,6 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// The socket of `status`, `credentials` and `exec`.
     pub admin: Admin,
-}
-
-/// The IMS and how to talk to it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ims {
-    /// The URL of the role list, with a final slash: `ims_url`, or made of `ims_protocol`,
-    /// `ims_host` and `ims_port`.
-    pub list_url: String,
-    /// The same on other hosts, which stand in for it in this order (`urls`).
-    pub stand_ins: Vec<String>,
-    /// For the TCP and TLS handshakes of one connection (`ims_connect_timeout`).
-    pub connect_timeout: Duration,
-    /// For one whole call (`ims_timeout`).
-    pub timeout: Duration,
-    /// The longest body that is read (`ims_max_response_bytes`).
-    pub max_response_bytes: usize,
-    /// How many calls may run at once (`ims_concurrency`).
-    pub concurrency: usize,
-    /// Further certificate authorities, PEM (`ims_ca_file`). The system's stay in force.
-    pub ca_file: Option<PathBuf>,
-    /// Certificate chain and key of the client, PEM (`ims_client_certificate`, `ims_client_key`).
-    pub client_certificate: Option<(PathBuf, PathBuf)>,
-    /// The HTTP proxy in front of the IMS (`ims_proxy`, `proxy`, `no_proxy`).
-    pub proxying: Proxying,
-}
-
-/// An HTTP proxy. Its credentials, if any, are sent as `Proxy-Authorization: Basic`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Proxy {
-    /// `http://host:port`, without credentials.
-    pub url: String,
-    /// User name and password.
-    pub credentials: Option<(String, Secret)>,
 }
 
 /// Which roles a listing shows (`list_roles`).

@@ -2,8 +2,11 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use super::sources::{Gives, Source, SourceKind, setting};
-use crate::credentials::{Arn, RoleArn, RoleArnError, RoleName, SessionName};
+use super::sources::Source;
+use crate::{
+    credentials::{Arn, RoleArn, RoleArnError, RoleName, SessionName},
+    source::{Gives, Session},
+};
 use alppaca_settings::{
     Setting,
     fields::Fields,
@@ -39,63 +42,46 @@ pub struct Role {
     pub via: Option<String>,
 }
 
-/// What a session is asked to be like.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Session {
-    /// What the owner of the role wants to hear (`external_id`).
-    pub external_id: Option<String>,
-    /// Its name (`session_name`).
-    pub name: SessionName,
-    /// How long it shall last (`duration`).
-    pub duration: Option<Duration>,
-    /// A session policy, JSON (`policy`).
-    pub policy: Option<String>,
-    /// ARNs of session policies (`policy_arns`).
-    pub policy_arns: Vec<String>,
-    /// Session tags (`tags`).
-    pub tags: Vec<(String, String)>,
-    /// The keys of those that are handed on along a chain (`transitive_tags`).
-    pub transitive_tags: Vec<String>,
-    /// Who is behind it (`source_identity`).
-    pub source_identity: Option<String>,
-}
-
 /// The settings of a role.
 pub(super) const SETTINGS: &[Setting] = &[
-    setting(
+    Setting::nested(
         "source",
         "",
         "The source, or another role, that provides the credentials, or the credentials that \
          assume the role.",
     ),
-    setting("sources", "", "Instead: several, tried in this order at each fetch."),
-    setting(
+    Setting::nested("sources", "", "Instead: several, tried in this order at each fetch."),
+    Setting::nested(
         "upstream_role",
         "",
         "Its name at an IMS. By default the same; for a role that is assumed: the first that the IMS lists.",
     ),
-    setting(
+    Setting::nested(
         "role_arn",
         "",
         "The ARN of the role, to be assumed with the credentials of the source or fetched from it.",
     ),
-    setting("external_id", "", "The external ID that the role's trust policy requires."),
-    setting(
+    Setting::nested("external_id", "", "The external ID that the role's trust policy requires."),
+    Setting::nested(
         "session_name",
         "alppaca-on-{host}",
         "The name of the session in CloudTrail. `{host}` and `{role}` are filled in.",
     ),
-    setting(
+    Setting::nested(
         "duration",
         "",
         "How long a session lasts, 15m to 12h. By default that of AWS: 1h. Role chaining is limited to 1h.",
     ),
-    setting("policy", "", "A session policy as JSON, which limits the session's permissions."),
-    setting("policy_arns", "[]", "ARNs of managed policies that limit the session in the same way, at most 10."),
-    setting("tags", "", "Session tags, a mapping of names to values."),
-    setting("transitive_tags", "[]", "The names of the tags that are passed on along a chain."),
-    setting("source_identity", "", "The source identity, which no later role of the chain can change."),
-    setting(
+    Setting::nested("policy", "", "A session policy as JSON, which limits the session's permissions."),
+    Setting::nested(
+        "policy_arns",
+        "[]",
+        "ARNs of managed policies that limit the session in the same way, at most 10.",
+    ),
+    Setting::nested("tags", "", "Session tags, a mapping of names to values."),
+    Setting::nested("transitive_tags", "[]", "The names of the tags that are passed on along a chain."),
+    Setting::nested("source_identity", "", "The source identity, which no later role of the chain can change."),
+    Setting::nested(
         "via",
         "",
         "The source of kind `sts` that configures `AssumeRole`. By default: in the region `aws_region`, through \
@@ -316,7 +302,7 @@ fn check(fields: &mut Fields, read: &Read, sources: &[Source], roles: &[Role]) {
         wrong(read.place.clone(), format!("a source is also called {:?}; a `source:` could mean either", role.name));
     }
     if let Some(via) = &role.via {
-        let sts = sources.iter().any(|source| source.name == *via && matches!(source.kind, SourceKind::Sts(_)));
+        let sts = sources.iter().any(|source| source.name == *via && source.kind.assumes().is_some());
         if !sts {
             wrong(read.place_of("via"), format!("there is no source {via:?} of kind sts"));
         }

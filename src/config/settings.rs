@@ -37,6 +37,9 @@ const fn fixed(topic: Topic, key: &'static str, default: &'static str, meaning: 
 }
 
 use Topic::{AssumeRole, Logging, Process, Refreshing, Serving, Sources, Upstream};
+use std::sync::LazyLock;
+
+use crate::source::KINDS;
 use alppaca_settings::{Section, Setting, TakesEffect, Topic};
 
 /// All settings.
@@ -274,24 +277,28 @@ pub const SETTINGS: &[Setting] = &[
 ];
 
 /// All sections, in the order of the documentation.
-pub const SECTIONS: &[Section] = &[
-    Section { path: "policy", settings: super::POLICY },
-    Section { path: "policy.rules", settings: super::RULE },
-    Section { path: "policy.rules.match", settings: super::MATCH },
-    Section { path: "metadata", settings: super::METADATA },
-    Section { path: "container", settings: super::CONTAINER },
-    Section { path: "container.roles.NAME", settings: super::CONTAINER_ROLE },
-    Section { path: "pod_identity", settings: super::POD_IDENTITY },
-    Section { path: "pod_identity.associations[]", settings: super::ASSOCIATION },
-    Section { path: "roles.NAME", settings: super::roles::SETTINGS },
-    Section { path: "sources.NAME` of `kind: ims", settings: super::sources::ims::KIND.settings },
-    Section { path: "sources.NAME` of `kind: roles_anywhere", settings: super::sources::roles_anywhere::KIND.settings },
-    Section { path: "sources.NAME` of `kind: sts", settings: super::sources::sts::KIND.settings },
-    Section { path: "sources.NAME` of `kind: web_identity", settings: super::sources::web_identity::KIND.settings },
-    Section { path: "sources.NAME` of `kind: process", settings: super::sources::process::KIND.settings },
-    Section { path: "sources.NAME` of `kind: profile", settings: super::sources::profile::KIND.settings },
-    Section { path: "sources.NAME` of `kind: vault", settings: super::sources::vault::KIND.settings },
-    Section { path: "sources.NAME` of `kind: static", settings: super::sources::static_keys::KIND.settings },
-    Section { path: "sources.NAME` of `kind: imds", settings: super::sources::imds::KIND.settings },
-    Section { path: "containers", settings: super::CONTAINERS },
+pub static SECTIONS: LazyLock<Vec<Section>> = LazyLock::new(|| {
+    let kinds = KINDS
+        .iter()
+        .map(|kind| Section { path: format!("sources.NAME` of `kind: {}", kind.word).into(), settings: kind.settings });
+    let containers = Section { path: "containers".into(), settings: super::CONTAINERS };
+    ROOMS
+        .iter()
+        .map(|(path, settings)| Section { path: (*path).into(), settings })
+        .chain(kinds)
+        .chain([containers])
+        .collect()
+});
+
+/// The sections before those of the kinds of sources.
+const ROOMS: &[(&str, &[Setting])] = &[
+    ("policy", super::POLICY),
+    ("policy.rules", super::RULE),
+    ("policy.rules.match", super::MATCH),
+    ("metadata", super::METADATA),
+    ("container", super::CONTAINER),
+    ("container.roles.NAME", super::CONTAINER_ROLE),
+    ("pod_identity", super::POD_IDENTITY),
+    ("pod_identity.associations[]", super::ASSOCIATION),
+    ("roles.NAME", super::roles::SETTINGS),
 ];

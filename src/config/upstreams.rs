@@ -1,12 +1,21 @@
 //! Where credentials come from, all together: the keys of 2015, `sources` and `roles`.
 
 use super::{
-    Ims, ProxyChoice,
     build::ims,
     roles::{self, Origin, Role, is_assumed},
-    sources::{self, Aws, Gives, Source, SourceKind, aws},
+    sources::{self, Source},
 };
-use crate::credentials::{RoleArn, SessionName};
+use std::sync::Arc;
+
+use crate::{
+    credentials::RoleArn,
+    fetch::{Proxy, ProxyChoice},
+    source::{
+        Gives, Session,
+        aws::{self, Aws},
+        ims,
+    },
+};
 use alppaca_settings::{fields::Fields, problem::Problem, read};
 
 /// The name of the source that `ims_host` or `ims_url` make.
@@ -16,7 +25,7 @@ pub(super) const IMPLICIT_IMS: &str = "ims";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstreams {
     /// What `ims_host` and the other keys of that name say.
-    pub ims: Option<Ims>,
+    pub ims: Option<ims::Options>,
     /// All sources: that IMS first, under the name `ims`; then those of `sources`.
     pub sources: Vec<Source>,
     /// The roles that are served; none: all that the first IMS lists.
@@ -38,7 +47,7 @@ impl Upstreams {
                 sources: vec![self.first_ims()?.name.clone()],
                 upstream_role: None,
                 role_arn: Some(arn.clone()),
-                session: roles::Session { name: SessionName::default(), ..Default::default() },
+                session: Session::default(),
                 via: None,
             })
         });
@@ -47,7 +56,7 @@ impl Upstreams {
 
     /// The first source that is an IMS.
     pub fn first_ims(&self) -> Option<&Source> {
-        self.sources.iter().find(|source| matches!(source.kind, SourceKind::Ims(_)))
+        self.sources.iter().find(|source| source.kind.is_lister())
     }
 
     /// The first source with credentials.
@@ -59,11 +68,7 @@ impl Upstreams {
     pub fn region(&self, name: &str, has_arn: bool, via: Option<&str>) -> Option<&str> {
         let origin = self.sources.iter().find(|source| source.name == name);
         match (origin, has_arn) {
-            (Some(source), true) if !is_assumed(Origin::Source(source), has_arn) => match &source.kind {
-                SourceKind::WebIdentity(identity) => Some(&identity.aws.region),
-                SourceKind::RolesAnywhere(source) => Some(&source.aws.region),
-                _ => None,
-            },
+            (Some(source), true) if !is_assumed(Origin::Source(source), has_arn) => source.kind.region(),
             (_, true) => Some(&self.sts(via).region),
             (Some(_), false) => None,
             // The same as another role: there are no circles.
@@ -81,15 +86,13 @@ impl Upstreams {
 
     /// Whether a source of that name says how `AssumeRole` is called.
     pub fn is_sts(&self, name: &str) -> bool {
-        self.source(name).is_some_and(|source| matches!(source.kind, SourceKind::Sts(_)))
+        self.source(name).is_some_and(|source| source.kind.assumes().is_some())
     }
 
     /// How `AssumeRole` is called for a role with that `via`.
     pub fn sts(&self, via: Option<&str>) -> &Aws {
-        match via.and_then(|via| self.source(via)).map(|source| &source.kind) {
-            Some(SourceKind::Sts(aws)) => aws,
-            _ => &self.sts,
-        }
+        let named = via.and_then(|via| self.source(via)).and_then(|source| source.kind.assumes());
+        named.unwrap_or(&self.sts)
     }
 }
 
@@ -110,7 +113,7 @@ pub(super) fn upstreams(fields: &mut Fields) -> Option<Upstreams> {
     let (ims, read, read_roles) = (ims?, read?, read_roles?);
     let mut all = Vec::new();
     if let Some(ims) = &ims {
-        all.push(Source { name: IMPLICIT_IMS.to_owned(), kind: SourceKind::Ims(Box::new(ims.clone())) });
+        all.push(Source { name: IMPLICIT_IMS.to_owned(), kind: Arc::new(ims.clone()) });
     }
     for (key, source) in read {
         if all.iter().any(|other| other.name == source.name) {
@@ -140,7 +143,7 @@ pub(super) fn upstreams(fields: &mut Fields) -> Option<Upstreams> {
     Some(upstreams)
 }
 
-fn proxy_of(host: &str, port: u16) -> super::Proxy {
+fn proxy_of(host: &str, port: u16) -> Proxy {
     let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() };
-    super::Proxy { url: format!("http://{host}:{port}"), credentials: None }
+    Proxy { url: format!("http://{host}:{port}"), credentials: None }
 }

@@ -16,7 +16,8 @@ use super::{
     faces::{self, Background},
     guard,
 };
-use crate::plan::{self, Fetching, Surroundings};
+use crate::plan::{self, Fetching};
+use crate::source::Surroundings;
 use crate::{
     clock::SharedClock,
     config::{self, Config, Containers, Loaded, Role, Upstreams},

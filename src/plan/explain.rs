@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    config::{self, CHAINED, Config, Origin, Role, SourceKind, Upstreams},
+    config::{self, CHAINED, Config, Origin, Role, Upstreams},
     credentials::RoleArn,
     refresh::left_when_fetched,
     source::aws::Environment,
@@ -59,12 +59,10 @@ fn from(name: &str, role: &Role, roles: &[Role], upstreams: &Upstreams) -> Strin
             format!("role {name}{}", more.unwrap_or_default())
         }
         Origin::Source(source) => {
-            let what = match &source.kind {
-                SourceKind::Ims(_) => match &role.upstream_role {
-                    Some(role) => format!("role {role} of "),
-                    None if assumed => "the first role of ".to_owned(),
-                    None => format!("role {} of ", role.name),
-                },
+            let what = match &role.upstream_role {
+                Some(role) if source.kind.is_lister() => format!("role {role} of "),
+                None if source.kind.is_lister() && assumed => "the first role of ".to_owned(),
+                None if source.kind.is_lister() => format!("role {} of ", role.name),
                 _ if !assumed && !arn.is_empty() => format!("{arn} of "),
                 _ => String::new(),
             };
@@ -97,7 +95,7 @@ fn life(role: &Role, roles: &[Role], config: &Config) -> String {
             format!("lives {}{cap}; fetched again when {left} are left", minutes(life))
         }
         Some(Origin::Role(other)) => format!("lives as long as what role {} has, and changes with it", other.name),
-        Some(Origin::Source(source)) if matches!(source.kind, SourceKind::Ims(_)) => life_of("IMS"),
+        Some(Origin::Source(source)) if source.kind.is_lister() => life_of("IMS"),
         _ => life_of("source"),
     }
 }

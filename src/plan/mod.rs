@@ -1,11 +1,7 @@
-//! From the configuration to the graph of what is fetched. Each kind of source has an arm in `own_call`.
+//! From the configuration to the graph of what is fetched.
 
-mod aws_calls;
 mod explain;
-mod ims;
-mod kinds;
 mod notes;
-mod roles_anywhere;
 mod trial;
 
 pub use explain::explain;
@@ -15,24 +11,17 @@ pub use trial::{Trial, trials};
 use std::{
     collections::HashMap,
     fmt::Display,
-    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use jiff::Timestamp;
-
 use crate::{
-    clock::SharedClock,
-    config::{self, Config, Origin, Role, Session, SourceKind, Upstreams},
-    credentials::{RoleArn, RoleId, RoleName, SessionFacts},
-    fetch::end_of_certificate,
+    config::{self, Config, Origin, Role, Upstreams},
+    credentials::RoleId,
     journal::Certificate,
-    refresh::{Cadence, Fetch, Graph, Lane, LaneId, Lister, Maker, Node, OnDemand, Source, Visibility, Way},
+    refresh::{Cadence, Graph, Lane, LaneId, Lister, Maker, Node, OnDemand, Source, Visibility, Way},
     source::{
-        PassOn, aws,
-        listed::ListedRole,
+        Opened, Opening, PassOn, Purpose, Serves, Session, Surroundings,
         long_term::TemporaryOnly,
-        roles_anywhere::Identity,
         sts::{self, Sts},
     },
 };
@@ -41,25 +30,6 @@ use crate::{
 const DEFAULT_STS: &str = "";
 /// Nor has what asks nobody.
 const LOCAL: &str = " ";
-
-/// What the sources have to know of the host they run on.
-#[derive(Clone)]
-pub struct Surroundings {
-    /// The host's name, for the names of sessions.
-    pub host: String,
-    /// What the environment says of calls to AWS.
-    pub aws: aws::Environment,
-    /// The environment's proxies, for the sources that are told to use them.
-    pub proxies: config::ProxyVariables,
-    /// `HOME` and `PATH`, for programs and profiles.
-    pub home: Option<PathBuf>,
-    /// Where programs are found.
-    pub path: Option<String>,
-    /// What runs a program in a session of its own: a program and arguments, which its command line follows.
-    pub launcher: Vec<String>,
-    /// The time, for signatures.
-    pub clock: SharedClock,
-}
 
 /// What is fetched, and how more can be.
 pub struct Fetching {
@@ -116,77 +86,42 @@ struct Blueprint {
     surroundings: Surroundings,
     ims: Cadence,
     lanes: HashMap<String, LaneId>,
-    listers: HashMap<String, Arc<dyn Source>>,
-    kinds: kinds::Kinds,
-    /// Certificates and keys, each shared by the roles of one source.
-    identities: HashMap<String, Arc<Identity>>,
+    /// The sources, by their names.
+    opened: HashMap<String, Arc<dyn Opened>>,
     /// Made when they are needed: who only has an IMS needs none.
     sts: Mutex<HashMap<String, Arc<Sts>>>,
-}
-
-/// What a call is made for.
-struct Purpose<'a> {
-    /// The name under which the role is served.
-    name: &'a RoleName,
-    upstream_role: Option<&'a str>,
-    role_arn: Option<&'a RoleArn>,
-    session: &'a Session,
-    via: Option<&'a str>,
-}
-
-/// What the credentials of a source are needed for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Serves {
-    /// They are served.
-    Clients,
-    /// Other roles are assumed with them.
-    ToSign,
 }
 
 impl Blueprint {
     fn new(config: &Config, surroundings: Surroundings) -> Result<(Self, Vec<Lane>), FetchingError> {
         let upstreams = config.upstreams.clone();
-        let mut listers: HashMap<String, Arc<dyn Source>> = HashMap::new();
-        let mut identities = HashMap::new();
         let ims = Cadence::Ims { interval: config.refresh.interval };
-        for source in &upstreams.sources {
-            match &source.kind {
-                SourceKind::Ims(settings) => {
-                    let made = self::ims::source(settings, &surroundings, ims.return_wait());
-                    let made = made.map_err(|error| FetchingError::new(&source.name, error))?;
-                    listers.insert(source.name.clone(), made);
-                }
-                SourceKind::RolesAnywhere(settings) => {
-                    identities.insert(source.name.clone(), Identity::new(settings.identity.clone()));
-                }
-                _ => {}
-            }
-        }
+        let opening = Opening {
+            surroundings: &surroundings,
+            listeners: &[&config.listen[..], config.capture_listen.as_slice()].concat(),
+            return_wait: ims.return_wait(),
+        };
+        let open = |source: &config::Source| {
+            let opened = source.kind.open(&opening).map_err(|error| FetchingError::new(&source.name, error))?;
+            Ok((source.name.clone(), opened))
+        };
+        let opened = upstreams.sources.iter().map(open).collect::<Result<_, _>>()?;
         // The lister's lane is the first.
         let first = upstreams.first_ims().map(|source| source.name.clone());
         let mut named: Vec<(String, Lane)> =
-            upstreams.sources.iter().map(|source| (source.name.clone(), lane(&source.kind))).collect();
+            upstreams.sources.iter().map(|source| (source.name.clone(), source.kind.lane())).collect();
         named.sort_by_key(|(name, _)| Some(name) != first.as_ref());
-        named.push((DEFAULT_STS.to_owned(), of_aws(&upstreams.sts)));
+        named.push((DEFAULT_STS.to_owned(), upstreams.sts.lane()));
         named.push((LOCAL.to_owned(), Lane { concurrency: usize::MAX, rate: None }));
         let lanes = named.iter().enumerate().map(|(index, (name, _))| (name.clone(), LaneId(index))).collect();
-        let kinds = kinds::Kinds::new(config, &surroundings)?;
-        let blueprint = Self { upstreams, surroundings, ims, lanes, listers, kinds, identities, sts: Mutex::default() };
+        let blueprint = Self { upstreams, surroundings, ims, lanes, opened, sts: Mutex::default() };
         Ok((blueprint, named.into_iter().map(|(_, lane)| lane).collect()))
     }
 
-    /// The certificates with which sources show who this host is. Those of TLS are read once, as the connections read them.
+    /// The certificates with which sources show who this host is.
     fn certificates(&self) -> Vec<Certificate> {
         let certificate = |source: &config::Source| {
-            let end: Box<dyn Fn() -> Option<Timestamp> + Send> = match &source.kind {
-                SourceKind::RolesAnywhere(_) => {
-                    let identity = Arc::clone(self.identities.get(&source.name)?);
-                    Box::new(move || identity.end())
-                }
-                SourceKind::Ims(ims) => end_of(ims.client_certificate.as_ref())?,
-                SourceKind::Vault(vault) => end_of(vault.client_certificate.as_ref())?,
-                _ => return None,
-            };
+            let end = self.opened.get(&source.name)?.certificate_end()?;
             Some(Certificate { source: source.name.clone(), end })
         };
         self.upstreams.sources.iter().filter_map(certificate).collect()
@@ -197,12 +132,16 @@ impl Blueprint {
     }
 
     fn lister(&self, name: &str) -> Result<Arc<dyn Source>, FetchingError> {
-        self.listers.get(name).cloned().ok_or_else(|| FetchingError::new(name, "lists no roles"))
+        self.opened
+            .get(name)
+            .and_then(|opened| opened.lister())
+            .ok_or_else(|| FetchingError::new(name, "lists no roles"))
     }
 
     /// The node of a role of the configuration, and the hidden ones that it needs.
     fn role(&self, role: &Role) -> Result<(Vec<Node>, Node), FetchingError> {
         let purpose = Purpose {
+            host: &self.surroundings.host,
             name: &role.name,
             upstream_role: role.upstream_role.as_deref(),
             role_arn: role.role_arn.as_ref(),
@@ -240,6 +179,7 @@ impl Blueprint {
             source_identity: wanted.source_identity.clone(),
         };
         let purpose = Purpose {
+            host: &self.surroundings.host,
             name: &wanted.name,
             upstream_role: None,
             role_arn: Some(&wanted.role_arn),
@@ -307,40 +247,21 @@ impl Blueprint {
     fn own_call(&self, source: &config::Source, purpose: &Purpose, serves: Serves) -> Result<Way, FetchingError> {
         let name = &source.name;
         let wrong = |problem: &dyn Display| FetchingError::new(name, problem);
-        let (fetch, cadence): (Arc<dyn Fetch>, Cadence) = match &source.kind {
-            SourceKind::Ims(_) => {
-                let role =
-                    purpose.upstream_role.map(str::parse::<RoleName>).transpose().map_err(|error| wrong(&error))?;
-                // To be served it is known by its name; to assume others the first will do.
-                let role = role.or_else(|| (serves == Serves::Clients).then(|| purpose.name.clone()));
-                (Arc::new(ListedRole::new(self.lister(name)?, role)), self.ims)
-            }
-            SourceKind::RolesAnywhere(settings) => {
-                let identity = self.identities.get(name).ok_or_else(|| wrong(&"has no certificate"))?;
-                let role = purpose.role_arn.ok_or_else(|| wrong(&"a role's ARN is needed"))?;
-                let facts = SessionFacts { host: &self.surroundings.host, role: purpose.name.as_str() };
-                let made = roles_anywhere::role(settings, identity, (role, purpose.session), facts, &self.surroundings);
-                (Arc::new(made.map_err(|error| wrong(&error))?), Cadence::Aws)
-            }
-            SourceKind::Sts(_) => return Err(wrong(&"has no credentials of its own")),
-            kind => {
-                let facts = SessionFacts { host: &self.surroundings.host, role: purpose.name.as_str() };
-                let fetch = self.kinds.call(name, purpose, facts).map_err(|error| wrong(&error))?;
-                let guarded = serves == Serves::Clients && !kinds::serves_long_term(kind);
-                (if guarded { Arc::new(TemporaryOnly::new(fetch)) } else { fetch }, Cadence::Aws)
-            }
-        };
+        let opened = self.opened.get(name).ok_or_else(|| wrong(&"is not open"))?;
+        let fetch = opened.call(purpose, serves).map_err(|error| wrong(&error))?;
+        let guarded = serves == Serves::Clients && !source.kind.serves_long_term();
+        let fetch = if guarded { Arc::new(TemporaryOnly::new(fetch)) } else { fetch };
+        let cadence = if source.kind.is_lister() { self.ims } else { Cadence::Aws };
         let label = format!("source {name}").into();
         Ok(Way { label, fetch, lane: self.lane(name), parent: None, follows: false, cadence })
     }
 
     /// `AssumeRole` with the credentials of `parent`.
     fn assume(&self, name: &str, parent: RoleId, purpose: &Purpose) -> Result<Way, FetchingError> {
-        let facts = SessionFacts { host: &self.surroundings.host, role: purpose.name.as_str() };
         let session = purpose.session;
         let request = sts::Request {
             role_arn: purpose.role_arn.ok_or_else(|| FetchingError::new(name, "a role's ARN is needed"))?.clone(),
-            session_name: session.name.fill(facts),
+            session_name: purpose.session_name(),
             external_id: session.external_id.clone(),
             duration: session.duration,
             policy: session.policy.clone(),
@@ -362,7 +283,7 @@ impl Blueprint {
 
     /// The STS of that name; all roles that are assumed there share it.
     fn sts(&self, via: &str) -> Result<Arc<Sts>, FetchingError> {
-        let settings = aws_calls::sts(self.upstreams.sts(Some(via)), &self.surroundings);
+        let settings = self.upstreams.sts(Some(via)).sts(&self.surroundings);
         let name = if via == DEFAULT_STS { "sts" } else { via };
         let settings = settings.map_err(|error| FetchingError::new(name, error))?;
         // Nothing that could panic is done while it is locked.
@@ -374,30 +295,7 @@ impl Blueprint {
     }
 }
 
-fn end_of(pair: Option<&(PathBuf, PathBuf)>) -> Option<Box<dyn Fn() -> Option<Timestamp> + Send>> {
-    let end = end_of_certificate(&pair?.0);
-    Some(Box::new(move || end))
-}
-
 /// The id of the hidden node with the credentials of a source that others are assumed with.
 pub(crate) fn signer_id(source: &str, upstream_role: Option<&str>) -> RoleId {
     RoleId::from_inputs(&format!("source {source}"), &[("role", upstream_role.unwrap_or_default())])
-}
-
-fn lane(kind: &SourceKind) -> Lane {
-    match kind {
-        SourceKind::Ims(ims) => Lane { concurrency: ims.concurrency, rate: None },
-        SourceKind::RolesAnywhere(source) => of_aws(&source.aws),
-        SourceKind::Sts(aws) => of_aws(aws),
-        SourceKind::WebIdentity(identity) => of_aws(&identity.aws),
-        SourceKind::Profile(profile) => of_aws(&profile.aws),
-        SourceKind::Process(process) => Lane { concurrency: process.concurrency, rate: None },
-        SourceKind::Vault(vault) => Lane { concurrency: vault.concurrency, rate: Some(vault.rate.per_second()) },
-        SourceKind::Imds(imds) => Lane { concurrency: imds.concurrency, rate: None },
-        SourceKind::Static(_) => Lane { concurrency: usize::MAX, rate: None },
-    }
-}
-
-fn of_aws(aws: &config::Aws) -> Lane {
-    Lane { concurrency: aws.concurrency, rate: Some(aws.rate.per_second()) }
 }

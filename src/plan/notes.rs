@@ -1,7 +1,8 @@
 //! What a person should know of the sources beside what the configuration says: for `check`, and for the log.
 
 use crate::{
-    config::{Config, ProxyChoice, ProxyVariables, Proxying, SourceKind, is_clear_text},
+    config::Config,
+    fetch::{ProxyChoice, ProxyVariables, is_clear_text},
     source::aws::Environment,
 };
 
@@ -20,7 +21,7 @@ pub fn proxies_in_force(config: &Config, variables: &ProxyVariables) -> Option<S
         .upstreams
         .sources
         .iter()
-        .filter(|source| proxying(&source.kind).is_some_and(|proxying| proxying.choice == ProxyChoice::Environment))
+        .filter(|source| source.kind.proxying().is_some_and(|proxying| proxying.choice == ProxyChoice::Environment))
         .map(|source| source.name.as_str())
         .collect();
     if users.is_empty() {
@@ -30,16 +31,4 @@ pub fn proxies_in_force(config: &Config, variables: &ProxyVariables) -> Option<S
     let set = set.collect::<Vec<_>>().join(" ");
     let set = if set.is_empty() { "none is set here".to_owned() } else { set };
     Some(format!("the environment's proxies are in force for {}: {set}", users.join(", ")))
-}
-
-fn proxying(kind: &SourceKind) -> Option<&Proxying> {
-    match kind {
-        SourceKind::Sts(aws) => Some(&aws.proxying),
-        SourceKind::WebIdentity(identity) => Some(&identity.aws.proxying),
-        SourceKind::RolesAnywhere(source) => Some(&source.aws.proxying),
-        SourceKind::Profile(profile) => Some(&profile.aws.proxying),
-        SourceKind::Vault(vault) => Some(&vault.proxying),
-        SourceKind::Ims(ims) => Some(&ims.proxying),
-        SourceKind::Process(_) | SourceKind::Static(_) | SourceKind::Imds(_) => None,
-    }
 }

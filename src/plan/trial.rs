@@ -2,11 +2,12 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{Blueprint, FetchingError, Purpose, Serves, Surroundings};
+use super::{Blueprint, FetchingError};
 use crate::{
-    config::{Config, Origin, Session, origin, sources::Gives},
+    config::{Config, Origin, origin},
     credentials::{Credentials, RoleId, RoleName},
     refresh::{Node, SourceError, SourceFuture, Way},
+    source::{Gives, Purpose, Serves, Session, Surroundings},
 };
 
 /// One way that can be tried.
@@ -67,7 +68,14 @@ pub fn trials(config: &Config, surroundings: Surroundings, name: &str) -> Result
             // No call of a source without a role depends on it.
             let nobody: RoleName = "test".parse().map_err(|_| wrong("cannot be tested"))?;
             let session = Session::default();
-            let purpose = Purpose { name: &nobody, upstream_role: None, role_arn: None, session: &session, via: None };
+            let purpose = Purpose {
+                host: &blueprint.surroundings.host,
+                name: &nobody,
+                upstream_role: None,
+                role_arn: None,
+                session: &session,
+                via: None,
+            };
             vec![blueprint.own_call(source, &purpose, Serves::ToSign)?]
         }
         None => {

@@ -77,6 +77,15 @@ impl Fields {
         }
     }
 
+    /// The value of a key that has to be there, or what is missing without it.
+    pub fn required<T>(&mut self, key: &str, missing: &str, read: impl Fn(&Node) -> Result<T, Problem>) -> Option<T> {
+        let value = self.optional(key, read)?;
+        if value.is_none() {
+            self.problems.push(Problem::nowhere(missing));
+        }
+        value
+    }
+
     /// Complains if `key` is given together with one of `others`.
     pub fn exclude(&mut self, key: &str, others: &[&str]) {
         for other in others {

@@ -1,5 +1,7 @@
 //! A table of settings: its rows, each one key with its default and meaning.
 
+use std::borrow::Cow;
+
 /// One key of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Setting {
@@ -76,10 +78,10 @@ impl Topic {
 }
 
 /// A mapping of settings that stands below a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Section {
     /// Where it stands, such as `metadata`, or `container.roles.NAME`.
-    pub path: &'static str,
+    pub path: Cow<'static, str>,
     /// What may stand in it.
     pub settings: &'static [Setting],
 }
@@ -87,6 +89,21 @@ pub struct Section {
 /// The default of a key, from its table.
 pub fn default(table: &[Setting], key: &str) -> &'static str {
     table.iter().find(|setting| setting.key == key).map_or("", |setting| setting.default)
+}
+
+/// One table made of two.
+pub const fn concat<const A: usize, const B: usize, const N: usize>(
+    first: [Setting; A],
+    second: [Setting; B],
+) -> [Setting; N] {
+    assert!(A + B == N, "the length of the table is the sum");
+    let mut all = [Setting::nested("", "", ""); N];
+    let mut index = 0;
+    while index < N {
+        all[index] = if index < A { first[index] } else { second[index - A] };
+        index += 1;
+    }
+    all
 }
 
 /// The known key that a wrong one was probably meant to be.

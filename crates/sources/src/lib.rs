@@ -8,3 +8,4 @@ pub mod source;
 
 use alppaca_core::{clock, credentials, text};
 use alppaca_refresh as refresh;
+use alppaca_settings as settings;

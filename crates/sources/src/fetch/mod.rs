@@ -6,6 +6,7 @@ mod client;
 mod connector;
 mod direct;
 mod proxies;
+pub mod proxying;
 mod resolver;
 mod settings;
 mod tls;
@@ -14,8 +15,9 @@ pub use answer::Answer;
 pub use client::{Call, Client};
 pub use direct::{Direct, DirectError};
 pub use proxies::Proxies;
-pub use settings::parse_url;
+pub use proxying::{ProxyChoice, ProxyVariables, Proxying};
 pub use settings::{Options, Proxy, SetupError};
+pub use settings::{is_clear_text, parse_url};
 pub use tls::end_of_certificate;
 
 /// Why there is no answer: what was asked, and what came instead. Never has a secret in it.

@@ -8,7 +8,7 @@ use super::Proxies;
 use crate::credentials::Secret;
 
 /// How to talk to one server.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// For DNS, TCP, the proxy's CONNECT and the TLS handshake of one connection together.
     pub connect_timeout: Duration,
@@ -91,6 +91,17 @@ pub fn parse_url(whose: &'static str, text: &str) -> Result<Uri, SetupError> {
         return Err(wrong("must have no query and no fragment: a path is appended to it"));
     }
     Ok(uri)
+}
+
+/// Whether what is asked there can be read on the way.
+pub fn is_clear_text(url: &str) -> bool {
+    let host = url.parse::<Uri>().ok().and_then(|url| url.host().map(str::to_owned));
+    url.starts_with("http:") && host.is_some_and(|host| !is_loopback(&host))
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse();
+    host == "localhost" || address.is_ok_and(|address: std::net::IpAddr| address.is_loopback())
 }
 
 /// Checks the URL of a proxy, of which only host and port count.

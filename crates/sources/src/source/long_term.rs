@@ -6,13 +6,40 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use super::{ErrorKind, Fetch, SourceError, SourceFuture};
-use crate::credentials::Credentials;
+use crate::{
+    credentials::Credentials,
+    settings::{Node, Problem, Setting, read},
+};
 
 /// The assumed lifetime of a set without an end, unless configured.
 ///
 /// It is a promise that can be kept: the set is asked for again long before, and clients ask again before that
 /// moment too. Whether it works that long is unknown; the owner of a long-term key may delete it at any time.
 pub const ASSUMED_LIFETIME: Duration = Duration::from_hours(1);
+
+/// `lifetime`, wherever a set may come without an end.
+pub(super) const LIFETIME: Setting = Setting::nested(
+    "lifetime",
+    "1h",
+    "How long credentials without an expiration are assumed to be valid. New ones are fetched long before.",
+);
+
+/// `serve_long_term`, wherever a set may come without a session token.
+pub(super) const SERVE_LONG_TERM: Setting = Setting::nested(
+    "serve_long_term",
+    "false",
+    "Whether clients get keys without a session token: those of an IAM user, which never expire. Such keys may \
+     always assume roles.",
+);
+
+/// At least a minute: it is fetched anew after a part of it.
+pub(super) fn lifetime(node: &Node) -> Result<Duration, Problem> {
+    let duration = read::duration(node)?;
+    if duration >= Duration::from_mins(1) {
+        return Ok(duration);
+    }
+    Err(Problem::new(node.place.clone(), "a time of at least 1m is expected here"))
+}
 
 /// The assumed end of a set that states none.
 pub(super) fn assumed_end(now: Timestamp, lifetime: Duration) -> Timestamp {

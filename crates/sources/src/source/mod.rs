@@ -5,20 +5,28 @@ mod file;
 pub mod imds;
 pub mod ims;
 mod json;
+pub mod kind;
 pub mod listed;
 pub mod long_term;
+mod named_files;
 mod pass_on;
 mod pem;
 pub mod process;
 pub mod profile;
+mod purpose;
 pub mod roles_anywhere;
 pub mod standby;
 pub mod static_keys;
 pub mod sts;
+mod surroundings;
 pub mod vault;
 pub mod web_identity;
 
+pub use kind::{Entry, Gives, KINDS, Kind, Opened, Opening};
+pub use named_files::{NamedFile, NamedFiles};
 pub use pass_on::PassOn;
+pub use purpose::{Purpose, Serves, Session};
+pub use surroundings::Surroundings;
 
 use crate::{
     fetch::FetchError,

@@ -3,6 +3,7 @@
 mod client;
 mod environment;
 mod failure;
+mod options;
 mod session;
 mod sts;
 mod time;
@@ -10,6 +11,8 @@ mod time;
 pub use client::sdk_client;
 pub use environment::Environment;
 pub(crate) use failure::{Proof, failure};
+pub use options::{Aws, COUNT, Rate, SETTINGS};
+pub(in crate::source) use options::{endpoint, rate, render_rate};
 pub(crate) use session::session;
 pub use sts::StsSettings;
 pub(crate) use time::SdkTime;

@@ -1,8 +1,9 @@
 //! The IMS: an HTTP upstream that speaks the two paths of EC2's IMDS. `docs/ims.md` is its contract.
 
 mod answer;
+mod client;
+mod options;
 mod role_list;
-mod settings;
 
 use std::fmt;
 
@@ -10,8 +11,9 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use answer::Accepted;
 pub(super) use answer::{NO_SUCH_ROLE, bad_document};
+pub use client::Settings;
+pub use options::{KIND, LIST_PATH, Options, checked_url, list_url};
 pub use role_list::{RoleListError, parse_role_list};
-pub use settings::Settings;
 
 use super::{RoleList, Source, SourceError, SourceFuture};
 use crate::{

@@ -3,6 +3,7 @@
 
 mod answer;
 mod login;
+mod options;
 
 use std::{fmt::Write, sync::Arc, time::Duration};
 
@@ -12,6 +13,7 @@ use tokio::sync::Mutex;
 
 pub use answer::{AnswerError, Issued, Login, parse_credentials, parse_errors, parse_login};
 pub use login::Auth;
+pub use options::KIND;
 
 use self::login::Session;
 use super::{
@@ -33,7 +35,7 @@ const REQUEST_HEADER: HeaderName = HeaderName::from_static("x-vault-request");
 const MAX_BYTES: usize = 64 * 1024;
 
 /// The server and how to talk to it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// `https://vault.example.com:8200`.
     pub address: String,
@@ -55,6 +57,15 @@ pub enum Endpoint {
     Sts,
     /// `creds/ROLE`.
     Creds,
+}
+
+impl Endpoint {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Sts => "sts",
+            Self::Creds => "creds",
+        }
+    }
 }
 
 /// What is asked for.
@@ -129,10 +140,7 @@ impl Vault {
     }
 
     fn credentials_url(&self, role: &RoleSettings) -> String {
-        let endpoint = match role.endpoint {
-            Endpoint::Sts => "sts",
-            Endpoint::Creds => "creds",
-        };
+        let endpoint = role.endpoint.word();
         let escape = |text: &str| utf8_percent_encode(text, ESCAPED).to_string();
         let mut url = format!("{}/{}/{endpoint}/{}", self.base, path(&self.settings.mount), escape(&role.role));
         let ttl = role.ttl.map(|ttl| format!("{}s", ttl.as_secs()));

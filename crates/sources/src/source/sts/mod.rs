@@ -1,7 +1,11 @@
 //! `AssumeRole`: the credentials of one role for those of another.
 //! <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>
 
+mod options;
+
 use std::{sync::Arc, time::Duration};
+
+pub use options::KIND;
 
 use super::{
     Fetch, SourceError, SourceFuture,

@@ -6,6 +6,7 @@
 mod chain;
 mod files;
 mod login;
+mod options;
 mod shared;
 mod sso;
 
@@ -26,6 +27,7 @@ use zeroize::Zeroizing;
 use chain::{Base, Chain};
 pub use files::at_home;
 use files::{File, Kind, Read};
+pub use options::KIND;
 
 use super::{
     Fetch, SourceError, SourceFuture, aws::sdk_client, file::read_secret, long_term::assumed_end, process,

@@ -2,17 +2,16 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{
-    super::{Proxying, build::is_clear_text, proxies},
-    setting,
-};
-use alppaca_settings::{
-    Setting,
-    fields::Fields,
-    problem::Problem,
-    read::{self, render_duration},
-    render::quoted,
-    yaml::Node,
+use super::{Environment, StsSettings};
+use crate::{
+    fetch::{self, Proxying, is_clear_text, proxying},
+    refresh::Lane,
+    settings::{
+        Fields, Node, Problem, Setting,
+        read::{self, render_duration},
+        render::quoted,
+    },
+    source::surroundings::Surroundings,
 };
 
 /// How a service of AWS is called.
@@ -57,39 +56,43 @@ impl Rate {
 }
 
 /// How many settings there are.
-pub(in crate::config) const COUNT: usize = 11;
+pub const COUNT: usize = 11;
 
 /// The settings, for the tables of the kinds that call AWS.
-pub(in crate::config) const SETTINGS: [Setting; COUNT] = [
-    setting("region", "eu-central-1", "The region of the endpoint."),
-    setting("endpoint", "", "Another endpoint: `https://host[:port]`. Takes precedence over the environment."),
-    setting("fips", "", "Whether to use the FIPS endpoint; the default is the value of `AWS_USE_FIPS_ENDPOINT`."),
-    setting(
+pub const SETTINGS: [Setting; COUNT] = [
+    Setting::nested("region", "eu-central-1", "The region of the endpoint."),
+    Setting::nested("endpoint", "", "Another endpoint: `https://host[:port]`. Takes precedence over the environment."),
+    Setting::nested(
+        "fips",
+        "",
+        "Whether to use the FIPS endpoint; the default is the value of `AWS_USE_FIPS_ENDPOINT`.",
+    ),
+    Setting::nested(
         "dual_stack",
         "",
         "Whether to use the endpoint with IPv4 and IPv6; the default is the value of `AWS_USE_DUALSTACK_ENDPOINT`.",
     ),
-    proxies::SETTINGS[0],
-    proxies::SETTINGS[1],
-    setting(
+    proxying::SETTINGS[0],
+    proxying::SETTINGS[1],
+    Setting::nested(
         "ca_file",
         "",
         "PEM file of additional certificate authorities; the default is the value of `AWS_CA_BUNDLE`. The system's \
          stay in force.",
     ),
-    setting("connect_timeout", "3s", "Longest time for the TCP, proxy and TLS handshakes of a connection."),
-    setting("timeout", "15s", "Longest time for one whole call."),
-    setting(
+    Setting::nested("connect_timeout", "3s", "Longest time for the TCP, proxy and TLS handshakes of a connection."),
+    Setting::nested("timeout", "15s", "Longest time for one whole call."),
+    Setting::nested(
         "rate",
         "10/s",
         "How many calls may begin: `10/s`, `300/m`. AWS applies its own limit to the whole account.",
     ),
-    setting("concurrency", "8", "How many calls may run at once."),
+    Setting::nested("concurrency", "8", "How many calls may run at once."),
 ];
 
 impl Aws {
     /// Reads the settings that are above.
-    pub(in crate::config) fn read(fields: &mut Fields) -> Option<Self> {
+    pub fn read(fields: &mut Fields) -> Option<Self> {
         fields.exclude("endpoint", &["fips", "dual_stack"]);
         let read_region = fields.value("region", read::region);
         let read_endpoint = fields.optional("endpoint", endpoint);
@@ -122,7 +125,7 @@ impl Aws {
     }
 
     /// The settings as YAML.
-    pub(in crate::config) fn render(&self) -> Vec<(&'static str, String)> {
+    pub fn render(&self) -> Vec<(&'static str, String)> {
         let optional = [
             ("endpoint", self.endpoint.as_deref().map(quoted)),
             ("fips", self.fips.map(|fips| fips.to_string())),
@@ -141,6 +144,40 @@ impl Aws {
         all
     }
 
+    /// How many calls it may get.
+    pub fn lane(&self) -> Lane {
+        Lane { concurrency: self.concurrency, rate: Some(self.rate.per_second()) }
+    }
+
+    /// How it is called, as the one HTTP client wants it.
+    pub(in crate::source) fn http(&self, surroundings: &Surroundings) -> Result<fetch::Options, String> {
+        Ok(fetch::Options {
+            connect_timeout: self.connect_timeout,
+            timeout: self.timeout,
+            limit_name: None,
+            ca_file: self.ca_file.clone().or_else(|| surroundings.aws.ca_bundle.clone()),
+            client_certificate: None,
+            proxies: self.proxying.resolve(&surroundings.proxies)?,
+        })
+    }
+
+    /// The settings of an STS: what the configuration says, and where it says nothing what the environment does.
+    pub fn sts(&self, surroundings: &Surroundings) -> Result<StsSettings, String> {
+        let Endpoint { url, fips, dual_stack } = self.sts_endpoint(&surroundings.aws);
+        let http = self.http(surroundings)?;
+        Ok(StsSettings { region: self.region.clone(), endpoint: url, fips, dual_stack, http })
+    }
+
+    fn sts_endpoint(&self, environment: &Environment) -> Endpoint {
+        let url = self.endpoint.clone().or_else(|| environment.endpoint_url_sts.clone());
+        // One that is written down is asked as it is.
+        let flag =
+            |own: Option<bool>, environment: Option<bool>| url.is_none() && own.or(environment).unwrap_or_default();
+        let fips = flag(self.fips, environment.use_fips_endpoint);
+        let dual_stack = flag(self.dual_stack, environment.use_dualstack_endpoint);
+        Endpoint { url, fips, dual_stack }
+    }
+
     /// In a few words.
     pub fn summary(&self) -> String {
         let at = self.endpoint.as_ref().map_or_else(|| self.region.clone(), Clone::clone);
@@ -149,7 +186,7 @@ impl Aws {
 }
 
 /// `http(s)://host[:port][/path]`, without anything secret.
-pub(in crate::config) fn endpoint(node: &Node) -> Result<String, Problem> {
+pub(crate) fn endpoint(node: &Node) -> Result<String, Problem> {
     let text = read::text(node)?;
     let url: Option<http::Uri> = text.parse().ok();
     let fine = url.is_some_and(|url| {
@@ -164,7 +201,7 @@ pub(in crate::config) fn endpoint(node: &Node) -> Result<String, Problem> {
 }
 
 /// `10/s`, `300/m`, `1000/h`.
-pub(in crate::config) fn rate(node: &Node) -> Result<Rate, Problem> {
+pub(crate) fn rate(node: &Node) -> Result<Rate, Problem> {
     let text = read::text(node)?;
     let parse = || {
         let (calls, unit) = text.split_once('/')?;
@@ -183,11 +220,43 @@ pub(in crate::config) fn rate(node: &Node) -> Result<Rate, Problem> {
     })
 }
 
-pub(in crate::config) fn render_rate(rate: Rate) -> String {
+pub(crate) fn render_rate(rate: Rate) -> String {
     let unit = match rate.per.as_secs() {
         60 => "m",
         3600 => "h",
         _ => "s",
     };
     format!("{}/{unit}", rate.calls)
+}
+
+/// An endpoint, and which of AWS's own it is if there is none.
+struct Endpoint {
+    url: Option<String>,
+    fips: bool,
+    dual_stack: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::yaml;
+
+    fn read(text: &str) -> Aws {
+        let file = crate::settings::problem::Source { name: "a.yaml".into(), text: text.to_owned() };
+        let node = yaml::read(&std::sync::Arc::new(file)).expect("legal").expect("not empty");
+        Fields::new(Vec::new(), &SETTINGS).nested(node, &SETTINGS, Aws::read).expect(text)
+    }
+
+    #[test]
+    fn the_configuration_goes_before_the_environment() {
+        let environment =
+            Environment { use_fips_endpoint: Some(true), use_dualstack_endpoint: Some(true), ..Environment::default() };
+        let found = read("fips: false").sts_endpoint(&environment);
+        assert!(!found.fips && found.dual_stack && found.url.is_none());
+        let found = read("endpoint: 'https://b.example'").sts_endpoint(&environment);
+        assert_eq!((found.url.as_deref(), found.fips, found.dual_stack), (Some("https://b.example"), false, false));
+        let environment = Environment { endpoint_url_sts: Some("http://127.0.0.1:1".into()), ..environment };
+        let found = read("{}").sts_endpoint(&environment);
+        assert_eq!((found.url.as_deref(), found.fips), (Some("http://127.0.0.1:1"), false));
+    }
 }

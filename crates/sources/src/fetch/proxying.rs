@@ -1,17 +1,12 @@
 //! Which proxy is used: one that is written down, the environment's, or none.
 
-use super::{Proxy, sources::setting};
+use super::{Direct, DirectError, Proxies, Proxy};
 use crate::{
     credentials::Secret,
-    fetch::{Direct, DirectError},
-};
-use alppaca_settings::{
-    Setting,
-    fields::Fields,
-    problem::Problem,
-    read,
-    render::{list, quoted},
-    yaml::Node,
+    settings::{
+        Fields, Node, Problem, Setting, read,
+        render::{list, quoted},
+    },
 };
 
 /// Where the proxy comes from (`proxy`).
@@ -36,16 +31,16 @@ pub struct Proxying {
 }
 
 /// How many settings there are.
-pub(super) const COUNT: usize = 2;
+pub const COUNT: usize = 2;
 
 /// The settings, for the tables of the kinds that speak HTTP.
-pub(super) const SETTINGS: [Setting; COUNT] = [
-    setting(
+pub const SETTINGS: [Setting; COUNT] = [
+    Setting::nested(
         "proxy",
         "none",
         "`none`, `environment` (`https_proxy` and related variables), or `http://[user:password@]host:port`.",
     ),
-    setting(
+    Setting::nested(
         "no_proxy",
         "[]",
         "Hosts that are contacted directly: names (including subdomains), `*.name` (only subdomains), addresses, \
@@ -55,7 +50,7 @@ pub(super) const SETTINGS: [Setting; COUNT] = [
 
 impl ProxyChoice {
     /// It as YAML; nothing if there is none.
-    pub(super) fn render(&self) -> Option<String> {
+    pub fn render(&self) -> Option<String> {
         match self {
             Self::None => None,
             Self::Environment => Some("environment".to_owned()),
@@ -66,14 +61,25 @@ impl ProxyChoice {
 
 impl Proxying {
     /// Reads the settings that are above.
-    pub(super) fn read(fields: &mut Fields) -> Option<Self> {
+    pub fn read(fields: &mut Fields) -> Option<Self> {
         let choice = fields.value("proxy", choice);
         let except = fields.value("no_proxy", |node| read::list(node, host));
         Some(Self { choice: choice?, except: except? })
     }
 
+    /// The proxies that it means here.
+    pub fn resolve(&self, variables: &ProxyVariables) -> Result<Proxies, String> {
+        let mut proxies = match &self.choice {
+            ProxyChoice::None => return Ok(Proxies::none()),
+            ProxyChoice::Given(given) => Proxies::always(given.clone()),
+            ProxyChoice::Environment => variables.resolve()?,
+        };
+        proxies.except.extend(self.except.iter().cloned());
+        Ok(proxies)
+    }
+
     /// The settings as YAML.
-    pub(super) fn render(&self) -> Vec<(&'static str, String)> {
+    pub fn render(&self) -> Vec<(&'static str, String)> {
         let except = (!self.except.is_empty()).then(|| list(self.except.iter().map(|host| quoted(&host.to_string()))));
         [("proxy", self.choice.render()), ("no_proxy", except)]
             .into_iter()
@@ -82,7 +88,7 @@ impl Proxying {
     }
 
     /// In a few words; nothing if there is none.
-    pub(super) fn summary(&self) -> String {
+    pub fn summary(&self) -> String {
         match &self.choice {
             ProxyChoice::None => String::new(),
             ProxyChoice::Environment => ", through the environment's proxy".to_owned(),
@@ -91,7 +97,8 @@ impl Proxying {
     }
 }
 
-pub(super) fn choice(node: &Node) -> Result<ProxyChoice, Problem> {
+/// Reads `proxy`.
+pub fn choice(node: &Node) -> Result<ProxyChoice, Problem> {
     match read::text(node)?.trim() {
         "none" => Ok(ProxyChoice::None),
         "environment" => Ok(ProxyChoice::Environment),
@@ -112,17 +119,6 @@ pub struct ProxyVariables {
     no: Option<(&'static str, String)>,
 }
 
-/// What the variables amount to.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct EnvironmentProxies {
-    /// For `http`.
-    pub http: Option<Proxy>,
-    /// For `https`.
-    pub https: Option<Proxy>,
-    /// Hosts that are asked directly.
-    pub except: Vec<Direct>,
-}
-
 impl ProxyVariables {
     /// Takes what `variable` says. As with curl, the lower case goes first, and `HTTP_PROXY` is not read at all: a
     /// request's `Proxy` header becomes it where somebody is run as CGI. An empty variable is none.
@@ -140,7 +136,7 @@ impl ProxyVariables {
     }
 
     /// What they amount to. The error names the variable, not its value, which may hold a password.
-    pub fn resolve(&self) -> Result<EnvironmentProxies, String> {
+    pub fn resolve(&self) -> Result<Proxies, String> {
         let parse = |variable: &Option<(&'static str, Secret)>| match variable {
             None => Ok(None),
             Some((name, text)) => parse_loosely(text.expose()).map(Some).ok_or_else(|| {
@@ -151,7 +147,7 @@ impl ProxyVariables {
             }),
         };
         let all = parse(&self.all)?;
-        Ok(EnvironmentProxies {
+        Ok(Proxies {
             http: parse(&self.http)?.or_else(|| all.clone()),
             https: parse(&self.https)?.or(all),
             except: self.entries().filter_map(|entry| entry.parse().ok()).collect(),
@@ -247,7 +243,7 @@ mod tests {
         assert!(told.contains("; 127.* has no effect: * stands for all hosts"), "{told}");
         let shown = format!("{:?} {proxies:?}", proxies.in_force());
         assert!(shown.contains("http://lower:1") && !shown.contains("s3cr3t"), "{shown}");
-        assert_eq!(variables(&[]).resolve(), Ok(EnvironmentProxies::default()));
+        assert_eq!(variables(&[]).resolve(), Ok(Proxies::default()));
     }
 
     #[test]

@@ -1,0 +1,268 @@
+//! `kind: ims`: an IMS, on one or more hosts.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use super::{ImsSource, Settings};
+use crate::{
+    credentials::RoleName,
+    fetch::{Proxies, Proxying, end_of_certificate, is_clear_text, proxying},
+    refresh::{Fetch, Lane, Source},
+    settings::{
+        Fields, Problem, Setting,
+        problem::Place,
+        read::{self, render_duration},
+        render::{list, quoted},
+        table::concat,
+    },
+    source::{
+        kind::{CertificateEnd, Entry, Gives, Kind, Opened, Opening},
+        listed::ListedRole,
+        named_files::NamedFiles,
+        purpose::{Purpose, Serves},
+        standby::StandBy,
+        surroundings::Surroundings,
+    },
+};
+
+/// What the IMS protocol adds to the base of an IMS.
+pub const LIST_PATH: &str = "/latest/meta-data/iam/security-credentials/";
+
+/// The IMS and how to talk to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// The URL of the role list, with a final slash: `ims_url`, or made of `ims_protocol`,
+    /// `ims_host` and `ims_port`.
+    pub list_url: String,
+    /// The same on other hosts, which stand in for it in this order (`urls`).
+    pub stand_ins: Vec<String>,
+    /// For the TCP and TLS handshakes of one connection (`ims_connect_timeout`).
+    pub connect_timeout: Duration,
+    /// For one whole call (`ims_timeout`).
+    pub timeout: Duration,
+    /// The longest body that is read (`ims_max_response_bytes`).
+    pub max_response_bytes: usize,
+    /// How many calls may run at once (`ims_concurrency`).
+    pub concurrency: usize,
+    /// Further certificate authorities, PEM (`ims_ca_file`). The system's stay in force.
+    pub ca_file: Option<PathBuf>,
+    /// Certificate chain and key of the client, PEM (`ims_client_certificate`, `ims_client_key`).
+    pub client_certificate: Option<(PathBuf, PathBuf)>,
+    /// The HTTP proxy in front of the IMS (`ims_proxy`, `proxy`, `no_proxy`).
+    pub proxying: Proxying,
+}
+
+/// How it is written.
+pub static KIND: Entry =
+    Entry { word: "ims", settings: &SETTINGS, read: |fields| Some(Arc::new(Options::read(fields)?)) };
+
+const OWN: [Setting; 9] = [
+    Setting::nested("url", "", "As `ims_url`. This or `urls` is required."),
+    Setting::nested(
+        "urls",
+        "",
+        "The same for several hosts with failover: the first that works is used, and the first of the list again \
+         when it is back.",
+    ),
+    Setting::nested("connect_timeout", "2s", "As `ims_connect_timeout`."),
+    Setting::nested("timeout", "10s", "As `ims_timeout`."),
+    Setting::nested("max_response_bytes", "65536", "As `ims_max_response_bytes`."),
+    Setting::nested("concurrency", "16", "As `ims_concurrency`."),
+    Setting::nested("ca_file", "", "As `ims_ca_file`."),
+    Setting::nested("client_certificate", "", "As `ims_client_certificate`."),
+    Setting::nested("client_key", "", "As `ims_client_key`."),
+];
+const SETTINGS: [Setting; 9 + proxying::COUNT] = concat(OWN, proxying::SETTINGS);
+
+impl Options {
+    fn read(fields: &mut Fields) -> Option<Self> {
+        fields.exclude("url", &["urls"]);
+        fields.pair("client_certificate", "client_key");
+        let urls = urls(fields);
+        let certificate = fields.optional("client_certificate", read::path)?;
+        let key = fields.optional("client_key", read::path)?;
+        let connect_timeout = fields.value("connect_timeout", read::limit);
+        let timeout = fields.value("timeout", read::limit);
+        let max_response_bytes = fields.value("max_response_bytes", read::count);
+        let concurrency = fields.value("concurrency", read::count);
+        let ca_file = fields.optional("ca_file", read::path);
+        let proxying = Proxying::read(fields);
+        let mut urls = urls?.into_iter();
+        Some(Self {
+            list_url: urls.next()?,
+            stand_ins: urls.collect(),
+            connect_timeout: connect_timeout?,
+            timeout: timeout?,
+            max_response_bytes: max_response_bytes?,
+            concurrency: concurrency?,
+            ca_file: ca_file?,
+            client_certificate: certificate.zip(key),
+            proxying: proxying?,
+        })
+    }
+
+    fn on_one_host(&self, list_url: &str, proxies: &Proxies) -> Result<Arc<dyn Source>, String> {
+        let source = ImsSource::new(Settings {
+            list_url: list_url.to_owned(),
+            connect_timeout: self.connect_timeout,
+            timeout: self.timeout,
+            max_response_bytes: self.max_response_bytes,
+            concurrency: self.concurrency,
+            ca_file: self.ca_file.clone(),
+            client_certificate: self.client_certificate.clone(),
+            proxies: proxies.clone(),
+        });
+        Ok(Arc::new(source.map_err(|error| error.to_string())?))
+    }
+}
+
+fn urls(fields: &mut Fields) -> Option<Vec<String>> {
+    let key = if fields.given("urls").is_some() { "urls" } else { "url" };
+    let Some(node) = fields.given(key).cloned() else {
+        fields.problems.push(Problem::nowhere("an IMS needs a `url`, such as https://ims.example.com"));
+        return None;
+    };
+    let texts = fields.note(read::list(&node, |node| read::text(node).map(|text| (node.place.clone(), text))))?;
+    if texts.is_empty() {
+        fields.problems.push(Problem::new(node.place, "an empty list: there would be no host"));
+        return None;
+    }
+    let urls: Vec<Option<String>> = texts.into_iter().map(|(place, text)| list_url(fields, place, &text)).collect();
+    urls.into_iter().collect()
+}
+
+/// The URL of a role list from that URL or its base.
+pub fn list_url(fields: &mut Fields, place: Place, url: &str) -> Option<String> {
+    let list = url.trim_end_matches('/');
+    let is_list = list.ends_with("/security-credentials");
+    checked_url(fields, place, if is_list { format!("{list}/") } else { format!("{list}{LIST_PATH}") })
+}
+
+/// A URL of a role list that can be used.
+pub fn checked_url(fields: &mut Fields, place: Place, url: String) -> Option<String> {
+    let parsed: Option<http::Uri> = url.parse().ok();
+    if !parsed.as_ref().is_some_and(|url| is_askable(url) && url.host().is_some()) {
+        let message = format!("this makes {url:?}, which is not a URL with http or https, a host and a path");
+        fields.problems.push(Problem::new(place, message));
+        return None;
+    }
+    if is_clear_text(&url) {
+        let message = "credentials will travel in clear text: the IMS uses http over the network";
+        fields.warnings.push(Problem::new(place, message));
+    }
+    Some(url)
+}
+
+fn is_askable(url: &http::Uri) -> bool {
+    let user = url.authority().is_some_and(|authority| authority.as_str().contains('@'));
+    matches!(url.scheme_str(), Some("http" | "https")) && !user && url.query().is_none()
+}
+
+impl Kind for Options {
+    fn entry(&self) -> &'static Entry {
+        &KIND
+    }
+
+    fn gives(&self) -> Gives {
+        Gives::Listed
+    }
+
+    fn summary(&self) -> String {
+        let more = match self.stand_ins.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        format!("{}{more}{}", self.list_url, self.proxying.summary())
+    }
+
+    fn render(&self) -> Vec<(&'static str, String)> {
+        let path = |path: &std::path::PathBuf| quoted(&path.to_string_lossy());
+        let urls = std::iter::once(&self.list_url).chain(&self.stand_ins);
+        let optional = [
+            ("ca_file", self.ca_file.as_ref().map(path)),
+            ("client_certificate", self.client_certificate.as_ref().map(|(chain, _)| path(chain))),
+            ("client_key", self.client_certificate.as_ref().map(|(_, key)| path(key))),
+        ];
+        let mut all = vec![
+            ("urls", list(urls.map(|url| quoted(url)))),
+            ("connect_timeout", render_duration(self.connect_timeout)),
+            ("timeout", render_duration(self.timeout)),
+            ("max_response_bytes", self.max_response_bytes.to_string()),
+            ("concurrency", self.concurrency.to_string()),
+        ];
+        all.extend(optional.into_iter().filter_map(|(key, value)| Some((key, value?))));
+        all.extend(self.proxying.render());
+        all
+    }
+
+    fn lane(&self) -> Lane {
+        Lane { concurrency: self.concurrency, rate: None }
+    }
+
+    fn is_role_session(&self) -> bool {
+        true
+    }
+
+    fn takes(&self) -> &'static [&'static str] {
+        &["upstream_role"]
+    }
+
+    /// Its documents always have a session token.
+    fn serves_long_term(&self) -> bool {
+        true
+    }
+
+    fn is_lister(&self) -> bool {
+        true
+    }
+
+    fn proxying(&self) -> Option<&Proxying> {
+        Some(&self.proxying)
+    }
+
+    fn files(&self, _: &Surroundings, files: &mut NamedFiles) {
+        files.obeyed("ca_file", self.ca_file.as_ref());
+        files.client_certificate(self.client_certificate.as_ref());
+    }
+
+    /// On one host or several.
+    fn open(&self, opening: &Opening) -> Result<Arc<dyn Opened>, String> {
+        let proxies = self.proxying.resolve(&opening.surroundings.proxies)?;
+        let hosts = std::iter::once(&self.list_url).chain(&self.stand_ins);
+        let hosts = hosts.map(|url| Ok((url.clone(), self.on_one_host(url, &proxies)?)));
+        let mut hosts = hosts.collect::<Result<Vec<_>, String>>()?;
+        let source = match hosts.pop() {
+            Some((_, only)) if hosts.is_empty() => only,
+            last => {
+                let hosts = hosts.into_iter().chain(last).collect();
+                let clock = Arc::clone(&opening.surroundings.clock);
+                Arc::new(StandBy::new(hosts, clock, opening.return_wait))
+            }
+        };
+        let certificate = self.client_certificate.as_ref().map(|(path, _)| path.clone());
+        Ok(Arc::new(Ready { source, certificate }))
+    }
+}
+
+struct Ready {
+    source: Arc<dyn Source>,
+    certificate: Option<PathBuf>,
+}
+
+impl Opened for Ready {
+    fn call(&self, purpose: &Purpose, serves: Serves) -> Result<Arc<dyn Fetch>, String> {
+        let role = purpose.upstream_role.map(str::parse::<RoleName>).transpose().map_err(|error| error.to_string())?;
+        // To be served it is known by its name; to assume others the first will do.
+        let role = role.or_else(|| (serves == Serves::Clients).then(|| purpose.name.clone()));
+        Ok(Arc::new(ListedRole::new(Arc::clone(&self.source), role)))
+    }
+
+    fn lister(&self) -> Option<Arc<dyn Source>> {
+        Some(Arc::clone(&self.source))
+    }
+
+    /// Read once, as the connections read it.
+    fn certificate_end(&self) -> Option<CertificateEnd> {
+        let end = end_of_certificate(self.certificate.as_ref()?);
+        Some(Box::new(move || end))
+    }
+}

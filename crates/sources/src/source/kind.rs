@@ -1,0 +1,208 @@
+//! What each kind of source says of itself, and the list of all kinds. A kind is a folder here and a line in [`KINDS`].
+
+use std::{any::Any, fmt, net::SocketAddr, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+
+use super::{
+    aws::Aws,
+    imds, ims,
+    named_files::NamedFiles,
+    process, profile,
+    purpose::{Purpose, Serves},
+    roles_anywhere, static_keys, sts,
+    surroundings::Surroundings,
+    vault, web_identity,
+};
+use crate::{
+    fetch::Proxying,
+    refresh::{Fetch, Lane, Source},
+    settings::{Fields, Setting},
+};
+
+/// All kinds, in the order of the documentation.
+pub static KINDS: &[&Entry] = &[
+    &ims::KIND,
+    &roles_anywhere::KIND,
+    &sts::KIND,
+    &web_identity::KIND,
+    &process::KIND,
+    &profile::KIND,
+    &vault::KIND,
+    &static_keys::KIND,
+    &imds::KIND,
+];
+
+/// How a kind is written.
+pub struct Entry {
+    /// The word for it (`kind`).
+    pub word: &'static str,
+    /// Its settings, without `kind` itself.
+    pub settings: &'static [Setting],
+    /// Reads them; what is wrong is noted.
+    pub read: fn(&mut Fields) -> Option<Arc<dyn Kind>>,
+}
+
+/// What the credentials of a source are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gives {
+    /// It lists roles and gives a set for each (`upstream_role`).
+    Listed,
+    /// It has one set.
+    One,
+    /// It gives a set for each `role_arn`.
+    PerArn,
+    /// It gives a set for each `upstream_role`, and may be told the `role_arn` that is meant.
+    PerName,
+    /// It has no credentials of its own: it says how a call is made.
+    Nothing,
+}
+
+/// A source of one kind as it is configured: its options, and what follows from them. Nothing is opened.
+pub trait Kind: Comparable + fmt::Debug + Send + Sync {
+    /// How it is written.
+    fn entry(&self) -> &'static Entry;
+
+    /// What its credentials are for.
+    fn gives(&self) -> Gives;
+
+    /// What `check` says of it, in a few words.
+    fn summary(&self) -> String;
+
+    /// Its settings as YAML, secrets as `***`.
+    fn render(&self) -> Vec<(&'static str, String)>;
+
+    /// How many calls it may get.
+    fn lane(&self) -> Lane;
+
+    /// Makes it ready to be called. Certificates are read; nothing is sent yet.
+    fn open(&self, opening: &Opening) -> Result<Arc<dyn Opened>, String>;
+
+    /// Whether its credentials are known to be those of a role, so that assuming another role with them is role
+    /// chaining, for which AWS gives an hour at most.
+    fn is_role_session(&self) -> bool {
+        false
+    }
+
+    /// The settings of a role that its own call takes, beside `role_arn`.
+    fn takes(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Whether clients get its sets as they are, also those without a session token. A kind whose sets always have one
+    /// need not be checked.
+    fn serves_long_term(&self) -> bool {
+        false
+    }
+
+    /// Whether all roles that it lists can be served, as an IMS's: then it has a [lister](Opened::lister).
+    fn is_lister(&self) -> bool {
+        false
+    }
+
+    /// How `AssumeRole` is called, if that is what it says.
+    fn assumes(&self) -> Option<&Aws> {
+        None
+    }
+
+    /// The region in which AWS is asked for a role of the source, if AWS is.
+    fn region(&self) -> Option<&str> {
+        None
+    }
+
+    /// The proxy in front of it, where there can be one.
+    fn proxying(&self) -> Option<&Proxying> {
+        None
+    }
+
+    /// Adds the files that it names.
+    fn files(&self, _: &Surroundings, _: &mut NamedFiles) {}
+
+    /// What `check` finds in the files that show who this host is: a sentence, or what is wrong with them.
+    fn examine(&self, _now: Timestamp) -> Option<Result<String, String>> {
+        None
+    }
+}
+
+impl dyn Kind {
+    /// The word for it (`kind`).
+    pub fn word(&self) -> &'static str {
+        self.entry().word
+    }
+}
+
+impl PartialEq for dyn Kind {
+    fn eq(&self, other: &Self) -> bool {
+        self.equals(other)
+    }
+}
+
+impl Eq for dyn Kind {}
+
+/// What can be compared without its type being known.
+pub trait Comparable: Any {
+    /// Whether the other one is of the same type and equal.
+    fn equals(&self, other: &dyn Any) -> bool;
+}
+
+impl<T: Eq + 'static> Comparable for T {
+    fn equals(&self, other: &dyn Any) -> bool {
+        other.downcast_ref() == Some(self)
+    }
+}
+
+/// What a source has to know to be opened.
+pub struct Opening<'a> {
+    /// The host.
+    pub surroundings: &'a Surroundings,
+    /// Where alppaca itself listens.
+    pub listeners: &'a [SocketAddr],
+    /// After which time a preferred host that did not work is tried again.
+    pub return_wait: Duration,
+}
+
+/// The end of a certificate that shows who this host is, as far as it is known.
+pub type CertificateEnd = Box<dyn Fn() -> Option<Timestamp> + Send>;
+
+/// A source that is ready to be called. What its roles share (a login, connections, a token) it has once.
+pub trait Opened: Send + Sync {
+    /// The call for one role.
+    fn call(&self, purpose: &Purpose, serves: Serves) -> Result<Arc<dyn Fetch>, String>;
+
+    /// What lists the roles, if all of them can be served.
+    fn lister(&self) -> Option<Arc<dyn Source>> {
+        None
+    }
+
+    /// When the certificate ends with which it shows who this host is.
+    fn certificate_end(&self) -> Option<CertificateEnd> {
+        None
+    }
+}
+
+/// A source whose call is the same for every role.
+pub(super) struct One(pub(super) Arc<dyn Fetch>);
+
+impl Opened for One {
+    fn call(&self, _: &Purpose, _: Serves) -> Result<Arc<dyn Fetch>, String> {
+        Ok(Arc::clone(&self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, fs, path::Path};
+
+    use super::*;
+
+    #[test]
+    fn every_folder_with_a_kind_is_in_the_list() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/source");
+        let kinds = fs::read_dir(folder).expect("a folder").filter(|entry| {
+            let options = entry.as_ref().expect("an entry").path().join("options.rs");
+            fs::read_to_string(options).is_ok_and(|code| code.contains("static KIND: Entry"))
+        });
+        assert_eq!(kinds.count(), KINDS.len());
+        assert_eq!(KINDS.iter().map(|entry| entry.word).collect::<HashSet<_>>().len(), KINDS.len());
+    }
+}

@@ -1,0 +1,183 @@
+//! `kind: process`: an external `credential_process`.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{Process, Settings};
+use crate::{
+    refresh::Lane,
+    settings::{
+        Fields, Node, Problem, Setting, Value,
+        read::{self, render_duration},
+        render::{list, quoted},
+        words::split_words,
+        yaml::Key,
+    },
+    source::{
+        kind::{Entry, Gives, Kind, One, Opened, Opening},
+        long_term::{LIFETIME, SERVE_LONG_TERM, lifetime},
+        named_files::NamedFiles,
+        surroundings::Surroundings,
+    },
+};
+
+/// The program and how it is run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Options {
+    /// The program and its arguments (`command`).
+    pub command: Vec<String>,
+    /// From its start to its end (`timeout`).
+    pub timeout: Duration,
+    /// Variables beside `PATH` and `HOME` (`environment`).
+    pub environment: Vec<(String, String)>,
+    /// How long a set without an end is taken to be good (`lifetime`).
+    pub lifetime: Duration,
+    /// Whether clients get sets without a session token (`serve_long_term`).
+    pub serve_long_term: bool,
+    /// How many programs may run at once (`concurrency`).
+    pub concurrency: usize,
+}
+
+/// How it is written.
+pub static KIND: Entry =
+    Entry { word: "process", settings: &SETTINGS, read: |fields| Some(Arc::new(Options::read(fields)?)) };
+
+const SETTINGS: [Setting; 6] = [
+    Setting::nested(
+        "command",
+        "",
+        "The program and its arguments: a list, or a text that is split like in a shell. Required.",
+    ),
+    Setting::nested("timeout", "30s", "Longest time for the program, which is then killed with its process group."),
+    Setting::nested(
+        "environment",
+        "",
+        "A mapping of variables. The program gets these, `PATH` and `HOME`, and no other.",
+    ),
+    LIFETIME,
+    SERVE_LONG_TERM,
+    Setting::nested("concurrency", "1", "How many may run at once."),
+];
+
+impl Options {
+    fn read(fields: &mut Fields) -> Option<Self> {
+        let command =
+            fields.required("command", "a process needs a `command`, such as [/usr/local/bin/login, --json]", command);
+        let timeout = fields.value("timeout", read::limit);
+        let environment = fields.optional("environment", variables);
+        let lifetime = fields.value("lifetime", lifetime);
+        let serve_long_term = fields.value("serve_long_term", read::boolean);
+        let concurrency = fields.value("concurrency", read::count);
+        Some(Self {
+            command: command?,
+            timeout: timeout?,
+            environment: environment?.unwrap_or_default(),
+            lifetime: lifetime?,
+            serve_long_term: serve_long_term?,
+            concurrency: concurrency?,
+        })
+    }
+}
+
+fn command(node: &Node) -> Result<Vec<String>, Problem> {
+    let wrong = |message: &str| Problem::new(node.place.clone(), message);
+    let words = match &node.value {
+        Value::List(items) => items.iter().map(read::text).collect::<Result<_, _>>()?,
+        _ => split_words(&read::text(node)?).ok_or_else(|| wrong("a quotation mark is not closed here"))?,
+    };
+    if words.first().is_none_or(String::is_empty) {
+        return Err(wrong("a program is expected here"));
+    }
+    Ok(words)
+}
+
+pub(in crate::source) fn variables(node: &Node) -> Result<Vec<(String, String)>, Problem> {
+    let Value::Map(entries) = &node.value else {
+        let message = format!("a mapping of variables to their values is expected here, not {}", node.kind());
+        return Err(Problem::new(node.place.clone(), message));
+    };
+    let variable = |(key, node): &(Key, Node)| {
+        let value = if node.is_null() { String::new() } else { read::text(node)? };
+        if key.text.is_empty() || key.text.contains(['=', '\0']) {
+            return Err(Problem::new(key.place.clone(), "this is not the name of a variable"));
+        }
+        Ok((key.text.clone(), value))
+    };
+    entries.iter().map(variable).collect()
+}
+
+/// `environment`, if there is any.
+pub(in crate::source) fn render_variables(variables: &[(String, String)]) -> Option<(&'static str, String)> {
+    let all: Vec<String> =
+        variables.iter().map(|(name, value)| format!("{}: {}", quoted(name), quoted(value))).collect();
+    (!all.is_empty()).then(|| ("environment", format!("{{{}}}", all.join(", "))))
+}
+
+impl Kind for Options {
+    fn entry(&self) -> &'static Entry {
+        &KIND
+    }
+
+    fn gives(&self) -> Gives {
+        Gives::One
+    }
+
+    /// Arguments are not shown.
+    fn summary(&self) -> String {
+        self.command.first().cloned().unwrap_or_default()
+    }
+
+    fn render(&self) -> Vec<(&'static str, String)> {
+        // Arguments may hold passwords, though they should not: `/proc` shows them to every account.
+        let mut all = vec![
+            ("command", list(self.command.iter().map(|word| quoted(word)))),
+            ("timeout", render_duration(self.timeout)),
+        ];
+        all.extend(render_variables(&self.environment));
+        all.extend([
+            ("lifetime", render_duration(self.lifetime)),
+            ("serve_long_term", self.serve_long_term.to_string()),
+            ("concurrency", self.concurrency.to_string()),
+        ]);
+        all
+    }
+
+    fn lane(&self) -> Lane {
+        Lane { concurrency: self.concurrency, rate: None }
+    }
+
+    fn serves_long_term(&self) -> bool {
+        self.serve_long_term
+    }
+
+    /// The program, and the files among its arguments: an interpreter runs one of them.
+    fn files(&self, surroundings: &Surroundings, files: &mut NamedFiles) {
+        let Some((program, arguments)) = self.command.split_first() else { return };
+        let found = if program.contains('/') {
+            Some(PathBuf::from(program))
+        } else {
+            let path = surroundings.path.as_deref().unwrap_or_default();
+            std::env::split_paths(path).map(|directory| directory.join(program)).find(|file| file.is_file())
+        };
+        files.obeyed("its program", found);
+        for argument in arguments.iter().map(Path::new).filter(|path| path.is_absolute() && path.is_file()) {
+            files.obeyed("a file that its program is given", Some(argument));
+        }
+    }
+
+    fn open(&self, opening: &Opening) -> Result<Arc<dyn Opened>, String> {
+        let surroundings = opening.surroundings;
+        let settings = Settings {
+            command: self.command.clone(),
+            launcher: surroundings.launcher.clone(),
+            timeout: self.timeout,
+            environment: surroundings.variables(surroundings.home.as_deref(), &self.environment),
+            assumed_lifetime: self.lifetime,
+        };
+        let process = Process::new(settings, surroundings.clock.clone()).map_err(|error| error.to_string())?;
+        Ok(Arc::new(One(Arc::new(process))))
+    }
+}

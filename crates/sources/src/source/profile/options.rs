@@ -1,0 +1,188 @@
+//! `kind: profile`: a profile of the SDK's own files.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{Profile, Settings, at_home};
+use crate::{
+    fetch::Proxying,
+    refresh::Lane,
+    settings::{
+        Fields, Setting,
+        read::{self, render_duration},
+        render::quoted,
+        table::concat,
+    },
+    source::{
+        aws::{self, Aws, Environment},
+        kind::{Entry, Gives, Kind, One, Opened, Opening},
+        long_term::{LIFETIME, SERVE_LONG_TERM, lifetime},
+        named_files::NamedFiles,
+        process::{render_variables, variables},
+        surroundings::Surroundings,
+    },
+};
+
+/// The profile, where it is, and how AWS is called for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Options {
+    /// Its name (`profile`).
+    pub profile: String,
+    /// The directory in which `.aws` is (`home`); by default the daemon's `HOME`.
+    pub home: Option<PathBuf>,
+    /// In place of `~/.aws/config` (`config_file`).
+    pub config_file: Option<PathBuf>,
+    /// In place of `~/.aws/credentials` (`credentials_file`).
+    pub credentials_file: Option<PathBuf>,
+    /// Variables of a `credential_process` beside `PATH` and `HOME` (`environment`).
+    pub environment: Vec<(String, String)>,
+    /// How long a set without an end is taken to be good (`lifetime`).
+    pub lifetime: Duration,
+    /// Whether clients get sets without a session token (`serve_long_term`).
+    pub serve_long_term: bool,
+    /// How AWS is called. Endpoints are the profile's own.
+    pub aws: Aws,
+}
+
+/// How it is written.
+pub static KIND: Entry =
+    Entry { word: "profile", settings: &SETTINGS, read: |fields| Some(Arc::new(Options::read(fields)?)) };
+
+const OWN: [Setting; 7] = [
+    Setting::nested("profile", "default", "The name of the profile."),
+    Setting::nested(
+        "home",
+        "",
+        "The directory that contains `.aws`, with the two files and the SSO cache; by default the daemon's `HOME`.",
+    ),
+    Setting::nested("config_file", "", "Replaces `~/.aws/config`."),
+    Setting::nested("credentials_file", "", "Replaces `~/.aws/credentials`."),
+    Setting::nested(
+        "environment",
+        "",
+        "A mapping of variables for a `credential_process` of the profile, which gets these, `PATH` and `HOME`, and \
+         no other.",
+    ),
+    LIFETIME,
+    SERVE_LONG_TERM,
+];
+const SETTINGS: [Setting; aws::COUNT + 7] = concat(OWN, aws::SETTINGS);
+
+impl Options {
+    fn read(fields: &mut Fields) -> Option<Self> {
+        let profile = fields.value("profile", read::text);
+        let home = fields.optional("home", read::path);
+        let config_file = fields.optional("config_file", read::path);
+        let credentials_file = fields.optional("credentials_file", read::path);
+        let environment = fields.optional("environment", variables);
+        let lifetime = fields.value("lifetime", lifetime);
+        let serve_long_term = fields.value("serve_long_term", read::boolean);
+        let aws = Aws::read(fields);
+        Some(Self {
+            profile: profile?,
+            home: home?,
+            config_file: config_file?,
+            credentials_file: credentials_file?,
+            environment: environment?.unwrap_or_default(),
+            lifetime: lifetime?,
+            serve_long_term: serve_long_term?,
+            aws: aws?,
+        })
+    }
+
+    fn settings(&self, surroundings: &Surroundings) -> Result<Settings, String> {
+        let own_home = surroundings.home.as_deref().unwrap_or(Path::new("~"));
+        let home = self.home.as_deref().map(|home| at_home(home, own_home));
+        let home = home.or_else(|| surroundings.home.clone());
+        let home = home.ok_or("has no `home`, and the daemon has no HOME")?;
+        Ok(Settings {
+            profile: self.profile.clone(),
+            config_file: self.config_file.as_deref().map(|file| at_home(file, &home)),
+            credentials_file: self.credentials_file.as_deref().map(|file| at_home(file, &home)),
+            launcher: surroundings.launcher.clone(),
+            environment: surroundings.variables(Some(&home), &self.environment),
+            home,
+            region: self.aws.region.clone(),
+            endpoints: endpoints(&self.aws, &surroundings.aws),
+            http: self.aws.http(surroundings)?,
+            assumed_lifetime: self.lifetime,
+        })
+    }
+}
+
+/// What the source or the daemon's environment says of the endpoints of a profile's calls, as variables of the SDKs.
+fn endpoints(aws: &Aws, environment: &Environment) -> Vec<(&'static str, String)> {
+    let flag = |own: Option<bool>, other: Option<bool>| own.or(other).map(|flag| flag.to_string());
+    let all = match &aws.endpoint {
+        Some(url) => [Some(("AWS_ENDPOINT_URL", url.clone())), None, None],
+        None => [
+            environment.endpoint_url_sts.clone().map(|url| ("AWS_ENDPOINT_URL_STS", url)),
+            flag(aws.fips, environment.use_fips_endpoint).map(|flag| ("AWS_USE_FIPS_ENDPOINT", flag)),
+            flag(aws.dual_stack, environment.use_dualstack_endpoint).map(|flag| ("AWS_USE_DUALSTACK_ENDPOINT", flag)),
+        ],
+    };
+    all.into_iter().flatten().collect()
+}
+
+impl Kind for Options {
+    fn entry(&self) -> &'static Entry {
+        &KIND
+    }
+
+    fn gives(&self) -> Gives {
+        Gives::One
+    }
+
+    fn summary(&self) -> String {
+        format!("{}, {}", self.profile, self.aws.summary())
+    }
+
+    fn render(&self) -> Vec<(&'static str, String)> {
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| quoted(&path.to_string_lossy()));
+        let optional = [
+            ("home", path(&self.home)),
+            ("config_file", path(&self.config_file)),
+            ("credentials_file", path(&self.credentials_file)),
+        ];
+        let mut all = vec![("profile", quoted(&self.profile))];
+        all.extend(optional.into_iter().filter_map(|(key, value)| Some((key, value?))));
+        all.extend(render_variables(&self.environment));
+        all.push(("lifetime", render_duration(self.lifetime)));
+        all.push(("serve_long_term", self.serve_long_term.to_string()));
+        all.extend(self.aws.render());
+        all
+    }
+
+    fn lane(&self) -> Lane {
+        self.aws.lane()
+    }
+
+    fn serves_long_term(&self) -> bool {
+        self.serve_long_term
+    }
+
+    fn proxying(&self) -> Option<&Proxying> {
+        Some(&self.aws.proxying)
+    }
+
+    /// The two files can name programs.
+    fn files(&self, surroundings: &Surroundings, files: &mut NamedFiles) {
+        let home = self.home.as_ref().or(surroundings.home.as_ref());
+        for (key, path, usual) in [
+            ("config_file", &self.config_file, ".aws/config"),
+            ("credentials_file", &self.credentials_file, ".aws/credentials"),
+        ] {
+            files.obeyed(key, path.clone().or_else(|| Some(home?.join(usual))));
+        }
+        files.of_aws(&self.aws);
+    }
+
+    fn open(&self, opening: &Opening) -> Result<Arc<dyn Opened>, String> {
+        let surroundings = opening.surroundings;
+        let profile = Profile::new(self.settings(surroundings)?, surroundings.clock.clone());
+        Ok(Arc::new(One(Arc::new(profile))))
+    }
+}

@@ -1,0 +1,65 @@
+//! `kind: sts`: how `AssumeRole` is called, for roles that name it in `via`.
+
+use std::sync::Arc;
+
+use crate::{
+    fetch::Proxying,
+    refresh::{Fetch, Lane},
+    source::{
+        aws::{self, Aws},
+        kind::{Entry, Gives, Kind, Opened, Opening},
+        named_files::NamedFiles,
+        purpose::{Purpose, Serves},
+        surroundings::Surroundings,
+    },
+};
+
+/// How it is written.
+pub static KIND: Entry =
+    Entry { word: "sts", settings: &aws::SETTINGS, read: |fields| Some(Arc::new(Aws::read(fields)?)) };
+
+impl Kind for Aws {
+    fn entry(&self) -> &'static Entry {
+        &KIND
+    }
+
+    fn gives(&self) -> Gives {
+        Gives::Nothing
+    }
+
+    fn summary(&self) -> String {
+        Self::summary(self)
+    }
+
+    fn render(&self) -> Vec<(&'static str, String)> {
+        Self::render(self)
+    }
+
+    fn lane(&self) -> Lane {
+        Self::lane(self)
+    }
+
+    fn assumes(&self) -> Option<&Aws> {
+        Some(self)
+    }
+
+    fn proxying(&self) -> Option<&Proxying> {
+        Some(&self.proxying)
+    }
+
+    fn files(&self, _: &Surroundings, files: &mut NamedFiles) {
+        files.of_aws(self);
+    }
+
+    fn open(&self, _: &Opening) -> Result<Arc<dyn Opened>, String> {
+        Ok(Arc::new(NoCredentials))
+    }
+}
+
+struct NoCredentials;
+
+impl Opened for NoCredentials {
+    fn call(&self, _: &Purpose, _: Serves) -> Result<Arc<dyn Fetch>, String> {
+        Err("has no credentials of its own".to_owned())
+    }
+}

@@ -1,0 +1,109 @@
+//! `kind: web_identity`: a token of an OpenID Connect issuer for credentials.
+
+use std::{path::PathBuf, sync::Arc};
+
+use super::{RoleSettings, Settings, WebIdentity};
+use crate::{
+    fetch::Proxying,
+    refresh::{Fetch, Lane},
+    settings::{Fields, Setting, read, render::quoted, table::concat},
+    source::{
+        aws::{self, Aws},
+        kind::{Entry, Gives, Kind, Opened, Opening},
+        named_files::NamedFiles,
+        purpose::{Purpose, Serves},
+        surroundings::Surroundings,
+    },
+};
+
+/// The token and where it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Options {
+    /// The file of the token (`token_file`).
+    pub token_file: PathBuf,
+    /// How STS is called.
+    pub aws: Aws,
+}
+
+/// How it is written.
+pub static KIND: Entry =
+    Entry { word: "web_identity", settings: &SETTINGS, read: |fields| Some(Arc::new(Options::read(fields)?)) };
+
+const OWN: [Setting; 1] =
+    [Setting::nested("token_file", "", "The file of the token, which is read again for each call. Required.")];
+const SETTINGS: [Setting; aws::COUNT + 1] = concat(OWN, aws::SETTINGS);
+
+impl Options {
+    fn read(fields: &mut Fields) -> Option<Self> {
+        let message = "a web identity needs a `token_file`, such as /var/run/secrets/tokens/aws";
+        let token_file = fields.required("token_file", message, read::path);
+        let aws = Aws::read(fields);
+        Some(Self { token_file: token_file?, aws: aws? })
+    }
+}
+
+impl Kind for Options {
+    fn entry(&self) -> &'static Entry {
+        &KIND
+    }
+
+    fn gives(&self) -> Gives {
+        Gives::PerArn
+    }
+
+    fn summary(&self) -> String {
+        format!("{}, {}", self.token_file.display(), self.aws.summary())
+    }
+
+    fn render(&self) -> Vec<(&'static str, String)> {
+        let mut all = vec![("token_file", quoted(&self.token_file.to_string_lossy()))];
+        all.extend(self.aws.render());
+        all
+    }
+
+    fn lane(&self) -> Lane {
+        self.aws.lane()
+    }
+
+    fn is_role_session(&self) -> bool {
+        true
+    }
+
+    fn takes(&self) -> &'static [&'static str] {
+        &["session_name", "duration", "policy", "policy_arns"]
+    }
+
+    fn region(&self) -> Option<&str> {
+        Some(&self.aws.region)
+    }
+
+    fn proxying(&self) -> Option<&Proxying> {
+        Some(&self.aws.proxying)
+    }
+
+    fn files(&self, _: &Surroundings, files: &mut NamedFiles) {
+        files.secret("token_file", Some(&self.token_file));
+        files.of_aws(&self.aws);
+    }
+
+    fn open(&self, opening: &Opening) -> Result<Arc<dyn Opened>, String> {
+        let surroundings = opening.surroundings;
+        let settings = Settings { token_file: self.token_file.clone(), sts: self.aws.sts(surroundings)? };
+        Ok(Arc::new(Ready(Arc::new(WebIdentity::new(settings, surroundings.clock.clone())))))
+    }
+}
+
+/// It is shared by its roles.
+struct Ready(Arc<WebIdentity>);
+
+impl Opened for Ready {
+    fn call(&self, purpose: &Purpose, _: Serves) -> Result<Arc<dyn Fetch>, String> {
+        Ok(Arc::new(self.0.role(RoleSettings {
+            role_arn: purpose.role_arn.cloned().ok_or("needs a role_arn")?,
+            session_name: purpose.session_name(),
+            duration: purpose.session.duration,
+            policy: purpose.session.policy.clone(),
+            policy_arns: purpose.session.policy_arns.clone(),
+        })))
+    }
+}

@@ -1,0 +1,80 @@
+//! `sources`: the named upstreams. Their kinds, and the settings of each, are in `source`.
+
+use std::sync::Arc;
+
+use crate::source::{KINDS, Kind};
+use alppaca_settings::{
+    fields::Fields,
+    problem::Problem,
+    read,
+    table::nearest,
+    yaml::{Key, Node, Value},
+};
+
+/// One named upstream.
+#[derive(Debug, Clone, Eq)]
+pub struct Source {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: Arc<dyn Kind>,
+}
+
+impl PartialEq for Source {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && *self.kind == *other.kind
+    }
+}
+
+impl Source {
+    /// It as one line of YAML.
+    pub(super) fn render(&self) -> String {
+        let settings: Vec<String> = self.kind.render().iter().map(|(key, value)| format!(", {key}: {value}")).collect();
+        format!("{{kind: {}{}}}", self.kind.word(), settings.concat())
+    }
+}
+
+/// Reads `sources`, in the order of the file. `None` if something is wrong.
+pub(super) fn read_sources(fields: &mut Fields) -> Option<Vec<(Key, Source)>> {
+    let Some(node) = fields.given("sources").cloned() else { return Some(Vec::new()) };
+    let Value::Map(entries) = node.value else {
+        let message = format!("a mapping of names is expected here, not {}", node.kind());
+        fields.problems.push(Problem::new(node.place, message));
+        return None;
+    };
+    let read: Vec<_> = entries.into_iter().map(|(key, node)| read_source(fields, key, node)).collect();
+    read.into_iter().collect()
+}
+
+fn read_source(fields: &mut Fields, key: Key, mut node: Node) -> Option<(Key, Source)> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    if key.text.is_empty() || key.text.len() > 64 || !key.text.chars().all(legal) {
+        let message = "the name of a source has 1 to 64 letters, digits, _, - and dots";
+        fields.problems.push(Problem::new(key.place, message));
+        return None;
+    }
+    // Taken out, because it says which table the rest is read against.
+    let word = match &mut node.value {
+        Value::Map(entries) => {
+            entries.iter().position(|(key, _)| key.text == "kind").map(|index| entries.remove(index).1)
+        }
+        _ => None,
+    };
+    let words = || KINDS.iter().map(|kind| kind.word);
+    let all = words().collect::<Vec<_>>().join(", ");
+    let Some(word) = word else {
+        let message = format!("the source {:?} needs a `kind`: one of {all}", key.text);
+        fields.problems.push(Problem::new(key.place, message));
+        return None;
+    };
+    let text = fields.note(read::text(&word))?;
+    let Some(kind) = KINDS.iter().find(|kind| kind.word == text) else {
+        let hint = nearest(&text, words()).map(|word| format!("; did you mean `{word}`?")).unwrap_or_default();
+        let message = format!("there is no kind {text:?} of source; there are {all}{hint}");
+        fields.problems.push(Problem::new(word.place, message));
+        return None;
+    };
+    let kind = fields.nested(node, kind.settings, kind.read)?;
+    let name = key.text.clone();
+    Some((key, Source { name, kind }))
+}
