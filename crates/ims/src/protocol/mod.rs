@@ -1,0 +1,84 @@
+//! What AFP answers, and how: routes, bodies and headers. Pure: request, decision and credentials in, answer out.
+//!
+//! It differs from AFP where AFP's answers mislead. The server's own trouble is always 503. 403, 404 and an empty list are
+//! decisions, and marked as such with `Alppaca-IMS: 1`; those that are none, such as that of an unknown path, have no mark.
+
+mod answer;
+mod document;
+mod route;
+
+pub use answer::{Answer, Body, RETRY_AFTER};
+pub use document::Issued;
+pub use route::{Families, Form, Mount, Route, Routed, route};
+
+use http::{HeaderMap, Method, StatusCode};
+
+use crate::rules::{Decision, Grant};
+
+/// How a request for a known route goes on.
+#[derive(Debug)]
+pub enum Next<'a> {
+    /// With this answer; no credentials are needed.
+    Answer(Answer),
+    /// With credentials of this role, for [`deliver`].
+    Fetch {
+        /// The role.
+        grant: &'a Grant,
+        /// What is made of the credentials.
+        form: &'a Form,
+    },
+}
+
+/// The answer to a method that no route has. HEAD is like GET.
+pub fn check_method(method: &Method) -> Option<Answer> {
+    (method != Method::GET && method != Method::HEAD).then(Answer::method_not_allowed)
+}
+
+/// The answer to a browser that another site sent here: it would have credentials made, and a person would not notice.
+pub fn check_site(route: &Route, headers: &HeaderMap) -> Option<Answer> {
+    let own = match headers.get("sec-fetch-site") {
+        Some(site) => site == "same-origin" || site == "none",
+        // Older browsers send the origin only where another site asks.
+        None => !headers.contains_key("origin"),
+    };
+    (!own && !matches!(route, Route::Status)).then(Answer::other_site)
+}
+
+/// How the request of `user` for `route` goes on after this decision. A HEAD makes no credentials, so the answer to it has
+/// no length where that would be the length of a document.
+pub fn decide<'a>(route: &'a Route, decision: &'a Decision, user: &str, head: bool) -> Next<'a> {
+    let answer = match route {
+        // Who calls does not matter to it.
+        Route::Status => Answer::status_ok(),
+        Route::Accounts { with_ids } => Answer::accounts(decision, *with_ids, user),
+        Route::RoleList => Answer::role_list(decision),
+        Route::HostRole { role } => match decision.grant_of_role(role) {
+            Some(grant) => return fetch(grant, &Form::Document, user, head),
+            None => Answer::error(StatusCode::FORBIDDEN, "Permission Denied", Some(user)),
+        },
+        Route::Role { account, role, form } => match decision.grant(account, role) {
+            Some(grant) if grant.console || !matches!(form, Form::Console { .. }) => {
+                return fetch(grant, form, user, head);
+            }
+            _ => Answer::error(StatusCode::FORBIDDEN, "Permission Denied", Some(user)),
+        },
+    };
+    Next::Answer(answer)
+}
+
+fn fetch<'a>(grant: &'a Grant, form: &'a Form, user: &str, head: bool) -> Next<'a> {
+    if head { Next::Answer(Answer::head_of(form, user)) } else { Next::Fetch { grant, form } }
+}
+
+/// The answer with the credentials. `console_url` is there where the form needs it and the rule allows it.
+pub fn deliver(form: &Form, issued: &Issued, console_url: Option<&str>, user: &str) -> Answer {
+    match (form, console_url) {
+        (Form::Document, _) => Answer::document(issued, None, user),
+        (Form::Both { .. }, url) => Answer::document(issued, url, user),
+        (Form::Console { .. }, Some(url)) => Answer::console(url),
+        (Form::Console { .. }, None) => Answer::unavailable("No console URL", Some(user), RETRY_AFTER),
+    }
+}
+
+#[cfg(test)]
+mod tests;
