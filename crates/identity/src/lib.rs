@@ -1,5 +1,6 @@
 //! How hosts and people prove to alppaca-ims who they are. It decides nothing about roles.
 
+pub mod dns;
 mod evidence;
 pub mod mtls;
 mod names;

@@ -1,0 +1,178 @@
+//! Forward-confirmed reverse DNS: the name of the caller's address, if that name has this address.
+
+mod system;
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+
+use regex_lite::Regex;
+pub use system::System;
+
+use crate::{
+    Evidence, Identity, Peer, Prove, Refusal,
+    names::{host, shown},
+};
+
+/// The most look-ups that run at once, including those whose time-out has passed.
+const MAX_RUNNING: usize = 64;
+
+/// Why a look-up found nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LookupError {
+    /// The name service says that there is nothing.
+    NotFound,
+    /// The name service is broken.
+    Failed(String),
+}
+
+/// A name service. It may block.
+pub trait Resolve: Send + Sync {
+    /// The name of an address.
+    fn name(&self, address: IpAddr) -> Result<String, LookupError>;
+
+    /// The addresses of a name.
+    fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, LookupError>;
+}
+
+/// Which names count, and what is made of them.
+pub struct Options {
+    /// The name of the method in the configuration.
+    pub name: String,
+    /// How long both look-ups may take together.
+    pub timeout: Duration,
+    /// The whole name has to match it. It is anchored here.
+    pub pattern: Regex,
+    /// Replacements in the name, one after another, with `$name` for what a group matched.
+    pub rewrite: Vec<(Regex, String)>,
+}
+
+/// A regular expression that has to match the whole text, alternatives included.
+pub fn anchored(pattern: &str) -> Result<Regex, regex_lite::Error> {
+    // Alone first: `a)|(b` would be legal only inside of the parentheses.
+    Regex::new(pattern)?;
+    Regex::new(&format!(r"\A(?:{pattern})\z"))
+}
+
+/// Proof by the name service.
+pub struct Dns {
+    options: Options,
+    resolver: Arc<dyn Resolve>,
+    running: Arc<AtomicUsize>,
+}
+
+impl Dns {
+    /// Asks `resolver`.
+    pub fn new(options: Options, resolver: Arc<dyn Resolve>) -> Self {
+        Self { options, resolver, running: Arc::default() }
+    }
+
+    /// Both look-ups on a thread of their own, since nothing can stop those of the system.
+    fn confirmed(&self, address: IpAddr) -> Result<String, Refusal> {
+        let turn = Turn::take(&self.running)
+            .ok_or_else(|| Refusal::Unavailable("too many look-ups of names are under way".to_owned()))?;
+        let (sender, answer) = mpsc::sync_channel(1);
+        let resolver = Arc::clone(&self.resolver);
+        let work = move || {
+            // The receiver is gone after the time-out.
+            let _ = sender.send(confirm(&*resolver, address));
+            drop(turn);
+        };
+        let unavailable =
+            |cause: String| Refusal::Unavailable(format!("cannot look up the name of {address}: {cause}"));
+        thread::Builder::new().name("dns".to_owned()).spawn(work).map_err(|error| unavailable(error.to_string()))?;
+        answer
+            .recv_timeout(self.options.timeout)
+            .map_err(|_| unavailable(format!("no answer within {:?}", self.options.timeout)))?
+    }
+
+    fn rewritten(&self, name: &str) -> Result<String, Refusal> {
+        let rewrite =
+            |text: String, (pattern, with): &(Regex, String)| pattern.replace_all(&text, &**with).into_owned();
+        let text = self.options.rewrite.iter().fold(name.to_owned(), rewrite);
+        host(&text).ok_or_else(|| Refusal::Refused(format!("what is made of {name} is not a name: {}", shown(&text))))
+    }
+}
+
+/// A look-up that runs.
+struct Turn(Arc<AtomicUsize>);
+
+impl Turn {
+    fn take(running: &Arc<AtomicUsize>) -> Option<Self> {
+        let turn = Self(Arc::clone(running));
+        (running.fetch_add(1, Ordering::Relaxed) < MAX_RUNNING).then_some(turn)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn confirm(resolver: &dyn Resolve, address: IpAddr) -> Result<String, Refusal> {
+    let unavailable = |cause| Refusal::Unavailable(format!("cannot look up the name of {address}: {cause}"));
+    let found = match resolver.name(address) {
+        Ok(name) => name,
+        Err(LookupError::NotFound) => return Err(Refusal::Refused(format!("{address} has no name in the DNS"))),
+        Err(LookupError::Failed(cause)) => return Err(unavailable(cause)),
+    };
+    let Some(name) = host(&found) else {
+        return Err(Refusal::Refused(format!("the name of {address} is no host name: {}", shown(&found))));
+    };
+    match resolver.addresses(&name) {
+        Ok(addresses) if addresses.iter().any(|found| found.to_canonical() == address) => Ok(name),
+        Ok(_) | Err(LookupError::NotFound) => {
+            Err(Refusal::Refused(format!("{address} has the name {name}, but that name does not have this address")))
+        }
+        Err(LookupError::Failed(cause)) => Err(unavailable(cause)),
+    }
+}
+
+impl Prove for Dns {
+    fn name(&self) -> &str {
+        &self.options.name
+    }
+
+    fn challenge(&self) -> Option<String> {
+        None
+    }
+
+    fn prove(&self, evidence: &Evidence<'_>) -> Result<Option<Identity>, Refusal> {
+        let Peer::Tcp(address) = evidence.peer else { return Ok(None) };
+        let address = address.to_canonical();
+        let confirmed = self.confirmed(address)?;
+        if !self.options.pattern.is_match(&confirmed) {
+            return Err(Refusal::Refused(format!(
+                "{address} has the name {confirmed}, which is not accepted (pattern)"
+            )));
+        }
+        let name = self.rewritten(&confirmed)?;
+        let mut names = vec![name.clone()];
+        if name != confirmed {
+            names.push(confirmed);
+        }
+        Ok(Some(Identity {
+            name,
+            names,
+            method: "dns",
+            proven_by: self.options.name.clone(),
+            groups: Vec::new(),
+            claims: BTreeMap::new(),
+            proof: address.to_string(),
+            authenticated_at: None,
+            age: None,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests;
