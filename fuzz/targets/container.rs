@@ -8,11 +8,10 @@ use std::time::Duration;
 use alppaca::caller::Peer;
 use alppaca::clock::{Moment, SystemClock};
 use alppaca::credentials::{Pattern, RoleId, RoleName, parse_document};
+use alppaca::faces::ecs::{Ecs, EcsSettings, EcsTokens};
+use alppaca::faces::pod_identity::{Association, PodIdentity, PodIdentitySettings, parse_key_set};
+use alppaca::http::{Outcome, Parsed, Respond, Visitor, parse};
 use alppaca::policy::Grant;
-use alppaca::serve::{
-    Association, Ecs, EcsSettings, EcsTokens, Outcome, Parsed, PodIdentity, PodIdentitySettings, Visitor, parse,
-    parse_key_set,
-};
 use alppaca::store::{Phase, Published, State, Store};
 use libfuzzer_sys::fuzz_target;
 

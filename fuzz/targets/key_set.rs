@@ -1,7 +1,7 @@
 //! Whatever comes as a set of keys is read without a panic.
 #![no_main]
 
-use alppaca::serve::parse_key_set;
+use alppaca::faces::pod_identity::parse_key_set;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &[u8]| {

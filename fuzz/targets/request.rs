@@ -8,8 +8,9 @@ use std::time::Duration;
 use alppaca::caller::Peer;
 use alppaca::clock::Moment;
 use alppaca::credentials::{RoleName, parse_document};
+use alppaca::faces::imds::{Entry, Imds, Metadata, Settings, TokenKey};
+use alppaca::http::{MAX_HEAD, Outcome, Parsed, Respond, Visitor, parse};
 use alppaca::policy::Grant;
-use alppaca::serve::{Entry, Imds, MAX_HEAD, Metadata, Outcome, Parsed, Settings, TokenKey, Visitor, parse};
 use alppaca::store::{Phase, Published, State, Store};
 use libfuzzer_sys::fuzz_target;
 

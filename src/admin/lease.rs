@@ -13,7 +13,7 @@ use crate::{
         budget::{Bounds, Rank, Share, Shares},
     },
     credentials::{RoleId, RoleName, Secret},
-    serve::{EcsTokens, IssueError},
+    faces::ecs::{EcsTokens, IssueError},
 };
 use book::{Book, Held, Lease, read};
 

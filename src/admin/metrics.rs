@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use crate::{
     audit::Health,
     clock::Moment,
+    http::Counters,
     journal::{Ending, Journal, Question},
-    serve::Counters,
     store::{Condition, Snapshot, State},
 };
 
@@ -89,8 +89,7 @@ pub(super) fn render(
     put(format_args!(
         "# TYPE alppaca_requests counter\n# HELP alppaca_requests Requests for metadata and credentials.\n"
     ));
-    for (protocol, status, count) in counters.answers().filter(|(_, _, count)| *count > 0) {
-        let (face, version) = protocol.labels();
+    for (face, version, status, count) in counters.answers().filter(|(.., count)| *count > 0) {
         put(format_args!(
             "alppaca_requests_total{{face=\"{face}\",version=\"{version}\",status=\"{status}\"}} {count}\n"
         ));

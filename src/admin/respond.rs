@@ -24,9 +24,10 @@ use crate::{
     audit::{Auditor, Event, Health, What},
     clock::Moment,
     credentials::{format_timestamp, parse_document},
+    faces::View,
+    http::Counters,
     journal::Journal,
     policy::{ConnectionFacts, Gatekeeper, Grant},
-    serve::{Counters, View},
     store::{Condition, Published, Role, State, Store},
     text::Cut,
 };

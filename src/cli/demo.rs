@@ -16,9 +16,10 @@ use crate::{
     config::Config,
     credentials::format_timestamp,
     daemon::{AdminSockets, Daemon, Progress},
+    faces::imds,
+    http::{Place, ServerError},
     mock_ims::{Behaviour, MockIms},
     plan,
-    serve::{Face, Place, ServerError},
     store::{State, Store},
 };
 
@@ -44,7 +45,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     config.run_dir.clone_from(&directory.0);
     let admin = AdminSocket::bind(&directory.0.join("alppaca.sock"), None, None).map_err(Failure::runtime)?;
     let socket = admin.path().to_owned();
-    let bound = config.listen.iter().map(|address| Ok((Place::Held(Place::bind(*address)?), Face::Imds)));
+    let bound = config.listen.iter().map(|address| Ok((Place::Held(Place::bind(*address)?), imds::FACE)));
     let places = bound
         .collect::<Result<Vec<_>, ServerError>>()
         .map_err(|error| Failure::runtime(format!("{error}\n`alppaca demo --port 0` takes a free port.")))?;

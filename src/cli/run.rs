@@ -20,8 +20,9 @@ use crate::{
     clock::SystemClock,
     config,
     daemon::{self, AdminSockets, Daemon, FileFaults, Progress, Reloading, Watchdog},
-    host, logging, plan, sandbox,
-    serve::{Face, Place},
+    host,
+    http::{Face, Place},
+    logging, plan, sandbox,
     service::{Background, PidFile},
     trust::Trust,
 };
@@ -192,7 +193,7 @@ fn stays_root_unasked(config: &config::Config) -> Option<String> {
     })
 }
 
-fn announce(config: &config::Config, places: &[(Place, Face)]) {
+fn announce(config: &config::Config, places: &[(Place, &'static dyn Face)]) {
     let (version, serves) = (env!("CARGO_PKG_VERSION"), sockets::describe(places));
     let serves =
         serves.map_or_else(|| "is waiting for its addresses".to_owned(), |places| format!("serves at {places}"));

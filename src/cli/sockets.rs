@@ -1,6 +1,6 @@
 //! The listening sockets of the daemon: those that systemd hands over, the others its own. Each shows a face.
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 
 use listenfd::ListenFd;
 
@@ -8,13 +8,17 @@ use super::{Failure, environment};
 use crate::{
     config::{Config, DEFAULT_CAPTURE, DEFAULT_LISTEN},
     daemon::face_addresses,
-    serve::{Face, Place},
+    faces::{self, imds},
+    http::{Face, Place},
 };
 
 /// The places in the order of the configuration, on which the tokens depend that clients hold. Sockets that were handed
 /// over are used; others are bound. `later`: whether an address may be bound after the privileges have been dropped; if
 /// another socket has it now, it is waited for.
-pub(super) fn places(config: &Config, later: impl Fn(SocketAddr) -> bool) -> Result<Vec<(Place, Face)>, Failure> {
+pub(super) fn places(
+    config: &Config,
+    later: impl Fn(SocketAddr) -> bool,
+) -> Result<Vec<(Place, &'static dyn Face)>, Failure> {
     let configured = face_addresses(config);
     let mut handed = handed_over(&configured)?;
     let known: Vec<_> = handed.iter().map(|(_, address, face)| (*address, *face)).collect();
@@ -49,13 +53,13 @@ pub(super) fn in_the_way<'a>(places: impl Iterator<Item = &'a Place>) -> Vec<Str
     taken.filter_map(|address| Place::bind(address).err()).map(|error| error.to_string()).collect()
 }
 
+/// An address, and the face that is shown there.
+type Wanted = (SocketAddr, &'static dyn Face);
+
 /// Which of the sockets that were handed over, if any, each of `configured` is. A socket stands for its own address; if the
 /// configuration does not name that one, for the first of its face that has none. The sockets of the shipped unit stand for
 /// themselves only: they are open without being asked for.
-fn assign(
-    configured: &[(SocketAddr, Face)],
-    handed: &[(SocketAddr, Face)],
-) -> Vec<((SocketAddr, Face), Option<usize>)> {
+fn assign(configured: &[Wanted], handed: &[Wanted]) -> Vec<(Wanted, Option<usize>)> {
     let mut assigned: Vec<_> =
         configured.iter().map(|one| (*one, handed.iter().position(|handed| handed == one))).collect();
     let shipped = [DEFAULT_LISTEN, DEFAULT_CAPTURE].map(SocketAddr::from);
@@ -70,9 +74,9 @@ fn assign(
     assigned
 }
 
-type Handed = (Option<TcpListener>, SocketAddr, Face);
+type Handed = (Option<TcpListener>, SocketAddr, &'static dyn Face);
 
-fn handed_over(configured: &[(SocketAddr, Face)]) -> Result<Vec<Handed>, Failure> {
+fn handed_over(configured: &[Wanted]) -> Result<Vec<Handed>, Failure> {
     let mut handed = ListenFd::from_env();
     let names = environment::socket_names();
     let mut listeners = Vec::new();
@@ -87,7 +91,7 @@ fn handed_over(configured: &[(SocketAddr, Face)]) -> Result<Vec<Handed>, Failure
         if !configured.iter().any(|(_, known)| *known == face) {
             return Err(Failure::usage(format!(
                 "socket {index} from systemd, {address}, is for the face {}, which is not configured",
-                face.as_str()
+                face.name()
             )));
         }
         listeners.push((Some(listener), address, face));
@@ -95,55 +99,55 @@ fn handed_over(configured: &[(SocketAddr, Face)]) -> Result<Vec<Handed>, Failure
     Ok(listeners)
 }
 
+/// The faces that have configured listeners.
+fn configurable() -> impl Iterator<Item = &'static dyn Face> {
+    faces::ALL.iter().copied().filter(|face| !face.is_internal())
+}
+
 /// What a socket is for: its name (`FileDescriptorName=`) says it, or its address.
-fn face_of(name: &str, address: SocketAddr, configured: &[(SocketAddr, Face)]) -> Face {
-    let faces = [Face::Imds, Face::Ecs, Face::PodIdentity];
-    if let Some(face) = faces.into_iter().find(|face| face.as_str() == name) {
+fn face_of(name: &str, address: SocketAddr, configured: &[Wanted]) -> &'static dyn Face {
+    if let Some(face) = configurable().find(|face| face.name() == name) {
         return face;
     }
     if let Some((_, face)) = configured.iter().find(|(known, _)| *known == address) {
         return *face;
     }
-    match address.ip() {
-        IpAddr::V4(ip) if ip.octets() == [169, 254, 170, 2] => Face::Ecs,
-        IpAddr::V4(ip) if ip.octets() == [169, 254, 170, 23] => Face::PodIdentity,
-        IpAddr::V6(ip) if ip.segments() == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23] => Face::PodIdentity,
-        _ => Face::Imds,
-    }
+    configurable().find(|face| face.is_at(address.ip())).unwrap_or(imds::FACE)
 }
 
 /// Where which face is, for the log: `127.0.0.1:25772; container at 127.0.0.1:25773`. `None` while no socket listens.
-pub(super) fn describe(places: &[(Place, Face)]) -> Option<String> {
-    let of = |wanted: Face| -> Vec<String> {
+pub(super) fn describe(places: &[(Place, &'static dyn Face)]) -> Option<String> {
+    let of = |wanted: &'static dyn Face| -> Vec<String> {
         let held = places.iter().filter(|(place, face)| *face == wanted && matches!(place, Place::Held(_)));
         held.map(|(place, _)| place.address().map_or_else(|error| error.to_string(), |a| a.to_string())).collect()
     };
-    let part = |face: Face| {
+    let part = |face: &'static dyn Face| {
         let addresses = of(face).join(", ");
-        let name = if face == Face::Imds { String::new() } else { format!("{} at ", face.as_str()) };
+        let name = if face == imds::FACE { String::new() } else { format!("{} at ", face.name()) };
         (!addresses.is_empty()).then(|| name + &addresses)
     };
-    let parts: Vec<String> = [Face::Imds, Face::Ecs, Face::PodIdentity].into_iter().filter_map(part).collect();
+    let parts: Vec<String> = configurable().filter_map(part).collect();
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::faces::{ecs, pod_identity};
 
     #[test]
     fn a_socket_shows_the_face_that_its_name_or_its_address_says() {
-        let configured = [("127.0.0.1:25773".parse().expect("an address"), Face::Ecs)];
+        let configured = [("127.0.0.1:25773".parse().expect("an address"), ecs::FACE)];
         for (name, address, face) in [
-            ("container", "127.0.0.1:1", Face::Ecs),
-            ("pod-identity", "127.0.0.1:1", Face::PodIdentity),
-            ("imds", "169.254.170.2:80", Face::Imds),
-            ("alppaca.socket", "127.0.0.1:25773", Face::Ecs),
-            ("", "169.254.170.2:80", Face::Ecs),
-            ("unknown", "169.254.170.23:80", Face::PodIdentity),
-            ("", "[fd00:ec2::23]:80", Face::PodIdentity),
-            ("", "169.254.169.254:80", Face::Imds),
-            ("connection", "127.0.0.1:25772", Face::Imds),
+            ("container", "127.0.0.1:1", ecs::FACE),
+            ("pod-identity", "127.0.0.1:1", pod_identity::FACE),
+            ("imds", "169.254.170.2:80", imds::FACE),
+            ("alppaca.socket", "127.0.0.1:25773", ecs::FACE),
+            ("", "169.254.170.2:80", ecs::FACE),
+            ("unknown", "169.254.170.23:80", pod_identity::FACE),
+            ("", "[fd00:ec2::23]:80", pod_identity::FACE),
+            ("", "169.254.169.254:80", imds::FACE),
+            ("connection", "127.0.0.1:25772", imds::FACE),
         ] {
             assert_eq!(face_of(name, address.parse().expect("an address"), &configured), face, "{name} {address}");
         }
@@ -151,9 +155,9 @@ mod tests {
 
     #[test]
     fn a_socket_stands_for_one_address_and_the_others_are_bound() {
-        let imds = |address: &str| (address.parse::<SocketAddr>().expect("an address"), Face::Imds);
+        let imds = |address: &str| (address.parse::<SocketAddr>().expect("an address"), imds::FACE);
         let (link_local, loopback, other) = (imds("169.254.169.254:80"), imds("127.0.0.1:25772"), imds("127.0.0.1:99"));
-        let container = ("169.254.170.2:80".parse().expect("an address"), Face::Ecs);
+        let container = ("169.254.170.2:80".parse().expect("an address"), ecs::FACE);
         let configured = vec![link_local, loopback, container];
         for (handed, expected) in [
             (vec![], [None, None, None]),
@@ -171,9 +175,9 @@ mod tests {
     #[test]
     fn the_socket_of_the_shipped_unit_keeps_no_other_address_from_being_bound() {
         let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
-        let configured = [(address("169.254.169.254:80"), Face::Imds)];
+        let configured = [(address("169.254.169.254:80"), imds::FACE)];
         for shipped in ["127.0.0.1:25772", "127.0.0.1:25774"] {
-            assert_eq!(assign(&configured, &[(address(shipped), Face::Imds)]), [(configured[0], None)], "{shipped}");
+            assert_eq!(assign(&configured, &[(address(shipped), imds::FACE)]), [(configured[0], None)], "{shipped}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::Path, time::Duration};
 
 use super::{container::addresses, policy::pattern};
-use crate::{relay::KeySource, serve::Association};
+use crate::{faces::pod_identity::Association, relay::KeySource};
 use alppaca_settings::{
     Setting,
     fields::Fields,

@@ -11,9 +11,9 @@ use crate::{
     admin::{self, Admin, AdminSocket, ExecEndpoint, Leases, Listener},
     audit::Auditor,
     clock::SharedClock,
+    http::{Counters, Face, Place},
     journal::Journal,
     policy::Gatekeeper,
-    serve::{Counters, Face, Place},
     store::Store,
 };
 
@@ -45,10 +45,15 @@ pub struct AdminSockets {
 }
 
 /// Starts to answer at the sockets. The end of the tasks removes the one in the file system.
-pub(super) fn start(sockets: AdminSockets, told: Told, clock: SharedClock, places: &[(Place, Face)]) -> JoinSet<()> {
-    let listener = |(place, face): &(Place, Face)| {
+pub(super) fn start(
+    sockets: AdminSockets,
+    told: Told,
+    clock: SharedClock,
+    places: &[(Place, &'static dyn Face)],
+) -> JoinSet<()> {
+    let listener = |(place, face): &(Place, &'static dyn Face)| {
         let address = place.address().ok()?.to_string();
-        Some(Listener { face: face.as_str().to_owned(), address })
+        Some(Listener { face: face.name().to_owned(), address })
     };
     let Told { store, journal, counters, gatekeeper, auditor, leases, exec, region, kept, ready, reloads } = told;
     let admin = Admin {

@@ -7,7 +7,8 @@ use std::{
 
 use crate::{
     admin::{AdminSocket, ExecEndpoint, Leases},
-    serve::{EcsTokens, Face, Place},
+    faces::ecs::{self, EcsTokens},
+    http::{Face, Place},
 };
 
 /// The tokens that are valid, and where they are: at a container listener that the configuration names, else at a listener of
@@ -16,13 +17,13 @@ use crate::{
 pub(super) fn open(
     socket: Option<&AdminSocket>,
     tokens: EcsTokens,
-    places: &mut Vec<(Place, Face)>,
+    places: &mut Vec<(Place, &'static dyn Face)>,
 ) -> io::Result<(Leases, Option<ExecEndpoint>)> {
     let leases = Leases::new(tokens, socket.map(|socket| socket.path().with_extension("leases")))?;
     if socket.is_none() {
         return Ok((leases, None));
     }
-    let held = places.iter().filter(|(place, face)| *face == Face::Ecs && matches!(place, Place::Held(_)));
+    let held = places.iter().filter(|(place, face)| *face == ecs::FACE && matches!(place, Place::Held(_)));
     let configured = held.filter_map(|(place, _)| place.address().ok()).find_map(usable);
     let mut own = Vec::new();
     for port in leases.ports() {
@@ -40,7 +41,7 @@ pub(super) fn open(
     if let Some(ExecEndpoint { address, .. }) = endpoint {
         tracing::info!("programs that `alppaca exec` starts are served at {address}");
     }
-    places.extend(own.into_iter().map(|place| (place, Face::Exec)));
+    places.extend(own.into_iter().map(|place| (place, ecs::EXEC)));
     Ok((leases, endpoint))
 }
 

@@ -13,12 +13,15 @@ use crate::{
     clock::SharedClock,
     config::{self, Config},
     credentials::{Partition, RoleId},
-    host,
-    relay::{PublicKeys, Relay},
-    serve::{
-        Defaults, Ecs, EcsSettings, EcsTokens, Entry, Face, Faces, HostFacts, Imds, Key, KeyFile, Metadata,
-        PodIdentity, PodIdentitySettings, TokenKey, passthrough,
+    faces::{
+        self,
+        ecs::{self, Ecs, EcsSettings, EcsTokens, Key, KeyFile},
+        imds::{self, Defaults, Entry, HostFacts, Imds, Metadata, TokenKey, passthrough},
+        pod_identity::{self, PodIdentity, PodIdentitySettings},
     },
+    host,
+    http::{Face, Faces, Respond},
+    relay::{PublicKeys, Relay},
     store::Store,
 };
 
@@ -63,35 +66,40 @@ pub(super) fn build(
     };
     let settings = imds_settings(&config.imds, &config.metadata, metadata(config));
     let imds = Imds::new(settings, Arc::clone(store), Arc::clone(key), relayed, clock.now().wall);
-    let ecs = config.container.as_ref().map(|section| {
-        let settings = ecs_settings(config, Some(section));
-        let (face, files) =
-            Ecs::new(settings, Arc::clone(store), tokens.clone(), Arc::clone(clock), Arc::clone(&arrived));
-        background.push(Box::pin(files.run()));
-        face
-    });
     // It reads no files.
     let leased = (ecs_settings(config, None), tokens.issued_only());
     let (exec, _) = Ecs::new(leased.0, Arc::clone(store), leased.1, Arc::clone(clock), Arc::clone(&arrived));
-    let pod_identity = match &config.pod_identity {
+    let exec: Arc<dyn Respond> = Arc::new(exec);
+    let ecs = match &config.container {
         Some(section) => {
-            let (face, ring) =
-                PodIdentity::new(pod_identity_settings(config, section), Arc::clone(store), Arc::clone(&arrived));
-            background.push(Box::pin(PublicKeys::new(section.keys.clone(), section.refresh, ring)?.run()));
-            Some(face)
+            let settings = ecs_settings(config, Some(section));
+            let (face, files) =
+                Ecs::new(settings, Arc::clone(store), tokens.clone(), Arc::clone(clock), Arc::clone(&arrived));
+            background.push(Box::pin(files.run()));
+            Arc::new(face)
         }
-        None => None,
+        // A reload may have taken the section away, but `exec` may have sent programs to its listener.
+        None => Arc::clone(&exec),
     };
-    Ok((Faces { imds, ecs, pod_identity, exec, arrived, patience: timeout + MARGIN }, background))
+    let mut served: Vec<(&'static dyn Face, Arc<dyn Respond>)> =
+        vec![(imds::FACE, Arc::new(imds)), (ecs::FACE, ecs), (ecs::EXEC, exec)];
+    if let Some(section) = &config.pod_identity {
+        let settings = pod_identity_settings(config, section);
+        let (face, ring) = PodIdentity::new(settings, Arc::clone(store), Arc::clone(&arrived));
+        background.push(Box::pin(PublicKeys::new(section.keys.clone(), section.refresh, ring)?.run()));
+        served.push((pod_identity::FACE, Arc::new(face)));
+    }
+    let (store, patience) = (Arc::clone(store), timeout + MARGIN);
+    Ok((Faces { known: faces::ALL, served, store, arrived, patience }, background))
 }
 
 /// Where to listen, and which face is to be seen there.
-pub fn addresses(config: &Config) -> Vec<(SocketAddr, Face)> {
+pub fn addresses(config: &Config) -> Vec<(SocketAddr, &'static dyn Face)> {
     let container = config.container.iter().flat_map(|section| &section.listen);
     let pod_identity = config.pod_identity.iter().flat_map(|section| &section.listen);
-    let imds = config.listen.iter().chain(&config.capture_listen).map(|address| (*address, Face::Imds));
-    imds.chain(container.map(|address| (*address, Face::Ecs)))
-        .chain(pod_identity.map(|address| (*address, Face::PodIdentity)))
+    let imds = config.listen.iter().chain(&config.capture_listen).map(|address| (*address, imds::FACE));
+    imds.chain(container.map(|address| (*address, ecs::FACE)))
+        .chain(pod_identity.map(|address| (*address, pod_identity::FACE)))
         .collect()
 }
 

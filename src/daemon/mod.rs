@@ -39,12 +39,13 @@ pub use watchdog::Watchdog;
 use crate::{
     clock::SharedClock,
     config::Config,
+    faces::ecs::EcsTokens,
     fetch::SetupError,
+    http::{Face, Place, Server, ServerError},
     logging::AuditLog,
     plan::Fetching,
     policy::Guard,
     refresh::{Refresher, RoleRequests},
-    serve::{EcsTokens, Face, Place, Server, ServerError},
     store::Store,
 };
 
@@ -141,7 +142,11 @@ impl Daemon {
     ///
     /// Requests are served by the calling thread, upstreams are asked by a thread of their own: a
     /// TLS handshake or a thousand documents to parse delay no answer.
-    pub fn run(mut self, mut places: Vec<(Place, Face)>, progress: impl Progress) -> Result<(), DaemonError> {
+    pub fn run(
+        mut self,
+        mut places: Vec<(Place, &'static dyn Face)>,
+        progress: impl Progress,
+    ) -> Result<(), DaemonError> {
         let tokens = EcsTokens::new().map_err(|_unspecified| DaemonError::Randomness)?;
         let (key, kept) = faces::token_key(&self.config)?;
         let (faces, background) = faces::build(&self.config, &self.store, &self.clock, &tokens, &key)?;

@@ -22,11 +22,12 @@ use crate::{
     clock::SharedClock,
     config::{self, Config, Containers, Loaded, Role, Upstreams},
     credentials::{RoleId, RoleName},
+    faces::{ecs::EcsTokens, imds::TokenKey},
+    http::{Faces, Live},
     journal::Journal,
     logging::LevelSwitch,
     policy::Guard,
     refresh::{Fate, Replacement, Replacer},
-    serve::{EcsTokens, Faces, Live, TokenKey},
     store::Store,
     trust::Trust,
 };

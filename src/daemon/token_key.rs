@@ -12,7 +12,7 @@ use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
-use crate::serve::TokenKey;
+use crate::faces::imds::TokenKey;
 
 /// Its name in the run directory.
 const FILE: &str = "imds-token.key";

@@ -1,13 +1,13 @@
 //! From the configuration to the settings of each room, which know nothing of the configuration.
 
-use crate::{config, serve};
+use crate::{config, faces::imds, http};
 
 pub(super) fn imds_settings(
     config: &config::Imds,
     beside: &config::Metadata,
-    metadata: serve::Metadata,
-) -> serve::Settings {
-    serve::Settings {
+    metadata: imds::Metadata,
+) -> imds::Settings {
+    imds::Settings {
         v1: config.v1,
         list_all: config.list_roles == config::ListRoles::All,
         serve_expired: config.serve_expired,
@@ -17,8 +17,8 @@ pub(super) fn imds_settings(
     }
 }
 
-pub(super) fn limits(config: &config::Limits) -> serve::Limits {
-    serve::Limits {
+pub(super) fn limits(config: &config::Limits) -> http::Limits {
+    http::Limits {
         connections: config.connections,
         header_timeout: config.header_timeout,
         idle_timeout: config.idle_timeout,

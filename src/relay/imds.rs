@@ -1,5 +1,5 @@
 //! Asks a real IMDS for the documents that the face passes on, which never include credentials: see
-//! [`crate::serve::Passthrough`].
+//! [`crate::faces::imds::Passthrough`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,8 +7,8 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::{
+    faces::imds::{Replies, Reply, Wanted},
     fetch::{Answer, Call, Client, FetchError, Options, SetupError, parse_url},
-    serve::{Replies, Reply, Wanted},
 };
 
 /// The longest document; user data have at most 16 KiB.

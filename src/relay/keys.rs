@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 use crate::{
     clock,
     credentials::Secret,
+    faces::pod_identity::{KeyRing, parse_key_set},
     fetch::{Call, Client, Options, SetupError, parse_url},
-    serve::{KeyRing, parse_key_set},
 };
 
 /// The longest set.

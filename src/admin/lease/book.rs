@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::super::ProcessId;
 use crate::{
     caller::{Owner, budget::Share},
-    serve::Fingerprint,
+    faces::ecs::Fingerprint,
 };
 
 /// The file is written no more often than this.

@@ -1,10 +1,15 @@
 //! The faces: the protocols that programs on this host speak. Each is a pure function from a request to an answer.
 
-pub(crate) mod ecs;
-pub(crate) mod face;
-pub(crate) mod imds;
-pub(crate) mod pod_identity;
+pub mod ecs;
+mod held;
+pub mod imds;
+pub mod pod_identity;
 mod view;
 mod wish;
 
 pub use view::View;
+
+use crate::http::Face;
+
+/// All faces, in the order of the metrics.
+pub const ALL: &[&dyn Face] = &[imds::FACE, ecs::FACE, pod_identity::FACE, ecs::EXEC];

@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     answer::{Answer, Status},
+    face::Face,
     request::Request,
 };
 use crate::{
@@ -15,7 +16,6 @@ use crate::{
         budget::{Allowance, Rate},
     },
     clock::Moment,
-    faces::face::Face,
     logging::ACCESS,
     text::Cut,
 };
@@ -35,7 +35,7 @@ impl AccessLog {
     }
 
     /// A request of `peer` was answered.
-    pub(super) fn request(&self, peer: &Peer, face: Face, request: &Request, answer: &Answer, now: Moment) {
+    pub(super) fn request(&self, peer: &Peer, face: &dyn Face, request: &Request, answer: &Answer, now: Moment) {
         if self.has_room(peer, now) {
             tracing::info!(
                 target: ACCESS,

@@ -5,7 +5,6 @@ use std::{io::Write, sync::Arc};
 use super::denial::Denial;
 use crate::{
     credentials::{RoleId, SecretBytes},
-    faces::imds::Token,
     store::Published,
 };
 
@@ -69,8 +68,8 @@ pub enum Body {
     Credentials(Arc<Published>),
     /// A document that was made of one for this answer. Secret.
     Secret(Arc<SecretBytes>),
-    /// A new IMDSv2 token.
-    Token(Token),
+    /// A token that was made for this answer.
+    Token([u8; 56]),
 }
 
 impl Body {

@@ -16,9 +16,9 @@ use tokio::{
 
 use super::{
     exchange::{Exchange, Unsent, Wait, discard},
+    face::Change,
     registry::Registration,
 };
-use crate::faces::face::Change;
 
 /// How long and how much is still read from a client after the last answer, so that what it is
 /// still sending does not make the kernel throw the answer away (RFC 9112, section 9.6).

@@ -2,25 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{answer::Answer, denial::Denial, request::Request};
-use crate::faces::face::Face;
-
-/// A face and the version of its protocol that a request used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    /// IMDS without a token.
-    ImdsV1,
-    /// IMDS with a token, or asking for one.
-    ImdsV2,
-    /// As ECS's agent, and any URL with a token.
-    Ecs,
-    /// As the EKS Pod Identity agent.
-    PodIdentity,
-    /// As ECS's agent, for programs that `alppaca exec` started.
-    Exec,
-    /// What was no request.
-    NotHttp,
-}
+use super::{answer::Answer, denial::Denial, face::Face, request::Request};
 
 /// Why a connection was ended before its client wanted it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,40 +20,23 @@ pub enum Ended {
 /// The statuses that are counted separately; any other one is counted as the last.
 const STATUSES: [u16; 11] = [200, 400, 401, 403, 404, 405, 429, 431, 500, 502, 503];
 
+/// What was no request has neither a face nor a version.
+const NOT_HTTP: (&str, &str) = ("", "");
+
 /// The counters.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Counters {
-    answers: [[AtomicU64; STATUSES.len()]; Protocol::ALL.len()],
+    /// One row for each version of each face.
+    answers: Vec<Row>,
     denials: [AtomicU64; Denial::ALL.len()],
     ended: [AtomicU64; Ended::ALL.len()],
 }
 
-impl Protocol {
-    /// All.
-    pub const ALL: [Self; 6] = [Self::ImdsV1, Self::ImdsV2, Self::Ecs, Self::PodIdentity, Self::Exec, Self::NotHttp];
-
+#[derive(Debug)]
+struct Row {
     /// The words for the face and the version.
-    pub fn labels(self) -> (&'static str, &'static str) {
-        match self {
-            Self::ImdsV1 => ("imds", "v1"),
-            Self::ImdsV2 => ("imds", "v2"),
-            Self::Ecs => (Face::Ecs.as_str(), ""),
-            Self::PodIdentity => (Face::PodIdentity.as_str(), ""),
-            Self::Exec => (Face::Exec.as_str(), ""),
-            Self::NotHttp => ("", ""),
-        }
-    }
-
-    fn of(face: Face, request: Option<&Request>) -> Self {
-        match (face, request) {
-            (_, None) => Self::NotHttp,
-            (Face::Imds, Some(request)) if request.token.is_some() || request.method == "PUT" => Self::ImdsV2,
-            (Face::Imds, Some(_)) => Self::ImdsV1,
-            (Face::Ecs, Some(_)) => Self::Ecs,
-            (Face::PodIdentity, Some(_)) => Self::PodIdentity,
-            (Face::Exec, Some(_)) => Self::Exec,
-        }
-    }
+    labels: (&'static str, &'static str),
+    by_status: [AtomicU64; STATUSES.len()],
 }
 
 impl Ended {
@@ -90,6 +55,17 @@ impl Ended {
 }
 
 impl Counters {
+    /// Counters that stand at zero, for these faces.
+    pub fn of(faces: &[&dyn Face]) -> Self {
+        let labels = faces.iter().flat_map(|face| match face.versions() {
+            [] => vec![(face.name(), "")],
+            versions => versions.iter().map(|version| (face.name(), *version)).collect(),
+        });
+        let row = |labels| Row { labels, by_status: Default::default() };
+        let answers = labels.chain([NOT_HTTP]).map(row).collect();
+        Self { answers, denials: Default::default(), ended: Default::default() }
+    }
+
     /// Counts connections that were ended.
     pub(super) fn ended(&self, why: Ended, count: usize) {
         if let Some(counter) = self.ended.get(why as usize) {
@@ -103,10 +79,11 @@ impl Counters {
     }
 
     /// A request was answered; `None` stands for what was no request.
-    pub(super) fn count(&self, face: Face, request: Option<&Request>, answer: &Answer) {
+    pub(super) fn count(&self, face: &dyn Face, request: Option<&Request>, answer: &Answer) {
         let column = STATUSES.iter().position(|known| *known == answer.status.code()).unwrap_or(STATUSES.len() - 1);
-        let row = self.answers.get(Protocol::of(face, request) as usize);
-        if let Some(counter) = row.and_then(|row| row.get(column)) {
+        let labels = request.map_or(NOT_HTTP, |request| (face.name(), face.version(request).unwrap_or_default()));
+        let row = self.answers.iter().find(|row| row.labels == labels);
+        if let Some(counter) = row.and_then(|row| row.by_status.get(column)) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
         if let Some(counter) = answer.denied.and_then(|denial| self.denials.get(denial as usize)) {
@@ -114,11 +91,11 @@ impl Counters {
         }
     }
 
-    /// How often requests of each protocol were answered with each status, where that ever happened.
-    pub fn answers(&self) -> impl Iterator<Item = (Protocol, u16, u64)> + '_ {
-        Protocol::ALL.into_iter().zip(&self.answers).flat_map(|(protocol, row)| {
-            let cells = STATUSES.into_iter().zip(row);
-            cells.map(move |(status, counter)| (protocol, status, counter.load(Ordering::Relaxed)))
+    /// How often requests to each face, by each version of its protocol, were answered with each status.
+    pub fn answers(&self) -> impl Iterator<Item = (&'static str, &'static str, u16, u64)> + '_ {
+        self.answers.iter().flat_map(|Row { labels: (face, version), by_status }| {
+            let cells = STATUSES.into_iter().zip(by_status);
+            cells.map(|(status, counter)| (*face, *version, status, counter.load(Ordering::Relaxed)))
         })
     }
 
@@ -137,24 +114,25 @@ mod tests {
         },
         *,
     };
+    use crate::faces::{ALL, ecs, imds, pod_identity};
 
     #[test]
     fn each_answer_is_counted_once_with_its_protocol_and_its_reason() {
         let token = "GET / HTTP/1.1\r\nX-aws-ec2-metadata-token: x\r\n\r\n";
-        for (face, request, status, protocol) in [
-            (Face::Imds, "GET / HTTP/1.1\r\n\r\n", Status::Ok, Protocol::ImdsV1),
-            (Face::Imds, "PUT /latest/api/token HTTP/1.1\r\n\r\n", Status::BadRequest, Protocol::ImdsV2),
-            (Face::Imds, token, Status::Unauthorized, Protocol::ImdsV2),
-            (Face::Ecs, token, Status::NotFound, Protocol::Ecs),
-            (Face::PodIdentity, token, Status::NotFound, Protocol::PodIdentity),
-            (Face::Exec, token, Status::NotFound, Protocol::Exec),
+        for (face, request, status, (name, version)) in [
+            (imds::FACE, "GET / HTTP/1.1\r\n\r\n", Status::Ok, ("imds", "v1")),
+            (imds::FACE, "PUT /latest/api/token HTTP/1.1\r\n\r\n", Status::BadRequest, ("imds", "v2")),
+            (imds::FACE, token, Status::Unauthorized, ("imds", "v2")),
+            (ecs::FACE, token, Status::NotFound, ("container", "")),
+            (pod_identity::FACE, token, Status::NotFound, ("pod-identity", "")),
+            (ecs::EXEC, token, Status::NotFound, ("exec", "")),
         ] {
             for denied in Denial::ALL.map(Some).into_iter().chain([None]) {
-                let counters = Counters::default();
+                let counters = Counters::of(ALL);
                 let Parsed::Whole(request, _) = parse(request.as_bytes()) else { panic!("{request:?}") };
                 counters.count(face, Some(&request), &Answer::error(status).denied(denied));
-                let answers = counters.answers().filter(|(_, _, count)| *count > 0);
-                assert_eq!(answers.collect::<Vec<_>>(), [(protocol, status.code(), 1)]);
+                let answers = counters.answers().filter(|(.., count)| *count > 0);
+                assert_eq!(answers.collect::<Vec<_>>(), [(name, version, status.code(), 1)]);
                 let denials = counters.denials().filter(|(_, count)| *count > 0);
                 let expected: Vec<_> = denied.map(|denial| (denial, 1)).into_iter().collect();
                 assert_eq!(denials.collect::<Vec<_>>(), expected);

@@ -24,6 +24,7 @@ use super::{
     connection::{Connection, watch},
     counters::{Counters, Ended},
     exchange::{Context, Exchange, Wait},
+    face::{Face, Faces},
     live::Live,
     place::{Place, ServerError},
     registry::Ends,
@@ -32,7 +33,6 @@ use crate::{
     audit::Auditor,
     caller::{Owner, Peer, Subordinates},
     clock::{self, SharedClock},
-    faces::face::{Face, Faces},
     policy::{Everyone, Gatekeeper},
 };
 
@@ -73,8 +73,9 @@ impl Server {
     pub fn new(faces: Faces, clock: SharedClock, limits: Limits, access_log: bool) -> Self {
         let gatekeeper = Arc::new(Everyone::default());
         let auditor = Arc::new(Auditor::without_records());
+        let counters = Arc::new(Counters::of(faces.known));
         let live = Live::new(faces, access_log);
-        let (registry, counters, access) = (Arc::default(), Arc::default(), Arc::new(AccessLog::new()));
+        let (registry, access) = (Arc::default(), Arc::new(AccessLog::new()));
         let subordinates = Subordinates::read();
         Self { context: Context { live, gatekeeper, auditor, clock, limits, registry, subordinates, counters, access } }
     }
@@ -102,10 +103,10 @@ impl Server {
     }
 
     /// Serves until `stop` is ready, then lets the requests that are being answered end. Each place shows its face;
-    /// `listening` counts those where a socket listens, without those of `exec`.
+    /// `listening` counts those where a socket listens, without internal ones.
     pub async fn run(
         self,
-        places: Vec<(Place, Face)>,
+        places: Vec<(Place, &'static dyn Face)>,
         listening: Sender<usize>,
         stop: impl Future<Output = ()>,
     ) -> Result<(), ServerError> {
@@ -114,7 +115,7 @@ impl Server {
         for (number, (place, face)) in (0_u16..).zip(places) {
             let (context, listening) = (Arc::clone(&context), listening.clone());
             // A program that waits for its old port does not delay the other listeners.
-            let counted = usize::from(face != Face::Exec);
+            let counted = usize::from(!face.is_internal());
             match place {
                 Place::Held(listener) => {
                     tasks.spawn(accept(ready(listener)?, (number, face), context));
@@ -156,7 +157,7 @@ fn ready(listener: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
     watch(listener, Interest::READABLE)
 }
 
-async fn accept(listener: AsyncFd<TcpListener>, place: (u16, Face), context: Arc<Context>) {
+async fn accept(listener: AsyncFd<TcpListener>, place: (u16, &'static dyn Face), context: Arc<Context>) {
     let mut failing = false;
     loop {
         match accept_one(&listener).await.and_then(|(socket, peer)| start(socket, peer, place, &context)) {
@@ -193,7 +194,12 @@ async fn accept_one(listener: &AsyncFd<TcpListener>) -> io::Result<(TcpStream, S
 
 /// Serves a new connection. Most clients have sent their request by the time they are accepted: it
 /// is answered on the spot, and if that was all, the runtime never hears of the connection.
-fn start(socket: TcpStream, peer: SocketAddr, (listener, face): (u16, Face), context: &Arc<Context>) -> io::Result<()> {
+fn start(
+    socket: TcpStream,
+    peer: SocketAddr,
+    (listener, face): (u16, &'static dyn Face),
+    context: &Arc<Context>,
+) -> io::Result<()> {
     let mut exchange = Exchange::new(Arc::clone(context), peer, listener, face);
     let wait = match exchange.read_turn(&socket) {
         Ok(Wait::End) => return Ok(()),
@@ -269,9 +275,12 @@ mod tests {
 
     use super::*;
     use crate::{
-        Ecs, EcsSettings, EcsTokens, Imds, Settings, TokenKey,
         clock::{Clock, fake::FakeClock},
-        http::connection::IN_A_ROW,
+        faces::{
+            self,
+            imds::{self, Imds, Settings, TokenKey},
+        },
+        http::{Respond, connection::IN_A_ROW},
     };
 
     fn server() -> Server {
@@ -279,12 +288,10 @@ mod tests {
         let settings = Settings { v1: true, ..Settings::default() };
         let key = TokenKey::random().expect("randomness");
         let (store, arrived) = (Store::shared(), Arc::<Notify>::default());
-        let tokens = EcsTokens::new().expect("randomness");
-        let (exec, _files) =
-            Ecs::new(EcsSettings::default(), Arc::clone(&store), tokens, clock.clone(), Arc::clone(&arrived));
-        let imds = Imds::new(settings, store, key, None, clock.now().wall);
+        let imds = Imds::new(settings, Arc::clone(&store), key, None, clock.now().wall);
         let patience = Duration::from_secs(1);
-        let faces = Faces { imds, ecs: None, pod_identity: None, exec, arrived, patience };
+        let served: Vec<(&'static dyn Face, Arc<dyn Respond>)> = vec![(imds::FACE, Arc::new(imds))];
+        let faces = Faces { known: faces::ALL, served, store, arrived, patience };
         let time = Duration::from_hours(1);
         let limits = Limits { connections: 9, header_timeout: time, idle_timeout: time, write_timeout: time };
         Server::new(faces, clock, limits, false)
@@ -300,7 +307,7 @@ mod tests {
         client.write_all("GET / HTTP/1.1\r\n\r\n".repeat(REQUESTS).as_bytes()).expect("open");
         client.set_nonblocking(true).expect("settable");
         let (socket, peer) = accept_one(&listener).await.expect("connected");
-        start(socket, peer, (0, Face::Imds), &context).expect("it can be watched");
+        start(socket, peer, (0, imds::FACE), &context).expect("it can be watched");
         let (mut answers, mut turns) = (Vec::new(), 0);
         while answers.windows(12).filter(|bytes| *bytes == b"HTTP/1.1 200").count() < REQUESTS {
             // The turn of all others.

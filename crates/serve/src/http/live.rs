@@ -7,7 +7,7 @@ use std::sync::{
 
 use arc_swap::{ArcSwap, Guard};
 
-use crate::faces::face::Faces;
+use super::face::Faces;
 
 /// What is shown now. Clones are of the same server.
 #[derive(Debug, Clone)]

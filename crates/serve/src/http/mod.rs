@@ -1,4 +1,4 @@
-//! The HTTP server: sockets, requests and answers. What is answered is decided by the faces.
+//! The HTTP server: sockets, requests and answers. What is answered is decided by the faces, which it knows by traits only.
 
 mod access;
 pub(crate) mod answer;
@@ -7,6 +7,7 @@ mod counters;
 mod crowd;
 pub(crate) mod denial;
 mod exchange;
+mod face;
 pub(crate) mod guard;
 mod guest;
 mod listener;
@@ -18,8 +19,9 @@ pub(crate) mod request;
 mod visitor;
 
 pub use answer::{Answer, Body, Handed, Outcome, Status};
-pub use counters::{Counters, Protocol};
+pub use counters::Counters;
 pub use denial::Denial;
+pub use face::{Face, Faces, Respond};
 pub use listener::{Limits, Server};
 pub use live::Live;
 pub use place::{Place, ServerError};

@@ -8,30 +8,41 @@ mod document;
 mod files;
 mod tokens;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 pub(super) use document::pod_identity;
 pub use files::{KeyFile, KeyFiles};
 pub use tokens::{EcsTokens, Fingerprint, IssueError, Key};
 use tokio::sync::Notify;
 
-use super::{view::View, wish::Wish};
+use super::{held::held, view::View, wish::Wish};
 use crate::{
     clock::{Moment, SharedClock},
     credentials::{AccountId, Partition, RoleName, document_field},
     http::{
-        Visitor,
-        answer::{Answer, Body, Handed, Outcome, Status, Style},
+        Face, Respond, Visitor,
+        answer::{Answer, Body, Outcome, Status, Style},
         denial::Denial,
         guard::{self, Refusal},
         path::Target,
         request::Request,
     },
-    store::{Published, Role, State, Store},
+    store::{Published, Role, Store},
 };
 
 /// Files are read again for the sake of an unknown token no more often than that.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// ECS's agent, and any URL with a token.
+pub const FACE: &dyn Face = &Protocol::Agent;
+/// The same for programs that `alppaca exec` started, and nothing else.
+pub const EXEC: &dyn Face = &Protocol::Exec;
+
+#[derive(Debug, PartialEq, Eq)]
+enum Protocol {
+    Agent,
+    Exec,
+}
 
 /// How the face behaves.
 #[derive(Debug, Clone, Default)]
@@ -96,24 +107,39 @@ macro_rules! denied {
     ($denial:ident, $($part:tt)*) => { Outcome::Answer(error!($($part)*).denied(Denial::$denial)) };
 }
 
-impl Ecs {
-    /// A face that serves what is in `store` to clients with a key of `tokens`, and the task that reads its files.
-    /// `arrived` is notified when they were read.
-    pub fn new(
-        settings: EcsSettings,
-        store: Arc<Store>,
-        tokens: EcsTokens,
-        clock: SharedClock,
-        arrived: Arc<Notify>,
-    ) -> (Self, KeyFiles) {
-        let wish = Arc::new(Wish::new(PAUSE));
-        let told = (Arc::clone(&wish), arrived);
-        let files = KeyFiles::new(settings.files.clone(), tokens.clone(), settings.overlap, clock, told);
-        (Self { settings, store, tokens, wish }, files)
+impl Face for Protocol {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Agent => "container",
+            Self::Exec => "exec",
+        }
     }
 
-    /// Answers a request of `visitor` at the moment `now`.
-    pub fn respond(&self, request: &Request, visitor: Visitor<'_>, now: Moment) -> Outcome {
+    fn error(&self, status: Status) -> Answer {
+        match status {
+            Status::HeadTooLarge => error!(HeadTooLarge, 431, "BadRequest", "the head of the request is too long"),
+            Status::Unavailable => {
+                error!(Unavailable, 503, "CredentialsUninitialized", "there are no credentials yet, try again")
+            }
+            _ => error!(BadRequest, 400, "BadRequest", "this is not an HTTP request"),
+        }
+    }
+
+    fn loggable<'a>(&self, target: &'a str) -> &'a str {
+        loggable(target)
+    }
+
+    fn is_at(&self, address: IpAddr) -> bool {
+        *self == Self::Agent && address == IpAddr::from([169, 254, 170, 2])
+    }
+
+    fn is_internal(&self) -> bool {
+        *self == Self::Exec
+    }
+}
+
+impl Respond for Ecs {
+    fn respond(&self, request: &Request, visitor: Visitor<'_>, now: Moment) -> Outcome {
         let Some(target) = Target::parse(request.target) else {
             return problem!(BadRequest, 400, "BadRequest", "the request target is not a path");
         };
@@ -135,16 +161,22 @@ impl Ecs {
                 .unwrap_or_else(|| self.route(request, &[], visitor, now)),
         }
     }
+}
 
-    /// The error answer for this status, independent of the request.
-    pub(super) fn error(status: Status) -> Answer {
-        match status {
-            Status::HeadTooLarge => error!(HeadTooLarge, 431, "BadRequest", "the head of the request is too long"),
-            Status::Unavailable => {
-                error!(Unavailable, 503, "CredentialsUninitialized", "there are no credentials yet, try again")
-            }
-            _ => error!(BadRequest, 400, "BadRequest", "this is not an HTTP request"),
-        }
+impl Ecs {
+    /// A face that serves what is in `store` to clients with a key of `tokens`, and the task that reads its files.
+    /// `arrived` is notified when they were read.
+    pub fn new(
+        settings: EcsSettings,
+        store: Arc<Store>,
+        tokens: EcsTokens,
+        clock: SharedClock,
+        arrived: Arc<Notify>,
+    ) -> (Self, KeyFiles) {
+        let wish = Arc::new(Wish::new(PAUSE));
+        let told = (Arc::clone(&wish), arrived);
+        let files = KeyFiles::new(settings.files.clone(), tokens.clone(), settings.overlap, clock, told);
+        (Self { settings, store, tokens, wish }, files)
     }
 
     fn route(&self, request: &Request, segments: &[&str], visitor: Visitor<'_>, now: Moment) -> Outcome {
@@ -238,7 +270,6 @@ impl Ecs {
         account.map(|account| self.settings.partition.iam_arn(account, "role", name)).unwrap_or_default()
     }
 
-    /// The one fixed answer for each state of a role.
     fn credentials(&self, role: Option<&Arc<Role>>, view: &View<'_>, now: Moment) -> Outcome {
         let Some(role) = role else {
             return if view.settled() {
@@ -248,18 +279,17 @@ impl Ecs {
                 Outcome::Warming
             };
         };
-        match &**role.state() {
-            State::Warming => Outcome::Warming,
-            State::Denied(document) => denied(document),
-            State::Held { set, .. } if set.is_valid(now) || self.settings.serve_expired => {
+        held(
+            role,
+            now,
+            self.settings.serve_expired,
+            |set| {
                 let arn = self.role_arn(role.name(), set);
-                let handed = Some(Handed { role: role.id(), set: Arc::clone(set) });
-                Outcome::Answer(Answer { handed, ..json(Body::Secret(Arc::new(document::ecs(set, &arn)))) })
-            }
-            State::Held { .. } => {
-                Outcome::Expired(error!(Unavailable, 503, "CredentialsExpired", "the credentials have expired"))
-            }
-        }
+                json(Body::Secret(Arc::new(document::ecs(set, &arn))))
+            },
+            |document| denied(document),
+            || error!(Unavailable, 503, "CredentialsExpired", "the credentials have expired"),
+        )
     }
 }
 
@@ -268,18 +298,17 @@ fn json(body: Body) -> Answer {
 }
 
 /// The upstream's refusal, in the words that it has for IMDS.
-fn denied(document: &[u8]) -> Outcome {
+fn denied(document: &[u8]) -> Answer {
     let field = |key| String::from_utf8_lossy(document_field(document, key).unwrap_or_default()).into_owned();
     let (code, message) = (field("Code"), field("Message"));
     let text = serde_json::json!({
         "code": code, "message": message, "HTTPErrorCode": 403, "Code": code, "Message": message
     });
-    let answer = Answer { status: Status::Forbidden, ..json(Body::Shared(text.to_string().into_bytes().into())) };
-    Outcome::Answer(answer.denied(Denial::Refused))
+    Answer { status: Status::Forbidden, ..json(Body::Shared(text.to_string().into_bytes().into())) }
 }
 
 /// A target as it may be logged: without an id, which is as secret as a token.
-pub(super) fn loggable(target: &str) -> &str {
+fn loggable(target: &str) -> &str {
     let is_secret = |segments: &[&str]| matches!(segments, ["v1" | "v2", "credentials", ..]);
     match Target::parse(target).map(|parsed| parsed.with_segments(is_secret)) {
         Some(Some(false)) => target,

@@ -7,7 +7,7 @@ use crate::{
     credentials::{Credentials, RoleId, Secret, render_refusal},
     http::request::{Parsed, parse},
     policy::Grant,
-    store::{Phase, Published},
+    store::{Phase, Published, State},
 };
 
 fn now() -> Moment {

@@ -15,7 +15,6 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 pub use passthrough::{Passthrough, Replies, Reply, Wanted, passthrough};
-pub(crate) use token::Token;
 pub use token::TokenKey;
 pub use tree::{Defaults, Entry, HostFacts, Metadata};
 
@@ -23,21 +22,46 @@ use token::LONGEST;
 use tree::Tree;
 use versions::VERSIONS;
 
-use super::view::View;
+use super::{held::held, view::View};
 use crate::{
     caller::Owner,
     clock::Moment,
     credentials::extend_document,
     http::{
-        Visitor,
-        answer::{Answer, Body, Handed, Outcome, Status},
+        Face, Respond, Visitor,
+        answer::{Answer, Body, Outcome, Status},
         denial::Denial,
         guard::{self, Refusal},
         path::Target,
         request::Request,
     },
-    store::{Role, State, Store, http_date},
+    store::{Role, Store, http_date},
 };
+
+/// EC2's instance metadata service.
+pub const FACE: &dyn Face = &Protocol;
+
+#[derive(Debug)]
+struct Protocol;
+
+impl Face for Protocol {
+    fn name(&self) -> &'static str {
+        "imds"
+    }
+
+    fn versions(&self) -> &'static [&'static str] {
+        &["v1", "v2"]
+    }
+
+    /// Requests with a token, or for one, are of version 2.
+    fn version(&self, request: &Request) -> Option<&'static str> {
+        Some(if request.token.is_some() || request.method == "PUT" { "v2" } else { "v1" })
+    }
+
+    fn error(&self, status: Status) -> Answer {
+        Answer::error(status)
+    }
+}
 
 /// How the face behaves.
 #[derive(Debug, Clone, Default)]
@@ -69,28 +93,8 @@ pub struct Imds {
     started: Arc<str>,
 }
 
-impl Imds {
-    /// A face that shows what is in `store`. The tree of metadata dates from `started`. What is not in it comes from
-    /// `passthrough`, if there is one.
-    pub fn new(
-        settings: Settings,
-        store: Arc<Store>,
-        key: impl Into<Arc<TokenKey>>,
-        passthrough: Option<Passthrough>,
-        started: Timestamp,
-    ) -> Self {
-        let tree = Tree::new(&settings.metadata);
-        let versions = VERSIONS.join("\n").into_bytes().into();
-        Self { settings, store, key: key.into(), versions, tree, passthrough, started: http_date(started).into() }
-    }
-
-    /// The store that is shown.
-    pub fn store(&self) -> &Store {
-        &self.store
-    }
-
-    /// Answers a request of `visitor` at the moment `now`.
-    pub fn respond(&self, request: &Request, visitor: Visitor<'_>, now: Moment) -> Outcome {
+impl Respond for Imds {
+    fn respond(&self, request: &Request, visitor: Visitor<'_>, now: Moment) -> Outcome {
         let Some(target) = Target::parse(request.target) else {
             return Outcome::Answer(Answer::error(Status::BadRequest));
         };
@@ -113,6 +117,22 @@ impl Imds {
             answer.pid = Some(std::process::id());
         }
         outcome
+    }
+}
+
+impl Imds {
+    /// A face that shows what is in `store`. The tree of metadata dates from `started`. What is not in it comes from
+    /// `passthrough`, if there is one.
+    pub fn new(
+        settings: Settings,
+        store: Arc<Store>,
+        key: impl Into<Arc<TokenKey>>,
+        passthrough: Option<Passthrough>,
+        started: Timestamp,
+    ) -> Self {
+        let tree = Tree::new(&settings.metadata);
+        let versions = VERSIONS.join("\n").into_bytes().into();
+        Self { settings, store, key: key.into(), versions, tree, passthrough, started: http_date(started).into() }
     }
 
     fn route(&self, request: &Request, segments: &[&str], visitor: Visitor<'_>, now: Moment) -> Outcome {
@@ -222,20 +242,15 @@ impl Imds {
         Body::Shared(view.first().map_or("", |role| role.name().as_str()).as_bytes().into())
     }
 
-    /// The one fixed answer for each state of a role.
     fn credentials(&self, role: &Role, now: Moment) -> Outcome {
-        match &**role.state() {
-            State::Warming => Outcome::Warming,
-            State::Denied(document) => {
-                Outcome::Answer(Answer::ok(Body::Shared(Arc::clone(document))).denied(Denial::Refused))
-            }
-            State::Held { set, .. } if set.is_valid(now) || self.settings.serve_expired => {
-                let handed = Some(Handed { role: role.id(), set: Arc::clone(set) });
-                Outcome::Answer(Answer { handed, ..Answer::ok(Body::Credentials(Arc::clone(set))) })
-            }
-            // A 200 would make SDKs hold on to the dead set long after the upstream is back.
-            State::Held { .. } => Outcome::Expired(Answer::error(Status::Unavailable)),
-        }
+        held(
+            role,
+            now,
+            self.settings.serve_expired,
+            |set| Answer::ok(Body::Credentials(Arc::clone(set))),
+            |document| Answer::ok(Body::Shared(Arc::clone(document))),
+            || Answer::error(Status::Unavailable),
+        )
     }
 }
 

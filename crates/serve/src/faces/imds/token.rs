@@ -28,7 +28,7 @@ pub(super) const LONGEST: u32 = 21_600;
 pub(super) const LENGTH: usize = 56;
 
 /// A token as text.
-pub(crate) type Token = [u8; LENGTH];
+pub(super) type Token = [u8; LENGTH];
 
 /// What a token is bound to: one is of no use at another listener, nor to another owner. Where neither a policy nor an
 /// audit is in force, owners are not looked up, and tokens are bound to [`Owner::Nobody`].

@@ -14,25 +14,31 @@ use arc_swap::ArcSwap;
 pub use keys::{KeyRing, PublicKey, parse_key_set};
 use tokio::sync::Notify;
 
-use super::{ecs::pod_identity as document, view::View, wish::Wish};
+use super::{ecs::pod_identity as document, held::held, view::View, wish::Wish};
 use crate::{
     clock::Moment,
     credentials::{AccountId, Pattern, RoleName, document_field},
     http::{
-        Visitor,
-        answer::{Answer, Body, Handed, Outcome, Status, Style},
+        Face, Respond, Visitor,
+        answer::{Answer, Body, Outcome, Status, Style},
         denial::Denial,
         guard::{self, Refusal},
         path::Target,
         request::Request,
     },
-    store::{Role, State, Store},
+    store::{Role, Store},
 };
 
 /// The addresses of the agent.
 const TARGETS: &str = "[169.254.170.23 fd00:ec2::23]";
 /// The keys are asked for again for the sake of an unknown one no more often than that.
 const PAUSE: Duration = Duration::from_secs(10);
+
+/// The EKS Pod Identity agent.
+pub const FACE: &dyn Face = &Protocol;
+
+#[derive(Debug)]
+struct Protocol;
 
 /// Which service account has which role.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,27 +87,28 @@ impl std::fmt::Debug for PodIdentity {
     }
 }
 
-impl PodIdentity {
-    /// A face that shows what is in `store`, and the ring for its keys. `arrived` is notified when they came.
-    pub fn new(settings: PodIdentitySettings, store: Arc<Store>, arrived: Arc<Notify>) -> (Self, KeyRing) {
-        let keys = Arc::new(ArcSwap::from_pointee(Vec::new()));
-        let wish = Arc::new(Wish::new(PAUSE));
-        let ring = KeyRing::new(Arc::clone(&keys), Arc::clone(&wish), arrived);
-        let demands = Demands {
-            issuer: settings.issuer.clone(),
-            audience: settings.audience.clone(),
-            leeway: settings.leeway.as_secs_f64(),
+impl Face for Protocol {
+    fn name(&self) -> &'static str {
+        "pod-identity"
+    }
+
+    fn error(&self, status: Status) -> Answer {
+        let words = match status {
+            Status::HeadTooLarge => "431 Request Header Fields Too Large",
+            Status::Unavailable => "Unable to fetch credentials: there are none yet",
+            _ => "400 Bad Request",
         };
-        (Self { settings, demands, store, keys, wish }, ring)
+        plain(status, words)
     }
 
-    /// Believes in these keys until others come.
-    pub fn set_keys(&self, keys: Vec<PublicKey>) {
-        self.keys.store(Arc::new(keys));
+    fn is_at(&self, address: IpAddr) -> bool {
+        is_agent(address)
     }
+}
 
-    /// Answers a request of `visitor` at the moment `now`. As the agent it does not look at the method.
-    pub fn respond(&self, request: &Request, visitor: Visitor<'_>, now: Moment) -> Outcome {
+impl Respond for PodIdentity {
+    /// As the agent, it does not look at the method.
+    fn respond(&self, request: &Request, visitor: Visitor<'_>, now: Moment) -> Outcome {
         let Some(target) = Target::parse(request.target) else { return text(Status::BadRequest, "400 Bad Request") };
         let found = target.with_segments(|segments| segments == ["v1", "credentials"]);
         if found != Some(true) {
@@ -124,15 +131,25 @@ impl PodIdentity {
             Err(error) => denied(Denial::BadToken, Status::BadRequest, &error.to_string()),
         }
     }
+}
 
-    /// The error answer for this status, independent of the request.
-    pub(super) fn error(status: Status) -> Answer {
-        let words = match status {
-            Status::HeadTooLarge => "431 Request Header Fields Too Large",
-            Status::Unavailable => "Unable to fetch credentials: there are none yet",
-            _ => "400 Bad Request",
+impl PodIdentity {
+    /// A face that shows what is in `store`, and the ring for its keys. `arrived` is notified when they came.
+    pub fn new(settings: PodIdentitySettings, store: Arc<Store>, arrived: Arc<Notify>) -> (Self, KeyRing) {
+        let keys = Arc::new(ArcSwap::from_pointee(Vec::new()));
+        let wish = Arc::new(Wish::new(PAUSE));
+        let ring = KeyRing::new(Arc::clone(&keys), Arc::clone(&wish), arrived);
+        let demands = Demands {
+            issuer: settings.issuer.clone(),
+            audience: settings.audience.clone(),
+            leeway: settings.leeway.as_secs_f64(),
         };
-        plain(status, words)
+        (Self { settings, demands, store, keys, wish }, ring)
+    }
+
+    /// Believes in these keys until others come.
+    pub fn set_keys(&self, keys: Vec<PublicKey>) {
+        self.keys.store(Arc::new(keys));
     }
 
     /// The agent answers only to its own addresses, which no web page can name; that is also the guard against rebound
@@ -190,25 +207,23 @@ impl PodIdentity {
         }
     }
 
-    /// The one fixed answer for each state of a role.
     fn of_role(&self, role: &Role, now: Moment) -> Outcome {
-        match &**role.state() {
-            State::Warming => Outcome::Warming,
-            State::Denied(document) => {
-                let field = |key| String::from_utf8_lossy(document_field(document, key).unwrap_or_default());
-                let words = format!("({}): {}, fault: client", field("Code"), field("Message"));
-                denied(Denial::Refused, Status::Forbidden, &words)
-            }
-            State::Held { set, .. } if set.is_valid(now) || self.settings.serve_expired => {
+        held(
+            role,
+            now,
+            self.settings.serve_expired,
+            |set| {
                 let account = self.settings.account_id.or(set.account_id);
                 let body = Body::Secret(Arc::new(document(set, account)));
-                let handed = Some(Handed { role: role.id(), set: Arc::clone(set) });
-                Outcome::Answer(Answer { style: Style::Json, handed, ..Answer::ok(body) })
-            }
-            State::Held { .. } => {
-                Outcome::Expired(plain(Status::Unavailable, "Unable to fetch credentials: they have expired"))
-            }
-        }
+                Answer { style: Style::Json, ..Answer::ok(body) }
+            },
+            |document| {
+                let field = |key| String::from_utf8_lossy(document_field(document, key).unwrap_or_default());
+                let words = format!("({}): {}, fault: client", field("Code"), field("Message"));
+                plain(Status::Forbidden, &words)
+            },
+            || plain(Status::Unavailable, "Unable to fetch credentials: they have expired"),
+        )
     }
 }
 

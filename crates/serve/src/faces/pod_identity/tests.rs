@@ -13,7 +13,7 @@ use crate::{
     credentials::{Credentials, RoleId, Secret},
     http::request::{Parsed, parse},
     policy::Grant,
-    store::{Phase, Published},
+    store::{Phase, Published, State},
 };
 
 const ISSUER: &str = "https://kubernetes.default.svc";

@@ -4,7 +4,6 @@ use super::Exchange;
 use crate::{
     audit::{Event, What},
     clock::Moment,
-    faces::face::Face,
     http::{
         answer::{Answer, Status},
         denial::Denial,
@@ -28,7 +27,7 @@ impl Exchange {
                 if auditor.hand_out(self.event(request, what, now)) {
                     answer
                 } else {
-                    self.context.live.faces().error(self.face, Status::Unavailable)
+                    self.face.error(Status::Unavailable)
                 }
             }
             (None, Some(Denial::Policy | Denial::Unidentified)) => {
@@ -49,8 +48,8 @@ impl Exchange {
             what,
             more: 0,
             reason: self.guest.reason(),
-            face: self.face.as_str(),
-            version: (self.face == Face::Imds).then_some(if request.token.is_some() { "v2" } else { "v1" }),
+            face: self.face.name(),
+            version: self.face.version(request),
             user_agent: request.user_agent.map(|agent| Cut::for_audit(agent).to_string().into()),
         }
     }

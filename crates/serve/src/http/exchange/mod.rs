@@ -23,6 +23,7 @@ use super::{
     answer::{Answer, Body, Outcome, Status},
     counters::Counters,
     denial::Denial,
+    face::{Change, Face},
     guest::Guest,
     listener::Limits,
     live::Live,
@@ -33,7 +34,6 @@ use crate::{
     audit::Auditor,
     caller::{Owner, Subordinates},
     clock::{Moment, SharedClock},
-    faces::face::{Change, Face},
     policy::Gatekeeper,
 };
 
@@ -79,7 +79,7 @@ pub(super) struct Exchange {
     pub(super) context: Arc<Context>,
     guest: Guest,
     /// What that listener shows.
-    face: Face,
+    face: &'static dyn Face,
     pub(super) slot: Arc<Slot>,
     /// What was read and not used yet.
     unread: Zeroizing<Vec<u8>>,
@@ -107,7 +107,7 @@ struct Reply {
 
 impl Exchange {
     /// An exchange with a client that has said nothing yet.
-    pub(super) fn new(context: Arc<Context>, peer: SocketAddr, listener: u16, face: Face) -> Self {
+    pub(super) fn new(context: Arc<Context>, peer: SocketAddr, listener: u16, face: &'static dyn Face) -> Self {
         let now = context.clock.now().boot;
         let slot = Arc::new(Slot::new(now, now + context.limits.idle_timeout));
         Self {
@@ -217,7 +217,7 @@ impl Exchange {
             Outcome::Answer(answer) => self.for_this_host(answer),
             // Waiting would not help.
             Outcome::Warming if self.guest.is_unknown() => {
-                self.context.live.faces().error(self.face, Status::Unavailable).denied(Denial::Unidentified)
+                self.face.error(Status::Unavailable).denied(Denial::Unidentified)
             }
             waiting @ (Outcome::Warming | Outcome::Expired(_) | Outcome::Elsewhere) if patient => {
                 self.keep(input);
@@ -225,7 +225,7 @@ impl Exchange {
                 return Err(Wait::Change(if elsewhere { Change::Arrival } else { Change::Store }));
             }
             Outcome::Expired(answer) => answer,
-            Outcome::Warming | Outcome::Elsewhere => self.context.live.faces().error(self.face, Status::Unavailable),
+            Outcome::Warming | Outcome::Elsewhere => self.face.error(Status::Unavailable),
         };
         let answer = self.audited(&request, answer, now);
         if self.context.live.access_log() {
@@ -279,7 +279,7 @@ impl Exchange {
             self.context.access.malformed(self.guest.peer(), status, now);
         }
         self.unread = Zeroizing::default();
-        let answer = self.context.live.faces().error(self.face, status);
+        let answer = self.face.error(status);
         self.context.counters.count(self.face, None, &answer);
         Reply { answer, secret: true, silent: false, after: After::Linger }
     }
