@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// The settings of the decision: which accounts there are, and who may have what in them.
+/// The settings of the decision: the accounts, and which identity may have which role in them.
 pub const SETTINGS: &[Setting] = &[
     Setting::nested(
         "accounts",

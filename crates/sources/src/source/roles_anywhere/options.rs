@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-/// The source: who we are, and whom to ask.
+/// The source: the identity of this host, and the endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Options {
     /// Certificate and key.
