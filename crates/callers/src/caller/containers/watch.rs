@@ -37,6 +37,8 @@ const COMPARISON: Duration = Duration::from_mins(1);
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(5);
 const LAST_RETRY_OF_LATE: Duration = Duration::from_mins(1);
+/// How late a runtime may report that the first process of a container has ended.
+const LATE_END: Duration = Duration::from_secs(10);
 /// Events from so long before are asked for: Docker begins to listen a moment after it has answered.
 const OVERLAP: i64 = 2;
 
@@ -77,9 +79,17 @@ pub struct Watcher {
     ledger: Ledger,
     /// Whether its silence was logged.
     silence_told: bool,
-    /// The containers whose first process is not held onto, each with whether that was logged; and whether it was of any.
-    unheld: BTreeMap<ContainerId, bool>,
-    unheld_told: bool,
+    /// The containers whose first process is not held onto, and the reasons that were logged loudly.
+    unheld: BTreeMap<ContainerId, Unverified>,
+    unheld_told: Vec<Unheld>,
+}
+
+/// The first process of a container is not held onto.
+struct Unverified {
+    /// The boot instant at which that was first so.
+    since: Duration,
+    /// Whether it was logged.
+    told: bool,
 }
 
 enum Done {
@@ -138,7 +148,7 @@ impl Watcher {
             ledger,
             silence_told: false,
             unheld: BTreeMap::new(),
-            unheld_told: false,
+            unheld_told: Vec::new(),
         })
     }
 
@@ -162,22 +172,25 @@ impl Watcher {
         }
     }
 
-    /// Says loudly if the first process of a container cannot be held onto; for those after the first in lines that are
-    /// less loud.
+    /// Says if the first process of a container cannot be held onto: loudly for the first container of each reason.
     fn note_hold(&mut self, id: &ContainerId) {
         let Some(why) = self.ledger.unheld(id) else {
             self.unheld.remove(id);
             return;
         };
-        let known = self.unheld.contains_key(id);
-        let told = self.unheld.entry(id.clone()).or_default();
+        let now = self.clock.now().boot;
+        let unverified = self.unheld.entry(id.clone()).or_insert(Unverified { since: now, told: false });
         let accepted = self.settings.accept_unverified;
-        // The process may just have ended, of which an event is on its way; if the runtime says the same again, it has not.
-        if *told || (why == Unheld::Gone && !known && !accepted) {
+        // The process may just have ended, which a busy runtime reports late.
+        let may_have_ended = why == Unheld::Gone && !accepted && now.saturating_sub(unverified.since) < LATE_END;
+        if unverified.told || may_have_ended {
             return;
         }
-        *told = true;
-        let first = !std::mem::replace(&mut self.unheld_told, true);
+        unverified.told = true;
+        let first = !self.unheld_told.contains(&why);
+        if first {
+            self.unheld_told.push(why);
+        }
         match (accepted, first) {
             (false, true) => tracing::error!(
                 "containers: {id} gets no credentials, because its first process cannot be verified: {why}. \
