@@ -16,12 +16,12 @@ pub mod host;
 pub mod migrate;
 pub mod plan;
 pub mod relay;
-pub mod sandbox;
 pub mod service;
-mod trust;
 
 pub use alppaca_callers::{audit, caller, policy};
 pub use alppaca_core::{clock, credentials, text};
+pub use alppaca_hardening::sandbox;
+use alppaca_hardening::trust;
 pub use alppaca_logging as logging;
 pub use alppaca_mock_ims as mock_ims;
 pub use alppaca_refresh as refresh;

@@ -1,0 +1,4 @@
+//! What a daemon that holds secrets does to itself, and whom it trusts with its files.
+
+pub mod sandbox;
+pub mod trust;
