@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Failure, Outcome, place};
+use super::{Failure, Outcome, USUAL_ACCOUNT, place};
 use crate::{
     capture::{Answerer, who_answers},
     config::{self, Config},
@@ -111,7 +111,7 @@ fn reload(config: &Config) -> Outcome {
 /// The user that the daemon runs as.
 fn account(config: &Config) -> Result<u32, Failure> {
     let own = rustix::process::geteuid().as_raw();
-    match sandbox::resolve(&config.account) {
+    match sandbox::resolve(&config.account, USUAL_ACCOUNT) {
         Ok(identity) => Ok(identity.map_or(own, |identity| identity.uid)),
         // Only a process of this user can be told anything.
         Err(sandbox::SandboxError::NotRoot(_)) => Ok(own),

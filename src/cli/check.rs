@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use super::{Failure, Outcome, environment, place};
+use super::{Failure, Outcome, USUAL_ACCOUNT, environment, place};
 use crate::{
     capture::{IMDS, WEAK_REDIRECTION, foreign_redirections},
     clock::{Clock, SystemClock},
@@ -33,7 +33,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     // Not a fault of the configuration: it may be checked on another host than it is for.
     if let Err(error @ (sandbox::SandboxError::NoUser(_) | sandbox::SandboxError::NoGroup(_))) =
-        sandbox::resolve(&loaded.config.account)
+        sandbox::resolve(&loaded.config.account, USUAL_ACCOUNT)
     {
         anstream::eprintln!("warning: {error}; the daemon will not start");
     }
@@ -80,7 +80,7 @@ pub(super) fn run(args: &Args) -> Outcome {
 
 /// Root, the account that the daemon becomes, and who checks: this may be a plain user's own daemon.
 fn trust(config: &config::Config) -> Trust {
-    let usual = || Account { user: Some(sandbox::USUAL_ACCOUNT.to_owned()), group: None };
+    let usual = || Account { user: Some(USUAL_ACCOUNT.to_owned()), group: None };
     let named = sandbox::identify(&config.account).ok().flatten();
     let identity = named.or_else(|| sandbox::identify(&usual()).ok().flatten());
     Trust::of(identity.as_ref()).and_present()

@@ -31,6 +31,9 @@ use std::{ffi::OsString, path::Path, process::ExitCode};
 use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 pub use failure::{Failure, Outcome};
 
+/// The account that a daemon started as root switches to by default, if it exists.
+const USUAL_ACCOUNT: &str = "alppaca";
+
 /// Prefetches temporary AWS credentials and serves them on this host as the EC2 instance metadata
 /// service (IMDS) would.
 #[derive(Debug, Parser)]

@@ -14,7 +14,7 @@ use std::{
 
 use sd_notify::NotifyState;
 
-use super::{Failure, Outcome, environment, place, sockets};
+use super::{Failure, Outcome, USUAL_ACCOUNT, environment, place, sockets};
 use crate::{
     admin::{AdminSocket, SocketError},
     clock::SystemClock,
@@ -63,7 +63,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     // In the background this directory is left.
     let path = std::path::absolute(&args.config).map_err(Failure::usage)?;
     // What needs root comes first; what may fail comes before anything is changed.
-    let identity = sandbox::resolve(&loaded.config.account).map_err(Failure::usage)?;
+    let identity = sandbox::resolve(&loaded.config.account, USUAL_ACCOUNT).map_err(Failure::usage)?;
     let trust = Trust::of(identity.as_ref());
     let faults = FileFaults::find(&path, &loaded, &environment::surroundings(), &trust);
     if let Some(refusal) = faults.refusal() {
@@ -188,7 +188,7 @@ fn stays_root_unasked(config: &config::Config) -> Option<String> {
              Make \
              one (`useradd --system --user-group --shell /usr/sbin/nologin {0}`), set `user`, or say that it is meant: \
              `user: root`",
-            sandbox::USUAL_ACCOUNT
+            USUAL_ACCOUNT
         )
     })
 }

@@ -2,6 +2,7 @@
 //! YAML again. Each room reads its own settings with it.
 
 pub mod fields;
+pub mod load;
 pub mod merge;
 pub mod problem;
 pub mod read;

@@ -28,11 +28,9 @@ pub struct Identity {
     pub groups: Vec<u32>,
 }
 
-/// The account that a daemon started as root switches to by default, if it exists.
-pub const USUAL_ACCOUNT: &str = "alppaca";
-
-/// Whom the daemon becomes with the account of the configuration; `None` if it stays what it is.
-pub fn resolve(account: &Account) -> Result<Option<Identity>, SandboxError> {
+/// Whom the daemon becomes with the account of the configuration; `None` if it stays what it is. A daemon that was started
+/// as root switches by default to the account `usual`, if it exists.
+pub fn resolve(account: &Account, usual: &str) -> Result<Option<Identity>, SandboxError> {
     if !geteuid().is_root() {
         let Some(wanted) = identify(account)? else { return Ok(None) };
         // We already run as the target account: started by a service manager that has done it.
@@ -45,7 +43,7 @@ pub fn resolve(account: &Account) -> Result<Option<Identity>, SandboxError> {
     if account.user.is_some() {
         return identify(account);
     }
-    let usual = Account { user: Some(USUAL_ACCOUNT.to_owned()), ..account.clone() };
+    let usual = Account { user: Some(usual.to_owned()), ..account.clone() };
     match identify(&usual) {
         Err(SandboxError::NoUser(_)) => identify(account),
         found => found,
@@ -150,6 +148,8 @@ pub(super) fn verify(identity: &Identity) -> Result<(), SandboxError> {
 mod tests {
     use super::*;
 
+    const USUAL: &str = "daemon";
+
     fn account(user: Option<&str>, group: Option<&str>) -> Account {
         Account { user: user.map(str::to_owned), group: group.map(str::to_owned) }
     }
@@ -160,20 +160,20 @@ mod tests {
             (account(Some("no-such-user"), None), "user: there is no account \"no-such-user\" on this host"),
             (account(None, Some("no-such-group")), "group: there is no group \"no-such-group\" on this host"),
         ] {
-            assert_eq!(resolve(&account).map_err(|error| error.to_string()), Err(message.to_owned()));
+            assert_eq!(resolve(&account, USUAL).map_err(|error| error.to_string()), Err(message.to_owned()));
         }
         assert_eq!(identify(&account(None, None)).map_err(|error| error.to_string()), Ok(None));
-        let usual = identify(&account(Some(USUAL_ACCOUNT), None)).ok().flatten().filter(|_| geteuid().is_root());
-        assert_eq!(resolve(&account(None, None)).map_err(|error| error.to_string()), Ok(usual));
+        let usual = identify(&account(Some(USUAL), None)).ok().flatten().filter(|_| geteuid().is_root());
+        assert_eq!(resolve(&account(None, None), USUAL).map_err(|error| error.to_string()), Ok(usual));
     }
 
     #[test]
     fn a_user_brings_the_own_group_unless_another_is_named() {
         if !geteuid().is_root() {
-            assert!(matches!(resolve(&account(Some("daemon"), None)), Err(SandboxError::NotRoot(_))));
+            assert!(matches!(resolve(&account(Some("daemon"), None), USUAL), Err(SandboxError::NotRoot(_))));
             return;
         }
-        let found = |user, group| resolve(&account(user, group)).expect("known").expect("somebody");
+        let found = |user, group| resolve(&account(user, group), USUAL).expect("known").expect("somebody");
         assert_eq!((found(Some("daemon"), None).uid, found(Some("daemon"), None).gid), (1, 1));
         assert_eq!(found(Some("daemon"), Some("nogroup")).gid, 65534);
         assert_eq!(found(Some("4242"), None), Identity { uid: 4242, gid: 4242, groups: vec![4242] });

@@ -6,7 +6,7 @@ mod directory;
 
 use std::io;
 
-pub use account::{Account, Identity, USUAL_ACCOUNT, group, identify, resolve};
+pub use account::{Account, Identity, group, identify, resolve};
 pub use directory::make_directory;
 use rustix::{
     io::Errno,
