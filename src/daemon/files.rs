@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use crate::{
     config::{Config, Loaded},
     relay::KeySource,
-    source::{Kind, NamedFile, NamedFiles, Surroundings},
+    source::{Kind, Surroundings},
     trust::{Purpose, Trust},
 };
+use alppaca_settings::{NamedFile, NamedFiles};
 
 /// What is wrong with files.
 #[derive(Debug, Default)]

@@ -1,9 +1,11 @@
 //! The language of settings: YAML with places, tables of keys, readers that say what is wrong and where, and values as
 //! YAML again. Each room reads its own settings with it.
 
+mod comparable;
 pub mod fields;
 pub mod load;
 pub mod merge;
+mod named_files;
 pub mod problem;
 pub mod read;
 pub mod render;
@@ -11,7 +13,9 @@ pub mod table;
 pub mod words;
 pub mod yaml;
 
+pub use comparable::Comparable;
 pub use fields::Fields;
+pub use named_files::{NamedFile, NamedFiles};
 pub use problem::{ConfigErrors, Problem};
 pub use table::{Section, Setting, TakesEffect, Topic};
 pub use yaml::{Node, Value};

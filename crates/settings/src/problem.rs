@@ -42,6 +42,12 @@ impl Problem {
         Self { place: None, message: message.into(), shown: true }
     }
 
+    /// The same; it stands at `place` if it has none of its own.
+    #[must_use]
+    pub fn or_at(self, place: &Place) -> Self {
+        Self { place: self.place.or_else(|| Some(place.clone())), ..self }
+    }
+
     /// Does not show the line, because a secret stands there.
     #[must_use]
     pub fn without_line(self) -> Self {

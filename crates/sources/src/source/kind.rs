@@ -1,14 +1,12 @@
 //! What each kind of source says of itself, and the list of all kinds. A kind is a folder here and a line in [`KINDS`].
 
-use std::{any::Any, fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
 use super::{
     aws::Aws,
-    imds, ims,
-    named_files::NamedFiles,
-    process, profile,
+    imds, ims, process, profile,
     purpose::{Purpose, Serves},
     roles_anywhere, static_keys, sts,
     surroundings::Surroundings,
@@ -17,7 +15,7 @@ use super::{
 use crate::{
     fetch::Proxying,
     refresh::{Fetch, Lane, Source},
-    settings::{Fields, Setting},
+    settings::{Comparable, Fields, NamedFiles, Setting},
 };
 
 /// All kinds, in the order of the documentation.
@@ -138,18 +136,6 @@ impl PartialEq for dyn Kind {
 }
 
 impl Eq for dyn Kind {}
-
-/// What can be compared without its type being known.
-pub trait Comparable: Any {
-    /// Whether the other one is of the same type and equal.
-    fn equals(&self, other: &dyn Any) -> bool;
-}
-
-impl<T: Eq + 'static> Comparable for T {
-    fn equals(&self, other: &dyn Any) -> bool {
-        other.downcast_ref() == Some(self)
-    }
-}
 
 /// What a source has to know to be opened.
 pub struct Opening<'a> {

@@ -8,7 +8,6 @@ mod json;
 pub mod kind;
 pub mod listed;
 pub mod long_term;
-mod named_files;
 mod pass_on;
 mod pem;
 pub mod process;
@@ -23,7 +22,6 @@ pub mod vault;
 pub mod web_identity;
 
 pub use kind::{Entry, Gives, KINDS, Kind, Opened, Opening};
-pub use named_files::{NamedFile, NamedFiles};
 pub use pass_on::PassOn;
 pub use purpose::{Purpose, Serves, Session};
 pub use surroundings::Surroundings;

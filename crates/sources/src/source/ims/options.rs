@@ -8,7 +8,7 @@ use crate::{
     fetch::{Proxies, Proxying, end_of_certificate, is_clear_text, proxying},
     refresh::{Fetch, Lane, Source},
     settings::{
-        Fields, Problem, Setting,
+        Fields, NamedFiles, Problem, Setting,
         problem::Place,
         read::{self, render_duration},
         render::{list, quoted},
@@ -17,7 +17,6 @@ use crate::{
     source::{
         kind::{CertificateEnd, Entry, Gives, Kind, Opened, Opening},
         listed::ListedRole,
-        named_files::NamedFiles,
         purpose::{Purpose, Serves},
         standby::StandBy,
         surroundings::Surroundings,

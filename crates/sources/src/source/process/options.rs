@@ -10,7 +10,7 @@ use super::{Process, Settings};
 use crate::{
     refresh::Lane,
     settings::{
-        Fields, Node, Problem, Setting, Value,
+        Fields, NamedFiles, Node, Problem, Setting, Value,
         read::{self, render_duration},
         render::{list, quoted},
         words::split_words,
@@ -19,7 +19,6 @@ use crate::{
     source::{
         kind::{Entry, Gives, Kind, One, Opened, Opening},
         long_term::{LIFETIME, SERVE_LONG_TERM, lifetime},
-        named_files::NamedFiles,
         surroundings::Surroundings,
     },
 };

@@ -11,7 +11,7 @@ use crate::{
     fetch::Proxying,
     refresh::Lane,
     settings::{
-        Fields, Setting,
+        Fields, NamedFiles, Setting,
         read::{self, render_duration},
         render::quoted,
         table::concat,
@@ -20,7 +20,6 @@ use crate::{
         aws::{self, Aws, Environment},
         kind::{Entry, Gives, Kind, One, Opened, Opening},
         long_term::{LIFETIME, SERVE_LONG_TERM, lifetime},
-        named_files::NamedFiles,
         process::{render_variables, variables},
         surroundings::Surroundings,
     },
@@ -177,7 +176,7 @@ impl Kind for Options {
         ] {
             files.obeyed(key, path.clone().or_else(|| Some(home?.join(usual))));
         }
-        files.of_aws(&self.aws);
+        files.obeyed("ca_file", self.aws.ca_file.as_ref());
     }
 
     fn open(&self, opening: &Opening) -> Result<Arc<dyn Opened>, String> {

@@ -10,14 +10,13 @@ use crate::{
     fetch::{Proxying, proxying},
     refresh::{Fetch, Lane},
     settings::{
-        Fields, Node, Problem, Setting,
+        Fields, NamedFiles, Node, Problem, Setting,
         read::{self, render_duration},
         render::quoted,
     },
     source::{
         aws::{self, Aws},
         kind::{CertificateEnd, Entry, Gives, Kind, Opened, Opening},
-        named_files::NamedFiles,
         purpose::{Purpose, Serves},
         surroundings::Surroundings,
     },
@@ -232,7 +231,7 @@ impl Kind for Options {
         files.secret("passphrase_file", identity.passphrase_file.as_ref());
         files.obeyed("pkcs11_module", identity.pkcs11_module.as_ref());
         files.secret("pin_file", identity.pin_file.as_ref());
-        files.of_aws(&self.aws);
+        files.obeyed("ca_file", self.aws.ca_file.as_ref());
     }
 
     fn examine(&self, now: Timestamp) -> Option<Result<String, String>> {

@@ -7,14 +7,13 @@ use crate::{
     credentials::{Secret, is_key_text, parse_timestamp},
     refresh::Lane,
     settings::{
-        Fields, Node, Problem, Setting,
+        Fields, NamedFiles, Node, Problem, Setting,
         read::{self, render_duration},
         render::quoted,
     },
     source::{
         kind::{Entry, Gives, Kind, One, Opened, Opening},
         long_term::{LIFETIME, SERVE_LONG_TERM, lifetime},
-        named_files::NamedFiles,
         surroundings::Surroundings,
     },
 };

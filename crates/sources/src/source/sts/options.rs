@@ -5,10 +5,10 @@ use std::sync::Arc;
 use crate::{
     fetch::Proxying,
     refresh::{Fetch, Lane},
+    settings::NamedFiles,
     source::{
         aws::{self, Aws},
         kind::{Entry, Gives, Kind, Opened, Opening},
-        named_files::NamedFiles,
         purpose::{Purpose, Serves},
         surroundings::Surroundings,
     },
@@ -48,7 +48,7 @@ impl Kind for Aws {
     }
 
     fn files(&self, _: &Surroundings, files: &mut NamedFiles) {
-        files.of_aws(self);
+        files.obeyed("ca_file", self.ca_file.as_ref());
     }
 
     fn open(&self, _: &Opening) -> Result<Arc<dyn Opened>, String> {

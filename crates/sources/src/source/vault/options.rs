@@ -7,7 +7,7 @@ use crate::{
     fetch::{self, Proxies, Proxying, end_of_certificate, is_clear_text, proxying},
     refresh::{Fetch, Lane},
     settings::{
-        Fields, Problem, Setting,
+        Fields, NamedFiles, Problem, Setting,
         read::{self, render_duration},
         render::quoted,
         table::concat,
@@ -16,7 +16,6 @@ use crate::{
         aws::{Rate, endpoint, rate, render_rate},
         kind::{CertificateEnd, Entry, Gives, Kind, Opened, Opening},
         long_term::SERVE_LONG_TERM,
-        named_files::NamedFiles,
         purpose::{Purpose, Serves},
         surroundings::Surroundings,
     },

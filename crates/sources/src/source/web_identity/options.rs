@@ -6,11 +6,10 @@ use super::{RoleSettings, Settings, WebIdentity};
 use crate::{
     fetch::Proxying,
     refresh::{Fetch, Lane},
-    settings::{Fields, Setting, read, render::quoted, table::concat},
+    settings::{Fields, NamedFiles, Setting, read, render::quoted, table::concat},
     source::{
         aws::{self, Aws},
         kind::{Entry, Gives, Kind, Opened, Opening},
-        named_files::NamedFiles,
         purpose::{Purpose, Serves},
         surroundings::Surroundings,
     },
@@ -83,7 +82,7 @@ impl Kind for Options {
 
     fn files(&self, _: &Surroundings, files: &mut NamedFiles) {
         files.secret("token_file", Some(&self.token_file));
-        files.of_aws(&self.aws);
+        files.obeyed("ca_file", self.aws.ca_file.as_ref());
     }
 
     fn open(&self, opening: &Opening) -> Result<Arc<dyn Opened>, String> {
