@@ -1,5 +1,6 @@
 //! Forward-confirmed reverse DNS: the name of the caller's address, if that name has this address.
 
+mod options;
 mod system;
 
 use std::{
@@ -14,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+pub use options::METHOD;
 use regex_lite::Regex;
 pub use system::System;
 
@@ -44,7 +46,7 @@ pub trait Resolve: Send + Sync {
 }
 
 /// Which names count, and what is made of them.
-pub struct Options {
+pub struct Settings {
     /// The name of the method in the configuration.
     pub name: String,
     /// How long both look-ups may take together.
@@ -64,15 +66,15 @@ pub fn anchored(pattern: &str) -> Result<Regex, regex_lite::Error> {
 
 /// Proof by the name service.
 pub struct Dns {
-    options: Options,
+    settings: Settings,
     resolver: Arc<dyn Resolve>,
     running: Arc<AtomicUsize>,
 }
 
 impl Dns {
     /// Asks `resolver`.
-    pub fn new(options: Options, resolver: Arc<dyn Resolve>) -> Self {
-        Self { options, resolver, running: Arc::default() }
+    pub fn new(settings: Settings, resolver: Arc<dyn Resolve>) -> Self {
+        Self { settings, resolver, running: Arc::default() }
     }
 
     /// Both look-ups on a thread of their own, since nothing can stop those of the system.
@@ -90,14 +92,14 @@ impl Dns {
             |cause: String| Refusal::Unavailable(format!("cannot look up the name of {address}: {cause}"));
         thread::Builder::new().name("dns".to_owned()).spawn(work).map_err(|error| unavailable(error.to_string()))?;
         answer
-            .recv_timeout(self.options.timeout)
-            .map_err(|_| unavailable(format!("no answer within {:?}", self.options.timeout)))?
+            .recv_timeout(self.settings.timeout)
+            .map_err(|_| unavailable(format!("no answer within {:?}", self.settings.timeout)))?
     }
 
     fn rewritten(&self, name: &str) -> Result<String, Refusal> {
         let rewrite =
             |text: String, (pattern, with): &(Regex, String)| pattern.replace_all(&text, &**with).into_owned();
-        let text = self.options.rewrite.iter().fold(name.to_owned(), rewrite);
+        let text = self.settings.rewrite.iter().fold(name.to_owned(), rewrite);
         host(&text).ok_or_else(|| Refusal::Refused(format!("what is made of {name} is not a name: {}", shown(&text))))
     }
 }
@@ -139,7 +141,7 @@ fn confirm(resolver: &dyn Resolve, address: IpAddr) -> Result<String, Refusal> {
 
 impl Prove for Dns {
     fn name(&self) -> &str {
-        &self.options.name
+        &self.settings.name
     }
 
     fn challenge(&self) -> Option<String> {
@@ -150,7 +152,7 @@ impl Prove for Dns {
         let Peer::Tcp(address) = evidence.peer else { return Ok(None) };
         let address = address.to_canonical();
         let confirmed = self.confirmed(address)?;
-        if !self.options.pattern.is_match(&confirmed) {
+        if !self.settings.pattern.is_match(&confirmed) {
             return Err(Refusal::Refused(format!(
                 "{address} has the name {confirmed}, which is not accepted (pattern)"
             )));
@@ -164,7 +166,7 @@ impl Prove for Dns {
             name,
             names,
             method: "dns",
-            proven_by: self.options.name.clone(),
+            proven_by: self.settings.name.clone(),
             groups: Vec::new(),
             claims: BTreeMap::new(),
             proof: address.to_string(),

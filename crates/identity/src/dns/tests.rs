@@ -38,9 +38,9 @@ fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
 
-fn options(pattern: &str, rewrite: &[(&str, &str)]) -> Options {
+fn settings(pattern: &str, rewrite: &[(&str, &str)]) -> Settings {
     let rewrite = rewrite.iter().map(|(pattern, with)| (Regex::new(pattern).expect("one"), (*with).to_owned()));
-    Options {
+    Settings {
         name: "names".to_owned(),
         timeout: Duration::from_secs(20),
         pattern: anchored(pattern).expect("a pattern"),
@@ -54,8 +54,8 @@ fn prove(dns: &Dns, peer: &Peer) -> Result<Option<Identity>, Refusal> {
     dns.prove(&Evidence { peer, certificates: &[], method: &method, path: "/", headers: &headers, now })
 }
 
-fn outcome(zone: Zone, options: Options, address: &str) -> String {
-    match prove(&Dns::new(options, Arc::new(zone)), &Peer::Tcp(ip(address))) {
+fn outcome(zone: Zone, settings: Settings, address: &str) -> String {
+    match prove(&Dns::new(settings, Arc::new(zone)), &Peer::Tcp(ip(address))) {
         Ok(Some(identity)) => identity.names.join(" "),
         Ok(None) => "nothing".to_owned(),
         Err(Refusal::Refused(text)) => format!("refused: {text}"),
@@ -66,14 +66,14 @@ fn outcome(zone: Zone, options: Options, address: &str) -> String {
 #[test]
 fn a_name_counts_if_it_has_the_address() {
     let zone = || Zone::default().with("192.0.2.1", "Web1.Example.com.", &["192.0.2.9", "192.0.2.1"]);
-    assert_eq!(outcome(zone(), options(".*", &[]), "192.0.2.1"), "web1.example.com");
-    assert_eq!(outcome(zone(), options(".*", &[]), "::ffff:192.0.2.1"), "web1.example.com");
-    assert_eq!(outcome(zone(), options(".*", &[]), "192.0.2.2"), "refused: 192.0.2.2 has no name in the DNS");
+    assert_eq!(outcome(zone(), settings(".*", &[]), "192.0.2.1"), "web1.example.com");
+    assert_eq!(outcome(zone(), settings(".*", &[]), "::ffff:192.0.2.1"), "web1.example.com");
+    assert_eq!(outcome(zone(), settings(".*", &[]), "192.0.2.2"), "refused: 192.0.2.2 has no name in the DNS");
     let liar = Zone::default().with("192.0.2.1", "db.example.com", &["192.0.2.7"]);
-    assert!(outcome(liar, options(".*", &[]), "192.0.2.1").contains("does not have this address"));
+    assert!(outcome(liar, settings(".*", &[]), "192.0.2.1").contains("does not have this address"));
     let mut liar = zone();
     liar.forward.clear();
-    assert!(outcome(liar, options(".*", &[]), "192.0.2.1").contains("does not have this address"));
+    assert!(outcome(liar, settings(".*", &[]), "192.0.2.1").contains("does not have this address"));
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn the_scheme_of_the_federation_proxy_is_a_pattern_and_rewriting() {
     let pattern = r"(?P<loc>...)(?P<typ>...)..\.example\.(?:com|org)";
     let rewrite = [("^(?:ber|ham)", "pro"), (r"^(.{6})..\..*$", "p_$1")];
     let zone = |name: &str| Zone::default().with("192.0.2.1", name, &["192.0.2.1"]);
-    let ask = |name: &str| outcome(zone(name), options(pattern, &rewrite), "192.0.2.1");
+    let ask = |name: &str| outcome(zone(name), settings(pattern, &rewrite), "192.0.2.1");
     assert_eq!(ask("berfoo42.example.com"), "p_profoo berfoo42.example.com");
     assert_eq!(ask("tuvbar01.example.org"), "p_tuvbar tuvbar01.example.org");
     for name in
@@ -89,7 +89,7 @@ fn the_scheme_of_the_federation_proxy_is_a_pattern_and_rewriting() {
     {
         assert!(ask(name).contains("is not accepted"), "{name}");
     }
-    let ask = |with: &str| outcome(zone("web1"), options(".*", &[("^.*$", with)]), "192.0.2.1");
+    let ask = |with: &str| outcome(zone("web1"), settings(".*", &[("^.*$", with)]), "192.0.2.1");
     for with in ["", "../x", "a/b", "a b"] {
         assert!(ask(with).contains("is not a name"), "{with}");
     }
@@ -107,7 +107,7 @@ fn a_pattern_has_to_match_the_whole_name_with_each_alternative() {
 fn odd_names_prove_nothing() {
     for name in ["*.example.com", "a\0b", "", "a/b", "192.0.2.1 ", "192.0.2.1"] {
         let zone = Zone::default().with("192.0.2.1", name, &["192.0.2.1"]);
-        assert!(outcome(zone, options(".*", &[]), "192.0.2.1").contains("is no host name"), "{name:?}");
+        assert!(outcome(zone, settings(".*", &[]), "192.0.2.1").contains("is no host name"), "{name:?}");
     }
 }
 
@@ -116,10 +116,10 @@ fn a_broken_name_service_is_no_refusal() {
     let broken = || Err(LookupError::Failed("try again".to_owned()));
     let mut zone = Zone::default();
     zone.reverse.insert(ip("192.0.2.1"), broken());
-    assert!(outcome(zone, options(".*", &[]), "192.0.2.1").starts_with("unavailable: "));
+    assert!(outcome(zone, settings(".*", &[]), "192.0.2.1").starts_with("unavailable: "));
     let mut zone = Zone::default().with("192.0.2.1", "web1", &[]);
     zone.forward.insert("web1".to_owned(), Err(LookupError::Failed("try again".to_owned())));
-    assert!(outcome(zone, options(".*", &[]), "192.0.2.1").ends_with("try again"));
+    assert!(outcome(zone, settings(".*", &[]), "192.0.2.1").ends_with("try again"));
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn one_that_does_not_answer_holds_up_no_request_for_long() {
     let zone = Zone::default().with("192.0.2.1", "web1", &["192.0.2.1"]);
     let gate = Arc::clone(&zone.gate);
     let closed = gate.lock().expect("the gate");
-    let dns = Dns::new(Options { timeout: Duration::from_millis(1), ..options(".*", &[]) }, Arc::new(zone));
+    let dns = Dns::new(Settings { timeout: Duration::from_millis(1), ..settings(".*", &[]) }, Arc::new(zone));
     let peer = Peer::Tcp(ip("192.0.2.1"));
     for _ in 0..MAX_RUNNING {
         assert!(matches!(prove(&dns, &peer), Err(Refusal::Unavailable(text)) if text.contains("no answer within")));
@@ -138,7 +138,7 @@ fn one_that_does_not_answer_holds_up_no_request_for_long() {
 
 #[test]
 fn a_unix_socket_has_no_name() {
-    let dns = Dns::new(options(".*", &[]), Arc::new(Zone::default()));
+    let dns = Dns::new(settings(".*", &[]), Arc::new(Zone::default()));
     assert_eq!(prove(&dns, &Peer::Unix { uid: 0 }), Ok(None));
 }
 

@@ -2,6 +2,7 @@
 
 mod authority;
 mod leaf;
+mod options;
 
 use std::{
     collections::HashMap,
@@ -15,6 +16,8 @@ use rustls::{CertificateError, Error};
 use rustls_pki_types::CertificateDer;
 
 pub use authority::{Authority, AuthorityError, ListenerVerifier};
+pub use options::METHOD;
+pub(crate) use options::{not_empty, paths, reload};
 
 use self::authority::Verifiers;
 use crate::{Evidence, Identity, Prove, Refusal, names};
@@ -48,7 +51,7 @@ impl SanType {
 
 /// How client certificates are judged.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct Settings {
     /// The name of the method in the configuration.
     pub name: String,
     /// Which names count. Those of other types are ignored.
@@ -61,7 +64,7 @@ pub struct Options {
 
 /// Proof by a client certificate.
 pub struct Mtls {
-    options: Options,
+    settings: Settings,
     authority: Arc<Authority>,
     checked: Mutex<Checked>,
 }
@@ -75,8 +78,8 @@ struct Checked {
 
 impl Mtls {
     /// Judges certificates of `authority`.
-    pub fn new(options: Options, authority: Arc<Authority>) -> Self {
-        Self { options, authority, checked: Mutex::default() }
+    pub fn new(settings: Settings, authority: Arc<Authority>) -> Self {
+        Self { settings, authority, checked: Mutex::default() }
     }
 
     /// Checks the chain again for each method: TLS accepted it for some authority of the listener, and perhaps before
@@ -117,7 +120,7 @@ impl Mtls {
 
 impl Prove for Mtls {
     fn name(&self) -> &str {
-        &self.options.name
+        &self.settings.name
     }
 
     fn challenge(&self) -> Option<String> {
@@ -129,16 +132,16 @@ impl Prove for Mtls {
         if !self.check(evidence.certificates, evidence.now)? {
             return Ok(None);
         }
-        let accepted: &[SanType] = match self.options.trust_domain {
+        let accepted: &[SanType] = match self.settings.trust_domain {
             Some(_) => &[SanType::Uri],
-            None => &self.options.names,
+            None => &self.settings.names,
         };
         let leaf = Leaf::read(certificate, accepted).map_err(Refusal::Refused)?;
-        if let Some(domain) = &self.options.trust_domain {
+        if let Some(domain) = &self.settings.trust_domain {
             check_svid(&leaf.names, domain).map_err(Refusal::Refused)?;
         }
         let age = leaf.age(evidence.now);
-        if let Some(limit) = self.options.max_age.filter(|limit| age > *limit) {
+        if let Some(limit) = self.settings.max_age.filter(|limit| age > *limit) {
             let (age, limit) = (age.as_secs(), limit.as_secs());
             return Err(Refusal::Refused(format!(
                 "the client certificate is {age} s old, and {limit} s are allowed (max_age): renew it"
@@ -149,7 +152,7 @@ impl Prove for Mtls {
             name,
             names: leaf.names,
             method: "mtls",
-            proven_by: self.options.name.clone(),
+            proven_by: self.settings.name.clone(),
             groups: Vec::new(),
             claims: std::collections::BTreeMap::new(),
             proof: leaf.proof,

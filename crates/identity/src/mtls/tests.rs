@@ -100,9 +100,9 @@ fn authority(folder: &TempDir, ca: &Ca, list: Option<&str>) -> Arc<Authority> {
     Arc::new(Authority::load(vec![ca_file], lists).expect("an authority"))
 }
 
-fn options() -> Options {
+fn settings() -> Settings {
     let names = vec![SanType::Dns, SanType::Uri, SanType::Ip];
-    Options { name: "hosts".to_owned(), names, max_age: None, trust_domain: None }
+    Settings { name: "hosts".to_owned(), names, max_age: None, trust_domain: None }
 }
 
 fn prove_at(method: &Mtls, chain: &[CertificateDer<'static>], now: SystemTime) -> Result<Option<Identity>, Refusal> {
@@ -132,14 +132,14 @@ fn refused(method: &Mtls, client: &Client) -> String {
 #[test]
 fn the_alternative_names_are_the_identity() {
     let (folder, ca) = (TempDir::new().expect("a folder"), Ca::new("ca"));
-    let method = Mtls::new(options(), authority(&folder, &ca, None));
+    let method = Mtls::new(settings(), authority(&folder, &ca, None));
     let address = Name::IpAddress([192, 0, 2, 1].into());
     let client = ca.issue(vec![dns("Web1.Example.COM."), dns("web1.example.com"), uri("urn:x:1"), address], |_| {});
     assert_eq!(names(&method, &client), ["web1.example.com", "urn:x:1", "192.0.2.1"]);
     let identity = prove_at(&method, &client.chain, now()).expect("a proof").expect("one");
     assert_eq!(identity.age, Some(14 * DAY));
     assert!(identity.proof.starts_with("serial 07, sha256 ") && identity.proof.len() == 82, "{}", identity.proof);
-    let only = Mtls::new(Options { names: vec![SanType::Ip], ..options() }, authority(&folder, &ca, None));
+    let only = Mtls::new(Settings { names: vec![SanType::Ip], ..settings() }, authority(&folder, &ca, None));
     assert_eq!(names(&only, &client), ["192.0.2.1"]);
     assert_eq!(prove_at(&method, &[], now()), Ok(None));
 }
@@ -147,7 +147,7 @@ fn the_alternative_names_are_the_identity() {
 #[test]
 fn certificates_that_prove_no_identity_are_refused() {
     let (folder, ca) = (TempDir::new().expect("a folder"), Ca::new("ca"));
-    let method = Mtls::new(options(), authority(&folder, &ca, None));
+    let method = Mtls::new(settings(), authority(&folder, &ca, None));
     let wrong = |names: Vec<Name>, part: &str| {
         let text = refused(&method, &ca.issue(names, |_| {}));
         assert!(text.contains(part) && !text.contains('\0'), "{part}: {text}");
@@ -181,13 +181,13 @@ fn certificates_that_prove_no_identity_are_refused() {
 #[test]
 fn a_certificate_counts_while_it_is_valid_and_young_enough() {
     let (folder, ca) = (TempDir::new().expect("a folder"), Ca::new("ca"));
-    let method = Mtls::new(options(), authority(&folder, &ca, None));
+    let method = Mtls::new(settings(), authority(&folder, &ca, None));
     let client = ca.issue(vec![dns("web1")], |_| {});
     for (at, part) in [(now() + 30 * DAY, "expired"), (now() - 30 * DAY, "not valid yet")] {
         let refusal = prove_at(&method, &client.chain, at).expect_err("a refusal");
         assert!(refusal.to_string().contains(part), "{refusal}");
     }
-    let limited = |days| Mtls::new(Options { max_age: Some(days * DAY), ..options() }, authority(&folder, &ca, None));
+    let limited = |days| Mtls::new(Settings { max_age: Some(days * DAY), ..settings() }, authority(&folder, &ca, None));
     assert_eq!(names(&limited(14), &client), ["web1"]);
     assert!(refused(&limited(13), &client).contains("renew it"));
 }
@@ -195,7 +195,7 @@ fn a_certificate_counts_while_it_is_valid_and_young_enough() {
 #[test]
 fn a_method_takes_certificates_of_its_own_authorities_only() {
     let (folder, ca, other) = (TempDir::new().expect("a folder"), Ca::new("ca"), Ca::new("other"));
-    let method = Mtls::new(options(), authority(&folder, &ca, None));
+    let method = Mtls::new(settings(), authority(&folder, &ca, None));
     // Perhaps another method takes it.
     assert_eq!(prove_at(&method, &other.issue(vec![dns("web1")], |_| {}).chain, now()), Ok(None));
     // The same name, another key.
@@ -208,7 +208,7 @@ fn a_method_takes_certificates_of_its_own_authorities_only() {
 fn a_revoked_certificate_is_refused_as_soon_as_the_list_is_read() {
     let (folder, ca) = (TempDir::new().expect("a folder"), Ca::new("ca"));
     let authority = authority(&folder, &ca, Some(&ca.revoke(&[], (2026, 6, 20))));
-    let method = Mtls::new(options(), Arc::clone(&authority));
+    let method = Mtls::new(settings(), Arc::clone(&authority));
     let client = ca.issue(vec![dns("web1")], |_| {});
     assert_eq!(names(&method, &client), ["web1"]);
     file(&folder, "list.pem", "no list");
@@ -226,7 +226,7 @@ fn a_list_that_is_missing_or_out_of_date_is_the_servers_trouble() {
     let (folder, ca, other) = (TempDir::new().expect("a folder"), Ca::new("ca"), Ca::new("other"));
     let client = ca.issue(vec![dns("web1")], |_| {});
     for list in [ca.revoke(&[], (2026, 6, 10)), other.revoke(&[], (2026, 6, 20))] {
-        let method = Mtls::new(options(), authority(&folder, &ca, Some(&list)));
+        let method = Mtls::new(settings(), authority(&folder, &ca, Some(&list)));
         assert!(matches!(prove_at(&method, &client.chain, now()), Err(Refusal::Unavailable(_))));
     }
 }
@@ -234,7 +234,7 @@ fn a_list_that_is_missing_or_out_of_date_is_the_servers_trouble() {
 #[test]
 fn a_chain_that_was_right_is_checked_again_after_a_while() {
     let (folder, ca) = (TempDir::new().expect("a folder"), Ca::new("ca"));
-    let method = Mtls::new(options(), authority(&folder, &ca, None));
+    let method = Mtls::new(settings(), authority(&folder, &ca, None));
     let client = ca.issue(vec![dns("web1")], |parameters| parameters.not_after = date_time_ymd(2026, 6, 15));
     assert_eq!(names(&method, &client), ["web1"]);
     assert!(prove_at(&method, &client.chain, now() + CHECKED_FOR).is_err());
@@ -244,7 +244,7 @@ fn a_chain_that_was_right_is_checked_again_after_a_while() {
 fn an_svid_has_one_uri_in_the_trust_domain() {
     let (folder, ca) = (TempDir::new().expect("a folder"), Ca::new("ca"));
     let domain = Some("example.org".to_owned());
-    let method = Mtls::new(Options { trust_domain: domain, ..options() }, authority(&folder, &ca, None));
+    let method = Mtls::new(Settings { trust_domain: domain, ..settings() }, authority(&folder, &ca, None));
     let id = "spiffe://example.org/web";
     assert_eq!(names(&method, &ca.issue(vec![dns("web1"), uri(id)], |_| {})), [id]);
     for (names, part) in [
@@ -342,11 +342,11 @@ async fn a_listener_takes_certificates_of_each_method_over_tls() {
 #[test]
 fn a_proxy_may_be_known_by_its_certificate() {
     let (folder, ca) = (TempDir::new().expect("a folder"), Ca::new("ca"));
-    let method = Arc::new(Mtls::new(options(), authority(&folder, &ca, None)));
+    let method = Arc::new(Mtls::new(settings(), authority(&folder, &ca, None)));
     let header = HeaderName::from_static("x-remote-user");
     let from = vec![Trusted::Certificate { method, names: vec!["proxy.example.com".to_owned()] }];
     let (name, groups_header) = ("people".to_owned(), None);
-    let proxy = Proxy::new(proxy::Options { name, name_header: header.clone(), groups_header, separator: ',', from });
+    let proxy = Proxy::new(proxy::Settings { name, name_header: header.clone(), groups_header, separator: ',', from });
     let (peer, mut headers) = (Peer::Tcp([192, 0, 2, 1].into()), HeaderMap::new());
     headers.insert(header, HeaderValue::from_static("alice"));
     let prove = |client: Option<&Client>, now| {

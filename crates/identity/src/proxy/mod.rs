@@ -1,9 +1,13 @@
 //! Identity headers of a reverse proxy, which are believed only if the proxy sent them.
 
+mod options;
+
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use http::HeaderName;
 use ipnet::IpNet;
+
+pub use options::METHOD;
 
 use crate::{Evidence, Identity, Peer, Prove, Refusal, mtls::Mtls, names::shown};
 
@@ -28,7 +32,7 @@ pub enum Trusted {
 }
 
 /// Which headers count, and from where.
-pub struct Options {
+pub struct Settings {
     /// The name of the method in the configuration.
     pub name: String,
     /// The header with the name of the person, such as `x-remote-user`.
@@ -42,12 +46,12 @@ pub struct Options {
 }
 
 /// Proof by the header of a proxy.
-pub struct Proxy(Options);
+pub struct Proxy(Settings);
 
 impl Proxy {
-    /// Believes as `options` say.
-    pub fn new(options: Options) -> Self {
-        Self(options)
+    /// Believes as `settings` say.
+    pub fn new(settings: Settings) -> Self {
+        Self(settings)
     }
 
     /// What of the proxy is known, if the request comes from one.

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use super::*;
 
 fn proxy() -> Proxy {
-    Proxy::new(Options {
+    Proxy::new(Settings {
         name: "people".to_owned(),
         name_header: HeaderName::from_static("x-remote-user"),
         groups_header: Some(HeaderName::from_static("x-remote-groups")),

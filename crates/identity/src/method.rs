@@ -1,0 +1,159 @@
+//! What each identity method says of itself, and the list of all methods. A method is a folder here and a line in
+//! [`METHODS`].
+
+use std::{fmt, sync::Arc};
+
+use crate::{
+    Prove, dns, mtls, proxy,
+    settings::{Comparable, Fields, NamedFiles, Node, Problem, Setting, Value, read, table::nearest, yaml::Key},
+};
+
+/// All methods, in the order of the documentation.
+pub static METHODS: &[&Entry] = &[&mtls::METHOD, &proxy::METHOD, &dns::METHOD];
+
+/// The setting of the methods, for the table of the server.
+pub const SETTINGS: &[Setting] = &[Setting::nested(
+    "identities",
+    "",
+    "A mapping of names to identity methods, each with a `kind` and the settings of that kind.",
+)];
+
+/// How a method is written.
+pub struct Entry {
+    /// The word for it (`kind`); the `method` of an identity.
+    pub word: &'static str,
+    /// Its settings, without `kind` itself.
+    pub settings: &'static [Setting],
+    /// Reads them; what is wrong is noted.
+    pub read: fn(&mut Fields) -> Option<Arc<dyn Method>>,
+}
+
+/// An identity method as it is configured: its options, and what follows from them. Nothing is opened.
+pub trait Method: Comparable + fmt::Debug + Send + Sync {
+    /// How it is written.
+    fn entry(&self) -> &'static Entry;
+
+    /// Its settings as YAML, secrets as `***`.
+    fn render(&self) -> Vec<(&'static str, String)>;
+
+    /// Adds the files that it names.
+    fn files(&self, _: &mut NamedFiles) {}
+
+    /// Reads its files and makes it ready, under the name that it has in the configuration.
+    fn open(&self, name: &str, opening: &Opening) -> Result<Opened, String>;
+}
+
+impl dyn Method {
+    /// The word for it (`kind`).
+    pub fn word(&self) -> &'static str {
+        self.entry().word
+    }
+}
+
+impl PartialEq for dyn Method {
+    fn eq(&self, other: &Self) -> bool {
+        self.equals(other)
+    }
+}
+
+impl Eq for dyn Method {}
+
+/// What a method has to know of the server to be opened.
+pub struct Opening {
+    /// The name service.
+    pub resolver: Arc<dyn dns::Resolve>,
+}
+
+impl Opening {
+    /// On this host.
+    pub fn system() -> Self {
+        Self { resolver: Arc::new(dns::System) }
+    }
+}
+
+/// Reads files again that may have changed. If one is wrong, everything stays as it was.
+pub type Reload = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// A method that is ready.
+pub struct Opened {
+    /// Judges requests.
+    pub prove: Arc<dyn Prove>,
+    /// The authorities that a listener has to accept client certificates of, for the method to see them.
+    pub authority: Option<Arc<mtls::Authority>>,
+    /// Reads its files again, if it has any.
+    pub reload: Option<Reload>,
+}
+
+/// One identity method, with the name that it has in the configuration.
+#[derive(Debug, Clone, Eq)]
+pub struct Named {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub method: Arc<dyn Method>,
+}
+
+impl PartialEq for Named {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && *self.method == *other.method
+    }
+}
+
+impl Named {
+    /// It as one line of YAML, without its name.
+    pub fn render(&self) -> String {
+        let settings: Vec<String> =
+            self.method.render().iter().map(|(key, value)| format!(", {key}: {value}")).collect();
+        format!("{{kind: {}{}}}", self.method.word(), settings.concat())
+    }
+}
+
+/// Reads `identities`, in the order of the file. `None` says that something is wrong, which is noted in `fields`.
+pub fn read(fields: &mut Fields) -> Option<Vec<Named>> {
+    let Some(node) = fields.given("identities").cloned() else { return Some(Vec::new()) };
+    let Value::Map(entries) = node.value else {
+        let message = format!("a mapping of names to identity methods is expected here, not {}", node.kind());
+        fields.problems.push(Problem::new(node.place, message));
+        return None;
+    };
+    // All are read, so that all problems are reported.
+    let read: Vec<_> = entries.into_iter().map(|(key, node)| read_one(fields, key, node)).collect();
+    read.into_iter().collect()
+}
+
+fn read_one(fields: &mut Fields, key: Key, mut node: Node) -> Option<Named> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    if key.text.is_empty() || key.text.len() > 64 || !key.text.chars().all(legal) {
+        let message = "the name of an identity method has 1 to 64 letters, digits, _, - and dots";
+        fields.problems.push(Problem::new(key.place, message));
+        return None;
+    }
+    let words = || METHODS.iter().map(|entry| entry.word);
+    let all = words().collect::<Vec<_>>().join(", ");
+    // Taken out, because it says which table the rest is read against.
+    let kind = match &mut node.value {
+        Value::Map(entries) => entries.iter().position(|(key, _)| key.text == "kind").map(|at| entries.remove(at).1),
+        _ => None,
+    };
+    let Some(kind) = kind else {
+        let message = format!("the identity method {:?} needs a `kind`: one of {all}", key.text);
+        fields.problems.push(Problem::new(key.place, message));
+        return None;
+    };
+    let word = fields.note(read::text(&kind))?;
+    let Some(entry) = METHODS.iter().find(|entry| entry.word == word) else {
+        let hint = nearest(&word, words()).map(|word| format!("; did you mean `{word}`?")).unwrap_or_default();
+        let message = format!("there is no kind {word:?} of identity method; there are {all}{hint}");
+        fields.problems.push(Problem::new(kind.place, message));
+        return None;
+    };
+    let before = fields.problems.len();
+    let method = fields.nested(node, entry.settings, entry.read);
+    for problem in fields.problems.split_off(before) {
+        fields.problems.push(problem.or_at(&key.place));
+    }
+    Some(Named { name: key.text, method: method? })
+}
+
+#[cfg(test)]
+mod tests;
