@@ -1,22 +1,12 @@
-//! What the daemon takes from its environment. Nothing else in the project reads variables.
+//! What the daemon's commands take from the environment, beside what the commands of all programs do.
 
 #![allow(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
 
 use std::{ffi::OsString, path::PathBuf};
 
 use super::sdk::Variables;
-use crate::{
-    capture::Host,
-    clock::SystemClock,
-    fetch::ProxyVariables,
-    logging::Environment,
-    source::{Surroundings, aws},
-};
-
-/// What the log needs to know to find its default target.
-pub(super) fn for_logging() -> Environment {
-    Environment::new(std::env::var("JOURNAL_STREAM").ok())
-}
+use crate::capture::Host;
+pub(super) use alppaca_command::environment::{for_logging, proxies, surroundings};
 
 /// The daemon's admin socket, if the user names one (`ALPPACA_SOCKET`).
 pub(super) fn socket() -> Option<PathBuf> {
@@ -47,24 +37,6 @@ pub(super) fn socket_names() -> Vec<String> {
 pub(super) fn host() -> Host {
     let path = std::env::var_os("PATH").unwrap_or_default();
     Host { path: std::env::split_paths(&path).collect() }
-}
-
-/// What the sources have to know of this host.
-pub(super) fn surroundings() -> Surroundings {
-    Surroundings {
-        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        aws: aws::Environment::read(|name| std::env::var(name).ok()),
-        proxies: proxies(),
-        home: std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from),
-        path: std::env::var("PATH").ok().filter(|path| !path.is_empty()),
-        launcher: super::launch::launcher(),
-        clock: SystemClock::shared(),
-    }
-}
-
-/// The environment's proxies. They are in force only for the sources that say `proxy: environment`.
-pub(super) fn proxies() -> ProxyVariables {
-    ProxyVariables::read(|name| std::env::var(name).ok())
 }
 
 /// All variables whose names and values are text, for the translation of another tool's.

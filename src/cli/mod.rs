@@ -9,10 +9,8 @@ mod demo;
 mod doctor;
 mod environment;
 mod exec;
-mod failure;
 mod generate;
 mod human;
-mod launch;
 mod manual;
 mod migrate;
 mod mock_ims;
@@ -28,8 +26,8 @@ mod version;
 
 use std::{ffi::OsString, path::Path, process::ExitCode};
 
+use alppaca_command::{Failure, Outcome, launch};
 use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
-pub use failure::{Failure, Outcome};
 
 /// The account that a daemon started as root switches to by default, if it exists.
 const USUAL_ACCOUNT: &str = "alppaca";

@@ -6,12 +6,10 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc,
     },
-    thread,
-    time::Duration,
 };
 
+use alppaca_command::service_manager::{end_at_panics, notify};
 use sd_notify::NotifyState;
 
 use super::{Failure, Outcome, USUAL_ACCOUNT, environment, place, sockets};
@@ -32,9 +30,6 @@ const OTHER_FILES: usize = 160;
 
 /// Microseconds that the service manager gives a daemon that waits for an address, counted from each time that it says so.
 const STILL_STARTING: u32 = 60_000_000;
-
-/// How long the end of a daemon that panicked waits for its log.
-const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
@@ -157,28 +152,6 @@ fn watchdog() -> Option<Watchdog> {
     Some(Watchdog { limit, feed: Box::new(|| notify(&[NotifyState::Watchdog])) })
 }
 
-/// Has a panic in any thread end the process, after it is in the log: without that thread, roles would not be renewed, names
-/// not looked up or records not written, and nothing would say so.
-fn end_at_panics(flush: impl Fn() + Clone + Send + Sync + 'static) {
-    let usual = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        usual(panic);
-        let text = panic.to_string().replace('\n', " ");
-        let (flush, (tell, told)) = (flush.clone(), mpsc::channel());
-        // By another thread: this one may hold what the log needs.
-        let said = thread::Builder::new().spawn(move || {
-            tracing::error!("alppaca stops because of a bug in it, please report it: {text}");
-            flush();
-            tell.send(())
-        });
-        if said.is_ok() {
-            // It ends in either case.
-            let _late = told.recv_timeout(LAST_WORDS);
-        }
-        std::process::abort();
-    }));
-}
-
 /// A sentence if the daemon keeps all rights of root without having been told to.
 fn stays_root_unasked(config: &config::Config) -> Option<String> {
     let root = config.account.user.is_none() && rustix::process::geteuid().is_root();
@@ -260,16 +233,9 @@ impl Progress for Service {
     }
 }
 
-/// Does nothing where no service manager listens.
-fn notify(states: &[NotifyState]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!("cannot notify the service manager: {error}");
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::{os::unix::process::ExitStatusExt, process::Command};
+    use std::{os::unix::process::ExitStatusExt, process::Command, thread};
 
     use super::*;
 

@@ -1,0 +1,36 @@
+//! What every program takes from its environment.
+
+#![allow(clippy::disallowed_methods, reason = "the environment is read for commands only")]
+
+use std::path::PathBuf;
+
+use crate::{
+    clock::SystemClock,
+    fetch::ProxyVariables,
+    launch::launcher,
+    logging::Environment,
+    source::{Surroundings, aws},
+};
+
+/// What the log needs to know to find its default target.
+pub fn for_logging() -> Environment {
+    Environment::new(std::env::var("JOURNAL_STREAM").ok())
+}
+
+/// What the sources have to know of this host.
+pub fn surroundings() -> Surroundings {
+    Surroundings {
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        aws: aws::Environment::read(|name| std::env::var(name).ok()),
+        proxies: proxies(),
+        home: std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from),
+        path: std::env::var("PATH").ok().filter(|path| !path.is_empty()),
+        launcher: launcher(),
+        clock: SystemClock::shared(),
+    }
+}
+
+/// The environment's proxies. They are in force only for the sources that say `proxy: environment`.
+pub fn proxies() -> ProxyVariables {
+    ProxyVariables::read(|name| std::env::var(name).ok())
+}

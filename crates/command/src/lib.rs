@@ -1,0 +1,14 @@
+//! What the command lines of alppaca's programs share: how a command fails, what is taken from the environment, programs
+//! in a session of their own, generated manual pages and completions, the service manager.
+
+pub mod environment;
+pub mod failure;
+pub mod generate;
+pub mod launch;
+pub mod service_manager;
+
+use alppaca_core::clock;
+use alppaca_logging as logging;
+use alppaca_sources::{fetch, source};
+
+pub use failure::{Failure, Outcome};
