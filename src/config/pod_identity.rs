@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
-use super::{container::addresses, policy::pattern};
+use super::container::addresses;
 use crate::{faces::pod_identity::Association, relay::KeySource};
 use alppaca_settings::{
     Setting,
@@ -139,12 +139,9 @@ fn keys(fields: &mut Fields, missing: &dyn Fn(&str) -> Problem) -> Option<KeySou
 }
 
 fn association(place: &Place, fields: &mut Fields) -> Option<Association> {
-    let namespace = fields.value("namespace", pattern);
-    let service_account = fields.value("service_account", pattern);
-    let role = fields.optional("role", |node| {
-        let text = read::text(node)?;
-        text.parse().map_err(|error| Problem::new(node.place.clone(), format!("{error}")))
-    });
+    let namespace = fields.value("namespace", read::pattern);
+    let service_account = fields.value("service_account", read::pattern);
+    let role = fields.optional("role", read::role_name);
     if matches!(role, Some(None)) {
         fields.problems.push(Problem::new(place.clone(), "`role` is missing here"));
     }

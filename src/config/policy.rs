@@ -1,7 +1,7 @@
 //! The section `policy`: who gets which role.
 
 use crate::{
-    credentials::{Pattern, RoleName, RoleNameError},
+    credentials::{Pattern, RoleName},
     policy::{Cidr, CidrError, Condition, Effect, Rule, Rules},
 };
 use alppaca_settings::{
@@ -92,7 +92,7 @@ fn effect(place: &Place, fields: &mut Fields) -> Option<Effect> {
     };
     match *key {
         "role" | "roles" => {
-            let roles = fields.value(key, |node| read::list(node, role))?;
+            let roles = fields.value(key, |node| read::list(node, read::role_name))?;
             if roles.is_empty() {
                 let message = "an empty list: to grant no role, write `deny: true`";
                 fields.problems.push(Problem::new(place.clone(), message));
@@ -114,10 +114,6 @@ fn effect(place: &Place, fields: &mut Fields) -> Option<Effect> {
     }
 }
 
-fn role(node: &Node) -> Result<RoleName, Problem> {
-    read::text(node)?.parse().map_err(|error: RoleNameError| Problem::new(node.place.clone(), error.to_string()))
-}
-
 fn conditions(fields: &mut Fields) -> Option<Vec<Condition>> {
     let mut conditions = Vec::new();
     for (key, make) in [("user", Condition::User as fn(_) -> _), ("group", Condition::Group)] {
@@ -129,7 +125,7 @@ fn conditions(fields: &mut Fields) -> Option<Vec<Condition>> {
         ("container", Condition::Container),
         ("image", Condition::Image),
     ] {
-        conditions.extend(fields.optional(key, |node| filled(node, pattern))?.map(make));
+        conditions.extend(fields.optional(key, |node| filled(node, read::pattern))?.map(make));
     }
     for (key, value) in fields.optional("label", labels)?.unwrap_or_default() {
         conditions.push(Condition::Label(key, value));
@@ -144,10 +140,6 @@ fn filled<T>(node: &Node, item: impl Fn(&Node) -> Result<T, Problem>) -> Result<
     if items.is_empty() { Err(Problem::new(node.place.clone(), "an empty list matches no caller")) } else { Ok(items) }
 }
 
-pub(super) fn pattern(node: &Node) -> Result<Pattern, Problem> {
-    read::text(node).map(|text| Pattern::new(&text))
-}
-
 fn range(node: &Node) -> Result<Cidr, Problem> {
     let text = read::text(node)?;
     text.parse().map_err(|error: CidrError| Problem::new(node.place.clone(), error.to_string()))
@@ -158,7 +150,7 @@ fn labels(node: &Node) -> Result<Vec<(String, Pattern)>, Problem> {
         let message = format!("a mapping of labels to values is expected here, not {}", node.kind());
         return Err(Problem::new(node.place.clone(), message));
     };
-    entries.iter().map(|(key, node)| Ok((key.text.clone(), pattern(node)?))).collect()
+    entries.iter().map(|(key, node)| Ok((key.text.clone(), read::pattern(node)?))).collect()
 }
 
 /// The section as YAML.

@@ -3,13 +3,14 @@
 
 use std::path::{Path, PathBuf};
 
+use alppaca_settings::{NamedFile, NamedFiles};
+
 use crate::{
     config::{Config, Loaded},
     relay::KeySource,
     source::{Kind, Surroundings},
     trust::{Purpose, Trust},
 };
-use alppaca_settings::{NamedFile, NamedFiles};
 
 /// What is wrong with files.
 #[derive(Debug, Default)]

@@ -10,6 +10,7 @@ pub mod problem;
 pub mod read;
 pub mod render;
 pub mod table;
+pub mod url;
 pub mod words;
 pub mod yaml;
 

@@ -8,7 +8,7 @@ pub struct NamedFile {
     /// Where it is.
     pub path: PathBuf,
     /// What it is.
-    pub what: &'static str,
+    pub what: String,
     /// Whether a secret is in it. Any other says what the daemon does.
     pub secret: bool,
 }
@@ -19,17 +19,17 @@ pub struct NamedFiles(pub Vec<NamedFile>);
 
 impl NamedFiles {
     /// Files that say what the daemon does: programs, certificate authorities.
-    pub fn obeyed<P: AsRef<Path>>(&mut self, what: &'static str, paths: impl IntoIterator<Item = P>) {
+    pub fn obeyed<P: AsRef<Path>>(&mut self, what: &str, paths: impl IntoIterator<Item = P>) {
         self.add(what, paths, false);
     }
 
     /// Files with a secret.
-    pub fn secret<P: AsRef<Path>>(&mut self, what: &'static str, paths: impl IntoIterator<Item = P>) {
+    pub fn secret<P: AsRef<Path>>(&mut self, what: &str, paths: impl IntoIterator<Item = P>) {
         self.add(what, paths, true);
     }
 
-    fn add<P: AsRef<Path>>(&mut self, what: &'static str, paths: impl IntoIterator<Item = P>, secret: bool) {
-        let named = |path: P| NamedFile { path: path.as_ref().to_owned(), what, secret };
+    fn add<P: AsRef<Path>>(&mut self, what: &str, paths: impl IntoIterator<Item = P>, secret: bool) {
+        let named = |path: P| NamedFile { path: path.as_ref().to_owned(), what: what.to_owned(), secret };
         self.0.extend(paths.into_iter().map(named));
     }
 

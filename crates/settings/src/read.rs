@@ -11,7 +11,7 @@ use crate::{
     problem::{Place, Problem, Source},
     yaml::{Node, Value},
 };
-use alppaca_core::credentials::{AccountId, AccountIdError};
+use alppaca_core::credentials::{AccountId, AccountIdError, Pattern, RoleName, RoleNameError};
 
 /// A value, or what is wrong with it.
 pub type Read<T> = Result<T, Problem>;
@@ -185,6 +185,16 @@ pub fn region(node: &Node) -> Read<String> {
 /// The twelve digits of an account.
 pub fn account_id(node: &Node) -> Read<AccountId> {
     text(node)?.parse().map_err(|error: AccountIdError| Problem::new(node.place.clone(), error.to_string()))
+}
+
+/// The name of a role.
+pub fn role_name(node: &Node) -> Read<RoleName> {
+    text(node)?.parse().map_err(|error: RoleNameError| Problem::new(node.place.clone(), error.to_string()))
+}
+
+/// A pattern in which `*` stands for any characters.
+pub fn pattern(node: &Node) -> Read<Pattern> {
+    text(node).map(|text| Pattern::new(&text))
 }
 
 #[cfg(test)]

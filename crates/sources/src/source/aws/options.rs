@@ -10,6 +10,7 @@ use crate::{
         Fields, Node, Problem, Setting,
         read::{self, render_duration},
         render::quoted,
+        url::is_base_url,
     },
     source::surroundings::Surroundings,
 };
@@ -188,12 +189,7 @@ impl Aws {
 /// `http(s)://host[:port][/path]`, without anything secret.
 pub(crate) fn endpoint(node: &Node) -> Result<String, Problem> {
     let text = read::text(node)?;
-    let url: Option<http::Uri> = text.parse().ok();
-    let fine = url.is_some_and(|url| {
-        let user = url.authority().is_some_and(|authority| authority.as_str().contains('@'));
-        matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some() && !user && url.query().is_none()
-    });
-    if fine {
+    if is_base_url(&text) {
         return Ok(text);
     }
     let message = "an endpoint such as https://sts.example.com is expected here, without a user name or query";

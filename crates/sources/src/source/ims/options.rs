@@ -13,6 +13,7 @@ use crate::{
         read::{self, render_duration},
         render::{list, quoted},
         table::concat,
+        url::is_base_url,
     },
     source::{
         kind::{CertificateEnd, Entry, Gives, Kind, Opened, Opening},
@@ -138,8 +139,7 @@ pub fn list_url(fields: &mut Fields, place: Place, url: &str) -> Option<String> 
 
 /// A URL of a role list that can be used.
 pub fn checked_url(fields: &mut Fields, place: Place, url: String) -> Option<String> {
-    let parsed: Option<http::Uri> = url.parse().ok();
-    if !parsed.as_ref().is_some_and(|url| is_askable(url) && url.host().is_some()) {
+    if !is_base_url(&url) {
         let message = format!("this makes {url:?}, which is not a URL with http or https, a host and a path");
         fields.problems.push(Problem::new(place, message));
         return None;
@@ -149,11 +149,6 @@ pub fn checked_url(fields: &mut Fields, place: Place, url: String) -> Option<Str
         fields.warnings.push(Problem::new(place, message));
     }
     Some(url)
-}
-
-fn is_askable(url: &http::Uri) -> bool {
-    let user = url.authority().is_some_and(|authority| authority.as_str().contains('@'));
-    matches!(url.scheme_str(), Some("http" | "https")) && !user && url.query().is_none()
 }
 
 impl Kind for Options {
