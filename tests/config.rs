@@ -175,7 +175,7 @@ fn the_files_of_a_directory_are_merged_in_order_and_keep_their_places() {
     write("40-empty.yaml", "# nothing\n");
     let config = load(directory.path()).expect("legal").config;
     assert!(config.upstreams.ims.as_ref().expect("given").list_url.contains("second"));
-    assert_eq!(config.imds.allowed_hosts, ["a", "b"]);
+    assert_eq!(config.common.allowed_hosts, ["a", "b"]);
     write("50-d.yaml", "\nims_port: none\n");
     let said = load(directory.path()).expect_err("wrong").to_string();
     assert!(said.contains("/50-d.yaml:2:11: a port number"), "{said}");
@@ -298,7 +298,7 @@ proptest! {
         config.refresh.interval = std::time::Duration::from_secs(interval);
         config.limits.idle_timeout = std::time::Duration::from_millis(milliseconds);
         config.listen = vec![([127, 0, 0, 1], port).into(), "[::1]:80".parse().expect("legal")];
-        config.imds.allowed_hosts = hosts;
+        config.common.allowed_hosts = hosts;
         config.account.user = user;
         config.logging.format = format;
         prop_assert_eq!(parsed(&config.render()), Ok(config));

@@ -8,8 +8,9 @@ use std::time::Duration;
 use alppaca::caller::Peer;
 use alppaca::clock::{Moment, SystemClock};
 use alppaca::credentials::{Pattern, RoleId, RoleName, parse_document};
-use alppaca::faces::ecs::{Ecs, EcsSettings, EcsTokens};
-use alppaca::faces::pod_identity::{Association, PodIdentity, PodIdentitySettings, parse_key_set};
+use alppaca::faces::Shared;
+use alppaca::faces::ecs::{self, Ecs, EcsTokens};
+use alppaca::faces::pod_identity::{self, Association, KeySource, PodIdentity, parse_key_set};
 use alppaca::http::{Outcome, Parsed, Respond, Visitor, parse};
 use alppaca::policy::Grant;
 use alppaca::store::{Phase, Published, State, Store};
@@ -39,20 +40,17 @@ fn host() -> &'static Host {
         let set = Arc::new(Published::new(&credentials, Moment { wall, boot: Duration::ZERO }));
         store.publish(&RoleId::named(&role), State::Held { set, phase: Phase::Fresh });
         let tokens = EcsTokens::new().expect("randomness");
-        let settings = EcsSettings::default();
-        let clock = SystemClock::shared();
-        let (container, _files) = Ecs::new(settings, Arc::clone(&store), tokens, clock, Arc::default());
-        let settings = PodIdentitySettings {
+        let (shared, clock) = (Shared::of(store), SystemClock::shared());
+        let (container, _files) = Ecs::new(ecs::Options::default(), shared.clone(), tokens, clock);
+        let options = pod_identity::Options {
             issuer: "i".into(),
             audience: "a".into(),
             leeway: Duration::from_secs(60),
             associations: vec![Association { namespace: Pattern::new("*"), service_account: Pattern::new("*"), role }],
-            hosts: Vec::new(),
-            allowed_hosts: Vec::new(),
-            serve_expired: false,
-            account_id: None,
+            keys: KeySource::File("/keys".into()),
+            refresh: Duration::from_secs(300),
         };
-        let (pod_identity, _ring) = PodIdentity::new(settings, store, Arc::default());
+        let (pod_identity, _ring) = PodIdentity::new(options, Vec::new(), shared);
         pod_identity.set_keys(parse_key_set(KEYS.as_bytes()).expect("a set"));
         Host { container, pod_identity, now: Moment { wall, boot: Duration::from_secs(1) } }
     })

@@ -8,7 +8,10 @@ use std::time::Duration;
 use alppaca::caller::Peer;
 use alppaca::clock::Moment;
 use alppaca::credentials::{RoleName, parse_document};
-use alppaca::faces::imds::{Entry, Imds, Metadata, Settings, TokenKey};
+use alppaca::faces::{
+    Shared,
+    imds::{Entry, HostFacts, Imds, Metadata, Options, TokenKey},
+};
 use alppaca::http::{MAX_HEAD, Outcome, Parsed, Respond, Visitor, parse};
 use alppaca::policy::Grant;
 use alppaca::store::{Phase, Published, State, Store};
@@ -37,9 +40,10 @@ fn host() -> &'static Host {
         let tags = vec![("Name".to_owned(), Entry::File("x".to_owned())), ("gone".to_owned(), Entry::Removed)];
         let tags = Entry::Directory(vec![("tags".to_owned(), Entry::Directory(tags))]);
         let overlay = vec![("meta-data".to_owned(), tags), ("user-data".to_owned(), Entry::File("#!".to_owned()))];
-        let metadata = Metadata { region: Some("eu-west-1".to_owned()), overlay, ..Metadata::default() };
-        let settings = Settings { extended: true, metadata, ..Settings::default() };
-        let face = Imds::new(settings, store, TokenKey::random().expect("randomness"), None, wall);
+        let options = Options { metadata: Metadata { overlay, extended: true, ..Metadata::default() }, ..Options::default() };
+        let shared = Shared { region: Some("eu-west-1".to_owned()), ..Shared::of(store) };
+        let key = TokenKey::random().expect("randomness");
+        let face = Imds::new(options, shared, key, None, &HostFacts::default(), wall);
         Host { face, now: Moment { wall, boot: Duration::from_secs(1) } }
     })
 }

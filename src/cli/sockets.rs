@@ -101,7 +101,7 @@ fn handed_over(configured: &[Wanted]) -> Result<Vec<Handed>, Failure> {
 
 /// The faces that have configured listeners.
 fn configurable() -> impl Iterator<Item = &'static dyn Face> {
-    faces::ALL.iter().copied().filter(|face| !face.is_internal())
+    faces::protocols().into_iter().filter(|face| !face.is_internal())
 }
 
 /// What a socket is for: its name (`FileDescriptorName=`) says it, or its address.

@@ -2,6 +2,7 @@
 
 use std::{fmt, net::SocketAddr};
 
+use crate::faces;
 use alppaca_settings::{
     fields::Fields,
     problem::{Place, Problem},
@@ -9,9 +10,8 @@ use alppaca_settings::{
     yaml::{Node, Value},
 };
 
-/// The keys that name addresses, and the sections that have a `listen` of their own.
+/// The keys that name addresses, beside the `listen` of each face.
 const KEYS: [&str; 3] = ["listen", "capture_listen", "metrics_listen"];
-const SECTIONS: [&str; 2] = ["container", "pod_identity"];
 
 /// An address, and what names it.
 struct Named {
@@ -47,7 +47,7 @@ fn usual(fields: &Fields) -> Option<Named> {
 /// Those that are written. What is no address is reported elsewhere.
 fn given(fields: &Fields) -> impl Iterator<Item = Named> {
     let keys = KEYS.into_iter().filter_map(|key| Some((key.to_owned(), fields.given(key)?)));
-    let sections = SECTIONS.into_iter().filter_map(|section| {
+    let sections = faces::ALL.iter().map(|entry| entry.section.key).filter_map(|section| {
         let Value::Map(entries) = &fields.given(section)?.value else { return None };
         let (_, node) = entries.iter().find(|(key, _)| key.text == "listen")?;
         Some((format!("{section}.listen"), node))

@@ -3,19 +3,18 @@
 use std::net::SocketAddr;
 
 use super::{
-    Config, Imds, Limits, ListRoles, Loaded, Refresh,
+    Config, Loaded, Refresh,
     addresses::conflicts,
     admin::admin,
-    container::container,
     containers::{check_source, containers},
-    metadata::metadata,
-    pod_identity::pod_identity,
     policy::policy,
     settings::SETTINGS,
     upstreams::{Upstreams, upstreams},
 };
 use crate::{
+    faces::{self, Common, Section, imds, open_address},
     fetch::{Proxying, proxying},
+    http::Limits,
     logging::{AuditTarget, Logging},
     sandbox::Account,
     source::ims::{self, LIST_PATH},
@@ -34,7 +33,7 @@ pub(super) fn config(tree: Option<Node>) -> Result<Loaded, ConfigErrors> {
         _ => Vec::new(),
     };
     let written = entries.iter().map(|(key, _)| key.text.clone()).collect();
-    let mut fields = Fields::new(entries, SETTINGS);
+    let mut fields = Fields::new(entries, &SETTINGS);
     fields.refuse_unknown();
     let upstreams = upstreams(&mut fields);
     let listen = listen(&mut fields);
@@ -139,22 +138,12 @@ fn listen(fields: &mut Fields) -> Option<Vec<SocketAddr>> {
     Some(addresses)
 }
 
-/// An address that can be reached over the network.
-pub(super) fn open_address(addresses: &[SocketAddr]) -> Option<&SocketAddr> {
-    let local = |ip: std::net::IpAddr| match ip {
-        std::net::IpAddr::V4(ip) => ip.is_loopback() || ip.is_link_local(),
-        std::net::IpAddr::V6(ip) => ip.is_loopback() || ip.is_unicast_link_local() || super::EC2_V6.contains(&ip),
-    };
-    addresses.iter().find(|address| !local(address.ip()))
-}
-
 /// Everything else, as a function of the upstream and the listeners.
 fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -> Config + use<>> {
     let capture = fields.optional("capture_listen", read::none_or_socket_address);
-    let imds = imds(fields);
-    let metadata = metadata(fields);
-    let container = container(fields);
-    let pod_identity = pod_identity(fields);
+    let common = Common::read(fields);
+    let imds = imds::Options::read(fields);
+    let faces: Vec<_> = faces::ALL.iter().map(|entry| Section::read(entry, fields)).collect();
     let policy = policy(fields);
     let audit_log = fields.optional("audit_log", AuditTarget::read);
     let audit_required = audit_required(fields, audit_log.as_ref());
@@ -168,22 +157,19 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -
     let run_dir = fields.value("run_dir", read::path);
     let admin = admin(fields, run_dir.as_deref());
     let account = Account { user: user?, group: group? };
-    let (container, pod_identity) = (container?, pod_identity?);
+    let faces: Vec<Section> = faces.into_iter().collect::<Option<Vec<_>>>()?.into_iter().flatten().collect();
     let (policy, audit_log, audit_required) = (policy?, audit_log?, audit_required?);
     let (capture, containers) = (capture?, containers?);
-    let (imds, metadata, limits, refresh, logging) = (imds?, metadata?, limits?, refresh?, logging?);
+    let (common, imds, limits, refresh, logging) = (common?, imds?, limits?, refresh?, logging?);
     let (ready_wait, run_dir, admin) = (ready_wait?, run_dir?, admin?);
-    let others =
-        [container.as_ref().map(|section| &section.listen), pod_identity.as_ref().map(|section| &section.listen)];
-    let others: Vec<SocketAddr> = others.into_iter().flatten().flatten().copied().collect();
+    let others: Vec<SocketAddr> = faces.iter().flat_map(|face| &face.listen).copied().collect();
     Some(move |upstreams, listen: Vec<SocketAddr>| Config {
         upstreams,
         capture_listen: capture.unwrap_or_else(|| usual_capture(&listen, &others)),
         listen,
+        common,
         imds,
-        metadata,
-        container,
-        pod_identity,
+        faces,
         policy,
         audit_log,
         audit_required,
@@ -196,15 +182,6 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -
         run_dir,
         admin,
     })
-}
-
-fn imds(fields: &mut Fields) -> Option<Imds> {
-    let v1 = fields.value("imds_v1", read::boolean);
-    let choices = [("first", ListRoles::First), ("all", ListRoles::All)];
-    let list_roles = fields.value("list_roles", |node| read::choice(node, &choices));
-    let serve_expired = fields.value("serve_expired", read::boolean);
-    let allowed_hosts = fields.value("allowed_hosts", |node| read::list(node, read::host_name));
-    Some(Imds { v1: v1?, list_roles: list_roles?, serve_expired: serve_expired?, allowed_hosts: allowed_hosts? })
 }
 
 fn limits(fields: &mut Fields) -> Option<Limits> {

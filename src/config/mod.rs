@@ -4,11 +4,8 @@
 mod addresses;
 mod admin;
 mod build;
-mod container;
 mod containers;
 mod load;
-mod metadata;
-mod pod_identity;
 mod policy;
 mod render;
 mod restart;
@@ -25,11 +22,8 @@ pub use alppaca_settings::{
 };
 
 pub use admin::Admin;
-pub use container::{CONTAINER, CONTAINER_ROLE, Container, ContainerRole};
 pub use containers::{CONTAINERS, Containers};
 pub use load::{Loaded, load, parse};
-pub use metadata::{Defaults, METADATA, Metadata, Tree};
-pub use pod_identity::{ASSOCIATION, POD_IDENTITY, PodIdentity};
 pub use policy::{MATCH, POLICY, RULE};
 pub use roles::{CHAINED, Origin, Role, is_assumed, origin};
 pub use settings::{SECTIONS, SETTINGS, effect, restart_keys};
@@ -37,6 +31,8 @@ pub use sources::Source;
 pub use upstreams::Upstreams;
 
 use crate::{
+    faces::{self, Common, imds},
+    http::Limits,
     logging::{AuditTarget, Logging},
     policy::Rules,
     sandbox::Account,
@@ -46,12 +42,6 @@ use crate::{
 pub const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 25772);
 /// Where redirected connections arrive by default.
 pub const DEFAULT_CAPTURE: ([u8; 4], u16) = ([127, 0, 0, 1], 25774);
-
-/// AWS's IPv6 addresses on a host: of the IMDS, and of the EKS Pod Identity agent.
-const EC2_V6: [std::net::Ipv6Addr; 2] = [
-    std::net::Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
-    std::net::Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23),
-];
 
 /// Everything the daemon was told, validated. There are no optional values with a default left:
 /// the defaults are filled in.
@@ -63,14 +53,12 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// Where connections arrive that a firewall redirects (`capture_listen`).
     pub capture_listen: Option<SocketAddr>,
+    /// What is the same for all faces.
+    pub common: Common,
     /// The IMDS face.
-    pub imds: Imds,
-    /// What the IMDS face says beside credentials (`metadata`).
-    pub metadata: Metadata,
-    /// The container face, if it is wanted (`container`).
-    pub container: Option<Container>,
-    /// The face of the EKS Pod Identity agent, if it is wanted (`pod_identity`).
-    pub pod_identity: Option<PodIdentity>,
+    pub imds: imds::Options,
+    /// The other faces that are wanted, each with its section.
+    pub faces: Vec<faces::Section>,
     /// Who gets which role; without it everybody gets all (`policy`).
     pub policy: Option<Rules>,
     /// Where hand-outs and denials are recorded (`audit_log`).
@@ -93,42 +81,6 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// The socket of `status`, `credentials` and `exec`.
     pub admin: Admin,
-}
-
-/// Which roles a listing shows (`list_roles`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ListRoles {
-    /// The first in the source's order, as EC2 does: many SDKs paste the body into the next path.
-    First,
-    /// All, one a line, as the 2015 tool did.
-    All,
-}
-
-/// The IMDS face.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Imds {
-    /// Whether requests without a token are answered (`imds_v1`).
-    pub v1: bool,
-    /// Which roles a listing shows.
-    pub list_roles: ListRoles,
-    /// Whether expired credentials are still served, as EC2 does (`serve_expired`).
-    pub serve_expired: bool,
-    /// Host names, beside IP literals and `localhost`, that a Host header may carry
-    /// (`allowed_hosts`). Lower case.
-    pub allowed_hosts: Vec<String>,
-}
-
-/// Bounds of the HTTP server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// How many connections may be open at once (`max_connections`).
-    pub connections: usize,
-    /// From the first byte of a request to the end of its head (`header_timeout`).
-    pub header_timeout: Duration,
-    /// For a connection on which no request has begun (`idle_timeout`).
-    pub idle_timeout: Duration,
-    /// For the client to take the answer (`write_timeout`).
-    pub write_timeout: Duration,
 }
 
 /// When to fetch.

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::{Config, ListRoles, SETTINGS, container, containers, metadata, pod_identity, policy};
+use super::{Config, SETTINGS, containers, policy};
+use crate::faces::Section;
 use alppaca_settings::{
     read::render_duration,
     render::{block, list, quoted},
@@ -12,7 +13,7 @@ impl Config {
     /// Writes it, in the order of the documentation, with secrets as `***`.
     pub fn render(&self) -> String {
         let mut text = String::new();
-        for setting in SETTINGS {
+        for setting in SETTINGS.iter() {
             if let Some(value) = self.value_of(setting.key) {
                 // Writing to a String cannot fail.
                 let _infallible = writeln!(text, "{}: {value}", setting.key);
@@ -28,16 +29,6 @@ impl Config {
             key if key.starts_with("ims_") => return self.ims_value(key),
             "listen" => list(self.listen.iter().map(|address| quoted(&address.to_string()))),
             "capture_listen" => self.capture_listen.map_or("none".to_owned(), |address| quoted(&address.to_string())),
-            "imds_v1" => self.imds.v1.to_string(),
-            "list_roles" => match self.imds.list_roles {
-                ListRoles::First => "first".to_owned(),
-                ListRoles::All => "all".to_owned(),
-            },
-            "serve_expired" => self.imds.serve_expired.to_string(),
-            "allowed_hosts" => list(self.imds.allowed_hosts.iter().map(|host| quoted(host))),
-            "metadata" => metadata::render(&self.metadata),
-            "container" => container::render(self.container.as_ref()?),
-            "pod_identity" => pod_identity::render(self.pod_identity.as_ref()?),
             "policy" => policy::render(self.policy.as_ref()?),
             "audit_log" => self.audit_log.as_ref()?.render(),
             "audit_required" => self.audit_required.to_string(),
@@ -65,8 +56,13 @@ impl Config {
                 block(named.map(|source| (&*source.name, source.render())))?
             }
             "roles" => block(self.upstreams.roles.iter().map(|role| (role.name.as_str(), role.render())))?,
-            _ => return None,
+            _ => return self.face_value(key),
         })
+    }
+
+    fn face_value(&self, key: &str) -> Option<String> {
+        let section = || self.faces.iter().find(|section| section.key() == key).map(Section::render);
+        self.common.render(key).or_else(|| self.imds.render(key)).or_else(section)
     }
 
     fn ims_value(&self, key: &str) -> Option<String> {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{Config, Loaded, settings::restart_keys};
+use crate::faces::{self, Section};
 
 impl Loaded {
     /// Has the configuration keep what `started`, with which the daemon was started, has for the keys that only a restart
@@ -38,15 +39,16 @@ fn keep(new: &mut Config, started: &Config, key: &str) -> Option<bool> {
         "admin_socket" => replace(&mut new.admin.socket, &started.admin.socket),
         "admin_group" => replace(&mut new.admin.group, &started.admin.group),
         "metrics_listen" => replace(&mut new.admin.metrics, &started.admin.metrics),
-        "container.listen" => replace_listeners(
-            new.container.as_mut().map(|section| &mut section.listen),
-            started.container.as_ref().map(|section| &section.listen),
-        ),
-        "pod_identity.listen" => replace_listeners(
-            new.pod_identity.as_mut().map(|section| &mut section.listen),
-            started.pod_identity.as_ref().map(|section| &section.listen),
-        ),
-        _ => return None,
+        _ => {
+            let (face, "listen") = key.split_once('.')? else { return None };
+            faces::ALL.iter().find(|entry| entry.section.key == face)?;
+            let is_it = |section: &&Section| section.key() == face;
+            let new = new.faces.iter_mut().find(|section| section.key() == face);
+            replace_listeners(
+                new.map(|section| &mut section.listen),
+                started.faces.iter().find(is_it).map(|section| &section.listen),
+            )
+        }
     })
 }
 

@@ -39,11 +39,22 @@ const fn fixed(topic: Topic, key: &'static str, default: &'static str, meaning: 
 use Topic::{AssumeRole, Logging, Process, Refreshing, Serving, Sources, Upstream};
 use std::sync::LazyLock;
 
-use crate::source::KINDS;
+use crate::{
+    faces::{self, Common, imds},
+    source::KINDS,
+};
 use alppaca_settings::{Section, Setting, TakesEffect, Topic};
 
-/// All settings.
-pub const SETTINGS: &[Setting] = &[
+/// All settings, in the order of the documentation.
+pub static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
+    let sections = faces::ALL.iter().map(|entry| entry.section);
+    let flat = imds::options::SETTINGS.into_iter().chain(Common::SETTINGS);
+    let faces = flat.chain([imds::options::SECTION]).chain(sections);
+    BEFORE_FACES.iter().copied().chain(faces).chain(AFTER_FACES.iter().copied()).collect()
+});
+
+/// Those before the keys of the faces.
+const BEFORE_FACES: &[Setting] = &[
     setting(Upstream, "ims_host", "", "Host name or address of the IMS. This, `ims_url` or `sources` is required."),
     setting(Upstream, "ims_port", "8080", "Its port."),
     setting(Upstream, "ims_protocol", "https", "`https` or `http`."),
@@ -94,48 +105,10 @@ pub const SETTINGS: &[Setting] = &[
          `none`. By default \
          `127.0.0.1:25774` if the daemon listens on `127.0.0.1:25772` and no other listener has the port, else `none`.",
     ),
-    setting(Serving, "imds_v1", "true", "Whether requests without an IMDSv2 token are answered."),
-    setting(
-        Serving,
-        "list_roles",
-        "first",
-        "`first`: a listing shows the first role, as EC2 does. `all`: all roles, one per line, as in the 2015 tool; \
-         many SDKs cannot read that.",
-    ),
-    setting(
-        Serving,
-        "serve_expired",
-        "false",
-        "Whether expired credentials are still served, as on EC2; otherwise the answer is 503.",
-    ),
-    setting(
-        Serving,
-        "allowed_hosts",
-        "[]",
-        "Names that a `Host` header may have in addition to addresses, `localhost` and `instance-data`, and from \
-         containers \
-         `host.docker.internal` and `host.containers.internal`. Others are refused: they may be rebound DNS names.",
-    ),
-    setting(
-        Serving,
-        "metadata",
-        "",
-        "A mapping: metadata other than credentials. See [below](#metadata) and [Metadata](metadata.md).",
-    ),
-    setting(
-        Serving,
-        "container",
-        "",
-        "A mapping: the container face, which serves credentials by URL and token, as the agent of ECS does. See \
-         [below](#container) and \
-         [Containers](container.md).",
-    ),
-    setting(
-        Serving,
-        "pod_identity",
-        "",
-        "A mapping: the face of the EKS Pod Identity agent. See [below](#pod_identity) and [Containers](container.md).",
-    ),
+];
+
+/// Those after the keys of the faces.
+const AFTER_FACES: &[Setting] = &[
     setting(
         Serving,
         "policy",
@@ -278,27 +251,25 @@ pub const SETTINGS: &[Setting] = &[
 
 /// All sections, in the order of the documentation.
 pub static SECTIONS: LazyLock<Vec<Section>> = LazyLock::new(|| {
+    let metadata = [(imds::options::SECTION.key, imds::options::METADATA)];
+    let faces = faces::ALL
+        .iter()
+        .flat_map(|entry| [(entry.section.key, entry.settings)].into_iter().chain(entry.below.iter().copied()));
+    let fixed = |(path, settings): (&'static str, _)| Section { path: path.into(), settings };
     let kinds = KINDS
         .iter()
         .map(|kind| Section { path: format!("sources.NAME` of `kind: {}", kind.word).into(), settings: kind.settings });
-    let containers = Section { path: "containers".into(), settings: super::CONTAINERS };
-    ROOMS
-        .iter()
-        .map(|(path, settings)| Section { path: (*path).into(), settings })
+    POLICY
+        .into_iter()
+        .chain(metadata)
+        .chain(faces)
+        .chain([("roles.NAME", super::roles::SETTINGS)])
+        .map(fixed)
         .chain(kinds)
-        .chain([containers])
+        .chain([fixed(("containers", super::CONTAINERS))])
         .collect()
 });
 
-/// The sections before those of the kinds of sources.
-const ROOMS: &[(&str, &[Setting])] = &[
-    ("policy", super::POLICY),
-    ("policy.rules", super::RULE),
-    ("policy.rules.match", super::MATCH),
-    ("metadata", super::METADATA),
-    ("container", super::CONTAINER),
-    ("container.roles.NAME", super::CONTAINER_ROLE),
-    ("pod_identity", super::POD_IDENTITY),
-    ("pod_identity.associations[]", super::ASSOCIATION),
-    ("roles.NAME", super::roles::SETTINGS),
-];
+/// The sections of the policy.
+const POLICY: [(&str, &[Setting]); 3] =
+    [("policy", super::POLICY), ("policy.rules", super::RULE), ("policy.rules.match", super::MATCH)];

@@ -1,35 +1,32 @@
 //! The faces as the configuration wants them, and what works for them in the background.
 
-use std::{future::Future, net::SocketAddr, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::sync::Notify;
 
 use super::{
     DaemonError,
     token_key::{self, Kept},
-    wiring::imds_settings,
 };
 use crate::{
     clock::SharedClock,
-    config::{self, Config},
-    credentials::{Partition, RoleId},
+    config::Config,
     faces::{
-        self,
-        ecs::{self, Ecs, EcsSettings, EcsTokens, Key, KeyFile},
-        imds::{self, Defaults, Entry, HostFacts, Imds, Metadata, TokenKey, passthrough},
-        pod_identity::{self, PodIdentity, PodIdentitySettings},
+        self, Opened, Opening, Shared, Work,
+        ecs::{self, Ecs, EcsTokens},
+        imds::{self, HostFacts, TokenKey},
     },
     host,
     http::{Face, Faces, Respond},
-    relay::{PublicKeys, Relay},
+    relay::Relays,
     store::Store,
 };
 
 /// Beyond its time-out, for the answer to get from the relay to the request.
 const MARGIN: Duration = Duration::from_millis(50);
 
-/// Work that never ends, to be done apart from the requests.
-pub(super) type Background = Vec<Pin<Box<dyn Future<Output = ()> + Send>>>;
+/// What the faces need to be done in the background.
+pub(super) type Background = Vec<Work>;
 
 /// The key of IMDSv2's tokens, which outlives the faces, and if possible the process.
 pub(super) fn token_key(config: &Config) -> Result<(Arc<TokenKey>, Option<Arc<Kept>>), DaemonError> {
@@ -54,105 +51,51 @@ pub(super) fn build(
     key: &Arc<TokenKey>,
 ) -> Result<(Faces, Background), DaemonError> {
     let arrived = Arc::new(Notify::new());
-    let mut background: Background = Vec::new();
-    let timeout = config.metadata.passthrough_timeout;
-    let relayed = match &config.metadata.passthrough {
-        Some(base) => {
-            let (face, wanted) = passthrough(timeout, Arc::clone(&arrived), Arc::clone(clock));
-            background.push(Box::pin(Relay::new(base, timeout, wanted)?.run()));
-            Some(face)
-        }
-        None => None,
+    let shared = Shared {
+        common: config.common.clone(),
+        account_id: config.imds.metadata.account_id,
+        region: region(config),
+        store: Arc::clone(store),
+        arrived: Arc::clone(&arrived),
     };
-    let settings = imds_settings(&config.imds, &config.metadata, metadata(config));
-    let imds = Imds::new(settings, Arc::clone(store), Arc::clone(key), relayed, clock.now().wall);
+    let opening = Opening { shared, clock: Arc::clone(clock), tokens: tokens.clone(), remote: &Relays };
     // It reads no files.
-    let leased = (ecs_settings(config, None), tokens.issued_only());
-    let (exec, _) = Ecs::new(leased.0, Arc::clone(store), leased.1, Arc::clone(clock), Arc::clone(&arrived));
+    let exec = Ecs::new(ecs::Options::default(), opening.shared.clone(), tokens.issued_only(), Arc::clone(clock)).0;
     let exec: Arc<dyn Respond> = Arc::new(exec);
-    let ecs = match &config.container {
-        Some(section) => {
-            let settings = ecs_settings(config, Some(section));
-            let (face, files) =
-                Ecs::new(settings, Arc::clone(store), tokens.clone(), Arc::clone(clock), Arc::clone(&arrived));
-            background.push(Box::pin(files.run()));
-            Arc::new(face)
-        }
-        // A reload may have taken the section away, but `exec` may have sent programs to its listener.
-        None => Arc::clone(&exec),
-    };
-    let mut served: Vec<(&'static dyn Face, Arc<dyn Respond>)> =
-        vec![(imds::FACE, Arc::new(imds)), (ecs::FACE, ecs), (ecs::EXEC, exec)];
-    if let Some(section) = &config.pod_identity {
-        let settings = pod_identity_settings(config, section);
-        let (face, ring) = PodIdentity::new(settings, Arc::clone(store), Arc::clone(&arrived));
-        background.push(Box::pin(PublicKeys::new(section.keys.clone(), section.refresh, ring)?.run()));
-        served.push((pod_identity::FACE, Arc::new(face)));
+    let mut opened = vec![(imds::FACE, config.imds.open(&opening, key, &facts())?)];
+    for section in &config.faces {
+        opened.push((section.entry.face, section.open(&opening)?));
     }
-    let (store, patience) = (Arc::clone(store), timeout + MARGIN);
-    Ok((Faces { known: faces::ALL, served, store, arrived, patience }, background))
+    let mut background = Background::new();
+    let mut served: Vec<(&'static dyn Face, Arc<dyn Respond>)> = vec![(ecs::EXEC, Arc::clone(&exec))];
+    for (face, Opened { respond, work }) in opened {
+        served.push((face, respond));
+        background.extend(work);
+    }
+    if !served.iter().any(|(face, _)| *face == ecs::FACE) {
+        // A reload may have taken the section away, but `exec` may have sent programs to its listener.
+        served.push((ecs::FACE, exec));
+    }
+    let (store, patience) = (Arc::clone(store), config.imds.metadata.passthrough_timeout + MARGIN);
+    Ok((Faces { known: faces::protocols(), served, store, arrived, patience }, background))
 }
 
 /// Where to listen, and which face is to be seen there.
 pub fn addresses(config: &Config) -> Vec<(SocketAddr, &'static dyn Face)> {
-    let container = config.container.iter().flat_map(|section| &section.listen);
-    let pod_identity = config.pod_identity.iter().flat_map(|section| &section.listen);
     let imds = config.listen.iter().chain(&config.capture_listen).map(|address| (*address, imds::FACE));
-    imds.chain(container.map(|address| (*address, ecs::FACE)))
-        .chain(pod_identity.map(|address| (*address, pod_identity::FACE)))
-        .collect()
+    let others = config.faces.iter();
+    imds.chain(others.flat_map(|face| face.listen.iter().map(|address| (*address, face.entry.face)))).collect()
 }
 
-fn ecs_settings(config: &Config, section: Option<&config::Container>) -> EcsSettings {
-    let file = |role: &config::ContainerRole, kind, path: &Option<PathBuf>| {
-        path.as_ref().map(|path| KeyFile { role: RoleId::named(&role.name), kind, path: path.clone() })
-    };
-    let roles = section.map(|section| &*section.roles).unwrap_or_default();
-    let files = roles.iter().flat_map(|role| {
-        [file(role, Key::Token, &role.token_file), file(role, Key::Id, &role.id_file)].into_iter().flatten()
-    });
-    EcsSettings {
-        open: roles.iter().filter(|role| role.open).map(|role| role.name.clone()).collect(),
-        serve_expired: config.imds.serve_expired,
-        allowed_hosts: config.imds.allowed_hosts.clone(),
-        account_id: config.metadata.account_id,
-        partition: Partition::of(region(config).as_deref()),
-        files: files.collect(),
-        overlap: section.map(|section| section.token_overlap).unwrap_or_default(),
-    }
-}
-
-fn pod_identity_settings(config: &Config, section: &config::PodIdentity) -> PodIdentitySettings {
-    PodIdentitySettings {
-        issuer: section.issuer.clone(),
-        audience: section.audience.clone(),
-        leeway: section.leeway,
-        associations: section.associations.clone(),
-        hosts: section.listen.iter().map(SocketAddr::ip).collect(),
-        allowed_hosts: config.imds.allowed_hosts.clone(),
-        serve_expired: config.imds.serve_expired,
-        account_id: config.metadata.account_id,
-    }
-}
-
-fn metadata(config: &Config) -> Metadata {
-    Metadata {
-        region: region(config),
-        account_id: config.metadata.account_id,
-        overlay: entries(&config.metadata.tree),
-        host: HostFacts {
-            instance_id: host::instance_id(),
-            hostname: host::hostname(),
-            local_ipv4: host::local_ipv4(),
-            mac: host::mac(),
-            architecture: host::architecture(),
-            started: host::started(),
-        },
-        defaults: match (&config.metadata.passthrough, config.metadata.defaults) {
-            (Some(_), _) => Defaults::Nothing,
-            (None, config::Defaults::Minimal) => Defaults::Minimal,
-            (None, config::Defaults::Ec2) => Defaults::Ec2,
-        },
+/// What is known of this host.
+fn facts() -> HostFacts {
+    HostFacts {
+        instance_id: host::instance_id(),
+        hostname: host::hostname(),
+        local_ipv4: host::local_ipv4(),
+        mac: host::mac(),
+        architecture: host::architecture(),
+        started: host::started(),
     }
 }
 
@@ -167,22 +110,12 @@ pub(super) fn region(config: &Config) -> Option<String> {
         }
         _ => None,
     };
-    config.metadata.stated_region().or_else(asked).map(str::to_owned)
+    config.imds.metadata.stated_region().or_else(asked).map(str::to_owned)
 }
 
 /// Whether there will be roles without anybody asking for one.
 pub(super) fn awaits_roles(config: &Config) -> bool {
     !config.upstreams.roles().is_empty() || config.upstreams.first_ims().is_some()
-}
-
-fn entries(tree: &[(String, config::Tree)]) -> Vec<(String, Entry)> {
-    let entry = |tree: &config::Tree| match tree {
-        config::Tree::Removed => Entry::Removed,
-        config::Tree::File(text) => Entry::File(text.clone()),
-        config::Tree::Binary(bytes) => Entry::Binary(bytes.clone()),
-        config::Tree::Directory(below) => Entry::Directory(entries(below)),
-    };
-    tree.iter().map(|(name, tree)| (name.clone(), entry(tree))).collect()
 }
 
 #[cfg(test)]
@@ -225,7 +158,7 @@ mod tests {
     }
 
     fn assert_region(text: &str, expected: Option<&str>) {
-        let loaded = config::parse(vec![("a.yaml".into(), text.to_owned())]).expect(text);
+        let loaded = crate::config::parse(vec![("a.yaml".into(), text.to_owned())]).expect(text);
         assert_eq!(region(&loaded.config).as_deref(), expected, "{text}");
     }
 }

@@ -7,7 +7,6 @@ use alppaca_settings::{NamedFile, NamedFiles};
 
 use crate::{
     config::{Config, Loaded},
-    relay::KeySource,
     source::{Kind, Surroundings},
     trust::{Purpose, Trust},
 };
@@ -68,23 +67,10 @@ fn files(path: &Path, loaded: &Loaded, surroundings: &Surroundings) -> Vec<File>
 }
 
 fn of_faces(config: &Config, files: &mut Vec<File>) {
-    for role in config.container.iter().flat_map(|container| &container.roles) {
-        let keys = [("authorization_token_file", &role.token_file), ("credentials_id_file", &role.id_file)];
-        files.extend(keys.into_iter().filter_map(|(key, path)| {
-            Some((path.clone()?, format!("container: {key} of {}", role.name), Purpose::Secret))
-        }));
-    }
-    match config.pod_identity.as_ref().map(|section| &section.keys) {
-        Some(KeySource::File(path)) => {
-            files.push((path.clone(), "pod_identity: jwks_file".to_owned(), Purpose::Obeyed));
-        }
-        Some(KeySource::Url { ca_file, token_file, .. }) => {
-            let ca = ca_file.clone().map(|path| (path, "pod_identity: jwks_ca_file".to_owned(), Purpose::Obeyed));
-            let token =
-                token_file.clone().map(|path| (path, "pod_identity: jwks_token_file".to_owned(), Purpose::Secret));
-            files.extend(ca.into_iter().chain(token));
-        }
-        None => {}
+    for section in &config.faces {
+        let mut named = NamedFiles::default();
+        section.options.files(&mut named);
+        files.extend(of(section.key(), named));
     }
     if let Some(path) = config.containers.as_ref().and_then(|section| section.mapping_file.clone()) {
         files.push((path, "containers: mapping_file".to_owned(), Purpose::Obeyed));
@@ -94,8 +80,12 @@ fn of_faces(config: &Config, files: &mut Vec<File>) {
 fn of_source(name: &str, kind: &dyn Kind, surroundings: &Surroundings) -> Vec<File> {
     let mut files = NamedFiles::default();
     kind.files(surroundings, &mut files);
-    let file = |NamedFile { path, what, secret }| {
+    of(name, files).collect()
+}
+
+/// The files that `name` has named.
+fn of(name: &str, files: NamedFiles) -> impl Iterator<Item = File> {
+    files.0.into_iter().map(move |NamedFile { path, what, secret }| {
         (path, format!("{name}: {what}"), if secret { Purpose::Secret } else { Purpose::Obeyed })
-    };
-    files.0.into_iter().map(file).collect()
+    })
 }

@@ -11,7 +11,6 @@ mod reload;
 mod status;
 mod token_key;
 mod watchdog;
-mod wiring;
 
 use std::{
     io,
@@ -39,8 +38,7 @@ pub use watchdog::Watchdog;
 use crate::{
     clock::SharedClock,
     config::Config,
-    faces::ecs::EcsTokens,
-    fetch::SetupError,
+    faces::{OpenError, ecs::EcsTokens},
     http::{Face, Place, Server, ServerError},
     logging::AuditLog,
     plan::Fetching,
@@ -64,9 +62,9 @@ pub enum DaemonError {
     /// The server could not be started.
     #[error(transparent)]
     Server(#[from] ServerError),
-    /// Somebody who is to be asked for a face cannot be asked.
+    /// A face cannot be opened.
     #[error(transparent)]
-    Fetch(#[from] SetupError),
+    Face(#[from] OpenError),
     /// The system has no randomness for the IMDS tokens.
     #[error("the system provides no random numbers")]
     Randomness,
@@ -150,8 +148,7 @@ impl Daemon {
         let tokens = EcsTokens::new().map_err(|_unspecified| DaemonError::Randomness)?;
         let (key, kept) = faces::token_key(&self.config)?;
         let (faces, background) = faces::build(&self.config, &self.store, &self.clock, &tokens, &key)?;
-        let limits = wiring::limits(&self.config.limits);
-        let server = Server::new(faces, Arc::clone(&self.clock), limits, self.config.logging.access_log);
+        let server = Server::new(faces, Arc::clone(&self.clock), self.config.limits, self.config.logging.access_log);
         // Before any other thread waits for signals: it would take one that nobody listens for yet.
         let main = runtime()?;
         let hangup = {

@@ -22,7 +22,7 @@ const PROBE: HeaderName = HeaderName::from_static("x-alppaca-probe");
 const PID: HeaderName = HeaderName::from_static("x-alppaca-pid");
 
 /// Asks for what is wanted.
-pub(crate) struct Relay {
+pub(super) struct Relay {
     calls: Arc<Calls>,
     wanted: Wanted,
 }
@@ -38,7 +38,7 @@ struct Calls {
 
 impl Relay {
     /// Answers what is `wanted` with what the IMDS at `base` says within `timeout`.
-    pub(crate) fn new(base: &str, timeout: Duration, wanted: Wanted) -> Result<Self, SetupError> {
+    pub(super) fn new(base: &str, timeout: Duration, wanted: Wanted) -> Result<Self, SetupError> {
         let client = Client::new(&parse_url("passthrough", base)?, &Options::direct(timeout, None))?;
         let replies = wanted.replies();
         let calls = Calls { base: base.to_owned(), client, timeout, replies, token: Mutex::default() };
@@ -46,7 +46,7 @@ impl Relay {
     }
 
     /// Asks for what is wanted, until the face is gone.
-    pub(crate) async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         let permits = Arc::new(Semaphore::new(CALLS));
         while let Some(path) = self.wanted.next().await {
             // It is never closed.

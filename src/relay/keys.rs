@@ -1,6 +1,6 @@
 //! Fetches the public keys that the tokens of service accounts are signed with.
 
-use std::{fs, io::Read, path::PathBuf, time::Duration};
+use std::{fs, io::Read, time::Duration};
 
 use http::{Method, StatusCode, header};
 use zeroize::Zeroizing;
@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use crate::{
     clock,
     credentials::Secret,
-    faces::pod_identity::{KeyRing, parse_key_set},
+    faces::pod_identity::{KeyRing, KeySource, parse_key_set},
     fetch::{Call, Client, Options, SetupError, parse_url},
 };
 
@@ -21,24 +21,8 @@ const RETRY: Duration = Duration::from_secs(10);
 /// How often a set is asked for that is not there yet.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
-/// Where the keys come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KeySource {
-    /// A file (`jwks_file`).
-    File(PathBuf),
-    /// A URL, such as `/openid/v1/jwks` of a Kubernetes API server.
-    Url {
-        /// The URL (`jwks_url`).
-        url: String,
-        /// Further certificate authorities (`jwks_ca_file`).
-        ca_file: Option<PathBuf>,
-        /// A file with a token that is sent along as `Bearer` (`jwks_token_file`).
-        token_file: Option<PathBuf>,
-    },
-}
-
 /// Keeps the keys fresh, apart from the requests.
-pub(crate) struct PublicKeys {
+pub(super) struct PublicKeys {
     source: KeySource,
     client: Option<Client>,
     interval: Duration,
@@ -48,7 +32,7 @@ pub(crate) struct PublicKeys {
 
 impl PublicKeys {
     /// From `source` onto `ring`, at least every `interval`.
-    pub(crate) fn new(source: KeySource, interval: Duration, ring: KeyRing) -> Result<Self, SetupError> {
+    pub(super) fn new(source: KeySource, interval: Duration, ring: KeyRing) -> Result<Self, SetupError> {
         let client = match &source {
             KeySource::File(_) => None,
             KeySource::Url { url, ca_file, .. } => {
@@ -59,7 +43,7 @@ impl PublicKeys {
     }
 
     /// Fetches them, without an end.
-    pub(crate) async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         loop {
             let wait = match self.load().await {
                 Ok(()) => self.interval,

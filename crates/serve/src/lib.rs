@@ -10,4 +10,5 @@ pub mod http;
 use alppaca_callers::{audit, caller, policy};
 use alppaca_core::{clock, credentials, text};
 use alppaca_logging as logging;
+use alppaca_settings as settings;
 use alppaca_store::store;

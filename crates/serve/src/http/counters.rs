@@ -114,7 +114,7 @@ mod tests {
         },
         *,
     };
-    use crate::faces::{ALL, ecs, imds, pod_identity};
+    use crate::faces::{ecs, imds, pod_identity, protocols};
 
     #[test]
     fn each_answer_is_counted_once_with_its_protocol_and_its_reason() {
@@ -128,7 +128,7 @@ mod tests {
             (ecs::EXEC, token, Status::NotFound, ("exec", "")),
         ] {
             for denied in Denial::ALL.map(Some).into_iter().chain([None]) {
-                let counters = Counters::of(ALL);
+                let counters = Counters::of(&protocols());
                 let Parsed::Whole(request, _) = parse(request.as_bytes()) else { panic!("{request:?}") };
                 counters.count(face, Some(&request), &Answer::error(status).denied(denied));
                 let answers = counters.answers().filter(|(.., count)| *count > 0);

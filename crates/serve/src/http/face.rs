@@ -76,7 +76,7 @@ pub(super) enum Change {
 #[derive(Debug)]
 pub struct Faces {
     /// Those that there may be, now or after a reload.
-    pub known: &'static [&'static dyn Face],
+    pub known: Vec<&'static dyn Face>,
     /// What answers for each of those that there are.
     pub served: Vec<(&'static dyn Face, Arc<dyn Respond>)>,
     /// The store that all of them show.

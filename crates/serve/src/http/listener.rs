@@ -51,15 +51,16 @@ const BATCH: usize = 64;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Bounds of the server.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// How many connections may be open at the same time; for one more, the owner with most loses those that were idle for longest.
+    /// How many connections may be open at the same time (`max_connections`); for one more, the owner with most loses those
+    /// that were idle for longest.
     pub connections: usize,
-    /// From the first byte of a head to its end.
+    /// From the first byte of a head to its end (`header_timeout`).
     pub header_timeout: Duration,
-    /// Without a request.
+    /// Without a request (`idle_timeout`).
     pub idle_timeout: Duration,
-    /// For the client to take an answer.
+    /// For the client to take an answer (`write_timeout`).
     pub write_timeout: Duration,
 }
 
@@ -73,7 +74,7 @@ impl Server {
     pub fn new(faces: Faces, clock: SharedClock, limits: Limits, access_log: bool) -> Self {
         let gatekeeper = Arc::new(Everyone::default());
         let auditor = Arc::new(Auditor::without_records());
-        let counters = Arc::new(Counters::of(faces.known));
+        let counters = Arc::new(Counters::of(&faces.known));
         let live = Live::new(faces, access_log);
         let (registry, access) = (Arc::default(), Arc::new(AccessLog::new()));
         let subordinates = Subordinates::read();
@@ -277,21 +278,22 @@ mod tests {
     use crate::{
         clock::{Clock, fake::FakeClock},
         faces::{
-            self,
-            imds::{self, Imds, Settings, TokenKey},
+            self, Shared,
+            imds::{self, HostFacts, Imds, Options, TokenKey},
         },
         http::{Respond, connection::IN_A_ROW},
     };
 
     fn server() -> Server {
         let clock = FakeClock::new();
-        let settings = Settings { v1: true, ..Settings::default() };
+        let options = Options { v1: true, ..Options::default() };
         let key = TokenKey::random().expect("randomness");
         let (store, arrived) = (Store::shared(), Arc::<Notify>::default());
-        let imds = Imds::new(settings, Arc::clone(&store), key, None, clock.now().wall);
+        let shared = Shared::of(Arc::clone(&store));
+        let imds = Imds::new(options, shared, key, None, &HostFacts::default(), clock.now().wall);
         let patience = Duration::from_secs(1);
         let served: Vec<(&'static dyn Face, Arc<dyn Respond>)> = vec![(imds::FACE, Arc::new(imds))];
-        let faces = Faces { known: faces::ALL, served, store, arrived, patience };
+        let faces = Faces { known: faces::protocols(), served, store, arrived, patience };
         let time = Duration::from_hours(1);
         let limits = Limits { connections: 9, header_timeout: time, idle_timeout: time, write_timeout: time };
         Server::new(faces, clock, limits, false)

@@ -6,19 +6,20 @@
 
 mod document;
 mod files;
+mod options;
 mod tokens;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 pub(super) use document::pod_identity;
 pub use files::{KeyFile, KeyFiles};
+pub use options::{ENTRY, Options};
 pub use tokens::{EcsTokens, Fingerprint, IssueError, Key};
-use tokio::sync::Notify;
 
-use super::{held::held, view::View, wish::Wish};
+use super::{common::Shared, held::held, view::View, wish::Wish};
 use crate::{
     clock::{Moment, SharedClock},
-    credentials::{AccountId, Partition, RoleName, document_field},
+    credentials::{RoleName, document_field},
     http::{
         Face, Respond, Visitor,
         answer::{Answer, Body, Outcome, Status, Style},
@@ -27,7 +28,7 @@ use crate::{
         path::Target,
         request::Request,
     },
-    store::{Published, Role, Store},
+    store::{Published, Role},
 };
 
 /// Files are read again for the sake of an unknown token no more often than that.
@@ -44,31 +45,14 @@ enum Protocol {
     Exec,
 }
 
-/// How the face behaves.
-#[derive(Debug, Clone, Default)]
-pub struct EcsSettings {
-    /// Roles that need no token: `/role/NAME` gives them to every caller that may see them.
-    pub open: Vec<RoleName>,
-    /// Whether expired credentials are still handed out.
-    pub serve_expired: bool,
-    /// Host names that clients may use, in addition to addresses and `localhost`.
-    pub allowed_hosts: Vec<String>,
-    /// The account, where the credentials do not contain it.
-    pub account_id: Option<AccountId>,
-    /// The partition of the role, where the credentials do not contain it.
-    pub partition: Partition,
-    /// The files with tokens and ids.
-    pub files: Vec<KeyFile>,
-    /// For how long what a file does not hold any more is still accepted.
-    pub overlap: Duration,
-}
-
 /// The face.
 #[derive(Debug)]
 pub struct Ecs {
-    settings: EcsSettings,
-    store: Arc<Store>,
+    options: Options,
+    shared: Shared,
     tokens: EcsTokens,
+    /// Whether there are files to read again.
+    has_files: bool,
     wish: Arc<Wish>,
 }
 
@@ -143,7 +127,7 @@ impl Respond for Ecs {
         let Some(target) = Target::parse(request.target) else {
             return problem!(BadRequest, 400, "BadRequest", "the request target is not a path");
         };
-        match guard::judge(request, target.authority, &self.settings.allowed_hosts, visitor.in_container) {
+        match guard::judge(request, target.authority, &self.shared.common.allowed_hosts, visitor.in_container) {
             Err(Refusal::Forwarded) => {
                 denied!(Forwarded, Forbidden, 403, "AccessDenied", "requests through a proxy are refused")
             }
@@ -164,23 +148,18 @@ impl Respond for Ecs {
 }
 
 impl Ecs {
-    /// A face that serves what is in `store` to clients with a key of `tokens`, and the task that reads its files.
-    /// `arrived` is notified when they were read.
-    pub fn new(
-        settings: EcsSettings,
-        store: Arc<Store>,
-        tokens: EcsTokens,
-        clock: SharedClock,
-        arrived: Arc<Notify>,
-    ) -> (Self, KeyFiles) {
+    /// A face that serves clients with a key of `tokens`, and the task that reads its files.
+    pub fn new(options: Options, shared: Shared, tokens: EcsTokens, clock: SharedClock) -> (Self, KeyFiles) {
         let wish = Arc::new(Wish::new(PAUSE));
-        let told = (Arc::clone(&wish), arrived);
-        let files = KeyFiles::new(settings.files.clone(), tokens.clone(), settings.overlap, clock, told);
-        (Self { settings, store, tokens, wish }, files)
+        let told = (Arc::clone(&wish), Arc::clone(&shared.arrived));
+        let files = options.key_files();
+        let has_files = !files.is_empty();
+        let files = KeyFiles::new(files, tokens.clone(), options.token_overlap, clock, told);
+        (Self { options, shared, tokens, has_files, wish }, files)
     }
 
     fn route(&self, request: &Request, segments: &[&str], visitor: Visitor<'_>, now: Moment) -> Outcome {
-        let snapshot = self.store.snapshot();
+        let snapshot = self.shared.store.snapshot();
         let view = View::new(&snapshot, visitor.grant);
         match segments {
             ["v2", "credentials", id] => self.by_id(id, &view, now),
@@ -205,9 +184,7 @@ impl Ecs {
                     "CredentialsV2Request: No Credential ID in the request"
                 )
             }
-            ["role", name] if self.settings.open.iter().any(|open| open.as_str() == *name) => {
-                self.credentials(view.role(name), &view, now)
-            }
+            ["role", name] if self.options.is_open(name) => self.credentials(view.role(name), &view, now),
             ["role", name] => self.by_token(request, Some(name), &view, now),
             // The path does not matter: the URL's author chose it.
             _ => self.by_token(request, None, &view, now),
@@ -257,7 +234,7 @@ impl Ecs {
 
     /// Whether an unknown key may have been written into a file just now.
     fn worth_waiting(&self, now: Moment) -> bool {
-        !self.settings.files.is_empty() && self.wish.express(now.boot)
+        self.has_files && self.wish.express(now.boot)
     }
 
     /// The role's ARN, as received or composed of what is known. Empty if the account is not known: s3fs
@@ -266,8 +243,8 @@ impl Ecs {
         if let Some(told) = &set.role_arn {
             return told.to_string();
         }
-        let account = self.settings.account_id.or(set.account_id);
-        account.map(|account| self.settings.partition.iam_arn(account, "role", name)).unwrap_or_default()
+        let account = self.shared.account_id.or(set.account_id);
+        account.map(|account| self.shared.partition().iam_arn(account, "role", name)).unwrap_or_default()
     }
 
     fn credentials(&self, role: Option<&Arc<Role>>, view: &View<'_>, now: Moment) -> Outcome {
@@ -282,7 +259,7 @@ impl Ecs {
         held(
             role,
             now,
-            self.settings.serve_expired,
+            self.shared.common.serve_expired,
             |set| {
                 let arn = self.role_arn(role.name(), set);
                 json(Body::Secret(Arc::new(document::ecs(set, &arn))))

@@ -7,7 +7,7 @@ use crate::{
     credentials::{Credentials, RoleId, Secret, render_refusal},
     http::request::{Parsed, parse},
     policy::Grant,
-    store::{Phase, Published, State},
+    store::{Phase, Published, State, Store},
 };
 
 fn now() -> Moment {
@@ -43,9 +43,10 @@ fn face() -> (Ecs, EcsTokens) {
     store.publish(&id("expired"), held("2026-11-23T10:00:00Z", None));
     store.publish(&id("denied"), State::Denied(render_refusal("AccessDenied", "no", now().wall).into()));
     let tokens = EcsTokens::new().expect("randomness");
-    let settings =
-        EcsSettings { open: vec![name("open")], account_id: "123456789012".parse().ok(), ..EcsSettings::default() };
-    let (face, _files) = Ecs::new(settings, store, tokens.clone(), SystemClock::shared(), Arc::default());
+    let open = options::Role { name: name("open"), token_file: None, id_file: None, open: true };
+    let shared = Shared { account_id: "123456789012".parse().ok(), ..Shared::of(store) };
+    let options = Options { roles: vec![open], ..Options::default() };
+    let (face, _files) = Ecs::new(options, shared, tokens.clone(), SystemClock::shared());
     (face, tokens)
 }
 

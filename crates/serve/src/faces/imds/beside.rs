@@ -71,13 +71,13 @@ impl Imds {
             State::Denied(_) => (now.wall, None),
         };
         let Told::Now(account) = self.account(view) else { return not_found() };
-        let partition = arn.as_deref().map_or(self.settings.metadata.partition().name, RoleArn::partition);
+        let partition = arn.as_deref().map_or(self.shared.partition().name, RoleArn::partition);
         self.text(Body::Shared(documents::info(role.name(), partition, account, last_updated).into()))
     }
 
     /// The account: as configured, or from the first set of credentials.
     fn account(&self, view: &View<'_>) -> Told {
-        if let Some(account) = self.settings.metadata.account_id {
+        if let Some(account) = self.shared.account_id {
             return Told::Now(account);
         }
         if !view.settled() {

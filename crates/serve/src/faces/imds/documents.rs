@@ -6,7 +6,7 @@ use std::fmt::Write;
 use aws_lc_rs::digest::{SHA256, digest};
 use jiff::Timestamp;
 
-use super::tree::Metadata;
+use super::tree::HostFacts;
 use crate::credentials::{AccountId, RoleName, format_timestamp};
 
 /// What EC2 itself gives as `null`.
@@ -22,10 +22,10 @@ pub(super) struct Identity {
 impl Identity {
     /// Made of what the tree says; `file` looks into it.
     /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-identity-documents.html>
-    pub(super) fn new<'a>(file: &dyn Fn(&[&str]) -> Option<&'a str>, metadata: &Metadata) -> Self {
+    pub(super) fn new<'a>(file: &dyn Fn(&[&str]) -> Option<&'a str>, host: &HostFacts) -> Self {
         let meta = |name: &str| file(&["meta-data", name]);
         let fields = [
-            ("architecture", Some(metadata.host.architecture)),
+            ("architecture", Some(host.architecture)),
             ("availabilityZone", file(&["meta-data", "placement", "availability-zone"])),
             ("billingProducts", None),
             ("devpayProductCodes", None),
@@ -34,7 +34,7 @@ impl Identity {
             ("instanceId", meta("instance-id")),
             ("instanceType", meta("instance-type")),
             ("kernelId", None),
-            ("pendingTime", metadata.host.started.as_deref()),
+            ("pendingTime", host.started.as_deref()),
             ("privateIp", meta("local-ipv4")),
             ("ramdiskId", None),
             ("region", file(&["meta-data", "placement", "region"])),

@@ -6,6 +6,7 @@
 
 mod beside;
 mod documents;
+pub mod options;
 mod passthrough;
 mod token;
 mod tree;
@@ -14,15 +15,16 @@ mod versions;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+pub use options::{Defaults, Metadata, Options};
 pub use passthrough::{Passthrough, Replies, Reply, Wanted, passthrough};
 pub use token::TokenKey;
-pub use tree::{Defaults, Entry, HostFacts, Metadata};
+pub use tree::{Entry, HostFacts};
 
 use token::LONGEST;
 use tree::Tree;
 use versions::VERSIONS;
 
-use super::{held::held, view::View};
+use super::{common::Shared, held::held, view::View};
 use crate::{
     caller::Owner,
     clock::Moment,
@@ -35,7 +37,7 @@ use crate::{
         path::Target,
         request::Request,
     },
-    store::{Role, Store, http_date},
+    store::{Role, http_date},
 };
 
 /// EC2's instance metadata service.
@@ -63,28 +65,11 @@ impl Face for Protocol {
     }
 }
 
-/// How the face behaves.
-#[derive(Debug, Clone, Default)]
-pub struct Settings {
-    /// Whether requests without a token are answered.
-    pub v1: bool,
-    /// Whether a listing shows all roles, not only the first.
-    pub list_all: bool,
-    /// Whether expired credentials are still handed out.
-    pub serve_expired: bool,
-    /// Host names that clients may use, in addition to addresses and `localhost`.
-    pub allowed_hosts: Vec<String>,
-    /// Whether there is `security-credentials-extended`.
-    pub extended: bool,
-    /// What is served in addition to credentials.
-    pub metadata: Metadata,
-}
-
 /// The face.
 #[derive(Debug)]
 pub struct Imds {
-    settings: Settings,
-    store: Arc<Store>,
+    options: Options,
+    shared: Shared,
     key: Arc<TokenKey>,
     versions: Arc<[u8]>,
     tree: Tree,
@@ -99,7 +84,7 @@ impl Respond for Imds {
             return Outcome::Answer(Answer::error(Status::BadRequest));
         };
         let mut outcome =
-            match guard::judge(request, target.authority, &self.settings.allowed_hosts, visitor.in_container) {
+            match guard::judge(request, target.authority, &self.shared.common.allowed_hosts, visitor.in_container) {
                 Err(refusal) => {
                     let answer = match refusal {
                         Refusal::Forwarded => Answer::forbidden(),
@@ -121,18 +106,19 @@ impl Respond for Imds {
 }
 
 impl Imds {
-    /// A face that shows what is in `store`. The tree of metadata dates from `started`. What is not in it comes from
+    /// A face on a host of which `host` is known. The tree of metadata dates from `started`. What is not in it comes from
     /// `passthrough`, if there is one.
     pub fn new(
-        settings: Settings,
-        store: Arc<Store>,
+        options: Options,
+        shared: Shared,
         key: impl Into<Arc<TokenKey>>,
         passthrough: Option<Passthrough>,
+        host: &HostFacts,
         started: Timestamp,
     ) -> Self {
-        let tree = Tree::new(&settings.metadata);
+        let tree = Tree::new(&options.metadata, shared.region.as_deref(), host);
         let versions = VERSIONS.join("\n").into_bytes().into();
-        Self { settings, store, key: key.into(), versions, tree, passthrough, started: http_date(started).into() }
+        Self { options, shared, key: key.into(), versions, tree, passthrough, started: http_date(started).into() }
     }
 
     fn route(&self, request: &Request, segments: &[&str], visitor: Visitor<'_>, now: Moment) -> Outcome {
@@ -151,7 +137,7 @@ impl Imds {
                 Some(left) => Some(left),
                 None => return unauthorized(Denial::BadToken),
             },
-            None if self.settings.v1 => None,
+            None if self.options.v1 => None,
             None => return unauthorized(Denial::NoToken),
         };
         match self.tree(segments, visitor, now) {
@@ -191,7 +177,7 @@ impl Imds {
         if !VERSIONS.contains(&version) {
             return not_found();
         }
-        let snapshot = self.store.snapshot();
+        let snapshot = self.shared.store.snapshot();
         let view = View::new(&snapshot, visitor.grant);
         match rest {
             [] => self.top(version, now),
@@ -207,7 +193,7 @@ impl Imds {
         match path {
             _ if !view.settled() => Outcome::Warming,
             _ if view.is_empty() => refused(),
-            [] => self.text(Body::Static(match (self.has_info(view), self.settings.extended) {
+            [] => self.text(Body::Static(match (self.has_info(view), self.options.metadata.extended) {
                 (true, true) => b"info\nsecurity-credentials/\nsecurity-credentials-extended/",
                 (true, false) => b"info\nsecurity-credentials/",
                 (false, true) => b"security-credentials/\nsecurity-credentials-extended/",
@@ -216,7 +202,7 @@ impl Imds {
             ["info"] => self.info(view, now),
             ["security-credentials"] => Outcome::Answer(Answer::ok(self.names(view))),
             ["security-credentials", name] => role(name).map_or_else(refused, |role| self.credentials(role, now)),
-            ["security-credentials-extended", ..] if !self.settings.extended => not_found(),
+            ["security-credentials-extended", ..] if !self.options.metadata.extended => not_found(),
             ["security-credentials-extended"] => Outcome::Answer(Answer::ok(self.names(view))),
             ["security-credentials-extended", name] => {
                 role(name).map_or_else(refused, |role| self.extended(self.credentials(role, now)))
@@ -228,7 +214,7 @@ impl Imds {
     /// The document with the account in it.
     fn extended(&self, outcome: Outcome) -> Outcome {
         let Outcome::Answer(Answer { body: Body::Credentials(set), handed, .. }) = &outcome else { return outcome };
-        let Some(account) = self.settings.metadata.account_id.or(set.account_id) else { return outcome };
+        let Some(account) = self.shared.account_id.or(set.account_id) else { return outcome };
         let document = extend_document(set.document(), "AccountId", account.as_str());
         let modified = Some(Arc::from(&*set.last_modified));
         let handed = handed.clone();
@@ -236,7 +222,7 @@ impl Imds {
     }
 
     fn names(&self, view: &View<'_>) -> Body {
-        if self.settings.list_all {
+        if self.options.list_all {
             return Body::Shared((&*view.names()).into());
         }
         Body::Shared(view.first().map_or("", |role| role.name().as_str()).as_bytes().into())
@@ -246,7 +232,7 @@ impl Imds {
         held(
             role,
             now,
-            self.settings.serve_expired,
+            self.shared.common.serve_expired,
             |set| Answer::ok(Body::Credentials(Arc::clone(set))),
             |document| Answer::ok(Body::Shared(Arc::clone(document))),
             || Answer::error(Status::Unavailable),

@@ -8,7 +8,7 @@ use crate::{
     credentials::{Credentials, RoleId, RoleName, Secret, render_refusal},
     http::request::{Parsed, parse},
     policy::Grant,
-    store::{Phase, Published, State},
+    store::{Phase, Published, State, Store},
 };
 
 fn now() -> Moment {
@@ -32,7 +32,15 @@ fn held(expiration: &str) -> State {
     State::Held { set: Arc::new(Published::new(&credentials, now())), phase: Phase::Fresh }
 }
 
-fn imds(settings: Settings) -> Imds {
+/// A face as the daemon makes it: what the metadata say of account and region holds for all faces.
+fn face(options: Options, store: Arc<Store>, host: &HostFacts) -> Imds {
+    let Metadata { account_id, region, .. } = options.metadata.clone();
+    let shared = Shared { account_id, region, ..Shared::of(store) };
+    Imds::new(options, shared, TokenKey::random().expect("randomness"), None, host, now().wall)
+}
+
+/// A store with a role in each state.
+fn roles() -> Arc<Store> {
     let store = Store::shared();
     store.publish_roles(&["first", "expired", "denied", "warming"].map(name));
     store.publish(&name("first"), held("2026-11-23T11:00:00Z"));
@@ -41,11 +49,15 @@ fn imds(settings: Settings) -> Imds {
         &name("denied"),
         State::Denied(render_refusal("AssumeRoleUnauthorizedAccess", "no", now().wall).into()),
     );
-    Imds::new(settings, store, TokenKey::random().expect("randomness"), None, now().wall)
+    store
 }
 
-fn v1() -> Settings {
-    Settings { v1: true, ..Settings::default() }
+fn imds(options: Options) -> Imds {
+    face(options, roles(), &HostFacts::default())
+}
+
+fn v1() -> Options {
+    Options { v1: true, ..Options::default() }
 }
 
 fn peer() -> Peer {
@@ -74,8 +86,8 @@ fn get(imds: &Imds, path: &str) -> (u16, String) {
 #[test]
 fn the_tree_is_listed_level_by_level_with_and_without_a_final_slash() {
     let host = HostFacts { instance_id: Some("i-0".to_owned()), ..HostFacts::default() };
-    let metadata = Metadata { region: Some("eu-west-1".to_owned()), host, ..Metadata::default() };
-    let imds = imds(Settings { metadata, ..v1() });
+    let metadata = Metadata { region: Some("eu-west-1".to_owned()), ..Metadata::default() };
+    let imds = face(Options { metadata, ..v1() }, roles(), &host);
     for (path, body) in [
         ("/latest", "dynamic\nmeta-data"),
         ("/latest/", "dynamic\nmeta-data"),
@@ -110,13 +122,14 @@ fn each_state_of_a_role_has_its_one_answer() {
 
 #[test]
 fn expired_credentials_are_served_only_where_that_is_wanted() {
-    let imds = imds(Settings { serve_expired: true, ..v1() });
+    let mut imds = imds(v1());
+    imds.shared.common.serve_expired = true;
     assert_eq!(get(&imds, "/latest/meta-data/iam/security-credentials/expired").0, 200);
 }
 
 #[test]
 fn all_roles_are_listed_where_that_is_wanted() {
-    let imds = imds(Settings { list_all: true, ..v1() });
+    let imds = imds(Options { list_all: true, ..v1() });
     let listing = get(&imds, "/latest/meta-data/iam/security-credentials/");
     assert_eq!(listing, (200, "first\nexpired\ndenied\nwarming".to_owned()));
 }
@@ -124,7 +137,7 @@ fn all_roles_are_listed_where_that_is_wanted() {
 #[test]
 fn without_roles_the_iam_tree_is_not_there_and_before_the_first_answer_it_is_warming() {
     let store = Store::shared();
-    let imds = Imds::new(v1(), Arc::clone(&store), TokenKey::random().expect("randomness"), None, now().wall);
+    let imds = face(v1(), Arc::clone(&store), &HostFacts::default());
     assert_eq!(get(&imds, "/latest/meta-data/iam/security-credentials/").0, 0);
     // A listing without `iam/` would be taken for the truth.
     assert_eq!(get(&imds, "/latest/meta-data/").0, 0);
@@ -142,8 +155,7 @@ fn told(metadata: Metadata, state: State) -> [(u16, String); 3] {
     let store = Store::shared();
     store.publish_roles(&[name("web")]);
     store.publish(&name("web"), state);
-    let settings = Settings { metadata, ..v1() };
-    let imds = Imds::new(settings, store, TokenKey::random().expect("randomness"), None, now().wall);
+    let imds = face(Options { metadata, ..v1() }, store, &HostFacts::default());
     let paths = ["dynamic/instance-identity/document", "meta-data/iam/info", "meta-data/iam"];
     paths.map(|path| get(&imds, &format!("/latest/{path}")))
 }
@@ -219,7 +231,7 @@ fn a_key_is_listed_with_its_name_and_found_by_its_number() {
     let key = |name: &str| (name.to_owned(), Entry::Directory(vec![("openssh-key".to_owned(), file("ssh-rsa A"))]));
     let keys = Entry::Directory(vec![key("0=my-key"), key("1=other key")]);
     let overlay = vec![("meta-data".to_owned(), Entry::Directory(vec![("public-keys".to_owned(), keys)]))];
-    let imds = imds(Settings { metadata: Metadata { overlay, ..Metadata::default() }, ..v1() });
+    let imds = imds(Options { metadata: Metadata { overlay, ..Metadata::default() }, ..v1() });
     let keys = |below: &str| get(&imds, &format!("/latest/meta-data/public-keys{below}"));
     assert_eq!(keys("/"), (200, "0=my-key\n1=other key".to_owned()));
     assert_eq!(keys("/0/"), (200, "openssh-key".to_owned()));
@@ -237,15 +249,13 @@ fn a_mac_is_there_only_with_the_directory_that_it_names() {
         hostname: Some("box".to_owned()),
         ..HostFacts::default()
     };
-    let face = |overlay: Vec<(String, Entry)>| {
+    let with = |overlay: Vec<(String, Entry)>| {
         let overlay = vec![("meta-data".to_owned(), Entry::Directory(overlay))];
-        imds(Settings {
-            metadata: Metadata { host: host.clone(), defaults: Defaults::Ec2, overlay, ..Metadata::default() },
-            ..v1()
-        })
+        let metadata = Metadata { defaults: Defaults::Ec2, overlay, ..Metadata::default() };
+        face(Options { metadata, ..v1() }, roles(), &host)
     };
     let meta = |imds: &Imds, path: &str| get(imds, &format!("/latest/meta-data/{path}"));
-    let imds = face(Vec::new());
+    let imds = with(Vec::new());
     assert_eq!(meta(&imds, "mac"), (200, MAC.to_owned()));
     assert_eq!(meta(&imds, "network/interfaces/macs/"), (200, format!("{MAC}/")));
     let below = format!("network/interfaces/macs/{MAC}/");
@@ -253,15 +263,15 @@ fn a_mac_is_there_only_with_the_directory_that_it_names() {
     assert_eq!(meta(&imds, &format!("{below}local-ipv4s")), (200, "10.0.0.7".to_owned()));
     assert_eq!(meta(&imds, "tags/instance/"), (200, String::new()));
     assert_eq!(meta(&imds, "events/maintenance/scheduled"), (200, "[]".to_owned()));
-    let imds = face(vec![("network".to_owned(), Entry::Removed)]);
+    let imds = with(vec![("network".to_owned(), Entry::Removed)]);
     assert_eq!((meta(&imds, "mac").0, meta(&imds, "network/").0), (404, 404));
-    let imds = face(vec![("mac".to_owned(), Entry::File("0a:00:00:00:00:02".to_owned()))]);
+    let imds = with(vec![("mac".to_owned(), Entry::File("0a:00:00:00:00:02".to_owned()))]);
     assert_eq!(meta(&imds, "network/interfaces/macs/"), (200, "0a:00:00:00:00:02/".to_owned()));
 }
 
 #[test]
 fn a_token_is_asked_for_with_put_and_a_life_of_one_second_to_six_hours() {
-    let imds = imds(Settings::default());
+    let imds = imds(Options::default());
     let put = |ttl: &str| ask(&imds, &format!("PUT /latest/api/token HTTP/1.1\r\n{ttl}")).0;
     for ttl in ["1", "10", "300", "21600", "00010"] {
         assert_eq!(put(&format!("X-aws-ec2-metadata-token-ttl-seconds: {ttl}")), 200, "{ttl}");
@@ -274,7 +284,7 @@ fn a_token_is_asked_for_with_put_and_a_life_of_one_second_to_six_hours() {
 
 #[test]
 fn without_v1_everything_needs_a_valid_token() {
-    let imds = imds(Settings::default());
+    let imds = imds(Options::default());
     let put = "PUT /latest/api/token HTTP/1.1\r\nX-aws-ec2-metadata-token-ttl-seconds: 60";
     let (_, token) = ask(&imds, put);
     for (header, status) in
@@ -295,8 +305,8 @@ fn a_bad_token_is_refused_even_where_none_is_needed() {
 
 #[test]
 fn proxied_cross_site_and_rebound_requests_are_refused() {
-    for settings in [v1(), Settings::default()] {
-        let imds = imds(settings);
+    for options in [v1(), Options::default()] {
+        let imds = imds(options);
         for (header, status) in [
             ("X-Forwarded-For: 1.2.3.4", 403),
             ("x-forwarded-for: ", 403),
@@ -316,7 +326,7 @@ fn proxied_cross_site_and_rebound_requests_are_refused() {
 #[test]
 fn what_is_not_granted_looks_as_if_it_were_not_there() {
     const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
-    let imds = imds(Settings { list_all: true, ..v1() });
+    let imds = imds(Options { list_all: true, ..v1() });
     let ask = |path: &str, grant: &Grant| ask_as(&imds, &format!("GET {path} HTTP/1.1"), grant);
     let one = Grant::Roles([RoleId::named(&name("expired"))].into());
     assert_eq!(ask(ROLES, &one), (200, "expired".to_owned()));
@@ -327,9 +337,9 @@ fn what_is_not_granted_looks_as_if_it_were_not_there() {
         assert_eq!(ask(&format!("{ROLES}{role}"), &one), nowhere, "{role}");
     }
     // As on an instance without a role.
-    let (store, key) = (Store::shared(), TokenKey::random().expect("randomness"));
+    let store = Store::shared();
     store.publish_roles(&[]);
-    let bare = Imds::new(v1(), store, key, None, now().wall);
+    let bare = face(v1(), store, &HostFacts::default());
     for path in ["/", "/latest/meta-data/", "/latest/meta-data/iam/", "/latest/meta-data/iam/info", ROLES] {
         assert_eq!(ask(path, &Grant::Denied), get(&bare, path), "{path}");
     }
@@ -365,7 +375,7 @@ fn only_what_exists_or_may_exist_for_others_is_denied() {
 
 #[test]
 fn a_token_is_of_no_use_to_another_user() {
-    let imds = imds(Settings::default());
+    let imds = imds(Options::default());
     let respond = |head: &str, uid: u32| {
         let text = format!("{head}\r\n\r\n");
         let Parsed::Whole(request, _) = parse(text.as_bytes()) else { panic!("{head}: not a request") };

@@ -6,13 +6,13 @@ mod draft;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-pub use defaults::{Defaults, HostFacts, Metadata};
+pub use defaults::HostFacts;
 
 use self::{
     defaults::{defaults, interface},
     draft::Draft,
 };
-use super::documents::Identity;
+use super::{documents::Identity, options::Metadata};
 
 /// What is laid over the defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,18 +58,19 @@ pub(super) struct Directory {
 }
 
 impl Tree {
-    /// Lays what is set over the defaults.
-    pub(super) fn new(metadata: &Metadata) -> Self {
-        let mut draft = defaults(metadata);
+    /// Lays what is set over the defaults, for a host in `region`.
+    pub(super) fn new(metadata: &Metadata, region: Option<&str>, host: &HostFacts) -> Self {
+        let usual = metadata.defaults();
+        let mut draft = usual.map(|usual| defaults(usual, region, host)).unwrap_or_default();
         for (name, entry) in &metadata.overlay {
             draft.lay_over(name, entry);
         }
-        if metadata.defaults != Defaults::Nothing {
-            interface(&mut draft, &metadata.host);
+        if usual.is_some() {
+            interface(&mut draft, host);
         }
         let identity = ["dynamic", "instance-identity", "document"];
         if matches!(draft.at(&identity), Some(Draft::Identity)) {
-            draft.put(&identity, Draft::Finished(Identity::new(&|path| draft.file(path), metadata)));
+            draft.put(&identity, Draft::Finished(Identity::new(&|path| draft.file(path), host)));
         }
         let info = draft.take(&["meta-data", "iam"]).and_then(|mut iam| iam.take(&["info"]));
         if let Some(keys) = draft.at_mut(&["meta-data", "public-keys"]) {

@@ -4,17 +4,8 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{DecodingKey, Validation, decode, decode_header};
 use serde::Deserialize as _;
 
-use super::keys::PublicKey;
+use super::{keys::PublicKey, options::Options};
 use crate::clock::Moment;
-
-/// What a token must say.
-#[derive(Debug, Clone)]
-pub(super) struct Demands {
-    pub(super) issuer: String,
-    pub(super) audience: String,
-    /// How far the clocks may differ, in seconds.
-    pub(super) leeway: f64,
-}
 
 /// A service account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +46,7 @@ struct Claims {
 }
 
 /// Verifies a token and says whose it is.
-pub(super) fn verify(token: &str, keys: &[PublicKey], demands: &Demands, now: Moment) -> Result<Account, TokenError> {
+pub(super) fn verify(token: &str, keys: &[PublicKey], demands: &Options, now: Moment) -> Result<Account, TokenError> {
     let header = decode_header(token).map_err(|_| TokenError::Malformed)?;
     if has_critical_extensions(token) {
         return Err(TokenError::Malformed);
@@ -75,12 +66,12 @@ pub(super) fn verify(token: &str, keys: &[PublicKey], demands: &Demands, now: Mo
         return Err(TokenError::Issuer);
     }
     // Judged by our clock, not by the library's.
-    let seconds = now.wall.as_duration().as_secs_f64();
+    let (seconds, leeway) = (now.wall.as_duration().as_secs_f64(), demands.leeway.as_secs_f64());
     let exp = claims.exp.filter(|exp| exp.is_finite()).ok_or(TokenError::Malformed)?;
-    if seconds >= exp + demands.leeway {
+    if seconds >= exp + leeway {
         return Err(TokenError::Expired);
     }
-    if claims.nbf.is_some_and(|nbf| !nbf.is_finite() || seconds + demands.leeway < nbf) {
+    if claims.nbf.is_some_and(|nbf| !nbf.is_finite() || seconds + leeway < nbf) {
         return Err(TokenError::TooEarly);
     }
     account(claims.sub.as_deref().unwrap_or_default()).ok_or(TokenError::Subject)
@@ -106,7 +97,7 @@ fn check(
     token: &str,
     key: &DecodingKey,
     algorithm: jsonwebtoken::Algorithm,
-    demands: &Demands,
+    demands: &Options,
 ) -> Result<Claims, TokenError> {
     use jsonwebtoken::errors::ErrorKind;
 

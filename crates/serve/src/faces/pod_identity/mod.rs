@@ -6,18 +6,19 @@
 
 mod account;
 mod keys;
+mod options;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use account::{Account, Demands, TokenError, verify};
+use account::{Account, TokenError, verify};
 use arc_swap::ArcSwap;
 pub use keys::{KeyRing, PublicKey, parse_key_set};
-use tokio::sync::Notify;
+pub use options::{Association, ENTRY, KeySource, Options};
 
-use super::{ecs::pod_identity as document, held::held, view::View, wish::Wish};
+use super::{common::Shared, ecs::pod_identity as document, held::held, view::View, wish::Wish};
 use crate::{
     clock::Moment,
-    credentials::{AccountId, Pattern, RoleName, document_field},
+    credentials::document_field,
     http::{
         Face, Respond, Visitor,
         answer::{Answer, Body, Outcome, Status, Style},
@@ -26,7 +27,7 @@ use crate::{
         path::Target,
         request::Request,
     },
-    store::{Role, Store},
+    store::Role,
 };
 
 /// The addresses of the agent.
@@ -40,50 +41,19 @@ pub const FACE: &dyn Face = &Protocol;
 #[derive(Debug)]
 struct Protocol;
 
-/// Which service account has which role.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Association {
-    /// Its namespace; `*` stands for any characters.
-    pub namespace: Pattern,
-    /// Its name; `*` stands for any characters.
-    pub service_account: Pattern,
-    /// The role.
-    pub role: RoleName,
-}
-
-/// How the face behaves.
-#[derive(Debug, Clone)]
-pub struct PodIdentitySettings {
-    /// The issuer of the tokens.
-    pub issuer: String,
-    /// Whom they are for.
-    pub audience: String,
-    /// How far the clocks may differ.
-    pub leeway: Duration,
-    /// The first one that fits counts.
-    pub associations: Vec<Association>,
-    /// Addresses, in addition to those of the agent, that clients may use in `Host`.
-    pub hosts: Vec<IpAddr>,
-    /// Names that they may use.
-    pub allowed_hosts: Vec<String>,
-    /// Whether expired credentials are still handed out.
-    pub serve_expired: bool,
-    /// The account, where the credentials do not contain it.
-    pub account_id: Option<AccountId>,
-}
-
 /// The face.
 pub struct PodIdentity {
-    settings: PodIdentitySettings,
-    demands: Demands,
-    store: Arc<Store>,
+    options: Options,
+    /// Addresses, in addition to those of the agent, that clients may use in `Host`.
+    hosts: Vec<IpAddr>,
+    shared: Shared,
     keys: Arc<ArcSwap<Vec<PublicKey>>>,
     wish: Arc<Wish>,
 }
 
 impl std::fmt::Debug for PodIdentity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PodIdentity").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("PodIdentity").field("options", &self.options).finish_non_exhaustive()
     }
 }
 
@@ -122,7 +92,7 @@ impl Respond for PodIdentity {
             return denied(Denial::NoToken, Status::BadRequest, "Service account token cannot be empty");
         }
         let verified = match std::str::from_utf8(token) {
-            Ok(token) => verify(token, &self.keys.load(), &self.demands, now),
+            Ok(token) => verify(token, &self.keys.load(), &self.options, now),
             Err(_) => Err(TokenError::Malformed),
         };
         match verified {
@@ -134,17 +104,12 @@ impl Respond for PodIdentity {
 }
 
 impl PodIdentity {
-    /// A face that shows what is in `store`, and the ring for its keys. `arrived` is notified when they came.
-    pub fn new(settings: PodIdentitySettings, store: Arc<Store>, arrived: Arc<Notify>) -> (Self, KeyRing) {
+    /// A face at the addresses `hosts`, and the ring for its keys.
+    pub fn new(options: Options, hosts: Vec<IpAddr>, shared: Shared) -> (Self, KeyRing) {
         let keys = Arc::new(ArcSwap::from_pointee(Vec::new()));
         let wish = Arc::new(Wish::new(PAUSE));
-        let ring = KeyRing::new(Arc::clone(&keys), Arc::clone(&wish), arrived);
-        let demands = Demands {
-            issuer: settings.issuer.clone(),
-            audience: settings.audience.clone(),
-            leeway: settings.leeway.as_secs_f64(),
-        };
-        (Self { settings, demands, store, keys, wish }, ring)
+        let ring = KeyRing::new(Arc::clone(&keys), Arc::clone(&wish), Arc::clone(&shared.arrived));
+        (Self { options, hosts, shared, keys, wish }, ring)
     }
 
     /// Believes in these keys until others come.
@@ -158,7 +123,7 @@ impl PodIdentity {
         let refuse = |refusal: Refusal, reason: &str| {
             Some(denied(refusal.into(), Status::Forbidden, &format!("Access Denied. {reason}")))
         };
-        match guard::judge(request, authority, &self.settings.allowed_hosts, in_container) {
+        match guard::judge(request, authority, &self.shared.common.allowed_hosts, in_container) {
             Err(refusal @ Refusal::Forwarded) => return refuse(refusal, "Requests through a proxy are refused"),
             Err(refusal @ Refusal::WebPage) => return refuse(refusal, "Requests from web pages are refused"),
             Err(Refusal::Host) | Ok(()) => {}
@@ -170,10 +135,10 @@ impl PodIdentity {
             None => host.split_once(':').map_or(host, |(name, _port)| name),
         };
         let known = match bare.parse::<IpAddr>() {
-            Ok(address) => is_agent(address) || self.settings.hosts.contains(&address),
+            Ok(address) => is_agent(address) || self.hosts.contains(&address),
             Err(_) => {
                 (in_container && guard::is_container_host(bare))
-                    || self.settings.allowed_hosts.iter().any(|name| name.eq_ignore_ascii_case(bare))
+                    || self.shared.common.allowed_hosts.iter().any(|name| name.eq_ignore_ascii_case(bare))
             }
         };
         if known {
@@ -188,9 +153,9 @@ impl PodIdentity {
         let fits = |association: &&Association| {
             association.namespace.matches(&account.namespace) && association.service_account.matches(&account.name)
         };
-        let snapshot = self.store.snapshot();
+        let snapshot = self.shared.store.snapshot();
         let view = View::new(&snapshot, visitor.grant);
-        let Some(association) = self.settings.associations.iter().find(fits) else {
+        let Some(association) = self.options.associations.iter().find(fits) else {
             let words = format!(
                 "(ResourceNotFoundException): no role is associated with the service account {}/{}, fault: client",
                 account.namespace, account.name
@@ -211,9 +176,9 @@ impl PodIdentity {
         held(
             role,
             now,
-            self.settings.serve_expired,
+            self.shared.common.serve_expired,
             |set| {
-                let account = self.settings.account_id.or(set.account_id);
+                let account = self.shared.account_id.or(set.account_id);
                 let body = Body::Secret(Arc::new(document(set, account)));
                 Answer { style: Style::Json, ..Answer::ok(body) }
             },

@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     caller::Peer,
-    credentials::{Credentials, RoleId, Secret},
+    credentials::{Credentials, Pattern, RoleId, RoleName, Secret},
     http::request::{Parsed, parse},
     policy::Grant,
-    store::{Phase, Published, State},
+    store::{Phase, Published, State, Store},
 };
 
 const ISSUER: &str = "https://kubernetes.default.svc";
@@ -100,17 +100,15 @@ fn face(issuer: &Issuer) -> PodIdentity {
         service_account: Pattern::new(service_account),
         role: role.clone(),
     };
-    let settings = PodIdentitySettings {
+    let options = Options {
         issuer: ISSUER.into(),
         audience: "pods.eks.amazonaws.com".into(),
         leeway: Duration::from_mins(1),
         associations: vec![association("prod", "web-*", &web), association("stage", "*", &rest)],
-        hosts: vec![[127, 0, 0, 1].into()],
-        allowed_hosts: Vec::new(),
-        serve_expired: false,
-        account_id: None,
+        keys: KeySource::File("/keys".into()),
+        refresh: Duration::from_mins(5),
     };
-    let (face, _ring) = PodIdentity::new(settings, store, Arc::default());
+    let (face, _ring) = PodIdentity::new(options, vec![[127, 0, 0, 1].into()], Shared::of(store));
     face.set_keys(parse_key_set(issuer.keys().to_string().as_bytes()).expect("a set"));
     face
 }

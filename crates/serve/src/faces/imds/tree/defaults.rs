@@ -1,7 +1,7 @@
 //! Metadata that are served by default, and values derived from configured ones.
 
-use super::{Draft, Entry};
-use crate::credentials::{AccountId, Partition};
+use super::Draft;
+use crate::{credentials::Partition, faces::imds::options::Defaults};
 
 /// What was found out about the host. What is not known is not served.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,50 +20,13 @@ pub struct HostFacts {
     pub started: Option<String>,
 }
 
-/// How much is served without being configured.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Defaults {
-    /// Nothing, because a real IMDS is asked.
-    Nothing,
-    /// What SDKs need.
-    #[default]
-    Minimal,
-    /// What every instance of EC2 has.
-    Ec2,
-}
-
-/// What the tree is made of.
-#[derive(Debug, Clone, Default)]
-pub struct Metadata {
-    /// The region.
-    pub region: Option<String>,
-    /// The account, which takes precedence over that of the credentials.
-    pub account_id: Option<AccountId>,
-    /// What is laid over the defaults, from the directory of the version on: `meta-data`, `dynamic`, `user-data`.
-    pub overlay: Vec<(String, Entry)>,
-    /// The host.
-    pub host: HostFacts,
-    /// How much is served by default.
-    pub defaults: Defaults,
-}
-
-impl Metadata {
-    /// The partition of the region.
-    pub(in crate::faces::imds) fn partition(&self) -> Partition {
-        Partition::of(self.region.as_deref())
-    }
-}
-
 /// The entries that are served without being configured.
-pub(super) fn defaults(metadata: &Metadata) -> Draft {
+pub(super) fn defaults(defaults: Defaults, region: Option<&str>, host: &HostFacts) -> Draft {
     let mut draft = Draft::default();
-    if metadata.defaults == Defaults::Nothing {
-        return draft;
-    }
     draft.put(&["meta-data"], Draft::default());
-    set(&mut draft, &["meta-data", "instance-id"], metadata.host.instance_id.as_deref());
-    if let Some(region) = &metadata.region {
-        let partition = metadata.partition();
+    set(&mut draft, &["meta-data", "instance-id"], host.instance_id.as_deref());
+    if let Some(region) = region {
+        let partition = Partition::of(Some(region));
         set(&mut draft, &["meta-data", "placement", "availability-zone"], Some(&format!("{region}a")));
         set(&mut draft, &["meta-data", "placement", "region"], Some(region));
         set(&mut draft, &["meta-data", "services", "domain"], Some(partition.domain));
@@ -71,8 +34,8 @@ pub(super) fn defaults(metadata: &Metadata) -> Draft {
         // Without a region there is no document: a program takes `null`, or its absence, worse than that.
         draft.put(&["dynamic", "instance-identity", "document"], Draft::Identity);
     }
-    if metadata.defaults == Defaults::Ec2 {
-        ec2(&mut draft, &metadata.host);
+    if defaults == Defaults::Ec2 {
+        ec2(&mut draft, host);
     }
     draft
 }

@@ -1,0 +1,86 @@
+//! What is the same for all faces: their common settings, and what they show.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use crate::{
+    credentials::{AccountId, Partition},
+    settings::{
+        Fields, Setting, Topic, read,
+        render::{list, quoted},
+    },
+    store::Store,
+};
+
+/// The settings of all faces.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Common {
+    /// Whether expired credentials are still served, as EC2 does (`serve_expired`).
+    pub serve_expired: bool,
+    /// Host names, in addition to addresses and `localhost`, that a `Host` header may have (`allowed_hosts`). Lower case.
+    pub allowed_hosts: Vec<String>,
+}
+
+impl Common {
+    /// How they are written.
+    pub const SETTINGS: [Setting; 2] = [
+        Setting::new(
+            Topic::Serving,
+            "serve_expired",
+            "false",
+            "Whether expired credentials are still served, as on EC2; otherwise the answer is 503.",
+        ),
+        Setting::new(
+            Topic::Serving,
+            "allowed_hosts",
+            "[]",
+            "Names that a `Host` header may have in addition to addresses, `localhost` and `instance-data`, and from \
+             containers \
+             `host.docker.internal` and `host.containers.internal`. Others are refused: they may be rebound DNS names.",
+        ),
+    ];
+
+    /// Reads them.
+    pub fn read(fields: &mut Fields) -> Option<Self> {
+        let serve_expired = fields.value("serve_expired", read::boolean);
+        let allowed_hosts = fields.value("allowed_hosts", |node| read::list(node, read::host_name));
+        Some(Self { serve_expired: serve_expired?, allowed_hosts: allowed_hosts? })
+    }
+
+    /// The value of one of them as YAML.
+    pub fn render(&self, key: &str) -> Option<String> {
+        match key {
+            "serve_expired" => Some(self.serve_expired.to_string()),
+            "allowed_hosts" => Some(list(self.allowed_hosts.iter().map(|host| quoted(host)))),
+            _ => None,
+        }
+    }
+}
+
+/// What all faces have.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// Their settings.
+    pub common: Common,
+    /// The account, where the credentials do not contain it; at IMDS it takes precedence.
+    pub account_id: Option<AccountId>,
+    /// The region that programs see.
+    pub region: Option<String>,
+    /// What they show.
+    pub store: Arc<Store>,
+    /// Notified when something has arrived that a request may be waiting for, other than in the store.
+    pub arrived: Arc<Notify>,
+}
+
+impl Shared {
+    /// Faces that show `store`, with the default settings.
+    pub fn of(store: Arc<Store>) -> Self {
+        Self { common: Common::default(), account_id: None, region: None, store, arrived: Arc::default() }
+    }
+
+    /// The partition of the region.
+    pub(super) fn partition(&self) -> Partition {
+        Partition::of(self.region.as_deref())
+    }
+}

@@ -1,0 +1,99 @@
+//! What is laid over the default metadata, as it is written.
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+
+use crate::{
+    faces::imds::Entry,
+    settings::{
+        Fields, Node, Problem, Value, read,
+        render::{mapping, quoted},
+    },
+};
+
+/// The deepest path below `/latest` that can be asked for.
+const MAX_DEPTH: usize = 7;
+
+/// Reads what is given of `meta-data`, `dynamic` and `user-data`.
+pub(super) fn read(fields: &mut Fields) -> Vec<(String, Entry)> {
+    let mut tree = Vec::new();
+    for key in ["meta-data", "dynamic", "user-data"] {
+        let Some(node) = fields.raw(key).cloned() else { continue };
+        let read = branch(&node, 1).and_then(|read| check_top(key, &node, read));
+        if let Some(read) = fields.note(read) {
+            tree.push((key.to_owned(), read));
+        }
+    }
+    tree
+}
+
+fn branch(node: &Node, depth: usize) -> Result<Entry, Problem> {
+    if depth > MAX_DEPTH {
+        return Err(Problem::new(
+            node.place.clone(),
+            format!("deeper than {MAX_DEPTH} levels: no request could reach it"),
+        ));
+    }
+    match &node.value {
+        _ if node.is_null() => Ok(Entry::Removed),
+        Value::Scalar { text, .. } => Ok(Entry::File(text.clone())),
+        Value::Binary(bytes) => Ok(Entry::Binary(bytes.clone())),
+        Value::List(_) => Ok(Entry::File(read::list(node, read::text)?.join("\n"))),
+        Value::Map(entries) => {
+            let mut directory = Vec::with_capacity(entries.len());
+            for (key, node) in entries {
+                let legal = !matches!(&*key.text, "" | "." | "..") && !key.text.contains(['/', '%', '?', '#']);
+                if !legal || key.text.chars().any(char::is_control) {
+                    let message = format!("{:?} cannot be one segment of a path", key.text);
+                    return Err(Problem::new(key.place.clone(), message));
+                }
+                directory.push((key.text.clone(), branch(node, depth + 1)?));
+            }
+            Ok(Entry::Directory(directory))
+        }
+    }
+}
+
+/// What may stand at the top of the tree, and of `iam` only `info`.
+fn check_top(key: &str, node: &Node, tree: Entry) -> Result<Entry, Problem> {
+    let wrong = |message: &str| Err(Problem::new(node.place.clone(), message));
+    match (key, &tree) {
+        ("user-data", Entry::Directory(_)) => wrong("user data is a text, not a mapping"),
+        ("meta-data" | "dynamic", Entry::File(_) | Entry::Binary(_)) => wrong("a mapping is expected here"),
+        ("meta-data", Entry::Removed) => wrong("the metadata cannot be removed: the credentials are part of them"),
+        ("meta-data", Entry::Directory(entries))
+            if entries.iter().any(|(name, below)| name == "public-keys" && !are_keys(below)) =>
+        {
+            wrong("`public-keys` lists keys as `0=NAME`: write `public-keys: {\"0=NAME\": {openssh-key: …}}`")
+        }
+        ("meta-data", Entry::Directory(entries)) => match entries.iter().find(|(name, _)| name == "iam") {
+            None => Ok(tree),
+            Some((_, Entry::Directory(inner))) if inner.iter().all(|(name, _)| name == "info") => Ok(tree),
+            Some(_) => wrong("`iam` is built from the roles: only `iam: {info: …}` can be set"),
+        },
+        _ => Ok(tree),
+    }
+}
+
+/// Whether all entries are a number, `=` and a name, each with a mapping.
+fn are_keys(keys: &Entry) -> bool {
+    let is_key = |(name, key): &(String, Entry)| {
+        let number = name.split_once('=').map_or("", |(number, _)| number);
+        let numbered = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        numbered && matches!(key, Entry::Directory(_))
+    };
+    match keys {
+        Entry::Removed => true,
+        Entry::File(_) | Entry::Binary(_) => false,
+        Entry::Directory(keys) => keys.iter().all(is_key),
+    }
+}
+
+/// A part of the tree as YAML.
+pub(super) fn render(tree: &Entry) -> String {
+    match tree {
+        Entry::Removed => "null".to_owned(),
+        Entry::File(text) => quoted(text),
+        Entry::Binary(bytes) => format!("!!binary {}", quoted(&BASE64_STANDARD.encode(bytes))),
+        Entry::Directory(entries) => mapping(entries.iter().map(|(name, tree)| (quoted(name), render(tree))).collect()),
+    }
+}
