@@ -22,6 +22,7 @@ pub use alppaca_callers::{audit, caller, policy};
 pub use alppaca_core::{clock, credentials, text};
 pub use alppaca_hardening::sandbox;
 use alppaca_hardening::trust;
+pub use alppaca_jwt as jwt;
 pub use alppaca_logging as logging;
 pub use alppaca_mock_ims as mock_ims;
 pub use alppaca_refresh as refresh;

@@ -10,8 +10,9 @@ use alppaca::clock::{Moment, SystemClock};
 use alppaca::credentials::{Pattern, RoleId, RoleName, parse_document};
 use alppaca::faces::Shared;
 use alppaca::faces::ecs::{self, Ecs, EcsTokens};
-use alppaca::faces::pod_identity::{self, Association, KeySource, PodIdentity, parse_key_set};
+use alppaca::faces::pod_identity::{self, Association, KeySource, PodIdentity};
 use alppaca::http::{Outcome, Parsed, Respond, Visitor, parse};
+use alppaca::jwt::parse_key_set;
 use alppaca::policy::Grant;
 use alppaca::store::{Phase, Published, State, Store};
 use libfuzzer_sys::fuzz_target;
@@ -50,8 +51,8 @@ fn host() -> &'static Host {
             keys: KeySource::File("/keys".into()),
             refresh: Duration::from_secs(300),
         };
-        let (pod_identity, _ring) = PodIdentity::new(options, Vec::new(), shared);
-        pod_identity.set_keys(parse_key_set(KEYS.as_bytes()).expect("a set"));
+        let (pod_identity, ring) = PodIdentity::new(options, Vec::new(), shared);
+        ring.replace(parse_key_set(KEYS.as_bytes()).expect("a set"));
         Host { container, pod_identity, now: Moment { wall, boot: Duration::from_secs(1) } }
     })
 }

@@ -1,7 +1,7 @@
 //! Whatever comes as a set of keys is read without a panic.
 #![no_main]
 
-use alppaca::faces::pod_identity::parse_key_set;
+use alppaca::jwt::parse_key_set;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &[u8]| {

@@ -8,8 +8,9 @@ use zeroize::Zeroizing;
 use crate::{
     clock,
     credentials::Secret,
-    faces::pod_identity::{KeyRing, KeySource, parse_key_set},
+    faces::pod_identity::KeySource,
     fetch::{Call, Client, Options, SetupError, parse_url},
+    jwt::{KeyRing, parse_key_set},
 };
 
 /// The longest set.

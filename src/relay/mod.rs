@@ -9,12 +9,9 @@ use imds::Relay;
 use keys::PublicKeys;
 
 use crate::{
-    faces::{
-        OpenError, Remote, Work,
-        imds::Wanted,
-        pod_identity::{KeyRing, KeySource},
-    },
+    faces::{OpenError, Remote, Work, imds::Wanted, pod_identity::KeySource},
     fetch::SetupError,
+    jwt::KeyRing,
 };
 
 /// Calls other servers by HTTP.

@@ -4,6 +4,7 @@ pub mod clock;
 pub mod credentials;
 pub mod notice;
 pub mod text;
+pub mod wish;
 
 #[doc(hidden)]
 pub use tracing;

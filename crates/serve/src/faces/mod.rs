@@ -7,7 +7,6 @@ pub mod imds;
 pub mod pod_identity;
 mod section;
 mod view;
-mod wish;
 
 pub use common::{Common, Shared};
 pub use section::{Entry, OpenError, Opened, Opening, Options, Remote, Section, Work, open_address};

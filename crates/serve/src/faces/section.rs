@@ -9,15 +9,11 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    common::Shared,
-    ecs::EcsTokens,
-    imds::Wanted,
-    pod_identity::{KeyRing, KeySource},
-};
+use super::{common::Shared, ecs::EcsTokens, imds::Wanted, pod_identity::KeySource};
 use crate::{
     clock::SharedClock,
     http::{Face, Respond},
+    jwt::KeyRing,
     settings::{
         Comparable, Fields, NamedFiles, Node, Problem, Setting,
         problem::Place,

@@ -9,7 +9,7 @@ use super::tokens::{EcsTokens, Key};
 use crate::{
     clock::{self, SharedClock},
     credentials::RoleId,
-    faces::wish::Wish,
+    wish::Wish,
 };
 
 /// How often the files are checked; a request with an unknown key triggers a check immediately.

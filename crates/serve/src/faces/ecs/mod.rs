@@ -16,7 +16,7 @@ pub use files::{KeyFile, KeyFiles};
 pub use options::{ENTRY, Options};
 pub use tokens::{EcsTokens, Fingerprint, IssueError, Key};
 
-use super::{common::Shared, held::held, view::View, wish::Wish};
+use super::{common::Shared, held::held, view::View};
 use crate::{
     clock::{Moment, SharedClock},
     credentials::{RoleName, document_field},
@@ -29,6 +29,7 @@ use crate::{
         request::Request,
     },
     store::{Published, Role},
+    wish::Wish,
 };
 
 /// Files are read again for the sake of an unknown token no more often than that.

@@ -5,17 +5,14 @@
 //! aws/eks-pod-identity-agent.
 
 mod account;
-mod keys;
 mod options;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc};
 
-use account::{Account, TokenError, verify};
-use arc_swap::ArcSwap;
-pub use keys::{KeyRing, PublicKey, parse_key_set};
+use account::{Account, verify, words};
 pub use options::{Association, ENTRY, KeySource, Options};
 
-use super::{common::Shared, ecs::pod_identity as document, held::held, view::View, wish::Wish};
+use super::{common::Shared, ecs::pod_identity as document, held::held, view::View};
 use crate::{
     clock::Moment,
     credentials::document_field,
@@ -27,14 +24,12 @@ use crate::{
         path::Target,
         request::Request,
     },
+    jwt::{Demands, KeyRing, TokenError},
     store::Role,
 };
 
 /// The addresses of the agent.
 const TARGETS: &str = "[169.254.170.23 fd00:ec2::23]";
-/// The keys are asked for again for the sake of an unknown one no more often than that.
-const PAUSE: Duration = Duration::from_secs(10);
-
 /// The EKS Pod Identity agent.
 pub const FACE: &dyn Face = &Protocol;
 
@@ -44,11 +39,11 @@ struct Protocol;
 /// The face.
 pub struct PodIdentity {
     options: Options,
+    demands: Demands,
     /// Addresses, in addition to those of the agent, that clients may use in `Host`.
     hosts: Vec<IpAddr>,
     shared: Shared,
-    keys: Arc<ArcSwap<Vec<PublicKey>>>,
-    wish: Arc<Wish>,
+    keys: KeyRing,
 }
 
 impl std::fmt::Debug for PodIdentity {
@@ -92,13 +87,13 @@ impl Respond for PodIdentity {
             return denied(Denial::NoToken, Status::BadRequest, "Service account token cannot be empty");
         }
         let verified = match std::str::from_utf8(token) {
-            Ok(token) => verify(token, &self.keys.load(), &self.options, now),
+            Ok(token) => verify(token, &self.keys, &self.demands, now),
             Err(_) => Err(TokenError::Malformed),
         };
         match verified {
             Ok(account) => self.credentials(&account, visitor, now),
-            Err(TokenError::UnknownKey) if self.wish.express(now.boot) => Outcome::Elsewhere,
-            Err(error) => denied(Denial::BadToken, Status::BadRequest, &error.to_string()),
+            Err(TokenError::UnknownKey) if self.keys.wish(now) => Outcome::Elsewhere,
+            Err(error) => denied(Denial::BadToken, Status::BadRequest, words(error)),
         }
     }
 }
@@ -106,15 +101,14 @@ impl Respond for PodIdentity {
 impl PodIdentity {
     /// A face at the addresses `hosts`, and the ring for its keys.
     pub fn new(options: Options, hosts: Vec<IpAddr>, shared: Shared) -> (Self, KeyRing) {
-        let keys = Arc::new(ArcSwap::from_pointee(Vec::new()));
-        let wish = Arc::new(Wish::new(PAUSE));
-        let ring = KeyRing::new(Arc::clone(&keys), Arc::clone(&wish), Arc::clone(&shared.arrived));
-        (Self { options, hosts, shared, keys, wish }, ring)
-    }
-
-    /// Believes in these keys until others come.
-    pub fn set_keys(&self, keys: Vec<PublicKey>) {
-        self.keys.store(Arc::new(keys));
+        let keys = KeyRing::new(Arc::clone(&shared.arrived));
+        let demands = Demands {
+            issuer: Some(options.issuer.clone()),
+            audiences: vec![options.audience.clone()],
+            algorithms: None,
+            leeway: options.leeway,
+        };
+        (Self { options, demands, hosts, shared, keys: keys.clone() }, keys)
     }
 
     /// The agent answers only to its own addresses, which no web page can name; that is also the guard against rebound

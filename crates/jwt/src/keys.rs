@@ -1,6 +1,6 @@
-//! The public keys that the tokens of service accounts are signed with: a JSON Web Key Set, RFC 7517.
+//! The public keys of an issuer: a JSON Web Key Set, RFC 7517.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use jsonwebtoken::{
@@ -9,7 +9,11 @@ use jsonwebtoken::{
 };
 use tokio::sync::Notify;
 
-use crate::faces::wish::Wish;
+use crate::{
+    clock::Moment,
+    token::{Demands, TokenError, Verified, verify},
+    wish::Wish,
+};
 
 /// The most keys of a set.
 const MAX_KEYS: usize = 64;
@@ -20,10 +24,10 @@ const MIN_RSA_BYTES: usize = 256;
 /// One key.
 pub struct PublicKey {
     /// Its id.
-    pub(super) id: Option<String>,
+    pub(crate) id: Option<String>,
     /// What it may be used for. Never anything but signatures with a key pair.
-    pub(super) algorithms: &'static [Algorithm],
-    pub(super) key: DecodingKey,
+    pub(crate) algorithms: &'static [Algorithm],
+    pub(crate) key: DecodingKey,
 }
 
 /// Reads a set. Keys that are no public keys for signatures are left out; that is no error.
@@ -77,7 +81,10 @@ fn name_of(algorithm: Algorithm) -> Option<KeyAlgorithm> {
     })
 }
 
-/// The keys that the face believes in, for the side that fetches them.
+/// A set is asked for again for the sake of an unknown key no more often than that.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// The keys of an issuer that are in force, shared by the requests and the side that fetches them.
 #[derive(Clone)]
 pub struct KeyRing {
     keys: Arc<ArcSwap<Vec<PublicKey>>>,
@@ -86,8 +93,19 @@ pub struct KeyRing {
 }
 
 impl KeyRing {
-    pub(super) fn new(keys: Arc<ArcSwap<Vec<PublicKey>>>, wish: Arc<Wish>, arrived: Arc<Notify>) -> Self {
-        Self { keys, wish, arrived }
+    /// No keys yet. `arrived` is notified when they came.
+    pub fn new(arrived: Arc<Notify>) -> Self {
+        Self { keys: Arc::default(), wish: Arc::new(Wish::new(PAUSE)), arrived }
+    }
+
+    /// Verifies a token.
+    pub fn verify(&self, token: &str, demands: &Demands, now: Moment) -> Result<Verified, TokenError> {
+        verify(token, &self.keys.load(), demands, now)
+    }
+
+    /// Asks for the keys to be fetched again, since one is unknown. Whether that is worth waiting for.
+    pub fn wish(&self, now: Moment) -> bool {
+        self.wish.express(now.boot)
     }
 
     /// Whether there is no key yet.
@@ -109,5 +127,28 @@ impl KeyRing {
     pub fn fetched(&self) {
         self.wish.granted();
         self.arrived.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::Issuer;
+
+    #[test]
+    fn a_set_of_keys_is_read_as_far_as_it_is_of_use() {
+        let keys = |text: &str| parse_key_set(text.as_bytes()).map(|keys| keys.len()).ok();
+        assert_eq!(keys(&Issuer::new().keys().to_string()), Some(2));
+        for (text, found) in [
+            ("{\"keys\": []}", Some(0)),
+            ("{}", None),
+            ("[]", None),
+            ("", None),
+            ("<html>", None),
+            (r#"{"keys": [1, null, {}]}"#, Some(0)),
+            (r#"{"keys": [{"kty": "RSA", "kid": "short", "n": "AQAB", "e": "AQAB"}]}"#, Some(0)),
+        ] {
+            assert_eq!(keys(text), found, "{text}");
+        }
     }
 }

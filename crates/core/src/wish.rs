@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 /// The wish, shared by the requests and the reader.
 #[derive(Debug)]
-pub(super) struct Wish {
+pub struct Wish {
     pause: Duration,
     /// When it was last expressed, in milliseconds of the boot clock; 0 for never.
     last: AtomicU64,
@@ -20,12 +20,12 @@ pub(super) struct Wish {
 
 impl Wish {
     /// A wish that is granted once in `pause`.
-    pub(super) fn new(pause: Duration) -> Self {
+    pub fn new(pause: Duration) -> Self {
         Self { pause, last: AtomicU64::new(0), underway: AtomicBool::new(false), expressed: Notify::new() }
     }
 
     /// Whether it is worth waiting: something is being read, or is about to be.
-    pub(super) fn express(&self, now: Duration) -> bool {
+    pub fn express(&self, now: Duration) -> bool {
         if self.underway.load(Ordering::Acquire) {
             return true;
         }
@@ -41,12 +41,12 @@ impl Wish {
     }
 
     /// Waits until it is expressed.
-    pub(super) async fn expressed(&self) {
+    pub async fn expressed(&self) {
         self.expressed.notified().await;
     }
 
     /// Tells that it was granted.
-    pub(super) fn granted(&self) {
+    pub fn granted(&self) {
         self.underway.store(false, Ordering::Release);
     }
 }

@@ -1,0 +1,11 @@
+//! JSON Web Tokens that others have issued: verified with the issuer's public keys, which somebody else fetches.
+
+#[cfg(any(test, feature = "fake-issuer"))]
+pub mod fake;
+mod keys;
+mod token;
+
+pub use keys::{KeyRing, PublicKey, parse_key_set};
+pub use token::{ALGORITHMS, Algorithm, Claims, Demands, TokenError, Verified, unverified_claims, verify};
+
+use alppaca_core::{clock, wish};
