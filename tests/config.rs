@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeSet, fs, path::PathBuf, process::Command};
 
-use alppaca::config::{Config, SECTIONS, SETTINGS, Setting, Topic, effect, load, parse, restart_keys};
+use alppaca::config::{Config, SECTIONS, SETTINGS, load, parse, restart_keys};
+use alppaca_settings::reference::markdown;
 use proptest::prelude::*;
 
 fn parsed(text: &str) -> Result<Config, String> {
@@ -222,26 +223,6 @@ fn check_prints_what_it_amounts_to_without_secrets() {
 }
 
 /// The part of the documentation that the table of settings gives.
-fn reference() -> String {
-    let row = |setting: &Setting| {
-        let default = if setting.default.is_empty() { String::new() } else { format!("`{}`", setting.default) };
-        format!("| `{}` | {default} | {} | {} |\n", setting.key, setting.meaning, effect(setting))
-    };
-    let section = |(topic, title): (Topic, &str)| {
-        let rows: Vec<String> = SETTINGS.iter().filter(|setting| setting.topic == topic).map(row).collect();
-        format!("\n## {title}\n\n| key | default | meaning | takes effect on |\n|---|---|---|---|\n{}", rows.concat())
-    };
-    let nested = SECTIONS.iter().map(|section| {
-        let rows: Vec<String> = section.settings.iter().map(row).collect();
-        format!(
-            "\n## `{}`\n\n| key | default | meaning | takes effect on |\n|---|---|---|---|\n{}",
-            section.path,
-            rows.concat()
-        )
-    });
-    format!("{}{}\n", Topic::ALL.map(section).concat(), nested.collect::<String>())
-}
-
 #[test]
 #[allow(clippy::disallowed_methods, reason = "a developer asks for rewriting through the environment")]
 fn the_documentation_has_every_setting_as_the_code_has_it() {
@@ -249,11 +230,12 @@ fn the_documentation_has_every_setting_as_the_code_has_it() {
     let text = fs::read_to_string(&path).expect("text");
     let start = text.find("rewrites it -->\n").expect("a marker") + "rewrites it -->\n".len();
     let end = text.find("<!-- end of the generated part").expect("a marker");
+    let reference = markdown(&SETTINGS, &SECTIONS);
     if std::env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(&path, [&text[..start], &reference(), &text[end..]].concat()).expect("writable");
+        fs::write(&path, [&text[..start], &reference, &text[end..]].concat()).expect("writable");
         return;
     }
-    assert_eq!(&text[start..end], reference(), "run UPDATE_DOCS=1 cargo test --test config");
+    assert_eq!(text[start..end], reference, "run UPDATE_DOCS=1 cargo test --test config");
 }
 
 #[test]

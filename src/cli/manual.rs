@@ -1,8 +1,8 @@
 //! The manual page of the configuration, `alppaca.yaml(5)`, made from the tables of settings (pure).
 
-use std::fmt::Write as _;
+use alppaca_settings::reference;
 
-use crate::config::{SECTIONS, SETTINGS, Setting, Topic};
+use crate::config::{SECTIONS, SETTINGS};
 
 const BEFORE: &str = r#".TH alppaca.yaml 5 "" "alppaca" "File formats"
 .SH NAME
@@ -33,51 +33,7 @@ const AFTER: &str = "\
 
 /// The page, in roff.
 pub(super) fn configuration() -> String {
-    let mut page = BEFORE.to_owned();
-    for (topic, title) in Topic::ALL {
-        let settings = SETTINGS.iter().filter(|setting| setting.topic == topic);
-        section(&mut page, title, settings);
-    }
-    for nested in SECTIONS.iter() {
-        let title = format!("BELOW {}", nested.path.replace('`', ""));
-        section(&mut page, &title, nested.settings.iter());
-    }
-    page + AFTER
-}
-
-fn section<'a>(page: &mut String, title: &str, settings: impl Iterator<Item = &'a Setting>) {
-    // Writing to a String cannot fail.
-    let _infallible = writeln!(page, ".SH \"{}\"", escape(title));
-    for setting @ Setting { key, default, meaning, .. } in settings {
-        let default = if default.is_empty() { String::new() } else { format!(" (default: {})", escape(default)) };
-        let effect = prose(&crate::config::effect(setting));
-        let (key, meaning) = (escape(key), prose(meaning));
-        let _infallible = writeln!(page, ".TP\n\\fB{key}\\fR{default}\n{meaning} Takes effect on {effect}.");
-    }
-}
-
-/// Markdown as roff: code is bold, and a link is its text.
-fn prose(markdown: &str) -> String {
-    let parts = markdown.split('`').enumerate();
-    let roff = parts.map(|(number, part)| match number % 2 {
-        0 => escape(&without_links(part)),
-        _ => format!("\\fB{}\\fR", escape(part)),
-    });
-    roff.collect()
-}
-
-fn without_links(text: &str) -> String {
-    let mut parts = text.split("](");
-    let first = parts.next().unwrap_or_default();
-    let rest = parts.map(|part| part.split_once(')').map_or(part, |(_target, after)| after));
-    std::iter::once(first).chain(rest).collect::<String>().replace('[', "")
-}
-
-/// Text that means nothing to roff.
-fn escape(text: &str) -> String {
-    let text = text.replace('\\', "\\e").replace('-', "\\-").replace('"', "\\(dq");
-    // A line that begins with one of these would be a request.
-    if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }
+    [BEFORE, &reference::roff(&SETTINGS, &SECTIONS), AFTER].concat()
 }
 
 #[cfg(test)]
@@ -88,14 +44,7 @@ mod tests {
     fn every_setting_is_in_the_page() {
         let page = configuration();
         for setting in SETTINGS.iter().chain(SECTIONS.iter().flat_map(|section| section.settings)) {
-            assert!(page.contains(&format!("\\fB{}\\fR", escape(setting.key))), "{}", setting.key);
+            assert!(page.contains(&format!("\\fB{}\\fR", reference::escape(setting.key))), "{}", setting.key);
         }
-    }
-
-    #[test]
-    fn markdown_becomes_roff() {
-        let text = prose("`a-b`: see [below](#x) and [Policy](policy.md). C:\\x");
-        assert_eq!(text, "\\fBa\\-b\\fR: see below and Policy. C:\\ex");
-        assert_eq!(prose(".hidden"), "\\&.hidden");
     }
 }

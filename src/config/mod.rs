@@ -26,7 +26,7 @@ pub use containers::{CONTAINERS, Containers};
 pub use load::{Loaded, load, parse};
 pub use policy::{MATCH, POLICY, RULE};
 pub use roles::{CHAINED, Origin, Role, is_assumed, origin};
-pub use settings::{SECTIONS, SETTINGS, effect, restart_keys};
+pub use settings::{SECTIONS, SETTINGS, restart_keys};
 pub use sources::Source;
 pub use upstreams::Upstreams;
 

@@ -1,23 +1,6 @@
 //! Every setting, once: its key, its default, what it means. Unknown keys are told by this table,
 //! the documentation is made from it, and `check` prints in its order.
 
-/// When a new value of a setting is in force, for the documentation: `reload`, `restart`, or for a section both.
-pub fn effect(setting: &Setting) -> String {
-    let below: Vec<String> = match setting.topic {
-        Topic::Nested => Vec::new(),
-        _ => {
-            let section = SECTIONS.iter().filter(|section| section.path == setting.key);
-            let only = section.flat_map(|section| section.settings).filter(|setting| setting.needs_restart());
-            only.map(|setting| format!("`{}`", setting.key)).collect()
-        }
-    };
-    match setting.takes_effect {
-        TakesEffect::OnRestart => "restart".to_owned(),
-        TakesEffect::OnReload if below.is_empty() => "reload".to_owned(),
-        TakesEffect::OnReload => format!("reload; {}: restart", below.join(", ")),
-    }
-}
-
 /// The settings that only a restart changes, each with its section: `listen`, `container.listen`.
 pub fn restart_keys() -> impl Iterator<Item = String> {
     let flat = SETTINGS.iter().filter(|setting| setting.needs_restart()).map(|setting| setting.key.to_owned());
@@ -43,7 +26,7 @@ use crate::{
     faces::{self, Common, imds},
     source::KINDS,
 };
-use alppaca_settings::{Section, Setting, TakesEffect, Topic};
+use alppaca_settings::{Section, Setting, Topic};
 
 /// All settings, in the order of the documentation.
 pub static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {

@@ -8,6 +8,7 @@ pub mod merge;
 mod named_files;
 pub mod problem;
 pub mod read;
+pub mod reference;
 pub mod render;
 pub mod table;
 pub mod url;
