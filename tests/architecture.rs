@@ -180,6 +180,18 @@ fn no_rooms_import_each_other_in_a_circle() {
     assert!(left.is_empty(), "these rooms are in circles, or import rooms that are: {left:#?}");
 }
 
+#[test]
+fn the_http_server_names_nothing_of_aws() {
+    let mut files = Vec::new();
+    sources(&root().join("crates/serve/src/http"), &mut files);
+    assert!(files.len() > 10, "only {files:?} are found");
+    for file in files {
+        let code = production(&fs::read_to_string(&file).expect("text")).to_lowercase();
+        let named: Vec<_> = ["ec2", "imds", "aws", "instance-data"].into_iter().filter(|w| code.contains(w)).collect();
+        assert!(named.is_empty(), "{} names {named:?}", file.display());
+    }
+}
+
 /// The table of crates, as the files for cargo have it.
 #[test]
 fn each_crate_depends_only_on_what_the_table_allows() {

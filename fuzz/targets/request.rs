@@ -10,7 +10,7 @@ use alppaca::clock::Moment;
 use alppaca::credentials::{RoleName, parse_document};
 use alppaca::faces::{
     Shared,
-    imds::{Entry, HostFacts, Imds, Metadata, Options, TokenKey},
+    imds::{Entry, FACE, HostFacts, Imds, Metadata, Options, TokenKey},
 };
 use alppaca::http::{MAX_HEAD, Outcome, Parsed, Respond, Visitor, parse};
 use alppaca::policy::Grant;
@@ -49,7 +49,7 @@ fn host() -> &'static Host {
 }
 
 fuzz_target!(|head: &[u8]| {
-    let Parsed::Whole(request, length) = parse(head) else { return };
+    let Parsed::Whole(request, length) = parse(head, &FACE.headers()) else { return };
     assert!(length <= head.len() && length <= MAX_HEAD);
     let Host { face, now } = host();
     let peer = Peer::unasked(([127, 0, 0, 1], 1).into());

@@ -6,12 +6,23 @@ use tokio::sync::Notify;
 
 use crate::{
     credentials::{AccountId, Partition},
+    http::{
+        Style,
+        guard::{self, Refusal},
+        request::Request,
+    },
     settings::{
         Fields, Setting, Topic, read,
         render::{list, quoted},
     },
     store::Store,
 };
+
+/// JSON, as ECS and EKS give credentials, and ECS errors.
+pub(super) const JSON: Style = Style { content_type: "application/json", also: None, server: None };
+
+/// EC2's own names for the host of IMDS.
+const EC2_HOSTS: [&str; 2] = ["instance-data", "instance-data.ec2.internal"];
 
 /// The settings of all faces.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,6 +59,12 @@ impl Common {
         Some(Self { serve_expired: serve_expired?, allowed_hosts: allowed_hosts? })
     }
 
+    /// Whether a host may have that name, beside those that every host has.
+    fn knows(&self, name: &str) -> bool {
+        let allowed = self.allowed_hosts.iter().map(String::as_str);
+        EC2_HOSTS.into_iter().chain(allowed).any(|known| known.eq_ignore_ascii_case(name))
+    }
+
     /// The value of one of them as YAML.
     pub fn render(&self, key: &str) -> Option<String> {
         match key {
@@ -74,6 +91,11 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// Whether a request is refused, whatever it is for; see [`guard::judge`].
+    pub(super) fn judge(&self, request: &Request, authority: Option<&str>, in_container: bool) -> Result<(), Refusal> {
+        guard::judge(request, authority, |name| self.common.knows(name), in_container)
+    }
+
     /// Faces that show `store`, with the default settings.
     pub fn of(store: Arc<Store>) -> Self {
         Self { common: Common::default(), account_id: None, region: None, store, arrived: Arc::default() }
@@ -82,5 +104,21 @@ impl Shared {
     /// The partition of the region.
     pub(super) fn partition(&self) -> Partition {
         Partition::of(self.region.as_deref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ec2s_names_and_those_that_are_allowed_are_known_in_any_case() {
+        let common = Common { allowed_hosts: vec!["imds.example.com".to_owned()], ..Common::default() };
+        for name in ["instance-data", "Instance-Data.EC2.internal", "imds.Example.com"] {
+            assert!(common.knows(name), "{name}");
+        }
+        for name in ["instance-data.evil.com", "example.com", "evil.imds.example.com", ""] {
+            assert!(!common.knows(name), "{name}");
+        }
     }
 }

@@ -129,8 +129,10 @@ mod tests {
         ] {
             for denied in Denial::ALL.map(Some).into_iter().chain([None]) {
                 let counters = Counters::of(&protocols());
-                let Parsed::Whole(request, _) = parse(request.as_bytes()) else { panic!("{request:?}") };
-                counters.count(face, Some(&request), &Answer::error(status).denied(denied));
+                let Parsed::Whole(request, _) = parse(request.as_bytes(), &face.headers()) else {
+                    panic!("{request:?}")
+                };
+                counters.count(face, Some(&request), &Answer { status, ..face.error(status) }.denied(denied));
                 let answers = counters.answers().filter(|(.., count)| *count > 0);
                 assert_eq!(answers.collect::<Vec<_>>(), [(name, version, status.code(), 1)]);
                 let denials = counters.denials().filter(|(_, count)| *count > 0);

@@ -6,7 +6,7 @@ use tokio::sync::{Notify, futures::OwnedNotified};
 
 use super::{
     answer::{Answer, Outcome, Status},
-    request::Request,
+    request::{OWN_HEADERS, Request},
     visitor::Visitor,
 };
 use crate::{clock::Moment, store::Store};
@@ -31,6 +31,17 @@ pub trait Face: Debug + Sync {
 
     /// The error answer for this status, independent of the request: to what is no request, and when the patience is over.
     fn error(&self, status: Status) -> Answer;
+
+    /// The headers that only this protocol has, in lower case, as [`Request::own`] gives them. What they say may be secret.
+    fn headers(&self) -> [&'static str; OWN_HEADERS] {
+        [""; OWN_HEADERS]
+    }
+
+    /// Whether a request has something that may be bound to its user: before it is refused as unauthorized, the user is
+    /// looked up.
+    fn may_be_bound(&self, _request: &Request) -> bool {
+        false
+    }
 
     /// A target of a request as it may be logged.
     fn loggable<'a>(&self, target: &'a str) -> &'a str {

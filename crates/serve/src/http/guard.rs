@@ -5,9 +5,6 @@ use std::net::IpAddr;
 
 use super::request::Request;
 
-/// Host names, in addition to IP literals, that a client of IMDS may use. `instance-data` is EC2's own.
-const KNOWN_HOSTS: [&str; 3] = ["localhost", "instance-data", "instance-data.ec2.internal"];
-
 /// The names by which containers of Docker and Podman find their host. Names below `.internal` cannot be registered, but a
 /// hostile resolver could answer for it to a browser of this host: so they are for containers alone.
 const CONTAINER_HOSTS: [&str; 2] = ["host.docker.internal", "host.containers.internal"];
@@ -15,7 +12,7 @@ const CONTAINER_HOSTS: [&str; 2] = ["host.docker.internal", "host.containers.int
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// A proxy or an open relay is being used to reach us. EC2 refuses `X-Forwarded-For`, too.
+    /// A proxy or an open relay is being used to reach us.
     Forwarded,
     /// It comes from a web page.
     WebPage,
@@ -37,11 +34,12 @@ pub(crate) fn is_container_host(name: &str) -> bool {
 }
 
 /// Judges a request. `authority` is that of a target in absolute form, which outranks `Host`
-/// (RFC 9112, section 3.2.2). `in_container`: whether it is a container's.
+/// (RFC 9112, section 3.2.2). `knows`: whether a host may have that name, in addition to IP literals and `localhost`.
+/// `in_container`: whether it is a container's.
 pub(crate) fn judge(
     request: &Request,
     authority: Option<&str>,
-    allowed: &[String],
+    knows: impl Fn(&str) -> bool,
     in_container: bool,
 ) -> Result<(), Refusal> {
     if request.forwarded {
@@ -56,10 +54,10 @@ pub(crate) fn judge(
         // HTTP/1.0 and hand-made requests; no browser leaves it out.
         (None, None) => return Ok(()),
     };
-    if is_known(host, allowed, in_container) { Ok(()) } else { Err(Refusal::Host) }
+    if is_known(host, knows, in_container) { Ok(()) } else { Err(Refusal::Host) }
 }
 
-fn is_known(host: &str, allowed: &[String], in_container: bool) -> bool {
+fn is_known(host: &str, knows: impl Fn(&str) -> bool, in_container: bool) -> bool {
     if host.is_empty() {
         return true;
     }
@@ -71,9 +69,9 @@ fn is_known(host: &str, allowed: &[String], in_container: bool) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     is_port(port)
         && (matches!(name.parse(), Ok(IpAddr::V4(_)))
-            || KNOWN_HOSTS.iter().any(|known| known.eq_ignore_ascii_case(name))
+            || name.eq_ignore_ascii_case("localhost")
             || (in_container && is_container_host(name))
-            || allowed.iter().any(|known| known.eq_ignore_ascii_case(name)))
+            || knows(name))
 }
 
 /// Nothing, or a colon and a number.
@@ -90,27 +88,26 @@ mod tests {
 
     #[test]
     fn addresses_and_known_names_pass_and_other_names_do_not() {
-        let allowed = ["imds.example.com".to_owned()];
+        let knows = |name: &str| name == "known.example.com";
         for host in [
             "",
             "169.254.169.254",
             "169.254.169.254:80",
             "127.0.0.1:25772",
-            "[fd00:ec2::254]",
+            "[fd00::254]",
             "[::1]:80",
             "localhost",
             "LOCALHOST:1",
             "localhost.",
-            "instance-data",
-            "imds.Example.com:80",
+            "known.example.com:80",
         ] {
-            assert!(is_known(host, &allowed, false), "{host}");
+            assert!(is_known(host, knows, false), "{host}");
         }
         for host in [
             "evil.example.com",
             "169.254.169.254.evil.com",
             "localhost.evil.com",
-            "[fd00:ec2::254",
+            "[fd00::254",
             "[x]",
             "::1",
             "127.0.0.1:x",
@@ -121,15 +118,15 @@ mod tests {
             "[::1]x",
             "localhost..",
         ] {
-            assert!(!is_known(host, &allowed, true), "{host}");
+            assert!(!is_known(host, knows, true), "{host}");
         }
     }
 
     #[test]
     fn the_names_of_a_containers_host_are_for_containers() {
         for host in ["host.docker.internal", "HOST.containers.internal.:80"] {
-            assert!(is_known(host, &[], true) && !is_known(host, &[], false), "{host}");
-            assert!(is_known("host.docker.internal", &["host.docker.internal".to_owned()], false));
+            assert!(is_known(host, |_| false, true) && !is_known(host, |_| false, false), "{host}");
+            assert!(is_known("host.docker.internal", |name| name == "host.docker.internal", false));
         }
         for (head, expected) in [
             ("GET / HTTP/1.1\r\nHost: Host.Docker.Internal:80\r\n\r\n", true),
@@ -137,7 +134,7 @@ mod tests {
             ("GET /host.containers.internal HTTP/1.1\r\nHost: x\r\n\r\n", false),
             ("GET / HTTP/1.1\r\n\r\n", false),
         ] {
-            let Parsed::Whole(request, _) = parse(head.as_bytes()) else { panic!("{head}") };
+            let Parsed::Whole(request, _) = parse(head.as_bytes(), &[""; 2]) else { panic!("{head}") };
             assert_eq!(is_for_containers(&request), expected, "{head}");
         }
     }

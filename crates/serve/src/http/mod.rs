@@ -18,12 +18,12 @@ mod registry;
 pub(crate) mod request;
 mod visitor;
 
-pub use answer::{Answer, Body, Handed, Outcome, Status};
+pub use answer::{Answer, Body, Handed, Outcome, Status, Style};
 pub use counters::Counters;
 pub use denial::Denial;
 pub use face::{Face, Faces, Respond};
 pub use listener::{Limits, Server};
 pub use live::Live;
 pub use place::{Place, ServerError};
-pub use request::{MAX_HEAD, Parsed, Request, parse};
+pub use request::{MAX_HEAD, OWN_HEADERS, Parsed, Request, parse};
 pub use visitor::Visitor;

@@ -1,4 +1,4 @@
-//! The segments of a request target. IMDS has the semantics of directories: `//` is one slash, a
+//! The segments of a request target. It has the semantics of directories: `//` is one slash, a
 //! final slash changes nothing, the query does not count.
 
 use std::borrow::Cow;

@@ -5,6 +5,8 @@
 pub const MAX_HEAD: usize = 16 * 1024;
 /// The most header lines that are accepted.
 const MAX_HEADERS: usize = 64;
+/// How many headers only one protocol may have.
+pub const OWN_HEADERS: usize = 2;
 /// The longest body that is read and thrown away; nothing that we serve takes one.
 const MAX_BODY: u64 = 64 * 1024;
 
@@ -38,10 +40,8 @@ pub struct Request<'a> {
     pub expects_continue: bool,
     /// `Host`.
     pub host: Option<&'a [u8]>,
-    /// `X-aws-ec2-metadata-token`.
-    pub token: Option<&'a [u8]>,
-    /// `X-aws-ec2-metadata-token-ttl-seconds`.
-    pub token_ttl: Option<&'a [u8]>,
+    /// The headers that only the protocol of the face has.
+    pub own: [Option<&'a [u8]>; OWN_HEADERS],
     /// `Authorization`, as sent.
     pub authorization: Option<&'a [u8]>,
     /// `User-Agent`, for the log.
@@ -54,12 +54,12 @@ pub struct Request<'a> {
     pub probe: bool,
 }
 
-/// Reads a head from the beginning of `buffer`.
-pub fn parse(buffer: &[u8]) -> Parsed<'_> {
+/// Reads a head from the beginning of `buffer`. `own` are the names of the headers that only the protocol has.
+pub fn parse<'a>(buffer: &'a [u8], own: &[&str; OWN_HEADERS]) -> Parsed<'a> {
     let mut lines = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut head = httparse::Request::new(&mut lines);
     match head.parse(buffer) {
-        Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD => match read(&head) {
+        Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD => match read(&head, own) {
             Some(request) => Parsed::Whole(request, length),
             None => Parsed::Malformed,
         },
@@ -70,7 +70,7 @@ pub fn parse(buffer: &[u8]) -> Parsed<'_> {
 }
 
 /// `None` if the head contradicts itself.
-fn read<'a>(head: &httparse::Request<'_, 'a>) -> Option<Request<'a>> {
+fn read<'a>(head: &httparse::Request<'_, 'a>, own: &[&str; OWN_HEADERS]) -> Option<Request<'a>> {
     let http11 = head.version? == 1;
     let mut request = Request { method: head.method?, target: head.path?, http11, body: Some(0), ..Request::default() };
     let mut length = None;
@@ -98,12 +98,13 @@ fn read<'a>(head: &httparse::Request<'_, 'a>) -> Option<Request<'a>> {
             14 if is("content-length") => set_once(&mut length, value)?,
             15 if is("x-alppaca-probe") => request.probe = true,
             17 if is("transfer-encoding") => chunked = true,
-            24 if is("x-aws-ec2-metadata-token") => set_once(&mut request.token, value)?,
-            36 if is("x-aws-ec2-metadata-token-ttl-seconds") => set_once(&mut request.token_ttl, value)?,
-            _ => {
-                browser |= begins(name, "sec-");
-                request.forwarded |= is_of_a_proxy(name);
-            }
+            _ => match request.own.iter_mut().zip(own).find(|(_, own)| is(own)) {
+                Some((own, _)) => set_once(own, value)?,
+                None => {
+                    browser |= begins(name, "sec-");
+                    request.forwarded |= is_of_a_proxy(name);
+                }
+            },
         }
     }
     request.from_web_page |= browser && !typed;
@@ -157,8 +158,10 @@ mod tests {
 
     use super::*;
 
+    const OWN: [&str; OWN_HEADERS] = ["x-token", "x-token-ttl"];
+
     fn whole(text: &str) -> Request<'_> {
-        match parse(text.as_bytes()) {
+        match parse(text.as_bytes(), &OWN) {
             Parsed::Whole(request, length) if length == text.len() => request,
             other => panic!("{text:?}: {other:?}"),
         }
@@ -167,13 +170,12 @@ mod tests {
     #[test]
     fn header_names_match_in_any_case() {
         let request = whole(
-            "PUT /latest/api/token HTTP/1.1\r\nHOST: h\r\nX-AWS-EC2-Metadata-Token-TTL-Seconds: 21600\r\n\
-             x-aws-ec2-metadata-token: T\r\nContent-Length: 0\r\n\r\n",
+            "PUT /latest/api/token HTTP/1.1\r\nHOST: h\r\nX-Token-TTL: 21600\r\n\
+             x-TOKEN: T\r\nContent-Length: 0\r\n\r\n",
         );
         assert_eq!(request.method, "PUT");
         assert_eq!(request.host, Some(&b"h"[..]));
-        assert_eq!(request.token_ttl, Some(&b"21600"[..]));
-        assert_eq!(request.token, Some(&b"T"[..]));
+        assert_eq!(request.own, [Some(&b"T"[..]), Some(&b"21600"[..])]);
         assert_eq!(request.body, Some(0));
     }
 
@@ -242,26 +244,26 @@ mod tests {
             "\x16\x03\x01\x02\0\x01\0\x01",
             "GET / HTTP/1.1\r\nno colon\r\n\r\n",
         ] {
-            assert!(matches!(parse(text.as_bytes()), Parsed::Malformed), "{text:?}");
+            assert!(matches!(parse(text.as_bytes(), &OWN), Parsed::Malformed), "{text:?}");
         }
     }
 
     #[test]
     fn heads_are_bounded_in_bytes_and_lines() {
         let long = |value: usize| format!("GET / HTTP/1.1\r\nUser-Agent: {}\r\n\r\n", "x".repeat(value));
-        assert!(matches!(parse(long(8192).as_bytes()), Parsed::Whole(..)));
-        assert!(matches!(parse(long(MAX_HEAD).as_bytes()), Parsed::TooLarge));
-        assert!(matches!(parse(&long(MAX_HEAD).as_bytes()[..MAX_HEAD]), Parsed::TooLarge));
+        assert!(matches!(parse(long(8192).as_bytes(), &OWN), Parsed::Whole(..)));
+        assert!(matches!(parse(long(MAX_HEAD).as_bytes(), &OWN), Parsed::TooLarge));
+        assert!(matches!(parse(&long(MAX_HEAD).as_bytes()[..MAX_HEAD], &OWN), Parsed::TooLarge));
         let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(MAX_HEADERS + 1));
-        assert!(matches!(parse(many.as_bytes()), Parsed::TooLarge));
-        assert!(matches!(parse(b"GET / HT"), Parsed::Partial));
-        assert!(matches!(parse(b""), Parsed::Partial));
+        assert!(matches!(parse(many.as_bytes(), &OWN), Parsed::TooLarge));
+        assert!(matches!(parse(b"GET / HT", &OWN), Parsed::Partial));
+        assert!(matches!(parse(b"", &OWN), Parsed::Partial));
     }
 
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-            let _ = parse(&bytes);
+            let _ = parse(&bytes, &OWN);
         }
     }
 }

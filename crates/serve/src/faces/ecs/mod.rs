@@ -16,15 +16,19 @@ pub use files::{KeyFile, KeyFiles};
 pub use options::{ENTRY, Options};
 pub use tokens::{EcsTokens, Fingerprint, IssueError, Key};
 
-use super::{common::Shared, held::held, view::View};
+use super::{
+    common::{JSON, Shared},
+    held::held,
+    view::View,
+};
 use crate::{
     clock::{Moment, SharedClock},
     credentials::{RoleName, document_field},
     http::{
         Face, Respond, Visitor,
-        answer::{Answer, Body, Outcome, Status, Style},
+        answer::{Answer, Body, Outcome, Status},
         denial::Denial,
-        guard::{self, Refusal},
+        guard::Refusal,
         path::Target,
         request::Request,
     },
@@ -128,7 +132,7 @@ impl Respond for Ecs {
         let Some(target) = Target::parse(request.target) else {
             return problem!(BadRequest, 400, "BadRequest", "the request target is not a path");
         };
-        match guard::judge(request, target.authority, &self.shared.common.allowed_hosts, visitor.in_container) {
+        match self.shared.judge(request, target.authority, visitor.in_container) {
             Err(Refusal::Forwarded) => {
                 denied!(Forwarded, Forbidden, 403, "AccessDenied", "requests through a proxy are refused")
             }
@@ -272,7 +276,7 @@ impl Ecs {
 }
 
 fn json(body: Body) -> Answer {
-    Answer { style: Style::Json, ..Answer::ok(body) }
+    Answer::new(Status::Ok, JSON, body)
 }
 
 /// The upstream's refusal, in the words that it has for IMDS.

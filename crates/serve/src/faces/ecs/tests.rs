@@ -52,7 +52,7 @@ fn face() -> (Ecs, EcsTokens) {
 
 fn ask_as(face: &Ecs, head: &str, grant: &Grant) -> (u16, String) {
     let text = format!("{head}\r\n\r\n");
-    let Parsed::Whole(request, _) = parse(text.as_bytes()) else { panic!("{head}: not a request") };
+    let Parsed::Whole(request, _) = parse(text.as_bytes(), &FACE.headers()) else { panic!("{head}: not a request") };
     let peer = Peer::unasked(([127, 0, 0, 1], 1).into());
     assert_eq!(peer.origin, Origin::Unasked);
     match face.respond(&request, Visitor { listener: 0, peer: &peer, grant, in_container: false }, now()) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Imds, documents, not_found,
+    Imds, answer, documents, not_found,
     passthrough::{Asked, Passthrough, Reply, upstream_path},
     tree::{Directory, Node, merge_listing},
 };
@@ -11,7 +11,7 @@ use crate::{
     clock::Moment,
     credentials::{AccountId, RoleArn},
     faces::view::View,
-    http::answer::{Answer, Body, Outcome, Status, Style},
+    http::{Answer, Body, Outcome, Status},
     store::State,
 };
 
@@ -31,7 +31,7 @@ impl Imds {
             None => None,
             Some(passthrough) => match upstream_path(&[version]).map(|path| passthrough.ask(&path, now.boot)) {
                 Some(Asked::Underway) => return Outcome::Elsewhere,
-                Some(Asked::Reply(Reply::Failed)) => return Outcome::Answer(Answer::error(Status::Unavailable)),
+                Some(Asked::Reply(Reply::Failed)) => return Outcome::Answer(answer::error(Status::Unavailable)),
                 Some(Asked::Reply(Reply::Found(body, _))) => Some(body),
                 Some(Asked::Reply(Reply::Absent)) | None => None,
             },
@@ -143,29 +143,29 @@ impl Imds {
         };
         let outcome = match (reply, directory) {
             (Reply::Found(body, modified), None) if rest != ["meta-data"] => {
-                Outcome::Answer(Answer { modified, ..Answer::ok(Body::Shared(body)) })
+                Outcome::Answer(Answer { modified, ..answer::ok(Body::Shared(body)) })
             }
             (Reply::Found(body, modified), directory) => {
                 let roles = rest == ["meta-data"] && !view.is_empty();
                 let body = merge_listing(&body, directory, rest == ["meta-data"], roles);
-                Outcome::Answer(Answer { modified, ..Answer::ok(Body::Shared(body)) })
+                Outcome::Answer(Answer { modified, ..answer::ok(Body::Shared(body)) })
             }
             (Reply::Absent, Some(directory)) => self.text(Body::Shared(self.listing(rest, directory, view))),
             (Reply::Absent, None) => not_found(),
-            (Reply::Failed, _) => Outcome::Answer(Answer::error(Status::Unavailable)),
+            (Reply::Failed, _) => Outcome::Answer(answer::error(Status::Unavailable)),
         };
         if rest == ["user-data"] { binary(outcome) } else { outcome }
     }
 
     pub(super) fn text(&self, body: Body) -> Outcome {
-        Outcome::Answer(Answer { modified: Some(Arc::clone(&self.started)), ..Answer::ok(body) })
+        Outcome::Answer(Answer { modified: Some(Arc::clone(&self.started)), ..answer::ok(body) })
     }
 }
 
 fn binary(outcome: Outcome) -> Outcome {
     match outcome {
         Outcome::Answer(answer) if answer.status == Status::Ok => {
-            Outcome::Answer(Answer { style: Style::Binary, ..answer })
+            Outcome::Answer(Answer { style: answer::BINARY, ..answer })
         }
         other => other,
     }

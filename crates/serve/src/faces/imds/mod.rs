@@ -4,6 +4,7 @@
 //! Protocol facts: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html>
 //! and what the SDKs' sources depend on, listed case by case in `docs/conformance.md`.
 
+mod answer;
 mod beside;
 mod documents;
 pub mod options;
@@ -20,6 +21,7 @@ pub use passthrough::{Passthrough, Replies, Reply, Wanted, passthrough};
 pub use token::TokenKey;
 pub use tree::{Entry, HostFacts};
 
+use answer::TOKEN_TTL;
 use token::LONGEST;
 use tree::Tree;
 use versions::VERSIONS;
@@ -33,9 +35,9 @@ use crate::{
         Face, Respond, Visitor,
         answer::{Answer, Body, Outcome, Status},
         denial::Denial,
-        guard::{self, Refusal},
+        guard::Refusal,
         path::Target,
-        request::Request,
+        request::{OWN_HEADERS, Request},
     },
     store::{Role, http_date},
 };
@@ -57,11 +59,20 @@ impl Face for Protocol {
 
     /// Requests with a token, or for one, are of version 2.
     fn version(&self, request: &Request) -> Option<&'static str> {
-        Some(if request.token.is_some() || request.method == "PUT" { "v2" } else { "v1" })
+        Some(if token(request).is_some() || request.method == "PUT" { "v2" } else { "v1" })
     }
 
     fn error(&self, status: Status) -> Answer {
-        Answer::error(status)
+        answer::error(status)
+    }
+
+    fn headers(&self) -> [&'static str; OWN_HEADERS] {
+        ["x-aws-ec2-metadata-token", "x-aws-ec2-metadata-token-ttl-seconds"]
+    }
+
+    /// A token may be bound to its user from a time at which there was a policy.
+    fn may_be_bound(&self, request: &Request) -> bool {
+        token(request).is_some()
     }
 }
 
@@ -81,23 +92,22 @@ pub struct Imds {
 impl Respond for Imds {
     fn respond(&self, request: &Request, visitor: Visitor<'_>, now: Moment) -> Outcome {
         let Some(target) = Target::parse(request.target) else {
-            return Outcome::Answer(Answer::error(Status::BadRequest));
+            return Outcome::Answer(answer::error(Status::BadRequest));
         };
-        let mut outcome =
-            match guard::judge(request, target.authority, &self.shared.common.allowed_hosts, visitor.in_container) {
-                Err(refusal) => {
-                    let answer = match refusal {
-                        Refusal::Forwarded => Answer::forbidden(),
-                        Refusal::WebPage | Refusal::Host => Answer::error(Status::Forbidden),
-                    };
-                    Outcome::Answer(answer.denied(Denial::from(refusal)))
-                }
-                // EC2 knows one PUT, spelled exactly.
-                Ok(()) if request.method == "PUT" && target.ends_in_slash() => Outcome::Answer(Answer::forbidden()),
-                Ok(()) => target
-                    .with_segments(|segments| self.route(request, segments, visitor, now))
-                    .unwrap_or_else(|| Outcome::Answer(Answer::error(Status::NotFound))),
-            };
+        let mut outcome = match self.shared.judge(request, target.authority, visitor.in_container) {
+            Err(refusal) => {
+                let answer = match refusal {
+                    Refusal::Forwarded => answer::forbidden(),
+                    Refusal::WebPage | Refusal::Host => answer::error(Status::Forbidden),
+                };
+                Outcome::Answer(answer.denied(Denial::from(refusal)))
+            }
+            // EC2 knows one PUT, spelled exactly.
+            Ok(()) if request.method == "PUT" && target.ends_in_slash() => Outcome::Answer(answer::forbidden()),
+            Ok(()) => target
+                .with_segments(|segments| self.route(request, segments, visitor, now))
+                .unwrap_or_else(|| Outcome::Answer(answer::error(Status::NotFound))),
+        };
         if let (true, Outcome::Answer(answer)) = (request.probe, &mut outcome) {
             answer.pid = Some(std::process::id());
         }
@@ -126,23 +136,23 @@ impl Imds {
             return Outcome::Answer(self.token(request, visitor, now));
         }
         if request.method == "PUT" {
-            return Outcome::Answer(Answer::forbidden());
+            return Outcome::Answer(answer::forbidden());
         }
         if request.method != "GET" && request.method != "HEAD" {
-            return Outcome::Answer(Answer::not_allowed("GET, HEAD"));
+            return Outcome::Answer(answer::not_allowed("GET, HEAD"));
         }
-        let token_ttl = match request.token {
+        let number = match token(request) {
             // A bad token is 401 even where none is needed: fluent-bit distinguishes v2 from v1 that way.
             Some(token) => match self.seconds_left(token, visitor, now) {
-                Some(left) => Some(left),
+                Some(left) => Some((TOKEN_TTL, left)),
                 None => return unauthorized(Denial::BadToken),
             },
             None if self.options.v1 => None,
             None => return unauthorized(Denial::NoToken),
         };
         match self.tree(segments, visitor, now) {
-            Outcome::Answer(answer) => Outcome::Answer(Answer { token_ttl, ..answer }),
-            Outcome::Expired(answer) => Outcome::Expired(Answer { token_ttl, ..answer }),
+            Outcome::Answer(answer) => Outcome::Answer(Answer { number, ..answer }),
+            Outcome::Expired(answer) => Outcome::Expired(Answer { number, ..answer }),
             waiting => waiting,
         }
     }
@@ -156,22 +166,23 @@ impl Imds {
 
     fn token(&self, request: &Request, visitor: Visitor<'_>, now: Moment) -> Answer {
         const METHODS: &str = "OPTIONS, PUT";
+        let [_token, ttl] = request.own;
         match request.method {
-            "PUT" => match request.token_ttl.and_then(read_ttl) {
+            "PUT" => match ttl.and_then(read_ttl) {
                 Some(seconds) => {
                     let token = self.key.mint(seconds, binding(visitor), now.boot);
-                    Answer { token_ttl: Some(seconds), ..Answer::ok(Body::Token(token)) }
+                    Answer { number: Some((TOKEN_TTL, seconds)), ..answer::ok(Body::Token(token)) }
                 }
-                None => Answer::error(Status::BadRequest),
+                None => answer::error(Status::BadRequest),
             },
-            "OPTIONS" => Answer { allow: Some(METHODS), ..Answer::ok(Body::Empty) },
-            _ => Answer::not_allowed(METHODS),
+            "OPTIONS" => Answer { allow: Some(METHODS), ..answer::ok(Body::Empty) },
+            _ => answer::not_allowed(METHODS),
         }
     }
 
     fn tree(&self, segments: &[&str], visitor: Visitor<'_>, now: Moment) -> Outcome {
         let (version, rest) = match segments {
-            [] => return Outcome::Answer(Answer::ok(Body::Shared(Arc::clone(&self.versions)))),
+            [] => return Outcome::Answer(answer::ok(Body::Shared(Arc::clone(&self.versions)))),
             [version, rest @ ..] => (*version, rest),
         };
         if !VERSIONS.contains(&version) {
@@ -189,7 +200,7 @@ impl Imds {
     /// Everything about roles.
     fn iam(&self, path: &[&str], view: &View<'_>, now: Moment) -> Outcome {
         let role = |name: &str| view.role(name);
-        let refused = || Outcome::Answer(Answer::error(Status::NotFound).denied(view.why_missing()));
+        let refused = || Outcome::Answer(answer::error(Status::NotFound).denied(view.why_missing()));
         match path {
             _ if !view.settled() => Outcome::Warming,
             _ if view.is_empty() => refused(),
@@ -200,10 +211,10 @@ impl Imds {
                 (false, false) => b"security-credentials/",
             })),
             ["info"] => self.info(view, now),
-            ["security-credentials"] => Outcome::Answer(Answer::ok(self.names(view))),
+            ["security-credentials"] => Outcome::Answer(answer::ok(self.names(view))),
             ["security-credentials", name] => role(name).map_or_else(refused, |role| self.credentials(role, now)),
             ["security-credentials-extended", ..] if !self.options.metadata.extended => not_found(),
-            ["security-credentials-extended"] => Outcome::Answer(Answer::ok(self.names(view))),
+            ["security-credentials-extended"] => Outcome::Answer(answer::ok(self.names(view))),
             ["security-credentials-extended", name] => {
                 role(name).map_or_else(refused, |role| self.extended(self.credentials(role, now)))
             }
@@ -218,7 +229,7 @@ impl Imds {
         let document = extend_document(set.document(), "AccountId", account.as_str());
         let modified = Some(Arc::from(&*set.last_modified));
         let handed = handed.clone();
-        Outcome::Answer(Answer { modified, handed, ..Answer::ok(Body::Secret(Arc::new(document))) })
+        Outcome::Answer(Answer { modified, handed, ..answer::ok(Body::Secret(Arc::new(document))) })
     }
 
     fn names(&self, view: &View<'_>) -> Body {
@@ -233,11 +244,17 @@ impl Imds {
             role,
             now,
             self.shared.common.serve_expired,
-            |set| Answer::ok(Body::Credentials(Arc::clone(set))),
-            |document| Answer::ok(Body::Shared(Arc::clone(document))),
-            || Answer::error(Status::Unavailable),
+            |set| answer::ok(Body::Credentials(Arc::clone(set))),
+            |document| answer::ok(Body::Shared(Arc::clone(document))),
+            || answer::error(Status::Unavailable),
         )
     }
+}
+
+/// The token of a request.
+fn token<'a>(request: &Request<'a>) -> Option<&'a [u8]> {
+    let [token, _ttl] = request.own;
+    token
 }
 
 fn binding(visitor: Visitor<'_>) -> (u16, Owner) {
@@ -245,11 +262,11 @@ fn binding(visitor: Visitor<'_>) -> (u16, Owner) {
 }
 
 fn not_found() -> Outcome {
-    Outcome::Answer(Answer::error(Status::NotFound))
+    Outcome::Answer(answer::error(Status::NotFound))
 }
 
 fn unauthorized(denial: Denial) -> Outcome {
-    Outcome::Answer(Answer::error(Status::Unauthorized).denied(denial))
+    Outcome::Answer(answer::error(Status::Unauthorized).denied(denial))
 }
 
 fn read_ttl(value: &[u8]) -> Option<u32> {

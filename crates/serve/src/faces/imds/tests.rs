@@ -70,7 +70,7 @@ fn ask(imds: &Imds, head: &str) -> (u16, String) {
 
 fn ask_as(imds: &Imds, head: &str, grant: &Grant) -> (u16, String) {
     let text = format!("{head}\r\n\r\n");
-    let Parsed::Whole(request, _) = parse(text.as_bytes()) else { panic!("{head}: not a request") };
+    let Parsed::Whole(request, _) = parse(text.as_bytes(), &FACE.headers()) else { panic!("{head}: not a request") };
     match imds.respond(&request, Visitor { listener: 0, peer: &peer(), grant, in_container: false }, now()) {
         Outcome::Answer(answer) | Outcome::Expired(answer) => {
             (answer.status.code(), String::from_utf8_lossy(answer.body.bytes()).into_owned())
@@ -353,7 +353,7 @@ fn only_what_exists_or_may_exist_for_others_is_denied() {
     let imds = imds(v1());
     let why = |path: &str, grant: &Grant| {
         let text = format!("GET {path} HTTP/1.1\r\n\r\n");
-        let Parsed::Whole(request, _) = parse(text.as_bytes()) else { panic!("{path}") };
+        let Parsed::Whole(request, _) = parse(text.as_bytes(), &FACE.headers()) else { panic!("{path}") };
         match imds.respond(&request, Visitor { listener: 0, peer: &peer(), grant, in_container: false }, now()) {
             Outcome::Answer(answer) | Outcome::Expired(answer) => answer.denied,
             Outcome::Warming | Outcome::Elsewhere => panic!("{path}"),
@@ -378,7 +378,9 @@ fn a_token_is_of_no_use_to_another_user() {
     let imds = imds(Options::default());
     let respond = |head: &str, uid: u32| {
         let text = format!("{head}\r\n\r\n");
-        let Parsed::Whole(request, _) = parse(text.as_bytes()) else { panic!("{head}: not a request") };
+        let Parsed::Whole(request, _) = parse(text.as_bytes(), &FACE.headers()) else {
+            panic!("{head}: not a request")
+        };
         let process = Process { uid, gid: None, pid: None, inode: 1, cgroup: Membership::Unknown };
         let peer = Peer { origin: Origin::Process(process), ..peer() };
         let Outcome::Answer(answer) = imds.respond(

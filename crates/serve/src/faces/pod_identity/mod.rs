@@ -12,7 +12,12 @@ use std::{net::IpAddr, sync::Arc};
 use account::{Account, verify, words};
 pub use options::{Association, ENTRY, KeySource, Options};
 
-use super::{common::Shared, ecs::pod_identity as document, held::held, view::View};
+use super::{
+    common::{JSON, Shared},
+    ecs::pod_identity as document,
+    held::held,
+    view::View,
+};
 use crate::{
     clock::Moment,
     credentials::document_field,
@@ -30,6 +35,13 @@ use crate::{
 
 /// The addresses of the agent.
 const TARGETS: &str = "[169.254.170.23 fd00:ec2::23]";
+/// Errors, as Go's `http.Error` writes them.
+const PLAIN: Style = Style {
+    content_type: "text/plain; charset=utf-8",
+    also: Some(("X-Content-Type-Options", "nosniff")),
+    server: None,
+};
+
 /// The EKS Pod Identity agent.
 pub const FACE: &dyn Face = &Protocol;
 
@@ -117,7 +129,7 @@ impl PodIdentity {
         let refuse = |refusal: Refusal, reason: &str| {
             Some(denied(refusal.into(), Status::Forbidden, &format!("Access Denied. {reason}")))
         };
-        match guard::judge(request, authority, &self.shared.common.allowed_hosts, in_container) {
+        match self.shared.judge(request, authority, in_container) {
             Err(refusal @ Refusal::Forwarded) => return refuse(refusal, "Requests through a proxy are refused"),
             Err(refusal @ Refusal::WebPage) => return refuse(refusal, "Requests from web pages are refused"),
             Err(Refusal::Host) | Ok(()) => {}
@@ -174,7 +186,7 @@ impl PodIdentity {
             |set| {
                 let account = self.shared.account_id.or(set.account_id);
                 let body = Body::Secret(Arc::new(document(set, account)));
-                Answer { style: Style::Json, ..Answer::ok(body) }
+                Answer::new(Status::Ok, JSON, body)
             },
             |document| {
                 let field = |key| String::from_utf8_lossy(document_field(document, key).unwrap_or_default());
@@ -196,7 +208,7 @@ fn is_agent(address: IpAddr) -> bool {
 
 fn plain(status: Status, words: &str) -> Answer {
     let line = format!("{words}\n").into_bytes();
-    Answer { status, style: Style::Plain, ..Answer::ok(Body::Shared(line.into())) }
+    Answer::new(status, PLAIN, Body::Shared(line.into()))
 }
 
 fn denied(denial: Denial, status: Status, words: &str) -> Outcome {

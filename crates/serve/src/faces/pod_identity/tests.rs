@@ -73,7 +73,7 @@ fn face(issuer: &Issuer) -> PodIdentity {
 
 fn ask_at(face: &PodIdentity, head: &str, now: Moment) -> (u16, String) {
     let text = format!("{head}\r\n\r\n");
-    let Parsed::Whole(request, _) = parse(text.as_bytes()) else { panic!("{head}: not a request") };
+    let Parsed::Whole(request, _) = parse(text.as_bytes(), &FACE.headers()) else { panic!("{head}: not a request") };
     let peer = Peer::unasked(([127, 0, 0, 1], 1).into());
     match face.respond(
         &request,

@@ -200,7 +200,7 @@ impl Exchange {
 
     /// What to say to `input`, or else what to wait for.
     fn reply(&mut self, socket: &TcpStream, input: &[u8], now: Moment, patient: bool) -> Result<Reply, Wait> {
-        let (request, length) = match parse(input) {
+        let (request, length) = match parse(input, &self.face.headers()) {
             Parsed::Whole(request, length) => (request, length),
             Parsed::Partial => {
                 if !input.is_empty() && !mem::replace(&mut self.in_head, true) {
@@ -241,7 +241,7 @@ impl Exchange {
         self.in_head = false;
         self.discard = request.body.unwrap_or(0);
         self.keep(&input[length..]);
-        let secret = request.token.is_some() || request.authorization.is_some();
+        let secret = request.authorization.is_some() || request.own.iter().any(Option::is_some);
         Ok(Reply { answer, secret, silent: request.method == "HEAD", after })
     }
 
@@ -257,10 +257,10 @@ impl Exchange {
             slot.prove(subordinates.party(owner));
         }
         let outcome = live.faces().respond(self.face, request, guest.visitor(&**gatekeeper, request), now);
-        // A token may be bound to its user from a time at which there was a policy.
         let unauthorized =
             |outcome: &Outcome| matches!(outcome, Outcome::Answer(answer) if answer.status == Status::Unauthorized);
-        if request.token.is_some() && unauthorized(&outcome) && guest.identify(&**gatekeeper, socket, &mut open) {
+        if self.face.may_be_bound(request) && unauthorized(&outcome) && guest.identify(&**gatekeeper, socket, &mut open)
+        {
             return live.faces().respond(self.face, request, guest.visitor(&**gatekeeper, request), now);
         }
         outcome
