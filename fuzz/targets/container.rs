@@ -10,9 +10,9 @@ use alppaca::clock::{Moment, SystemClock};
 use alppaca::credentials::{Pattern, RoleId, RoleName, parse_document};
 use alppaca::faces::Shared;
 use alppaca::faces::ecs::{self, Ecs, EcsTokens};
-use alppaca::faces::pod_identity::{self, Association, KeySource, PodIdentity};
+use alppaca::faces::pod_identity::{self, Association, PodIdentity};
 use alppaca::http::{Outcome, Parsed, Respond, Visitor, parse};
-use alppaca::jwt::parse_key_set;
+use alppaca::jwt::{KeyOptions, KeySource, parse_key_set};
 use alppaca::policy::Grant;
 use alppaca::store::{Phase, Published, State, Store};
 use libfuzzer_sys::fuzz_target;
@@ -48,8 +48,7 @@ fn host() -> &'static Host {
             audience: "a".into(),
             leeway: Duration::from_secs(60),
             associations: vec![Association { namespace: Pattern::new("*"), service_account: Pattern::new("*"), role }],
-            keys: KeySource::File("/keys".into()),
-            refresh: Duration::from_secs(300),
+            keys: KeyOptions { source: KeySource::File("/keys".into()), refresh: Duration::from_secs(300) },
         };
         let (pod_identity, ring) = PodIdentity::new(options, Vec::new(), shared);
         ring.replace(parse_key_set(KEYS.as_bytes()).expect("a set"));

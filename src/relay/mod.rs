@@ -1,17 +1,16 @@
 //! Fetches for the faces, which make no calls themselves: documents of a real IMDS, keys of an issuer of tokens.
 
 mod imds;
-mod keys;
 
 use std::time::Duration;
 
 use imds::Relay;
-use keys::PublicKeys;
 
 use crate::{
-    faces::{OpenError, Remote, Work, imds::Wanted, pod_identity::KeySource},
+    faces::{OpenError, Remote, Work, imds::Wanted},
     fetch::SetupError,
-    jwt::KeyRing,
+    jwt::{KeyOptions, KeyRing},
+    key_sets::PublicKeys,
 };
 
 /// Calls other servers by HTTP.
@@ -22,8 +21,8 @@ impl Remote for Relays {
         Ok(Box::pin(Relay::new(base, timeout, wanted).map_err(open_error)?.run()))
     }
 
-    fn keys(&self, source: &KeySource, interval: Duration, ring: KeyRing) -> Result<Work, OpenError> {
-        Ok(Box::pin(PublicKeys::new(source.clone(), interval, ring).map_err(open_error)?.run()))
+    fn keys(&self, options: &KeyOptions, ring: KeyRing) -> Result<Work, OpenError> {
+        Ok(Box::pin(PublicKeys::new(options, ring).map_err(open_error)?.run()))
     }
 }
 

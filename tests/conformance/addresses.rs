@@ -106,7 +106,7 @@ pod_identity:
         || {},
     );
     daemon.wait_for_log(" fetched ");
-    daemon.wait_for_log(" keys of service accounts from ");
+    daemon.wait_for_log(" public keys from ");
     let jwt = cluster.token("k-rsa", |_| {});
     for (url, token) in [
         ("http://169.254.170.2/v2/credentials/0a1b2c3d", ""),

@@ -301,7 +301,7 @@ pod_identity:
 ",
         ims.config()
     ));
-    daemon.wait_for_log(" keys of service accounts from ");
+    daemon.wait_for_log(" public keys from ");
     daemon
 }
 

@@ -3,9 +3,12 @@
 #[cfg(any(test, feature = "fake-issuer"))]
 pub mod fake;
 mod keys;
+mod source;
 mod token;
 
 pub use keys::{KeyRing, PublicKey, parse_key_set};
+pub use source::{KEY_COUNT, KEY_SETTINGS, KeyOptions, KeySource};
 pub use token::{ALGORITHMS, Algorithm, Claims, Demands, TokenError, Verified, unverified_claims, verify};
 
 use alppaca_core::{clock, wish};
+use alppaca_settings as settings;

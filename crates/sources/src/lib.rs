@@ -4,8 +4,10 @@
 extern crate alppaca_core;
 
 pub mod fetch;
+pub mod key_sets;
 pub mod source;
 
 use alppaca_core::{clock, credentials, text};
+use alppaca_jwt as jwt;
 use alppaca_refresh as refresh;
 use alppaca_settings as settings;

@@ -176,6 +176,6 @@ pod_identity:
   associations: [{{namespace: prod, service_account: web, role: test_role}}]
 "
     ));
-    daemon.wait_for_log(" keys of service accounts from ");
+    daemon.wait_for_log(" public keys from ");
     daemon
 }

@@ -9,11 +9,11 @@ use std::{
     time::Duration,
 };
 
-use super::{common::Shared, ecs::EcsTokens, imds::Wanted, pod_identity::KeySource};
+use super::{common::Shared, ecs::EcsTokens, imds::Wanted};
 use crate::{
     clock::SharedClock,
     http::{Face, Respond},
-    jwt::KeyRing,
+    jwt::{KeyOptions, KeyRing},
     settings::{
         Comparable, Fields, NamedFiles, Node, Problem, Setting,
         problem::Place,
@@ -166,8 +166,8 @@ pub trait Remote {
     /// Answers what is `wanted` with what the IMDS at `base` says within `timeout`.
     fn documents(&self, base: &str, timeout: Duration, wanted: Wanted) -> Result<Work, OpenError>;
 
-    /// Keeps the keys of `source` on `ring`, read at least every `interval`.
-    fn keys(&self, source: &KeySource, interval: Duration, ring: KeyRing) -> Result<Work, OpenError>;
+    /// Keeps the keys on `ring` fresh, as `options` say.
+    fn keys(&self, options: &KeyOptions, ring: KeyRing) -> Result<Work, OpenError>;
 }
 
 /// Why a face cannot be opened.

@@ -10,7 +10,7 @@ mod options;
 use std::{net::IpAddr, sync::Arc};
 
 use account::{Account, verify, words};
-pub use options::{Association, ENTRY, KeySource, Options};
+pub use options::{Association, ENTRY, Options};
 
 use super::{
     common::{JSON, Shared},

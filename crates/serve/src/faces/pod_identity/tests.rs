@@ -10,6 +10,7 @@ use crate::{
     credentials::{Credentials, Pattern, RoleId, RoleName, Secret},
     http::request::{Parsed, parse},
     jwt::{
+        KeyOptions, KeySource,
         fake::{Issuer, encode, unsigned},
         parse_key_set,
     },
@@ -63,8 +64,7 @@ fn face(issuer: &Issuer) -> PodIdentity {
         audience: "pods.eks.amazonaws.com".into(),
         leeway: Duration::from_mins(1),
         associations: vec![association("prod", "web-*", &web), association("stage", "*", &rest)],
-        keys: KeySource::File("/keys".into()),
-        refresh: Duration::from_mins(5),
+        keys: KeyOptions { source: KeySource::File("/keys".into()), refresh: Duration::from_mins(5) },
     };
     let (face, ring) = PodIdentity::new(options, vec![[127, 0, 0, 1].into()], Shared::of(store));
     ring.replace(parse_key_set(issuer.keys().to_string().as_bytes()).expect("a set"));

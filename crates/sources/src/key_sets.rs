@@ -1,4 +1,4 @@
-//! Fetches the public keys that the tokens of service accounts are signed with.
+//! Fetches the public keys that the tokens of other issuers are signed with.
 
 use std::{fs, io::Read, time::Duration};
 
@@ -8,9 +8,8 @@ use zeroize::Zeroizing;
 use crate::{
     clock,
     credentials::Secret,
-    faces::pod_identity::KeySource,
     fetch::{Call, Client, Options, SetupError, parse_url},
-    jwt::{KeyRing, parse_key_set},
+    jwt::{KeyOptions, KeyRing, KeySource, parse_key_set},
 };
 
 /// The longest set.
@@ -23,35 +22,34 @@ const RETRY: Duration = Duration::from_secs(10);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
 /// Keeps the keys fresh, apart from the requests.
-pub(super) struct PublicKeys {
-    source: KeySource,
+pub struct PublicKeys {
+    options: KeyOptions,
     client: Option<Client>,
-    interval: Duration,
     ring: KeyRing,
     last: Vec<u8>,
 }
 
 impl PublicKeys {
-    /// From `source` onto `ring`, at least every `interval`.
-    pub(super) fn new(source: KeySource, interval: Duration, ring: KeyRing) -> Result<Self, SetupError> {
-        let client = match &source {
+    /// Onto `ring`, as `options` say.
+    pub fn new(options: &KeyOptions, ring: KeyRing) -> Result<Self, SetupError> {
+        let client = match &options.source {
             KeySource::File(_) => None,
             KeySource::Url { url, ca_file, .. } => {
                 Some(Client::new(&parse_url("keys", url)?, &Options::direct(TIMEOUT, ca_file.clone()))?)
             }
         };
-        Ok(Self { source, client, interval, ring, last: Vec::new() })
+        Ok(Self { options: options.clone(), client, ring, last: Vec::new() })
     }
 
     /// Fetches them, without an end.
-    pub(super) async fn run(mut self) {
+    pub async fn run(mut self) {
         loop {
             let wait = match self.load().await {
-                Ok(()) => self.interval,
+                Ok(()) => self.options.refresh,
                 // What was held stays valid.
                 Err(problem) => {
-                    tracing::error!("cannot get the keys of the service accounts from {}: {problem}", self.name());
-                    if self.ring.is_empty() { FIRST_RETRY } else { RETRY.min(self.interval) }
+                    tracing::error!("cannot get public keys from {}: {problem}", self.name());
+                    if self.ring.is_empty() { FIRST_RETRY } else { RETRY.min(self.options.refresh) }
                 }
             };
             self.ring.fetched();
@@ -63,14 +61,14 @@ impl PublicKeys {
     }
 
     fn name(&self) -> String {
-        match &self.source {
+        match &self.options.source {
             KeySource::File(path) => path.display().to_string(),
             KeySource::Url { url, .. } => url.clone(),
         }
     }
 
     async fn load(&mut self) -> Result<(), String> {
-        let text = match (&self.source, &self.client) {
+        let text = match (&self.options.source, &self.client) {
             (KeySource::File(path), _) => {
                 let mut text = Vec::new();
                 let file = fs::File::open(path).map_err(|error| error.to_string())?;
@@ -103,7 +101,7 @@ impl PublicKeys {
         if keys.is_empty() {
             return Err("it has no key that can verify signatures".to_owned());
         }
-        tracing::info!("{} keys of service accounts from {}", keys.len(), self.name());
+        tracing::info!("{} public keys from {}", keys.len(), self.name());
         self.ring.replace(keys);
         self.last = text;
         Ok(())

@@ -1,0 +1,120 @@
+//! Where the public keys of an issuer are, and the settings that say so.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::settings::{Fields, NamedFiles, Problem, Setting, read, render::quoted, url::is_web_url};
+
+/// Where the keys come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// A file (`jwks_file`).
+    File(PathBuf),
+    /// A URL, such as `/openid/v1/jwks` of a Kubernetes API server.
+    Url {
+        /// The URL (`jwks_url`).
+        url: String,
+        /// Further certificate authorities (`jwks_ca_file`).
+        ca_file: Option<PathBuf>,
+        /// A file with a token that is sent along as `Bearer` (`jwks_token_file`).
+        token_file: Option<PathBuf>,
+    },
+}
+
+/// Where the keys come from, and how often.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyOptions {
+    /// Where they are.
+    pub source: KeySource,
+    /// How often they are read again (`jwks_refresh`).
+    pub refresh: Duration,
+}
+
+/// How many settings there are.
+pub const KEY_COUNT: usize = 5;
+
+/// The settings, for the tables of those who need keys.
+pub const KEY_SETTINGS: [Setting; KEY_COUNT] = [
+    Setting::nested(
+        "jwks_file",
+        "",
+        "A file with the public keys of the issuer, a JSON Web Key Set. This or `jwks_url` is required.",
+    ),
+    Setting::nested("jwks_url", "", "The URL of the keys, such as `https://kubernetes.default.svc/openid/v1/jwks`."),
+    Setting::nested(
+        "jwks_ca_file",
+        "",
+        "PEM file of additional certificate authorities for that URL. The system's stay in force.",
+    ),
+    Setting::nested("jwks_token_file", "", "A file with a token that is sent to that URL, as `Bearer`."),
+    Setting::nested(
+        "jwks_refresh",
+        "5m",
+        "How often the keys are read again; earlier if a token names an unknown \
+         key.",
+    ),
+];
+
+impl KeyOptions {
+    /// Reads them; what is wrong is noted. `missing` makes the problem of a setting that is missing.
+    pub fn read(fields: &mut Fields, missing: &dyn Fn(&str) -> Problem) -> Option<Self> {
+        let refresh = fields.value("jwks_refresh", read::interval);
+        let source = source(fields, missing);
+        Some(Self { source: source?, refresh: refresh? })
+    }
+
+    /// As YAML.
+    pub fn render(&self) -> Vec<(&'static str, String)> {
+        let path = |path: &Path| quoted(&path.to_string_lossy());
+        let mut all = Vec::new();
+        match &self.source {
+            KeySource::File(file) => all.push(("jwks_file", path(file))),
+            KeySource::Url { url, ca_file, token_file } => {
+                all.push(("jwks_url", quoted(url)));
+                all.extend(ca_file.as_ref().map(|file| ("jwks_ca_file", path(file))));
+                all.extend(token_file.as_ref().map(|file| ("jwks_token_file", path(file))));
+            }
+        }
+        all.push(("jwks_refresh", read::render_duration(self.refresh)));
+        all
+    }
+
+    /// Adds the files that they name.
+    pub fn files(&self, files: &mut NamedFiles) {
+        match &self.source {
+            KeySource::File(path) => files.obeyed("jwks_file", Some(path)),
+            KeySource::Url { ca_file, token_file, .. } => {
+                files.obeyed("jwks_ca_file", ca_file.as_ref());
+                files.secret("jwks_token_file", token_file.as_ref());
+            }
+        }
+    }
+}
+
+fn source(fields: &mut Fields, missing: &dyn Fn(&str) -> Problem) -> Option<KeySource> {
+    fields.exclude("jwks_file", &["jwks_url", "jwks_ca_file", "jwks_token_file"]);
+    let file = fields.optional("jwks_file", read::path);
+    let url = fields.optional("jwks_url", |node| {
+        let text = read::text(node)?;
+        let message = "a URL with http or https is expected here";
+        if is_web_url(&text) { Ok(text) } else { Err(Problem::new(node.place.clone(), message)) }
+    });
+    let ca_file = fields.optional("jwks_ca_file", read::path);
+    let token_file = fields.optional("jwks_token_file", read::path);
+    match (file?, url?) {
+        (Some(file), _) => Some(KeySource::File(file)),
+        (None, Some(url)) => {
+            if let (true, Some(place)) = (url.starts_with("http:"), fields.place("jwks_url")) {
+                let message = "the keys come in clear text: anyone who can change them can impersonate any identity";
+                fields.warnings.push(Problem::new(place, message));
+            }
+            Some(KeySource::Url { url, ca_file: ca_file?, token_file: token_file? })
+        }
+        (None, None) => {
+            fields.problems.push(missing("jwks_file` or `jwks_url"));
+            None
+        }
+    }
+}
