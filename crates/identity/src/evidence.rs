@@ -82,7 +82,11 @@ pub trait Prove: Send + Sync {
     /// The value of `WWW-Authenticate` that asks for this proof, if there is one.
     fn challenge(&self) -> Option<String>;
 
-    /// Who this is. `None` if the request holds no proof of this kind, so that the next way is tried. A method that
-    /// has to ask another server is called on a thread that may block.
+    /// Whether judging a request may wait for something, such as a name server: then it has a thread of its own.
+    fn blocks(&self) -> bool {
+        false
+    }
+
+    /// Who this is. `None` if the request holds no proof of this kind, so that the next way is tried.
     fn prove(&self, evidence: &Evidence<'_>) -> Result<Option<Identity>, Refusal>;
 }

@@ -2,13 +2,15 @@
 
 pub mod dns;
 mod evidence;
+mod groups;
 mod method;
 pub mod mtls;
 mod names;
 pub mod proxy;
 
 pub use evidence::{Evidence, Identity, Peer, Prove, Refusal};
-pub use method::{Entry, METHODS, Method, Named, Opened, Opening, Reload, SETTINGS, read};
+pub use groups::GroupsFrom;
+pub use method::{COMMON, Entry, METHODS, Method, Named, Opened, Opening, Reload, SETTINGS, read};
 
 use alppaca_core::text;
 use alppaca_settings as settings;

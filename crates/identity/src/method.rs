@@ -4,7 +4,9 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    Prove, dns, mtls, proxy,
+    Prove, dns,
+    groups::{GroupsFrom, WithGroups},
+    mtls, proxy,
     settings::{Comparable, Fields, NamedFiles, Node, Problem, Setting, Value, read, table::nearest, yaml::Key},
 };
 
@@ -84,6 +86,17 @@ pub struct Opened {
     pub reload: Option<Reload>,
 }
 
+/// What each method may have beside its own settings.
+pub const COMMON: &[Setting] = &[
+    Setting::nested("kind", "", "The kind of the method. Required."),
+    Setting::nested(
+        "groups_from",
+        "proof",
+        "`proof`: groups are those that the proof holds. `nss`: also those that the account of that name has on the \
+         server's host (NSS, sssd, nslcd).",
+    ),
+];
+
 /// One identity method, with the name that it has in the configuration.
 #[derive(Debug, Clone, Eq)]
 pub struct Named {
@@ -91,20 +104,32 @@ pub struct Named {
     pub name: String,
     /// What it is.
     pub method: Arc<dyn Method>,
+    /// Where groups come from.
+    pub groups: GroupsFrom,
 }
 
 impl PartialEq for Named {
     fn eq(&self, other: &Self) -> bool {
-        self.name == other.name && *self.method == *other.method
+        self.name == other.name && self.groups == other.groups && *self.method == *other.method
     }
 }
 
 impl Named {
+    /// Reads its files and makes it ready.
+    pub fn open(&self, opening: &Opening) -> Result<Opened, String> {
+        let opened = self.method.open(&self.name, opening)?;
+        Ok(match self.groups {
+            GroupsFrom::Proof => opened,
+            GroupsFrom::NameService => Opened { prove: Arc::new(WithGroups(opened.prove)), ..opened },
+        })
+    }
+
     /// It as one line of YAML, without its name.
     pub fn render(&self) -> String {
         let settings: Vec<String> =
             self.method.render().iter().map(|(key, value)| format!(", {key}: {value}")).collect();
-        format!("{{kind: {}{}}}", self.method.word(), settings.concat())
+        let groups = if self.groups == GroupsFrom::NameService { ", groups_from: nss" } else { "" };
+        format!("{{kind: {}{}{groups}}}", self.method.word(), settings.concat())
     }
 }
 
@@ -130,11 +155,15 @@ fn read_one(fields: &mut Fields, key: Key, mut node: Node) -> Option<Named> {
     }
     let words = || METHODS.iter().map(|entry| entry.word);
     let all = words().collect::<Vec<_>>().join(", ");
-    // Taken out, because it says which table the rest is read against.
-    let kind = match &mut node.value {
-        Value::Map(entries) => entries.iter().position(|(key, _)| key.text == "kind").map(|at| entries.remove(at).1),
+    // Taken out, because the kind says which table the rest is read against.
+    let mut take = |name: &str| match &mut node.value {
+        Value::Map(entries) => entries.iter().position(|(key, _)| key.text == name).map(|at| entries.remove(at).1),
         _ => None,
     };
+    let (kind, groups) = (take("kind"), take("groups_from").filter(|node| !node.is_null()));
+    let choices = [("proof", GroupsFrom::Proof), ("nss", GroupsFrom::NameService)];
+    let groups = groups.map_or(Ok(GroupsFrom::Proof), |node| read::choice(&node, &choices));
+    let groups = fields.note(groups);
     let Some(kind) = kind else {
         let message = format!("the identity method {:?} needs a `kind`: one of {all}", key.text);
         fields.problems.push(Problem::new(key.place, message));
@@ -152,7 +181,7 @@ fn read_one(fields: &mut Fields, key: Key, mut node: Node) -> Option<Named> {
     for problem in fields.problems.split_off(before) {
         fields.problems.push(problem.or_at(&key.place));
     }
-    Some(Named { name: key.text, method: method? })
+    Some(Named { name: key.text, method: method?, groups: groups? })
 }
 
 #[cfg(test)]

@@ -148,6 +148,10 @@ impl Prove for Dns {
         None
     }
 
+    fn blocks(&self) -> bool {
+        true
+    }
+
     fn prove(&self, evidence: &Evidence<'_>) -> Result<Option<Identity>, Refusal> {
         let Peer::Tcp(address) = evidence.peer else { return Ok(None) };
         let address = address.to_canonical();

@@ -47,6 +47,10 @@ fn settings_are_rendered_so_that_they_read_back_as_the_same() {
             r#"{kind: mtls, ca_files: ["/a", "/b"], crl_files: ["/c"], names: [uri, ip], max_age: 3600s}"#,
         ),
         (
+            "{groups_from: nss, kind: mtls, ca_files: /ca.pem}",
+            r#"{kind: mtls, ca_files: ["/ca.pem"], crl_files: [], names: [dns], groups_from: nss}"#,
+        ),
+        (
             "{kind: mtls, ca_files: /a, trust_domain: example.org}",
             r#"{kind: mtls, ca_files: ["/a"], crl_files: [], trust_domain: "example.org"}"#,
         ),
