@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, header::AUTHORIZATION};
 use rustls_pki_types::CertificateDer;
 
 /// Where a connection comes from.
@@ -89,4 +89,19 @@ pub trait Prove: Send + Sync {
 
     /// Who this is. `None` if the request holds no proof of this kind, so that the next way is tried.
     fn prove(&self, evidence: &Evidence<'_>) -> Result<Option<Identity>, Refusal>;
+}
+
+/// What follows a scheme (in lower case) in the header `Authorization`. With two of these headers it is not known which
+/// one counts.
+pub(crate) fn authorization<'a>(evidence: &Evidence<'a>, scheme: &str) -> Result<Option<&'a str>, Refusal> {
+    let mut values = evidence.headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Refusal::Refused(format!("the header {AUTHORIZATION} comes more than once")));
+    }
+    let Ok(value) = value.to_str() else {
+        return Err(Refusal::Refused(format!("the header {AUTHORIZATION} is not a text")));
+    };
+    let Some((found, rest)) = value.trim().split_once(' ') else { return Ok(None) };
+    Ok(found.eq_ignore_ascii_case(scheme).then(|| rest.trim()))
 }

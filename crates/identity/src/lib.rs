@@ -3,14 +3,16 @@
 pub mod dns;
 mod evidence;
 mod groups;
+pub mod jwt;
 mod method;
 pub mod mtls;
 mod names;
 pub mod proxy;
 
+use evidence::authorization;
 pub use evidence::{Evidence, Identity, Peer, Prove, Refusal};
 pub use groups::GroupsFrom;
-pub use method::{COMMON, Entry, METHODS, Method, Named, Opened, Opening, Reload, SETTINGS, read};
+pub use method::{COMMON, Entry, KeyFeed, METHODS, Method, Named, Opened, Opening, Reload, SETTINGS, read};
 
-use alppaca_core::text;
+use alppaca_core::{clock, text};
 use alppaca_settings as settings;

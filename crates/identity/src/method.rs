@@ -3,15 +3,19 @@
 
 use std::{fmt, sync::Arc};
 
+use alppaca_jwt::{KeyOptions, KeyRing};
+
 use crate::{
-    Prove, dns,
+    Prove,
+    clock::{SharedClock, SystemClock},
+    dns,
     groups::{GroupsFrom, WithGroups},
-    mtls, proxy,
+    jwt, mtls, proxy,
     settings::{Comparable, Fields, NamedFiles, Node, Problem, Setting, Value, read, table::nearest, yaml::Key},
 };
 
 /// All methods, in the order of the documentation.
-pub static METHODS: &[&Entry] = &[&mtls::METHOD, &proxy::METHOD, &dns::METHOD];
+pub static METHODS: &[&Entry] = &[&mtls::METHOD, &jwt::METHOD, &proxy::METHOD, &dns::METHOD];
 
 /// The setting of the methods, for the table of the server.
 pub const SETTINGS: &[Setting] = &[Setting::nested(
@@ -64,12 +68,14 @@ impl Eq for dyn Method {}
 pub struct Opening {
     /// The name service.
     pub resolver: Arc<dyn dns::Resolve>,
+    /// The clock.
+    pub clock: SharedClock,
 }
 
 impl Opening {
     /// On this host.
     pub fn system() -> Self {
-        Self { resolver: Arc::new(dns::System) }
+        Self { resolver: Arc::new(dns::System), clock: SystemClock::shared() }
     }
 }
 
@@ -84,6 +90,23 @@ pub struct Opened {
     pub authority: Option<Arc<mtls::Authority>>,
     /// Reads its files again, if it has any.
     pub reload: Option<Reload>,
+    /// The public keys that the server has to fetch, if any.
+    pub keys: Option<KeyFeed>,
+}
+
+impl Opened {
+    /// A method without anything else.
+    pub fn new(prove: Arc<dyn Prove>) -> Self {
+        Self { prove, authority: None, reload: None, keys: None }
+    }
+}
+
+/// Public keys of an issuer that have to be kept fresh.
+pub struct KeyFeed {
+    /// Where they are.
+    pub options: KeyOptions,
+    /// Where they go.
+    pub ring: KeyRing,
 }
 
 /// What each method may have beside its own settings.

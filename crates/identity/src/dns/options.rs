@@ -92,6 +92,6 @@ impl Method for Options {
         let (pattern, rewrite) = compiled.map_err(|error: regex_lite::Error| error.to_string())?;
         let settings = Settings { name: name.to_owned(), timeout: self.timeout, pattern, rewrite };
         let prove = Arc::new(Dns::new(settings, Arc::clone(&opening.resolver)));
-        Ok(Opened { prove, authority: None, reload: None })
+        Ok(Opened::new(prove))
     }
 }

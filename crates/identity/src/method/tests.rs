@@ -7,7 +7,7 @@ use http::{HeaderMap, Method as Verb};
 use super::*;
 use crate::{
     Evidence, Peer,
-    settings::{problem::Source, yaml},
+    settings::{NamedFile, problem::Source, yaml},
 };
 
 /// What is read of the methods in a file, or all that is wrong with it.
@@ -55,6 +55,22 @@ fn settings_are_rendered_so_that_they_read_back_as_the_same() {
             r#"{kind: mtls, ca_files: ["/a"], crl_files: [], trust_domain: "example.org"}"#,
         ),
         (
+            "{kind: jwt, issuer: 'https://i', audience: ims, jwks_file: /k}",
+            concat!(
+                r#"{kind: jwt, issuer: "https://i", audience: ["ims"], leeway: 60s, name_claim: "sub", "#,
+                r#"jwks_file: "/k", jwks_refresh: 300s}"#
+            ),
+        ),
+        (
+            "{kind: jwt, trust_domain: x.org, audience: [a, b], algorithms: es256, leeway: 0, name_claim: n, groups_claim: g, \
+             jwks_url: 'https://k/', jwks_ca_file: /c, jwks_token_file: /t, jwks_refresh: 1h}",
+            concat!(
+                r#"{kind: jwt, trust_domain: "x.org", audience: ["a", "b"], algorithms: [ES256], leeway: 0s, "#,
+                r#"name_claim: "n", groups_claim: "g", jwks_url: "https://k/", jwks_ca_file: "/c", "#,
+                r#"jwks_token_file: "/t", jwks_refresh: 3600s}"#
+            ),
+        ),
+        (
             "{kind: proxy, name_header: X-Remote-User, from_networks: [192.0.2.7/28, '::ffff:192.0.2.1']}",
             concat!(
                 r#"{kind: proxy, name_header: "x-remote-user", groups_separator: ",", from_users: [], "#,
@@ -89,7 +105,7 @@ fn settings_are_rendered_so_that_they_read_back_as_the_same() {
 #[test]
 fn what_is_wrong_has_a_place_and_a_remedy() {
     for (settings, problem) in [
-        ("5", "ims.yaml:2:3: the identity method \"x\" needs a `kind`: one of mtls, proxy, dns"),
+        ("5", "ims.yaml:2:3: the identity method \"x\" needs a `kind`: one of mtls, jwt, proxy, dns"),
         ("{ca_files: /a}", "ims.yaml:2:3: the identity method \"x\" needs a `kind`"),
         ("{kind: mtl, ca_files: /a}", "ims.yaml:2:13: there is no kind \"mtl\" of identity method; there are mtls, "),
         ("{kind: mtl, ca_files: /a}", "did you mean `mtls`?"),
@@ -101,6 +117,27 @@ fn what_is_wrong_has_a_place_and_a_remedy() {
         ("{kind: mtls, ca_files: /a, max_age: 0}", "ims.yaml:2:42: a time of at least one second"),
         ("{kind: mtls, ca_files: /a, trust_domain: 'spiffe://x'}", "ims.yaml:2:47: the name of a trust domain"),
         ("{kind: mtls, ca_files: /a, names: ip, trust_domain: x}", "ims.yaml:2:44: `trust_domain` replaces `names`"),
+        ("{kind: jwt, audience: a, jwks_file: /k}", "ims.yaml:2:3: a jwt method needs an `issuer`"),
+        ("{kind: jwt, issuer: i, jwks_file: /k}", "ims.yaml:2:3: a jwt method needs an `audience`"),
+        (
+            "{kind: jwt, issuer: i, audience: [], jwks_file: /k}",
+            "ims.yaml:2:39: an empty list: there would be no audience",
+        ),
+        (
+            "{kind: jwt, issuer: i, audience: a}",
+            "ims.yaml:2:3: a jwt method needs the keys of its issuer: `jwks_file` or",
+        ),
+        ("{kind: jwt, issuer: i, audience: a, jwks_url: k}", "ims.yaml:2:52: a URL with http or https"),
+        ("{kind: jwt, issuer: i, audience: a, jwks_file: k, jwks_url: 'https://k'}", "`jwks_file` replaces `jwks_url`"),
+        (
+            "{kind: jwt, issuer: i, audience: a, jwks_file: k, algorithms: [HS256]}",
+            "ims.yaml:2:69: one of RS256, RS384, ",
+        ),
+        ("{kind: jwt, issuer: i, audience: a, jwks_file: k, algorithms: none}", "ims.yaml:2:68: one of RS256"),
+        (
+            "{kind: jwt, issuer: i, audience: a, jwks_file: k, trust_domain: 'a/b'}",
+            "ims.yaml:2:70: the name of a trust",
+        ),
         ("{kind: proxy, from_users: root}", "ims.yaml:2:3: a proxy method needs a `name_header`"),
         ("{kind: proxy, name_header: u}", "ims.yaml:2:3: a proxy method needs to know where the proxy is"),
         ("{kind: proxy, name_header: 'a b', from_users: root}", "ims.yaml:2:33: the name of a header"),
@@ -137,11 +174,25 @@ fn files_are_named_with_their_settings() {
         "{kind: mtls, ca_files: [/a, /b], crl_files: /c}",
         "{kind: proxy, name_header: u, from_certificates: p, ca_files: /d, crl_files: /e}",
         "{kind: dns, pattern: a}",
+        "{kind: jwt, issuer: i, audience: a, jwks_file: /k}",
+        "{kind: jwt, issuer: i, audience: a, jwks_url: 'https://k', jwks_ca_file: /l, jwks_token_file: /m}",
     ] {
         only(settings).method.files(&mut files);
     }
-    let files: Vec<_> = files.0.iter().map(|file| format!("{} {}", file.what, file.path.display())).collect();
-    assert_eq!(files, ["ca_files /a", "ca_files /b", "crl_files /c", "ca_files /d", "crl_files /e"]);
+    let secret = |file: &NamedFile| if file.secret { " (secret)" } else { "" };
+    let show = |file: &NamedFile| format!("{} {}{}", file.what, file.path.display(), secret(file));
+    let files: Vec<_> = files.0.iter().map(show).collect();
+    let expected = [
+        "ca_files /a",
+        "ca_files /b",
+        "crl_files /c",
+        "ca_files /d",
+        "crl_files /e",
+        "jwks_file /k",
+        "jwks_ca_file /l",
+        "jwks_token_file /m (secret)",
+    ];
+    assert_eq!(files, expected);
 }
 
 /// One host, which is not looked up anywhere.
@@ -158,7 +209,7 @@ impl dns::Resolve for OneHost {
 }
 
 fn opened(settings: &str) -> Result<Opened, String> {
-    only(settings).method.open("x", &Opening { resolver: Arc::new(OneHost) })
+    only(settings).method.open("x", &Opening { resolver: Arc::new(OneHost), ..Opening::system() })
 }
 
 fn name(opened: &Opened, peer: &Peer, headers: &HeaderMap) -> String {

@@ -17,7 +17,7 @@ use rustls_pki_types::CertificateDer;
 
 pub use authority::{Authority, AuthorityError, ListenerVerifier};
 pub use options::METHOD;
-pub(crate) use options::{not_empty, paths, reload};
+pub(crate) use options::{not_empty, paths, reload, trust_domain};
 
 use self::authority::Verifiers;
 use crate::{Evidence, Identity, Prove, Refusal, names};

@@ -77,7 +77,7 @@ pub(crate) fn not_empty<T>(node: &Node, what: &str, item: impl Fn(&Node) -> read
     Ok(list)
 }
 
-fn trust_domain(node: &Node) -> read::Read<String> {
+pub(crate) fn trust_domain(node: &Node) -> read::Read<String> {
     let text = read::text(node)?;
     if names::trust_domain(&format!("spiffe://{text}/x")) == Some(&*text) {
         return Ok(text);
@@ -125,6 +125,7 @@ impl Method for Options {
             trust_domain: self.trust_domain.clone(),
         };
         let prove = Arc::new(Mtls::new(settings, Arc::clone(&authority)));
-        Ok(Opened { prove, reload: Some(reload(Arc::clone(&authority))), authority: Some(authority) })
+        let reload = Some(reload(Arc::clone(&authority)));
+        Ok(Opened { authority: Some(authority), reload, ..Opened::new(prove) })
     }
 }

@@ -197,6 +197,7 @@ impl Method for Options {
             from,
         };
         let prove = Arc::new(Proxy::new(settings));
-        Ok(Opened { prove, reload: authority.clone().map(mtls::reload), authority })
+        let reload = authority.clone().map(mtls::reload);
+        Ok(Opened { authority, reload, ..Opened::new(prove) })
     }
 }
