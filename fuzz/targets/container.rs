@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use alppaca::caller::Peer;
-use alppaca::clock::{Moment, SystemClock};
+use alppaca::clock::{BootTime, Moment, SystemClock};
 use alppaca::credentials::{Pattern, RoleId, RoleName, parse_document};
 use alppaca::faces::Shared;
 use alppaca::faces::ecs::{self, Ecs, EcsTokens};
@@ -38,7 +38,7 @@ fn host() -> &'static Host {
         let role: RoleName = "test_role".parse().expect("a role name");
         let store = Store::shared();
         store.publish_roles(std::slice::from_ref(&role));
-        let set = Arc::new(Published::new(&credentials, Moment { wall, boot: Duration::ZERO }));
+        let set = Arc::new(Published::new(&credentials, Moment { wall, boot: BootTime::ZERO }));
         store.publish(&RoleId::named(&role), State::Held { set, phase: Phase::Fresh });
         let tokens = EcsTokens::new().expect("randomness");
         let (shared, clock) = (Shared::of(store), SystemClock::shared());
@@ -52,7 +52,7 @@ fn host() -> &'static Host {
         };
         let (pod_identity, ring) = PodIdentity::new(options, Vec::new(), shared);
         ring.replace(parse_key_set(KEYS.as_bytes()).expect("a set"));
-        Host { container, pod_identity, now: Moment { wall, boot: Duration::from_secs(1) } }
+        Host { container, pod_identity, now: Moment { wall, boot: BootTime::from_millis(1000) } }
     })
 }
 

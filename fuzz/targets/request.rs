@@ -3,10 +3,9 @@
 #![no_main]
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use alppaca::caller::Peer;
-use alppaca::clock::Moment;
+use alppaca::clock::{BootTime, Moment};
 use alppaca::credentials::{RoleName, parse_document};
 use alppaca::faces::{
     Shared,
@@ -34,7 +33,7 @@ fn host() -> &'static Host {
         let role: RoleName = "test_role".parse().expect("a role name");
         let store = Store::shared();
         store.publish_roles(std::slice::from_ref(&role));
-        let set = Arc::new(Published::new(&credentials, Moment { wall, boot: Duration::ZERO }));
+        let set = Arc::new(Published::new(&credentials, Moment { wall, boot: BootTime::ZERO }));
         store.publish(&role, State::Held { set, phase: Phase::Fresh });
         // With a tree, and what a token would show below both paths.
         let tags = vec![("Name".to_owned(), Entry::File("x".to_owned())), ("gone".to_owned(), Entry::Removed)];
@@ -44,7 +43,7 @@ fn host() -> &'static Host {
         let shared = Shared { region: Some("eu-west-1".to_owned()), ..Shared::of(store) };
         let key = TokenKey::random().expect("randomness");
         let face = Imds::new(options, shared, key, None, &HostFacts::default(), wall);
-        Host { face, now: Moment { wall, boot: Duration::from_secs(1) } }
+        Host { face, now: Moment { wall, boot: BootTime::from_millis(1000) } }
     })
 }
 

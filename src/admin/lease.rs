@@ -12,6 +12,7 @@ use crate::{
         Owner, Subordinates,
         budget::{Bounds, Rank, Share, Shares},
     },
+    clock::BootTime,
     credentials::{RoleId, RoleName, Secret},
     faces::ecs::{EcsTokens, IssueError},
 };
@@ -89,7 +90,7 @@ impl Leases {
         role: &RoleName,
         caller: &Caller,
         port: Option<u16>,
-        now: Duration,
+        now: BootTime,
     ) -> Result<Secret, LeaseError> {
         let process = caller.process.ok_or(LeaseError::NoProcess)?;
         self.book.change(|held| {
@@ -172,7 +173,7 @@ mod tests {
     }
 
     fn opens(tokens: &EcsTokens, token: &Secret) -> bool {
-        tokens.opens(token.expose().as_bytes(), Duration::from_hours(2))
+        tokens.opens(token.expose().as_bytes(), BootTime::from_uptime(Duration::from_hours(2)))
     }
 
     #[test]
@@ -184,8 +185,8 @@ mod tests {
         let process = ProcessId::of(child.id());
         let tokens = EcsTokens::new().expect("randomness");
         let leases = Leases::new(tokens.clone(), Some(file.clone())).expect("a thread");
-        assert!(matches!(leases.issue(&role, &caller(None), None, Duration::ZERO), Err(LeaseError::NoProcess)));
-        let token = leases.issue(&role, &caller(process), Some(7), Duration::ZERO).expect("room");
+        assert!(matches!(leases.issue(&role, &caller(None), None, BootTime::ZERO), Err(LeaseError::NoProcess)));
+        let token = leases.issue(&role, &caller(process), Some(7), BootTime::ZERO).expect("room");
         leases.sweep();
         assert!(opens(&tokens, &token));
         // The end writes what has not been written.
@@ -212,14 +213,14 @@ mod tests {
         let leases = Leases::new(tokens.clone(), None).expect("no thread");
         let own = ProcessId::of(std::process::id());
         let [web, db] = ["web", "db"].map(|name| name.parse::<RoleName>().expect("a role name"));
-        let first = leases.issue(&web, &caller(own), None, Duration::ZERO).expect("room");
-        let other = leases.issue(&db, &caller(own), None, Duration::ZERO).expect("room");
-        let again = leases.issue(&web, &caller(own), None, Duration::ZERO).expect("room");
+        let first = leases.issue(&web, &caller(own), None, BootTime::ZERO).expect("room");
+        let other = leases.issue(&db, &caller(own), None, BootTime::ZERO).expect("room");
+        let again = leases.issue(&web, &caller(own), None, BootTime::ZERO).expect("room");
         assert!(!opens(&tokens, &first) && opens(&tokens, &other) && opens(&tokens, &again));
         assert_eq!(leases.budget.taken(), 2);
         let roles = (0..).map(|number| format!("role-{number}").parse().expect("a role name"));
         let issued =
-            roles.map_while(|role: RoleName| leases.issue(&role, &caller(own), None, Duration::ZERO).ok()).count();
+            roles.map_while(|role: RoleName| leases.issue(&role, &caller(own), None, BootTime::ZERO).ok()).count();
         assert_eq!(issued, MAX_OF_PROCESS - 2);
     }
 
@@ -233,10 +234,10 @@ mod tests {
             for _ in 0..TOKENS.scarce {
                 pid += 1;
                 let caller = Caller { uid, ..caller(process(pid)) };
-                let _full = leases.issue(&role, &caller, None, Duration::ZERO);
+                let _full = leases.issue(&role, &caller, None, BootTime::ZERO);
             }
         }
         assert_eq!(leases.budget.taken(), TOKENS.total - TOKENS.reserved);
-        assert!(leases.issue(&role, &caller(process(pid + 1)), None, Duration::ZERO).is_ok());
+        assert!(leases.issue(&role, &caller(process(pid + 1)), None, BootTime::ZERO).is_ok());
     }
 }

@@ -164,7 +164,7 @@ impl Admin {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started: format_timestamp(self.started.wall),
-            uptime_seconds: now.boot.saturating_sub(self.started.boot).as_secs(),
+            uptime_seconds: now.boot.since(self.started.boot).as_secs(),
             answered: snapshot.answered(),
             policy: self.gatekeeper.policy(),
             unverified_containers: self.gatekeeper.unverified_containers(),

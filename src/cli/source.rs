@@ -64,7 +64,7 @@ fn test(args: &TestArgs) -> Outcome {
         });
         let outcome = outcome.map_err(Failure::runtime)?;
         let now = SystemClock.now();
-        let took = now.boot.saturating_sub(started.boot);
+        let took = now.boot.since(started.boot);
         match outcome {
             Ok(set) if set.expiration > now.wall => {
                 tell(&trial, &set, took);

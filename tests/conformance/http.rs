@@ -70,7 +70,7 @@ fn shortest(tries: usize, mut what: impl FnMut()) -> Duration {
     let measure = || {
         let began = clock.now().boot;
         what();
-        clock.now().boot.saturating_sub(began)
+        clock.now().boot.since(began)
     };
     std::iter::repeat_with(measure).take(tries).min().expect("a try")
 }

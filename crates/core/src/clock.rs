@@ -1,7 +1,7 @@
 //! The wall clock, a clock that counts through suspend, and sleeping. The only place that reads
 //! either; everything else is handed a [`Moment`].
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Add, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
@@ -11,8 +11,53 @@ use rustix::time::{ClockId, clock_gettime};
 pub struct Moment {
     /// What the wall clock shows. It may be stepped either way between two readings.
     pub wall: Timestamp,
-    /// Time since boot, suspend included (`CLOCK_BOOTTIME`). It only grows.
-    pub boot: Duration,
+    /// What the boot clock shows. It only grows.
+    pub boot: BootTime,
+}
+
+/// An instant of the boot clock (`CLOCK_BOOTTIME`), which counts from the machine's boot on, also while it is suspended,
+/// and which nothing steps. Instants of different boots have nothing to do with each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BootTime(Duration);
+
+impl BootTime {
+    /// The boot itself.
+    pub const ZERO: Self = Self(Duration::ZERO);
+
+    /// The instant at which the machine has been up for `uptime`.
+    pub const fn from_uptime(uptime: Duration) -> Self {
+        Self(uptime)
+    }
+
+    /// How long the machine has been up at this instant.
+    pub const fn uptime(self) -> Duration {
+        self.0
+    }
+
+    /// The same in whole milliseconds, to keep it in an atomic.
+    pub fn as_millis(self) -> u64 {
+        // Boot clocks do not reach the year 584,942,417.
+        u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The instant for a result of [`as_millis`](Self::as_millis).
+    pub const fn from_millis(uptime: u64) -> Self {
+        Self(Duration::from_millis(uptime))
+    }
+
+    /// The time that passed since the `earlier` instant; zero if that is the later one.
+    pub const fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// The instant a while later; the last one that there is, if the while is too long.
+impl Add<Duration> for BootTime {
+    type Output = Self;
+
+    fn add(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(span))
+    }
 }
 
 /// A source of moments.
@@ -43,7 +88,7 @@ impl Clock for SystemClock {
         Moment {
             // The kernel's wall clock cannot leave jiff's range (it ends in the year 2554).
             wall: Timestamp::new(wall.tv_sec, nanoseconds(wall.tv_nsec)).unwrap_or(Timestamp::UNIX_EPOCH),
-            boot: Duration::new(boot.tv_sec.unsigned_abs(), nanoseconds(boot.tv_nsec).unsigned_abs()),
+            boot: BootTime(Duration::new(boot.tv_sec.unsigned_abs(), nanoseconds(boot.tv_nsec).unsigned_abs())),
         }
     }
 }
@@ -64,7 +109,7 @@ pub fn until(later: Timestamp, now: Timestamp) -> Duration {
 pub mod fake {
     use std::sync::Mutex;
 
-    use super::{Arc, Clock, Duration, Moment, Timestamp};
+    use super::{Arc, BootTime, Clock, Duration, Moment, Timestamp};
 
     /// A clock that follows tokio's (paused) clock.
     #[derive(Debug)]
@@ -76,7 +121,7 @@ pub mod fake {
     #[derive(Debug)]
     struct Offsets {
         wall: Timestamp,
-        boot: Duration,
+        boot: BootTime,
     }
 
     impl FakeClock {
@@ -84,7 +129,7 @@ pub mod fake {
         #[allow(clippy::disallowed_methods, reason = "this is the fake clock")]
         pub fn new() -> Arc<Self> {
             let wall = "2026-11-23T10:00:00Z".parse().expect("a timestamp");
-            let offsets = Mutex::new(Offsets { wall, boot: Duration::from_hours(1) });
+            let offsets = Mutex::new(Offsets { wall, boot: BootTime(Duration::from_hours(1)) });
             Arc::new(Self { start: tokio::time::Instant::now(), offsets })
         }
 
@@ -98,7 +143,7 @@ pub mod fake {
         pub fn suspend(&self, duration: Duration) {
             let mut offsets = self.offsets.lock().expect("not poisoned");
             offsets.wall += duration;
-            offsets.boot += duration;
+            offsets.boot = offsets.boot + duration;
         }
     }
 
@@ -122,6 +167,16 @@ mod tests {
         let (first, second) = (clock.now(), clock.now());
         assert!(second.boot >= first.boot);
         assert!(first.wall > "2026-01-01T00:00:00Z".parse().expect("a timestamp"));
+    }
+
+    #[test]
+    fn instants_of_the_boot_clock_do_not_leave_its_range() {
+        let early = BootTime::ZERO + Duration::from_secs(5);
+        let late = early + Duration::from_millis(1500);
+        assert!(late > early);
+        assert_eq!(late.since(early), Duration::from_millis(1500));
+        assert_eq!(early.since(late), Duration::ZERO);
+        assert_eq!(late + Duration::MAX, BootTime::from_uptime(Duration::MAX));
     }
 
     #[tokio::test(start_paused = true)]

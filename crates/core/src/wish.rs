@@ -7,6 +7,8 @@ use std::{
 
 use tokio::sync::Notify;
 
+use crate::clock::BootTime;
+
 /// The wish, shared by the requests and the reader.
 #[derive(Debug)]
 pub struct Wish {
@@ -25,16 +27,15 @@ impl Wish {
     }
 
     /// Whether it is worth waiting: something is being read, or is about to be.
-    pub fn express(&self, now: Duration) -> bool {
+    pub fn express(&self, now: BootTime) -> bool {
         if self.underway.load(Ordering::Acquire) {
             return true;
         }
-        let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
-        if !last.is_zero() && now < last + self.pause {
+        let last = BootTime::from_millis(self.last.load(Ordering::Relaxed));
+        if last != BootTime::ZERO && now < last + self.pause {
             return false;
         }
-        // Boot clocks do not reach the year 584,942,417.
-        self.last.store(u64::try_from(now.as_millis()).unwrap_or(u64::MAX).max(1), Ordering::Relaxed);
+        self.last.store(now.as_millis().max(1), Ordering::Relaxed);
         self.underway.store(true, Ordering::Release);
         self.expressed.notify_one();
         true
@@ -58,7 +59,7 @@ mod tests {
     #[test]
     fn it_is_granted_once_in_a_while() {
         let wish = Wish::new(Duration::from_secs(1));
-        let at = Duration::from_millis;
+        let at = BootTime::from_millis;
         assert!(wish.express(at(0)));
         assert!(wish.express(at(1)), "it is under way");
         wish.granted();

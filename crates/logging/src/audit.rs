@@ -18,7 +18,7 @@ use super::{
     queue::{Queue, Rank, Trouble, Warden},
     syslog::{Address, SyslogSink},
 };
-use crate::clock::SharedClock;
+use crate::clock::{BootTime, SharedClock};
 
 /// `<facility and severity>` of `authpriv.info`, and a name for the records.
 const SYSLOG: &str = "<86>alppaca-audit: ";
@@ -34,8 +34,8 @@ pub struct AuditLog {
     before: &'static str,
     end: &'static str,
     clock: SharedClock,
-    /// When to report again that there is no room (boot clock).
-    tell_again: Mutex<Duration>,
+    /// When to report again that there is no room.
+    tell_again: Mutex<BootTime>,
     required: bool,
 }
 
@@ -87,7 +87,7 @@ impl AuditLog {
         let warden = Warden { record: "audit record(s)", tell: Box::new(tell), keeps: required };
         let queue = Queue::start("audit-log", sink, Frame::Json { before, end }, Arc::clone(&clock), warden);
         let queue = queue.map_err(LogError::Thread)?;
-        Ok(Self { queue, before, end, clock, tell_again: Mutex::default(), required })
+        Ok(Self { queue, before, end, clock, tell_again: Mutex::new(BootTime::ZERO), required })
     }
 
     /// The number of records that were lost, for whatever reason. It grows.

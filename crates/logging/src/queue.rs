@@ -17,7 +17,7 @@ use super::{
     handler::{Failure, Sink},
     layer::{Frame, Level},
 };
-use crate::clock::SharedClock;
+use crate::clock::{BootTime, SharedClock};
 
 /// How much may wait to be written.
 const CAPACITY: usize = 1024 * 1024;
@@ -273,7 +273,7 @@ impl Queue {
         let Warden { record, tell, keeps } = warden;
         let mut batch = Batch::default();
         let (mut lost, mut dropped) = (0_u64, 0_u64);
-        let mut tell_again = Duration::ZERO;
+        let mut tell_again = BootTime::ZERO;
         while let Some((next, more)) = self.next(batch) {
             batch = next;
             dropped += more;

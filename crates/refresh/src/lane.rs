@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use super::Lane;
+use crate::clock::BootTime;
 
 /// Calls that wait for their turn, first come, first served.
 #[derive(Debug)]
@@ -10,13 +11,13 @@ pub(super) struct Queue<T> {
     bounds: Lane,
     due: VecDeque<T>,
     running: usize,
-    /// How many calls may begin immediately, as of `counted` (boot clock).
+    /// How many calls may begin immediately, as of `counted`.
     tokens: f64,
-    counted: Duration,
+    counted: BootTime,
 }
 
 impl<T> Queue<T> {
-    pub(super) fn new(bounds: Lane, now: Duration) -> Self {
+    pub(super) fn new(bounds: Lane, now: BootTime) -> Self {
         Self { bounds, due: VecDeque::new(), running: 0, tokens: burst(bounds), counted: now }
     }
 
@@ -25,7 +26,7 @@ impl<T> Queue<T> {
     }
 
     /// Whether one more call would begin immediately.
-    pub(super) fn is_free(&self, now: Duration) -> bool {
+    pub(super) fn is_free(&self, now: BootTime) -> bool {
         let waiting = self.due.len();
         let in_time =
             self.tokens(now).is_none_or(|tokens| tokens >= 1.0 + f64::from(u32::try_from(waiting).unwrap_or(u32::MAX)));
@@ -33,8 +34,8 @@ impl<T> Queue<T> {
     }
 
     /// How many calls the rate lets begin immediately, if there is one.
-    fn tokens(&self, now: Duration) -> Option<f64> {
-        let passed = now.saturating_sub(self.counted).as_secs_f64();
+    fn tokens(&self, now: BootTime) -> Option<f64> {
+        let passed = now.since(self.counted).as_secs_f64();
         self.bounds.rate.map(|rate| (self.tokens + passed * rate).min(burst(self.bounds)))
     }
 
@@ -47,8 +48,8 @@ impl<T> Queue<T> {
         self.due.drain(..).collect()
     }
 
-    /// The next call that may begin at `now` (boot clock); it counts as running until [`done`](Self::done).
-    pub(super) fn next(&mut self, now: Duration) -> Option<T> {
+    /// The next call that may begin at `now`; it counts as running until [`done`](Self::done).
+    pub(super) fn next(&mut self, now: BootTime) -> Option<T> {
         if self.running >= self.bounds.concurrency.max(1) || self.due.is_empty() {
             return None;
         }
@@ -88,7 +89,7 @@ mod tests {
     use super::*;
 
     fn queue(concurrency: usize, rate: Option<f64>) -> Queue<u32> {
-        let mut queue = Queue::new(Lane { concurrency, rate }, Duration::ZERO);
+        let mut queue = Queue::new(Lane { concurrency, rate }, BootTime::ZERO);
         (0..100).for_each(|item| queue.push(item));
         queue
     }
@@ -96,50 +97,50 @@ mod tests {
     #[test]
     fn no_more_calls_run_at_once_than_are_allowed() {
         let mut queue = queue(2, None);
-        let mut next = || queue.next(Duration::ZERO);
+        let mut next = || queue.next(BootTime::ZERO);
         assert_eq!([next(), next(), next()], [Some(0), Some(1), None]);
         assert_eq!(queue.pause(), None);
         queue.done();
-        assert_eq!(queue.next(Duration::ZERO), Some(2));
+        assert_eq!(queue.next(BootTime::ZERO), Some(2));
     }
 
     #[test]
     fn no_more_calls_begin_in_a_second_than_are_allowed() {
         let mut queue = queue(100, Some(10.0));
         let mut begun = Vec::new();
-        let mut now = Duration::ZERO;
+        let mut now = BootTime::ZERO;
         while begun.len() < 100 {
             while queue.next(now).is_some() {
                 begun.push(now);
             }
-            now += queue.pause().unwrap_or_default();
+            now = now + queue.pause().unwrap_or_default();
         }
-        assert_eq!(begun.iter().filter(|at| at.is_zero()).count(), 10);
-        assert!((9..10).contains(&begun[99].as_secs()), "{begun:?}");
-        assert!(begun.windows(11).all(|part| part[10].saturating_sub(part[0]) >= Duration::from_millis(100)));
+        assert_eq!(begun.iter().filter(|at| **at == BootTime::ZERO).count(), 10);
+        assert!((9..10).contains(&begun[99].uptime().as_secs()), "{begun:?}");
+        assert!(begun.windows(11).all(|part| part[10].since(part[0]) >= Duration::from_millis(100)));
     }
 
     #[test]
     fn it_is_free_as_long_as_one_more_call_would_begin_at_once() {
         for (concurrency, rate) in [(3, None), (100, Some(3.0))] {
-            let mut queue = Queue::new(Lane { concurrency, rate }, Duration::ZERO);
+            let mut queue = Queue::new(Lane { concurrency, rate }, BootTime::ZERO);
             for item in 0..3 {
-                assert!(queue.is_free(Duration::ZERO), "{item}");
+                assert!(queue.is_free(BootTime::ZERO), "{item}");
                 queue.push(item);
             }
-            assert!(!queue.is_free(Duration::ZERO));
-            while queue.next(Duration::ZERO).is_some() {}
-            assert!(!queue.is_free(Duration::ZERO));
+            assert!(!queue.is_free(BootTime::ZERO));
+            while queue.next(BootTime::ZERO).is_some() {}
+            assert!(!queue.is_free(BootTime::ZERO));
             queue.done();
-            assert!(queue.is_free(Duration::from_secs(1)));
+            assert!(queue.is_free(BootTime::from_millis(1000)));
         }
     }
 
     #[test]
     fn a_slow_rate_still_lets_one_begin() {
         let mut queue = queue(100, Some(0.1));
-        assert_eq!((queue.next(Duration::ZERO), queue.next(Duration::ZERO)), (Some(0), None));
+        assert_eq!((queue.next(BootTime::ZERO), queue.next(BootTime::ZERO)), (Some(0), None));
         assert!((10.0..10.1).contains(&queue.pause().expect("time is missing").as_secs_f64()));
-        assert_eq!(queue.next(Duration::from_secs(11)), Some(1));
+        assert_eq!(queue.next(BootTime::from_millis(11_000)), Some(1));
     }
 }

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use super::{Cadence, Node, Timer, Visibility, Way, report::Trouble};
 use crate::{
     SourceError,
-    clock::Moment,
+    clock::{BootTime, Moment},
     credentials::{Credentials, RoleId},
     store::Published,
     way_back::WayBack,
@@ -47,8 +47,8 @@ pub(super) struct Plan {
     pub(super) kept: Option<Arc<Credentials>>,
     /// The refusal that stands while nothing is held.
     pub(super) refusal: Option<SourceError>,
-    /// When (boot clock) the last set came.
-    pub(super) fetched: Option<Duration>,
+    /// When the last set came.
+    pub(super) fetched: Option<BootTime>,
 }
 
 /// One question to the upstream, asked again and again.
@@ -89,9 +89,8 @@ impl Tracked {
     /// Whether the upstream refuses it, for as long as it takes until that counts (`grace`; none: as long as the set is
     /// valid).
     pub(super) fn is_given_up(&self, refused: Option<&Moment>, grace: Option<Duration>, now: Moment) -> bool {
-        refused.is_some_and(|since| {
-            !self.is_alive(now) || grace.is_some_and(|grace| now.boot.saturating_sub(since.boot) >= grace)
-        })
+        refused
+            .is_some_and(|since| !self.is_alive(now) || grace.is_some_and(|grace| now.boot.since(since.boot) >= grace))
     }
 
     /// Schedules an immediate fetch, unless one is under way.
@@ -191,7 +190,7 @@ impl Plan {
 
     /// How long ago the last set came.
     pub(super) fn age(&self, now: Moment) -> Option<Duration> {
-        self.fetched.map(|fetched| now.boot.saturating_sub(fetched))
+        self.fetched.map(|fetched| now.boot.since(fetched))
     }
 
     /// How the first way is asked: that is whom the next attempt asks.
@@ -251,7 +250,7 @@ mod tests {
         let at = |seconds: u64| Moment {
             wall: "2026-11-23T10:00:00Z".parse::<jiff::Timestamp>().expect("a timestamp")
                 + Duration::from_secs(seconds),
-            boot: Duration::from_secs(seconds),
+            boot: BootTime::from_millis(seconds * 1000),
         };
         let mut node = Tracked::new(at(0), Some(plan()));
         node.asked.timer = Timer::after(at(0), Duration::from_secs(1000));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::{
-    clock::{Moment, until},
+    clock::{BootTime, Moment, until},
     way_back,
 };
 
@@ -76,13 +76,13 @@ pub fn left_when_fetched(life: Duration) -> Duration {
 /// the wall clock can stretch, and the life that the wall clock leaves to the set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timer {
-    started: Duration,
+    started: BootTime,
     wait: Duration,
     /// Due also when the set expiring then has no more than this left.
     life: Option<(Timestamp, Duration)>,
-    /// How often in a row it failed, and since when (boot clock).
+    /// How often in a row it failed, and since when.
     failures: u32,
-    failing_since: Duration,
+    failing_since: BootTime,
 }
 
 impl Timer {
@@ -144,7 +144,7 @@ impl Timer {
 
     /// From `now` on nothing is held any more: a failed attempt is repeated as soon as if nothing had ever been.
     pub fn nothing_is_held(&mut self, now: Moment, random: f64) {
-        let waited = now.boot.saturating_sub(self.started);
+        let waited = now.boot.since(self.started);
         self.wait = self.wait.min(waited + LONGEST_BACKOFF.mul_f64(random).max(SHORTEST_WAIT));
     }
 
@@ -165,7 +165,7 @@ impl Timer {
     /// A request is waiting for the result: the next attempt is due within a second of the last one, or a little later
     /// for an upstream that has been failing for long.
     pub fn hasten(&mut self) {
-        let failing = self.started.saturating_sub(self.failing_since);
+        let failing = self.started.since(self.failing_since);
         self.wait = self.wait.min((failing / DEMAND_PART).max(SHORTEST_WAIT));
     }
 
@@ -177,7 +177,7 @@ impl Timer {
 
     /// How long until it is due; zero if it is.
     pub fn remaining(&self, now: Moment) -> Duration {
-        let waited = now.boot.saturating_sub(self.started);
+        let waited = now.boot.since(self.started);
         let by_boot = self.wait.saturating_sub(waited);
         // A due-by-life wait is no shorter than the shortest: the set may arrive all but expired.
         let by_life = self.life.map_or(by_boot, |(expiration, left)| {
@@ -202,7 +202,7 @@ mod tests {
     fn moment(wall_seconds: i64, boot_seconds: u64) -> Moment {
         Moment {
             wall: Timestamp::from_second(1_795_428_000 + wall_seconds).expect("in range"),
-            boot: Duration::from_secs(10_000 + boot_seconds),
+            boot: BootTime::from_uptime(Duration::from_secs(10_000 + boot_seconds)),
         }
     }
 

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     RoleList, SourceError,
-    clock::{self, Moment, SharedClock},
+    clock::{self, BootTime, Moment, SharedClock},
     credentials::{Credentials, RoleId, RoleName, render_refusal},
     journal::Journal,
     store::{Phase, State, Store},
@@ -59,8 +59,8 @@ pub struct Refresher {
     /// The first graph with the present lister.
     pub(super) listed_since: u64,
     pub(super) journal: Arc<Journal>,
-    /// When (boot clock) it was last looked at what callers wait for, if that was just now.
-    looked: Option<Duration>,
+    /// When it was last looked at what callers wait for, if that was just now.
+    looked: Option<BootTime>,
     /// What the lister is called, for all of its roles.
     pub(super) listed: Arc<str>,
 }
@@ -190,8 +190,8 @@ impl Refresher {
         }
     }
 
-    /// A request waits. What is not here, and not refused, is fetched sooner. Returns the present time (boot clock).
-    fn hasten(&mut self) -> Duration {
+    /// A request waits. What is not here, and not refused, is fetched sooner. Returns the present time.
+    fn hasten(&mut self) -> BootTime {
         let now = self.clock.now();
         if self.lister.is_some() && !self.store.snapshot().answered() {
             self.list.timer.hasten();
@@ -263,7 +263,7 @@ impl Refresher {
         self.withdraw_overdue(now);
         let mut pause = TICK;
         if let Some(looked) = self.looked {
-            let left = LOOK_PAUSE.saturating_sub(now.boot.saturating_sub(looked));
+            let left = LOOK_PAUSE.saturating_sub(now.boot.since(looked));
             pause = if left.is_zero() { pause } else { left };
             self.looked = Some(looked).filter(|_| !left.is_zero());
         }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::clock::BootTime;
+
 /// How soon it is tried, where the upstream is not polled anyway.
 pub const USUAL: Duration = Duration::from_mins(5);
 /// While it goes on failing the wait doubles this often.
@@ -12,27 +14,27 @@ const DOUBLINGS: u32 = 2;
 #[derive(Debug)]
 pub struct WayBack {
     base: Duration,
-    began: Duration,
+    began: BootTime,
     wait: Duration,
     failures: u32,
 }
 
 impl WayBack {
     /// It has just been left: after about `base` it is tried. `random` is in 0..1.
-    pub fn new(base: Duration, now: Duration, random: f64) -> Self {
+    pub fn new(base: Duration, now: BootTime, random: f64) -> Self {
         Self { base, began: now, wait: about(base, random), failures: 0 }
     }
 
     /// It has been tried, and still fails.
-    pub fn failed(&mut self, now: Duration, random: f64) {
+    pub fn failed(&mut self, now: BootTime, random: f64) {
         self.failures = self.failures.saturating_add(1);
         self.began = now;
         self.wait = about(self.base * (1 << self.failures.min(DOUBLINGS)), random);
     }
 
     /// How long until it is to be tried; zero if it is time.
-    pub fn remaining(&self, now: Duration) -> Duration {
-        self.wait.saturating_sub(now.saturating_sub(self.began))
+    pub fn remaining(&self, now: BootTime) -> Duration {
+        self.wait.saturating_sub(now.since(self.began))
     }
 }
 
@@ -47,18 +49,19 @@ mod tests {
 
     #[test]
     fn the_wait_grows_to_a_bound_and_is_left_to_chance() {
-        let mut way = WayBack::new(USUAL, Duration::ZERO, 0.5);
-        let mut waits = vec![way.remaining(Duration::ZERO)];
+        let mut way = WayBack::new(USUAL, BootTime::ZERO, 0.5);
+        let mut waits = vec![way.remaining(BootTime::ZERO)];
         for _ in 0..3 {
-            way.failed(Duration::ZERO, 0.5);
-            waits.push(way.remaining(Duration::ZERO));
+            way.failed(BootTime::ZERO, 0.5);
+            waits.push(way.remaining(BootTime::ZERO));
         }
         assert_eq!(waits, [5, 10, 20, 20].map(Duration::from_mins));
+        let at = |second: u64| BootTime::from_millis(second * 1000);
         for (random, seconds) in [(0.0, 225), (1.0, 375)] {
-            let way = WayBack::new(USUAL, Duration::from_secs(7), random);
-            assert_eq!(way.remaining(Duration::from_secs(7)).as_secs(), seconds);
-            assert_eq!(way.remaining(Duration::from_secs(6 + seconds)), Duration::from_secs(1));
-            assert!(way.remaining(Duration::from_secs(8 + seconds)).is_zero());
+            let way = WayBack::new(USUAL, at(7), random);
+            assert_eq!(way.remaining(at(7)).as_secs(), seconds);
+            assert_eq!(way.remaining(at(6 + seconds)), Duration::from_secs(1));
+            assert!(way.remaining(at(8 + seconds)).is_zero());
         }
     }
 }

@@ -9,7 +9,6 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use arc_swap::{ArcSwap, Guard};
@@ -17,7 +16,7 @@ use jiff::{SignedDuration, Timestamp, tz::Offset};
 use tokio::sync::{Notify, futures::OwnedNotified};
 
 use crate::{
-    clock::{Moment, until},
+    clock::{BootTime, Moment, until},
     credentials::{AccountId, Credentials, RoleArn, RoleId, RoleName, SecretBytes, render_document},
 };
 
@@ -147,8 +146,8 @@ impl Published {
 
     /// How long it is still valid, by the clock that leaves it less; negative if it is over.
     pub fn left(&self, now: Moment) -> SignedDuration {
-        let boot = |time: Duration| SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX);
-        let ends = Duration::from_millis(self.ends.load(Ordering::Relaxed));
+        let boot = |time: BootTime| SignedDuration::try_from(time.uptime()).unwrap_or(SignedDuration::MAX);
+        let ends = BootTime::from_millis(self.ends.load(Ordering::Relaxed));
         self.expiration.duration_since(now.wall).min(boot(ends).saturating_sub(boot(now.boot)))
     }
 
@@ -171,7 +170,7 @@ impl Published {
 
 /// When (boot clock, in milliseconds) the life is over that is left at the moment `now`.
 fn end_of(expiration: Timestamp, now: Moment) -> u64 {
-    u64::try_from(now.boot.saturating_add(until(expiration, now.wall)).as_millis()).unwrap_or(u64::MAX)
+    (now.boot + until(expiration, now.wall)).as_millis()
 }
 
 /// Writes a moment as RFC 9110 requires: `Mon, 23 Nov 2026 10:00:00 GMT`.
@@ -394,6 +393,8 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::credentials::Secret;
 
@@ -413,7 +414,7 @@ mod tests {
     fn at(wall: &str) -> Moment {
         let wall: Timestamp = wall.parse().expect("a timestamp");
         let midnight = "2026-11-23T00:00:00Z".parse().expect("a timestamp");
-        Moment { wall, boot: until(wall, midnight) }
+        Moment { wall, boot: BootTime::from_uptime(until(wall, midnight)) }
     }
 
     fn name(text: &str) -> RoleName {

@@ -52,7 +52,7 @@ pub(super) fn ask(method: &str, url: &str, lines: &[(&str, &str)]) -> io::Result
     stream.write_all(head.as_bytes())?;
     let mut answer = Zeroizing::new(Vec::with_capacity(16 * 1024));
     stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
-    let took = SystemClock.now().boot.saturating_sub(began);
+    let took = SystemClock.now().boot.since(began);
     let mut parsed = [httparse::EMPTY_HEADER; 64];
     let mut response = httparse::Response::new(&mut parsed);
     let Ok(httparse::Status::Complete(end)) = response.parse(&answer) else {

@@ -294,7 +294,7 @@ mod tests {
     use super::*;
     use crate::{
         caller::{NameService, Peer},
-        clock::SystemClock,
+        clock::{BootTime, SystemClock},
         logging::{AuditTarget, Environment},
     };
 
@@ -361,7 +361,7 @@ mod tests {
         let place = tempfile::tempdir().expect("a directory");
         let (auditor, path) = auditor(place.path());
         let denied = |origin: Origin, second: u64| {
-            let now = Moment { wall: jiff::Timestamp::UNIX_EPOCH, boot: Duration::from_secs(second) };
+            let now = Moment { wall: jiff::Timestamp::UNIX_EPOCH, boot: BootTime::from_millis(second * 1000) };
             auditor.denial(event(origin, What::Denied { path: "/x".into() }), now);
         };
         for _ in 0..100_000 {

@@ -11,6 +11,8 @@ use std::{
     time::Duration,
 };
 
+use crate::clock::BootTime;
+
 /// How much there is, and how much of it one owner may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
@@ -136,7 +138,7 @@ pub struct Allowance<O> {
 #[derive(Debug, Clone, Copy)]
 struct Bucket {
     /// When the bucket is full again.
-    full: Duration,
+    full: BootTime,
     withheld: u64,
 }
 
@@ -146,9 +148,9 @@ impl<O: Eq + Hash> Allowance<O> {
         Self { rate, known: HashMap::new(), others: 0 }
     }
 
-    /// Whether it may happen for `owner` now (any clock that never goes back). If so: how often it was withheld since
-    /// the last time that it might, counting also what was withheld from owners that are not remembered.
-    pub fn spend(&mut self, owner: O, now: Duration) -> Option<u64> {
+    /// Whether it may happen for `owner` now. If so: how often it was withheld since the last time that it might, counting
+    /// also what was withheld from owners that are not remembered.
+    pub fn spend(&mut self, owner: O, now: BootTime) -> Option<u64> {
         if !self.known.contains_key(&owner) && !self.has_room(now) {
             self.others += 1;
             return None;
@@ -165,7 +167,7 @@ impl<O: Eq + Hash> Allowance<O> {
     }
 
     /// Forgets owners with a full bucket, if there is need for room.
-    fn has_room(&mut self, now: Duration) -> bool {
+    fn has_room(&mut self, now: BootTime) -> bool {
         if self.known.len() >= MAX_OWNERS {
             let others = &mut self.others;
             self.known.retain(|_, bucket| {
@@ -188,6 +190,10 @@ mod tests {
 
     const BOUNDS: Bounds = Bounds { total: 12, reserved: 3, each: 4, scarce: 6 };
 
+    fn at(second: u64) -> BootTime {
+        BootTime::from_millis(second * 1000)
+    }
+
     #[test]
     fn one_owner_may_have_much_while_there_is_much_and_its_share_when_it_is_scarce() {
         let shares = Shares::new(BOUNDS);
@@ -205,7 +211,6 @@ mod tests {
     #[test]
     fn what_is_withheld_is_counted_and_told_with_the_next() {
         let mut allowance = Allowance::new(Rate { burst: 1, every: Duration::from_mins(1) });
-        let at = Duration::from_secs;
         assert_eq!(allowance.spend(1, at(10)), Some(0));
         assert_eq!(allowance.spend(2, at(10)), Some(0));
         for second in 10..70 {
@@ -217,17 +222,16 @@ mod tests {
     #[test]
     fn a_flood_of_different_owners_is_bounded_and_counted() {
         let mut allowance = Allowance::new(Rate { burst: 3, every: Duration::from_secs(1) });
-        let granted = (0..5000).filter(|owner| allowance.spend(*owner, Duration::ZERO).is_some()).count();
+        let granted = (0..5000).filter(|owner| allowance.spend(*owner, BootTime::ZERO).is_some()).count();
         assert_eq!((granted, allowance.known.len()), (MAX_OWNERS, MAX_OWNERS));
         // A known owner keeps its own bucket.
-        assert_eq!(allowance.spend(0, Duration::ZERO), Some(5000 - MAX_OWNERS as u64));
-        assert_eq!(allowance.spend(0, Duration::ZERO), Some(0));
-        assert_eq!(allowance.spend(0, Duration::ZERO), None);
-        assert_eq!(allowance.spend(9999, Duration::from_secs(1)), Some(0));
+        assert_eq!(allowance.spend(0, BootTime::ZERO), Some(5000 - MAX_OWNERS as u64));
+        assert_eq!(allowance.spend(0, BootTime::ZERO), Some(0));
+        assert_eq!(allowance.spend(0, BootTime::ZERO), None);
+        assert_eq!(allowance.spend(9999, at(1)), Some(0));
         // What was withheld from an owner that is forgotten is not forgotten.
-        assert_eq!(allowance.spend(9999, Duration::from_secs(9)), Some(0));
-        let granted =
-            (10_000..20_000).filter(|owner| allowance.spend(*owner, Duration::from_secs(9)).is_some()).count();
+        assert_eq!(allowance.spend(9999, at(9)), Some(0));
+        let granted = (10_000..20_000).filter(|owner| allowance.spend(*owner, at(9)).is_some()).count();
         assert_eq!(granted, MAX_OWNERS - 1);
         assert!(allowance.known.len() <= MAX_OWNERS);
     }
@@ -300,7 +304,7 @@ mod tests {
                     bucket.withheld += 1;
                     None
                 };
-                prop_assert_eq!(allowance.spend(owner, Duration::from_secs(now)), expected);
+                prop_assert_eq!(allowance.spend(owner, at(now)), expected);
             }
         }
     }

@@ -5,7 +5,7 @@ use std::{cmp::Reverse, collections::BinaryHeap, time::Duration};
 use jiff::Timestamp;
 
 use super::Timer;
-use crate::clock::Moment;
+use crate::clock::{BootTime, Moment};
 
 const HOSTS: usize = 10_000;
 const LIFE: Duration = Duration::from_hours(1);
@@ -115,8 +115,8 @@ impl Seen {
 }
 
 fn moment(milliseconds: u64) -> Moment {
-    let boot = Duration::from_millis(milliseconds);
-    Moment { wall: Timestamp::from_second(1_795_428_000).expect("in range") + boot, boot }
+    let boot = BootTime::from_millis(milliseconds);
+    Moment { wall: Timestamp::from_second(1_795_428_000).expect("in range") + boot.uptime(), boot }
 }
 
 fn milliseconds(duration: Duration) -> u64 {

@@ -101,7 +101,7 @@ impl Refresher {
             return;
         }
         if let Some(grace) = grace {
-            let refused = now.boot.saturating_sub(since.boot);
+            let refused = now.boot.since(since.boot);
             node.asked.timer = node.asked.timer.clone().within(grace.saturating_sub(refused));
         }
         self.keep_serving(id);

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::*;
 use crate::{
     ErrorKind, Source, SourceFuture,
-    clock::{Clock, fake::FakeClock},
+    clock::{BootTime, Clock, fake::FakeClock},
     credentials::Secret,
     store::Condition,
 };
@@ -33,7 +33,7 @@ struct Script {
     /// One-time expirations, used before `life`.
     expirations: VecDeque<Timestamp>,
     serial: u32,
-    asked: Vec<(Duration, String)>,
+    asked: Vec<(BootTime, String)>,
     in_flight: HashMap<String, u32>,
     most_in_flight: u32,
     latency: Duration,
@@ -48,7 +48,7 @@ impl Upstream {
         change(&mut self.state.lock().expect("not poisoned"));
     }
 
-    fn asked_for(&self, name: &str) -> Vec<Duration> {
+    fn asked_for(&self, name: &str) -> Vec<BootTime> {
         let state = self.state.lock().expect("not poisoned");
         state.asked.iter().filter(|(_, asked)| asked == name).map(|(at, _)| *at).collect()
     }
@@ -180,7 +180,7 @@ async fn the_list_is_asked_for_at_the_interval_and_sets_by_their_age() {
     rig.pass(3600).await;
     let gaps = |name: &str| {
         let asked = rig.upstream.asked_for(name);
-        asked.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect::<Vec<_>>()
+        asked.windows(2).map(|pair| pair[1].since(pair[0])).collect::<Vec<_>>()
     };
     let lists = gaps("list");
     assert!((9..=16).contains(&lists.len()), "{lists:?}");
@@ -209,7 +209,7 @@ async fn a_role_that_the_list_names_anew_is_fetched_at_once() {
     rig.pass(376).await;
     assert_eq!(rig.condition("b"), Condition::Fresh);
     assert_eq!((rig.upstream.asked_for("a").len(), rig.upstream.asked_for("b").len()), (1, 1));
-    assert_eq!(rig.upstream.asked_for("b")[0].saturating_sub(rig.upstream.asked_for("list")[1]), Duration::ZERO);
+    assert_eq!(rig.upstream.asked_for("b")[0].since(rig.upstream.asked_for("list")[1]), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
@@ -479,7 +479,7 @@ async fn failures_are_retried_ever_more_slowly_but_at_least_once_a_minute() {
     rig.pass(600).await;
     let asked = rig.upstream.asked_for("list");
     assert!((15..120).contains(&asked.len()), "{asked:?}");
-    let waits: Vec<_> = asked.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect();
+    let waits: Vec<_> = asked.windows(2).map(|pair| pair[1].since(pair[0])).collect();
     assert!(waits.iter().all(|wait| (999..=61_000).contains(&wait.as_millis())), "{waits:?}");
 }
 

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Mutex};
 use super::*;
 use crate::{
     Cadence, Fetch, Graph, Lane, LaneId, Node, OnDemand, RoleRequests, SourceFuture, Visibility, Way,
-    clock::{self, Clock, fake::FakeClock},
+    clock::{self, BootTime, Clock, fake::FakeClock},
     credentials::{RoleName, Secret},
     journal::{Entry, Journal},
     store::{Condition, Store},
@@ -26,7 +26,7 @@ struct Script {
     expired: Vec<String>,
     serial: u32,
     /// When, which call, signed by which key.
-    calls: Vec<(Duration, String, Option<String>)>,
+    calls: Vec<(BootTime, String, Option<String>)>,
 }
 
 impl World {
@@ -34,7 +34,7 @@ impl World {
         change(&mut self.state.lock().expect("not poisoned"));
     }
 
-    fn calls(&self, name: &str) -> Vec<(Duration, Option<String>)> {
+    fn calls(&self, name: &str) -> Vec<(BootTime, Option<String>)> {
         let state = self.state.lock().expect("not poisoned");
         state.calls.iter().filter(|(_, called, _)| called == name).map(|(at, _, key)| (*at, key.clone())).collect()
     }
@@ -203,12 +203,12 @@ async fn a_thousand_roles_start_no_faster_than_the_rate_and_ask_once_each() {
     let rig = rig(Some(10.0), &nodes);
     pass(105).await;
     assert!(names.iter().all(|name| rig.of(name) == Condition::Fresh));
-    let mut at: Vec<Duration> =
+    let mut at: Vec<BootTime> =
         rig.world.state.lock().expect("not poisoned").calls.iter().map(|(at, ..)| *at).collect();
     assert_eq!(at.len(), 1001);
     at.sort_unstable();
     // Never more than a second's worth in a burst, and ten a second.
-    assert!(at.windows(21).all(|part| part[20].saturating_sub(part[0]) >= Duration::from_secs(1)), "{at:?}");
+    assert!(at.windows(21).all(|part| part[20].since(part[0]) >= Duration::from_secs(1)), "{at:?}");
     let first = rig.world.calls("r0")[0].0;
     assert!(rig.world.calls("r999")[0].0 > first + Duration::from_secs(95), "in the order of the file");
 }
@@ -325,7 +325,7 @@ async fn the_second_way_stands_in_and_the_first_comes_back() {
 fn returns(rig: &Rig) -> Vec<u64> {
     let since = rig.world.calls("second")[0].0;
     let calls = rig.world.calls("first").into_iter().map(|(at, _)| at);
-    calls.filter(|at| *at > since).map(|at| at.saturating_sub(since).as_secs()).collect()
+    calls.filter(|at| *at > since).map(|at| at.since(since).as_secs()).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -416,7 +416,7 @@ async fn what_is_passed_on_is_as_new_as_what_it_comes_from() {
     pass(3600 * 5).await;
     let (a, b) = (rig.world.calls("a"), rig.world.calls("pass"));
     for (at, _) in &a {
-        assert!(b.iter().any(|(passed, _)| passed.saturating_sub(*at) < Duration::from_secs(1) && passed > at));
+        assert!(b.iter().any(|(passed, _)| passed.since(*at) < Duration::from_secs(1) && passed > at));
     }
 }
 

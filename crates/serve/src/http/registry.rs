@@ -7,13 +7,12 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use tokio::{sync::Notify, task::AbortHandle};
 
 use super::crowd::{Member, choose};
-use crate::caller::Owner;
+use crate::{caller::Owner, clock::BootTime};
 
 /// How many connections are looked up for each new one: more than one, so that all are known by the time that there is no
 /// room left.
@@ -35,7 +34,7 @@ pub(super) struct Slot {
 
 impl Slot {
     /// Of a connection that was accepted just now and must have got further by `deadline`.
-    pub(super) fn new(now: Duration, deadline: Duration) -> Self {
+    pub(super) fn new(now: BootTime, deadline: BootTime) -> Self {
         Self {
             deadline: nanoseconds(deadline).into(),
             useful: nanoseconds(now).into(),
@@ -58,20 +57,20 @@ impl Slot {
     }
 
     /// Sets the time by which the connection must have got further.
-    pub(super) fn set_deadline(&self, deadline: Duration) {
+    pub(super) fn set_deadline(&self, deadline: BootTime) {
         self.deadline.store(nanoseconds(deadline), Ordering::Relaxed);
     }
 
     /// Tells that a request has just been answered; the next one must come by `deadline`.
-    pub(super) fn answered(&self, now: Duration, deadline: Duration) {
+    pub(super) fn answered(&self, now: BootTime, deadline: BootTime) {
         self.useful.store(nanoseconds(now), Ordering::Relaxed);
         self.set_deadline(deadline);
     }
 }
 
-fn nanoseconds(time: Duration) -> u64 {
+fn nanoseconds(time: BootTime) -> u64 {
     // Enough for 584 years.
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+    u64::try_from(time.uptime().as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The two ends of a connection.
@@ -140,7 +139,7 @@ impl Registry {
     }
 
     /// Ends those whose deadline has passed. Returns how many.
-    pub(super) fn sweep(&self, now: Duration) -> usize {
+    pub(super) fn sweep(&self, now: BootTime) -> usize {
         let now = nanoseconds(now);
         let entries = self.entries();
         let late = entries.open.values().filter(|entry| entry.slot.deadline.load(Ordering::Relaxed) <= now);
@@ -241,8 +240,12 @@ mod tests {
         (task.abort_handle(), task)
     }
 
+    fn at(second: u64) -> BootTime {
+        BootTime::from_millis(second * 1000)
+    }
+
     fn slot(opened: u64, deadline: u64) -> Arc<Slot> {
-        Arc::new(Slot::new(Duration::from_secs(opened), Duration::from_secs(deadline)))
+        Arc::new(Slot::new(at(opened), at(deadline)))
     }
 
     /// A connection whose owner is the number of its port.
@@ -272,7 +275,7 @@ mod tests {
         let registry = Arc::new(Registry::default());
         let (_early, overdue) = open(&registry, &slot(1, 5));
         let (_late, in_time) = open(&registry, &slot(1, 6));
-        registry.sweep(Duration::from_secs(5));
+        registry.sweep(at(5));
         assert!(overdue.await.is_err_and(|error| error.is_cancelled()));
         assert!(!in_time.is_finished());
     }
@@ -283,7 +286,7 @@ mod tests {
         let useful = slot(1, 9);
         let (_old_but_useful, _task) = open(&registry, &useful);
         let (_idle, evicted) = open(&registry, &slot(2, 9));
-        useful.answered(Duration::from_secs(3), Duration::from_secs(9));
+        useful.answered(at(3), at(9));
         assert_eq!(registry.evict(1, whose), 1);
         assert!(evicted.await.is_err_and(|error| error.is_cancelled()));
         assert_eq!(registry.len(), 1);

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     caller::cgroup,
-    clock::{self, SharedClock},
+    clock::{self, BootTime, SharedClock},
 };
 
 /// The number of inspections that run at the same time.
@@ -86,8 +86,8 @@ pub struct Watcher {
 
 /// The first process of a container is not held onto.
 struct Unverified {
-    /// The boot instant at which that was first so.
-    since: Duration,
+    /// When that was first so.
+    since: BootTime,
     /// Whether it was logged.
     told: bool,
 }
@@ -116,9 +116,9 @@ struct Session<'a> {
     search: Option<Search>,
     /// Whether all that runs has been asked for once.
     complete: bool,
-    next_search: Duration,
-    next_comparison: Duration,
-    forget_absent: Option<Duration>,
+    next_search: BootTime,
+    next_comparison: BootTime,
+    forget_absent: Option<BootTime>,
     version: String,
 }
 
@@ -182,7 +182,7 @@ impl Watcher {
         let unverified = self.unheld.entry(id.clone()).or_insert(Unverified { since: now, told: false });
         let accepted = self.settings.accept_unverified;
         // The process may just have ended, which a busy runtime reports late.
-        let may_have_ended = why == Unheld::Gone && !accepted && now.saturating_sub(unverified.since) < LATE_END;
+        let may_have_ended = why == Unheld::Gone && !accepted && now.since(unverified.since) < LATE_END;
         if unverified.told || may_have_ended {
             return;
         }
@@ -239,7 +239,7 @@ impl Session<'_> {
                 event = events.next() => event.map(|event| {
                     match self.watcher.ledger.happened(&event) {
                         Some(question) => self.queue.push_back(question),
-                        None => self.next_comparison = Duration::ZERO,
+                        None => self.next_comparison = BootTime::ZERO,
                     }
                 }),
                 Some(done) = self.calls.join_next() => match done {
@@ -289,7 +289,7 @@ impl Session<'_> {
             }
         }
         let due = [Some(self.next_comparison), self.forget_absent];
-        let pause = due.into_iter().flatten().map(|due| due.saturating_sub(now)).min().unwrap_or(COMPARISON);
+        let pause = due.into_iter().flatten().map(|due| due.since(now)).min().unwrap_or(COMPARISON);
         // The search that is running says when it has ended.
         if self.search.is_some() { pause.max(SEARCH_PAUSE) } else { pause }
     }
@@ -300,7 +300,7 @@ impl Session<'_> {
         self.queue.extend(questions);
         self.search = Some(Search { sought, listing: true, waiting, naming: None });
         let api = self.watcher.api.clone();
-        let pause = self.next_search.saturating_sub(self.watcher.clock.now().boot);
+        let pause = self.next_search.since(self.watcher.clock.now().boot);
         self.calls.spawn(async move {
             clock::sleep(pause).await;
             Done::Listed(api.list().await)

@@ -9,7 +9,6 @@ use std::{
     path::PathBuf,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
-    time::Duration,
 };
 
 use super::{Known, MAX_KEPT, News, REFRESH, RETRY, table::Table, turns::Turns};
@@ -19,7 +18,7 @@ use crate::{
         cgroup::Cgroup,
         hierarchy::{MAX_BELOW, Subtree, Walk, host_made},
     },
-    clock::SharedClock,
+    clock::{BootTime, SharedClock},
 };
 
 const STACK: usize = 256 * 1024;
@@ -115,7 +114,8 @@ impl Finder {
                 refresh = refresh.min(self.clock.now().boot + RETRY);
             }
             // As long as that took, so that those below groups that were given away come on, too.
-            let until = self.clock.now().boot.saturating_add(self.clock.now().boot.saturating_sub(before));
+            let looked = self.clock.now().boot;
+            let until = looked + looked.since(before);
             loop {
                 search = match search.take() {
                     Some(search) => self.go_on(search),
@@ -139,14 +139,14 @@ impl Finder {
     }
 
     /// Waits for ids that are wanted, unless there is something to do; `None` at the end.
-    fn next(&self, refresh: Duration) -> Option<Vec<u64>> {
+    fn next(&self, refresh: BootTime) -> Option<Vec<u64>> {
         let mut wanted = self.groups.wanted();
         loop {
             if wanted.closed {
                 return None;
             }
             let new: Vec<u64> = std::iter::from_fn(|| wanted.ids.pop()).collect();
-            let left = refresh.saturating_sub(self.clock.now().boot);
+            let left = refresh.since(self.clock.now().boot);
             if !new.is_empty() || !self.open.is_empty() || left.is_zero() {
                 return Some(new);
             }

@@ -6,7 +6,6 @@ use std::{
     io,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak, atomic::Ordering},
     thread,
-    time::Duration,
 };
 
 use super::{Known, MAX_KEPT, Name, News, REFRESH, RETRY, table::Table, turns::Turns};
@@ -15,7 +14,7 @@ use crate::{
         Subordinates,
         accounts::{Account, Accounts},
     },
-    clock::SharedClock,
+    clock::{BootTime, SharedClock},
 };
 
 /// The number of look-ups that run in parallel, and how many of those may be of names.
@@ -48,9 +47,9 @@ struct Wanted {
     /// Users that could not be looked up.
     failed: BTreeSet<u32>,
     /// When what failed is tried again.
-    retry: Option<Duration>,
+    retry: Option<BootTime>,
     /// When a failure was last logged.
-    logged: Option<Duration>,
+    logged: Option<BootTime>,
     closed: bool,
 }
 
@@ -181,7 +180,7 @@ impl<A: Accounts> Leader<A> {
                 }
             }
             let due = wanted.retry.map_or(refresh, |retry| retry.min(refresh));
-            let left = due.saturating_sub(self.now());
+            let left = due.since(self.now());
             wanted = self.users.wake.wait_timeout(wanted, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -288,7 +287,7 @@ impl<A: Accounts> Leader<A> {
         found.map(|_changed| ())
     }
 
-    fn now(&self) -> Duration {
+    fn now(&self) -> BootTime {
         self.clock.now().boot
     }
 }

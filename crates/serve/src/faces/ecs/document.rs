@@ -47,7 +47,7 @@ fn render(set: &Published, first: Option<(&str, &str)>, before_last: Option<(&st
 mod tests {
     use super::*;
     use crate::{
-        clock::Moment,
+        clock::{BootTime, Moment},
         credentials::{Credentials, Secret},
     };
 
@@ -63,7 +63,7 @@ mod tests {
             role_arn: None,
         };
         let wall = "2026-11-23T10:00:00Z".parse().expect("a timestamp");
-        let set = Published::new(&credentials, Moment { wall, boot: std::time::Duration::ZERO });
+        let set = Published::new(&credentials, Moment { wall, boot: BootTime::ZERO });
         let text = |bytes: SecretBytes| String::from_utf8(bytes.expose().to_vec()).expect("ASCII");
         assert_eq!(
             text(ecs(&set, "arn:x")),

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     caller::{Origin, Peer},
-    clock::SystemClock,
+    clock::{BootTime, SystemClock},
     credentials::{Credentials, RoleId, Secret, render_refusal},
     http::request::{Parsed, parse},
     policy::Grant,
@@ -11,7 +11,10 @@ use crate::{
 };
 
 fn now() -> Moment {
-    Moment { wall: "2026-11-23T10:00:00Z".parse().expect("a timestamp"), boot: Duration::from_hours(1) }
+    Moment {
+        wall: "2026-11-23T10:00:00Z".parse().expect("a timestamp"),
+        boot: BootTime::from_uptime(Duration::from_hours(1)),
+    }
 }
 
 fn name(text: &str) -> RoleName {

@@ -18,7 +18,10 @@ use aws_lc_rs::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
-use crate::credentials::{RoleId, Secret};
+use crate::{
+    clock::BootTime,
+    credentials::{RoleId, Secret},
+};
 
 /// How many tokens that were made here may be valid at the same time.
 const MAX_ISSUED: usize = 4096;
@@ -58,11 +61,11 @@ pub type Fingerprint = [u8; 32];
 
 type Mac = [u8; 32];
 
-/// Until when a key opens its role, by the boot clock; `None`: until its file says otherwise.
-type End = Option<Duration>;
+/// Until when a key opens its role, or `None`: until its file says otherwise.
+type End = Option<BootTime>;
 
 /// Those that were made here.
-type Issued = HashMap<Mac, (RoleId, Duration)>;
+type Issued = HashMap<Mac, (RoleId, BootTime)>;
 
 /// Those that stand, or stood, in files; by the number of the file.
 type Configured = HashMap<Mac, (RoleId, usize, End)>;
@@ -94,10 +97,10 @@ impl EcsTokens {
         Self { configured: Arc::default(), ..self.clone() }
     }
 
-    /// Makes a token that opens `role` for `ttl` from `now` (boot clock) on. It is printable ASCII without spaces, and
+    /// Makes a token that opens `role` for `ttl` from `now` on. It is printable ASCII without spaces, and
     /// ends with the process: pass it on in a file (`AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE`) that can be written
     /// again.
-    pub fn issue(&self, role: &RoleId, ttl: Duration, now: Duration) -> Result<Secret, IssueError> {
+    pub fn issue(&self, role: &RoleId, ttl: Duration, now: BootTime) -> Result<Secret, IssueError> {
         let mut raw = Zeroizing::new([0; RANDOM]);
         SystemRandom::new().fill(&mut *raw)?;
         let mut token = Zeroizing::new(String::with_capacity(RANDOM.div_ceil(3) * 4));
@@ -123,7 +126,7 @@ impl EcsTokens {
         if issued.len() >= MAX_ISSUED && !issued.contains_key(&mac) {
             return Err(IssueError::Full);
         }
-        issued.insert(mac, (role.clone(), Duration::MAX));
+        issued.insert(mac, (role.clone(), BootTime::from_uptime(Duration::MAX)));
         Ok(())
     }
 
@@ -132,8 +135,8 @@ impl EcsTokens {
         lock(&self.issued).remove(&self.mac_of(Key::Token, token));
     }
 
-    /// Whether a token opens any role at the moment `now` (boot clock).
-    pub fn opens(&self, token: &[u8], now: Duration) -> bool {
+    /// Whether a token opens any role at the moment `now`.
+    pub fn opens(&self, token: &[u8], now: BootTime) -> bool {
         self.role(Key::Token, token, now).is_some()
     }
 
@@ -142,8 +145,8 @@ impl EcsTokens {
         lock(&self.issued).remove(&self.mac(Key::Token, token.expose().as_bytes()));
     }
 
-    /// The role that a key opens at the moment `now` (boot clock).
-    pub(crate) fn role(&self, kind: Key, key: &[u8], now: Duration) -> Option<RoleId> {
+    /// The role that a key opens at the moment `now`.
+    pub(crate) fn role(&self, kind: Key, key: &[u8], now: BootTime) -> Option<RoleId> {
         if key.is_empty() || key.len() > MAX_LENGTH {
             return None;
         }
@@ -163,7 +166,7 @@ impl EcsTokens {
         (role, kind): (&RoleId, Key),
         keys: &[&[u8]],
         overlap: Duration,
-        now: Duration,
+        now: BootTime,
     ) {
         let macs: HashSet<Mac> = keys.iter().map(|key| self.mac(kind, key)).collect();
         let mut configured = lock(&self.configured);
@@ -216,7 +219,7 @@ fn sha256(bytes: &[u8]) -> Fingerprint {
 mod tests {
     use super::*;
 
-    const NOW: Duration = Duration::from_hours(1);
+    const NOW: BootTime = BootTime::from_uptime(Duration::from_hours(1));
 
     fn role(name: &str) -> RoleId {
         RoleId::named(&name.parse().expect("a role name"))

@@ -12,7 +12,7 @@ pub use cache::Reply;
 use cache::{Cache, Entry, life};
 use tokio::sync::{Notify, mpsc};
 
-use crate::clock::SharedClock;
+use crate::clock::{BootTime, SharedClock};
 
 /// How many paths may queue.
 const QUEUE: usize = 64;
@@ -81,7 +81,7 @@ pub(super) fn upstream_path(segments: &[&str]) -> Option<String> {
 
 impl Passthrough {
     /// What is known of `path`, a result of [`upstream_path`]; if nothing is, it is asked for.
-    pub(super) fn ask(&self, path: &str, now: Duration) -> Asked {
+    pub(super) fn ask(&self, path: &str, now: BootTime) -> Asked {
         let mut cache = lock(&self.cache);
         match cache.entries.get(path) {
             Some(Entry::Held { reply, since }) if now < *since + life(reply) => return Asked::Reply(reply.clone()),
@@ -178,7 +178,7 @@ mod tests {
     fn the_cache_is_bounded_and_forgets() {
         let clock = SystemClock::shared();
         let (passthrough, mut wanted) = passthrough(Duration::from_secs(1), Arc::default(), clock);
-        let at = Duration::from_secs;
+        let at = |second: u64| BootTime::from_millis(second * 1000);
         assert!(matches!(passthrough.ask("/a", at(0)), Asked::Underway));
         assert!(matches!(passthrough.ask("/a", at(1)), Asked::Underway));
         assert_eq!(wanted.paths.try_recv().as_deref(), Ok("/a"));

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::{
     caller::{Membership, Origin, Peer, Process},
+    clock::BootTime,
     credentials::{Credentials, RoleId, RoleName, Secret, render_refusal},
     http::request::{Parsed, parse},
     policy::Grant,
@@ -12,7 +13,10 @@ use crate::{
 };
 
 fn now() -> Moment {
-    Moment { wall: "2026-11-23T10:00:00Z".parse().expect("a timestamp"), boot: Duration::from_hours(1) }
+    Moment {
+        wall: "2026-11-23T10:00:00Z".parse().expect("a timestamp"),
+        boot: BootTime::from_uptime(Duration::from_hours(1)),
+    }
 }
 
 fn name(text: &str) -> RoleName {

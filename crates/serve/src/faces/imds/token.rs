@@ -15,7 +15,7 @@ use aws_lc_rs::{
 use base64::{Engine, engine::general_purpose::URL_SAFE};
 use subtle::ConstantTimeEq;
 
-use crate::caller::Owner;
+use crate::{caller::Owner, clock::BootTime};
 
 /// What a token begins with, so that it looks like EC2's (`AQAAA…`).
 const PREFIX: [u8; 4] = [1, 0, 0, 0];
@@ -59,11 +59,9 @@ impl TokenKey {
         Ok(Self { key: hmac::Key::new(hmac::HMAC_SHA256, key.as_ref()), ..Self::random()? })
     }
 
-    /// A token that is valid for `seconds` from `now` (boot clock) on, at one listener and for one owner.
-    pub(super) fn mint(&self, seconds: u32, binding: Binding, now: Duration) -> Token {
-        let end = now + Duration::from_secs(seconds.into());
-        // Boot clocks do not reach the year 584,942,417.
-        let end = u64::try_from(end.as_millis()).unwrap_or(u64::MAX);
+    /// A token that is valid for `seconds` from `now` on, at one listener and for one owner.
+    pub(super) fn mint(&self, seconds: u32, binding: Binding, now: BootTime) -> Token {
+        let end = (now + Duration::from_secs(seconds.into())).as_millis();
         let serial = self.counter.fetch_add(1, Ordering::Relaxed);
         let mut raw = [0; RAW];
         raw[..4].copy_from_slice(&PREFIX);
@@ -79,7 +77,7 @@ impl TokenKey {
 
     /// How many seconds a token that a client sent is still valid, rounded up; `None` if it is none
     /// of ours, belongs to another listener or owner, or is over.
-    pub(super) fn verify(&self, text: &[u8], binding: Binding, now: Duration) -> Option<u32> {
+    pub(super) fn verify(&self, text: &[u8], binding: Binding, now: BootTime) -> Option<u32> {
         // Checked before decoding, so that a long value costs nothing.
         if text.len() != LENGTH {
             return None;
@@ -92,7 +90,7 @@ impl TokenKey {
             return None;
         }
         let end = u64::from_be_bytes(payload.get(4..12)?.try_into().ok()?);
-        let left = Duration::from_millis(end).checked_sub(now).filter(|left| !left.is_zero())?;
+        let left = Some(BootTime::from_millis(end).since(now)).filter(|left| !left.is_zero())?;
         let seconds = u32::try_from(left.as_millis().div_ceil(1000)).ok()?;
         // One that would last for longer than any is of another boot.
         (seconds <= LONGEST).then_some(seconds)
@@ -119,7 +117,7 @@ impl TokenKey {
 mod tests {
     use super::*;
 
-    const NOW: Duration = Duration::from_hours(5);
+    const NOW: BootTime = BootTime::from_uptime(Duration::from_hours(5));
 
     #[test]
     fn a_token_looks_like_ec2s_and_is_known_again_until_its_end() {
@@ -151,7 +149,7 @@ mod tests {
         assert_eq!(key(&[2; 32], b"boot").verify(&token, (0, Owner::Nobody), NOW), None);
         assert_eq!(key(&[1; 32], b"next").verify(&token, (0, Owner::Nobody), NOW), None);
         // The boot clock has started again, which nothing else would reveal.
-        assert_eq!(key(&[1; 32], b"boot").verify(&token, (0, Owner::Nobody), Duration::from_secs(1)), None);
+        assert_eq!(key(&[1; 32], b"boot").verify(&token, (0, Owner::Nobody), BootTime::from_millis(1000)), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     caller::Peer,
+    clock::BootTime,
     credentials::{Credentials, Pattern, RoleId, RoleName, Secret},
     http::request::{Parsed, parse},
     jwt::{
@@ -21,7 +22,10 @@ use crate::{
 const ISSUER: &str = "https://kubernetes.default.svc";
 
 fn now() -> Moment {
-    Moment { wall: "2026-11-23T10:00:00Z".parse().expect("a timestamp"), boot: Duration::from_hours(1) }
+    Moment {
+        wall: "2026-11-23T10:00:00Z".parse().expect("a timestamp"),
+        boot: BootTime::from_uptime(Duration::from_hours(1)),
+    }
 }
 
 fn seconds() -> i64 {

@@ -11,7 +11,6 @@ use std::{
     io, mem,
     net::{SocketAddr, TcpStream},
     sync::Arc,
-    time::Duration,
 };
 
 use wire::{Output, SCRATCH, Scratch, open, receive, transmit};
@@ -33,7 +32,7 @@ use super::{
 use crate::{
     audit::Auditor,
     caller::{Owner, Subordinates},
-    clock::{Moment, SharedClock},
+    clock::{BootTime, Moment, SharedClock},
     policy::Gatekeeper,
 };
 
@@ -90,7 +89,7 @@ pub(super) struct Exchange {
     /// How much of the next answer was sent ahead, for the client to prove its identity.
     ahead: usize,
     /// Since when the client has not read the answers to pipelined requests.
-    overdue: Option<Duration>,
+    overdue: Option<BootTime>,
     /// Whether the last read took all that the kernel had.
     pub(super) drained: bool,
 }

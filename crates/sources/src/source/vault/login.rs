@@ -2,14 +2,14 @@
 //! <https://developer.hashicorp.com/vault/api-docs/auth/approle#login-with-approle>
 //! <https://developer.hashicorp.com/vault/api-docs/auth/kubernetes#login>
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use http::Method;
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::{MAX_BYTES, Vault, accept, parse_login, path};
-use crate::{credentials::Secret, refresh::SourceError, source::file::read_secret};
+use crate::{clock::BootTime, credentials::Secret, refresh::SourceError, source::file::read_secret};
 
 /// How we authenticate. Files are read at each use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,8 +46,8 @@ impl Auth {
 #[derive(Clone)]
 pub(super) struct Session {
     pub(super) token: Secret,
-    /// On the boot clock; afterwards we log in again.
-    until: Option<Duration>,
+    /// Afterwards we log in again.
+    until: Option<BootTime>,
 }
 
 impl Vault {

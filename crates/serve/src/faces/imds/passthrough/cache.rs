@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use crate::clock::BootTime;
+
 /// How long an answer is given again without asking.
 const FRESH: Duration = Duration::from_secs(5);
 /// How long a failure is.
@@ -34,9 +36,9 @@ impl Reply {
 #[derive(Debug)]
 pub(super) enum Entry {
     /// It was asked for then.
-    Underway { since: Duration },
+    Underway { since: BootTime },
     /// This came then.
-    Held { reply: Reply, since: Duration },
+    Held { reply: Reply, since: BootTime },
 }
 
 impl Entry {
@@ -64,7 +66,7 @@ pub(super) fn life(reply: &Reply) -> Duration {
 
 impl Cache {
     /// Makes room for an answer of `length` bytes to `path`; whether there is some.
-    pub(super) fn make_room(&mut self, path: &str, length: usize, now: Duration) -> bool {
+    pub(super) fn make_room(&mut self, path: &str, length: usize, now: BootTime) -> bool {
         self.entries.remove(path);
         self.entries.retain(|_, entry| match entry {
             Entry::Held { reply, since } => now < *since + life(reply),
