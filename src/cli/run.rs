@@ -157,11 +157,10 @@ fn stays_root_unasked(config: &config::Config) -> Option<String> {
     let root = config.account.user.is_none() && rustix::process::geteuid().is_root();
     root.then(|| {
         format!(
-            "the daemon runs as root with all privileges: there is no account {0} on this host that it could become. \
+            "the daemon runs as root with all privileges: there is no account {USUAL_ACCOUNT} on this host that it could become. \
              Make \
-             one (`useradd --system --user-group --shell /usr/sbin/nologin {0}`), set `user`, or say that it is meant: \
-             `user: root`",
-            USUAL_ACCOUNT
+             one (`useradd --system --user-group --shell /usr/sbin/nologin {USUAL_ACCOUNT}`), set `user`, or say that it is meant: \
+             `user: root`"
         )
     })
 }
