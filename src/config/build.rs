@@ -13,11 +13,9 @@ use super::{
 };
 use crate::{
     faces::{self, Common, Section, imds, open_address},
-    fetch::{Proxying, proxying},
     http::Limits,
     logging::{AuditTarget, Logging},
     sandbox::Account,
-    source::ims::{self, LIST_PATH},
 };
 use alppaca_settings::{
     fields::Fields,
@@ -50,55 +48,6 @@ pub(super) fn config(tree: Option<Node>) -> Result<Loaded, ConfigErrors> {
         }
         _ => Err(ConfigErrors(fields.problems)),
     }
-}
-
-/// The IMS of the flat keys.
-pub(super) fn ims(fields: &mut Fields) -> Option<ims::Options> {
-    fields.exclude("ims_url", &["ims_host", "ims_port", "ims_protocol"]);
-    fields.pair("ims_client_certificate", "ims_client_key");
-    let list_url = list_url(fields);
-    let certificate = fields.optional("ims_client_certificate", read::path)?;
-    let key = fields.optional("ims_client_key", read::path)?;
-    let connect_timeout = fields.value("ims_connect_timeout", read::limit);
-    let timeout = fields.value("ims_timeout", read::limit);
-    let max_response_bytes = fields.value("ims_max_response_bytes", read::count);
-    let concurrency = fields.value("ims_concurrency", read::count);
-    let ca_file = fields.optional("ims_ca_file", read::path);
-    let proxy = fields.value("ims_proxy", proxying::choice);
-    Some(ims::Options {
-        list_url: list_url?,
-        stand_ins: Vec::new(),
-        connect_timeout: connect_timeout?,
-        timeout: timeout?,
-        max_response_bytes: max_response_bytes?,
-        concurrency: concurrency?,
-        ca_file: ca_file?,
-        client_certificate: certificate.zip(key),
-        proxying: Proxying { choice: proxy?, except: Vec::new() },
-    })
-}
-
-fn list_url(fields: &mut Fields) -> Option<String> {
-    if let Some(node) = fields.given("ims_url") {
-        let place = node.place.clone();
-        let read = read::text(node);
-        let url = fields.note(read)?;
-        return ims::list_url(fields, place, &url);
-    }
-    let protocol = fields.value("ims_protocol", |node| read::choice(node, &[("https", "https"), ("http", "http")]));
-    let port = fields.value("ims_port", read::port);
-    let Some(node) = fields.given("ims_host") else {
-        let message = "there is no source of credentials: `ims_host` (or `ims_url`, or `sources`) is missing; add a \
-             line such as\n  ims_host: \
-                       ims.example.com";
-        fields.problems.push(Problem::nowhere(message));
-        return None;
-    };
-    let place = node.place.clone();
-    let read = read::text(node);
-    let host = fields.note(read)?;
-    let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host };
-    ims::checked_url(fields, place, format!("{}://{host}:{}{LIST_PATH}", protocol?, port?))
 }
 
 /// Where redirected connections arrive by default: beside the usual listener, unless another listener has that port.

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{Config, Origin, is_assumed, origin};
-use crate::source::Gives;
+use crate::source::{Gives, session_duration};
 use crate::{
     caller::containers::HostNames,
     credentials::{AccountId, Pattern, is_partition},
@@ -17,10 +17,6 @@ use alppaca_settings::{
     render::{list, mapping, quoted},
     yaml::{Node, Value},
 };
-
-/// How long a session may last.
-/// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>
-const SESSION: std::ops::RangeInclusive<Duration> = Duration::from_mins(15)..=Duration::from_hours(12);
 
 /// A role that nobody names: what permits it permits all.
 const ANY_ROLE: &str = "arn:aws:iam::000000000000:role/";
@@ -166,10 +162,7 @@ fn read_section(fields: &mut Fields) -> Option<Containers> {
     });
     let source = fields.optional("source", read::text);
     let via = fields.optional("via", read::text);
-    let duration = fields.optional("duration", |node| match read::duration(node)? {
-        duration if SESSION.contains(&duration) => Ok(duration),
-        _ => Err(Problem::new(node.place.clone(), "a session lasts from 15m to 12h")),
-    });
+    let duration = fields.optional("duration", session_duration);
     let mapping_file = fields.optional("mapping_file", read::path);
     let address_label = fields.optional("address_label", read::text);
     let accept_unverified = fields.value("accept_unverified", read::boolean);

@@ -26,7 +26,6 @@ impl Config {
     fn value_of(&self, key: &str) -> Option<String> {
         let path = |path: &std::path::Path| quoted(&path.to_string_lossy());
         Some(match key {
-            key if key.starts_with("ims_") => return self.ims_value(key),
             "listen" => list(self.listen.iter().map(|address| quoted(&address.to_string()))),
             "capture_listen" => self.capture_listen.map_or("none".to_owned(), |address| quoted(&address.to_string())),
             "policy" => policy::render(self.policy.as_ref()?),
@@ -56,29 +55,19 @@ impl Config {
                 block(named.map(|source| (&*source.name, source.render())))?
             }
             "roles" => block(self.upstreams.roles.iter().map(|role| (role.name.as_str(), role.render())))?,
-            _ => return self.face_value(key),
+            _ => {
+                return self
+                    .upstreams
+                    .ims
+                    .as_ref()
+                    .and_then(|ims| ims.render_flat(key))
+                    .or_else(|| self.face_value(key));
+            }
         })
     }
 
     fn face_value(&self, key: &str) -> Option<String> {
         let section = || self.faces.iter().find(|section| section.key() == key).map(Section::render);
         self.common.render(key).or_else(|| self.imds.render(key)).or_else(section)
-    }
-
-    fn ims_value(&self, key: &str) -> Option<String> {
-        let ims = self.upstreams.ims.as_ref()?;
-        let path = |path: &std::path::Path| quoted(&path.to_string_lossy());
-        Some(match key {
-            "ims_url" => quoted(&ims.list_url),
-            "ims_connect_timeout" => render_duration(ims.connect_timeout),
-            "ims_timeout" => render_duration(ims.timeout),
-            "ims_max_response_bytes" => ims.max_response_bytes.to_string(),
-            "ims_concurrency" => ims.concurrency.to_string(),
-            "ims_ca_file" => path(ims.ca_file.as_ref()?),
-            "ims_client_certificate" => path(&ims.client_certificate.as_ref()?.0),
-            "ims_client_key" => path(&ims.client_certificate.as_ref()?.1),
-            "ims_proxy" => ims.proxying.choice.render()?,
-            _ => return None,
-        })
     }
 }

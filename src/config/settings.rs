@@ -1,6 +1,18 @@
 //! Every setting, once: its key, its default, what it means. Unknown keys are told by this table,
 //! the documentation is made from it, and `check` prints in its order.
 
+use std::sync::LazyLock;
+
+use alppaca_settings::{
+    Section, Setting,
+    Topic::{self, AssumeRole, Logging, Process, Refreshing, Serving, Sources},
+};
+
+use crate::{
+    faces::{self, Common, imds},
+    source::{KINDS, ims},
+};
+
 /// The settings that only a restart changes, each with its section: `listen`, `container.listen`.
 pub fn restart_keys() -> impl Iterator<Item = String> {
     let flat = SETTINGS.iter().filter(|setting| setting.needs_restart()).map(|setting| setting.key.to_owned());
@@ -19,64 +31,17 @@ const fn fixed(topic: Topic, key: &'static str, default: &'static str, meaning: 
     Setting::new(topic, key, default, meaning).on_restart()
 }
 
-use Topic::{AssumeRole, Logging, Process, Refreshing, Serving, Sources, Upstream};
-use std::sync::LazyLock;
-
-use crate::{
-    faces::{self, Common, imds},
-    source::KINDS,
-};
-use alppaca_settings::{Section, Setting, Topic};
-
 /// All settings, in the order of the documentation.
 pub static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
     let sections = faces::ALL.iter().map(|entry| entry.section);
     let flat = imds::options::SETTINGS.into_iter().chain(Common::SETTINGS);
     let faces = flat.chain([imds::options::SECTION]).chain(sections);
-    BEFORE_FACES.iter().copied().chain(faces).chain(AFTER_FACES.iter().copied()).collect()
+    let before = ims::FLAT.into_iter().chain(BEFORE_FACES.iter().copied());
+    before.chain(faces).chain(AFTER_FACES.iter().copied()).collect()
 });
 
-/// Those before the keys of the faces.
+/// Those between the keys of the IMS and those of the faces.
 const BEFORE_FACES: &[Setting] = &[
-    setting(Upstream, "ims_host", "", "Host name or address of the IMS. This, `ims_url` or `sources` is required."),
-    setting(Upstream, "ims_port", "8080", "Its port."),
-    setting(Upstream, "ims_protocol", "https", "`https` or `http`."),
-    setting(
-        Upstream,
-        "ims_url",
-        "",
-        "Replaces the three above, for an IMS behind a path: the URL of the role list itself (it ends in \
-         `/security-credentials/`), or the base to which `/latest/meta-data/iam/security-credentials/` is added.",
-    ),
-    setting(
-        Upstream,
-        "ims_connect_timeout",
-        "2s",
-        "Longest time for the TCP, proxy and TLS handshakes of a connection.",
-    ),
-    setting(Upstream, "ims_timeout", "10s", "Longest time for one whole call."),
-    setting(
-        Upstream,
-        "ims_max_response_bytes",
-        "65536",
-        "The longest document that is read. A role list may have 1 MiB.",
-    ),
-    setting(Upstream, "ims_concurrency", "16", "How many calls may run at once."),
-    setting(Upstream, "ims_ca_file", "", "PEM file of additional certificate authorities. The system's stay in force."),
-    setting(
-        Upstream,
-        "ims_client_certificate",
-        "",
-        "PEM file of the client certificate and its chain, for an IMS that requires one.",
-    ),
-    setting(Upstream, "ims_client_key", "", "PEM file of its private key."),
-    setting(
-        Upstream,
-        "ims_proxy",
-        "none",
-        "HTTP proxy in front of the IMS: `none`, `environment` (`https_proxy` and related variables), or \
-         `http://[user:password@]host:port`.",
-    ),
     fixed(Serving, "bind_ip", "127.0.0.1", "The address to listen on."),
     fixed(Serving, "bind_port", "25772", "The port to listen on; 0 takes a free one."),
     fixed(Serving, "listen", "", "Replaces the two above: a list of `address:port`, IPv6 as `[::1]:25772`."),

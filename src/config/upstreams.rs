@@ -1,7 +1,6 @@
 //! Where credentials come from, all together: the keys of 2015, `sources` and `roles`.
 
 use super::{
-    build::ims,
     roles::{self, Origin, Role, is_assumed},
     sources::{self, Source},
 };
@@ -104,7 +103,7 @@ pub(super) fn upstreams(fields: &mut Fields) -> Option<Upstreams> {
     // Only who has no source at all is told that an IMS is missing.
     let named = fields.place("sources").is_some();
     let has_ims = ["ims_host", "ims_url"].iter().any(|key| fields.given(key).is_some());
-    let ims = if has_ims || !named { ims(fields).map(Some) } else { Some(None) };
+    let ims = if has_ims || !named { ims::Options::read_flat(fields).map(Some) } else { Some(None) };
     let assume_role = fields.optional("assume_role", roles::role_arn);
     let host = fields.optional("aws_proxy_host", read::text);
     let port = fields.optional("aws_proxy_port", read::port);

@@ -14,6 +14,7 @@ pub mod process;
 pub mod profile;
 mod purpose;
 pub mod roles_anywhere;
+mod session;
 pub mod standby;
 pub mod static_keys;
 pub mod sts;
@@ -23,7 +24,8 @@ pub mod web_identity;
 
 pub use kind::{Entry, Gives, KINDS, Kind, Opened, Opening};
 pub use pass_on::PassOn;
-pub use purpose::{Purpose, Serves, Session};
+pub use purpose::{Purpose, Serves};
+pub use session::{Session, session_duration};
 pub use surroundings::Surroundings;
 
 use crate::{

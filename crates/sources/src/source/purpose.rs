@@ -1,8 +1,7 @@
 //! What the call of a source is made for.
 
-use std::time::Duration;
-
-use crate::credentials::{RoleArn, RoleName, SessionFacts, SessionName};
+use super::session::Session;
+use crate::credentials::{RoleArn, RoleName, SessionFacts};
 
 /// What a call is made for.
 #[derive(Debug, Clone, Copy)]
@@ -35,25 +34,4 @@ pub enum Serves {
     Clients,
     /// Other roles are assumed with them.
     ToSign,
-}
-
-/// What a session is asked to be like.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Session {
-    /// What the owner of the role wants to hear (`external_id`).
-    pub external_id: Option<String>,
-    /// Its name (`session_name`).
-    pub name: SessionName,
-    /// How long it shall last (`duration`).
-    pub duration: Option<Duration>,
-    /// A session policy, JSON (`policy`).
-    pub policy: Option<String>,
-    /// ARNs of session policies (`policy_arns`).
-    pub policy_arns: Vec<String>,
-    /// Session tags (`tags`).
-    pub tags: Vec<(String, String)>,
-    /// The keys of those that are handed on along a chain (`transitive_tags`).
-    pub transitive_tags: Vec<String>,
-    /// Who is behind it (`source_identity`).
-    pub source_identity: Option<String>,
 }

@@ -2,6 +2,7 @@
 
 mod answer;
 mod client;
+mod flat;
 mod options;
 mod role_list;
 
@@ -12,7 +13,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use answer::Accepted;
 pub(super) use answer::{NO_SUCH_ROLE, bad_document};
 pub use client::Settings;
-pub use options::{KIND, LIST_PATH, Options, checked_url, list_url};
+pub use flat::FLAT;
+pub use options::{KIND, Options};
 pub use role_list::{RoleListError, parse_role_list};
 
 use super::{RoleList, Source, SourceError, SourceFuture};

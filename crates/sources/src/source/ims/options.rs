@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// What the IMS protocol adds to the base of an IMS.
-pub const LIST_PATH: &str = "/latest/meta-data/iam/security-credentials/";
+pub(super) const LIST_PATH: &str = "/latest/meta-data/iam/security-credentials/";
 
 /// The IMS and how to talk to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,16 +76,28 @@ const SETTINGS: [Setting; 9 + proxying::COUNT] = concat(OWN, proxying::SETTINGS)
 impl Options {
     fn read(fields: &mut Fields) -> Option<Self> {
         fields.exclude("url", &["urls"]);
-        fields.pair("client_certificate", "client_key");
         let urls = urls(fields);
-        let certificate = fields.optional("client_certificate", read::path)?;
-        let key = fields.optional("client_key", read::path)?;
-        let connect_timeout = fields.value("connect_timeout", read::limit);
-        let timeout = fields.value("timeout", read::limit);
-        let max_response_bytes = fields.value("max_response_bytes", read::count);
-        let concurrency = fields.value("concurrency", read::count);
-        let ca_file = fields.optional("ca_file", read::path);
-        let proxying = Proxying::read(fields);
+        Self::read_rest(fields, "", urls, Proxying::read)
+    }
+
+    /// Reads what follows the URLs, from keys that begin with `prefix`.
+    pub(super) fn read_rest(
+        fields: &mut Fields,
+        prefix: &str,
+        urls: Option<Vec<String>>,
+        proxying: impl FnOnce(&mut Fields) -> Option<Proxying>,
+    ) -> Option<Self> {
+        let key = |name: &str| format!("{prefix}{name}");
+        let (certificate, private_key) = (key("client_certificate"), key("client_key"));
+        fields.pair(&certificate, &private_key);
+        let certificate = fields.optional(&certificate, read::path)?;
+        let private_key = fields.optional(&private_key, read::path)?;
+        let connect_timeout = fields.value(&key("connect_timeout"), read::limit);
+        let timeout = fields.value(&key("timeout"), read::limit);
+        let max_response_bytes = fields.value(&key("max_response_bytes"), read::count);
+        let concurrency = fields.value(&key("concurrency"), read::count);
+        let ca_file = fields.optional(&key("ca_file"), read::path);
+        let proxying = proxying(fields);
         let mut urls = urls?.into_iter();
         Some(Self {
             list_url: urls.next()?,
@@ -95,7 +107,7 @@ impl Options {
             max_response_bytes: max_response_bytes?,
             concurrency: concurrency?,
             ca_file: ca_file?,
-            client_certificate: certificate.zip(key),
+            client_certificate: certificate.zip(private_key),
             proxying: proxying?,
         })
     }
@@ -131,14 +143,14 @@ fn urls(fields: &mut Fields) -> Option<Vec<String>> {
 }
 
 /// The URL of a role list from that URL or its base.
-pub fn list_url(fields: &mut Fields, place: Place, url: &str) -> Option<String> {
+pub(super) fn list_url(fields: &mut Fields, place: Place, url: &str) -> Option<String> {
     let list = url.trim_end_matches('/');
     let is_list = list.ends_with("/security-credentials");
     checked_url(fields, place, if is_list { format!("{list}/") } else { format!("{list}{LIST_PATH}") })
 }
 
 /// A URL of a role list that can be used.
-pub fn checked_url(fields: &mut Fields, place: Place, url: String) -> Option<String> {
+pub(super) fn checked_url(fields: &mut Fields, place: Place, url: String) -> Option<String> {
     if !is_base_url(&url) {
         let message = format!("this makes {url:?}, which is not a URL with http or https, a host and a path");
         fields.problems.push(Problem::new(place, message));

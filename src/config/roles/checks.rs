@@ -1,0 +1,163 @@
+//! What is wrong with roles only beside the sources and each other.
+
+use std::collections::HashMap;
+
+use alppaca_settings::{
+    fields::Fields,
+    problem::{Place, Problem},
+    table::nearest,
+};
+
+use super::{CHAINED, Origin, Read, Role, is_assumed, origin};
+use crate::{
+    config::sources::Source,
+    source::{Gives, Session},
+};
+
+/// Checks the roles against the sources and each other.
+pub(in crate::config) fn resolve(fields: &mut Fields, read: &[Read], sources: &[Source]) -> Vec<Role> {
+    let roles: Vec<Role> = read.iter().map(|read| read.role.clone()).collect();
+    for one in read {
+        check(fields, one, sources, &roles);
+    }
+    refuse_cycles(fields, read);
+    roles
+}
+
+fn check(fields: &mut Fields, read: &Read, sources: &[Source], roles: &[Role]) {
+    let role = &read.role;
+    let mut wrong = |place: Place, message: String| fields.problems.push(Problem::new(place, message));
+    if sources.iter().any(|source| source.name == role.name.as_str()) {
+        wrong(read.place.clone(), format!("a source is also called {:?}; a `source:` could mean either", role.name));
+    }
+    if let Some(via) = &role.via {
+        let sts = sources.iter().any(|source| source.name == *via && source.kind.assumes().is_some());
+        if !sts {
+            wrong(read.place_of("via"), format!("there is no source {via:?} of kind sts"));
+        }
+    }
+    let mut origins = Vec::new();
+    for (name, place) in role.sources.iter().zip(&read.sources) {
+        let Some(origin) = origin(name, sources, roles) else {
+            let known = sources.iter().map(|source| &*source.name).chain(roles.iter().map(|role| role.name.as_str()));
+            let hint = nearest(name, known).map(|name| format!("; did you mean `{name}`?"));
+            wrong(place.clone(), format!("there is no source and no role {name:?}{}", hint.unwrap_or_default()));
+            continue;
+        };
+        if let Origin::Source(source) = origin {
+            match source.kind.gives() {
+                Gives::Nothing => wrong(
+                    place.clone(),
+                    format!(
+                        "{name:?} has no credentials of its own, it configures how AssumeRole is called; name it in `via`"
+                    ),
+                ),
+                Gives::PerArn if role.role_arn.is_none() => {
+                    wrong(place.clone(), format!("{name:?} takes the ARN of a role, so a `role_arn` is needed"));
+                }
+                _ => {}
+            }
+        }
+        origins.push(origin);
+    }
+    if origins.len() < role.sources.len() {
+        return;
+    }
+    let assumed = origins.iter().any(|origin| is_assumed(*origin, role.role_arn.is_some()));
+    let taken = |key: &str| {
+        origins.iter().any(|origin| matches!(origin, Origin::Source(source) if source.kind.takes().contains(&key)))
+    };
+    for (key, place) in &read.given {
+        if is_of_session(key) && !assumed && !taken(key) {
+            let why = match origins.first() {
+                Some(Origin::Source(source)) if role.role_arn.is_some() => {
+                    format!(
+                        "{:?} returns the role itself, and the call of the kind {} has none",
+                        source.name,
+                        source.kind.word()
+                    )
+                }
+                _ => "no role is assumed (`role_arn`)".to_owned(),
+            };
+            wrong(place.clone(), format!("`{key}` has no effect here: {why}"));
+        }
+        if *key == "upstream_role" && !taken(key) {
+            wrong(place.clone(), "`upstream_role` has no effect here: no source of this role lists roles".to_owned());
+        }
+        if *key == "role_arn" && !assumed && !origins.iter().any(|origin| is_per_arn(*origin)) {
+            wrong(place.clone(), "`role_arn` has no effect with such a source".to_owned());
+        }
+    }
+    let chained = |origin: &Origin| match origin {
+        _ if !is_assumed(*origin, role.role_arn.is_some()) => false,
+        Origin::Role(_) => true,
+        Origin::Source(source) => source.kind.is_role_session(),
+    };
+    if role.session.duration.is_some_and(|duration| duration > CHAINED) && origins.iter().any(chained) {
+        wrong(
+            read.place_of("duration"),
+            "AWS grants at most 1h to a role that is assumed with the credentials of another role (role chaining); \
+             write 1h, or let the role be assumed from a source that is no role"
+                .to_owned(),
+        );
+    }
+}
+
+fn is_per_arn(origin: Origin) -> bool {
+    matches!(origin, Origin::Source(source) if matches!(source.kind.gives(), Gives::PerArn | Gives::PerName))
+}
+
+/// Complains once of each circle, where it closes.
+fn refuse_cycles(fields: &mut Fields, read: &[Read]) {
+    let by_name: HashMap<&str, usize> =
+        read.iter().enumerate().map(|(index, read)| (read.role.name.as_str(), index)).collect();
+    // 0: not seen, 1: on the path, 2: done.
+    let mut seen = vec![0_u8; read.len()];
+    for start in 0..read.len() {
+        // Each step of the path: the role, and which of its sources comes next.
+        let mut path = vec![(start, 0)];
+        while let Some((index, next)) = path.last().copied() {
+            if next == 0 && seen.get(index) == Some(&2) {
+                path.pop();
+                continue;
+            }
+            let Some(one) = read.get(index) else { break };
+            if let Some(mark) = seen.get_mut(index) {
+                *mark = 1;
+            }
+            let Some(source) = one.role.sources.get(next) else {
+                if let Some(mark) = seen.get_mut(index) {
+                    *mark = 2;
+                }
+                path.pop();
+                continue;
+            };
+            if let Some((_, next)) = path.last_mut() {
+                *next += 1;
+            }
+            let Some(target) = by_name.get(&**source).copied() else { continue };
+            match seen.get(target) {
+                Some(1) => {
+                    let from = path.iter().position(|(index, _)| *index == target).unwrap_or_default();
+                    let names: Vec<String> = path
+                        .iter()
+                        .skip(from)
+                        .filter_map(|(index, _)| read.get(*index))
+                        .map(|read| read.role.name.to_string())
+                        .chain([source.clone()])
+                        .collect();
+                    let place = one.sources.get(next).unwrap_or(&one.place).clone();
+                    let message = format!("a circle: {}; a role cannot come from itself", names.join(" ← "));
+                    fields.problems.push(Problem::new(place, message));
+                }
+                Some(0) => path.push((target, 0)),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Whether a setting says how a session shall be. Without a role to assume it has no effect.
+fn is_of_session(key: &str) -> bool {
+    key == "via" || Session::SETTINGS.iter().any(|setting| setting.key == key)
+}
