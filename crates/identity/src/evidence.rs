@@ -91,7 +91,7 @@ pub trait Prove: Send + Sync {
     fn prove(&self, evidence: &Evidence<'_>) -> Result<Option<Identity>, Refusal>;
 }
 
-/// What follows a scheme (in lower case) in the header `Authorization`. With two of these headers it is not known which
+/// What follows a scheme in the header `Authorization`. With two of these headers it is not known which
 /// one counts.
 pub(crate) fn authorization<'a>(evidence: &Evidence<'a>, scheme: &str) -> Result<Option<&'a str>, Refusal> {
     let mut values = evidence.headers.get_all(AUTHORIZATION).iter();

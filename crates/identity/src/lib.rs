@@ -8,11 +8,12 @@ mod method;
 pub mod mtls;
 mod names;
 pub mod proxy;
+pub mod token;
 
 use evidence::authorization;
 pub use evidence::{Evidence, Identity, Peer, Prove, Refusal};
 pub use groups::GroupsFrom;
 pub use method::{COMMON, Entry, KeyFeed, METHODS, Method, Named, Opened, Opening, Reload, SETTINGS, read};
 
-use alppaca_core::{clock, text};
+use alppaca_core::{clock, credentials, text};
 use alppaca_settings as settings;

@@ -1,5 +1,7 @@
 //! The names that a proof may hold, in one spelling each.
 
+use std::fmt::Write as _;
+
 use crate::text::printable;
 
 /// A DNS name in lower case and without the dot at its end; `None` if it is no host name, such as one with a wildcard
@@ -53,6 +55,15 @@ pub(crate) fn trust_domain(id: &str) -> Option<&str> {
 /// A text of the client for a message: short, in quotation marks, nothing hidden.
 pub(crate) fn shown(text: &str) -> String {
     format!("{:?}", printable(text, 80))
+}
+
+/// Bytes as digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]

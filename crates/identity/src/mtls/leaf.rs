@@ -1,7 +1,6 @@
 //! What a client certificate says about its owner. The common name is never looked at.
 
 use std::{
-    fmt::Write,
     net::IpAddr,
     time::{Duration, SystemTime},
 };
@@ -14,7 +13,7 @@ use x509_cert::{
 };
 
 use super::SanType;
-use crate::names::{host, is_uri, shown};
+use crate::names::{hex, host, is_uri, shown};
 
 /// A certificate that may prove something.
 pub(super) struct Leaf {
@@ -90,12 +89,4 @@ fn read_name(name: &GeneralName, accepted: &[SanType]) -> Result<Option<String>,
             shown(&text)
         )),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
