@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::source::{KINDS, Kind};
+use crate::source::{Kind, read_kind};
 use alppaca_settings::{
     fields::Fields,
     problem::Problem,
-    read,
-    table::nearest,
     yaml::{Key, Node, Value},
 };
 
@@ -46,35 +44,14 @@ pub(super) fn read_sources(fields: &mut Fields) -> Option<Vec<(Key, Source)>> {
     read.into_iter().collect()
 }
 
-fn read_source(fields: &mut Fields, key: Key, mut node: Node) -> Option<(Key, Source)> {
+fn read_source(fields: &mut Fields, key: Key, node: Node) -> Option<(Key, Source)> {
     let legal = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     if key.text.is_empty() || key.text.len() > 64 || !key.text.chars().all(legal) {
         let message = "the name of a source has 1 to 64 letters, digits, _, - and dots";
         fields.problems.push(Problem::new(key.place, message));
         return None;
     }
-    // Taken out, because it says which table the rest is read against.
-    let word = match &mut node.value {
-        Value::Map(entries) => {
-            entries.iter().position(|(key, _)| key.text == "kind").map(|index| entries.remove(index).1)
-        }
-        _ => None,
-    };
-    let words = || KINDS.iter().map(|kind| kind.word);
-    let all = words().collect::<Vec<_>>().join(", ");
-    let Some(word) = word else {
-        let message = format!("the source {:?} needs a `kind`: one of {all}", key.text);
-        fields.problems.push(Problem::new(key.place, message));
-        return None;
-    };
-    let text = fields.note(read::text(&word))?;
-    let Some(kind) = KINDS.iter().find(|kind| kind.word == text) else {
-        let hint = nearest(&text, words()).map(|word| format!("; did you mean `{word}`?")).unwrap_or_default();
-        let message = format!("there is no kind {text:?} of source; there are {all}{hint}");
-        fields.problems.push(Problem::new(word.place, message));
-        return None;
-    };
-    let kind = fields.nested(node, kind.settings, kind.read)?;
+    let kind = read_kind(fields, &format!("the source {:?}", key.text), &key.place, node)?;
     let name = key.text.clone();
     Some((key, Source { name, kind }))
 }
