@@ -49,6 +49,11 @@ const FINAL: &[&str] = &[
     "OptInRequired",
 ];
 
+/// Whether this error says that AWS gets too many calls.
+pub(crate) fn is_throttling(code: &str) -> bool {
+    THROTTLED.contains(&code)
+}
+
 /// How a call authenticates.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Proof<'a> {
@@ -107,7 +112,7 @@ fn classify(
         message: format!("{message}{hint}"),
     };
     match &*code {
-        _ if status >= 500 || THROTTLED.contains(&&*code) => SourceError::transient(message),
+        _ if status >= 500 || is_throttling(&code) => SourceError::transient(message),
         // AWS says that both may go by: the issuer was not reached, or has new keys that are not everywhere yet.
         "IDPCommunicationError"
         | "InvalidIdentityToken"

@@ -10,7 +10,7 @@ mod time;
 
 pub use client::sdk_client;
 pub use environment::Environment;
-pub(crate) use failure::{Proof, failure};
+pub(crate) use failure::{Proof, failure, is_throttling};
 pub use options::{Aws, COUNT, Rate, SETTINGS};
 pub(in crate::source) use options::{endpoint, rate, render_rate};
 pub(crate) use session::session;

@@ -9,7 +9,7 @@ pub use options::KIND;
 
 use super::{
     Fetch, SourceError, SourceFuture,
-    aws::{Proof, SdkTime, StsSettings, failure, session},
+    aws::{Proof, SdkTime, StsSettings, failure, is_throttling, session},
 };
 use crate::{
     clock::SharedClock,
@@ -17,10 +17,13 @@ use crate::{
 };
 use aws_credential_types::Credentials as Signer;
 use aws_sdk_sts::{
-    Client,
-    config::IdentityCache,
+    Client, Config,
+    config::{Builder, IdentityCache},
     types::{PolicyDescriptorType, Tag},
 };
+use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use aws_types::request_id::RequestId;
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +54,36 @@ pub struct Sts {
     clock: SharedClock,
 }
 
+/// What a call brought, and the id by which AWS knows the call: CloudTrail has it, too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered<T> {
+    /// What was asked for.
+    pub value: T,
+    /// `x-amzn-RequestId`.
+    pub request_id: Option<String>,
+}
+
+/// Why a call brought nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{error}")]
+pub struct Failed {
+    /// What follows from it.
+    #[source]
+    pub error: SourceError,
+    /// AWS's word for it, if AWS answered.
+    pub code: Option<String>,
+    /// Whether AWS says that it gets too many calls.
+    pub throttled: bool,
+    /// `x-amzn-RequestId`.
+    pub request_id: Option<String>,
+}
+
+impl From<SourceError> for Failed {
+    fn from(error: SourceError) -> Self {
+        Self { error, code: None, throttled: false, request_id: None }
+    }
+}
+
 impl Sts {
     /// Prepares the calls; nothing is sent yet.
     pub fn new(settings: StsSettings, clock: SharedClock) -> Self {
@@ -68,17 +101,10 @@ impl Sts {
     pub fn role(self: &Arc<Self>, request: Request) -> AssumeRole {
         AssumeRole { sts: Arc::clone(self), request }
     }
-}
 
-/// One role that is assumed.
-pub struct AssumeRole {
-    sts: Arc<Sts>,
-    request: Request,
-}
-
-impl AssumeRole {
-    async fn assume(&self, signer: &Credentials) -> Result<Credentials, SourceError> {
-        let Request { role_arn, duration, policy_arns, tags, transitive_tags, .. } = &self.request;
+    /// Assumes a role with the credentials of `signer`.
+    pub async fn assume(&self, request: &Request, signer: &Credentials) -> Result<Answered<Credentials>, Failed> {
+        let Request { role_arn, duration, policy_arns, tags, transitive_tags, .. } = request;
         let call = format!("AssumeRole of {role_arn}");
         // What can go wrong here is the configuration's fault, which has checked it.
         let impossible = |error: &dyn std::fmt::Display| SourceError::transient(format!("{call}: {error}"));
@@ -87,25 +113,68 @@ impl AssumeRole {
         let policies: Vec<_> = policy_arns.iter().map(|arn| PolicyDescriptorType::builder().arn(arn).build()).collect();
         let seconds = duration.map(|duration| i32::try_from(duration.as_secs()).unwrap_or(i32::MAX));
         let output = self
-            .sts
             .client
             .assume_role()
             .role_arn(role_arn.as_str())
-            .role_session_name(&self.request.session_name)
-            .set_external_id(self.request.external_id.clone())
+            .role_session_name(&request.session_name)
+            .set_external_id(request.external_id.clone())
             .set_duration_seconds(seconds)
-            .set_policy(self.request.policy.clone())
+            .set_policy(request.policy.clone())
             .set_policy_arns(some(policies))
             .set_tags(some(tags))
             .set_transitive_tag_keys(some(transitive_tags.clone()))
-            .set_source_identity(self.request.source_identity.clone())
+            .set_source_identity(request.source_identity.clone())
             .customize()
-            .config_override(aws_sdk_sts::Config::builder().credentials_provider(to_sdk(signer)))
+            .config_override(signed_by(signer))
             .send()
             .await
-            .map_err(|error| failure(&call, Proof::Signature, &error, self.sts.clock.now().wall))?;
-        session(&call, role_arn, output.credentials)
+            .map_err(|error| self.failed(&call, &error))?;
+        let request_id = output.request_id().map(str::to_owned);
+        match session(&call, role_arn, output.credentials) {
+            Ok(value) => Ok(Answered { value, request_id }),
+            Err(error) => Err(Failed { request_id, ..error.into() }),
+        }
     }
+
+    /// The ARN of the user or of the role's session to which the credentials of `signer` belong. Needs no permission.
+    /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html>
+    pub async fn caller_identity(&self, signer: &Credentials) -> Result<Answered<String>, Failed> {
+        let call = "GetCallerIdentity";
+        let config = signed_by(signer);
+        let sent = self.client.get_caller_identity().customize().config_override(config).send().await;
+        let output = sent.map_err(|error| self.failed(call, &error))?;
+        let request_id = output.request_id().map(str::to_owned);
+        match output.arn {
+            Some(value) => Ok(Answered { value, request_id }),
+            None => {
+                let error = SourceError::transient(format!("{call}: the answer has no ARN"));
+                Err(Failed { request_id, ..error.into() })
+            }
+        }
+    }
+
+    fn failed<E>(&self, call: &str, error: &SdkError<E, HttpResponse>) -> Failed
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let code = error.as_service_error().and_then(ProvideErrorMetadata::code).map(str::to_owned);
+        Failed {
+            error: failure(call, Proof::Signature, error, self.clock.now().wall),
+            throttled: code.as_deref().is_some_and(is_throttling),
+            code,
+            request_id: error.request_id().map(str::to_owned),
+        }
+    }
+}
+
+/// One role that is assumed.
+pub struct AssumeRole {
+    sts: Arc<Sts>,
+    request: Request,
+}
+
+fn signed_by(signer: &Credentials) -> Builder {
+    Config::builder().credentials_provider(to_sdk(signer))
 }
 
 /// The SDK sends what is there, and a list without elements is not the same as none.
@@ -129,7 +198,10 @@ impl Fetch for AssumeRole {
     fn fetch<'a>(&'a self, parent: Option<&'a Credentials>) -> SourceFuture<'a, Credentials> {
         Box::pin(async move {
             match parent {
-                Some(signer) => self.assume(signer).await,
+                Some(signer) => match self.sts.assume(&self.request, signer).await {
+                    Ok(answered) => Ok(answered.value),
+                    Err(failed) => Err(failed.error),
+                },
                 None => Err(SourceError::transient(format!(
                     "AssumeRole of {}: no credentials sign the call",
                     self.request.role_arn
