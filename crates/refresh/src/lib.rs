@@ -23,6 +23,6 @@ pub use graph::{Graph, Lane, LaneId, Lister, Node, Visibility, Way};
 pub use replace::{Fate, Replacement, Replacer};
 pub use report::clock_difference;
 pub use requests::{Maker, OnDemand, RoleRequests};
-pub use schedule::{Cadence, Timer, left_when_fetched};
+pub use schedule::{Cadence, Timer, left_when_fetched, wait_by_age};
 pub use task::Refresher;
 pub use upstream::{ErrorKind, Fetch, RoleList, Source, SourceError, SourceFuture};

@@ -56,7 +56,7 @@ impl Cadence {
 }
 
 /// How long to wait after receiving a set that lives for another `life`. `random` is in 0..1.
-fn wait_by_age(life: Duration, random: f64) -> Duration {
+pub fn wait_by_age(life: Duration, random: f64) -> Duration {
     let wait = if life < SHORT_LIFE {
         (life / 3).saturating_sub((life / 30).mul_f64(random))
     } else {

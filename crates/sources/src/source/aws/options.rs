@@ -94,8 +94,20 @@ pub const SETTINGS: [Setting; COUNT] = [
 impl Aws {
     /// Reads the settings that are above.
     pub fn read(fields: &mut Fields) -> Option<Self> {
-        fields.exclude("endpoint", &["fips", "dual_stack"]);
         let read_region = fields.value("region", read::region);
+        let read_rate = fields.value("rate", rate);
+        let concurrency = fields.value("concurrency", read::count);
+        Self::read_way(fields, read_region, read_rate, concurrency)
+    }
+
+    /// Reads the settings that are above, without these three.
+    pub fn read_way(
+        fields: &mut Fields,
+        region: Option<String>,
+        rate: Option<Rate>,
+        concurrency: Option<usize>,
+    ) -> Option<Self> {
+        fields.exclude("endpoint", &["fips", "dual_stack"]);
         let read_endpoint = fields.optional("endpoint", endpoint);
         if let (Some(Some(url)), Some(place)) = (&read_endpoint, fields.place("endpoint"))
             && is_clear_text(url)
@@ -109,10 +121,8 @@ impl Aws {
         let ca_file = fields.optional("ca_file", read::path);
         let connect_timeout = fields.value("connect_timeout", read::limit);
         let timeout = fields.value("timeout", read::limit);
-        let read_rate = fields.value("rate", rate);
-        let concurrency = fields.value("concurrency", read::count);
         Some(Self {
-            region: read_region?,
+            region: region?,
             endpoint: read_endpoint?,
             fips: fips?,
             dual_stack: dual_stack?,
@@ -120,7 +130,7 @@ impl Aws {
             ca_file: ca_file?,
             connect_timeout: connect_timeout?,
             timeout: timeout?,
-            rate: read_rate?,
+            rate: rate?,
             concurrency: concurrency?,
         })
     }

@@ -70,6 +70,8 @@ pub struct Failed {
     /// What follows from it.
     #[source]
     pub error: SourceError,
+    /// The status of the answer, if there is one.
+    pub status: Option<u16>,
     /// AWS's word for it, if AWS answered.
     pub code: Option<String>,
     /// Whether AWS says that it gets too many calls.
@@ -80,7 +82,7 @@ pub struct Failed {
 
 impl From<SourceError> for Failed {
     fn from(error: SourceError) -> Self {
-        Self { error, code: None, throttled: false, request_id: None }
+        Self { error, status: None, code: None, throttled: false, request_id: None }
     }
 }
 
@@ -161,6 +163,7 @@ impl Sts {
         Failed {
             error: failure(call, Proof::Signature, error, self.clock.now().wall),
             throttled: code.as_deref().is_some_and(is_throttling),
+            status: error.raw_response().map(|response| response.status().as_u16()),
             code,
             request_id: error.request_id().map(str::to_owned),
         }
