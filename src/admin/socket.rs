@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use nix::unistd::Gid;
 use rustix::{fs::Mode, process::umask};
 
 use crate::sandbox::{Identity, make_directory};
@@ -19,7 +20,7 @@ pub struct AdminSocket {
     listener: UnixListener,
     file: SocketFile,
     /// The group whose members may connect; all users if there is none.
-    group: Option<u32>,
+    group: Option<Gid>,
 }
 
 /// Where a socket was made.
@@ -27,7 +28,7 @@ pub struct AdminSocket {
 pub struct SocketPlace {
     path: PathBuf,
     id: (u64, u64),
-    group: Option<u32>,
+    group: Option<Gid>,
 }
 
 impl SocketPlace {
@@ -81,7 +82,7 @@ pub enum SocketError {
 impl AdminSocket {
     /// Makes it at `path`, which is absolute. Called before privileges are dropped, while there is one thread. Its directory is made, and
     /// then belongs to `identity`, if it is not there. Everybody may connect, or only `group`.
-    pub fn bind(path: &Path, group: Option<u32>, identity: Option<&Identity>) -> Result<Self, SocketError> {
+    pub fn bind(path: &Path, group: Option<Gid>, identity: Option<&Identity>) -> Result<Self, SocketError> {
         let failed = |source| SocketError::File { path: path.to_owned(), source };
         if let Some(directory) = path.parent() {
             make_directory(directory, identity).map_err(failed)?;
@@ -133,12 +134,12 @@ fn clear_the_way(path: &Path) -> Result<(), SocketError> {
 
 /// The file has its mode and its group from the first moment: to change them afterwards by name would, for root, be
 /// at the mercy of the directory's owner.
-fn bind(path: &Path, group: Option<u32>) -> io::Result<UnixListener> {
+fn bind(path: &Path, group: Option<Gid>) -> io::Result<UnixListener> {
     let closed = if group.is_some() { 0o117 } else { 0o111 };
-    let own = nix::unistd::getegid();
+    let own = Gid::effective();
     let root = nix::unistd::geteuid().is_root();
     if let (Some(group), true) = (group, root) {
-        nix::unistd::setegid(group.into())?;
+        nix::unistd::setegid(group)?;
     }
     let mask = umask(Mode::from_bits_truncate(closed));
     let bound = UnixListener::bind(path);
@@ -149,7 +150,7 @@ fn bind(path: &Path, group: Option<u32>) -> io::Result<UnixListener> {
     let bound = bound?;
     if let (Some(group), false) = (group, root) {
         // Possible for a member of the group.
-        lchown(path, None, Some(group))?;
+        lchown(path, None, Some(group.as_raw()))?;
     }
     Ok(bound)
 }

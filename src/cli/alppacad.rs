@@ -112,7 +112,7 @@ fn reload(config: &Config) -> Outcome {
 fn account(config: &Config) -> Result<u32, Failure> {
     let own = rustix::process::geteuid().as_raw();
     match sandbox::resolve(&config.account, USUAL_ACCOUNT) {
-        Ok(identity) => Ok(identity.map_or(own, |identity| identity.uid)),
+        Ok(identity) => Ok(identity.map_or(own, |identity| identity.uid.as_raw())),
         // Only a process of this user can be told anything.
         Err(sandbox::SandboxError::NotRoot(_)) => Ok(own),
         Err(error) => Err(Failure::runtime(error)),

@@ -7,6 +7,7 @@ use std::{
 };
 
 use rustix::{
+    fs::{Gid, Uid, fchown},
     process::{chdir, setsid},
     stdio::{dup2_stderr, dup2_stdout},
 };
@@ -51,8 +52,8 @@ impl Background {
         }
         locked.set_len(0).and_then(|()| writeln!(locked, "{}", std::process::id())).map_err(file(&path))?;
         if let Some(Identity { uid, gid, .. }) = identity {
-            rustix::fs::fchown(&locked, Some(rustix::fs::Uid::from_raw(*uid)), Some(rustix::fs::Gid::from_raw(*gid)))
-                .map_err(|error| file(&path)(error.into()))?;
+            let (uid, gid) = (Uid::from_raw(uid.as_raw()), Gid::from_raw(gid.as_raw()));
+            fchown(&locked, Some(uid), Some(gid)).map_err(|error| file(&path)(error.into()))?;
         }
         // It fails only for a leader of a process group, which has no terminal to lose either.
         let _leads_already = setsid();

@@ -16,6 +16,7 @@ use rustix::fs::{StatVfsMountFlags, statvfs};
 use crate::sandbox::Identity;
 
 const STICKY: u32 = 0o1000;
+const ROOT: Uid = Uid::from_raw(0);
 
 /// What a file is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,11 +30,11 @@ pub enum Purpose {
 /// The accounts that may change files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trust {
-    uids: Vec<u32>,
+    uids: Vec<Uid>,
     /// The daemon's groups: through these it may have been given a secret.
-    groups: Vec<u32>,
+    groups: Vec<Gid>,
     /// The uid of files whose owner this user namespace does not show.
-    unmapped: Option<u32>,
+    unmapped: Option<Uid>,
 }
 
 /// What is wrong with a file.
@@ -55,15 +56,15 @@ impl Trust {
     pub fn of(identity: Option<&Identity>) -> Self {
         let (uid, groups) = match identity {
             Some(identity) => (identity.uid, identity.groups.clone()),
-            None => (nix::unistd::geteuid().as_raw(), own_groups()),
+            None => (Uid::effective(), own_groups()),
         };
-        Self { uids: vec![0, uid], groups, unmapped: unmapped() }
+        Self { uids: vec![ROOT, uid], groups, unmapped: unmapped() }
     }
 
     /// Trusts the present account, too.
     #[must_use]
     pub fn and_present(mut self) -> Self {
-        self.uids.push(nix::unistd::geteuid().as_raw());
+        self.uids.push(Uid::effective());
         self.groups.extend(own_groups());
         self
     }
@@ -112,7 +113,7 @@ impl Trust {
     }
 
     fn owns(&self, file: &fs::Metadata) -> bool {
-        self.uids.contains(&file.uid()) || self.unmapped == Some(file.uid())
+        self.uids.contains(&owner(file)) || self.unmapped == Some(owner(file))
     }
 
     /// Who else may write, and what to do about it.
@@ -126,7 +127,7 @@ impl Trust {
         }
         let bits = if mode & 0o002 != 0 {
             "o-w"
-        } else if mode & 0o020 != 0 && !self.is_of_the_trusted(file.gid()) {
+        } else if mode & 0o020 != 0 && !self.is_of_the_trusted(Gid::from_raw(file.gid())) {
             "g-w"
         } else if mode & 0o020 != 0 && has_access_list(place) {
             return Some(format!(
@@ -140,17 +141,17 @@ impl Trust {
     }
 
     /// Root's group, and the private group of a trusted account.
-    fn is_of_the_trusted(&self, gid: u32) -> bool {
-        gid == 0 || self.uids.iter().any(|uid| is_private(gid, *uid))
+    fn is_of_the_trusted(&self, gid: Gid) -> bool {
+        gid == Gid::from_raw(0) || self.uids.iter().any(|uid| is_private(gid, *uid))
     }
 
     fn read_by_others(&self, file: &fs::Metadata) -> Option<String> {
-        let (mode, gid) = (file.mode(), file.gid());
+        let (mode, gid) = (file.mode(), Gid::from_raw(file.gid()));
         if mode & 0o004 != 0 {
             return Some("every account of this host".to_owned());
         }
         // A group by which the daemon reads what another owns.
-        let given = !self.uids[1..].contains(&file.uid()) && self.groups.contains(&gid);
+        let given = !self.uids[1..].contains(&owner(file)) && self.groups.contains(&gid);
         (mode & 0o040 != 0 && !given && !self.is_of_the_trusted(gid)).then(|| format!("group {gid}"))
     }
 }
@@ -181,26 +182,27 @@ fn has_access_list(path: &Path) -> bool {
 }
 
 /// Whether the group has its only member's name, as many systems make one for each account.
-fn is_private(gid: u32, uid: u32) -> bool {
-    let (Ok(Some(group)), Ok(Some(user))) = (Group::from_gid(Gid::from_raw(gid)), User::from_uid(Uid::from_raw(uid)))
-    else {
-        return false;
-    };
-    group.name == user.name && user.gid.as_raw() == gid && group.mem.iter().all(|member| *member == user.name)
+fn is_private(gid: Gid, uid: Uid) -> bool {
+    let (Ok(Some(group)), Ok(Some(user))) = (Group::from_gid(gid), User::from_uid(uid)) else { return false };
+    group.name == user.name && user.gid == gid && group.mem.iter().all(|member| *member == user.name)
 }
 
-fn own_groups() -> Vec<u32> {
+fn own_groups() -> Vec<Gid> {
     let own = nix::unistd::getgroups().unwrap_or_default();
-    own.into_iter().chain([nix::unistd::getegid()]).map(Gid::as_raw).collect()
+    own.into_iter().chain([Gid::effective()]).collect()
+}
+
+fn owner(file: &fs::Metadata) -> Uid {
+    Uid::from_raw(file.uid())
 }
 
 /// In a user namespace, files of accounts outside it seem to belong to the overflow user.
-fn unmapped() -> Option<u32> {
+fn unmapped() -> Option<Uid> {
     let map = fs::read_to_string("/proc/self/uid_map").ok()?;
     let whole = map.split_whitespace().eq(["0", "0", "4294967295"]);
     let overflow = fs::read_to_string("/proc/sys/kernel/overflowuid").ok();
     let overflow = overflow.and_then(|text| text.trim().parse().ok()).unwrap_or(65534);
-    (!whole).then_some(overflow)
+    (!whole).then_some(Uid::from_raw(overflow))
 }
 
 #[cfg(test)]
@@ -218,8 +220,7 @@ mod tests {
 
     impl Place {
         fn new() -> Self {
-            let own = nix::unistd::geteuid().as_raw();
-            let trust = Trust { uids: vec![0, own], groups: vec![4242], unmapped: None };
+            let trust = Trust { uids: vec![ROOT, Uid::effective()], groups: vec![Gid::from_raw(4242)], unmapped: None };
             Self { directory: TempDir::new().expect("a directory"), trust }
         }
 

@@ -3,7 +3,8 @@
 use std::ffi::CString;
 
 use nix::unistd::{
-    Gid, Group, Uid, User, geteuid, getgrouplist, getgroups, getresgid, getresuid, setgroups, setresgid, setresuid,
+    Gid, Group, Uid, User, getegid, geteuid, getgrouplist, getgroups, getresgid, getresuid, setgroups, setresgid,
+    setresuid,
 };
 
 use super::{SandboxError, step};
@@ -21,11 +22,11 @@ pub struct Account {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The user.
-    pub uid: u32,
+    pub uid: Uid,
     /// The group.
-    pub gid: u32,
+    pub gid: Gid,
     /// All groups, in ascending order.
-    pub groups: Vec<u32>,
+    pub groups: Vec<Gid>,
 }
 
 /// Whom the daemon becomes with the account of the configuration; `None` if it stays what it is. A daemon that was started
@@ -34,7 +35,7 @@ pub fn resolve(account: &Account, usual: &str) -> Result<Option<Identity>, Sandb
     if !geteuid().is_root() {
         let Some(wanted) = identify(account)? else { return Ok(None) };
         // We already run as the target account: started by a service manager that has done it.
-        if (wanted.uid, wanted.gid) == (geteuid().as_raw(), nix::unistd::getegid().as_raw()) {
+        if (wanted.uid, wanted.gid) == (geteuid(), getegid()) {
             return Ok(None);
         }
         let name = account.user.as_ref().or(account.group.as_ref());
@@ -53,19 +54,17 @@ pub fn resolve(account: &Account, usual: &str) -> Result<Option<Identity>, Sandb
 /// Looks up the account of the configuration; `None` if it names none.
 pub fn identify(account: &Account) -> Result<Option<Identity>, SandboxError> {
     let user = account.user.as_deref().map(find_user).transpose()?;
-    let group = account.group.as_deref().map(find_group).transpose()?;
+    let group = account.group.as_deref().map(group).transpose()?;
     if user.is_none() && group.is_none() {
         return Ok(None);
     }
     let uid = user.as_ref().map_or_else(geteuid, |user| user.uid);
-    let gid = group.or(user.as_ref().map(|user| user.gid)).unwrap_or_else(nix::unistd::getegid);
-    let mut groups = match &user {
+    let gid = group.or(user.as_ref().map(|user| user.gid)).unwrap_or_else(getegid);
+    let groups = match &user {
         Some(user) => supplementary(user, gid)?,
-        None => vec![gid.as_raw()],
+        None => vec![gid],
     };
-    groups.sort_unstable();
-    groups.dedup();
-    Ok(Some(Identity { uid: uid.as_raw(), gid: gid.as_raw(), groups }))
+    Ok(Some(Identity { uid, gid, groups: ascending(groups) }))
 }
 
 struct Found {
@@ -89,33 +88,34 @@ fn find_user(name: &str) -> Result<Found, SandboxError> {
     }
 }
 
-/// The number of a group.
-pub fn group(name: &str) -> Result<u32, SandboxError> {
-    find_group(name).map(Gid::as_raw)
-}
-
-fn find_group(name: &str) -> Result<Gid, SandboxError> {
+/// The group with that name or number.
+pub fn group(name: &str) -> Result<Gid, SandboxError> {
     if let Ok(gid) = name.parse() {
         return Ok(Gid::from_raw(gid));
     }
-    let group = Group::from_name(name);
-    let group = group.map_err(|error| SandboxError::LookUp { what: name.to_owned(), source: error.into() })?;
-    group.map(|group| group.gid).ok_or_else(|| SandboxError::NoGroup(name.to_owned()))
+    let found = Group::from_name(name);
+    let found = found.map_err(|error| SandboxError::LookUp { what: name.to_owned(), source: error.into() })?;
+    found.map(|group| group.gid).ok_or_else(|| SandboxError::NoGroup(name.to_owned()))
 }
 
-fn supplementary(user: &Found, gid: Gid) -> Result<Vec<u32>, SandboxError> {
+fn supplementary(user: &Found, gid: Gid) -> Result<Vec<Gid>, SandboxError> {
     let Some(name) = user.name.as_deref().and_then(|name| CString::new(name).ok()) else {
-        return Ok(vec![gid.as_raw()]);
+        return Ok(vec![gid]);
     };
-    let groups = step("reading the groups of the account", getgrouplist(&name, gid))?;
-    Ok(groups.into_iter().map(Gid::as_raw).collect())
+    step("reading the groups of the account", getgrouplist(&name, gid))
+}
+
+/// Each of the groups once.
+fn ascending(mut groups: Vec<Gid>) -> Vec<Gid> {
+    groups.sort_unstable_by_key(|gid| gid.as_raw());
+    groups.dedup();
+    groups
 }
 
 /// Becomes `identity` in the only order that works: groups while still allowed to.
-pub(super) fn change(identity: &Identity) -> Result<(), SandboxError> {
-    let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
-    let groups: Vec<Gid> = identity.groups.iter().copied().map(Gid::from_raw).collect();
-    step("setting the supplementary groups", setgroups(&groups))?;
+pub(super) fn change(Identity { uid, gid, groups }: &Identity) -> Result<(), SandboxError> {
+    let (uid, gid) = (*uid, *gid);
+    step("setting the supplementary groups", setgroups(groups))?;
     step("setting the group", setresgid(gid, gid, gid))?;
     step("setting the user", setresuid(uid, uid, uid))
 }
@@ -124,21 +124,18 @@ pub(super) fn change(identity: &Identity) -> Result<(), SandboxError> {
 pub(super) fn verify(identity: &Identity) -> Result<(), SandboxError> {
     let users = step("reading the user", getresuid())?;
     let groups = step("reading the group", getresgid())?;
-    let mut supplementary: Vec<u32> = step("reading the groups", getgroups())?.into_iter().map(Gid::as_raw).collect();
-    supplementary.sort_unstable();
-    supplementary.dedup();
-    let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
-    if [users.real, users.effective, users.saved] != [uid; 3] {
+    let supplementary = ascending(step("reading the groups", getgroups())?);
+    if [users.real, users.effective, users.saved] != [identity.uid; 3] {
         return Err(SandboxError::NotDropped("the user is a different one"));
     }
-    if [groups.real, groups.effective, groups.saved] != [gid; 3] {
+    if [groups.real, groups.effective, groups.saved] != [identity.gid; 3] {
         return Err(SandboxError::NotDropped("the group is a different one"));
     }
     if supplementary != identity.groups {
         return Err(SandboxError::NotDropped("the supplementary groups are different"));
     }
     let root = Uid::from_raw(0);
-    if uid != root && setresuid(root, root, root).is_ok() {
+    if identity.uid != root && setresuid(root, root, root).is_ok() {
         return Err(SandboxError::NotDropped("root could be regained"));
     }
     Ok(())
@@ -174,8 +171,10 @@ mod tests {
             return;
         }
         let found = |user, group| resolve(&account(user, group), USUAL).expect("known").expect("somebody");
-        assert_eq!((found(Some("daemon"), None).uid, found(Some("daemon"), None).gid), (1, 1));
-        assert_eq!(found(Some("daemon"), Some("nogroup")).gid, 65534);
-        assert_eq!(found(Some("4242"), None), Identity { uid: 4242, gid: 4242, groups: vec![4242] });
+        let daemon = found(Some("daemon"), None);
+        assert_eq!((daemon.uid, daemon.gid), (Uid::from_raw(1), Gid::from_raw(1)));
+        assert_eq!(found(Some("daemon"), Some("nogroup")).gid, Gid::from_raw(65534));
+        let gid = Gid::from_raw(4242);
+        assert_eq!(found(Some("4242"), None), Identity { uid: Uid::from_raw(4242), gid, groups: vec![gid] });
     }
 }

@@ -19,7 +19,7 @@ pub fn make_directory(path: &Path, identity: Option<&Identity>) -> io::Result<()
     rustix::process::umask(mask);
     let Some(made) = made? else { return Ok(()) };
     if let Some(Identity { uid, gid, .. }) = identity {
-        fchown(&made, Some(Uid::from_raw(*uid)), Some(Gid::from_raw(*gid)))?;
+        fchown(&made, Some(Uid::from_raw(uid.as_raw())), Some(Gid::from_raw(gid.as_raw())))?;
     }
     Ok(())
 }
