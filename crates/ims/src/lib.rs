@@ -5,6 +5,7 @@
 #[macro_use(notice)]
 extern crate alppaca_core;
 
+pub mod console;
 pub mod protocol;
 pub mod rules;
 pub mod sts;
@@ -13,4 +14,4 @@ use alppaca_core::{clock, credentials, text};
 use alppaca_identity as identity;
 use alppaca_refresh as refresh;
 use alppaca_settings as settings;
-use alppaca_sources::source;
+use alppaca_sources::{fetch, source};
