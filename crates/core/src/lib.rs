@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod credentials;
+pub mod expression;
 pub mod notice;
 pub mod text;
 pub mod wish;

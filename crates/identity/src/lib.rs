@@ -15,5 +15,5 @@ pub use evidence::{Evidence, Identity, Peer, Prove, Refusal};
 pub use groups::GroupsFrom;
 pub use method::{COMMON, Entry, KeyFeed, METHODS, Method, Named, Opened, Opening, Reload, SETTINGS, read};
 
-use alppaca_core::{clock, credentials, text};
+use alppaca_core::{clock, credentials, expression, text};
 use alppaca_settings as settings;

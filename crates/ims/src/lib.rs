@@ -10,7 +10,7 @@ pub mod protocol;
 pub mod rules;
 pub mod sts;
 
-use alppaca_core::{clock, credentials, text};
+use alppaca_core::{clock, credentials, expression, text};
 use alppaca_identity as identity;
 use alppaca_refresh as refresh;
 use alppaca_settings as settings;

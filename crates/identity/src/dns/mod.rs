@@ -21,6 +21,7 @@ pub use system::System;
 
 use crate::{
     Evidence, Identity, Peer, Prove, Refusal,
+    expression::Expression,
     names::{host, shown},
 };
 
@@ -51,17 +52,10 @@ pub struct Settings {
     pub name: String,
     /// How long both look-ups may take together.
     pub timeout: Duration,
-    /// The whole name has to match it. It is anchored here.
-    pub pattern: Regex,
+    /// The name has to match it.
+    pub pattern: Expression,
     /// Replacements in the name, one after another, with `$name` for what a group matched.
     pub rewrite: Vec<(Regex, String)>,
-}
-
-/// A regular expression that has to match the whole text, alternatives included.
-pub fn anchored(pattern: &str) -> Result<Regex, regex_lite::Error> {
-    // Alone first: `a)|(b` would be legal only inside of the parentheses.
-    Regex::new(pattern)?;
-    Regex::new(&format!(r"\A(?:{pattern})\z"))
 }
 
 /// Proof by the name service.
@@ -156,7 +150,7 @@ impl Prove for Dns {
         let Peer::Tcp(address) = evidence.peer else { return Ok(None) };
         let address = address.to_canonical();
         let confirmed = self.confirmed(address)?;
-        if !self.settings.pattern.is_match(&confirmed) {
+        if !self.settings.pattern.matches(&confirmed) {
             return Err(Refusal::Refused(format!(
                 "{address} has the name {confirmed}, which is not accepted (pattern)"
             )));

@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use regex_lite::Regex;
 
-use super::{Dns, Settings, anchored};
+use super::{Dns, Settings};
 use crate::{
+    expression::Expression,
     method::{Entry, Method, Opened, Opening},
     settings::{
         Fields, Node, Problem, Setting,
@@ -46,7 +47,7 @@ const REWRITE: &[Setting] = &[
 impl Options {
     fn read(fields: &mut Fields) -> Option<Self> {
         let missing = "a dns method needs a `pattern` of the names that it accepts, such as '.*\\.example\\.com'";
-        let pattern = fields.required("pattern", missing, |node| regex(node, |text| anchored(text).map(drop)));
+        let pattern = fields.required("pattern", missing, |node| regex(node, |text| Expression::new(text).map(drop)));
         let rewrite = fields.items("rewrite", REWRITE, |place, fields| {
             let from = fields.optional("from", |node| regex(node, |text| Regex::new(text).map(drop)))?;
             let to = fields.optional("to", read::text)?;
@@ -88,7 +89,8 @@ impl Method for Options {
 
     fn open(&self, name: &str, opening: &Opening) -> Result<Opened, String> {
         let rewrite = self.rewrite.iter().map(|(from, to)| Ok((Regex::new(from)?, to.clone())));
-        let compiled = anchored(&self.pattern).and_then(|pattern| Ok((pattern, rewrite.collect::<Result<_, _>>()?)));
+        let compiled =
+            Expression::new(&self.pattern).and_then(|pattern| Ok((pattern, rewrite.collect::<Result<_, _>>()?)));
         let (pattern, rewrite) = compiled.map_err(|error: regex_lite::Error| error.to_string())?;
         let settings = Settings { name: name.to_owned(), timeout: self.timeout, pattern, rewrite };
         let prove = Arc::new(Dns::new(settings, Arc::clone(&opening.resolver)));

@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
-use regex_lite::{Regex, RegexBuilder};
+use regex_lite::Regex;
 
 use crate::{
+    expression::Expression,
     identity::{Identity, Peer},
     text::printable,
 };
@@ -13,56 +14,12 @@ use crate::{
 /// More combinations of names, groups and claims than any identity has for one rule.
 const MAX_COMBINATIONS: usize = 1_000;
 
-/// A compiled pattern takes at most so many bytes.
-const MAX_PATTERN_SIZE: usize = 1024 * 1024;
-
 /// Named captures with their values.
 pub(super) type Captures = BTreeMap<String, String>;
 
-/// A regular expression that always has to match the whole text.
-#[derive(Debug, Clone)]
-pub struct Pattern {
-    written: String,
-    regex: Regex,
-}
-
-impl Pattern {
-    /// Compiles `written`, with an anchor at both ends.
-    pub fn new(written: &str) -> Result<Self, String> {
-        let compile = |text: &str| {
-            RegexBuilder::new(text).size_limit(MAX_PATTERN_SIZE).build().map_err(|error| error.to_string())
-        };
-        // First by itself, so that no parenthesis in it can close ours.
-        compile(written)?;
-        let regex = compile(&format!("^(?:{written})$"))?;
-        Ok(Self { written: written.to_owned(), regex })
-    }
-
-    /// Whether it matches the whole of `text`.
-    pub fn matches(&self, text: &str) -> bool {
-        self.regex.is_match(text)
-    }
-
-    /// The names of its captures.
-    pub fn capture_names(&self) -> impl Iterator<Item = &str> {
-        self.regex.capture_names().flatten()
-    }
-
-    /// As it is written.
-    pub fn as_str(&self) -> &str {
-        &self.written
-    }
-
-    fn captures(&self, text: &str) -> Option<Captures> {
-        let found = self.regex.captures(text)?;
-        let value = |name: &str| found.name(name).map_or("", |part| part.as_str()).to_owned();
-        Some(self.capture_names().map(|name| (name.to_owned(), value(name))).collect())
-    }
-}
-
 /// Patterns of which one has to match one of the values.
 #[derive(Debug, Clone)]
-pub struct Condition(pub Vec<Pattern>);
+pub struct Condition(pub Vec<Expression>);
 
 impl Condition {
     fn find(&self, values: &[String]) -> Vec<Captures> {

@@ -11,7 +11,7 @@ mod session;
 mod tags;
 mod template;
 
-pub use condition::{Condition, Match, Pattern};
+pub use condition::{Condition, Match};
 pub use decision::{Decision, Outcome, Verdict};
 pub use grant::{Account, Accounts, Give, Grant};
 pub use read::{SETTINGS, read};
@@ -22,7 +22,10 @@ use std::time::{Duration, SystemTime};
 
 use condition::{Found, describe};
 
-use crate::identity::{Identity, Peer};
+use crate::{
+    expression::Expression,
+    identity::{Identity, Peer},
+};
 
 /// All rules, in the order of the configuration.
 #[derive(Debug, Clone, Default)]
@@ -57,15 +60,15 @@ pub enum Effect {
 #[derive(Debug, Clone, Default)]
 pub struct Deny {
     /// Those in accounts with such a name or number; in all accounts without it.
-    pub account: Option<Pattern>,
+    pub account: Option<Expression>,
     /// Those with such a name; all without it.
-    pub role: Option<Pattern>,
+    pub role: Option<Expression>,
 }
 
 impl Deny {
     fn covers(&self, grant: &Grant) -> bool {
         let account =
-            |pattern: &Pattern| pattern.matches(&grant.account.name) || pattern.matches(grant.account.id.as_str());
+            |pattern: &Expression| pattern.matches(&grant.account.name) || pattern.matches(grant.account.id.as_str());
         self.account.as_ref().is_none_or(account)
             && self.role.as_ref().is_none_or(|pattern| pattern.matches(grant.role.as_str()))
     }

@@ -5,12 +5,13 @@ use std::{sync::Arc, time::Duration};
 use regex_lite::Regex;
 
 use super::{
-    Account, Accounts, Condition, Deny, Effect, Give, Match, Pattern, Rule, Rules, Strength, Template,
+    Account, Accounts, Condition, Deny, Effect, Give, Match, Rule, Rules, Strength, Template,
     condition::Rewrite,
     tags::{MAX_TAGS, check_key},
 };
 use crate::{
     credentials::{Arn, NO_ACCOUNT, RoleArn, RoleName, is_partition},
+    expression::Expression,
     settings::{
         Fields, Node, Problem, Setting, Value,
         problem::Place,
@@ -293,8 +294,8 @@ fn required<T>(fields: &mut Fields, place: &Place, key: &str, read: impl Fn(&Nod
     value
 }
 
-fn pattern(node: &Node) -> Result<Pattern, Problem> {
-    let pattern = Pattern::new(&text(node)?).map_err(|error| Problem::new(node.place.clone(), error))?;
+fn pattern(node: &Node) -> Result<Expression, Problem> {
+    let pattern = Expression::new(&text(node)?).map_err(|error| Problem::new(node.place.clone(), error.to_string()))?;
     if pattern.capture_names().any(|name| name == super::template::IDENTITY) {
         return Err(Problem::new(
             node.place.clone(),
