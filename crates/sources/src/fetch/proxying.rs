@@ -34,19 +34,22 @@ pub struct Proxying {
 pub const COUNT: usize = 2;
 
 /// The settings, for the tables of the kinds that speak HTTP.
-pub const SETTINGS: [Setting; COUNT] = [
-    Setting::nested(
-        "proxy",
-        "none",
-        "`none`, `environment` (`https_proxy` and related variables), or `http://[user:password@]host:port`.",
-    ),
-    Setting::nested(
-        "no_proxy",
-        "[]",
-        "Hosts that are contacted directly: names (including subdomains), `*.name` (only subdomains), addresses, \
-         networks, `*`; with `:port` only that port.",
-    ),
-];
+pub const SETTINGS: [Setting; COUNT] = [PROXY, NO_PROXY];
+
+/// Where the proxy comes from.
+pub const PROXY: Setting = Setting::nested(
+    "proxy",
+    "none",
+    "`none`, `environment` (`https_proxy` and related variables), or `http://[user:password@]host:port`.",
+);
+
+/// What is asked without it.
+pub const NO_PROXY: Setting = Setting::nested(
+    "no_proxy",
+    "[]",
+    "Hosts that are contacted directly: names (including subdomains), `*.name` (only subdomains), addresses, \
+     networks, `*`; with `:port` only that port.",
+);
 
 impl ProxyChoice {
     /// It as YAML; nothing if there is none.

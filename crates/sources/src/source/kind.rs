@@ -8,7 +8,7 @@ use super::{
     aws::Aws,
     imds, ims, process, profile,
     purpose::{Purpose, Serves},
-    roles_anywhere, static_keys, sts,
+    roles_anywhere, static_keys,
     surroundings::Surroundings,
     vault, web_identity,
 };
@@ -19,16 +19,16 @@ use crate::{
 };
 
 /// All kinds, in the order of the documentation.
-pub static KINDS: &[&Entry] = &[
-    &ims::KIND,
-    &roles_anywhere::KIND,
-    &sts::KIND,
-    &web_identity::KIND,
-    &process::KIND,
-    &profile::KIND,
-    &vault::KIND,
-    &static_keys::KIND,
-    &imds::KIND,
+pub static KINDS: &[Entry] = &[
+    Entry::of::<ims::Options>(),
+    Entry::of::<roles_anywhere::options::Options>(),
+    Entry::of::<Aws>(),
+    Entry::of::<web_identity::options::Options>(),
+    Entry::of::<process::options::Options>(),
+    Entry::of::<profile::options::Options>(),
+    Entry::of::<vault::options::Options>(),
+    Entry::of::<static_keys::options::Options>(),
+    Entry::of::<imds::options::Options>(),
 ];
 
 /// How a kind is written.
@@ -39,6 +39,39 @@ pub struct Entry {
     pub settings: &'static [Setting],
     /// Reads them; what is wrong is noted.
     pub read: fn(&mut Fields) -> Option<Arc<dyn Kind>>,
+}
+
+impl Entry {
+    const fn of<T: Written + Kind>() -> Self {
+        Self { word: T::WORD, settings: T::SETTINGS, read: read_as::<T> }
+    }
+}
+
+fn read_as<T: Written + Kind>(fields: &mut Fields) -> Option<Arc<dyn Kind>> {
+    Some(Arc::new(T::read(fields)?))
+}
+
+/// How the options of a kind are written.
+pub trait Written: Sized {
+    /// The word for the kind (`kind`).
+    const WORD: &'static str;
+    /// Its settings, without `kind` itself.
+    const SETTINGS: &'static [Setting];
+
+    /// Reads them; what is wrong is noted.
+    fn read(fields: &mut Fields) -> Option<Self>;
+}
+
+/// What has a word for it.
+pub trait Named {
+    /// The word (`kind`).
+    fn word(&self) -> &'static str;
+}
+
+impl<T: Written> Named for T {
+    fn word(&self) -> &'static str {
+        T::WORD
+    }
 }
 
 /// Reads one source with the settings of its `kind`; what is wrong is noted. `what` is what it is called in messages.
@@ -83,10 +116,7 @@ pub enum Gives {
 }
 
 /// A source of one kind as it is configured: its options, and what follows from them. Nothing is opened.
-pub trait Kind: Comparable + fmt::Debug + Send + Sync {
-    /// How it is written.
-    fn entry(&self) -> &'static Entry;
-
+pub trait Kind: Comparable + Named + fmt::Debug + Send + Sync {
     /// What its credentials are for.
     fn gives(&self) -> Gives;
 
@@ -148,13 +178,6 @@ pub trait Kind: Comparable + fmt::Debug + Send + Sync {
     }
 }
 
-impl dyn Kind {
-    /// The word for it (`kind`).
-    pub fn word(&self) -> &'static str {
-        self.entry().word
-    }
-}
-
 impl PartialEq for dyn Kind {
     fn eq(&self, other: &Self) -> bool {
         self.equals(other)
@@ -212,7 +235,7 @@ mod tests {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/source");
         let kinds = fs::read_dir(folder).expect("a folder").filter(|entry| {
             let options = entry.as_ref().expect("an entry").path().join("options.rs");
-            fs::read_to_string(options).is_ok_and(|code| code.contains("static KIND: Entry"))
+            fs::read_to_string(options).is_ok_and(|code| code.contains("impl Written for"))
         });
         assert_eq!(kinds.count(), KINDS.len());
         assert_eq!(KINDS.iter().map(|entry| entry.word).collect::<HashSet<_>>().len(), KINDS.len());

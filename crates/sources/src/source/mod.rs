@@ -22,7 +22,7 @@ mod surroundings;
 pub mod vault;
 pub mod web_identity;
 
-pub use kind::{Entry, Gives, KINDS, Kind, Opened, Opening, read_kind};
+pub use kind::{Entry, Gives, KINDS, Kind, Named, Opened, Opening, Written, read_kind};
 pub use pass_on::PassOn;
 pub use purpose::{Purpose, Serves};
 pub use session::{Session, session_duration};

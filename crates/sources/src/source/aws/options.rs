@@ -59,30 +59,39 @@ impl Rate {
 /// How many settings there are.
 pub const COUNT: usize = 11;
 
+/// Whether the FIPS endpoint is called.
+pub(in crate::source) const FIPS: Setting = Setting::nested(
+    "fips",
+    "",
+    "Whether to use the FIPS endpoint; the default is the value of `AWS_USE_FIPS_ENDPOINT`.",
+);
+/// Further certificate authorities.
+pub(in crate::source) const CA_FILE: Setting = Setting::nested(
+    "ca_file",
+    "",
+    "PEM file of additional certificate authorities; the default is the value of `AWS_CA_BUNDLE`. The system's \
+         stay in force.",
+);
+/// For a connection.
+pub(in crate::source) const CONNECT_TIMEOUT: Setting =
+    Setting::nested("connect_timeout", "3s", "Longest time for the TCP, proxy and TLS handshakes of a connection.");
+/// For a call.
+pub(in crate::source) const TIMEOUT: Setting = Setting::nested("timeout", "15s", "Longest time for one whole call.");
 /// The settings, for the tables of the kinds that call AWS.
 pub const SETTINGS: [Setting; COUNT] = [
     Setting::nested("region", "eu-central-1", "The region of the endpoint."),
     Setting::nested("endpoint", "", "Another endpoint: `https://host[:port]`. Takes precedence over the environment."),
-    Setting::nested(
-        "fips",
-        "",
-        "Whether to use the FIPS endpoint; the default is the value of `AWS_USE_FIPS_ENDPOINT`.",
-    ),
+    FIPS,
     Setting::nested(
         "dual_stack",
         "",
         "Whether to use the endpoint with IPv4 and IPv6; the default is the value of `AWS_USE_DUALSTACK_ENDPOINT`.",
     ),
-    proxying::SETTINGS[0],
-    proxying::SETTINGS[1],
-    Setting::nested(
-        "ca_file",
-        "",
-        "PEM file of additional certificate authorities; the default is the value of `AWS_CA_BUNDLE`. The system's \
-         stay in force.",
-    ),
-    Setting::nested("connect_timeout", "3s", "Longest time for the TCP, proxy and TLS handshakes of a connection."),
-    Setting::nested("timeout", "15s", "Longest time for one whole call."),
+    proxying::PROXY,
+    proxying::NO_PROXY,
+    CA_FILE,
+    CONNECT_TIMEOUT,
+    TIMEOUT,
     Setting::nested(
         "rate",
         "10/s",

@@ -1,7 +1,7 @@
 //! The IMDS of a real EC2 instance as an upstream, or another alppaca: by IMDSv2, and by IMDSv1 only where that is
 //! allowed.
 
-mod options;
+pub(super) mod options;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -12,8 +12,6 @@ use std::{
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use percent_encoding::utf8_percent_encode;
 use tokio::sync::Mutex;
-
-pub use options::KIND;
 
 use super::{
     Fetch, SourceError, SourceFuture,

@@ -13,23 +13,19 @@ use crate::{
     },
     source::{
         aws,
-        kind::{Entry, Gives, Kind, Opened, Opening},
+        kind::{Gives, Kind, Opened, Opening, Written},
         purpose::{Purpose, Serves},
     },
 };
 
 /// The metadata service and how it is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Options {
+pub(in crate::source) struct Options {
     /// Where it is.
     pub imds: Settings,
     /// How many calls may run at once (`concurrency`).
     pub concurrency: usize,
 }
-
-/// How it is written.
-pub static KIND: Entry =
-    Entry { word: "imds", settings: &SETTINGS, read: |fields| Some(Arc::new(Options::read(fields)?)) };
 
 const SETTINGS: [Setting; 5] = [
     Setting::nested("endpoint", "http://169.254.169.254", "The URL of the IMDS. Never alppaca's own address."),
@@ -43,7 +39,10 @@ const SETTINGS: [Setting; 5] = [
     Setting::nested("concurrency", "2", "How many calls may run at once. EC2 allows only a few."),
 ];
 
-impl Options {
+impl Written for Options {
+    const WORD: &'static str = "imds";
+    const SETTINGS: &'static [Setting] = &SETTINGS;
+
     fn read(fields: &mut Fields) -> Option<Self> {
         let endpoint = fields.value("endpoint", endpoint);
         let v1_fallback = fields.value("v1_fallback", read::boolean);
@@ -69,10 +68,6 @@ fn endpoint(node: &Node) -> Result<String, Problem> {
 }
 
 impl Kind for Options {
-    fn entry(&self) -> &'static Entry {
-        &KIND
-    }
-
     fn gives(&self) -> Gives {
         Gives::Listed
     }

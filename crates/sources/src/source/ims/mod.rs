@@ -14,7 +14,7 @@ use answer::Accepted;
 pub(super) use answer::{NO_SUCH_ROLE, bad_document};
 pub use client::Settings;
 pub use flat::FLAT;
-pub use options::{KIND, Options};
+pub use options::Options;
 pub use role_list::{RoleListError, parse_role_list};
 
 use super::{RoleList, Source, SourceError, SourceFuture};

@@ -16,7 +16,7 @@ use crate::{
         url::is_base_url,
     },
     source::{
-        kind::{CertificateEnd, Entry, Gives, Kind, Opened, Opening},
+        kind::{CertificateEnd, Gives, Kind, Opened, Opening, Written},
         listed::ListedRole,
         purpose::{Purpose, Serves},
         standby::StandBy,
@@ -51,10 +51,6 @@ pub struct Options {
     pub proxying: Proxying,
 }
 
-/// How it is written.
-pub static KIND: Entry =
-    Entry { word: "ims", settings: &SETTINGS, read: |fields| Some(Arc::new(Options::read(fields)?)) };
-
 const OWN: [Setting; 9] = [
     Setting::nested("url", "", "As `ims_url`. This or `urls` is required."),
     Setting::nested(
@@ -73,13 +69,18 @@ const OWN: [Setting; 9] = [
 ];
 const SETTINGS: [Setting; 9 + proxying::COUNT] = concat(OWN, proxying::SETTINGS);
 
-impl Options {
+impl Written for Options {
+    const WORD: &'static str = "ims";
+    const SETTINGS: &'static [Setting] = &SETTINGS;
+
     fn read(fields: &mut Fields) -> Option<Self> {
         fields.exclude("url", &["urls"]);
         let urls = urls(fields);
         Self::read_rest(fields, "", urls, Proxying::read)
     }
+}
 
+impl Options {
     /// Reads what follows the URLs, from keys that begin with `prefix`.
     pub(super) fn read_rest(
         fields: &mut Fields,
@@ -164,10 +165,6 @@ pub(super) fn checked_url(fields: &mut Fields, place: Place, url: String) -> Opt
 }
 
 impl Kind for Options {
-    fn entry(&self) -> &'static Entry {
-        &KIND
-    }
-
     fn gives(&self) -> Gives {
         Gives::Listed
     }

@@ -2,7 +2,7 @@
 //! own, bounded in time and output, and ended together with all that it started.
 
 mod child;
-mod options;
+pub(super) mod options;
 mod output;
 
 use std::{sync::Arc, time::Duration};
@@ -10,7 +10,6 @@ use std::{sync::Arc, time::Duration};
 use tokio::process::Command;
 
 use child::{Broken, Complaint, Running};
-pub use options::KIND;
 pub(super) use options::{render_variables, variables};
 pub use output::{OutputError, Printed, parse_output};
 

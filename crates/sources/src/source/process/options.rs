@@ -17,7 +17,7 @@ use crate::{
         yaml::Key,
     },
     source::{
-        kind::{Entry, Gives, Kind, One, Opened, Opening},
+        kind::{Gives, Kind, One, Opened, Opening, Written},
         long_term::{LIFETIME, SERVE_LONG_TERM, lifetime},
         surroundings::Surroundings,
     },
@@ -25,7 +25,7 @@ use crate::{
 
 /// The program and how it is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Options {
+pub(in crate::source) struct Options {
     /// The program and its arguments (`command`).
     pub command: Vec<String>,
     /// From its start to its end (`timeout`).
@@ -39,10 +39,6 @@ pub(super) struct Options {
     /// How many programs may run at once (`concurrency`).
     pub concurrency: usize,
 }
-
-/// How it is written.
-pub static KIND: Entry =
-    Entry { word: "process", settings: &SETTINGS, read: |fields| Some(Arc::new(Options::read(fields)?)) };
 
 const SETTINGS: [Setting; 6] = [
     Setting::nested(
@@ -61,7 +57,10 @@ const SETTINGS: [Setting; 6] = [
     Setting::nested("concurrency", "1", "How many may run at once."),
 ];
 
-impl Options {
+impl Written for Options {
+    const WORD: &'static str = "process";
+    const SETTINGS: &'static [Setting] = &SETTINGS;
+
     fn read(fields: &mut Fields) -> Option<Self> {
         let command =
             fields.required("command", "a process needs a `command`, such as [/usr/local/bin/login, --json]", command);
@@ -116,10 +115,6 @@ pub(in crate::source) fn render_variables(variables: &[(String, String)]) -> Opt
 }
 
 impl Kind for Options {
-    fn entry(&self) -> &'static Entry {
-        &KIND
-    }
-
     fn gives(&self) -> Gives {
         Gives::One
     }

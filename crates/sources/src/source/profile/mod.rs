@@ -6,7 +6,7 @@
 mod chain;
 mod files;
 mod login;
-mod options;
+pub(super) mod options;
 mod shared;
 mod sso;
 
@@ -27,7 +27,6 @@ use zeroize::Zeroizing;
 use chain::{Base, Chain};
 pub use files::at_home;
 use files::{File, Kind, Read};
-pub use options::KIND;
 
 use super::{
     Fetch, SourceError, SourceFuture, aws::sdk_client, file::read_secret, long_term::assumed_end, process,

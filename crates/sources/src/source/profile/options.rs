@@ -18,7 +18,7 @@ use crate::{
     },
     source::{
         aws::{self, Aws, Environment},
-        kind::{Entry, Gives, Kind, One, Opened, Opening},
+        kind::{Gives, Kind, One, Opened, Opening, Written},
         long_term::{LIFETIME, SERVE_LONG_TERM, lifetime},
         process::{render_variables, variables},
         surroundings::Surroundings,
@@ -27,7 +27,7 @@ use crate::{
 
 /// The profile, where it is, and how AWS is called for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Options {
+pub(in crate::source) struct Options {
     /// Its name (`profile`).
     pub profile: String,
     /// The directory in which `.aws` is (`home`); by default the daemon's `HOME`.
@@ -45,10 +45,6 @@ pub(super) struct Options {
     /// How AWS is called. Endpoints are the profile's own.
     pub aws: Aws,
 }
-
-/// How it is written.
-pub static KIND: Entry =
-    Entry { word: "profile", settings: &SETTINGS, read: |fields| Some(Arc::new(Options::read(fields)?)) };
 
 const OWN: [Setting; 7] = [
     Setting::nested("profile", "default", "The name of the profile."),
@@ -70,7 +66,10 @@ const OWN: [Setting; 7] = [
 ];
 const SETTINGS: [Setting; aws::COUNT + 7] = concat(OWN, aws::SETTINGS);
 
-impl Options {
+impl Written for Options {
+    const WORD: &'static str = "profile";
+    const SETTINGS: &'static [Setting] = &SETTINGS;
+
     fn read(fields: &mut Fields) -> Option<Self> {
         let profile = fields.value("profile", read::text);
         let home = fields.optional("home", read::path);
@@ -91,7 +90,9 @@ impl Options {
             aws: aws?,
         })
     }
+}
 
+impl Options {
     fn settings(&self, surroundings: &Surroundings) -> Result<Settings, String> {
         let own_home = surroundings.home.as_deref().unwrap_or(Path::new("~"));
         let home = self.home.as_deref().map(|home| at_home(home, own_home));
@@ -127,10 +128,6 @@ fn endpoints(aws: &Aws, environment: &Environment) -> Vec<(&'static str, String)
 }
 
 impl Kind for Options {
-    fn entry(&self) -> &'static Entry {
-        &KIND
-    }
-
     fn gives(&self) -> Gives {
         Gives::One
     }

@@ -6,7 +6,7 @@ mod encrypted;
 mod files;
 mod identity;
 mod key;
-mod options;
+pub(super) mod options;
 mod settings;
 mod signing;
 #[cfg(feature = "pkcs11")]
@@ -22,7 +22,6 @@ use zeroize::Zeroizing;
 
 pub use answer::parse_session;
 pub use identity::{Identity, IdentityError, Summary, check_pair};
-pub use options::KIND;
 pub use settings::{Arns, DURATION, IdentitySettings, Location, Settings, SetupError, check_session_name};
 pub use token_uri::{TokenUri, TokenUriError};
 

@@ -16,7 +16,7 @@ use crate::{
     },
     source::{
         aws::{self, Aws},
-        kind::{CertificateEnd, Entry, Gives, Kind, Opened, Opening},
+        kind::{CertificateEnd, Gives, Kind, Opened, Opening, Written},
         purpose::{Purpose, Serves},
         surroundings::Surroundings,
     },
@@ -24,7 +24,7 @@ use crate::{
 
 /// The source: the identity of this host, and the endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Options {
+pub(in crate::source) struct Options {
     /// Certificate and key.
     pub identity: IdentitySettings,
     /// The trust anchor (`trust_anchor_arn`), which also says the region.
@@ -34,10 +34,6 @@ pub(super) struct Options {
     /// How it is called.
     pub aws: Aws,
 }
-
-/// How it is written.
-pub static KIND: Entry =
-    Entry { word: "roles_anywhere", settings: &SETTINGS, read: |fields| Some(Arc::new(Options::read(fields)?)) };
 
 const SETTINGS: [Setting; 17] = [
     Setting::nested(
@@ -66,12 +62,12 @@ const SETTINGS: [Setting; 17] = [
     ),
     Setting::nested("profile_arn", "", "ARN of the profile that lists the role."),
     Setting::nested("endpoint", "", "Another endpoint: `https://host[:port]`."),
-    aws::SETTINGS[2],
-    proxying::SETTINGS[0],
-    proxying::SETTINGS[1],
-    aws::SETTINGS[6],
-    aws::SETTINGS[7],
-    aws::SETTINGS[8],
+    aws::FIPS,
+    proxying::PROXY,
+    proxying::NO_PROXY,
+    aws::CA_FILE,
+    aws::CONNECT_TIMEOUT,
+    aws::TIMEOUT,
     Setting::nested(
         "rate",
         "5/s",
@@ -80,7 +76,10 @@ const SETTINGS: [Setting; 17] = [
     Setting::nested("concurrency", "4", "How many calls may run at once."),
 ];
 
-impl Options {
+impl Written for Options {
+    const WORD: &'static str = "roles_anywhere";
+    const SETTINGS: &'static [Setting] = &SETTINGS;
+
     fn read(fields: &mut Fields) -> Option<Self> {
         let certificate = needed(fields, "certificate", location);
         let chain = fields.optional("chain", read::path);
@@ -154,10 +153,6 @@ fn written(location: &Location) -> String {
 }
 
 impl Kind for Options {
-    fn entry(&self) -> &'static Entry {
-        &KIND
-    }
-
     fn gives(&self) -> Gives {
         Gives::PerArn
     }

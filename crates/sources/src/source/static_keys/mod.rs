@@ -1,12 +1,10 @@
 //! Fixed keys from the configuration or a file: for bootstrapping, and for tests.
 
-mod options;
+pub(super) mod options;
 
 use std::{path::PathBuf, time::Duration};
 
 use jiff::Timestamp;
-
-pub use options::KIND;
 
 use super::{Fetch, SourceError, SourceFuture, file::read_secret, long_term::assumed_end};
 use crate::{

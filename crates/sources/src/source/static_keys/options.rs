@@ -12,7 +12,7 @@ use crate::{
         render::quoted,
     },
     source::{
-        kind::{Entry, Gives, Kind, One, Opened, Opening},
+        kind::{Gives, Kind, One, Opened, Opening, Written},
         long_term::{LIFETIME, SERVE_LONG_TERM, lifetime},
         surroundings::Surroundings,
     },
@@ -20,16 +20,12 @@ use crate::{
 
 /// The keys, and who gets them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Options {
+pub(in crate::source) struct Options {
     /// The keys.
     pub keys: Settings,
     /// Whether clients get keys without a session token (`serve_long_term`).
     pub serve_long_term: bool,
 }
-
-/// How it is written.
-pub static KIND: Entry =
-    Entry { word: "static", settings: &SETTINGS, read: |fields| Some(Arc::new(Options::read(fields)?)) };
 
 const SETTINGS: [Setting; 8] = [
     Setting::nested("access_key_id", "", "The public half. Required."),
@@ -46,7 +42,10 @@ const SETTINGS: [Setting; 8] = [
     SERVE_LONG_TERM,
 ];
 
-impl Options {
+impl Written for Options {
+    const WORD: &'static str = "static";
+    const SETTINGS: &'static [Setting] = &SETTINGS;
+
     fn read(fields: &mut Fields) -> Option<Self> {
         let access_key_id = fields.required("access_key_id", "static keys need an `access_key_id`", |node| {
             let text = read::text(node)?;
@@ -93,10 +92,6 @@ fn secret(fields: &mut Fields, key: &str, file_key: &str) -> Option<Option<Secre
 }
 
 impl Kind for Options {
-    fn entry(&self) -> &'static Entry {
-        &KIND
-    }
-
     fn gives(&self) -> Gives {
         Gives::One
     }

@@ -5,8 +5,6 @@ mod options;
 
 use std::{sync::Arc, time::Duration};
 
-pub use options::KIND;
-
 use super::{
     Fetch, SourceError, SourceFuture,
     aws::{Proof, SdkTime, StsSettings, failure, is_throttling, session},

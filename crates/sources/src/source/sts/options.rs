@@ -5,24 +5,25 @@ use std::sync::Arc;
 use crate::{
     fetch::Proxying,
     refresh::{Fetch, Lane},
-    settings::NamedFiles,
+    settings::{Fields, NamedFiles, Setting},
     source::{
         aws::{self, Aws},
-        kind::{Entry, Gives, Kind, Opened, Opening},
+        kind::{Gives, Kind, Opened, Opening, Written},
         purpose::{Purpose, Serves},
         surroundings::Surroundings,
     },
 };
 
-/// How it is written.
-pub static KIND: Entry =
-    Entry { word: "sts", settings: &aws::SETTINGS, read: |fields| Some(Arc::new(Aws::read(fields)?)) };
+impl Written for Aws {
+    const WORD: &'static str = "sts";
+    const SETTINGS: &'static [Setting] = &aws::SETTINGS;
+
+    fn read(fields: &mut Fields) -> Option<Self> {
+        Self::read(fields)
+    }
+}
 
 impl Kind for Aws {
-    fn entry(&self) -> &'static Entry {
-        &KIND
-    }
-
     fn gives(&self) -> Gives {
         Gives::Nothing
     }

@@ -3,7 +3,7 @@
 
 mod answer;
 mod login;
-mod options;
+pub(super) mod options;
 
 use std::{fmt::Write, sync::Arc, time::Duration};
 
@@ -13,7 +13,6 @@ use tokio::sync::Mutex;
 
 pub use answer::{AnswerError, Issued, Login, parse_credentials, parse_errors, parse_login};
 pub use login::Auth;
-pub use options::KIND;
 
 use self::login::Session;
 use super::{

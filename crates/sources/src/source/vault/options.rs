@@ -14,7 +14,7 @@ use crate::{
     },
     source::{
         aws::{Rate, endpoint, rate, render_rate},
-        kind::{CertificateEnd, Entry, Gives, Kind, Opened, Opening},
+        kind::{CertificateEnd, Gives, Kind, Opened, Opening, Written},
         long_term::SERVE_LONG_TERM,
         purpose::{Purpose, Serves},
         surroundings::Surroundings,
@@ -23,7 +23,7 @@ use crate::{
 
 /// The server, and what of it is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Options {
+pub(in crate::source) struct Options {
     /// The server and how to talk to it. Its proxies are known only when it is opened.
     pub vault: Settings,
     /// Which path is asked (`endpoint`).
@@ -37,10 +37,6 @@ pub(super) struct Options {
     /// The proxy in front of it.
     pub proxying: Proxying,
 }
-
-/// How it is written.
-pub static KIND: Entry =
-    Entry { word: "vault", settings: &SETTINGS, read: |fields| Some(Arc::new(Options::read(fields)?)) };
 
 const OWN: [Setting; 19] = [
     Setting::nested("address", "", "Where Vault is: `https://vault.example.com:8200`. Required."),
@@ -81,7 +77,10 @@ const OWN: [Setting; 19] = [
 ];
 const SETTINGS: [Setting; 19 + proxying::COUNT] = concat(OWN, proxying::SETTINGS);
 
-impl Options {
+impl Written for Options {
+    const WORD: &'static str = "vault";
+    const SETTINGS: &'static [Setting] = &SETTINGS;
+
     fn read(fields: &mut Fields) -> Option<Self> {
         fields.pair("client_certificate", "client_key");
         let address =
@@ -163,10 +162,6 @@ fn auth(fields: &mut Fields) -> Option<Auth> {
 }
 
 impl Kind for Options {
-    fn entry(&self) -> &'static Entry {
-        &KIND
-    }
-
     fn gives(&self) -> Gives {
         Gives::PerName
     }

@@ -2,11 +2,9 @@
 //! The call is not signed.
 //! <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html>
 
-mod options;
+pub(super) mod options;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
-
-pub use options::KIND;
 
 use super::{
     Fetch, SourceError, SourceFuture,

@@ -9,7 +9,7 @@ use crate::{
     settings::{Fields, NamedFiles, Setting, read, render::quoted, table::concat},
     source::{
         aws::{self, Aws},
-        kind::{Entry, Gives, Kind, Opened, Opening},
+        kind::{Gives, Kind, Opened, Opening, Written},
         purpose::{Purpose, Serves},
         surroundings::Surroundings,
     },
@@ -17,22 +17,21 @@ use crate::{
 
 /// The token and where it is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Options {
+pub(in crate::source) struct Options {
     /// The file of the token (`token_file`).
     pub token_file: PathBuf,
     /// How STS is called.
     pub aws: Aws,
 }
 
-/// How it is written.
-pub static KIND: Entry =
-    Entry { word: "web_identity", settings: &SETTINGS, read: |fields| Some(Arc::new(Options::read(fields)?)) };
-
 const OWN: [Setting; 1] =
     [Setting::nested("token_file", "", "The file of the token, which is read again for each call. Required.")];
 const SETTINGS: [Setting; aws::COUNT + 1] = concat(OWN, aws::SETTINGS);
 
-impl Options {
+impl Written for Options {
+    const WORD: &'static str = "web_identity";
+    const SETTINGS: &'static [Setting] = &SETTINGS;
+
     fn read(fields: &mut Fields) -> Option<Self> {
         let message = "a web identity needs a `token_file`, such as /var/run/secrets/tokens/aws";
         let token_file = fields.required("token_file", message, read::path);
@@ -42,10 +41,6 @@ impl Options {
 }
 
 impl Kind for Options {
-    fn entry(&self) -> &'static Entry {
-        &KIND
-    }
-
     fn gives(&self) -> Gives {
         Gives::PerArn
     }
