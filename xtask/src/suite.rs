@@ -85,6 +85,9 @@ pub fn run(options: &Options) -> Result<()> {
 fn selection(only: &[Kind], arguments: &[OsString]) -> Option<Vec<OsString>> {
     let tests = shell::root().join("tests");
     let mut files = shell::stems(&tests, ".rs");
+    for krate in fs::read_dir(shell::root().join("crates")).into_iter().flatten().flatten() {
+        files.extend(shell::stems(&krate.path().join("tests"), ".rs"));
+    }
     // A test may also be a folder with a main.rs.
     files.extend(shell::stems(&tests, "").into_iter().filter(|name| tests.join(name).join("main.rs").is_file()));
     let mut selected: Vec<OsString> = vec!["--workspace".into()];

@@ -35,6 +35,7 @@ const PACKAGES: &[Package] = &[
     package("curl", "curl", "the tour of the README", For::Test),
     package("g++", "g++", "the fuzzing engine", For::Test),
     package("openssl", "openssl", "certificates, and checking what is signed with them", For::Test),
+    package("openssh-client", "ssh-keygen", "signatures with SSH keys", For::Test),
     package("softhsm2", "softhsm2-util", "keys in a PKCS#11 token", For::Test),
     package("opensc", "pkcs11-tool", "a certificate in a PKCS#11 token", For::Test),
     package("tinyproxy-bin", "tinyproxy", "an IMS behind a proxy", For::Test),

@@ -8,6 +8,7 @@ mod method;
 pub mod mtls;
 mod names;
 pub mod proxy;
+pub mod ssh;
 pub mod token;
 
 use evidence::authorization;

@@ -12,11 +12,12 @@ use crate::{
     groups::{GroupsFrom, WithGroups},
     jwt, mtls, proxy,
     settings::{Comparable, Fields, NamedFiles, Node, Problem, Setting, Value, read, table::nearest, yaml::Key},
-    token,
+    ssh, token,
 };
 
 /// All methods, in the order of the documentation.
-pub static METHODS: &[&Entry] = &[&mtls::METHOD, &jwt::METHOD, &token::METHOD, &proxy::METHOD, &dns::METHOD];
+pub static METHODS: &[&Entry] =
+    &[&mtls::METHOD, &jwt::METHOD, &ssh::METHOD, &token::METHOD, &proxy::METHOD, &dns::METHOD];
 
 /// The setting of the methods, for the table of the server.
 pub const SETTINGS: &[Setting] = &[Setting::nested(

@@ -70,6 +70,10 @@ fn settings_are_rendered_so_that_they_read_back_as_the_same() {
                 r#"jwks_token_file: "/t", jwks_refresh: 3600s}"#
             ),
         ),
+        (
+            "{kind: ssh, for: people, file: /k, hosts: Ims.example.com}",
+            r#"{kind: ssh, for: people, file: "/k", hosts: ["ims.example.com"]}"#,
+        ),
         ("{kind: token, file: /t}", r#"{kind: token, file: "/t"}"#),
         (
             "{kind: proxy, name_header: X-Remote-User, from_networks: [192.0.2.7/28, '::ffff:192.0.2.1']}",
@@ -106,7 +110,7 @@ fn settings_are_rendered_so_that_they_read_back_as_the_same() {
 #[test]
 fn what_is_wrong_has_a_place_and_a_remedy() {
     for (settings, problem) in [
-        ("5", "ims.yaml:2:3: the identity method \"x\" needs a `kind`: one of mtls, jwt, token, proxy, dns"),
+        ("5", "ims.yaml:2:3: the identity method \"x\" needs a `kind`: one of mtls, jwt, ssh, token, proxy, dns"),
         ("{ca_files: /a}", "ims.yaml:2:3: the identity method \"x\" needs a `kind`"),
         ("{kind: mtl, ca_files: /a}", "ims.yaml:2:13: there is no kind \"mtl\" of identity method; there are mtls, "),
         ("{kind: mtl, ca_files: /a}", "did you mean `mtls`?"),
@@ -139,6 +143,11 @@ fn what_is_wrong_has_a_place_and_a_remedy() {
             "{kind: jwt, issuer: i, audience: a, jwks_file: k, trust_domain: 'a/b'}",
             "ims.yaml:2:70: the name of a trust",
         ),
+        ("{kind: ssh, file: /k, hosts: i}", "ims.yaml:2:3: an ssh method needs `for`: hosts or people"),
+        ("{kind: ssh, for: robots, file: /k, hosts: i}", "ims.yaml:2:23: one of hosts, people is expected"),
+        ("{kind: ssh, for: hosts, hosts: i}", "ims.yaml:2:3: an ssh method needs a `file`"),
+        ("{kind: ssh, for: hosts, file: /k}", "ims.yaml:2:3: an ssh method needs `hosts`: the names under which"),
+        ("{kind: ssh, for: hosts, file: /k, hosts: 'i:1'}", "ims.yaml:2:47: a host name without a port"),
         ("{kind: token}", "ims.yaml:2:3: a token method needs a `file`"),
         ("{kind: proxy, from_users: root}", "ims.yaml:2:3: a proxy method needs a `name_header`"),
         ("{kind: proxy, name_header: u}", "ims.yaml:2:3: a proxy method needs to know where the proxy is"),
@@ -179,6 +188,7 @@ fn files_are_named_with_their_settings() {
         "{kind: jwt, issuer: i, audience: a, jwks_file: /k}",
         "{kind: jwt, issuer: i, audience: a, jwks_url: 'https://k', jwks_ca_file: /l, jwks_token_file: /m}",
         "{kind: token, file: /t}",
+        "{kind: ssh, for: people, file: /s, hosts: i}",
     ] {
         only(settings).method.files(&mut files);
     }
@@ -195,6 +205,7 @@ fn files_are_named_with_their_settings() {
         "jwks_ca_file /l",
         "jwks_token_file /m (secret)",
         "file /t",
+        "file /s",
     ];
     assert_eq!(files, expected);
 }
@@ -237,6 +248,7 @@ fn what_is_opened_proves_as_it_is_configured() {
 #[test]
 fn what_cannot_be_opened_says_why() {
     for (settings, cause) in [
+        ("{kind: ssh, for: hosts, file: /nowhere/keys, hosts: i}", "/nowhere/keys: No such file"),
         ("{kind: token, file: /nowhere/tokens}", "/nowhere/tokens: No such file"),
         ("{kind: mtls, ca_files: /nowhere/ca.pem}", "/nowhere/ca.pem: No such file"),
         ("{kind: proxy, name_header: u, from_users: no-such-user}", "there is no user \"no-such-user\""),

@@ -4,12 +4,12 @@ use std::{
     fs::File,
     io::Read as _,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use jiff::Timestamp;
 
-use crate::names::hex;
+use crate::{evidence::system_time, names::hex};
 
 /// The longest file.
 const MAX_BYTES: u64 = 8 * 1024 * 1024;
@@ -97,8 +97,7 @@ fn parse_line(line: &str) -> Result<Entry, String> {
             "until" if entry.until.is_none() => {
                 let time = words.next().and_then(|time| time.parse::<Timestamp>().ok());
                 let time = time.ok_or("after `until`, a time such as 2026-11-23T10:00:00Z is expected")?;
-                // An end before 1970 has passed as well.
-                entry.until = Some(SystemTime::UNIX_EPOCH + Duration::try_from(time.as_duration()).unwrap_or_default());
+                entry.until = Some(system_time(time));
             }
             _ => return Err("after the hash, `until TIME` and `once` may stand, each once".to_owned()),
         }

@@ -1,0 +1,257 @@
+//! Keys and certificates of OpenSSH: host keys, which every host has, and keys of people, also in an agent or in hardware.
+//!
+//! The server gives a challenge in `WWW-Authenticate: Alppaca-SSH challenge="…", namespace="…"`. The client signs
+//! `METHOD PATH HOST CHALLENGE`, with the host as in its header `Host`, in that namespace (PROTOCOL.sshsig) and sends
+//! `Authorization: Alppaca-SSH challenge="…", signature="…"` with the SSHSIG in base64. A challenge is taken once.
+
+mod allowed;
+mod certificate;
+mod challenge;
+mod key;
+mod options;
+mod reader;
+mod sshsig;
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::SystemTime};
+
+use allowed::Allowed;
+pub use allowed::AllowedError;
+use arc_swap::ArcSwap;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use certificate::{Certificate, Role, is_certificate};
+use challenge::Challenges;
+use http::header::HOST;
+use key::{PublicKey, fingerprint};
+pub use options::METHOD;
+use sshsig::SshSig;
+
+use crate::{
+    Evidence, Identity, Prove, Refusal,
+    clock::SharedClock,
+    evidence::system_time,
+    names::{host, shown},
+};
+
+/// The scheme in `Authorization`.
+const SCHEME: &str = "Alppaca-SSH";
+/// The longest proof.
+const MAX_PROOF: usize = 16 * 1024;
+
+/// Whose keys they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subjects {
+    /// Hosts.
+    Hosts,
+    /// People.
+    People,
+}
+
+impl Subjects {
+    /// What their signatures are for, so that a signature for anything else proves nothing here.
+    pub fn namespace(self) -> &'static str {
+        match self {
+            Self::Hosts => "alppaca-host",
+            Self::People => "alppaca-user",
+        }
+    }
+}
+
+/// Which signatures prove what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The name of the method in the configuration.
+    pub name: String,
+    /// Whose keys they are.
+    pub subjects: Subjects,
+    /// The file of keys and authorities.
+    pub file: PathBuf,
+    /// The names under which clients know this server, in lower case. A server of another name cannot use what was
+    /// signed for it.
+    pub hosts: Vec<String>,
+}
+
+/// Proof by a signature.
+pub struct Ssh {
+    settings: Settings,
+    allowed: ArcSwap<Allowed>,
+    challenges: Challenges,
+    clock: SharedClock,
+}
+
+/// Whom a key belongs to.
+struct Owner {
+    names: Vec<String>,
+    proof: String,
+    /// The id of a certificate.
+    id: Option<String>,
+    begins: Option<SystemTime>,
+}
+
+impl Ssh {
+    /// Reads the file. Challenges are given by the clock.
+    pub fn load(settings: Settings, clock: SharedClock) -> Result<Self, String> {
+        let allowed = Allowed::read(&settings.file, settings.subjects).map_err(|error| error.to_string())?;
+        Ok(Self { settings, allowed: ArcSwap::from_pointee(allowed), challenges: Challenges::new()?, clock })
+    }
+
+    /// Reads the file again. If it is wrong, everything stays as it was.
+    pub fn reload(&self) -> Result<(), AllowedError> {
+        self.allowed.store(Arc::new(Allowed::read(&self.settings.file, self.settings.subjects)?));
+        Ok(())
+    }
+
+    /// What the client has to have signed.
+    fn message(&self, evidence: &Evidence<'_>, challenge: &str) -> Result<String, String> {
+        let mut values = evidence.headers.get_all(HOST).iter();
+        let (Some(value), None) = (values.next(), values.next()) else {
+            return Err("there has to be one header Host, which is signed".to_owned());
+        };
+        let authority = value.to_str().map_err(|_| "the header Host is not a text".to_owned())?.to_ascii_lowercase();
+        let name = authority.rsplit_once(':').map_or(&*authority, |(name, _port)| name);
+        if !self.settings.hosts.iter().any(|known| known == name) {
+            return Err(format!("{} is not a name of this server (hosts)", shown(name)));
+        }
+        Ok(format!("{} {} {authority} {challenge}", evidence.method, evidence.path))
+    }
+
+    fn verify(&self, signature: &str, challenge: &str, evidence: &Evidence<'_>) -> Result<Owner, String> {
+        let wrong = |error: reader::WireError| format!("the SSH signature is not accepted: {error}");
+        let blob = STANDARD.decode(signature).map_err(|_| "the SSH signature is not in base64".to_owned())?;
+        let signature = SshSig::parse(&blob).map_err(wrong)?;
+        let namespace = self.settings.subjects.namespace();
+        if signature.namespace != namespace.as_bytes() {
+            let found = shown(&String::from_utf8_lossy(signature.namespace));
+            return Err(format!("the SSH signature is for the namespace {found}, not {namespace:?}"));
+        }
+        let message = self.message(evidence, challenge)?;
+        let signed = signature.signed(message.as_bytes()).map_err(wrong)?;
+        let allowed = self.allowed.load();
+        if is_certificate(signature.key) {
+            let certificate = Certificate::parse(signature.key).map_err(wrong)?;
+            let (owner, verified) = self.of_certificate(&allowed, &certificate, evidence)?;
+            certificate.key.verify(signature.signature, &signed, verified).map_err(wrong)?;
+            return Ok(owner);
+        }
+        let names = allowed.keys.get(signature.key).filter(|_| !allowed.revoked.contains(signature.key));
+        let print = fingerprint(signature.key);
+        let names = names.ok_or_else(|| format!("the SSH key {print} is not listed"))?;
+        let key = PublicKey::parse(signature.key).map_err(wrong)?;
+        key.verify(signature.signature, &signed, false).map_err(wrong)?;
+        Ok(Owner { names: names.clone(), proof: print, id: None, begins: None })
+    }
+
+    fn of_certificate(
+        &self,
+        allowed: &Allowed,
+        certificate: &Certificate<'_>,
+        evidence: &Evidence<'_>,
+    ) -> Result<(Owner, bool), String> {
+        let authority = fingerprint(certificate.authority);
+        let patterns = allowed.authorities.get(certificate.authority);
+        let patterns = patterns.filter(|_| !allowed.revoked.contains(certificate.authority));
+        let patterns =
+            patterns.ok_or_else(|| format!("the authority {authority} of the SSH certificate is not listed"))?;
+        let print = fingerprint(&certificate.key_blob);
+        if allowed.revoked.contains(&certificate.key_blob) {
+            return Err(format!("the SSH key {print} of the certificate is revoked"));
+        }
+        let role = match self.settings.subjects {
+            Subjects::Hosts => Role::Host,
+            Subjects::People => Role::User,
+        };
+        let verified = certificate
+            .check(role, evidence.peer, evidence.now)
+            .map_err(|cause| format!("the SSH certificate is not accepted: {cause}"))?;
+        let spelled = |principal: &&str| match self.settings.subjects {
+            Subjects::Hosts => host(principal),
+            Subjects::People => Some((*principal).to_owned()).filter(|name| is_name(name)),
+        };
+        let names = certificate.principals.iter().map(|principal| {
+            spelled(principal)
+                .ok_or_else(|| format!("the principal {} of the SSH certificate names nobody", shown(principal)))
+        });
+        let mut names = names.collect::<Result<Vec<_>, _>>()?;
+        names.retain(|name| patterns.iter().any(|pattern| pattern.matches(name)));
+        if names.is_empty() {
+            return Err(format!("the SSH certificate has no principal that its authority {authority} may certify"));
+        }
+        let id = certificate.id.to_owned();
+        let proof = format!("{print}, certificate {} {} of {authority}", certificate.serial, shown(&id));
+        Ok((Owner { names, proof, id: Some(id), begins: certificate.begins() }, verified))
+    }
+
+    fn identity(&self, owner: Owner, now: SystemTime) -> Option<Identity> {
+        let groups = match self.settings.subjects {
+            Subjects::Hosts => Vec::new(),
+            Subjects::People => owner.names.clone(),
+        };
+        let names = match self.settings.subjects {
+            Subjects::Hosts => owner.names,
+            // The others are groups.
+            Subjects::People => owner.names.into_iter().take(1).collect(),
+        };
+        Some(Identity {
+            name: names.first()?.clone(),
+            names,
+            method: METHOD.word,
+            proven_by: self.settings.name.clone(),
+            groups,
+            claims: owner.id.map(|id| BTreeMap::from([("key_id".to_owned(), vec![id])])).unwrap_or_default(),
+            proof: owner.proof,
+            authenticated_at: None,
+            age: owner.begins.map(|begins| now.duration_since(begins).unwrap_or_default()),
+        })
+    }
+}
+
+impl Prove for Ssh {
+    fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    fn challenge(&self) -> Option<String> {
+        let challenge = self.challenges.give(system_time(self.clock.now().wall))?;
+        Some(format!(r#"{SCHEME} challenge="{challenge}", namespace="{}""#, self.settings.subjects.namespace()))
+    }
+
+    fn prove(&self, evidence: &Evidence<'_>) -> Result<Option<Identity>, Refusal> {
+        let Some(proof) = crate::authorization(evidence, SCHEME)? else { return Ok(None) };
+        let refused = |cause: &str| Refusal::Refused(cause.to_owned());
+        let Some((challenge, signature)) = parameters(proof) else {
+            return Err(refused("after Alppaca-SSH, challenge=\"…\" and signature=\"…\" are expected, each once"));
+        };
+        // This first, since it costs least.
+        let given = self.challenges.check(challenge, evidence.now).map_err(refused)?;
+        let owner = self.verify(signature, challenge, evidence).map_err(Refusal::Refused)?;
+        self.challenges.spend(given, evidence.now)?;
+        Ok(self.identity(owner, evidence.now))
+    }
+}
+
+/// The challenge and the signature.
+fn parameters(text: &str) -> Option<(&str, &str)> {
+    if text.len() > MAX_PROOF {
+        return None;
+    }
+    let (mut challenge, mut signature) = (None, None);
+    for parameter in text.split(',') {
+        let (key, value) = parameter.trim().split_once('=')?;
+        let value = value.strip_prefix('"')?.strip_suffix('"')?;
+        let place = match key {
+            "challenge" => &mut challenge,
+            "signature" => &mut signature,
+            _ => return None,
+        };
+        if place.replace(value).is_some() {
+            return None;
+        }
+    }
+    challenge.zip(signature)
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=256).contains(&name.len()) && !name.chars().any(char::is_control)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,294 @@
+//! Signatures by the real OpenSSH: with key files, and with certificates in an agent.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, SystemTime},
+};
+
+use alppaca_core::clock::{Clock as _, SystemClock};
+use alppaca_identity::{
+    Evidence, Identity, Peer, Prove as _, Refusal,
+    ssh::{Settings, Ssh, Subjects},
+};
+use http::{HeaderMap, HeaderValue, Method, header};
+use tempfile::TempDir;
+
+/// A folder of keys; `None` where OpenSSH is missing, which is reported.
+#[allow(clippy::disallowed_methods, reason = "how the suite learns what was skipped")]
+fn folder() -> Option<TempDir> {
+    let missing = Command::new("ssh-keygen").arg("-?").output().is_err();
+    if missing {
+        let line = "openssh: there is no ssh-keygen (openssh-client)\n";
+        if let Some(file) = std::env::var_os("ALPPACA_TEST_SKIPPED") {
+            let mut file = fs::OpenOptions::new().append(true).create(true).open(file).expect("the list");
+            file.write_all(line.as_bytes()).expect("the list");
+        }
+        return None;
+    }
+    Some(tempfile::tempdir().expect("a folder"))
+}
+
+fn run(command: &mut Command) -> Vec<u8> {
+    let output = command.stderr(Stdio::piped()).output().expect("a program");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+fn keygen(folder: &Path, arguments: &[&str]) {
+    run(Command::new("ssh-keygen").arg("-q").args(arguments).current_dir(folder));
+}
+
+fn new_key(folder: &Path, name: &str, kind: &[&str]) {
+    keygen(folder, &[&["-N", "", "-C", name, "-f", name, "-t"], kind].concat());
+}
+
+/// The type and the base64 of a public key, without its comment.
+fn public(folder: &Path, name: &str) -> String {
+    let text = fs::read_to_string(folder.join(format!("{name}.pub"))).expect("a key");
+    text.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
+}
+
+fn server(folder: &Path, subjects: Subjects, lines: &str) -> Ssh {
+    let file = folder.join("allowed");
+    fs::write(&file, lines).expect("a file");
+    let hosts = vec!["ims.example.com".to_owned()];
+    Ssh::load(Settings { name: "keys".to_owned(), subjects, file, hosts }, SystemClock::shared()).expect("a method")
+}
+
+/// The value of a parameter in `WWW-Authenticate`.
+fn parameter(header: &str, name: &str) -> String {
+    let rest = header.split_once(&format!("{name}=\"")).expect("the parameter").1;
+    rest.split_once('"').expect("its end").0.to_owned()
+}
+
+/// An agent, which ends with the test.
+struct Agent {
+    process: Child,
+    socket: PathBuf,
+}
+
+impl Agent {
+    fn start(folder: &Path) -> Self {
+        let socket = folder.join("agent");
+        let mut process =
+            Command::new("ssh-agent").args(["-D", "-a"]).arg(&socket).stdout(Stdio::piped()).spawn().expect("an agent");
+        // It says where it listens when it does.
+        let mut first = [0];
+        std::io::Read::read_exact(process.stdout.as_mut().expect("piped"), &mut first).expect("a line");
+        Self { process, socket }
+    }
+
+    fn add(&self, folder: &Path, key: &str) {
+        run(Command::new("ssh-add").args(["-q", key]).env("SSH_AUTH_SOCK", &self.socket).current_dir(folder));
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.process.kill().and_then(|()| self.process.wait()).expect("the agent ends");
+    }
+}
+
+/// A client that signs with a key of a folder.
+struct Client<'a> {
+    folder: &'a Path,
+    key: &'a str,
+    agent: Option<&'a Agent>,
+    namespace: &'a str,
+}
+
+impl Client<'_> {
+    /// The header `Authorization` for a challenge.
+    fn sign(&self, path: &str, host: &str, challenge: &str) -> String {
+        let mut command = Command::new("ssh-keygen");
+        command.args(["-q", "-Y", "sign", "-n", self.namespace, "-f", self.key]).current_dir(self.folder);
+        command.env_remove("SSH_AUTH_SOCK");
+        if let Some(agent) = self.agent {
+            command.env("SSH_AUTH_SOCK", &agent.socket);
+        }
+        let mut signer = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("ssh-keygen");
+        let message = format!("GET {path} {host} {challenge}");
+        signer.stdin.take().expect("piped").write_all(message.as_bytes()).expect("written");
+        let output = signer.wait_with_output().expect("an end");
+        assert!(output.status.success());
+        let armored = String::from_utf8(output.stdout).expect("a text");
+        let body: String = armored.lines().filter(|line| !line.starts_with('-')).collect();
+        format!(r#"Alppaca-SSH challenge="{challenge}", signature="{body}""#)
+    }
+
+    fn prove(&self, server: &Ssh) -> Result<Option<Identity>, Refusal> {
+        let asked = server.challenge().expect("a challenge");
+        let authorization = self.sign("/ROLE?x", "ims.example.com:8443", &parameter(&asked, "challenge"));
+        show(server, &authorization, "/ROLE?x")
+    }
+
+    fn refused(&self, server: &Ssh) -> String {
+        match self.prove(server) {
+            Err(Refusal::Refused(text)) => text,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn now() -> SystemTime {
+    let wall = SystemClock.now().wall.as_duration();
+    SystemTime::UNIX_EPOCH + Duration::try_from(wall).expect("after 1970")
+}
+
+fn show(server: &Ssh, authorization: &str, path: &str) -> Result<Option<Identity>, Refusal> {
+    let headers: HeaderMap = [
+        (header::HOST, HeaderValue::from_static("IMS.example.com:8443")),
+        (header::AUTHORIZATION, HeaderValue::from_str(authorization).expect("a value")),
+    ]
+    .into_iter()
+    .collect();
+    let peer = Peer::Tcp([192, 0, 2, 1].into());
+    let method = Method::GET;
+    server.prove(&Evidence { peer: &peer, certificates: &[], method: &method, path, headers: &headers, now: now() })
+}
+
+fn host<'a>(folder: &'a Path, key: &'a str) -> Client<'a> {
+    Client { folder, key, agent: None, namespace: "alppaca-host" }
+}
+
+#[test]
+fn host_keys_of_all_types() {
+    let Some(folder) = folder() else { return };
+    let folder = folder.path();
+    let types =
+        [("a", &["ed25519"][..]), ("b", &["ecdsa", "-b", "256"]), ("c", &["ecdsa", "-b", "384"]), ("d", &["rsa"])];
+    let mut lines = "# by ssh-keyscan\n".to_owned();
+    for (name, kind) in types {
+        new_key(folder, name, kind);
+        writeln!(lines, "{name}.example.com,192.0.2.7 {} comment", public(folder, name)).expect("a text");
+    }
+    let server = server(folder, Subjects::Hosts, &lines);
+    for (name, _) in types {
+        // OpenSSH makes a new signature each time; some have shorter numbers.
+        for _ in 0..4 {
+            let identity = host(folder, name).prove(&server).expect("accepted").expect("a proof");
+            assert_eq!(identity.names, [format!("{name}.example.com"), "192.0.2.7".to_owned()]);
+            assert!(identity.proof.starts_with("SHA256:") && identity.groups.is_empty(), "{identity:?}");
+        }
+    }
+    new_key(folder, "other", &["ed25519"]);
+    assert!(host(folder, "other").refused(&server).contains("is not listed"));
+    new_key(folder, "short", &["rsa", "-b", "1024"]);
+    fs::write(folder.join("allowed"), format!("x {}\n", public(folder, "short"))).expect("a file");
+    let error = server.reload().expect_err("too short").to_string();
+    assert!(error.contains("allowed:1: ") && error.contains("fewer than 2048 bits"), "{error}");
+    assert!(host(folder, "a").prove(&server).is_ok(), "the old file stays in force");
+}
+
+#[test]
+fn a_signature_is_for_one_request_in_one_namespace() {
+    let Some(folder) = folder() else { return };
+    let folder = folder.path();
+    new_key(folder, "key", &["ed25519"]);
+    let server = server(folder, Subjects::Hosts, &format!("web1.example.com {}\n", public(folder, "key")));
+    let asked = server.challenge().expect("a challenge");
+    assert_eq!(parameter(&asked, "namespace"), "alppaca-host");
+    let challenge = parameter(&asked, "challenge");
+    let client = host(folder, "key");
+    let right = client.sign("/ROLE", "ims.example.com:8443", &challenge);
+    let refused =
+        |authorization: &str, path: &str| show(&server, authorization, path).expect_err("refused").to_string();
+    assert!(refused(&right, "/OTHER").contains("the signature is wrong"));
+    for host in ["evil.example.com", "ims.example.com"] {
+        assert!(refused(&client.sign("/ROLE", host, &challenge), "/ROLE").contains("the signature is wrong"), "{host}");
+    }
+    assert!(show(&server, &right, "/ROLE").is_ok());
+    assert!(refused(&right, "/ROLE").contains("has been answered before"));
+    for namespace in ["file", "git", "alppaca-user"] {
+        let other = Client { namespace, ..host(folder, "key") };
+        assert!(other.refused(&server).contains(&format!("for the namespace {namespace:?}")), "{namespace}");
+    }
+}
+
+#[test]
+fn people_with_keys_and_certificates_in_an_agent() {
+    let Some(folder) = folder() else { return };
+    let folder = folder.path();
+    for name in ["ca", "other-ca", "alice", "bob", "carol", "dave", "eve"] {
+        new_key(folder, name, &["ed25519"]);
+    }
+    let agent = Agent::start(folder);
+    for (key, ca, more) in [
+        ("bob", "ca", &["-n", "bob,ops"][..]),
+        ("carol", "ca", &["-n", "carol", "-V", "20200101:20200102"]),
+        ("dave", "ca", &["-n", "dave", "-O", "source-address=198.51.100.0/24"]),
+        ("eve", "other-ca", &["-n", "eve"]),
+    ] {
+        keygen(folder, &[&["-s", ca, "-I", "id", "-z", "7", "-V", "+1h"], more, &[&*format!("{key}.pub")]].concat());
+        agent.add(folder, key);
+    }
+    agent.add(folder, "alice");
+    let lines = format!(
+        "alice,dev {}\n* cert-authority,namespaces=\"alppaca-user\" {}\n",
+        public(folder, "alice"),
+        public(folder, "ca")
+    );
+    let server = server(folder, Subjects::People, &lines);
+    let client = |key| Client { folder, key, agent: Some(&agent), namespace: "alppaca-user" };
+    let alice = client("alice.pub").prove(&server).expect("accepted").expect("a proof");
+    assert_eq!(
+        (&*alice.names, &*alice.groups),
+        (&["alice".to_owned()][..], &["alice".to_owned(), "dev".to_owned()][..])
+    );
+    let bob = client("bob-cert.pub").prove(&server).expect("accepted").expect("a proof");
+    assert_eq!((&*bob.name, &*bob.groups), ("bob", &["bob".to_owned(), "ops".to_owned()][..]));
+    assert!(bob.proof.contains("certificate 7 \"id\" of SHA256:"), "{}", bob.proof);
+    assert!(bob.age.is_some_and(|age| age < Duration::from_hours(1)));
+    for (key, part) in [
+        ("carol-cert.pub", "it has expired"),
+        ("dave-cert.pub", "it is not for this address"),
+        ("eve-cert.pub", "is not listed"),
+        ("bob.pub", "is not listed"),
+    ] {
+        let text = client(key).refused(&server);
+        assert!(text.contains(part), "{key}: {text}");
+    }
+    for revoked in ["bob", "ca"] {
+        fs::write(folder.join("allowed"), format!("{lines}@revoked * {}\n", public(folder, revoked))).expect("a file");
+        server.reload().expect("right");
+        assert!(client("bob-cert.pub").refused(&server).contains("SHA256:"), "{revoked}");
+        assert!(client("alice.pub").prove(&server).is_ok());
+    }
+}
+
+#[test]
+fn hosts_with_certificates() {
+    let Some(folder) = folder() else { return };
+    let folder = folder.path();
+    new_key(folder, "ca", &["ecdsa"]);
+    let agent = Agent::start(folder);
+    for (key, more) in [
+        ("web", &["-h", "-n", "web1.example.com,web1"][..]),
+        ("any", &["-h"]),
+        ("wild", &["-h", "-n", "*.example.com"]),
+        ("db", &["-h", "-n", "db.example.org"]),
+        ("user", &["-n", "web1.example.com"]),
+    ] {
+        new_key(folder, key, if key == "web" { &["rsa"] } else { &["ed25519"] });
+        keygen(folder, &[&["-s", "ca", "-I", key], more, &[&*format!("{key}.pub")]].concat());
+        agent.add(folder, key);
+    }
+    let lines = format!("@cert-authority *.example.com {}\n", public(folder, "ca"));
+    let server = server(folder, Subjects::Hosts, &lines);
+    let client = |key| Client { agent: Some(&agent), ..host(folder, key) };
+    let web = client("web-cert.pub").prove(&server).expect("accepted").expect("a proof");
+    assert_eq!(web.names, ["web1.example.com"], "the authority certifies no others");
+    for (key, part) in [
+        ("any-cert.pub", "has no principal"),
+        ("wild-cert.pub", "names nobody"),
+        ("db-cert.pub", "has no principal"),
+        ("user-cert.pub", "not a certificate for hosts"),
+    ] {
+        let text = client(key).refused(&server);
+        assert!(text.contains(part), "{key}: {text}");
+    }
+}
