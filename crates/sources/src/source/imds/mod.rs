@@ -9,27 +9,22 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use http::{StatusCode, Uri};
 use percent_encoding::utf8_percent_encode;
-use tokio::sync::Mutex;
 
 use super::{
     Fetch, SourceError, SourceFuture,
     ims::{ESCAPED, NO_SUCH_ROLE, bad_document, parse_role_list},
 };
 use crate::{
-    credentials::{Credentials, RoleName, Secret, is_key_text, parse_document},
-    fetch::{Answer, Call, Client, Options, Proxies, SetupError, parse_url},
+    credentials::{Credentials, RoleName, parse_document},
+    fetch::{Answer, ImdsClient, ImdsError, Options, Proxies, SetupError, TOKEN_PATH},
     text::snippet,
 };
 
 /// Where EC2 has it.
 pub const EC2_ENDPOINT: &str = "http://169.254.169.254";
 
-/// The longest life of a token, which is what nearly all SDKs ask for.
-const TOKEN_TTL: HeaderValue = HeaderValue::from_static("21600");
-const TTL_HEADER: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token-ttl-seconds");
-const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token");
 const CREDENTIALS_PATH: &str = "/latest/meta-data/iam/security-credentials/";
 
 /// Documents have some 2 KB, and a list is one line.
@@ -49,26 +44,11 @@ pub struct Settings {
 }
 
 /// An IMDS, shared by all roles that come from it.
-pub struct Imds {
-    client: Client,
-    endpoint: String,
-    v1_fallback: bool,
-    token: Mutex<Option<Token>>,
-}
-
-#[derive(Clone)]
-enum Token {
-    /// Sent with each request.
-    V2(Secret),
-    /// The IMDS knows no tokens.
-    V1,
-}
+pub struct Imds(ImdsClient);
 
 impl Imds {
     /// Prepares the connections; nothing is sent yet. An IMDS is never asked through a proxy.
     pub fn new(settings: &Settings) -> Result<Arc<Self>, SetupError> {
-        let endpoint = settings.endpoint.trim_end_matches('/').to_owned();
-        let url = parse_url("IMDS", &endpoint)?;
         let options = Options {
             connect_timeout: settings.connect_timeout,
             timeout: settings.timeout,
@@ -77,8 +57,8 @@ impl Imds {
             client_certificate: None,
             proxies: Proxies::none(),
         };
-        let client = Client::new(&url, &options)?;
-        Ok(Arc::new(Self { client, endpoint, v1_fallback: settings.v1_fallback, token: Mutex::new(None) }))
+        let goes_without = if settings.v1_fallback { has_no_tokens } else { |_| false };
+        Ok(Arc::new(Self(ImdsClient::new("IMDS", &settings.endpoint, &options, goes_without)?)))
     }
 
     /// The source of one role: of the one with that name, or else of the first one that is listed.
@@ -87,93 +67,55 @@ impl Imds {
     }
 
     async fn first_role(&self) -> Result<RoleName, SourceError> {
-        let url = format!("{}{CREDENTIALS_PATH}", self.endpoint);
-        let answer = self.get(&url).await?;
+        let answer = self.get(CREDENTIALS_PATH).await?;
+        let url = self.0.url(CREDENTIALS_PATH);
         let list = parse_role_list(&answer.body)
             .map_err(|error| SourceError::transient(format!("GET {url}: {error}{}", snippet(&answer.body))))?;
         list.names.into_iter().next().ok_or_else(|| no_role(&url, "the list of roles is empty"))
     }
 
     async fn document(&self, role: &RoleName) -> Result<Credentials, SourceError> {
-        let role = utf8_percent_encode(role.as_str(), ESCAPED);
-        let url = format!("{}{CREDENTIALS_PATH}{role}", self.endpoint);
-        let answer = self.get(&url).await?;
-        parse_document(&answer.body).map_err(|error| bad_document(&url, error))
+        let path = format!("{CREDENTIALS_PATH}{}", utf8_percent_encode(role.as_str(), ESCAPED));
+        let answer = self.get(&path).await?;
+        parse_document(&answer.body).map_err(|error| bad_document(&self.0.url(&path), error))
     }
 
-    /// A 200. A token that is not accepted any more (401) is replaced, once.
-    async fn get(&self, url: &str) -> Result<Answer, SourceError> {
-        let token = self.token().await?;
-        let answer = self.ask(url, &token).await?;
-        let answer = match (&token, answer.status) {
-            (Token::V2(old), StatusCode::UNAUTHORIZED) => {
-                self.forget(old).await;
-                let token = self.token().await?;
-                self.ask(url, &token).await?
-            }
-            _ => answer,
-        };
+    /// A 200.
+    async fn get(&self, path: &str) -> Result<Answer, SourceError> {
+        let answer = self.0.get(path, MAX_BYTES).await.map_err(|error| self.failure(error))?;
+        let url = self.0.url(path);
         let said = format!("GET {url}: the answer is {}{}", answer.status, answer.detail());
         match answer.status {
             StatusCode::OK => Ok(answer),
-            StatusCode::NOT_FOUND => Err(no_role(url, "the answer is 404 Not Found: the instance has no such role")),
+            StatusCode::NOT_FOUND => Err(no_role(&url, "the answer is 404 Not Found: the instance has no such role")),
             StatusCode::FORBIDDEN => Err(SourceError::doubtful(NO_SUCH_ROLE, said)),
             _ => Err(SourceError::transient(said)),
         }
     }
 
-    async fn ask(&self, url: &str, token: &Token) -> Result<Answer, SourceError> {
-        let call = Call::new(Method::GET, url);
-        let call = match token {
-            Token::V2(token) => call.secret_header(TOKEN_HEADER, token)?,
-            Token::V1 => call,
-        };
-        Ok(self.client.send(call, MAX_BYTES).await?)
-    }
-
-    /// The token, made if there is none. Concurrent callers share one request.
-    async fn token(&self) -> Result<Token, SourceError> {
-        let mut held = self.token.lock().await;
-        if let Some(token) = &*held {
-            return Ok(token.clone());
-        }
-        let url = format!("{}/latest/api/token", self.endpoint);
-        let call = Call::new(Method::PUT, &url).header(TTL_HEADER, TOKEN_TTL);
-        let answer = self.client.send(call, 1024).await.map_err(|error| {
-            SourceError::transient(format!(
+    fn failure(&self, error: ImdsError) -> SourceError {
+        let url = self.0.url(TOKEN_PATH);
+        match error {
+            ImdsError::NoAnswer(error) => error.into(),
+            ImdsError::NoAnswerForToken(error) => SourceError::transient(format!(
                 "{error}; from inside a container EC2 answers only with a hop limit of 2 or more \
                  (HttpPutResponseHopLimit)"
-            ))
-        })?;
-        match answer.status {
-            StatusCode::OK => {
-                let text = std::str::from_utf8(&answer.body).map(str::trim).unwrap_or_default();
-                if !is_key_text(text) {
-                    return Err(SourceError::transient(format!("PUT {url}: the answer is not a token")));
-                }
-                let token = Token::V2(Secret::new(text));
-                *held = Some(token.clone());
-                Ok(token)
+            )),
+            ImdsError::NoToken { status: StatusCode::FORBIDDEN, .. } => SourceError::doubtful(
+                NO_SUCH_ROLE,
+                format!("PUT {url}: the answer is 403 Forbidden: the IMDS is switched off, or refuses this host"),
+            ),
+            ImdsError::NoToken { status, detail } => {
+                SourceError::transient(format!("PUT {url}: the answer is {status}{detail}"))
             }
-            // Not kept: it may be switched on at any time.
-            StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED if self.v1_fallback => {
-                Ok(Token::V1)
-            }
-            StatusCode::FORBIDDEN => {
-                let said =
-                    format!("PUT {url}: the answer is 403 Forbidden: the IMDS is switched off, or refuses this host");
-                Err(SourceError::doubtful(NO_SUCH_ROLE, said))
-            }
-            status => Err(SourceError::transient(format!("PUT {url}: the answer is {status}{}", answer.detail()))),
+            ImdsError::NotAToken => SourceError::transient(format!("PUT {url}: the answer is not a token")),
         }
     }
+}
 
-    async fn forget(&self, old: &Secret) {
-        let mut held = self.token.lock().await;
-        if matches!(&*held, Some(Token::V2(token)) if token == old) {
-            *held = None;
-        }
-    }
+/// Whether an IMDS that refuses a token with this status knows only version 1.
+fn has_no_tokens(status: StatusCode) -> bool {
+    matches!(status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED)
 }
 
 /// The source of one role of an IMDS.
