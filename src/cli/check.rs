@@ -6,9 +6,7 @@ use super::{Failure, Outcome, USUAL_ACCOUNT, environment, place};
 use crate::{
     capture::{IMDS, WEAK_REDIRECTION, foreign_redirections},
     clock::{Clock, SystemClock},
-    config,
-    daemon::FileFaults,
-    plan,
+    config, daemon, plan,
     sandbox::{self, Account},
     trust::Trust,
 };
@@ -48,7 +46,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         }
     }
     let surroundings = environment::surroundings();
-    let faults = FileFaults::find(&args.config, &loaded, &surroundings, &trust(&loaded.config));
+    let faults = daemon::file_faults(&args.config, &loaded, &surroundings, &trust(&loaded.config));
     let clear_text = plan::clear_text(&loaded.config, &surroundings.aws);
     for warning in faults.warnings.iter().cloned().chain(clear_text) {
         anstream::eprintln!("warning: {warning}");

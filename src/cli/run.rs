@@ -17,7 +17,7 @@ use crate::{
     admin::{AdminSocket, SocketError},
     clock::SystemClock,
     config,
-    daemon::{self, AdminSockets, Daemon, FileFaults, Progress, Reloading, Watchdog},
+    daemon::{self, AdminSockets, Daemon, Progress, Reloading, Watchdog},
     host,
     http::{Face, Place},
     logging, plan, sandbox,
@@ -60,7 +60,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     // What needs root comes first; what may fail comes before anything is changed.
     let identity = sandbox::resolve(&loaded.config.account, USUAL_ACCOUNT).map_err(Failure::usage)?;
     let trust = Trust::of(identity.as_ref());
-    let faults = FileFaults::find(&path, &loaded, &environment::surroundings(), &trust);
+    let faults = daemon::file_faults(&path, &loaded, &environment::surroundings(), &trust);
     if let Some(refusal) = faults.refusal() {
         return Err(Failure::usage(refusal));
     }

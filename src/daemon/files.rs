@@ -1,48 +1,20 @@
 //! The files that a configuration names, and whether others may change or read them. `check` shows it, the start and a reload
 //! act on it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use alppaca_settings::{NamedFile, NamedFiles};
 
 use crate::{
     config::{Config, Loaded},
     source::{Kind, Surroundings},
-    trust::{Purpose, Trust},
+    trust::{File, FileFaults, Purpose, Trust},
 };
 
-/// What is wrong with files.
-#[derive(Debug, Default)]
-pub struct FileFaults {
-    /// Files that others may change: the configuration is not used.
-    pub refused: Vec<String>,
-    /// Secrets that others may read.
-    pub warnings: Vec<String>,
+/// Judges the files of a configuration that was read from `path`.
+pub fn faults(path: &Path, loaded: &Loaded, surroundings: &Surroundings, trust: &Trust) -> FileFaults {
+    FileFaults::find(files(path, loaded, surroundings), trust)
 }
-
-impl FileFaults {
-    /// Judges the files of a configuration that was read from `path`.
-    pub fn find(path: &Path, loaded: &Loaded, surroundings: &Surroundings, trust: &Trust) -> Self {
-        let mut faults = Self::default();
-        for (path, what, purpose) in files(path, loaded, surroundings) {
-            for fault in trust.judge(&path, &what, purpose) {
-                let list = if fault.refused { &mut faults.refused } else { &mut faults.warnings };
-                let text = fault.to_string();
-                if !list.contains(&text) {
-                    list.push(text);
-                }
-            }
-        }
-        faults
-    }
-
-    /// The reason not to use the configuration, if there is one.
-    pub fn refusal(&self) -> Option<String> {
-        (!self.refused.is_empty()).then(|| self.refused.join("\n"))
-    }
-}
-
-type File = (PathBuf, String, Purpose);
 
 fn files(path: &Path, loaded: &Loaded, surroundings: &Surroundings) -> Vec<File> {
     let config = &loaded.config;

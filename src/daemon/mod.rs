@@ -24,7 +24,7 @@ use admin::Told;
 use arc_swap::ArcSwapOption;
 use containers::{Listener, Means};
 pub use faces::addresses as face_addresses;
-pub use files::FileFaults;
+pub use files::faults as file_faults;
 use reload::Running;
 pub use reload::{Reloading, mind_hangups};
 pub use status::{Progress, summary};

@@ -11,10 +11,9 @@ use tokio::{
 };
 
 use super::{
-    FileFaults,
     containers::{self, Listener, Listening, Means},
     faces::{self, Background},
-    guard,
+    file_faults, guard,
 };
 use crate::plan::{self, Fetching};
 use crate::source::Surroundings;
@@ -137,7 +136,7 @@ impl Running {
         let (tokens, key) = (self.tokens.clone(), Arc::clone(&self.key));
         let reading = tokio::task::spawn_blocking(move || {
             let mut loaded = config::load(&path).map_err(|errors| errors.to_string())?;
-            let faults = FileFaults::find(&path, &loaded, &surroundings, &trust);
+            let faults = file_faults(&path, &loaded, &surroundings, &trust);
             if let Some(refusal) = faults.refusal() {
                 return Err(refusal);
             }

@@ -51,6 +51,40 @@ impl fmt::Display for Fault {
     }
 }
 
+/// A file that is judged: where it is, what it is to the daemon, and what it is for.
+pub type File = (PathBuf, String, Purpose);
+
+/// What is wrong with files.
+#[derive(Debug, Default)]
+pub struct FileFaults {
+    /// Files that others may change: the configuration is not used.
+    pub refused: Vec<String>,
+    /// Secrets that others may read.
+    pub warnings: Vec<String>,
+}
+
+impl FileFaults {
+    /// Judges `files`.
+    pub fn find(files: Vec<File>, trust: &Trust) -> Self {
+        let mut faults = Self::default();
+        for (path, what, purpose) in files {
+            for fault in trust.judge(&path, &what, purpose) {
+                let list = if fault.refused { &mut faults.refused } else { &mut faults.warnings };
+                let text = fault.to_string();
+                if !list.contains(&text) {
+                    list.push(text);
+                }
+            }
+        }
+        faults
+    }
+
+    /// The reason not to use the configuration, if there is one.
+    pub fn refusal(&self) -> Option<String> {
+        (!self.refused.is_empty()).then(|| self.refused.join("\n"))
+    }
+}
+
 impl Trust {
     /// Trusts root and the daemon's account: `identity`, if the daemon becomes another, else the present one.
     pub fn of(identity: Option<&Identity>) -> Self {
