@@ -1,13 +1,13 @@
 //! `alppaca demo`: a mock IMS and the daemon in one process, and what to type next.
 
 use std::{
-    fs::DirBuilder,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    os::unix::fs::DirBuilderExt,
     path::PathBuf,
     sync::mpsc,
     thread,
 };
+
+use alppaca_command::temporary::Temporary;
 
 use super::{Failure, Outcome, environment};
 use crate::{
@@ -41,9 +41,9 @@ pub(super) fn run(args: &Args) -> Outcome {
     let mut config = Config::with_ims(&format!("http://{ims}")).map_err(Failure::runtime)?;
     config.listen = vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), args.port)];
     config.logging.access_log = false;
-    let directory = Temporary::new()?;
-    config.run_dir.clone_from(&directory.0);
-    let admin = AdminSocket::bind(&directory.0.join("alppaca.sock"), None, None).map_err(Failure::runtime)?;
+    let directory = Temporary::new("alppaca-demo")?;
+    config.run_dir = directory.path().to_owned();
+    let admin = AdminSocket::bind(&directory.path().join("alppaca.sock"), None, None).map_err(Failure::runtime)?;
     let socket = admin.path().to_owned();
     let bound = config.listen.iter().map(|address| Ok((Place::Held(Place::bind(*address)?), imds::FACE)));
     let places = bound
@@ -79,26 +79,6 @@ fn start_mock_ims() -> Result<SocketAddr, Failure> {
             Ok(Ok(())) => Err(Failure::runtime("the mock IMS ended")),
             Err(panic) => std::panic::resume_unwind(panic),
         },
-    }
-}
-
-/// A directory for the admin socket and the keys, which goes when the demo does.
-struct Temporary(PathBuf);
-
-impl Temporary {
-    fn new() -> Result<Self, Failure> {
-        let path = std::env::temp_dir().join(format!("alppaca-demo-{}", std::process::id()));
-        // It fails if there is anything of that name: nobody else can have put something in the way.
-        let made = DirBuilder::new().mode(0o700).create(&path);
-        made.map(|()| Self(path.clone()))
-            .map_err(|error| Failure::runtime(format!("cannot make {}: {error}", path.display())))
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // Only this user can have put anything there. If it stays, there is nobody left to tell.
-        let _stays = std::fs::remove_dir_all(&self.0);
     }
 }
 

@@ -6,6 +6,7 @@ pub mod failure;
 pub mod generate;
 pub mod launch;
 pub mod service_manager;
+pub mod temporary;
 
 use alppaca_core::clock;
 use alppaca_logging as logging;
