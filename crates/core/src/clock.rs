@@ -1,7 +1,11 @@
 //! The wall clock, a clock that counts through suspend, and sleeping. The only place that reads
 //! either; everything else is handed a [`Moment`].
 
-use std::{ops::Add, sync::Arc, time::Duration};
+use std::{
+    ops::Add,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use jiff::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
@@ -102,6 +106,11 @@ pub async fn sleep(duration: Duration) {
 /// How much longer than `now` the `later` moment is away; zero if it has passed.
 pub fn until(later: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(later.duration_since(now)).unwrap_or(Duration::ZERO)
+}
+
+/// The same moment for interfaces of the standard library; the epoch for what lies before it.
+pub fn system_time(timestamp: Timestamp) -> SystemTime {
+    SystemTime::UNIX_EPOCH + until(timestamp, Timestamp::UNIX_EPOCH)
 }
 
 /// A clock for tests that follows tokio's paused clock and can be stepped and suspended.

@@ -3,16 +3,15 @@
 use std::{fmt, time::SystemTime};
 
 use aws_smithy_async::time::TimeSource;
-use jiff::Timestamp;
 
-use crate::clock::{SharedClock, until};
+use crate::clock::{SharedClock, system_time};
 
 /// The time for signatures.
 pub(crate) struct SdkTime(pub(crate) SharedClock);
 
 impl TimeSource for SdkTime {
     fn now(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + until(self.0.now().wall, Timestamp::UNIX_EPOCH)
+        system_time(self.0.now().wall)
     }
 }
 
