@@ -14,7 +14,7 @@ mod template;
 pub use condition::{Condition, Match};
 pub use decision::{Decision, Outcome, Verdict};
 pub use grant::{Account, Accounts, Give, Grant};
-pub use read::{SETTINGS, read};
+pub use read::{SETTINGS, read, sections};
 pub use session::session_name;
 pub use template::Template;
 

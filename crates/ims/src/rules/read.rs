@@ -13,7 +13,7 @@ use crate::{
     credentials::{Arn, NO_ACCOUNT, RoleArn, RoleName, is_partition},
     expression::Expression,
     settings::{
-        Fields, Node, Problem, Setting, Value,
+        Fields, Node, Problem, Section, Setting, Value,
         problem::Place,
         read::{account_id, boolean, duration, list, text, wrong},
     },
@@ -32,6 +32,18 @@ pub const SETTINGS: &[Setting] = &[
         "A list. Every rule that matches gives its role; what a `deny` matches is taken away.",
     ),
 ];
+
+/// What stands below these.
+pub fn sections() -> Vec<Section> {
+    let section = |path: &'static str, settings| Section { path: path.into(), settings };
+    vec![
+        section("accounts.ALIAS", ACCOUNT),
+        section("rules[]", RULE),
+        section("rules[].match", MATCH),
+        section("rules[].match.rewrite[]", REWRITE),
+        section("rules[].deny", DENY),
+    ]
+}
 
 const ACCOUNT: &[Setting] = &[
     Setting::nested("id", "", "The twelve digits of the account."),

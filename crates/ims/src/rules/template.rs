@@ -1,5 +1,7 @@
 //! Texts with captures in braces, such as `{team}-deploy`.
 
+use std::fmt;
+
 use super::condition::Captures;
 
 /// The capture that is always there: the name of the identity.
@@ -13,6 +15,16 @@ pub struct Template(Vec<Part>);
 enum Part {
     Text(String),
     Capture(String),
+}
+
+/// As it is written in the configuration.
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|part| match part {
+            Part::Text(text) => f.write_str(text),
+            Part::Capture(name) => write!(f, "{{{name}}}"),
+        })
+    }
 }
 
 impl Template {

@@ -63,7 +63,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::nested("external_id", "", "What the owner of the role of `assume` requires."),
     Setting::nested(
         "regions",
-        "[eu-central-1]",
+        "eu-central-1",
         "Regions whose STS is called. The next is used while one fails or has had its share of calls.",
     ),
     Setting::nested(

@@ -1,0 +1,45 @@
+//! The files that a configuration names, and whether others may change or read them.
+
+use std::path::Path;
+
+use crate::{
+    settings::{NamedFile, NamedFiles},
+    site::Loaded,
+    trust::{File, FileFaults, Purpose, Trust},
+};
+
+/// Judges the files of a configuration that was read from `path`.
+pub(super) fn faults(path: &Path, loaded: &Loaded, trust: &Trust) -> FileFaults {
+    let mut files: Vec<File> = Vec::new();
+    if path.is_dir() {
+        files.push((path.to_owned(), "the directory of the configuration".to_owned(), Purpose::Obeyed));
+    }
+    for file in &loaded.files {
+        files.push((file.clone(), "the configuration".to_owned(), Purpose::Obeyed));
+        if loaded.site.has_secrets() {
+            files.push((file.clone(), "the configuration".to_owned(), Purpose::Secret));
+        }
+    }
+    if let Some(tls) = &loaded.site.tls {
+        files.push((tls.certificate.clone(), "tls_certificate".to_owned(), Purpose::Obeyed));
+        files.push((tls.key.clone(), "tls_key".to_owned(), Purpose::Secret));
+    }
+    for named in &loaded.site.identities {
+        let mut found = NamedFiles::default();
+        named.method.files(&mut found);
+        files.extend(owned(&format!("identity method {}", named.name), found));
+    }
+    let mut found = NamedFiles::default();
+    loaded.site.console.files(&mut found);
+    files.extend(owned("console", std::mem::take(&mut found)));
+    loaded.site.sts.files(&alppaca_command::environment::surroundings(), &mut found);
+    files.extend(owned("sts", found));
+    FileFaults::find(files, trust)
+}
+
+fn owned(owner: &str, files: NamedFiles) -> Vec<File> {
+    let file = |NamedFile { path, what, secret }| {
+        (path, format!("{owner}: {what}"), if secret { Purpose::Secret } else { Purpose::Obeyed })
+    };
+    files.0.into_iter().map(file).collect()
+}

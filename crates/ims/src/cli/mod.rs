@@ -1,0 +1,109 @@
+//! What a person types and reads: one file per subcommand. The only place that prints, and that reads the environment.
+
+mod check;
+mod explain;
+mod files;
+mod generate;
+mod migrate;
+mod run;
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+use alppaca_command::Outcome;
+use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
+
+/// The account that a server started as root switches to by default, if it exists.
+const USUAL_ACCOUNT: &str = "alppaca-ims";
+/// Where the configuration is.
+const CONFIG: &str = "/etc/alppaca-ims";
+
+/// The role server of alppaca: proves who a caller is, decides by rules which AWS roles it may have, and hands out
+/// credentials of them. An instance metadata service (IMS) for a private cloud.
+#[derive(Debug, Parser)]
+#[command(
+    name = "alppaca-ims",
+    version = env!("CARGO_PKG_VERSION"),
+    propagate_version = true,
+    arg_required_else_help = true,
+    after_help = "\
+First steps:
+  alppaca-ims check -c FILE      the errors of a configuration
+  alppaca-ims explain -c FILE --host web1.example.com
+                                 which rule gives which role, and why
+  alppaca-ims run -c FILE        the server
+
+Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong."
+)]
+struct AlppacaIms {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server in the foreground
+    Run(run::Args),
+    /// Validate the configuration
+    Check(check::Args),
+    /// Explain which rule gives which role to an identity, and why
+    Explain(explain::Args),
+    /// Translate AFP's settings into a configuration
+    Migrate(migrate::Args),
+    /// Print a shell completion or the manual page
+    Generate(generate::Args),
+}
+
+/// Where the configuration is.
+#[derive(Debug, clap::Args)]
+struct Config {
+    /// A YAML file, or a directory whose *.yaml are merged in alphabetical order
+    #[arg(short = 'c', long = "config", value_name = "PATH", default_value = CONFIG)]
+    path: PathBuf,
+}
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let parsed = match AlppacaIms::try_parse_from(arguments) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            // There is nothing else to do about output that cannot be written.
+            let _unheard = error.print();
+            return match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+                _ => ExitCode::from(2),
+            };
+        }
+    };
+    match parsed.command.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                anstream::eprintln!("alppaca-ims: {}", failure.message.trim_end());
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+impl Command {
+    fn run(&self) -> Outcome {
+        match self {
+            Self::Run(args) => run::run(args),
+            Self::Check(args) => check::run(args),
+            Self::Explain(args) => explain::run(args),
+            Self::Migrate(args) => migrate::run(args),
+            Self::Generate(args) => generate::run(args, AlppacaIms::command()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        AlppacaIms::command().debug_assert();
+    }
+}

@@ -1,0 +1,231 @@
+//! `alppaca-ims run`: the server in the foreground.
+
+use std::{io, net::TcpListener, path::PathBuf, sync::Arc};
+
+use alppaca_command::{
+    Failure, Outcome, environment,
+    service_manager::{end_at_panics, notify},
+};
+use sd_notify::NotifyState;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::JoinHandle,
+};
+
+use super::{Config, USUAL_ACCOUNT, files};
+use crate::{
+    clock::SystemClock,
+    identity::Opening,
+    logging::{self, AuditLog, Guard},
+    sandbox,
+    server::{Background, Bound, Certificate, Current, Running, Server, Tls, bind},
+    site::{self, Loaded, Site},
+    trust::Trust,
+};
+
+/// Arguments of `run`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Stops on SIGTERM and SIGINT, after the requests at hand are answered. Reads the configuration again on
+SIGHUP; certificates, revocation lists and other files of identity methods once a minute.
+
+Examples:
+  alppaca-ims run                   with the *.yaml in /etc/alppaca-ims
+  alppaca-ims run -c ./ims.yaml     with one file
+  alppaca-ims check -c ./ims.yaml   show only its errors")]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: Config,
+}
+
+/// Runs the server until it is told to stop.
+pub(super) fn run(args: &Args) -> Outcome {
+    let path = std::path::absolute(&args.config.path).map_err(Failure::usage)?;
+    let loaded = site::load(&path).map_err(Failure::usage)?;
+    // What needs root comes first; what may fail comes before anything is changed.
+    let identity = sandbox::resolve(&loaded.site.account, USUAL_ACCOUNT).map_err(Failure::usage)?;
+    let trust = Trust::of(identity.as_ref());
+    let faults = files::faults(&path, &loaded, &trust);
+    if let Some(refusal) = faults.refusal() {
+        return Err(Failure::usage(refusal));
+    }
+    // The limit is only raised: what it is shows when there is no room for a connection.
+    let _limit = sandbox::raise_file_limit();
+    let site = &loaded.site;
+    let group = site.socket_group.as_deref().map(sandbox::group).transpose();
+    let group = group.map_err(|error| Failure::usage(format!("socket_{error}")))?;
+    let bound: Vec<Bound> =
+        site.listen.iter().map(|listen| bind(listen, group)).collect::<Result<_, _>>().map_err(Failure::runtime)?;
+    let metrics = site.metrics.map(TcpListener::bind).transpose();
+    let metrics = metrics.map_err(|error| Failure::runtime(format!("metrics_listen: {error}")))?;
+    if let Some(identity) = &identity {
+        sandbox::become_identity(identity).map_err(Failure::runtime)?;
+    }
+    sandbox::harden().map_err(Failure::runtime)?;
+    // As the account that will reopen the file after a rotation.
+    let log =
+        logging::init(&site.logging, SystemClock::shared(), &environment::for_logging()).map_err(Failure::runtime)?;
+    end_at_panics(log.flusher());
+    let unasked = identity.is_none() && site.account.user.is_none() && rustix::process::geteuid().is_root();
+    let root = unasked.then(|| {
+        format!(
+            "the server runs as root with all privileges: there is no account {USUAL_ACCOUNT} on this host that it could \
+             become. Make one, set `user`, or say that it is meant: `user: root`"
+        )
+    });
+    for warning in loaded.warnings.iter().map(ToString::to_string).chain(faults.warnings).chain(root) {
+        tracing::warn!("{warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::runtime)?;
+    let ended = runtime.block_on(serve(loaded, Reloading { path, trust }, bound, metrics, &log));
+    notice!("stopped");
+    log.flush();
+    ended
+}
+
+/// What a reload needs.
+struct Reloading {
+    path: PathBuf,
+    trust: Trust,
+}
+
+async fn serve(
+    loaded: Loaded,
+    reloading: Reloading,
+    bound: Vec<Bound>,
+    metrics: Option<TcpListener>,
+    log: &Guard,
+) -> Outcome {
+    let site = &loaded.site;
+    let ready = Ready::open(site, &bound)?;
+    announce(&bound);
+    let (server, tls) = (Arc::clone(&ready.server), ready.tls.clone());
+    let started = ready.start(site, bound, metrics);
+    notify(&[NotifyState::Ready]);
+    let mut signals = Signals::new().map_err(Failure::runtime)?;
+    while signals.is_hangup().await {
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => notify(&[NotifyState::Reloading, now]),
+            Err(error) => tracing::warn!("cannot notify the service manager: {error}"),
+        }
+        match reload(&reloading, &server, tls.as_deref(), log) {
+            Ok(()) => notice!("the configuration was read again"),
+            Err(problem) => tracing::error!("the new configuration is wrong; nothing has been changed:\n{problem}"),
+        }
+        notify(&[NotifyState::Ready]);
+    }
+    notify(&[NotifyState::Stopping]);
+    started.stop().await
+}
+
+/// A server that is ready to be started.
+pub(super) struct Ready {
+    server: Arc<Server>,
+    tls: Option<Arc<Tls>>,
+    background: Vec<Background>,
+}
+
+impl Ready {
+    /// Opens all that `site` names. `bound`: where the server listens.
+    pub(super) fn open(site: &Site, bound: &[Bound]) -> Result<Self, Failure> {
+        let open =
+            |target| AuditLog::open(target, site.audit_required, SystemClock::shared(), &environment::for_logging());
+        let audit = site.audit_log.as_ref().map(open).transpose();
+        let audit = audit.map_err(|error| Failure::runtime(format!("audit_log: {error}")))?;
+        let current = Current::open(site, &Opening::system(), None).map_err(Failure::usage)?;
+        let tls = match site.tls.clone() {
+            Some(files) => {
+                let certificate = Certificate::load(files).map_err(Failure::usage)?;
+                Some(Arc::new(Tls::new(Arc::new(certificate), current.authorities()).map_err(Failure::usage)?))
+            }
+            None => None,
+        };
+        let listeners: Vec<_> = bound.iter().filter_map(Bound::tcp_address).collect();
+        let (sts, background) = site.sts.open(&environment::surroundings(), &listeners).map_err(Failure::usage)?;
+        let console = site.console.open(&environment::surroundings()).map_err(Failure::usage)?;
+        let server = Server::new(current, sts, console, audit, SystemClock::shared());
+        Ok(Self { server, tls, background: vec![background] })
+    }
+
+    /// Starts it.
+    pub(super) fn start(self, site: &Site, bound: Vec<Bound>, metrics: Option<TcpListener>) -> Started {
+        let (stop, stopped) = watch::channel(false);
+        let Self { server, tls, background } = self;
+        let running = Running { server, bound, tls, limits: site.limits, metrics, background };
+        Started { stop, running: tokio::spawn(running.run(stopped)) }
+    }
+}
+
+/// A server that runs.
+pub(super) struct Started {
+    stop: watch::Sender<bool>,
+    running: JoinHandle<io::Result<()>>,
+}
+
+impl Started {
+    /// Stops it, after the requests at hand are answered.
+    pub(super) async fn stop(self) -> Outcome {
+        // Nothing listens any more if this fails.
+        let _all_gone = self.stop.send(true);
+        match self.running.await {
+            Ok(ended) => ended.map_err(Failure::runtime),
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+}
+
+/// Reads the configuration again. What only a restart changes stays as it is.
+fn reload(reloading: &Reloading, server: &Server, tls: Option<&Tls>, log: &Guard) -> Result<(), String> {
+    let loaded = site::load(&reloading.path).map_err(|errors| errors.to_string())?;
+    let faults = files::faults(&reloading.path, &loaded, &reloading.trust);
+    if let Some(refusal) = faults.refusal() {
+        return Err(refusal);
+    }
+    let site = &loaded.site;
+    let before = server.current();
+    let current = Current::open(site, &Opening::system(), Some(&before)).map_err(|error| error.to_string())?;
+    if let Some(tls) = tls {
+        tls.replace(current.authorities()).map_err(|error| error.to_string())?;
+        tls.certificate().reload().map_err(|error| error.to_string())?;
+    }
+    let console = site.console.open(&environment::surroundings())?;
+    server.replace(current, console);
+    log.level().set(site.logging.level);
+    for warning in loaded.warnings.iter().map(ToString::to_string).chain(faults.warnings) {
+        tracing::warn!("{warning}");
+    }
+    Ok(())
+}
+
+fn announce(bound: &[Bound]) {
+    let places = bound.iter().filter_map(|bound| bound.address().ok());
+    let places: Vec<String> = places.map(|place| place.to_string()).collect();
+    notice!("alppaca-ims {} serves at {}", env!("CARGO_PKG_VERSION"), places.join(", "));
+}
+
+/// The signals that a server obeys.
+pub(super) struct Signals {
+    hangup: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Whether the next one is to reload; otherwise the server has to stop.
+    pub(super) async fn is_hangup(&mut self) -> bool {
+        tokio::select! {
+            _hangup = self.hangup.recv() => true,
+            _terminate = self.terminate.recv() => false,
+            _interrupt = self.interrupt.recv() => false,
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The record of a decision: one line of JSON.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{connection::Client, counters::Ending};
+use crate::{
+    identity::{Identity, Peer},
+    rules::Grant,
+    sts::Minted,
+};
+
+/// One decision. Keys without a value are left out.
+#[derive(Debug, Serialize)]
+pub(super) struct Record<'a> {
+    time: String,
+    event: &'static str,
+    mount: &'a str,
+    peer: String,
+    path: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proven_by: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proof: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_identity: Option<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    console: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_key_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aws_request_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expiration: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+}
+
+impl<'a> Record<'a> {
+    /// What is known of each request.
+    pub(super) fn new(ending: Ending, mount: &'a str, client: &Client, path: &'a str, now: Timestamp) -> Self {
+        Self {
+            time: now.to_string(),
+            event: ending.word(),
+            mount: if mount.is_empty() { "/" } else { mount },
+            peer: place(&client.peer),
+            path,
+            identity: None,
+            method: None,
+            proven_by: None,
+            proof: None,
+            rule: None,
+            account: None,
+            role: None,
+            session_name: None,
+            source_identity: None,
+            console: false,
+            access_key_id: None,
+            aws_request_id: None,
+            expiration: None,
+            reason: None,
+        }
+    }
+
+    /// Who it was, and how that was proven.
+    pub(super) fn by(self, identity: &'a Identity) -> Self {
+        Self {
+            identity: Some(&identity.name),
+            method: Some(identity.method),
+            proven_by: Some(&identity.proven_by),
+            proof: Some(&identity.proof),
+            ..self
+        }
+    }
+
+    /// What it is about.
+    pub(super) fn about(self, grant: &'a Grant, console: bool) -> Self {
+        Self {
+            rule: Some(&grant.rule),
+            account: Some(grant.account.id.as_str()),
+            role: Some(grant.role.as_str()),
+            session_name: Some(&grant.session_name),
+            source_identity: grant.source_identity.as_deref(),
+            console,
+            ..self
+        }
+    }
+
+    /// What was handed out.
+    pub(super) fn with(self, minted: &'a Minted) -> Self {
+        Self {
+            access_key_id: Some(&minted.credentials.access_key_id),
+            aws_request_id: minted.request_id.as_deref(),
+            expiration: Some(crate::credentials::format_timestamp(minted.credentials.expiration)),
+            ..self
+        }
+    }
+
+    /// Why not.
+    pub(super) fn because(self, reason: &'a str) -> Self {
+        Self { reason: Some(reason), ..self }
+    }
+}
+
+/// Where a client is, for people.
+pub(super) fn place(peer: &Peer) -> String {
+    match peer {
+        Peer::Tcp(address) => address.to_canonical().to_string(),
+        Peer::Unix { uid } => format!("uid {uid}"),
+    }
+}

@@ -1,0 +1,100 @@
+//! What is counted, for the metrics.
+
+use std::{
+    fmt::Write,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+/// How requests ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// With credentials, or a URL of the console.
+    HandedOut,
+    /// With something that is no secret: a list, the status.
+    Answered,
+    /// With a decision against it.
+    Denied,
+    /// Without knowing who the caller is.
+    Unproven,
+    /// With the server's own trouble.
+    Unavailable,
+    /// It is no request that the server knows.
+    Unknown,
+}
+
+/// All endings, with their words in the metrics and the audit.
+pub(super) const ENDINGS: [(Ending, &str); 6] = [
+    (Ending::HandedOut, "handed_out"),
+    (Ending::Answered, "answered"),
+    (Ending::Denied, "denied"),
+    (Ending::Unproven, "unproven"),
+    (Ending::Unavailable, "unavailable"),
+    (Ending::Unknown, "unknown"),
+];
+
+impl Ending {
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        ENDINGS.iter().find(|(ending, _)| *ending == self).map_or("unknown", |(_, word)| word)
+    }
+}
+
+/// The counters of the server. They only grow, but for the open connections.
+#[derive(Debug, Default)]
+pub struct Counters {
+    requests: [AtomicU64; ENDINGS.len()],
+    /// Connections that were accepted.
+    pub(super) connections: AtomicU64,
+    /// Those that are open.
+    pub(super) open: AtomicU64,
+    /// Those that were closed at once because there were too many.
+    pub(super) refused: AtomicU64,
+    /// TLS handshakes that failed.
+    pub(super) handshakes_failed: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn request(&self, ending: Ending) {
+        let index = ENDINGS.iter().position(|(other, _)| *other == ending);
+        if let Some(counter) = index.and_then(|index| self.requests.get(index)) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many requests ended so.
+    pub fn ended(&self, ending: Ending) -> u64 {
+        let index = ENDINGS.iter().position(|(other, _)| *other == ending);
+        index.and_then(|index| self.requests.get(index)).map_or(0, |counter| counter.load(Ordering::Relaxed))
+    }
+
+    /// As lines of the metrics.
+    pub fn render(&self, text: &mut String) {
+        let mut put = |line: std::fmt::Arguments| {
+            // Writing to a String cannot fail.
+            let _infallible = text.write_fmt(line);
+        };
+        put(format_args!(
+            "# TYPE alppaca_ims_requests counter\n# HELP alppaca_ims_requests Requests by how they ended.\n"
+        ));
+        for (index, (_, word)) in ENDINGS.iter().enumerate() {
+            let count = self.requests.get(index).map_or(0, |counter| counter.load(Ordering::Relaxed));
+            put(format_args!("alppaca_ims_requests_total{{ending=\"{word}\"}} {count}\n"));
+        }
+        let counters = [
+            ("connections", "Connections that were accepted.", &self.connections),
+            ("connections_refused", "Connections that were closed at once: there were too many.", &self.refused),
+            ("handshakes_failed", "TLS handshakes that failed.", &self.handshakes_failed),
+        ];
+        for (name, help, counter) in counters {
+            let count = counter.load(Ordering::Relaxed);
+            put(format_args!(
+                "# TYPE alppaca_ims_{name} counter\n# HELP alppaca_ims_{name} {help}\nalppaca_ims_{name}_total {count}\n"
+            ));
+        }
+        let open = self.open.load(Ordering::Relaxed);
+        put(format_args!(
+            "# TYPE alppaca_ims_open_connections gauge\n# HELP alppaca_ims_open_connections Connections that are open.\n\
+             alppaca_ims_open_connections {open}\n"
+        ));
+    }
+}

@@ -1,0 +1,70 @@
+//! The listener for metrics and health: `/metrics`, `/livez` and `/readyz`.
+
+use std::{convert::Infallible, io, net::TcpListener, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{net, sync::Semaphore};
+
+use super::respond::Server;
+use crate::clock;
+
+/// <https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md>
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// How long a client may take for the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// More than any set-up of monitors and probes has.
+const MAX_CONNECTIONS: usize = 64;
+
+/// Answers for ever.
+pub(super) async fn run(listener: TcpListener, server: Arc<Server>) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = net::TcpListener::from_std(listener)?;
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::debug!("metrics: {error}");
+                clock::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let server = Arc::clone(&server);
+        tokio::spawn(async move {
+            let service = service_fn(|request: Request<Incoming>| {
+                let answer = answer(&server, &request);
+                async move { Ok::<_, Infallible>(answer) }
+            });
+            let mut http = http1::Builder::new();
+            http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+            // An error is the client's.
+            let _ended = http.serve_connection(TokioIo::new(stream), service).await;
+            drop(place);
+        });
+    }
+}
+
+fn answer(server: &Server, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let (status, kind, text) = if request.method() != Method::GET && request.method() != Method::HEAD {
+        (StatusCode::METHOD_NOT_ALLOWED, "text/plain", "GET only\n".to_owned())
+    } else {
+        match request.uri().path() {
+            "/metrics" => (StatusCode::OK, OPEN_METRICS, server.metrics()),
+            "/livez" => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
+            "/readyz" => match server.unready() {
+                None => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
+                Some(why) => (StatusCode::SERVICE_UNAVAILABLE, "text/plain", format!("{why}\n")),
+            },
+            _ => (StatusCode::NOT_FOUND, "text/plain", "/metrics, /livez, /readyz\n".to_owned()),
+        }
+    };
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

@@ -1,0 +1,249 @@
+//! The listening sockets: connections are accepted, counted, and given their TLS.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr, TcpListener},
+    os::unix::{fs::PermissionsExt, net::UnixListener},
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use nix::unistd::Gid;
+use tokio::{net, sync::watch, task::JoinSet};
+use tokio_rustls::TlsAcceptor;
+
+use super::{
+    connection::{Client, serve, stopped},
+    respond::Server,
+    tls::Tls,
+};
+use crate::{
+    budget::{Bounds, Rank, Share, Shares},
+    clock,
+    identity::Peer,
+    site::{Limits, Listen},
+};
+
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long to wait before accepting again where the process has no room for a connection.
+const NO_ROOM: Duration = Duration::from_millis(50);
+
+/// Why the server cannot listen.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen at {place}: {source}")]
+pub struct ListenError {
+    /// Where.
+    pub place: String,
+    /// The reason.
+    pub source: io::Error,
+}
+
+/// A listening socket.
+#[derive(Debug)]
+pub enum Bound {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A Unix socket at this path.
+    Unix(UnixListener, PathBuf),
+}
+
+/// Listens. A Unix socket that no server listens at any more is replaced; `group` may connect to it.
+pub fn bind(listen: &Listen, group: Option<Gid>) -> Result<Bound, ListenError> {
+    let bound = match listen {
+        Listen::Tcp(address) => TcpListener::bind(address).map(Bound::Tcp),
+        Listen::Unix(path) => bind_unix(path, group).map(|listener| Bound::Unix(listener, path.clone())),
+    };
+    bound.map_err(|source| ListenError { place: listen.to_string(), source })
+}
+
+fn bind_unix(path: &Path, group: Option<Gid>) -> io::Result<UnixListener> {
+    let listener = match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_abandoned(path) => {
+            std::fs::remove_file(path)?;
+            UnixListener::bind(path)?
+        }
+        bound => bound?,
+    };
+    if let Some(group) = group {
+        std::os::unix::fs::chown(path, None, Some(group.as_raw()))?;
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(if group.is_some() { 0o660 } else { 0o600 }))?;
+    Ok(listener)
+}
+
+fn is_abandoned(path: &Path) -> bool {
+    matches!(std::os::unix::net::UnixStream::connect(path), Err(error) if error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+impl Bound {
+    /// The address of a TCP listener.
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Unix(..) => None,
+        }
+    }
+
+    /// Its address as it is, with the port that the kernel has chosen for port 0.
+    pub fn address(&self) -> io::Result<Listen> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().map(Listen::Tcp),
+            Self::Unix(_, path) => Ok(Listen::Unix(path.clone())),
+        }
+    }
+}
+
+enum Listener {
+    Tcp(net::TcpListener),
+    Unix(net::UnixListener),
+}
+
+enum Stream {
+    Tcp(net::TcpStream, SocketAddr),
+    Unix(net::UnixStream),
+}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(listener) => listener.accept().await.map(|(stream, address)| Stream::Tcp(stream, address)),
+            Self::Unix(listener) => listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
+        }
+    }
+}
+
+/// All listeners of the server.
+pub(super) struct Door {
+    pub(super) server: Arc<Server>,
+    /// How TLS is spoken over TCP; without it, plain HTTP is.
+    pub(super) tls: Option<Arc<Tls>>,
+    shares: Arc<Shares<Option<IpAddr>>>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Door {
+    pub(super) fn new(
+        server: Arc<Server>,
+        tls: Option<Arc<Tls>>,
+        limits: Limits,
+        stop: watch::Receiver<bool>,
+    ) -> Arc<Self> {
+        let bounds = Bounds { total: limits.connections, reserved: 0, each: limits.per_address, scarce: 0 };
+        Arc::new(Self { server, tls, shares: Shares::new(bounds), stop })
+    }
+
+    /// Accepts connections until the server stops, and their last requests are answered.
+    pub(super) async fn open(self: Arc<Self>, bound: Bound) -> io::Result<()> {
+        let (listener, path) = match bound {
+            Bound::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                (Listener::Tcp(net::TcpListener::from_std(listener)?), None)
+            }
+            Bound::Unix(listener, path) => {
+                listener.set_nonblocking(true)?;
+                (Listener::Unix(net::UnixListener::from_std(listener)?), Some(path))
+            }
+        };
+        self.accept(listener).await;
+        // It may be gone already.
+        let _gone = path.map(std::fs::remove_file);
+        Ok(())
+    }
+
+    async fn accept(self: Arc<Self>, listener: Listener) {
+        let mut stop = self.stop.clone();
+        let mut failing = false;
+        let mut connections = JoinSet::new();
+        loop {
+            while connections.try_join_next().is_some() {}
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = stopped(&mut stop) => break,
+            };
+            match accepted {
+                Ok(stream) => {
+                    failing = false;
+                    connections.spawn(Arc::clone(&self).connection(stream));
+                }
+                // The client went away before it was accepted.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::error!("cannot accept connections: {error}");
+                    }
+                    clock::sleep(NO_ROOM).await;
+                }
+            }
+        }
+        drop(listener);
+        while connections.join_next().await.is_some() {}
+    }
+
+    async fn connection(self: Arc<Self>, stream: Stream) {
+        match stream {
+            Stream::Tcp(stream, address) => self.tcp(stream, address.ip().to_canonical()).await,
+            Stream::Unix(stream) => self.unix(stream).await,
+        }
+    }
+
+    async fn tcp(&self, stream: net::TcpStream, address: IpAddr) {
+        let Some(_share) = self.admit(Some(address)) else { return };
+        // Answers are written at once; without it they would wait for the client's acknowledgement.
+        let _slower = stream.set_nodelay(true);
+        let peer = Peer::Tcp(address);
+        let Some(tls) = &self.tls else {
+            let client = Client { peer, certificates: Arc::from([]) };
+            return self.serve(stream, client).await;
+        };
+        let handshake = TlsAcceptor::from(tls.config()).accept(stream);
+        let counters = self.server.counters();
+        let failed = |why: &dyn std::fmt::Display| {
+            counters.handshakes_failed.fetch_add(1, Ordering::Relaxed);
+            tracing::debug!("{address}: no TLS: {why}");
+        };
+        let stream = tokio::select! {
+            done = handshake => match done {
+                Ok(stream) => stream,
+                Err(error) => return failed(&error),
+            },
+            () = clock::sleep(HANDSHAKE) => return failed(&"the handshake takes too long"),
+        };
+        let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let client = Client { peer, certificates: certificates.iter().map(|der| der.clone().into_owned()).collect() };
+        self.serve(stream, client).await;
+    }
+
+    async fn unix(&self, stream: net::UnixStream) {
+        let Some(_share) = self.admit(None) else { return };
+        match stream.peer_cred() {
+            Ok(credentials) => {
+                let client = Client { peer: Peer::Unix { uid: credentials.uid() }, certificates: Arc::from([]) };
+                self.serve(stream, client).await;
+            }
+            Err(error) => tracing::warn!("a connection was closed: its process cannot be found out: {error}"),
+        }
+    }
+
+    /// A place for a connection from there, if there is one.
+    fn admit(&self, address: Option<IpAddr>) -> Option<Share<Option<IpAddr>>> {
+        let counters = self.server.counters();
+        counters.connections.fetch_add(1, Ordering::Relaxed);
+        let share = self.shares.take(&address, Rank::Ordinary);
+        if share.is_none() {
+            counters.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        share
+    }
+
+    async fn serve<S>(&self, stream: S, client: Client)
+    where
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    {
+        let open = &self.server.counters().open;
+        open.fetch_add(1, Ordering::Relaxed);
+        serve(stream, client, Arc::clone(&self.server), self.stop.clone()).await;
+        open.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,25 @@
+//! The server: connections, the proof of who the caller is, the decision, and what is recorded of it.
+
+mod access;
+mod audit;
+mod certificate;
+mod connection;
+mod counters;
+mod current;
+mod health;
+mod listener;
+mod proof;
+mod respond;
+mod run;
+mod tls;
+mod watch;
+
+pub use certificate::{Certificate, CertificateError};
+pub use connection::Client;
+pub use counters::Counters;
+pub use current::{Current, OpenError};
+pub use listener::{Bound, ListenError, bind};
+pub use respond::Server;
+pub use run::{Background, Running};
+pub use tls::Tls;
+pub use watch::Watched;

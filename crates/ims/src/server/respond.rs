@@ -1,0 +1,318 @@
+//! A request and its answer: route, proof, decision, credentials, and what is recorded of it.
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use http::{Method, StatusCode, request::Parts};
+
+use super::{
+    access::AccessLog,
+    audit::Record,
+    connection::Client,
+    counters::{Counters, Ending},
+    current::Current,
+    proof::prove,
+};
+use crate::{
+    clock::{SharedClock, system_time},
+    console::{Console, ConsoleError},
+    credentials::Secret,
+    identity::{Identity, Refusal},
+    logging::{AuditLog, Importance},
+    protocol::{self, Answer, Form, Issued, Mount, Next, RETRY_AFTER, Route, Routed},
+    rules::{Decision, Grant, Outcome},
+    sts::{Caller, Minted, Sts, Trouble},
+    text::printable,
+};
+
+/// Answers requests.
+pub struct Server {
+    current: ArcSwap<Current>,
+    sts: Arc<Sts>,
+    console: ArcSwap<Console>,
+    audit: Option<AuditLog>,
+    clock: SharedClock,
+    counters: Counters,
+    access: AccessLog,
+}
+
+/// An answer, and what is known of how it came about.
+struct Reply {
+    answer: Answer,
+    ending: Ending,
+    mount: String,
+    identity: Option<Identity>,
+    grant: Option<Grant>,
+    minted: Option<Arc<Minted>>,
+    /// Whether it is about a URL of the console.
+    console: bool,
+    /// Why not, for the administrator.
+    reason: Option<String>,
+}
+
+impl Reply {
+    fn new(ending: Ending, mount: &Mount, answer: Answer) -> Self {
+        let mount = mount.prefix.clone();
+        Self { answer, ending, mount, identity: None, grant: None, minted: None, console: false, reason: None }
+    }
+
+    fn by(self, identity: Identity) -> Self {
+        Self { identity: Some(identity), ..self }
+    }
+
+    fn because(self, reason: impl Into<String>) -> Self {
+        Self { reason: Some(reason.into()), ..self }
+    }
+}
+
+impl Server {
+    /// Answers by `current` with credentials of `sts`.
+    pub fn new(
+        current: Current,
+        sts: Arc<Sts>,
+        console: Console,
+        audit: Option<AuditLog>,
+        clock: SharedClock,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            current: ArcSwap::from_pointee(current),
+            sts,
+            console: ArcSwap::from_pointee(console),
+            audit,
+            clock,
+            counters: Counters::default(),
+            access: AccessLog::new(),
+        })
+    }
+
+    /// What requests are answered by now.
+    pub fn current(&self) -> Arc<Current> {
+        self.current.load_full()
+    }
+
+    /// From now on requests are answered by this.
+    pub fn replace(&self, current: Current, console: Console) {
+        self.current.store(Arc::new(current));
+        self.console.store(Arc::new(console));
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The metrics as text.
+    pub fn metrics(&self) -> String {
+        let mut text = String::with_capacity(4096);
+        self.counters.render(&mut text);
+        self.sts.render(&mut text, self.clock.now());
+        text.push_str("# EOF\n");
+        text
+    }
+
+    /// Why credentials cannot be handed out at the moment, if they cannot.
+    pub fn unready(&self) -> Option<String> {
+        if self.audit.as_ref().is_some_and(is_blocked) {
+            return Some("the audit cannot be written".to_owned());
+        }
+        self.sts.unready()
+    }
+
+    /// The answer to a request, which is counted, logged and recorded.
+    pub async fn answer(&self, client: &Client, head: Parts) -> Answer {
+        let (current, head) = (self.current(), Arc::new(head));
+        let reply = self.reply(&current, client, &head).await;
+        self.counters.request(reply.ending);
+        let now = self.clock.now();
+        if current.access_log {
+            let name = reply.identity.as_ref().map(|identity| identity.name.as_str());
+            self.access.request(client, name, &head, &reply.answer, now);
+        }
+        if let Some(reason) = &reply.reason {
+            let name = reply.identity.as_ref().map(|identity| format!("{} ", printable(&identity.name, 100)));
+            let path = printable(head.uri.path(), 200);
+            let word = reply.ending.word();
+            self.access.warn(client, &format!("{}{path}: {word}: {reason}", name.unwrap_or_default()), now);
+        }
+        self.record(&reply, client, &head);
+        reply.answer
+    }
+
+    fn record(&self, reply: &Reply, client: &Client, head: &Parts) {
+        let Some(audit) = &self.audit else { return };
+        let importance = match reply.ending {
+            Ending::HandedOut => Importance::HandOut,
+            Ending::Denied | Ending::Unproven => Importance::Denial,
+            Ending::Unavailable if reply.grant.is_some() => Importance::Denial,
+            Ending::Answered | Ending::Unavailable | Ending::Unknown => return,
+        };
+        let path = printable(head.uri.path(), 500);
+        let mut record = Record::new(reply.ending, &reply.mount, client, &path, self.clock.now().wall);
+        if let Some(identity) = &reply.identity {
+            record = record.by(identity);
+        }
+        if let Some(grant) = &reply.grant {
+            record = record.about(grant, reply.console);
+        }
+        if let Some(minted) = &reply.minted {
+            record = record.with(minted);
+        }
+        if let Some(reason) = &reply.reason {
+            record = record.because(reason);
+        }
+        match serde_json::to_string(&record) {
+            Ok(line) => audit.write(&line, importance),
+            // It has only texts, which cannot fail.
+            Err(error) => tracing::error!("audit: a record cannot be written: {error}"),
+        }
+    }
+
+    async fn reply(&self, current: &Current, client: &Client, head: &Arc<Parts>) -> Reply {
+        let nowhere = Mount { prefix: String::new(), families: protocol::Families { hosts: false, people: false } };
+        if let Some(answer) = protocol::check_method(&head.method) {
+            return Reply::new(Ending::Unknown, &nowhere, answer);
+        }
+        let target = head.uri.path_and_query().map_or("", |path| path.as_str());
+        let (mount, route) = match protocol::route(&current.mounts, target) {
+            Routed::To(mount, route) => (mount, route),
+            Routed::Nowhere(path) => return Reply::new(Ending::Unknown, &nowhere, Answer::nowhere(&path)),
+        };
+        if let Some(answer) = protocol::check_site(&route, &head.headers) {
+            return Reply::new(Ending::Denied, mount, answer).because("another site sent the browser here");
+        }
+        if route == Route::Status {
+            return Reply::new(Ending::Answered, mount, Answer::status_ok());
+        }
+        match self.identify(current, mount, client, head).await {
+            Ok(identity) => self.decide(current, mount, &route, identity, client, head.method == Method::HEAD).await,
+            Err(reply) => *reply,
+        }
+    }
+
+    async fn identify(
+        &self,
+        current: &Current,
+        mount: &Mount,
+        client: &Client,
+        head: &Arc<Parts>,
+    ) -> Result<Identity, Box<Reply>> {
+        let methods = current.proofs(mount);
+        let challenges = || methods.iter().filter_map(|method| method.challenge()).collect::<Vec<_>>();
+        let reply = match prove(methods, client, head, &self.clock).await {
+            Ok(Some(identity)) => return Ok(identity),
+            Ok(None) => {
+                let message = "Authorization Required";
+                // A client that has not seen a challenge yet proves nothing at first.
+                let reply = Reply::new(Ending::Unproven, mount, Answer::unauthorized(message, &challenges()));
+                if challenges().is_empty() { reply.because("the request proves no identity") } else { reply }
+            }
+            Err(Refusal::Refused(why)) => {
+                Reply::new(Ending::Unproven, mount, Answer::unauthorized(&why, &challenges())).because(why)
+            }
+            Err(Refusal::Unavailable(why)) => {
+                let answer =
+                    Answer::unavailable("The proof of identity cannot be checked at the moment", None, RETRY_AFTER);
+                Reply::new(Ending::Unavailable, mount, answer).because(why)
+            }
+        };
+        Err(Box::new(reply))
+    }
+
+    async fn decide(
+        &self,
+        current: &Current,
+        mount: &Mount,
+        route: &Route,
+        identity: Identity,
+        client: &Client,
+        head: bool,
+    ) -> Reply {
+        let decision = current.rules.decide(&identity, &client.peer, system_time(self.clock.now().wall));
+        match protocol::decide(route, &decision, &identity.name, head) {
+            Next::Fetch { grant, form } => self.fetch(mount, grant.clone(), form, identity).await,
+            Next::Answer(answer) if answer.status == StatusCode::FORBIDDEN || decision.grants.is_empty() => {
+                Reply::new(Ending::Denied, mount, answer).because(denial(&decision)).by(identity)
+            }
+            Next::Answer(answer) => Reply::new(Ending::Answered, mount, answer).by(identity),
+        }
+    }
+
+    async fn fetch(&self, mount: &Mount, grant: Grant, form: &Form, identity: Identity) -> Reply {
+        let user = Some(identity.name.as_str());
+        let failed = |message: &str, why: String, again: Duration| {
+            Reply::new(Ending::Unavailable, mount, Answer::unavailable(message, user, again)).because(why)
+        };
+        if self.audit.as_ref().is_some_and(is_blocked) {
+            let why = "the audit cannot be written (audit_required)".to_owned();
+            let reply = failed("Nothing can be recorded at the moment", why, RETRY_AFTER);
+            return Reply { grant: Some(grant), ..reply }.by(identity);
+        }
+        let minted = match self.sts.credentials(&grant, &Caller::of(&identity)).await {
+            Ok(minted) => minted,
+            Err(Trouble::Unavailable { why, again }) => {
+                let reply = failed("AWS cannot be reached at the moment", why, again);
+                return Reply { grant: Some(grant), ..reply }.by(identity);
+            }
+            Err(Trouble::Refused { why, again }) => {
+                let reply = failed("AWS refuses this role to the server", why, again);
+                return Reply { grant: Some(grant), ..reply }.by(identity);
+            }
+        };
+        let url = match self.console_url(form, &minted, &grant).await {
+            Ok(url) => url,
+            Err(error) => return no_console(mount, grant, identity, &error),
+        };
+        let issued = Issued { credentials: minted.credentials.clone(), at: minted.at };
+        let answer = protocol::deliver(form, &issued, url.as_ref().map(Secret::expose), &identity.name);
+        let reply = Reply::new(Ending::HandedOut, mount, answer).by(identity);
+        Reply { grant: Some(grant), minted: Some(minted), console: url.is_some(), ..reply }
+    }
+
+    /// The URL of the console, if the form has one and the rule allows it.
+    async fn console_url(&self, form: &Form, minted: &Minted, grant: &Grant) -> Result<Option<Secret>, ConsoleError> {
+        let (callback, only) = match form {
+            Form::Console { callback } => (callback, true),
+            Form::Both { callback } => (callback, false),
+            Form::Document => return Ok(None),
+        };
+        if !grant.console {
+            return Ok(None);
+        }
+        let console = self.console.load_full();
+        match console.url(minted, grant, callback.as_deref()).await {
+            Ok(url) => Ok(Some(url)),
+            Err(error) if only || error.is_decision() => Err(error),
+            // The document is worth having without it.
+            Err(error) => {
+                tracing::warn!("no URL of the console for {}: {error}", grant.label());
+                Ok(None)
+            }
+        }
+    }
+}
+
+fn no_console(mount: &Mount, grant: Grant, identity: Identity, error: &ConsoleError) -> Reply {
+    let (user, why) = (Some(identity.name.as_str()), error.to_string());
+    let reply = if error.is_decision() {
+        Reply::new(Ending::Denied, mount, Answer::error(StatusCode::FORBIDDEN, &why, user))
+    } else {
+        let message = "The console cannot be opened at the moment";
+        Reply::new(Ending::Unavailable, mount, Answer::unavailable(message, user, RETRY_AFTER))
+    };
+    Reply { grant: Some(grant), console: true, ..reply }.because(why).by(identity)
+}
+
+/// Whether nothing may be handed out because it could not be recorded.
+fn is_blocked(audit: &AuditLog) -> bool {
+    audit.is_required() && audit.failing().load(std::sync::atomic::Ordering::Relaxed)
+}
+
+/// Why there is no role, in a few words: the rules that match and give nothing, if there are any.
+fn denial(decision: &Decision) -> String {
+    let close = decision
+        .verdicts
+        .iter()
+        .filter(|verdict| matches!(verdict.outcome, Outcome::TooWeak(_) | Outcome::Invalid(_) | Outcome::Denies(_)));
+    let close: Vec<String> = close.map(|verdict| format!("rule {:?} {}", verdict.rule, verdict.outcome)).collect();
+    if close.is_empty() { "no rule gives it".to_owned() } else { close.join("; ") }
+}

@@ -1,0 +1,68 @@
+//! Everything that runs, until the server stops.
+
+use std::{net::TcpListener, sync::Arc};
+
+use tokio::{sync::watch, task::JoinSet};
+
+use super::{
+    health,
+    listener::{Bound, Door},
+    respond::Server,
+    tls::Tls,
+    watch::Watched,
+};
+use crate::site::Limits;
+
+/// Work that never ends, to be done apart from the requests.
+pub type Background = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What is to run.
+pub struct Running {
+    /// Answers the requests.
+    pub server: Arc<Server>,
+    /// Where clients connect.
+    pub bound: Vec<Bound>,
+    /// How TLS is spoken over TCP; without it, plain HTTP is.
+    pub tls: Option<Arc<Tls>>,
+    /// How many connections there may be.
+    pub limits: Limits,
+    /// Where metrics and health are shown.
+    pub metrics: Option<TcpListener>,
+    /// What works for the sources and the identity methods.
+    pub background: Vec<Background>,
+}
+
+impl Running {
+    /// Runs until `stop` says so and the requests at hand are answered.
+    pub async fn run(self, stop: watch::Receiver<bool>) -> std::io::Result<()> {
+        let door = Door::new(Arc::clone(&self.server), self.tls.clone(), self.limits, stop);
+        let mut aside = JoinSet::new();
+        for work in self.background {
+            aside.spawn(work);
+        }
+        let watched = Watched {
+            server: Arc::clone(&self.server),
+            certificate: self.tls.map(|tls| Arc::clone(tls.certificate())),
+        };
+        aside.spawn(watched.run());
+        if let Some(listener) = self.metrics {
+            let server = Arc::clone(&self.server);
+            aside.spawn(async move {
+                if let Err(error) = health::run(listener, server).await {
+                    tracing::error!("no metrics: {error}");
+                }
+            });
+        }
+        let mut listeners = JoinSet::new();
+        for bound in self.bound {
+            listeners.spawn(Arc::clone(&door).open(bound));
+        }
+        while let Some(ended) = listeners.join_next().await {
+            match ended {
+                Ok(result) => result?,
+                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+            }
+        }
+        Ok(())
+    }
+}

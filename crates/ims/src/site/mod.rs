@@ -1,0 +1,104 @@
+//! The configuration of the role server: where it listens, how callers prove who they are, and what they may have.
+
+mod listen;
+mod read;
+mod settings;
+
+use std::path::PathBuf;
+
+pub use listen::Listen;
+pub use read::{load, parse};
+pub use settings::{MOUNT, SECTIONS, SETTINGS};
+
+use crate::{
+    console,
+    identity::Named,
+    logging::{AuditTarget, Logging},
+    protocol::Mount,
+    rules::Rules,
+    sandbox::Account,
+    settings::Problem,
+    sts,
+};
+
+/// A valid configuration.
+#[derive(Debug)]
+pub struct Site {
+    /// Where to listen. Never empty.
+    pub listen: Vec<Listen>,
+    /// The certificate of the server; without one it speaks plain HTTP.
+    pub tls: Option<TlsFiles>,
+    /// The ways in which callers prove who they are.
+    pub identities: Vec<Named>,
+    /// The parts of the server.
+    pub mounts: Vec<MountSettings>,
+    /// Which identity may have which role.
+    pub rules: Rules,
+    /// How roles are assumed.
+    pub sts: sts::Options,
+    /// How URLs of the console are made.
+    pub console: console::Options,
+    /// How many connections there may be.
+    pub limits: Limits,
+    /// The log.
+    pub logging: Logging,
+    /// Where hand-outs and denials are recorded (`audit_log`).
+    pub audit_log: Option<AuditTarget>,
+    /// Whether nothing is handed out that cannot be recorded (`audit_required`).
+    pub audit_required: bool,
+    /// The account to become (`user`, `group`).
+    pub account: Account,
+    /// The group that may connect to Unix sockets (`socket_group`).
+    pub socket_group: Option<String>,
+    /// Where metrics and health are shown (`metrics_listen`).
+    pub metrics: Option<std::net::SocketAddr>,
+}
+
+/// A part of the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountSettings {
+    /// Its prefix and its routes.
+    pub mount: Mount,
+    /// The names of the identity methods, in the order in which they are tried.
+    pub identities: Vec<String>,
+}
+
+/// The files of the server's own certificate, PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate, with its chain.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+/// How many connections there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Of all clients together.
+    pub connections: usize,
+    /// Of one address.
+    pub per_address: usize,
+}
+
+/// A valid configuration, and what the administrator should know about it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub site: Site,
+    /// What is legal but perhaps not meant.
+    pub warnings: Vec<Problem>,
+    /// The files it was read from.
+    pub files: Vec<PathBuf>,
+}
+
+impl Site {
+    /// Whether a secret is written in the configuration itself.
+    pub fn has_secrets(&self) -> bool {
+        let stars = |text: &str| text.contains("***");
+        stars(&self.sts.render()) || self.identities.iter().any(|named| stars(&named.render()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,188 @@
+//! From files to a [`Site`]. All that is wrong is reported at once.
+
+use std::path::Path;
+
+use super::{Limits, Listen, Loaded, MOUNT, MountSettings, SETTINGS, Site, TlsFiles};
+use crate::{
+    console,
+    identity::{self, Named},
+    logging::{AuditTarget, Logging},
+    protocol::{Families, Mount},
+    rules,
+    sandbox::Account,
+    settings::{
+        Fields, Node, Problem, Value,
+        load::{self, Texts},
+        problem::ConfigErrors,
+        read,
+    },
+    sts,
+};
+
+/// What a mount has by default.
+const BOTH: Families = Families { hosts: true, people: true };
+
+/// Loads a YAML file, or all `*.yaml` of a directory, merged in alphabetical order.
+pub fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
+    parse(load::texts(path, "`alppaca-ims demo` needs none")?)
+}
+
+/// The same for texts that have been read already.
+pub fn parse(files: Texts) -> Result<Loaded, ConfigErrors> {
+    let names = files.iter().map(|(name, _)| name.clone()).collect();
+    let entries = match load::tree(files)?.map(|node| node.value) {
+        Some(Value::Map(entries)) => entries,
+        _ => Vec::new(),
+    };
+    let mut fields = Fields::new(entries, &SETTINGS);
+    fields.refuse_unknown();
+    match site(&mut fields) {
+        Some(site) if fields.problems.is_empty() => Ok(Loaded { site, warnings: fields.warnings, files: names }),
+        _ => Err(ConfigErrors(fields.problems)),
+    }
+}
+
+fn site(fields: &mut Fields) -> Option<Site> {
+    let tls = tls(fields);
+    let listen = listen(fields, matches!(tls, Some(Some(_))));
+    let identities = identities(fields);
+    let mounts = mounts(fields, identities.as_deref().unwrap_or_default());
+    let rules = rules::read(fields);
+    let sts = sts::read(fields);
+    let console = console::read(fields);
+    if let (Some(rules), Some(sts)) = (&rules, &sts) {
+        fields.problems.extend(sts.check(rules).into_iter().map(Problem::nowhere));
+    }
+    let connections = fields.value("max_connections", read::count);
+    let per_address = fields.value("max_connections_per_address", read::count);
+    let logging = Logging::read(fields);
+    let audit_log = fields.optional("audit_log", AuditTarget::read);
+    let audit_required = fields.value("audit_required", read::boolean);
+    if let (Some(true), Some(None), Some(place)) = (audit_required, &audit_log, fields.place("audit_required")) {
+        fields.problems.push(Problem::new(place, "`audit_required` has no effect without `audit_log`"));
+    }
+    let user = fields.optional("user", read::text);
+    let group = fields.optional("group", read::text);
+    let socket_group = fields.optional("socket_group", read::text);
+    let metrics = fields.optional("metrics_listen", read::socket_address);
+    Some(Site {
+        listen: listen?,
+        tls: tls?,
+        identities: identities?,
+        mounts: mounts?,
+        rules: rules?,
+        sts: sts?,
+        console: console?,
+        limits: Limits { connections: connections?, per_address: per_address? },
+        logging: logging?,
+        audit_log: audit_log?,
+        audit_required: audit_required?,
+        account: Account { user: user?, group: group? },
+        socket_group: socket_group?,
+        metrics: metrics?,
+    })
+}
+
+#[allow(clippy::option_option, reason = "wrong and absent are not the same")]
+fn tls(fields: &mut Fields) -> Option<Option<TlsFiles>> {
+    fields.pair("tls_certificate", "tls_key");
+    let certificate = fields.optional("tls_certificate", read::path)?;
+    let key = fields.optional("tls_key", read::path)?;
+    Some(certificate.zip(key).map(|(certificate, key)| TlsFiles { certificate, key }))
+}
+
+fn listen(fields: &mut Fields, tls: bool) -> Option<Vec<Listen>> {
+    let listen = fields.value("listen", |node| read::list(node, Listen::read))?;
+    let plain = fields.value("plain_http", read::boolean)?;
+    let place = fields.place("listen");
+    let problem = |message: String| match place.clone() {
+        Some(place) => Problem::new(place, message),
+        None => Problem::nowhere(message),
+    };
+    if listen.is_empty() {
+        fields.problems.push(problem("an empty list: there would be no listener".to_owned()));
+        return None;
+    }
+    if let Some(far) = listen.iter().find(|listen| !tls && !listen.is_local()) {
+        if !plain {
+            let message = format!(
+                "credentials would travel from {far} in clear text: set `tls_certificate` and `tls_key`, listen at a \
+                 loopback address or Unix socket behind a proxy, or allow it with `plain_http: yes`"
+            );
+            fields.problems.push(problem(message));
+            return None;
+        }
+        fields.warnings.push(problem(format!("credentials will travel from {far} in clear text (`plain_http`)")));
+    }
+    Some(listen)
+}
+
+fn identities(fields: &mut Fields) -> Option<Vec<Named>> {
+    let identities = identity::read(fields)?;
+    if identities.is_empty() {
+        let message = "there is no `identities`: no caller could prove who it is";
+        fields.problems.push(Problem::nowhere(message));
+        return None;
+    }
+    Some(identities)
+}
+
+fn mounts(fields: &mut Fields, identities: &[Named]) -> Option<Vec<MountSettings>> {
+    let all = || identities.iter().map(|named| named.name.clone()).collect::<Vec<_>>();
+    if fields.given("mounts").is_none() {
+        let mount = Mount { prefix: String::new(), families: BOTH };
+        return Some(vec![MountSettings { mount, identities: all() }]);
+    }
+    let known = |node: &Node| {
+        let name = read::text(node)?;
+        if identities.is_empty() || identities.iter().any(|named| named.name == name) {
+            return Ok(name);
+        }
+        let message = format!("there is no identity method {name:?}; there are {}", all().join(", "));
+        Err(Problem::new(node.place.clone(), message))
+    };
+    let mut prefixes: Vec<String> = Vec::new();
+    let mounts = fields.items("mounts", MOUNT, |place, fields| {
+        let prefix = fields.value("path", prefix);
+        let given = fields.optional("identities", |node| read::list(node, known));
+        let families = fields.optional("routes", families);
+        let prefix = prefix?;
+        if prefixes.contains(&prefix) {
+            fields.problems.push(Problem::new(place.clone(), "another of `mounts` has the same `path`"));
+        }
+        prefixes.push(prefix.clone());
+        Some(MountSettings {
+            mount: Mount { prefix, families: families?.unwrap_or(BOTH) },
+            identities: given?.unwrap_or_else(all),
+        })
+    })?;
+    if mounts.is_empty() {
+        fields.problems.push(Problem::nowhere("`mounts` is empty: there would be no route"));
+        return None;
+    }
+    Some(mounts)
+}
+
+/// `/` is the empty prefix; others have a slash at their beginning and none at their end.
+fn prefix(node: &Node) -> Result<String, Problem> {
+    let text = read::text(node)?;
+    let prefix = text.trim_end_matches('/');
+    let legal = |c: char| c.is_ascii_alphanumeric() || "/-._~".contains(c);
+    if text.starts_with('/') && prefix.chars().all(legal) && !prefix.contains("//") && !prefix.contains("/.") {
+        Ok(prefix.to_owned())
+    } else {
+        Err(Problem::new(node.place.clone(), "a path such as /afp-api/latest is expected here"))
+    }
+}
+
+fn families(node: &Node) -> Result<Families, Problem> {
+    let words = [("hosts", (true, false)), ("people", (false, true))];
+    let chosen = read::list(node, |node| read::choice(node, &words))?;
+    let families =
+        Families { hosts: chosen.iter().any(|(hosts, _)| *hosts), people: chosen.iter().any(|(_, people)| *people) };
+    if families.hosts || families.people {
+        Ok(families)
+    } else {
+        Err(Problem::new(node.place.clone(), "an empty list: there would be no route"))
+    }
+}

@@ -1,0 +1,88 @@
+use super::*;
+use crate::protocol::Families;
+
+const HEAD: &str = "sts: {credentials: {kind: static, access_key_id: AKIAIOSFODNN7EXAMPLE, secret_access_key: hush}}\n";
+
+fn read(text: &str) -> Result<Loaded, String> {
+    parse(vec![("ims.yaml".into(), format!("{HEAD}{text}"))]).map_err(|errors| errors.to_string())
+}
+
+fn good(text: &str) -> Site {
+    read(text).unwrap_or_else(|errors| panic!("{text}: {errors}")).site
+}
+
+const LOCAL: &str = "listen: 127.0.0.1:8080\nidentities:\n  dns: {kind: dns, pattern: '.*'}\n";
+
+#[test]
+fn the_smallest_configuration_has_one_mount_with_everything() {
+    let site = good(LOCAL);
+    let [MountSettings { mount, identities }] = site.mounts.as_slice() else { panic!("{:?}", site.mounts) };
+    assert_eq!((mount.prefix.as_str(), mount.families), ("", Families { hosts: true, people: true }));
+    assert_eq!(*identities, ["dns"]);
+    assert!(site.tls.is_none() && site.rules.rules.is_empty());
+}
+
+#[test]
+fn mounts_have_their_own_callers_and_routes() {
+    let site = good(&format!(
+        "{LOCAL}  proxy: {{kind: proxy, name_header: X-User, from_networks: 127.0.0.1}}\nmounts:\n  - {{path: /afp-api/latest/, identities: proxy, \
+         routes: people}}\n  - {{routes: hosts, identities: [dns]}}\n  - {{path: /all}}\n"
+    ));
+    let prefixes: Vec<_> = site.mounts.iter().map(|settings| settings.mount.prefix.as_str()).collect();
+    assert_eq!(prefixes, ["/afp-api/latest", "", "/all"]);
+    assert_eq!(site.mounts[0].identities, ["proxy"]);
+    assert_eq!(site.mounts[1].mount.families, Families { hosts: true, people: false });
+    assert_eq!(site.mounts[2].mount.families, Families { hosts: true, people: true });
+    assert_eq!(site.mounts[2].identities, ["dns", "proxy"]);
+}
+
+#[test]
+fn each_mistake_is_reported_with_its_place_and_a_remedy() {
+    for (text, expected) in [
+        ("listen: 127.0.0.1:1\n", "there is no `identities`: no caller could prove who it is"),
+        (
+            "identities:\n  dns: {kind: dns, pattern: '.*'}\n",
+            "from 0.0.0.0:8443 in clear text: set `tls_certificate` and `tls_key`",
+        ),
+        (&format!("{LOCAL}tls_key: /k\n"), "ims.yaml:5:1: `tls_key` has no effect without `tls_certificate`"),
+        (
+            &format!("{LOCAL}mounts: [{{identities: [dsn]}}]\n"),
+            "ims.yaml:5:24: there is no identity method \"dsn\"; there are dns",
+        ),
+        (&format!("{LOCAL}mounts: [{{path: a}}]\n"), "ims.yaml:5:17: a path such as /afp-api/latest is expected"),
+        (&format!("{LOCAL}mounts: [{{path: /a/../b}}]\n"), "a path such as /afp-api/latest is expected"),
+        (&format!("{LOCAL}mounts: [{{}}, {{path: /}}]\n"), "another of `mounts` has the same `path`"),
+        (&format!("{LOCAL}mounts: []\n"), "`mounts` is empty"),
+        (&format!("{LOCAL}audit_required: yes\n"), "`audit_required` has no effect without `audit_log`"),
+        (&format!("{LOCAL}lisen: 1\n"), "ims.yaml:5:1: there is no setting \"lisen\"; did you mean `listen`?"),
+        (
+            "listen: unix:relative\nidentities: {dns: {kind: dns, pattern: '.*'}}\n",
+            "ims.yaml:2:9: address:port, such as 0.0.0.0:8443, or unix:/path",
+        ),
+        ("listen: []\nidentities: {dns: {kind: dns, pattern: '.*'}}\n", "an empty list: there would be no listener"),
+    ] {
+        let errors = read(text).map(|loaded| format!("{:?}", loaded.site)).expect_err(text);
+        assert!(errors.contains(expected), "{text}: {errors}");
+        assert!(!errors.contains("hush"), "{errors}");
+    }
+}
+
+#[test]
+fn clear_text_between_hosts_has_to_be_allowed_and_is_warned_of() {
+    let text = "plain_http: yes\nidentities: {dns: {kind: dns, pattern: '.*'}}\n";
+    let loaded = read(text).expect("allowed");
+    assert!(loaded.warnings.iter().any(|warning| warning.to_string().contains("in clear text (`plain_http`)")));
+    for local in ["127.0.0.1:80", "'[::1]:80'", "unix:/run/x"] {
+        assert_eq!(
+            read(&format!("listen: {local}\nidentities: {{dns: {{kind: dns, pattern: '.*'}}}}\n"))
+                .expect(local)
+                .warnings,
+            []
+        );
+    }
+}
+
+#[test]
+fn a_secret_in_the_configuration_is_noticed() {
+    assert!(good(LOCAL).has_secrets());
+}
