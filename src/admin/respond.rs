@@ -24,7 +24,7 @@ use crate::{
     audit::{Auditor, Event, Health, What},
     clock::Moment,
     credentials::{format_timestamp, parse_document},
-    faces::View,
+    faces::{Standing, View},
     http::Counters,
     journal::Journal,
     policy::{ConnectionFacts, Gatekeeper, Grant},
@@ -239,9 +239,9 @@ impl Admin {
     fn held(&self, name: Option<&str>, caller: &Caller, now: Moment) -> Result<(Arc<Role>, Arc<Published>), Outcome> {
         let role = self.find(name, caller)?;
         let name = role.name();
-        let error = match &**role.state() {
-            State::Held { set, .. } if set.is_valid(now) => return Ok((Arc::clone(&role), Arc::clone(set))),
-            State::Held { set, .. } => Outcome::Wait(Reply::error(
+        let error = match Standing::of(&role.state(), now) {
+            Standing::Valid(set) => return Ok((Arc::clone(&role), Arc::clone(set))),
+            Standing::Expired(set) => Outcome::Wait(Reply::error(
                 Code::Expired,
                 format!(
                     "role {name}: {} expired at {} and nothing newer could be fetched",
@@ -249,10 +249,10 @@ impl Admin {
                     format_timestamp(set.expiration)
                 ),
             )),
-            State::Warming => {
+            Standing::Warming => {
                 Outcome::Wait(Reply::error(Code::NotReady, format!("role {name}: nothing has been fetched yet")))
             }
-            State::Denied(document) => {
+            Standing::Refused(document) => {
                 Outcome::error(Code::Refused, format!("role {name}: the upstream refuses it{}", reason(document)))
             }
         };

@@ -8,6 +8,30 @@ use crate::{
     store::{Published, Role, State},
 };
 
+/// What there is of a role at a moment.
+pub enum Standing<'a> {
+    /// Nothing yet.
+    Warming,
+    /// The upstream's refusal.
+    Refused(&'a Arc<[u8]>),
+    /// A set that is valid.
+    Valid(&'a Arc<Published>),
+    /// One that has ended.
+    Expired(&'a Arc<Published>),
+}
+
+impl<'a> Standing<'a> {
+    /// That of a role in `state`.
+    pub fn of(state: &'a State, now: Moment) -> Self {
+        match state {
+            State::Warming => Self::Warming,
+            State::Denied(document) => Self::Refused(document),
+            State::Held { set, .. } if set.is_valid(now) => Self::Valid(set),
+            State::Held { set, .. } => Self::Expired(set),
+        }
+    }
+}
+
 /// What to say about a role at the moment `now`: `give` hands out its credentials, `refuse` passes on the upstream's
 /// refusal, `expired` is for credentials that have ended, unless `serve_expired`.
 pub(super) fn held(
@@ -18,14 +42,16 @@ pub(super) fn held(
     refuse: impl FnOnce(&Arc<[u8]>) -> Answer,
     expired: impl FnOnce() -> Answer,
 ) -> Outcome {
-    match &**role.state() {
-        State::Warming => Outcome::Warming,
-        State::Denied(document) => Outcome::Answer(refuse(document).denied(Denial::Refused)),
-        State::Held { set, .. } if set.is_valid(now) || serve_expired => {
-            let handed = Some(Handed { role: role.id(), set: Arc::clone(set) });
-            Outcome::Answer(Answer { handed, ..give(set) })
-        }
+    let hand_out = |set: &Arc<Published>| {
+        let handed = Some(Handed { role: role.id(), set: Arc::clone(set) });
+        Outcome::Answer(Answer { handed, ..give(set) })
+    };
+    match Standing::of(&role.state(), now) {
+        Standing::Warming => Outcome::Warming,
+        Standing::Refused(document) => Outcome::Answer(refuse(document).denied(Denial::Refused)),
+        Standing::Valid(set) => hand_out(set),
+        Standing::Expired(set) if serve_expired => hand_out(set),
         // A 200 would make SDKs hold on to the dead set long after the upstream is back.
-        State::Held { .. } => Outcome::Expired(expired()),
+        Standing::Expired(_) => Outcome::Expired(expired()),
     }
 }

@@ -9,6 +9,7 @@ mod section;
 mod view;
 
 pub use common::{Common, Shared};
+pub use held::Standing;
 pub use section::{Entry, OpenError, Opened, Opening, Options, Remote, Section, Work, open_address};
 pub use view::View;
 
