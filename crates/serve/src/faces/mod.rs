@@ -24,22 +24,4 @@ pub fn protocols() -> Vec<&'static dyn Face> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{collections::HashSet, fs, path::Path};
-
-    use super::*;
-
-    #[test]
-    fn every_folder_with_a_section_is_in_the_list() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/faces");
-        let faces = fs::read_dir(folder).expect("a folder").filter(|entry| {
-            let options = entry.as_ref().expect("an entry").path().join("options.rs");
-            fs::read_to_string(options).is_ok_and(|code| code.contains("static ENTRY: Entry"))
-        });
-        assert_eq!(faces.count(), ALL.len());
-        let keys: HashSet<_> = ALL.iter().map(|entry| entry.section.key).collect();
-        let names: HashSet<_> = protocols().iter().map(|face| face.name()).collect();
-        assert_eq!((keys.len(), names.len()), (ALL.len(), protocols().len()));
-        assert!(ALL.iter().all(|entry| entry.settings.iter().any(|setting| setting.key == "listen")));
-    }
-}
+mod tests;

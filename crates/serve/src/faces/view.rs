@@ -108,11 +108,7 @@ impl<'a> View<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{credentials::RoleName, store::Store};
-
-    fn name(text: &str) -> RoleName {
-        text.parse().expect("a role name")
-    }
+    use crate::{faces::tests::name, store::Store};
 
     fn grant(ids: &[&RoleId]) -> Grant {
         Grant::Roles(ids.iter().map(|id| (*id).clone()).collect())

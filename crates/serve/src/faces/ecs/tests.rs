@@ -2,48 +2,24 @@
 
 use super::*;
 use crate::{
-    caller::{Origin, Peer},
-    clock::{BootTime, SystemClock},
-    credentials::{Credentials, RoleId, Secret, render_refusal},
-    http::request::{Parsed, parse},
+    clock::SystemClock,
+    credentials::{Credentials, RoleId, render_refusal},
+    faces::tests::{credentials, ended, held, name, now, peer, read, respond},
     policy::Grant,
-    store::{Phase, Published, State, Store},
+    store::{State, Store},
 };
-
-fn now() -> Moment {
-    Moment {
-        wall: "2026-11-23T10:00:00Z".parse().expect("a timestamp"),
-        boot: BootTime::from_uptime(Duration::from_hours(1)),
-    }
-}
-
-fn name(text: &str) -> RoleName {
-    text.parse().expect("a role name")
-}
 
 fn id(text: &str) -> RoleId {
     RoleId::named(&name(text))
 }
 
-fn held(expiration: &str, role_arn: Option<&str>) -> State {
-    let credentials = Credentials {
-        access_key_id: "ASIAEXAMPLE".into(),
-        secret_access_key: Secret::new("secret"),
-        session_token: Secret::new("token"),
-        expiration: expiration.parse().expect("a timestamp"),
-        last_updated: None,
-        account_id: None,
-        role_arn: role_arn.map(|arn| arn.parse().expect("an ARN")),
-    };
-    State::Held { set: Arc::new(Published::new(&credentials, now())), phase: Phase::Fresh }
-}
-
 fn face() -> (Ecs, EcsTokens) {
     let store = Store::shared();
+    let arn = "arn:aws:iam::111122223333:role/path/first".parse().expect("an ARN");
     store.publish_roles(&["first", "expired", "denied", "warming", "open"].map(name));
-    store.publish(&id("first"), held("2026-11-23T11:00:00Z", Some("arn:aws:iam::111122223333:role/path/first")));
-    store.publish(&id("open"), held("2026-11-23T11:00:00Z", None));
-    store.publish(&id("expired"), held("2026-11-23T10:00:00Z", None));
+    store.publish(&id("first"), held(&Credentials { role_arn: Some(arn), ..credentials() }));
+    store.publish(&id("open"), held(&credentials()));
+    store.publish(&id("expired"), ended());
     store.publish(&id("denied"), State::Denied(render_refusal("AccessDenied", "no", now().wall).into()));
     let tokens = EcsTokens::new().expect("randomness");
     let open = options::Role { name: name("open"), token_file: None, id_file: None, open: true };
@@ -54,16 +30,7 @@ fn face() -> (Ecs, EcsTokens) {
 }
 
 fn ask_as(face: &Ecs, head: &str, grant: &Grant) -> (u16, String) {
-    let text = format!("{head}\r\n\r\n");
-    let Parsed::Whole(request, _) = parse(text.as_bytes(), &FACE.headers()) else { panic!("{head}: not a request") };
-    let peer = Peer::unasked(([127, 0, 0, 1], 1).into());
-    assert_eq!(peer.origin, Origin::Unasked);
-    match face.respond(&request, Visitor { listener: 0, peer: &peer, grant, in_container: false }, now()) {
-        Outcome::Answer(answer) | Outcome::Expired(answer) => {
-            (answer.status.code(), String::from_utf8_lossy(answer.body.bytes()).into_owned())
-        }
-        Outcome::Warming | Outcome::Elsewhere => (0, String::new()),
-    }
+    read(respond((FACE, face), head, (&peer(), grant), now()))
 }
 
 fn ask(face: &Ecs, head: &str) -> (u16, String) {

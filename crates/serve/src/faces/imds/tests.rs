@@ -1,40 +1,13 @@
 //! The face by itself: request in, answer out. The same over sockets is in `tests/conformance`.
 
-use std::time::Duration;
-
 use super::*;
 use crate::{
     caller::{Membership, Origin, Peer, Process},
-    clock::BootTime,
-    credentials::{Credentials, RoleId, RoleName, Secret, render_refusal},
-    http::request::{Parsed, parse},
+    credentials::{Credentials, RoleId, render_refusal},
+    faces::tests::{credentials, ended, held, name, now, peer, read, respond},
     policy::Grant,
-    store::{Phase, Published, State, Store},
+    store::{State, Store},
 };
-
-fn now() -> Moment {
-    Moment {
-        wall: "2026-11-23T10:00:00Z".parse().expect("a timestamp"),
-        boot: BootTime::from_uptime(Duration::from_hours(1)),
-    }
-}
-
-fn name(text: &str) -> RoleName {
-    text.parse().expect("a role name")
-}
-
-fn held(expiration: &str) -> State {
-    let credentials = Credentials {
-        access_key_id: "ASIAEXAMPLE".into(),
-        secret_access_key: Secret::new("secret"),
-        session_token: Secret::new("token"),
-        expiration: expiration.parse().expect("a timestamp"),
-        last_updated: None,
-        account_id: None,
-        role_arn: None,
-    };
-    State::Held { set: Arc::new(Published::new(&credentials, now())), phase: Phase::Fresh }
-}
 
 /// A face as the daemon makes it: what the metadata say of account and region holds for all faces.
 fn face(options: Options, store: Arc<Store>, host: &HostFacts) -> Imds {
@@ -47,8 +20,8 @@ fn face(options: Options, store: Arc<Store>, host: &HostFacts) -> Imds {
 fn roles() -> Arc<Store> {
     let store = Store::shared();
     store.publish_roles(&["first", "expired", "denied", "warming"].map(name));
-    store.publish(&name("first"), held("2026-11-23T11:00:00Z"));
-    store.publish(&name("expired"), held("2026-11-23T10:00:00Z"));
+    store.publish(&name("first"), held(&credentials()));
+    store.publish(&name("expired"), ended());
     store.publish(
         &name("denied"),
         State::Denied(render_refusal("AssumeRoleUnauthorizedAccess", "no", now().wall).into()),
@@ -64,23 +37,12 @@ fn v1() -> Options {
     Options { v1: true, ..Options::default() }
 }
 
-fn peer() -> Peer {
-    Peer::unasked("127.0.0.1:1234".parse().expect("an address"))
-}
-
 fn ask(imds: &Imds, head: &str) -> (u16, String) {
     ask_as(imds, head, &Grant::Everything)
 }
 
 fn ask_as(imds: &Imds, head: &str, grant: &Grant) -> (u16, String) {
-    let text = format!("{head}\r\n\r\n");
-    let Parsed::Whole(request, _) = parse(text.as_bytes(), &FACE.headers()) else { panic!("{head}: not a request") };
-    match imds.respond(&request, Visitor { listener: 0, peer: &peer(), grant, in_container: false }, now()) {
-        Outcome::Answer(answer) | Outcome::Expired(answer) => {
-            (answer.status.code(), String::from_utf8_lossy(answer.body.bytes()).into_owned())
-        }
-        Outcome::Warming | Outcome::Elsewhere => (0, String::new()),
-    }
+    read(respond((FACE, imds), head, (&peer(), grant), now()))
 }
 
 fn get(imds: &Imds, path: &str) -> (u16, String) {
@@ -165,16 +127,8 @@ fn told(metadata: Metadata, state: State) -> [(u16, String); 3] {
 }
 
 fn held_with(key: &str, arn: Option<&str>) -> State {
-    let credentials = Credentials {
-        access_key_id: key.into(),
-        secret_access_key: Secret::new("secret"),
-        session_token: Secret::new("token"),
-        expiration: "2026-11-23T11:00:00Z".parse().expect("a timestamp"),
-        last_updated: None,
-        account_id: None,
-        role_arn: arn.map(|arn| arn.parse().expect("an ARN")),
-    };
-    State::Held { set: Arc::new(Published::new(&credentials, now())), phase: Phase::Fresh }
+    let role_arn = arn.map(|arn| arn.parse().expect("an ARN"));
+    held(&Credentials { access_key_id: key.into(), role_arn, ..credentials() })
 }
 
 #[test]
@@ -209,14 +163,14 @@ fn an_account_is_derived_but_never_made_up() {
 #[test]
 fn the_identity_document_has_null_only_where_ec2_has() {
     let region = || Metadata { region: Some("eu-west-1".to_owned()), ..Metadata::default() };
-    let [(status, document), ..] = told(region(), held("2026-11-23T11:00:00Z"));
+    let [(status, document), ..] = told(region(), held(&credentials()));
     assert_eq!(status, 200);
     let json: serde_json::Value = serde_json::from_str(&document).expect("JSON");
     let json = json.as_object().expect("an object");
     let null: Vec<_> = json.iter().filter(|(_, value)| value.is_null()).map(|(key, _)| &**key).collect();
     let keys = ["billingProducts", "devpayProductCodes", "kernelId", "marketplaceProductCodes", "ramdiskId"];
     assert_eq!(null, keys, "{document}");
-    assert_eq!(told(Metadata::default(), held("2026-11-23T11:00:00Z"))[0].0, 404);
+    assert_eq!(told(Metadata::default(), held(&credentials()))[0].0, 404);
 }
 
 #[test]
@@ -355,13 +309,14 @@ fn what_is_not_granted_looks_as_if_it_were_not_there() {
 fn only_what_exists_or_may_exist_for_others_is_denied() {
     const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
     let imds = imds(v1());
-    let why = |path: &str, grant: &Grant| {
-        let text = format!("GET {path} HTTP/1.1\r\n\r\n");
-        let Parsed::Whole(request, _) = parse(text.as_bytes(), &FACE.headers()) else { panic!("{path}") };
-        match imds.respond(&request, Visitor { listener: 0, peer: &peer(), grant, in_container: false }, now()) {
-            Outcome::Answer(answer) | Outcome::Expired(answer) => answer.denied,
-            Outcome::Warming | Outcome::Elsewhere => panic!("{path}"),
-        }
+    let why = |path: &str, grant: &Grant| match respond(
+        (FACE, &imds),
+        &format!("GET {path} HTTP/1.1"),
+        (&peer(), grant),
+        now(),
+    ) {
+        Outcome::Answer(answer) | Outcome::Expired(answer) => answer.denied,
+        Outcome::Warming | Outcome::Elsewhere => panic!("{path}"),
     };
     let one = Grant::Roles([RoleId::named(&name("first"))].into());
     for (path, grant, denied) in [
@@ -380,25 +335,14 @@ fn only_what_exists_or_may_exist_for_others_is_denied() {
 #[test]
 fn a_token_is_of_no_use_to_another_user() {
     let imds = imds(Options::default());
-    let respond = |head: &str, uid: u32| {
-        let text = format!("{head}\r\n\r\n");
-        let Parsed::Whole(request, _) = parse(text.as_bytes(), &FACE.headers()) else {
-            panic!("{head}: not a request")
-        };
+    let ask_as = |head: &str, uid: u32| {
         let process = Process { uid, gid: None, pid: None, inode: 1, cgroup: Membership::Unknown };
         let peer = Peer { origin: Origin::Process(process), ..peer() };
-        let Outcome::Answer(answer) = imds.respond(
-            &request,
-            Visitor { listener: 0, peer: &peer, grant: &Grant::Everything, in_container: false },
-            now(),
-        ) else {
-            panic!("{head}: warming")
-        };
-        (answer.status.code(), String::from_utf8_lossy(answer.body.bytes()).into_owned())
+        read(respond((FACE, &imds), head, (&peer, &Grant::Everything), now()))
     };
-    let (_, token) = respond("PUT /latest/api/token HTTP/1.1\r\nX-aws-ec2-metadata-token-ttl-seconds: 60", 1000);
+    let (_, token) = ask_as("PUT /latest/api/token HTTP/1.1\r\nX-aws-ec2-metadata-token-ttl-seconds: 60", 1000);
     let get = format!("GET / HTTP/1.1\r\nx-aws-ec2-metadata-token: {token}");
-    assert_eq!((respond(&get, 1000).0, respond(&get, 1001).0), (200, 401));
+    assert_eq!((ask_as(&get, 1000).0, ask_as(&get, 1001).0), (200, 401));
     assert_eq!(ask(&imds, &get).0, 401);
 }
 

@@ -6,27 +6,18 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    caller::Peer,
-    clock::BootTime,
-    credentials::{Credentials, Pattern, RoleId, RoleName, Secret},
-    http::request::{Parsed, parse},
+    credentials::{Credentials, Pattern, RoleId, RoleName},
+    faces::tests::{credentials, held, name, now, peer, read, respond},
     jwt::{
         KeyOptions, KeySource,
         fake::{Issuer, encode, unsigned},
         parse_key_set,
     },
     policy::Grant,
-    store::{Phase, Published, State, Store},
+    store::Store,
 };
 
 const ISSUER: &str = "https://kubernetes.default.svc";
-
-fn now() -> Moment {
-    Moment {
-        wall: "2026-11-23T10:00:00Z".parse().expect("a timestamp"),
-        boot: BootTime::from_uptime(Duration::from_hours(1)),
-    }
-}
 
 fn seconds() -> i64 {
     now().wall.as_second()
@@ -45,19 +36,10 @@ fn token(issuer: &Issuer, change: impl FnOnce(&mut Value, &mut Value)) -> String
 
 fn face(issuer: &Issuer) -> PodIdentity {
     let store = Store::shared();
-    let [web, rest] = ["web", "rest"].map(|name| name.parse::<RoleName>().expect("a role name"));
+    let [web, rest] = ["web", "rest"].map(name);
     store.publish_roles(&[web.clone(), rest.clone()]);
-    let credentials = Credentials {
-        access_key_id: "ASIAEXAMPLE".into(),
-        secret_access_key: Secret::new("secret"),
-        session_token: Secret::new("token"),
-        expiration: "2026-11-23T11:00:00Z".parse().expect("a timestamp"),
-        last_updated: None,
-        account_id: "111122223333".parse().ok(),
-        role_arn: None,
-    };
-    let set = Arc::new(Published::new(&credentials, now()));
-    store.publish(&RoleId::named(&web), State::Held { set, phase: Phase::Fresh });
+    let set = held(&Credentials { account_id: "111122223333".parse().ok(), ..credentials() });
+    store.publish(&RoleId::named(&web), set);
     let association = |namespace: &str, service_account: &str, role: &RoleName| Association {
         namespace: Pattern::new(namespace),
         service_account: Pattern::new(service_account),
@@ -76,19 +58,7 @@ fn face(issuer: &Issuer) -> PodIdentity {
 }
 
 fn ask_at(face: &PodIdentity, head: &str, now: Moment) -> (u16, String) {
-    let text = format!("{head}\r\n\r\n");
-    let Parsed::Whole(request, _) = parse(text.as_bytes(), &FACE.headers()) else { panic!("{head}: not a request") };
-    let peer = Peer::unasked(([127, 0, 0, 1], 1).into());
-    match face.respond(
-        &request,
-        Visitor { listener: 0, peer: &peer, grant: &Grant::Everything, in_container: false },
-        now,
-    ) {
-        Outcome::Answer(answer) | Outcome::Expired(answer) => {
-            (answer.status.code(), String::from_utf8_lossy(answer.body.bytes()).into_owned())
-        }
-        Outcome::Warming | Outcome::Elsewhere => (0, String::new()),
-    }
+    read(respond((FACE, face), head, (&peer(), &Grant::Everything), now))
 }
 
 fn with(face: &PodIdentity, token: &str) -> (u16, String) {
