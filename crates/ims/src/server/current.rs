@@ -1,9 +1,12 @@
 //! What a configuration makes of the server, and its replacement while requests are answered.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::task::JoinSet;
 
 use crate::{
-    identity::{Named, Opened, Opening, Prove, mtls::Authority},
+    identity::{KeyFeed, Named, Opened, Opening, Prove, mtls::Authority},
+    key_sets::PublicKeys,
     protocol::Mount,
     rules::Rules,
     site::Site,
@@ -29,29 +32,62 @@ pub struct Current {
     pub rules: Rules,
     /// Whether each request is logged.
     pub access_log: bool,
-    methods: Vec<(Named, Arc<Opened>)>,
+    methods: Vec<(Named, Arc<Method>)>,
+}
+
+/// An identity method, and what runs for it while it is there.
+struct Method {
+    opened: Opened,
+    keys: Mutex<Keys>,
+}
+
+/// The public keys of a method: what will fetch them, and what does.
+#[derive(Default)]
+struct Keys {
+    waiting: Option<PublicKeys>,
+    running: JoinSet<()>,
+}
+
+impl Method {
+    fn new(opened: Opened) -> Result<Self, String> {
+        let fetching = |KeyFeed { options, ring }: &KeyFeed| PublicKeys::new(options, ring.clone());
+        let waiting = opened.keys.as_ref().map(fetching).transpose().map_err(|error| error.to_string())?;
+        Ok(Self { opened, keys: Mutex::new(Keys { waiting, ..Keys::default() }) })
+    }
+
+    /// Fetches its keys from now on.
+    fn start(&self) {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(fetching) = keys.waiting.take() {
+            keys.running.spawn(fetching.run());
+        }
+    }
+
+    fn reload(&self) -> Result<(), String> {
+        self.opened.reload.as_ref().map_or(Ok(()), |reload| reload())
+    }
 }
 
 impl Current {
     /// Opens what `site` names. Methods that `before` has with the same settings stay open: they may remember what was
     /// used once.
     pub fn open(site: &Site, opening: &Opening, before: Option<&Self>) -> Result<Self, OpenError> {
-        let mut methods: Vec<(Named, Arc<Opened>)> = Vec::new();
+        let mut methods: Vec<(Named, Arc<Method>)> = Vec::new();
         for named in &site.identities {
             let wrong = |problem: String| OpenError { name: named.name.clone(), problem };
-            let same = |(other, _): &&(Named, Arc<Opened>)| other == named;
-            let opened = match before.and_then(|before| before.methods.iter().find(same)) {
-                Some((_, opened)) => {
-                    reload(opened).map_err(wrong)?;
-                    Arc::clone(opened)
+            let same = |(other, _): &&(Named, Arc<Method>)| other == named;
+            let method = match before.and_then(|before| before.methods.iter().find(same)) {
+                Some((_, method)) => {
+                    method.reload().map_err(wrong)?;
+                    Arc::clone(method)
                 }
-                None => Arc::new(named.open(opening).map_err(wrong)?),
+                None => Arc::new(named.open(opening).and_then(Method::new).map_err(wrong)?),
             };
-            methods.push((named.clone(), opened));
+            methods.push((named.clone(), method));
         }
         let of_name = |name: &String| {
             let found = methods.iter().find(|(named, _)| named.name == *name);
-            found.map(|(_, opened)| Arc::clone(&opened.prove))
+            found.map(|(_, method)| Arc::clone(&method.opened.prove))
         };
         let proofs = site.mounts.iter().map(|mount| mount.identities.iter().filter_map(of_name).collect()).collect();
         Ok(Self {
@@ -63,6 +99,13 @@ impl Current {
         })
     }
 
+    /// Starts what runs for the methods, if it does not run yet. It ends with the last configuration that has the method.
+    pub(super) fn start(&self) {
+        for (_, method) in &self.methods {
+            method.start();
+        }
+    }
+
     /// The methods of a mount.
     pub(super) fn proofs(&self, mount: &Mount) -> &[Arc<dyn Prove>] {
         let index = self.mounts.iter().position(|other| other == mount);
@@ -71,18 +114,66 @@ impl Current {
 
     /// The certificate authorities of all methods, for the listeners.
     pub fn authorities(&self) -> Vec<Arc<Authority>> {
-        self.methods.iter().filter_map(|(_, opened)| opened.authority.clone()).collect()
+        self.methods.iter().filter_map(|(_, method)| method.opened.authority.clone()).collect()
     }
 
     /// Reads the files of the methods again. What is wrong with one leaves that method as it was.
     pub fn reload_files(&self) -> Vec<OpenError> {
-        let reloaded = self.methods.iter().map(|(named, opened)| (named, reload(opened)));
+        let reloaded = self.methods.iter().map(|(named, method)| (named, method.reload()));
         reloaded
             .filter_map(|(named, result)| Some(OpenError { name: named.name.clone(), problem: result.err()? }))
             .collect()
     }
 }
 
-fn reload(opened: &Opened) -> Result<(), String> {
-    opened.reload.as_ref().map_or(Ok(()), |reload| reload())
+#[cfg(test)]
+mod tests {
+    use std::{fs, time::Duration};
+
+    use http::{HeaderMap, Method as Verb};
+
+    use super::*;
+    use crate::{
+        identity::{self, Evidence, Peer, Refusal},
+        settings::{Fields, Value, problem::Source, yaml},
+    };
+
+    /// Of RFC 7515, appendix A.3.
+    const KEYS: &str = r#"{"keys": [{"kty": "EC", "kid": "k", "crv": "P-256",
+        "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
+    /// `{"alg": "ES256", "kid": "other"}`, `{"iss": "i"}`.
+    const TOKEN: &str = "Bearer eyJhbGciOiJFUzI1NiIsImtpZCI6Im90aGVyIn0.eyJpc3MiOiJpIn0.c2ln";
+
+    fn named(text: String) -> Vec<Named> {
+        let source = Arc::new(Source { name: "ims.yaml".into(), text });
+        let Value::Map(entries) = yaml::read(&source).expect("YAML").expect("a node").value else {
+            panic!("no mapping")
+        };
+        identity::read(&mut Fields::new(entries, identity::SETTINGS)).expect("legal")
+    }
+
+    #[tokio::test]
+    async fn keys_are_fetched_once_the_server_has_the_method() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("jwks");
+        fs::write(&file, KEYS).expect("a file");
+        let text = format!("identities: {{x: {{kind: jwt, issuer: i, audience: a, jwks_file: '{}'}}}}", file.display());
+        let method = named(text)[0].open(&Opening::system()).and_then(Method::new).expect("opened");
+        let headers: HeaderMap = [(http::header::AUTHORIZATION, TOKEN.parse().expect("a value"))].into_iter().collect();
+        let peer = Peer::Unix { uid: 0 };
+        let now = std::time::SystemTime::UNIX_EPOCH;
+        let evidence =
+            Evidence { peer: &peer, certificates: &[], method: &Verb::GET, path: "/", headers: &headers, now };
+        let judged = || method.opened.prove.prove(&evidence).expect_err("no key of the token");
+        assert!(matches!(judged(), Refusal::Unavailable(_)), "there are no keys yet");
+        method.start();
+        let known = async {
+            while matches!(judged(), Refusal::Unavailable(_)) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), known).await.expect("the keys arrive");
+        method.start();
+        assert_eq!(method.keys.lock().expect("not poisoned").running.len(), 1);
+    }
 }

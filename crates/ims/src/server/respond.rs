@@ -66,7 +66,7 @@ impl Reply {
 }
 
 impl Server {
-    /// Answers by `current` with credentials of `sts`.
+    /// Answers by `current` with credentials of `sts`. In a runtime, since there may be keys to be fetched.
     pub fn new(
         current: Current,
         sts: Arc<Sts>,
@@ -74,6 +74,7 @@ impl Server {
         audit: Option<AuditLog>,
         clock: SharedClock,
     ) -> Arc<Self> {
+        current.start();
         Arc::new(Self {
             current: ArcSwap::from_pointee(current),
             sts,
@@ -92,6 +93,7 @@ impl Server {
 
     /// From now on requests are answered by this.
     pub fn replace(&self, current: Current, console: Console) {
+        current.start();
         self.current.store(Arc::new(current));
         self.console.store(Arc::new(console));
     }
