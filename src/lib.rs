@@ -29,4 +29,4 @@ pub use alppaca_refresh as refresh;
 pub use alppaca_serve::{faces, http};
 use alppaca_sources::key_sets;
 pub use alppaca_sources::{fetch, source};
-pub use alppaca_store::{journal, store};
+pub use alppaca_store::{refresh_stats, store};

@@ -13,7 +13,7 @@ use alppaca::faces::{
 };
 use alppaca::http::{MAX_HEAD, Outcome, Parsed, Respond, Visitor, parse};
 use alppaca::policy::Grant;
-use alppaca::store::{Phase, Published, State, Store};
+use alppaca::store::{Phase, Published, Slot, Store};
 use libfuzzer_sys::fuzz_target;
 
 const SECRET: &[u8] = b"wJalrXUtnFEMI";
@@ -34,7 +34,7 @@ fn host() -> &'static Host {
         let store = Store::shared();
         store.publish_roles(std::slice::from_ref(&role));
         let set = Arc::new(Published::new(&credentials, Moment { wall, boot: BootTime::ZERO }));
-        store.publish(&role, State::Held { set, phase: Phase::Fresh });
+        store.publish(&role, Slot::Held { set, phase: Phase::Fresh });
         // With a tree, and what a token would show below both paths.
         let tags = vec![("Name".to_owned(), Entry::File("x".to_owned())), ("gone".to_owned(), Entry::Removed)];
         let tags = Entry::Directory(vec![("tags".to_owned(), Entry::Directory(tags))]);

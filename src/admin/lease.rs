@@ -6,7 +6,7 @@ mod book;
 
 use std::{collections::BTreeSet, io, mem, path::PathBuf, sync::Arc, thread, time::Duration};
 
-use super::{Caller, ProcessId};
+use super::{PeerCredentials, ProcessId};
 use crate::{
     caller::{
         Owner, Subordinates,
@@ -88,7 +88,7 @@ impl Leases {
     pub(super) fn issue(
         &self,
         role: &RoleName,
-        caller: &Caller,
+        caller: &PeerCredentials,
         port: Option<u16>,
         now: BootTime,
     ) -> Result<Secret, LeaseError> {
@@ -168,8 +168,8 @@ mod tests {
     use super::*;
     use crate::caller::{Origin, Peer};
 
-    fn caller(process: Option<ProcessId>) -> Caller {
-        Caller { uid: 1000, process, peer: Peer { address: None, origin: Origin::Unknown } }
+    fn caller(process: Option<ProcessId>) -> PeerCredentials {
+        PeerCredentials { uid: 1000, process, peer: Peer { address: None, origin: Origin::Unknown } }
     }
 
     fn opens(tokens: &EcsTokens, token: &Secret) -> bool {
@@ -233,7 +233,7 @@ mod tests {
         for uid in 3_000_000_000..3_000_000_020 {
             for _ in 0..TOKENS.scarce {
                 pid += 1;
-                let caller = Caller { uid, ..caller(process(pid)) };
+                let caller = PeerCredentials { uid, ..caller(process(pid)) };
                 let _full = leases.issue(&role, &caller, None, BootTime::ZERO);
             }
         }

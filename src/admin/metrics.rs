@@ -10,21 +10,21 @@ use crate::{
     audit::Health,
     clock::Moment,
     http::Counters,
-    journal::{Ending, Journal, Question},
-    store::{Condition, Snapshot, State},
+    refresh_stats::{Ending, Question, RefreshStats},
+    store::{RoleState, Slot, Snapshot},
 };
 
 /// The media type.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The states that a role can be shown in. One that is withdrawn is not there any more.
-const CONDITIONS: [Condition; 5] =
-    [Condition::Warming, Condition::Fresh, Condition::Stale, Condition::Expired, Condition::Denied];
+const STATES: [RoleState; 5] =
+    [RoleState::Warming, RoleState::Fresh, RoleState::Stale, RoleState::Expired, RoleState::Denied];
 
 /// Writes them down. Roles that were made on demand have no series of their own: they come and go with containers.
 pub(super) fn render(
     snapshot: &Snapshot,
-    journal: &Journal,
+    refresh_stats: &RefreshStats,
     counters: &Counters,
     audit: Option<Health>,
     started: Timestamp,
@@ -49,7 +49,7 @@ pub(super) fn render(
          # HELP alppaca_role_expiry_seconds How long the credentials of a role are still valid; negative if they are not.\n"
     ));
     for role in snapshot.roles() {
-        if let State::Held { set, .. } = &**role.state() {
+        if let Slot::Held { set, .. } = &**role.slot() {
             let left = set.left(now).as_secs();
             put(format_args!("alppaca_role_expiry_seconds{{role=\"{}\"}} {left}\n", role.name()));
         }
@@ -58,31 +58,31 @@ pub(super) fn render(
         "# TYPE alppaca_role_state stateset\n# HELP alppaca_role_state The state of a role; one of them is 1.\n"
     ));
     for role in snapshot.roles() {
-        let current = shown(role.state().condition(now));
-        for condition in CONDITIONS {
+        let current = shown(role.slot().state(now));
+        for state in STATES {
             put(format_args!(
                 "alppaca_role_state{{role=\"{}\",alppaca_role_state=\"{}\"}} {}\n",
                 role.name(),
-                condition.as_str(),
-                u8::from(condition == current)
+                state.as_str(),
+                u8::from(state == current)
             ));
         }
     }
-    put(format_args!("{}", of_upstreams(snapshot, journal)));
+    put(format_args!("{}", of_upstreams(snapshot, refresh_stats)));
     put(format_args!(
         "# TYPE alppaca_on_demand_roles gauge\n\
          # HELP alppaca_on_demand_roles Roles that were made on demand, by state.\n"
     ));
-    for condition in CONDITIONS {
-        let count = snapshot.unlisted().iter().filter(|role| shown(role.state().condition(now)) == condition).count();
-        put(format_args!("alppaca_on_demand_roles{{state=\"{}\"}} {count}\n", condition.as_str()));
+    for state in STATES {
+        let count = snapshot.unlisted().iter().filter(|role| shown(role.slot().state(now)) == state).count();
+        put(format_args!("alppaca_on_demand_roles{{state=\"{}\"}} {count}\n", state.as_str()));
     }
     put(format_args!(
         "# TYPE alppaca_upstream_calls counter\n# HELP alppaca_upstream_calls Calls to upstreams, and how they ended.\n"
     ));
     for question in Question::ALL {
         for ending in Ending::ALL {
-            let (what, how, total) = (question.as_str(), ending.as_str(), journal.total(question, ending));
+            let (what, how, total) = (question.as_str(), ending.as_str(), refresh_stats.total(question, ending));
             put(format_args!("alppaca_upstream_calls_total{{question=\"{what}\",outcome=\"{how}\"}} {total}\n"));
         }
     }
@@ -128,7 +128,7 @@ pub(super) fn render(
 }
 
 /// What the upstreams refuse, and when they last gave something.
-fn of_upstreams(snapshot: &Snapshot, journal: &Journal) -> String {
+fn of_upstreams(snapshot: &Snapshot, refresh_stats: &RefreshStats) -> String {
     let mut text = String::new();
     let mut put = |line: std::fmt::Arguments| {
         // Writing to a String cannot fail.
@@ -140,7 +140,7 @@ fn of_upstreams(snapshot: &Snapshot, journal: &Journal) -> String {
          # HELP alppaca_role_refused_since_timestamp_seconds Since when the upstream refuses a role; absent if it does not.\n"
     ));
     for role in snapshot.roles() {
-        if let Some(since) = journal.entry(role.name().as_str()).refused_since() {
+        if let Some(since) = refresh_stats.entry(role.name().as_str()).refused_since() {
             let (name, since) = (role.name(), since.as_second());
             put(format_args!("alppaca_role_refused_since_timestamp_seconds{{role=\"{name}\"}} {since}\n"));
         }
@@ -151,10 +151,10 @@ fn of_upstreams(snapshot: &Snapshot, journal: &Journal) -> String {
          # HELP alppaca_list_refused_since_timestamp_seconds Since when the upstream refuses its list of roles; absent if it does \
          not.\n"
     ));
-    if let Some(refusal) = journal.list_refusal() {
+    if let Some(refusal) = refresh_stats.list_refusal() {
         put(format_args!("alppaca_list_refused_since_timestamp_seconds {}\n", refusal.since.as_second()));
     }
-    if let Some(ahead) = journal.clock_ahead() {
+    if let Some(ahead) = refresh_stats.clock_ahead() {
         put(format_args!(
             "# TYPE alppaca_clock_ahead_seconds gauge\n# UNIT alppaca_clock_ahead_seconds seconds\n\
              # HELP alppaca_clock_ahead_seconds How far this host's clock is ahead of the upstream's, if it is a minute or more.\n\
@@ -167,7 +167,7 @@ fn of_upstreams(snapshot: &Snapshot, journal: &Journal) -> String {
          # UNIT alppaca_source_success_timestamp_seconds seconds\n\
          # HELP alppaca_source_success_timestamp_seconds When a source last gave credentials, or its list of roles.\n"
     ));
-    for (source, at) in journal.successes() {
+    for (source, at) in refresh_stats.successes() {
         let (source, at) = (label(&source), at.as_second());
         put(format_args!("alppaca_source_success_timestamp_seconds{{source=\"{source}\"}} {at}\n"));
     }
@@ -176,7 +176,7 @@ fn of_upstreams(snapshot: &Snapshot, journal: &Journal) -> String {
          # UNIT alppaca_client_certificate_expiration_timestamp_seconds seconds\n\
          # HELP alppaca_client_certificate_expiration_timestamp_seconds When the certificate ends with which a source is asked.\n"
     ));
-    for (source, end) in journal.certificate_ends() {
+    for (source, end) in refresh_stats.certificate_ends() {
         let (source, end) = (label(&source), end.as_second());
         put(format_args!("alppaca_client_certificate_expiration_timestamp_seconds{{source=\"{source}\"}} {end}\n"));
     }
@@ -189,9 +189,9 @@ fn label(text: &str) -> String {
 }
 
 /// Shown as what it was before and will be after: a refresh is over in a moment.
-pub(super) fn shown(condition: Condition) -> Condition {
-    match condition {
-        Condition::Refreshing => Condition::Fresh,
-        condition => condition,
+pub(super) fn shown(state: RoleState) -> RoleState {
+    match state {
+        RoleState::Refreshing => RoleState::Fresh,
+        state => state,
     }
 }

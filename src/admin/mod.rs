@@ -17,7 +17,7 @@ pub use document::{
     Status,
 };
 pub use lease::{LeaseError, Leases};
-pub use peer::{Caller, ProcessId};
+pub use peer::{PeerCredentials, ProcessId};
 pub use reply::{Call, Outcome, Reply};
 pub use respond::{Admin, ExecEndpoint};
 pub use server::{serve, serve_metrics};

@@ -15,7 +15,7 @@ use crate::caller::{self, Origin};
 
 /// The process that connected, as it was at that moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Caller {
+pub struct PeerCredentials {
     /// Its effective user.
     pub uid: u32,
     /// Its number and what distinguishes it from later ones of that number; none if it is in a PID namespace that the daemon
@@ -34,7 +34,7 @@ pub struct ProcessId {
     pub inode: u64,
 }
 
-impl Caller {
+impl PeerCredentials {
     /// The process that has connected.
     pub fn of(stream: &UnixStream) -> io::Result<Self> {
         let peer = caller::Peer::of_unix(stream);
@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn the_other_end_of_a_socket_is_known_while_it_runs() {
         let (ours, _theirs) = UnixStream::pair().expect("a pair");
-        let caller = Caller::of(&ours).expect("connected");
+        let caller = PeerCredentials::of(&ours).expect("connected");
         assert_eq!(caller.uid, nix::unistd::geteuid().as_raw());
         let process = caller.process.expect("it is us");
         assert_eq!(process.pid, std::process::id());

@@ -12,7 +12,7 @@ use arc_swap::ArcSwapOption;
 use zeroize::Zeroizing;
 
 use super::{
-    ADMIN_LISTENER, Caller, LeaseError, Leases,
+    ADMIN_LISTENER, LeaseError, Leases, PeerCredentials,
     document::{
         AuditStatus, Code, CredentialsDocument, ExecDocument, ExecRequest, LastError, ListRefused, Listener,
         RoleStatus, Status,
@@ -26,9 +26,9 @@ use crate::{
     credentials::{format_timestamp, parse_document},
     faces::{Standing, View},
     http::Counters,
-    journal::Journal,
     policy::{ConnectionFacts, Gatekeeper, Grant},
-    store::{Condition, Published, Role, State, Store},
+    refresh_stats::RefreshStats,
+    store::{Published, Role, RoleState, Slot, Store},
     text::Cut,
 };
 
@@ -37,7 +37,7 @@ pub struct Admin {
     /// The roles and their credentials.
     pub store: Arc<Store>,
     /// Where they came from, and what failed.
-    pub journal: Arc<Journal>,
+    pub refresh_stats: Arc<RefreshStats>,
     /// How often was answered what.
     pub counters: Arc<Counters>,
     /// Decides which caller may have which role.
@@ -75,13 +75,13 @@ pub struct ExecEndpoint {
 pub(super) fn look(store: &Store, now: Moment) {
     let snapshot = store.snapshot();
     for role in snapshot.roles().iter().chain(snapshot.unlisted()) {
-        let state = role.state();
-        let condition = shown(state.condition(now));
-        let since = match &**state {
-            State::Held { set, .. } if condition == Condition::Expired => set.expiration.min(now.wall),
+        let slot = role.slot();
+        let state = shown(slot.state(now));
+        let since = match &**slot {
+            Slot::Held { set, .. } if state == RoleState::Expired => set.expiration.min(now.wall),
             _ => now.wall,
         };
-        role.note(condition, since);
+        role.note(state, since);
     }
 }
 
@@ -104,7 +104,7 @@ impl Admin {
     }
 
     /// Answers `caller` at the moment `now`.
-    pub fn respond(&self, call: Call, caller: &Caller, now: Moment) -> Outcome {
+    pub fn respond(&self, call: Call, caller: &PeerCredentials, now: Moment) -> Outcome {
         let segments: Vec<&str> = call.path.split('/').skip(1).collect();
         match (segments.as_slice(), call.method) {
             (["v1", "status"], "GET") => {
@@ -138,21 +138,21 @@ impl Admin {
     /// The metrics.
     pub fn metrics(&self, now: Moment) -> Reply {
         let (snapshot, audit) = (self.store.snapshot(), self.auditor.health());
-        let text = metrics::render(&snapshot, &self.journal, &self.counters, audit, self.started.wall, now);
+        let text = metrics::render(&snapshot, &self.refresh_stats, &self.counters, audit, self.started.wall, now);
         Reply { status: 200, content_type: metrics::CONTENT_TYPE, allow: None, body: Zeroizing::new(text.into_bytes()) }
     }
 
     /// Whether `caller` sees the state of all roles, whatever it may have.
-    fn sees_everything(&self, caller: &Caller) -> bool {
+    fn sees_everything(&self, caller: &PeerCredentials) -> bool {
         self.restricted || caller.uid == 0 || caller.uid == self.own_uid
     }
 
     /// What `caller` may have: the same as through IMDS.
-    fn grant(&self, caller: &Caller) -> Grant {
+    fn grant(&self, caller: &PeerCredentials) -> Grant {
         self.gatekeeper.admit(ConnectionFacts { listener: ADMIN_LISTENER, peer: &caller.peer }).grant
     }
 
-    fn status(&self, caller: &Caller, now: Moment) -> Status {
+    fn status(&self, caller: &PeerCredentials, now: Moment) -> Status {
         let snapshot = self.store.snapshot();
         let grant = self.grant(caller);
         let roles: Vec<&Arc<Role>> = if self.sees_everything(caller) {
@@ -174,8 +174,8 @@ impl Admin {
                 withheld,
             }),
             listeners: self.listeners.clone(),
-            clock_ahead_seconds: self.journal.clock_ahead().map(|ahead| ahead.as_secs()),
-            list_refused: self.journal.list_refusal().map(|refusal| ListRefused {
+            clock_ahead_seconds: self.refresh_stats.clock_ahead().map(|ahead| ahead.as_secs()),
+            list_refused: self.refresh_stats.list_refusal().map(|refusal| ListRefused {
                 since: format_timestamp(refusal.since),
                 // It names the upstream.
                 message: self.sees_everything(caller).then(|| refusal.message.into()),
@@ -185,18 +185,18 @@ impl Admin {
     }
 
     fn role_status(&self, role: &Role, now: Moment) -> RoleStatus {
-        let state = role.state();
-        let set = match &**state {
-            State::Held { set, .. } => Some(set),
+        let slot = role.slot();
+        let set = match &**slot {
+            Slot::Held { set, .. } => Some(set),
             _ => None,
         };
-        let condition = shown(state.condition(now));
-        let entry = self.journal.entry(role.id().as_str());
+        let state = shown(slot.state(now));
+        let entry = self.refresh_stats.entry(role.id().as_str());
         RoleStatus {
             name: role.name().to_string(),
             on_demand: !role.listed(),
-            state: condition.as_str().to_owned(),
-            since: role.since(condition).map(format_timestamp),
+            state: state.as_str().to_owned(),
+            since: role.since(state).map(format_timestamp),
             access_key_id: set.map(|set| set.access_key_id.to_string()),
             expiration: set.map(|set| format_timestamp(set.expiration)),
             seconds_left: set.map(|set| set.left(now).as_secs()),
@@ -209,7 +209,7 @@ impl Admin {
     }
 
     /// The role of that name, or the caller's first.
-    fn find(&self, name: Option<&str>, caller: &Caller) -> Result<Arc<Role>, Outcome> {
+    fn find(&self, name: Option<&str>, caller: &PeerCredentials) -> Result<Arc<Role>, Outcome> {
         let grant = self.grant(caller);
         let snapshot = self.store.snapshot();
         let view = View::new(&snapshot, &grant);
@@ -236,10 +236,15 @@ impl Admin {
     }
 
     /// The valid set of the role of that name, or of the caller's first.
-    fn held(&self, name: Option<&str>, caller: &Caller, now: Moment) -> Result<(Arc<Role>, Arc<Published>), Outcome> {
+    fn held(
+        &self,
+        name: Option<&str>,
+        caller: &PeerCredentials,
+        now: Moment,
+    ) -> Result<(Arc<Role>, Arc<Published>), Outcome> {
         let role = self.find(name, caller)?;
         let name = role.name();
-        let error = match Standing::of(&role.state(), now) {
+        let error = match Standing::of(&role.slot(), now) {
             Standing::Valid(set) => return Ok((Arc::clone(&role), Arc::clone(set))),
             Standing::Expired(set) => Outcome::Wait(Reply::error(
                 Code::Expired,
@@ -259,12 +264,12 @@ impl Admin {
         Err(error)
     }
 
-    fn credentials(&self, name: Option<&str>, path: &str, caller: &Caller, now: Moment) -> Outcome {
+    fn credentials(&self, name: Option<&str>, path: &str, caller: &PeerCredentials, now: Moment) -> Outcome {
         match self.held(name, caller, now) {
             Ok((role, set)) => match credentials_document(role.name().as_str(), &set, self.region()) {
                 Some(document) => {
                     let (role, expiration) = (role.id(), set.expiration);
-                    let what = What::HandedOut { role, access_key_id: set.access_key_id.clone(), expiration };
+                    let what = What::Issued { role, access_key_id: set.access_key_id.clone(), expiration };
                     if self.auditor.hand_out(self.event(what, caller, now)) {
                         Outcome::Reply(Reply::json(200, &document))
                     } else {
@@ -287,7 +292,7 @@ impl Admin {
     }
 
     /// What happens to the caller, for the audit.
-    fn event(&self, what: What, caller: &Caller, now: Moment) -> Event {
+    fn event(&self, what: What, caller: &PeerCredentials, now: Moment) -> Event {
         let peer = &caller.peer;
         Event {
             time: now.wall,
@@ -303,7 +308,7 @@ impl Admin {
     }
 
     /// A private token for the process that asks.
-    fn exec_token(&self, body: &[u8], caller: &Caller, now: Moment) -> Outcome {
+    fn exec_token(&self, body: &[u8], caller: &PeerCredentials, now: Moment) -> Outcome {
         let Ok(ExecRequest { role }) = serde_json::from_slice(body) else {
             return Outcome::error(Code::BadRequest, "a JSON object such as {\"role\": \"web\"} is expected");
         };

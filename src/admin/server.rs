@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    AdminSocket, Caller, MAX_WAIT,
+    AdminSocket, MAX_WAIT, PeerCredentials,
     document::Code,
     reply::{Call, Outcome, Reply},
     respond::{Admin, look},
@@ -31,9 +31,9 @@ use crate::{
 };
 
 /// Connections at a time. Root is not counted: it can always look.
-const SEATS: Bounds = Bounds { total: 128, reserved: 64, each: 16, scarce: 32 };
+const CONNECTIONS: Bounds = Bounds { total: 128, reserved: 64, each: 16, scarce: 32 };
 /// The same for the metrics, by address.
-const SEATS_OF_METRICS: Bounds = Bounds { total: 64, reserved: 0, each: 16, scarce: 0 };
+const CONNECTIONS_OF_METRICS: Bounds = Bounds { total: 64, reserved: 0, each: 16, scarce: 0 };
 /// From the connection to the end of the head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// For everything else, waiting for credentials included.
@@ -77,7 +77,7 @@ async fn watch<T>(admin: &Admin, clock: &SharedClock) -> T {
 }
 
 async fn accept<T>(admin: &Arc<Admin>, listener: &UnixListener, clock: &SharedClock) -> T {
-    let (seats, users) = (Shares::new(SEATS), Subordinates::read());
+    let (permits, users) = (Shares::new(CONNECTIONS), Subordinates::read());
     let mut failing = false;
     loop {
         let accepted = match listener.accept().await {
@@ -88,9 +88,9 @@ async fn accept<T>(admin: &Arc<Admin>, listener: &UnixListener, clock: &SharedCl
             Ok((stream, caller)) => {
                 failing = false;
                 // Connections over the limit are closed without an answer, to keep floods cheap.
-                if let Some(seat) = Seat::at_socket(&seats, caller.uid, &users, admin.restricted) {
+                if let Some(permit) = Permit::at_socket(&permits, caller.uid, &users, admin.restricted) {
                     let (admin, caller, clock) = (Arc::clone(admin), Arc::new(caller), Arc::clone(clock));
-                    tokio::spawn(converse(stream, seat, move |request| {
+                    tokio::spawn(converse(stream, permit, move |request| {
                         let (admin, caller, clock) = (Arc::clone(&admin), Arc::clone(&caller), Arc::clone(&clock));
                         async move { answer(&admin, request, &caller, &clock).await }
                     }));
@@ -107,9 +107,9 @@ async fn accept<T>(admin: &Arc<Admin>, listener: &UnixListener, clock: &SharedCl
 }
 
 /// Identifies the client.
-fn identify(stream: UnixStream) -> io::Result<(UnixStream, Caller)> {
+fn identify(stream: UnixStream) -> io::Result<(UnixStream, PeerCredentials)> {
     let stream = stream.into_std()?;
-    let caller = Caller::of(&stream)?;
+    let caller = PeerCredentials::of(&stream)?;
     Ok((UnixStream::from_std(stream)?, caller))
 }
 
@@ -117,13 +117,13 @@ fn identify(stream: UnixStream) -> io::Result<(UnixStream, Caller)> {
 pub async fn serve_metrics(admin: Arc<Admin>, listener: std::net::TcpListener, clock: SharedClock) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
-    let seats = Shares::new(SEATS_OF_METRICS);
+    let permits = Shares::new(CONNECTIONS_OF_METRICS);
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let Some(seat) = Seat::at_metrics(&seats, peer.ip()) else { continue };
+                let Some(permit) = Permit::at_metrics(&permits, peer.ip()) else { continue };
                 let (admin, clock) = (Arc::clone(&admin), Arc::clone(&clock));
-                tokio::spawn(converse(stream, seat, move |request| {
+                tokio::spawn(converse(stream, permit, move |request| {
                     let reply = match (request.method().as_str(), request.uri().path()) {
                         ("GET", "/metrics") => admin.metrics(clock.now()),
                         ("GET", "/livez") => Reply::text(200, "ok"),
@@ -141,7 +141,7 @@ pub async fn serve_metrics(admin: Arc<Admin>, listener: std::net::TcpListener, c
 /// Answers one request.
 async fn converse<F: Future<Output = Reply>>(
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    seat: Seat,
+    permit: Permit,
     answer: impl Fn(Request<Incoming>) -> F,
 ) {
     let service = service_fn(|request| {
@@ -156,12 +156,12 @@ async fn converse<F: Future<Output = Reply>>(
         .serve_connection(TokioIo::new(stream), service);
     match timeout(TIMEOUT, connection).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!("admin connection of {:?} ended: {error}", seat.whose),
-        Err(_elapsed) => tracing::debug!("admin connection of {:?} took longer than {TIMEOUT:?}", seat.whose),
+        Ok(Err(error)) => tracing::debug!("admin connection of {:?} ended: {error}", permit.whose),
+        Err(_elapsed) => tracing::debug!("admin connection of {:?} took longer than {TIMEOUT:?}", permit.whose),
     }
 }
 
-async fn answer(admin: &Admin, request: Request<Incoming>, caller: &Caller, clock: &SharedClock) -> Reply {
+async fn answer(admin: &Admin, request: Request<Incoming>, caller: &PeerCredentials, clock: &SharedClock) -> Reply {
     let (request, body) = request.into_parts();
     let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
         return Reply::error(Code::BadRequest, "the body is too long, or not whole");
@@ -220,29 +220,29 @@ fn render(reply: Reply) -> Response<Full<Bytes>> {
 
 /// A place that is taken until it is dropped.
 #[derive(Debug)]
-struct Seat {
+struct Permit {
     /// For the log.
     whose: Owner,
     /// Root has none: it is not counted.
     _share: Option<Share<Owner>>,
 }
 
-impl Seat {
+impl Permit {
     /// A place at the admin socket. Some are kept for accounts that an administrator made, and for `admin_group`: there may
     /// be many thousands of subordinate users, all of one account.
-    fn at_socket(seats: &Arc<Shares<Owner>>, uid: u32, users: &Subordinates, restricted: bool) -> Option<Self> {
+    fn at_socket(permits: &Arc<Shares<Owner>>, uid: u32, users: &Subordinates, restricted: bool) -> Option<Self> {
         let whose = users.party(Owner::User(uid));
         if uid == 0 {
             return Some(Self { whose, _share: None });
         }
         let rank = if restricted || users.is_below(uid) { Rank::Privileged } else { Rank::Ordinary };
-        Some(Self { whose, _share: Some(seats.take(&whose, rank)?) })
+        Some(Self { whose, _share: Some(permits.take(&whose, rank)?) })
     }
 
     /// A place at the metrics.
-    fn at_metrics(seats: &Arc<Shares<Owner>>, address: IpAddr) -> Option<Self> {
+    fn at_metrics(permits: &Arc<Shares<Owner>>, address: IpAddr) -> Option<Self> {
         let whose = Subordinates::default().party(Owner::Address(address.to_canonical()));
-        Some(Self { whose, _share: Some(seats.take(&whose, Rank::Ordinary)?) })
+        Some(Self { whose, _share: Some(permits.take(&whose, Rank::Ordinary)?) })
     }
 }
 
@@ -252,36 +252,36 @@ mod tests {
 
     #[test]
     fn one_account_leaves_room_for_the_others_and_root_is_always_let_in() {
-        let (seats, users) = (Shares::new(SEATS), Subordinates::default());
-        let seat = |uid| Seat::at_socket(&seats, uid, &users, false);
-        let mut taken: Vec<_> = std::iter::from_fn(|| seat(1000)).collect();
-        assert_eq!(taken.len(), SEATS.scarce);
-        taken.extend((2000..).map_while(&seat));
-        assert_eq!(seats.taken(), SEATS.total);
-        assert!(seat(0).is_some());
+        let (permits, users) = (Shares::new(CONNECTIONS), Subordinates::default());
+        let permit = |uid| Permit::at_socket(&permits, uid, &users, false);
+        let mut taken: Vec<_> = std::iter::from_fn(|| permit(1000)).collect();
+        assert_eq!(taken.len(), CONNECTIONS.scarce);
+        taken.extend((2000..).map_while(&permit));
+        assert_eq!(permits.taken(), CONNECTIONS.total);
+        assert!(permit(0).is_some());
         drop(taken);
-        assert!(seat(1000).is_some());
-        assert_eq!(seats.taken(), 0);
+        assert!(permit(1000).is_some());
+        assert_eq!(permits.taken(), 0);
     }
 
     #[test]
     fn subordinate_users_leave_room_for_accounts_and_for_the_admin_group() {
-        let (seats, users) = (Shares::new(SEATS), Subordinates::default());
+        let (permits, users) = (Shares::new(CONNECTIONS), Subordinates::default());
         // Of ranges that nothing is known of: each uid is a party of its own.
-        let many: Vec<_> = (100_000..).map_while(|uid| Seat::at_socket(&seats, uid, &users, false)).collect();
-        assert_eq!(many.len(), SEATS.total - SEATS.reserved);
-        assert!(Seat::at_socket(&seats, 1000, &users, false).is_some());
-        assert!(Seat::at_socket(&seats, 200_000, &users, true).is_some());
+        let many: Vec<_> = (100_000..).map_while(|uid| Permit::at_socket(&permits, uid, &users, false)).collect();
+        assert_eq!(many.len(), CONNECTIONS.total - CONNECTIONS.reserved);
+        assert!(Permit::at_socket(&permits, 1000, &users, false).is_some());
+        assert!(Permit::at_socket(&permits, 200_000, &users, true).is_some());
         drop(many);
     }
 
     #[test]
     fn one_address_leaves_room_for_the_others_at_the_metrics() {
-        let seats = Shares::new(SEATS_OF_METRICS);
-        let seat = |last: u8| Seat::at_metrics(&seats, [192, 0, 2, last].into());
-        let greedy: Vec<_> = std::iter::from_fn(|| seat(1)).collect();
-        assert_eq!(greedy.len(), SEATS_OF_METRICS.each);
-        assert!(seat(2).is_some());
+        let permits = Shares::new(CONNECTIONS_OF_METRICS);
+        let permit = |last: u8| Permit::at_metrics(&permits, [192, 0, 2, last].into());
+        let greedy: Vec<_> = std::iter::from_fn(|| permit(1)).collect();
+        assert_eq!(greedy.len(), CONNECTIONS_OF_METRICS.each);
+        assert!(permit(2).is_some());
     }
 
     #[test]

@@ -45,9 +45,9 @@ pub(super) fn run(args: &Args) -> Outcome {
             );
         }
     }
-    let surroundings = environment::surroundings();
-    let faults = daemon::file_faults(&args.config, &loaded, &surroundings, &trust(&loaded.config));
-    let clear_text = plan::clear_text(&loaded.config, &surroundings.aws);
+    let host_env = environment::host_env();
+    let faults = daemon::file_faults(&args.config, &loaded, &host_env, &trust(&loaded.config));
+    let clear_text = plan::clear_text(&loaded.config, &host_env.aws);
     for warning in faults.warnings.iter().cloned().chain(clear_text) {
         anstream::eprintln!("warning: {warning}");
     }
@@ -55,8 +55,8 @@ pub(super) fn run(args: &Args) -> Outcome {
         return Err(Failure::usage(refusal));
     }
     if !args.quiet {
-        let proxies = plan::proxies_in_force(&loaded.config, &surroundings.proxies);
-        for line in proxies.into_iter().chain(plan::explain(&loaded.config, &surroundings.aws)) {
+        let proxies = plan::proxies_in_force(&loaded.config, &host_env.proxies);
+        for line in proxies.into_iter().chain(plan::explain(&loaded.config, &host_env.aws)) {
             anstream::println!("# {line}");
         }
         let mut for_me = loaded.config.clone();
@@ -66,7 +66,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         }
     }
     // Nor is this: it reads certificates, and looks at the environment.
-    if let Err(error) = plan::fetching(&loaded.config, surroundings) {
+    if let Err(error) = plan::fetching(&loaded.config, host_env) {
         anstream::eprintln!("warning: {error}; the daemon will not start");
     }
     certificates(&loaded.config);

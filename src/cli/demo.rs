@@ -20,7 +20,7 @@ use crate::{
     http::{Place, ServerError},
     mock_ims::{Behaviour, MockIms},
     plan,
-    store::{State, Store},
+    store::{Slot, Store},
 };
 
 /// How long the demo's credentials live. boto3 takes less than 25 minutes for trouble; new ones come every minute.
@@ -51,7 +51,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         .map_err(|error| Failure::runtime(format!("{error}\n`alppaca demo --port 0` takes a free port.")))?;
     let address = places.first().and_then(|(place, _)| place.address().ok());
     let address = address.ok_or_else(|| Failure::runtime("the listening socket has no address"))?;
-    let fetching = plan::fetching(&config, environment::surroundings()).map_err(Failure::runtime)?;
+    let fetching = plan::fetching(&config, environment::host_env()).map_err(Failure::runtime)?;
     let daemon = Daemon::new(config, fetching, SystemClock::shared())
         .with_admin(AdminSockets { socket: Some(admin), metrics: None });
     daemon.run(places, Guide { ims, address, socket, last: String::new() }).map_err(Failure::runtime)
@@ -133,7 +133,7 @@ Stop with Ctrl-C.
     fn changed(&mut self, store: &Store) {
         let snapshot = store.snapshot();
         let Some(role) = snapshot.role(ROLE) else { return };
-        if let State::Held { set, .. } = &**role.state()
+        if let Slot::Held { set, .. } = &**role.slot()
             && *set.access_key_id != *self.last
         {
             let verb = if self.last.is_empty() { "fetched" } else { "refreshed" };

@@ -6,7 +6,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use super::sdk::Variables;
 use crate::capture::Host;
-pub(super) use alppaca_command::environment::{for_logging, proxies, surroundings};
+pub(super) use alppaca_command::environment::{for_logging, host_env, proxies};
 
 /// The daemon's admin socket, if the user names one (`ALPPACA_SOCKET`).
 pub(super) fn socket() -> Option<PathBuf> {

@@ -53,20 +53,20 @@ pub(super) struct Args {
 
 /// Runs the daemon until it is told to stop.
 pub(super) fn run(args: &Args) -> Outcome {
-    daemon::mind_hangups().map_err(Failure::runtime)?;
+    daemon::ignore_sighup().map_err(Failure::runtime)?;
     let loaded = config::load(&args.config).map_err(Failure::usage)?;
     // In the background this directory is left.
     let path = std::path::absolute(&args.config).map_err(Failure::usage)?;
     // What needs root comes first; what may fail comes before anything is changed.
     let identity = sandbox::resolve(&loaded.config.account, USUAL_ACCOUNT).map_err(Failure::usage)?;
     let trust = Trust::of(identity.as_ref());
-    let faults = daemon::file_faults(&path, &loaded, &environment::surroundings(), &trust);
+    let faults = daemon::file_faults(&path, &loaded, &environment::host_env(), &trust);
     if let Some(refusal) = faults.refusal() {
         return Err(Failure::usage(refusal));
     }
     let mut config = loaded.config.clone();
     place::settle(&mut config);
-    let fetching = plan::fetching(&config, environment::surroundings()).map_err(Failure::usage)?;
+    let fetching = plan::fetching(&config, environment::host_env()).map_err(Failure::usage)?;
     let files = usize::try_from(sandbox::raise_file_limit()).unwrap_or(usize::MAX);
     config.limits.connections = config.limits.connections.min(files.saturating_sub(OTHER_FILES).max(1));
     let admin_group = config.admin.group.as_deref().map(sandbox::group).transpose();
@@ -106,8 +106,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let surroundings = environment::surroundings();
-    let clear_text = plan::clear_text(&config, &surroundings.aws);
+    let host_env = environment::host_env();
+    let clear_text = plan::clear_text(&config, &host_env.aws);
     for warning in faults.warnings.into_iter().chain(clear_text).chain(stays_root_unasked(&config)) {
         tracing::warn!("{warning}");
     }
@@ -129,7 +129,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let reloading = Reloading {
         path,
         started: loaded,
-        surroundings,
+        host_env,
         trust,
         level: log.level(),
         notice: reload_notice(Arc::clone(&ready)),

@@ -50,7 +50,7 @@ pub(super) fn run(args: &Args) -> Outcome {
 
 fn test(args: &TestArgs) -> Outcome {
     let config = config::load(&args.config).map_err(Failure::usage)?.config;
-    let trials = plan::trials(&config, environment::surroundings(), &args.name).map_err(Failure::usage)?;
+    let trials = plan::trials(&config, environment::host_env(), &args.name).map_err(Failure::usage)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::runtime)?;
     let mut failed = Vec::new();
     for trial in trials {

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{Config, Origin, is_assumed, origin};
-use crate::source::{Gives, session_duration};
+use crate::source::{Provides, session_duration};
 use crate::{
     caller::containers::HostNames,
     credentials::{AccountId, Pattern, is_partition},
@@ -134,7 +134,7 @@ pub(super) fn check_source(config: &Config) -> Option<Problem> {
     let roles = upstreams.roles();
     let source = source.as_ref().or_else(|| upstreams.usable().map(|source| &source.name))?;
     let found = origin(source, &upstreams.sources, &roles)
-        .filter(|found| !matches!(found, Origin::Source(source) if source.kind.gives() == Gives::Nothing));
+        .filter(|found| !matches!(found, Origin::Source(source) if source.kind.provides() == Provides::Nothing));
     let message = match (found, via) {
         (None, _) => {
             format!("`containers.source` is {source:?}: there is no role of that name, and no source with credentials")

@@ -9,7 +9,7 @@ pub(super) use checks::resolve;
 use super::sources::Source;
 use crate::{
     credentials::{RoleArn, RoleArnError, RoleName},
-    source::{Gives, Session},
+    source::{Provides, Session},
 };
 use alppaca_settings::{
     Setting,
@@ -112,7 +112,7 @@ pub fn is_assumed(origin: Origin, has_arn: bool) -> bool {
     has_arn
         && match origin {
             Origin::Role(_) => true,
-            Origin::Source(source) => matches!(source.kind.gives(), Gives::Listed | Gives::One),
+            Origin::Source(source) => matches!(source.kind.provides(), Provides::Listed | Provides::One),
         }
 }
 

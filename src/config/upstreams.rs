@@ -10,7 +10,7 @@ use crate::{
     credentials::RoleArn,
     fetch::{Proxy, ProxyChoice},
     source::{
-        Gives, Session,
+        Provides, Session,
         aws::{self, Aws},
         ims,
     },
@@ -60,7 +60,7 @@ impl Upstreams {
 
     /// The first source with credentials.
     pub fn usable(&self) -> Option<&Source> {
-        self.sources.iter().find(|source| source.kind.gives() != Gives::Nothing)
+        self.sources.iter().find(|source| source.kind.provides() != Provides::Nothing)
     }
 
     /// The region in which AWS is asked for a role that comes from `name`, with an ARN or without, if AWS is.

@@ -12,15 +12,15 @@ use crate::{
     audit::Auditor,
     clock::SharedClock,
     http::{Counters, Face, Place},
-    journal::Journal,
     policy::Gatekeeper,
+    refresh_stats::RefreshStats,
     store::Store,
 };
 
 /// What is told at the socket.
-pub(super) struct Told {
+pub(super) struct AdminParts {
     pub(super) store: Arc<Store>,
-    pub(super) journal: Arc<Journal>,
+    pub(super) refresh_stats: Arc<RefreshStats>,
     pub(super) counters: Arc<Counters>,
     pub(super) gatekeeper: Arc<dyn Gatekeeper>,
     pub(super) auditor: Arc<Auditor>,
@@ -47,7 +47,7 @@ pub struct AdminSockets {
 /// Starts to answer at the sockets. The end of the tasks removes the one in the file system.
 pub(super) fn start(
     sockets: AdminSockets,
-    told: Told,
+    parts: AdminParts,
     clock: SharedClock,
     places: &[(Place, &'static dyn Face)],
 ) -> JoinSet<()> {
@@ -55,10 +55,11 @@ pub(super) fn start(
         let address = place.address().ok()?.to_string();
         Some(Listener { face: face.name().to_owned(), address })
     };
-    let Told { store, journal, counters, gatekeeper, auditor, leases, exec, region, kept, ready, reloads } = told;
+    let AdminParts { store, refresh_stats, counters, gatekeeper, auditor, leases, exec, region, kept, ready, reloads } =
+        parts;
     let admin = Admin {
         store,
-        journal,
+        refresh_stats,
         counters,
         gatekeeper,
         auditor,

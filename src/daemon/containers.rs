@@ -20,7 +20,7 @@ use crate::{
     config::Containers,
     credentials::RoleId,
     policy::{
-        Tenants,
+        ContainerPolicy,
         containers::{Ask, ContainerRoles, Fetcher, Rules, parse_mapping},
     },
     refresh::{OnDemand, RoleRequests},
@@ -38,7 +38,7 @@ const SETTLING: Duration = Duration::from_secs(2);
 
 /// What is needed to listen, whatever to.
 #[derive(Clone)]
-pub(super) struct Means {
+pub(super) struct ContainerDeps {
     pub(super) requests: RoleRequests,
     pub(super) clock: SharedClock,
     /// Where roles that were given back linger.
@@ -47,7 +47,7 @@ pub(super) struct Means {
 
 /// Who listens to the runtimes, ready to be started.
 pub(super) struct Listener {
-    tenants: Tenants,
+    container_policy: ContainerPolicy,
     runtime: Runtime,
     watchers: Vec<Watcher>,
     mapping: Option<MappingFile>,
@@ -55,24 +55,24 @@ pub(super) struct Listener {
 
 /// One that listens. It ends when it is dropped.
 pub(super) struct Listening {
-    tenants: Tenants,
+    container_policy: ContainerPolicy,
     /// Dropped first: that ends the thread.
     stop: Option<watch::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 /// What is asked on the request path, and what keeps it true.
-pub(super) fn build(config: &Containers, means: &Means) -> io::Result<Listener> {
+pub(super) fn build(config: &Containers, deps: &ContainerDeps) -> io::Result<Listener> {
     let runtime = super::runtime()?;
     // Where a file decides, the runtimes are not asked.
     let sockets = if config.mapping_file.is_some() { &[][..] } else { &config.sockets };
     let index = ContainerIndex::new(sockets.len());
     let fetcher = Fetched {
-        requests: means.requests.clone(),
+        requests: deps.requests.clone(),
         source: config.source.clone(),
         via: config.via.clone(),
         duration: config.duration,
-        lingering: means.lingering.clone(),
+        lingering: deps.lingering.clone(),
     };
     let mapped = config.mapping_file.is_some();
     let roles = ContainerRoles::new(config.rules.clone(), Box::new(fetcher), Arc::clone(&index), mapped);
@@ -90,11 +90,11 @@ pub(super) fn build(config: &Containers, means: &Means) -> io::Result<Listener> 
             accept_unverified: config.accept_unverified,
         };
         let observer: Arc<dyn Observer> = Arc::clone(&roles) as _;
-        Watcher::new(settings, &index, number, observer, Arc::clone(&means.clock))
+        Watcher::new(settings, &index, number, observer, Arc::clone(&deps.clock))
     };
     let watchers = sockets.iter().enumerate().filter_map(watcher).collect();
     let mapping = config.mapping_file.clone().map(|path| MappingFile { path, seen: None, roles: Arc::clone(&roles) });
-    Ok(Listener { tenants: Tenants { index, roles }, runtime, watchers, mapping })
+    Ok(Listener { container_policy: ContainerPolicy { index, roles }, runtime, watchers, mapping })
 }
 
 impl Listener {
@@ -106,12 +106,12 @@ impl Listener {
     }
 
     /// What is asked on the request path.
-    pub(super) fn tenants(&self) -> Tenants {
-        self.tenants.clone()
+    pub(super) fn container_policy(&self) -> ContainerPolicy {
+        self.container_policy.clone()
     }
 
     pub(super) fn start(self) -> io::Result<Listening> {
-        let Self { tenants, runtime, watchers, mapping } = self;
+        let Self { container_policy, runtime, watchers, mapping } = self;
         let (stop, mut stopped) = watch::channel(());
         let thread = thread::Builder::new().name("containers".into()).spawn(move || {
             runtime.block_on(async {
@@ -126,22 +126,22 @@ impl Listener {
             });
             runtime.shutdown_background();
         })?;
-        Ok(Listening { tenants, stop: Some(stop), thread: Some(thread) })
+        Ok(Listening { container_policy, stop: Some(stop), thread: Some(thread) })
     }
 }
 
 impl Listening {
     /// What is asked on the request path.
-    pub(super) fn tenants(&self) -> Tenants {
-        self.tenants.clone()
+    pub(super) fn container_policy(&self) -> ContainerPolicy {
+        self.container_policy.clone()
     }
 
     /// Ready when it knows who runs, or when that takes too long.
     pub(super) async fn settled(&self) {
         let settled = async {
             loop {
-                let (index, roles) = (self.tenants.index.changed(), self.tenants.roles.changes());
-                if self.tenants.index.is_live() && self.tenants.roles.is_settled() {
+                let (index, roles) = (self.container_policy.index.changed(), self.container_policy.roles.changes());
+                if self.container_policy.index.is_live() && self.container_policy.roles.is_settled() {
                     return;
                 }
                 tokio::select! {
@@ -165,7 +165,7 @@ impl Drop for Listening {
         {
             std::panic::resume_unwind(panic);
         }
-        self.tenants.roles.give_back();
+        self.container_policy.roles.give_back();
     }
 }
 

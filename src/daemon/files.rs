@@ -7,16 +7,16 @@ use alppaca_settings::{NamedFile, NamedFiles};
 
 use crate::{
     config::{Config, Loaded},
-    source::{Kind, Surroundings},
+    source::{HostEnv, Kind},
     trust::{File, FileFaults, Purpose, Trust},
 };
 
 /// Judges the files of a configuration that was read from `path`.
-pub fn faults(path: &Path, loaded: &Loaded, surroundings: &Surroundings, trust: &Trust) -> FileFaults {
-    FileFaults::find(files(path, loaded, surroundings), trust)
+pub fn faults(path: &Path, loaded: &Loaded, host_env: &HostEnv, trust: &Trust) -> FileFaults {
+    FileFaults::find(files(path, loaded, host_env), trust)
 }
 
-fn files(path: &Path, loaded: &Loaded, surroundings: &Surroundings) -> Vec<File> {
+fn files(path: &Path, loaded: &Loaded, host_env: &HostEnv) -> Vec<File> {
     let config = &loaded.config;
     let mut files: Vec<File> = Vec::new();
     if path.is_dir() {
@@ -31,9 +31,9 @@ fn files(path: &Path, loaded: &Loaded, surroundings: &Surroundings) -> Vec<File>
         }
     }
     for source in &config.upstreams.sources {
-        files.extend(of_source(&format!("source {}", source.name), &*source.kind, surroundings));
+        files.extend(of_source(&format!("source {}", source.name), &*source.kind, host_env));
     }
-    files.extend(of_source("sts", &config.upstreams.sts, surroundings));
+    files.extend(of_source("sts", &config.upstreams.sts, host_env));
     of_faces(config, &mut files);
     files
 }
@@ -49,9 +49,9 @@ fn of_faces(config: &Config, files: &mut Vec<File>) {
     }
 }
 
-fn of_source(name: &str, kind: &dyn Kind, surroundings: &Surroundings) -> Vec<File> {
+fn of_source(name: &str, kind: &dyn Kind, host_env: &HostEnv) -> Vec<File> {
     let mut files = NamedFiles::default();
-    kind.files(surroundings, &mut files);
+    kind.files(host_env, &mut files);
     of(name, files).collect()
 }
 

@@ -5,8 +5,8 @@ mod containers;
 mod exec;
 mod faces;
 mod files;
-mod guard;
 mod keeper;
+mod policy_engine;
 mod reload;
 mod status;
 mod token_key;
@@ -19,14 +19,14 @@ use std::{
     time::Duration,
 };
 
+use admin::AdminParts;
 pub use admin::AdminSockets;
-use admin::Told;
 use arc_swap::ArcSwapOption;
-use containers::{Listener, Means};
+use containers::{ContainerDeps, Listener};
 pub use faces::addresses as face_addresses;
 pub use files::faults as file_faults;
 use reload::Running;
-pub use reload::{Reloading, mind_hangups};
+pub use reload::{Reloading, ignore_sighup};
 pub use status::{Progress, summary};
 use tokio::{
     runtime::{Builder, Handle, Runtime},
@@ -42,7 +42,7 @@ use crate::{
     http::{Face, Place, Server, ServerError},
     logging::AuditLog,
     plan::Fetching,
-    policy::Guard,
+    policy::PolicyEngine,
     refresh::{Refresher, RoleRequests},
     store::Store,
 };
@@ -87,9 +87,9 @@ impl Daemon {
     pub fn new(config: Config, fetching: Fetching, clock: SharedClock) -> Self {
         let store = Store::shared();
         let grace = config.refresh.withdrawal_grace;
-        let refresher =
-            Refresher::new(fetching.graph, Arc::clone(&store), Arc::clone(&clock), grace).with_maker(fetching.maker);
-        refresher.journal().use_certificates(fetching.certificates);
+        let refresher = Refresher::new(fetching.graph, Arc::clone(&store), Arc::clone(&clock), grace)
+            .with_factory(fetching.factory);
+        refresher.refresh_stats().use_certificates(fetching.certificates);
         Self {
             config,
             refresher,
@@ -155,24 +155,24 @@ impl Daemon {
             let _inside = main.enter();
             signal(SignalKind::hangup())?
         };
-        let (requests, journal) = (self.role_requests(), self.refresher.journal());
+        let (requests, refresh_stats) = (self.role_requests(), self.refresher.refresh_stats());
         let replacer = self.refresher.replacer();
         let (stop, stopped) = watch::channel(());
         let (refresher, beside) = start_refresher(self.refresher, stopped)?;
-        let means = Means { requests, clock: Arc::clone(&self.clock), lingering: beside.clone() };
-        let listener = self.config.containers.as_ref().map(|config| containers::build(config, &means)).transpose()?;
-        let tenants = listener.as_ref().map(Listener::tenants);
-        let (guard, auditor) = guard::build(&self.config, &self.clock, self.audit.take(), tenants)?;
-        let server = server.guarded_by(Arc::<Guard>::clone(&guard), Arc::clone(&auditor));
+        let deps = ContainerDeps { requests, clock: Arc::clone(&self.clock), lingering: beside.clone() };
+        let listener = self.config.containers.as_ref().map(|config| containers::build(config, &deps)).transpose()?;
+        let container_policy = listener.as_ref().map(Listener::container_policy);
+        let (engine, auditor) = policy_engine::build(&self.config, &self.clock, self.audit.take(), container_policy)?;
+        let server = server.guarded_by(Arc::<PolicyEngine>::clone(&engine), Arc::clone(&auditor));
         let containers = listener.map(Listener::start).transpose()?;
         let store = Arc::clone(&self.store);
         let region = Arc::new(ArcSwapOption::from_pointee(faces::region(&self.config)));
         let wanted = places.len();
         let (leases, exec) = exec::open(self.admin.socket.as_ref(), tokens.clone(), &mut places)?;
         let (reloads, ready) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
-        let told = Told {
+        let parts = AdminParts {
             store: Arc::clone(&self.store),
-            journal,
+            refresh_stats,
             counters: server.counters(),
             gatekeeper: server.gatekeeper(),
             auditor: Arc::clone(&auditor),
@@ -190,21 +190,21 @@ impl Daemon {
             clock: Arc::clone(&self.clock),
             tokens,
             key,
-            live: server.live(),
+            current: server.current(),
             replacer,
-            journal: Arc::clone(&told.journal),
+            refresh_stats: Arc::clone(&parts.refresh_stats),
             beside,
             region,
             under_way: Vec::new(),
-            guard,
-            means,
+            engine,
+            deps,
             containers,
         };
         running.replace_background(background);
         let served = main.block_on(async {
             let stop = stop_signal()?;
             let (reload, hangup) = match self.reloading {
-                Some(reloading) => (Some(tokio::spawn(reload::at_each(hangup, reloading, running))), None),
+                Some(reloading) => (Some(tokio::spawn(reload::reload_on_sighup(hangup, reloading, running))), None),
                 None => (None, Some(hangup)),
             };
             let stop = async {
@@ -220,7 +220,7 @@ impl Daemon {
             let progress = status::follow(store, clock, awaits.then_some(self.config.ready_wait), listening, progress);
             let progress = tokio::spawn(progress);
             let watched = self.watchdog.map(|watchdog| tokio::spawn(watchdog::feed(watchdog, turning)));
-            let mut admin = admin::start(self.admin, told, self.clock, &places);
+            let mut admin = admin::start(self.admin, parts, self.clock, &places);
             let served = server.run(places, count, stop).await;
             progress.abort();
             if let Some(watched) = watched {

@@ -11,22 +11,22 @@ use tokio::{
 };
 
 use super::{
-    containers::{self, Listener, Listening, Means},
+    containers::{self, ContainerDeps, Listener, Listening},
     faces::{self, Background},
-    file_faults, guard,
+    file_faults, policy_engine,
 };
 use crate::plan::{self, Fetching};
-use crate::source::Surroundings;
+use crate::source::HostEnv;
 use crate::{
     clock::SharedClock,
     config::{self, Config, Containers, Loaded, Role, Upstreams},
     credentials::{RoleId, RoleName},
     faces::{ecs::EcsTokens, imds::TokenKey},
-    http::{Faces, Live},
-    journal::Journal,
+    http::{CurrentFaces, Faces},
     logging::LevelSwitch,
-    policy::Guard,
-    refresh::{Fate, Replacement, Replacer},
+    policy::PolicyEngine,
+    refresh::{Carryover, Replacement, Replacer},
+    refresh_stats::RefreshStats,
     store::Store,
     trust::Trust,
 };
@@ -38,7 +38,7 @@ pub struct Reloading {
     /// What was read when the daemon started.
     pub started: Loaded,
     /// What the sources have to know of the host.
-    pub surroundings: Surroundings,
+    pub host_env: HostEnv,
     /// Who may change the files that are read.
     pub trust: Trust,
     /// The level of the log.
@@ -53,18 +53,18 @@ pub(super) struct Running {
     pub(super) clock: SharedClock,
     pub(super) tokens: EcsTokens,
     pub(super) key: Arc<TokenKey>,
-    pub(super) live: Live,
+    pub(super) current: CurrentFaces,
     /// Told of each reload.
     pub(super) reloads: Arc<Notify>,
     pub(super) replacer: Replacer,
-    pub(super) journal: Arc<Journal>,
+    pub(super) refresh_stats: Arc<RefreshStats>,
     /// What is told to programs beside credentials.
     pub(super) region: Arc<ArcSwapOption<String>>,
     /// Where work for the faces is done, and what is under way there.
     pub(super) beside: Handle,
     pub(super) under_way: Vec<AbortHandle>,
-    pub(super) guard: Arc<Guard>,
-    pub(super) means: Means,
+    pub(super) engine: Arc<PolicyEngine>,
+    pub(super) deps: ContainerDeps,
     /// Who listens to the runtimes of containers, if they are to have roles.
     pub(super) containers: Option<Listening>,
 }
@@ -72,7 +72,7 @@ pub(super) struct Running {
 /// What to read, and how.
 struct Reading {
     path: PathBuf,
-    surroundings: Surroundings,
+    host_env: HostEnv,
     trust: Trust,
     started: Arc<Loaded>,
     /// What is in force for containers.
@@ -98,13 +98,13 @@ enum Runtimes {
 }
 
 /// From now on SIGHUP does not end the process. One that comes before the daemon runs is heard when it does.
-pub fn mind_hangups() -> io::Result<()> {
+pub fn ignore_sighup() -> io::Result<()> {
     // What tokio has installed once stays, whoever listens.
     super::runtime()?.block_on(async { signal(SignalKind::hangup()).map(drop) })
 }
 
 /// Reads the configuration anew at each SIGHUP, for ever.
-pub(super) async fn at_each(mut hangup: Signal, mut reloading: Reloading, mut running: Running) {
+pub(super) async fn reload_on_sighup(mut hangup: Signal, mut reloading: Reloading, mut running: Running) {
     let started = Arc::new(reloading.started);
     let mut in_force = started.config.clone();
     while hangup.recv().await.is_some() {
@@ -112,7 +112,7 @@ pub(super) async fn at_each(mut hangup: Signal, mut reloading: Reloading, mut ru
         running.reloads.notify_one();
         let reading = Reading {
             path: reloading.path.clone(),
-            surroundings: reloading.surroundings.clone(),
+            host_env: reloading.host_env.clone(),
             trust: reloading.trust.clone(),
             started: Arc::clone(&started),
             containers: in_force.containers.clone(),
@@ -130,25 +130,25 @@ pub(super) async fn at_each(mut hangup: Signal, mut reloading: Reloading, mut ru
 impl Running {
     /// Reads files, validates what is in them and makes everything new that may fail, on a thread of its own.
     async fn prepare(&self, reading: Reading) -> Result<Prepared, String> {
-        let Reading { path, surroundings, trust, started, containers: before } = reading;
-        let means = self.means.clone();
+        let Reading { path, host_env, trust, started, containers: before } = reading;
+        let deps = self.deps.clone();
         let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
         let (tokens, key) = (self.tokens.clone(), Arc::clone(&self.key));
         let reading = tokio::task::spawn_blocking(move || {
             let mut loaded = config::load(&path).map_err(|errors| errors.to_string())?;
-            let faults = file_faults(&path, &loaded, &surroundings, &trust);
+            let faults = file_faults(&path, &loaded, &host_env, &trust);
             if let Some(refusal) = faults.refusal() {
                 return Err(refusal);
             }
             let kept = loaded.keep_until_restart(&started);
-            let fetching = plan::fetching(&loaded.config, surroundings).map_err(|error| error.to_string())?;
+            let fetching = plan::fetching(&loaded.config, host_env).map_err(|error| error.to_string())?;
             let built = faces::build(&loaded.config, &store, &clock, &tokens, &key);
             let (faces, background) = built.map_err(|error| error.to_string())?;
             let containers = match &loaded.config.containers {
                 same if *same == before => Runtimes::AsBefore,
                 None => Runtimes::Another(None),
                 Some(section) => {
-                    let listener = containers::build(section, &means).map_err(|error| error.to_string())?;
+                    let listener = containers::build(section, &deps).map_err(|error| error.to_string())?;
                     listener.check()?;
                     Runtimes::Another(Some(listener))
                 }
@@ -169,16 +169,20 @@ impl Running {
             tracing::warn!("restart required for: {}; everything else is in force now", kept.join(", "));
         }
         // First what is allowed: a role that is new must not be seen under the old rules.
-        guard::replace(&self.guard, &new).await;
-        let fates = fates(&old.upstreams, &new.upstreams);
-        let lister = if old.upstreams.first_ims() == new.upstreams.first_ims() { Fate::Same } else { Fate::Renewed };
+        policy_engine::replace(&self.engine, &new).await;
+        let carryovers = carryovers(&old.upstreams, &new.upstreams);
+        let lister = if old.upstreams.first_ims() == new.upstreams.first_ims() {
+            Carryover::Unchanged
+        } else {
+            Carryover::Refetch
+        };
         // Which of them have to do with what is different nobody has noted.
-        let on_demand = if old.upstreams == new.upstreams { Fate::Same } else { Fate::Renewed };
+        let on_demand = if old.upstreams == new.upstreams { Carryover::Unchanged } else { Carryover::Refetch };
         let replacement = Replacement {
             graph: fetching.graph,
-            maker: Some(fetching.maker),
+            factory: Some(fetching.factory),
             grace: new.refresh.withdrawal_grace,
-            fate: Box::new(move |id| fates.get(id).copied().unwrap_or(Fate::Other)),
+            carryover: Box::new(move |id| carryovers.get(id).copied().unwrap_or(Carryover::Discard)),
             on_demand,
             lister,
         };
@@ -187,17 +191,17 @@ impl Running {
             && source(&old) != source(&new)
         {
             // What they hold is about to end with its source: they wait for the new ones instead of being refused.
-            self.guard.replace_tenants(Some(listener.tenants()));
+            self.engine.replace_container_policy(Some(listener.container_policy()));
         }
         self.replacer.replace(replacement).await;
-        self.journal.use_certificates(fetching.certificates);
+        self.refresh_stats.use_certificates(fetching.certificates);
         if let Runtimes::Another(listener) = containers
             && let Err(error) = self.replace_containers(listener).await
         {
             tracing::error!("the containers keep their previous settings: {error}");
             new.containers.clone_from(&old.containers);
         }
-        self.live.show(faces, new.logging.access_log);
+        self.current.show(faces, new.logging.access_log);
         self.region.store(faces::region(&new).map(Arc::new));
         self.replace_background(background);
         // Said at the level that says more.
@@ -214,7 +218,7 @@ impl Running {
         if let Some(new) = &new {
             new.settled().await;
         }
-        self.guard.replace_tenants(new.as_ref().map(Listening::tenants));
+        self.engine.replace_container_policy(new.as_ref().map(Listening::container_policy));
         let old = std::mem::replace(&mut self.containers, new);
         if let Err(defect) = tokio::task::spawn_blocking(move || drop(old)).await {
             std::panic::resume_unwind(defect.into_panic());
@@ -247,19 +251,19 @@ fn difference(old: &Config, new: &Config) -> String {
 }
 
 /// What becomes of each node of the new graph.
-fn fates(old: &Upstreams, new: &Upstreams) -> HashMap<RoleId, Fate> {
+fn carryovers(old: &Upstreams, new: &Upstreams) -> HashMap<RoleId, Carryover> {
     let (old_roles, new_roles) = (old.roles(), new.roles());
     let changes = Changes { old, new, old_roles: &old_roles, new_roles: &new_roles };
-    let mut fates = HashMap::new();
+    let mut carryovers = HashMap::new();
     for role in &new_roles {
-        fates.insert(RoleId::named(&role.name), changes.role(role.name.as_str(), 0));
+        carryovers.insert(RoleId::named(&role.name), changes.role(role.name.as_str(), 0));
         for source in &role.sources {
             // Whether there is such a node is not asked here.
             let id = plan::signer_id(source, role.upstream_role.as_deref());
-            fates.insert(id, changes.origin(source, 0));
+            carryovers.insert(id, changes.origin(source, 0));
         }
     }
-    fates
+    carryovers
 }
 
 struct Changes<'a> {
@@ -271,24 +275,24 @@ struct Changes<'a> {
 
 impl Changes<'_> {
     /// What has that name, a source or a role. Roles are no circle: that was checked, and the depth is bounded anyway.
-    fn origin(&self, name: &str, depth: usize) -> Fate {
+    fn origin(&self, name: &str, depth: usize) -> Carryover {
         match (self.old.source(name), self.new.source(name)) {
-            (Some(old), Some(new)) if old == new => Fate::Same,
+            (Some(old), Some(new)) if old == new => Carryover::Unchanged,
             // Another address of the same kind of upstream: as long as it does not answer, what is held is served on.
-            (Some(old), Some(new)) if old.kind.word() == new.kind.word() => Fate::Renewed,
+            (Some(old), Some(new)) if old.kind.word() == new.kind.word() => Carryover::Refetch,
             (None, None) => self.role(name, depth + 1),
-            _ => Fate::Other,
+            _ => Carryover::Discard,
         }
     }
 
-    fn role(&self, name: &str, depth: usize) -> Fate {
+    fn role(&self, name: &str, depth: usize) -> Carryover {
         let find = |roles: &'_ [Role]| roles.iter().find(|role| role.name.as_str() == name).cloned();
-        let (Some(old), Some(new)) = (find(self.old_roles), find(self.new_roles)) else { return Fate::Other };
+        let (Some(old), Some(new)) = (find(self.old_roles), find(self.new_roles)) else { return Carryover::Discard };
         if depth > self.new_roles.len() || identity(&old) != identity(&new) {
-            return Fate::Other;
+            return Carryover::Discard;
         }
         let same_call = old == new && self.old.sts(old.via.as_deref()) == self.new.sts(new.via.as_deref());
-        let own = if same_call { Fate::Same } else { Fate::Renewed };
+        let own = if same_call { Carryover::Unchanged } else { Carryover::Refetch };
         new.sources.iter().map(|source| self.origin(source, depth)).fold(own, worse)
     }
 }
@@ -301,10 +305,10 @@ fn identity(role: &Role) -> Role {
     role
 }
 
-fn worse(a: Fate, b: Fate) -> Fate {
+fn worse(a: Carryover, b: Carryover) -> Carryover {
     match (a, b) {
-        (Fate::Other, _) | (_, Fate::Other) => Fate::Other,
-        (Fate::Renewed, _) | (_, Fate::Renewed) => Fate::Renewed,
-        _ => Fate::Same,
+        (Carryover::Discard, _) | (_, Carryover::Discard) => Carryover::Discard,
+        (Carryover::Refetch, _) | (_, Carryover::Refetch) => Carryover::Refetch,
+        _ => Carryover::Unchanged,
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::{
     clock::{self, Moment, SharedClock},
     credentials::format_timestamp,
-    store::{Condition, Snapshot, State, Store},
+    store::{RoleState, Slot, Snapshot, Store},
 };
 
 /// The status is told no more often than this.
@@ -118,27 +118,27 @@ pub fn summary(snapshot: &Snapshot, now: Moment) -> String {
     if roles().next().is_none() {
         return "this host has no role".to_owned();
     }
-    let mut conditions: Vec<Condition> = Vec::with_capacity(roles().count());
+    let mut states: Vec<RoleState> = Vec::with_capacity(roles().count());
     let mut first: Option<(Timestamp, &str)> = None;
     for role in roles() {
-        let state = role.state();
+        let slot = role.slot();
         // Shown as what it was before and will be after: a refresh is over in a moment.
-        conditions.push(match state.condition(now) {
-            Condition::Refreshing => Condition::Fresh,
-            condition => condition,
+        states.push(match slot.state(now) {
+            RoleState::Refreshing => RoleState::Fresh,
+            state => state,
         });
-        if let State::Held { set, .. } = &**state {
+        if let Slot::Held { set, .. } = &**slot {
             let expiration = (set.expiration, role.name().as_str());
             first = Some(first.map_or(expiration, |first| first.min(expiration)));
         }
     }
     let mut line = String::new();
-    conditions.sort_unstable();
-    for same in conditions.chunk_by(PartialEq::eq) {
+    states.sort_unstable();
+    for same in states.chunk_by(PartialEq::eq) {
         let separator = if line.is_empty() { "" } else { ", " };
-        let condition = same.first().map_or("", |condition| condition.as_str());
+        let state = same.first().map_or("", |state| state.as_str());
         // Writing to a String cannot fail.
-        let _infallible = write!(line, "{separator}{} {condition}", same.len());
+        let _infallible = write!(line, "{separator}{} {state}", same.len());
     }
     if let Some((expiration, role)) = first {
         let _infallible = write!(line, "; first to expire: {role} at {}", format_timestamp(expiration));

@@ -17,10 +17,12 @@ use std::{
 use crate::{
     config::{self, Config, Origin, Role, Upstreams},
     credentials::RoleId,
-    journal::Certificate,
-    refresh::{Cadence, Graph, Lane, LaneId, Lister, Maker, Node, OnDemand, Source, Visibility, Way},
+    refresh::{
+        Cadence, CallLimit, CallLimitId, Candidate, Graph, Lister, Node, OnDemand, OnDemandFactory, Source, Visibility,
+    },
+    refresh_stats::Certificate,
     source::{
-        Opened, Opening, PassOn, Purpose, Serves, Session, Surroundings,
+        HostEnv, Opened, Opening, PassOn, Purpose, Serves, Session,
         long_term::TemporaryOnly,
         sts::{self, Sts},
     },
@@ -36,7 +38,7 @@ pub struct Fetching {
     /// Everything that the configuration names.
     pub graph: Graph,
     /// Makes roles on demand.
-    pub maker: Maker,
+    pub factory: OnDemandFactory,
     /// The certificates of the sources.
     pub certificates: Vec<Certificate>,
 }
@@ -56,9 +58,9 @@ impl FetchingError {
 }
 
 /// Makes the sources that `config` names. Files are read; nothing is sent yet.
-pub fn fetching(config: &Config, surroundings: Surroundings) -> Result<Fetching, FetchingError> {
-    let (blueprint, lanes) = Blueprint::new(config, surroundings)?;
-    let mut graph = Graph { lanes, ..Graph::default() };
+pub fn fetching(config: &Config, host_env: HostEnv) -> Result<Fetching, FetchingError> {
+    let (blueprint, call_limits) = Blueprint::new(config, host_env)?;
+    let mut graph = Graph { call_limits, ..Graph::default() };
     let roles = blueprint.upstreams.roles();
     if roles.is_empty()
         && let Some(source) = blueprint.upstreams.first_ims()
@@ -76,16 +78,16 @@ pub fn fetching(config: &Config, surroundings: Surroundings) -> Result<Fetching,
         graph.nodes.push(node);
     }
     let certificates = blueprint.certificates();
-    let maker = move |id: &RoleId, wanted: &OnDemand| blueprint.on_demand(id, wanted);
-    Ok(Fetching { graph, maker: Box::new(maker), certificates })
+    let factory = move |id: &RoleId, wanted: &OnDemand| blueprint.on_demand(id, wanted);
+    Ok(Fetching { graph, factory: Box::new(factory), certificates })
 }
 
 /// From what nodes are made.
 struct Blueprint {
     upstreams: Upstreams,
-    surroundings: Surroundings,
+    host_env: HostEnv,
     ims: Cadence,
-    lanes: HashMap<String, LaneId>,
+    call_limits: HashMap<String, CallLimitId>,
     /// The sources, by their names.
     opened: HashMap<String, Arc<dyn Opened>>,
     /// Made when they are needed: who only has an IMS needs none.
@@ -93,11 +95,11 @@ struct Blueprint {
 }
 
 impl Blueprint {
-    fn new(config: &Config, surroundings: Surroundings) -> Result<(Self, Vec<Lane>), FetchingError> {
+    fn new(config: &Config, host_env: HostEnv) -> Result<(Self, Vec<CallLimit>), FetchingError> {
         let upstreams = config.upstreams.clone();
         let ims = Cadence::Ims { interval: config.refresh.interval };
         let opening = Opening {
-            surroundings: &surroundings,
+            host_env: &host_env,
             listeners: &[&config.listen[..], config.capture_listen.as_slice()].concat(),
             return_wait: ims.return_wait(),
         };
@@ -106,16 +108,17 @@ impl Blueprint {
             Ok((source.name.clone(), opened))
         };
         let opened = upstreams.sources.iter().map(open).collect::<Result<_, _>>()?;
-        // The lister's lane is the first.
+        // The lister's limit is the first.
         let first = upstreams.first_ims().map(|source| source.name.clone());
-        let mut named: Vec<(String, Lane)> =
-            upstreams.sources.iter().map(|source| (source.name.clone(), source.kind.lane())).collect();
+        let mut named: Vec<(String, CallLimit)> =
+            upstreams.sources.iter().map(|source| (source.name.clone(), source.kind.call_limit())).collect();
         named.sort_by_key(|(name, _)| Some(name) != first.as_ref());
-        named.push((DEFAULT_STS.to_owned(), upstreams.sts.lane()));
-        named.push((LOCAL.to_owned(), Lane { concurrency: usize::MAX, rate: None }));
-        let lanes = named.iter().enumerate().map(|(index, (name, _))| (name.clone(), LaneId(index))).collect();
-        let blueprint = Self { upstreams, surroundings, ims, lanes, opened, sts: Mutex::default() };
-        Ok((blueprint, named.into_iter().map(|(_, lane)| lane).collect()))
+        named.push((DEFAULT_STS.to_owned(), upstreams.sts.call_limit()));
+        named.push((LOCAL.to_owned(), CallLimit { concurrency: usize::MAX, rate: None }));
+        let call_limits =
+            named.iter().enumerate().map(|(index, (name, _))| (name.clone(), CallLimitId(index))).collect();
+        let blueprint = Self { upstreams, host_env, ims, call_limits, opened, sts: Mutex::default() };
+        Ok((blueprint, named.into_iter().map(|(_, call_limit)| call_limit).collect()))
     }
 
     /// The certificates with which sources show who this host is.
@@ -127,8 +130,8 @@ impl Blueprint {
         self.upstreams.sources.iter().filter_map(certificate).collect()
     }
 
-    fn lane(&self, name: &str) -> LaneId {
-        self.lanes.get(name).copied().unwrap_or_default()
+    fn call_limit(&self, name: &str) -> CallLimitId {
+        self.call_limits.get(name).copied().unwrap_or_default()
     }
 
     fn lister(&self, name: &str) -> Result<Arc<dyn Source>, FetchingError> {
@@ -141,7 +144,7 @@ impl Blueprint {
     /// The node of a role of the configuration, and the hidden ones that it needs.
     fn role(&self, role: &Role) -> Result<(Vec<Node>, Node), FetchingError> {
         let purpose = Purpose {
-            host: &self.surroundings.host,
+            host: &self.host_env.host,
             name: &role.name,
             upstream_role: role.upstream_role.as_deref(),
             role_arn: role.role_arn.as_ref(),
@@ -149,17 +152,17 @@ impl Blueprint {
             via: role.via.as_deref(),
         };
         let mut parents = Vec::new();
-        let mut ways = Vec::new();
+        let mut candidates = Vec::new();
         for name in &role.sources {
-            let (parent, way) = self.way(name, &purpose)?;
+            let (parent, candidate) = self.candidate(name, &purpose)?;
             parents.extend(parent);
-            ways.push(way);
+            candidates.push(candidate);
         }
         let node = Node {
             id: RoleId::named(&role.name),
             name: role.name.clone(),
             visibility: Visibility::Listed,
-            ways: ways.into(),
+            candidates: candidates.into(),
         };
         Ok((parents, node))
     }
@@ -179,7 +182,7 @@ impl Blueprint {
             source_identity: wanted.source_identity.clone(),
         };
         let purpose = Purpose {
-            host: &self.surroundings.host,
+            host: &self.host_env.host,
             name: &wanted.name,
             upstream_role: None,
             role_arn: Some(&wanted.role_arn),
@@ -194,7 +197,7 @@ impl Blueprint {
         if let Some(asked) = self.upstreams.source(&source)
             && wanted.external_id.is_some()
             && !config::is_assumed(Origin::Source(asked), true)
-            && !asked.kind.takes().contains(&"external_id")
+            && !asked.kind.accepts().contains(&"external_id")
         {
             return Err(format!(
                 "an external id is asked for, but source {source} ({}) is asked for the role itself, and its call has \
@@ -202,14 +205,18 @@ impl Blueprint {
                 asked.kind.word()
             ));
         }
-        let (parent, way) = self.way(&source, &purpose).map_err(|error| error.to_string())?;
-        let node =
-            Node { id: id.clone(), name: wanted.name.clone(), visibility: Visibility::Unlisted, ways: [way].into() };
+        let (parent, candidate) = self.candidate(&source, &purpose).map_err(|error| error.to_string())?;
+        let node = Node {
+            id: id.clone(),
+            name: wanted.name.clone(),
+            visibility: Visibility::Unlisted,
+            candidates: [candidate].into(),
+        };
         Ok(parent.into_iter().chain([node]).collect())
     }
 
     /// The way from the source or role `name` to the role of `purpose`, and the hidden node that signs its call.
-    fn way(&self, name: &str, purpose: &Purpose) -> Result<(Option<Node>, Way), FetchingError> {
+    fn candidate(&self, name: &str, purpose: &Purpose) -> Result<(Option<Node>, Candidate), FetchingError> {
         let roles = self.upstreams.roles();
         let origin = config::origin(name, &self.upstreams.sources, &roles)
             .ok_or_else(|| FetchingError::new(name, "there is no source and no role of that name"))?;
@@ -217,25 +224,25 @@ impl Blueprint {
         match origin {
             Origin::Role(role) if assumed => Ok((None, self.assume(name, RoleId::named(&role.name), purpose)?)),
             Origin::Role(role) => {
-                let way = Way {
+                let candidate = Candidate {
                     label: format!("role {name}").into(),
                     fetch: Arc::new(PassOn),
-                    lane: self.lane(LOCAL),
+                    call_limit: self.call_limit(LOCAL),
                     parent: Some(RoleId::named(&role.name)),
                     follows: true,
                     cadence: Cadence::Aws,
                 };
-                Ok((None, way))
+                Ok((None, candidate))
             }
             Origin::Source(source) if assumed => {
                 // Those that are assumed with the same credentials share the node.
                 let id = signer_id(name, purpose.upstream_role);
-                let way = self.own_call(source, purpose, Serves::ToSign)?;
+                let candidate = self.own_call(source, purpose, Serves::ToSign)?;
                 let parent = Node {
                     id: id.clone(),
                     name: purpose.name.clone(),
                     visibility: Visibility::Hidden,
-                    ways: [way].into(),
+                    candidates: [candidate].into(),
                 };
                 Ok((Some(parent), self.assume(name, id, purpose)?))
             }
@@ -244,7 +251,7 @@ impl Blueprint {
     }
 
     /// The source's own call.
-    fn own_call(&self, source: &config::Source, purpose: &Purpose, serves: Serves) -> Result<Way, FetchingError> {
+    fn own_call(&self, source: &config::Source, purpose: &Purpose, serves: Serves) -> Result<Candidate, FetchingError> {
         let name = &source.name;
         let wrong = |problem: &dyn Display| FetchingError::new(name, problem);
         let opened = self.opened.get(name).ok_or_else(|| wrong(&"is not open"))?;
@@ -253,11 +260,11 @@ impl Blueprint {
         let fetch = if guarded { Arc::new(TemporaryOnly::new(fetch)) } else { fetch };
         let cadence = if source.kind.is_lister() { self.ims } else { Cadence::Aws };
         let label = format!("source {name}").into();
-        Ok(Way { label, fetch, lane: self.lane(name), parent: None, follows: false, cadence })
+        Ok(Candidate { label, fetch, call_limit: self.call_limit(name), parent: None, follows: false, cadence })
     }
 
     /// `AssumeRole` with the credentials of `parent`.
-    fn assume(&self, name: &str, parent: RoleId, purpose: &Purpose) -> Result<Way, FetchingError> {
+    fn assume(&self, name: &str, parent: RoleId, purpose: &Purpose) -> Result<Candidate, FetchingError> {
         let session = purpose.session;
         let request = sts::Request {
             role_arn: purpose.role_arn.ok_or_else(|| FetchingError::new(name, "a role's ARN is needed"))?.clone(),
@@ -271,10 +278,10 @@ impl Blueprint {
             source_identity: session.source_identity.clone(),
         };
         let via = purpose.via.unwrap_or(DEFAULT_STS);
-        Ok(Way {
+        Ok(Candidate {
             label: format!("AssumeRole with {name}").into(),
             fetch: Arc::new(self.sts(via)?.role(request)),
-            lane: self.lane(via),
+            call_limit: self.call_limit(via),
             parent: Some(parent),
             follows: false,
             cadence: Cadence::Aws,
@@ -283,14 +290,14 @@ impl Blueprint {
 
     /// The STS of that name; all roles that are assumed there share it.
     fn sts(&self, via: &str) -> Result<Arc<Sts>, FetchingError> {
-        let settings = self.upstreams.sts(Some(via)).sts(&self.surroundings);
+        let settings = self.upstreams.sts(Some(via)).sts(&self.host_env);
         let name = if via == DEFAULT_STS { "sts" } else { via };
         let settings = settings.map_err(|error| FetchingError::new(name, error))?;
         // Nothing that could panic is done while it is locked.
         let mut made = self.sts.lock().unwrap_or_else(PoisonError::into_inner);
         let sts = made
             .entry(via.to_owned())
-            .or_insert_with(|| Arc::new(Sts::new(settings, Arc::clone(&self.surroundings.clock))));
+            .or_insert_with(|| Arc::new(Sts::new(settings, Arc::clone(&self.host_env.clock))));
         Ok(Arc::clone(sts))
     }
 }

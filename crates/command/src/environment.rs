@@ -9,7 +9,7 @@ use crate::{
     fetch::ProxyVariables,
     launch::launcher,
     logging::Environment,
-    source::{Surroundings, aws},
+    source::{HostEnv, aws},
 };
 
 /// What the log needs to know to find its default target.
@@ -18,8 +18,8 @@ pub fn for_logging() -> Environment {
 }
 
 /// What the sources have to know of this host.
-pub fn surroundings() -> Surroundings {
-    Surroundings {
+pub fn host_env() -> HostEnv {
+    HostEnv {
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         aws: aws::Environment::read(|name| std::env::var(name).ok()),
         proxies: proxies(),

@@ -4,8 +4,8 @@ pub mod clock;
 pub mod credentials;
 pub mod expression;
 pub mod notice;
+pub mod refresh_request;
 pub mod text;
-pub mod wish;
 
 #[doc(hidden)]
 pub use tracing;

@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 
 use crate::{
     clock::Moment,
+    refresh_request::RefreshRequest,
     token::{Demands, TokenError, Verified, verify},
-    wish::Wish,
 };
 
 /// The most keys of a set.
@@ -88,14 +88,14 @@ const PAUSE: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct KeyRing {
     keys: Arc<ArcSwap<Vec<PublicKey>>>,
-    wish: Arc<Wish>,
+    refresh_request: Arc<RefreshRequest>,
     arrived: Arc<Notify>,
 }
 
 impl KeyRing {
     /// No keys yet. `arrived` is notified when they came.
     pub fn new(arrived: Arc<Notify>) -> Self {
-        Self { keys: Arc::default(), wish: Arc::new(Wish::new(PAUSE)), arrived }
+        Self { keys: Arc::default(), refresh_request: Arc::new(RefreshRequest::new(PAUSE)), arrived }
     }
 
     /// Verifies a token.
@@ -104,8 +104,8 @@ impl KeyRing {
     }
 
     /// Asks for the keys to be fetched again, since one is unknown. Whether that is worth waiting for.
-    pub fn wish(&self, now: Moment) -> bool {
-        self.wish.express(now.boot)
+    pub fn request_refresh(&self, now: Moment) -> bool {
+        self.refresh_request.request(now.boot)
     }
 
     /// Whether there is no key yet.
@@ -120,12 +120,12 @@ impl KeyRing {
 
     /// Waits until a request needs the keys to be fetched again.
     pub async fn wanted(&self) {
-        self.wish.expressed().await;
+        self.refresh_request.requested().await;
     }
 
     /// Lets the requests go on that wait for keys: there will be no others for now.
     pub fn fetched(&self) {
-        self.wish.granted();
+        self.refresh_request.done();
         self.arrived.notify_waiters();
     }
 }

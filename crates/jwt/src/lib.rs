@@ -10,5 +10,5 @@ pub use keys::{KeyRing, PublicKey, parse_key_set};
 pub use source::{KEY_COUNT, KEY_SETTINGS, KeyOptions, KeySource};
 pub use token::{ALGORITHMS, Algorithm, Claims, Demands, TokenError, Verified, unverified_claims, verify};
 
-use alppaca_core::{clock, wish};
+use alppaca_core::{clock, refresh_request};
 use alppaca_settings as settings;

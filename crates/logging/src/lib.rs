@@ -68,13 +68,13 @@ pub enum LogError {
 
 /// Keeps the log; flushes it when dropped.
 #[derive(Debug)]
-pub struct Guard {
+pub struct LogGuard {
     queue: Arc<Queue>,
     level: LevelSwitch,
     on_stderr: bool,
 }
 
-impl Guard {
+impl LogGuard {
     /// Whether a person who has started the daemon at a terminal sees the log there.
     pub fn is_on_stderr(&self) -> bool {
         self.on_stderr
@@ -101,7 +101,7 @@ impl Guard {
     }
 }
 
-impl Drop for Guard {
+impl Drop for LogGuard {
     fn drop(&mut self) {
         self.queue.close();
         // There is no place left to report what was not written.
@@ -110,7 +110,7 @@ impl Drop for Guard {
 }
 
 /// Sets up the log of this process.
-pub fn init(settings: &Logging, clock: SharedClock, environment: &Environment) -> Result<Guard, LogError> {
+pub fn init(settings: &Logging, clock: SharedClock, environment: &Environment) -> Result<LogGuard, LogError> {
     let (subscriber, guard) = subscriber(settings, clock, environment)?;
     tracing::subscriber::set_global_default(subscriber).map_err(|_set| LogError::Twice)?;
     Ok(guard)
@@ -121,7 +121,7 @@ pub fn subscriber(
     settings: &Logging,
     clock: SharedClock,
     environment: &Environment,
-) -> Result<(impl tracing::Subscriber + Send + Sync + use<>, Guard), LogError> {
+) -> Result<(impl tracing::Subscriber + Send + Sync + use<>, LogGuard), LogError> {
     let format = Format::parse(&settings.format)?;
     let target = match &settings.handler {
         Some(handler) => Target::from_handler(handler, format)?,
@@ -134,7 +134,7 @@ pub fn subscriber(
         Queue::start("log", sink, frame.clone(), Arc::clone(&clock), Warden::of_log()).map_err(LogError::Thread)?;
     let level = LevelSwitch::new(settings.level.into());
     let layer = LogLayer::new(level.clone(), frame, clock, Arc::clone(&queue));
-    Ok((Registry::default().with(layer), Guard { queue, level, on_stderr }))
+    Ok((Registry::default().with(layer), LogGuard { queue, level, on_stderr }))
 }
 
 impl Environment {

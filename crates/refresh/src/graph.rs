@@ -1,4 +1,4 @@
-//! The graph of what to fetch: roles, each with one or more ways to get its credentials, and what the ways share.
+//! The graph of what to fetch: roles, each with one or more candidates for its credentials, and what these share.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,9 +11,9 @@ use crate::{
 /// Everything that is fetched.
 #[derive(Default)]
 pub struct Graph {
-    /// The bounds of the upstreams; ways name theirs by its place here.
-    pub lanes: Vec<Lane>,
-    /// An upstream whose roles are all served, whichever it lists. Its lane is the first.
+    /// The bounds of the upstreams; candidates name theirs by its place here.
+    pub call_limits: Vec<CallLimit>,
+    /// An upstream whose roles are all served, whichever it lists. Its limit is the first.
     pub lister: Option<Lister>,
     /// What is fetched in addition. Listed ones are served in this order.
     pub nodes: Vec<Node>,
@@ -29,16 +29,16 @@ pub struct Lister {
 
 /// How many calls one upstream gets.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Lane {
+pub struct CallLimit {
     /// How many calls may run concurrently; at least one may.
     pub concurrency: usize,
     /// How many calls may begin in a second, on average and in a burst. `None`: no limit.
     pub rate: Option<f64>,
 }
 
-/// The place of a [`Lane`] in [`Graph::lanes`].
+/// The place of a [`CallLimit`] in [`Graph::call_limits`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct LaneId(pub usize);
+pub struct CallLimitId(pub usize);
 
 /// One set of credentials that is fetched again and again.
 #[derive(Clone)]
@@ -50,7 +50,7 @@ pub struct Node {
     /// Which callers see it.
     pub visibility: Visibility,
     /// How to get it. The first is asked first each time; the next ones if it fails. Never empty.
-    pub ways: Arc<[Way]>,
+    pub candidates: Arc<[Candidate]>,
 }
 
 /// Which callers see a node.
@@ -64,18 +64,18 @@ pub enum Visibility {
     Hidden,
 }
 
-/// One way to get one set of credentials.
+/// One candidate for a set of credentials.
 #[derive(Clone)]
-pub struct Way {
+pub struct Candidate {
     /// What it is called in the log.
     pub label: Arc<str>,
     /// The call.
     pub fetch: Arc<dyn Fetch>,
     /// Whose bounds hold for it.
-    pub lane: LaneId,
+    pub call_limit: CallLimitId,
     /// The node with whose credentials the call is signed.
     pub parent: Option<RoleId>,
-    /// Whether there is something new as soon as the parent has something new. Such a way passes on what the parent has.
+    /// Whether there is something new as soon as the parent has something new. Such a candidate passes on what the parent has.
     pub follows: bool,
     /// How the upstream is asked.
     pub cadence: Cadence,
@@ -84,7 +84,7 @@ pub struct Way {
 impl Graph {
     /// A graph of all the roles that one upstream lists.
     pub fn listing(source: Arc<dyn Source>, interval: Duration) -> Self {
-        let lane = Lane { concurrency: source.concurrency(), rate: None };
-        Self { lanes: vec![lane], lister: Some(Lister { source, interval }), nodes: Vec::new() }
+        let call_limit = CallLimit { concurrency: source.concurrency(), rate: None };
+        Self { call_limits: vec![call_limit], lister: Some(Lister { source, interval }), nodes: Vec::new() }
     }
 }

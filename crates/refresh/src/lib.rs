@@ -3,8 +3,10 @@
 #[macro_use(notice)]
 extern crate alppaca_core;
 
+mod candidates;
+pub mod failback;
 mod graph;
-mod lane;
+mod limiter;
 mod listing;
 mod node;
 mod replace;
@@ -13,16 +15,14 @@ mod requests;
 mod schedule;
 mod task;
 mod upstream;
-pub mod way_back;
-mod ways;
 
 use alppaca_core::{clock, credentials};
-use alppaca_store::{journal, store};
+use alppaca_store::{refresh_stats, store};
 
-pub use graph::{Graph, Lane, LaneId, Lister, Node, Visibility, Way};
-pub use replace::{Fate, Replacement, Replacer};
+pub use graph::{CallLimit, CallLimitId, Candidate, Graph, Lister, Node, Visibility};
+pub use replace::{Carryover, Replacement, Replacer};
 pub use report::clock_difference;
-pub use requests::{Maker, OnDemand, RoleRequests};
+pub use requests::{OnDemand, OnDemandFactory, RoleRequests};
 pub use schedule::{Cadence, Timer, left_when_fetched, wait_by_age};
 pub use task::Refresher;
 pub use upstream::{ErrorKind, Fetch, RoleList, Source, SourceError, SourceFuture};

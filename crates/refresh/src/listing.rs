@@ -14,7 +14,7 @@ use crate::{
     ErrorKind, RoleList, SourceError,
     clock::Moment,
     credentials::{RoleId, RoleName},
-    journal::Question,
+    refresh_stats::Question,
 };
 
 /// Less than this between two clocks is not worth a word: the `Date` has whole seconds, and answers take a while.
@@ -26,25 +26,25 @@ impl Refresher {
         let random = self.random.f64();
         let Some(interval) = self.lister.as_ref().map(|lister| lister.interval) else { return };
         self.list.in_flight = false;
-        self.journal.count(Question::Roles, ending(&answer));
+        self.refresh_stats.count(Question::Roles, ending(&answer));
         match answer {
             Ok(list) => {
                 self.list.timer = Timer::after_list(now, interval, list.max_age, random);
-                report::list_answered(&list, &mut self.list.trouble);
+                report::list_answered(&list, &mut self.list.failure);
                 self.compare_clocks(now, list.date);
-                self.journal.list_answered(now.wall, &self.listed);
+                self.refresh_stats.list_answered(now.wall, &self.listed);
                 self.adopt(now, list);
             }
             Err(error) => {
-                report::list_failed(&error, &mut self.list.trouble);
+                report::list_failed(&error, &mut self.list.failure);
                 match error.kind {
                     ErrorKind::Refused { withdraws: true, .. } => {
                         self.list.timer = Timer::after_list(now, interval, None, random);
-                        self.journal.list_answered(now.wall, &self.listed);
+                        self.refresh_stats.list_answered(now.wall, &self.listed);
                         self.adopt(now, RoleList::default());
                     }
                     ErrorKind::Refused { withdraws: false, .. } => {
-                        self.journal.list_refused(now.wall, &error.message);
+                        self.refresh_stats.list_refused(now.wall, &error.message);
                         self.doubt(now);
                         self.list.timer = self.after_list_failure(now, interval, random);
                     }
@@ -59,10 +59,10 @@ impl Refresher {
     /// Sets end by this host's clock, so it is worth knowing whether that is right.
     fn compare_clocks(&self, now: Moment, theirs: Option<Timestamp>) {
         let ahead = theirs.map(|theirs| now.wall.duration_since(theirs)).filter(|ahead| ahead.abs() >= CLOCKS_DIFFER);
-        if ahead.is_some() != self.journal.clock_ahead().is_some() {
+        if ahead.is_some() != self.refresh_stats.clock_ahead().is_some() {
             report::clock(ahead);
         }
-        self.journal.clock(ahead);
+        self.refresh_stats.clock(ahead);
     }
 
     fn after_list_failure(&self, now: Moment, interval: Duration, random: f64) -> Timer {
@@ -130,7 +130,7 @@ impl Refresher {
     fn withdraw(&mut self, name: &RoleName) {
         report::role_withdrawn(name);
         self.nodes.remove(name.as_str());
-        self.journal.forget(name.as_str());
+        self.refresh_stats.forget(name.as_str());
         self.forget_due(&Due::Listed(name.clone()));
     }
 

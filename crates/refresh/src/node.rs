@@ -2,13 +2,13 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{Cadence, Node, Timer, Visibility, Way, report::Trouble};
+use super::{Cadence, Candidate, Node, Timer, Visibility, report::RepeatedFailure};
 use crate::{
     SourceError,
     clock::{BootTime, Moment},
     credentials::{Credentials, RoleId},
+    failback::Failback,
     store::Published,
-    way_back::WayBack,
 };
 
 /// What is remembered of a role.
@@ -28,18 +28,18 @@ pub(super) struct Tracked {
 /// How a node of the graph is got, and how that goes.
 pub(super) struct Plan {
     pub(super) node: Node,
-    /// The way that is tried in the present attempt.
-    pub(super) way: usize,
-    /// Whether the present attempt waits for the parent of that way.
+    /// The candidate that is tried in the present attempt.
+    pub(super) candidate: usize,
+    /// Whether the present attempt waits for the parent of that candidate.
     pub(super) waiting: bool,
     /// Whether the parent has been fetched again for the present attempt.
     pub(super) renewed: bool,
-    /// What the ways tried before it said.
+    /// What the candidates tried before it said.
     pub(super) failed: Vec<SourceError>,
-    /// The way of the set that is held.
+    /// The candidate of the set that is held.
     pub(super) in_force: usize,
-    /// When the ways before that are tried again, if there are any. Boxed: most have none.
-    pub(super) back: Option<Box<WayBack>>,
+    /// When the candidates before that are tried again, if there are any. Boxed: most have none.
+    pub(super) back: Option<Box<Failback>>,
     /// Whether the present attempt is about those alone: the set that is held is not due itself.
     pub(super) returning: bool,
     /// Whether it is a parent of another node, so that the credentials themselves are kept.
@@ -56,12 +56,12 @@ pub(super) struct Asked {
     pub(super) timer: Timer,
     /// Queued, or being asked.
     pub(super) in_flight: bool,
-    pub(super) trouble: Trouble,
+    pub(super) failure: RepeatedFailure,
 }
 
 impl Asked {
     pub(super) fn new(now: Moment) -> Self {
-        Self { timer: Timer::due_now(now), in_flight: false, trouble: Trouble::default() }
+        Self { timer: Timer::due_now(now), in_flight: false, failure: RepeatedFailure::default() }
     }
 
     /// Marks it as being asked if it is time; answers how long there is still to wait.
@@ -105,13 +105,13 @@ impl Tracked {
         self.asked.in_flight && !self.plan.as_ref().is_some_and(|plan| plan.returning)
     }
 
-    /// As [`Asked::start_if_due`]; between two sets it may also be time to try the ways before the one in force.
+    /// As [`Asked::start_if_due`]; between two sets it may also be time to try the candidates before the one in force.
     pub(super) fn start_if_due(&mut self, now: Moment) -> Option<Duration> {
         let remaining = self.asked.start_if_due(now)?;
         let Some(plan) = &mut self.plan else { return Some(remaining) };
         plan.returning = false;
-        // In trouble all ways are tried again and again.
-        let Some(back) = plan.back.as_ref().filter(|_| !remaining.is_zero() && !self.asked.trouble.is_any()) else {
+        // While it fails, all candidates are tried again and again.
+        let Some(back) = plan.back.as_ref().filter(|_| !remaining.is_zero() && !self.asked.failure.is_any()) else {
             return Some(remaining);
         };
         let pause = back.remaining(now.boot);
@@ -125,7 +125,7 @@ impl Plan {
     pub(super) fn new(node: Node) -> Self {
         Self {
             node,
-            way: 0,
+            candidate: 0,
             waiting: false,
             renewed: false,
             failed: Vec::new(),
@@ -139,52 +139,52 @@ impl Plan {
         }
     }
 
-    /// The way that is tried now; `None` when all have been.
-    pub(super) fn way(&self) -> Option<&Way> {
-        self.node.ways.get(self.way)
+    /// The candidate that is tried now; `None` when all have been.
+    pub(super) fn candidate(&self) -> Option<&Candidate> {
+        self.node.candidates.get(self.candidate)
     }
 
     pub(super) fn begin(&mut self) {
-        self.way = 0;
+        self.candidate = 0;
         self.waiting = false;
         self.renewed = false;
         self.failed.clear();
     }
 
-    /// The way that is tried now has failed.
+    /// The candidate that is tried now has failed.
     pub(super) fn next_way(&mut self, error: SourceError) {
         self.failed.push(error);
-        self.way += 1;
+        self.candidate += 1;
         self.waiting = false;
         self.renewed = false;
     }
 
     pub(super) fn waits_for(&self, parent: &RoleId) -> bool {
-        self.waiting && self.way().is_some_and(|way| way.parent.as_ref() == Some(parent))
+        self.waiting && self.candidate().is_some_and(|candidate| candidate.parent.as_ref() == Some(parent))
     }
 
     pub(super) fn is_child_of(&self, parent: &RoleId) -> bool {
-        self.node.ways.iter().any(|way| way.parent.as_ref() == Some(parent))
+        self.node.candidates.iter().any(|candidate| candidate.parent.as_ref() == Some(parent))
     }
 
     /// Whether what is held, or would rather be, is but passed on from `parent`.
     pub(super) fn follows(&self, parent: &RoleId) -> bool {
-        let wanted = self.node.ways.iter().take(self.in_force + 1);
-        wanted.into_iter().any(|way| way.follows && way.parent.as_ref() == Some(parent))
+        let wanted = self.node.candidates.iter().take(self.in_force + 1);
+        wanted.into_iter().any(|candidate| candidate.follows && candidate.parent.as_ref() == Some(parent))
     }
 
     /// Whether the present attempt has tried all that it is about.
     pub(super) fn is_back_where_it_was(&self) -> bool {
-        self.returning && self.way >= self.in_force
+        self.returning && self.candidate >= self.in_force
     }
 
-    /// The way in force has been settled: those before it, if any, have failed and are tried again later.
+    /// The candidate in force has been settled: those before it, if any, have failed and are tried again later.
     pub(super) fn plan_return(&mut self, now: Moment, random: f64) {
         let wait = self.cadence().return_wait();
         match &mut self.back {
             back if self.in_force == 0 => *back = None,
             Some(back) => back.failed(now.boot, random),
-            back => *back = Some(Box::new(WayBack::new(wait, now.boot, random))),
+            back => *back = Some(Box::new(Failback::new(wait, now.boot, random))),
         }
     }
 
@@ -193,12 +193,12 @@ impl Plan {
         self.fetched.map(|fetched| now.boot.since(fetched))
     }
 
-    /// How the first way is asked: that is whom the next attempt asks.
+    /// How the first candidate is asked: that is whom the next attempt asks.
     pub(super) fn cadence(&self) -> Cadence {
-        self.node.ways.first().map_or(Cadence::Aws, |way| way.cadence)
+        self.node.candidates.first().map_or(Cadence::Aws, |candidate| candidate.cadence)
     }
 
-    /// What all the ways said together, taken out.
+    /// What all the candidates said together, taken out.
     pub(super) fn verdict(&mut self) -> SourceError {
         SourceError::together(std::mem::take(&mut self.failed))
     }
@@ -214,7 +214,7 @@ impl<'a> Who<'a> {
     pub(super) fn new(id: &'a str, plan: Option<&'a Plan>) -> Self {
         match plan.map(|plan| &plan.node) {
             Some(node) if node.visibility == Visibility::Hidden => {
-                Self { name: node.ways.first().map_or(id, |way| &way.label), hidden: true }
+                Self { name: node.candidates.first().map_or(id, |candidate| &candidate.label), hidden: true }
             }
             Some(node) => Self { name: node.name.as_str(), hidden: false },
             None => Self { name: id, hidden: false },
@@ -242,7 +242,7 @@ mod tests {
     fn plan() -> Plan {
         let name = "x".parse().expect("a name");
         let id = RoleId::from_inputs("test", &[]);
-        Plan::new(Node { id, name, visibility: Visibility::Hidden, ways: Arc::new([]) })
+        Plan::new(Node { id, name, visibility: Visibility::Hidden, candidates: Arc::new([]) })
     }
 
     #[test]

@@ -9,8 +9,8 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Graph, Maker, Node, Refresher, Timer, Visibility,
-    lane::Queue,
+    Graph, Node, OnDemandFactory, Refresher, Timer, Visibility,
+    limiter::CallQueue,
     node::{Asked, Plan, Tracked},
     report,
     requests::Request,
@@ -19,18 +19,18 @@ use super::{
 use crate::{
     clock::Moment,
     credentials::{RoleId, RoleName, render_refusal},
-    store::State,
+    store::Slot,
 };
 
 /// What becomes of something that both graphs have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum Carryover {
     /// Nothing about it is different: not even a call is made.
-    Same,
+    Unchanged,
     /// The same credentials, from another upstream: they are still served, and fetched again immediately.
-    Renewed,
+    Refetch,
     /// It only has the same name. What was held for it is not served any more.
-    Other,
+    Discard,
 }
 
 /// A graph that takes the place of another one.
@@ -38,17 +38,17 @@ pub struct Replacement {
     /// What is fetched from now on.
     pub graph: Graph,
     /// Makes roles on demand from now on.
-    pub maker: Option<Maker>,
+    pub factory: Option<OnDemandFactory>,
     /// For how long a refusal has to stand before it counts against a valid set.
     pub grace: Option<Duration>,
     /// What becomes of a node that is in both graphs.
-    pub fate: Box<dyn Fn(&RoleId) -> Fate + Send>,
+    pub carryover: Box<dyn Fn(&RoleId) -> Carryover + Send>,
     /// What becomes of the roles on demand, all of them: what they are made of stands in their ids. `Other` counts as
     /// `Renewed`.
-    pub on_demand: Fate,
+    pub on_demand: Carryover,
     /// What becomes of the upstream that lists roles, if both graphs have one. `Other` counts as `Renewed`: only its own
     /// answer says which roles there are.
-    pub lister: Fate,
+    pub lister: Carryover,
 }
 
 /// Hands a new graph to the refresher.
@@ -72,15 +72,15 @@ impl Refresher {
 
     pub(super) fn replace(&mut self, new: Replacement) {
         let now = self.clock.now();
-        let Replacement { graph, maker, grace, fate, on_demand, lister } = new;
+        let Replacement { graph, factory, grace, carryover, on_demand, lister } = new;
         self.generation += 1;
-        (self.maker, self.grace) = (maker, grace);
+        (self.factory, self.grace) = (factory, grace);
         let old_order = self.planned.clone();
         let mut old = std::mem::take(&mut self.nodes);
         self.planned.clear();
-        // What waits for its turn is still due; which calls are running in the old lanes is forgotten.
-        let queued: Vec<Due> = self.lanes.iter_mut().flat_map(Queue::drain).collect();
-        self.lanes = graph.lanes.into_iter().map(|lane| Queue::new(lane, now.boot)).collect();
+        // What waits for its turn is still due; which calls are running in the old queues is forgotten.
+        let queued: Vec<Due> = self.queues.iter_mut().flat_map(CallQueue::drain).collect();
+        self.queues = graph.call_limits.into_iter().map(|call_limit| CallQueue::new(call_limit, now.boot)).collect();
 
         self.replace_lister(graph.lister, lister, &mut old, now);
         let listed: Vec<RoleName> = graph
@@ -90,21 +90,21 @@ impl Refresher {
             .map(|node| node.name.clone())
             .collect();
         let mut fresh = Vec::new();
-        self.take_over(graph.nodes, &mut old, &fate, &mut fresh, now);
+        self.take_over(graph.nodes, &mut old, &carryover, &mut fresh, now);
         self.remake(&mut old, on_demand, &mut fresh, now);
 
         if self.lister.is_none() {
             self.store.publish_roles(&listed);
         }
         for id in &fresh {
-            self.store.publish(id, State::Warming);
+            self.store.publish(id, Slot::Warming);
         }
         for id in old_order.iter().filter(|id| !self.nodes.contains_key(*id)) {
             if let Some(gone) = old.get(id).and_then(|node| node.plan.as_ref()) {
                 report::role_dropped(&gone.node);
             }
         }
-        self.journal.retain(|id| self.nodes.contains_key(id));
+        self.refresh_stats.retain(|id| self.nodes.contains_key(id));
         self.settle_parents(now);
         for due in queued {
             self.queue_again(due);
@@ -114,7 +114,7 @@ impl Refresher {
     fn replace_lister(
         &mut self,
         new: Option<super::Lister>,
-        fate: Fate,
+        carryover: Carryover,
         old: &mut HashMap<RoleId, Box<Tracked>>,
         now: Moment,
     ) {
@@ -126,7 +126,7 @@ impl Refresher {
             self.listed_since = self.generation;
             return;
         }
-        let same = fate == Fate::Same;
+        let same = carryover == Carryover::Unchanged;
         if !same {
             self.list = Asked::new(now);
             self.listed_since = self.generation;
@@ -149,7 +149,7 @@ impl Refresher {
         &mut self,
         nodes: Vec<Node>,
         old: &mut HashMap<RoleId, Box<Tracked>>,
-        fate: &dyn Fn(&RoleId) -> Fate,
+        carryover: &dyn Fn(&RoleId) -> Carryover,
         fresh: &mut Vec<RoleId>,
         now: Moment,
     ) {
@@ -159,14 +159,14 @@ impl Refresher {
                 continue;
             }
             let known = old.remove(&id).filter(|tracked| tracked.plan.is_some());
-            let tracked = match (known, fate(&id)) {
-                (Some(mut tracked), Fate::Same) => {
+            let tracked = match (known, carryover(&id)) {
+                (Some(mut tracked), Carryover::Unchanged) => {
                     if let Some(plan) = &mut tracked.plan {
                         plan.node = node;
                     }
                     tracked
                 }
-                (Some(tracked), Fate::Renewed) => {
+                (Some(tracked), Carryover::Refetch) => {
                     let mut renewed = Tracked::new(now, Some(Plan::new(node)));
                     if let (Some(plan), Some(before)) = (&mut renewed.plan, tracked.plan) {
                         (plan.kept, plan.fetched) = (before.kept, before.fetched);
@@ -188,15 +188,21 @@ impl Refresher {
     }
 
     /// Makes the roles on demand again.
-    fn remake(&mut self, old: &mut HashMap<RoleId, Box<Tracked>>, fate: Fate, fresh: &mut Vec<RoleId>, now: Moment) {
-        let fate = if fate == Fate::Same { Fate::Same } else { Fate::Renewed };
+    fn remake(
+        &mut self,
+        old: &mut HashMap<RoleId, Box<Tracked>>,
+        carryover: Carryover,
+        fresh: &mut Vec<RoleId>,
+        now: Moment,
+    ) {
+        let carryover = if carryover == Carryover::Unchanged { Carryover::Unchanged } else { Carryover::Refetch };
         for (id, wanted) in std::mem::take(&mut self.wanted) {
             match self.make(&id, &wanted) {
-                Ok(nodes) => self.take_over(nodes, old, &|_| fate, fresh, now),
+                Ok(nodes) => self.take_over(nodes, old, &|_| carryover, fresh, now),
                 Err(problem) => {
                     report::role_impossible(&wanted, &problem);
                     let document = render_refusal("AssumeRoleUnauthorizedAccess", &problem, now.wall);
-                    self.store.publish(&id, State::Denied(document.into()));
+                    self.store.publish(&id, Slot::Denied(document.into()));
                 }
             }
             self.wanted.insert(id, wanted);
@@ -205,12 +211,12 @@ impl Refresher {
 
     /// A parent keeps its credentials; a node that is no parent any more forgets them.
     fn settle_parents(&mut self, now: Moment) {
-        let ways = self
+        let candidates = self
             .planned
             .iter()
             .filter_map(|id| self.nodes.get(id)?.plan.as_ref())
-            .flat_map(|plan| plan.node.ways.iter());
-        let parents: HashSet<RoleId> = ways.filter_map(|way| way.parent.clone()).collect();
+            .flat_map(|plan| plan.node.candidates.iter());
+        let parents: HashSet<RoleId> = candidates.filter_map(|candidate| candidate.parent.clone()).collect();
         for id in &self.planned {
             let plan = self.nodes.get_mut(id).and_then(|node| node.plan.as_mut());
             if let Some(plan) = plan.filter(|_| !parents.contains(id)) {
@@ -229,18 +235,18 @@ impl Refresher {
         }
     }
 
-    /// Queues again what was due in the old lanes and has not begun since.
+    /// Queues again what was due in the old queues and has not begun since.
     fn queue_again(&mut self, due: Due) {
         let waits = |node: &Tracked| node.asked.in_flight;
-        let lane = match &due {
+        let call_limit = match &due {
             Due::Listed(name) => self.nodes.get(name.as_str()).filter(|role| waits(role)).map(|_| 0),
             Due::Planned(id) => self
                 .nodes
                 .get(id)
                 .filter(|node| waits(node))
-                .and_then(|node| node.plan.as_ref()?.way().map(|way| way.lane.0)),
+                .and_then(|node| node.plan.as_ref()?.candidate().map(|candidate| candidate.call_limit.0)),
         };
-        if let Some(queue) = lane.and_then(|lane| self.lanes.get_mut(lane)) {
+        if let Some(queue) = call_limit.and_then(|call_limit| self.queues.get_mut(call_limit)) {
             queue.push(due);
         }
     }

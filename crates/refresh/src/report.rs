@@ -10,9 +10,9 @@ use crate::{
     store::Published,
 };
 
-/// The trouble with one question, remembered so that an outage of hours does not fill the log. Boxed: most have none.
+/// The failure of one question, remembered so that an outage of hours does not fill the log. Boxed: most have none.
 #[derive(Debug, Default)]
-pub(super) struct Trouble {
+pub(super) struct RepeatedFailure {
     failure: Option<Box<Repeated>>,
     expiry_told: bool,
 }
@@ -24,7 +24,7 @@ struct Repeated {
     count: u32,
 }
 
-impl Trouble {
+impl RepeatedFailure {
     /// Whether the last answer was a failure.
     pub(super) fn is_any(&self) -> bool {
         self.failure.is_some()
@@ -54,10 +54,10 @@ fn without_times(message: &str) -> String {
     message.split(' ').filter(|word| !is_time(word)).collect::<Vec<_>>().join(" ")
 }
 
-pub(super) fn list_answered(list: &RoleList, trouble: &mut Trouble) {
+pub(super) fn list_answered(list: &RoleList, failure: &mut RepeatedFailure) {
     let roles = list.names.len();
     if list.problems.is_empty() {
-        if trouble.over() {
+        if failure.over() {
             notice!("the role list could be read again: {roles} role(s)");
         }
         tracing::debug!("the upstream lists {roles} role(s)");
@@ -69,7 +69,7 @@ pub(super) fn list_answered(list: &RoleList, trouble: &mut Trouble) {
         list.problems.len(),
         list.problems.first().map_or("", String::as_str)
     );
-    if trouble.again(&problem).1 {
+    if failure.again(&problem).1 {
         tracing::warn!("{problem}");
     }
 }
@@ -88,10 +88,10 @@ pub fn clock_difference(ahead: SignedDuration) -> String {
     format!("this host's clock is {} s {way} that of the upstream", ahead.abs().as_secs())
 }
 
-pub(super) fn list_failed(error: &SourceError, trouble: &mut Trouble) {
+pub(super) fn list_failed(error: &SourceError, failure: &mut RepeatedFailure) {
     let doubtful = matches!(error.kind, ErrorKind::Refused { withdraws: false, .. });
     let kept = if doubtful { "; valid credentials stay in use" } else { "" };
-    match trouble.again(&error.message) {
+    match failure.again(&error.message) {
         (count, true) => tracing::warn!("cannot read the role list (attempt {count}): {error}{kept}"),
         (count, false) => tracing::debug!("cannot read the role list (attempt {count}): {error}{kept}"),
     }
@@ -113,9 +113,9 @@ pub(super) fn role_impossible(wanted: &OnDemand, problem: &str) {
     tracing::error!("role {}: cannot be fetched as {}: {problem}", wanted.name, wanted.role_arn);
 }
 
-pub(super) fn set_arrived(who: &Who, set: &Published, trouble: &mut Trouble) {
+pub(super) fn set_arrived(who: &Who, set: &Published, failure: &mut RepeatedFailure) {
     let (key, expiration) = (&set.access_key_id, format_timestamp(set.expiration));
-    if trouble.over() {
+    if failure.over() {
         notice!("{who}: could be fetched again: {key}, valid until {expiration}");
     } else {
         tracing::info!("{who}: fetched {key}, valid until {expiration}");
@@ -128,9 +128,9 @@ pub(super) fn set_failed(
     who: &Who,
     error: &SourceError,
     refused: Option<(Cadence, Option<Timestamp>)>,
-    trouble: &mut Trouble,
+    failure: &mut RepeatedFailure,
 ) {
-    let (count, new) = trouble.again(&error.message);
+    let (count, new) = failure.again(&error.message);
     let kept = refused.and_then(|(_, kept)| kept).map(format_timestamp);
     let kept = kept.map(|end| format!("; the current credentials are served until {end}")).unwrap_or_default();
     match refused {
@@ -142,9 +142,9 @@ pub(super) fn set_failed(
     }
 }
 
-pub(super) fn waits(who: &Who, parent: &str, trouble: &mut Trouble) {
+pub(super) fn waits(who: &Who, parent: &str, failure: &mut RepeatedFailure) {
     let message = format!("waits for {parent}, whose credentials sign its calls");
-    if trouble.again(&message).1 {
+    if failure.again(&message).1 {
         tracing::warn!("{who}: {message}");
     }
 }
@@ -153,7 +153,7 @@ pub(super) fn parent_expired(parent: &Who, child: &Who) {
     tracing::warn!("{parent}: AWS rejects its credentials as expired in the call for {child}; fetching new ones");
 }
 
-pub(super) fn way_changed(who: &Who, label: &str, down: bool, reason: Option<&SourceError>) {
+pub(super) fn candidate_changed(who: &Who, label: &str, down: bool, reason: Option<&SourceError>) {
     match reason {
         Some(reason) if down => tracing::warn!("{who}: now from {label}, because {reason}"),
         _ => notice!("{who}: now from {label} again"),
@@ -166,9 +166,9 @@ pub(super) fn still_stands_in(who: &Who, failed: &[SourceError]) {
     }
 }
 
-pub(super) fn expiry(who: &Who, set: Option<&Published>, now: Moment, trouble: &mut Trouble) {
-    if let Some(set) = set.filter(|set| !set.is_valid(now) && !trouble.expiry_told) {
-        trouble.expiry_told = true;
+pub(super) fn expiry(who: &Who, set: Option<&Published>, now: Moment, failure: &mut RepeatedFailure) {
+    if let Some(set) = set.filter(|set| !set.is_valid(now) && !failure.expiry_told) {
+        failure.expiry_told = true;
         let (key, expiration) = (&set.access_key_id, format_timestamp(set.expiration));
         tracing::error!("{who}: {key} expired at {expiration} and nothing newer could be fetched");
     }
@@ -187,11 +187,11 @@ mod tests {
     #[test]
     fn a_trouble_is_the_same_at_another_time() {
         let expired = |time: &str| format!("they had expired at {time}; is this host's clock right?");
-        let mut trouble = Trouble::default();
-        assert_eq!(trouble.again(&expired("2026-11-26T15:26:09Z")), (1, true));
-        assert_eq!(trouble.again(&expired("2026-11-26T15:26:19Z")), (2, true));
-        assert_eq!(trouble.again(&expired("2026-11-26T15:26:29Z")), (3, false));
-        assert_eq!(trouble.again("status 500"), (1, true));
-        assert_eq!(trouble.again("status 502"), (1, true));
+        let mut failure = RepeatedFailure::default();
+        assert_eq!(failure.again(&expired("2026-11-26T15:26:09Z")), (1, true));
+        assert_eq!(failure.again(&expired("2026-11-26T15:26:19Z")), (2, true));
+        assert_eq!(failure.again(&expired("2026-11-26T15:26:29Z")), (3, false));
+        assert_eq!(failure.again("status 500"), (1, true));
+        assert_eq!(failure.again("status 502"), (1, true));
     }
 }

@@ -81,7 +81,7 @@ impl OnDemand {
 
 /// Makes the nodes for a role with that id, or says in one sentence why that cannot be: the role itself last, before it
 /// the parents that it needs.
-pub type Maker = Box<dyn Fn(&RoleId, &OnDemand) -> Result<Vec<Node>, String> + Send>;
+pub type OnDemandFactory = Box<dyn Fn(&RoleId, &OnDemand) -> Result<Vec<Node>, String> + Send>;
 
 /// What the refresher is asked to do.
 #[derive(Debug)]

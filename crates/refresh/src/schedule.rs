@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     clock::{BootTime, Moment, until},
-    way_back,
+    failback,
 };
 
 /// Nothing is asked more often than this.
@@ -50,7 +50,7 @@ impl Cadence {
     pub fn return_wait(self) -> Duration {
         match self {
             Self::Ims { interval } => interval,
-            Self::Aws => way_back::USUAL,
+            Self::Aws => failback::USUAL,
         }
     }
 }
@@ -101,7 +101,7 @@ impl Timer {
     pub fn after_list(now: Moment, interval: Duration, max_age: Option<Duration>, random: f64) -> Self {
         let [shortest, longest] = LIST_AGES;
         let wait = max_age.map_or(interval, |age| age.clamp(shortest, longest));
-        Self::after(now, way_back::about(wait, random).max(SHORTEST_WAIT))
+        Self::after(now, failback::about(wait, random).max(SHORTEST_WAIT))
     }
 
     /// After receiving a set that is valid until `expiration`.

@@ -7,8 +7,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
-    Graph, Lane, LaneId, Lister, Maker, Node, RoleRequests, Visibility,
-    lane::Queue,
+    CallLimit, CallLimitId, Graph, Lister, Node, OnDemandFactory, RoleRequests, Visibility,
+    limiter::CallQueue,
     node::{Asked, Plan, Tracked, Who},
     report,
     requests::{OnDemand, Request},
@@ -17,8 +17,8 @@ use crate::{
     RoleList, SourceError,
     clock::{self, BootTime, Moment, SharedClock},
     credentials::{Credentials, RoleId, RoleName, render_refusal},
-    journal::Journal,
-    store::{Phase, State, Store},
+    refresh_stats::RefreshStats,
+    store::{Phase, Slot, Store},
 };
 
 /// Longest uninterrupted sleep: timers stand still during suspend and know nothing of clock steps,
@@ -47,18 +47,18 @@ pub struct Refresher {
     pub(super) order: Vec<RoleName>,
     /// Everything else, in the order of the graph.
     pub(super) planned: Vec<RoleId>,
-    pub(super) lanes: Vec<Queue<Due>>,
+    pub(super) queues: Vec<CallQueue<Due>>,
     calls: JoinSet<Answer>,
     requests: RoleRequests,
     requested: mpsc::UnboundedReceiver<Request>,
-    pub(super) maker: Option<Maker>,
+    pub(super) factory: Option<OnDemandFactory>,
     /// What was requested on demand, to make it again for another graph.
     pub(super) wanted: HashMap<RoleId, OnDemand>,
     /// How many graphs there were before this one. A call belongs to the graph that began it.
     pub(super) generation: u64,
     /// The first graph with the present lister.
     pub(super) listed_since: u64,
-    pub(super) journal: Arc<Journal>,
+    pub(super) refresh_stats: Arc<RefreshStats>,
     /// When it was last looked at what callers wait for, if that was just now.
     looked: Option<BootTime>,
     /// What the lister is called, for all of its roles.
@@ -77,7 +77,7 @@ pub(super) enum Due {
 /// What a call was made with, and what came of it.
 struct Fetched {
     due: Due,
-    lane: LaneId,
+    call_limit: CallLimitId,
     generation: u64,
     /// The credentials that signed it.
     signed: Option<Arc<Credentials>>,
@@ -111,7 +111,7 @@ impl Refresher {
     pub fn new(graph: Graph, store: Arc<Store>, clock: SharedClock, grace: Option<Duration>) -> Self {
         let now = clock.now();
         let (requests, requested) = RoleRequests::new(Arc::clone(&store));
-        let queue = |lane: Lane| Queue::new(lane, now.boot);
+        let queue = |call_limit: CallLimit| CallQueue::new(call_limit, now.boot);
         let mut refresher = Self {
             store,
             clock,
@@ -122,15 +122,15 @@ impl Refresher {
             nodes: HashMap::new(),
             order: Vec::new(),
             planned: Vec::new(),
-            lanes: graph.lanes.into_iter().map(queue).collect(),
+            queues: graph.call_limits.into_iter().map(queue).collect(),
             calls: JoinSet::new(),
             requests,
             requested,
-            maker: None,
+            factory: None,
             wanted: HashMap::new(),
             generation: 0,
             listed_since: 0,
-            journal: Arc::default(),
+            refresh_stats: Arc::default(),
             looked: None,
             listed: LISTED.into(),
         };
@@ -149,14 +149,14 @@ impl Refresher {
 
     /// Lets roles be made on demand.
     #[must_use]
-    pub fn with_maker(mut self, maker: Maker) -> Self {
-        self.maker = Some(maker);
+    pub fn with_factory(mut self, factory: OnDemandFactory) -> Self {
+        self.factory = Some(factory);
         self
     }
 
     /// What is remembered for status and metrics.
-    pub fn journal(&self) -> Arc<Journal> {
-        Arc::clone(&self.journal)
+    pub fn refresh_stats(&self) -> Arc<RefreshStats> {
+        Arc::clone(&self.refresh_stats)
     }
 
     /// The way to ask for roles on demand.
@@ -204,8 +204,10 @@ impl Refresher {
 
     /// Takes over nodes that are new.
     fn add(&mut self, now: Moment, nodes: Vec<Node>) {
-        let parents: Vec<RoleId> =
-            nodes.iter().flat_map(|node| node.ways.iter().filter_map(|way| way.parent.clone())).collect();
+        let parents: Vec<RoleId> = nodes
+            .iter()
+            .flat_map(|node| node.candidates.iter().filter_map(|candidate| candidate.parent.clone()))
+            .collect();
         for node in nodes {
             let id = node.id.clone();
             if !self.nodes.contains_key(&id) {
@@ -228,7 +230,7 @@ impl Refresher {
                     Err(problem) => {
                         report::role_impossible(&wanted, &problem);
                         let document = render_refusal("AssumeRoleUnauthorizedAccess", &problem, now.wall);
-                        self.store.publish(&id, State::Denied(document.into()));
+                        self.store.publish(&id, Slot::Denied(document.into()));
                     }
                 }
                 self.wanted.insert(id, *wanted);
@@ -241,7 +243,7 @@ impl Refresher {
             Request::Drop(id) => {
                 self.wanted.remove(&id);
                 self.nodes.remove(&id);
-                self.journal.forget(id.as_str());
+                self.refresh_stats.forget(id.as_str());
                 self.planned.retain(|planned| *planned != id);
                 self.forget_due(&Due::Planned(id));
             }
@@ -249,12 +251,12 @@ impl Refresher {
     }
 
     pub(super) fn make(&self, id: &RoleId, wanted: &OnDemand) -> Result<Vec<Node>, String> {
-        let maker = self.maker.as_ref().ok_or("this daemon has no roles on demand")?;
-        maker(id, wanted)
+        let factory = self.factory.as_ref().ok_or("this daemon has no roles on demand")?;
+        factory(id, wanted)
     }
 
     pub(super) fn forget_due(&mut self, gone: &Due) {
-        self.lanes.iter_mut().for_each(|lane| lane.retain(|due| due != gone));
+        self.queues.iter_mut().for_each(|call_limit| call_limit.retain(|due| due != gone));
     }
 
     /// Starts every call that is due; answers how long until the next one may be.
@@ -281,7 +283,7 @@ impl Refresher {
         for id in &self.planned {
             let Some(node) = self.nodes.get_mut(id) else { continue };
             let who = Who::new(id.as_str(), node.plan.as_deref());
-            report::expiry(&who, node.held.as_deref(), now, &mut node.asked.trouble);
+            report::expiry(&who, node.held.as_deref(), now, &mut node.asked.failure);
             match node.start_if_due(now) {
                 Some(Duration::ZERO) => begin.push(id.clone()),
                 Some(remaining) => pause = pause.min(remaining),
@@ -294,11 +296,11 @@ impl Refresher {
         // In the upstream's order: most programs take the first role.
         for name in &self.order {
             let Some(role) = self.nodes.get_mut(name.as_str()) else { continue };
-            report::expiry(&Who::new(name.as_str(), None), role.held.as_deref(), now, &mut role.asked.trouble);
+            report::expiry(&Who::new(name.as_str(), None), role.held.as_deref(), now, &mut role.asked.failure);
             match role.asked.start_if_due(now) {
                 Some(Duration::ZERO) => {
-                    if let Some(lane) = self.lanes.first_mut() {
-                        lane.push(Due::Listed(name.clone()));
+                    if let Some(call_limit) = self.queues.first_mut() {
+                        call_limit.push(Due::Listed(name.clone()));
                     }
                 }
                 Some(remaining) => pause = pause.min(remaining),
@@ -312,21 +314,21 @@ impl Refresher {
     /// calls of a thousand roles would take megabytes. Answers when the next one may begin.
     fn fetch_due(&mut self, now: Moment) -> Duration {
         let mut pause = TICK;
-        for lane in (0..self.lanes.len()).map(LaneId) {
-            while let Some(due) = self.lanes.get_mut(lane.0).and_then(|queue| queue.next(now.boot)) {
-                if !self.start(due, lane, now)
-                    && let Some(queue) = self.lanes.get_mut(lane.0)
+        for call_limit in (0..self.queues.len()).map(CallLimitId) {
+            while let Some(due) = self.queues.get_mut(call_limit.0).and_then(|queue| queue.next(now.boot)) {
+                if !self.start(due, call_limit, now)
+                    && let Some(queue) = self.queues.get_mut(call_limit.0)
                 {
                     queue.done();
                 }
             }
-            pause = self.lanes.get(lane.0).and_then(Queue::pause).map_or(pause, |more| pause.min(more));
+            pause = self.queues.get(call_limit.0).and_then(CallQueue::pause).map_or(pause, |more| pause.min(more));
         }
         pause
     }
 
     /// Starts one call; `false` if there is no longer a reason to.
-    fn start(&mut self, due: Due, lane: LaneId, now: Moment) -> bool {
+    fn start(&mut self, due: Due, call_limit: CallLimitId, now: Moment) -> bool {
         let signed = match &due {
             Due::Listed(_) => None,
             Due::Planned(id) => match self.signer(id, now) {
@@ -335,10 +337,10 @@ impl Refresher {
             },
         };
         let Some(node) = self.nodes.get(due.id()) else { return false };
-        // While only a better way is tried the set that is there is as fresh as before.
-        let is_fresh = !node.asked.trouble.is_any() && node.is_being_fetched();
+        // While only a better candidate is tried the set that is there is as fresh as before.
+        let is_fresh = !node.asked.failure.is_any() && node.is_being_fetched();
         if let Some(set) = node.held.as_ref().filter(|_| is_fresh) {
-            self.store.publish(&due.id(), State::Held { set: Arc::clone(set), phase: Phase::Refreshing });
+            self.store.publish(&due.id(), Slot::Held { set: Arc::clone(set), phase: Phase::Refreshing });
         }
         let generation = self.generation;
         match &due {
@@ -347,15 +349,15 @@ impl Refresher {
                 let (source, name) = (Arc::clone(&lister.source), name.clone());
                 self.calls.spawn(async move {
                     let answer = source.fetch(&name).await;
-                    Answer::Set(Fetched { due: Due::Listed(name), lane, generation, signed: None, answer })
+                    Answer::Set(Fetched { due: Due::Listed(name), call_limit, generation, signed: None, answer })
                 });
             }
             Due::Planned(_) => {
-                let Some(way) = node.plan.as_ref().and_then(|plan| plan.way()) else { return false };
-                let fetch = Arc::clone(&way.fetch);
+                let Some(candidate) = node.plan.as_ref().and_then(|plan| plan.candidate()) else { return false };
+                let fetch = Arc::clone(&candidate.fetch);
                 self.calls.spawn(async move {
                     let answer = fetch.fetch(signed.as_deref()).await;
-                    Answer::Set(Fetched { due, lane, generation, signed, answer })
+                    Answer::Set(Fetched { due, call_limit, generation, signed, answer })
                 });
             }
         }

@@ -1,7 +1,7 @@
 //! The newest set of credentials per role, read without locks. Bodies are rendered at publication.
 //!
 //! What is in a role is written by the refresher alone. Readers take a [`Snapshot`] of the roles and from it the
-//! [`State`] of one role; each is a single atomic load, so no reader ever sees half of a change.
+//! [`Slot`] of one role; each is a single atomic load, so no reader ever sees half of a change.
 
 use std::{
     borrow::Borrow,
@@ -48,14 +48,14 @@ pub struct Role {
     name: RoleName,
     /// The id of a role that was made on demand; that of a listed one is its name.
     unlisted: Option<RoleId>,
-    state: ArcSwap<State>,
+    slot: ArcSwap<Slot>,
     /// The state at the last look, and since when it lasts.
-    noted: Mutex<Option<(Condition, Timestamp)>>,
+    noted: Mutex<Option<(RoleState, Timestamp)>>,
 }
 
-/// What the store has for a role. Together with the time this gives the [`Condition`].
+/// What the store has for a role. Together with the time this gives the [`RoleState`].
 #[derive(Debug, Clone)]
-pub enum State {
+pub enum Slot {
     /// Nothing yet: the first fetch is still under way, or has failed in a way that says nothing.
     Warming,
     /// A set, which may have expired meanwhile.
@@ -82,7 +82,7 @@ pub enum Phase {
 
 /// The named states of a role, as status, metrics and the log show them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Condition {
+pub enum RoleState {
     /// No set yet.
     Warming,
     /// A valid set, the newest that there is.
@@ -183,7 +183,7 @@ impl Role {
         Arc::new(Self {
             name: name.clone(),
             unlisted,
-            state: ArcSwap::from_pointee(State::Warming),
+            slot: ArcSwap::from_pointee(Slot::Warming),
             noted: Mutex::default(),
         })
     }
@@ -208,7 +208,7 @@ impl Role {
     }
 
     /// Notes that it is in the state `now`, since `then` unless that was noted before.
-    pub fn note(&self, now: Condition, then: Timestamp) {
+    pub fn note(&self, now: RoleState, then: Timestamp) {
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         if noted.is_none_or(|(before, _)| before != now) {
             *noted = Some((now, then));
@@ -216,32 +216,32 @@ impl Role {
     }
 
     /// Since when it is in the state `now`, if that was noted.
-    pub fn since(&self, now: Condition) -> Option<Timestamp> {
+    pub fn since(&self, now: RoleState) -> Option<Timestamp> {
         let noted = *self.noted.lock().unwrap_or_else(PoisonError::into_inner);
-        noted.filter(|(condition, _)| *condition == now).map(|(_, since)| since)
+        noted.filter(|(state, _)| *state == now).map(|(_, since)| since)
     }
 
     /// What there is for it.
-    pub fn state(&self) -> Guard<Arc<State>> {
-        self.state.load()
+    pub fn slot(&self) -> Guard<Arc<Slot>> {
+        self.slot.load()
     }
 }
 
-impl State {
+impl Slot {
     /// The named state at the moment `now`.
-    pub fn condition(&self, now: Moment) -> Condition {
+    pub fn state(&self, now: Moment) -> RoleState {
         match self {
-            Self::Warming => Condition::Warming,
-            Self::Denied(_) => Condition::Denied,
-            Self::Held { set, .. } if !set.is_valid(now) => Condition::Expired,
-            Self::Held { phase: Phase::Fresh, .. } => Condition::Fresh,
-            Self::Held { phase: Phase::Refreshing, .. } => Condition::Refreshing,
-            Self::Held { phase: Phase::Stale, .. } => Condition::Stale,
+            Self::Warming => RoleState::Warming,
+            Self::Denied(_) => RoleState::Denied,
+            Self::Held { set, .. } if !set.is_valid(now) => RoleState::Expired,
+            Self::Held { phase: Phase::Fresh, .. } => RoleState::Fresh,
+            Self::Held { phase: Phase::Refreshing, .. } => RoleState::Refreshing,
+            Self::Held { phase: Phase::Stale, .. } => RoleState::Stale,
         }
     }
 }
 
-impl Condition {
+impl RoleState {
     /// The word for it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -377,16 +377,16 @@ impl Store {
     }
 
     /// Sets the state of a role, by its id or its name; nothing happens if there is no such role any more.
-    pub fn publish(&self, id: &impl Borrow<str>, state: State) {
+    pub fn publish(&self, id: &impl Borrow<str>, state: Slot) {
         if let Some(role) = self.snapshot.load().find(id.borrow()) {
-            role.state.store(Arc::new(state));
+            role.slot.store(Arc::new(state));
             self.changed.notify_waiters();
         }
     }
 
     /// Whether some role has a set that is valid at the moment `now`.
     pub fn has_valid_set(&self, now: Moment) -> bool {
-        let valid = |role: &Arc<Role>| matches!(&**role.state(), State::Held { set, .. } if set.is_valid(now));
+        let valid = |role: &Arc<Role>| matches!(&**role.slot(), Slot::Held { set, .. } if set.is_valid(now));
         self.snapshot().roles().iter().any(valid)
     }
 }
@@ -421,8 +421,8 @@ mod tests {
         text.parse().expect("a role name")
     }
 
-    fn held(key: &str, phase: Phase) -> State {
-        State::Held { set: Arc::new(Published::new(&credentials(key), at("2026-11-23T10:00:00Z"))), phase }
+    fn held(key: &str, phase: Phase) -> Slot {
+        Slot::Held { set: Arc::new(Published::new(&credentials(key), at("2026-11-23T10:00:00Z"))), phase }
     }
 
     #[test]
@@ -434,8 +434,8 @@ mod tests {
         store.publish_roles(&[name("c"), name("a"), name("b")]);
         let snapshot = store.snapshot();
         assert_eq!(snapshot.names(), b"c\na\nb");
-        assert!(matches!(&**snapshot.role("a").expect("there").state(), State::Held { .. }));
-        assert!(matches!(&**snapshot.role("c").expect("there").state(), State::Warming));
+        assert!(matches!(&**snapshot.role("a").expect("there").slot(), Slot::Held { .. }));
+        assert!(matches!(&**snapshot.role("c").expect("there").slot(), Slot::Warming));
         store.publish_roles(&[]);
         assert!(store.snapshot().answered());
         assert!(store.snapshot().role("a").is_none());
@@ -444,15 +444,15 @@ mod tests {
     #[test]
     fn a_state_has_one_name_at_a_time() {
         let (before, at) = (at("2026-11-23T10:59:59Z"), at("2026-11-23T11:00:00Z"));
-        for (phase, condition) in [
-            (Phase::Fresh, Condition::Fresh),
-            (Phase::Refreshing, Condition::Refreshing),
-            (Phase::Stale, Condition::Stale),
+        for (phase, state) in [
+            (Phase::Fresh, RoleState::Fresh),
+            (Phase::Refreshing, RoleState::Refreshing),
+            (Phase::Stale, RoleState::Stale),
         ] {
-            assert_eq!(held("K", phase).condition(before), condition);
-            assert_eq!(held("K", phase).condition(at), Condition::Expired);
+            assert_eq!(held("K", phase).state(before), state);
+            assert_eq!(held("K", phase).state(at), RoleState::Expired);
         }
-        assert_eq!(State::Warming.condition(at), Condition::Warming);
+        assert_eq!(Slot::Warming.state(at), RoleState::Warming);
     }
 
     #[test]
@@ -492,8 +492,8 @@ mod tests {
         assert!(snapshot.role("same").is_none());
         let found = snapshot.by_id(&id("a")).expect("there");
         assert!(!found.listed() && found.id() == id("a") && found.name() == &name("same"));
-        assert!(matches!(&**found.state(), State::Held { .. }));
-        assert!(matches!(&**snapshot.by_id(&id("b")).expect("there").state(), State::Warming));
+        assert!(matches!(&**found.slot(), Slot::Held { .. }));
+        assert!(matches!(&**snapshot.by_id(&id("b")).expect("there").slot(), Slot::Warming));
         assert!(snapshot.by_id(&RoleId::named(&name("listed"))).expect("there").listed());
         store.remove_unlisted(&id("a"));
         let snapshot = store.snapshot();

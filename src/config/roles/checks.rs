@@ -11,7 +11,7 @@ use alppaca_settings::{
 use super::{CHAINED, Origin, Read, Role, is_assumed, origin};
 use crate::{
     config::sources::Source,
-    source::{Gives, Session},
+    source::{Provides, Session},
 };
 
 /// Checks the roles against the sources and each other.
@@ -45,14 +45,14 @@ fn check(fields: &mut Fields, read: &Read, sources: &[Source], roles: &[Role]) {
             continue;
         };
         if let Origin::Source(source) = origin {
-            match source.kind.gives() {
-                Gives::Nothing => wrong(
+            match source.kind.provides() {
+                Provides::Nothing => wrong(
                     place.clone(),
                     format!(
                         "{name:?} has no credentials of its own, it configures how AssumeRole is called; name it in `via`"
                     ),
                 ),
-                Gives::PerArn if role.role_arn.is_none() => {
+                Provides::PerArn if role.role_arn.is_none() => {
                     wrong(place.clone(), format!("{name:?} takes the ARN of a role, so a `role_arn` is needed"));
                 }
                 _ => {}
@@ -65,7 +65,7 @@ fn check(fields: &mut Fields, read: &Read, sources: &[Source], roles: &[Role]) {
     }
     let assumed = origins.iter().any(|origin| is_assumed(*origin, role.role_arn.is_some()));
     let taken = |key: &str| {
-        origins.iter().any(|origin| matches!(origin, Origin::Source(source) if source.kind.takes().contains(&key)))
+        origins.iter().any(|origin| matches!(origin, Origin::Source(source) if source.kind.accepts().contains(&key)))
     };
     for (key, place) in &read.given {
         if is_of_session(key) && !assumed && !taken(key) {
@@ -104,7 +104,7 @@ fn check(fields: &mut Fields, read: &Read, sources: &[Source], roles: &[Role]) {
 }
 
 fn is_per_arn(origin: Origin) -> bool {
-    matches!(origin, Origin::Source(source) if matches!(source.kind.gives(), Gives::PerArn | Gives::PerName))
+    matches!(origin, Origin::Source(source) if matches!(source.kind.provides(), Provides::PerArn | Provides::PerName))
 }
 
 /// Complains once of each circle, where it closes.

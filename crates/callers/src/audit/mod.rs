@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::{
     caller::{
-        Account, Directory, Holder, Known, Membership, Origin, Owner,
+        Account, Holder, IdentityCache, Known, Membership, Origin, Owner,
         budget::{Allowance, Rate},
         cgroup::Cgroup,
     },
@@ -101,7 +101,7 @@ impl Auditor {
     }
 
     /// One that writes records to `log`, with what `directory` finds out.
-    pub fn start(log: AuditLog, directory: Arc<Directory>, clock: SharedClock) -> io::Result<Self> {
+    pub fn start(log: AuditLog, directory: Arc<IdentityCache>, clock: SharedClock) -> io::Result<Self> {
         let (events, waiting) = channel(CAPACITY);
         let counts = Arc::new(Counts::default());
         let (lost, failing, required) = (log.lost(), log.failing(), log.is_required());
@@ -225,7 +225,7 @@ impl Drop for Auditor {
 
 struct Writer {
     log: AuditLog,
-    directory: Arc<Directory>,
+    directory: Arc<IdentityCache>,
     counts: Arc<Counts>,
     clock: SharedClock,
 }
@@ -237,7 +237,7 @@ impl Writer {
             let most = if events.is_closed() { BUSY_AT_THE_END } else { BUSY };
             let findings = self.find_out(&event, events.len() > most).await;
             let importance = match &event.what {
-                What::HandedOut { .. } => Importance::HandOut,
+                What::Issued { .. } => Importance::HandOut,
                 What::Denied { .. } => Importance::Denial,
             };
             self.log.write(&event.render(&findings), importance);
@@ -304,7 +304,7 @@ mod tests {
         let clock = SystemClock::shared();
         let environment = Environment { journal_stream: None, syslog: place.join("none") };
         let log = AuditLog::open(&AuditTarget::File(path.clone()), false, Arc::clone(&clock), &environment);
-        let directory = Directory::start(NameService, None, Arc::clone(&clock)).expect("a thread");
+        let directory = IdentityCache::start(NameService, None, Arc::clone(&clock)).expect("a thread");
         (Auditor::start(log.expect("writable"), Arc::new(directory), clock).expect("a thread"), path)
     }
 
@@ -323,7 +323,7 @@ mod tests {
     }
 
     fn hand_out() -> What {
-        What::HandedOut {
+        What::Issued {
             role: crate::credentials::RoleId::named(&"deploy".parse().expect("a name")),
             access_key_id: "ASIAEXAMPLE".into(),
             expiration: jiff::Timestamp::UNIX_EPOCH,

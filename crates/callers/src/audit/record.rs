@@ -40,7 +40,7 @@ pub struct Event {
 #[derive(Debug, Clone)]
 pub enum What {
     /// It got credentials.
-    HandedOut {
+    Issued {
         /// Of this role.
         role: RoleId,
         /// The public half of the key: CloudTrail names it, too.
@@ -117,7 +117,7 @@ impl Event {
     /// It as a line of JSON.
     pub fn render(&self, findings: &Findings) -> String {
         let (event, role, key, expiration, path) = match &self.what {
-            What::HandedOut { role, access_key_id, expiration } => {
+            What::Issued { role, access_key_id, expiration } => {
                 ("hand-out", Some(role.as_str()), Some(&**access_key_id), Some(*expiration), None)
             }
             What::Denied { path } => ("denial", None, None, None, Some(&**path)),
@@ -180,7 +180,7 @@ mod tests {
             time: "2026-11-24T19:00:00.25Z".parse().expect("a timestamp"),
             peer: Peer { origin: Origin::Process(process), ..Peer::unasked("127.0.0.1:5000".parse().expect("legal")) },
             container: None,
-            what: What::HandedOut {
+            what: What::Issued {
                 role: RoleId::named(&"deploy".parse().expect("a name")),
                 access_key_id: "ASIAEXAMPLE".into(),
                 expiration: "2026-11-24T20:00:00Z".parse().expect("a timestamp"),

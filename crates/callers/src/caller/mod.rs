@@ -4,8 +4,8 @@ mod accounts;
 pub mod budget;
 pub mod cgroup;
 pub mod containers;
-mod directory;
 mod hierarchy;
+mod identity_cache;
 mod kernel;
 mod listening;
 mod namespace;
@@ -23,7 +23,7 @@ use std::{
 
 pub use accounts::{Account, Accounts, NameService, human_users};
 use cgroup::Cgroup;
-pub use directory::{Directory, Known, Name, NameKind};
+pub use identity_cache::{IdentityCache, Known, Name, NameKind};
 pub use kernel::{Kernel, Open};
 pub use listening::Listening;
 pub use party::Subordinates;

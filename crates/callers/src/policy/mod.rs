@@ -1,7 +1,7 @@
 //! Which caller gets which role: from what is known of a caller to what it may see.
 
 pub mod containers;
-mod guard;
+mod engine;
 mod judge;
 mod rules;
 
@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 
-pub use guard::{Guard, Prepared, Tenants};
+pub use engine::{ContainerPolicy, PolicyEngine, Prepared};
 pub use judge::{Facts, Look, Outcome, Truth, Verdict};
 pub use rules::{Cidr, CidrError, Condition, Effect, Rule, Rules};
 

@@ -72,7 +72,7 @@ impl Jwt {
         let now = Moment { wall, ..clock };
         match self.keys.verify(token, &self.settings.demands, now) {
             Ok(verified) => Ok(verified),
-            Err(TokenError::UnknownKey) if self.keys.wish(clock) || self.keys.is_empty() => {
+            Err(TokenError::UnknownKey) if self.keys.request_refresh(clock) || self.keys.is_empty() => {
                 let name = &self.settings.name;
                 Err(Refusal::Unavailable(format!("the key of the token is not known yet to {name}: try again")))
             }

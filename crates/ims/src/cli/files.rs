@@ -32,7 +32,7 @@ pub(super) fn faults(path: &Path, loaded: &Loaded, trust: &Trust) -> FileFaults 
     let mut found = NamedFiles::default();
     loaded.site.console.files(&mut found);
     files.extend(owned("console", std::mem::take(&mut found)));
-    loaded.site.sts.files(&alppaca_command::environment::surroundings(), &mut found);
+    loaded.site.sts.files(&alppaca_command::environment::host_env(), &mut found);
     files.extend(owned("sts", found));
     FileFaults::find(files, trust)
 }

@@ -17,7 +17,7 @@ use super::{Config, USUAL_ACCOUNT, files};
 use crate::{
     clock::SystemClock,
     identity::Opening,
-    logging::{self, AuditLog, Guard},
+    logging::{self, AuditLog, LogGuard},
     sandbox,
     server::{Background, Bound, Certificate, Current, Running, Server, Tls, bind},
     site::{self, Loaded, Site},
@@ -95,7 +95,7 @@ async fn serve(
     reloading: Reloading,
     bound: Vec<Bound>,
     metrics: Option<TcpListener>,
-    log: &Guard,
+    log: &LogGuard,
 ) -> Outcome {
     let site = &loaded.site;
     let ready = Ready::open(site, &bound)?;
@@ -142,8 +142,8 @@ impl Ready {
             None => None,
         };
         let listeners: Vec<_> = bound.iter().filter_map(Bound::tcp_address).collect();
-        let (sts, background) = site.sts.open(&environment::surroundings(), &listeners).map_err(Failure::usage)?;
-        let console = site.console.open(&environment::surroundings()).map_err(Failure::usage)?;
+        let (sts, background) = site.sts.open(&environment::host_env(), &listeners).map_err(Failure::usage)?;
+        let console = site.console.open(&environment::host_env()).map_err(Failure::usage)?;
         let server = Server::new(current, sts, console, audit, SystemClock::shared());
         Ok(Self { server, tls, background: vec![background] })
     }
@@ -176,7 +176,7 @@ impl Started {
 }
 
 /// Reads the configuration again. What only a restart changes stays as it is.
-fn reload(reloading: &Reloading, server: &Server, tls: Option<&Tls>, log: &Guard) -> Result<(), String> {
+fn reload(reloading: &Reloading, server: &Server, tls: Option<&Tls>, log: &LogGuard) -> Result<(), String> {
     let loaded = site::load(&reloading.path).map_err(|errors| errors.to_string())?;
     let faults = files::faults(&reloading.path, &loaded, &reloading.trust);
     if let Some(refusal) = faults.refusal() {
@@ -189,7 +189,7 @@ fn reload(reloading: &Reloading, server: &Server, tls: Option<&Tls>, log: &Guard
         tls.replace(current.authorities()).map_err(|error| error.to_string())?;
         tls.certificate().reload().map_err(|error| error.to_string())?;
     }
-    let console = site.console.open(&environment::surroundings())?;
+    let console = site.console.open(&environment::host_env())?;
     server.replace(current, console);
     log.level().set(site.logging.level);
     for warning in loaded.warnings.iter().map(ToString::to_string).chain(faults.warnings) {

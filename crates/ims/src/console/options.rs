@@ -10,7 +10,7 @@ use crate::{
         read::{self, render_duration},
         render::{list, mapping, quoted},
     },
-    source::Surroundings,
+    source::HostEnv,
 };
 
 /// How URLs of the console are made.
@@ -129,13 +129,13 @@ impl Options {
     }
 
     /// Makes it ready; nothing is sent yet.
-    pub fn open(&self, surroundings: &Surroundings) -> Result<Console, String> {
-        let proxies = self.proxying.resolve(&surroundings.proxies).map_err(|error| format!("console: {error}"))?;
+    pub fn open(&self, host_env: &HostEnv) -> Result<Console, String> {
+        let proxies = self.proxying.resolve(&host_env.proxies).map_err(|error| format!("console: {error}"))?;
         let http = fetch::Options {
             connect_timeout: self.connect_timeout,
             timeout: self.timeout,
             limit_name: None,
-            ca_file: self.ca_file.clone().or_else(|| surroundings.aws.ca_bundle.clone()),
+            ca_file: self.ca_file.clone().or_else(|| host_env.aws.ca_bundle.clone()),
             client_certificate: None,
             proxies,
         };

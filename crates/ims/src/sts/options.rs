@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     credentials::{Partition, RoleArn, RoleName},
-    refresh::way_back,
+    refresh::failback,
     rules::{Effect, Rules},
     settings::{
         Fields, NamedFiles, Node, Problem, Setting,
@@ -18,7 +18,7 @@ use crate::{
         render::{list, mapping, quoted},
     },
     source::{
-        self, Kind, Opening, Purpose, Serves, Session, Surroundings,
+        self, HostEnv, Kind, Opening, Purpose, Serves, Session,
         aws::{self, Aws, Rate},
         read_kind,
         sts::Request,
@@ -147,12 +147,12 @@ impl Options {
             return Err(("regions", message.to_owned()));
         }
         let word = self.credentials.word();
-        match self.credentials.gives() {
-            source::Gives::Nothing => Err(("credentials", format!("kind {word} has no credentials of its own"))),
-            source::Gives::PerArn if self.role_arn.is_none() => {
+        match self.credentials.provides() {
+            source::Provides::Nothing => Err(("credentials", format!("kind {word} has no credentials of its own"))),
+            source::Provides::PerArn if self.role_arn.is_none() => {
                 Err(("credentials", format!("kind {word} is asked for a role: `role_arn` is missing")))
             }
-            source::Gives::PerName if self.upstream_role.is_none() => {
+            source::Provides::PerName if self.upstream_role.is_none() => {
                 Err(("credentials", format!("kind {word} is asked for a role: `upstream_role` is missing")))
             }
             _ if self.external_id.is_some() && self.assume.is_none() => {
@@ -200,8 +200,8 @@ impl Options {
     }
 
     /// Adds the files that it names.
-    pub fn files(&self, surroundings: &Surroundings, files: &mut NamedFiles) {
-        self.credentials.files(surroundings, files);
+    pub fn files(&self, host_env: &HostEnv, files: &mut NamedFiles) {
+        self.credentials.files(host_env, files);
         files.obeyed("ca_file", &self.way.ca_file);
     }
 
@@ -231,17 +231,13 @@ impl Options {
 
     /// Makes it ready, with the work that has to run beside the requests. Files are read; nothing is sent yet.
     /// `listeners`: where this server itself listens, which cannot be the source of its credentials.
-    pub fn open(
-        &self,
-        surroundings: &Surroundings,
-        listeners: &[SocketAddr],
-    ) -> Result<(Arc<Sts>, Background), String> {
-        let opening = Opening { surroundings, listeners, return_wait: way_back::USUAL };
+    pub fn open(&self, host_env: &HostEnv, listeners: &[SocketAddr]) -> Result<(Arc<Sts>, Background), String> {
+        let opening = Opening { host_env, listeners, return_wait: failback::USUAL };
         let wrong = |error: String| format!("sts: credentials: {error}");
         let name: RoleName = "alppaca-ims".parse().map_err(|_| wrong("no legal name".to_owned()))?;
         let session = Session::default();
         let purpose = Purpose {
-            host: &surroundings.host,
+            host: &host_env.host,
             name: &name,
             upstream_role: self.upstream_role.as_deref(),
             role_arn: self.role_arn.as_ref(),
@@ -261,10 +257,10 @@ impl Options {
             transitive_tags: Vec::new(),
             source_identity: None,
         });
-        let clock = Arc::clone(&surroundings.clock);
+        let clock = Arc::clone(&host_env.clock);
         let region = |region: &String| {
             let way = Aws { region: region.clone(), ..self.way.clone() };
-            let settings = way.sts(surroundings).map_err(|error| format!("sts: {error}"))?;
+            let settings = way.sts(host_env).map_err(|error| format!("sts: {error}"))?;
             Ok((region.clone(), Arc::new(source::sts::Sts::new(settings, Arc::clone(&clock)))))
         };
         let regions = Arc::new(Regions(self.regions.iter().map(region).collect::<Result<_, String>>()?));

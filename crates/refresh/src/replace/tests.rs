@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::{
-    Cadence, Fetch, Lane, LaneId, OnDemand, RoleRequests, SourceFuture, Way,
+    Cadence, CallLimit, CallLimitId, Candidate, Fetch, OnDemand, RoleRequests, SourceFuture,
     clock::{self, Clock, fake::FakeClock},
     credentials::{Credentials, Secret},
-    store::{Condition, Store},
+    store::{RoleState, Store},
 };
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -60,35 +60,35 @@ impl Rig {
         let (clock, calls, store) = (FakeClock::new(), Arc::default(), Store::shared());
         let graph = graph(nodes, &calls, &clock);
         let refresher = Refresher::new(graph, Arc::clone(&store), Arc::<FakeClock>::clone(&clock), None)
-            .with_maker(maker(&calls, &clock));
+            .with_factory(factory(&calls, &clock));
         let (requests, replacer) = (refresher.requests(), refresher.replacer());
         Self { store, clock, calls, requests, replacer, _task: tokio::spawn(refresher.run()) }
     }
 
-    async fn replace(&self, nodes: &[(&str, &str)], fate: impl Fn(&RoleId) -> Fate + Send + 'static) {
-        self.replace_all(nodes, fate, Fate::Renewed).await;
+    async fn replace(&self, nodes: &[(&str, &str)], carryover: impl Fn(&RoleId) -> Carryover + Send + 'static) {
+        self.replace_all(nodes, carryover, Carryover::Refetch).await;
     }
 
     async fn replace_all(
         &self,
         nodes: &[(&str, &str)],
-        fate: impl Fn(&RoleId) -> Fate + Send + 'static,
-        on_demand: Fate,
+        carryover: impl Fn(&RoleId) -> Carryover + Send + 'static,
+        on_demand: Carryover,
     ) {
         let graph = graph(nodes, &self.calls, &self.clock);
-        let maker = Some(maker(&self.calls, &self.clock));
-        let (fate, lister) = (Box::new(fate), Fate::Same);
-        self.replacer.replace(Replacement { graph, maker, grace: None, fate, on_demand, lister }).await;
+        let factory = Some(factory(&self.calls, &self.clock));
+        let (carryover, lister) = (Box::new(carryover), Carryover::Unchanged);
+        self.replacer.replace(Replacement { graph, factory, grace: None, carryover, on_demand, lister }).await;
     }
 
-    fn of(&self, role: &RoleId) -> (Condition, String) {
+    fn of(&self, role: &RoleId) -> (RoleState, String) {
         let snapshot = self.store.snapshot();
-        let Some(role) = snapshot.by_id(role) else { return (Condition::Withdrawn, String::new()) };
-        let key = match &**role.state() {
-            State::Held { set, .. } => set.access_key_id.to_string(),
+        let Some(role) = snapshot.by_id(role) else { return (RoleState::Withdrawn, String::new()) };
+        let key = match &**role.slot() {
+            Slot::Held { set, .. } => set.access_key_id.to_string(),
             _ => String::new(),
         };
-        (role.state().condition(self.clock.now()), key)
+        (role.slot().state(self.clock.now()), key)
     }
 
     fn calls(&self) -> Vec<String> {
@@ -96,23 +96,24 @@ impl Rig {
     }
 }
 
-/// Nodes by their names, each with one way: `call` or `call<parent`. A hidden one begins with a dot.
+/// Nodes by their names, each with one candidate: `call` or `call<parent`. A hidden one begins with a dot.
 fn graph(nodes: &[(&str, &str)], calls: &Calls, clock: &Arc<FakeClock>) -> Graph {
-    let node = |(text, way): &(&str, &str)| {
-        let (call, parent) = way.split_once('<').map_or((*way, None), |(call, parent)| (call, Some(parent)));
-        let way = Way {
+    let node = |(text, candidate): &(&str, &str)| {
+        let (call, parent) =
+            candidate.split_once('<').map_or((*candidate, None), |(call, parent)| (call, Some(parent)));
+        let candidate = Candidate {
             label: call.into(),
             fetch: Arc::new(Call(call.to_owned(), Arc::clone(calls), Arc::clone(clock))),
-            lane: LaneId(0),
+            call_limit: CallLimitId(0),
             parent: parent.map(id),
             follows: false,
             cadence: Cadence::Aws,
         };
         let visibility = if text.starts_with('.') { Visibility::Hidden } else { Visibility::Listed };
-        Node { id: id(text), name: name(text), visibility, ways: [way].into() }
+        Node { id: id(text), name: name(text), visibility, candidates: [candidate].into() }
     };
-    let lanes = vec![Lane { concurrency: 2, rate: None }];
-    Graph { lanes, lister: None, nodes: nodes.iter().map(node).collect() }
+    let call_limits = vec![CallLimit { concurrency: 2, rate: None }];
+    Graph { call_limits, lister: None, nodes: nodes.iter().map(node).collect() }
 }
 
 /// A role on demand; `call` is for the maker of the test, which sees it as the external id.
@@ -121,7 +122,7 @@ fn demand(role: &str, call: &str) -> OnDemand {
     OnDemand { external_id: Some(call.to_owned()), ..OnDemand::new(name(role), arn) }
 }
 
-fn maker(calls: &Calls, clock: &Arc<FakeClock>) -> Maker {
+fn factory(calls: &Calls, clock: &Arc<FakeClock>) -> OnDemandFactory {
     let (calls, clock) = (Arc::clone(calls), Arc::clone(clock));
     Box::new(move |id: &RoleId, wanted: &OnDemand| {
         let made = graph(&[(wanted.name.as_str(), wanted.external_id.as_deref().unwrap_or_default())], &calls, &clock)
@@ -140,17 +141,17 @@ async fn what_stays_the_same_is_served_on_and_not_even_asked_for() {
     let rig = Rig::new(&[("a", "a"), ("b", "b")]);
     pass(60).await;
     for _again in 0..50 {
-        rig.replace(&[("a", "a"), ("b", "b")], |_| Fate::Same).await;
-        assert_eq!(rig.of(&id("a")), (Condition::Fresh, "a".into()));
+        rig.replace(&[("a", "a"), ("b", "b")], |_| Carryover::Unchanged).await;
+        assert_eq!(rig.of(&id("a")), (RoleState::Fresh, "a".into()));
     }
     pass(60).await;
     assert_eq!(rig.calls(), ["a", "b"]);
     // It is still refreshed in time, by the calls of the newest graph.
-    rig.replace(&[("a", "a2"), ("b", "b2")], |_| Fate::Same).await;
+    rig.replace(&[("a", "a2"), ("b", "b2")], |_| Carryover::Unchanged).await;
     pass(3600).await;
     // Chance decides when, so that a call may be under way just now.
-    let (condition, key) = rig.of(&id("a"));
-    assert!(matches!(condition, Condition::Fresh | Condition::Refreshing) && key == "a2", "{condition:?} {key}");
+    let (state, key) = rig.of(&id("a"));
+    assert!(matches!(state, RoleState::Fresh | RoleState::Refreshing) && key == "a2", "{state:?} {key}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -160,11 +161,11 @@ async fn calls_that_are_under_way_or_wait_are_neither_lost_nor_made_twice() {
     let rig = Rig::new(&nodes);
     pass(10).await;
     assert_eq!(rig.calls(), ["a", "b"]);
-    rig.replace(&nodes, |_| Fate::Same).await;
+    rig.replace(&nodes, |_| Carryover::Unchanged).await;
     pass(11).await;
-    assert_eq!(rig.of(&id("a")), (Condition::Fresh, "a".into()));
+    assert_eq!(rig.of(&id("a")), (RoleState::Fresh, "a".into()));
     pass(20).await;
-    assert_eq!(rig.of(&id("c")), (Condition::Fresh, "c".into()));
+    assert_eq!(rig.of(&id("c")), (RoleState::Fresh, "c".into()));
     assert_eq!(rig.calls(), ["a", "b", "c"]);
 }
 
@@ -172,11 +173,11 @@ async fn calls_that_are_under_way_or_wait_are_neither_lost_nor_made_twice() {
 async fn what_is_got_in_another_way_is_served_until_the_new_set_is_there() {
     let rig = Rig::new(&[("a", "a")]);
     pass(60).await;
-    rig.replace(&[("a", "a2")], |_| Fate::Renewed).await;
+    rig.replace(&[("a", "a2")], |_| Carryover::Refetch).await;
     pass(10).await;
-    assert_eq!(rig.of(&id("a")), (Condition::Refreshing, "a".into()));
+    assert_eq!(rig.of(&id("a")), (RoleState::Refreshing, "a".into()));
     pass(20).await;
-    assert_eq!(rig.of(&id("a")), (Condition::Fresh, "a2".into()));
+    assert_eq!(rig.of(&id("a")), (RoleState::Fresh, "a2".into()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -184,25 +185,25 @@ async fn what_only_has_the_same_name_is_not_served() {
     let rig = Rig::new(&[("a", "a")]);
     pass(10).await;
     // The call of the old graph is still running: its set must not turn up in the new one.
-    rig.replace(&[("a", "other")], |_| Fate::Other).await;
-    assert_eq!(rig.of(&id("a")).0, Condition::Warming);
+    rig.replace(&[("a", "other")], |_| Carryover::Discard).await;
+    assert_eq!(rig.of(&id("a")).0, RoleState::Warming);
     pass(15).await;
-    assert_eq!(rig.of(&id("a")).0, Condition::Warming);
+    assert_eq!(rig.of(&id("a")).0, RoleState::Warming);
     pass(10).await;
-    assert_eq!(rig.of(&id("a")), (Condition::Fresh, "other".into()));
-    rig.replace(&[("a", "a")], |_| Fate::Other).await;
-    assert_eq!(rig.of(&id("a")).0, Condition::Warming);
+    assert_eq!(rig.of(&id("a")), (RoleState::Fresh, "other".into()));
+    rig.replace(&[("a", "a")], |_| Carryover::Discard).await;
+    assert_eq!(rig.of(&id("a")).0, RoleState::Warming);
 }
 
 #[tokio::test(start_paused = true)]
 async fn roles_come_and_go_in_the_order_of_the_new_graph() {
     let rig = Rig::new(&[("a", "a"), ("b", "b")]);
     pass(60).await;
-    rig.replace(&[("c", "c"), ("b", "b")], |_| Fate::Same).await;
+    rig.replace(&[("c", "c"), ("b", "b")], |_| Carryover::Unchanged).await;
     assert_eq!(rig.store.snapshot().names(), b"c\nb");
-    assert_eq!(rig.of(&id("a")).0, Condition::Withdrawn);
-    assert_eq!(rig.of(&id("b")).0, Condition::Fresh);
-    assert_eq!(rig.of(&id("c")).0, Condition::Warming);
+    assert_eq!(rig.of(&id("a")).0, RoleState::Withdrawn);
+    assert_eq!(rig.of(&id("b")).0, RoleState::Fresh);
+    assert_eq!(rig.of(&id("c")).0, RoleState::Warming);
     pass(60).await;
     assert_eq!(rig.calls(), ["a", "b", "c"]);
 }
@@ -212,15 +213,18 @@ async fn a_parent_is_kept_for_its_children_and_forgotten_without_them() {
     let chain = [(".p", "p"), ("a", "a<.p")];
     let rig = Rig::new(&chain);
     pass(60).await;
-    rig.replace(&chain, |_| Fate::Same).await;
+    rig.replace(&chain, |_| Carryover::Unchanged).await;
     pass(60).await;
     assert_eq!(rig.calls(), ["p", "a"]);
     // A second child needs no second parent.
-    rig.replace(&[(".p", "p"), ("a", "a<.p"), ("b", "b<.p")], |_| Fate::Same).await;
+    rig.replace(&[(".p", "p"), ("a", "a<.p"), ("b", "b<.p")], |_| Carryover::Unchanged).await;
     pass(60).await;
     assert_eq!(rig.calls(), ["p", "a", "b"]);
     // A role that becomes a parent had its credentials rendered and dropped: they are got again.
-    rig.replace(&[("b", "b"), ("c", "c<b")], |id| if id.as_str() == "b" { Fate::Same } else { Fate::Other }).await;
+    rig.replace(&[("b", "b"), ("c", "c<b")], |id| {
+        if id.as_str() == "b" { Carryover::Unchanged } else { Carryover::Discard }
+    })
+    .await;
     pass(60).await;
     assert_eq!(rig.calls(), ["p", "a", "b", "b", "c"]);
     let calls = rig.calls.lock().expect("not poisoned").clone();
@@ -232,17 +236,17 @@ async fn roles_on_demand_are_made_anew_and_served_meanwhile() {
     let rig = Rig::new(&[("a", "a")]);
     let wanted = rig.requests.ensure(demand("d", "demand"));
     pass(60).await;
-    assert_eq!(rig.of(&wanted), (Condition::Fresh, "demand".into()));
-    rig.replace(&[("a", "a")], |_| Fate::Same).await;
+    assert_eq!(rig.of(&wanted), (RoleState::Fresh, "demand".into()));
+    rig.replace(&[("a", "a")], |_| Carryover::Unchanged).await;
     assert_eq!(rig.of(&wanted).1, "demand");
     pass(60).await;
-    assert_eq!(rig.of(&wanted), (Condition::Fresh, "demand".into()));
+    assert_eq!(rig.of(&wanted), (RoleState::Fresh, "demand".into()));
     assert_eq!(rig.calls(), ["a", "demand", "demand"]);
     // If nothing is different they are not even asked for.
-    rig.replace_all(&[("a", "a")], |_| Fate::Same, Fate::Same).await;
+    rig.replace_all(&[("a", "a")], |_| Carryover::Unchanged, Carryover::Unchanged).await;
     pass(60).await;
     assert_eq!((rig.of(&wanted).1, rig.calls().len()), ("demand".to_owned(), 3));
     rig.requests.release(&wanted);
-    rig.replace(&[("a", "a")], |_| Fate::Same).await;
-    assert_eq!(rig.of(&wanted).0, Condition::Withdrawn);
+    rig.replace(&[("a", "a")], |_| Carryover::Unchanged).await;
+    assert_eq!(rig.of(&wanted).0, RoleState::Withdrawn);
 }

@@ -9,10 +9,10 @@ use crate::{
     Cadence, ErrorKind, SourceError, Timer,
     clock::Moment,
     credentials::{Credentials, RoleId, format_timestamp, render_refusal},
-    journal::{Ending, Question},
     node::Who,
+    refresh_stats::{Ending, Question},
     report,
-    store::{Phase, Published, State},
+    store::{Phase, Published, Slot},
 };
 
 impl Refresher {
@@ -30,11 +30,11 @@ impl Refresher {
 
     fn take_set(&mut self, fetched: Fetched) {
         let now = self.clock.now();
-        let Fetched { due, lane, generation, signed, answer } = fetched;
-        if let Some(queue) = self.lanes.get_mut(lane.0).filter(|_| generation == self.generation) {
+        let Fetched { due, call_limit, generation, signed, answer } = fetched;
+        if let Some(queue) = self.queues.get_mut(call_limit.0).filter(|_| generation == self.generation) {
             queue.done();
         }
-        self.journal.count(Question::Credentials, ending(&answer));
+        self.refresh_stats.count(Question::Credentials, ending(&answer));
         // Withdrawn or changed while the call was under way: whatever came is of no use any more.
         if self.nodes.get(due.id()).is_none_or(|node| generation < node.since) {
             return;
@@ -46,7 +46,7 @@ impl Refresher {
                 let interval = self.lister.as_ref().map_or(Duration::ZERO, |lister| lister.interval);
                 self.take_failure(&RoleId::named(&name), now, Cadence::Ims { interval }, &error);
             }
-            (Due::Planned(id), Err(error)) => self.way_failed(&id, signed.as_ref(), error, now),
+            (Due::Planned(id), Err(error)) => self.candidate_failed(&id, signed.as_ref(), error, now),
         }
     }
 
@@ -64,13 +64,17 @@ impl Refresher {
         node.refused = None;
         node.asked.timer = Timer::after_set(now, set.expiration, random);
         let who = Who::new(due.id(), node.plan.as_deref());
-        report::set_arrived(&who, &set, &mut node.asked.trouble);
-        let way = node.plan.as_ref().and_then(|plan| plan.way());
-        self.journal.fetched(&due.role_id(), way.map_or(&self.listed, |way| &way.label), now.wall);
-        self.store.publish(&due.id(), State::Held { set: Arc::clone(&set), phase: Phase::Fresh });
+        report::set_arrived(&who, &set, &mut node.asked.failure);
+        let candidate = node.plan.as_ref().and_then(|plan| plan.candidate());
+        self.refresh_stats.fetched(
+            &due.role_id(),
+            candidate.map_or(&self.listed, |candidate| &candidate.label),
+            now.wall,
+        );
+        self.store.publish(&due.id(), Slot::Held { set: Arc::clone(&set), phase: Phase::Fresh });
         node.held = Some(set);
         if let Due::Planned(id) = due {
-            self.way_worked(id, credentials, now);
+            self.candidate_worked(id, credentials, now);
         }
     }
 
@@ -84,20 +88,20 @@ impl Refresher {
         let alive = node.held.clone().filter(|_| node.is_alive(now));
         let expiration = alive.as_ref().map(|set| set.expiration);
         let ErrorKind::Refused { code, message, withdraws } = &error.kind else {
-            report::set_failed(&who, error, None, &mut node.asked.trouble);
-            self.journal.failed(id, now.wall, &error.message, node.refused.as_ref().map(|since| since.wall));
+            report::set_failed(&who, error, None, &mut node.asked.failure);
+            self.refresh_stats.failed(id, now.wall, &error.message, node.refused.as_ref().map(|since| since.wall));
             node.asked.timer = node.asked.timer.after_failure(now, expiration, random);
             return self.keep_serving(id);
         };
         let since = **node.refused.get_or_insert_with(|| Box::new(now));
-        self.journal.failed(id, now.wall, &error.message, Some(since.wall));
+        self.refresh_stats.failed(id, now.wall, &error.message, Some(since.wall));
         let given_up = *withdraws || node.is_given_up(Some(&since), grace, now);
         let kept = expiration.filter(|_| !given_up);
-        report::set_failed(&who, error, Some((cadence, kept)), &mut node.asked.trouble);
+        report::set_failed(&who, error, Some((cadence, kept)), &mut node.asked.failure);
         node.asked.timer = node.asked.timer.after_refusal(now, cadence, kept, random);
         if given_up {
             node.held = None;
-            self.store.publish(id, State::Denied(render_refusal(code, message, now.wall).into()));
+            self.store.publish(id, Slot::Denied(render_refusal(code, message, now.wall).into()));
             return;
         }
         if let Some(grace) = grace {
@@ -108,7 +112,7 @@ impl Refresher {
     }
 
     fn late(&self, credentials: &Credentials) -> SourceError {
-        let clock = self.journal.clock_ahead().map(report::clock_difference);
+        let clock = self.refresh_stats.clock_ahead().map(report::clock_difference);
         let clock = clock.unwrap_or_else(|| "is this host's clock right?".to_owned());
         let expiration = format_timestamp(credentials.expiration);
         SourceError::transient(format!("the credentials had already expired on arrival, at {expiration}; {clock}"))
@@ -117,7 +121,7 @@ impl Refresher {
     /// What is held is served on, though nothing newer could be had.
     fn keep_serving(&self, id: &RoleId) {
         if let Some(set) = self.nodes.get(id).and_then(|node| node.held.as_ref()) {
-            self.store.publish(id, State::Held { set: Arc::clone(set), phase: Phase::Stale });
+            self.store.publish(id, Slot::Held { set: Arc::clone(set), phase: Phase::Stale });
         }
     }
 }

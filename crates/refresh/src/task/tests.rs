@@ -12,7 +12,7 @@ use crate::{
     ErrorKind, Source, SourceFuture,
     clock::{BootTime, Clock, fake::FakeClock},
     credentials::Secret,
-    store::Condition,
+    store::RoleState,
 };
 
 /// An upstream that does what the test says and remembers when it was asked.
@@ -111,7 +111,7 @@ struct Rig {
     clock: Arc<FakeClock>,
     upstream: Arc<Upstream>,
     store: Arc<Store>,
-    journal: Arc<Journal>,
+    refresh_stats: Arc<RefreshStats>,
     _task: tokio::task::JoinHandle<()>,
 }
 
@@ -137,8 +137,8 @@ fn rig_with_grace(roles: &[&'static str], life: u64, grace: Option<u64>) -> Rig 
     let store = Store::shared();
     let graph = Graph::listing(upstream.clone(), INTERVAL);
     let refresher = Refresher::new(graph, store.clone(), clock.clone(), grace.map(Duration::from_secs));
-    let journal = refresher.journal();
-    Rig { clock, upstream, store, journal, _task: tokio::spawn(refresher.run()) }
+    let refresh_stats = refresher.refresh_stats();
+    Rig { clock, upstream, store, refresh_stats, _task: tokio::spawn(refresher.run()) }
 }
 
 impl Rig {
@@ -147,19 +147,19 @@ impl Rig {
     }
 
     /// A refresh that happens to be under way makes no difference.
-    fn condition(&self, role: &str) -> Condition {
+    fn state(&self, role: &str) -> RoleState {
         let snapshot = self.store.snapshot();
-        match snapshot.role(role).map(|role| role.state().condition(self.clock.now())) {
-            Some(Condition::Refreshing) => Condition::Fresh,
-            Some(condition) => condition,
-            None => Condition::Withdrawn,
+        match snapshot.role(role).map(|role| role.slot().state(self.clock.now())) {
+            Some(RoleState::Refreshing) => RoleState::Fresh,
+            Some(state) => state,
+            None => RoleState::Withdrawn,
         }
     }
 
     fn key(&self, role: &str) -> String {
         let snapshot = self.store.snapshot();
-        match &**snapshot.role(role).expect("listed").state() {
-            State::Held { set, .. } => set.access_key_id.to_string(),
+        match &**snapshot.role(role).expect("listed").slot() {
+            Slot::Held { set, .. } => set.access_key_id.to_string(),
             other => panic!("{other:?}"),
         }
     }
@@ -176,7 +176,7 @@ fn refused(withdraws: bool) -> SourceError {
 async fn the_list_is_asked_for_at_the_interval_and_sets_by_their_age() {
     let rig = rig(&["a", "b"], 3600);
     rig.pass(1).await;
-    assert_eq!((rig.condition("a"), rig.condition("b")), (Condition::Fresh, Condition::Fresh));
+    assert_eq!((rig.state("a"), rig.state("b")), (RoleState::Fresh, RoleState::Fresh));
     rig.pass(3600).await;
     let gaps = |name: &str| {
         let asked = rig.upstream.asked_for(name);
@@ -207,7 +207,7 @@ async fn a_role_that_the_list_names_anew_is_fetched_at_once() {
     rig.pass(1).await;
     rig.upstream.set(|script| script.roles = vec!["b", "a"]);
     rig.pass(376).await;
-    assert_eq!(rig.condition("b"), Condition::Fresh);
+    assert_eq!(rig.state("b"), RoleState::Fresh);
     assert_eq!((rig.upstream.asked_for("a").len(), rig.upstream.asked_for("b").len()), (1, 1));
     assert_eq!(rig.upstream.asked_for("b")[0].since(rig.upstream.asked_for("list")[1]), Duration::ZERO);
 }
@@ -217,9 +217,7 @@ async fn no_more_is_fetched_at_once_than_the_source_allows() {
     let roles = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
     let rig = rig(&roles, 3600);
     rig.pass(1).await;
-    assert!(
-        roles.iter().all(|role| rig.condition(role) == Condition::Fresh && rig.upstream.asked_for(role).len() == 1)
-    );
+    assert!(roles.iter().all(|role| rig.state(role) == RoleState::Fresh && rig.upstream.asked_for(role).len() == 1));
     rig.upstream.set(|script| assert_eq!(script.most_in_flight, 3));
 }
 
@@ -230,7 +228,7 @@ async fn a_role_that_is_withdrawn_while_it_waits_is_not_fetched() {
     rig.pass(30).await;
     rig.upstream.set(|script| script.roles = vec!["a", "b", "c"]);
     rig.pass(375).await;
-    assert_eq!((rig.condition("c"), rig.condition("d")), (Condition::Fresh, Condition::Withdrawn));
+    assert_eq!((rig.state("c"), rig.state("d")), (RoleState::Fresh, RoleState::Withdrawn));
     assert!(rig.upstream.asked_for("d").is_empty());
 }
 
@@ -240,7 +238,7 @@ async fn ten_second_credentials_are_never_expired() {
     rig.pass(1).await;
     for _ in 0..1000 {
         clock::sleep(Duration::from_millis(97)).await;
-        assert!(matches!(rig.condition("a"), Condition::Fresh | Condition::Refreshing));
+        assert!(matches!(rig.state("a"), RoleState::Fresh | RoleState::Refreshing));
     }
     assert!(rig.upstream.asked_for("a").len() < 45);
 }
@@ -255,15 +253,15 @@ async fn an_unreachable_upstream_takes_nothing_away_until_the_true_expiration() 
         script.errors.insert("a", SourceError::transient("down"));
     });
     rig.pass(500).await;
-    assert_eq!((rig.condition("a"), rig.key("a")), (Condition::Stale, key));
+    assert_eq!((rig.state("a"), rig.key("a")), (RoleState::Stale, key));
     rig.pass(150).await;
-    assert_eq!(rig.condition("a"), Condition::Expired);
+    assert_eq!(rig.state("a"), RoleState::Expired);
     rig.upstream.set(|script| {
         script.errors.clear();
         script.list_error = None;
     });
     rig.pass(61).await;
-    assert_eq!(rig.condition("a"), Condition::Fresh);
+    assert_eq!(rig.state("a"), RoleState::Fresh);
 }
 
 #[tokio::test(start_paused = true)]
@@ -273,7 +271,7 @@ async fn one_failing_role_leaves_the_others_untouched() {
         script.errors.insert("bad", SourceError::transient("garbage"));
     });
     rig.pass(300).await;
-    assert_eq!((rig.condition("good"), rig.condition("bad")), (Condition::Fresh, Condition::Warming));
+    assert_eq!((rig.state("good"), rig.state("bad")), (RoleState::Fresh, RoleState::Warming));
 }
 
 #[tokio::test(start_paused = true)]
@@ -283,7 +281,7 @@ async fn a_role_that_leaves_a_list_of_others_is_withdrawn_at_once() {
         rig.pass(1).await;
         rig.upstream.set(|script| script.roles = vec!["a"]);
         rig.pass(376).await;
-        assert_eq!((rig.condition("a"), rig.condition("b")), (Condition::Fresh, Condition::Withdrawn));
+        assert_eq!((rig.state("a"), rig.state("b")), (RoleState::Fresh, RoleState::Withdrawn));
     }
 }
 
@@ -300,20 +298,20 @@ async fn an_upstream_that_only_refuses_takes_nothing_away_before_its_end() {
     let key = rig.key("a");
     rig.upstream.set(break_all);
     rig.pass(3590).await;
-    assert_eq!((rig.condition("a"), rig.key("a")), (Condition::Stale, key));
-    let since = rig.journal.list_refusal().expect("it is refused").since;
+    assert_eq!((rig.state("a"), rig.key("a")), (RoleState::Stale, key));
+    let since = rig.refresh_stats.list_refusal().expect("it is refused").since;
     assert!((1..=376).contains(&since.duration_since(START.parse().expect("a timestamp")).as_secs()), "{since}");
-    assert!(rig.journal.entry("a").refused_since().is_some_and(|of_set| of_set > since), "the set was due later");
+    assert!(rig.refresh_stats.entry("a").refused_since().is_some_and(|of_set| of_set > since), "the set was due later");
     rig.pass(11).await;
-    assert_eq!(rig.condition("a"), Condition::Withdrawn, "there is nothing more to lose");
+    assert_eq!(rig.state("a"), RoleState::Withdrawn, "there is nothing more to lose");
     let asked = rig.upstream.asked_for("list").len();
     rig.upstream.set(|script| {
         script.list_error = None;
         script.errors.clear();
     });
     rig.pass(61).await;
-    assert_eq!(rig.condition("a"), Condition::Fresh);
-    assert_eq!(rig.journal.list_refusal(), None);
+    assert_eq!(rig.state("a"), RoleState::Fresh);
+    assert_eq!(rig.refresh_stats.list_refusal(), None);
     assert!(asked < 60, "it is not asked ever more often: {asked}");
 }
 
@@ -323,9 +321,9 @@ async fn a_grace_ends_what_an_upstream_only_refuses_and_not_what_it_does_not_ans
     rig.pass(1).await;
     rig.upstream.set(break_all);
     rig.pass(600).await;
-    assert_eq!(rig.condition("a"), Condition::Fresh);
+    assert_eq!(rig.state("a"), RoleState::Fresh);
     rig.pass(376 + 15).await;
-    assert_eq!(rig.condition("a"), Condition::Withdrawn);
+    assert_eq!(rig.state("a"), RoleState::Withdrawn);
 
     let rig = rig_with_grace(&["a"], 3600, Some(600));
     rig.pass(1).await;
@@ -334,7 +332,7 @@ async fn a_grace_ends_what_an_upstream_only_refuses_and_not_what_it_does_not_ans
         script.errors.insert("a", SourceError::transient("down"));
     });
     rig.pass(3590).await;
-    assert_eq!(rig.condition("a"), Condition::Stale);
+    assert_eq!(rig.state("a"), RoleState::Stale);
 }
 
 #[tokio::test(start_paused = true)]
@@ -343,7 +341,7 @@ async fn a_refused_list_says_nothing_of_sets_that_still_come() {
     rig.pass(1).await;
     rig.upstream.set(|script| script.list_error = Some(refused(false)));
     rig.pass(5 * 3600).await;
-    assert_eq!(rig.condition("a"), Condition::Fresh);
+    assert_eq!(rig.state("a"), RoleState::Fresh);
     assert!(rig.upstream.asked_for("a").len() > 10);
 }
 
@@ -357,10 +355,10 @@ async fn with_nothing_to_lose_a_refusal_is_believed_and_soon_asked_about_again()
     assert!((5..=60).contains(&asked), "{asked}");
     rig.upstream.set(|script| script.list_error = None);
     rig.pass(64).await;
-    assert_eq!(rig.condition("a"), Condition::Denied);
+    assert_eq!(rig.state("a"), RoleState::Denied);
     rig.upstream.set(|script| script.errors.clear());
     rig.pass(64).await;
-    assert_eq!(rig.condition("a"), Condition::Fresh);
+    assert_eq!(rig.state("a"), RoleState::Fresh);
 }
 
 #[tokio::test(start_paused = true)]
@@ -371,11 +369,11 @@ async fn a_role_that_was_in_doubt_was_never_away() {
     rig.pass(600).await;
     rig.upstream.set(|script| script.list_error = None);
     rig.pass(1000).await;
-    assert_eq!(rig.condition("a"), Condition::Fresh);
+    assert_eq!(rig.state("a"), RoleState::Fresh);
     let key = rig.key("a");
     rig.upstream.set(|script| script.list_error = Some(refused(false)));
     rig.pass(900).await;
-    assert_eq!(rig.condition("a"), Condition::Fresh, "the grace begins anew: {key}");
+    assert_eq!(rig.state("a"), RoleState::Fresh, "the grace begins anew: {key}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -387,7 +385,7 @@ async fn a_list_with_unreadable_lines_adds_but_withdraws_nothing() {
         script.problems = vec!["x/y is no role name".into()];
     });
     rig.pass(376).await;
-    assert_eq!((rig.condition("a"), rig.condition("b")), (Condition::Fresh, Condition::Fresh));
+    assert_eq!((rig.state("a"), rig.state("b")), (RoleState::Fresh, RoleState::Fresh));
     assert_eq!(rig.store.snapshot().names(), b"b\na");
 }
 
@@ -397,30 +395,30 @@ async fn a_list_that_is_refused_beyond_doubt_withdraws_all_roles() {
     rig.pass(1).await;
     rig.upstream.set(|script| script.list_error = Some(refused(true)));
     rig.pass(376).await;
-    assert_eq!(rig.condition("a"), Condition::Withdrawn);
+    assert_eq!(rig.state("a"), RoleState::Withdrawn);
     assert!(rig.store.snapshot().answered());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_document_that_is_refused_beyond_doubt_denies_the_role_and_another_spares_a_good_set() {
-    for (withdraws, condition) in [(true, Condition::Denied), (false, Condition::Stale)] {
+    for (withdraws, state) in [(true, RoleState::Denied), (false, RoleState::Stale)] {
         let rig = rig(&["a"], 3600);
         rig.pass(1).await;
         rig.upstream.set(|script| {
             script.errors.insert("a", refused(withdraws));
         });
         rig.pass(1321).await;
-        assert_eq!(rig.condition("a"), condition);
+        assert_eq!(rig.state("a"), state);
         rig.upstream.set(|script| script.errors.clear());
         rig.pass(301).await;
-        assert_eq!(rig.condition("a"), Condition::Fresh);
+        assert_eq!(rig.state("a"), RoleState::Fresh);
     }
     let rig = rig(&["a"], 3600);
     rig.upstream.set(|script| {
         script.errors.insert("a", refused(false));
     });
     rig.pass(1).await;
-    assert_eq!(rig.condition("a"), Condition::Denied, "with nothing held, the error document is the answer");
+    assert_eq!(rig.state("a"), RoleState::Denied, "with nothing held, the error document is the answer");
 }
 
 #[tokio::test(start_paused = true)]
@@ -437,9 +435,9 @@ async fn a_role_whose_document_is_refused_is_served_for_as_long_as_the_grace() {
     }
     let refused = asked()[1];
     rig.pass(290).await;
-    assert_eq!((rig.condition("a"), rig.key("a")), (Condition::Stale, key));
+    assert_eq!((rig.state("a"), rig.key("a")), (RoleState::Stale, key));
     rig.pass(12).await;
-    assert_eq!(rig.condition("a"), Condition::Denied, "refused since {refused:?}, asked {:?}", asked());
+    assert_eq!(rig.state("a"), RoleState::Denied, "refused since {refused:?}, asked {:?}", asked());
 }
 
 #[tokio::test(start_paused = true)]
@@ -450,7 +448,7 @@ async fn a_set_that_had_expired_on_arrival_replaces_nothing() {
     let past = rig.clock.now().wall - SignedDuration::from_secs(1);
     rig.upstream.set(|script| script.expirations = vec![past; 100].into());
     rig.pass(1321).await;
-    assert_eq!((rig.condition("a"), rig.key("a")), (Condition::Stale, key));
+    assert_eq!((rig.state("a"), rig.key("a")), (RoleState::Stale, key));
 }
 
 #[tokio::test(start_paused = true)]
@@ -464,7 +462,7 @@ async fn after_suspend_and_a_step_ahead_a_set_is_fetched_within_half_a_minute() 
         disturb(&rig.clock);
         rig.pass(30).await;
         assert_eq!(rig.upstream.asked_for("a").len(), before + 1);
-        assert_eq!(rig.condition("a"), Condition::Fresh);
+        assert_eq!(rig.state("a"), RoleState::Fresh);
     }
     let before = rig.upstream.asked_for("a").len();
     rig.clock.step_wall(-7200);
@@ -492,9 +490,9 @@ async fn a_wall_clock_that_is_set_back_makes_no_set_live_longer() {
     });
     rig.clock.step_wall(-7200);
     rig.pass(3590).await;
-    assert_eq!(rig.condition("a"), Condition::Stale);
+    assert_eq!(rig.state("a"), RoleState::Stale);
     rig.pass(10).await;
-    assert_eq!(rig.condition("a"), Condition::Expired);
+    assert_eq!(rig.state("a"), RoleState::Expired);
 }
 
 #[tokio::test(start_paused = true)]
@@ -502,21 +500,21 @@ async fn a_clock_that_differs_from_the_upstreams_is_told_until_it_is_right() {
     let rig = rig(&["a"], 3600);
     rig.upstream.set(|script| script.date = START.parse().ok());
     rig.pass(1).await;
-    assert_eq!(rig.journal.clock_ahead(), None);
+    assert_eq!(rig.refresh_stats.clock_ahead(), None);
     rig.clock.step_wall(7200);
     rig.pass(376).await;
-    let ahead = rig.journal.clock_ahead().expect("it is noticed").as_secs();
+    let ahead = rig.refresh_stats.clock_ahead().expect("it is noticed").as_secs();
     assert!((7200..=7600).contains(&ahead), "{ahead}");
     rig.upstream.set(|script| script.date = Some(rig.clock.now().wall + Duration::from_mins(6)));
     rig.pass(376).await;
-    assert_eq!(rig.journal.clock_ahead().filter(|ahead| ahead.as_secs() > 60), None);
+    assert_eq!(rig.refresh_stats.clock_ahead().filter(|ahead| ahead.as_secs() > 60), None);
 }
 
 impl Rig {
     /// So long a caller waits for what is not here, asking ten times a second, unless it comes; after how long it did.
     async fn wait_for_set(&self, role: &str, seconds: u64) -> Option<Duration> {
         for tenth in 0..seconds * 10 {
-            if self.condition(role) == Condition::Fresh {
+            if self.state(role) == RoleState::Fresh {
                 return Some(Duration::from_millis(100 * tenth));
             }
             let _changed = self.store.awaited_change();
@@ -555,7 +553,7 @@ async fn a_set_that_has_expired_is_asked_for_as_callers_wait_but_a_long_outage_i
         script.errors.insert("a", SourceError::transient("down"));
     });
     rig.pass(3600).await;
-    assert_eq!(rig.condition("a"), Condition::Expired);
+    assert_eq!(rig.state("a"), RoleState::Expired);
     let asked = || rig.upstream.asked_for("a").len();
     let before = asked();
     assert_eq!(rig.wait_for_set("a", 600).await, None);
@@ -586,6 +584,6 @@ async fn a_thousand_roles_are_each_asked_once() {
     let names: Vec<&'static str> = (0..1000).map(|n| &*Box::leak(format!("role{n}").into_boxed_str())).collect();
     let rig = rig(&names, 3600);
     rig.pass(10).await;
-    assert!(names.iter().all(|name| rig.condition(name) == Condition::Fresh));
+    assert!(names.iter().all(|name| rig.state(name) == RoleState::Fresh));
     assert_eq!(rig.upstream.state.lock().expect("not poisoned").asked.len(), 1001);
 }

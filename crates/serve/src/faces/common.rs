@@ -8,8 +8,8 @@ use crate::{
     credentials::{AccountId, Partition},
     http::{
         Style,
-        guard::{self, Refusal},
         request::Request,
+        request_filter::{self, Refusal},
     },
     settings::{
         Fields, Setting, Topic, read,
@@ -91,9 +91,9 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Whether a request is refused, whatever it is for; see [`guard::judge`].
+    /// Whether a request is refused, whatever it is for; see [`request_filter::judge`].
     pub(super) fn judge(&self, request: &Request, authority: Option<&str>, in_container: bool) -> Result<(), Refusal> {
-        guard::judge(request, authority, |name| self.common.knows(name), in_container)
+        request_filter::judge(request, authority, |name| self.common.knows(name), in_container)
     }
 
     /// Faces that show `store`, with the default settings.

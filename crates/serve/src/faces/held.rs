@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::{
     clock::Moment,
-    http::{Answer, Denial, Handed, Outcome},
-    store::{Published, Role, State},
+    http::{Answer, Denial, Issued, Outcome},
+    store::{Published, Role, Slot},
 };
 
 /// What there is of a role at a moment.
@@ -22,12 +22,12 @@ pub enum Standing<'a> {
 
 impl<'a> Standing<'a> {
     /// That of a role in `state`.
-    pub fn of(state: &'a State, now: Moment) -> Self {
+    pub fn of(state: &'a Slot, now: Moment) -> Self {
         match state {
-            State::Warming => Self::Warming,
-            State::Denied(document) => Self::Refused(document),
-            State::Held { set, .. } if set.is_valid(now) => Self::Valid(set),
-            State::Held { set, .. } => Self::Expired(set),
+            Slot::Warming => Self::Warming,
+            Slot::Denied(document) => Self::Refused(document),
+            Slot::Held { set, .. } if set.is_valid(now) => Self::Valid(set),
+            Slot::Held { set, .. } => Self::Expired(set),
         }
     }
 }
@@ -43,10 +43,10 @@ pub(super) fn held(
     expired: impl FnOnce() -> Answer,
 ) -> Outcome {
     let hand_out = |set: &Arc<Published>| {
-        let handed = Some(Handed { role: role.id(), set: Arc::clone(set) });
-        Outcome::Answer(Answer { handed, ..give(set) })
+        let issued = Some(Issued { role: role.id(), set: Arc::clone(set) });
+        Outcome::Answer(Answer { issued, ..give(set) })
     };
-    match Standing::of(&role.state(), now) {
+    match Standing::of(&role.slot(), now) {
         Standing::Warming => Outcome::Warming,
         Standing::Refused(document) => Outcome::Answer(refuse(document).denied(Denial::Refused)),
         Standing::Valid(set) => hand_out(set),

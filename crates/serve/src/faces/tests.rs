@@ -9,7 +9,7 @@ use crate::{
     credentials::{Credentials, RoleName, Secret},
     http::{Outcome, Parsed, Respond, Visitor, parse},
     policy::Grant,
-    store::{Phase, Published, State},
+    store::{Phase, Published, Slot},
 };
 
 /// The moment of the tests.
@@ -38,12 +38,12 @@ pub(super) fn credentials() -> Credentials {
 }
 
 /// The state of a role with these credentials.
-pub(super) fn held(credentials: &Credentials) -> State {
-    State::Held { set: Arc::new(Published::new(credentials, now())), phase: Phase::Fresh }
+pub(super) fn held(credentials: &Credentials) -> Slot {
+    Slot::Held { set: Arc::new(Published::new(credentials, now())), phase: Phase::Fresh }
 }
 
 /// The state of a role whose credentials end just now.
-pub(super) fn ended() -> State {
+pub(super) fn ended() -> Slot {
     held(&Credentials { expiration: now().wall, ..credentials() })
 }
 

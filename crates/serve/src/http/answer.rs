@@ -112,7 +112,7 @@ pub struct Style {
 
 /// Credentials that are given away.
 #[derive(Debug, Clone)]
-pub struct Handed {
+pub struct Issued {
     /// Their role.
     pub role: RoleId,
     /// The set.
@@ -135,7 +135,7 @@ pub struct Answer {
     /// A header of the face with a number.
     pub number: Option<(&'static str, u32)>,
     /// Whose credentials are in the body, for the record.
-    pub handed: Option<Handed>,
+    pub issued: Option<Issued>,
     /// Why the request was refused, if it was.
     pub denied: Option<Denial>,
     /// Our process id, for clients that ask whether alppaca answers.
@@ -145,7 +145,7 @@ pub struct Answer {
 impl Answer {
     /// An answer with that status and body.
     pub fn new(status: Status, style: Style, body: Body) -> Self {
-        Self { status, body, style, modified: None, allow: None, number: None, handed: None, denied: None, pid: None }
+        Self { status, body, style, modified: None, allow: None, number: None, issued: None, denied: None, pid: None }
     }
 
     /// The same answer, given for this reason.

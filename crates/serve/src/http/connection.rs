@@ -98,10 +98,10 @@ impl Connection {
     /// Asks again at each change, for a while; then answers whatever there is.
     async fn wait_for(&mut self, mut change: Change) -> io::Result<Wait> {
         let context = Arc::clone(&self.exchange.context);
-        let patience = tokio::time::sleep(context.live.faces().patience(change));
+        let patience = tokio::time::sleep(context.current.faces().patience(change));
         tokio::pin!(patience);
         loop {
-            let changed = context.live.faces().changed(change);
+            let changed = context.current.faces().changed(change);
             let known = context.gatekeeper.changed();
             match self.exchange.turn(self.socket.get_ref(), true)? {
                 Wait::Change(same) if same == change => {}

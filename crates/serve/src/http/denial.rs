@@ -1,6 +1,6 @@
 //! Why a request was refused. It is decided where the answer is made; log, audit and metrics only read it.
 
-use super::guard::Refusal;
+use super::request_filter::Refusal;
 
 /// Why a request was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

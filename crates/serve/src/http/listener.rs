@@ -23,9 +23,9 @@ use super::{
     access::AccessLog,
     connection::{Connection, watch},
     counters::{Counters, Ended},
+    current::CurrentFaces,
     exchange::{Context, Exchange, Wait},
     face::{Face, Faces},
-    live::Live,
     place::{Place, ServerError},
     registry::Ends,
 };
@@ -75,15 +75,17 @@ impl Server {
         let gatekeeper = Arc::new(Everyone::default());
         let auditor = Arc::new(Auditor::without_records());
         let counters = Arc::new(Counters::of(&faces.known));
-        let live = Live::new(faces, access_log);
+        let current = CurrentFaces::new(faces, access_log);
         let (registry, access) = (Arc::default(), Arc::new(AccessLog::new()));
         let subordinates = Subordinates::read();
-        Self { context: Context { live, gatekeeper, auditor, clock, limits, registry, subordinates, counters, access } }
+        Self {
+            context: Context { current, gatekeeper, auditor, clock, limits, registry, subordinates, counters, access },
+        }
     }
 
     /// The way to let it show something else while it runs.
-    pub fn live(&self) -> Live {
-        self.context.live.clone()
+    pub fn current(&self) -> CurrentFaces {
+        self.context.current.clone()
     }
 
     /// The same, where `gatekeeper` decides what a caller sees, and `auditor` records it. Without one every caller sees

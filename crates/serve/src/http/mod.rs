@@ -2,28 +2,28 @@
 
 mod access;
 pub(crate) mod answer;
+mod client;
 mod connection;
 mod counters;
 mod crowd;
+mod current;
 pub(crate) mod denial;
 mod exchange;
 mod face;
-pub(crate) mod guard;
-mod guest;
 mod listener;
-mod live;
 pub(crate) mod path;
 mod place;
 mod registry;
 pub(crate) mod request;
+pub(crate) mod request_filter;
 mod visitor;
 
-pub use answer::{Answer, Body, Handed, Outcome, Status, Style};
+pub use answer::{Answer, Body, Issued, Outcome, Status, Style};
 pub use counters::Counters;
+pub use current::CurrentFaces;
 pub use denial::Denial;
 pub use face::{Face, Faces, Respond};
 pub use listener::{Limits, Server};
-pub use live::Live;
 pub use place::{Place, ServerError};
 pub use request::{MAX_HEAD, OWN_HEADERS, Parsed, Request, parse};
 pub use visitor::Visitor;

@@ -6,15 +6,14 @@ use jiff::Timestamp;
 
 use super::{
     aws::Aws,
+    host_env::HostEnv,
     imds, ims, process, profile,
     purpose::{Purpose, Serves},
-    roles_anywhere, static_keys,
-    surroundings::Surroundings,
-    vault, web_identity,
+    roles_anywhere, static_keys, vault, web_identity,
 };
 use crate::{
     fetch::Proxying,
-    refresh::{Fetch, Lane, Source},
+    refresh::{CallLimit, Fetch, Source},
     settings::{Comparable, Fields, NamedFiles, Node, Problem, Setting, Value, problem::Place, read, table::nearest},
 };
 
@@ -102,7 +101,7 @@ pub fn read_kind(fields: &mut Fields, what: &str, place: &Place, mut node: Node)
 
 /// What the credentials of a source are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Gives {
+pub enum Provides {
     /// It lists roles and gives a set for each (`upstream_role`).
     Listed,
     /// It has one set.
@@ -118,7 +117,7 @@ pub enum Gives {
 /// A source of one kind as it is configured: its options, and what follows from them. Nothing is opened.
 pub trait Kind: Comparable + Named + fmt::Debug + Send + Sync {
     /// What its credentials are for.
-    fn gives(&self) -> Gives;
+    fn provides(&self) -> Provides;
 
     /// What `check` says of it, in a few words.
     fn summary(&self) -> String;
@@ -127,7 +126,7 @@ pub trait Kind: Comparable + Named + fmt::Debug + Send + Sync {
     fn render(&self) -> Vec<(&'static str, String)>;
 
     /// How many calls it may get.
-    fn lane(&self) -> Lane;
+    fn call_limit(&self) -> CallLimit;
 
     /// Makes it ready to be called. Certificates are read; nothing is sent yet.
     fn open(&self, opening: &Opening) -> Result<Arc<dyn Opened>, String>;
@@ -139,7 +138,7 @@ pub trait Kind: Comparable + Named + fmt::Debug + Send + Sync {
     }
 
     /// The settings of a role that its own call takes, beside `role_arn`.
-    fn takes(&self) -> &'static [&'static str] {
+    fn accepts(&self) -> &'static [&'static str] {
         &[]
     }
 
@@ -170,7 +169,7 @@ pub trait Kind: Comparable + Named + fmt::Debug + Send + Sync {
     }
 
     /// Adds the files that it names.
-    fn files(&self, _: &Surroundings, _: &mut NamedFiles) {}
+    fn files(&self, _: &HostEnv, _: &mut NamedFiles) {}
 
     /// What `check` finds in the files that show who this host is: a sentence, or what is wrong with them.
     fn examine(&self, _now: Timestamp) -> Option<Result<String, String>> {
@@ -189,7 +188,7 @@ impl Eq for dyn Kind {}
 /// What a source has to know to be opened.
 pub struct Opening<'a> {
     /// The host.
-    pub surroundings: &'a Surroundings,
+    pub host_env: &'a HostEnv,
     /// Where alppaca itself listens.
     pub listeners: &'a [SocketAddr],
     /// After which time a preferred host that did not work is tried again.

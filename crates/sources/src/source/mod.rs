@@ -1,7 +1,9 @@
 //! Where credentials come from: one file (or folder) per kind of upstream, behind the traits of `refresh`.
 
 pub mod aws;
+pub mod failover;
 mod file;
+mod host_env;
 pub mod imds;
 pub mod ims;
 mod json;
@@ -15,22 +17,20 @@ pub mod profile;
 mod purpose;
 pub mod roles_anywhere;
 mod session;
-pub mod standby;
 pub mod static_keys;
 pub mod sts;
-mod surroundings;
 pub mod vault;
 pub mod web_identity;
 
-pub use kind::{Entry, Gives, KINDS, Kind, Named, Opened, Opening, Written, read_kind};
+pub use host_env::HostEnv;
+pub use kind::{Entry, KINDS, Kind, Named, Opened, Opening, Provides, Written, read_kind};
 pub use pass_on::PassOn;
 pub use purpose::{Purpose, Serves};
 pub use session::{Session, session_duration};
-pub use surroundings::Surroundings;
 
 use crate::{
     fetch::FetchError,
-    refresh::{ErrorKind, Fetch, RoleList, Source, SourceError, SourceFuture, way_back},
+    refresh::{ErrorKind, Fetch, RoleList, Source, SourceError, SourceFuture, failback},
 };
 
 /// Without an answer nothing has been said.

@@ -1,4 +1,4 @@
-//! Which container has an address or an id: read without locks on the request path, written by one [`Ledger`] for each
+//! Which container has an address or an id: read without locks on the request path, written by one [`ContainerStates`] for each
 //! runtime.
 //!
 //! What is not known is *sought*: the runtime is asked, and until it has answered no container is identified.

@@ -1,11 +1,11 @@
 //! Containers: what a Docker or Podman socket reports, and which container has an address or an id.
 
 mod api;
+mod container_state;
 mod facts;
 mod hold;
 mod host_names;
 mod index;
-mod ledger;
 mod messages;
 mod watch;
 

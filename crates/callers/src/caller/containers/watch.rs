@@ -13,11 +13,11 @@ use tokio::task::JoinSet;
 use super::{
     ContainerIndex,
     api::{Api, ApiError, Events},
+    container_state::{Change, ContainerStates, Question},
     facts::{ContainerFacts, ContainerId},
     hold::{Keeper, Unheld},
     host_names::{self, HostNames},
     index::{Part, Sought, Table},
-    ledger::{Change, Ledger, Question},
     messages::{Inspected, Listed},
 };
 use crate::{
@@ -76,7 +76,7 @@ pub struct Watcher {
     part: Arc<Part>,
     observer: Arc<dyn Observer>,
     clock: SharedClock,
-    ledger: Ledger,
+    states: ContainerStates,
     /// Whether its silence was logged.
     silence_told: bool,
     /// The containers whose first process is not held onto, and the reasons that were logged loudly.
@@ -138,14 +138,14 @@ impl Watcher {
             None
         });
         let keeper = Keeper::new(hierarchy, settings.accept_unverified);
-        let ledger = Ledger::new(settings.address_label.clone(), keeper);
+        let states = ContainerStates::new(settings.address_label.clone(), keeper);
         Some(Self {
             api,
             settings,
             part,
             observer,
             clock,
-            ledger,
+            states,
             silence_told: false,
             unheld: BTreeMap::new(),
             unheld_told: Vec::new(),
@@ -158,7 +158,7 @@ impl Watcher {
         loop {
             let (error, heard) = self.session().await;
             // Without the event stream no container is identified.
-            self.ledger.doubt();
+            self.states.doubt();
             self.part.publish(Table::default());
             self.observer.changed();
             if heard || !self.silence_told {
@@ -174,7 +174,7 @@ impl Watcher {
 
     /// Says if the first process of a container cannot be held onto: loudly for the first container of each reason.
     fn note_hold(&mut self, id: &ContainerId) {
-        let Some(why) = self.ledger.unheld(id) else {
+        let Some(why) = self.states.unheld(id) else {
             self.unheld.remove(id);
             return;
         };
@@ -237,7 +237,7 @@ impl Session<'_> {
             let outcome = tokio::select! {
                 biased;
                 event = events.next() => event.map(|event| {
-                    match self.watcher.ledger.happened(&event) {
+                    match self.watcher.states.happened(&event) {
                         Some(question) => self.queue.push_back(question),
                         None => self.next_comparison = BootTime::ZERO,
                     }
@@ -267,19 +267,19 @@ impl Session<'_> {
         let now = self.watcher.clock.now().boot;
         if self.forget_absent.is_some_and(|due| due <= now) {
             self.forget_absent = None;
-            self.watcher.ledger.forget_absent();
+            self.watcher.states.forget_absent();
             self.publish();
         }
         if self.search.is_none() && self.next_comparison <= now {
             self.next_comparison = now + COMPARISON;
-            self.watcher.ledger.forget_names();
+            self.watcher.states.forget_names();
             let sought = self.watcher.part.take_sought();
             self.begin_search(sought);
         }
         while self.inspections < MAX_INSPECTIONS
             && let Some(question) = self.queue.pop_front()
         {
-            if self.watcher.ledger.is_current(&question) {
+            if self.watcher.states.is_current(&question) {
                 self.inspections += 1;
                 let (api, variables) = (self.watcher.api.clone(), self.watcher.settings.variables.clone());
                 self.calls.spawn(async move {
@@ -295,7 +295,7 @@ impl Session<'_> {
     }
 
     fn begin_search(&mut self, sought: BTreeSet<Sought>) {
-        let questions = self.watcher.ledger.seek(&sought);
+        let questions = self.watcher.states.seek(&sought);
         let waiting = questions.iter().map(|(id, _)| id.clone()).collect();
         self.queue.extend(questions);
         self.search = Some(Search { sought, listing: true, waiting, naming: None });
@@ -310,7 +310,7 @@ impl Session<'_> {
     fn take(&mut self, done: Done) -> Result<(), ApiError> {
         match done {
             Done::Listed(listed) => {
-                let questions = self.watcher.ledger.listed(&listed?);
+                let questions = self.watcher.states.listed(&listed?);
                 if let Some(search) = &mut self.search {
                     search.listing = false;
                     search.waiting.extend(questions.iter().map(|(id, _)| id.clone()));
@@ -331,7 +331,7 @@ impl Session<'_> {
             }
             Done::Named(address, name) => {
                 if let (Some(name), Some(host_names)) = (name, &self.watcher.settings.host_names) {
-                    self.watcher.ledger.name(address, |host| host_names.same(&name, host));
+                    self.watcher.states.name(address, |host| host_names.same(&name, host));
                 }
                 if let Some(Search { naming: Some(running), .. }) = &mut self.search {
                     *running -= 1;
@@ -343,8 +343,8 @@ impl Session<'_> {
     }
 
     fn answered(&mut self, question: &Question, answer: Option<Inspected>) {
-        let current = self.watcher.ledger.is_current(question);
-        match self.watcher.ledger.answered(question, answer) {
+        let current = self.watcher.states.is_current(question);
+        match self.watcher.states.answered(question, answer) {
             Some(Change::Appeared(facts)) => self.watcher.observer.appeared(&facts),
             Some(Change::Gone(id)) => {
                 self.publish();
@@ -366,7 +366,7 @@ impl Session<'_> {
             return;
         }
         if search.naming.is_none() {
-            let known = self.watcher.ledger.table().addresses;
+            let known = self.watcher.states.table().addresses;
             let unknown = search.sought.iter().filter_map(|sought| match sought {
                 Sought::Address(address) if !known.contains_key(address) => Some(*address),
                 _ => None,
@@ -383,7 +383,7 @@ impl Session<'_> {
         }
         let now = self.watcher.clock.now().boot;
         if let Some(search) = self.search.take() {
-            self.watcher.ledger.settle(search.sought);
+            self.watcher.states.settle(search.sought);
             self.forget_absent.get_or_insert(now + ABSENCE);
         }
         self.next_search = now + SEARCH_PAUSE;
@@ -391,14 +391,14 @@ impl Session<'_> {
             self.complete = true;
             self.watcher.silence_told = false;
             let (version, socket) = (&self.version, self.watcher.api.socket().display());
-            notice!("containers: {version} at {socket}, {} running", self.watcher.ledger.running());
+            notice!("containers: {version} at {socket}, {} running", self.watcher.states.running());
         }
     }
 
     /// Shows readers what is known; nothing before all has been asked for once.
     fn publish(&self) {
         if self.complete {
-            self.watcher.part.publish(self.watcher.ledger.table());
+            self.watcher.part.publish(self.watcher.states.table());
             self.watcher.observer.changed();
         }
     }

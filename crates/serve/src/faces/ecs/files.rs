@@ -9,7 +9,7 @@ use super::tokens::{EcsTokens, Key};
 use crate::{
     clock::{self, SharedClock},
     credentials::RoleId,
-    wish::Wish,
+    refresh_request::RefreshRequest,
 };
 
 /// How often the files are checked; a request with an unknown key triggers a check immediately.
@@ -39,7 +39,7 @@ pub struct KeyFiles {
     tokens: EcsTokens,
     overlap: Duration,
     clock: SharedClock,
-    wish: Arc<Wish>,
+    refresh_request: Arc<RefreshRequest>,
     arrived: Arc<Notify>,
 }
 
@@ -50,11 +50,11 @@ impl KeyFiles {
         tokens: EcsTokens,
         overlap: Duration,
         clock: SharedClock,
-        (wish, arrived): (Arc<Wish>, Arc<Notify>),
+        (refresh_request, arrived): (Arc<RefreshRequest>, Arc<Notify>),
     ) -> Self {
         let (read, failing) = (vec![None; files.len()], vec![false; files.len()]);
         tokens.keep_files(|index| files.get(index).map(|file| &file.role));
-        let mut this = Self { files, read, failing, tokens, overlap, clock, wish, arrived };
+        let mut this = Self { files, read, failing, tokens, overlap, clock, refresh_request, arrived };
         this.read_changed();
         this
     }
@@ -64,10 +64,10 @@ impl KeyFiles {
         loop {
             tokio::select! {
                 () = clock::sleep(INTERVAL) => {}
-                () = self.wish.expressed() => {}
+                () = self.refresh_request.requested() => {}
             }
             self.read_changed();
-            self.wish.granted();
+            self.refresh_request.done();
             self.arrived.notify_waiters();
         }
     }

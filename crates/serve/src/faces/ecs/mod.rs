@@ -28,12 +28,12 @@ use crate::{
         Face, Respond, Visitor,
         answer::{Answer, Body, Outcome, Status},
         denial::Denial,
-        guard::Refusal,
         path::Target,
         request::Request,
+        request_filter::Refusal,
     },
+    refresh_request::RefreshRequest,
     store::{Published, Role},
-    wish::Wish,
 };
 
 /// Files are read again for the sake of an unknown token no more often than that.
@@ -58,7 +58,7 @@ pub struct Ecs {
     tokens: EcsTokens,
     /// Whether there are files to read again.
     has_files: bool,
-    wish: Arc<Wish>,
+    refresh_request: Arc<RefreshRequest>,
 }
 
 /// An error as ECS writes it, for clients that read `code` (Go, Java) and those that read `Code` (JavaScript). Go
@@ -155,12 +155,12 @@ impl Respond for Ecs {
 impl Ecs {
     /// A face that serves clients with a key of `tokens`, and the task that reads its files.
     pub fn new(options: Options, shared: Shared, tokens: EcsTokens, clock: SharedClock) -> (Self, KeyFiles) {
-        let wish = Arc::new(Wish::new(PAUSE));
-        let told = (Arc::clone(&wish), Arc::clone(&shared.arrived));
+        let refresh_request = Arc::new(RefreshRequest::new(PAUSE));
+        let told = (Arc::clone(&refresh_request), Arc::clone(&shared.arrived));
         let files = options.key_files();
         let has_files = !files.is_empty();
         let files = KeyFiles::new(files, tokens.clone(), options.token_overlap, clock, told);
-        (Self { options, shared, tokens, has_files, wish }, files)
+        (Self { options, shared, tokens, has_files, refresh_request }, files)
     }
 
     fn route(&self, request: &Request, segments: &[&str], visitor: Visitor<'_>, now: Moment) -> Outcome {
@@ -239,7 +239,7 @@ impl Ecs {
 
     /// Whether an unknown key may have been written into a file just now.
     fn worth_waiting(&self, now: Moment) -> bool {
-        self.has_files && self.wish.express(now.boot)
+        self.has_files && self.refresh_request.request(now.boot)
     }
 
     /// The role's ARN, as received or composed of what is known. Empty if the account is not known: s3fs

@@ -6,7 +6,7 @@ use crate::{
     credentials::{Credentials, RoleId, render_refusal},
     faces::tests::{credentials, ended, held, name, now, peer, read, respond},
     policy::Grant,
-    store::{State, Store},
+    store::{Slot, Store},
 };
 
 fn id(text: &str) -> RoleId {
@@ -20,7 +20,7 @@ fn face() -> (Ecs, EcsTokens) {
     store.publish(&id("first"), held(&Credentials { role_arn: Some(arn), ..credentials() }));
     store.publish(&id("open"), held(&credentials()));
     store.publish(&id("expired"), ended());
-    store.publish(&id("denied"), State::Denied(render_refusal("AccessDenied", "no", now().wall).into()));
+    store.publish(&id("denied"), Slot::Denied(render_refusal("AccessDenied", "no", now().wall).into()));
     let tokens = EcsTokens::new().expect("randomness");
     let open = options::Role { name: name("open"), token_file: None, id_file: None, open: true };
     let shared = Shared { account_id: "123456789012".parse().ok(), ..Shared::of(store) };

@@ -5,8 +5,8 @@
 //! and what the SDKs' sources depend on, listed case by case in `docs/conformance.md`.
 
 mod answer;
-mod beside;
 mod documents;
+mod metadata;
 pub mod options;
 mod passthrough;
 mod token;
@@ -35,9 +35,9 @@ use crate::{
         Face, Respond, Visitor,
         answer::{Answer, Body, Outcome, Status},
         denial::Denial,
-        guard::Refusal,
         path::Target,
         request::{OWN_HEADERS, Request},
+        request_filter::Refusal,
     },
     store::{Role, http_date},
 };
@@ -224,12 +224,12 @@ impl Imds {
 
     /// The document with the account in it.
     fn extended(&self, outcome: Outcome) -> Outcome {
-        let Outcome::Answer(Answer { body: Body::Credentials(set), handed, .. }) = &outcome else { return outcome };
+        let Outcome::Answer(Answer { body: Body::Credentials(set), issued, .. }) = &outcome else { return outcome };
         let Some(account) = self.shared.account_id.or(set.account_id) else { return outcome };
         let document = extend_document(set.document(), "AccountId", account.as_str());
         let modified = Some(Arc::from(&*set.last_modified));
-        let handed = handed.clone();
-        Outcome::Answer(Answer { modified, handed, ..answer::ok(Body::Secret(Arc::new(document))) })
+        let issued = issued.clone();
+        Outcome::Answer(Answer { modified, issued, ..answer::ok(Body::Secret(Arc::new(document))) })
     }
 
     fn names(&self, view: &View<'_>) -> Body {

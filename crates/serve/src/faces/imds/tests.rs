@@ -6,7 +6,7 @@ use crate::{
     credentials::{Credentials, RoleId, render_refusal},
     faces::tests::{credentials, ended, held, name, now, peer, read, respond},
     policy::Grant,
-    store::{State, Store},
+    store::{Slot, Store},
 };
 
 /// A face as the daemon makes it: what the metadata say of account and region holds for all faces.
@@ -24,7 +24,7 @@ fn roles() -> Arc<Store> {
     store.publish(&name("expired"), ended());
     store.publish(
         &name("denied"),
-        State::Denied(render_refusal("AssumeRoleUnauthorizedAccess", "no", now().wall).into()),
+        Slot::Denied(render_refusal("AssumeRoleUnauthorizedAccess", "no", now().wall).into()),
     );
     store
 }
@@ -117,7 +117,7 @@ fn without_roles_the_iam_tree_is_not_there_and_before_the_first_answer_it_is_war
 }
 
 /// The document of the identity and `iam/info` of a face whose only role is in that state.
-fn told(metadata: Metadata, state: State) -> [(u16, String); 3] {
+fn told(metadata: Metadata, state: Slot) -> [(u16, String); 3] {
     let store = Store::shared();
     store.publish_roles(&[name("web")]);
     store.publish(&name("web"), state);
@@ -126,7 +126,7 @@ fn told(metadata: Metadata, state: State) -> [(u16, String); 3] {
     paths.map(|path| get(&imds, &format!("/latest/{path}")))
 }
 
-fn held_with(key: &str, arn: Option<&str>) -> State {
+fn held_with(key: &str, arn: Option<&str>) -> Slot {
     let role_arn = arn.map(|arn| arn.parse().expect("an ARN"));
     held(&Credentials { access_key_id: key.into(), role_arn, ..credentials() })
 }
@@ -176,11 +176,11 @@ fn the_identity_document_has_null_only_where_ec2_has() {
 #[test]
 fn what_the_first_set_will_tell_is_waited_for() {
     let region = || Metadata { region: Some("eu-west-1".to_owned()), ..Metadata::default() };
-    let [document, info, listing] = told(region(), State::Warming);
+    let [document, info, listing] = told(region(), Slot::Warming);
     assert_eq!((document.0, info.0), (0, 0));
     assert_eq!(listing, (200, "info\nsecurity-credentials/".to_owned()));
     let configured = Metadata { account_id: "123456789012".parse().ok(), ..region() };
-    assert!(told(configured, State::Warming)[0].1.contains("123456789012"));
+    assert!(told(configured, Slot::Warming)[0].1.contains("123456789012"));
 }
 
 #[test]

@@ -25,9 +25,9 @@ use crate::{
         Face, Respond, Visitor,
         answer::{Answer, Body, Outcome, Status, Style},
         denial::Denial,
-        guard::{self, Refusal},
         path::Target,
         request::Request,
+        request_filter::{self, Refusal},
     },
     jwt::{Demands, KeyRing, TokenError},
     store::Role,
@@ -104,7 +104,7 @@ impl Respond for PodIdentity {
         };
         match verified {
             Ok(account) => self.credentials(&account, visitor, now),
-            Err(TokenError::UnknownKey) if self.keys.wish(now) => Outcome::Elsewhere,
+            Err(TokenError::UnknownKey) if self.keys.request_refresh(now) => Outcome::Elsewhere,
             Err(error) => denied(Denial::BadToken, Status::BadRequest, words(error)),
         }
     }
@@ -143,7 +143,7 @@ impl PodIdentity {
         let known = match bare.parse::<IpAddr>() {
             Ok(address) => is_agent(address) || self.hosts.contains(&address),
             Err(_) => {
-                (in_container && guard::is_container_host(bare))
+                (in_container && request_filter::is_container_host(bare))
                     || self.shared.common.allowed_hosts.iter().any(|name| name.eq_ignore_ascii_case(bare))
             }
         };

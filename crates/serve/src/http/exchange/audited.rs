@@ -17,12 +17,12 @@ impl Exchange {
     /// take note of hand-outs and of denials.
     pub(super) fn audited(&self, request: &Request, answer: Answer, now: Moment) -> Answer {
         let auditor = &self.context.auditor;
-        match (&answer.handed, answer.denied) {
-            (Some(handed), _) if auditor.records() && request.method != "HEAD" => {
-                let what = What::HandedOut {
-                    role: handed.role.clone(),
-                    access_key_id: handed.set.access_key_id.clone(),
-                    expiration: handed.set.expiration,
+        match (&answer.issued, answer.denied) {
+            (Some(issued), _) if auditor.records() && request.method != "HEAD" => {
+                let what = What::Issued {
+                    role: issued.role.clone(),
+                    access_key_id: issued.set.access_key_id.clone(),
+                    expiration: issued.set.expiration,
                 };
                 if auditor.hand_out(self.event(request, what, now)) {
                     answer
@@ -40,14 +40,14 @@ impl Exchange {
     }
 
     fn event(&self, request: &Request, what: What, now: Moment) -> Event {
-        let peer = self.guest.peer();
+        let peer = self.client.peer();
         Event {
             time: now.wall,
             peer: peer.clone(),
             container: self.context.gatekeeper.container(peer),
             what,
             more: 0,
-            reason: self.guest.reason(),
+            reason: self.client.reason(),
             face: self.face.name(),
             version: self.face.version(request),
             user_agent: request.user_agent.map(|agent| Cut::for_audit(agent).to_string().into()),

@@ -20,12 +20,12 @@ use zeroize::{Zeroize, Zeroizing};
 use super::{
     access::AccessLog,
     answer::{Answer, Body, Outcome, Status},
+    client::ClientConnection,
     counters::Counters,
+    current::CurrentFaces,
     denial::Denial,
     face::{Change, Face},
-    guest::Guest,
     listener::Limits,
-    live::Live,
     registry::{Registry, Slot},
     request::{Parsed, Request, parse},
 };
@@ -38,7 +38,7 @@ use crate::{
 
 /// What all connections share.
 pub(super) struct Context {
-    pub(super) live: Live,
+    pub(super) current: CurrentFaces,
     pub(super) gatekeeper: Arc<dyn Gatekeeper>,
     pub(super) auditor: Arc<Auditor>,
     pub(super) clock: SharedClock,
@@ -76,7 +76,7 @@ pub(super) enum After {
 /// The state of the exchange on one connection.
 pub(super) struct Exchange {
     pub(super) context: Arc<Context>,
-    guest: Guest,
+    client: ClientConnection,
     /// What that listener shows.
     face: &'static dyn Face,
     pub(super) slot: Arc<Slot>,
@@ -111,7 +111,7 @@ impl Exchange {
         let slot = Arc::new(Slot::new(now, now + context.limits.idle_timeout));
         Self {
             context,
-            guest: Guest::new(peer, listener),
+            client: ClientConnection::new(peer, listener),
             face,
             slot,
             unread: Zeroizing::default(),
@@ -215,7 +215,7 @@ impl Exchange {
         let answer = match outcome {
             Outcome::Answer(answer) => self.for_this_host(answer),
             // Waiting would not help.
-            Outcome::Warming if self.guest.is_unknown() => {
+            Outcome::Warming if self.client.is_unknown() => {
                 self.face.error(Status::Unavailable).denied(Denial::Unidentified)
             }
             waiting @ (Outcome::Warming | Outcome::Expired(_) | Outcome::Elsewhere) if patient => {
@@ -227,8 +227,8 @@ impl Exchange {
             Outcome::Warming | Outcome::Elsewhere => self.face.error(Status::Unavailable),
         };
         let answer = self.audited(&request, answer, now);
-        if self.context.live.access_log() {
-            self.context.access.request(self.guest.peer(), self.face, &request, &answer, now);
+        if self.context.current.access_log() {
+            self.context.access.request(self.client.peer(), self.face, &request, &answer, now);
         }
         self.context.counters.count(self.face, Some(&request), &answer);
         let after = match (request.body, request.expects_continue) {
@@ -246,21 +246,23 @@ impl Exchange {
 
     /// What the face says to `request`, by what is known of the client.
     fn respond(&mut self, socket: &TcpStream, request: &Request, now: Moment) -> Outcome {
-        let Self { context, guest, ahead, slot, .. } = self;
-        let Context { live, gatekeeper, subordinates, .. } = &**context;
+        let Self { context, client, ahead, slot, .. } = self;
+        let Context { current, gatekeeper, subordinates, .. } = &**context;
         let mut open = || open(socket, ahead);
         if gatekeeper.asks_who()
-            && guest.identify(&**gatekeeper, socket, &mut open)
-            && let owner @ Owner::User(_) = guest.peer().owner()
+            && client.identify(&**gatekeeper, socket, &mut open)
+            && let owner @ Owner::User(_) = client.peer().owner()
         {
             slot.prove(subordinates.party(owner));
         }
-        let outcome = live.faces().respond(self.face, request, guest.visitor(&**gatekeeper, request), now);
+        let outcome = current.faces().respond(self.face, request, client.visitor(&**gatekeeper, request), now);
         let unauthorized =
             |outcome: &Outcome| matches!(outcome, Outcome::Answer(answer) if answer.status == Status::Unauthorized);
-        if self.face.may_be_bound(request) && unauthorized(&outcome) && guest.identify(&**gatekeeper, socket, &mut open)
+        if self.face.may_be_bound(request)
+            && unauthorized(&outcome)
+            && client.identify(&**gatekeeper, socket, &mut open)
         {
-            return live.faces().respond(self.face, request, guest.visitor(&**gatekeeper, request), now);
+            return current.faces().respond(self.face, request, client.visitor(&**gatekeeper, request), now);
         }
         outcome
     }
@@ -274,8 +276,8 @@ impl Exchange {
     }
 
     fn reject(&mut self, status: Status, now: Moment) -> Reply {
-        if self.context.live.access_log() {
-            self.context.access.malformed(self.guest.peer(), status, now);
+        if self.context.current.access_log() {
+            self.context.access.malformed(self.client.peer(), status, now);
         }
         self.unread = Zeroizing::default();
         let answer = self.face.error(status);
@@ -304,7 +306,7 @@ impl Exchange {
     fn for_this_host(&self, answer: Answer) -> Answer {
         let local = |address| self.context.gatekeeper.is_local(address);
         match answer.pid {
-            Some(_) if !self.guest.peer().address.is_some_and(local) => Answer { pid: Some(0), ..answer },
+            Some(_) if !self.client.peer().address.is_some_and(local) => Answer { pid: Some(0), ..answer },
             _ => answer,
         }
     }

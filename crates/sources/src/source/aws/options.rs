@@ -5,14 +5,14 @@ use std::{path::PathBuf, time::Duration};
 use super::{Environment, StsSettings};
 use crate::{
     fetch::{self, Proxying, is_clear_text, proxying},
-    refresh::Lane,
+    refresh::CallLimit,
     settings::{
         Fields, Node, Problem, Setting,
         read::{self, render_duration},
         render::quoted,
         url::is_base_url,
     },
-    source::surroundings::Surroundings,
+    source::host_env::HostEnv,
 };
 
 /// How a service of AWS is called.
@@ -165,26 +165,26 @@ impl Aws {
     }
 
     /// How many calls it may get.
-    pub fn lane(&self) -> Lane {
-        Lane { concurrency: self.concurrency, rate: Some(self.rate.per_second()) }
+    pub fn call_limit(&self) -> CallLimit {
+        CallLimit { concurrency: self.concurrency, rate: Some(self.rate.per_second()) }
     }
 
     /// How it is called, as the one HTTP client wants it.
-    pub(in crate::source) fn http(&self, surroundings: &Surroundings) -> Result<fetch::Options, String> {
+    pub(in crate::source) fn http(&self, host_env: &HostEnv) -> Result<fetch::Options, String> {
         Ok(fetch::Options {
             connect_timeout: self.connect_timeout,
             timeout: self.timeout,
             limit_name: None,
-            ca_file: self.ca_file.clone().or_else(|| surroundings.aws.ca_bundle.clone()),
+            ca_file: self.ca_file.clone().or_else(|| host_env.aws.ca_bundle.clone()),
             client_certificate: None,
-            proxies: self.proxying.resolve(&surroundings.proxies)?,
+            proxies: self.proxying.resolve(&host_env.proxies)?,
         })
     }
 
     /// The settings of an STS: what the configuration says, and where it says nothing what the environment does.
-    pub fn sts(&self, surroundings: &Surroundings) -> Result<StsSettings, String> {
-        let Endpoint { url, fips, dual_stack } = self.sts_endpoint(&surroundings.aws);
-        let http = self.http(surroundings)?;
+    pub fn sts(&self, host_env: &HostEnv) -> Result<StsSettings, String> {
+        let Endpoint { url, fips, dual_stack } = self.sts_endpoint(&host_env.aws);
+        let http = self.http(host_env)?;
         Ok(StsSettings { region: self.region.clone(), endpoint: url, fips, dual_stack, http })
     }
 

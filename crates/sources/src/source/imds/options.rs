@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Imds, Settings, asks_ourselves};
 use crate::{
     credentials::RoleNameError,
-    refresh::{Fetch, Lane},
+    refresh::{CallLimit, Fetch},
     settings::{
         Fields, Node, Problem, Setting,
         read::{self, render_duration},
@@ -13,7 +13,7 @@ use crate::{
     },
     source::{
         aws,
-        kind::{Gives, Kind, Opened, Opening, Written},
+        kind::{Kind, Opened, Opening, Provides, Written},
         purpose::{Purpose, Serves},
     },
 };
@@ -68,8 +68,8 @@ fn endpoint(node: &Node) -> Result<String, Problem> {
 }
 
 impl Kind for Options {
-    fn gives(&self) -> Gives {
-        Gives::Listed
+    fn provides(&self) -> Provides {
+        Provides::Listed
     }
 
     fn summary(&self) -> String {
@@ -86,15 +86,15 @@ impl Kind for Options {
         ]
     }
 
-    fn lane(&self) -> Lane {
-        Lane { concurrency: self.concurrency, rate: None }
+    fn call_limit(&self) -> CallLimit {
+        CallLimit { concurrency: self.concurrency, rate: None }
     }
 
     fn is_role_session(&self) -> bool {
         true
     }
 
-    fn takes(&self) -> &'static [&'static str] {
+    fn accepts(&self) -> &'static [&'static str] {
         &["upstream_role"]
     }
 

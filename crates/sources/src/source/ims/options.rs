@@ -6,7 +6,7 @@ use super::{ImsSource, Settings};
 use crate::{
     credentials::RoleName,
     fetch::{Proxies, Proxying, end_of_certificate, is_clear_text, proxying},
-    refresh::{Fetch, Lane, Source},
+    refresh::{CallLimit, Fetch, Source},
     settings::{
         Fields, NamedFiles, Problem, Setting,
         problem::Place,
@@ -16,11 +16,11 @@ use crate::{
         url::is_base_url,
     },
     source::{
-        kind::{CertificateEnd, Gives, Kind, Opened, Opening, Written},
+        failover::Failover,
+        host_env::HostEnv,
+        kind::{CertificateEnd, Kind, Opened, Opening, Provides, Written},
         listed::ListedRole,
         purpose::{Purpose, Serves},
-        standby::StandBy,
-        surroundings::Surroundings,
     },
 };
 
@@ -165,8 +165,8 @@ pub(super) fn checked_url(fields: &mut Fields, place: Place, url: String) -> Opt
 }
 
 impl Kind for Options {
-    fn gives(&self) -> Gives {
-        Gives::Listed
+    fn provides(&self) -> Provides {
+        Provides::Listed
     }
 
     fn summary(&self) -> String {
@@ -197,15 +197,15 @@ impl Kind for Options {
         all
     }
 
-    fn lane(&self) -> Lane {
-        Lane { concurrency: self.concurrency, rate: None }
+    fn call_limit(&self) -> CallLimit {
+        CallLimit { concurrency: self.concurrency, rate: None }
     }
 
     fn is_role_session(&self) -> bool {
         true
     }
 
-    fn takes(&self) -> &'static [&'static str] {
+    fn accepts(&self) -> &'static [&'static str] {
         &["upstream_role"]
     }
 
@@ -222,14 +222,14 @@ impl Kind for Options {
         Some(&self.proxying)
     }
 
-    fn files(&self, _: &Surroundings, files: &mut NamedFiles) {
+    fn files(&self, _: &HostEnv, files: &mut NamedFiles) {
         files.obeyed("ca_file", self.ca_file.as_ref());
         files.client_certificate(self.client_certificate.as_ref());
     }
 
     /// On one host or several.
     fn open(&self, opening: &Opening) -> Result<Arc<dyn Opened>, String> {
-        let proxies = self.proxying.resolve(&opening.surroundings.proxies)?;
+        let proxies = self.proxying.resolve(&opening.host_env.proxies)?;
         let hosts = std::iter::once(&self.list_url).chain(&self.stand_ins);
         let hosts = hosts.map(|url| Ok((url.clone(), self.on_one_host(url, &proxies)?)));
         let mut hosts = hosts.collect::<Result<Vec<_>, String>>()?;
@@ -237,8 +237,8 @@ impl Kind for Options {
             Some((_, only)) if hosts.is_empty() => only,
             last => {
                 let hosts = hosts.into_iter().chain(last).collect();
-                let clock = Arc::clone(&opening.surroundings.clock);
-                Arc::new(StandBy::new(hosts, clock, opening.return_wait))
+                let clock = Arc::clone(&opening.host_env.clock);
+                Arc::new(Failover::new(hosts, clock, opening.return_wait))
             }
         };
         let certificate = self.client_certificate.as_ref().map(|(path, _)| path.clone());

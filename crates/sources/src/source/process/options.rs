@@ -8,7 +8,7 @@ use std::{
 
 use super::{Process, Settings};
 use crate::{
-    refresh::Lane,
+    refresh::CallLimit,
     settings::{
         Fields, NamedFiles, Node, Problem, Setting, Value,
         read::{self, render_duration},
@@ -17,9 +17,9 @@ use crate::{
         yaml::Key,
     },
     source::{
-        kind::{Gives, Kind, One, Opened, Opening, Written},
+        host_env::HostEnv,
+        kind::{Kind, One, Opened, Opening, Provides, Written},
         long_term::{LIFETIME, SERVE_LONG_TERM, lifetime},
-        surroundings::Surroundings,
     },
 };
 
@@ -115,8 +115,8 @@ pub(in crate::source) fn render_variables(variables: &[(String, String)]) -> Opt
 }
 
 impl Kind for Options {
-    fn gives(&self) -> Gives {
-        Gives::One
+    fn provides(&self) -> Provides {
+        Provides::One
     }
 
     /// Arguments are not shown.
@@ -139,8 +139,8 @@ impl Kind for Options {
         all
     }
 
-    fn lane(&self) -> Lane {
-        Lane { concurrency: self.concurrency, rate: None }
+    fn call_limit(&self) -> CallLimit {
+        CallLimit { concurrency: self.concurrency, rate: None }
     }
 
     fn serves_long_term(&self) -> bool {
@@ -148,12 +148,12 @@ impl Kind for Options {
     }
 
     /// The program, and the files among its arguments: an interpreter runs one of them.
-    fn files(&self, surroundings: &Surroundings, files: &mut NamedFiles) {
+    fn files(&self, host_env: &HostEnv, files: &mut NamedFiles) {
         let Some((program, arguments)) = self.command.split_first() else { return };
         let found = if program.contains('/') {
             Some(PathBuf::from(program))
         } else {
-            let path = surroundings.path.as_deref().unwrap_or_default();
+            let path = host_env.path.as_deref().unwrap_or_default();
             std::env::split_paths(path).map(|directory| directory.join(program)).find(|file| file.is_file())
         };
         files.obeyed("its program", found);
@@ -163,15 +163,15 @@ impl Kind for Options {
     }
 
     fn open(&self, opening: &Opening) -> Result<Arc<dyn Opened>, String> {
-        let surroundings = opening.surroundings;
+        let host_env = opening.host_env;
         let settings = Settings {
             command: self.command.clone(),
-            launcher: surroundings.launcher.clone(),
+            launcher: host_env.launcher.clone(),
             timeout: self.timeout,
-            environment: surroundings.variables(surroundings.home.as_deref(), &self.environment),
+            environment: host_env.variables(host_env.home.as_deref(), &self.environment),
             assumed_lifetime: self.lifetime,
         };
-        let process = Process::new(settings, surroundings.clock.clone()).map_err(|error| error.to_string())?;
+        let process = Process::new(settings, host_env.clock.clone()).map_err(|error| error.to_string())?;
         Ok(Arc::new(One(Arc::new(process))))
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use super::{Profile, Settings, at_home};
 use crate::{
     fetch::Proxying,
-    refresh::Lane,
+    refresh::CallLimit,
     settings::{
         Fields, NamedFiles, Setting,
         read::{self, render_duration},
@@ -18,10 +18,10 @@ use crate::{
     },
     source::{
         aws::{self, Aws, Environment},
-        kind::{Gives, Kind, One, Opened, Opening, Written},
+        host_env::HostEnv,
+        kind::{Kind, One, Opened, Opening, Provides, Written},
         long_term::{LIFETIME, SERVE_LONG_TERM, lifetime},
         process::{render_variables, variables},
-        surroundings::Surroundings,
     },
 };
 
@@ -93,21 +93,21 @@ impl Written for Options {
 }
 
 impl Options {
-    fn settings(&self, surroundings: &Surroundings) -> Result<Settings, String> {
-        let own_home = surroundings.home.as_deref().unwrap_or(Path::new("~"));
+    fn settings(&self, host_env: &HostEnv) -> Result<Settings, String> {
+        let own_home = host_env.home.as_deref().unwrap_or(Path::new("~"));
         let home = self.home.as_deref().map(|home| at_home(home, own_home));
-        let home = home.or_else(|| surroundings.home.clone());
+        let home = home.or_else(|| host_env.home.clone());
         let home = home.ok_or("has no `home`, and the daemon has no HOME")?;
         Ok(Settings {
             profile: self.profile.clone(),
             config_file: self.config_file.as_deref().map(|file| at_home(file, &home)),
             credentials_file: self.credentials_file.as_deref().map(|file| at_home(file, &home)),
-            launcher: surroundings.launcher.clone(),
-            environment: surroundings.variables(Some(&home), &self.environment),
+            launcher: host_env.launcher.clone(),
+            environment: host_env.variables(Some(&home), &self.environment),
             home,
             region: self.aws.region.clone(),
-            endpoints: endpoints(&self.aws, &surroundings.aws),
-            http: self.aws.http(surroundings)?,
+            endpoints: endpoints(&self.aws, &host_env.aws),
+            http: self.aws.http(host_env)?,
             assumed_lifetime: self.lifetime,
         })
     }
@@ -128,8 +128,8 @@ fn endpoints(aws: &Aws, environment: &Environment) -> Vec<(&'static str, String)
 }
 
 impl Kind for Options {
-    fn gives(&self) -> Gives {
-        Gives::One
+    fn provides(&self) -> Provides {
+        Provides::One
     }
 
     fn summary(&self) -> String {
@@ -152,8 +152,8 @@ impl Kind for Options {
         all
     }
 
-    fn lane(&self) -> Lane {
-        self.aws.lane()
+    fn call_limit(&self) -> CallLimit {
+        self.aws.call_limit()
     }
 
     fn serves_long_term(&self) -> bool {
@@ -165,8 +165,8 @@ impl Kind for Options {
     }
 
     /// The two files can name programs.
-    fn files(&self, surroundings: &Surroundings, files: &mut NamedFiles) {
-        let home = self.home.as_ref().or(surroundings.home.as_ref());
+    fn files(&self, host_env: &HostEnv, files: &mut NamedFiles) {
+        let home = self.home.as_ref().or(host_env.home.as_ref());
         for (key, path, usual) in [
             ("config_file", &self.config_file, ".aws/config"),
             ("credentials_file", &self.credentials_file, ".aws/credentials"),
@@ -177,8 +177,8 @@ impl Kind for Options {
     }
 
     fn open(&self, opening: &Opening) -> Result<Arc<dyn Opened>, String> {
-        let surroundings = opening.surroundings;
-        let profile = Profile::new(self.settings(surroundings)?, surroundings.clock.clone());
+        let host_env = opening.host_env;
+        let profile = Profile::new(self.settings(host_env)?, host_env.clock.clone());
         Ok(Arc::new(One(Arc::new(profile))))
     }
 }

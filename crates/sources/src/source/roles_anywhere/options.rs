@@ -8,7 +8,7 @@ use super::{Arns, Identity, IdentitySettings, Location, RolesAnywhere, Settings}
 use crate::{
     credentials::{SessionName, format_timestamp},
     fetch::{Proxying, proxying},
-    refresh::{Fetch, Lane},
+    refresh::{CallLimit, Fetch},
     settings::{
         Fields, NamedFiles, Node, Problem, Setting,
         read::{self, render_duration},
@@ -16,9 +16,9 @@ use crate::{
     },
     source::{
         aws::{self, Aws},
-        kind::{CertificateEnd, Gives, Kind, Opened, Opening, Written},
+        host_env::HostEnv,
+        kind::{CertificateEnd, Kind, Opened, Opening, Provides, Written},
         purpose::{Purpose, Serves},
-        surroundings::Surroundings,
     },
 };
 
@@ -153,8 +153,8 @@ fn written(location: &Location) -> String {
 }
 
 impl Kind for Options {
-    fn gives(&self) -> Gives {
-        Gives::PerArn
+    fn provides(&self) -> Provides {
+        Provides::PerArn
     }
 
     fn summary(&self) -> String {
@@ -185,15 +185,15 @@ impl Kind for Options {
         parts.chain(aws.proxying.render()).collect()
     }
 
-    fn lane(&self) -> Lane {
-        self.aws.lane()
+    fn call_limit(&self) -> CallLimit {
+        self.aws.call_limit()
     }
 
     fn is_role_session(&self) -> bool {
         true
     }
 
-    fn takes(&self) -> &'static [&'static str] {
+    fn accepts(&self) -> &'static [&'static str] {
         &["duration", "session_name"]
     }
 
@@ -210,7 +210,7 @@ impl Kind for Options {
         Some(&self.aws.proxying)
     }
 
-    fn files(&self, _: &Surroundings, files: &mut NamedFiles) {
+    fn files(&self, _: &HostEnv, files: &mut NamedFiles) {
         let identity = &self.identity;
         for (key, location, secret) in [("certificate", &identity.certificate, false), ("key", &identity.key, true)] {
             match location {
@@ -244,7 +244,7 @@ impl Kind for Options {
 
     fn open(&self, opening: &Opening) -> Result<Arc<dyn Opened>, String> {
         let identity = Identity::new(self.identity.clone());
-        Ok(Arc::new(Ready { options: self.clone(), identity, surroundings: opening.surroundings.clone() }))
+        Ok(Arc::new(Ready { options: self.clone(), identity, host_env: opening.host_env.clone() }))
     }
 }
 
@@ -252,14 +252,14 @@ impl Kind for Options {
 struct Ready {
     options: Options,
     identity: Arc<Identity>,
-    surroundings: Surroundings,
+    host_env: HostEnv,
 }
 
 impl Opened for Ready {
     fn call(&self, purpose: &Purpose, _: Serves) -> Result<Arc<dyn Fetch>, String> {
         let Options { aws, trust_anchor_arn, profile_arn, .. } = &self.options;
         let arns = Arns::new(trust_anchor_arn, profile_arn).map_err(|error| error.to_string())?;
-        let fips = aws.fips.or(self.surroundings.aws.use_fips_endpoint).unwrap_or_default();
+        let fips = aws.fips.or(self.host_env.aws.use_fips_endpoint).unwrap_or_default();
         let session = purpose.session;
         let settings = Settings {
             endpoint: aws.endpoint.clone().unwrap_or_else(|| arns.endpoint(fips)),
@@ -271,9 +271,8 @@ impl Opened for Ready {
             // Profiles refuse a name unless they are told to accept it, so only one that was written is sent.
             session_name: (session.name != SessionName::default()).then(|| purpose.session_name()),
         };
-        let http = aws.http(&self.surroundings)?;
-        let role =
-            RolesAnywhere::new(settings, Arc::clone(&self.identity), &http, Arc::clone(&self.surroundings.clock));
+        let http = aws.http(&self.host_env)?;
+        let role = RolesAnywhere::new(settings, Arc::clone(&self.identity), &http, Arc::clone(&self.host_env.clock));
         Ok(Arc::new(role.map_err(|error| error.to_string())?))
     }
 

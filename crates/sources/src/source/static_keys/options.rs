@@ -5,16 +5,16 @@ use std::sync::Arc;
 use super::{SecretText, Settings, StaticKeys};
 use crate::{
     credentials::{Secret, is_key_text, parse_timestamp},
-    refresh::Lane,
+    refresh::CallLimit,
     settings::{
         Fields, NamedFiles, Node, Problem, Setting,
         read::{self, render_duration},
         render::quoted,
     },
     source::{
-        kind::{Gives, Kind, One, Opened, Opening, Written},
+        host_env::HostEnv,
+        kind::{Kind, One, Opened, Opening, Provides, Written},
         long_term::{LIFETIME, SERVE_LONG_TERM, lifetime},
-        surroundings::Surroundings,
     },
 };
 
@@ -92,8 +92,8 @@ fn secret(fields: &mut Fields, key: &str, file_key: &str) -> Option<Option<Secre
 }
 
 impl Kind for Options {
-    fn gives(&self) -> Gives {
-        Gives::One
+    fn provides(&self) -> Provides {
+        Provides::One
     }
 
     fn summary(&self) -> String {
@@ -117,15 +117,15 @@ impl Kind for Options {
         all
     }
 
-    fn lane(&self) -> Lane {
-        Lane { concurrency: usize::MAX, rate: None }
+    fn call_limit(&self) -> CallLimit {
+        CallLimit { concurrency: usize::MAX, rate: None }
     }
 
     fn serves_long_term(&self) -> bool {
         self.serve_long_term
     }
 
-    fn files(&self, _: &Surroundings, files: &mut NamedFiles) {
+    fn files(&self, _: &HostEnv, files: &mut NamedFiles) {
         for text in [Some(&self.keys.secret_access_key), self.keys.session_token.as_ref()].into_iter().flatten() {
             if let SecretText::File(path) = text {
                 files.secret("a file of its keys", Some(path));
@@ -134,7 +134,7 @@ impl Kind for Options {
     }
 
     fn open(&self, opening: &Opening) -> Result<Arc<dyn Opened>, String> {
-        let keys = StaticKeys::new(self.keys.clone(), opening.surroundings.clock.clone());
+        let keys = StaticKeys::new(self.keys.clone(), opening.host_env.clock.clone());
         Ok(Arc::new(One(Arc::new(keys.map_err(|error| error.to_string())?))))
     }
 }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use crate::{
     fetch::Proxying,
-    refresh::{Fetch, Lane},
+    refresh::{CallLimit, Fetch},
     settings::{Fields, NamedFiles, Setting},
     source::{
         aws::{self, Aws},
-        kind::{Gives, Kind, Opened, Opening, Written},
+        host_env::HostEnv,
+        kind::{Kind, Opened, Opening, Provides, Written},
         purpose::{Purpose, Serves},
-        surroundings::Surroundings,
     },
 };
 
@@ -24,8 +24,8 @@ impl Written for Aws {
 }
 
 impl Kind for Aws {
-    fn gives(&self) -> Gives {
-        Gives::Nothing
+    fn provides(&self) -> Provides {
+        Provides::Nothing
     }
 
     fn summary(&self) -> String {
@@ -36,8 +36,8 @@ impl Kind for Aws {
         Self::render(self)
     }
 
-    fn lane(&self) -> Lane {
-        Self::lane(self)
+    fn call_limit(&self) -> CallLimit {
+        Self::call_limit(self)
     }
 
     fn assumes(&self) -> Option<&Aws> {
@@ -48,7 +48,7 @@ impl Kind for Aws {
         Some(&self.proxying)
     }
 
-    fn files(&self, _: &Surroundings, files: &mut NamedFiles) {
+    fn files(&self, _: &HostEnv, files: &mut NamedFiles) {
         files.obeyed("ca_file", self.ca_file.as_ref());
     }
 

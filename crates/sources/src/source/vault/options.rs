@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use super::{Auth, Endpoint, RoleSettings, Settings, Vault};
 use crate::{
     fetch::{self, Proxies, Proxying, end_of_certificate, is_clear_text, proxying},
-    refresh::{Fetch, Lane},
+    refresh::{CallLimit, Fetch},
     settings::{
         Fields, NamedFiles, Problem, Setting,
         read::{self, render_duration},
@@ -14,10 +14,10 @@ use crate::{
     },
     source::{
         aws::{Rate, endpoint, rate, render_rate},
-        kind::{CertificateEnd, Gives, Kind, Opened, Opening, Written},
+        host_env::HostEnv,
+        kind::{CertificateEnd, Kind, Opened, Opening, Provides, Written},
         long_term::SERVE_LONG_TERM,
         purpose::{Purpose, Serves},
-        surroundings::Surroundings,
     },
 };
 
@@ -162,8 +162,8 @@ fn auth(fields: &mut Fields) -> Option<Auth> {
 }
 
 impl Kind for Options {
-    fn gives(&self) -> Gives {
-        Gives::PerName
+    fn provides(&self) -> Provides {
+        Provides::PerName
     }
 
     fn summary(&self) -> String {
@@ -205,11 +205,11 @@ impl Kind for Options {
         all
     }
 
-    fn lane(&self) -> Lane {
-        Lane { concurrency: self.concurrency, rate: Some(self.rate.per_second()) }
+    fn call_limit(&self) -> CallLimit {
+        CallLimit { concurrency: self.concurrency, rate: Some(self.rate.per_second()) }
     }
 
-    fn takes(&self) -> &'static [&'static str] {
+    fn accepts(&self) -> &'static [&'static str] {
         &["upstream_role", "role_arn", "session_name", "duration"]
     }
 
@@ -221,7 +221,7 @@ impl Kind for Options {
         Some(&self.proxying)
     }
 
-    fn files(&self, _: &Surroundings, files: &mut NamedFiles) {
+    fn files(&self, _: &HostEnv, files: &mut NamedFiles) {
         files.obeyed("ca_file", self.vault.http.ca_file.as_ref());
         files.client_certificate(self.vault.http.client_certificate.as_ref());
         match &self.vault.auth {
@@ -233,9 +233,9 @@ impl Kind for Options {
 
     fn open(&self, opening: &Opening) -> Result<Arc<dyn Opened>, String> {
         let mut settings = self.vault.clone();
-        settings.http.proxies = self.proxying.resolve(&opening.surroundings.proxies)?;
+        settings.http.proxies = self.proxying.resolve(&opening.host_env.proxies)?;
         let certificate = settings.http.client_certificate.as_ref().map(|(path, _)| path.clone());
-        let vault = Vault::new(settings, opening.surroundings.clock.clone()).map_err(|error| error.to_string())?;
+        let vault = Vault::new(settings, opening.host_env.clock.clone()).map_err(|error| error.to_string())?;
         Ok(Arc::new(Ready { vault, endpoint: self.endpoint, certificate }))
     }
 }

@@ -5,13 +5,13 @@ use std::{path::PathBuf, sync::Arc};
 use super::{RoleSettings, Settings, WebIdentity};
 use crate::{
     fetch::Proxying,
-    refresh::{Fetch, Lane},
+    refresh::{CallLimit, Fetch},
     settings::{Fields, NamedFiles, Setting, read, render::quoted, table::concat},
     source::{
         aws::{self, Aws},
-        kind::{Gives, Kind, Opened, Opening, Written},
+        host_env::HostEnv,
+        kind::{Kind, Opened, Opening, Provides, Written},
         purpose::{Purpose, Serves},
-        surroundings::Surroundings,
     },
 };
 
@@ -41,8 +41,8 @@ impl Written for Options {
 }
 
 impl Kind for Options {
-    fn gives(&self) -> Gives {
-        Gives::PerArn
+    fn provides(&self) -> Provides {
+        Provides::PerArn
     }
 
     fn summary(&self) -> String {
@@ -55,15 +55,15 @@ impl Kind for Options {
         all
     }
 
-    fn lane(&self) -> Lane {
-        self.aws.lane()
+    fn call_limit(&self) -> CallLimit {
+        self.aws.call_limit()
     }
 
     fn is_role_session(&self) -> bool {
         true
     }
 
-    fn takes(&self) -> &'static [&'static str] {
+    fn accepts(&self) -> &'static [&'static str] {
         &["session_name", "duration", "policy", "policy_arns"]
     }
 
@@ -75,15 +75,15 @@ impl Kind for Options {
         Some(&self.aws.proxying)
     }
 
-    fn files(&self, _: &Surroundings, files: &mut NamedFiles) {
+    fn files(&self, _: &HostEnv, files: &mut NamedFiles) {
         files.secret("token_file", Some(&self.token_file));
         files.obeyed("ca_file", self.aws.ca_file.as_ref());
     }
 
     fn open(&self, opening: &Opening) -> Result<Arc<dyn Opened>, String> {
-        let surroundings = opening.surroundings;
-        let settings = Settings { token_file: self.token_file.clone(), sts: self.aws.sts(surroundings)? };
-        Ok(Arc::new(Ready(Arc::new(WebIdentity::new(settings, surroundings.clock.clone())))))
+        let host_env = opening.host_env;
+        let settings = Settings { token_file: self.token_file.clone(), sts: self.aws.sts(host_env)? };
+        Ok(Arc::new(Ready(Arc::new(WebIdentity::new(settings, host_env.clock.clone())))))
     }
 }
 

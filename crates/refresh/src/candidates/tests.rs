@@ -4,11 +4,11 @@ use std::{collections::HashMap, sync::Mutex};
 
 use super::*;
 use crate::{
-    Cadence, Fetch, Graph, Lane, LaneId, Node, OnDemand, RoleRequests, SourceFuture, Visibility, Way,
+    Cadence, CallLimit, CallLimitId, Candidate, Fetch, Graph, Node, OnDemand, RoleRequests, SourceFuture, Visibility,
     clock::{self, BootTime, Clock, fake::FakeClock},
     credentials::{RoleName, Secret},
-    journal::{Entry, Journal},
-    store::{Condition, Store},
+    refresh_stats::{Entry, RefreshStats},
+    store::{RoleState, Store},
 };
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -83,7 +83,7 @@ struct Rig {
     world: Arc<World>,
     store: Arc<Store>,
     requests: RoleRequests,
-    journal: Arc<Journal>,
+    refresh_stats: Arc<RefreshStats>,
     _task: tokio::task::JoinHandle<()>,
 }
 
@@ -91,31 +91,36 @@ fn name(text: &str) -> RoleName {
     text.parse().expect("a role name")
 }
 
-/// A node with its ways: `call` or `call<parent`. A hidden one begins with a dot.
-fn node(world: &Arc<World>, text: &str, ways: &[&str]) -> Node {
-    let way = |text: &&str| {
+/// A node with its candidates: `call` or `call<parent`. A hidden one begins with a dot.
+fn node(world: &Arc<World>, text: &str, candidates: &[&str]) -> Node {
+    let candidate = |text: &&str| {
         let (call, parent) = text.split_once('<').map_or((*text, None), |(call, parent)| (call, Some(parent)));
-        Way {
+        Candidate {
             label: call.into(),
             fetch: Arc::new(Call(call.to_owned(), Arc::clone(world))),
-            lane: LaneId(0),
+            call_limit: CallLimitId(0),
             parent: parent.map(|parent| RoleId::named(&name(parent))),
             follows: call.starts_with("pass"),
             cadence: Cadence::Aws,
         }
     };
     let visibility = if text.starts_with('.') { Visibility::Hidden } else { Visibility::Listed };
-    Node { id: RoleId::named(&name(text)), name: name(text), visibility, ways: ways.iter().map(way).collect() }
+    Node {
+        id: RoleId::named(&name(text)),
+        name: name(text),
+        visibility,
+        candidates: candidates.iter().map(candidate).collect(),
+    }
 }
 
 fn rig(rate: Option<f64>, nodes: &[(&str, &[&str])]) -> Rig {
     let clock = FakeClock::new();
     let world = Arc::new(World { clock: Arc::clone(&clock), state: Mutex::default() });
     let store = Store::shared();
-    let nodes = nodes.iter().map(|(text, ways)| node(&world, text, ways)).collect();
-    let graph = Graph { lanes: vec![Lane { concurrency: 100, rate }], lister: None, nodes };
+    let nodes = nodes.iter().map(|(text, candidates)| node(&world, text, candidates)).collect();
+    let graph = Graph { call_limits: vec![CallLimit { concurrency: 100, rate }], lister: None, nodes };
     let for_demand = Arc::clone(&world);
-    let maker = move |id: &RoleId, wanted: &OnDemand| {
+    let factory = move |id: &RoleId, wanted: &OnDemand| {
         let call = wanted.external_id.clone().unwrap_or_default();
         let made = node(&for_demand, wanted.name.as_str(), &[&call]);
         let parent = node(&for_demand, ".later", &["later"]);
@@ -124,9 +129,9 @@ fn rig(rate: Option<f64>, nodes: &[(&str, &[&str])]) -> Rig {
         }
         Ok(vec![parent, Node { id: id.clone(), visibility: Visibility::Unlisted, ..made }])
     };
-    let refresher = Refresher::new(graph, Arc::clone(&store), clock, None).with_maker(Box::new(maker));
-    let (requests, journal) = (refresher.requests(), refresher.journal());
-    Rig { world, store, requests, journal, _task: tokio::spawn(refresher.run()) }
+    let refresher = Refresher::new(graph, Arc::clone(&store), clock, None).with_factory(Box::new(factory));
+    let (requests, refresh_stats) = (refresher.requests(), refresher.refresh_stats());
+    Rig { world, store, requests, refresh_stats, _task: tokio::spawn(refresher.run()) }
 }
 
 async fn pass(seconds: u64) {
@@ -134,19 +139,19 @@ async fn pass(seconds: u64) {
 }
 
 impl Rig {
-    fn condition(&self, id: &RoleId) -> Condition {
+    fn state(&self, id: &RoleId) -> RoleState {
         let now = self.world.clock.now();
-        self.store.snapshot().by_id(id).map_or(Condition::Withdrawn, |role| role.state().condition(now))
+        self.store.snapshot().by_id(id).map_or(RoleState::Withdrawn, |role| role.slot().state(now))
     }
 
-    fn of(&self, role: &str) -> Condition {
-        self.condition(&RoleId::named(&name(role)))
+    fn of(&self, role: &str) -> RoleState {
+        self.state(&RoleId::named(&name(role)))
     }
 
     /// Which call the set comes from that is served.
     fn from(&self, role: &str) -> String {
-        match &**self.store.snapshot().role(role).expect("listed").state() {
-            State::Held { set, .. } => set.access_key_id.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned(),
+        match &**self.store.snapshot().role(role).expect("listed").slot() {
+            Slot::Held { set, .. } => set.access_key_id.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned(),
             other => panic!("{other:?}"),
         }
     }
@@ -169,7 +174,7 @@ async fn a_chain_is_climbed_from_its_root_with_one_call_each() {
     let rig = rig(None, &[("c", &["c<b"]), ("b", &["b<.root"]), (".root", &["root"])]);
     assert_eq!(rig.store.snapshot().names(), b"c\nb");
     pass(1).await;
-    assert_eq!((rig.of("c"), rig.of("b")), (Condition::Fresh, Condition::Fresh));
+    assert_eq!((rig.of("c"), rig.of("b")), (RoleState::Fresh, RoleState::Fresh));
     let signed = |call: &str| rig.world.calls(call).into_iter().map(|(_, key)| key).collect::<Vec<_>>();
     assert_eq!(signed("root"), [None]);
     assert_eq!(signed("b"), [Some("root1".to_owned())]);
@@ -179,14 +184,14 @@ async fn a_chain_is_climbed_from_its_root_with_one_call_each() {
 #[tokio::test(start_paused = true)]
 async fn all_roles_of_one_source_share_its_credentials() {
     let names: Vec<String> = (0..50).map(|n| format!("r{n}")).collect();
-    let ways: Vec<String> = names.iter().map(|name| format!("{name}<.root")).collect();
-    let ways: Vec<[&str; 1]> = ways.iter().map(|way| [&**way]).collect();
+    let candidates: Vec<String> = names.iter().map(|name| format!("{name}<.root")).collect();
+    let candidates: Vec<[&str; 1]> = candidates.iter().map(|candidate| [&**candidate]).collect();
     let mut nodes: Vec<(&str, &[&str])> = vec![(".root", &["root"])];
-    nodes.extend(names.iter().zip(&ways).map(|(name, way)| (&**name, way.as_slice())));
+    nodes.extend(names.iter().zip(&candidates).map(|(name, candidate)| (&**name, candidate.as_slice())));
     let rig = rig(None, &nodes);
     pass(600).await;
     assert_eq!(rig.world.calls("root").len(), 1);
-    assert!(names.iter().all(|name| rig.world.calls(name).len() == 1 && rig.of(name) == Condition::Fresh));
+    assert!(names.iter().all(|name| rig.world.calls(name).len() == 1 && rig.of(name) == RoleState::Fresh));
     pass(3600).await;
     // A set of an hour is fetched again after 18 to 22 minutes.
     let (root, child) = (rig.world.calls("root").len(), rig.world.calls("r7").len());
@@ -196,13 +201,13 @@ async fn all_roles_of_one_source_share_its_credentials() {
 #[tokio::test(start_paused = true)]
 async fn a_thousand_roles_start_no_faster_than_the_rate_and_ask_once_each() {
     let names: Vec<String> = (0..1000).map(|n| format!("r{n}")).collect();
-    let ways: Vec<String> = names.iter().map(|name| format!("{name}<.root")).collect();
-    let ways: Vec<[&str; 1]> = ways.iter().map(|way| [&**way]).collect();
+    let candidates: Vec<String> = names.iter().map(|name| format!("{name}<.root")).collect();
+    let candidates: Vec<[&str; 1]> = candidates.iter().map(|candidate| [&**candidate]).collect();
     let mut nodes: Vec<(&str, &[&str])> = vec![(".root", &["root"])];
-    nodes.extend(names.iter().zip(&ways).map(|(name, way)| (&**name, way.as_slice())));
+    nodes.extend(names.iter().zip(&candidates).map(|(name, candidate)| (&**name, candidate.as_slice())));
     let rig = rig(Some(10.0), &nodes);
     pass(105).await;
-    assert!(names.iter().all(|name| rig.of(name) == Condition::Fresh));
+    assert!(names.iter().all(|name| rig.of(name) == RoleState::Fresh));
     let mut at: Vec<BootTime> =
         rig.world.state.lock().expect("not poisoned").calls.iter().map(|(at, ..)| *at).collect();
     assert_eq!(at.len(), 1001);
@@ -220,7 +225,7 @@ async fn an_expired_parent_is_fetched_at_once_and_the_children_try_again() {
     rig.world.set(|script| script.expired = vec!["root1".into()]);
     let ids = ["b", "c"].map(|role| rig.requests.ensure(demand(role, &format!("{role}<.root"))));
     pass(1).await;
-    assert_eq!(ids.map(|id| rig.condition(&id)), [Condition::Fresh, Condition::Fresh]);
+    assert_eq!(ids.map(|id| rig.state(&id)), [RoleState::Fresh, RoleState::Fresh]);
     assert_eq!(rig.world.calls("root").len(), 2, "one more for both");
     assert_eq!((rig.world.calls("b").len(), rig.world.calls("c").len()), (2, 2));
     assert_eq!(rig.world.calls("a").len(), 1, "who has what it needs is left alone");
@@ -231,7 +236,7 @@ async fn a_parent_that_always_counts_as_expired_makes_no_loop() {
     let rig = rig(None, &[(".root", &["root"]), ("a", &["a<.root"]), ("b", &["b<.root"])]);
     rig.world.fail("a", SourceError { kind: ErrorKind::ParentExpired, message: "ExpiredToken".into() });
     pass(600).await;
-    assert_eq!((rig.of("a"), rig.of("b")), (Condition::Warming, Condition::Fresh));
+    assert_eq!((rig.of("a"), rig.of("b")), (RoleState::Warming, RoleState::Fresh));
     let (root, child) = (rig.world.calls("root").len(), rig.world.calls("a").len());
     assert!(root <= 11, "at most once a minute: {root}");
     assert!(child <= 90, "{child}");
@@ -243,11 +248,11 @@ async fn a_child_waits_for_its_parent_and_goes_on_when_it_comes() {
     let rig = rig(None, &[(".root", &["root"]), ("b", &["b<.root"]), ("c", &["c<b"])]);
     rig.world.fail("root", SourceError::transient("down"));
     pass(300).await;
-    assert_eq!((rig.of("b"), rig.of("c")), (Condition::Warming, Condition::Warming));
+    assert_eq!((rig.of("b"), rig.of("c")), (RoleState::Warming, RoleState::Warming));
     assert_eq!(rig.world.calls("b").len() + rig.world.calls("c").len(), 0);
     rig.world.mend("root");
     pass(61).await;
-    assert_eq!((rig.of("b"), rig.of("c")), (Condition::Fresh, Condition::Fresh));
+    assert_eq!((rig.of("b"), rig.of("c")), (RoleState::Fresh, RoleState::Fresh));
 }
 
 #[tokio::test(start_paused = true)]
@@ -256,12 +261,12 @@ async fn a_parent_that_is_down_takes_nothing_away() {
     pass(1).await;
     rig.world.fail("root", SourceError::transient("down"));
     pass(3500).await;
-    assert_eq!(rig.of("b"), Condition::Fresh, "the parent's set was good enough to renew the child's");
+    assert_eq!(rig.of("b"), RoleState::Fresh, "the parent's set was good enough to renew the child's");
     pass(3500).await;
-    assert!(matches!(rig.of("b"), Condition::Stale | Condition::Expired), "{:?}", rig.of("b"));
+    assert!(matches!(rig.of("b"), RoleState::Stale | RoleState::Expired), "{:?}", rig.of("b"));
     rig.world.mend("root");
     pass(61).await;
-    assert_eq!(rig.of("b"), Condition::Fresh);
+    assert_eq!(rig.of("b"), RoleState::Fresh);
 }
 
 #[tokio::test(start_paused = true)]
@@ -269,18 +274,18 @@ async fn a_refused_parent_denies_its_children_and_gives_them_back() {
     let rig = rig(None, &[(".root", &["root"]), ("b", &["b<.root"]), ("c", &["c<b"])]);
     rig.world.fail("root", denied(false));
     pass(5).await;
-    assert_eq!((rig.of("b"), rig.of("c")), (Condition::Denied, Condition::Denied));
+    assert_eq!((rig.of("b"), rig.of("c")), (RoleState::Denied, RoleState::Denied));
     let asked = rig.world.calls("root").len();
     pass(600).await;
     assert!(rig.world.calls("root").len() <= asked + 3, "reported once, retried slowly");
     rig.world.mend("root");
     pass(301).await;
-    assert_eq!((rig.of("b"), rig.of("c")), (Condition::Fresh, Condition::Fresh));
+    assert_eq!((rig.of("b"), rig.of("c")), (RoleState::Fresh, RoleState::Fresh));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_withdrawn_parent_withdraws_its_children_but_a_refusal_leaves_them_what_they_have() {
-    for (withdraws, condition) in [(true, Condition::Denied), (false, Condition::Fresh)] {
+    for (withdraws, condition) in [(true, RoleState::Denied), (false, RoleState::Fresh)] {
         let rig = rig(None, &[(".root", &["root"]), ("b", &["b<.root"])]);
         pass(1).await;
         rig.world.fail("root", denied(withdraws));
@@ -296,12 +301,12 @@ async fn what_is_refused_for_good_is_asked_slowly_and_spares_the_set() {
     rig.world.fail("a", denied(false));
     pass(1500).await;
     let before = rig.world.calls("a").len();
-    assert_eq!(rig.of("a"), Condition::Stale);
+    assert_eq!(rig.of("a"), RoleState::Stale);
     pass(1200).await;
     let calls = rig.world.calls("a").len() - before;
     assert!((3..=6).contains(&calls), "{calls}");
     pass(1200).await;
-    assert_eq!(rig.of("a"), Condition::Denied, "once it has expired");
+    assert_eq!(rig.of("a"), RoleState::Denied, "once it has expired");
 }
 
 #[tokio::test(start_paused = true)]
@@ -311,17 +316,17 @@ async fn the_second_way_stands_in_and_the_first_comes_back() {
     assert_eq!(rig.from("a"), "first");
     rig.world.fail("first", SourceError::transient("down"));
     pass(1500).await;
-    assert_eq!((rig.of("a"), rig.from("a")), (Condition::Fresh, "second".to_owned()));
+    assert_eq!((rig.of("a"), rig.from("a")), (RoleState::Fresh, "second".to_owned()));
     rig.world.mend("first");
     pass(1500).await;
     assert_eq!(rig.from("a"), "first");
     // A parent that is not there is a reason, too.
     rig.world.fail("root", SourceError::transient("down"));
     pass(4500).await;
-    assert_eq!((rig.of("a"), rig.from("a")), (Condition::Fresh, "second".to_owned()));
+    assert_eq!((rig.of("a"), rig.from("a")), (RoleState::Fresh, "second".to_owned()));
 }
 
-/// When the first way is asked for `a`, which lives on the second one since about the first minute.
+/// When the first candidate is asked for `a`, which lives on the second one since about the first minute.
 fn returns(rig: &Rig) -> Vec<u64> {
     let since = rig.world.calls("second")[0].0;
     let calls = rig.world.calls("first").into_iter().map(|(at, _)| at);
@@ -339,12 +344,12 @@ async fn the_first_way_is_tried_between_two_sets_and_the_second_is_left_alone() 
     assert!((224..377).contains(&at[0]) && at.len() <= 2, "{at:?}");
     assert!((450..755).contains(&(at.get(1).unwrap_or(&1078) - at[0])), "{at:?}");
     assert_eq!(rig.world.calls("second").len(), 1);
-    assert_eq!((rig.of("a"), rig.from("a")), (Condition::Fresh, "second".to_owned()));
-    assert_eq!(rig.journal.entry("a"), Entry { source: Some("second".into()), ..Entry::default() });
+    assert_eq!((rig.of("a"), rig.from("a")), (RoleState::Fresh, "second".to_owned()));
+    assert_eq!(rig.refresh_stats.entry("a"), Entry { source: Some("second".into()), ..Entry::default() });
     rig.world.mend("first");
     pass(1500).await;
     assert_eq!(rig.from("a"), "first");
-    assert_eq!(rig.journal.entry("a").source.as_deref(), Some("first"));
+    assert_eq!(rig.refresh_stats.entry("a").source.as_deref(), Some("first"));
     // Nothing is left to go back to.
     let (first, second) = (rig.world.calls("first").len(), rig.world.calls("second").len());
     pass(900).await;
@@ -387,7 +392,7 @@ async fn a_return_stands_in_nobodys_way() {
     let calls = rig.world.state.lock().expect("not poisoned").calls.clone();
     assert!(calls.len() <= 31, "never more often than the rate: {}", calls.len());
     for role in ["a", "b", "c"] {
-        assert!(matches!(rig.of(role), Condition::Fresh | Condition::Refreshing), "{role}: {:?}", rig.of(role));
+        assert!(matches!(rig.of(role), RoleState::Fresh | RoleState::Refreshing), "{role}: {:?}", rig.of(role));
     }
 }
 
@@ -407,7 +412,7 @@ async fn at_the_start_a_way_whose_parent_fails_does_not_hold_up_the_next_one() {
     let rig = rig(None, &[(".root", &["root"]), ("a", &["first<.root", "second"])]);
     rig.world.fail("root", SourceError::transient("down"));
     pass(2).await;
-    assert_eq!((rig.of("a"), rig.from("a")), (Condition::Fresh, "second".to_owned()));
+    assert_eq!((rig.of("a"), rig.from("a")), (RoleState::Fresh, "second".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -425,18 +430,18 @@ async fn roles_on_demand_come_and_go() {
     let rig = rig(None, &[("a", &["a"])]);
     pass(1).await;
     let id = rig.requests.ensure(demand("box", "boxed<.later"));
-    assert_eq!(rig.condition(&id), Condition::Warming, "at once");
+    assert_eq!(rig.state(&id), RoleState::Warming, "at once");
     pass(1).await;
-    assert_eq!(rig.condition(&id), Condition::Fresh);
+    assert_eq!(rig.state(&id), RoleState::Fresh);
     assert_eq!(rig.world.calls("boxed").len(), 1);
     assert_eq!(rig.store.snapshot().names(), b"a");
     let of_a = rig.requests.ensure(demand("c", "other<a"));
     pass(2).await;
-    assert_eq!(rig.condition(&of_a), Condition::Fresh, "of a role that had no children before");
+    assert_eq!(rig.state(&of_a), RoleState::Fresh, "of a role that had no children before");
     rig.requests.release(&id);
     pass(3600 * 2).await;
-    assert_eq!((rig.condition(&id), rig.world.calls("boxed").len()), (Condition::Withdrawn, 1));
+    assert_eq!((rig.state(&id), rig.world.calls("boxed").len()), (RoleState::Withdrawn, 1));
     let impossible = rig.requests.ensure(demand("x", "impossible"));
     pass(1).await;
-    assert_eq!(rig.condition(&impossible), Condition::Denied);
+    assert_eq!(rig.state(&impossible), RoleState::Denied);
 }

@@ -9,14 +9,14 @@ use std::{
     time::Duration,
 };
 
-use super::{RoleList, Source, SourceError, SourceFuture, way_back::WayBack};
+use super::{RoleList, Source, SourceError, SourceFuture, failback::Failback};
 use crate::{
     clock::SharedClock,
     credentials::{Credentials, RoleName},
 };
 
 /// A source on several hosts.
-pub struct StandBy {
+pub struct Failover {
     hosts: Vec<(String, Arc<dyn Source>)>,
     clock: SharedClock,
     /// How soon a host that was left is tried again.
@@ -35,10 +35,10 @@ struct State {
     /// The hosts that were left because they gave no set, though they may well list roles.
     suspects: HashSet<usize>,
     /// When the hosts before the one that is asked are tried again, if there are any.
-    back: Option<WayBack>,
+    back: Option<Failback>,
 }
 
-impl StandBy {
+impl Failover {
     /// The same upstream at each of `hosts`, in the order of preference, with what each is called in the log. One that
     /// was left is tried again after about `return_wait`, and ever more rarely.
     pub fn new(hosts: Vec<(String, Arc<dyn Source>)>, clock: SharedClock, return_wait: Duration) -> Self {
@@ -106,7 +106,7 @@ impl StandBy {
         match &mut state.back {
             back if index == 0 => *back = None,
             Some(back) => back.failed(now, random),
-            back => *back = Some(WayBack::new(self.return_wait, now, random)),
+            back => *back = Some(Failback::new(self.return_wait, now, random)),
         }
         drop(state);
         let name = self.hosts.get(index).map_or("", |(name, _)| name);
@@ -188,7 +188,7 @@ fn unlisted(role: &RoleName) -> SourceError {
     SourceError::transient(format!("the failover host does not list {role}; its next list decides"))
 }
 
-impl Source for StandBy {
+impl Source for Failover {
     fn roles(&self) -> SourceFuture<'_, RoleList> {
         Box::pin(self.list())
     }
@@ -269,13 +269,13 @@ mod tests {
         }
     }
 
-    fn rig(a: &Arc<Host>, b: &Arc<Host>) -> StandBy {
+    fn rig(a: &Arc<Host>, b: &Arc<Host>) -> Failover {
         let host =
             |name, host: &Arc<Host>| (String::from(name), Arc::new(Named(name, Arc::clone(host))) as Arc<dyn Source>);
-        StandBy::new(vec![host("A", a), host("B", b)], FakeClock::new(), Duration::from_mins(5))
+        Failover::new(vec![host("A", a), host("B", b)], FakeClock::new(), Duration::from_mins(5))
     }
 
-    async fn from(source: &StandBy, role: &str) -> Result<String, String> {
+    async fn from(source: &Failover, role: &str) -> Result<String, String> {
         let set = source.fetch(&role.parse().expect("a name")).await;
         set.map(|set| set.access_key_id).map_err(|error| error.message)
     }

@@ -4,11 +4,11 @@ use std::{io, sync::Arc, time::Duration};
 
 use crate::{
     audit::Auditor,
-    caller::{Directory, Kernel, NameService, cgroup, human_users},
+    caller::{IdentityCache, Kernel, NameService, cgroup, human_users},
     clock::SharedClock,
     config::Config,
     logging::AuditLog,
-    policy::{Guard, Tenants},
+    policy::{ContainerPolicy, PolicyEngine},
 };
 
 /// How long the rules of before stay in force for names in others that are being looked up.
@@ -19,37 +19,37 @@ pub(super) fn build(
     config: &Config,
     clock: &SharedClock,
     audit: Option<AuditLog>,
-    tenants: Option<Tenants>,
-) -> io::Result<(Arc<Guard>, Arc<Auditor>)> {
+    container_policy: Option<ContainerPolicy>,
+) -> io::Result<(Arc<PolicyEngine>, Arc<Auditor>)> {
     let told = |error: io::Error| tracing::error!("cannot identify callers: {error}");
     let kernel = Kernel::open(config.capture_listen).map_err(told).ok();
     let hierarchy = cgroup::mount_point().unwrap_or_else(|error| {
         tracing::warn!("cannot find the control groups: {error}");
         None
     });
-    let directory = Arc::new(Directory::start(NameService, hierarchy, Arc::clone(clock))?);
-    let guard = Arc::new(Guard::new(kernel, Arc::clone(&directory), audit.is_some()));
-    guard.load(config.policy.clone(), tenants);
+    let identity_cache = Arc::new(IdentityCache::start(NameService, hierarchy, Arc::clone(clock))?);
+    let engine = Arc::new(PolicyEngine::new(kernel, Arc::clone(&identity_cache), audit.is_some()));
+    engine.load(config.policy.clone(), container_policy);
     match &config.policy {
-        Some(_) => check(&guard),
+        Some(_) => check(&engine),
         None => warn_of_many_users(),
     }
     let auditor = match audit {
-        Some(log) => Auditor::start(log, directory, Arc::clone(clock))?,
+        Some(log) => Auditor::start(log, identity_cache, Arc::clone(clock))?,
         None => Auditor::without_records(),
     };
-    Ok((guard, Arc::new(auditor)))
+    Ok((engine, Arc::new(auditor)))
 }
 
 /// Says at once if rules that name users would deny everybody.
-fn check(guard: &Guard) {
-    if let Some(overflow) = guard.overflow_uid() {
+fn check(engine: &PolicyEngine) {
+    if let Some(overflow) = engine.overflow_uid() {
         tracing::error!(
             "cannot distinguish users: in this user namespace the kernel shows all users that are not mapped as user \
              {overflow}; they get no role. Run the daemon outside of it (no PrivateUsers= in its unit)"
         );
     }
-    match guard.check() {
+    match engine.check() {
         Ok(true) => {}
         Ok(false) => tracing::error!(
             "cannot identify callers (sock_diag is unavailable); rules that name users will deny every caller"
@@ -71,11 +71,11 @@ fn warn_of_many_users() {
 
 /// Puts the rules of another configuration in force, for connections that are open, too. Those of before stay until the
 /// names in the new ones were looked up, or until that takes too long.
-pub(super) async fn replace(guard: &Guard, config: &Config) {
-    let prepared = guard.prepare(config.policy.clone());
+pub(super) async fn replace(engine: &PolicyEngine, config: &Config) {
+    let prepared = engine.prepare(config.policy.clone());
     let settled = async {
         loop {
-            let changed = guard.directory().changed();
+            let changed = engine.identity_cache().changed();
             if prepared.is_settled() {
                 return;
             }
@@ -83,5 +83,5 @@ pub(super) async fn replace(guard: &Guard, config: &Config) {
         }
     };
     let _late = tokio::time::timeout(SETTLING, settled).await;
-    guard.replace_rules(prepared);
+    engine.replace_rules(prepared);
 }

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     caller::{
-        Directory, Kernel, Known, Membership, Name, NameKind, Open, Origin, Peer,
+        IdentityCache, Kernel, Known, Membership, Name, NameKind, Open, Origin, Peer,
         cgroup::Cgroup,
         containers::{Container, ContainerIndex, Lookup, Observer},
     },
@@ -31,7 +31,7 @@ use crate::{
 
 /// The containers of this host, and what they ask for.
 #[derive(Clone)]
-pub struct Tenants {
+pub struct ContainerPolicy {
     /// Which containers there are.
     pub index: Arc<ContainerIndex>,
     /// What each of them asks for.
@@ -58,36 +58,36 @@ struct Loaded {
     groups: Names,
     /// The reasons of decisions: one text for each rule, and one for the default.
     reasons: Vec<Arc<str>>,
-    tenants: Option<Tenants>,
+    container_policy: Option<ContainerPolicy>,
 }
 
 /// The gatekeeper of a daemon.
-pub struct Guard {
+pub struct PolicyEngine {
     kernel: Option<Kernel>,
-    directory: Arc<Directory>,
+    identity_cache: Arc<IdentityCache>,
     loaded: ArcSwap<Loaded>,
     version: AtomicU64,
     /// Whether callers are identified even if no rule needs it: for the audit.
     curious: bool,
 }
 
-impl Guard {
+impl PolicyEngine {
     /// A guard that grants everything to every caller until it gets rules. Without `kernel` no caller is identified.
-    pub fn new(kernel: Option<Kernel>, directory: Arc<Directory>, curious: bool) -> Self {
+    pub fn new(kernel: Option<Kernel>, identity_cache: Arc<IdentityCache>, curious: bool) -> Self {
         let loaded = Loaded::new(None, &Loaded::default());
-        Self { kernel, directory, loaded: ArcSwap::from_pointee(loaded), version: AtomicU64::new(0), curious }
+        Self { kernel, identity_cache, loaded: ArcSwap::from_pointee(loaded), version: AtomicU64::new(0), curious }
     }
 
     /// Puts rules in force, for connections that are open, too. The names in them are looked up meanwhile.
-    pub fn load(&self, rules: Option<Rules>, tenants: Option<Tenants>) {
+    pub fn load(&self, rules: Option<Rules>, container_policy: Option<ContainerPolicy>) {
         let Prepared(loaded) = self.prepare(rules);
-        self.put_in_force(Loaded { tenants, ..loaded });
+        self.put_in_force(Loaded { container_policy, ..loaded });
     }
 
     /// Has the names in other rules looked up before these are put in force.
     pub fn prepare(&self, rules: Option<Rules>) -> Prepared {
         let loaded = Loaded::new(rules, &self.loaded.load());
-        loaded.names().for_each(|name| self.directory.follow(name));
+        loaded.names().for_each(|name| self.identity_cache.follow(name));
         Prepared(loaded)
     }
 
@@ -108,17 +108,17 @@ impl Guard {
 
     /// Puts other rules in force; the containers stay.
     pub fn replace_rules(&self, Prepared(loaded): Prepared) {
-        let tenants = self.loaded.load().tenants.clone();
-        self.put_in_force(Loaded { tenants, ..loaded });
+        let container_policy = self.loaded.load().container_policy.clone();
+        self.put_in_force(Loaded { container_policy, ..loaded });
     }
 
     /// Puts other containers in the place of those before; the rules stay.
-    pub fn replace_tenants(&self, tenants: Option<Tenants>) {
-        let loaded = Loaded { tenants, ..Loaded::clone(&self.loaded.load()) };
+    pub fn replace_container_policy(&self, container_policy: Option<ContainerPolicy>) {
+        let loaded = Loaded { container_policy, ..Loaded::clone(&self.loaded.load()) };
         let old = self.loaded.swap(Arc::new(loaded));
         // More than containers ever count: no decision of before may seem to be one of now.
         self.version.fetch_add(1 << 40, Ordering::Relaxed);
-        if let Some(Tenants { roles, .. }) = &old.tenants {
+        if let Some(ContainerPolicy { roles, .. }) = &old.container_policy {
             // Tasks that wait for the old roles must ask the new ones.
             roles.changed();
         }
@@ -130,8 +130,8 @@ impl Guard {
     }
 
     /// The look-ups of users and groups, for callers that do not connect by TCP.
-    pub fn directory(&self) -> &Arc<Directory> {
-        &self.directory
+    pub fn identity_cache(&self) -> &Arc<IdentityCache> {
+        &self.identity_cache
     }
 }
 
@@ -151,7 +151,7 @@ impl Loaded {
             }
             None => vec!["there is no policy".into()],
         };
-        Self { rules, users, groups, reasons, tenants: None }
+        Self { rules, users, groups, reasons, container_policy: None }
     }
 
     fn names(&self) -> impl Iterator<Item = &Arc<Name>> {
@@ -187,7 +187,7 @@ impl Loaded {
     /// Containers get what they ask for, everybody on this host everything.
     fn decide_without_rules(&self, facts: &Live<'_>) -> Decision {
         let reason = self.reason(None);
-        let own = self.tenants.as_ref().and_then(|_| facts.own(&reason));
+        let own = self.container_policy.as_ref().and_then(|_| facts.own(&reason));
         own.unwrap_or(Decision { grant: Grant::Everything, reason })
     }
 }
@@ -196,10 +196,10 @@ fn denied(reason: &str) -> Decision {
     Decision { grant: Grant::Denied, reason: reason.into() }
 }
 
-impl Gatekeeper for Guard {
+impl Gatekeeper for PolicyEngine {
     fn asks_who(&self) -> bool {
         let loaded = self.loaded.load();
-        self.curious || loaded.rules.is_some() || loaded.tenants.is_some()
+        self.curious || loaded.rules.is_some() || loaded.container_policy.is_some()
     }
 
     fn identify(&self, socket: &TcpStream, peer: &Peer, open: &mut Open<'_>) -> Peer {
@@ -215,12 +215,12 @@ impl Gatekeeper for Guard {
 
     fn admit(&self, facts: ConnectionFacts<'_>) -> Decision {
         let loaded = self.loaded.load();
-        loaded.decide(&Live { loaded: &loaded, directory: &self.directory, peer: facts.peer })
+        loaded.decide(&Live { loaded: &loaded, identity_cache: &self.identity_cache, peer: facts.peer })
     }
 
     fn container(&self, peer: &Peer) -> Option<Arc<Container>> {
         let loaded = self.loaded.load();
-        match (Live { loaded: &loaded, directory: &self.directory, peer }).container() {
+        match (Live { loaded: &loaded, identity_cache: &self.identity_cache, peer }).container() {
             Known::Yes(container) => Some(container),
             _ => None,
         }
@@ -233,7 +233,7 @@ impl Gatekeeper for Guard {
     }
 
     fn unverified_containers(&self) -> usize {
-        self.loaded.load().tenants.as_ref().map_or(0, |tenants| tenants.index.unverified())
+        self.loaded.load().container_policy.as_ref().map_or(0, |container_policy| container_policy.index.unverified())
     }
 
     fn policy(&self) -> Option<String> {
@@ -241,14 +241,18 @@ impl Gatekeeper for Guard {
     }
 
     fn version(&self) -> u64 {
-        let tenants = self.loaded.load().tenants.as_ref().map_or(0, |tenants| tenants.roles.version());
-        self.version.load(Ordering::Relaxed).wrapping_add(self.directory.version()).wrapping_add(tenants)
+        let container_policy =
+            self.loaded.load().container_policy.as_ref().map_or(0, |container_policy| container_policy.roles.version());
+        self.version.load(Ordering::Relaxed).wrapping_add(self.identity_cache.version()).wrapping_add(container_policy)
     }
 
     fn changed(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        let found_out = self.directory.changed();
+        let found_out = self.identity_cache.changed();
         let loaded = self.loaded.load();
-        let containers = loaded.tenants.as_ref().map(|tenants| (tenants.index.changed(), tenants.roles.changes()));
+        let containers = loaded
+            .container_policy
+            .as_ref()
+            .map(|container_policy| (container_policy.index.changed(), container_policy.roles.changes()));
         Box::pin(async move {
             match containers {
                 None => found_out.await,
@@ -265,14 +269,14 @@ impl Gatekeeper for Guard {
 /// What is known of a caller at this moment.
 struct Live<'a> {
     loaded: &'a Loaded,
-    directory: &'a Directory,
+    identity_cache: &'a IdentityCache,
     peer: &'a Peer,
 }
 
 impl Live<'_> {
     /// What the caller's container asks for; `None` if it is not known to be in one.
     fn own(&self, reason: &Arc<str>) -> Option<Decision> {
-        let Tenants { roles, .. } = self.loaded.tenants.as_ref()?;
+        let ContainerPolicy { roles, .. } = self.loaded.container_policy.as_ref()?;
         match (self.peer.address, &self.peer.origin) {
             // It may be known by its address alone.
             (Some(address), Origin::Elsewhere) => Some(roles.by_address(address.ip())),
@@ -313,7 +317,7 @@ impl Facts for Live<'_> {
                 if process.gid == Some(gid) {
                     return Known::Yes(true);
                 }
-                self.directory.account(process.uid).and_then(|account| Known::Yes(account.groups.contains(&gid)))
+                self.identity_cache.account(process.uid).and_then(|account| Known::Yes(account.groups.contains(&gid)))
             }),
             |is_member| is_member,
         )
@@ -323,7 +327,7 @@ impl Facts for Live<'_> {
         match &self.peer.origin {
             Origin::Process(process) => match &process.cgroup {
                 Membership::Known(group) => Known::Yes(Arc::clone(group)),
-                Membership::Id(id) => self.directory.cgroup(*id, process.uid),
+                Membership::Id(id) => self.identity_cache.cgroup(*id, process.uid),
                 Membership::Unknown => Known::Unknown,
             },
             Origin::Elsewhere => Known::No,
@@ -332,7 +336,7 @@ impl Facts for Live<'_> {
     }
 
     fn container(&self) -> Known<Arc<Container>> {
-        let Some(Tenants { index, .. }) = &self.loaded.tenants else { return Known::Unknown };
+        let Some(ContainerPolicy { index, .. }) = &self.loaded.container_policy else { return Known::Unknown };
         match &self.peer.origin {
             Origin::Elsewhere => match self.peer.address.map(|address| index.by_address(address.ip())) {
                 Some(Lookup::Known(container)) => Known::Yes(container),
@@ -397,8 +401,12 @@ mod tests {
         }
     }
 
-    fn guard() -> Guard {
-        Guard::new(None, Arc::new(Directory::start(Book, None, SystemClock::shared()).expect("a thread")), false)
+    fn engine() -> PolicyEngine {
+        PolicyEngine::new(
+            None,
+            Arc::new(IdentityCache::start(Book, None, SystemClock::shared()).expect("a thread")),
+            false,
+        )
     }
 
     fn rule(when: Condition, role: &str) -> Rule {
@@ -418,15 +426,15 @@ mod tests {
         peer(Origin::Process(Process { uid, gid: None, pid: None, inode: 1, cgroup: Membership::Unknown }))
     }
 
-    fn admit(guard: &Guard, peer: &Peer) -> Decision {
-        guard.admit(ConnectionFacts { listener: 0, peer })
+    fn admit(engine: &PolicyEngine, peer: &Peer) -> Decision {
+        engine.admit(ConnectionFacts { listener: 0, peer })
     }
 
     /// What is decided as soon as all is known.
-    async fn settled(guard: &Guard, peer: &Peer) -> Decision {
+    async fn settled(engine: &PolicyEngine, peer: &Peer) -> Decision {
         loop {
-            let changed = guard.changed();
-            let decision = admit(guard, peer);
+            let changed = engine.changed();
+            let decision = admit(engine, peer);
             if decision.grant != Grant::Pending {
                 return decision;
             }
@@ -440,118 +448,118 @@ mod tests {
 
     #[tokio::test]
     async fn users_and_groups_get_their_roles_as_soon_as_their_groups_are_known() {
-        let guard = guard();
+        let engine = engine();
         let rules = vec![
             rule(Condition::User(vec!["nobody-here".into(), "34".into()]), "a"),
             rule(Condition::Group(vec!["staff".into()]), "b"),
         ];
-        guard.load(Some(Rules { rules, default: Effect::Deny }), None);
-        assert!(guard.asks_who());
+        engine.load(Some(Rules { rules, default: Effect::Deny }), None);
+        assert!(engine.asks_who());
         // A user that is named by number waits for no look-up of a name.
-        assert_eq!(admit(&guard, &process(34)).grant, granted("a"));
-        let decision = settled(&guard, &process(33)).await;
+        assert_eq!(admit(&engine, &process(34)).grant, granted("a"));
+        let decision = settled(&engine, &process(33)).await;
         assert_eq!((decision.grant, &*decision.reason), (granted("b"), "rule 2"));
-        let unknown = admit(&guard, &peer(Origin::Unknown));
+        let unknown = admit(&engine, &peer(Origin::Unknown));
         assert_eq!(unknown.grant, Grant::Unknown);
         assert_eq!(&*unknown.reason, "rule 1: it cannot be determined whether this holds: user nobody-here or 34");
-        assert_eq!(&*admit(&guard, &peer(Origin::Elsewhere)).reason, "the policy's default");
+        assert_eq!(&*admit(&engine, &peer(Origin::Elsewhere)).reason, "the policy's default");
     }
 
     #[tokio::test]
     async fn a_name_that_cannot_be_looked_up_is_not_taken_for_none() {
-        let guard = guard();
+        let engine = engine();
         let rules = vec![rule(Condition::User(vec!["broken".into()]), "")];
-        guard.load(Some(Rules { rules, default: Effect::Everything }), None);
-        assert_eq!(settled(&guard, &process(1)).await.grant, Grant::Unknown);
+        engine.load(Some(Rules { rules, default: Effect::Everything }), None);
+        assert_eq!(settled(&engine, &process(1)).await.grant, Grant::Unknown);
     }
 
     #[tokio::test]
     async fn other_rules_begin_with_what_is_known_of_their_names() {
-        let guard = guard();
+        let engine = engine();
         let rules = |names: &[&str]| {
             let user = |name: &&str| rule(Condition::User(vec![(*name).into()]), "a");
             Some(Rules { rules: names.iter().map(user).collect(), default: Effect::Deny })
         };
-        guard.load(rules(&["web"]), None);
-        assert_eq!(settled(&guard, &process(33)).await.grant, granted("a"));
-        let same = guard.prepare(rules(&["web"]));
+        engine.load(rules(&["web"]), None);
+        assert_eq!(settled(&engine, &process(33)).await.grant, granted("a"));
+        let same = engine.prepare(rules(&["web"]));
         assert!(same.is_settled());
-        let other = guard.prepare(rules(&["new", "web"]));
-        assert_eq!(admit(&guard, &process(33)).grant, granted("a"), "the rules before are in force until then");
+        let other = engine.prepare(rules(&["new", "web"]));
+        assert_eq!(admit(&engine, &process(33)).grant, granted("a"), "the rules before are in force until then");
         loop {
-            let changed = guard.changed();
+            let changed = engine.changed();
             if other.is_settled() {
                 break;
             }
             changed.await;
         }
-        guard.replace_rules(other);
-        assert_eq!(admit(&guard, &process(33)).grant, granted("a"));
+        engine.replace_rules(other);
+        assert_eq!(admit(&engine, &process(33)).grant, granted("a"));
     }
 
     #[test]
     fn new_rules_are_in_force_at_once_and_are_told() {
-        let guard = guard();
-        assert_eq!(admit(&guard, &process(1)).grant, Grant::Everything);
-        assert!(!guard.asks_who());
-        let version = guard.version();
-        guard.load(Some(Rules { rules: vec![], default: Effect::Deny }), None);
-        assert!(guard.version() > version);
-        assert_eq!(admit(&guard, &process(1)).grant, Grant::Denied);
+        let engine = engine();
+        assert_eq!(admit(&engine, &process(1)).grant, Grant::Everything);
+        assert!(!engine.asks_who());
+        let version = engine.version();
+        engine.load(Some(Rules { rules: vec![], default: Effect::Deny }), None);
+        assert!(engine.version() > version);
+        assert_eq!(admit(&engine, &process(1)).grant, Grant::Denied);
     }
 
     #[test]
     fn a_container_gets_what_it_asks_for_where_a_rule_or_none_says_so() {
-        let guard = guard();
-        let tenants = || {
+        let engine = engine();
+        let container_policy = || {
             let container = facts('a', "172.17.0.2");
             let index = ContainerIndex::of([container.clone()]);
             let roles = ContainerRoles::new(container_rules(), Box::new(Counter::default()), Arc::clone(&index), false);
             roles.appeared(&container);
-            Some(Tenants { index, roles })
+            Some(ContainerPolicy { index, roles })
         };
-        guard.load(None, tenants());
+        engine.load(None, container_policy());
         let container = peer(Origin::Elsewhere);
-        assert_eq!(admit(&guard, &container).grant, granted("role-a"));
-        assert_eq!(admit(&guard, &process(1)).grant, Grant::Everything);
+        assert_eq!(admit(&engine, &container).grant, granted("role-a"));
+        assert_eq!(admit(&engine, &process(1)).grant, Grant::Everything);
         for (pattern, effect, grant) in
             [("name-a", "own", granted("role-a")), ("name-a", "x", granted("x")), ("other", "own", Grant::Denied)]
         {
             let rules = vec![rule(Condition::Container(vec![Pattern::new(pattern)]), effect)];
-            guard.load(Some(Rules { rules, default: Effect::Deny }), tenants());
-            assert_eq!(admit(&guard, &container).grant, grant, "{pattern} {effect}");
+            engine.load(Some(Rules { rules, default: Effect::Deny }), container_policy());
+            assert_eq!(admit(&engine, &container).grant, grant, "{pattern} {effect}");
         }
         // Of a process whose control group is not known it is not known either whether it is in a container.
-        assert_eq!(admit(&guard, &process(1)).grant, Grant::Unknown);
+        assert_eq!(admit(&engine, &process(1)).grant, Grant::Unknown);
     }
 
     #[tokio::test]
     async fn other_containers_take_the_place_of_those_before_at_once() {
-        let guard = guard();
-        let tenants = |role: &str| {
+        let engine = engine();
+        let container_policy = |role: &str| {
             let mut container = facts('a', "172.17.0.2");
             container.environment.insert("IAM_ROLE".into(), role.into());
             let index = ContainerIndex::of([container.clone()]);
             let roles = ContainerRoles::new(container_rules(), Box::new(Counter::default()), Arc::clone(&index), false);
-            (container, Tenants { index, roles })
+            (container, ContainerPolicy { index, roles })
         };
-        let (_, before) = tenants("old");
+        let (_, before) = container_policy("old");
         for _ in 0..9 {
             before.roles.changed();
         }
-        guard.load(None, Some(before));
+        engine.load(None, Some(before));
         let container = peer(Origin::Elsewhere);
-        assert_eq!(admit(&guard, &container).grant, Grant::Pending);
-        let (changed, version) = (guard.changed(), guard.version());
-        let (facts, after) = tenants("new");
+        assert_eq!(admit(&engine, &container).grant, Grant::Pending);
+        let (changed, version) = (engine.changed(), engine.version());
+        let (facts, after) = container_policy("new");
         after.roles.appeared(&facts);
-        guard.replace_tenants(Some(after));
+        engine.replace_container_policy(Some(after));
         // It does not wait for those who decide nothing any more.
         changed.await;
-        assert!(guard.version() > version);
-        assert_eq!(admit(&guard, &container).grant, granted("new"));
-        guard.replace_tenants(None);
-        assert_eq!(admit(&guard, &container).grant, Grant::Everything);
+        assert!(engine.version() > version);
+        assert_eq!(admit(&engine, &container).grant, granted("new"));
+        engine.replace_container_policy(None);
+        assert_eq!(admit(&engine, &container).grant, Grant::Everything);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The ways of a node, one after the other, and the parents whose credentials sign the calls.
+//! The candidates of a node, one after the other, and the parents whose credentials sign the calls.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use crate::{
     ErrorKind, SourceError,
     clock::Moment,
     credentials::{Credentials, RoleId},
-    store::{Phase, State},
+    store::{Phase, Slot},
 };
 
 /// The minimum time between two fetches of a parent because a child's call reported it expired.
@@ -27,7 +27,7 @@ enum Parental {
 }
 
 impl Refresher {
-    /// Begins an attempt to fetch a set for `id`, with the first way.
+    /// Begins an attempt to fetch a set for `id`, with the first candidate.
     pub(super) fn begin(&mut self, id: &RoleId, now: Moment) {
         if let Some(plan) = self.nodes.get_mut(id).and_then(|node| node.plan.as_mut()) {
             plan.begin();
@@ -35,7 +35,7 @@ impl Refresher {
         self.advance(id, now);
     }
 
-    /// Puts the call of the present way into its queue, or waits for the parent, or goes on to the next way.
+    /// Puts the call of the present candidate into its queue, or waits for the parent, or goes on to the next candidate.
     fn advance(&mut self, id: &RoleId, now: Moment) {
         loop {
             let Some(node) = self.nodes.get_mut(id) else { return };
@@ -44,14 +44,14 @@ impl Refresher {
                 if !node.asked.timer.remaining(now).is_zero() {
                     return self.stay(id, now);
                 }
-                // The set has become due meanwhile: on with the ways that are left.
+                // The set has become due meanwhile: on with the candidates that are left.
                 plan.returning = false;
             }
-            let (alone, returning) = (plan.node.ways.len() == 1, plan.returning);
-            let Some(way) = plan.way() else { return self.give_up(id, now) };
-            let (lane, label, parent) = (way.lane, way.label.clone(), way.parent.clone());
+            let (alone, returning) = (plan.node.candidates.len() == 1, plan.returning);
+            let Some(candidate) = plan.candidate() else { return self.give_up(id, now) };
+            let (call_limit, label, parent) = (candidate.call_limit, candidate.label.clone(), candidate.parent.clone());
             let error = match parent.as_ref().map(|parent| self.parental(parent, now)) {
-                None | Some(Parental::Ready(_)) => match self.lanes.get_mut(lane.0) {
+                None | Some(Parental::Ready(_)) => match self.queues.get_mut(call_limit.0) {
                     // A call without need must not delay others.
                     Some(queue) if returning && !queue.is_free(now.boot) => {
                         SourceError::transient(format!("{label}: other calls are waiting"))
@@ -92,7 +92,7 @@ impl Refresher {
                 message: format!("{} is refused: {refusal}", Who::new(parent.as_str(), Some(plan))),
                 kind: refusal.kind.clone(),
             }),
-            _ if node.asked.trouble.is_any() => Parental::Failing,
+            _ if node.asked.failure.is_any() => Parental::Failing,
             _ => Parental::Missing,
         }
     }
@@ -111,7 +111,7 @@ impl Refresher {
     /// Has a parent fetched that is missing, unless that is under way or waits for its turn after a failure.
     fn fetch_soon(&mut self, parent: &RoleId, now: Moment) {
         let Some(node) = self.nodes.get_mut(parent) else { return };
-        if !node.is_being_fetched() && !node.asked.trouble.is_any() {
+        if !node.is_being_fetched() && !node.asked.failure.is_any() {
             let age = node.plan.as_ref().and_then(|plan| plan.age(now)).unwrap_or(SHORTEST);
             node.asked.timer = Timer::after(now, SHORTEST.saturating_sub(age));
         }
@@ -122,7 +122,7 @@ impl Refresher {
     #[allow(clippy::option_option, reason = "a call without a signer is still a call")]
     pub(super) fn signer(&mut self, id: &RoleId, now: Moment) -> Option<Option<Arc<Credentials>>> {
         let plan = self.nodes.get(id).and_then(|node| node.plan.as_ref())?;
-        let Some(parent) = &plan.way()?.parent else { return Some(None) };
+        let Some(parent) = &plan.candidate()?.parent else { return Some(None) };
         if let Parental::Ready(credentials) = self.parental(parent, now) {
             return Some(Some(credentials));
         }
@@ -131,19 +131,19 @@ impl Refresher {
         None
     }
 
-    /// The present way of `id` has given a set.
-    pub(super) fn way_worked(&mut self, id: &RoleId, credentials: Credentials, now: Moment) {
+    /// The present candidate of `id` has given a set.
+    pub(super) fn candidate_worked(&mut self, id: &RoleId, credentials: Credentials, now: Moment) {
         let random = self.random.f64();
         let Some(plan) = self.nodes.get_mut(id).and_then(|node| node.plan.as_mut()) else { return };
         plan.refusal = None;
         plan.fetched = Some(now.boot);
-        let (before, after) = (plan.in_force, plan.way);
+        let (before, after) = (plan.in_force, plan.candidate);
         plan.in_force = after;
         plan.plan_return(now, random);
         if before != after {
-            let label = plan.way().map_or("", |way| &way.label);
+            let label = plan.candidate().map_or("", |candidate| &candidate.label);
             let who = Who::new(id.as_str(), Some(plan));
-            report::way_changed(&who, label, after > before, plan.failed.last());
+            report::candidate_changed(&who, label, after > before, plan.failed.last());
         }
         plan.failed.clear();
         plan.kept = plan.is_parent.then(|| Arc::new(credentials));
@@ -152,8 +152,8 @@ impl Refresher {
         }
     }
 
-    /// The present way of `id` has failed; `signed` is what the call was signed with.
-    pub(super) fn way_failed(
+    /// The present candidate of `id` has failed; `signed` is what the call was signed with.
+    pub(super) fn candidate_failed(
         &mut self,
         id: &RoleId,
         signed: Option<&Arc<Credentials>>,
@@ -172,15 +172,15 @@ impl Refresher {
         self.advance(id, now);
     }
 
-    /// Tries the present way once more with newer credentials of the parent, if that has not been tried.
+    /// Tries the present candidate once more with newer credentials of the parent, if that has not been tried.
     fn renew_parent(&mut self, id: &RoleId, signed: &Arc<Credentials>, now: Moment) -> bool {
         let Some(plan) = self.nodes.get_mut(id).and_then(|node| node.plan.as_mut()) else { return false };
         if std::mem::replace(&mut plan.renewed, true) {
             return false;
         }
-        let Some(parent) = plan.way().and_then(|way| way.parent.clone()) else { return false };
+        let Some(parent) = plan.candidate().and_then(|candidate| candidate.parent.clone()) else { return false };
         let Some(node) = self.nodes.get_mut(&parent) else { return false };
-        let under_way = node.is_being_fetched() || node.asked.trouble.is_any();
+        let under_way = node.is_being_fetched() || node.asked.failure.is_any();
         let Some(of_parent) = node.plan.as_mut() else { return false };
         // Another child may have noticed first: then newer ones are here, or on their way.
         if of_parent.kept.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, signed)) {
@@ -195,7 +195,7 @@ impl Refresher {
         true
     }
 
-    /// No better way of `id` works. The one in force is not asked for that: its set is not due.
+    /// No better candidate of `id` works. The one in force is not asked for that: its set is not due.
     fn stay(&mut self, id: &RoleId, now: Moment) {
         let random = self.random.f64();
         let Some(node) = self.nodes.get_mut(id) else { return };
@@ -211,7 +211,7 @@ impl Refresher {
         Who::new(id.as_str(), self.nodes.get(id).and_then(|node| node.plan.as_deref()))
     }
 
-    /// All ways of `id` have failed.
+    /// All candidates of `id` have failed.
     fn give_up(&mut self, id: &RoleId, now: Moment) {
         let Some(plan) = self.nodes.get_mut(id).and_then(|node| node.plan.as_mut()) else { return };
         let error = plan.verdict();
@@ -242,7 +242,7 @@ impl Refresher {
             let Some(plan) = node.plan.as_mut() else { continue };
             if !plan.waits_for(parent) {
                 let of_use = match event {
-                    Event::Arrived => node.asked.trouble.is_any() || plan.follows(parent),
+                    Event::Arrived => node.asked.failure.is_any() || plan.follows(parent),
                     Event::Refused(error) => {
                         matches!(error.kind, ErrorKind::Refused { withdraws: true, .. }) && node.held.is_some()
                     }
@@ -253,13 +253,13 @@ impl Refresher {
                 }
                 continue;
             }
-            if matches!(event, Event::Failed) && plan.node.ways.len() == 1 {
+            if matches!(event, Event::Failed) && plan.node.candidates.len() == 1 {
                 // It goes on waiting: the parent is asked again anyway.
-                report::waits(&Who::new(id.as_str(), Some(plan)), &name, &mut node.asked.trouble);
+                report::waits(&Who::new(id.as_str(), Some(plan)), &name, &mut node.asked.failure);
                 let message = format!("waits for {name}, which cannot be fetched");
-                self.journal.failed(&id, now.wall, &message, node.refused.as_ref().map(|since| since.wall));
+                self.refresh_stats.failed(&id, now.wall, &message, node.refused.as_ref().map(|since| since.wall));
                 if let Some(set) = &node.held {
-                    self.store.publish(&id, State::Held { set: Arc::clone(set), phase: Phase::Stale });
+                    self.store.publish(&id, Slot::Held { set: Arc::clone(set), phase: Phase::Stale });
                 }
                 if plan.is_parent {
                     self.tell_children(&id, event, now);

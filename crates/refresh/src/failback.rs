@@ -12,14 +12,14 @@ const DOUBLINGS: u32 = 2;
 /// A wait for the next attempt, by the boot clock. A quarter of it is left to chance either way, so that the hosts that
 /// left an upstream together do not come back together.
 #[derive(Debug)]
-pub struct WayBack {
+pub struct Failback {
     base: Duration,
     began: BootTime,
     wait: Duration,
     failures: u32,
 }
 
-impl WayBack {
+impl Failback {
     /// It has just been left: after about `base` it is tried. `random` is in 0..1.
     pub fn new(base: Duration, now: BootTime, random: f64) -> Self {
         Self { base, began: now, wait: about(base, random), failures: 0 }
@@ -49,19 +49,19 @@ mod tests {
 
     #[test]
     fn the_wait_grows_to_a_bound_and_is_left_to_chance() {
-        let mut way = WayBack::new(USUAL, BootTime::ZERO, 0.5);
-        let mut waits = vec![way.remaining(BootTime::ZERO)];
+        let mut failback = Failback::new(USUAL, BootTime::ZERO, 0.5);
+        let mut waits = vec![failback.remaining(BootTime::ZERO)];
         for _ in 0..3 {
-            way.failed(BootTime::ZERO, 0.5);
-            waits.push(way.remaining(BootTime::ZERO));
+            failback.failed(BootTime::ZERO, 0.5);
+            waits.push(failback.remaining(BootTime::ZERO));
         }
         assert_eq!(waits, [5, 10, 20, 20].map(Duration::from_mins));
         let at = |second: u64| BootTime::from_millis(second * 1000);
         for (random, seconds) in [(0.0, 225), (1.0, 375)] {
-            let way = WayBack::new(USUAL, at(7), random);
-            assert_eq!(way.remaining(at(7)).as_secs(), seconds);
-            assert_eq!(way.remaining(at(6 + seconds)), Duration::from_secs(1));
-            assert!(way.remaining(at(8 + seconds)).is_zero());
+            let failback = Failback::new(USUAL, at(7), random);
+            assert_eq!(failback.remaining(at(7)).as_secs(), seconds);
+            assert_eq!(failback.remaining(at(6 + seconds)), Duration::from_secs(1));
+            assert!(failback.remaining(at(8 + seconds)).is_zero());
         }
     }
 }

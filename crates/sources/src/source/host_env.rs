@@ -10,7 +10,7 @@ const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbi
 
 /// What the sources have to know of the host they run on.
 #[derive(Clone)]
-pub struct Surroundings {
+pub struct HostEnv {
     /// The host's name, for the names of sessions.
     pub host: String,
     /// What the environment says of calls to AWS.
@@ -27,7 +27,7 @@ pub struct Surroundings {
     pub clock: SharedClock,
 }
 
-impl Surroundings {
+impl HostEnv {
     /// The environment of a program.
     pub(super) fn variables(&self, home: Option<&Path>, own: &[(String, String)]) -> Vec<(String, String)> {
         let path = self.path.clone().unwrap_or_else(|| USUAL_PATH.to_owned());

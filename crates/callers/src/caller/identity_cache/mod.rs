@@ -79,14 +79,14 @@ impl News {
 
 /// Finds things out and keeps them. Control groups and the name service are apart: neither waits for the other.
 #[derive(Debug)]
-pub struct Directory {
+pub struct IdentityCache {
     users: Arc<Users>,
     /// None where control groups have no ids.
     groups: Option<Arc<ControlGroups>>,
     news: Arc<News>,
 }
 
-impl Directory {
+impl IdentityCache {
     /// Starts the threads. `hierarchy` is where control groups are, if they have ids here.
     pub fn start(accounts: impl Accounts, hierarchy: Option<PathBuf>, clock: SharedClock) -> io::Result<Self> {
         let news = Arc::<News>::default();
@@ -121,7 +121,7 @@ impl Directory {
     }
 }
 
-impl Drop for Directory {
+impl Drop for IdentityCache {
     fn drop(&mut self) {
         self.users.close();
         if let Some(groups) = &self.groups {
@@ -173,15 +173,15 @@ mod tests {
         }
     }
 
-    fn start(book: Book, hierarchy: Option<PathBuf>) -> Directory {
-        Directory::start(book, hierarchy, SystemClock::shared()).expect("a thread")
+    fn start(book: Book, hierarchy: Option<PathBuf>) -> IdentityCache {
+        IdentityCache::start(book, hierarchy, SystemClock::shared()).expect("a thread")
     }
 
     fn names(texts: &[&str]) -> Vec<Arc<Name>> {
         texts.iter().map(|text| Arc::new(Name::new(text, NameKind::User))).collect()
     }
 
-    async fn found_out<T>(directory: &Directory, ask: impl Fn() -> Known<T>) -> Known<T> {
+    async fn found_out<T>(directory: &IdentityCache, ask: impl Fn() -> Known<T>) -> Known<T> {
         loop {
             let changed = directory.changed();
             match ask() {

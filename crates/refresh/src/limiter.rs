@@ -2,13 +2,13 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::Lane;
+use super::CallLimit;
 use crate::clock::BootTime;
 
 /// Calls that wait for their turn, first come, first served.
 #[derive(Debug)]
-pub(super) struct Queue<T> {
-    bounds: Lane,
+pub(super) struct CallQueue<T> {
+    bounds: CallLimit,
     due: VecDeque<T>,
     running: usize,
     /// How many calls may begin immediately, as of `counted`.
@@ -16,8 +16,8 @@ pub(super) struct Queue<T> {
     counted: BootTime,
 }
 
-impl<T> Queue<T> {
-    pub(super) fn new(bounds: Lane, now: BootTime) -> Self {
+impl<T> CallQueue<T> {
+    pub(super) fn new(bounds: CallLimit, now: BootTime) -> Self {
         Self { bounds, due: VecDeque::new(), running: 0, tokens: burst(bounds), counted: now }
     }
 
@@ -80,7 +80,7 @@ impl<T> Queue<T> {
 }
 
 /// As many as a second allows, and at least one.
-fn burst(bounds: Lane) -> f64 {
+fn burst(bounds: CallLimit) -> f64 {
     bounds.rate.map_or(0.0, |rate| rate.max(1.0))
 }
 
@@ -88,8 +88,8 @@ fn burst(bounds: Lane) -> f64 {
 mod tests {
     use super::*;
 
-    fn queue(concurrency: usize, rate: Option<f64>) -> Queue<u32> {
-        let mut queue = Queue::new(Lane { concurrency, rate }, BootTime::ZERO);
+    fn queue(concurrency: usize, rate: Option<f64>) -> CallQueue<u32> {
+        let mut queue = CallQueue::new(CallLimit { concurrency, rate }, BootTime::ZERO);
         (0..100).for_each(|item| queue.push(item));
         queue
     }
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn it_is_free_as_long_as_one_more_call_would_begin_at_once() {
         for (concurrency, rate) in [(3, None), (100, Some(3.0))] {
-            let mut queue = Queue::new(Lane { concurrency, rate }, BootTime::ZERO);
+            let mut queue = CallQueue::new(CallLimit { concurrency, rate }, BootTime::ZERO);
             for item in 0..3 {
                 assert!(queue.is_free(BootTime::ZERO), "{item}");
                 queue.push(item);

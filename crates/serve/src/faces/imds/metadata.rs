@@ -12,7 +12,7 @@ use crate::{
     credentials::{AccountId, RoleArn},
     faces::view::View,
     http::{Answer, Body, Outcome, Status},
-    store::State,
+    store::Slot,
 };
 
 /// Whether a fact is known.
@@ -65,10 +65,10 @@ impl Imds {
             None => {}
         }
         let Some(role) = view.first() else { return not_found() };
-        let (last_updated, arn) = match &**role.state() {
-            State::Held { set, .. } => (set.last_updated, set.role_arn.clone()),
-            State::Warming => return Outcome::Warming,
-            State::Denied(_) => (now.wall, None),
+        let (last_updated, arn) = match &**role.slot() {
+            Slot::Held { set, .. } => (set.last_updated, set.role_arn.clone()),
+            Slot::Warming => return Outcome::Warming,
+            Slot::Denied(_) => (now.wall, None),
         };
         let Told::Now(account) = self.account(view) else { return not_found() };
         let partition = arn.as_deref().map_or(self.shared.partition().name, RoleArn::partition);
@@ -83,10 +83,10 @@ impl Imds {
         if !view.settled() {
             return Told::Later;
         }
-        match view.first().map(|role| role.state()).as_deref().map(|state| &**state) {
-            Some(State::Warming) => Told::Later,
-            Some(State::Held { set, .. }) => set.account_id.map_or(Told::Never, Told::Now),
-            Some(State::Denied(_)) | None => Told::Never,
+        match view.first().map(|role| role.slot()).as_deref().map(|state| &**state) {
+            Some(Slot::Warming) => Told::Later,
+            Some(Slot::Held { set, .. }) => set.account_id.map_or(Told::Never, Told::Now),
+            Some(Slot::Denied(_)) | None => Told::Never,
         }
     }
 

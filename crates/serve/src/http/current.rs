@@ -11,7 +11,7 @@ use super::face::Faces;
 
 /// What is shown now. Clones are of the same server.
 #[derive(Debug, Clone)]
-pub struct Live(Arc<Inner>);
+pub struct CurrentFaces(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -19,7 +19,7 @@ struct Inner {
     access_log: AtomicBool,
 }
 
-impl Live {
+impl CurrentFaces {
     pub(super) fn new(faces: Faces, access_log: bool) -> Self {
         Self(Arc::new(Inner { faces: ArcSwap::from_pointee(faces), access_log: AtomicBool::new(access_log) }))
     }

@@ -33,7 +33,7 @@ pub(super) enum Change {
 
 /// All that one runtime has said.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
+pub(super) struct ContainerStates {
     known: BTreeMap<ContainerId, Entry>,
     generation: u64,
     absent: HashSet<Sought>,
@@ -61,8 +61,8 @@ enum State {
     Running(Arc<Container>),
 }
 
-impl Ledger {
-    /// A ledger that trusts this label for addresses that the runtime assigned to no container.
+impl ContainerStates {
+    /// No containers yet. This label is trusted for addresses that the runtime assigned to no container.
     pub(super) fn new(address_label: Option<String>, keeper: Keeper) -> Self {
         Self { address_label, keeper, ..Self::default() }
     }
@@ -284,143 +284,143 @@ mod tests {
         Inspected { facts, condition: Condition::Running }
     }
 
-    fn owner(ledger: &Ledger, address: &str) -> Option<ContainerId> {
+    fn owner(states: &ContainerStates, address: &str) -> Option<ContainerId> {
         let address = address.parse().expect("an address");
-        ledger.table().addresses.get(&address).cloned().flatten().map(|container| container.facts().id.clone())
+        states.table().addresses.get(&address).cloned().flatten().map(|container| container.facts().id.clone())
     }
 
     #[test]
     fn a_container_has_its_address_from_its_start_to_its_end() {
-        let mut ledger = Ledger::default();
-        let question = ledger.happened(&Event::Changed(id('a'))).expect("asked");
-        let change = ledger.answered(&question, Some(running('a', "172.17.0.2", 0)));
+        let mut states = ContainerStates::default();
+        let question = states.happened(&Event::Changed(id('a'))).expect("asked");
+        let change = states.answered(&question, Some(running('a', "172.17.0.2", 0)));
         assert!(matches!(change, Some(Change::Appeared(facts)) if facts.id == id('a')));
-        assert_eq!(owner(&ledger, "172.17.0.2"), Some(id('a')));
-        let question = ledger.happened(&Event::Lost(id('a'))).expect("asked");
-        assert_eq!(owner(&ledger, "172.17.0.2"), None, "immediately, without an answer");
-        assert_eq!(ledger.answered(&question, None), Some(Change::Gone(id('a'))));
-        assert!(ledger.table().ids.is_empty());
+        assert_eq!(owner(&states, "172.17.0.2"), Some(id('a')));
+        let question = states.happened(&Event::Lost(id('a'))).expect("asked");
+        assert_eq!(owner(&states, "172.17.0.2"), None, "immediately, without an answer");
+        assert_eq!(states.answered(&question, None), Some(Change::Gone(id('a'))));
+        assert!(states.table().ids.is_empty());
     }
 
     #[test]
     fn an_answer_that_was_overtaken_by_an_event_does_not_count() {
-        let mut ledger = Ledger::default();
-        let before = ledger.happened(&Event::Changed(id('a'))).expect("asked");
-        let after = ledger.happened(&Event::Lost(id('a'))).expect("asked");
-        assert_eq!(ledger.answered(&before, Some(running('a', "172.17.0.2", 0))), None);
-        assert_eq!(owner(&ledger, "172.17.0.2"), None);
+        let mut states = ContainerStates::default();
+        let before = states.happened(&Event::Changed(id('a'))).expect("asked");
+        let after = states.happened(&Event::Lost(id('a'))).expect("asked");
+        assert_eq!(states.answered(&before, Some(running('a', "172.17.0.2", 0))), None);
+        assert_eq!(owner(&states, "172.17.0.2"), None);
         // It was started again meanwhile.
-        ledger.answered(&after, Some(running('a', "172.17.0.3", 1)));
-        assert_eq!(owner(&ledger, "172.17.0.3"), Some(id('a')));
+        states.answered(&after, Some(running('a', "172.17.0.3", 1)));
+        assert_eq!(owner(&states, "172.17.0.3"), Some(id('a')));
     }
 
     #[test]
     fn an_address_changes_hands_only_over_nobody() {
-        let mut ledger = Ledger::default();
-        let a = ledger.happened(&Event::Changed(id('a'))).expect("asked");
-        ledger.answered(&a, Some(running('a', "172.17.0.2", 0)));
-        let b = ledger.happened(&Event::Changed(id('b'))).expect("asked");
+        let mut states = ContainerStates::default();
+        let a = states.happened(&Event::Changed(id('a'))).expect("asked");
+        states.answered(&a, Some(running('a', "172.17.0.2", 0)));
+        let b = states.happened(&Event::Changed(id('b'))).expect("asked");
         // The event of a's end is late.
-        ledger.answered(&b, Some(running('b', "172.17.0.2", 1)));
-        assert_eq!(owner(&ledger, "172.17.0.2"), None);
-        ledger.happened(&Event::Lost(id('a')));
-        assert_eq!(owner(&ledger, "172.17.0.2"), Some(id('b')));
+        states.answered(&b, Some(running('b', "172.17.0.2", 1)));
+        assert_eq!(owner(&states, "172.17.0.2"), None);
+        states.happened(&Event::Lost(id('a')));
+        assert_eq!(owner(&states, "172.17.0.2"), Some(id('b')));
     }
 
     #[test]
     fn a_container_that_is_being_started_is_waited_for() {
-        let mut ledger = Ledger::default();
-        let question = ledger.happened(&Event::Changed(id('a'))).expect("asked");
+        let mut states = ContainerStates::default();
+        let question = states.happened(&Event::Changed(id('a'))).expect("asked");
         let facts = ContainerFacts { pid: None, started_at: None, ..facts('a', "172.17.0.2") };
-        let change = ledger.answered(&question, Some(Inspected { facts, condition: Condition::Coming }));
+        let change = states.answered(&question, Some(Inspected { facts, condition: Condition::Coming }));
         assert!(matches!(change, Some(Change::Appeared(_))), "its role is fetched meanwhile");
         let address = "172.17.0.2".parse().expect("an address");
-        assert!(matches!(ledger.table().addresses.get(&address), Some(None)));
-        let question = ledger.happened(&Event::Changed(id('a'))).expect("asked");
-        assert_eq!(ledger.answered(&question, Some(running('a', "172.17.0.2", 0))), None, "told once");
-        assert_eq!(owner(&ledger, "172.17.0.2"), Some(id('a')));
+        assert!(matches!(states.table().addresses.get(&address), Some(None)));
+        let question = states.happened(&Event::Changed(id('a'))).expect("asked");
+        assert_eq!(states.answered(&question, Some(running('a', "172.17.0.2", 0))), None, "told once");
+        assert_eq!(owner(&states, "172.17.0.2"), Some(id('a')));
     }
 
     #[test]
     fn a_list_asks_for_what_is_new_different_or_missing() {
-        let mut ledger = Ledger::default();
+        let mut states = ContainerStates::default();
         for (digit, address) in [('a', "172.17.0.2"), ('b', "172.17.0.3"), ('c', "172.17.0.4")] {
-            let question = ledger.happened(&Event::Changed(id(digit))).expect("asked");
-            ledger.answered(&question, Some(running(digit, address, 0)));
+            let question = states.happened(&Event::Changed(id(digit))).expect("asked");
+            states.answered(&question, Some(running(digit, address, 0)));
         }
         let listed = |digit: char, address: &str| Listed {
             id: id(digit),
             addresses: [address.parse().expect("an address")].into(),
         };
         let list = [listed('a', "172.17.0.2"), listed('b', "172.17.0.9"), listed('d', "172.17.0.5")];
-        let mut asked: Vec<ContainerId> = ledger.listed(&list).into_iter().map(|(id, _)| id).collect();
+        let mut asked: Vec<ContainerId> = states.listed(&list).into_iter().map(|(id, _)| id).collect();
         asked.sort();
         assert_eq!(asked, [id('b'), id('c'), id('d')]);
     }
 
     #[test]
     fn after_a_gap_nothing_is_believed_until_it_is_said_again() {
-        let mut ledger = Ledger::default();
-        let question = ledger.happened(&Event::Changed(id('a'))).expect("asked");
-        ledger.answered(&question, Some(running('a', "172.17.0.2", 0)));
-        ledger.doubt();
-        assert_eq!(owner(&ledger, "172.17.0.2"), None);
-        let asked = ledger.listed(&[]);
-        assert_eq!(ledger.answered(&asked[0], None), Some(Change::Gone(id('a'))));
+        let mut states = ContainerStates::default();
+        let question = states.happened(&Event::Changed(id('a'))).expect("asked");
+        states.answered(&question, Some(running('a', "172.17.0.2", 0)));
+        states.doubt();
+        assert_eq!(owner(&states, "172.17.0.2"), None);
+        let asked = states.listed(&[]);
+        assert_eq!(states.answered(&asked[0], None), Some(Change::Gone(id('a'))));
     }
 
     #[test]
     fn what_was_sought_in_vain_is_absent_until_something_happens() {
-        let mut ledger = Ledger::default();
+        let mut states = ContainerStates::default();
         let sought = Sought::Address("172.17.0.2".parse().expect("an address"));
-        ledger.settle([sought.clone()].into());
-        assert!(ledger.table().absent.contains(&sought));
-        ledger.happened(&Event::Changed(id('a')));
-        assert!(!ledger.table().absent.contains(&sought));
+        states.settle([sought.clone()].into());
+        assert!(states.table().absent.contains(&sought));
+        states.happened(&Event::Changed(id('a')));
+        assert!(!states.table().absent.contains(&sought));
     }
 
     #[test]
     fn a_host_name_ties_an_address_to_one_container_or_to_none() {
-        let mut ledger = Ledger::default();
+        let mut states = ContainerStates::default();
         for digit in ['a', 'b'] {
-            let question = ledger.happened(&Event::Changed(id(digit))).expect("asked");
-            ledger.answered(&question, Some(running(digit, "", 0)));
+            let question = states.happened(&Event::Changed(id(digit))).expect("asked");
+            states.answered(&question, Some(running(digit, "", 0)));
         }
         let address = "10.9.9.9".parse().expect("an address");
-        ledger.name(address, |_host| true);
-        assert_eq!(owner(&ledger, "10.9.9.9"), None);
-        ledger.name(address, |host| host == "host-b");
-        assert_eq!(owner(&ledger, "10.9.9.9"), Some(id('b')));
-        ledger.happened(&Event::Lost(id('b')));
-        assert_eq!(owner(&ledger, "10.9.9.9"), None);
+        states.name(address, |_host| true);
+        assert_eq!(owner(&states, "10.9.9.9"), None);
+        states.name(address, |host| host == "host-b");
+        assert_eq!(owner(&states, "10.9.9.9"), Some(id('b')));
+        states.happened(&Event::Lost(id('b')));
+        assert_eq!(owner(&states, "10.9.9.9"), None);
     }
 
     #[test]
     fn a_label_takes_no_address_from_whom_the_runtime_gave_it() {
-        let start = |ledger: &mut Ledger, digit: char, address: &str, label: &str| {
-            let question = ledger.happened(&Event::Changed(id(digit))).expect("asked");
+        let start = |states: &mut ContainerStates, digit: char, address: &str, label: &str| {
+            let question = states.happened(&Event::Changed(id(digit))).expect("asked");
             let mut answer = running(digit, address, 0);
             answer.facts.labels.insert("ip".into(), label.into());
-            ledger.answered(&question, Some(answer));
+            states.answered(&question, Some(answer));
         };
-        let mut ledger = Ledger::new(Some("ip".into()), Keeper::default());
-        start(&mut ledger, 'a', "172.17.0.2", "10.42.0.2/16");
-        start(&mut ledger, 'b', "172.17.0.3", "172.17.0.2");
-        assert_eq!(owner(&ledger, "172.17.0.2"), Some(id('a')));
-        assert_eq!(owner(&ledger, "10.42.0.2"), Some(id('a')));
-        start(&mut ledger, 'c', "172.17.0.4", "10.42.0.2");
-        assert_eq!(owner(&ledger, "10.42.0.2"), None, "two claim it");
-        let mut ledger = Ledger::default();
-        start(&mut ledger, 'a', "172.17.0.2", "10.42.0.2/16");
-        assert_eq!(owner(&ledger, "10.42.0.2"), None, "labels count only if configured");
+        let mut states = ContainerStates::new(Some("ip".into()), Keeper::default());
+        start(&mut states, 'a', "172.17.0.2", "10.42.0.2/16");
+        start(&mut states, 'b', "172.17.0.3", "172.17.0.2");
+        assert_eq!(owner(&states, "172.17.0.2"), Some(id('a')));
+        assert_eq!(owner(&states, "10.42.0.2"), Some(id('a')));
+        start(&mut states, 'c', "172.17.0.4", "10.42.0.2");
+        assert_eq!(owner(&states, "10.42.0.2"), None, "two claim it");
+        let mut states = ContainerStates::default();
+        start(&mut states, 'a', "172.17.0.2", "10.42.0.2/16");
+        assert_eq!(owner(&states, "10.42.0.2"), None, "labels count only if configured");
     }
 
     #[test]
     fn an_answer_about_another_container_is_no_answer() {
-        let mut ledger = Ledger::default();
-        let question = ledger.happened(&Event::Changed(id('a'))).expect("asked");
-        assert_eq!(ledger.answered(&question, Some(running('b', "172.17.0.2", 0))), None);
-        assert!(ledger.table().ids.is_empty() && ledger.table().addresses.is_empty());
+        let mut states = ContainerStates::default();
+        let question = states.happened(&Event::Changed(id('a'))).expect("asked");
+        assert_eq!(states.answered(&question, Some(running('b', "172.17.0.2", 0))), None);
+        assert!(states.table().ids.is_empty() && states.table().addresses.is_empty());
     }
 
     /// A runtime as it really is, with three containers that share two addresses, and answers that take their time.
@@ -448,14 +448,14 @@ mod tests {
             let digits = ['a', 'b', 'c'];
             let addresses = ["172.17.0.2", "172.17.0.3"];
             let mut truth: [Option<(usize, u8)>; 3] = [None; 3];
-            let mut ledger = Ledger::default();
+            let mut states = ContainerStates::default();
             let (mut events, mut questions, mut second) = (std::collections::VecDeque::new(), Vec::new(), 0_u8);
             // The end of each life, as far as it was reported.
             let mut told_end: HashSet<(usize, u8)> = HashSet::new();
-            let deliver = |ledger: &mut Ledger, questions: &mut Vec<_>, told: &mut HashSet<_>, event: Option<(Event, Option<(usize, u8)>)>| {
+            let deliver = |states: &mut ContainerStates, questions: &mut Vec<_>, told: &mut HashSet<_>, event: Option<(Event, Option<(usize, u8)>)>| {
                 if let Some((event, end)) = event {
                     told.extend(end);
-                    questions.extend(ledger.happened(&event));
+                    questions.extend(states.happened(&event));
                 }
             };
             for step in steps.into_iter().chain([(); 200].map(|()| Step::Deliver)).chain([(); 200].map(|()| Step::Answer(0))) {
@@ -474,16 +474,16 @@ mod tests {
                             events.push_back((Event::Lost(id(digits[container])), Some((container, life))));
                         }
                     }
-                    Step::Deliver => deliver(&mut ledger, &mut questions, &mut told_end, events.pop_front()),
+                    Step::Deliver => deliver(&mut states, &mut questions, &mut told_end, events.pop_front()),
                     Step::Answer(which) if which < questions.len() => {
                         let question: Question = questions.remove(which);
                         let container = digits.iter().position(|digit| id(*digit) == question.0).expect("one of ours");
                         let answer = truth[container].map(|(address, life)| running(digits[container], addresses[address], life));
-                        ledger.answered(&question, answer);
+                        states.answered(&question, answer);
                     }
                     _ => {}
                 }
-                for container in ledger.table().addresses.values().flatten() {
+                for container in states.table().addresses.values().flatten() {
                     let number = digits.iter().position(|digit| id(*digit) == container.facts().id).expect("one of ours");
                     let life = container.facts().started_at.expect("started").to_string()[17..19].parse().expect("seconds");
                     prop_assert!(!told_end.contains(&(number, life)));
@@ -492,7 +492,7 @@ mod tests {
             // In the end all is known.
             for (container, life) in truth.iter().enumerate() {
                 if let Some((address, _)) = life {
-                    prop_assert_eq!(owner(&ledger, addresses[*address]), Some(id(digits[container])));
+                    prop_assert_eq!(owner(&states, addresses[*address]), Some(id(digits[container])));
                 }
             }
         }

@@ -86,9 +86,9 @@ impl fmt::Debug for Certificate {
     }
 }
 
-/// The journal.
+/// The history of refreshes.
 #[derive(Debug, Default)]
-pub struct Journal {
+pub struct RefreshStats {
     entries: Mutex<HashMap<RoleId, Entry>>,
     /// When each source last gave something.
     successes: Mutex<BTreeMap<Arc<str>, Timestamp>>,
@@ -127,7 +127,7 @@ impl Question {
     }
 }
 
-impl Journal {
+impl RefreshStats {
     /// A call has ended.
     pub fn count(&self, question: Question, ending: Ending) {
         if let Some(counter) = self.endings.get(question as usize).and_then(|row| row.get(ending as usize)) {
@@ -229,39 +229,39 @@ mod tests {
 
     #[test]
     fn a_failure_is_remembered_until_the_next_success_and_keeps_the_source() {
-        let journal = Journal::default();
+        let refresh_stats = RefreshStats::default();
         let web = RoleId::named(&"web".parse().expect("a name"));
-        assert_eq!(journal.entry("web"), Entry::default());
-        journal.fetched(&web, &"ims".into(), Timestamp::UNIX_EPOCH);
-        journal.failed(&web, Timestamp::UNIX_EPOCH, "down", Some(Timestamp::UNIX_EPOCH));
-        let entry = journal.entry("web");
+        assert_eq!(refresh_stats.entry("web"), Entry::default());
+        refresh_stats.fetched(&web, &"ims".into(), Timestamp::UNIX_EPOCH);
+        refresh_stats.failed(&web, Timestamp::UNIX_EPOCH, "down", Some(Timestamp::UNIX_EPOCH));
+        let entry = refresh_stats.entry("web");
         assert_eq!(entry.refused_since(), Some(Timestamp::UNIX_EPOCH));
         assert_eq!((entry.source.as_deref(), &*entry.failure.expect("it failed").message), (Some("ims"), "down"));
-        journal.fetched(&web, &"other".into(), Timestamp::UNIX_EPOCH);
-        assert_eq!(journal.entry("web"), Entry { source: Some("other".into()), ..Entry::default() });
-        journal.forget("web");
-        assert_eq!(journal.entry("web"), Entry::default());
+        refresh_stats.fetched(&web, &"other".into(), Timestamp::UNIX_EPOCH);
+        assert_eq!(refresh_stats.entry("web"), Entry { source: Some("other".into()), ..Entry::default() });
+        refresh_stats.forget("web");
+        assert_eq!(refresh_stats.entry("web"), Entry::default());
     }
 
     #[test]
     fn a_list_is_refused_since_the_first_refusal_and_until_it_comes() {
-        let journal = Journal::default();
+        let refresh_stats = RefreshStats::default();
         let at = |second| Timestamp::from_second(second).expect("in range");
-        journal.list_refused(at(1), "empty");
-        journal.list_refused(at(2), "403");
-        assert_eq!(journal.list_refusal(), Some(ListRefusal { since: at(1), message: "403".into() }));
-        journal.list_answered(at(3), &"ims".into());
-        assert_eq!(journal.list_refusal(), None);
-        assert_eq!(journal.successes(), BTreeMap::from([("ims".into(), at(3))]));
+        refresh_stats.list_refused(at(1), "empty");
+        refresh_stats.list_refused(at(2), "403");
+        assert_eq!(refresh_stats.list_refusal(), Some(ListRefusal { since: at(1), message: "403".into() }));
+        refresh_stats.list_answered(at(3), &"ims".into());
+        assert_eq!(refresh_stats.list_refusal(), None);
+        assert_eq!(refresh_stats.successes(), BTreeMap::from([("ims".into(), at(3))]));
     }
 
     #[test]
     fn endings_are_counted_apart() {
-        let journal = Journal::default();
-        journal.count(Question::Roles, Ending::Success);
-        journal.count(Question::Credentials, Ending::Refused);
-        journal.count(Question::Credentials, Ending::Refused);
-        let totals = Question::ALL.map(|question| Ending::ALL.map(|ending| journal.total(question, ending)));
+        let refresh_stats = RefreshStats::default();
+        refresh_stats.count(Question::Roles, Ending::Success);
+        refresh_stats.count(Question::Credentials, Ending::Refused);
+        refresh_stats.count(Question::Credentials, Ending::Refused);
+        let totals = Question::ALL.map(|question| Ending::ALL.map(|ending| refresh_stats.total(question, ending)));
         assert_eq!(totals, [[1, 0, 0, 0], [0, 0, 2, 0]]);
     }
 }

@@ -14,7 +14,7 @@ use alppaca::faces::pod_identity::{self, Association, PodIdentity};
 use alppaca::http::{Outcome, Parsed, Respond, Visitor, parse};
 use alppaca::jwt::{KeyOptions, KeySource, parse_key_set};
 use alppaca::policy::Grant;
-use alppaca::store::{Phase, Published, State, Store};
+use alppaca::store::{Phase, Published, Slot, Store};
 use libfuzzer_sys::fuzz_target;
 
 const SECRET: &[u8] = b"wJalrXUtnFEMI";
@@ -39,7 +39,7 @@ fn host() -> &'static Host {
         let store = Store::shared();
         store.publish_roles(std::slice::from_ref(&role));
         let set = Arc::new(Published::new(&credentials, Moment { wall, boot: BootTime::ZERO }));
-        store.publish(&RoleId::named(&role), State::Held { set, phase: Phase::Fresh });
+        store.publish(&RoleId::named(&role), Slot::Held { set, phase: Phase::Fresh });
         let tokens = EcsTokens::new().expect("randomness");
         let (shared, clock) = (Shared::of(store), SystemClock::shared());
         let (container, _files) = Ecs::new(ecs::Options::default(), shared.clone(), tokens, clock);

@@ -5,21 +5,21 @@ use std::{
     sync::Arc,
 };
 
-use super::{guard, request::Request, visitor::Visitor};
+use super::{request::Request, request_filter, visitor::Visitor};
 use crate::{
     caller::{Open, Origin, Peer},
     policy::{ConnectionFacts, Decision, Gatekeeper, Grant},
 };
 
 /// The other end of a connection.
-pub(super) struct Guest {
+pub(super) struct ClientConnection {
     peer: Peer,
     listener: u16,
     /// What it may see, and for which version of the gatekeeper that is so.
     decision: Option<(u64, Decision)>,
 }
 
-impl Guest {
+impl ClientConnection {
     /// A client that has connected to a listener from `peer` and has sent nothing yet.
     pub(super) fn new(peer: SocketAddr, listener: u16) -> Self {
         Self { peer: Peer::unasked(peer), listener, decision: None }
@@ -60,7 +60,7 @@ impl Guest {
             None => gatekeeper.admit(ConnectionFacts { listener: self.listener, peer: &self.peer }),
         };
         let (_, decision) = self.decision.insert((version, decision));
-        let in_container = guard::is_for_containers(request) && gatekeeper.is_container(&self.peer);
+        let in_container = request_filter::is_for_containers(request) && gatekeeper.is_container(&self.peer);
         Visitor { listener: self.listener, peer: &self.peer, grant: &decision.grant, in_container }
     }
 }
@@ -113,11 +113,11 @@ mod tests {
 
     #[test]
     fn a_decision_is_kept_but_what_was_not_known_is_asked_again() {
-        let mut guest = Guest::new(([127, 0, 0, 1], 1).into(), 0);
+        let mut client = ClientConnection::new(([127, 0, 0, 1], 1).into(), 0);
         let gatekeeper = Grants(vec![Grant::Pending, Grant::Unknown, Grant::Everything], AtomicUsize::new(0));
         let Parsed::Whole(request, _) = parse(b"GET / HTTP/1.1\r\n\r\n", &[""; 2]) else { panic!("a request") };
         for grant in [Grant::Pending, Grant::Unknown, Grant::Everything, Grant::Everything] {
-            assert_eq!(*guest.visitor(&gatekeeper, &request).grant, grant);
+            assert_eq!(*client.visitor(&gatekeeper, &request).grant, grant);
         }
         assert_eq!(gatekeeper.1.load(Ordering::Relaxed), 3);
     }
@@ -127,9 +127,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let socket = TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
         let gatekeeper = Grants(vec![], AtomicUsize::new(0));
-        let mut guest = Guest::new(([127, 0, 0, 1], 1).into(), 0);
-        let mut identify = || guest.identify(&gatekeeper, &socket, &mut || Ok(0));
+        let mut client = ClientConnection::new(([127, 0, 0, 1], 1).into(), 0);
+        let mut identify = || client.identify(&gatekeeper, &socket, &mut || Ok(0));
         assert_eq!([identify(), identify(), identify()], [true, true, false]);
-        assert_eq!(guest.peer().origin, Origin::Elsewhere);
+        assert_eq!(client.peer().origin, Origin::Elsewhere);
     }
 }

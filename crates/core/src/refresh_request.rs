@@ -9,25 +9,25 @@ use tokio::sync::Notify;
 
 use crate::clock::BootTime;
 
-/// The wish, shared by the requests and the reader.
+/// The request, shared by the requests and the reader.
 #[derive(Debug)]
-pub struct Wish {
+pub struct RefreshRequest {
     pause: Duration,
-    /// When it was last expressed, in milliseconds of the boot clock; 0 for never.
+    /// When it was last made, in milliseconds of the boot clock; 0 for never.
     last: AtomicU64,
-    /// Whether it is being granted.
+    /// Whether it is being done.
     underway: AtomicBool,
-    expressed: Notify,
+    requested: Notify,
 }
 
-impl Wish {
-    /// A wish that is granted once in `pause`.
+impl RefreshRequest {
+    /// A request that is granted once in `pause`.
     pub fn new(pause: Duration) -> Self {
-        Self { pause, last: AtomicU64::new(0), underway: AtomicBool::new(false), expressed: Notify::new() }
+        Self { pause, last: AtomicU64::new(0), underway: AtomicBool::new(false), requested: Notify::new() }
     }
 
     /// Whether it is worth waiting: something is being read, or is about to be.
-    pub fn express(&self, now: BootTime) -> bool {
+    pub fn request(&self, now: BootTime) -> bool {
         if self.underway.load(Ordering::Acquire) {
             return true;
         }
@@ -37,17 +37,17 @@ impl Wish {
         }
         self.last.store(now.as_millis().max(1), Ordering::Relaxed);
         self.underway.store(true, Ordering::Release);
-        self.expressed.notify_one();
+        self.requested.notify_one();
         true
     }
 
     /// Waits until it is expressed.
-    pub async fn expressed(&self) {
-        self.expressed.notified().await;
+    pub async fn requested(&self) {
+        self.requested.notified().await;
     }
 
     /// Tells that it was granted.
-    pub fn granted(&self) {
+    pub fn done(&self) {
         self.underway.store(false, Ordering::Release);
     }
 }
@@ -58,12 +58,12 @@ mod tests {
 
     #[test]
     fn it_is_granted_once_in_a_while() {
-        let wish = Wish::new(Duration::from_secs(1));
+        let refresh_request = RefreshRequest::new(Duration::from_secs(1));
         let at = BootTime::from_millis;
-        assert!(wish.express(at(0)));
-        assert!(wish.express(at(1)), "it is under way");
-        wish.granted();
-        assert!(!wish.express(at(999)));
-        assert!(wish.express(at(1001)));
+        assert!(refresh_request.request(at(0)));
+        assert!(refresh_request.request(at(1)), "it is under way");
+        refresh_request.done();
+        assert!(!refresh_request.request(at(999)));
+        assert!(refresh_request.request(at(1001)));
     }
 }
