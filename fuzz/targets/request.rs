@@ -39,7 +39,8 @@ fn host() -> &'static Host {
         let tags = vec![("Name".to_owned(), Entry::File("x".to_owned())), ("gone".to_owned(), Entry::Removed)];
         let tags = Entry::Directory(vec![("tags".to_owned(), Entry::Directory(tags))]);
         let overlay = vec![("meta-data".to_owned(), tags), ("user-data".to_owned(), Entry::File("#!".to_owned()))];
-        let options = Options { metadata: Metadata { overlay, extended: true, ..Metadata::default() }, ..Options::default() };
+        let options =
+            Options { metadata: Metadata { overlay, extended: true, ..Metadata::default() }, ..Options::default() };
         let shared = Shared { region: Some("eu-west-1".to_owned()), ..Shared::of(store) };
         let key = TokenKey::random().expect("randomness");
         let face = Imds::new(options, shared, key, None, &HostFacts::default(), wall);
