@@ -7,7 +7,6 @@ use std::{
 };
 
 use http::{HeaderMap, Method, header::AUTHORIZATION};
-use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
 
 /// Where a connection comes from.
@@ -105,9 +104,4 @@ pub(crate) fn authorization<'a>(evidence: &Evidence<'a>, scheme: &str) -> Result
     };
     let Some((found, rest)) = value.trim().split_once(' ') else { return Ok(None) };
     Ok(found.eq_ignore_ascii_case(scheme).then(|| rest.trim()))
-}
-
-/// The same time; the beginning of 1970 for what is before.
-pub(crate) fn system_time(time: Timestamp) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::try_from(time.as_duration()).unwrap_or_default()
 }

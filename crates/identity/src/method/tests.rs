@@ -108,6 +108,19 @@ fn settings_are_rendered_so_that_they_read_back_as_the_same() {
 }
 
 #[test]
+fn the_examples_of_the_documentation_are_legal() {
+    let page = include_str!("../../../../docs/ims-identities.md");
+    let examples = page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().expect("an end"));
+    let mut words: HashSet<&str> = METHODS.iter().map(|entry| entry.word).collect();
+    for example in examples {
+        for named in load(example).unwrap_or_else(|problems| panic!("{problems}")) {
+            words.remove(named.method.word());
+        }
+    }
+    assert_eq!(words, HashSet::new(), "kinds without an example");
+}
+
+#[test]
 fn what_is_wrong_has_a_place_and_a_remedy() {
     for (settings, problem) in [
         ("5", "ims.yaml:2:3: the identity method \"x\" needs a `kind`: one of mtls, jwt, ssh, token, proxy, dns"),

@@ -27,8 +27,7 @@ use sshsig::SshSig;
 
 use crate::{
     Evidence, Identity, Prove, Refusal,
-    clock::SharedClock,
-    evidence::system_time,
+    clock::{SharedClock, system_time},
     names::{host, shown},
 };
 

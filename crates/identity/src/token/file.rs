@@ -9,7 +9,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use crate::{evidence::system_time, names::hex};
+use crate::{clock::system_time, names::hex};
 
 /// The longest file.
 const MAX_BYTES: u64 = 8 * 1024 * 1024;
