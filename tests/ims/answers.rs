@@ -1,12 +1,12 @@
 //! Whatever an IMS may say: what the source makes of it, and that it betrays no secret.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use alppaca::{
     credentials::format_timestamp,
     mock_ims::{Answer, Behaviour, Handle, LIST_PATH},
     refresh::{ErrorKind, RoleList, Source, SourceError},
-    source::ims::ImsSource,
+    source::ims::{Identity, IdentityKind, ImsSource},
 };
 
 use crate::{is_doubtful, is_transient, role, settings, source, start, start_with_source, url};
@@ -66,6 +66,33 @@ async fn requests_say_who_asks_and_want_no_compression() {
     assert_eq!(request.header("user-agent"), Some(concat!("alppaca/", env!("CARGO_PKG_VERSION"))));
     assert_eq!(request.header("accept-encoding"), Some("identity"));
     assert_eq!(request.headers.len(), 3, "{request:?}");
+}
+
+#[tokio::test]
+async fn this_host_shows_who_it_is_by_what_is_in_a_file_now() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("token");
+    let (address, mock) = start(Behaviour::default());
+    let source = |kind| {
+        let identity = Some(Identity { kind, file: file.clone() });
+        source(alppaca::source::ims::Settings { identity, ..settings(url(address)) })
+    };
+    for (kind, content, header) in [
+        (IdentityKind::Jwt, "a.b.c\n", "Bearer a.b.c"),
+        (IdentityKind::Jwt, "d.e.f\n", "Bearer d.e.f"),
+        (IdentityKind::Token, "s3cr3t", "Alppaca-Token s3cr3t"),
+    ] {
+        fs::write(&file, content).expect("a file");
+        let source = source(kind);
+        let list = source.roles().await.expect("a list");
+        source.fetch(&list.names[0]).await.expect("credentials");
+        for request in mock.requests().iter().rev().take(2) {
+            assert_eq!(request.header("authorization"), Some(header));
+        }
+    }
+    fs::remove_file(&file).expect("the file");
+    let error = source(IdentityKind::Jwt).roles().await.expect_err("no file");
+    assert!(is_transient(&error) && error.message.contains("the file of the identity"), "{error:?}");
 }
 
 #[tokio::test]

@@ -34,6 +34,7 @@ fn settings(list_url: impl Into<String>) -> Settings {
         concurrency: 8,
         ca_file: None,
         client_certificate: None,
+        identity: None,
         proxies: Proxies::none(),
     }
 }

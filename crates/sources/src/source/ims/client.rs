@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use http::Uri;
 
+use super::Identity;
 use crate::fetch::{Client, Options, Proxies, SetupError, parse_url};
 
 /// The IMS and how to talk to it. Each field means what the field of the same name in
@@ -24,6 +25,8 @@ pub struct Settings {
     pub ca_file: Option<PathBuf>,
     /// Certificate chain and key of the client, PEM.
     pub client_certificate: Option<(PathBuf, PathBuf)>,
+    /// How this host proves who it is, if not by its certificate.
+    pub identity: Option<Identity>,
     /// Which proxy is used, if any.
     pub proxies: Proxies,
 }

@@ -1,5 +1,6 @@
 //! The flat keys of the configuration, `ims_…`, for one IMS that needs no name.
 
+use super::identity;
 use super::options::{LIST_PATH, Options, checked_url, list_url};
 use crate::{
     fetch::{Proxying, proxying},
@@ -11,7 +12,7 @@ use crate::{
 const PREFIX: &str = "ims_";
 
 /// The keys.
-pub const FLAT: [Setting; 12] = [
+pub const FLAT: [Setting; 13] = [
     setting("ims_host", "", "Host name or address of the IMS. This, `ims_url` or `sources` is required."),
     setting("ims_port", "8080", "Its port."),
     setting("ims_protocol", "https", "`https` or `http`."),
@@ -32,6 +33,7 @@ pub const FLAT: [Setting; 12] = [
         "PEM file of the client certificate and its chain, for an IMS that requires one.",
     ),
     setting("ims_client_key", "", "PEM file of its private key."),
+    setting("ims_identity", "", identity::MEANING),
     setting(
         "ims_proxy",
         "none",

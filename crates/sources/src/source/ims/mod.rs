@@ -3,24 +3,27 @@
 mod answer;
 mod client;
 mod flat;
+mod identity;
 mod options;
 mod role_list;
 
 use std::fmt;
 
+use http::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use answer::Accepted;
 pub(super) use answer::{NO_SUCH_ROLE, bad_document};
 pub use client::Settings;
 pub use flat::FLAT;
+pub use identity::{Identity, IdentityKind};
 pub use options::Options;
 pub use role_list::{RoleListError, parse_role_list};
 
 use super::{RoleList, Source, SourceError, SourceFuture};
 use crate::{
     credentials::{Credentials, RoleName, parse_document},
-    fetch::{Client, SetupError},
+    fetch::{Answer, Call, Client, SetupError},
     text::snippet,
 };
 
@@ -36,6 +39,7 @@ pub struct ImsSource {
     client: Client,
     max_response_bytes: usize,
     concurrency: usize,
+    identity: Option<Identity>,
 }
 
 impl ImsSource {
@@ -46,13 +50,22 @@ impl ImsSource {
             client: settings.client()?,
             max_response_bytes: settings.max_response_bytes,
             concurrency: settings.concurrency,
+            identity: settings.identity,
             list_url: settings.list_url,
         })
     }
 
+    async fn get(&self, url: &str, limit: usize) -> Result<Answer, SourceError> {
+        let call = match &self.identity {
+            Some(identity) => identity.get(url).await?,
+            None => Call::new(Method::GET, url),
+        };
+        Ok(self.client.send(call, limit).await?)
+    }
+
     async fn list(&self) -> Result<RoleList, SourceError> {
         let url = &self.list_url;
-        let answer = self.client.get(url, self.max_response_bytes.max(LEAST_LIST_LIMIT)).await?;
+        let answer = self.get(url, self.max_response_bytes.max(LEAST_LIST_LIMIT)).await?;
         let Accepted { body, decided, max_age, date } = answer::accept(answer, url)?;
         let list = parse_role_list(&body)
             .map_err(|error| SourceError::transient(format!("GET {url}: {error}{}", snippet(&body))))?;
@@ -61,7 +74,7 @@ impl ImsSource {
 
     async fn document(&self, role: &RoleName) -> Result<Credentials, SourceError> {
         let url = format!("{}{}", self.list_url, utf8_percent_encode(role.as_str(), ESCAPED));
-        let answer = self.client.get(&url, self.max_response_bytes).await?;
+        let answer = self.get(&url, self.max_response_bytes).await?;
         let accepted = answer::accept(answer, &url)?;
         parse_document(&accepted.body).map_err(|error| bad_document(&url, error))
     }

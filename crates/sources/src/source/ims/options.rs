@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use super::{ImsSource, Settings};
+use super::{Identity, ImsSource, Settings};
 use crate::{
     credentials::RoleName,
     fetch::{Proxies, Proxying, end_of_certificate, is_clear_text, proxying},
@@ -47,11 +47,13 @@ pub struct Options {
     pub ca_file: Option<PathBuf>,
     /// Certificate chain and key of the client, PEM (`ims_client_certificate`, `ims_client_key`).
     pub client_certificate: Option<(PathBuf, PathBuf)>,
+    /// How this host proves who it is, if not by its certificate (`identity`, `ims_identity`).
+    pub identity: Option<Identity>,
     /// The HTTP proxy in front of the IMS (`ims_proxy`, `proxy`, `no_proxy`).
     pub proxying: Proxying,
 }
 
-const OWN: [Setting; 9] = [
+const OWN: [Setting; 10] = [
     Setting::nested("url", "", "As `ims_url`. This or `urls` is required."),
     Setting::nested(
         "urls",
@@ -66,8 +68,9 @@ const OWN: [Setting; 9] = [
     Setting::nested("ca_file", "", "As `ims_ca_file`."),
     Setting::nested("client_certificate", "", "As `ims_client_certificate`."),
     Setting::nested("client_key", "", "As `ims_client_key`."),
+    Setting::nested("identity", "", "As `ims_identity`."),
 ];
-const SETTINGS: [Setting; 9 + proxying::COUNT] = concat(OWN, proxying::SETTINGS);
+const SETTINGS: [Setting; 10 + proxying::COUNT] = concat(OWN, proxying::SETTINGS);
 
 impl Written for Options {
     const WORD: &'static str = "ims";
@@ -98,6 +101,7 @@ impl Options {
         let max_response_bytes = fields.value(&key("max_response_bytes"), read::count);
         let concurrency = fields.value(&key("concurrency"), read::count);
         let ca_file = fields.optional(&key("ca_file"), read::path);
+        let identity = Identity::read(fields, &key("identity"));
         let proxying = proxying(fields);
         let mut urls = urls?.into_iter();
         Some(Self {
@@ -109,6 +113,7 @@ impl Options {
             concurrency: concurrency?,
             ca_file: ca_file?,
             client_certificate: certificate.zip(private_key),
+            identity: identity?,
             proxying: proxying?,
         })
     }
@@ -122,6 +127,7 @@ impl Options {
             concurrency: self.concurrency,
             ca_file: self.ca_file.clone(),
             client_certificate: self.client_certificate.clone(),
+            identity: self.identity.clone(),
             proxies: proxies.clone(),
         });
         Ok(Arc::new(source.map_err(|error| error.to_string())?))
@@ -184,6 +190,7 @@ impl Kind for Options {
             ("ca_file", self.ca_file.as_ref().map(path)),
             ("client_certificate", self.client_certificate.as_ref().map(|(chain, _)| path(chain))),
             ("client_key", self.client_certificate.as_ref().map(|(_, key)| path(key))),
+            ("identity", self.identity.as_ref().map(Identity::render)),
         ];
         let mut all = vec![
             ("urls", list(urls.map(|url| quoted(url)))),
@@ -225,6 +232,9 @@ impl Kind for Options {
     fn files(&self, _: &HostEnv, files: &mut NamedFiles) {
         files.obeyed("ca_file", self.ca_file.as_ref());
         files.client_certificate(self.client_certificate.as_ref());
+        if let Some(identity) = &self.identity {
+            identity.files(files);
+        }
     }
 
     /// On one host or several.
