@@ -7,6 +7,7 @@ mod hold;
 mod host_names;
 mod index;
 mod messages;
+mod observer;
 mod watch;
 
 pub use api::{Api, ApiError};
@@ -14,7 +15,8 @@ pub use facts::{Container, ContainerFacts, ContainerId, NoContainerId};
 pub use host_names::{HostNames, PatternError};
 pub use index::{ContainerIndex, Lookup, Sought};
 pub use messages::{Condition, Event, Inspected, Listed, Unreadable, event, inspected, list};
-pub use watch::{Observer, Settings, Watcher};
+pub use observer::Observer;
+pub use watch::{Settings, Watcher};
 
 #[cfg(test)]
 pub(crate) mod tests {

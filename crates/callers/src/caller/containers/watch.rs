@@ -14,11 +14,12 @@ use super::{
     ContainerIndex,
     api::{Api, ApiError, Events},
     container_state::{Change, ContainerStates, Question},
-    facts::{ContainerFacts, ContainerId},
+    facts::ContainerId,
     hold::{Keeper, Unheld},
     host_names::{self, HostNames},
     index::{Part, Sought, Table},
     messages::{Inspected, Listed},
+    observer::Observer,
 };
 use crate::{
     caller::cgroup,
@@ -41,18 +42,6 @@ const LAST_RETRY_OF_LATE: Duration = Duration::from_mins(1);
 const LATE_END: Duration = Duration::from_secs(10);
 /// Events from so long before are asked for: Docker begins to listen a moment after it has answered.
 const OVERLAP: i64 = 2;
-
-/// Is notified of each container's start and end.
-pub trait Observer: Send + Sync + 'static {
-    /// It runs or is about to. Called before anybody finds it in the index.
-    fn appeared(&self, container: &ContainerFacts);
-
-    /// It is gone. Called after it has left the index.
-    fn gone(&self, container: &ContainerId);
-
-    /// Readers see something else now.
-    fn changed(&self) {}
-}
 
 /// What to listen to, and for what.
 #[derive(Debug, Clone)]
