@@ -42,7 +42,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     config.listen = vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), args.port)];
     config.logging.access_log = false;
     let directory = Temporary::new("alppaca-demo")?;
-    config.run_dir = directory.path().to_owned();
+    directory.path().clone_into(&mut config.run_dir);
     let admin = AdminSocket::bind(&directory.path().join("alppaca.sock"), None, None).map_err(Failure::runtime)?;
     let socket = admin.path().to_owned();
     let bound = config.listen.iter().map(|address| Ok((Place::Held(Place::bind(*address)?), imds::FACE)));
