@@ -41,12 +41,12 @@ impl RefreshRequest {
         true
     }
 
-    /// Waits until it is expressed.
+    /// Waits until it is requested.
     pub async fn requested(&self) {
         self.requested.notified().await;
     }
 
-    /// Tells that it was granted.
+    /// Reports that it was done.
     pub fn done(&self) {
         self.underway.store(false, Ordering::Release);
     }

@@ -100,12 +100,12 @@ impl Auditor {
         Self { recorder, denials: Mutex::new(Allowance::new(RATE)) }
     }
 
-    /// One that writes records to `log`, with what `directory` finds out.
-    pub fn start(log: AuditLog, directory: Arc<IdentityCache>, clock: SharedClock) -> io::Result<Self> {
+    /// One that writes records to `log`, with what `identity_cache` finds out.
+    pub fn start(log: AuditLog, identity_cache: Arc<IdentityCache>, clock: SharedClock) -> io::Result<Self> {
         let (events, waiting) = channel(CAPACITY);
         let counts = Arc::new(Counts::default());
         let (lost, failing, required) = (log.lost(), log.failing(), log.is_required());
-        let writer = Writer { log, directory, counts: Arc::clone(&counts), clock };
+        let writer = Writer { log, identity_cache, counts: Arc::clone(&counts), clock };
         let runtime = Builder::new_current_thread().enable_time().build()?;
         let (ending, ended) = std::sync::mpsc::channel();
         thread::Builder::new().name("audit".into()).stack_size(STACK).spawn(move || {
@@ -225,7 +225,7 @@ impl Drop for Auditor {
 
 struct Writer {
     log: AuditLog,
-    directory: Arc<IdentityCache>,
+    identity_cache: Arc<IdentityCache>,
     counts: Arc<Counts>,
     clock: SharedClock,
 }
@@ -259,11 +259,11 @@ impl Writer {
 
     async fn find_out(&self, event: &Event, busy: bool) -> Findings {
         let Origin::Process(process) = &event.peer.origin else { return Findings::default() };
-        let account = || self.directory.account(process.uid);
+        let account = || self.identity_cache.account(process.uid);
         let account: Option<Arc<Account>> = self.wait_for(account).await;
         let cgroup: Option<Arc<Cgroup>> = match &process.cgroup {
             Membership::Known(group) => Some(Arc::clone(group)),
-            Membership::Id(id) => self.wait_for(|| self.directory.cgroup(*id, process.uid)).await,
+            Membership::Id(id) => self.wait_for(|| self.identity_cache.cgroup(*id, process.uid)).await,
             Membership::Unknown => None,
         };
         let holder = match process.pid {
@@ -277,7 +277,7 @@ impl Writer {
     async fn wait_for<T>(&self, ask: impl Fn() -> Known<T>) -> Option<T> {
         let known = async {
             loop {
-                let changed = self.directory.changed();
+                let changed = self.identity_cache.changed();
                 match ask() {
                     Known::Yes(value) => return Some(value),
                     Known::Pending => changed.await,
@@ -304,8 +304,8 @@ mod tests {
         let clock = SystemClock::shared();
         let environment = Environment { journal_stream: None, syslog: place.join("none") };
         let log = AuditLog::open(&AuditTarget::File(path.clone()), false, Arc::clone(&clock), &environment);
-        let directory = IdentityCache::start(NameService, None, Arc::clone(&clock)).expect("a thread");
-        (Auditor::start(log.expect("writable"), Arc::new(directory), clock).expect("a thread"), path)
+        let cache = IdentityCache::start(NameService, None, Arc::clone(&clock)).expect("a thread");
+        (Auditor::start(log.expect("writable"), Arc::new(cache), clock).expect("a thread"), path)
     }
 
     fn event(origin: Origin, what: What) -> Event {
