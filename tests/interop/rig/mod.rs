@@ -5,7 +5,6 @@
     reason = "the environment tells what is installed, and AWS has a clock of its own"
 )]
 
-mod chunks;
 pub mod client;
 pub mod clock;
 mod cluster;
@@ -14,7 +13,7 @@ pub mod gate;
 pub mod kinds;
 pub mod moto;
 pub mod namespace;
-mod refusal;
-pub mod sigv4;
 pub mod tools;
 pub mod world;
+
+pub use alppaca_mock_sts::{refusal, sigv4};

@@ -18,6 +18,7 @@ const SKEW: SignedDuration = SignedDuration::from_mins(15);
 /// What came in.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
+    /// `GET` and the like.
     pub method: String,
     /// As on the wire.
     pub path: String,
@@ -25,10 +26,12 @@ pub struct Request {
     pub query: String,
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
+    /// The body.
     pub body: Vec<u8>,
 }
 
 impl Request {
+    /// The first header of that name, which is in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
@@ -37,23 +40,30 @@ impl Request {
 /// What the service knows about an access key.
 #[derive(Debug, Clone)]
 pub struct Key {
+    /// The secret key.
     pub secret: String,
     /// None for a user's permanent key.
     pub token: Option<String>,
+    /// When it ends.
     pub expires: Timestamp,
 }
 
 /// Why a request is refused. The text of each service's error follows from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
+    /// No signature.
     Unsigned,
     /// Not in the form of the specification.
     Incomplete(&'static str),
+    /// No such key.
     UnknownKey,
     /// The key is known; the session token is not its.
     WrongToken,
+    /// The key has ended.
     Expired,
+    /// Not made with the key, or of something else.
     WrongSignature,
+    /// The client's clock is wrong.
     Skewed,
     /// A presigned URL whose own time is over.
     UrlExpired,
@@ -64,8 +74,11 @@ pub enum Refusal {
 /// Who made a request that is in order, or what can be told about one that is not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
+    /// The key id.
     pub key: String,
+    /// Such as `sts`.
     pub service: String,
+    /// Such as `eu-central-1`.
     pub region: String,
 }
 
@@ -253,10 +266,12 @@ fn pairs(query: &str) -> Vec<(String, String)> {
     parts.map(|part| part.split_once('=').unwrap_or((part, ""))).map(|(k, v)| (decode(k), decode(v))).collect()
 }
 
+/// The SHA-256 of `bytes`, in hexadecimal digits.
 pub fn sha256(bytes: &[u8]) -> String {
     hex(digest::digest(&digest::SHA256, bytes).as_ref())
 }
 
+/// `bytes` in hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
 }

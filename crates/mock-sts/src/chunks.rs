@@ -6,12 +6,12 @@ use aws_lc_rs::hmac;
 use super::sigv4::{Refusal, hex, sha256};
 
 /// What chunks are signed with.
-pub struct Signer<'a> {
-    pub key: &'a hmac::Key,
-    pub date: &'a str,
-    pub scope: &'a str,
+pub(super) struct Signer<'a> {
+    pub(super) key: &'a hmac::Key,
+    pub(super) date: &'a str,
+    pub(super) scope: &'a str,
     /// The signature of the head, the first link of the chain.
-    pub seed: &'a str,
+    pub(super) seed: &'a str,
 }
 
 impl Signer<'_> {
@@ -37,7 +37,7 @@ impl Signer<'_> {
 
 /// Whether `body` is whole and, if a `signer` is given, each of its chunks is signed. With `trailer`
 /// header lines follow the last chunk.
-pub fn verify(body: &[u8], signer: Option<&Signer<'_>>, trailer: bool) -> Result<(), Refusal> {
+pub(super) fn verify(body: &[u8], signer: Option<&Signer<'_>>, trailer: bool) -> Result<(), Refusal> {
     let mut rest = body;
     let mut previous = signer.map_or(String::new(), |signer| signer.seed.to_owned());
     loop {
