@@ -94,7 +94,7 @@ impl<K: Eq + Hash, O: Clone + Eq + Hash, S: Clone> Desk<K, O, S> {
         if !ahead && entry.stage == Stage::Idle && entry.forgotten() <= now.boot {
             return self.forget(key);
         }
-        entry.forget_later(key, &mut self.agenda);
+        entry.forget_later(key, now, &mut self.agenda);
         if ahead && entry.held.is_some() && entry.forgotten() > now.boot {
             self.request(key, Urgency::Ahead);
         }
@@ -176,7 +176,7 @@ impl<K: Eq + Hash, O: Clone + Eq + Hash, S: Clone> Desk<K, O, S> {
         entry.stage = Stage::Idle;
         (entry.bad, entry.failures, entry.attempts) = (None, 0, 0);
         entry.handed = false;
-        entry.forget_later(key, &mut self.agenda);
+        entry.forget_later(key, now, &mut self.agenda);
         if std::mem::take(&mut entry.waiting) > 0 {
             entry.hand_out(key, now, &mut self.agenda);
         }

@@ -11,6 +11,8 @@ const REMEMBERED: Duration = Duration::from_hours(1);
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// A refusal is believed for this long: a person has to change something.
 const REFUSED: Duration = Duration::from_mins(1);
+/// A key that cannot be forgotten yet is looked at again after this.
+const LOOK_PAUSE: Duration = Duration::from_mins(1);
 /// How often in a row a client has to come back in time before sets are made ahead again.
 const TRUSTED: u8 = 2;
 
@@ -121,7 +123,7 @@ impl<O, S> Entry<O, S> {
             event: None,
         };
         agenda.uses.insert(entry.turn, Arc::clone(key));
-        entry.forget_later(key, agenda);
+        entry.forget_later(key, now, agenda);
         entry
     }
 
@@ -173,8 +175,10 @@ impl<O, S> Entry<O, S> {
     }
 
     /// It is looked at again when it has not been used for one life.
-    pub(super) fn forget_later<K>(&mut self, key: &Arc<K>, agenda: &mut Agenda<K>) {
-        let event = Event { at: self.forgotten(), number: agenda.number(), ahead: false };
+    pub(super) fn forget_later<K>(&mut self, key: &Arc<K>, now: Moment, agenda: &mut Agenda<K>) {
+        // What is under way then is looked at once more, and not without pause.
+        let at = self.forgotten().max(now.boot + LOOK_PAUSE);
+        let event = Event { at, number: agenda.number(), ahead: false };
         self.plan(Some((event, key)), agenda);
     }
 

@@ -255,30 +255,31 @@ impl<K: Eq + Hash, O: Clone + Eq + Hash, S: Clone> Desk<K, O, S> {
         Duration::from_secs_f64(seconds)
     }
 
-    /// Finds a key, or makes room for it.
+    /// Finds a key, or makes room for it, if there can be any.
     fn remember(&mut self, key: K, owner: &O, now: Moment) -> Arc<K> {
         if let Some((key, _)) = self.entries.get_key_value(&key) {
             return Arc::clone(key);
         }
-        if self.entries.len() >= self.bounds.capacity {
-            self.evict();
-        }
         let key = Arc::new(key);
+        if self.entries.len() >= self.bounds.capacity && !self.evict() {
+            return key;
+        }
         let entry = Entry::new(&key, owner.clone(), now, &mut self.agenda);
         self.entries.insert(Arc::clone(&key), entry);
         key
     }
 
-    /// Forgets the key that was not used for longest, of those that nothing is under way for.
-    fn evict(&mut self) {
+    /// Forgets the key that was not used for longest, of those that nothing is under way for. `false`: there is none.
+    fn evict(&mut self) -> bool {
         let idle = |key: &&Arc<K>| {
             let under_way =
                 |entry: &Entry<O, S>| matches!(entry.stage, Stage::Running { .. } | Stage::Again) || entry.waiting > 0;
             !self.entries.get(*key).is_some_and(under_way)
         };
-        let Some(key) = self.agenda.uses.values().take(MOST_LOOKED_AT).find(idle).cloned() else { return };
+        let Some(key) = self.agenda.uses.values().take(MOST_LOOKED_AT).find(idle).cloned() else { return false };
         self.counts.evicted += 1;
         self.forget(&key);
+        true
     }
 
     fn forget(&mut self, key: &Arc<K>) {
@@ -305,5 +306,7 @@ impl<K: Eq + Hash, O: Clone + Eq + Hash, S: Clone> Desk<K, O, S> {
     }
 }
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;
