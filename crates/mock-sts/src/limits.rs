@@ -128,3 +128,57 @@ fn pairs(form: &HashMap<String, String>, prefix: &str) -> Vec<(String, String)> 
 fn list(form: &HashMap<String, String>, prefix: &str, suffix: &str) -> Vec<String> {
     (1..).map_while(|index| form.get(&format!("{prefix}.{index}{suffix}")).cloned()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(more: &[(&str, &str)]) -> Option<&'static str> {
+        let usual = [("RoleArn", "arn:aws:iam::222222222222:role/web"), ("RoleSessionName", "web1")];
+        let form = usual.iter().chain(more).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Asked::read(&form).err().map(|(_, code, _)| code)
+    }
+
+    #[test]
+    fn each_limit_of_aws_is_enforced() {
+        let long = "x".repeat(2049);
+        let (key, value) = ("Tags.member.1.Key", "Tags.member.1.Value");
+        for (more, code) in [
+            (vec![], None),
+            (vec![("RoleSessionName", "x y")], Some("ValidationError")),
+            (vec![("RoleSessionName", "x")], Some("ValidationError")),
+            (vec![("RoleSessionName", &long[..65])], Some("ValidationError")),
+            (vec![("SourceIdentity", "a:b")], Some("ValidationError")),
+            (vec![("DurationSeconds", "899")], Some("ValidationError")),
+            (vec![("DurationSeconds", "90000")], Some("ValidationError")),
+            (vec![("DurationSeconds", "43200")], None),
+            (vec![("Policy", &long)], Some("ValidationError")),
+            (vec![(key, &long[..129]), (value, "")], Some("ValidationError")),
+            (vec![(key, "k"), (value, &long[..257])], Some("ValidationError")),
+            (vec![(key, "AWS:k"), (value, "v")], Some("ValidationError")),
+            (vec![(key, "k"), (value, "v"), ("TransitiveTagKeys.member.1", "k")], None),
+            (vec![("TransitiveTagKeys.member.1", "k")], Some("InvalidParameterValue")),
+            (
+                vec![(key, "k"), (value, "v"), ("Tags.member.2.Key", "K"), ("Tags.member.2.Value", "v")],
+                Some("InvalidParameterValue"),
+            ),
+        ] {
+            assert_eq!(refused(&more), code, "{more:?}");
+        }
+        let many = |count: usize, length: usize| -> HashMap<String, String> {
+            let tag = |index: usize| {
+                let value = "v".repeat(length);
+                [
+                    (format!("Tags.member.{index}.Key"), format!("k{index}")),
+                    (format!("Tags.member.{index}.Value"), value),
+                ]
+            };
+            let usual = [("RoleArn", "r"), ("RoleSessionName", "web1")];
+            let usual = usual.map(|(key, value)| (key.to_owned(), value.to_owned()));
+            (1..=count).flat_map(tag).chain(usual).collect()
+        };
+        assert!(Asked::read(&many(50, 10)).is_ok());
+        assert_eq!(Asked::read(&many(51, 10)).err().map(|error| error.1), Some("ValidationError"));
+        assert_eq!(Asked::read(&many(50, 200)).err().map(|error| error.1), Some("PackedPolicyTooLarge"));
+    }
+}
