@@ -91,6 +91,22 @@ fn every_face_counts_the_same_fault_for_the_same_reason() {
 }
 
 #[test]
+fn every_face_refuses_a_header_with_two_values_whichever_protocol_it_is_of() {
+    let audited = audited("");
+    let daemon = &audited.daemon;
+    let faces = [daemon.address(), daemon.face("container"), daemon.face("pod-identity")];
+    for name in
+        ["Host", "Authorization", "Content-Length", "X-aws-ec2-metadata-token", "X-aws-ec2-metadata-token-ttl-seconds"]
+    {
+        for face in faces {
+            let lines = |second: &str| format!("{name}: 1\r\n{}: {second}\r\n", name.to_lowercase());
+            assert_eq!(get(face, "/nowhere", &lines("2")), 400, "{name} at {face}");
+            assert_ne!(get(face, "/nowhere", &lines("1")), 400, "{name} at {face}");
+        }
+    }
+}
+
+#[test]
 fn a_role_that_is_not_granted_is_a_denial_in_metrics_audit_and_log() {
     if !needs_root("denials: policy") {
         return;

@@ -57,7 +57,7 @@ fn host() -> &'static Host {
 }
 
 fuzz_target!(|head: &[u8]| {
-    let Parsed::Whole(request, _) = parse(head, &ecs::FACE.headers()) else { return };
+    let Parsed::Whole(request, _) = parse(head, &ecs::FACE.headers(), &alppaca::faces::imds::FACE.headers()) else { return };
     let Host { container, pod_identity, now } = host();
     let peer = Peer::unasked(([127, 0, 0, 1], 1).into());
     let visitor = Visitor { listener: 0, peer: &peer, grant: &Grant::Everything, in_container: false };

@@ -49,7 +49,7 @@ fn host() -> &'static Host {
 }
 
 fuzz_target!(|head: &[u8]| {
-    let Parsed::Whole(request, length) = parse(head, &FACE.headers()) else { return };
+    let Parsed::Whole(request, length) = parse(head, &FACE.headers(), &FACE.headers()) else { return };
     assert!(length <= head.len() && length <= MAX_HEAD);
     let Host { face, now } = host();
     let peer = Peer::unasked(([127, 0, 0, 1], 1).into());

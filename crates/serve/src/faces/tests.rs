@@ -59,7 +59,9 @@ pub(super) fn respond(
     now: Moment,
 ) -> Outcome {
     let text = format!("{head}\r\n\r\n");
-    let Parsed::Whole(request, _) = parse(text.as_bytes(), &face.headers()) else { panic!("{head}: not a request") };
+    let Parsed::Whole(request, _) = parse(text.as_bytes(), &face.headers(), &[]) else {
+        panic!("{head}: not a request")
+    };
     responder.respond(&request, Visitor { listener: 0, peer, grant, in_container: false }, now)
 }
 

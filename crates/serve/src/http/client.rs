@@ -115,7 +115,7 @@ mod tests {
     fn a_decision_is_kept_but_what_was_not_known_is_asked_again() {
         let mut client = ClientConnection::new(([127, 0, 0, 1], 1).into(), 0);
         let gatekeeper = Grants(vec![Grant::Pending, Grant::Unknown, Grant::Everything], AtomicUsize::new(0));
-        let Parsed::Whole(request, _) = parse(b"GET / HTTP/1.1\r\n\r\n", &[""; 2]) else { panic!("a request") };
+        let Parsed::Whole(request, _) = parse(b"GET / HTTP/1.1\r\n\r\n", &[""; 2], &[]) else { panic!("a request") };
         for grant in [Grant::Pending, Grant::Unknown, Grant::Everything, Grant::Everything] {
             assert_eq!(*client.visitor(&gatekeeper, &request).grant, grant);
         }

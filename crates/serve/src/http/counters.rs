@@ -129,7 +129,7 @@ mod tests {
         ] {
             for denied in Denial::ALL.map(Some).into_iter().chain([None]) {
                 let counters = Counters::of(&protocols());
-                let Parsed::Whole(request, _) = parse(request.as_bytes(), &face.headers()) else {
+                let Parsed::Whole(request, _) = parse(request.as_bytes(), &face.headers(), &[]) else {
                     panic!("{request:?}")
                 };
                 counters.count(face, Some(&request), &Answer { status, ..face.error(status) }.denied(denied));

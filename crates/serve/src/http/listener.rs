@@ -75,11 +75,23 @@ impl Server {
         let gatekeeper = Arc::new(Everyone::default());
         let auditor = Arc::new(Auditor::without_records());
         let counters = Arc::new(Counters::of(&faces.known));
+        let headers = faces.known.iter().flat_map(|face| face.headers()).filter(|name| !name.is_empty()).collect();
         let current = CurrentFaces::new(faces, access_log);
         let (registry, access) = (Arc::default(), Arc::new(AccessLog::new()));
         let subordinates = Subordinates::read();
         Self {
-            context: Context { current, gatekeeper, auditor, clock, limits, registry, subordinates, counters, access },
+            context: Context {
+                current,
+                headers,
+                gatekeeper,
+                auditor,
+                clock,
+                limits,
+                registry,
+                subordinates,
+                counters,
+                access,
+            },
         }
     }
 

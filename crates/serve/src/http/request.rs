@@ -42,6 +42,8 @@ pub struct Request<'a> {
     pub host: Option<&'a [u8]>,
     /// The headers that only the protocol of the face has.
     pub own: [Option<&'a [u8]>; OWN_HEADERS],
+    /// Whether it has a header of another protocol, which may be secret.
+    pub foreign: bool,
     /// `Authorization`, as sent.
     pub authorization: Option<&'a [u8]>,
     /// `User-Agent`, for the log.
@@ -54,12 +56,13 @@ pub struct Request<'a> {
     pub probe: bool,
 }
 
-/// Reads a head from the beginning of `buffer`. `own` are the names of the headers that only the protocol has.
-pub fn parse<'a>(buffer: &'a [u8], own: &[&str; OWN_HEADERS]) -> Parsed<'a> {
+/// Reads a head from the beginning of `buffer`. `own` are the names of the headers that only the protocol has; `all` those of
+/// all protocols, none of which may have two values.
+pub fn parse<'a>(buffer: &'a [u8], own: &[&str; OWN_HEADERS], all: &[&str]) -> Parsed<'a> {
     let mut lines = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut head = httparse::Request::new(&mut lines);
     match head.parse(buffer) {
-        Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD => match read(&head, own) {
+        Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD => match read(&head, own, all) {
             Some(request) => Parsed::Whole(request, length),
             None => Parsed::Malformed,
         },
@@ -70,7 +73,7 @@ pub fn parse<'a>(buffer: &'a [u8], own: &[&str; OWN_HEADERS]) -> Parsed<'a> {
 }
 
 /// `None` if the head contradicts itself.
-fn read<'a>(head: &httparse::Request<'_, 'a>, own: &[&str; OWN_HEADERS]) -> Option<Request<'a>> {
+fn read<'a>(head: &httparse::Request<'_, 'a>, own: &[&str; OWN_HEADERS], all: &[&str]) -> Option<Request<'a>> {
     let http11 = head.version? == 1;
     let mut request = Request { method: head.method?, target: head.path?, http11, body: Some(0), ..Request::default() };
     let mut length = None;
@@ -100,6 +103,10 @@ fn read<'a>(head: &httparse::Request<'_, 'a>, own: &[&str; OWN_HEADERS]) -> Opti
             17 if is("transfer-encoding") => chunked = true,
             _ => match request.own.iter_mut().zip(own).find(|(_, own)| is(own)) {
                 Some((own, _)) => set_once(own, value)?,
+                None if all.iter().any(|foreign| is(foreign)) => {
+                    request.foreign = true;
+                    is_single(head, name, value).then_some(())?;
+                }
                 None => {
                     browser |= begins(name, "sec-");
                     request.forwarded |= is_of_a_proxy(name);
@@ -131,6 +138,12 @@ fn set_once<'a>(place: &mut Option<&'a [u8]>, value: &'a [u8]) -> Option<()> {
     }
 }
 
+/// Whether a header of this name and value has no line with another value.
+fn is_single(head: &httparse::Request, name: &[u8], value: &[u8]) -> bool {
+    let same = |line: &httparse::Header| line.name.as_bytes().eq_ignore_ascii_case(name);
+    head.headers.iter().filter(|line| same(line)).all(|line| line.value == value)
+}
+
 /// Whether the elements of a list have this word among them.
 fn lists(value: &[u8], wanted: &str) -> bool {
     value.split(|b| *b == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(wanted.as_bytes()))
@@ -159,9 +172,10 @@ mod tests {
     use super::*;
 
     const OWN: [&str; OWN_HEADERS] = ["x-token", "x-token-ttl"];
+    const ALL: [&str; 3] = ["x-token", "x-token-ttl", "x-other"];
 
     fn whole(text: &str) -> Request<'_> {
-        match parse(text.as_bytes(), &OWN) {
+        match parse(text.as_bytes(), &OWN, &ALL) {
             Parsed::Whole(request, length) if length == text.len() => request,
             other => panic!("{text:?}: {other:?}"),
         }
@@ -236,6 +250,8 @@ mod tests {
     fn contradictions_and_garbage_are_malformed() {
         for text in [
             "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+            "GET / HTTP/1.1\r\nX-Token: a\r\nX-Token: b\r\n\r\n",
+            "GET / HTTP/1.1\r\nX-Other: a\r\nX-Token: a\r\nx-OTHER: b\r\n\r\n",
             "PUT / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
             "PUT / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
             "PUT / HTTP/1.1\r\nContent-Length: \r\n\r\n",
@@ -244,26 +260,33 @@ mod tests {
             "\x16\x03\x01\x02\0\x01\0\x01",
             "GET / HTTP/1.1\r\nno colon\r\n\r\n",
         ] {
-            assert!(matches!(parse(text.as_bytes(), &OWN), Parsed::Malformed), "{text:?}");
+            assert!(matches!(parse(text.as_bytes(), &OWN, &ALL), Parsed::Malformed), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_headers_of_other_protocols_are_noticed() {
+        for (header, foreign) in [("X-Other: a\r\nX-Other: a", true), ("X-Token: a", false), ("X-Others: a", false)] {
+            assert_eq!(whole(&format!("GET / HTTP/1.1\r\n{header}\r\n\r\n")).foreign, foreign, "{header}");
         }
     }
 
     #[test]
     fn heads_are_bounded_in_bytes_and_lines() {
         let long = |value: usize| format!("GET / HTTP/1.1\r\nUser-Agent: {}\r\n\r\n", "x".repeat(value));
-        assert!(matches!(parse(long(8192).as_bytes(), &OWN), Parsed::Whole(..)));
-        assert!(matches!(parse(long(MAX_HEAD).as_bytes(), &OWN), Parsed::TooLarge));
-        assert!(matches!(parse(&long(MAX_HEAD).as_bytes()[..MAX_HEAD], &OWN), Parsed::TooLarge));
+        assert!(matches!(parse(long(8192).as_bytes(), &OWN, &ALL), Parsed::Whole(..)));
+        assert!(matches!(parse(long(MAX_HEAD).as_bytes(), &OWN, &ALL), Parsed::TooLarge));
+        assert!(matches!(parse(&long(MAX_HEAD).as_bytes()[..MAX_HEAD], &OWN, &ALL), Parsed::TooLarge));
         let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(MAX_HEADERS + 1));
-        assert!(matches!(parse(many.as_bytes(), &OWN), Parsed::TooLarge));
-        assert!(matches!(parse(b"GET / HT", &OWN), Parsed::Partial));
-        assert!(matches!(parse(b"", &OWN), Parsed::Partial));
+        assert!(matches!(parse(many.as_bytes(), &OWN, &ALL), Parsed::TooLarge));
+        assert!(matches!(parse(b"GET / HT", &OWN, &ALL), Parsed::Partial));
+        assert!(matches!(parse(b"", &OWN, &ALL), Parsed::Partial));
     }
 
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-            let _ = parse(&bytes, &OWN);
+            let _ = parse(&bytes, &OWN, &ALL);
         }
     }
 }

@@ -134,7 +134,7 @@ mod tests {
             ("GET /host.containers.internal HTTP/1.1\r\nHost: x\r\n\r\n", false),
             ("GET / HTTP/1.1\r\n\r\n", false),
         ] {
-            let Parsed::Whole(request, _) = parse(head.as_bytes(), &[""; 2]) else { panic!("{head}") };
+            let Parsed::Whole(request, _) = parse(head.as_bytes(), &[""; 2], &[]) else { panic!("{head}") };
             assert_eq!(is_for_containers(&request), expected, "{head}");
         }
     }

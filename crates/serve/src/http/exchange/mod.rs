@@ -39,6 +39,8 @@ use crate::{
 /// What all connections share.
 pub(super) struct Context {
     pub(super) current: CurrentFaces,
+    /// The headers that only one protocol has, of all protocols.
+    pub(super) headers: Vec<&'static str>,
     pub(super) gatekeeper: Arc<dyn Gatekeeper>,
     pub(super) auditor: Arc<Auditor>,
     pub(super) clock: SharedClock,
@@ -199,7 +201,7 @@ impl Exchange {
 
     /// What to say to `input`, or else what to wait for.
     fn reply(&mut self, socket: &TcpStream, input: &[u8], now: Moment, patient: bool) -> Result<Reply, Wait> {
-        let (request, length) = match parse(input, &self.face.headers()) {
+        let (request, length) = match parse(input, &self.face.headers(), &self.context.headers) {
             Parsed::Whole(request, length) => (request, length),
             Parsed::Partial => {
                 if !input.is_empty() && !mem::replace(&mut self.in_head, true) {
@@ -240,7 +242,7 @@ impl Exchange {
         self.in_head = false;
         self.discard = request.body.unwrap_or(0);
         self.keep(&input[length..]);
-        let secret = request.authorization.is_some() || request.own.iter().any(Option::is_some);
+        let secret = request.authorization.is_some() || request.foreign || request.own.iter().any(Option::is_some);
         Ok(Reply { answer, secret, silent: request.method == "HEAD", after })
     }
 
