@@ -4,6 +4,10 @@
 
 pub mod cgroups;
 
+mod needs;
+
+pub use needs::{cannot, needs, needs_root, skip};
+
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
@@ -261,39 +265,6 @@ pub fn raw(address: SocketAddr, bytes: &[u8]) -> Response {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).expect("it answers and closes");
     split(&answer)
-}
-
-/// Whether `program` is here. If not, the test `what` is told as skipped; where it could have been
-/// installed (CI), that is a failure.
-#[allow(clippy::disallowed_methods, reason = "the environment says where skipped tests are told")]
-pub fn needs(what: &str, program: &str) -> bool {
-    let here =
-        ["/usr/bin", "/usr/sbin", "/bin", "/sbin"].iter().any(|dir| std::path::Path::new(dir).join(program).exists());
-    here || skip(what, &format!("there is no {program}"))
-}
-
-/// Whether we are root; see [`needs`].
-pub fn needs_root(what: &str) -> bool {
-    rustix::process::geteuid().is_root() || skip(what, "it needs root")
-}
-
-/// Tells the test `what` as skipped; where that could have been mended (CI), it is a failure.
-#[allow(clippy::disallowed_methods, reason = "the environment says whether this is CI")]
-pub fn skip(what: &str, why: &str) -> bool {
-    assert!(std::env::var_os("CI").is_none(), "{what}: {why}, and this machine could have had it");
-    cannot(what, why)
-}
-
-/// Tells the test `what` as skipped, because this machine cannot run it whatever is installed.
-#[allow(clippy::disallowed_methods, reason = "the environment says where skipped tests are told")]
-#[allow(clippy::print_stderr, reason = "a test that cannot run says so")]
-pub fn cannot(what: &str, why: &str) -> bool {
-    if let Some(file) = std::env::var_os("ALPPACA_TEST_SKIPPED") {
-        let mut file = std::fs::File::options().append(true).open(file).expect("the file for skipped tests");
-        writeln!(file, "{what}: {why}").expect("a line");
-    }
-    eprintln!("skipped: {what}: {why}");
-    false
 }
 
 /// Sets a flag at its end, however that comes: threads of a scope that go on until then would keep a failed test for ever.

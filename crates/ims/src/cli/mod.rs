@@ -1,6 +1,7 @@
 //! What a person types and reads: one file per subcommand. The only place that prints, and that reads the environment.
 
 mod check;
+mod demo;
 mod explain;
 mod files;
 mod generate;
@@ -27,6 +28,7 @@ const CONFIG: &str = "/etc/alppaca-ims";
     arg_required_else_help = true,
     after_help = "\
 First steps:
+  alppaca-ims demo               everything in one process, nothing to configure
   alppaca-ims check -c FILE      the errors of a configuration
   alppaca-ims explain -c FILE --host web1.example.com
                                  which rule gives which role, and why
@@ -47,6 +49,8 @@ enum Command {
     Check(check::Args),
     /// Explain which rule gives which role to an identity, and why
     Explain(explain::Args),
+    /// Try it: the server, a certificate authority and a mock STS in one process
+    Demo(demo::Args),
     /// Translate AFP's settings into a configuration
     Migrate(migrate::Args),
     /// Print a shell completion or the manual page
@@ -92,6 +96,7 @@ impl Command {
             Self::Run(args) => run::run(args),
             Self::Check(args) => check::run(args),
             Self::Explain(args) => explain::run(args),
+            Self::Demo(args) => demo::run(args),
             Self::Migrate(args) => migrate::run(args),
             Self::Generate(args) => generate::run(args, AlppacaIms::command()),
         }

@@ -47,9 +47,9 @@ const OWN: &[Setting] = &[
         "A list of the parts of the server, each with `path`, `identities` and `routes`. By default one at `/` with all \
          identities and the routes of both hosts and people.",
     ),
-    Setting::new(Topic::Upstream, "sts", "", "How roles are assumed: whose credentials, where, and how often. Required.")
+    Setting::new(Topic::Serving, "sts", "", "How roles are assumed: whose credentials, where, and how often. Required.")
         .on_restart(),
-    Setting::new(Topic::Upstream, "console", "", "How URLs of the AWS console are made."),
+    Setting::new(Topic::Serving, "console", "", "How URLs of the AWS console are made."),
     Setting::new(Topic::Serving, "max_connections", "10000", "The most connections of all clients together.").on_restart(),
     Setting::new(
         Topic::Serving,

@@ -1,0 +1,147 @@
+//! `alppaca-ims demo`: the server, an authority and a mock STS in one process, and what to type next.
+
+mod certificates;
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+};
+
+use alppaca_command::{Failure, Outcome, temporary::Temporary};
+
+use alppaca_mock_sts::{Role, Script, User};
+use tokio::net::TcpListener;
+
+use super::run::{Ready, Signals};
+use crate::{
+    clock::SystemClock,
+    server::{Bound, bind},
+    site,
+};
+use certificates::{HOST, write_file};
+
+/// Arguments of `demo`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The port of 127.0.0.1 to serve on; 0 takes a free one
+    #[arg(short, long, default_value_t = 8443)]
+    port: u16,
+}
+
+const ACCOUNT: &str = "111122223333";
+/// AWS's own example.
+const KEY_ID: &str = "AKIAIOSFODNN7EXAMPLE";
+
+/// Runs the demo until it is stopped.
+pub(super) fn run(args: &Args) -> Outcome {
+    let directory = Temporary::new("alppaca-ims-demo")?;
+    certificates::write(directory.path()).map_err(Failure::runtime)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::runtime)?;
+    runtime.block_on(serve(args.port, directory.path()))
+}
+
+async fn serve(port: u16, directory: &Path) -> Outcome {
+    let cannot = |error: std::io::Error| Failure::runtime(format!("cannot start the mock STS: {error}"));
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(cannot)?;
+    let sts = alppaca_mock_sts::serve(listener, script(), SystemClock::shared()).map_err(cannot)?;
+    let text = configuration(port, directory, &sts.url());
+    let path = directory.join("ims.yaml");
+    write_file(&path, &text).map_err(Failure::runtime)?;
+    let loaded = site::load(&path).map_err(Failure::runtime)?;
+    let listen = loaded.site.listen.iter().map(|listen| bind(listen, None)).collect::<Result<Vec<_>, _>>();
+    let bound =
+        listen.map_err(|error| Failure::runtime(format!("{error}\n`alppaca-ims demo --port 0` takes a free port.")))?;
+    let address = bound.iter().find_map(Bound::tcp_address);
+    let address = address.ok_or_else(|| Failure::runtime("the listening socket has no address"))?;
+    write_file(&directory.join("alppaca.yaml"), &of_daemon(address, directory)).map_err(Failure::runtime)?;
+    let started = Ready::open(&loaded.site, &bound)?.start(&loaded.site, bound, None);
+    anstream::println!("{}", guide(address, directory));
+    let mut signals = Signals::new().map_err(Failure::runtime)?;
+    while signals.is_hangup().await {}
+    started.stop().await
+}
+
+/// The user of the server, and the roles that it may assume.
+fn script() -> Script {
+    let user = format!("arn:aws:iam::{ACCOUNT}:user/alppaca-ims");
+    let role = |name| Role::new(format!("arn:aws:iam::{ACCOUNT}:role/{name}"), user.clone());
+    let roles = ["web", "readonly"].map(role).into();
+    let keys = User { arn: user.clone(), access_key_id: KEY_ID.to_owned(), secret_access_key: "demo".to_owned() };
+    Script { users: vec![keys], roles, ..Script::default() }
+}
+
+fn configuration(port: u16, directory: &Path, sts: &str) -> String {
+    let file = |name: &str| directory.join(name).display().to_string();
+    format!(
+        "\
+listen: 127.0.0.1:{port}
+tls_certificate: {server}
+tls_key: {key}
+identities:
+  hosts: {{kind: mtls, ca_files: {ca}}}
+  people: {{kind: proxy, name_header: X-Remote-User, groups_header: X-Groups, from_networks: 127.0.0.1}}
+accounts: {{demo: '{ACCOUNT}'}}
+rules:
+  - {{name: web servers, match: {{method: hosts, name: 'web[0-9]+\\.example\\.com'}}, account: demo, role: web}}
+  - {{name: groups, match: {{method: people, groups: 'aws-(?P<role>[a-z]+)'}}, account: demo, role: '{{role}}'}}
+sts:
+  credentials: {{kind: static, access_key_id: {KEY_ID}, secret_access_key: demo}}
+  regions: [us-east-1]
+  endpoint: {sts}
+",
+        server = file("server.pem"),
+        key = file("server.key"),
+        ca = file("ca.pem"),
+    )
+}
+
+fn of_daemon(address: SocketAddr, directory: &Path) -> String {
+    let file = |name: &str| directory.join(name).display().to_string();
+    format!(
+        "\
+ims_host: localhost
+ims_port: {}
+ims_ca_file: {}
+ims_client_certificate: {}
+ims_client_key: {}
+listen: 127.0.0.1:25772
+run_dir: {}
+logging_handler: {{module: logging, class: StreamHandler}}
+",
+        address.port(),
+        file("ca.pem"),
+        file("host.pem"),
+        file("host.key"),
+        file("run"),
+    )
+}
+
+fn guide(address: SocketAddr, directory: &Path) -> String {
+    let here = directory.display();
+    let base = format!("https://localhost:{}", address.port());
+    format!(
+        "\
+alppaca-ims serves at {base}
+(a mock STS plays AWS; its credentials are worth nothing. Everything is in {here})
+
+Try, in another terminal:
+
+  # The host {HOST}, by its certificate
+  cd {here}
+  curl --cacert ca.pem --cert host.pem --key host.key {base}/latest/meta-data/iam/security-credentials/
+  curl --cacert ca.pem --cert host.pem --key host.key {base}/latest/meta-data/iam/security-credentials/web
+
+  # A person behind a reverse proxy, which names her and her groups
+  curl --cacert ca.pem -H 'X-Remote-User: alice' -H 'X-Groups: aws-readonly' {base}/account
+  curl --cacert ca.pem -H 'X-Remote-User: alice' -H 'X-Groups: aws-readonly' {base}/account/demo/readonly/credentials
+
+  # Why
+  alppaca-ims explain -c ims.yaml --host {HOST} --proven-by hosts
+
+  # The daemon on that host, and any SDK
+  alppaca run -c alppaca.yaml
+  AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:25772 python3 -c 'import boto3; print(boto3.Session().get_credentials().access_key)'
+
+Stop with Ctrl-C."
+    )
+}

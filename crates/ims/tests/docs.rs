@@ -1,0 +1,73 @@
+//! The documentation of the server is true: its reference is that of the code, its examples are legal.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use alppaca_ims::site::{SECTIONS, SETTINGS, parse};
+use alppaca_settings::reference::markdown;
+
+fn docs() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs")
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "a developer asks for rewriting through the environment")]
+fn the_reference_has_every_setting_as_the_code_has_it() {
+    let path = docs().join("ims-configuration.md");
+    let text = fs::read_to_string(&path).expect("text");
+    let start = text.find("rewrites it -->\n").expect("a marker") + "rewrites it -->\n".len();
+    let end = text.find("<!-- end of the generated part").expect("a marker");
+    let reference = markdown(&SETTINGS, &SECTIONS);
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, [&text[..start], &reference, &text[end..]].concat()).expect("writable");
+        return;
+    }
+    assert_eq!(text[start..end], reference, "run UPDATE_DOCS=1 cargo test -p alppaca-ims --test docs");
+}
+
+/// What every configuration needs, for examples of a part.
+const REST: [(&str, &str); 3] = [
+    ("listen:", "listen: 127.0.0.1:1\n"),
+    ("identities:", "identities: {hosts: {kind: dns, pattern: '.*'}, people: {kind: dns, pattern: 'x'}}\n"),
+    ("sts:", "sts: {credentials: {kind: imds}}\n"),
+];
+
+#[test]
+fn every_example_is_legal() {
+    let mut examples = 0;
+    for entry in fs::read_dir(docs()).expect("docs") {
+        let path = entry.expect("a file").path();
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        if !name.starts_with("ims-") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("text");
+        for block in text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+            if block.starts_with("# daemon\n") {
+                continue;
+            }
+            let missing = REST.iter().filter(|(key, _)| !block.lines().any(|line| line.starts_with(key)));
+            let whole = missing.map(|(_, text)| *text).chain([block]).collect::<String>();
+            let read = parse(vec![(path.clone(), whole)]);
+            assert!(
+                read.is_ok(),
+                "{name}: {block}\n{}",
+                read.err().map(|errors| errors.to_string()).unwrap_or_default()
+            );
+            examples += 1;
+        }
+    }
+    assert!(examples >= 8, "{examples}");
+}
+
+#[test]
+fn the_manual_pages_and_completions_are_made() {
+    for (arguments, expected) in [
+        (vec!["generate", "man"], ".TH alppaca-ims 8"),
+        (vec!["generate", "man", "--of", "alppaca-ims.yaml"], "\\fBmax_connections\\fR"),
+        (vec!["generate", "bash"], "complete -F _alppaca__ims"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_alppaca-ims")).args(&arguments).output().expect("it runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && text.contains(expected), "{arguments:?}: {text:.300}");
+    }
+}
