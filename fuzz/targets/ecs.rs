@@ -11,7 +11,7 @@ use alppaca::credentials::{Pattern, RoleId, RoleName, parse_document};
 use alppaca::faces::Shared;
 use alppaca::faces::ecs::{self, Ecs, EcsTokens};
 use alppaca::faces::pod_identity::{self, Association, PodIdentity};
-use alppaca::http::{Outcome, Parsed, Respond, Visitor, parse};
+use alppaca::http::{Outcome, Parsed, RequestContext, Respond, parse};
 use alppaca::jwt::{KeyOptions, KeySource, parse_key_set};
 use alppaca::policy::Grant;
 use alppaca::store::{Phase, Published, Slot, Store};
@@ -57,11 +57,13 @@ fn host() -> &'static Host {
 }
 
 fuzz_target!(|head: &[u8]| {
-    let Parsed::Whole(request, _) = parse(head, &ecs::FACE.headers(), &alppaca::faces::imds::FACE.headers()) else { return };
+    let Parsed::Whole(request, _) = parse(head, &ecs::FACE.headers(), &alppaca::faces::imds::FACE.headers()) else {
+        return;
+    };
     let Host { container, pod_identity, now } = host();
     let peer = Peer::unasked(([127, 0, 0, 1], 1).into());
-    let visitor = Visitor { listener: 0, peer: &peer, grant: &Grant::Everything, in_container: false };
-    for outcome in [container.respond(&request, visitor, *now), pod_identity.respond(&request, visitor, *now)] {
+    let context = RequestContext { listener: 0, peer: &peer, grant: &Grant::Everything, in_container: false };
+    for outcome in [container.respond(&request, context, *now), pod_identity.respond(&request, context, *now)] {
         if let Outcome::Answer(answer) = outcome {
             let leaks = answer.body.bytes().windows(SECRET.len()).any(|window| window == SECRET);
             assert!(!leaks, "credentials without a key");

@@ -11,7 +11,7 @@ use alppaca::faces::{
     Shared,
     imds::{Entry, FACE, HostFacts, Imds, Metadata, Options, TokenKey},
 };
-use alppaca::http::{MAX_HEAD, Outcome, Parsed, Respond, Visitor, parse};
+use alppaca::http::{MAX_HEAD, Outcome, Parsed, RequestContext, Respond, parse};
 use alppaca::policy::Grant;
 use alppaca::store::{Phase, Published, Slot, Store};
 use libfuzzer_sys::fuzz_target;
@@ -53,8 +53,8 @@ fuzz_target!(|head: &[u8]| {
     assert!(length <= head.len() && length <= MAX_HEAD);
     let Host { face, now } = host();
     let peer = Peer::unasked(([127, 0, 0, 1], 1).into());
-    let visitor = Visitor { listener: 0, peer: &peer, grant: &Grant::Everything, in_container: false };
-    if let Outcome::Answer(answer) = face.respond(&request, visitor, *now) {
+    let context = RequestContext { listener: 0, peer: &peer, grant: &Grant::Everything, in_container: false };
+    if let Outcome::Answer(answer) = face.respond(&request, context, *now) {
         let leaks = answer.body.bytes().windows(SECRET.len()).any(|window| window == SECRET);
         assert!(!leaks, "credentials without a token");
     }

@@ -24,7 +24,7 @@ use crate::{
     audit::{Auditor, Event, Health, What},
     clock::Moment,
     credentials::{format_timestamp, parse_document},
-    faces::{Standing, View},
+    faces::{Standing, VisibleRoles},
     http::Counters,
     policy::{ConnectionFacts, Gatekeeper, Grant},
     refresh_stats::RefreshStats,
@@ -158,7 +158,7 @@ impl Admin {
         let roles: Vec<&Arc<Role>> = if self.sees_everything(caller) {
             snapshot.roles().iter().chain(snapshot.unlisted()).collect()
         } else {
-            View::new(&snapshot, &grant).roles()
+            VisibleRoles::new(&snapshot, &grant).roles()
         };
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -212,10 +212,10 @@ impl Admin {
     fn find(&self, name: Option<&str>, caller: &PeerCredentials) -> Result<Arc<Role>, Outcome> {
         let grant = self.grant(caller);
         let snapshot = self.store.snapshot();
-        let view = View::new(&snapshot, &grant);
+        let visible = VisibleRoles::new(&snapshot, &grant);
         let found = match name {
-            Some(name) => view.role(name),
-            None => view.first(),
+            Some(name) => visible.role(name),
+            None => visible.first(),
         };
         if let Some(role) = found {
             return Ok(Arc::clone(role));
@@ -224,7 +224,7 @@ impl Admin {
             let what = "your user, or what the policy grants it, cannot be determined; the daemon's log has the cause";
             return Err(Outcome::error(Code::NotReady, what));
         }
-        if !view.settled() {
+        if !visible.settled() {
             let what = match grant {
                 Grant::Pending => "your user is not identified yet",
                 _ => "the upstream has not listed its roles yet",

@@ -6,12 +6,12 @@ mod held;
 pub mod imds;
 pub mod pod_identity;
 mod section;
-mod view;
+mod visible_roles;
 
 pub use common::{Common, Shared};
 pub use held::Standing;
 pub use section::{Entry, OpenError, Opened, Opening, Options, Remote, Section, Work, open_address};
-pub use view::View;
+pub use visible_roles::VisibleRoles;
 
 use crate::http::Face;
 

@@ -7,7 +7,7 @@ use crate::{
     caller::Peer,
     clock::{BootTime, Moment},
     credentials::{Credentials, RoleName, Secret},
-    http::{Outcome, Parsed, Respond, Visitor, parse},
+    http::{Outcome, Parsed, RequestContext, Respond, parse},
     policy::Grant,
     store::{Phase, Published, Slot},
 };
@@ -62,7 +62,7 @@ pub(super) fn respond(
     let Parsed::Whole(request, _) = parse(text.as_bytes(), &face.headers(), &[]) else {
         panic!("{head}: not a request")
     };
-    responder.respond(&request, Visitor { listener: 0, peer, grant, in_container: false }, now)
+    responder.respond(&request, RequestContext { listener: 0, peer, grant, in_container: false }, now)
 }
 
 /// The status and the body of an answer; 0 if the request waits.

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{request::Request, request_filter, visitor::Visitor};
+use super::{request::Request, request_context::RequestContext, request_filter};
 use crate::{
     caller::{Open, Origin, Peer},
     policy::{ConnectionFacts, Decision, Gatekeeper, Grant},
@@ -51,7 +51,7 @@ impl ClientConnection {
     }
 
     /// What is known of it, and what it may see.
-    pub(super) fn visitor(&mut self, gatekeeper: &dyn Gatekeeper, request: &Request) -> Visitor<'_> {
+    pub(super) fn context(&mut self, gatekeeper: &dyn Gatekeeper, request: &Request) -> RequestContext<'_> {
         let version = gatekeeper.version();
         let settled = |decision: &Decision| !matches!(decision.grant, Grant::Pending | Grant::Unknown);
         let valid = |(made_for, decision): &(u64, Decision)| *made_for == version && settled(decision);
@@ -61,7 +61,7 @@ impl ClientConnection {
         };
         let (_, decision) = self.decision.insert((version, decision));
         let in_container = request_filter::is_for_containers(request) && gatekeeper.is_container(&self.peer);
-        Visitor { listener: self.listener, peer: &self.peer, grant: &decision.grant, in_container }
+        RequestContext { listener: self.listener, peer: &self.peer, grant: &decision.grant, in_container }
     }
 }
 
@@ -117,7 +117,7 @@ mod tests {
         let gatekeeper = Grants(vec![Grant::Pending, Grant::Unknown, Grant::Everything], AtomicUsize::new(0));
         let Parsed::Whole(request, _) = parse(b"GET / HTTP/1.1\r\n\r\n", &[""; 2], &[]) else { panic!("a request") };
         for grant in [Grant::Pending, Grant::Unknown, Grant::Everything, Grant::Everything] {
-            assert_eq!(*client.visitor(&gatekeeper, &request).grant, grant);
+            assert_eq!(*client.context(&gatekeeper, &request).grant, grant);
         }
         assert_eq!(gatekeeper.1.load(Ordering::Relaxed), 3);
     }

@@ -7,7 +7,7 @@ use tokio::sync::{Notify, futures::OwnedNotified};
 use super::{
     answer::{Answer, Outcome, Status},
     request::{OWN_HEADERS, Request},
-    visitor::Visitor,
+    request_context::RequestContext,
 };
 use crate::{clock::Moment, store::Store};
 
@@ -70,8 +70,8 @@ impl Eq for dyn Face {}
 
 /// Answers the requests to a face, by its settings.
 pub trait Respond: Debug + Send + Sync {
-    /// Answers a request of `visitor` at the moment `now`. Pure.
-    fn respond(&self, request: &Request, visitor: Visitor<'_>, now: Moment) -> Outcome;
+    /// Answers a request in its `context` at the moment `now`. Pure.
+    fn respond(&self, request: &Request, context: RequestContext<'_>, now: Moment) -> Outcome;
 }
 
 /// What a request may have to wait for.
@@ -99,10 +99,10 @@ pub struct Faces {
 }
 
 impl Faces {
-    /// Answers a request of `visitor`, which came to a listener that shows `face`, at the moment `now`.
-    pub fn respond(&self, face: &dyn Face, request: &Request, visitor: Visitor<'_>, now: Moment) -> Outcome {
+    /// Answers a request in its `context` to a listener that shows `face`, at the moment `now`.
+    pub fn respond(&self, face: &dyn Face, request: &Request, context: RequestContext<'_>, now: Moment) -> Outcome {
         match self.served.iter().find(|(served, _)| served.name() == face.name()) {
-            Some((_, responder)) => responder.respond(request, visitor, now),
+            Some((_, responder)) => responder.respond(request, context, now),
             // A reload has taken its section away, but not its listener.
             None => Outcome::Answer(face.error(Status::NotFound)),
         }

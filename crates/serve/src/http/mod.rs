@@ -15,8 +15,8 @@ pub(crate) mod path;
 mod place;
 mod registry;
 pub(crate) mod request;
+mod request_context;
 pub(crate) mod request_filter;
-mod visitor;
 
 pub use answer::{Answer, Body, Issued, Outcome, Status, Style};
 pub use counters::Counters;
@@ -26,4 +26,4 @@ pub use face::{Face, Faces, Respond};
 pub use listener::{Limits, Server};
 pub use place::{Place, ServerError};
 pub use request::{MAX_HEAD, OWN_HEADERS, Parsed, Request, parse};
-pub use visitor::Visitor;
+pub use request_context::RequestContext;

@@ -19,13 +19,13 @@ pub use tokens::{EcsTokens, Fingerprint, IssueError, Key};
 use super::{
     common::{JSON, Shared},
     held::held,
-    view::View,
+    visible_roles::VisibleRoles,
 };
 use crate::{
     clock::{Moment, SharedClock},
     credentials::{RoleName, document_field},
     http::{
-        Face, Respond, Visitor,
+        Face, RequestContext, Respond,
         answer::{Answer, Body, Outcome, Status},
         denial::Denial,
         path::Target,
@@ -128,11 +128,11 @@ impl Face for Protocol {
 }
 
 impl Respond for Ecs {
-    fn respond(&self, request: &Request, visitor: Visitor<'_>, now: Moment) -> Outcome {
+    fn respond(&self, request: &Request, context: RequestContext<'_>, now: Moment) -> Outcome {
         let Some(target) = Target::parse(request.target) else {
             return problem!(BadRequest, 400, "BadRequest", "the request target is not a path");
         };
-        match self.shared.judge(request, target.authority, visitor.in_container) {
+        match self.shared.judge(request, target.authority, context.in_container) {
             Err(Refusal::Forwarded) => {
                 denied!(Forwarded, Forbidden, 403, "AccessDenied", "requests through a proxy are refused")
             }
@@ -145,9 +145,9 @@ impl Respond for Ecs {
                 Outcome::Answer(Answer { allow: Some("GET, HEAD"), ..answer })
             }
             Ok(()) => target
-                .with_segments(|segments| self.route(request, segments, visitor, now))
+                .with_segments(|segments| self.route(request, segments, context, now))
                 // So deep, or so oddly spelled, that it can only be a path that the URL's author chose.
-                .unwrap_or_else(|| self.route(request, &[], visitor, now)),
+                .unwrap_or_else(|| self.route(request, &[], context, now)),
         }
     }
 }
@@ -163,13 +163,13 @@ impl Ecs {
         (Self { options, shared, tokens, has_files, refresh_request }, files)
     }
 
-    fn route(&self, request: &Request, segments: &[&str], visitor: Visitor<'_>, now: Moment) -> Outcome {
+    fn route(&self, request: &Request, segments: &[&str], context: RequestContext<'_>, now: Moment) -> Outcome {
         let snapshot = self.shared.store.snapshot();
-        let view = View::new(&snapshot, visitor.grant);
+        let visible = VisibleRoles::new(&snapshot, context.grant);
         match segments {
-            ["v2", "credentials", id] => self.by_id(id, &view, now),
+            ["v2", "credentials", id] => self.by_id(id, &visible, now),
             ["v1", "credentials"] => match query_id(request.target) {
-                Some(id) => self.by_id(id, &view, now),
+                Some(id) => self.by_id(id, &visible, now),
                 None => {
                     denied!(
                         NoToken,
@@ -189,16 +189,16 @@ impl Ecs {
                     "CredentialsV2Request: No Credential ID in the request"
                 )
             }
-            ["role", name] if self.options.is_open(name) => self.credentials(view.role(name), &view, now),
-            ["role", name] => self.by_token(request, Some(name), &view, now),
+            ["role", name] if self.options.is_open(name) => self.credentials(visible.role(name), &visible, now),
+            ["role", name] => self.by_token(request, Some(name), &visible, now),
             // The path does not matter: the URL's author chose it.
-            _ => self.by_token(request, None, &view, now),
+            _ => self.by_token(request, None, &visible, now),
         }
     }
 
-    fn by_id(&self, id: &str, view: &View<'_>, now: Moment) -> Outcome {
+    fn by_id(&self, id: &str, visible: &VisibleRoles<'_>, now: Moment) -> Outcome {
         match self.tokens.role(Key::Id, id.as_bytes(), now.boot) {
-            Some(role) => self.credentials(view.by_id(&role), view, now),
+            Some(role) => self.credentials(visible.by_id(&role), visible, now),
             None if self.worth_waiting(now) => Outcome::Elsewhere,
             None => {
                 denied!(BadToken, BadRequest, 400, "InvalidIdInRequest", "CredentialsV2Request: Credentials not found")
@@ -207,7 +207,7 @@ impl Ecs {
     }
 
     /// `name`: only that role will do.
-    fn by_token(&self, request: &Request, name: Option<&str>, view: &View<'_>, now: Moment) -> Outcome {
+    fn by_token(&self, request: &Request, name: Option<&str>, visible: &VisibleRoles<'_>, now: Moment) -> Outcome {
         let Some(token) = request.authorization.map(<[u8]>::trim_ascii).filter(|token| !token.is_empty()) else {
             return denied!(
                 NoToken,
@@ -218,11 +218,11 @@ impl Ecs {
             );
         };
         match self.tokens.role(Key::Token, token, now.boot) {
-            Some(role) => match view.by_id(&role) {
+            Some(role) => match visible.by_id(&role) {
                 Some(role) if name.is_some_and(|name| role.name().as_str() != name) => {
                     denied!(Refused, Forbidden, 403, "AccessDenied", "the token is for another role")
                 }
-                found => self.credentials(found, view, now),
+                found => self.credentials(found, visible, now),
             },
             None if self.worth_waiting(now) => Outcome::Elsewhere,
             None => {
@@ -252,11 +252,11 @@ impl Ecs {
         account.map(|account| self.shared.partition().iam_arn(account, "role", name)).unwrap_or_default()
     }
 
-    fn credentials(&self, role: Option<&Arc<Role>>, view: &View<'_>, now: Moment) -> Outcome {
+    fn credentials(&self, role: Option<&Arc<Role>>, visible: &VisibleRoles<'_>, now: Moment) -> Outcome {
         let Some(role) = role else {
-            return if view.settled() {
+            return if visible.settled() {
                 let answer = error!(NotFound, 404, "NoCredentialsAssociated", "there are no credentials for this role");
-                Outcome::Answer(answer.denied(view.why_missing()))
+                Outcome::Answer(answer.denied(visible.why_missing()))
             } else {
                 Outcome::Warming
             };

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     clock::Moment,
     credentials::{AccountId, RoleArn},
-    faces::view::View,
+    faces::visible_roles::VisibleRoles,
     http::{Answer, Body, Outcome, Status},
     store::Slot,
 };
@@ -49,41 +49,41 @@ impl Imds {
     }
 
     /// Whether `iam/info` is there, or may turn out to be.
-    pub(super) fn has_info(&self, view: &View<'_>) -> bool {
+    pub(super) fn has_info(&self, visible: &VisibleRoles<'_>) -> bool {
         match &self.tree.info {
             Some(Node::File(_)) => true,
             Some(_) => false,
-            None => !matches!(self.account(view), Told::Never),
+            None => !matches!(self.account(visible), Told::Never),
         }
     }
 
     /// `iam/info`: the instance profile. It is not there where the account is not known.
-    pub(super) fn info(&self, view: &View<'_>, now: Moment) -> Outcome {
+    pub(super) fn info(&self, visible: &VisibleRoles<'_>, now: Moment) -> Outcome {
         match &self.tree.info {
             Some(Node::File(text)) => return self.text(Body::Shared(Arc::clone(text))),
             Some(_) => return not_found(),
             None => {}
         }
-        let Some(role) = view.first() else { return not_found() };
+        let Some(role) = visible.first() else { return not_found() };
         let (last_updated, arn) = match &**role.slot() {
             Slot::Held { set, .. } => (set.last_updated, set.role_arn.clone()),
             Slot::Warming => return Outcome::Warming,
             Slot::Denied(_) => (now.wall, None),
         };
-        let Told::Now(account) = self.account(view) else { return not_found() };
+        let Told::Now(account) = self.account(visible) else { return not_found() };
         let partition = arn.as_deref().map_or(self.shared.partition().name, RoleArn::partition);
         self.text(Body::Shared(documents::info(role.name(), partition, account, last_updated).into()))
     }
 
     /// The account: as configured, or from the first set of credentials.
-    fn account(&self, view: &View<'_>) -> Told {
+    fn account(&self, visible: &VisibleRoles<'_>) -> Told {
         if let Some(account) = self.shared.account_id {
             return Told::Now(account);
         }
-        if !view.settled() {
+        if !visible.settled() {
             return Told::Later;
         }
-        match view.first().map(|role| role.slot()).as_deref().map(|state| &**state) {
+        match visible.first().map(|role| role.slot()).as_deref().map(|state| &**state) {
             Some(Slot::Warming) => Told::Later,
             Some(Slot::Held { set, .. }) => set.account_id.map_or(Told::Never, Told::Now),
             Some(Slot::Denied(_)) | None => Told::Never,
@@ -91,8 +91,14 @@ impl Imds {
     }
 
     /// All that has nothing to do with roles.
-    pub(super) fn metadata(&self, segments: &[&str], rest: &[&str], view: &View<'_>, now: Moment) -> Outcome {
-        if rest == ["meta-data"] && !view.settled() {
+    pub(super) fn metadata(
+        &self,
+        segments: &[&str],
+        rest: &[&str],
+        visible: &VisibleRoles<'_>,
+        now: Moment,
+    ) -> Outcome {
+        if rest == ["meta-data"] && !visible.settled() {
             // Whether `iam/` is there is not known yet.
             return Outcome::Warming;
         }
@@ -104,7 +110,7 @@ impl Imds {
                 if rest == ["user-data"] { binary(answer) } else { answer }
             }
             (Some(Node::Identity(identity)), _) => {
-                let account = match self.account(view) {
+                let account = match self.account(visible) {
                     Told::Now(account) => Some(account),
                     Told::Never => None,
                     // A program may ask only once, and the document must not change later.
@@ -112,18 +118,18 @@ impl Imds {
                 };
                 self.text(Body::Shared(identity.render(account).into()))
             }
-            (Some(Node::Directory(directory)), None) => self.text(Body::Shared(self.listing(rest, directory, view))),
+            (Some(Node::Directory(directory)), None) => self.text(Body::Shared(self.listing(rest, directory, visible))),
             (None, None) => not_found(),
-            (None, Some(passthrough)) => self.pass(passthrough, (segments, rest), None, view, now),
+            (None, Some(passthrough)) => self.pass(passthrough, (segments, rest), None, visible, now),
             (Some(Node::Directory(directory)), Some(passthrough)) => {
-                self.pass(passthrough, (segments, rest), Some(directory), view, now)
+                self.pass(passthrough, (segments, rest), Some(directory), visible, now)
             }
         }
     }
 
     /// The listing of a directory; that of `meta-data` has `iam/` in it if there is a role.
-    fn listing(&self, rest: &[&str], directory: &Directory, view: &View<'_>) -> Arc<[u8]> {
-        let with_iam = rest == ["meta-data"] && !view.is_empty();
+    fn listing(&self, rest: &[&str], directory: &Directory, visible: &VisibleRoles<'_>) -> Arc<[u8]> {
+        let with_iam = rest == ["meta-data"] && !visible.is_empty();
         Arc::clone(if with_iam { &self.tree.with_iam } else { &directory.listing })
     }
 
@@ -133,7 +139,7 @@ impl Imds {
         passthrough: &Passthrough,
         (segments, rest): (&[&str], &[&str]),
         directory: Option<&Directory>,
-        view: &View<'_>,
+        visible: &VisibleRoles<'_>,
         now: Moment,
     ) -> Outcome {
         let Some(path) = upstream_path(segments) else { return not_found() };
@@ -146,11 +152,11 @@ impl Imds {
                 Outcome::Answer(Answer { modified, ..answer::ok(Body::Shared(body)) })
             }
             (Reply::Found(body, modified), directory) => {
-                let roles = rest == ["meta-data"] && !view.is_empty();
+                let roles = rest == ["meta-data"] && !visible.is_empty();
                 let body = merge_listing(&body, directory, rest == ["meta-data"], roles);
                 Outcome::Answer(Answer { modified, ..answer::ok(Body::Shared(body)) })
             }
-            (Reply::Absent, Some(directory)) => self.text(Body::Shared(self.listing(rest, directory, view))),
+            (Reply::Absent, Some(directory)) => self.text(Body::Shared(self.listing(rest, directory, visible))),
             (Reply::Absent, None) => not_found(),
             (Reply::Failed, _) => Outcome::Answer(answer::error(Status::Unavailable)),
         };

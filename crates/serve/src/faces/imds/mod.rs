@@ -26,13 +26,13 @@ use token::LONGEST;
 use tree::Tree;
 use versions::VERSIONS;
 
-use super::{common::Shared, held::held, view::View};
+use super::{common::Shared, held::held, visible_roles::VisibleRoles};
 use crate::{
     caller::Owner,
     clock::Moment,
     credentials::extend_document,
     http::{
-        Face, Respond, Visitor,
+        Face, RequestContext, Respond,
         answer::{Answer, Body, Outcome, Status},
         denial::Denial,
         path::Target,
@@ -90,11 +90,11 @@ pub struct Imds {
 }
 
 impl Respond for Imds {
-    fn respond(&self, request: &Request, visitor: Visitor<'_>, now: Moment) -> Outcome {
+    fn respond(&self, request: &Request, context: RequestContext<'_>, now: Moment) -> Outcome {
         let Some(target) = Target::parse(request.target) else {
             return Outcome::Answer(answer::error(Status::BadRequest));
         };
-        let mut outcome = match self.shared.judge(request, target.authority, visitor.in_container) {
+        let mut outcome = match self.shared.judge(request, target.authority, context.in_container) {
             Err(refusal) => {
                 let answer = match refusal {
                     Refusal::Forwarded => answer::forbidden(),
@@ -105,7 +105,7 @@ impl Respond for Imds {
             // EC2 knows one PUT, spelled exactly.
             Ok(()) if request.method == "PUT" && target.ends_in_slash() => Outcome::Answer(answer::forbidden()),
             Ok(()) => target
-                .with_segments(|segments| self.route(request, segments, visitor, now))
+                .with_segments(|segments| self.route(request, segments, context, now))
                 .unwrap_or_else(|| Outcome::Answer(answer::error(Status::NotFound))),
         };
         if let (true, Outcome::Answer(answer)) = (request.probe, &mut outcome) {
@@ -131,9 +131,9 @@ impl Imds {
         Self { options, shared, key: key.into(), versions, tree, passthrough, started: http_date(started).into() }
     }
 
-    fn route(&self, request: &Request, segments: &[&str], visitor: Visitor<'_>, now: Moment) -> Outcome {
+    fn route(&self, request: &Request, segments: &[&str], context: RequestContext<'_>, now: Moment) -> Outcome {
         if segments == ["latest", "api", "token"] {
-            return Outcome::Answer(self.token(request, visitor, now));
+            return Outcome::Answer(self.token(request, context, now));
         }
         if request.method == "PUT" {
             return Outcome::Answer(answer::forbidden());
@@ -143,14 +143,14 @@ impl Imds {
         }
         let number = match token(request) {
             // A bad token is 401 even where none is needed: fluent-bit distinguishes v2 from v1 that way.
-            Some(token) => match self.seconds_left(token, visitor, now) {
+            Some(token) => match self.seconds_left(token, context, now) {
                 Some(left) => Some((TOKEN_TTL, left)),
                 None => return unauthorized(Denial::BadToken),
             },
             None if self.options.v1 => None,
             None => return unauthorized(Denial::NoToken),
         };
-        match self.tree(segments, visitor, now) {
+        match self.tree(segments, context, now) {
             Outcome::Answer(answer) => Outcome::Answer(Answer { number, ..answer }),
             Outcome::Expired(answer) => Outcome::Expired(Answer { number, ..answer }),
             waiting => waiting,
@@ -159,18 +159,18 @@ impl Imds {
 
     /// How long a token is still valid. One that was made when no user mattered is good for every user: it opens nothing
     /// that the policy does not grant to the connection.
-    fn seconds_left(&self, token: &[u8], visitor: Visitor<'_>, now: Moment) -> Option<u32> {
+    fn seconds_left(&self, token: &[u8], context: RequestContext<'_>, now: Moment) -> Option<u32> {
         let verify = |binding| self.key.verify(token, binding, now.boot);
-        verify(binding(visitor)).or_else(|| verify((visitor.listener, Owner::Nobody)))
+        verify(binding(context)).or_else(|| verify((context.listener, Owner::Nobody)))
     }
 
-    fn token(&self, request: &Request, visitor: Visitor<'_>, now: Moment) -> Answer {
+    fn token(&self, request: &Request, context: RequestContext<'_>, now: Moment) -> Answer {
         const METHODS: &str = "OPTIONS, PUT";
         let [_token, ttl] = request.own;
         match request.method {
             "PUT" => match ttl.and_then(read_ttl) {
                 Some(seconds) => {
-                    let token = self.key.mint(seconds, binding(visitor), now.boot);
+                    let token = self.key.mint(seconds, binding(context), now.boot);
                     Answer { number: Some((TOKEN_TTL, seconds)), ..answer::ok(Body::Token(token)) }
                 }
                 None => answer::error(Status::BadRequest),
@@ -180,7 +180,7 @@ impl Imds {
         }
     }
 
-    fn tree(&self, segments: &[&str], visitor: Visitor<'_>, now: Moment) -> Outcome {
+    fn tree(&self, segments: &[&str], context: RequestContext<'_>, now: Moment) -> Outcome {
         let (version, rest) = match segments {
             [] => return Outcome::Answer(answer::ok(Body::Shared(Arc::clone(&self.versions)))),
             [version, rest @ ..] => (*version, rest),
@@ -189,32 +189,32 @@ impl Imds {
             return not_found();
         }
         let snapshot = self.shared.store.snapshot();
-        let view = View::new(&snapshot, visitor.grant);
+        let visible = VisibleRoles::new(&snapshot, context.grant);
         match rest {
             [] => self.top(version, now),
-            ["meta-data", "iam", below @ ..] => self.iam(below, &view, now),
-            _ => self.metadata(segments, rest, &view, now),
+            ["meta-data", "iam", below @ ..] => self.iam(below, &visible, now),
+            _ => self.metadata(segments, rest, &visible, now),
         }
     }
 
     /// Everything about roles.
-    fn iam(&self, path: &[&str], view: &View<'_>, now: Moment) -> Outcome {
-        let role = |name: &str| view.role(name);
-        let refused = || Outcome::Answer(answer::error(Status::NotFound).denied(view.why_missing()));
+    fn iam(&self, path: &[&str], visible: &VisibleRoles<'_>, now: Moment) -> Outcome {
+        let role = |name: &str| visible.role(name);
+        let refused = || Outcome::Answer(answer::error(Status::NotFound).denied(visible.why_missing()));
         match path {
-            _ if !view.settled() => Outcome::Warming,
-            _ if view.is_empty() => refused(),
-            [] => self.text(Body::Static(match (self.has_info(view), self.options.metadata.extended) {
+            _ if !visible.settled() => Outcome::Warming,
+            _ if visible.is_empty() => refused(),
+            [] => self.text(Body::Static(match (self.has_info(visible), self.options.metadata.extended) {
                 (true, true) => b"info\nsecurity-credentials/\nsecurity-credentials-extended/",
                 (true, false) => b"info\nsecurity-credentials/",
                 (false, true) => b"security-credentials/\nsecurity-credentials-extended/",
                 (false, false) => b"security-credentials/",
             })),
-            ["info"] => self.info(view, now),
-            ["security-credentials"] => Outcome::Answer(answer::ok(self.names(view))),
+            ["info"] => self.info(visible, now),
+            ["security-credentials"] => Outcome::Answer(answer::ok(self.names(visible))),
             ["security-credentials", name] => role(name).map_or_else(refused, |role| self.credentials(role, now)),
             ["security-credentials-extended", ..] if !self.options.metadata.extended => not_found(),
-            ["security-credentials-extended"] => Outcome::Answer(answer::ok(self.names(view))),
+            ["security-credentials-extended"] => Outcome::Answer(answer::ok(self.names(visible))),
             ["security-credentials-extended", name] => {
                 role(name).map_or_else(refused, |role| self.extended(self.credentials(role, now)))
             }
@@ -232,11 +232,11 @@ impl Imds {
         Outcome::Answer(Answer { modified, issued, ..answer::ok(Body::Secret(Arc::new(document))) })
     }
 
-    fn names(&self, view: &View<'_>) -> Body {
+    fn names(&self, visible: &VisibleRoles<'_>) -> Body {
         if self.options.list_all {
-            return Body::Shared((&*view.names()).into());
+            return Body::Shared((&*visible.names()).into());
         }
-        Body::Shared(view.first().map_or("", |role| role.name().as_str()).as_bytes().into())
+        Body::Shared(visible.first().map_or("", |role| role.name().as_str()).as_bytes().into())
     }
 
     fn credentials(&self, role: &Role, now: Moment) -> Outcome {
@@ -257,8 +257,8 @@ fn token<'a>(request: &Request<'a>) -> Option<&'a [u8]> {
     token
 }
 
-fn binding(visitor: Visitor<'_>) -> (u16, Owner) {
-    (visitor.listener, visitor.peer.owner())
+fn binding(context: RequestContext<'_>) -> (u16, Owner) {
+    (context.listener, context.peer.owner())
 }
 
 fn not_found() -> Outcome {

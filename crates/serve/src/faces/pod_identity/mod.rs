@@ -16,13 +16,13 @@ use super::{
     common::{JSON, Shared},
     ecs::pod_identity as document,
     held::held,
-    view::View,
+    visible_roles::VisibleRoles,
 };
 use crate::{
     clock::Moment,
     credentials::document_field,
     http::{
-        Face, Respond, Visitor,
+        Face, RequestContext, Respond,
         answer::{Answer, Body, Outcome, Status, Style},
         denial::Denial,
         path::Target,
@@ -85,13 +85,13 @@ impl Face for Protocol {
 
 impl Respond for PodIdentity {
     /// As the agent, it does not look at the method.
-    fn respond(&self, request: &Request, visitor: Visitor<'_>, now: Moment) -> Outcome {
+    fn respond(&self, request: &Request, context: RequestContext<'_>, now: Moment) -> Outcome {
         let Some(target) = Target::parse(request.target) else { return text(Status::BadRequest, "400 Bad Request") };
         let found = target.with_segments(|segments| segments == ["v1", "credentials"]);
         if found != Some(true) {
             return text(Status::NotFound, "404 page not found");
         }
-        if let Some(refused) = self.refuse_host(request, target.authority, visitor.in_container) {
+        if let Some(refused) = self.refuse_host(request, target.authority, context.in_container) {
             return refused;
         }
         let token = request.authorization.map(<[u8]>::trim_ascii).unwrap_or_default();
@@ -103,7 +103,7 @@ impl Respond for PodIdentity {
             Err(_) => Err(TokenError::Malformed),
         };
         match verified {
-            Ok(account) => self.credentials(&account, visitor, now),
+            Ok(account) => self.credentials(&account, context, now),
             Err(TokenError::UnknownKey) if self.keys.request_refresh(now) => Outcome::Elsewhere,
             Err(error) => denied(Denial::BadToken, Status::BadRequest, words(error)),
         }
@@ -155,12 +155,12 @@ impl PodIdentity {
         refuse(Refusal::Host, &reason)
     }
 
-    fn credentials(&self, account: &Account, visitor: Visitor<'_>, now: Moment) -> Outcome {
+    fn credentials(&self, account: &Account, context: RequestContext<'_>, now: Moment) -> Outcome {
         let fits = |association: &&Association| {
             association.namespace.matches(&account.namespace) && association.service_account.matches(&account.name)
         };
         let snapshot = self.shared.store.snapshot();
-        let view = View::new(&snapshot, visitor.grant);
+        let visible = VisibleRoles::new(&snapshot, context.grant);
         let Some(association) = self.options.associations.iter().find(fits) else {
             let words = format!(
                 "(ResourceNotFoundException): no role is associated with the service account {}/{}, fault: client",
@@ -168,12 +168,12 @@ impl PodIdentity {
             );
             return denied(Denial::Refused, Status::NotFound, &words);
         };
-        match view.role(association.role.as_str()) {
+        match visible.role(association.role.as_str()) {
             Some(role) => self.of_role(role, now),
-            None if !view.settled() => Outcome::Warming,
+            None if !visible.settled() => Outcome::Warming,
             None => {
                 let words = "(ResourceNotFoundException): the role is not there, fault: client";
-                Outcome::Answer(plain(Status::NotFound, words).denied(view.why_missing()))
+                Outcome::Answer(plain(Status::NotFound, words).denied(visible.why_missing()))
             }
         }
     }

@@ -257,14 +257,14 @@ impl Exchange {
         {
             slot.prove(subordinates.party(owner));
         }
-        let outcome = current.faces().respond(self.face, request, client.visitor(&**gatekeeper, request), now);
+        let outcome = current.faces().respond(self.face, request, client.context(&**gatekeeper, request), now);
         let unauthorized =
             |outcome: &Outcome| matches!(outcome, Outcome::Answer(answer) if answer.status == Status::Unauthorized);
         if self.face.may_be_bound(request)
             && unauthorized(&outcome)
             && client.identify(&**gatekeeper, socket, &mut open)
         {
-            return current.faces().respond(self.face, request, client.visitor(&**gatekeeper, request), now);
+            return current.faces().respond(self.face, request, client.context(&**gatekeeper, request), now);
         }
         outcome
     }

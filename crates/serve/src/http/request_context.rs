@@ -1,10 +1,10 @@
-//! The caller of a request, as the faces see it.
+//! What the faces are told of the caller of a request.
 
 use crate::{caller::Peer, policy::Grant};
 
 /// The caller, and what it was granted.
 #[derive(Debug, Clone, Copy)]
-pub struct Visitor<'a> {
+pub struct RequestContext<'a> {
     /// The number of the listener to which it came: tokens are bound to it.
     pub listener: u16,
     /// The other end of its connection: tokens are bound to its owner.

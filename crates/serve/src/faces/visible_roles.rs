@@ -1,4 +1,4 @@
-//! What one visitor sees of the store: what it was granted, as if there was nothing else.
+//! What one caller sees of the store: what it was granted, as if there was nothing else.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -9,20 +9,20 @@ use crate::{
     store::{Role, Snapshot},
 };
 
-/// The roles that a visitor sees.
+/// The roles that a caller sees.
 #[derive(Debug, Clone, Copy)]
-pub struct View<'a> {
+pub struct VisibleRoles<'a> {
     snapshot: &'a Snapshot,
     grant: &'a Grant,
 }
 
-impl<'a> View<'a> {
-    /// What of `snapshot` a visitor with that grant sees.
+impl<'a> VisibleRoles<'a> {
+    /// What of `snapshot` a caller with that grant sees.
     pub fn new(snapshot: &'a Snapshot, grant: &'a Grant) -> Self {
         Self { snapshot, grant }
     }
 
-    /// Whether it is known which roles the visitor sees. If not, that may change in a moment.
+    /// Whether it is known which roles the caller sees. If not, that may change in a moment.
     pub fn settled(&self) -> bool {
         match self.grant {
             Grant::Everything => self.snapshot.answered(),
@@ -32,7 +32,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The one that a listing shows; `None` if the visitor sees none.
+    /// The one that a listing shows; `None` if the caller sees none.
     pub fn first(&self) -> Option<&'a Arc<Role>> {
         match self.grant {
             Grant::Everything => self.snapshot.roles().first(),
@@ -41,12 +41,12 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Whether the visitor sees no role.
+    /// Whether the caller sees no role.
     pub(super) fn is_empty(&self) -> bool {
         self.first().is_none()
     }
 
-    /// Why the visitor does not see a role that it asked for: to a visitor who may see everything, a role that is not
+    /// Why the caller does not see a role that it asked for: to a caller who may see everything, a role that is not
     /// there is not denied.
     pub(super) fn why_missing(&self) -> Option<Denial> {
         match self.grant {
@@ -123,9 +123,10 @@ mod tests {
         let [a, c, gone] = ["a", "c", "gone"].map(|role| RoleId::named(&name(role)));
         let snapshot = store.snapshot();
         let see = |grant: &Grant| {
-            let view = View::new(&snapshot, grant);
-            let found: Vec<_> = ["a", "b", "c", "gone"].into_iter().filter(|role| view.role(role).is_some()).collect();
-            (String::from_utf8_lossy(&view.names()).into_owned(), found, view.settled())
+            let visible = VisibleRoles::new(&snapshot, grant);
+            let found: Vec<_> =
+                ["a", "b", "c", "gone"].into_iter().filter(|role| visible.role(role).is_some()).collect();
+            (String::from_utf8_lossy(&visible.names()).into_owned(), found, visible.settled())
         };
         assert_eq!(see(&Grant::Everything), ("a\nb\nc".to_owned(), vec!["a", "b", "c"], true));
         assert_eq!(see(&grant(&[&gone, &c, &a])), ("c\na".to_owned(), vec!["a", "c"], true));
@@ -136,7 +137,7 @@ mod tests {
         }
         assert_eq!(see(&grant(&[&own, &a])), ("a".to_owned(), vec!["a"], true));
         let own = grant(&[&own]);
-        let role = View::new(&snapshot, &own).role("a").expect("granted");
+        let role = VisibleRoles::new(&snapshot, &own).role("a").expect("granted");
         assert!(!role.listed());
     }
 
@@ -146,7 +147,7 @@ mod tests {
         let snapshot = store.snapshot();
         let named = grant(&[&RoleId::named(&name("a"))]);
         for (grant, settled) in [(Grant::Everything, false), (named, false), (Grant::Denied, true)] {
-            assert_eq!(View::new(&snapshot, &grant).settled(), settled, "{grant:?}");
+            assert_eq!(VisibleRoles::new(&snapshot, &grant).settled(), settled, "{grant:?}");
         }
     }
 }
