@@ -1,6 +1,6 @@
 //! What integration tests share: the real binary, a mock IMS to point it at, and a raw HTTP client
 //! that shows every byte.
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its own part")]
+#![allow(dead_code, unused_imports, unreachable_pub, missing_docs, reason = "each test file uses its own part")]
 
 pub mod cgroups;
 
