@@ -88,8 +88,8 @@ fn the_debian_package_has_all_and_starts_nothing() {
 fn the_shipped_configuration_is_legal_once_it_is_switched_on() {
     let text = fs::read_to_string(packaging("deb-ims/ims.yaml")).expect("text");
     let settings = text.split("\n#\n").skip(1).collect::<Vec<_>>().join("\n");
-    let settings: String = settings.lines().map(|line| format!("{}\n", line.trim_start_matches("# "))).collect();
-    let settings = settings.replace("# ", "");
+    let lines: Vec<&str> = settings.lines().map(|line| line.trim_start_matches("# ")).collect();
+    let settings = lines.join("\n").replace("# ", "");
     let read = alppaca_ims::site::parse(vec![("ims.yaml".into(), settings.clone())]);
     assert!(read.is_ok(), "{settings}\n{}", read.err().map(|errors| errors.to_string()).unwrap_or_default());
 }

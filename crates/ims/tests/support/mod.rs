@@ -1,6 +1,6 @@
 //! The real server over real sockets, with an authority of the tests' own and a mock STS.
 
-#![allow(dead_code, unreachable_pub, reason = "not every test uses all of it")]
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "not every test uses all of it")]
 
 pub mod certificates;
 pub mod client;
