@@ -1,5 +1,11 @@
 //! Values as YAML, as `check` shows them.
 
+use std::{path::PathBuf, time::Duration};
+
+use alppaca_core::credentials::{AccountId, Pattern, RoleName, Secret};
+
+use crate::read::render_duration;
+
 /// A mapping in one line.
 pub fn mapping(entries: Vec<(String, String)>) -> String {
     let entries: Vec<String> = entries.into_iter().map(|(key, value)| format!("{key}: {value}")).collect();
@@ -20,4 +26,47 @@ pub fn list(items: impl Iterator<Item = String>) -> String {
 /// A JSON string is a YAML string.
 pub fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
+}
+
+/// A value as YAML, as its type has it.
+pub trait AsYaml {
+    /// The value; `None` if there is none, so that its key is left out.
+    fn as_yaml(&self) -> Option<String>;
+}
+
+impl<T: AsYaml> AsYaml for Option<T> {
+    fn as_yaml(&self) -> Option<String> {
+        self.as_ref().and_then(T::as_yaml)
+    }
+}
+
+/// A secret is never shown.
+impl AsYaml for Secret {
+    fn as_yaml(&self) -> Option<String> {
+        Some(quoted("***"))
+    }
+}
+
+/// Implements [`AsYaml`] for types that always have a value.
+macro_rules! as_yaml {
+    ($($type:ty: $written:expr;)*) => { $(
+        impl AsYaml for $type {
+            fn as_yaml(&self) -> Option<String> {
+                let written: fn(&Self) -> String = $written;
+                Some(written(self))
+            }
+        }
+    )* };
+}
+
+as_yaml! {
+    bool: Self::to_string;
+    u16: Self::to_string;
+    usize: Self::to_string;
+    Duration: |duration| render_duration(*duration);
+    String: |text| quoted(text);
+    PathBuf: |path| quoted(&path.to_string_lossy());
+    AccountId: |account| quoted(account.as_str());
+    Pattern: |pattern| quoted(pattern.as_str());
+    RoleName: |name| quoted(name.as_str());
 }

@@ -106,6 +106,32 @@ pub const fn concat<const A: usize, const B: usize, const N: usize>(
     all
 }
 
+/// How many rows the parts of a table have together.
+pub const fn count(parts: &[&[Setting]]) -> usize {
+    let (mut all, mut part) = (0, 0);
+    while part < parts.len() {
+        all += parts[part].len();
+        part += 1;
+    }
+    all
+}
+
+/// One table made of its parts, with [as many](count) rows as they have.
+pub const fn join<const N: usize>(parts: &[&[Setting]]) -> [Setting; N] {
+    let mut all = [Setting::nested("", "", ""); N];
+    let (mut row, mut part) = (0, 0);
+    while part < parts.len() {
+        let mut index = 0;
+        while index < parts[part].len() {
+            all[row] = parts[part][index];
+            row += 1;
+            index += 1;
+        }
+        part += 1;
+    }
+    all
+}
+
 /// The known key that a wrong one was probably meant to be.
 pub fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let wrong = wrong.to_lowercase().replace('-', "_");
