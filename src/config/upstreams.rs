@@ -15,7 +15,7 @@ use crate::{
         ims,
     },
 };
-use alppaca_settings::{fields::Fields, problem::Problem, read};
+use alppaca_settings::{Keys, fields::Fields, problem::Problem, read};
 
 /// The name of the source that `ims_host` or `ims_url` make.
 pub(super) const IMPLICIT_IMS: &str = "ims";

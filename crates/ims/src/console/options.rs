@@ -6,7 +6,7 @@ use super::{Callback, Console};
 use crate::{
     fetch::{self, Proxying, parse_url, proxying},
     settings::{
-        Fields, NamedFiles, Node, Problem, Setting,
+        Fields, Keys, NamedFiles, Node, Problem, Rendered, Setting,
         read::{self, render_duration},
         render::{list, mapping, quoted},
     },

@@ -13,7 +13,7 @@ use crate::{
     refresh::failback,
     rules::{Effect, Rules},
     settings::{
-        Fields, NamedFiles, Node, Problem, Setting,
+        Fields, NamedFiles, Node, Problem, Rendered, Setting,
         read::{self, render_duration},
         render::{list, mapping, quoted},
     },

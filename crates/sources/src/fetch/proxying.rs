@@ -4,8 +4,8 @@ use super::{Direct, DirectError, Proxies, Proxy};
 use crate::{
     credentials::Secret,
     settings::{
-        Fields, Node, Problem, Setting, read,
-        render::{list, quoted},
+        Node, Problem, Setting, options, read,
+        render::{AsYaml, list, quoted},
     },
 };
 
@@ -21,13 +21,15 @@ pub enum ProxyChoice {
     Given(Proxy),
 }
 
-/// The proxy of one source, and the hosts that are asked without it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Proxying {
-    /// Where the proxy comes from.
-    pub choice: ProxyChoice,
-    /// Hosts that are asked directly (`no_proxy`), beside those of the environment's variable.
-    pub except: Vec<Direct>,
+options! {
+    /// The proxy of one source, and the hosts that are asked without it.
+    #[derive(Debug, Clone, PartialEq, Eq, Default)]
+    pub struct Proxying {
+        /// Where the proxy comes from.
+        pub choice: ProxyChoice = PROXY => value(choice);
+        /// Hosts that are asked directly, beside those of the environment's variable.
+        pub except: Vec<Direct> = NO_PROXY => value(|node| read::list(node, host)) as hosts;
+    }
 }
 
 /// How many settings there are.
@@ -51,9 +53,8 @@ pub const NO_PROXY: Setting = Setting::nested(
      networks, `*`; with `:port` only that port.",
 );
 
-impl ProxyChoice {
-    /// It as YAML; nothing if there is none.
-    pub fn render(&self) -> Option<String> {
+impl AsYaml for ProxyChoice {
+    fn as_yaml(&self) -> Option<String> {
         match self {
             Self::None => None,
             Self::Environment => Some("environment".to_owned()),
@@ -63,13 +64,6 @@ impl ProxyChoice {
 }
 
 impl Proxying {
-    /// Reads the settings that are above.
-    pub fn read(fields: &mut Fields) -> Option<Self> {
-        let choice = fields.value("proxy", choice);
-        let except = fields.value("no_proxy", |node| read::list(node, host));
-        Some(Self { choice: choice?, except: except? })
-    }
-
     /// The proxies that it means here.
     pub fn resolve(&self, variables: &ProxyVariables) -> Result<Proxies, String> {
         let mut proxies = match &self.choice {
@@ -79,15 +73,6 @@ impl Proxying {
         };
         proxies.except.extend(self.except.iter().cloned());
         Ok(proxies)
-    }
-
-    /// The settings as YAML.
-    pub fn render(&self) -> Vec<(&'static str, String)> {
-        let except = (!self.except.is_empty()).then(|| list(self.except.iter().map(|host| quoted(&host.to_string()))));
-        [("proxy", self.choice.render()), ("no_proxy", except)]
-            .into_iter()
-            .filter_map(|(key, value)| Some((key, value?)))
-            .collect()
     }
 
     /// In a few words; nothing if there is none.
@@ -107,6 +92,10 @@ pub fn choice(node: &Node) -> Result<ProxyChoice, Problem> {
         "environment" => Ok(ProxyChoice::Environment),
         _ => read_proxy(node).map(ProxyChoice::Given),
     }
+}
+
+fn hosts(hosts: &[Direct]) -> Option<String> {
+    (!hosts.is_empty()).then(|| list(hosts.iter().map(|host| quoted(&host.to_string()))))
 }
 
 fn host(node: &Node) -> Result<Direct, Problem> {

@@ -14,7 +14,10 @@ use super::{
 use crate::{
     fetch::Proxying,
     refresh::{CallLimit, Fetch, Source},
-    settings::{Comparable, Fields, NamedFiles, Node, Problem, Setting, Value, problem::Place, read, table::nearest},
+    settings::{
+        Comparable, Fields, Keys, NamedFiles, Node, Problem, Rendered, Setting, Value, problem::Place, read,
+        table::nearest,
+    },
 };
 
 /// All kinds, in the order of the documentation.
@@ -51,14 +54,9 @@ fn read_as<T: Written + Kind>(fields: &mut Fields) -> Option<Arc<dyn Kind>> {
 }
 
 /// How the options of a kind are written.
-pub trait Written: Sized {
-    /// The word for the kind (`kind`).
+pub trait Written: Keys {
+    /// The word for the kind (`kind`), which is not among its keys.
     const WORD: &'static str;
-    /// Its settings, without `kind` itself.
-    const SETTINGS: &'static [Setting];
-
-    /// Reads them; what is wrong is noted.
-    fn read(fields: &mut Fields) -> Option<Self>;
 }
 
 /// What has a word for it.
@@ -115,15 +113,12 @@ pub enum Provides {
 }
 
 /// A source of one kind as it is configured: its options, and what follows from them. Nothing is opened.
-pub trait Kind: Comparable + Named + fmt::Debug + Send + Sync {
+pub trait Kind: Comparable + Named + Rendered + fmt::Debug + Send + Sync {
     /// What its credentials are for.
     fn provides(&self) -> Provides;
 
     /// What `check` says of it, in a few words.
     fn summary(&self) -> String;
-
-    /// Its settings as YAML, secrets as `***`.
-    fn render(&self) -> Vec<(&'static str, String)>;
 
     /// How many calls it may get.
     fn call_limit(&self) -> CallLimit;

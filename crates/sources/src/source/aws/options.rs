@@ -7,7 +7,7 @@ use crate::{
     fetch::{self, Proxying, is_clear_text, proxying},
     refresh::CallLimit,
     settings::{
-        Fields, Node, Problem, Setting,
+        Fields, Keys, Node, Problem, Rendered, Setting,
         read::{self, render_duration},
         render::quoted,
         url::is_base_url,
@@ -100,15 +100,40 @@ pub const SETTINGS: [Setting; COUNT] = [
     Setting::nested("concurrency", "8", "How many calls may run at once."),
 ];
 
-impl Aws {
-    /// Reads the settings that are above.
-    pub fn read(fields: &mut Fields) -> Option<Self> {
+impl Keys for Aws {
+    const SETTINGS: &'static [Setting] = &SETTINGS;
+
+    fn read(fields: &mut Fields) -> Option<Self> {
         let read_region = fields.value("region", read::region);
         let read_rate = fields.value("rate", rate);
         let concurrency = fields.value("concurrency", read::count);
         Self::read_way(fields, read_region, read_rate, concurrency)
     }
+}
 
+// Here `ca_file` stands before the proxy, other than in the table.
+impl Rendered for Aws {
+    fn render(&self) -> Vec<(&'static str, String)> {
+        let optional = [
+            ("endpoint", self.endpoint.as_deref().map(quoted)),
+            ("fips", self.fips.map(|fips| fips.to_string())),
+            ("dual_stack", self.dual_stack.map(|dual_stack| dual_stack.to_string())),
+            ("ca_file", self.ca_file.as_ref().map(|path| quoted(&path.to_string_lossy()))),
+        ];
+        let mut all = vec![("region", quoted(&self.region))];
+        all.extend(optional.into_iter().filter_map(|(key, value)| Some((key, value?))));
+        all.extend(self.proxying.render());
+        all.extend([
+            ("connect_timeout", render_duration(self.connect_timeout)),
+            ("timeout", render_duration(self.timeout)),
+            ("rate", render_rate(self.rate)),
+            ("concurrency", self.concurrency.to_string()),
+        ]);
+        all
+    }
+}
+
+impl Aws {
     /// Reads the settings that are above, without these three.
     pub fn read_way(
         fields: &mut Fields,
@@ -142,26 +167,6 @@ impl Aws {
             rate: rate?,
             concurrency: concurrency?,
         })
-    }
-
-    /// The settings as YAML.
-    pub fn render(&self) -> Vec<(&'static str, String)> {
-        let optional = [
-            ("endpoint", self.endpoint.as_deref().map(quoted)),
-            ("fips", self.fips.map(|fips| fips.to_string())),
-            ("dual_stack", self.dual_stack.map(|dual_stack| dual_stack.to_string())),
-            ("ca_file", self.ca_file.as_ref().map(|path| quoted(&path.to_string_lossy()))),
-        ];
-        let mut all = vec![("region", quoted(&self.region))];
-        all.extend(optional.into_iter().filter_map(|(key, value)| Some((key, value?))));
-        all.extend(self.proxying.render());
-        all.extend([
-            ("connect_timeout", render_duration(self.connect_timeout)),
-            ("timeout", render_duration(self.timeout)),
-            ("rate", render_rate(self.rate)),
-            ("concurrency", self.concurrency.to_string()),
-        ]);
-        all
     }
 
     /// How many calls it may get.

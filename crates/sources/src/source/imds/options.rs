@@ -7,7 +7,7 @@ use crate::{
     credentials::RoleNameError,
     refresh::{CallLimit, Fetch},
     settings::{
-        Fields, Node, Problem, Setting,
+        Fields, Keys, Node, Problem, Rendered, Setting,
         read::{self, render_duration},
         render::quoted,
     },
@@ -41,6 +41,9 @@ const SETTINGS: [Setting; 5] = [
 
 impl Written for Options {
     const WORD: &'static str = "imds";
+}
+
+impl Keys for Options {
     const SETTINGS: &'static [Setting] = &SETTINGS;
 
     fn read(fields: &mut Fields) -> Option<Self> {
@@ -67,15 +70,7 @@ fn endpoint(node: &Node) -> Result<String, Problem> {
     Err(Problem::new(node.place.clone(), "a metadata service speaks http: http://169.254.169.254 is expected here"))
 }
 
-impl Kind for Options {
-    fn provides(&self) -> Provides {
-        Provides::Listed
-    }
-
-    fn summary(&self) -> String {
-        self.imds.endpoint.clone()
-    }
-
+impl Rendered for Options {
     fn render(&self) -> Vec<(&'static str, String)> {
         vec![
             ("endpoint", quoted(&self.imds.endpoint)),
@@ -84,6 +79,16 @@ impl Kind for Options {
             ("timeout", render_duration(self.imds.timeout)),
             ("concurrency", self.concurrency.to_string()),
         ]
+    }
+}
+
+impl Kind for Options {
+    fn provides(&self) -> Provides {
+        Provides::Listed
+    }
+
+    fn summary(&self) -> String {
+        self.imds.endpoint.clone()
     }
 
     fn call_limit(&self) -> CallLimit {

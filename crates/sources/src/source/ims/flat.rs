@@ -4,8 +4,7 @@ use super::identity;
 use super::options::{LIST_PATH, Options, checked_url, list_url};
 use crate::{
     fetch::{Proxying, proxying},
-    settings::{Fields, Problem, Setting, Topic, read, render::quoted},
-    source::kind::Kind,
+    settings::{Fields, Problem, Rendered, Setting, Topic, read, render::quoted},
 };
 
 /// What they begin with.

@@ -8,7 +8,7 @@ use crate::{
     fetch::{Proxies, Proxying, end_of_certificate, is_clear_text, proxying},
     refresh::{CallLimit, Fetch, Source},
     settings::{
-        Fields, NamedFiles, Problem, Setting,
+        Fields, Keys, NamedFiles, Problem, Rendered, Setting,
         problem::Place,
         read::{self, render_duration},
         render::{list, quoted},
@@ -74,6 +74,9 @@ const SETTINGS: [Setting; 10 + proxying::COUNT] = concat(OWN, proxying::SETTINGS
 
 impl Written for Options {
     const WORD: &'static str = "ims";
+}
+
+impl Keys for Options {
     const SETTINGS: &'static [Setting] = &SETTINGS;
 
     fn read(fields: &mut Fields) -> Option<Self> {
@@ -170,19 +173,7 @@ pub(super) fn checked_url(fields: &mut Fields, place: Place, url: String) -> Opt
     Some(url)
 }
 
-impl Kind for Options {
-    fn provides(&self) -> Provides {
-        Provides::Listed
-    }
-
-    fn summary(&self) -> String {
-        let more = match self.stand_ins.len() {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        format!("{}{more}{}", self.list_url, self.proxying.summary())
-    }
-
+impl Rendered for Options {
     fn render(&self) -> Vec<(&'static str, String)> {
         let path = |path: &std::path::PathBuf| quoted(&path.to_string_lossy());
         let urls = std::iter::once(&self.list_url).chain(&self.stand_ins);
@@ -202,6 +193,20 @@ impl Kind for Options {
         all.extend(optional.into_iter().filter_map(|(key, value)| Some((key, value?))));
         all.extend(self.proxying.render());
         all
+    }
+}
+
+impl Kind for Options {
+    fn provides(&self) -> Provides {
+        Provides::Listed
+    }
+
+    fn summary(&self) -> String {
+        let more = match self.stand_ins.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        format!("{}{more}{}", self.list_url, self.proxying.summary())
     }
 
     fn call_limit(&self) -> CallLimit {

@@ -10,7 +10,7 @@ use super::{Process, Settings};
 use crate::{
     refresh::CallLimit,
     settings::{
-        Fields, NamedFiles, Node, Problem, Setting, Value,
+        Fields, Keys, NamedFiles, Node, Problem, Rendered, Setting, Value,
         read::{self, render_duration},
         render::{list, quoted},
         words::split_words,
@@ -59,6 +59,9 @@ const SETTINGS: [Setting; 6] = [
 
 impl Written for Options {
     const WORD: &'static str = "process";
+}
+
+impl Keys for Options {
     const SETTINGS: &'static [Setting] = &SETTINGS;
 
     fn read(fields: &mut Fields) -> Option<Self> {
@@ -114,16 +117,7 @@ pub(in crate::source) fn render_variables(variables: &[(String, String)]) -> Opt
     (!all.is_empty()).then(|| ("environment", format!("{{{}}}", all.join(", "))))
 }
 
-impl Kind for Options {
-    fn provides(&self) -> Provides {
-        Provides::One
-    }
-
-    /// Arguments are not shown.
-    fn summary(&self) -> String {
-        self.command.first().cloned().unwrap_or_default()
-    }
-
+impl Rendered for Options {
     fn render(&self) -> Vec<(&'static str, String)> {
         // Arguments may hold passwords, though they should not: `/proc` shows them to every account.
         let mut all = vec![
@@ -137,6 +131,17 @@ impl Kind for Options {
             ("concurrency", self.concurrency.to_string()),
         ]);
         all
+    }
+}
+
+impl Kind for Options {
+    fn provides(&self) -> Provides {
+        Provides::One
+    }
+
+    /// Arguments are not shown.
+    fn summary(&self) -> String {
+        self.command.first().cloned().unwrap_or_default()
     }
 
     fn call_limit(&self) -> CallLimit {

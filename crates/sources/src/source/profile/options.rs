@@ -11,7 +11,7 @@ use crate::{
     fetch::Proxying,
     refresh::CallLimit,
     settings::{
-        Fields, NamedFiles, Setting,
+        Fields, Keys, NamedFiles, Rendered, Setting,
         read::{self, render_duration},
         render::quoted,
         table::concat,
@@ -68,6 +68,9 @@ const SETTINGS: [Setting; aws::COUNT + 7] = concat(OWN, aws::SETTINGS);
 
 impl Written for Options {
     const WORD: &'static str = "profile";
+}
+
+impl Keys for Options {
     const SETTINGS: &'static [Setting] = &SETTINGS;
 
     fn read(fields: &mut Fields) -> Option<Self> {
@@ -127,15 +130,7 @@ fn endpoints(aws: &Aws, environment: &Environment) -> Vec<(&'static str, String)
     all.into_iter().flatten().collect()
 }
 
-impl Kind for Options {
-    fn provides(&self) -> Provides {
-        Provides::One
-    }
-
-    fn summary(&self) -> String {
-        format!("{}, {}", self.profile, self.aws.summary())
-    }
-
+impl Rendered for Options {
     fn render(&self) -> Vec<(&'static str, String)> {
         let path = |path: &Option<PathBuf>| path.as_ref().map(|path| quoted(&path.to_string_lossy()));
         let optional = [
@@ -150,6 +145,16 @@ impl Kind for Options {
         all.push(("serve_long_term", self.serve_long_term.to_string()));
         all.extend(self.aws.render());
         all
+    }
+}
+
+impl Kind for Options {
+    fn provides(&self) -> Provides {
+        Provides::One
+    }
+
+    fn summary(&self) -> String {
+        format!("{}, {}", self.profile, self.aws.summary())
     }
 
     fn call_limit(&self) -> CallLimit {

@@ -10,7 +10,7 @@ use crate::{
     fetch::{Proxying, proxying},
     refresh::{CallLimit, Fetch},
     settings::{
-        Fields, NamedFiles, Node, Problem, Setting,
+        Fields, Keys, NamedFiles, Node, Problem, Rendered, Setting,
         read::{self, render_duration},
         render::quoted,
     },
@@ -78,6 +78,9 @@ const SETTINGS: [Setting; 17] = [
 
 impl Written for Options {
     const WORD: &'static str = "roles_anywhere";
+}
+
+impl Keys for Options {
     const SETTINGS: &'static [Setting] = &SETTINGS;
 
     fn read(fields: &mut Fields) -> Option<Self> {
@@ -152,15 +155,7 @@ fn written(location: &Location) -> String {
     })
 }
 
-impl Kind for Options {
-    fn provides(&self) -> Provides {
-        Provides::PerArn
-    }
-
-    fn summary(&self) -> String {
-        format!("{}, with the certificate {}", self.aws.summary(), self.identity.certificate)
-    }
-
+impl Rendered for Options {
     fn render(&self) -> Vec<(&'static str, String)> {
         let path = |path: &PathBuf| quoted(&path.to_string_lossy());
         let Self { identity, aws, .. } = self;
@@ -183,6 +178,16 @@ impl Kind for Options {
         ];
         let parts = parts.into_iter().filter_map(|(key, value)| Some((key, value?)));
         parts.chain(aws.proxying.render()).collect()
+    }
+}
+
+impl Kind for Options {
+    fn provides(&self) -> Provides {
+        Provides::PerArn
+    }
+
+    fn summary(&self) -> String {
+        format!("{}, with the certificate {}", self.aws.summary(), self.identity.certificate)
     }
 
     fn call_limit(&self) -> CallLimit {

@@ -7,7 +7,7 @@ use crate::{
     credentials::{Secret, is_key_text, parse_timestamp},
     refresh::CallLimit,
     settings::{
-        Fields, NamedFiles, Node, Problem, Setting,
+        Fields, Keys, NamedFiles, Node, Problem, Rendered, Setting,
         read::{self, render_duration},
         render::quoted,
     },
@@ -44,6 +44,9 @@ const SETTINGS: [Setting; 8] = [
 
 impl Written for Options {
     const WORD: &'static str = "static";
+}
+
+impl Keys for Options {
     const SETTINGS: &'static [Setting] = &SETTINGS;
 
     fn read(fields: &mut Fields) -> Option<Self> {
@@ -91,16 +94,7 @@ fn secret(fields: &mut Fields, key: &str, file_key: &str) -> Option<Option<Secre
     Some(given?.map(SecretText::Given).or(file?.map(SecretText::File)))
 }
 
-impl Kind for Options {
-    fn provides(&self) -> Provides {
-        Provides::One
-    }
-
-    fn summary(&self) -> String {
-        let kind = if self.keys.session_token.is_some() { "temporary keys" } else { "long-term keys" };
-        format!("{kind} {}", self.keys.access_key_id)
-    }
-
+impl Rendered for Options {
     fn render(&self) -> Vec<(&'static str, String)> {
         let text = |text: &SecretText, given: &'static str, file: &'static str| match text {
             SecretText::Given(_) => (given, quoted("***")),
@@ -115,6 +109,17 @@ impl Kind for Options {
         all.push(("lifetime", render_duration(self.keys.assumed_lifetime)));
         all.push(("serve_long_term", self.serve_long_term.to_string()));
         all
+    }
+}
+
+impl Kind for Options {
+    fn provides(&self) -> Provides {
+        Provides::One
+    }
+
+    fn summary(&self) -> String {
+        let kind = if self.keys.session_token.is_some() { "temporary keys" } else { "long-term keys" };
+        format!("{kind} {}", self.keys.access_key_id)
     }
 
     fn call_limit(&self) -> CallLimit {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use crate::{
     fetch::Proxying,
     refresh::{CallLimit, Fetch},
-    settings::{Fields, NamedFiles, Setting},
+    settings::NamedFiles,
     source::{
-        aws::{self, Aws},
+        aws::Aws,
         host_env::HostEnv,
         kind::{Kind, Opened, Opening, Provides, Written},
         purpose::{Purpose, Serves},
@@ -16,11 +16,6 @@ use crate::{
 
 impl Written for Aws {
     const WORD: &'static str = "sts";
-    const SETTINGS: &'static [Setting] = &aws::SETTINGS;
-
-    fn read(fields: &mut Fields) -> Option<Self> {
-        Self::read(fields)
-    }
 }
 
 impl Kind for Aws {
@@ -30,10 +25,6 @@ impl Kind for Aws {
 
     fn summary(&self) -> String {
         Self::summary(self)
-    }
-
-    fn render(&self) -> Vec<(&'static str, String)> {
-        Self::render(self)
     }
 
     fn call_limit(&self) -> CallLimit {

@@ -7,7 +7,7 @@ use crate::{
     fetch::{self, Proxies, Proxying, end_of_certificate, is_clear_text, proxying},
     refresh::{CallLimit, Fetch},
     settings::{
-        Fields, NamedFiles, Problem, Setting,
+        Fields, Keys, NamedFiles, Problem, Rendered, Setting,
         read::{self, render_duration},
         render::quoted,
         table::concat,
@@ -79,6 +79,9 @@ const SETTINGS: [Setting; 19 + proxying::COUNT] = concat(OWN, proxying::SETTINGS
 
 impl Written for Options {
     const WORD: &'static str = "vault";
+}
+
+impl Keys for Options {
     const SETTINGS: &'static [Setting] = &SETTINGS;
 
     fn read(fields: &mut Fields) -> Option<Self> {
@@ -161,16 +164,7 @@ fn auth(fields: &mut Fields) -> Option<Auth> {
     }
 }
 
-impl Kind for Options {
-    fn provides(&self) -> Provides {
-        Provides::PerName
-    }
-
-    fn summary(&self) -> String {
-        let Settings { address, mount, .. } = &self.vault;
-        format!("{address}, {mount}{}, at most {}", self.proxying.summary(), render_rate(self.rate))
-    }
-
+impl Rendered for Options {
     fn render(&self) -> Vec<(&'static str, String)> {
         let vault = &self.vault;
         let path = |path: &PathBuf| quoted(&path.to_string_lossy());
@@ -203,6 +197,17 @@ impl Kind for Options {
         ]);
         all.extend(self.proxying.render());
         all
+    }
+}
+
+impl Kind for Options {
+    fn provides(&self) -> Provides {
+        Provides::PerName
+    }
+
+    fn summary(&self) -> String {
+        let Settings { address, mount, .. } = &self.vault;
+        format!("{address}, {mount}{}, at most {}", self.proxying.summary(), render_rate(self.rate))
     }
 
     fn call_limit(&self) -> CallLimit {

@@ -6,7 +6,7 @@ use super::{RoleSettings, Settings, WebIdentity};
 use crate::{
     fetch::Proxying,
     refresh::{CallLimit, Fetch},
-    settings::{Fields, NamedFiles, Setting, read, render::quoted, table::concat},
+    settings::{Fields, Keys, NamedFiles, Rendered, Setting, read, render::quoted, table::concat},
     source::{
         aws::{self, Aws},
         host_env::HostEnv,
@@ -30,6 +30,9 @@ const SETTINGS: [Setting; aws::COUNT + 1] = concat(OWN, aws::SETTINGS);
 
 impl Written for Options {
     const WORD: &'static str = "web_identity";
+}
+
+impl Keys for Options {
     const SETTINGS: &'static [Setting] = &SETTINGS;
 
     fn read(fields: &mut Fields) -> Option<Self> {
@@ -40,6 +43,14 @@ impl Written for Options {
     }
 }
 
+impl Rendered for Options {
+    fn render(&self) -> Vec<(&'static str, String)> {
+        let mut all = vec![("token_file", quoted(&self.token_file.to_string_lossy()))];
+        all.extend(self.aws.render());
+        all
+    }
+}
+
 impl Kind for Options {
     fn provides(&self) -> Provides {
         Provides::PerArn
@@ -47,12 +58,6 @@ impl Kind for Options {
 
     fn summary(&self) -> String {
         format!("{}, {}", self.token_file.display(), self.aws.summary())
-    }
-
-    fn render(&self) -> Vec<(&'static str, String)> {
-        let mut all = vec![("token_file", quoted(&self.token_file.to_string_lossy()))];
-        all.extend(self.aws.render());
-        all
     }
 
     fn call_limit(&self) -> CallLimit {
