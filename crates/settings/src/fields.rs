@@ -77,6 +77,11 @@ impl Fields {
         }
     }
 
+    /// The value, or an empty one if it is not given.
+    pub fn or_empty<T: Default>(&mut self, key: &str, read: impl Fn(&Node) -> Result<T, Problem>) -> Option<T> {
+        self.optional(key, read).map(Option::unwrap_or_default)
+    }
+
     /// The value of a key that has to be there, or what is missing without it.
     pub fn required<T>(&mut self, key: &str, missing: &str, read: impl Fn(&Node) -> Result<T, Problem>) -> Option<T> {
         let value = self.optional(key, read)?;

@@ -40,6 +40,12 @@ impl<T: AsYaml> AsYaml for Option<T> {
     }
 }
 
+impl<T: AsYaml> AsYaml for Vec<T> {
+    fn as_yaml(&self) -> Option<String> {
+        Some(list(self.iter().filter_map(T::as_yaml)))
+    }
+}
+
 /// A secret is never shown.
 impl AsYaml for Secret {
     fn as_yaml(&self) -> Option<String> {

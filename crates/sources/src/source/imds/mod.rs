@@ -6,7 +6,6 @@ pub(super) mod options;
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::Duration,
 };
 
 use http::{StatusCode, Uri};
@@ -22,6 +21,8 @@ use crate::{
     text::snippet,
 };
 
+pub use options::Settings;
+
 /// Where EC2 has it.
 pub const EC2_ENDPOINT: &str = "http://169.254.169.254";
 
@@ -29,19 +30,6 @@ const CREDENTIALS_PATH: &str = "/latest/meta-data/iam/security-credentials/";
 
 /// Documents have some 2 KB, and a list is one line.
 const MAX_BYTES: usize = 64 * 1024;
-
-/// The IMDS and how to talk to it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
-    /// `http://host[:port]`, usually [`EC2_ENDPOINT`].
-    pub endpoint: String,
-    /// Whether it is asked without a token if it has none (403, 404 or 405 for the token).
-    pub v1_fallback: bool,
-    /// For one connection.
-    pub connect_timeout: Duration,
-    /// For one whole call.
-    pub timeout: Duration,
-}
 
 /// An IMDS, shared by all roles that come from it.
 pub struct Imds(ImdsClient);

@@ -1,16 +1,12 @@
 //! `kind: imds`: the metadata service of a real EC2 instance, or of another alppaca.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use super::{Imds, Settings, asks_ourselves};
+use super::{Imds, asks_ourselves};
 use crate::{
     credentials::RoleNameError,
     refresh::{CallLimit, Fetch},
-    settings::{
-        Fields, Keys, Node, Problem, Rendered, Setting,
-        read::{self, render_duration},
-        render::quoted,
-    },
+    settings::{Node, Problem, Setting, options, read},
     source::{
         aws,
         kind::{Kind, Opened, Opening, Provides, Written},
@@ -18,48 +14,48 @@ use crate::{
     },
 };
 
-/// The metadata service and how it is asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::source) struct Options {
-    /// Where it is.
-    pub imds: Settings,
-    /// How many calls may run at once (`concurrency`).
-    pub concurrency: usize,
+options! {
+    /// The IMDS and how to talk to it.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Settings {
+        /// `http://host[:port]`, usually [`EC2_ENDPOINT`](super::EC2_ENDPOINT).
+        pub endpoint: String = Setting::nested(
+            "endpoint",
+            "http://169.254.169.254",
+            "The URL of the IMDS. Never alppaca's own address.",
+        ) => value(endpoint);
+        /// Whether it is asked without a token if it has none (403, 404 or 405 for the token).
+        pub v1_fallback: bool = Setting::nested(
+            "v1_fallback",
+            "false",
+            "Whether to use IMDSv1 if the endpoint returns no token (403, 404 or 405).",
+        ) => value(read::boolean);
+        /// For one connection.
+        pub connect_timeout: Duration = Setting::nested("connect_timeout", "1s", "Longest time for a connection.")
+            => value(read::limit);
+        /// For one whole call.
+        pub timeout: Duration = Setting::nested("timeout", "5s", "Longest time for one whole call.")
+            => value(read::limit);
+    }
 }
 
-const SETTINGS: [Setting; 5] = [
-    Setting::nested("endpoint", "http://169.254.169.254", "The URL of the IMDS. Never alppaca's own address."),
-    Setting::nested(
-        "v1_fallback",
-        "false",
-        "Whether to use IMDSv1 if the endpoint returns no token (403, 404 or 405).",
-    ),
-    Setting::nested("connect_timeout", "1s", "Longest time for a connection."),
-    Setting::nested("timeout", "5s", "Longest time for one whole call."),
-    Setting::nested("concurrency", "2", "How many calls may run at once. EC2 allows only a few."),
-];
+options! {
+    /// The metadata service and how it is asked.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub(in crate::source) struct Options {
+        /// Where it is.
+        pub imds: Settings;
+        /// How many calls may run at once.
+        pub concurrency: usize = Setting::nested(
+            "concurrency",
+            "2",
+            "How many calls may run at once. EC2 allows only a few.",
+        ) => value(read::count);
+    }
+}
 
 impl Written for Options {
     const WORD: &'static str = "imds";
-}
-
-impl Keys for Options {
-    const SETTINGS: &'static [Setting] = &SETTINGS;
-
-    fn read(fields: &mut Fields) -> Option<Self> {
-        let endpoint = fields.value("endpoint", endpoint);
-        let v1_fallback = fields.value("v1_fallback", read::boolean);
-        let connect_timeout = fields.value("connect_timeout", read::limit);
-        let timeout = fields.value("timeout", read::limit);
-        let concurrency = fields.value("concurrency", read::count);
-        let imds = Settings {
-            endpoint: endpoint?,
-            v1_fallback: v1_fallback?,
-            connect_timeout: connect_timeout?,
-            timeout: timeout?,
-        };
-        Some(Self { imds, concurrency: concurrency? })
-    }
 }
 
 fn endpoint(node: &Node) -> Result<String, Problem> {
@@ -68,18 +64,6 @@ fn endpoint(node: &Node) -> Result<String, Problem> {
         return Ok(text);
     }
     Err(Problem::new(node.place.clone(), "a metadata service speaks http: http://169.254.169.254 is expected here"))
-}
-
-impl Rendered for Options {
-    fn render(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("endpoint", quoted(&self.imds.endpoint)),
-            ("v1_fallback", self.imds.v1_fallback.to_string()),
-            ("connect_timeout", render_duration(self.imds.connect_timeout)),
-            ("timeout", render_duration(self.imds.timeout)),
-            ("concurrency", self.concurrency.to_string()),
-        ]
-    }
 }
 
 impl Kind for Options {
