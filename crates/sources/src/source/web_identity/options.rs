@@ -6,49 +6,32 @@ use super::{RoleSettings, Settings, WebIdentity};
 use crate::{
     fetch::Proxying,
     refresh::{CallLimit, Fetch},
-    settings::{Fields, Keys, NamedFiles, Rendered, Setting, read, render::quoted, table::concat},
+    settings::{NamedFiles, Setting, options, read},
     source::{
-        aws::{self, Aws},
+        aws::Aws,
         host_env::HostEnv,
         kind::{Kind, Opened, Opening, Provides, Written},
         purpose::{Purpose, Serves},
     },
 };
 
-/// The token and where it is shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::source) struct Options {
-    /// The file of the token (`token_file`).
-    pub token_file: PathBuf,
-    /// How STS is called.
-    pub aws: Aws,
+options! {
+    /// The token and where it is shown.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub(in crate::source) struct Options {
+        /// The file of the token.
+        pub token_file: PathBuf = Setting::nested(
+            "token_file",
+            "",
+            "The file of the token, which is read again for each call. Required.",
+        ) => required("a web identity needs a `token_file`, such as /var/run/secrets/tokens/aws", read::path);
+        /// How STS is called.
+        pub aws: Aws;
+    }
 }
-
-const OWN: [Setting; 1] =
-    [Setting::nested("token_file", "", "The file of the token, which is read again for each call. Required.")];
-const SETTINGS: [Setting; aws::COUNT + 1] = concat(OWN, aws::SETTINGS);
 
 impl Written for Options {
     const WORD: &'static str = "web_identity";
-}
-
-impl Keys for Options {
-    const SETTINGS: &'static [Setting] = &SETTINGS;
-
-    fn read(fields: &mut Fields) -> Option<Self> {
-        let message = "a web identity needs a `token_file`, such as /var/run/secrets/tokens/aws";
-        let token_file = fields.required("token_file", message, read::path);
-        let aws = Aws::read(fields);
-        Some(Self { token_file: token_file?, aws: aws? })
-    }
-}
-
-impl Rendered for Options {
-    fn render(&self) -> Vec<(&'static str, String)> {
-        let mut all = vec![("token_file", quoted(&self.token_file.to_string_lossy()))];
-        all.extend(self.aws.render());
-        all
-    }
 }
 
 impl Kind for Options {
