@@ -10,9 +10,8 @@ use super::{Process, Settings};
 use crate::{
     refresh::CallLimit,
     settings::{
-        Fields, Keys, NamedFiles, Node, Problem, Rendered, Setting, Value,
-        read::{self, render_duration},
-        render::{list, quoted},
+        NamedFiles, Node, Problem, Setting, Value, options, read,
+        render::{mapping, quoted},
         words::split_words,
         yaml::Key,
     },
@@ -23,64 +22,41 @@ use crate::{
     },
 };
 
-/// The program and how it is run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::source) struct Options {
-    /// The program and its arguments (`command`).
-    pub command: Vec<String>,
-    /// From its start to its end (`timeout`).
-    pub timeout: Duration,
-    /// Variables beside `PATH` and `HOME` (`environment`).
-    pub environment: Vec<(String, String)>,
-    /// How long a set without an end is taken to be good (`lifetime`).
-    pub lifetime: Duration,
-    /// Whether clients get sets without a session token (`serve_long_term`).
-    pub serve_long_term: bool,
-    /// How many programs may run at once (`concurrency`).
-    pub concurrency: usize,
+options! {
+    /// The program and how it is run.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub(in crate::source) struct Options {
+        /// The program and its arguments, which may hold passwords, though they should not: `/proc` shows them to every
+        /// account.
+        pub command: Vec<String> = Setting::nested(
+            "command",
+            "",
+            "The program and its arguments: a list, or a text that is split like in a shell. Required.",
+        ) => required("a process needs a `command`, such as [/usr/local/bin/login, --json]", command);
+        /// From its start to its end.
+        pub timeout: Duration = Setting::nested(
+            "timeout",
+            "30s",
+            "Longest time for the program, which is then killed with its process group.",
+        ) => value(read::limit);
+        /// Variables beside `PATH` and `HOME`.
+        pub environment: Vec<(String, String)> = Setting::nested(
+            "environment",
+            "",
+            "A mapping of variables. The program gets these, `PATH` and `HOME`, and no other.",
+        ) => or_empty(variables) as render_variables;
+        /// How long a set without an end is taken to be good.
+        pub lifetime: Duration = LIFETIME => value(lifetime);
+        /// Whether clients get sets without a session token.
+        pub serve_long_term: bool = SERVE_LONG_TERM => value(read::boolean);
+        /// How many programs may run at once.
+        pub concurrency: usize = Setting::nested("concurrency", "1", "How many may run at once.")
+            => value(read::count);
+    }
 }
-
-const SETTINGS: [Setting; 6] = [
-    Setting::nested(
-        "command",
-        "",
-        "The program and its arguments: a list, or a text that is split like in a shell. Required.",
-    ),
-    Setting::nested("timeout", "30s", "Longest time for the program, which is then killed with its process group."),
-    Setting::nested(
-        "environment",
-        "",
-        "A mapping of variables. The program gets these, `PATH` and `HOME`, and no other.",
-    ),
-    LIFETIME,
-    SERVE_LONG_TERM,
-    Setting::nested("concurrency", "1", "How many may run at once."),
-];
 
 impl Written for Options {
     const WORD: &'static str = "process";
-}
-
-impl Keys for Options {
-    const SETTINGS: &'static [Setting] = &SETTINGS;
-
-    fn read(fields: &mut Fields) -> Option<Self> {
-        let command =
-            fields.required("command", "a process needs a `command`, such as [/usr/local/bin/login, --json]", command);
-        let timeout = fields.value("timeout", read::limit);
-        let environment = fields.optional("environment", variables);
-        let lifetime = fields.value("lifetime", lifetime);
-        let serve_long_term = fields.value("serve_long_term", read::boolean);
-        let concurrency = fields.value("concurrency", read::count);
-        Some(Self {
-            command: command?,
-            timeout: timeout?,
-            environment: environment?.unwrap_or_default(),
-            lifetime: lifetime?,
-            serve_long_term: serve_long_term?,
-            concurrency: concurrency?,
-        })
-    }
 }
 
 fn command(node: &Node) -> Result<Vec<String>, Problem> {
@@ -111,27 +87,9 @@ pub(in crate::source) fn variables(node: &Node) -> Result<Vec<(String, String)>,
 }
 
 /// `environment`, if there is any.
-pub(in crate::source) fn render_variables(variables: &[(String, String)]) -> Option<(&'static str, String)> {
-    let all: Vec<String> =
-        variables.iter().map(|(name, value)| format!("{}: {}", quoted(name), quoted(value))).collect();
-    (!all.is_empty()).then(|| ("environment", format!("{{{}}}", all.join(", "))))
-}
-
-impl Rendered for Options {
-    fn render(&self) -> Vec<(&'static str, String)> {
-        // Arguments may hold passwords, though they should not: `/proc` shows them to every account.
-        let mut all = vec![
-            ("command", list(self.command.iter().map(|word| quoted(word)))),
-            ("timeout", render_duration(self.timeout)),
-        ];
-        all.extend(render_variables(&self.environment));
-        all.extend([
-            ("lifetime", render_duration(self.lifetime)),
-            ("serve_long_term", self.serve_long_term.to_string()),
-            ("concurrency", self.concurrency.to_string()),
-        ]);
-        all
-    }
+pub(in crate::source) fn render_variables(variables: &[(String, String)]) -> Option<String> {
+    let all = variables.iter().map(|(name, value)| (quoted(name), quoted(value))).collect();
+    (!variables.is_empty()).then(|| mapping(all))
 }
 
 impl Kind for Options {

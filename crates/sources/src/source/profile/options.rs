@@ -10,14 +10,9 @@ use super::{Profile, Settings, at_home};
 use crate::{
     fetch::Proxying,
     refresh::CallLimit,
-    settings::{
-        Fields, Keys, NamedFiles, Rendered, Setting,
-        read::{self, render_duration},
-        render::quoted,
-        table::concat,
-    },
+    settings::{NamedFiles, Setting, options, read},
     source::{
-        aws::{self, Aws, Environment},
+        aws::{Aws, Environment},
         host_env::HostEnv,
         kind::{Kind, One, Opened, Opening, Provides, Written},
         long_term::{LIFETIME, SERVE_LONG_TERM, lifetime},
@@ -25,74 +20,42 @@ use crate::{
     },
 };
 
-/// The profile, where it is, and how AWS is called for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::source) struct Options {
-    /// Its name (`profile`).
-    pub profile: String,
-    /// The directory in which `.aws` is (`home`); by default the daemon's `HOME`.
-    pub home: Option<PathBuf>,
-    /// In place of `~/.aws/config` (`config_file`).
-    pub config_file: Option<PathBuf>,
-    /// In place of `~/.aws/credentials` (`credentials_file`).
-    pub credentials_file: Option<PathBuf>,
-    /// Variables of a `credential_process` beside `PATH` and `HOME` (`environment`).
-    pub environment: Vec<(String, String)>,
-    /// How long a set without an end is taken to be good (`lifetime`).
-    pub lifetime: Duration,
-    /// Whether clients get sets without a session token (`serve_long_term`).
-    pub serve_long_term: bool,
-    /// How AWS is called. Endpoints are the profile's own.
-    pub aws: Aws,
+options! {
+    /// The profile, where it is, and how AWS is called for it.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub(in crate::source) struct Options {
+        /// Its name.
+        pub profile: String = Setting::nested("profile", "default", "The name of the profile.") => value(read::text);
+        /// The directory in which `.aws` is; by default the daemon's `HOME`.
+        pub home: Option<PathBuf> = Setting::nested(
+            "home",
+            "",
+            "The directory that contains `.aws`, with the two files and the SSO cache; by default the daemon's `HOME`.",
+        ) => optional(read::path);
+        /// In place of `~/.aws/config`.
+        pub config_file: Option<PathBuf> = Setting::nested("config_file", "", "Replaces `~/.aws/config`.")
+            => optional(read::path);
+        /// In place of `~/.aws/credentials`.
+        pub credentials_file: Option<PathBuf> = Setting::nested("credentials_file", "", "Replaces `~/.aws/credentials`.")
+            => optional(read::path);
+        /// Variables of a `credential_process` beside `PATH` and `HOME`.
+        pub environment: Vec<(String, String)> = Setting::nested(
+            "environment",
+            "",
+            "A mapping of variables for a `credential_process` of the profile, which gets these, `PATH` and `HOME`, and \
+             no other.",
+        ) => or_empty(variables) as render_variables;
+        /// How long a set without an end is taken to be good.
+        pub lifetime: Duration = LIFETIME => value(lifetime);
+        /// Whether clients get sets without a session token.
+        pub serve_long_term: bool = SERVE_LONG_TERM => value(read::boolean);
+        /// How AWS is called. Endpoints are the profile's own.
+        pub aws: Aws;
+    }
 }
-
-const OWN: [Setting; 7] = [
-    Setting::nested("profile", "default", "The name of the profile."),
-    Setting::nested(
-        "home",
-        "",
-        "The directory that contains `.aws`, with the two files and the SSO cache; by default the daemon's `HOME`.",
-    ),
-    Setting::nested("config_file", "", "Replaces `~/.aws/config`."),
-    Setting::nested("credentials_file", "", "Replaces `~/.aws/credentials`."),
-    Setting::nested(
-        "environment",
-        "",
-        "A mapping of variables for a `credential_process` of the profile, which gets these, `PATH` and `HOME`, and \
-         no other.",
-    ),
-    LIFETIME,
-    SERVE_LONG_TERM,
-];
-const SETTINGS: [Setting; aws::COUNT + 7] = concat(OWN, aws::SETTINGS);
 
 impl Written for Options {
     const WORD: &'static str = "profile";
-}
-
-impl Keys for Options {
-    const SETTINGS: &'static [Setting] = &SETTINGS;
-
-    fn read(fields: &mut Fields) -> Option<Self> {
-        let profile = fields.value("profile", read::text);
-        let home = fields.optional("home", read::path);
-        let config_file = fields.optional("config_file", read::path);
-        let credentials_file = fields.optional("credentials_file", read::path);
-        let environment = fields.optional("environment", variables);
-        let lifetime = fields.value("lifetime", lifetime);
-        let serve_long_term = fields.value("serve_long_term", read::boolean);
-        let aws = Aws::read(fields);
-        Some(Self {
-            profile: profile?,
-            home: home?,
-            config_file: config_file?,
-            credentials_file: credentials_file?,
-            environment: environment?.unwrap_or_default(),
-            lifetime: lifetime?,
-            serve_long_term: serve_long_term?,
-            aws: aws?,
-        })
-    }
 }
 
 impl Options {
@@ -128,24 +91,6 @@ fn endpoints(aws: &Aws, environment: &Environment) -> Vec<(&'static str, String)
         ],
     };
     all.into_iter().flatten().collect()
-}
-
-impl Rendered for Options {
-    fn render(&self) -> Vec<(&'static str, String)> {
-        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| quoted(&path.to_string_lossy()));
-        let optional = [
-            ("home", path(&self.home)),
-            ("config_file", path(&self.config_file)),
-            ("credentials_file", path(&self.credentials_file)),
-        ];
-        let mut all = vec![("profile", quoted(&self.profile))];
-        all.extend(optional.into_iter().filter_map(|(key, value)| Some((key, value?))));
-        all.extend(render_variables(&self.environment));
-        all.push(("lifetime", render_duration(self.lifetime)));
-        all.push(("serve_long_term", self.serve_long_term.to_string()));
-        all.extend(self.aws.render());
-        all
-    }
 }
 
 impl Kind for Options {
