@@ -22,7 +22,8 @@ use alppaca::{
     refresh::Fetch,
     source::{
         aws::StsSettings,
-        web_identity::{RoleSettings, Settings, WebIdentity},
+        sts::Request,
+        web_identity::{Settings, WebIdentity},
     },
 };
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
@@ -207,13 +208,10 @@ async fn a_token_that_is_rotated_meanwhile_is_taken_for_the_next_call() {
         },
         SystemClock::shared(),
     ));
-    let role = identity.role(RoleSettings {
-        role_arn: "arn:aws:iam::123456789012:role/app".parse().expect("an ARN"),
-        session_name: "alppaca-on-host".into(),
-        duration: None,
-        policy: None,
-        policy_arns: Vec::new(),
-    });
+    let role = identity.role(Request::new(
+        "arn:aws:iam::123456789012:role/app".parse().expect("an ARN"),
+        "alppaca-on-host".to_owned(),
+    ));
     for serial in 1..=3 {
         mount.rotate(serial);
         let set = role.fetch(None).await.expect("credentials");

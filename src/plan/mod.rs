@@ -21,11 +21,7 @@ use crate::{
         Cadence, CallLimit, CallLimitId, Candidate, Graph, Lister, Node, OnDemand, OnDemandFactory, Source, Visibility,
     },
     refresh_stats::Certificate,
-    source::{
-        HostEnv, Opened, Opening, PassOn, Purpose, Serves, Session,
-        long_term::TemporaryOnly,
-        sts::{self, Sts},
-    },
+    source::{HostEnv, Opened, Opening, PassOn, Purpose, Serves, Session, long_term::TemporaryOnly, sts::Sts},
 };
 
 /// The default STS has no name in the configuration.
@@ -265,18 +261,7 @@ impl Blueprint {
 
     /// `AssumeRole` with the credentials of `parent`.
     fn assume(&self, name: &str, parent: RoleId, purpose: &Purpose) -> Result<Candidate, FetchingError> {
-        let session = purpose.session;
-        let request = sts::Request {
-            role_arn: purpose.role_arn.ok_or_else(|| FetchingError::new(name, "a role's ARN is needed"))?.clone(),
-            session_name: purpose.session_name(),
-            external_id: session.external_id.clone(),
-            duration: session.duration,
-            policy: session.policy.clone(),
-            policy_arns: session.policy_arns.clone(),
-            tags: session.tags.clone(),
-            transitive_tags: session.transitive_tags.clone(),
-            source_identity: session.source_identity.clone(),
-        };
+        let request = purpose.request().ok_or_else(|| FetchingError::new(name, "a role's ARN is needed"))?;
         let via = purpose.via.unwrap_or(DEFAULT_STS);
         Ok(Candidate {
             label: format!("AssumeRole with {name}").into(),

@@ -9,7 +9,8 @@ use alppaca::{
     refresh::{Fetch, SourceError},
     source::{
         aws::StsSettings,
-        web_identity::{RoleSettings, Settings, WebIdentity},
+        sts::Request,
+        web_identity::{Settings, WebIdentity},
     },
 };
 use rcgen::{CertificateParams, KeyPair};
@@ -81,13 +82,7 @@ impl Sts {
             },
             SystemClock::shared(),
         ));
-        let role = RoleSettings {
-            role_arn: "arn:aws:iam::123456789012:role/app".parse().expect("an ARN"),
-            session_name: "x-y".into(),
-            duration: None,
-            policy: None,
-            policy_arns: Vec::new(),
-        };
+        let role = Request::new("arn:aws:iam::123456789012:role/app".parse().expect("an ARN"), "x-y".to_owned());
         identity.role(role).fetch(None).await
     }
 }

@@ -8,7 +8,8 @@ use alppaca::{
     refresh::Fetch,
     source::{
         aws::StsSettings,
-        web_identity::{RoleSettings, Settings, WebIdentity},
+        sts::Request,
+        web_identity::{Settings, WebIdentity},
     },
 };
 
@@ -32,14 +33,8 @@ fn identity(server: &Server, token_file: &std::path::Path) -> Arc<WebIdentity> {
     ))
 }
 
-fn role() -> RoleSettings {
-    RoleSettings {
-        role_arn: "arn:aws:iam::123456789012:role/app".parse().expect("an ARN"),
-        session_name: "alppaca-on-host".into(),
-        duration: None,
-        policy: None,
-        policy_arns: Vec::new(),
-    }
+fn role() -> Request {
+    Request::new("arn:aws:iam::123456789012:role/app".parse().expect("an ARN"), "alppaca-on-host".to_owned())
 }
 
 #[tokio::test]
@@ -47,7 +42,7 @@ async fn everything_that_can_be_said_is_said_unsigned_with_the_token_of_the_mome
     let directory = tempfile::tempdir().expect("a directory");
     let token = directory.path().join("token");
     let server = Server::start(|_| (200, ISSUED.to_owned()));
-    let role = RoleSettings {
+    let role = Request {
         duration: Some(Duration::from_mins(15)),
         policy: Some("{}".into()),
         policy_arns: vec!["arn:aws:iam::aws:policy/ReadOnlyAccess".into()],

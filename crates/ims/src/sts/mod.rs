@@ -272,7 +272,7 @@ impl Sts {
         let Some((region, sts)) = self.regions.0.get(job.region) else {
             return Outcome::Odd("there is no such region".to_owned());
         };
-        match sts.assume(&job.key.request(), &own.credentials).await {
+        match sts.assume(&job.key.request, &own.credentials).await {
             Ok(answered) => {
                 let expiration = answered.value.expiration;
                 let minted = Minted {

@@ -247,15 +247,8 @@ impl Options {
         let opened = self.credentials.open(&opening).map_err(wrong)?;
         let fetch = opened.call(&purpose, Serves::ToSign).map_err(wrong)?;
         let assume = self.assume.clone().map(|role_arn| Request {
-            role_arn,
-            session_name: purpose.session_name(),
             external_id: self.external_id.clone(),
-            duration: None,
-            policy: None,
-            policy_arns: Vec::new(),
-            tags: Vec::new(),
-            transitive_tags: Vec::new(),
-            source_identity: None,
+            ..Request::new(role_arn, purpose.session_name())
         });
         let clock = Arc::clone(&host_env.clock);
         let region = |region: &String| {

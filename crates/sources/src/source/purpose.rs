@@ -1,6 +1,8 @@
 //! What the call of a source is made for.
 
-use super::session::Session;
+use std::sync::Arc;
+
+use super::{session::Session, sts::Request};
 use crate::credentials::{RoleArn, RoleName, SessionFacts};
 
 /// What a call is made for.
@@ -24,6 +26,21 @@ impl Purpose<'_> {
     /// The name of the session.
     pub fn session_name(&self) -> String {
         self.session.name.fill(SessionFacts { host: self.host, role: self.name.as_str() })
+    }
+
+    /// The session that STS is asked for; `None` if the ARN of the role is not known.
+    pub fn request(&self) -> Option<Request> {
+        let session = self.session;
+        Some(Request {
+            external_id: session.external_id.clone(),
+            duration: session.duration,
+            policy: session.policy.as_deref().map(Arc::from),
+            policy_arns: session.policy_arns.clone(),
+            tags: session.tags.clone(),
+            transitive_tags: session.transitive_tags.clone(),
+            source_identity: session.source_identity.clone(),
+            ..Request::new(self.role_arn?.clone(), self.session_name())
+        })
     }
 }
 

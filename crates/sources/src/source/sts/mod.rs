@@ -35,7 +35,7 @@ pub struct Request {
     /// The life of the session; an hour without it.
     pub duration: Option<Duration>,
     /// A session policy, JSON.
-    pub policy: Option<String>,
+    pub policy: Option<Arc<str>>,
     /// ARNs of managed policies as session policies.
     pub policy_arns: Vec<String>,
     /// Session tags.
@@ -44,6 +44,23 @@ pub struct Request {
     pub transitive_tags: Vec<String>,
     /// The source identity.
     pub source_identity: Option<String>,
+}
+
+impl Request {
+    /// For a session without any restriction or mark.
+    pub fn new(role_arn: RoleArn, session_name: String) -> Self {
+        Self {
+            role_arn,
+            session_name,
+            external_id: None,
+            duration: None,
+            policy: None,
+            policy_arns: Vec::new(),
+            tags: Vec::new(),
+            transitive_tags: Vec::new(),
+            source_identity: None,
+        }
+    }
 }
 
 /// An STS, shared by all roles that are assumed there.
@@ -119,7 +136,7 @@ impl Sts {
             .role_session_name(&request.session_name)
             .set_external_id(request.external_id.clone())
             .set_duration_seconds(seconds)
-            .set_policy(request.policy.clone())
+            .set_policy(request.policy.as_deref().map(str::to_owned))
             .set_policy_arns(some(policies))
             .set_tags(some(tags))
             .set_transitive_tag_keys(some(transitive_tags.clone()))

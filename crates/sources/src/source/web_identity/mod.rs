@@ -4,17 +4,15 @@
 
 pub(super) mod options;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
 use super::{
     Fetch, SourceError, SourceFuture,
     aws::{Proof, StsSettings, failure, session},
     file::read_secret,
+    sts::Request,
 };
-use crate::{
-    clock::SharedClock,
-    credentials::{Credentials, RoleArn},
-};
+use crate::{clock::SharedClock, credentials::Credentials};
 use aws_sdk_sts::{Client as Sts, types::PolicyDescriptorType};
 
 /// The longest token that STS takes.
@@ -27,21 +25,6 @@ pub struct Settings {
     pub token_file: PathBuf,
     /// Which STS is asked, and how.
     pub sts: StsSettings,
-}
-
-/// What is asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RoleSettings {
-    /// The role.
-    pub role_arn: RoleArn,
-    /// The session's name, legal for STS.
-    pub session_name: String,
-    /// The life of the session; an hour without it.
-    pub duration: Option<Duration>,
-    /// A session policy, JSON.
-    pub policy: Option<String>,
-    /// ARNs of managed policies as session policies.
-    pub policy_arns: Vec<String>,
 }
 
 /// An STS, shared by all roles that are assumed with one token.
@@ -58,12 +41,13 @@ impl WebIdentity {
         Self { sts: Sts::from_conf(sts.config().build()), token_file, clock }
     }
 
-    /// The source of one role.
-    pub fn role(self: &Arc<Self>, settings: RoleSettings) -> WebIdentityRole {
-        WebIdentityRole { identity: Arc::clone(self), settings }
+    /// The source of one role. The call has no place for an external id, tags and a source identity: the token says who
+    /// calls, and its claims give the tags.
+    pub fn role(self: &Arc<Self>, request: Request) -> WebIdentityRole {
+        WebIdentityRole { identity: Arc::clone(self), request }
     }
 
-    async fn assume(&self, role: &RoleSettings) -> Result<Credentials, SourceError> {
+    async fn assume(&self, role: &Request) -> Result<Credentials, SourceError> {
         let token = read_secret("web identity token", &self.token_file).await?;
         let length = token.expose().len();
         if !(4..=MAX_TOKEN).contains(&length) {
@@ -81,7 +65,7 @@ impl WebIdentity {
             .role_session_name(&role.session_name)
             .web_identity_token(token.expose())
             .set_duration_seconds(seconds)
-            .set_policy(role.policy.clone())
+            .set_policy(role.policy.as_deref().map(str::to_owned))
             .set_policy_arns((!policies.is_empty()).then_some(policies));
         let name = format!("AssumeRoleWithWebIdentity for {}", role.role_arn);
         let proof = Proof::Token(&self.token_file);
@@ -93,11 +77,11 @@ impl WebIdentity {
 /// The source of one role that is assumed with a token.
 pub struct WebIdentityRole {
     identity: Arc<WebIdentity>,
-    settings: RoleSettings,
+    request: Request,
 }
 
 impl Fetch for WebIdentityRole {
     fn fetch<'a>(&'a self, _: Option<&'a Credentials>) -> SourceFuture<'a, Credentials> {
-        Box::pin(self.identity.assume(&self.settings))
+        Box::pin(self.identity.assume(&self.request))
     }
 }

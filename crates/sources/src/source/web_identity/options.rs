@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use super::{RoleSettings, Settings, WebIdentity};
+use super::{Settings, WebIdentity};
 use crate::{
     fetch::Proxying,
     refresh::{CallLimit, Fetch},
@@ -80,12 +80,7 @@ struct Ready(Arc<WebIdentity>);
 
 impl Opened for Ready {
     fn call(&self, purpose: &Purpose, _: Serves) -> Result<Arc<dyn Fetch>, String> {
-        Ok(Arc::new(self.0.role(RoleSettings {
-            role_arn: purpose.role_arn.cloned().ok_or("needs a role_arn")?,
-            session_name: purpose.session_name(),
-            duration: purpose.session.duration,
-            policy: purpose.session.policy.clone(),
-            policy_arns: purpose.session.policy_arns.clone(),
-        })))
+        let request = purpose.request().ok_or("needs a role_arn")?;
+        Ok(Arc::new(self.0.role(request)))
     }
 }
