@@ -57,6 +57,19 @@ async fn roles_and_their_credentials_arrive_as_they_were_issued() {
 }
 
 #[tokio::test]
+async fn a_server_in_trouble_says_when_to_come_back() {
+    let headers = vec![("Retry-After".to_owned(), "120".to_owned())];
+    for (answer, again) in [(Answer::Status(503), Some(Duration::from_mins(2))), (Answer::Status(500), None)] {
+        let behaviour =
+            Behaviour { list: answer.clone(), document: answer, headers: headers.clone(), ..Behaviour::default() };
+        let (source, _mock) = start_with_source(behaviour);
+        let errors =
+            [source.roles().await.expect_err("no list"), source.fetch(&role("test_role")).await.expect_err("no set")];
+        assert!(errors.iter().all(|error| is_transient(error) && error.again == again), "{errors:?}");
+    }
+}
+
+#[tokio::test]
 async fn requests_say_who_asks_and_want_no_compression() {
     let (address, mock) = start(Behaviour::default());
     source(settings(url(address))).roles().await.expect("a list");

@@ -88,10 +88,10 @@ impl Refresher {
         let Some(plan) = &node.plan else { return Parental::Missing };
         match (&plan.kept, &plan.refusal) {
             (Some(kept), _) if kept.expiration > now.wall => Parental::Ready(Arc::clone(kept)),
-            (_, Some(refusal)) => Parental::Refused(SourceError {
-                message: format!("{} is refused: {refusal}", Who::new(parent.as_str(), Some(plan))),
-                kind: refusal.kind.clone(),
-            }),
+            (_, Some(refusal)) => Parental::Refused(SourceError::new(
+                refusal.kind.clone(),
+                format!("{} is refused: {refusal}", Who::new(parent.as_str(), Some(plan))),
+            )),
             _ if node.asked.failure.is_any() => Parental::Failing,
             _ => Parental::Missing,
         }

@@ -49,7 +49,8 @@ impl Refresher {
                         self.list.timer = self.after_list_failure(now, interval, random);
                     }
                     ErrorKind::Transient | ErrorKind::ParentExpired => {
-                        self.list.timer = self.after_list_failure(now, interval, random);
+                        self.list.timer =
+                            self.after_list_failure(now, interval, random).told(now, error.again, None, random);
                     }
                 }
             }

@@ -236,7 +236,7 @@ mod tests {
 
     fn refusal(withdraws: bool) -> SourceError {
         let kind = ErrorKind::Refused { code: "Code".into(), message: "no".into(), withdraws };
-        SourceError { kind, message: "refused".into() }
+        SourceError::new(kind, "refused")
     }
 
     fn plan() -> Plan {
@@ -289,5 +289,13 @@ mod tests {
             assert_eq!(withdraws(&verdict(&errors)), None);
         }
         assert_eq!(verdict(&[refusal(true), down()]).message, "refused; then down");
+    }
+
+    #[test]
+    fn several_ways_are_left_alone_only_as_long_as_all_of_them_want() {
+        let busy =
+            |seconds| SourceError { again: Some(Duration::from_secs(seconds)), ..SourceError::transient("busy") };
+        assert_eq!(verdict(&[busy(30), busy(20)]).again, Some(Duration::from_secs(20)));
+        assert_eq!(verdict(&[busy(30), SourceError::transient("down")]).again, None);
     }
 }

@@ -29,6 +29,10 @@ const MOST_JITTER: Duration = Duration::from_mins(4);
 const REFUSED_WAIT: Duration = Duration::from_mins(5);
 /// An upstream may say how long its list is fresh, within these bounds.
 const LIST_AGES: [Duration; 2] = [Duration::from_mins(1), Duration::from_hours(1)];
+/// An upstream in trouble may say when to come back, within these bounds.
+const TOLD: [Duration; 2] = [SHORTEST_WAIT, Duration::from_mins(10)];
+/// A fleet that was told the same is spread over this part of it.
+const TOLD_SPREAD: f64 = 0.25;
 /// On demand, a failing upstream is asked again after this part of the time for which it has been failing: a whole fleet
 /// waits for it.
 const DEMAND_PART: u32 = 60;
@@ -80,6 +84,8 @@ pub struct Timer {
     wait: Duration,
     /// Due also when the set expiring then has no more than this left.
     life: Option<(Timestamp, Duration)>,
+    /// How long the upstream wants to be left alone.
+    told: Duration,
     /// How often in a row it failed, and since when.
     failures: u32,
     failing_since: BootTime,
@@ -93,7 +99,7 @@ impl Timer {
 
     /// Due in a while.
     pub(super) fn after(now: Moment, wait: Duration) -> Self {
-        Self { started: now.boot, wait, life: None, failures: 0, failing_since: now.boot }
+        Self { started: now.boot, wait, life: None, told: Duration::ZERO, failures: 0, failing_since: now.boot }
     }
 
     /// After the upstream gave its list, which is asked for every `interval` unless the upstream says how long it is
@@ -142,10 +148,21 @@ impl Timer {
         self.backed_off(now, known.unwrap_or_default().max(LONGEST_BACKOFF), Duration::MAX, random)
     }
 
+    /// The upstream says that it wants to be left alone for `again`. A set that is held and ends at `expiration` is not left to
+    /// run out for that: towards its end the upstream is asked as often as if it had said nothing.
+    #[must_use]
+    pub fn told(self, now: Moment, again: Option<Duration>, expiration: Option<Timestamp>, random: f64) -> Self {
+        let Some(again) = again else { return self };
+        let [shortest, longest] = TOLD;
+        let left = expiration.map_or(Duration::MAX, |at| until(at, now.wall));
+        let told = again.clamp(shortest, longest).mul_f64(1.0 + TOLD_SPREAD * random).min(left / HELD_PART);
+        Self { wait: self.wait.max(told), told, ..self }
+    }
+
     /// From `now` on nothing is held any more: a failed attempt is repeated as soon as if nothing had ever been.
     pub fn nothing_is_held(&mut self, now: Moment, random: f64) {
         let waited = now.boot.since(self.started);
-        self.wait = self.wait.min(waited + LONGEST_BACKOFF.mul_f64(random).max(SHORTEST_WAIT));
+        self.wait = self.wait.min((waited + LONGEST_BACKOFF.mul_f64(random).max(SHORTEST_WAIT)).max(self.told));
     }
 
     /// Full jitter, doubling up to `longest`, but never past the middle of the life that is `left`.
@@ -163,10 +180,12 @@ impl Timer {
     }
 
     /// A request is waiting for the result: the next attempt is due within a second of the last one, or a little later
-    /// for an upstream that has been failing for long.
+    /// for an upstream that has been failing for long. Its word when to come back holds, but for no longer than the usual
+    /// back-off: it may be well again before the time that it gave.
     pub fn hasten(&mut self) {
         let failing = self.started.since(self.failing_since);
-        self.wait = self.wait.min((failing / DEMAND_PART).max(SHORTEST_WAIT));
+        let told = self.told.min(LONGEST_BACKOFF);
+        self.wait = self.wait.min((failing / DEMAND_PART).max(SHORTEST_WAIT).max(told));
     }
 
     /// As it is, but due in `wait` at the latest.
@@ -256,6 +275,41 @@ mod tests {
         let calm = Some(MINUTE * 5);
         assert_eq!(waits(10, |timer| timer.after_list_failure(now, calm, 1.0))[5..], [32, 64, 128, 256, 300]);
         assert_eq!(waits(8, |timer| timer.after_list_failure(now, None, 1.0))[5..], [32, 60, 60]);
+    }
+
+    #[test]
+    fn an_upstream_is_left_alone_as_it_wants_unless_a_set_is_about_to_end() {
+        let now = moment(0, 0);
+        let told = |again, left: Option<i64>, random| {
+            let expiration = left.map(|left| moment(left, 0).wall);
+            let timer = Timer::due_now(now).after_failure(now, expiration, random);
+            timer.told(now, Some(Duration::from_secs(again)), expiration, random)
+        };
+        let wait = |again, left, random| told(again, left, random).remaining(now).as_secs();
+        for (again, seconds) in [(0, 1), (1, 1), (30, 30), (600, 600), (86_400, 600), (u64::MAX, 600)] {
+            assert_eq!(wait(again, None, 0.0), seconds, "{again} s");
+        }
+        assert_eq!((wait(40, None, 1.0), wait(600, None, 1.0)), (50, 750), "a fleet is spread, and none is early");
+        for (left, seconds) in [(36_000, 600), (2400, 300), (240, 30), (80, 10), (8, 1)] {
+            assert_eq!(wait(600, Some(left), 0.0), seconds, "{left} s are left");
+        }
+        let usual = waits(20, |timer| timer.after_failure(now, None, 1.0).told(now, None, None, 1.0));
+        assert_eq!(usual[4..8], [16, 32, 60, 60]);
+        let slower = waits(8, |timer| timer.after_failure(now, None, 1.0).told(now, Some(MINUTE / 3), None, 0.0));
+        assert_eq!(slower, [20, 20, 20, 20, 20, 32, 60, 60], "the back-off goes on");
+    }
+
+    #[test]
+    fn a_client_that_waits_breaks_the_word_of_an_upstream_once_a_minute_at_most() {
+        let now = moment(0, 0);
+        for (again, seconds) in [(5, 5), (30, 30), (600, 60)] {
+            let failed = Timer::due_now(now).after_failure(now, None, 0.0);
+            let mut timer = failed.told(now, Some(Duration::from_secs(again)), None, 0.0);
+            timer.hasten();
+            assert_eq!(timer.remaining(now).as_secs(), seconds, "{again} s");
+            timer.nothing_is_held(now, 0.0);
+            assert_eq!(timer.remaining(now).as_secs(), again.min(60), "{again} s");
+        }
     }
 
     #[test]

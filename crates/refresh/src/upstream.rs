@@ -52,6 +52,8 @@ pub struct SourceError {
     pub kind: ErrorKind,
     /// One sentence for the log: what was asked, what came instead. Never a secret.
     pub message: String,
+    /// How long the upstream wants to be left alone, if it states it. `refresh` decides how far that binds.
+    pub again: Option<Duration>,
 }
 
 /// What follows from an error.
@@ -76,16 +78,21 @@ pub enum ErrorKind {
 }
 
 impl SourceError {
+    /// An error of which the upstream does not say when to ask again.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), again: None }
+    }
+
     /// An error that says nothing about the role.
     pub fn transient(message: impl Into<String>) -> Self {
-        Self { kind: ErrorKind::Transient, message: message.into() }
+        Self::new(ErrorKind::Transient, message)
     }
 
     /// A refusal that may be the upstream's own trouble.
     pub fn doubtful(code: &str, message: impl Into<String>) -> Self {
         let message = message.into();
         let kind = ErrorKind::Refused { code: code.to_owned(), message: message.clone(), withdraws: false };
-        Self { kind, message }
+        Self::new(kind, message)
     }
 
     /// Whether the upstream refuses beyond doubt.
@@ -94,9 +101,11 @@ impl SourceError {
     }
 
     /// What several upstreams of the same thing said together. They refuse it only if each of them does: one that is
-    /// merely down may still have it.
+    /// merely down may still have it. One that does not say when to come back may be asked at any time.
     pub fn together(errors: Vec<Self>) -> Self {
         let message = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; then ");
+        // None is less than any time.
+        let again = errors.iter().map(|error| error.again).min().flatten();
         let mut refusals = errors.into_iter().map(|error| match error.kind {
             ErrorKind::Refused { code, message, withdraws } => Some((code, message, withdraws)),
             ErrorKind::Transient | ErrorKind::ParentExpired => None,
@@ -105,7 +114,7 @@ impl SourceError {
             let withdraws = refusals.try_fold(first, |all, next| next.map(|(_, _, withdraws)| all && withdraws))?;
             Some(ErrorKind::Refused { code, message, withdraws })
         });
-        Self { kind: all.unwrap_or(ErrorKind::Transient), message }
+        Self { kind: all.unwrap_or(ErrorKind::Transient), message, again }
     }
 }
 

@@ -63,7 +63,7 @@ impl Fetch for Call {
                 return Err(error.clone());
             }
             if key.is_some_and(|key| script.expired.contains(&key)) {
-                return Err(SourceError { kind: ErrorKind::ParentExpired, message: "ExpiredToken".into() });
+                return Err(SourceError::new(ErrorKind::ParentExpired, "ExpiredToken"));
             }
             script.serial += 1;
             Ok(Credentials {
@@ -159,7 +159,7 @@ impl Rig {
 
 fn denied(withdraws: bool) -> SourceError {
     let kind = ErrorKind::Refused { code: "AccessDenied".into(), message: "no".into(), withdraws };
-    SourceError { kind, message: "AccessDenied".into() }
+    SourceError::new(kind, "AccessDenied")
 }
 
 /// A role on demand; `call` is for the maker of the test, which sees it as the external id.
@@ -234,7 +234,7 @@ async fn an_expired_parent_is_fetched_at_once_and_the_children_try_again() {
 #[tokio::test(start_paused = true)]
 async fn a_parent_that_always_counts_as_expired_makes_no_loop() {
     let rig = rig(None, &[(".root", &["root"]), ("a", &["a<.root"]), ("b", &["b<.root"])]);
-    rig.world.fail("a", SourceError { kind: ErrorKind::ParentExpired, message: "ExpiredToken".into() });
+    rig.world.fail("a", SourceError::new(ErrorKind::ParentExpired, "ExpiredToken"));
     pass(600).await;
     assert_eq!((rig.of("a"), rig.of("b")), (RoleState::Warming, RoleState::Fresh));
     let (root, child) = (rig.world.calls("root").len(), rig.world.calls("a").len());

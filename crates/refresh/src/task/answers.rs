@@ -90,7 +90,8 @@ impl Refresher {
         let ErrorKind::Refused { code, message, withdraws } = &error.kind else {
             report::set_failed(&who, error, None, &mut node.asked.failure);
             self.refresh_stats.failed(id, now.wall, &error.message, node.refused.as_ref().map(|since| since.wall));
-            node.asked.timer = node.asked.timer.after_failure(now, expiration, random);
+            let timer = node.asked.timer.after_failure(now, expiration, random);
+            node.asked.timer = timer.told(now, error.again, expiration, random);
             return self.keep_serving(id);
         };
         let since = **node.refused.get_or_insert_with(|| Box::new(now));

@@ -166,10 +166,8 @@ impl Rig {
 }
 
 fn refused(withdraws: bool) -> SourceError {
-    SourceError {
-        kind: ErrorKind::Refused { code: "AssumeRoleUnauthorizedAccess".into(), message: "no".into(), withdraws },
-        message: "403".into(),
-    }
+    let kind = ErrorKind::Refused { code: "AssumeRoleUnauthorizedAccess".into(), message: "no".into(), withdraws };
+    SourceError::new(kind, "403")
 }
 
 #[tokio::test(start_paused = true)]
@@ -586,4 +584,24 @@ async fn a_thousand_roles_are_each_asked_once() {
     rig.pass(10).await;
     assert!(names.iter().all(|name| rig.state(name) == RoleState::Fresh));
     assert_eq!(rig.upstream.state.lock().expect("not poisoned").asked.len(), 1001);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_says_when_to_come_back_is_not_asked_before() {
+    for broken in ["list", "a"] {
+        let rig = rig(&["a"], 3600);
+        rig.upstream.set(|script| {
+            let error = SourceError { again: Some(Duration::from_secs(40)), ..SourceError::transient("busy") };
+            if broken == "list" {
+                script.list_error = Some(error);
+            } else {
+                script.errors.insert("a", error);
+            }
+        });
+        assert_eq!(rig.wait_for_set("a", 300).await, None);
+        let asked = rig.upstream.asked_for(broken);
+        assert!((6..=8).contains(&asked.len()), "{broken}: {asked:?}");
+        let pauses = asked.windows(2).map(|pair| pair[1].since(pair[0]));
+        assert!(pauses.clone().all(|pause| pause >= Duration::from_secs(40)), "{broken}: {asked:?}");
+    }
 }

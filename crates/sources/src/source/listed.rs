@@ -25,7 +25,7 @@ impl ListedRole {
         names.into_iter().next().ok_or_else(|| {
             let message = "the upstream lists no role for this host".to_owned();
             let kind = ErrorKind::Refused { code: NO_SUCH_ROLE.to_owned(), message: message.clone(), withdraws: true };
-            SourceError { kind, message }
+            SourceError::new(kind, message)
         })
     }
 }

@@ -81,7 +81,7 @@ fn refuse(access_key_id: &str) -> SourceError {
     );
     // Garbage for the clients: a good set that is there stays.
     let kind = ErrorKind::Refused { code: "LongTermKey".to_owned(), message: message.clone(), withdraws: false };
-    SourceError { kind, message }
+    SourceError::new(kind, message)
 }
 
 #[cfg(test)]

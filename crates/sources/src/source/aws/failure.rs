@@ -102,14 +102,11 @@ fn classify(
         format!("; this host's clock is {minutes} minutes {way} that of AWS, set it right")
     });
     let message = format!("{call}: {code} ({said}){}", clock.as_deref().unwrap_or_default());
-    let refused = |hint: &str| SourceError {
+    let refused = |hint: &str| {
         // A set that is there stays: it is good until it expires, whatever becomes of the next one.
-        kind: ErrorKind::Refused {
-            code: NO_SUCH_ROLE.to_owned(),
-            message: format!("{code}: {said}"),
-            withdraws: false,
-        },
-        message: format!("{message}{hint}"),
+        let reason = format!("{code}: {said}");
+        let kind = ErrorKind::Refused { code: NO_SUCH_ROLE.to_owned(), message: reason, withdraws: false };
+        SourceError::new(kind, format!("{message}{hint}"))
     };
     match &*code {
         _ if status >= 500 || is_throttling(&code) => SourceError::transient(message),
@@ -136,12 +133,10 @@ fn classify(
                 let file = file.display();
                 SourceError::transient(format!("{message}; the program that writes {file} must write a new token"))
             }
-            Proof::Signature => SourceError { kind: ErrorKind::ParentExpired, message },
+            Proof::Signature => SourceError::new(ErrorKind::ParentExpired, message),
         },
         "IDPRejectedClaim" => refused("; the issuer rejects this token, or it has been used before"),
-        "InvalidClientTokenId" | "UnrecognizedClientException" => {
-            SourceError { kind: ErrorKind::ParentExpired, message }
-        }
+        "InvalidClientTokenId" | "UnrecognizedClientException" => SourceError::new(ErrorKind::ParentExpired, message),
         "SignatureDoesNotMatch" | "InvalidSignatureException" => {
             refused("; the secret key that signs the call does not belong to its key id")
         }

@@ -53,7 +53,8 @@ pub(super) fn accept(answer: Answer, url: &str) -> Result<Accepted, SourceError>
     let said = message_of(&answer.body).unwrap_or_else(|| answer.detail());
     let message = format!("GET {url}: the answer is {}{said}", answer.status);
     if !is_refusal(answer.status) {
-        return Err(SourceError::transient(message));
+        let again = retry_after(answer.status, &answer.headers);
+        return Err(SourceError { again, ..SourceError::transient(message) });
     }
     if answer.is_the_proxys_own() {
         return Err(SourceError::transient(format!("{message}; this seems to come from the proxy itself")));
@@ -61,7 +62,7 @@ pub(super) fn accept(answer: Answer, url: &str) -> Result<Accepted, SourceError>
     let withdraws = decided && matches!(answer.status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND);
     let reason = format!("the upstream answered {}{said}", answer.status);
     let kind = ErrorKind::Refused { code: NO_SUCH_ROLE.to_owned(), message: reason, withdraws };
-    Err(SourceError { kind, message })
+    Err(SourceError::new(kind, message))
 }
 
 /// An empty list of a server that also gives one when it is in trouble.
@@ -103,6 +104,21 @@ fn date(headers: &HeaderMap) -> Option<Timestamp> {
     rfc2822::DateTimeParser::new().parse_timestamp(date.as_bytes()).ok()
 }
 
+/// When to come back, as a 503 or 429 says. An HTTP date counts from the answer's own `Date`, so that this host's clock does
+/// not matter. <https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3>
+fn retry_after(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
+    if !matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+        return None;
+    }
+    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    // A sign is none of the digits that the RFC allows.
+    if value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return value.parse().ok().map(Duration::from_secs);
+    }
+    let then = rfc2822::DateTimeParser::new().parse_timestamp(value).ok()?;
+    then.duration_since(date(headers)?).try_into().ok()
+}
+
 /// What a JSON error says, for the end of a message: AFP's has 80 characters before its `message`.
 fn message_of(body: &[u8]) -> Option<String> {
     let error: serde_json::Value = serde_json::from_slice(body).ok()?;
@@ -117,7 +133,7 @@ pub(in crate::source) fn bad_document(url: &str, error: DocumentError) -> Source
     match error {
         DocumentError::Refusal { code, message } => {
             let message = message.unwrap_or_else(|| "the upstream returned no reason".to_owned());
-            SourceError { kind: ErrorKind::Refused { code, message, withdraws: false }, message: text }
+            SourceError::new(ErrorKind::Refused { code, message, withdraws: false }, text)
         }
         _ => SourceError::transient(text),
     }
@@ -191,6 +207,24 @@ mod tests {
         headers.insert(header::AGE, "30".parse().expect("a value"));
         assert_eq!(date(&headers), None);
         assert_eq!(date(&HeaderMap::from_iter([(header::DATE, "noon".parse().expect("a value"))])), None);
+    }
+
+    #[test]
+    fn when_to_come_back_is_read_in_seconds_and_as_a_date() {
+        const DATE: (&str, &str) = ("date", "Mon, 23 Nov 2026 10:00:00 GMT");
+        let again = |status, headers: &[_]| answer(status, headers, false).again.map(|again| again.as_secs());
+        let later = ("retry-after", "Mon, 23 Nov 2026 10:02:00 GMT");
+        assert_eq!(again(503, &[("retry-after", "30")]), Some(30));
+        assert_eq!(again(429, &[("retry-after", "0")]), Some(0));
+        assert_eq!(again(503, &[later, DATE]), Some(120));
+        assert_eq!(again(503, &[later]), None, "by which clock?");
+        assert_eq!(again(503, &[later, DATE, ("age", "5")]), None);
+        for nonsense in ["", "+5", "-5", "1.5", "soon", "99999999999999999999", "Mon, 23 Nov 2026 09:00:00 GMT"] {
+            assert_eq!(again(503, &[("retry-after", nonsense), DATE]), None, "{nonsense}");
+        }
+        for other in [403, 404, 500, 301] {
+            assert_eq!(again(other, &[("retry-after", "30")]), None, "{other}");
+        }
     }
 
     #[test]

@@ -120,7 +120,7 @@ pub(super) fn refusal(
     let code = if code.starts_with("AccessDenied") { NOT_AUTHORISED.to_owned() } else { code };
     // What is held stays until it expires: the service may have been misconfigured a moment ago.
     let kind = ErrorKind::Refused { code, message: format!("{said}{skew}"), withdraws: false };
-    SourceError { kind, message }
+    SourceError::new(kind, message)
 }
 
 /// Codes that say nothing of the request itself, whatever the status: throttling comes as 400, too.

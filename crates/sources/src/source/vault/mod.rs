@@ -198,7 +198,7 @@ fn accept(method: &str, url: &str, answer: Answer) -> Result<Answer, SourceError
         status if status.is_client_error() => {
             // The set that is there is as good as before: Vault cannot take back a session of STS.
             let kind = ErrorKind::Refused { code: NO_SUCH_ROLE.to_owned(), message: message.clone(), withdraws: false };
-            Err(SourceError { kind, message })
+            Err(SourceError::new(kind, message))
         }
         _ => Err(SourceError::transient(message)),
     }
