@@ -1,11 +1,14 @@
 //! Signatures by the real OpenSSH: with key files, and with certificates in an agent.
 
+#[path = "../../../tests/support/openssh.rs"]
+mod openssh;
+
 use std::{
     fmt::Write as _,
     fs,
     io::Write as _,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    path::Path,
+    process::Command,
     time::{Duration, SystemTime},
 };
 
@@ -15,6 +18,7 @@ use alppaca_identity::{
     ssh::{Settings, Ssh, Subjects},
 };
 use http::{HeaderMap, HeaderValue, Method, header};
+use openssh::{Agent, Signer, keygen, new_key, parameter, public};
 use tempfile::TempDir;
 
 /// A folder of keys; `None` where OpenSSH is missing, which is reported.
@@ -32,26 +36,6 @@ fn folder() -> Option<TempDir> {
     Some(tempfile::tempdir().expect("a folder"))
 }
 
-fn run(command: &mut Command) -> Vec<u8> {
-    let output = command.stderr(Stdio::piped()).output().expect("a program");
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    output.stdout
-}
-
-fn keygen(folder: &Path, arguments: &[&str]) {
-    run(Command::new("ssh-keygen").arg("-q").args(arguments).current_dir(folder));
-}
-
-fn new_key(folder: &Path, name: &str, kind: &[&str]) {
-    keygen(folder, &[&["-N", "", "-C", name, "-f", name, "-t"], kind].concat());
-}
-
-/// The type and the base64 of a public key, without its comment.
-fn public(folder: &Path, name: &str) -> String {
-    let text = fs::read_to_string(folder.join(format!("{name}.pub"))).expect("a key");
-    text.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
-}
-
 fn server(folder: &Path, subjects: Subjects, lines: &str) -> Ssh {
     let file = folder.join("allowed");
     fs::write(&file, lines).expect("a file");
@@ -59,78 +43,16 @@ fn server(folder: &Path, subjects: Subjects, lines: &str) -> Ssh {
     Ssh::load(Settings { name: "keys".to_owned(), subjects, file, hosts }, SystemClock::shared()).expect("a method")
 }
 
-/// The value of a parameter in `WWW-Authenticate`.
-fn parameter(header: &str, name: &str) -> String {
-    let rest = header.split_once(&format!("{name}=\"")).expect("the parameter").1;
-    rest.split_once('"').expect("its end").0.to_owned()
+fn prove(signer: Signer<'_>, server: &Ssh) -> Result<Option<Identity>, Refusal> {
+    let asked = server.challenge().expect("a challenge");
+    let authorization = signer.sign("/ROLE?x", "ims.example.com:8443", &parameter(&asked, "challenge"));
+    show(server, &authorization, "/ROLE?x")
 }
 
-/// An agent, which ends with the test.
-struct Agent {
-    process: Child,
-    socket: PathBuf,
-}
-
-impl Agent {
-    fn start(folder: &Path) -> Self {
-        let socket = folder.join("agent");
-        let mut process =
-            Command::new("ssh-agent").args(["-D", "-a"]).arg(&socket).stdout(Stdio::piped()).spawn().expect("an agent");
-        // It says where it listens when it does.
-        let mut first = [0];
-        std::io::Read::read_exact(process.stdout.as_mut().expect("piped"), &mut first).expect("a line");
-        Self { process, socket }
-    }
-
-    fn add(&self, folder: &Path, key: &str) {
-        run(Command::new("ssh-add").args(["-q", key]).env("SSH_AUTH_SOCK", &self.socket).current_dir(folder));
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        self.process.kill().and_then(|()| self.process.wait()).expect("the agent ends");
-    }
-}
-
-/// A client that signs with a key of a folder.
-struct Client<'a> {
-    folder: &'a Path,
-    key: &'a str,
-    agent: Option<&'a Agent>,
-    namespace: &'a str,
-}
-
-impl Client<'_> {
-    /// The header `Authorization` for a challenge.
-    fn sign(&self, path: &str, host: &str, challenge: &str) -> String {
-        let mut command = Command::new("ssh-keygen");
-        command.args(["-q", "-Y", "sign", "-n", self.namespace, "-f", self.key]).current_dir(self.folder);
-        command.env_remove("SSH_AUTH_SOCK");
-        if let Some(agent) = self.agent {
-            command.env("SSH_AUTH_SOCK", &agent.socket);
-        }
-        let mut signer = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("ssh-keygen");
-        let message = format!("GET {path} {host} {challenge}");
-        signer.stdin.take().expect("piped").write_all(message.as_bytes()).expect("written");
-        let output = signer.wait_with_output().expect("an end");
-        assert!(output.status.success());
-        let armored = String::from_utf8(output.stdout).expect("a text");
-        let body: String = armored.lines().filter(|line| !line.starts_with('-')).collect();
-        format!(r#"Alppaca-SSH challenge="{challenge}", signature="{body}""#)
-    }
-
-    fn prove(&self, server: &Ssh) -> Result<Option<Identity>, Refusal> {
-        let asked = server.challenge().expect("a challenge");
-        let authorization = self.sign("/ROLE?x", "ims.example.com:8443", &parameter(&asked, "challenge"));
-        show(server, &authorization, "/ROLE?x")
-    }
-
-    fn refused(&self, server: &Ssh) -> String {
-        match self.prove(server) {
-            Err(Refusal::Refused(text)) => text,
-            other => panic!("{other:?}"),
-        }
+fn refused(signer: Signer<'_>, server: &Ssh) -> String {
+    match prove(signer, server) {
+        Err(Refusal::Refused(text)) => text,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -151,8 +73,8 @@ fn show(server: &Ssh, authorization: &str, path: &str) -> Result<Option<Identity
     server.prove(&Evidence { peer: &peer, certificates: &[], method: &method, path, headers: &headers, now: now() })
 }
 
-fn host<'a>(folder: &'a Path, key: &'a str) -> Client<'a> {
-    Client { folder, key, agent: None, namespace: "alppaca-host" }
+fn host<'a>(folder: &'a Path, key: &'a str) -> Signer<'a> {
+    Signer { folder, key, agent: None, namespace: "alppaca-host" }
 }
 
 #[test]
@@ -170,18 +92,18 @@ fn host_keys_of_all_types() {
     for (name, _) in types {
         // OpenSSH makes a new signature each time; some have shorter numbers.
         for _ in 0..4 {
-            let identity = host(folder, name).prove(&server).expect("accepted").expect("a proof");
+            let identity = prove(host(folder, name), &server).expect("accepted").expect("a proof");
             assert_eq!(identity.names, [format!("{name}.example.com"), "192.0.2.7".to_owned()]);
             assert!(identity.proof.starts_with("SHA256:") && identity.groups.is_empty(), "{identity:?}");
         }
     }
     new_key(folder, "other", &["ed25519"]);
-    assert!(host(folder, "other").refused(&server).contains("is not listed"));
+    assert!(refused(host(folder, "other"), &server).contains("is not listed"));
     new_key(folder, "short", &["rsa", "-b", "1024"]);
     fs::write(folder.join("allowed"), format!("x {}\n", public(folder, "short"))).expect("a file");
     let error = server.reload().expect_err("too short").to_string();
     assert!(error.contains("allowed:1: ") && error.contains("fewer than 2048 bits"), "{error}");
-    assert!(host(folder, "a").prove(&server).is_ok(), "the old file stays in force");
+    assert!(prove(host(folder, "a"), &server).is_ok(), "the old file stays in force");
 }
 
 #[test]
@@ -195,17 +117,16 @@ fn a_signature_is_for_one_request_in_one_namespace() {
     let challenge = parameter(&asked, "challenge");
     let client = host(folder, "key");
     let right = client.sign("/ROLE", "ims.example.com:8443", &challenge);
-    let refused =
-        |authorization: &str, path: &str| show(&server, authorization, path).expect_err("refused").to_string();
-    assert!(refused(&right, "/OTHER").contains("the signature is wrong"));
+    let wrong = |authorization: &str, path: &str| show(&server, authorization, path).expect_err("refused").to_string();
+    assert!(wrong(&right, "/OTHER").contains("the signature is wrong"));
     for host in ["evil.example.com", "ims.example.com"] {
-        assert!(refused(&client.sign("/ROLE", host, &challenge), "/ROLE").contains("the signature is wrong"), "{host}");
+        assert!(wrong(&client.sign("/ROLE", host, &challenge), "/ROLE").contains("the signature is wrong"), "{host}");
     }
     assert!(show(&server, &right, "/ROLE").is_ok());
-    assert!(refused(&right, "/ROLE").contains("has been answered before"));
+    assert!(wrong(&right, "/ROLE").contains("has been answered before"));
     for namespace in ["file", "git", "alppaca-user"] {
-        let other = Client { namespace, ..host(folder, "key") };
-        assert!(other.refused(&server).contains(&format!("for the namespace {namespace:?}")), "{namespace}");
+        let other = Signer { namespace, ..host(folder, "key") };
+        assert!(refused(other, &server).contains(&format!("for the namespace {namespace:?}")), "{namespace}");
     }
 }
 
@@ -233,13 +154,13 @@ fn people_with_keys_and_certificates_in_an_agent() {
         public(folder, "ca")
     );
     let server = server(folder, Subjects::People, &lines);
-    let client = |key| Client { folder, key, agent: Some(&agent), namespace: "alppaca-user" };
-    let alice = client("alice.pub").prove(&server).expect("accepted").expect("a proof");
+    let client = |key| Signer { folder, key, agent: Some(&agent), namespace: "alppaca-user" };
+    let alice = prove(client("alice.pub"), &server).expect("accepted").expect("a proof");
     assert_eq!(
         (&*alice.names, &*alice.groups),
         (&["alice".to_owned()][..], &["alice".to_owned(), "dev".to_owned()][..])
     );
-    let bob = client("bob-cert.pub").prove(&server).expect("accepted").expect("a proof");
+    let bob = prove(client("bob-cert.pub"), &server).expect("accepted").expect("a proof");
     assert_eq!((&*bob.name, &*bob.groups), ("bob", &["bob".to_owned(), "ops".to_owned()][..]));
     assert!(bob.proof.contains("certificate 7 \"id\" of SHA256:"), "{}", bob.proof);
     assert!(bob.age.is_some_and(|age| age < Duration::from_hours(1)));
@@ -249,14 +170,14 @@ fn people_with_keys_and_certificates_in_an_agent() {
         ("eve-cert.pub", "is not listed"),
         ("bob.pub", "is not listed"),
     ] {
-        let text = client(key).refused(&server);
+        let text = refused(client(key), &server);
         assert!(text.contains(part), "{key}: {text}");
     }
     for revoked in ["bob", "ca"] {
         fs::write(folder.join("allowed"), format!("{lines}@revoked * {}\n", public(folder, revoked))).expect("a file");
         server.reload().expect("right");
-        assert!(client("bob-cert.pub").refused(&server).contains("SHA256:"), "{revoked}");
-        assert!(client("alice.pub").prove(&server).is_ok());
+        assert!(refused(client("bob-cert.pub"), &server).contains("SHA256:"), "{revoked}");
+        assert!(prove(client("alice.pub"), &server).is_ok());
     }
 }
 
@@ -279,8 +200,8 @@ fn hosts_with_certificates() {
     }
     let lines = format!("@cert-authority *.example.com {}\n", public(folder, "ca"));
     let server = server(folder, Subjects::Hosts, &lines);
-    let client = |key| Client { agent: Some(&agent), ..host(folder, key) };
-    let web = client("web-cert.pub").prove(&server).expect("accepted").expect("a proof");
+    let client = |key| Signer { agent: Some(&agent), ..host(folder, key) };
+    let web = prove(client("web-cert.pub"), &server).expect("accepted").expect("a proof");
     assert_eq!(web.names, ["web1.example.com"], "the authority certifies no others");
     for (key, part) in [
         ("any-cert.pub", "has no principal"),
@@ -288,7 +209,7 @@ fn hosts_with_certificates() {
         ("db-cert.pub", "has no principal"),
         ("user-cert.pub", "not a certificate for hosts"),
     ] {
-        let text = client(key).refused(&server);
+        let text = refused(client(key), &server);
         assert!(text.contains(part), "{key}: {text}");
     }
 }

@@ -1,0 +1,95 @@
+//! Keys, an agent and signatures of the real OpenSSH. Tests of other crates include this file.
+
+#![allow(dead_code, unreachable_pub, reason = "not every test uses all of it")]
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+fn run(command: &mut Command) -> Vec<u8> {
+    let output = command.stdin(Stdio::null()).output().expect("a program");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+pub fn keygen(folder: &Path, arguments: &[&str]) {
+    run(Command::new("ssh-keygen").arg("-q").args(arguments).current_dir(folder));
+}
+
+pub fn new_key(folder: &Path, name: &str, kind: &[&str]) {
+    keygen(folder, &[&["-N", "", "-C", name, "-f", name, "-t"], kind].concat());
+}
+
+/// The type and the base64 of a public key, without its comment.
+pub fn public(folder: &Path, name: &str) -> String {
+    let text = fs::read_to_string(folder.join(format!("{name}.pub"))).expect("a key");
+    text.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
+}
+
+/// An agent, which ends with the test.
+pub struct Agent {
+    process: Child,
+    pub socket: PathBuf,
+}
+
+impl Agent {
+    pub fn start(folder: &Path) -> Self {
+        let socket = folder.join("agent");
+        let mut command = Command::new("ssh-agent");
+        command.args(["-D", "-a"]).arg(&socket).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut process = command.spawn().expect("an agent");
+        // It says where it listens when it does.
+        let mut first = [0];
+        process.stdout.as_mut().expect("piped").read_exact(&mut first).expect("a line");
+        Self { process, socket }
+    }
+
+    pub fn add(&self, folder: &Path, key: &str) {
+        run(Command::new("ssh-add").args(["-q", key]).env("SSH_AUTH_SOCK", &self.socket).current_dir(folder));
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.process.kill().and_then(|()| self.process.wait()).expect("the agent ends");
+    }
+}
+
+/// Signs with a key of a folder.
+#[derive(Clone, Copy)]
+pub struct Signer<'a> {
+    pub folder: &'a Path,
+    pub key: &'a str,
+    pub agent: Option<&'a Agent>,
+    pub namespace: &'a str,
+}
+
+impl Signer<'_> {
+    /// The header `Authorization` for a challenge.
+    pub fn sign(&self, path: &str, host: &str, challenge: &str) -> String {
+        let mut command = Command::new("ssh-keygen");
+        command.args(["-q", "-Y", "sign", "-n", self.namespace, "-f", self.key]).current_dir(self.folder);
+        command.env_remove("SSH_AUTH_SOCK");
+        if let Some(agent) = self.agent {
+            command.env("SSH_AUTH_SOCK", &agent.socket);
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut signer = command.spawn().expect("ssh-keygen");
+        let message = format!("GET {path} {host} {challenge}");
+        signer.stdin.take().expect("piped").write_all(message.as_bytes()).expect("written");
+        let output = signer.wait_with_output().expect("an end");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let armored = String::from_utf8(output.stdout).expect("a text");
+        let body: String = armored.lines().filter(|line| !line.starts_with('-')).collect();
+        format!(r#"Alppaca-SSH challenge="{challenge}", signature="{body}""#)
+    }
+}
+
+/// The value of a parameter in `WWW-Authenticate`.
+pub fn parameter(header: &str, name: &str) -> String {
+    let rest = header.split_once(&format!("{name}=\"")).expect("the parameter").1;
+    rest.split_once('"').expect("its end").0.to_owned()
+}
