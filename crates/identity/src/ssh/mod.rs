@@ -46,6 +46,13 @@ pub enum Subjects {
 }
 
 impl Subjects {
+    fn others(self) -> Self {
+        match self {
+            Self::Hosts => Self::People,
+            Self::People => Self::Hosts,
+        }
+    }
+
     /// What their signatures are for, so that a signature for anything else proves nothing here.
     pub fn namespace(self) -> &'static str {
         match self {
@@ -113,10 +120,7 @@ impl Ssh {
         Ok(format!("{} {} {authority} {challenge}", evidence.method, evidence.path))
     }
 
-    fn verify(&self, signature: &str, challenge: &str, evidence: &Evidence<'_>) -> Result<Owner, String> {
-        let wrong = |error: reader::WireError| format!("the SSH signature is not accepted: {error}");
-        let blob = STANDARD.decode(signature).map_err(|_| "the SSH signature is not in base64".to_owned())?;
-        let signature = SshSig::parse(&blob).map_err(wrong)?;
+    fn verify(&self, signature: &SshSig<'_>, challenge: &str, evidence: &Evidence<'_>) -> Result<Owner, String> {
         let namespace = self.settings.subjects.namespace();
         if signature.namespace != namespace.as_bytes() {
             let found = shown(&String::from_utf8_lossy(signature.namespace));
@@ -219,12 +223,22 @@ impl Prove for Ssh {
         let Some((challenge, signature)) = parameters(proof) else {
             return Err(refused("after Alppaca-SSH, challenge=\"…\" and signature=\"…\" are expected, each once"));
         };
+        let blob = STANDARD.decode(signature).map_err(|_| refused("the SSH signature is not in base64"))?;
+        let signature = SshSig::parse(&blob).map_err(|error| Refusal::Refused(wrong(error)))?;
+        if signature.namespace == self.settings.subjects.others().namespace().as_bytes() {
+            // For the method of the others, if the mount has one.
+            return Ok(None);
+        }
         // This first, since it costs least.
         let given = self.challenges.check(challenge, evidence.now).map_err(refused)?;
-        let owner = self.verify(signature, challenge, evidence).map_err(Refusal::Refused)?;
+        let owner = self.verify(&signature, challenge, evidence).map_err(Refusal::Refused)?;
         self.challenges.spend(given, evidence.now)?;
         Ok(self.identity(owner, evidence.now))
     }
+}
+
+fn wrong(error: reader::WireError) -> String {
+    format!("the SSH signature is not accepted: {error}")
 }
 
 /// The challenge and the signature.

@@ -1,7 +1,7 @@
 //! The wire format of SSH, RFC 4251, section 5: everything is bounded by the bytes that there are.
 
 /// Why bytes are not what they should be.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct WireError(pub(super) &'static str);
 

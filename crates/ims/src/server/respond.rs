@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use http::{Method, StatusCode, request::Parts};
+use http::{Method, StatusCode, header::AUTHORIZATION, request::Parts};
 
 use super::{
     access::AccessLog,
@@ -204,9 +204,15 @@ impl Server {
             Ok(Some(identity)) => return Ok(identity),
             Ok(None) => {
                 let message = "Authorization Required";
-                // A client that has not seen a challenge yet proves nothing at first.
                 let reply = Reply::new(Ending::Unproven, mount, Answer::unauthorized(message, &challenges()));
-                if challenges().is_empty() { reply.because("the request proves no identity") } else { reply }
+                if head.headers.contains_key(AUTHORIZATION) {
+                    reply.because("no identity method of this path accepts such a proof")
+                } else if challenges().is_empty() {
+                    reply.because("the request proves no identity")
+                } else {
+                    // A client that has not seen a challenge yet proves nothing at first.
+                    reply
+                }
             }
             Err(Refusal::Refused(why)) => {
                 Reply::new(Ending::Unproven, mount, Answer::unauthorized(&why, &challenges())).because(why)
