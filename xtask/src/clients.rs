@@ -96,7 +96,7 @@ fn java(source: &Path, folder: &Path) -> Result<()> {
 }
 
 fn javascript(source: &Path, folder: &Path) -> Result<()> {
-    for file in ["package.json", "package-lock.json", "client.mjs"] {
+    for file in ["package.json", "package-lock.json", "client.mjs", "provider.mjs"] {
         fs::copy(source.join(file), folder.join(file)).with_context(|| file.to_owned())?;
     }
     let mut command = Command::new("npm");
