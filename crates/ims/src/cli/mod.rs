@@ -7,6 +7,7 @@ mod files;
 mod generate;
 mod migrate;
 mod run;
+mod token;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
@@ -51,6 +52,8 @@ enum Command {
     Explain(explain::Args),
     /// Try it: the server, a certificate authority and a mock STS in one process
     Demo(demo::Args),
+    /// Make a secret that proves a name (identity method `token`)
+    Token(token::Args),
     /// Translate AFP's settings into a configuration
     Migrate(migrate::Args),
     /// Print a shell completion or the manual page
@@ -97,6 +100,7 @@ impl Command {
             Self::Check(args) => check::run(args),
             Self::Explain(args) => explain::run(args),
             Self::Demo(args) => demo::run(args),
+            Self::Token(args) => token::run(args),
             Self::Migrate(args) => migrate::run(args),
             Self::Generate(args) => generate::run(args, AlppacaIms::command()),
         }
