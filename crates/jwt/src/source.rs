@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::settings::{Fields, NamedFiles, Problem, Setting, read, render::quoted, url::is_web_url};
+use crate::settings::{Fields, Keys, NamedFiles, Problem, Rendered, Setting, read, render::quoted, url::is_web_url};
 
 /// Where the keys come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,16 +57,25 @@ pub const KEY_SETTINGS: [Setting; KEY_COUNT] = [
     ),
 ];
 
+impl Keys for KeyOptions {
+    const SETTINGS: &'static [Setting] = &KEY_SETTINGS;
+
+    fn read(fields: &mut Fields) -> Option<Self> {
+        Self::read_or(fields, |fields| fields.complain_here("`jwks_file` or `jwks_url` is missing in this section"))
+    }
+}
+
 impl KeyOptions {
-    /// Reads them; what is wrong is noted. `missing` makes the problem of a setting that is missing.
-    pub fn read(fields: &mut Fields, missing: &dyn Fn(&str) -> Problem) -> Option<Self> {
+    /// Reads them; what is wrong is noted. `missing` is called if there is neither a file nor a URL.
+    pub fn read_or(fields: &mut Fields, missing: impl FnOnce(&mut Fields)) -> Option<Self> {
         let refresh = fields.value("jwks_refresh", read::interval);
         let source = source(fields, missing);
         Some(Self { source: source?, refresh: refresh? })
     }
+}
 
-    /// As YAML.
-    pub fn render(&self) -> Vec<(&'static str, String)> {
+impl Rendered for KeyOptions {
+    fn render(&self) -> Vec<(&'static str, String)> {
         let path = |path: &Path| quoted(&path.to_string_lossy());
         let mut all = Vec::new();
         match &self.source {
@@ -80,7 +89,9 @@ impl KeyOptions {
         all.push(("jwks_refresh", read::render_duration(self.refresh)));
         all
     }
+}
 
+impl KeyOptions {
     /// Adds the files that they name.
     pub fn files(&self, files: &mut NamedFiles) {
         match &self.source {
@@ -93,7 +104,7 @@ impl KeyOptions {
     }
 }
 
-fn source(fields: &mut Fields, missing: &dyn Fn(&str) -> Problem) -> Option<KeySource> {
+fn source(fields: &mut Fields, missing: impl FnOnce(&mut Fields)) -> Option<KeySource> {
     fields.exclude("jwks_file", &["jwks_url", "jwks_ca_file", "jwks_token_file"]);
     let file = fields.optional("jwks_file", read::path);
     let url = fields.optional("jwks_url", |node| {
@@ -113,7 +124,7 @@ fn source(fields: &mut Fields, missing: &dyn Fn(&str) -> Problem) -> Option<KeyS
             Some(KeySource::Url { url, ca_file: ca_file?, token_file: token_file? })
         }
         (None, None) => {
-            fields.problems.push(missing("jwks_file` or `jwks_url"));
+            missing(fields);
             None
         }
     }

@@ -11,6 +11,7 @@ use crate::{
 pub struct Fields {
     entries: Vec<(Key, Node)>,
     table: &'static [Setting],
+    at: Option<Place>,
     /// What is wrong.
     pub problems: Vec<Problem>,
     /// What is legal, but perhaps not meant.
@@ -20,7 +21,7 @@ pub struct Fields {
 impl Fields {
     /// The entries of a mapping that may have the keys of `table`.
     pub fn new(entries: Vec<(Key, Node)>, table: &'static [Setting]) -> Self {
-        Self { entries, table, problems: Vec::new(), warnings: Vec::new() }
+        Self { entries, table, at: None, problems: Vec::new(), warnings: Vec::new() }
     }
 
     /// Complains of keys that are not in the table.
@@ -91,6 +92,24 @@ impl Fields {
         value
     }
 
+    /// The value of a key that has to be there, or what is missing in this mapping without it.
+    pub fn needed<T>(&mut self, key: &str, missing: &str, read: impl Fn(&Node) -> Result<T, Problem>) -> Option<T> {
+        let value = self.optional(key, read)?;
+        if value.is_none() {
+            self.complain_here(missing);
+        }
+        value
+    }
+
+    /// Notes what is wrong with the mapping as a whole.
+    pub fn complain_here(&mut self, message: &str) {
+        let problem = Problem::nowhere(message);
+        self.problems.push(match &self.at {
+            Some(place) => problem.or_at(place),
+            None => problem,
+        });
+    }
+
     /// Complains if `key` is given together with one of `others`.
     pub fn exclude(&mut self, key: &str, others: &[&str]) {
         for other in others {
@@ -120,9 +139,9 @@ impl Fields {
         table: &'static [Setting],
         read: impl FnOnce(&mut Fields) -> Option<T>,
     ) -> Option<Option<T>> {
-        match self.given(key).cloned() {
+        match self.place(key).zip(self.given(key).cloned()) {
             None => Some(None),
-            Some(node) => self.nested(node, table, read).map(Some),
+            Some((place, node)) => self.nested_at(place, node, table, read).map(Some),
         }
     }
 
@@ -140,8 +159,10 @@ impl Fields {
             return None;
         };
         // All are read, so that all problems are reported.
-        let read: Vec<Option<T>> =
-            entries.into_iter().map(|(name, node)| self.nested(node, table, |fields| read(&name, fields))).collect();
+        let read: Vec<Option<T>> = entries
+            .into_iter()
+            .map(|(name, node)| self.nested_at(name.place.clone(), node, table, |fields| read(&name, fields)))
+            .collect();
         read.into_iter().collect()
     }
 
@@ -168,9 +189,36 @@ impl Fields {
         read.into_iter().collect()
     }
 
+    /// Reads a list of mappings that has to be there and must not be empty, or what is missing in this mapping without it.
+    pub fn needed_items<T>(
+        &mut self,
+        key: &str,
+        missing: &str,
+        table: &'static [Setting],
+        read: impl Fn(&mut Fields) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let items = self.items(key, table, |_, fields| read(fields))?;
+        if items.is_empty() {
+            self.complain_here(missing);
+            return None;
+        }
+        Some(items)
+    }
+
     /// Reads one mapping with a table of its own; what is wrong with it is noted here. `null` is an empty mapping.
     pub fn nested<T>(
         &mut self,
+        node: Node,
+        table: &'static [Setting],
+        read: impl FnOnce(&mut Fields) -> Option<T>,
+    ) -> Option<T> {
+        self.nested_at(node.place.clone(), node, table, read)
+    }
+
+    /// The same; what is wrong with the whole of it stands at `place`.
+    fn nested_at<T>(
+        &mut self,
+        place: Place,
         node: Node,
         table: &'static [Setting],
         read: impl FnOnce(&mut Fields) -> Option<T>,
@@ -184,7 +232,7 @@ impl Fields {
                 return None;
             }
         };
-        let mut fields = Fields::new(entries, table);
+        let mut fields = Fields { at: Some(place), ..Fields::new(entries, table) };
         fields.refuse_unknown();
         let read = read(&mut fields);
         let fine = fields.problems.is_empty();

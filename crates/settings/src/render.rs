@@ -4,12 +4,17 @@ use std::{path::PathBuf, time::Duration};
 
 use alppaca_core::credentials::{AccountId, Pattern, RoleName, Secret};
 
-use crate::read::render_duration;
+use crate::{Rendered, read::render_duration};
 
 /// A mapping in one line.
 pub fn mapping(entries: Vec<(String, String)>) -> String {
     let entries: Vec<String> = entries.into_iter().map(|(key, value)| format!("{key}: {value}")).collect();
     format!("{{{}}}", entries.join(", "))
+}
+
+/// Options as a mapping in one line.
+pub fn entries(options: &impl Rendered) -> String {
+    mapping(options.render().into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
 }
 
 /// A mapping below a key, one entry a line; `None` if there is none.

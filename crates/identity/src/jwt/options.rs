@@ -9,7 +9,7 @@ use crate::{
     method::{Entry, KeyFeed, Method, Opened, Opening},
     mtls::{not_empty, trust_domain},
     settings::{
-        Fields, NamedFiles, Problem, Setting,
+        Fields, NamedFiles, Problem, Rendered, Setting,
         read::{self, render_duration},
         render::{list, quoted},
         table::concat,
@@ -83,8 +83,9 @@ impl Options {
         let leeway = fields.value("leeway", read::duration);
         let name_claim = fields.value("name_claim", read::text);
         let groups_claim = fields.optional("groups_claim", read::text);
-        let keys = KeyOptions::read(fields, &|key| {
-            Problem::nowhere(format!("a jwt method needs the keys of its issuer: `{key}` is missing"))
+        let keys = KeyOptions::read_or(fields, |fields| {
+            let message = "a jwt method needs the keys of its issuer: `jwks_file` or `jwks_url` is missing";
+            fields.problems.push(Problem::nowhere(message));
         });
         Some(Self {
             issuer: issuer?,
