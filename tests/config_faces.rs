@@ -30,7 +30,9 @@ mod container {
         let loaded = parsed(text).expect("legal");
         let container: &Options = options(&loaded.config);
         assert_eq!((loaded.config.faces[0].listen.len(), container.roles.len()), (2, 2));
-        assert!(container.roles[1].open && loaded.warnings.iter().any(|w| w.to_string().contains("without a token")));
+        assert!(
+            container.roles[1].opener.open && loaded.warnings.iter().any(|w| w.to_string().contains("without a token"))
+        );
         let again = parse(vec![("b.yaml".into(), loaded.config.render())]).expect("what we wrote").config;
         assert_eq!(again, loaded.config);
         let reachable = parsed("container: {listen: '0.0.0.0:1', roles: {web: {open: true}}}").expect("legal").warnings;

@@ -15,9 +15,7 @@ use crate::{
     http::{Face, Respond},
     jwt::{KeyOptions, KeyRing},
     settings::{
-        Comparable, Fields, NamedFiles, Node, Problem, Setting,
-        problem::Place,
-        read,
+        Comparable, Fields, NamedFiles, Node, Problem, Rendered, Setting, read,
         render::{list, mapping, quoted},
     },
 };
@@ -37,23 +35,15 @@ pub struct Entry {
     pub below: &'static [(&'static str, &'static [Setting])],
     /// What is served there.
     pub face: &'static dyn Face,
-    /// Reads the section, but for `listen`; what is wrong is noted.
-    pub read: fn(&mut Fields, &Reading) -> Option<Arc<dyn Options>>,
+    /// Reads it.
+    pub read: ReadOptions,
 }
 
-/// What is known of a section before its options are read.
-pub struct Reading {
-    /// Where it stands.
-    pub place: Place,
-    /// Where it listens; nowhere if that is wrong.
-    pub listen: Vec<SocketAddr>,
-}
+/// Reads a section, but for where it listens, which is given: nowhere if that is wrong. What is wrong is noted.
+pub(super) type ReadOptions = fn(&mut Fields, &[SocketAddr]) -> Option<Arc<dyn Options>>;
 
 /// The options of a face as they are configured. Nothing is opened.
-pub trait Options: Comparable + fmt::Debug + Send + Sync {
-    /// Its settings as YAML, but for `listen`.
-    fn render(&self) -> Vec<(&'static str, String)>;
-
+pub trait Options: Comparable + Rendered + fmt::Debug + Send + Sync {
     /// Makes it ready to answer at `listen`.
     fn open(&self, listen: &[SocketAddr], opening: &Opening) -> Result<Opened, OpenError>;
 
@@ -93,11 +83,9 @@ impl Section {
     #[allow(clippy::option_option, reason = "wrong and absent are not the same")]
     pub fn read(entry: &'static Entry, fields: &mut Fields) -> Option<Option<Self>> {
         let key = entry.section.key;
-        let place = fields.place(key);
         fields.section(key, entry.settings, |fields| {
             let listen = fields.value("listen", addresses);
-            let reading = Reading { place: place?, listen: listen.clone().unwrap_or_default() };
-            let options = (entry.read)(fields, &reading);
+            let options = (entry.read)(fields, listen.as_deref().unwrap_or_default());
             Some(Self { entry, listen: listen?, options: options? })
         })
     }

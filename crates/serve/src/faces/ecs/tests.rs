@@ -22,7 +22,7 @@ fn face() -> (Ecs, EcsTokens) {
     store.publish(&id("expired"), ended());
     store.publish(&id("denied"), Slot::Denied(render_refusal("AccessDenied", "no", now().wall).into()));
     let tokens = EcsTokens::new().expect("randomness");
-    let open = options::Role { name: name("open"), token_file: None, id_file: None, open: true };
+    let open = options::Role { name: name("open"), opener: options::Opener { open: true, ..Default::default() } };
     let shared = Shared { account_id: "123456789012".parse().ok(), ..Shared::of(store) };
     let options = Options { roles: vec![open], ..Options::default() };
     let (face, _files) = Ecs::new(options, shared, tokens.clone(), SystemClock::shared());

@@ -5,14 +5,12 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use super::{FACE, PodIdentity};
 use crate::{
     credentials::{Pattern, RoleName},
-    faces::section::{self, Entry, OpenError, Opened, Opening, Reading},
-    jwt::{KEY_COUNT, KEY_SETTINGS, KeyOptions},
+    faces::section::{self, Entry, OpenError, Opened, Opening},
+    jwt::KeyOptions,
     settings::{
-        Fields, NamedFiles, Problem, Setting, Topic,
-        problem::Place,
-        read,
-        render::{list, mapping, quoted},
-        table::concat,
+        Keys, NamedFiles, Setting, Topic, options, read,
+        render::{AsYaml, entries},
+        table::join,
     },
 };
 
@@ -24,117 +22,79 @@ pub static ENTRY: Entry = Entry {
         "",
         "A mapping: the face of the EKS Pod Identity agent. See [below](#pod_identity) and [Containers](container.md).",
     ),
-    settings: &SETTINGS,
-    below: &[("pod_identity.associations[]", ASSOCIATION)],
+    settings: &join::<{ 1 + Options::SETTINGS.len() }>(&[&[LISTEN], Options::SETTINGS]),
+    below: &[("pod_identity.associations[]", Association::SETTINGS)],
     face: FACE,
-    read: |fields, reading| Some(Arc::new(Options::read(fields, reading)?)),
+    read: |fields, _| Some(Arc::new(Options::read(fields)?)),
 };
 
-/// The settings of the section.
-const SETTINGS: [Setting; 5 + KEY_COUNT] = concat(concat::<4, KEY_COUNT, { 4 + KEY_COUNT }>(FIRST, KEY_SETTINGS), LAST);
+const LISTEN: Setting = Setting::nested(
+    "listen",
+    "169.254.170.23:80",
+    "Where to listen: `address:port`, or a list of them. The agent of EKS is also at `[fd00:ec2::23]:80`.",
+)
+.on_restart();
 
-const FIRST: [Setting; 4] = [
-    Setting::nested(
-        "listen",
-        "169.254.170.23:80",
-        "Where to listen: `address:port`, or a list of them. The agent of EKS is also at `[fd00:ec2::23]:80`.",
-    )
-    .on_restart(),
-    Setting::nested(
-        "issuer",
-        "",
-        "The issuer of the tokens (`iss`), such as `https://kubernetes.default.svc`. \
-         Required.",
-    ),
-    Setting::nested("audience", "pods.eks.amazonaws.com", "The required audience (`aud`)."),
-    Setting::nested("leeway", "60s", "How far the clocks of the issuer and of this host may differ."),
-];
-const LAST: [Setting; 1] = [Setting::nested(
-    "associations",
-    "",
-    "A list of `namespace`, `service_account` and `role`. The first match counts. Required.",
-)];
-
-/// The settings of one association.
-const ASSOCIATION: &[Setting] = &[
-    Setting::nested("namespace", "*", "The namespace; `*` matches any characters."),
-    Setting::nested("service_account", "*", "The service account; `*` matches any characters."),
-    Setting::nested("role", "", "The name of the role. Required."),
-];
-
-/// How the face behaves.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Options {
-    /// The issuer of the tokens (`issuer`).
-    pub issuer: String,
-    /// Whom they must be for (`audience`).
-    pub audience: String,
-    /// How far the clocks may differ (`leeway`).
-    pub leeway: Duration,
-    /// Where the keys are (`jwks_…`).
-    pub keys: KeyOptions,
-    /// Which service account has which role (`associations`). The first one that fits counts.
-    pub associations: Vec<Association>,
-}
-
-/// Which service account has which role.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Association {
-    /// Its namespace; `*` stands for any characters.
-    pub namespace: Pattern,
-    /// Its name; `*` stands for any characters.
-    pub service_account: Pattern,
-    /// The role.
-    pub role: RoleName,
-}
-
-impl Options {
-    fn read(fields: &mut Fields, reading: &Reading) -> Option<Self> {
-        let missing = |key: &str| Problem::new(reading.place.clone(), format!("`{key}` is missing in this section"));
-        let issuer = fields.optional("issuer", read::text);
-        let audience = fields.value("audience", read::text);
-        let leeway = fields.value("leeway", read::duration);
-        let keys = KeyOptions::read(fields, &missing);
-        let associations = fields.items("associations", ASSOCIATION, association);
-        if matches!(issuer, Some(None)) {
-            fields.problems.push(missing("issuer"));
-        }
-        if associations.as_ref().is_some_and(Vec::is_empty) {
-            fields.problems.push(missing("associations"));
-        }
-        Some(Self { issuer: issuer??, audience: audience?, leeway: leeway?, keys: keys?, associations: associations? })
+options! {
+    /// How the face behaves.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Options {
+        /// The issuer of the tokens.
+        pub issuer: String = Setting::nested(
+            "issuer",
+            "",
+            "The issuer of the tokens (`iss`), such as `https://kubernetes.default.svc`. Required.",
+        ) => needed("`issuer` is missing in this section", read::text);
+        /// Whom they must be for.
+        pub audience: String = Setting::nested("audience", "pods.eks.amazonaws.com", "The required audience (`aud`).")
+            => value(read::text);
+        /// How far the clocks may differ.
+        pub leeway: Duration = Setting::nested(
+            "leeway",
+            "60s",
+            "How far the clocks of the issuer and of this host may differ.",
+        ) => value(read::duration);
+        /// Where the keys are.
+        pub keys: KeyOptions;
+        /// Which service account has which role. The first one that fits counts.
+        pub associations: Vec<Association> = Setting::nested(
+            "associations",
+            "",
+            "A list of `namespace`, `service_account` and `role`. The first match counts. Required.",
+        ) => needed_items(
+            "`associations` is missing in this section",
+            Association::SETTINGS,
+            Association::read,
+        );
     }
 }
 
-fn association(place: &Place, fields: &mut Fields) -> Option<Association> {
-    let namespace = fields.value("namespace", read::pattern);
-    let service_account = fields.value("service_account", read::pattern);
-    let role = fields.optional("role", read::role_name);
-    if matches!(role, Some(None)) {
-        fields.problems.push(Problem::new(place.clone(), "`role` is missing here"));
+options! {
+    /// Which service account has which role.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Association {
+        /// Its namespace; `*` stands for any characters.
+        pub namespace: Pattern = Setting::nested("namespace", "*", "The namespace; `*` matches any characters.")
+            => value(read::pattern);
+        /// Its name; `*` stands for any characters.
+        pub service_account: Pattern = Setting::nested(
+            "service_account",
+            "*",
+            "The service account; `*` matches any characters.",
+        ) => value(read::pattern);
+        /// The role.
+        pub role: RoleName = Setting::nested("role", "", "The name of the role. Required.")
+            => needed("`role` is missing here", read::role_name);
     }
-    Some(Association { namespace: namespace?, service_account: service_account?, role: role?? })
+}
+
+impl AsYaml for Association {
+    fn as_yaml(&self) -> Option<String> {
+        Some(entries(self))
+    }
 }
 
 impl section::Options for Options {
-    fn render(&self) -> Vec<(&'static str, String)> {
-        let mut all = vec![
-            ("issuer", quoted(&self.issuer)),
-            ("audience", quoted(&self.audience)),
-            ("leeway", read::render_duration(self.leeway)),
-        ];
-        all.extend(self.keys.render());
-        let associations = self.associations.iter().map(|association| {
-            mapping(vec![
-                ("namespace".to_owned(), quoted(association.namespace.as_str())),
-                ("service_account".to_owned(), quoted(association.service_account.as_str())),
-                ("role".to_owned(), quoted(association.role.as_str())),
-            ])
-        });
-        all.push(("associations", list(associations)));
-        all
-    }
-
     fn open(&self, listen: &[SocketAddr], opening: &Opening) -> Result<Opened, OpenError> {
         let hosts = listen.iter().map(SocketAddr::ip).collect();
         let (face, ring) = PodIdentity::new(self.clone(), hosts, opening.shared.clone());
