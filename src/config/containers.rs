@@ -6,8 +6,8 @@ use super::{Config, Origin, is_assumed, origin};
 use crate::source::{Provides, session_duration};
 use crate::{
     caller::containers::HostNames,
-    credentials::{AccountId, Pattern, is_partition},
-    policy::containers::{Allow, Place, Rules, WrittenRole, clean_session_name},
+    credentials::{AccountId, Pattern, is_partition, is_session_name},
+    policy::containers::{Allow, Place, Rules, WrittenRole},
 };
 use alppaca_settings::{
     Setting,
@@ -193,10 +193,8 @@ fn rules(fields: &mut Fields) -> Option<Rules> {
     let session_key = fields.optional("session_name_from", place);
     let session_name = fields.optional("session_name", |node| {
         let text = read::text(node)?;
-        match clean_session_name(&text) {
-            Some(clean) if clean == text => Ok(text),
-            _ => Err(Problem::new(node.place.clone(), "a session name has 2 to 64 letters, digits and _+=,.@-")),
-        }
+        let message = "a session name has 2 to 64 letters, digits and _+=,.@-";
+        if is_session_name(&text) { Ok(text) } else { Err(Problem::new(node.place.clone(), message)) }
     });
     let allow = fields.value("allow", |node| read::list(node, pattern));
     let accounts = accounts(fields);

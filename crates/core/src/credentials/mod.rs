@@ -6,6 +6,7 @@ mod partition;
 mod pattern;
 mod role;
 mod secret;
+mod session;
 mod session_name;
 mod timestamp;
 
@@ -17,6 +18,10 @@ pub use partition::{Partition, region_of_zone};
 pub use pattern::Pattern;
 pub use role::{RoleId, RoleName, RoleNameError};
 pub use secret::{Secret, SecretBytes};
+pub use session::{
+    MAX_TAGS, SESSION_NAME_LENGTHS, TagError, check_tag_key, check_tag_value, is_external_id, is_name_character,
+    is_session_name,
+};
 pub use session_name::{SessionFacts, SessionName, SessionNameError};
 pub use timestamp::{format_timestamp, parse_timestamp};
 

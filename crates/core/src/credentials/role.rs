@@ -2,6 +2,8 @@
 
 use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
+use super::is_name_character;
+
 /// The longest role name that IAM allows.
 /// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html>
 const MAX_LENGTH: usize = 64;
@@ -51,8 +53,7 @@ impl FromStr for RoleName {
         if length > MAX_LENGTH {
             return Err(RoleNameError::TooLong(length));
         }
-        let legal = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c);
-        if let Some(character) = text.chars().find(|c| !legal(*c)) {
+        if let Some(character) = text.chars().find(|c| !is_name_character(*c)) {
             return Err(RoleNameError::Character { name: text.to_owned(), character });
         }
         if text == "." || text == ".." {

@@ -2,9 +2,9 @@
 
 use std::{fmt, str::FromStr};
 
-/// The longest name that STS takes, and what takes the place of characters that it refuses.
-/// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>
-const MAX_LENGTH: usize = 64;
+use super::{SESSION_NAME_LENGTHS, is_name_character};
+
+/// Takes the place of characters that STS refuses.
 const STAND_IN: char = '-';
 
 /// A template such as `alppaca-on-{host}`. `{host}` is this host's name, `{role}` the name under which the role is
@@ -36,9 +36,9 @@ impl SessionName {
     /// Fills it in and makes it what STS takes: 2 to 64 characters of `A-Z a-z 0-9 _ + = , . @ -`.
     pub fn fill(&self, facts: SessionFacts) -> String {
         let text = self.0.replace("{host}", facts.host).replace("{role}", facts.role);
-        let legal = |c: char| if c.is_ascii_alphanumeric() || "_+=,.@-".contains(c) { c } else { STAND_IN };
-        let mut name: String = text.chars().map(legal).take(MAX_LENGTH).collect();
-        while name.len() < 2 {
+        let legal = |c: char| if is_name_character(c) { c } else { STAND_IN };
+        let mut name: String = text.chars().map(legal).take(*SESSION_NAME_LENGTHS.end()).collect();
+        while name.len() < *SESSION_NAME_LENGTHS.start() {
             name.push(STAND_IN);
         }
         name

@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Strength, condition::Captures, session::session_name, tags::check_value, template::Template};
+use super::{Strength, condition::Captures, session::session_name, template::Template};
 use crate::{
-    credentials::{AccountId, RoleArn, RoleName},
+    credentials::{AccountId, RoleArn, RoleName, check_tag_value},
     identity::Identity,
     text::printable,
 };
@@ -119,7 +119,7 @@ impl Give {
             RoleArn::new(partition, account.id, &format!("{}{role}", self.path)).map_err(|error| error.to_string())?;
         let tag = |(key, template): &(String, Template)| {
             let value = fill(template);
-            check_value(&value).map_err(|why| format!("tag {key}: {why}"))?;
+            check_tag_value(&value).map_err(|why| format!("tag {key}: {why}"))?;
             Ok((key.clone(), value))
         };
         let tags = self.tags.iter().map(tag).collect::<Result<_, String>>()?;

@@ -8,7 +8,6 @@ mod decision;
 mod grant;
 mod read;
 mod session;
-mod tags;
 mod template;
 
 pub use condition::{Condition, Match};

@@ -5,12 +5,10 @@ use std::{sync::Arc, time::Duration};
 use regex_lite::Regex;
 
 use super::{
-    Account, Accounts, Condition, Deny, Effect, Give, Match, Rule, Rules, Strength, Template,
-    condition::Rewrite,
-    tags::{MAX_TAGS, check_key},
+    Account, Accounts, Condition, Deny, Effect, Give, Match, Rule, Rules, Strength, Template, condition::Rewrite,
 };
 use crate::{
-    credentials::{Arn, NO_ACCOUNT, RoleArn, RoleName, is_partition},
+    credentials::{Arn, MAX_TAGS, NO_ACCOUNT, RoleArn, RoleName, check_tag_key, is_partition},
     expression::Expression,
     settings::{
         Fields, Node, Problem, Section, Setting, Value,
@@ -368,7 +366,7 @@ fn tags(node: &Node, known: &[String]) -> Result<Vec<(String, Template)>, Proble
         return wrong(node, "a mapping of at most 50 tags");
     }
     let tag = |(key, node): &(crate::settings::yaml::Key, Node)| {
-        check_key(&key.text).map_err(|why| Problem::new(key.place.clone(), why))?;
+        check_tag_key(&key.text).map_err(|why| Problem::new(key.place.clone(), why.to_string()))?;
         Ok((key.text.clone(), template(node, known)?))
     };
     entries.iter().map(tag).collect()

@@ -2,9 +2,7 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-/// What STS takes. <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>
-const MIN_LENGTH: usize = 2;
-const MAX_LENGTH: usize = 64;
+use crate::credentials::{SESSION_NAME_LENGTHS, is_name_character, is_session_name};
 
 /// The hexadecimal digits of the mark of a changed name: 64 bits.
 const MARK: usize = 16;
@@ -13,12 +11,11 @@ const MARK: usize = 16;
 /// -`. A name that has to be changed ends in `-` and a hash of the whole, so that two identities never share one; a
 /// legal name that looks like that is changed, too, so that none can be chosen to look like another's.
 pub fn session_name(identity: &str) -> String {
-    let legal = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c);
-    let fits = (MIN_LENGTH..=MAX_LENGTH).contains(&identity.len()) && identity.chars().all(legal);
-    if fits && !is_marked(identity) {
+    if is_session_name(identity) && !is_marked(identity) {
         return identity.to_owned();
     }
-    let clean: String = identity.chars().map(|c| if legal(c) { c } else { '-' }).take(MAX_LENGTH - MARK - 1).collect();
+    let legal = |c: char| if is_name_character(c) { c } else { '-' };
+    let clean: String = identity.chars().map(legal).take(SESSION_NAME_LENGTHS.end() - MARK - 1).collect();
     let hash = digest(&SHA256, identity.as_bytes());
     let start = hash.as_ref().iter().take(MARK / 2).fold(0_u64, |start, byte| start << 8 | u64::from(*byte));
     format!("{clean}-{start:016x}")

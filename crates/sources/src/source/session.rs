@@ -3,7 +3,7 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 use crate::{
-    credentials::{Arn, SessionName},
+    credentials::{Arn, MAX_TAGS, SessionName, check_tag_key, check_tag_value, is_external_id, is_session_name},
     settings::{
         Fields, Node, Problem, Setting, Value,
         read::{self, render_duration},
@@ -68,10 +68,7 @@ impl Session {
     /// Reads them.
     pub fn read(fields: &mut Fields) -> Option<Self> {
         let external_id = fields.optional("external_id", |node| {
-            let legal = |c: char| c.is_ascii_alphanumeric() || "_+=,.@:/-".contains(c);
-            checked(node, "2 to 1224 characters of A-Z a-z 0-9 _ + = , . @ : / -", |text| {
-                (2..=1224).contains(&text.len()) && text.chars().all(legal)
-            })
+            checked(node, "2 to 1224 characters of A-Z a-z 0-9 _ + = , . @ : / -", is_external_id)
         });
         let name = fields.value("session_name", |node| {
             read::text(node)?
@@ -100,10 +97,7 @@ impl Session {
             read::list(node, |node| read::text(node).map(|text| (text, node.place.clone())))
         });
         let source_identity = fields.optional("source_identity", |node| {
-            let legal = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c);
-            checked(node, "2 to 64 characters of A-Z a-z 0-9 _ + = , . @ -", |text| {
-                (2..=64).contains(&text.len()) && text.chars().all(legal)
-            })
+            checked(node, "2 to 64 characters of A-Z a-z 0-9 _ + = , . @ -", is_session_name)
         });
         let tags = tags?.unwrap_or_default();
         let mut handed_on = Vec::new();
@@ -164,14 +158,14 @@ fn tags(node: &Node) -> Result<Vec<(String, String)>, Problem> {
         let message = format!("a mapping of tags to their values is expected here, not {}", node.kind());
         return Err(Problem::new(node.place.clone(), message));
     };
-    if entries.len() > 50 {
+    if entries.len() > MAX_TAGS {
         return Err(Problem::new(node.place.clone(), "AWS accepts at most 50 session tags"));
     }
     let tag = |(key, node): &(Key, Node)| {
         let value = if node.is_null() { String::new() } else { read::text(node)? };
-        let fits = (1..=128).contains(&key.text.chars().count()) && value.chars().count() <= 256;
-        let message = "a tag has a name of 1 to 128 and a value of at most 256 characters";
-        if fits { Ok((key.text.clone(), value)) } else { Err(Problem::new(key.place.clone(), message)) }
+        check_tag_key(&key.text).map_err(|error| Problem::new(key.place.clone(), error.to_string()))?;
+        check_tag_value(&value).map_err(|error| Problem::new(node.place.clone(), error.to_string()))?;
+        Ok((key.text.clone(), value))
     };
     entries.iter().map(tag).collect()
 }

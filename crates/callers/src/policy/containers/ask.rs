@@ -7,18 +7,14 @@ use std::fmt;
 
 use crate::{
     caller::containers::ContainerFacts,
-    credentials::{AccountId, NO_ACCOUNT, Pattern, RoleArn, RoleArnError, RoleName},
+    credentials::{
+        AccountId, NO_ACCOUNT, Pattern, RoleArn, RoleArnError, RoleName, SESSION_NAME_LENGTHS, is_external_id,
+        is_name_character, is_session_name,
+    },
 };
 
 /// How much of an invalid role is quoted in the message.
 const SHOWN: usize = 100;
-
-/// The longest session name of STS, and its shortest.
-/// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>
-const SESSION_NAME: std::ops::RangeInclusive<usize> = 2..=64;
-
-/// An external id has 2 to 1224 characters (same page).
-const EXTERNAL_ID: std::ops::RangeInclusive<usize> = 2..=1224;
 
 /// Where a container describes itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -234,16 +230,11 @@ impl WrittenRole {
     }
 }
 
-/// As STS requires it: `[\w+=,.@:\/-]*`.
-fn is_external_id(text: &str) -> bool {
-    EXTERNAL_ID.contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+=,.@:/-".contains(&b))
-}
-
 /// What STS takes as a session name: other characters become `_`, and what is too long is cut. `None` if it is too short.
 pub fn clean_session_name(text: &str) -> Option<String> {
-    let legal = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c);
-    let clean: String = text.chars().map(|c| if legal(c) { c } else { '_' }).take(*SESSION_NAME.end()).collect();
-    SESSION_NAME.contains(&clean.len()).then_some(clean)
+    let legal = |c: char| if is_name_character(c) { c } else { '_' };
+    let clean: String = text.chars().map(legal).take(*SESSION_NAME_LENGTHS.end()).collect();
+    is_session_name(&clean).then_some(clean)
 }
 
 #[cfg(test)]

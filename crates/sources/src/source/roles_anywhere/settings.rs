@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use super::token_uri::{TokenUri, TokenUriError};
 use crate::{
-    credentials::{AccountId, Arn, Partition, RoleArn},
+    credentials::{AccountId, Arn, Partition, RoleArn, is_session_name},
     fetch::SetupError as HttpError,
 };
 
@@ -155,9 +155,7 @@ impl Arns {
 
 /// Checks a session's name (`roleSessionName`).
 pub fn check_session_name(text: &str) -> Result<(), SetupError> {
-    let legal = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c);
-    let fine = (2..=64).contains(&text.len()) && text.chars().all(legal);
-    if fine { Ok(()) } else { Err(SetupError::SessionName(text.to_owned())) }
+    if is_session_name(text) { Ok(()) } else { Err(SetupError::SessionName(text.to_owned())) }
 }
 
 /// The region of an ARN of `service` whose resource begins with `resource`.
