@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fs, io, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::{ArgGroup, Subcommand};
+use nix::unistd::{Gid, Uid};
 
 use super::{Failure, Outcome};
 use crate::{
@@ -261,14 +262,18 @@ impl Caller {
     }
 
     /// Whether something holds for a user and the number of a name.
-    fn holds(&self, number: &io::Result<Option<u32>>, holds: impl Fn(u32, Option<&Account>, u32) -> bool) -> Truth {
+    fn holds<N: Copy>(
+        &self,
+        number: &io::Result<Option<N>>,
+        holds: impl Fn(Uid, Option<&Account>, N) -> bool,
+    ) -> Truth {
         let (uid, account) = match &self.who {
-            Who::User(uid, account) => (uid, account),
+            Who::User(uid, account) => (Uid::from_raw(*uid), account),
             Who::Stranger => return Truth::No,
             Who::Process => return Truth::Unknown,
         };
         match number {
-            Ok(Some(number)) => holds(*uid, account.as_ref(), *number).into(),
+            Ok(Some(number)) => holds(uid, account.as_ref(), *number).into(),
             Ok(None) => Truth::No,
             Err(_) => Truth::Unknown,
         }
@@ -282,12 +287,14 @@ impl Facts for Caller {
 
     fn is_user(&self, user: &str) -> Truth {
         let number = user.parse().map_or_else(|_| NameService.uid(user), |uid| Ok(Some(uid)));
-        self.holds(&number, |own, _, uid| own == uid)
+        self.holds(&number.map(|uid| uid.map(Uid::from_raw)), |own, _, uid| own == uid)
     }
 
     fn is_in_group(&self, group: &str) -> Truth {
         let number = group.parse().map_or_else(|_| NameService.gid(group), |gid| Ok(Some(gid)));
-        self.holds(&number, |_, account, gid| account.is_some_and(|account| account.groups.contains(&gid)))
+        self.holds(&number.map(|gid| gid.map(Gid::from_raw)), |_, account, gid| {
+            account.is_some_and(|account| account.groups.contains(&gid.as_raw()))
+        })
     }
 
     fn cgroup(&self) -> Known<Arc<Cgroup>> {
