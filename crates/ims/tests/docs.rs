@@ -71,3 +71,33 @@ fn the_manual_pages_and_completions_are_made() {
         assert!(output.status.success() && text.contains(expected), "{arguments:?}: {text:.300}");
     }
 }
+
+/// All Rust code below a folder.
+fn code(folder: &std::path::Path, text: &mut String) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            code(&path, text);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&fs::read_to_string(&path).expect("text"));
+        }
+    }
+}
+
+#[test]
+fn each_threat_names_tests_that_exist() {
+    let page = fs::read_to_string(docs().join("ims-threats.md")).expect("the page");
+    let mut all = String::new();
+    code(&docs().join("../crates"), &mut all);
+    let mut names = 0;
+    for row in page.lines().filter(|line| line.starts_with("| ")).skip(1) {
+        let cell = row.trim_matches('|').rsplit('|').next().expect("a cell");
+        let tests: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "{row}");
+        for name in tests {
+            assert!(all.contains(&format!("fn {name}(")), "docs/ims-threats.md: there is no test {name}");
+            names += 1;
+        }
+    }
+    assert!(names > 15, "{names}");
+}
