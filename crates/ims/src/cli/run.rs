@@ -109,7 +109,7 @@ async fn serve(
             Ok(now) => notify(&[NotifyState::Reloading, now]),
             Err(error) => tracing::warn!("cannot notify the service manager: {error}"),
         }
-        match reload(&reloading, &server, tls.as_deref(), log) {
+        match reload(&reloading, site, &server, tls.as_deref(), log) {
             Ok(()) => notice!("the configuration was read again"),
             Err(problem) => tracing::error!("the new configuration is wrong; nothing has been changed:\n{problem}"),
         }
@@ -176,7 +176,13 @@ impl Started {
 }
 
 /// Reads the configuration again. What only a restart changes stays as it is.
-fn reload(reloading: &Reloading, server: &Server, tls: Option<&Tls>, log: &LogGuard) -> Result<(), String> {
+fn reload(
+    reloading: &Reloading,
+    started: &Site,
+    server: &Server,
+    tls: Option<&Tls>,
+    log: &LogGuard,
+) -> Result<(), String> {
     let loaded = site::load(&reloading.path).map_err(|errors| errors.to_string())?;
     let faults = files::faults(&reloading.path, &loaded, &reloading.trust);
     if let Some(refusal) = faults.refusal() {
@@ -185,13 +191,18 @@ fn reload(reloading: &Reloading, server: &Server, tls: Option<&Tls>, log: &LogGu
     let site = &loaded.site;
     let before = server.current();
     let current = Current::open(site, &Opening::system(), Some(&before)).map_err(|error| error.to_string())?;
-    if let Some(tls) = tls {
-        tls.replace(current.authorities()).map_err(|error| error.to_string())?;
-        tls.certificate().reload().map_err(|error| error.to_string())?;
-    }
     let console = site.console.open(&environment::host_env())?;
+    // What may fail comes first.
+    if let Some(tls) = tls {
+        tls.certificate().reload().map_err(|error| error.to_string())?;
+        tls.replace(current.authorities()).map_err(|error| error.to_string())?;
+    }
     server.replace(current, console);
     log.level().set(site.logging.level);
+    let kept = started.restart_keys(site);
+    if !kept.is_empty() {
+        tracing::warn!("restart required for: {}; everything else is in force now", kept.join(", "));
+    }
     for warning in loaded.warnings.iter().map(ToString::to_string).chain(faults.warnings) {
         tracing::warn!("{warning}");
     }

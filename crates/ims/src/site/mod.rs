@@ -93,6 +93,29 @@ pub struct Loaded {
 }
 
 impl Site {
+    /// The keys whose value is another one in `new`, and of which only a restart takes notice.
+    pub fn restart_keys(&self, new: &Self) -> Vec<&'static str> {
+        let certificate = |site: &Self| site.tls.as_ref().map(|tls| tls.certificate.clone());
+        let key = |site: &Self| site.tls.as_ref().map(|tls| tls.key.clone());
+        let differs = [
+            ("listen", self.listen != new.listen),
+            ("tls_certificate", certificate(self) != certificate(new)),
+            ("tls_key", key(self) != key(new)),
+            ("sts", self.sts != new.sts),
+            ("max_connections", self.limits.connections != new.limits.connections),
+            ("max_connections_per_address", self.limits.per_address != new.limits.per_address),
+            ("log_format", self.logging.format != new.logging.format),
+            ("logging_handler", self.logging.handler != new.logging.handler),
+            ("audit_log", self.audit_log != new.audit_log),
+            ("audit_required", self.audit_required != new.audit_required),
+            ("user", self.account.user != new.account.user),
+            ("group", self.account.group != new.account.group),
+            ("socket_group", self.socket_group != new.socket_group),
+            ("metrics_listen", self.metrics != new.metrics),
+        ];
+        differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+    }
+
     /// Whether a secret is written in the configuration itself.
     pub fn has_secrets(&self) -> bool {
         let stars = |text: &str| text.contains("***");

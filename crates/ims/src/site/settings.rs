@@ -29,17 +29,17 @@ const OWN: &[Setting] = &[
         Topic::Serving,
         "tls_certificate",
         "",
-        "The certificate of this server with its chain, PEM. It is read again once a minute.",
-    ),
-    Setting::new(Topic::Serving, "tls_key", "", "Its private key, PEM."),
+        "The certificate of this server with its chain, PEM. The file is read again once a minute.",
+    )
+    .on_restart(),
+    Setting::new(Topic::Serving, "tls_key", "", "Its private key, PEM.").on_restart(),
     Setting::new(
         Topic::Serving,
         "plain_http",
         "no",
         "`yes`: without a certificate, listens also at addresses that other hosts reach. Credentials then travel in clear \
          text.",
-    )
-    .on_restart(),
+    ),
     Setting::new(
         Topic::Serving,
         "mounts",

@@ -86,3 +86,42 @@ fn clear_text_between_hosts_has_to_be_allowed_and_is_warned_of() {
 fn a_secret_in_the_configuration_is_noticed() {
     assert!(good(LOCAL).has_secrets());
 }
+
+#[test]
+fn what_only_a_restart_changes_is_named() {
+    let tls = |name: &str| format!("{LOCAL}tls_certificate: /{name}.pem\ntls_key: /{name}.key\n");
+    let mut named: Vec<&str> = good(&tls("a")).restart_keys(&good(&tls("b")));
+    assert_eq!(named, ["tls_certificate", "tls_key"]);
+    let base = good(LOCAL);
+    for (key, value) in [
+        ("max_connections", "1"),
+        ("max_connections_per_address", "1"),
+        ("log_format", "'%(message)s'"),
+        ("logging_handler", "{class: StreamHandler}"),
+        ("audit_log", "syslog"),
+        ("user", "x"),
+        ("group", "x"),
+        ("socket_group", "x"),
+        ("metrics_listen", "127.0.0.1:1"),
+    ] {
+        assert_eq!(base.restart_keys(&good(&format!("{LOCAL}{key}: {value}\n"))), [key]);
+        named.push(key);
+    }
+    let audit = good(&format!("{LOCAL}audit_log: syslog\n"));
+    assert_eq!(
+        audit.restart_keys(&good(&format!("{LOCAL}audit_log: syslog\naudit_required: yes\n"))),
+        ["audit_required"]
+    );
+    assert_eq!(base.restart_keys(&good(&LOCAL.replace(":8080", ":8081"))), ["listen"]);
+    let other =
+        parse(vec![("ims.yaml".into(), format!("{}{LOCAL}", HEAD.replace("hush", "hash")))]).expect("legal").site;
+    assert_eq!(base.restart_keys(&other), ["sts"]);
+    named.extend(["audit_required", "listen", "sts"]);
+    named.sort_unstable();
+    let mut marked: Vec<&str> =
+        SETTINGS.iter().filter(|setting| setting.needs_restart()).map(|setting| setting.key).collect();
+    marked.sort_unstable();
+    assert_eq!(named, marked);
+    // What a reload changes is not in it.
+    assert!(base.restart_keys(&good(&format!("{LOCAL}log_level: debug\naccess_log: no\n"))).is_empty());
+}
