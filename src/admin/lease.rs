@@ -32,7 +32,7 @@ const MOMENT: Duration = Duration::from_secs(1);
 pub struct Leases {
     tokens: EcsTokens,
     budget: Arc<Shares<Owner>>,
-    users: Subordinates,
+    users: Arc<Subordinates>,
     book: Arc<Book>,
     /// Writes them down; nowhere if there is no socket.
     writer: Option<thread::JoinHandle<()>>,
@@ -57,8 +57,8 @@ pub enum LeaseError {
 
 impl Leases {
     /// Takes over what is written in `file` and whose process still runs.
-    pub fn new(tokens: EcsTokens, file: Option<PathBuf>) -> io::Result<Self> {
-        let (budget, users) = (Shares::new(TOKENS), Subordinates::read());
+    pub fn new(tokens: EcsTokens, file: Option<PathBuf>, users: Arc<Subordinates>) -> io::Result<Self> {
+        let budget = Shares::new(TOKENS);
         let written = file.as_deref().map(read).unwrap_or_default();
         let valid = written.into_iter().filter(|lease| {
             let role = lease.role.parse::<RoleName>().map(|name| RoleId::named(&name));
@@ -184,7 +184,7 @@ mod tests {
         let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().expect("cat");
         let process = ProcessId::of(child.id());
         let tokens = EcsTokens::new().expect("randomness");
-        let leases = Leases::new(tokens.clone(), Some(file.clone())).expect("a thread");
+        let leases = Leases::new(tokens.clone(), Some(file.clone()), Arc::default()).expect("a thread");
         assert!(matches!(leases.issue(&role, &caller(None), None, BootTime::ZERO), Err(LeaseError::NoProcess)));
         let token = leases.issue(&role, &caller(process), Some(7), BootTime::ZERO).expect("room");
         leases.sweep();
@@ -196,21 +196,21 @@ mod tests {
         // Another daemon, with another key.
         let tokens = EcsTokens::new().expect("randomness");
         assert!(!opens(&tokens, &token));
-        let leases = Leases::new(tokens.clone(), Some(file.clone())).expect("a thread");
+        let leases = Leases::new(tokens.clone(), Some(file.clone()), Arc::default()).expect("a thread");
         assert!(opens(&tokens, &token) && leases.ports().into_iter().eq([7]));
         drop(child.stdin.take());
         child.wait().expect("it ends");
         leases.sweep();
         assert!(!opens(&tokens, &token) && leases.is_empty());
         let tokens = EcsTokens::new().expect("randomness");
-        let _leases = Leases::new(tokens.clone(), Some(file)).expect("a thread");
+        let _leases = Leases::new(tokens.clone(), Some(file), Arc::default()).expect("a thread");
         assert!(!opens(&tokens, &token));
     }
 
     #[test]
     fn a_process_has_one_token_for_each_role_and_its_user_a_share_of_all() {
         let tokens = EcsTokens::new().expect("randomness");
-        let leases = Leases::new(tokens.clone(), None).expect("no thread");
+        let leases = Leases::new(tokens.clone(), None, Arc::default()).expect("no thread");
         let own = ProcessId::of(std::process::id());
         let [web, db] = ["web", "db"].map(|name| name.parse::<RoleName>().expect("a role name"));
         let first = leases.issue(&web, &caller(own), None, BootTime::ZERO).expect("room");
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn subordinate_users_leave_tokens_for_accounts() {
-        let leases = Leases::new(EcsTokens::new().expect("randomness"), None).expect("no thread");
+        let leases = Leases::new(EcsTokens::new().expect("randomness"), None, Arc::default()).expect("no thread");
         let role = "web".parse().expect("a role name");
         let process = |pid| Some(ProcessId { pid, inode: 1 });
         let mut pid = 0;

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     audit::{Auditor, Event, Health, What},
+    caller::Subordinates,
     clock::Moment,
     credentials::{format_timestamp, parse_document},
     faces::{Standing, VisibleRoles},
@@ -56,6 +57,8 @@ pub struct Admin {
     pub exec: Option<ExecEndpoint>,
     /// The daemon's own account, which sees everything, as root does.
     pub own_uid: u32,
+    /// Whose the subordinate users are.
+    pub subordinates: Arc<Subordinates>,
     /// Whether every user who can connect sees everything (`admin_group`).
     pub restricted: bool,
     /// Whether the service manager was notified that the daemon is ready.

@@ -77,7 +77,7 @@ async fn watch<T>(admin: &Admin, clock: &SharedClock) -> T {
 }
 
 async fn accept<T>(admin: &Arc<Admin>, listener: &UnixListener, clock: &SharedClock) -> T {
-    let (permits, users) = (Shares::new(CONNECTIONS), Subordinates::read());
+    let permits = Shares::new(CONNECTIONS);
     let mut failing = false;
     loop {
         let accepted = match listener.accept().await {
@@ -88,7 +88,7 @@ async fn accept<T>(admin: &Arc<Admin>, listener: &UnixListener, clock: &SharedCl
             Ok((stream, caller)) => {
                 failing = false;
                 // Connections over the limit are closed without an answer, to keep floods cheap.
-                if let Some(permit) = Permit::at_socket(&permits, caller.uid, &users, admin.restricted) {
+                if let Some(permit) = Permit::at_socket(&permits, caller.uid, &admin.subordinates, admin.restricted) {
                     let (admin, caller, clock) = (Arc::clone(admin), Arc::new(caller), Arc::clone(clock));
                     tokio::spawn(converse(stream, permit, move |request| {
                         let (admin, caller, clock) = (Arc::clone(&admin), Arc::clone(&caller), Arc::clone(&clock));

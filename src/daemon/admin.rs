@@ -10,6 +10,7 @@ use super::{keeper, token_key::Kept};
 use crate::{
     admin::{self, Admin, AdminSocket, ExecEndpoint, Leases, Listener},
     audit::Auditor,
+    caller::Subordinates,
     clock::SharedClock,
     http::{Counters, Face, Place},
     policy::Gatekeeper,
@@ -25,6 +26,7 @@ pub(super) struct AdminParts {
     pub(super) gatekeeper: Arc<dyn Gatekeeper>,
     pub(super) auditor: Arc<Auditor>,
     pub(super) leases: Leases,
+    pub(super) subordinates: Arc<Subordinates>,
     pub(super) exec: Option<ExecEndpoint>,
     pub(super) region: Arc<ArcSwapOption<String>>,
     /// The key of the IMDS tokens in the run directory.
@@ -55,21 +57,21 @@ pub(super) fn start(
         let address = place.address().ok()?.to_string();
         Some(Listener { face: face.name().to_owned(), address })
     };
-    let AdminParts { store, refresh_stats, counters, gatekeeper, auditor, leases, exec, region, kept, ready, reloads } =
-        parts;
+    let AdminParts { kept, reloads, .. } = parts;
     let admin = Admin {
-        store,
-        refresh_stats,
-        counters,
-        gatekeeper,
-        auditor,
+        store: parts.store,
+        refresh_stats: parts.refresh_stats,
+        counters: parts.counters,
+        gatekeeper: parts.gatekeeper,
+        auditor: parts.auditor,
         started: clock.now(),
         listeners: places.iter().filter_map(listener).collect(),
-        region,
-        leases,
-        exec,
+        region: parts.region,
+        leases: parts.leases,
+        exec: parts.exec,
         own_uid: rustix::process::geteuid().as_raw(),
-        ready,
+        ready: parts.ready,
+        subordinates: parts.subordinates,
         restricted: sockets.socket.as_ref().is_some_and(AdminSocket::is_restricted),
     };
     let admin = Arc::new(admin);

@@ -3,10 +3,12 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
 };
 
 use crate::{
     admin::{AdminSocket, ExecEndpoint, Leases},
+    caller::Subordinates,
     faces::ecs::{self, EcsTokens},
     http::{Face, Place},
 };
@@ -18,8 +20,9 @@ pub(super) fn open(
     socket: Option<&AdminSocket>,
     tokens: EcsTokens,
     places: &mut Vec<(Place, &'static dyn Face)>,
+    users: Arc<Subordinates>,
 ) -> io::Result<(Leases, Option<ExecEndpoint>)> {
-    let leases = Leases::new(tokens, socket.map(|socket| socket.path().with_extension("leases")))?;
+    let leases = Leases::new(tokens, socket.map(|socket| socket.path().with_extension("leases")), users)?;
     if socket.is_none() {
         return Ok((leases, None));
     }

@@ -36,6 +36,7 @@ use tokio::{
 pub use watchdog::Watchdog;
 
 use crate::{
+    caller::Subordinates,
     clock::SharedClock,
     config::Config,
     faces::{OpenError, ecs::EcsTokens},
@@ -148,7 +149,9 @@ impl Daemon {
         let tokens = EcsTokens::new().map_err(|_unspecified| DaemonError::Randomness)?;
         let (key, kept) = faces::token_key(&self.config)?;
         let (faces, background) = faces::build(&self.config, &self.store, &self.clock, &tokens, &key)?;
-        let server = Server::new(faces, Arc::clone(&self.clock), self.config.limits, self.config.logging.access_log);
+        let subordinates = Arc::new(Subordinates::read());
+        let (clock, access_log) = (Arc::clone(&self.clock), self.config.logging.access_log);
+        let server = Server::new(faces, clock, self.config.limits, access_log, Arc::clone(&subordinates));
         // Before any other thread waits for signals: it would take one that nobody listens for yet.
         let main = runtime()?;
         let hangup = {
@@ -168,7 +171,8 @@ impl Daemon {
         let store = Arc::clone(&self.store);
         let region = Arc::new(ArcSwapOption::from_pointee(faces::region(&self.config)));
         let wanted = places.len();
-        let (leases, exec) = exec::open(self.admin.socket.as_ref(), tokens.clone(), &mut places)?;
+        let (leases, exec) =
+            exec::open(self.admin.socket.as_ref(), tokens.clone(), &mut places, Arc::clone(&subordinates))?;
         let (reloads, ready) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
         let parts = AdminParts {
             store: Arc::clone(&self.store),
@@ -177,6 +181,7 @@ impl Daemon {
             gatekeeper: server.gatekeeper(),
             auditor: Arc::clone(&auditor),
             leases,
+            subordinates,
             exec,
             region: Arc::clone(&region),
             kept,

@@ -71,14 +71,19 @@ pub struct Server {
 
 impl Server {
     /// A server that answers with `faces`, writing a line for each request if `access_log`.
-    pub fn new(faces: Faces, clock: SharedClock, limits: Limits, access_log: bool) -> Self {
+    pub fn new(
+        faces: Faces,
+        clock: SharedClock,
+        limits: Limits,
+        access_log: bool,
+        subordinates: Arc<Subordinates>,
+    ) -> Self {
         let gatekeeper = Arc::new(Everyone::default());
         let auditor = Arc::new(Auditor::without_records());
         let counters = Arc::new(Counters::of(&faces.known));
         let headers = faces.known.iter().flat_map(|face| face.headers()).filter(|name| !name.is_empty()).collect();
         let current = CurrentFaces::new(faces, access_log);
         let (registry, access) = (Arc::default(), Arc::new(AccessLog::new()));
-        let subordinates = Subordinates::read();
         Self {
             context: Context {
                 current,
@@ -310,7 +315,7 @@ mod tests {
         let faces = Faces { known: faces::protocols(), served, store, arrived, patience };
         let time = Duration::from_hours(1);
         let limits = Limits { connections: 9, header_timeout: time, idle_timeout: time, write_timeout: time };
-        Server::new(faces, clock, limits, false)
+        Server::new(faces, clock, limits, false, Arc::default())
     }
 
     #[tokio::test]

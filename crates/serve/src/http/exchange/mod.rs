@@ -46,7 +46,7 @@ pub(super) struct Context {
     pub(super) clock: SharedClock,
     pub(super) limits: Limits,
     pub(super) registry: Arc<Registry>,
-    pub(super) subordinates: Subordinates,
+    pub(super) subordinates: Arc<Subordinates>,
     pub(super) counters: Arc<Counters>,
     pub(super) access: Arc<AccessLog>,
 }
