@@ -140,7 +140,7 @@ mod metadata {
         )
         .expect("legal");
         let file = |text: &str| Entry::File(text.to_owned());
-        let [(meta_data, Entry::Directory(tree)), (user_data, script)] = &*config.imds.metadata.overlay else {
+        let [(meta_data, Entry::Directory(tree)), (user_data, script)] = &*config.imds.metadata.overlay.0 else {
             panic!()
         };
         assert_eq!((&**meta_data, &**user_data, script), ("meta-data", "user-data", &file("#!/bin/sh\ntrue\n")));
@@ -165,7 +165,11 @@ mod metadata {
         for text in ["!!binary H4sIAP8=", "!!binary |\n    H4sI\n    AP8=\n", "!<tag:yaml.org,2002:binary> 'H4sIAP8='"]
         {
             let config = parsed(&format!("  user-data: {text}\n")).expect(text);
-            assert_eq!(config.imds.metadata.overlay, [("user-data".to_owned(), Entry::Binary(gzip.clone()))], "{text}");
+            assert_eq!(
+                config.imds.metadata.overlay.0,
+                [("user-data".to_owned(), Entry::Binary(gzip.clone()))],
+                "{text}"
+            );
             assert_eq!(parse(vec![("b.yaml".into(), config.render())]).expect("what we wrote").config, config);
         }
         assert!(parsed("  user-data: !!str 12\n  region: !!str eu-west-1\n").is_ok());

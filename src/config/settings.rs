@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use alppaca_settings::{
-    Section, Setting,
+    Keys, Section, Setting,
     Topic::{self, AssumeRole, Logging, Process, Refreshing, Serving, Sources},
 };
 
@@ -199,7 +199,7 @@ const AFTER_FACES: &[Setting] = &[
 
 /// All sections, in the order of the documentation.
 pub static SECTIONS: LazyLock<Vec<Section>> = LazyLock::new(|| {
-    let metadata = [(imds::options::SECTION.key, imds::options::METADATA)];
+    let metadata = [(imds::options::SECTION.key, imds::options::Metadata::SETTINGS)];
     let faces = faces::ALL
         .iter()
         .flat_map(|entry| [(entry.section.key, entry.settings)].into_iter().chain(entry.below.iter().copied()));

@@ -4,13 +4,15 @@ mod overlay;
 
 use std::{sync::Arc, time::Duration};
 
+pub use overlay::Overlay;
+
 use super::{Entry, HostFacts, Imds, TokenKey, passthrough};
 use crate::{
     credentials::{AccountId, region_of_zone},
     faces::section::{OpenError, Opened, Opening},
     settings::{
-        Fields, Node, Problem, Setting, Topic, read,
-        render::{mapping, quoted},
+        Fields, Keys, Node, Problem, Setting, Topic, options, read,
+        render::{AsYaml, entries},
         url::is_base_url,
     },
 };
@@ -35,54 +37,6 @@ pub const SECTION: Setting = Setting::new(
     "A mapping: metadata other than credentials. See [below](#metadata) and [Metadata](metadata.md).",
 );
 
-/// The settings of the section `metadata`.
-pub const METADATA: &[Setting] = &[
-    Setting::nested(
-        "region",
-        "",
-        "The region that programs see. By default the one in which the first role is assumed; without one there is \
-         no `placement/`, and programs must be configured with a region.",
-    ),
-    Setting::nested(
-        "account_id",
-        "",
-        "The account, twelve digits. By default the one from the upstream, the role's ARN or the access key id.",
-    ),
-    Setting::nested(
-        "defaults",
-        "minimal",
-        "The default tree. `minimal`: what SDKs need. `ec2`: everything that an EC2 instance has, such as \
-         `ami-id`; agents then take this host for an instance of EC2. With `passthrough` there are no defaults.",
-    ),
-    Setting::nested(
-        "meta-data",
-        "",
-        "A tree that is laid over the defaults: a mapping is a directory, a single value a file, a list a file of lines, \
-         `null` removes. `iam` is built from the roles; only `iam: {info: …}` can be set there. Keys are written as \
-         `public-keys: {\"0=NAME\": {openssh-key: …}}`.",
-    ),
-    Setting::nested("dynamic", "", "The same for `/latest/dynamic/`."),
-    Setting::nested(
-        "user-data",
-        "",
-        "The content of `/latest/user-data`: a text, or bytes in base64 after `!!binary`, such as a gzip archive. \
-         Without it: 404.",
-    ),
-    Setting::nested(
-        "security_credentials_extended",
-        "off",
-        "`off`: `iam/security-credentials-extended/` is 404, as on most real instances. `on`: it has the same roles, \
-         and their documents also have the `AccountId`, if known.",
-    ),
-    Setting::nested(
-        "passthrough",
-        "",
-        "URL of a real IMDS, such as `http://169.254.169.254`, for everything that is not set here. Never used for \
-         credentials.",
-    ),
-    Setting::nested("passthrough_timeout", "1s", "Longest time for one of its answers."),
-];
-
 /// How the face behaves.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
@@ -95,24 +49,68 @@ pub struct Options {
     pub metadata: Metadata,
 }
 
-/// What is served in addition to credentials.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Metadata {
-    /// The region (`region`).
-    pub region: Option<String>,
-    /// The account, which takes precedence over that of the credentials (`account_id`).
-    pub account_id: Option<AccountId>,
-    /// What is there without being set, unless there is a `passthrough` (`defaults`).
-    pub defaults: Defaults,
-    /// What is laid over the defaults, from the directory of the version on: `meta-data`, `dynamic` and `user-data`, in
-    /// the order of the file.
-    pub overlay: Vec<(String, Entry)>,
-    /// Whether there is `security-credentials-extended`.
-    pub extended: bool,
-    /// The base URL of a real IMDS, without a final slash (`passthrough`).
-    pub passthrough: Option<String>,
-    /// For one answer of it (`passthrough_timeout`).
-    pub passthrough_timeout: Duration,
+options! {
+    /// What is served in addition to credentials.
+    #[derive(Debug, Clone, Default, PartialEq, Eq)]
+    pub struct Metadata {
+        /// The region.
+        pub region: Option<String> = Setting::nested(
+            "region",
+            "",
+            "The region that programs see. By default the one in which the first role is assumed; without one there is \
+             no `placement/`, and programs must be configured with a region.",
+        ) => optional(read::region);
+        /// The account, which takes precedence over that of the credentials.
+        pub account_id: Option<AccountId> = Setting::nested(
+            "account_id",
+            "",
+            "The account, twelve digits. By default the one from the upstream, the role's ARN or the access key id.",
+        ) => optional(read::account_id);
+        /// What is there without being set, unless there is a `passthrough`.
+        pub defaults: Defaults = Setting::nested(
+            "defaults",
+            "minimal",
+            "The default tree. `minimal`: what SDKs need. `ec2`: everything that an EC2 instance has, such as \
+             `ami-id`; agents then take this host for an instance of EC2. With `passthrough` there are no defaults.",
+        ) => value(|node| read::choice(node, &[("minimal", Defaults::Minimal), ("ec2", Defaults::Ec2)]));
+        /// What is laid over the defaults.
+        pub overlay: Overlay;
+        /// Whether there is `security-credentials-extended`.
+        pub extended: bool = Setting::nested(
+            "security_credentials_extended",
+            "off",
+            "`off`: `iam/security-credentials-extended/` is 404, as on most real instances. `on`: it has the same roles, \
+             and their documents also have the `AccountId`, if known.",
+        ) => value(|node| read::choice(node, &SWITCH)) as render_switch;
+        /// The base URL of a real IMDS, without a final slash.
+        pub passthrough: Option<String> = Setting::nested(
+            "passthrough",
+            "",
+            "URL of a real IMDS, such as `http://169.254.169.254`, for everything that is not set here. Never used for \
+             credentials.",
+        ) => optional(base_url);
+        /// For one answer of it.
+        pub passthrough_timeout: Duration = Setting::nested(
+            "passthrough_timeout",
+            "1s",
+            "Longest time for one of its answers.",
+        ) => value(read::limit);
+    }
+    after Metadata::agree;
+}
+
+const SWITCH: [(&str, bool); 6] =
+    [("off", false), ("on", true), ("false", false), ("true", true), ("no", false), ("yes", true)];
+
+#[expect(clippy::unnecessary_wraps, clippy::trivially_copy_pass_by_ref, reason = "as every key is written")]
+fn render_switch(on: &bool) -> Option<String> {
+    Some(if *on { "on" } else { "off" }.to_owned())
+}
+
+impl AsYaml for Defaults {
+    fn as_yaml(&self) -> Option<String> {
+        Some(if *self == Self::Ec2 { "ec2" } else { "minimal" }.to_owned())
+    }
 }
 
 /// What is there without being set.
@@ -130,9 +128,9 @@ impl Options {
     pub fn read(fields: &mut Fields) -> Option<Self> {
         let v1 = fields.value("imds_v1", read::boolean);
         let list_all = fields.value("list_roles", |node| read::choice(node, &[("first", false), ("all", true)]));
-        let metadata = match fields.section(SECTION.key, METADATA, Metadata::read)? {
+        let metadata = match fields.section(SECTION.key, Metadata::SETTINGS, Metadata::read)? {
             Some(metadata) => Some(metadata),
-            None => Metadata::read(&mut Fields::new(Vec::new(), METADATA)),
+            None => Metadata::read(&mut Fields::new(Vec::new(), Metadata::SETTINGS)),
         };
         Some(Self { v1: v1?, list_all: list_all?, metadata: metadata? })
     }
@@ -142,7 +140,7 @@ impl Options {
         match key {
             "imds_v1" => Some(self.v1.to_string()),
             "list_roles" => Some(if self.list_all { "all" } else { "first" }.to_owned()),
-            _ => (key == SECTION.key).then(|| self.metadata.render()),
+            _ => (key == SECTION.key).then(|| entries(&self.metadata)),
         }
     }
 
@@ -163,29 +161,12 @@ impl Options {
 }
 
 impl Metadata {
-    fn read(fields: &mut Fields) -> Option<Self> {
-        let region = fields.optional("region", read::region);
-        let account_id = fields.optional("account_id", read::account_id);
-        let overlay = overlay::read(fields);
-        let words = [("minimal", Defaults::Minimal), ("ec2", Defaults::Ec2)];
-        let defaults = fields.value("defaults", |node| read::choice(node, &words));
-        let choices = [("off", false), ("on", true), ("false", false), ("true", true), ("no", false), ("yes", true)];
-        let extended = fields.value("security_credentials_extended", |node| read::choice(node, &choices));
-        let passthrough = fields.optional("passthrough", base_url);
-        let passthrough_timeout = fields.value("passthrough_timeout", read::limit);
-        let metadata = Self {
-            region: region?,
-            account_id: account_id?,
-            defaults: defaults?,
-            overlay,
-            extended: extended?,
-            passthrough: passthrough?,
-            passthrough_timeout: passthrough_timeout?,
-        };
+    /// Refuses regions that contradict each other.
+    fn agree(self, fields: &mut Fields) -> Option<Self> {
         let place = fields.place("meta-data").or_else(|| fields.place("region"));
-        match (contradiction(&metadata), place) {
+        match (contradiction(&self), place) {
             (Some(message), Some(place)) => fields.note(Err(Problem::new(place, message))),
-            _ => Some(metadata),
+            _ => Some(self),
         }
     }
 
@@ -202,7 +183,7 @@ impl Metadata {
     }
 
     fn file(&self, path: &[&str]) -> Option<&str> {
-        let mut tree = &self.overlay;
+        let mut tree = &self.overlay.0;
         let (last, directories) = path.split_last()?;
         let find = |tree: &'_ [(String, Entry)], name: &str| tree.iter().position(|(known, _)| known == name);
         for name in directories {
@@ -213,21 +194,6 @@ impl Metadata {
             Entry::File(text) => Some(text),
             Entry::Binary(_) | Entry::Directory(_) | Entry::Removed => None,
         }
-    }
-
-    /// The section as YAML.
-    fn render(&self) -> String {
-        let mut entries = Vec::new();
-        entries.extend(self.region.as_ref().map(|region| ("region".to_owned(), quoted(region))));
-        entries.extend(self.account_id.map(|id| ("account_id".to_owned(), quoted(id.as_str()))));
-        let defaults = if self.defaults == Defaults::Ec2 { "ec2" } else { "minimal" };
-        entries.push(("defaults".to_owned(), defaults.to_owned()));
-        entries.extend(self.overlay.iter().map(|(name, entry)| (name.clone(), overlay::render(entry))));
-        let extended = if self.extended { "on" } else { "off" };
-        entries.push(("security_credentials_extended".to_owned(), extended.to_owned()));
-        entries.extend(self.passthrough.as_ref().map(|url| ("passthrough".to_owned(), quoted(url))));
-        entries.push(("passthrough_timeout".to_owned(), read::render_duration(self.passthrough_timeout)));
-        mapping(entries)
     }
 }
 

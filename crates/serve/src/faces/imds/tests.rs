@@ -1,5 +1,6 @@
 //! The face by itself: request in, answer out. The same over sockets is in `tests/conformance`.
 
+use super::options::Overlay;
 use super::*;
 use crate::{
     caller::{Membership, Origin, Peer, Process},
@@ -188,7 +189,7 @@ fn a_key_is_listed_with_its_name_and_found_by_its_number() {
     let file = |text: &str| Entry::File(text.to_owned());
     let key = |name: &str| (name.to_owned(), Entry::Directory(vec![("openssh-key".to_owned(), file("ssh-rsa A"))]));
     let keys = Entry::Directory(vec![key("0=my-key"), key("1=other key")]);
-    let overlay = vec![("meta-data".to_owned(), Entry::Directory(vec![("public-keys".to_owned(), keys)]))];
+    let overlay = Overlay(vec![("meta-data".to_owned(), Entry::Directory(vec![("public-keys".to_owned(), keys)]))]);
     let imds = imds(Options { metadata: Metadata { overlay, ..Metadata::default() }, ..v1() });
     let keys = |below: &str| get(&imds, &format!("/latest/meta-data/public-keys{below}"));
     assert_eq!(keys("/"), (200, "0=my-key\n1=other key".to_owned()));
@@ -208,7 +209,7 @@ fn a_mac_is_there_only_with_the_directory_that_it_names() {
         ..HostFacts::default()
     };
     let with = |overlay: Vec<(String, Entry)>| {
-        let overlay = vec![("meta-data".to_owned(), Entry::Directory(overlay))];
+        let overlay = Overlay(vec![("meta-data".to_owned(), Entry::Directory(overlay))]);
         let metadata = Metadata { defaults: Defaults::Ec2, overlay, ..Metadata::default() };
         face(Options { metadata, ..v1() }, roles(), &host)
     };

@@ -62,7 +62,7 @@ impl Tree {
     pub(super) fn new(metadata: &Metadata, region: Option<&str>, host: &HostFacts) -> Self {
         let usual = metadata.defaults();
         let mut draft = usual.map(|usual| defaults(usual, region, host)).unwrap_or_default();
-        for (name, entry) in &metadata.overlay {
+        for (name, entry) in &metadata.overlay.0 {
             draft.lay_over(name, entry);
         }
         if usual.is_some() {

@@ -5,7 +5,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use crate::{
     faces::imds::Entry,
     settings::{
-        Fields, Node, Problem, Value, read,
+        Fields, Keys, Node, Problem, Rendered, Setting, Value, read,
         render::{mapping, quoted},
     },
 };
@@ -13,17 +13,48 @@ use crate::{
 /// The deepest path below `/latest` that can be asked for.
 const MAX_DEPTH: usize = 7;
 
-/// Reads what is given of `meta-data`, `dynamic` and `user-data`.
-pub(super) fn read(fields: &mut Fields) -> Vec<(String, Entry)> {
-    let mut tree = Vec::new();
-    for key in ["meta-data", "dynamic", "user-data"] {
-        let Some(node) = fields.raw(key).cloned() else { continue };
-        let read = branch(&node, 1).and_then(|read| check_top(key, &node, read));
-        if let Some(read) = fields.note(read) {
-            tree.push((key.to_owned(), read));
+/// What is laid over the defaults, from the directory of the version on: `meta-data`, `dynamic` and `user-data`, in this
+/// order, each if it is given.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overlay(pub Vec<(String, Entry)>);
+
+impl Keys for Overlay {
+    const SETTINGS: &'static [Setting] = &[
+        Setting::nested(
+            "meta-data",
+            "",
+            "A tree that is laid over the defaults: a mapping is a directory, a single value a file, a list a file of lines, \
+             `null` removes. `iam` is built from the roles; only `iam: {info: …}` can be set there. Keys are written as \
+             `public-keys: {\"0=NAME\": {openssh-key: …}}`.",
+        ),
+        Setting::nested("dynamic", "", "The same for `/latest/dynamic/`."),
+        Setting::nested(
+            "user-data",
+            "",
+            "The content of `/latest/user-data`: a text, or bytes in base64 after `!!binary`, such as a gzip archive. \
+             Without it: 404.",
+        ),
+    ];
+
+    fn read(fields: &mut Fields) -> Option<Self> {
+        let mut tree = Vec::new();
+        for Setting { key, .. } in Self::SETTINGS {
+            let Some(node) = fields.raw(key).cloned() else { continue };
+            let read = branch(&node, 1).and_then(|read| check_top(key, &node, read));
+            if let Some(read) = fields.note(read) {
+                tree.push(((*key).to_owned(), read));
+            }
         }
+        Some(Self(tree))
     }
-    tree
+}
+
+impl Rendered for Overlay {
+    fn render(&self) -> Vec<(&'static str, String)> {
+        let given =
+            |row: &Setting| self.0.iter().find(|(name, _)| name == row.key).map(|(_, tree)| (row.key, render(tree)));
+        Self::SETTINGS.iter().filter_map(given).collect()
+    }
 }
 
 fn branch(node: &Node, depth: usize) -> Result<Entry, Problem> {
@@ -89,7 +120,7 @@ fn are_keys(keys: &Entry) -> bool {
 }
 
 /// A part of the tree as YAML.
-pub(super) fn render(tree: &Entry) -> String {
+fn render(tree: &Entry) -> String {
     match tree {
         Entry::Removed => "null".to_owned(),
         Entry::File(text) => quoted(text),
