@@ -1,19 +1,18 @@
 //! The settings `accounts` and `rules`.
 
-use std::{sync::Arc, time::Duration};
+mod give;
+mod matching;
 
-use regex_lite::Regex;
+use give::{OF_GIVE, give};
+use matching::{MATCH, REWRITE, matching, pattern};
 
-use super::{
-    Account, Accounts, Condition, Deny, Effect, Give, Match, Rule, Rules, Strength, Template, condition::Rewrite,
-};
+use super::{Account, Accounts, Deny, Effect, Rule, Rules};
 use crate::{
-    credentials::{Arn, MAX_TAGS, NO_ACCOUNT, RoleArn, RoleName, check_tag_key, is_partition},
-    expression::Expression,
+    credentials::{RoleName, is_partition},
     settings::{
         Fields, Node, Problem, Section, Setting, Value,
         problem::Place,
-        read::{account_id, boolean, duration, list, text, wrong},
+        read::{account_id, text, wrong},
     },
 };
 
@@ -79,51 +78,10 @@ const RULE: &[Setting] = &[
     ),
 ];
 
-/// What only a rule that gives a role may have.
-const OF_GIVE: [&str; 13] = [
-    "account",
-    "partition",
-    "role",
-    "path",
-    "duration",
-    "source_identity",
-    "tags",
-    "transitive_tags",
-    "policy",
-    "policy_arns",
-    "console",
-    "max_auth_age",
-    "max_proof_age",
-];
-
-const MATCH: &[Setting] = &[
-    Setting::nested("method", "", "Kinds of proof, or names of identity methods; one of a list."),
-    Setting::nested(
-        "name",
-        "",
-        "A pattern of the caller's name, or of another name in the proof. Patterns match the whole text.",
-    ),
-    Setting::nested("groups", "", "A pattern of a group. Each group that matches gives a role."),
-    Setting::nested("claims", "", "A mapping of claims to patterns; all must match."),
-    Setting::nested("from", "", "Networks from which the caller calls, in addition to another condition."),
-    Setting::nested("rewrite", "[]", "A list of changes of captures: `capture`, `from` (a pattern of a part), `to`."),
-];
-
-const REWRITE: &[Setting] = &[
-    Setting::nested("capture", "", "The capture."),
-    Setting::nested("from", "", "What is replaced."),
-    Setting::nested("to", "", "By what; `$1` stands for the first group in `from`."),
-];
-
 const DENY: &[Setting] = &[
     Setting::nested("account", "", "A pattern of the alias or number of the account."),
     Setting::nested("role", "", "A pattern of the name of the role."),
 ];
-
-/// STS takes these lives of a session; the role itself may allow less.
-const DURATIONS: std::ops::RangeInclusive<Duration> = Duration::from_mins(15)..=Duration::from_hours(12);
-const MAX_POLICY: usize = 2048;
-const MAX_POLICY_ARNS: usize = 10;
 
 /// Reads both. `None` says that something is wrong, which is noted in `fields`.
 pub fn read(fields: &mut Fields) -> Option<Rules> {
@@ -221,80 +179,6 @@ fn rule(place: &Place, fields: &mut Fields) -> Option<Rule> {
     Some(Rule { name: name?, matching, effect })
 }
 
-fn give(place: &Place, fields: &mut Fields, matching: &Match) -> Option<Give> {
-    let known = matching.capture_names();
-    let template = |node: &Node| template(node, &known);
-    let account = required(fields, place, "account", template);
-    let role = required(fields, place, "role", |node| {
-        let template = template(node)?;
-        match template.literal().map(str::parse::<RoleName>) {
-            Some(Err(error)) => Err(Problem::new(node.place.clone(), error.to_string())),
-            _ => Ok(template),
-        }
-    });
-    let partition = fields.optional("partition", partition);
-    let path = fields.value("path", path);
-    let duration = fields.optional("duration", session_duration);
-    let source_identity = fields.value("source_identity", boolean);
-    let tags = fields.optional("tags", |node| tags(node, &known));
-    let transitive_tags = fields.value("transitive_tags", |node| list(node, text));
-    let policy = fields.optional("policy", policy);
-    let policy_arns = fields.value("policy_arns", policy_arns);
-    let console = fields.value("console", boolean);
-    let max_auth_age = fields.optional("max_auth_age", self::duration);
-    let max_proof_age = fields.optional("max_proof_age", self::duration);
-    let (tags, transitive_tags) = (tags?.unwrap_or_default(), transitive_tags?);
-    if let Some(key) = transitive_tags.iter().find(|key| !tags.iter().any(|(tag, _)| tag == *key)) {
-        let place = fields.place("transitive_tags").unwrap_or_else(|| place.clone());
-        fields.problems.push(Problem::new(place, format!("{key:?} is not in `tags`")));
-    }
-    Some(Give {
-        account: account?,
-        partition: partition?,
-        role: role?,
-        path: path?,
-        duration: duration?,
-        source_identity: source_identity?,
-        tags,
-        transitive_tags,
-        policy: policy?,
-        policy_arns: policy_arns?,
-        console: console?,
-        strength: Strength { max_auth_age: max_auth_age?, max_proof_age: max_proof_age? },
-    })
-}
-
-fn matching(fields: &mut Fields) -> Option<Match> {
-    let method = fields.optional("method", |node| list(node, text));
-    let name = fields.optional("name", condition);
-    let groups = fields.optional("groups", condition);
-    let claims = fields.optional("claims", claims);
-    let from = fields.optional("from", |node| list(node, network));
-    let rewrite = fields.items("rewrite", REWRITE, |place, fields| {
-        let capture = required(fields, place, "capture", text);
-        let from = required(fields, place, "from", |node| {
-            Regex::new(&text(node)?).map_err(|error| Problem::new(node.place.clone(), error.to_string()))
-        });
-        let to = fields.optional("to", text);
-        Some(Rewrite { capture: capture?, from: from?, to: to?.unwrap_or_default() })
-    });
-    let claims = claims?.unwrap_or_default();
-    let read = Match { method: method?, name: name?, groups: groups?, claims, from: from?, rewrite: rewrite? };
-    let known = read.capture_names();
-    if let Some(lost) = read.rewrite.iter().find(|rewrite| !known.contains(&rewrite.capture)) {
-        let message = format!("`rewrite` changes {:?}, which no condition captures in every case", lost.capture);
-        let place = fields.place("rewrite");
-        fields.problems.push(place.map_or_else(|| Problem::nowhere(&message), |place| Problem::new(place, &message)));
-    }
-    if !read.is_about_identity() {
-        let message = "`match` needs `method`, `name`, `groups` or `claims`: an address alone proves no identity";
-        fields
-            .problems
-            .push(fields.place("from").map_or_else(|| Problem::nowhere(message), |place| Problem::new(place, message)));
-    }
-    Some(read)
-}
-
 /// The value of a key that has to be there.
 fn required<T>(fields: &mut Fields, place: &Place, key: &str, read: impl Fn(&Node) -> Result<T, Problem>) -> Option<T> {
     let value = fields.optional(key, read)?;
@@ -304,94 +188,7 @@ fn required<T>(fields: &mut Fields, place: &Place, key: &str, read: impl Fn(&Nod
     value
 }
 
-fn pattern(node: &Node) -> Result<Expression, Problem> {
-    let pattern = Expression::new(&text(node)?).map_err(|error| Problem::new(node.place.clone(), error.to_string()))?;
-    if pattern.capture_names().any(|name| name == super::template::IDENTITY) {
-        return Err(Problem::new(
-            node.place.clone(),
-            "{identity} is the caller's name; call the capture something else",
-        ));
-    }
-    Ok(pattern)
-}
-
-fn condition(node: &Node) -> Result<Condition, Problem> {
-    let patterns = list(node, pattern)?;
-    if patterns.is_empty() { wrong(node, "a pattern, or several in a list,") } else { Ok(Condition(patterns)) }
-}
-
-fn claims(node: &Node) -> Result<Vec<(String, Condition)>, Problem> {
-    let Value::Map(entries) = &node.value else { return wrong(node, "a mapping of claims to patterns") };
-    entries.iter().map(|(key, node)| Ok((key.text.clone(), condition(node)?))).collect()
-}
-
-fn network(node: &Node) -> Result<ipnet::IpNet, Problem> {
-    let text = text(node)?;
-    let single = || text.parse().ok().map(|address: std::net::IpAddr| address.into());
-    match text.parse().ok().or_else(single) {
-        Some(network) => Ok(network),
-        None => wrong(node, "an address or a network such as 10.0.0.0/8"),
-    }
-}
-
-fn template(node: &Node, known: &[String]) -> Result<Template, Problem> {
-    Template::new(&text(node)?, known).map_err(|error| Problem::new(node.place.clone(), error))
-}
-
 fn partition(node: &Node) -> Result<String, Problem> {
     let text = text(node)?;
     if is_partition(&text) { Ok(text) } else { wrong(node, "a partition such as aws or aws-cn") }
-}
-
-/// `/` or `/a/b/`, to be put before the name of a role: without the slash at the beginning.
-fn path(node: &Node) -> Result<String, Problem> {
-    let text = text(node)?;
-    let Some(path) = text.strip_prefix('/').filter(|path| path.is_empty() || path.ends_with('/')) else {
-        return wrong(node, "a path such as / or /team/");
-    };
-    match RoleArn::new("aws", NO_ACCOUNT, &format!("{path}role")) {
-        Ok(_) => Ok(path.to_owned()),
-        Err(error) => Err(Problem::new(node.place.clone(), error.to_string())),
-    }
-}
-
-fn session_duration(node: &Node) -> Result<Duration, Problem> {
-    let duration = duration(node)?;
-    if DURATIONS.contains(&duration) { Ok(duration) } else { wrong(node, "a time from 15m to 12h") }
-}
-
-fn tags(node: &Node, known: &[String]) -> Result<Vec<(String, Template)>, Problem> {
-    let Value::Map(entries) = &node.value else { return wrong(node, "a mapping of tags to values") };
-    if entries.len() > MAX_TAGS {
-        return wrong(node, "a mapping of at most 50 tags");
-    }
-    let tag = |(key, node): &(crate::settings::yaml::Key, Node)| {
-        check_tag_key(&key.text).map_err(|why| Problem::new(key.place.clone(), why.to_string()))?;
-        Ok((key.text.clone(), template(node, known)?))
-    };
-    entries.iter().map(tag).collect()
-}
-
-fn policy(node: &Node) -> Result<Arc<str>, Problem> {
-    let text = text(node)?;
-    let is_policy = serde_json::from_str::<serde_json::Value>(&text).is_ok_and(|value| value.is_object());
-    if !is_policy {
-        return Err(Problem::new(node.place.clone(), "a policy is a JSON object, written as a text (`policy: |`)"));
-    }
-    if text.chars().count() > MAX_POLICY {
-        return Err(Problem::new(node.place.clone(), format!("a session policy has at most {MAX_POLICY} characters")));
-    }
-    Ok(text.into())
-}
-
-fn policy_arns(node: &Node) -> Result<Vec<String>, Problem> {
-    let arns = list(node, |node| {
-        let text = text(node)?;
-        match Arn::parse(&text) {
-            Ok(arn) if arn.service == "iam" && arn.resource.starts_with("policy/") => Ok(text),
-            Ok(_) => wrong(node, "the ARN of a managed policy"),
-            Err(error) => Err(Problem::new(node.place.clone(), error.to_string())),
-        }
-    })?;
-    if arns.len() > MAX_POLICY_ARNS { wrong(node, "a list of at most 10 ARNs") } else { Ok(arns) }
 }
