@@ -52,10 +52,16 @@ fn allowed(architecture: &str) -> Rooms {
     rooms
 }
 
+/// Code without the tests at its end.
+fn without_tests(code: &str) -> &str {
+    let ends = ["mod tests {", "pub(crate) mod tests {", "pub(super) mod tests {"];
+    let end = ends.iter().filter_map(|module| code.find(&format!("\n#[cfg(test)]\n{module}"))).min();
+    &code[..end.unwrap_or(code.len())]
+}
+
 /// Code without its tests and comments.
 fn production(code: &str) -> String {
-    let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-    code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+    without_tests(code).lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
 /// The rooms that are named after `crate::`, or after the name of one of our crates, in code.
@@ -165,6 +171,21 @@ fn each_room_imports_only_what_the_table_allows() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn no_file_is_too_long_without_its_tests() {
+    const MOST: usize = 400;
+    let mut files = Vec::new();
+    sources(&root().join("src"), &mut files);
+    sources(&root().join("crates"), &mut files);
+    files.retain(|file| {
+        !file.strip_prefix(root()).is_ok_and(|path| path.components().any(|part| part.as_os_str() == "tests"))
+    });
+    assert!(files.len() > 200, "only {} files are found", files.len());
+    let length = |file: &PathBuf| without_tests(&fs::read_to_string(file).expect("text")).lines().count();
+    let long: Vec<_> = files.iter().map(|file| (length(file), file)).filter(|(lines, _)| *lines > MOST).collect();
+    assert!(long.is_empty(), "these files have more than {MOST} lines: {long:#?}");
 }
 
 #[test]
