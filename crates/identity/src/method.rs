@@ -1,7 +1,7 @@
 //! What each identity method says of itself, and the list of all methods. A method is a folder here and a line in
 //! [`METHODS`].
 
-use std::{fmt, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use alppaca_jwt::{KeyOptions, KeyRing};
 
@@ -46,6 +46,21 @@ pub trait Method: Comparable + fmt::Debug + Send + Sync {
 
     /// Adds the files that it names.
     fn files(&self, _: &mut NamedFiles) {}
+
+    /// The proofs of which it leaves none to a later method of its mount.
+    fn takes_all(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The files of the authorities all of whose client certificates it takes for those of callers.
+    fn callers(&self) -> &[PathBuf] {
+        &[]
+    }
+
+    /// The files of the authorities of reverse proxies.
+    fn proxies(&self) -> &[PathBuf] {
+        &[]
+    }
 
     /// Reads its files and makes it ready, under the name that it has in the configuration.
     fn open(&self, name: &str, opening: &Opening) -> Result<Opened, String>;

@@ -178,6 +178,10 @@ impl Method for Options {
         files.obeyed("crl_files", &self.crl_files);
     }
 
+    fn proxies(&self) -> &[PathBuf] {
+        &self.ca_files
+    }
+
     fn open(&self, name: &str, _: &Opening) -> Result<Opened, String> {
         let users = self.users.iter().map(|text| user(text).map(Trusted::Uid));
         let mut from = users.collect::<Result<Vec<_>, _>>()?;

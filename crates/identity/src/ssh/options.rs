@@ -71,6 +71,13 @@ impl Method for Options {
         files.obeyed("file", Some(&self.file));
     }
 
+    fn takes_all(&self) -> Option<&'static str> {
+        Some(match self.subjects {
+            Subjects::Hosts => "SSH signature of a host",
+            Subjects::People => "SSH signature of a person",
+        })
+    }
+
     fn open(&self, name: &str, opening: &Opening) -> Result<Opened, String> {
         let settings = Settings {
             name: name.to_owned(),

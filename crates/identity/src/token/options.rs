@@ -45,6 +45,10 @@ impl Method for Options {
         files.obeyed("file", Some(&self.file));
     }
 
+    fn takes_all(&self) -> Option<&'static str> {
+        Some("secret (Alppaca-Token)")
+    }
+
     fn open(&self, name: &str, _: &Opening) -> Result<Opened, String> {
         let tokens = Arc::new(Tokens::load(name, self.file.clone()).map_err(|error| error.to_string())?);
         let again = Arc::clone(&tokens);

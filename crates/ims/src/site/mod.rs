@@ -1,6 +1,7 @@
 //! The configuration of the role server: where it listens, how callers prove who they are, and what they may have.
 
 mod listen;
+mod order;
 mod read;
 mod settings;
 

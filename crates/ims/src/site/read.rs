@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Limits, Listen, Loaded, MOUNT, MountSettings, SETTINGS, Site, TlsFiles};
+use super::{Limits, Listen, Loaded, MOUNT, MountSettings, SETTINGS, Site, TlsFiles, order::fault};
 use crate::{
     console,
     identity::{self, Named},
@@ -130,6 +130,9 @@ fn identities(fields: &mut Fields) -> Option<Vec<Named>> {
 fn mounts(fields: &mut Fields, identities: &[Named]) -> Option<Vec<MountSettings>> {
     let all = || identities.iter().map(|named| named.name.clone()).collect::<Vec<_>>();
     if fields.given("mounts").is_none() {
+        if let (Some(fault), Some(place)) = (fault(&all(), identities), fields.place("identities")) {
+            fields.problems.push(Problem::new(place, fault));
+        }
         let mount = Mount { prefix: String::new(), families: BOTH };
         return Some(vec![MountSettings { mount, identities: all() }]);
     }
@@ -151,10 +154,12 @@ fn mounts(fields: &mut Fields, identities: &[Named]) -> Option<Vec<MountSettings
             fields.problems.push(Problem::new(place.clone(), "another of `mounts` has the same `path`"));
         }
         prefixes.push(prefix.clone());
-        Some(MountSettings {
-            mount: Mount { prefix, families: families?.unwrap_or(BOTH) },
-            identities: given?.unwrap_or_else(all),
-        })
+        let order = given?.unwrap_or_else(all);
+        if let Some(fault) = fault(&order, identities) {
+            fields.problems.push(Problem::new(place.clone(), fault));
+        }
+        let mount = Mount { prefix, families: families?.unwrap_or(BOTH) };
+        Some(MountSettings { mount, identities: order })
     })?;
     if mounts.is_empty() {
         fields.problems.push(Problem::nowhere("`mounts` is empty: there would be no route"));

@@ -68,6 +68,48 @@ fn each_mistake_is_reported_with_its_place_and_a_remedy() {
 }
 
 #[test]
+fn each_method_of_a_mount_gets_its_proofs() {
+    let check = |mtls: &str, ca: &str, order: &str| {
+        read(&format!(
+            "\
+listen: 127.0.0.1:8080
+identities:
+  hosts: {{kind: mtls, ca_files: [/ca/old, /ca/new], {mtls}}}
+  people: {{kind: proxy, name_header: X-User, from_certificates: sso.example.com, ca_files: {ca}}}
+  few: {{kind: token, file: /t}}
+  more: {{kind: token, file: /u}}
+  fleet: {{kind: ssh, for: hosts, file: /h, hosts: ims.example.com}}
+  admins: {{kind: ssh, for: people, file: /p, hosts: ims.example.com}}
+mounts: [{{path: /a, identities: [{order}]}}, {{path: /b, identities: more}}]
+"
+        ))
+        .map(drop)
+    };
+    for (mtls, ca, order) in [
+        ("", "/ca/new", "people, hosts, few, fleet, admins"),
+        ("", "/ca/proxies", "hosts, people"),
+        ("names: uri", "/ca/new", "hosts, people"),
+    ] {
+        check(mtls, ca, order).unwrap_or_else(|errors| panic!("{order}: {errors}"));
+    }
+    for (mtls, order, expected) in [
+        (
+            "",
+            "few, hosts, people",
+            "ims.yaml:10:10: hosts would take the certificate of a reverse proxy for the caller's own",
+        ),
+        ("trust_domain: example.org", "hosts, people", "since people trusts the same authority (/ca/new)"),
+        ("", "few, hosts, more", "few takes or refuses every secret (Alppaca-Token), so that more would get none"),
+    ] {
+        let errors = check(mtls, "/ca/new", order).expect_err(order);
+        assert!(errors.contains(expected), "{order}: {errors}");
+    }
+    let text = format!("{LOCAL}  a: {{kind: token, file: /t}}\n  b: {{kind: token, file: /u}}\n");
+    let errors = read(&text).map(drop).expect_err("two kinds of secrets");
+    assert!(errors.contains("ims.yaml:3:1: a takes or refuses every secret"), "{errors}");
+}
+
+#[test]
 fn clear_text_between_hosts_has_to_be_allowed_and_is_warned_of() {
     let text = "plain_http: yes\nidentities: {dns: {kind: dns, pattern: '.*'}}\n";
     let loaded = read(text).expect("allowed");
