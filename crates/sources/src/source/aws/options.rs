@@ -9,7 +9,7 @@ use crate::{
     settings::{
         Fields, Keys, Node, Problem, Rendered, Setting,
         read::{self, render_duration},
-        render::quoted,
+        render::{AsYaml, quoted},
         url::is_base_url,
     },
     source::host_env::HostEnv,
@@ -238,6 +238,12 @@ pub(crate) fn rate(node: &Node) -> Result<Rate, Problem> {
         let message = format!("a rate such as 10/s, 300/m or 1000/h is expected here, not {text:?}");
         Problem::new(node.place.clone(), message)
     })
+}
+
+impl AsYaml for Rate {
+    fn as_yaml(&self) -> Option<String> {
+        Some(render_rate(*self))
+    }
 }
 
 pub(crate) fn render_rate(rate: Rate) -> String {

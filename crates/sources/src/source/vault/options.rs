@@ -1,16 +1,14 @@
 //! `kind: vault`: HashiCorp Vault's AWS secrets engine.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::{Auth, Endpoint, RoleSettings, Settings, Vault};
 use crate::{
-    fetch::{self, Proxies, Proxying, end_of_certificate, is_clear_text, proxying},
+    fetch::{self, Proxying, end_of_certificate, is_clear_text},
     refresh::{CallLimit, Fetch},
     settings::{
-        Fields, Keys, NamedFiles, Problem, Rendered, Setting,
-        read::{self, render_duration},
-        render::quoted,
-        table::concat,
+        Fields, Keys, NamedFiles, Problem, Rendered, Setting, options, read,
+        render::{AsYaml, quoted},
     },
     source::{
         aws::{Rate, endpoint, rate, render_rate},
@@ -21,109 +19,146 @@ use crate::{
     },
 };
 
-/// The server, and what of it is served.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::source) struct Options {
-    /// The server and how to talk to it. Its proxies are known only when it is opened.
-    pub vault: Settings,
-    /// Which path is asked (`endpoint`).
-    pub endpoint: Endpoint,
-    /// Whether clients get sets without a session token (`serve_long_term`).
-    pub serve_long_term: bool,
-    /// How many calls may begin in a second (`rate`).
-    pub rate: Rate,
-    /// How many calls may run at once (`concurrency`).
-    pub concurrency: usize,
-    /// The proxy in front of it.
-    pub proxying: Proxying,
+options! {
+    /// The server, and what of it is served.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub(in crate::source) struct Options {
+        /// `https://vault.example.com:8200`.
+        pub address: String = Setting::nested(
+            "address",
+            "",
+            "Where Vault is: `https://vault.example.com:8200`. Required.",
+        ) => required("a Vault needs an `address`, such as https://vault.example.com:8200", endpoint);
+        /// The namespace.
+        pub namespace: Option<String> = Setting::nested("namespace", "", "The namespace (Vault Enterprise, OpenBao).")
+            => optional(read::text);
+        /// Where the secrets engine is mounted.
+        pub mount: String = Setting::nested("mount", "aws", "Where the AWS secrets engine is mounted.")
+            => value(read::text);
+        /// Which path is asked.
+        pub endpoint: Endpoint = Setting::nested(
+            "endpoint",
+            "sts",
+            "`sts` or `creds`: the path of the engine. `creds` for roles of the type `iam_user`.",
+        ) => value(|node| read::choice(node, &[("sts", Endpoint::Sts), ("creds", Endpoint::Creds)]));
+        /// How we authenticate.
+        pub auth: Auth;
+        /// Whether clients get sets without a session token.
+        pub serve_long_term: bool = SERVE_LONG_TERM => value(read::boolean);
+        /// Further certificate authorities.
+        pub ca_file: Option<PathBuf> = Setting::nested(
+            "ca_file",
+            "",
+            "PEM file of additional certificate authorities. The system's stay in force.",
+        ) => optional(read::path);
+        /// The client's certificate.
+        pub client_certificate: Option<PathBuf> = Setting::nested(
+            "client_certificate",
+            "",
+            "PEM file of the client's certificate and its chain.",
+        ) => optional(read::path);
+        /// Its key; there are both or none.
+        pub client_key: Option<PathBuf> = Setting::nested(
+            "client_key",
+            "",
+            "PEM file of the client's private key, unencrypted.",
+        ) => optional(read::path);
+        /// For one connection.
+        pub connect_timeout: Duration = Setting::nested(
+            "connect_timeout",
+            "3s",
+            "Longest time for the TCP, proxy and TLS handshakes of a connection.",
+        ) => value(read::limit);
+        /// For one whole call.
+        pub timeout: Duration = Setting::nested("timeout", "15s", "Longest time for one whole call.")
+            => value(read::limit);
+        /// How many calls may begin in a second.
+        pub rate: Rate = Setting::nested("rate", "10/s", "How many calls may begin: `10/s`, `300/m`.") => value(rate);
+        /// How many calls may run at once.
+        pub concurrency: usize = Setting::nested("concurrency", "4", "How many calls may run at once.")
+            => value(read::count);
+        /// The proxy in front of it.
+        pub proxying: Proxying;
+    }
+    before Options::pairs;
+    after Options::warn;
 }
-
-const OWN: [Setting; 19] = [
-    Setting::nested("address", "", "Where Vault is: `https://vault.example.com:8200`. Required."),
-    Setting::nested("namespace", "", "The namespace (Vault Enterprise, OpenBao)."),
-    Setting::nested("mount", "aws", "Where the AWS secrets engine is mounted."),
-    Setting::nested(
-        "endpoint",
-        "sts",
-        "`sts` or `creds`: the path of the engine. `creds` for roles of the type `iam_user`.",
-    ),
-    Setting::nested(
-        "token_file",
-        "",
-        "The file of a token that another program renews, such as Vault Agent; read again each time.",
-    ),
-    Setting::nested("approle_role_id", "", "Log in with AppRole: the role's id."),
-    Setting::nested("approle_secret_id_file", "", "The file of its secret id, read again at each login."),
-    Setting::nested("approle_mount", "approle", "Where AppRole is mounted, below `auth/`."),
-    Setting::nested("kubernetes_role", "", "Log in with a service account: the role of that method."),
-    Setting::nested(
-        "kubernetes_token_file",
-        "/var/run/secrets/kubernetes.io/serviceaccount/token",
-        "The file of the account's token, read again at each login.",
-    ),
-    Setting::nested(
-        "kubernetes_mount",
-        "kubernetes",
-        "Where the method is mounted, below `auth/`. A mount of the type `jwt` works as well.",
-    ),
-    SERVE_LONG_TERM,
-    Setting::nested("ca_file", "", "PEM file of additional certificate authorities. The system's stay in force."),
-    Setting::nested("client_certificate", "", "PEM file of the client's certificate and its chain."),
-    Setting::nested("client_key", "", "PEM file of the client's private key, unencrypted."),
-    Setting::nested("connect_timeout", "3s", "Longest time for the TCP, proxy and TLS handshakes of a connection."),
-    Setting::nested("timeout", "15s", "Longest time for one whole call."),
-    Setting::nested("rate", "10/s", "How many calls may begin: `10/s`, `300/m`."),
-    Setting::nested("concurrency", "4", "How many calls may run at once."),
-];
-const SETTINGS: [Setting; 19 + proxying::COUNT] = concat(OWN, proxying::SETTINGS);
 
 impl Written for Options {
     const WORD: &'static str = "vault";
 }
 
-impl Keys for Options {
-    const SETTINGS: &'static [Setting] = &SETTINGS;
-
-    fn read(fields: &mut Fields) -> Option<Self> {
+impl Options {
+    fn pairs(fields: &mut Fields) {
         fields.pair("client_certificate", "client_key");
-        let address =
-            fields.required("address", "a Vault needs an `address`, such as https://vault.example.com:8200", endpoint);
-        if let (Some(address), Some(place)) = (&address, fields.place("address"))
-            && is_clear_text(address)
-        {
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "a check may refuse what was read")]
+    fn warn(self, fields: &mut Fields) -> Option<Self> {
+        if let (true, Some(place)) = (is_clear_text(&self.address), fields.place("address")) {
             let message = "credentials will travel in clear text: Vault uses http over the network";
             fields.warnings.push(Problem::new(place, message));
         }
-        let namespace = fields.optional("namespace", read::text);
-        let mount = fields.value("mount", read::text);
-        let choices = [("sts", Endpoint::Sts), ("creds", Endpoint::Creds)];
-        let endpoint = fields.value("endpoint", |node| read::choice(node, &choices));
-        let auth = auth(fields);
-        let serve_long_term = fields.value("serve_long_term", read::boolean);
-        let ca_file = fields.optional("ca_file", read::path);
-        let certificate = fields.optional("client_certificate", read::path);
-        let key = fields.optional("client_key", read::path);
-        let connect_timeout = fields.value("connect_timeout", read::limit);
-        let timeout = fields.value("timeout", read::limit);
-        let rate = fields.value("rate", rate);
-        let concurrency = fields.value("concurrency", read::count);
-        let proxying = Proxying::read(fields);
-        let http = fetch::Options {
-            connect_timeout: connect_timeout?,
-            timeout: timeout?,
-            limit_name: None,
-            ca_file: ca_file?,
-            client_certificate: certificate?.zip(key?),
-            proxies: Proxies::none(),
-        };
-        Some(Self {
-            vault: Settings { address: address?, namespace: namespace?, mount: mount?, auth: auth?, http },
-            endpoint: endpoint?,
-            serve_long_term: serve_long_term?,
-            rate: rate?,
-            concurrency: concurrency?,
-            proxying: proxying?,
-        })
+        Some(self)
+    }
+
+    fn certificate(&self) -> Option<(PathBuf, PathBuf)> {
+        self.client_certificate.clone().zip(self.client_key.clone())
+    }
+}
+
+impl Keys for Auth {
+    const SETTINGS: &'static [Setting] = &[
+        Setting::nested(
+            "token_file",
+            "",
+            "The file of a token that another program renews, such as Vault Agent; read again each time.",
+        ),
+        Setting::nested("approle_role_id", "", "Log in with AppRole: the role's id."),
+        Setting::nested("approle_secret_id_file", "", "The file of its secret id, read again at each login."),
+        Setting::nested("approle_mount", "approle", "Where AppRole is mounted, below `auth/`."),
+        Setting::nested("kubernetes_role", "", "Log in with a service account: the role of that method."),
+        Setting::nested(
+            "kubernetes_token_file",
+            "/var/run/secrets/kubernetes.io/serviceaccount/token",
+            "The file of the account's token, read again at each login.",
+        ),
+        Setting::nested(
+            "kubernetes_mount",
+            "kubernetes",
+            "Where the method is mounted, below `auth/`. A mount of the type `jwt` works as well.",
+        ),
+    ];
+
+    fn read(fields: &mut Fields) -> Option<Self> {
+        auth(fields)
+    }
+}
+
+impl Rendered for Auth {
+    fn render(&self) -> Vec<(&'static str, String)> {
+        let path = |path: &PathBuf| quoted(&path.to_string_lossy());
+        let mut all = Vec::new();
+        match self {
+            Self::TokenFile(file) => all.push(("token_file", path(file))),
+            Self::AppRole { mount, role_id, secret_id_file } => {
+                all.push(("approle_role_id", quoted(role_id)));
+                all.extend(secret_id_file.as_ref().map(|file| ("approle_secret_id_file", path(file))));
+                all.push(("approle_mount", quoted(mount)));
+            }
+            Self::Kubernetes { mount, role, token_file } => {
+                all.push(("kubernetes_role", quoted(role)));
+                all.push(("kubernetes_token_file", path(token_file)));
+                all.push(("kubernetes_mount", quoted(mount)));
+            }
+        }
+        all
+    }
+}
+
+impl AsYaml for Endpoint {
+    fn as_yaml(&self) -> Option<String> {
+        Some(self.word().to_owned())
     }
 }
 
@@ -164,49 +199,13 @@ fn auth(fields: &mut Fields) -> Option<Auth> {
     }
 }
 
-impl Rendered for Options {
-    fn render(&self) -> Vec<(&'static str, String)> {
-        let vault = &self.vault;
-        let path = |path: &PathBuf| quoted(&path.to_string_lossy());
-        let mut all = vec![("address", quoted(&vault.address))];
-        all.extend(vault.namespace.as_ref().map(|namespace| ("namespace", quoted(namespace))));
-        all.push(("mount", quoted(&vault.mount)));
-        all.push(("endpoint", self.endpoint.word().to_owned()));
-        match &vault.auth {
-            Auth::TokenFile(file) => all.push(("token_file", path(file))),
-            Auth::AppRole { mount, role_id, secret_id_file } => {
-                all.push(("approle_role_id", quoted(role_id)));
-                all.extend(secret_id_file.as_ref().map(|file| ("approle_secret_id_file", path(file))));
-                all.push(("approle_mount", quoted(mount)));
-            }
-            Auth::Kubernetes { mount, role, token_file } => {
-                all.push(("kubernetes_role", quoted(role)));
-                all.push(("kubernetes_token_file", path(token_file)));
-                all.push(("kubernetes_mount", quoted(mount)));
-            }
-        }
-        all.push(("serve_long_term", self.serve_long_term.to_string()));
-        all.extend(vault.http.ca_file.as_ref().map(|file| ("ca_file", path(file))));
-        all.extend(vault.http.client_certificate.as_ref().map(|(chain, _)| ("client_certificate", path(chain))));
-        all.extend(vault.http.client_certificate.as_ref().map(|(_, key)| ("client_key", path(key))));
-        all.extend([
-            ("connect_timeout", render_duration(vault.http.connect_timeout)),
-            ("timeout", render_duration(vault.http.timeout)),
-            ("rate", render_rate(self.rate)),
-            ("concurrency", self.concurrency.to_string()),
-        ]);
-        all.extend(self.proxying.render());
-        all
-    }
-}
-
 impl Kind for Options {
     fn provides(&self) -> Provides {
         Provides::PerName
     }
 
     fn summary(&self) -> String {
-        let Settings { address, mount, .. } = &self.vault;
+        let Self { address, mount, .. } = self;
         format!("{address}, {mount}{}, at most {}", self.proxying.summary(), render_rate(self.rate))
     }
 
@@ -227,9 +226,9 @@ impl Kind for Options {
     }
 
     fn files(&self, _: &HostEnv, files: &mut NamedFiles) {
-        files.obeyed("ca_file", self.vault.http.ca_file.as_ref());
-        files.client_certificate(self.vault.http.client_certificate.as_ref());
-        match &self.vault.auth {
+        files.obeyed("ca_file", self.ca_file.as_ref());
+        files.client_certificate(self.certificate().as_ref());
+        match &self.auth {
             Auth::TokenFile(path) => files.secret("token_file", Some(path)),
             Auth::AppRole { secret_id_file, .. } => files.secret("secret_id_file", secret_id_file.as_ref()),
             Auth::Kubernetes { token_file, .. } => files.secret("token_file", Some(token_file)),
@@ -237,9 +236,17 @@ impl Kind for Options {
     }
 
     fn open(&self, opening: &Opening) -> Result<Arc<dyn Opened>, String> {
-        let mut settings = self.vault.clone();
-        settings.http.proxies = self.proxying.resolve(&opening.host_env.proxies)?;
-        let certificate = settings.http.client_certificate.as_ref().map(|(path, _)| path.clone());
+        let http = fetch::Options {
+            connect_timeout: self.connect_timeout,
+            timeout: self.timeout,
+            limit_name: None,
+            ca_file: self.ca_file.clone(),
+            client_certificate: self.certificate(),
+            proxies: self.proxying.resolve(&opening.host_env.proxies)?,
+        };
+        let Self { address, namespace, mount, auth, .. } = self.clone();
+        let settings = Settings { address, namespace, mount, auth, http };
+        let certificate = self.client_certificate.clone();
         let vault = Vault::new(settings, opening.host_env.clock.clone()).map_err(|error| error.to_string())?;
         Ok(Arc::new(Ready { vault, endpoint: self.endpoint, certificate }))
     }
