@@ -7,10 +7,7 @@ use clap::ValueEnum;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Failure, Outcome};
-use crate::{
-    config,
-    mock_ims::{Answer, Behaviour, LIST_PATH, MockIms},
-};
+use crate::mock_ims::{Answer, Behaviour, LIST_PATH, MockIms};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -241,7 +238,7 @@ async fn serve(mock: MockIms, quiet: bool) -> io::Result<()> {
 }
 
 fn parse_duration(text: &str) -> Result<Duration, &'static str> {
-    config::parse_duration(text).ok_or("expected a time such as 500ms, 10s, 5m or 1h")
+    alppaca_settings::read::parse_duration(text).ok_or("expected a time such as 500ms, 10s, 5m or 1h")
 }
 
 fn parse_header(text: &str) -> Result<(String, String), &'static str> {

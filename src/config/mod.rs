@@ -16,11 +16,6 @@ mod upstreams;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-pub use alppaca_settings::{
-    ConfigErrors, Problem, Section, Setting, TakesEffect, Topic,
-    read::{parse_duration, render_duration},
-};
-
 pub use admin::Admin;
 pub use containers::{CONTAINERS, Containers};
 pub use load::{Loaded, load, parse};

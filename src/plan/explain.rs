@@ -16,7 +16,7 @@ const USUAL: Duration = Duration::from_hours(1);
 pub fn explain(config: &Config, environment: &Environment) -> Vec<String> {
     let upstreams = &config.upstreams;
     let roles = upstreams.roles();
-    let every = config::render_duration(config.refresh.interval);
+    let every = alppaca_settings::read::render_duration(config.refresh.interval);
     let mut lines = vec!["what is served, and where it comes from:".to_owned()];
     if let (true, Some(ims)) = (roles.is_empty(), upstreams.first_ims()) {
         let url = ims.kind.summary();
