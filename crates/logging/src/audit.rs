@@ -4,7 +4,7 @@ use std::{
     io,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -108,7 +108,7 @@ impl AuditLog {
     /// Takes a record, which is a line of JSON. If there is no room, a log that is required waits for it; any other drops
     /// and counts the record, which is logged immediately, and recorded in the audit when there is room again.
     pub fn write(&self, record: &str, importance: Importance) {
-        let line = [self.before, record, self.end].concat();
+        let line = self.framed(record);
         let rank = match importance {
             Importance::Denial => Rank::Client,
             Importance::HandOut => Rank::Own,
@@ -128,6 +128,19 @@ impl AuditLog {
     }
 }
 
+impl AuditLog {
+    /// Takes a record and waits until it is written, for `limit` at most; whether it is. One that is not may still be
+    /// written later. Blocks.
+    pub fn write_through(&self, record: &str, limit: Duration) -> bool {
+        let taken = self.queue.push(&self.framed(record), Rank::Own);
+        taken && self.queue.flush(limit) == 0 && !self.queue.failing().load(Ordering::Relaxed)
+    }
+
+    fn framed(&self, record: &str) -> String {
+        [self.before, record, self.end].concat()
+    }
+}
+
 impl Drop for AuditLog {
     fn drop(&mut self) {
         self.queue.close();
@@ -142,6 +155,22 @@ impl Drop for AuditLog {
 mod tests {
     use super::*;
     use crate::clock::SystemClock;
+
+    #[test]
+    fn a_record_that_is_written_through_is_there_at_once_or_reported() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("audit");
+        let open = |path: &std::path::Path| {
+            let environment = Environment::new(None);
+            AuditLog::open(&AuditTarget::File(path.to_owned()), true, SystemClock::shared(), &environment)
+                .expect("it opens")
+        };
+        let log = open(&path);
+        assert!(log.write_through(r#"{"a":1}"#, Duration::from_mins(1)));
+        assert_eq!(std::fs::read_to_string(&path).expect("text"), "{\"a\":1}\n");
+        let full = open("/dev/full".as_ref());
+        assert!(!full.write_through(r#"{"a":1}"#, Duration::from_millis(300)));
+    }
 
     #[test]
     fn a_file_gets_each_record_and_is_followed_when_it_is_rotated() {

@@ -101,6 +101,7 @@ fn grant(arn: &str) -> Grant {
         policy: None,
         policy_arns: Vec::new(),
         console: true,
+        emergency: None,
     }
 }
 

@@ -5,10 +5,12 @@
 
 mod answer;
 mod document;
+mod emergency;
 mod route;
 
 pub use answer::{Answer, Body, RETRY_AFTER};
 pub use document::Issued;
+pub use emergency::{how_to_get, reason};
 pub use route::{Families, Form, Mount, Route, Routed, route};
 
 use http::{HeaderMap, Method, StatusCode};
@@ -22,6 +24,13 @@ pub enum Next<'a> {
     Answer(Answer),
     /// With credentials of this role, for [`deliver`].
     Fetch {
+        /// The role.
+        grant: &'a Grant,
+        /// What is made of the credentials.
+        form: &'a Form,
+    },
+    /// As [`Next::Fetch`], but in an emergency only: if the request carries a [`reason`], and after the alert.
+    Emergency {
         /// The role.
         grant: &'a Grant,
         /// What is made of the credentials.
@@ -56,12 +65,18 @@ pub fn decide<'a>(route: &'a Route, decision: &'a Decision, user: &str, head: bo
             Some(grant) => return fetch(grant, &Form::Document, user, head),
             None => Answer::error(StatusCode::FORBIDDEN, "Permission Denied", Some(user)),
         },
-        Route::Role { account, role, form } => match decision.grant(account, role) {
-            Some(grant) if grant.console || !matches!(form, Form::Console { .. }) => {
+        Route::Role { account, role, form } => {
+            let allowed = |grant: &&Grant| grant.console || !matches!(form, Form::Console { .. });
+            if let Some(grant) = decision.grant(account, role).filter(allowed) {
                 return fetch(grant, form, user, head);
             }
-            _ => Answer::error(StatusCode::FORBIDDEN, "Permission Denied", Some(user)),
-        },
+            match decision.emergency(account, role).filter(allowed) {
+                Some(grant) if !head => return Next::Emergency { grant, form },
+                // It raises no alert.
+                Some(grant) => Answer::error(StatusCode::FORBIDDEN, &how_to_get(grant), Some(user)),
+                None => Answer::error(StatusCode::FORBIDDEN, "Permission Denied", Some(user)),
+            }
+        }
     };
     Next::Answer(answer)
 }

@@ -82,6 +82,7 @@ fn ask(method: &Method, user: &str, target: &str) -> Answer {
     match decide(&route, &decision(user), user, method == Method::HEAD) {
         Next::Answer(answer) => answer,
         Next::Fetch { grant, form } => deliver(form, &issued(), grant.console.then_some(CONSOLE), user),
+        Next::Emergency { .. } => panic!("the rules have none"),
     }
 }
 

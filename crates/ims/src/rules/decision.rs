@@ -10,6 +10,8 @@ use crate::credentials::RoleName;
 pub struct Decision {
     /// The roles, in the order of the rules.
     pub grants: Vec<Grant>,
+    /// Those that are given in an emergency only, for a reason: in no list, and not to hosts.
+    pub emergencies: Vec<Grant>,
     /// What each rule had to say.
     pub verdicts: Vec<Verdict>,
 }
@@ -38,6 +40,8 @@ pub enum Outcome {
         roles: Vec<String>,
         /// And not those, for these reasons.
         wrong: Vec<String>,
+        /// In an emergency only.
+        emergency: bool,
     },
     /// It takes roles away: those that others gave.
     Denies(Vec<String>),
@@ -46,8 +50,12 @@ pub enum Outcome {
 impl Decision {
     /// The grant of this role in this account, which may be named by its alias or number.
     pub fn grant(&self, account: &str, role: &str) -> Option<&Grant> {
-        let is = |grant: &&Grant| grant.account.name == account || grant.account.id.as_str() == account;
-        self.grants.iter().filter(is).find(|grant| grant.role.as_str() == role)
+        named(&self.grants, account, role)
+    }
+
+    /// The same for a role that is given in an emergency only.
+    pub fn emergency(&self, account: &str, role: &str) -> Option<&Grant> {
+        named(&self.emergencies, account, role)
     }
 
     /// The grant of this role where the account is not named: the first. Hosts have no way to name it.
@@ -67,14 +75,22 @@ impl Decision {
     }
 }
 
+fn named<'a>(grants: &'a [Grant], account: &str, role: &str) -> Option<&'a Grant> {
+    let is = |grant: &&Grant| grant.account.name == account || grant.account.id.as_str() == account;
+    grants.iter().filter(is).find(|grant| grant.role.as_str() == role)
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoMatch(why) => write!(f, "does not match: {why}"),
             Self::TooWeak(why) => write!(f, "matches, but gives nothing: {why}"),
             Self::Invalid(wrong) => write!(f, "matches, but gives nothing: {}", wrong.join("; ")),
-            Self::Gives { roles, wrong } if wrong.is_empty() => write!(f, "gives {}", roles.join(", ")),
-            Self::Gives { roles, wrong } => write!(f, "gives {}; but {}", roles.join(", "), wrong.join("; ")),
+            Self::Gives { roles, wrong, emergency } => {
+                let how = if *emergency { " in an emergency, with a reason" } else { "" };
+                let but = if wrong.is_empty() { "" } else { "; but " };
+                write!(f, "gives {}{how}{but}{}", roles.join(", "), wrong.join("; "))
+            }
             Self::Denies(taken) if taken.is_empty() => f.write_str("denies, though no rule gives what it is about"),
             Self::Denies(taken) => write!(f, "denies {}", taken.join(", ")),
         }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Strength, condition::Captures, session::session_name, template::Template};
+use super::{Emergency, Strength, condition::Captures, emergency::TAG, session::session_name, template::Template};
 use crate::{
     credentials::{AccountId, RoleArn, RoleName, check_tag_value},
     identity::Identity,
@@ -56,6 +56,8 @@ pub struct Give {
     pub policy_arns: Vec<String>,
     /// Whether a URL of the console may be made.
     pub console: bool,
+    /// That it is for emergencies only.
+    pub emergency: Option<Emergency>,
     /// How strong the proof has to be.
     pub strength: Strength,
 }
@@ -87,9 +89,18 @@ pub struct Grant {
     pub policy_arns: Vec<String>,
     /// Whether a URL of the console may be made.
     pub console: bool,
+    /// The id of the alert, if it is given in an emergency.
+    pub emergency: Option<String>,
 }
 
 impl Grant {
+    /// The same in an emergency whose alert has this id: a tag tells it from any other session.
+    #[must_use]
+    pub fn in_emergency(&self, id: &str) -> Self {
+        let tags = self.tags.iter().cloned().chain([(TAG.to_owned(), id.to_owned())]).collect();
+        Self { tags, emergency: Some(id.to_owned()), ..self.clone() }
+    }
+
     /// The account and the role, for a message.
     pub fn label(&self) -> String {
         format!("{}/{}", self.account.name, self.role)
@@ -137,6 +148,7 @@ impl Give {
             policy: self.policy.clone(),
             policy_arns: self.policy_arns.clone(),
             console: self.console,
+            emergency: None,
         })
     }
 

@@ -5,6 +5,7 @@
 
 mod condition;
 mod decision;
+mod emergency;
 mod grant;
 mod read;
 mod session;
@@ -12,6 +13,7 @@ mod template;
 
 pub use condition::{Condition, Match};
 pub use decision::{Decision, Outcome, Verdict};
+pub use emergency::Emergency;
 pub use grant::{Account, Accounts, Give, Grant};
 pub use read::{SETTINGS, read, sections};
 pub use session::session_name;
@@ -44,6 +46,13 @@ pub struct Rule {
     pub matching: Match,
     /// What follows.
     pub effect: Effect,
+}
+
+impl Rule {
+    /// Whether it gives a role in an emergency only.
+    pub fn is_for_emergencies(&self) -> bool {
+        matches!(&self.effect, Effect::Give(give) if give.emergency.is_some())
+    }
 }
 
 /// What follows from a match.
@@ -113,7 +122,7 @@ fn too_old(what: &str, age: Duration, limit: Duration, key: &str) -> String {
 impl Rules {
     /// What `identity`, calling from `peer`, may have at the time `now`.
     pub fn decide(&self, identity: &Identity, peer: &Peer, now: SystemTime) -> Decision {
-        let mut grants: Vec<Grant> = Vec::new();
+        let (mut grants, mut emergencies): (Vec<Grant>, Vec<Grant>) = (Vec::new(), Vec::new());
         let mut verdicts = Vec::new();
         let mut denials = Vec::new();
         for rule in &self.rules {
@@ -128,17 +137,23 @@ impl Rules {
                 (Effect::Give(_), Found::TooMany) => Outcome::Invalid(vec![Found::too_many()]),
                 (Effect::Give(give), Found::Captures(found)) => match give.strength.lacks(identity, now) {
                     Some(lack) => Outcome::TooWeak(lack),
-                    None => self.gives(rule, give, &found, identity, &mut grants),
+                    None => {
+                        let grants = if give.emergency.is_some() { &mut emergencies } else { &mut grants };
+                        self.gives(rule, give, &found, identity, grants)
+                    }
                 },
             };
             verdicts.push(Verdict { rule: rule.name.clone(), outcome });
         }
         for (verdict, rule, deny) in denials {
-            let taken: Vec<String> =
-                grants.extract_if(.., |grant| deny.covers(grant)).map(|grant| grant.label()).collect();
+            let taken = [&mut grants, &mut emergencies].into_iter().flat_map(|grants| {
+                let covered = grants.extract_if(.., |grant| deny.covers(grant));
+                covered.map(|grant| grant.label()).collect::<Vec<String>>()
+            });
+            let taken = taken.collect();
             verdicts[verdict] = Verdict { rule: rule.name.clone(), outcome: Outcome::Denies(taken) };
         }
-        Decision { grants, verdicts }
+        Decision { grants, emergencies, verdicts }
     }
 
     fn gives(
@@ -162,7 +177,10 @@ impl Rules {
                 Err(why) => wrong.push(format!("{why}{}", describe(captures))),
             }
         }
-        if given.is_empty() { Outcome::Invalid(wrong) } else { Outcome::Gives { roles: given, wrong } }
+        if given.is_empty() {
+            return Outcome::Invalid(wrong);
+        }
+        Outcome::Gives { roles: given, wrong, emergency: give.emergency.is_some() }
     }
 }
 

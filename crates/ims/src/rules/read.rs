@@ -6,7 +6,7 @@ mod matching;
 use give::{OF_GIVE, give};
 use matching::{MATCH, REWRITE, matching, pattern};
 
-use super::{Account, Accounts, Deny, Effect, Rule, Rules};
+use super::{Account, Accounts, Deny, Effect, Rule, Rules, emergency};
 use crate::{
     credentials::{RoleName, is_partition},
     settings::{
@@ -39,6 +39,7 @@ pub fn sections() -> Vec<Section> {
         section("rules[].match", MATCH),
         section("rules[].match.rewrite[]", REWRITE),
         section("rules[].deny", DENY),
+        section("rules[].emergency", emergency::SETTINGS),
     ]
 }
 
@@ -69,6 +70,11 @@ const RULE: &[Setting] = &[
     Setting::nested("policy", "", "A session policy, JSON."),
     Setting::nested("policy_arns", "[]", "ARNs of managed policies as session policies, up to 10."),
     Setting::nested("console", "no", "`yes`: a URL of the AWS console may be made."),
+    Setting::nested(
+        "emergency",
+        "",
+        "A mapping: people get the role only with a reason, for a short time, and an alert.",
+    ),
     Setting::nested("max_auth_age", "", "How long ago the person may have signed in, as the proof says."),
     Setting::nested("max_proof_age", "", "How long ago the proof, such as a certificate, may have been issued."),
     Setting::nested(

@@ -305,3 +305,63 @@ proptest! {
         }
     }
 }
+
+const BREAK_GLASS: &str = r"
+accounts: {shop: 111111111111}
+rules:
+- name: break glass
+  match: {groups: oncall}
+  account: shop
+  role: admin
+  tags: {team: shop}
+  emergency: {reason: required, for: 30m}
+";
+
+#[test]
+fn a_role_for_emergencies_is_in_no_list_and_shorter_lived_and_tagged() {
+    let decision = decide(BREAK_GLASS, &person("alice", &["oncall"]));
+    assert_eq!(roles(&decision), [""; 0]);
+    assert!(decision.role_names().is_empty() && decision.grant("shop", "admin").is_none());
+    assert!(decision.grant_of_role("admin").is_none());
+    assert!(decision.emergency("shop", "db").is_none());
+    let grant = decision.emergency("shop", "admin").expect("in an emergency");
+    assert_eq!((grant.duration, &grant.emergency), (Some(Duration::from_mins(30)), &None));
+    let given = grant.in_emergency("4711");
+    assert_eq!(given.emergency.as_deref(), Some("4711"));
+    let tag = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    assert_eq!(given.tags, [tag("team", "shop"), tag("emergency", "4711")]);
+    let text = decision.to_string();
+    assert!(text.contains("rule \"break glass\" gives shop/admin in an emergency, with a reason\n"), "{text}");
+    assert!(decide(BREAK_GLASS, &person("bob", &["staff"])).emergencies.is_empty());
+}
+
+#[test]
+fn deny_takes_a_role_for_emergencies_away_and_strength_is_asked_for() {
+    let alice = person("alice", &["oncall"]);
+    let denied =
+        decide(&format!("{BREAK_GLASS}- {{name: d, match: {{name: alice}}, deny: {{role: admin}}}}\n"), &alice);
+    assert!(denied.emergencies.is_empty());
+    assert!(denied.to_string().contains("denies shop/admin"), "{denied}");
+    let weak = decide(&format!("{BREAK_GLASS}  max_auth_age: 5m\n"), &alice);
+    assert!(weak.emergencies.is_empty());
+}
+
+#[test]
+fn what_would_make_a_rule_for_emergencies_none_is_refused() {
+    let with = |from: &str, to: &str| rules(&BREAK_GLASS.replace(from, to)).expect_err(to);
+    for (from, to, expected) in [
+        ("{reason: required, for: 30m}", "", "`emergency` is empty"),
+        ("for: 30m", "for: 2h", "a time from 15m to 1h"),
+        ("for: 30m", "for: 5m", "a time from 15m to 1h"),
+        ("reason: required", "reason: no", "required"),
+        ("  tags:", "  console: yes\n  tags:", "a session of the console has a life of its own"),
+        ("  tags:", "  duration: 4h\n  tags:", "`emergency` replaces `duration`"),
+        ("team: shop", "Emergency: shop", "is that of the alert"),
+    ] {
+        let problem = with(from, to);
+        assert!(problem.contains(expected), "{to}: {problem}");
+    }
+    let usual = rules(&BREAK_GLASS.replace("{reason: required, for: 30m}", "{}")).expect("legal");
+    let decision = usual.decide(&person("alice", &["oncall"]), &peer(), NOW);
+    assert_eq!(decision.emergencies[0].duration, Some(Duration::from_mins(15)));
+}

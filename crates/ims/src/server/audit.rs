@@ -39,6 +39,8 @@ pub(super) struct Record<'a> {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     console: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    emergency: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     access_key_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     aws_request_id: Option<&'a str>,
@@ -67,6 +69,7 @@ impl<'a> Record<'a> {
             session_name: None,
             source_identity: None,
             console: false,
+            emergency: None,
             access_key_id: None,
             aws_request_id: None,
             expiration: None,
@@ -94,6 +97,7 @@ impl<'a> Record<'a> {
             session_name: Some(&grant.session_name),
             source_identity: grant.source_identity.as_deref(),
             console,
+            emergency: grant.emergency.as_deref(),
             ..self
         }
     }
@@ -106,6 +110,11 @@ impl<'a> Record<'a> {
             expiration: Some(crate::credentials::format_timestamp(minted.credentials.expiration)),
             ..self
         }
+    }
+
+    /// That it is the alert before a hand-out in an emergency, for this reason.
+    pub(super) fn alert(self, reason: &'a str) -> Self {
+        Self { event: "emergency", reason: Some(reason), ..self }
     }
 
     /// Why not.

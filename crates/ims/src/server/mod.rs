@@ -6,6 +6,7 @@ mod certificate;
 mod connection;
 mod counters;
 mod current;
+mod emergency;
 mod health;
 mod listener;
 mod proof;

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use http::{Method, StatusCode, header::AUTHORIZATION, request::Parts};
+use jiff::Timestamp;
 
 use super::{
     access::AccessLog,
@@ -30,14 +31,14 @@ pub struct Server {
     current: ArcSwap<Current>,
     sts: Arc<Sts>,
     console: ArcSwap<Console>,
-    audit: Option<AuditLog>,
+    audit: Option<Arc<AuditLog>>,
     clock: SharedClock,
     counters: Counters,
     access: AccessLog,
 }
 
 /// An answer, and what is known of how it came about.
-struct Reply {
+pub(super) struct Reply {
     answer: Answer,
     ending: Ending,
     mount: String,
@@ -51,16 +52,20 @@ struct Reply {
 }
 
 impl Reply {
-    fn new(ending: Ending, mount: &Mount, answer: Answer) -> Self {
+    pub(super) fn new(ending: Ending, mount: &Mount, answer: Answer) -> Self {
         let mount = mount.prefix.clone();
         Self { answer, ending, mount, identity: None, grant: None, minted: None, console: false, reason: None }
     }
 
-    fn by(self, identity: Identity) -> Self {
+    pub(super) fn by(self, identity: Identity) -> Self {
         Self { identity: Some(identity), ..self }
     }
 
-    fn because(self, reason: impl Into<String>) -> Self {
+    pub(super) fn about(self, grant: Grant) -> Self {
+        Self { grant: Some(grant), ..self }
+    }
+
+    pub(super) fn because(self, reason: impl Into<String>) -> Self {
         Self { reason: Some(reason.into()), ..self }
     }
 }
@@ -79,7 +84,7 @@ impl Server {
             current: ArcSwap::from_pointee(current),
             sts,
             console: ArcSwap::from_pointee(console),
-            audit,
+            audit: audit.map(Arc::new),
             clock,
             counters: Counters::default(),
             access: AccessLog::new(),
@@ -98,6 +103,16 @@ impl Server {
         self.console.store(Arc::new(console));
     }
 
+    /// Where decisions are recorded.
+    pub(super) fn audit(&self) -> Option<&Arc<AuditLog>> {
+        self.audit.as_ref()
+    }
+
+    /// The time of a record.
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now().wall
+    }
+
     /// What was counted.
     pub fn counters(&self) -> &Counters {
         &self.counters
@@ -114,7 +129,7 @@ impl Server {
 
     /// Why credentials cannot be handed out at the moment, if they cannot.
     pub fn unready(&self) -> Option<String> {
-        if self.audit.as_ref().is_some_and(is_blocked) {
+        if self.audit.as_deref().is_some_and(is_blocked) {
             return Some("the audit cannot be written".to_owned());
         }
         self.sts.unready()
@@ -186,7 +201,7 @@ impl Server {
             return Reply::new(Ending::Answered, mount, Answer::status_ok());
         }
         match self.identify(current, mount, client, head).await {
-            Ok(identity) => self.decide(current, mount, &route, identity, client, head.method == Method::HEAD).await,
+            Ok(identity) => self.decide(current, mount, &route, identity, client, head).await,
             Err(reply) => *reply,
         }
     }
@@ -233,11 +248,12 @@ impl Server {
         route: &Route,
         identity: Identity,
         client: &Client,
-        head: bool,
+        head: &Parts,
     ) -> Reply {
         let decision = current.rules.decide(&identity, &client.peer, system_time(self.clock.now().wall));
-        match protocol::decide(route, &decision, &identity.name, head) {
+        match protocol::decide(route, &decision, &identity.name, head.method == Method::HEAD) {
             Next::Fetch { grant, form } => self.fetch(mount, grant.clone(), form, identity).await,
+            Next::Emergency { grant, form } => self.emergency(mount, grant, form, identity, client, head).await,
             Next::Answer(answer) if answer.status == StatusCode::FORBIDDEN || decision.grants.is_empty() => {
                 Reply::new(Ending::Denied, mount, answer).because(denial(&decision)).by(identity)
             }
@@ -245,25 +261,25 @@ impl Server {
         }
     }
 
-    async fn fetch(&self, mount: &Mount, grant: Grant, form: &Form, identity: Identity) -> Reply {
+    pub(super) async fn fetch(&self, mount: &Mount, grant: Grant, form: &Form, identity: Identity) -> Reply {
         let user = Some(identity.name.as_str());
         let failed = |message: &str, why: String, again: Duration| {
             Reply::new(Ending::Unavailable, mount, Answer::unavailable(message, user, again)).because(why)
         };
-        if self.audit.as_ref().is_some_and(is_blocked) {
+        if self.audit.as_deref().is_some_and(is_blocked) {
             let why = "the audit cannot be written (audit_required)".to_owned();
             let reply = failed("Nothing can be recorded at the moment", why, RETRY_AFTER);
-            return Reply { grant: Some(grant), ..reply }.by(identity);
+            return reply.about(grant).by(identity);
         }
         let minted = match self.sts.credentials(&grant, &Caller::of(&identity)).await {
             Ok(minted) => minted,
             Err(Trouble::Unavailable { why, again }) => {
                 let reply = failed("AWS cannot be reached at the moment", why, again);
-                return Reply { grant: Some(grant), ..reply }.by(identity);
+                return reply.about(grant).by(identity);
             }
             Err(Trouble::Refused { why, again }) => {
                 let reply = failed("AWS refuses this role to the server", why, again);
-                return Reply { grant: Some(grant), ..reply }.by(identity);
+                return reply.about(grant).by(identity);
             }
         };
         let url = match self.console_url(form, &minted, &grant).await {

@@ -61,6 +61,14 @@ fn site(fields: &mut Fields) -> Option<Site> {
     if let (Some(true), Some(None), Some(place)) = (audit_required, &audit_log, fields.place("audit_required")) {
         fields.problems.push(Problem::new(place, "`audit_required` has no effect without `audit_log`"));
     }
+    let emergency = rules.iter().flat_map(|rules| &rules.rules).find(|rule| rule.is_for_emergencies());
+    if let (Some(rule), Some(false)) = (emergency, audit_required) {
+        let message = format!(
+            "rule {:?} is for emergencies, whose alerts must not be lost: set `audit_log` and `audit_required: yes`",
+            rule.name
+        );
+        fields.problems.push(Problem::nowhere(message));
+    }
     let user = fields.optional("user", read::text);
     let group = fields.optional("group", read::text);
     let socket_group = fields.optional("socket_group", read::text);

@@ -54,6 +54,13 @@ fn each_mistake_is_reported_with_its_place_and_a_remedy() {
         (&format!("{LOCAL}mounts: [{{}}, {{path: /}}]\n"), "another of `mounts` has the same `path`"),
         (&format!("{LOCAL}mounts: []\n"), "`mounts` is empty"),
         (&format!("{LOCAL}audit_required: yes\n"), "`audit_required` has no effect without `audit_log`"),
+        (
+            &format!(
+                "{LOCAL}rules: [{{name: r, match: {{name: x}}, account: '111111111111', role: r, emergency: {{for: 1h}}}}]\n\
+                 audit_log: /a\n"
+            ),
+            "rule \"r\" is for emergencies, whose alerts must not be lost: set `audit_log` and `audit_required: yes`",
+        ),
         (&format!("{LOCAL}lisen: 1\n"), "ims.yaml:5:1: there is no setting \"lisen\"; did you mean `listen`?"),
         (
             "listen: unix:relative\nidentities: {dns: {kind: dns, pattern: '.*'}}\n",

@@ -80,6 +80,7 @@ fn grant(arn: &str) -> Grant {
         policy: None,
         policy_arns: Vec::new(),
         console: false,
+        emergency: None,
     }
 }
 

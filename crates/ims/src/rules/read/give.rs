@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{partition, required};
 use crate::{
     credentials::{Arn, MAX_TAGS, NO_ACCOUNT, RoleArn, RoleName, check_tag_key},
-    rules::{Give, Match, Strength, Template},
+    rules::{Give, Match, Strength, Template, emergency},
     settings::{
         Fields, Node, Problem, Value,
         problem::Place,
@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// What only a rule that gives a role may have.
-pub(super) const OF_GIVE: [&str; 13] = [
+pub(super) const OF_GIVE: [&str; 14] = [
     "account",
     "partition",
     "role",
@@ -26,6 +26,7 @@ pub(super) const OF_GIVE: [&str; 13] = [
     "policy",
     "policy_arns",
     "console",
+    "emergency",
     "max_auth_age",
     "max_proof_age",
 ];
@@ -62,18 +63,21 @@ pub(super) fn give(place: &Place, fields: &mut Fields, matching: &Match) -> Opti
         let place = fields.place("transitive_tags").unwrap_or_else(|| place.clone());
         fields.problems.push(Problem::new(place, format!("{key:?} is not in `tags`")));
     }
+    let keys: Vec<&str> = tags.iter().map(|(key, _)| key.as_str()).collect();
+    let emergency = emergency::read(place, fields, &keys)?;
     Some(Give {
         account: account?,
         partition: partition?,
         role: role?,
         path: path?,
-        duration: duration?,
+        duration: emergency.map(|emergency| emergency.life).or(duration?),
         source_identity: source_identity?,
         tags,
         transitive_tags,
         policy: policy?,
         policy_arns: policy_arns?,
         console: console?,
+        emergency,
         strength: Strength { max_auth_age: max_auth_age?, max_proof_age: max_proof_age? },
     })
 }

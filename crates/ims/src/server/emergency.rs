@@ -1,0 +1,92 @@
+//! Roles for emergencies: no credentials before the alert has been recorded.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{StatusCode, request::Parts};
+
+use super::{
+    audit::{Record, place},
+    connection::Client,
+    counters::Ending,
+    respond::{Reply, Server},
+};
+use crate::{
+    identity::Identity,
+    protocol::{self, Answer, Form, Mount, RETRY_AFTER},
+    rules::Grant,
+    text::printable,
+};
+
+/// An audit that takes longer to write is as good as broken: a person waits.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// An id that no two alerts share.
+fn alert_id() -> String {
+    format!("{:012x}", fastrand::u64(..1 << 48))
+}
+
+impl Server {
+    /// Gives a role that is for emergencies, if the request carries a reason, and the alert can be recorded.
+    pub(super) async fn emergency(
+        &self,
+        mount: &Mount,
+        grant: &Grant,
+        form: &Form,
+        identity: Identity,
+        client: &Client,
+        head: &Parts,
+    ) -> Reply {
+        let user = Some(identity.name.as_str());
+        let reason = match protocol::reason(&head.headers) {
+            Ok(reason) => reason,
+            Err(why) => {
+                let answer = Answer::error(StatusCode::FORBIDDEN, &protocol::how_to_get(grant), user);
+                return Reply::new(Ending::Denied, mount, answer).because(why).by(identity).about(grant.clone());
+            }
+        };
+        let grant = grant.in_emergency(&alert_id());
+        let alert = Alert { mount, grant: &grant, identity: &identity, client, head, reason: &reason };
+        if let Err(why) = self.alert(&alert).await {
+            let answer = Answer::unavailable("The alert cannot be recorded at the moment", user, RETRY_AFTER);
+            return Reply::new(Ending::Unavailable, mount, answer).because(why).by(identity).about(grant);
+        }
+        self.fetch(mount, grant, form, identity).await
+    }
+
+    /// Logs the alert, and returns when the audit has it.
+    async fn alert(&self, alert: &Alert<'_>) -> Result<(), String> {
+        let Alert { mount, grant, identity, client, head, reason } = alert;
+        tracing::error!(
+            "EMERGENCY {}: {} ({}, from {}) takes {} by rule {:?}: {reason}",
+            grant.emergency.as_deref().unwrap_or_default(),
+            printable(&identity.name, 100),
+            printable(&identity.proven_by, 100),
+            place(&client.peer),
+            grant.label(),
+            grant.rule,
+        );
+        let Some(audit) = self.audit().map(Arc::clone) else {
+            return Err("there is no audit_log for the alert".to_owned());
+        };
+        let path = printable(head.uri.path(), 500);
+        let record = Record::new(Ending::HandedOut, &mount.prefix, client, &path, self.now()).by(identity);
+        let line =
+            serde_json::to_string(&record.about(grant, false).alert(reason)).map_err(|error| error.to_string())?;
+        let writing = tokio::task::spawn_blocking(move || audit.write_through(&line, PATIENCE));
+        match writing.await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err("the audit does not take the alert".to_owned()),
+            Err(_ended) => Err("the server is stopping".to_owned()),
+        }
+    }
+}
+
+/// A role, its caller, and the reason.
+struct Alert<'a> {
+    mount: &'a Mount,
+    grant: &'a Grant,
+    identity: &'a Identity,
+    client: &'a Client,
+    head: &'a Parts,
+    reason: &'a str,
+}
