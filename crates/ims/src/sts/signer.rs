@@ -97,6 +97,7 @@ impl Signer {
     pub(super) async fn run(&self, changed: impl Fn()) {
         let mut timer = Timer::due_now(self.clock.now());
         let mut said: Option<String> = None;
+        let mut signer: Option<String> = None;
         loop {
             self.wait(&timer).await;
             let fetched = self.fetch().await;
@@ -121,7 +122,19 @@ impl Signer {
                 }
             };
             changed();
+            // After that, so that a reader of the log can rely on it.
+            self.tell(&mut signer);
         }
+    }
+
+    /// Says by whom calls are signed, if that is another one than before.
+    fn tell(&self, before: &mut Option<String>) {
+        let Some(own) = self.get() else { return };
+        let Some(arn) = own.arn.as_ref().filter(|arn| before.as_ref() != Some(arn)) else { return };
+        let chain =
+            if own.is_role_session() { "; roles that it assumes last an hour at most (role chaining)" } else { "" };
+        tracing::info!("sts: calls are signed by {arn}{chain}");
+        *before = Some(arn.clone());
     }
 
     async fn wait(&self, timer: &Timer) {
@@ -144,12 +157,6 @@ impl Signer {
             return Err(SourceError::transient("they have expired already"));
         }
         let mut state = self.state();
-        let before = state.own.as_ref().and_then(|own| own.arn.clone());
-        if own.arn.is_some() && own.arn != before {
-            let chain =
-                if own.is_role_session() { "; roles that it assumes last an hour at most (role chaining)" } else { "" };
-            tracing::info!("sts: calls are signed by {}{chain}", own.arn.as_deref().unwrap_or_default());
-        }
         state.own = Some(Arc::new(own));
         state.trouble = None;
         Ok(Timer::after_set(now, expiration, fastrand::f64()))
