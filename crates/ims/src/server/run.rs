@@ -1,20 +1,26 @@
 //! Everything that runs, until the server stops.
 
-use std::{net::TcpListener, sync::Arc};
+use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{
+    connection::stopped,
     health,
     listener::{Bound, Door},
     respond::Server,
     tls::Tls,
     watch::Watched,
 };
-use crate::site::Limits;
+use crate::{clock, site::Limits};
 
 /// Work that never ends, to be done apart from the requests.
 pub type Background = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// How long the first clients wait, without an error, until the server has credentials of its own.
+const FIRST: Duration = Duration::from_secs(5);
+/// How often to look whether it has.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What is to run.
 pub struct Running {
@@ -34,8 +40,8 @@ pub struct Running {
 
 impl Running {
     /// Runs until `stop` says so and the requests at hand are answered.
-    pub async fn run(self, stop: watch::Receiver<bool>) -> std::io::Result<()> {
-        let door = Door::new(Arc::clone(&self.server), self.tls.clone(), self.limits, stop);
+    pub async fn run(self, mut stop: watch::Receiver<bool>) -> std::io::Result<()> {
+        let door = Door::new(Arc::clone(&self.server), self.tls.clone(), self.limits, stop.clone());
         let mut aside = JoinSet::new();
         for work in self.background {
             aside.spawn(work);
@@ -53,6 +59,12 @@ impl Running {
                 }
             });
         }
+        // The sockets listen already: who connects meanwhile is answered then.
+        tokio::select! {
+            () = ready(&self.server) => {}
+            () = clock::sleep(FIRST) => {}
+            () = stopped(&mut stop) => {}
+        }
         let mut listeners = JoinSet::new();
         for bound in self.bound {
             listeners.spawn(Arc::clone(&door).open(bound));
@@ -64,5 +76,11 @@ impl Running {
             }
         }
         Ok(())
+    }
+}
+
+async fn ready(server: &Server) {
+    while server.unready().is_some() {
+        clock::sleep(LOOK).await;
     }
 }
