@@ -12,10 +12,11 @@ use std::{
 use super::{
     Environment, FLUSH, LogError,
     file::{FileSink, Rotation},
-    handler::{Sink, Stream},
-    layer::Frame,
+    frame::Frame,
+    handler::Stream,
     options::AuditTarget,
     queue::{Queue, Rank, Trouble, Warden},
+    sink::Sink,
     syslog::{Address, SyslogSink},
 };
 use crate::clock::{BootTime, SharedClock};

@@ -10,10 +10,7 @@ use std::{
 
 use jiff::{Timestamp, ToSpan, ZonedDateTime, tz::TimeZone};
 
-use super::{
-    handler::{Failure, Sink, write_most},
-    queue::Batch,
-};
+use super::sink::{Batch, Failure, Sink, write_most};
 use crate::clock::until;
 
 /// Readable for a group that watches logs, writable for us.

@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::layer::Level;
+use super::level::Level;
 
 /// No field is wider: a typing error must not make lines of megabytes.
 const MAX_WIDTH: usize = 1000;

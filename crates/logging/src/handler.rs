@@ -8,53 +8,11 @@ use rustix::fs::fstat;
 use super::{
     Environment, Format,
     file::{Daily, FileSink, Rotation, When},
-    layer::Frame,
+    frame::Frame,
     options::{Argument, Handler},
-    queue::Batch,
+    sink::{Batch, Failure, Sink, write_most},
     syslog::{Address, Priority, SyslogSink},
 };
-
-/// Something that records are written to.
-pub(super) trait Sink: Send {
-    /// Opens it, so that a mistake shows at the start.
-    fn open(&mut self) -> io::Result<()>;
-    /// Writes all records. `now` is for sinks that begin a new file from time to time.
-    fn write(&mut self, batch: &Batch, now: Timestamp) -> Result<(), Failure>;
-    /// What to call it in a message.
-    fn name(&self) -> String;
-    /// Whether it is stderr, as which a person at a terminal sees it.
-    fn is_stderr(&self) -> bool {
-        false
-    }
-}
-
-/// What went wrong, and how many of the records were written before.
-#[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) written: usize,
-    pub(super) error: io::Error,
-}
-
-impl From<io::Error> for Failure {
-    /// Before any was written.
-    fn from(error: io::Error) -> Self {
-        Self { written: 0, error }
-    }
-}
-
-/// Writes as much as possible: how much that was.
-pub(super) fn write_most(to: &mut impl io::Write, bytes: &[u8]) -> (usize, io::Result<()>) {
-    let mut written = 0;
-    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
-        match to.write(rest) {
-            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
-            Ok(count) => written += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return (written, Err(error)),
-        }
-    }
-    (written, Ok(()))
-}
 
 /// A sink and what is put around each record for it.
 pub(super) struct Target {

@@ -18,84 +18,16 @@ use tracing::{
 use tracing_subscriber::{Layer, layer::Context};
 
 use super::{
-    format::{Format, Record},
+    format::Record,
+    frame::Frame,
+    level::Level,
     options::LogLevel,
     queue::{Queue, Rank},
-    syslog::Priority,
 };
 use crate::{clock::SharedClock, notice};
 
 /// The target of the lines about requests (`access_log`).
 pub const ACCESS: &str = "alppaca.access";
-
-/// The levels of Python's `logging`, and the notice of syslog, which Python does not have: there it is a warning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[allow(missing_docs, reason = "they are Python's")]
-pub enum Level {
-    Debug,
-    Info,
-    Notice,
-    Warning,
-    Error,
-}
-
-impl Level {
-    /// `%(levelname)s`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Debug => "DEBUG",
-            Self::Info => "INFO",
-            Self::Notice | Self::Warning => "WARNING",
-            Self::Error => "ERROR",
-        }
-    }
-
-    /// `%(levelno)d`.
-    pub fn number(self) -> u8 {
-        match self {
-            Self::Debug => 10,
-            Self::Info => 20,
-            Self::Notice | Self::Warning => 30,
-            Self::Error => 40,
-        }
-    }
-}
-
-impl From<LogLevel> for Level {
-    fn from(level: LogLevel) -> Self {
-        match level {
-            LogLevel::Debug => Self::Debug,
-            LogLevel::Info => Self::Info,
-            LogLevel::Warning => Self::Warning,
-            LogLevel::Error => Self::Error,
-        }
-    }
-}
-
-impl From<&Metadata<'_>> for Level {
-    fn from(metadata: &Metadata<'_>) -> Self {
-        match *metadata.level() {
-            tracing::Level::ERROR => Self::Error,
-            tracing::Level::WARN => Self::Warning,
-            tracing::Level::INFO if metadata.fields().field(notice::FIELD).is_some() => Self::Notice,
-            tracing::Level::INFO => Self::Info,
-            _ => Self::Debug,
-        }
-    }
-}
-
-/// What is put around a formatted line.
-#[derive(Debug, Clone)]
-pub(super) enum Frame {
-    /// The line and its end.
-    Line(Format),
-    /// `<N>` of the journal before it, and its end.
-    Journal(Format),
-    /// A syslog packet: the priority before it, `end` behind it.
-    Syslog { format: Format, priority: Priority, end: &'static str },
-    /// A line of JSON. Only what the log has to say of itself is rendered by it.
-    Json { before: &'static str, end: &'static str },
-}
 
 /// Which level is logged, to be changed while the program runs.
 #[derive(Debug, Clone)]
@@ -165,37 +97,6 @@ impl LogLayer {
         let rank = if metadata.target() == ACCESS { Rank::Client } else { Rank::Own };
         // What finds no room is counted there.
         let _taken = self.queue.push(line, rank);
-    }
-}
-
-impl Frame {
-    pub(super) fn render(&self, record: &Record, line: &mut String) {
-        match self {
-            Self::Line(format) => {
-                format.render(record, line);
-                line.push('\n');
-            }
-            Self::Journal(format) => {
-                Priority::push_severity(record.level, line);
-                format.render(record, line);
-                line.push('\n');
-            }
-            Self::Syslog { format, priority, end } => {
-                priority.push(record.level, line);
-                format.render(record, line);
-                line.push_str(end);
-            }
-            Self::Json { before, end } => {
-                let notice = serde_json::json!({
-                    "time": record.created.to_string(),
-                    "event": "notice",
-                    "message": record.message,
-                });
-                line.push_str(before);
-                line.push_str(&notice.to_string());
-                line.push_str(end);
-            }
-        }
     }
 }
 

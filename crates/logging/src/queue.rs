@@ -14,8 +14,9 @@ use std::{
 
 use super::{
     format::Record,
-    handler::{Failure, Sink},
-    layer::{Frame, Level},
+    frame::Frame,
+    level::Level,
+    sink::{Batch, Failure, Sink},
 };
 use crate::clock::{BootTime, SharedClock};
 
@@ -25,8 +26,6 @@ const CAPACITY: usize = 1024 * 1024;
 const FOR_CLIENTS: usize = CAPACITY / 2;
 /// How much is gathered at most before it is written.
 const GATHERED: usize = 16 * 1024;
-/// How large a buffer is kept for the next records.
-const KEPT: usize = 4 * GATHERED;
 /// How long records are gathered before they are written. Waking the writer for each would cost a
 /// busy server more than the writing itself.
 const GATHER: Duration = Duration::from_millis(10);
@@ -35,55 +34,6 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// How often to report that records still cannot be written.
 const TELL_AGAIN: Duration = Duration::from_mins(1);
 const STACK: usize = 128 * 1024;
-
-/// Records, one behind the other.
-#[derive(Debug, Default)]
-pub(super) struct Batch {
-    pub(super) bytes: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-impl Batch {
-    pub(super) fn push(&mut self, record: &str) {
-        self.push_bytes(record.as_bytes());
-    }
-
-    pub(super) fn push_bytes(&mut self, record: &[u8]) {
-        self.bytes.extend_from_slice(record);
-        self.ends.push(self.bytes.len());
-    }
-
-    /// How many whole records the first `bytes` hold, and where the last of them ends.
-    pub(super) fn whole(&self, bytes: usize) -> (usize, usize) {
-        let count = self.ends.partition_point(|end| *end <= bytes);
-        (count, count.checked_sub(1).and_then(|last| self.ends.get(last)).copied().unwrap_or(0))
-    }
-
-    fn clear(&mut self) {
-        if self.bytes.capacity() > KEPT {
-            *self = Self::default();
-        }
-        self.bytes.clear();
-        self.ends.clear();
-    }
-
-    /// Removes the first `count` records.
-    fn discard(&mut self, count: usize) {
-        let Some(start) = count.checked_sub(1).and_then(|last| self.ends.get(last)).copied() else { return };
-        self.bytes.drain(..start);
-        self.ends.drain(..count);
-        self.ends.iter_mut().for_each(|end| *end -= start);
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    pub(super) fn records(&self) -> impl Iterator<Item = &[u8]> {
-        let starts = std::iter::once(&0).chain(&self.ends);
-        starts.zip(&self.ends).filter_map(|(start, end)| self.bytes.get(*start..*end))
-    }
-}
 
 /// How much room a record may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,9 +12,8 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    handler::{Failure, Sink},
-    layer::Level,
-    queue::Batch,
+    level::Level,
+    sink::{Batch, Failure, Sink},
 };
 
 /// A syslog server that takes longer is as good as gone.

@@ -7,7 +7,7 @@ use std::{
 
 use http::{header::USER_AGENT, request::Parts};
 
-use super::{audit::place, connection::Client};
+use super::{audit::place, client::Client};
 use crate::{
     budget::{Allowance, Rate},
     clock::Moment,

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{connection::Client, counters::Ending};
+use super::{client::Client, counters::Ending};
 use crate::{
     identity::{Identity, Peer},
     rules::Grant,

@@ -11,16 +11,14 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls_pki_types::CertificateDer;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::watch,
 };
 
-use super::respond::Server;
+use super::{client::Client, respond::Server};
 use crate::{
     clock,
-    identity::Peer,
     protocol::{Answer, Body},
 };
 
@@ -32,15 +30,6 @@ const MAX_HEAD: usize = 64 * 1024;
 const MAX_HEADERS: usize = 100;
 /// How long an answer may take when the server stops.
 const LAST_ANSWER: Duration = Duration::from_secs(10);
-
-/// The other end of a connection.
-#[derive(Debug, Clone)]
-pub struct Client {
-    /// Where it is.
-    pub peer: Peer,
-    /// Its certificate with the chain, leaf first; empty without one.
-    pub certificates: Arc<[CertificateDer<'static>]>,
-}
 
 /// Answers the requests of a connection until it ends, or the server stops.
 pub(super) async fn serve<S>(stream: S, client: Client, server: Arc<Server>, mut stop: watch::Receiver<bool>)

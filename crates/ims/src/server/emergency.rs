@@ -6,7 +6,7 @@ use http::{StatusCode, request::Parts};
 
 use super::{
     audit::{Record, place},
-    connection::Client,
+    client::Client,
     counters::Ending,
     respond::{Reply, Server},
 };

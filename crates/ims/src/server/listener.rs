@@ -14,7 +14,8 @@ use tokio::{net, sync::watch, task::JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    connection::{Client, serve, stopped},
+    client::Client,
+    connection::{serve, stopped},
     respond::Server,
     tls::Tls,
 };

@@ -3,6 +3,7 @@
 mod access;
 mod audit;
 mod certificate;
+mod client;
 mod connection;
 mod counters;
 mod current;
@@ -16,7 +17,7 @@ mod tls;
 mod watch;
 
 pub use certificate::{Certificate, CertificateError};
-pub use connection::Client;
+pub use client::Client;
 pub use counters::Counters;
 pub use current::{Current, OpenError};
 pub use listener::{Bound, ListenError, bind};

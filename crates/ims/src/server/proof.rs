@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 
-use super::connection::Client;
+use super::client::Client;
 use crate::{
     clock::{SharedClock, system_time},
     identity::{Evidence, Identity, Prove, Refusal},

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::{
     access::AccessLog,
     audit::Record,
-    connection::Client,
+    client::Client,
     counters::{Counters, Ending},
     current::Current,
     proof::prove,
