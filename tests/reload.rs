@@ -248,6 +248,7 @@ fn other(key: &str) -> &'static str {
         "refresh_interval" => "1h",
         "ims_max_response_bytes" | "ims_concurrency" | "max_connections" => "7",
         "ims_proxy" => "http://127.0.0.1:1",
+        "ims_identity" => "{kind: token, file: /nowhere/token}",
         "bind_ip" => "127.0.0.2",
         "bind_port" => "1",
         "listen" => "['127.0.0.1:1']",

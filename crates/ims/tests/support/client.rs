@@ -59,6 +59,15 @@ impl Client {
         Self { address, tls: Arc::new(tls) }
     }
 
+    /// One whose handshakes are whole ones.
+    pub fn without_resumption(address: SocketAddr, authority: &Authority, files: &Files) -> Self {
+        let mut client = Self::new(address, authority, Some(files));
+        let mut tls = ClientConfig::clone(&client.tls);
+        tls.resumption = rustls::client::Resumption::disabled();
+        client.tls = Arc::new(tls);
+        client
+    }
+
     pub fn connect(&self) -> std::io::Result<Connection> {
         let stream = TcpStream::connect(self.address)?;
         stream.set_read_timeout(Some(PATIENCE))?;

@@ -141,6 +141,25 @@ impl Server {
         server
     }
 
+    /// The same for a configuration whose log is in a file.
+    pub fn start_with_log_file(scene: &Scene, config: &str, log: &Path) -> Self {
+        let path = scene.path().join("ims.yaml");
+        fs::write(&path, config).expect("ours");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_alppaca-ims"));
+        command.args(["run", "-c"]).arg(&path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().expect("it starts");
+        let text = || fs::read_to_string(log).unwrap_or_default();
+        let find = || text().lines().find_map(|line| line.split(" serves at ").nth(1).map(str::to_owned));
+        let place = eventually("it serves", find, text);
+        let address = place.parse().unwrap_or_else(|_| panic!("{place}"));
+        Self { child, log: Arc::default(), config: path, address }
+    }
+
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn log(&self) -> String {
         self.log.lock().expect("not poisoned").clone()
     }
