@@ -167,6 +167,9 @@ impl Sts {
                     return Err(trouble);
                 }
                 Ask::Wait(key, held) => {
+                    if grant.emergency.is_some() {
+                        state.desk.expect_no_return(&key);
+                    }
                     let (waiter, answer) = oneshot::channel();
                     state.waiters.entry(Arc::clone(&key)).or_default().push(waiter);
                     (key, held, answer)

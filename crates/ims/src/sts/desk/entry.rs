@@ -155,6 +155,11 @@ impl<O, S> Entry<O, S> {
         }
     }
 
+    /// No client comes back for it.
+    pub(super) fn expect_no_return(&mut self) {
+        (self.missed, self.timely) = (true, 0);
+    }
+
     /// A client gets what is held: when to renew it, so that it finds a fresh one the next time.
     pub(super) fn hand_out<K>(&mut self, key: &Arc<K>, now: Moment, agenda: &mut Agenda<K>) {
         self.handed = true;

@@ -156,6 +156,13 @@ impl<K: Eq + Hash, O: Clone + Eq + Hash, S: Clone> Desk<K, O, S> {
         (!open).then(|| why().unwrap_or_else(|| "no region works".into()))
     }
 
+    /// Nothing is made ahead for this key: what was made for an emergency is not asked for again.
+    pub(super) fn expect_no_return(&mut self, key: &K) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.expect_no_return();
+        }
+    }
+
     /// The set of a key, if there is one: it may have been made meanwhile, or be all that there is.
     pub(super) fn held(&self, key: &K, now: Moment) -> Option<S> {
         let held = self.entries.get(key)?.held.as_ref()?;

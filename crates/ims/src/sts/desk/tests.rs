@@ -93,6 +93,17 @@ fn a_set_is_renewed_once_before_a_client_with_the_daemons_schedule_comes_back() 
 }
 
 #[test]
+fn what_nobody_comes_back_for_is_made_once() {
+    let mut desk = desk();
+    waits(&desk.ask("a", &1, at(0)));
+    desk.expect_no_return(&"a");
+    let jobs = begin(&mut desk, 0);
+    make(&mut desk, &jobs[0], 1, 0);
+    assert!((0..3 * HOUR).all(|second| begin(&mut desk, second).is_empty()));
+    assert_eq!(desk.sizes().0, 0, "it is forgotten");
+}
+
+#[test]
 fn what_was_made_ahead_in_vain_is_not_made_ahead_again_until_clients_come_back_in_time() {
     let mut desk = stocked();
     let ahead = |desk: &mut TestDesk, from: u64, set: u32| {
