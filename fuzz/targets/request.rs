@@ -9,7 +9,7 @@ use alppaca::clock::{BootTime, Moment};
 use alppaca::credentials::{RoleName, parse_document};
 use alppaca::faces::{
     Shared,
-    imds::{Entry, FACE, HostFacts, Imds, Metadata, Options, TokenKey},
+    imds::{Entry, FACE, HostFacts, Imds, Metadata, Options, Overlay, TokenKey},
 };
 use alppaca::http::{MAX_HEAD, Outcome, Parsed, RequestContext, Respond, parse};
 use alppaca::policy::Grant;
@@ -39,6 +39,7 @@ fn host() -> &'static Host {
         let tags = vec![("Name".to_owned(), Entry::File("x".to_owned())), ("gone".to_owned(), Entry::Removed)];
         let tags = Entry::Directory(vec![("tags".to_owned(), Entry::Directory(tags))]);
         let overlay = vec![("meta-data".to_owned(), tags), ("user-data".to_owned(), Entry::File("#!".to_owned()))];
+        let overlay = Overlay(overlay);
         let options =
             Options { metadata: Metadata { overlay, extended: true, ..Metadata::default() }, ..Options::default() };
         let shared = Shared { region: Some("eu-west-1".to_owned()), ..Shared::of(store) };

@@ -16,7 +16,7 @@ mod versions;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-pub use options::{Defaults, Metadata, Options};
+pub use options::{Defaults, Metadata, Options, Overlay};
 pub use passthrough::{Passthrough, Replies, Reply, Wanted, passthrough};
 pub use token::TokenKey;
 pub use tree::{Entry, HostFacts};

@@ -1,6 +1,6 @@
 //! The face by itself: request in, answer out. The same over sockets is in `tests/conformance`.
 
-use super::options::Overlay;
+use super::Overlay;
 use super::*;
 use crate::{
     caller::{Membership, Origin, Peer, Process},
