@@ -99,7 +99,7 @@ async fn serve(
 ) -> Outcome {
     let site = &loaded.site;
     let ready = Ready::open(site, &bound)?;
-    announce(&bound);
+    announce(&bound, metrics.as_ref());
     let (server, tls) = (Arc::clone(&ready.server), ready.tls.clone());
     let started = ready.start(site, bound, metrics);
     notify(&[NotifyState::Ready]);
@@ -209,10 +209,13 @@ fn reload(
     Ok(())
 }
 
-fn announce(bound: &[Bound]) {
+fn announce(bound: &[Bound], metrics: Option<&TcpListener>) {
     let places = bound.iter().filter_map(|bound| bound.address().ok());
     let places: Vec<String> = places.map(|place| place.to_string()).collect();
     notice!("alppaca-ims {} serves at {}", env!("CARGO_PKG_VERSION"), places.join(", "));
+    if let Some(address) = metrics.and_then(|listener| listener.local_addr().ok()) {
+        notice!("metrics at {address}");
+    }
 }
 
 /// The signals that a server obeys.
