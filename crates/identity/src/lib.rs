@@ -4,6 +4,7 @@ pub mod dns;
 mod evidence;
 mod groups;
 pub mod jwt;
+mod lines;
 mod method;
 pub mod mtls;
 mod names;
@@ -14,6 +15,7 @@ pub mod token;
 use evidence::authorization;
 pub use evidence::{Evidence, Identity, Peer, Prove, Refusal};
 pub use groups::GroupsFrom;
+pub use lines::LinesError;
 pub use method::{COMMON, Entry, KeyFeed, METHODS, Method, Named, Opened, Opening, Reload, SETTINGS, read};
 
 use alppaca_core::{clock, credentials, expression, text};

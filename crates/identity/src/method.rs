@@ -11,7 +11,7 @@ use crate::{
     dns,
     groups::{GroupsFrom, WithGroups},
     jwt, mtls, proxy,
-    settings::{Comparable, Fields, NamedFiles, Node, Problem, Setting, Value, read, table::nearest, yaml::Key},
+    settings::{Comparable, Fields, NamedFiles, Node, Problem, Setting, Value, fields::take, read, yaml::Key},
     ssh, token,
 };
 
@@ -193,29 +193,13 @@ fn read_one(fields: &mut Fields, key: Key, mut node: Node) -> Option<Named> {
         fields.problems.push(Problem::new(key.place, message));
         return None;
     }
-    let words = || METHODS.iter().map(|entry| entry.word);
-    let all = words().collect::<Vec<_>>().join(", ");
-    // Taken out, because the kind says which table the rest is read against.
-    let mut take = |name: &str| match &mut node.value {
-        Value::Map(entries) => entries.iter().position(|(key, _)| key.text == name).map(|at| entries.remove(at).1),
-        _ => None,
-    };
-    let (kind, groups) = (take("kind"), take("groups_from").filter(|node| !node.is_null()));
+    let groups = take(&mut node, "groups_from").filter(|node| !node.is_null());
     let choices = [("proof", GroupsFrom::Proof), ("nss", GroupsFrom::NameService)];
     let groups = groups.map_or(Ok(GroupsFrom::Proof), |node| read::choice(&node, &choices));
     let groups = fields.note(groups);
-    let Some(kind) = kind else {
-        let message = format!("the identity method {:?} needs a `kind`: one of {all}", key.text);
-        fields.problems.push(Problem::new(key.place, message));
-        return None;
-    };
-    let word = fields.note(read::text(&kind))?;
-    let Some(entry) = METHODS.iter().find(|entry| entry.word == word) else {
-        let hint = nearest(&word, words()).map(|word| format!("; did you mean `{word}`?")).unwrap_or_default();
-        let message = format!("there is no kind {word:?} of identity method; there are {all}{hint}");
-        fields.problems.push(Problem::new(kind.place, message));
-        return None;
-    };
+    let words: Vec<_> = METHODS.iter().map(|entry| entry.word).collect();
+    let what = format!("the identity method {:?}", key.text);
+    let entry = METHODS.get(fields.take_kind(&mut node, (&what, &key.place), "identity method", &words)?)?;
     let before = fields.problems.len();
     let method = fields.nested(node, entry.settings, entry.read);
     for problem in fields.problems.split_off(before) {

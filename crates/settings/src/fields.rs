@@ -242,6 +242,42 @@ impl Fields {
     }
 }
 
+impl Fields {
+    /// Takes `kind` out of the mapping `node`, which says which table the rest is read against: its place in `words`. `what`
+    /// stands at `place` and is a kind of `family`, for messages.
+    pub fn take_kind(
+        &mut self,
+        node: &mut Node,
+        (what, place): (&str, &Place),
+        family: &str,
+        words: &[&'static str],
+    ) -> Option<usize> {
+        let all = words.join(", ");
+        let Some(kind) = take(node, "kind") else {
+            let message = format!("{what} needs a `kind`: one of {all}");
+            self.problems.push(Problem::new(place.clone(), message));
+            return None;
+        };
+        let text = self.note(read::text(&kind))?;
+        let found = words.iter().position(|word| *word == text);
+        if found.is_none() {
+            let hint = nearest(&text, words.iter().copied());
+            let hint = hint.map(|word| format!("; did you mean `{word}`?")).unwrap_or_default();
+            let message = format!("there is no kind {text:?} of {family}; there are {all}{hint}");
+            self.problems.push(Problem::new(kind.place, message));
+        }
+        found
+    }
+}
+
+/// Takes the value of a key out of a mapping.
+pub fn take(node: &mut Node, name: &str) -> Option<Node> {
+    match &mut node.value {
+        Value::Map(entries) => entries.iter().position(|(key, _)| key.text == name).map(|at| entries.remove(at).1),
+        _ => None,
+    }
+}
+
 /// What is wrong with keys that are not `known`, each with the known key that was probably meant.
 pub fn unknown<'a, I: Iterator<Item = &'a str>>(entries: &[(Key, Node)], known: impl Fn() -> I) -> Vec<Problem> {
     let is_known = |key: &&(Key, Node)| !known().any(|known| known == key.0.text);

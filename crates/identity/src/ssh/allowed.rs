@@ -3,18 +3,18 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs::File,
-    io::Read as _,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::{Subjects, key::PublicKey};
-use crate::{credentials::Pattern, names::host};
+use crate::{
+    credentials::Pattern,
+    lines::{self, LinesError},
+    names::host,
+};
 
-/// The longest file.
-const MAX_BYTES: u64 = 8 * 1024 * 1024;
 /// The longest name.
 const MAX_NAME: usize = 256;
 
@@ -29,29 +29,6 @@ pub(super) struct Allowed {
     pub(super) revoked: HashSet<Vec<u8>>,
 }
 
-/// Why a file of keys cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum AllowedError {
-    /// It cannot be read.
-    #[error("{file}: {cause}", file = .file.display())]
-    Unreadable {
-        /// The file.
-        file: PathBuf,
-        /// Why not.
-        cause: String,
-    },
-    /// A line is wrong.
-    #[error("{file}:{line}: {cause}", file = .file.display())]
-    Line {
-        /// The file.
-        file: PathBuf,
-        /// From 1.
-        line: usize,
-        /// What is wrong with it.
-        cause: String,
-    },
-}
-
 /// What the key of a line is.
 enum Meaning {
     Key,
@@ -60,15 +37,8 @@ enum Meaning {
 }
 
 impl Allowed {
-    pub(super) fn read(file: &Path, subjects: Subjects) -> Result<Self, AllowedError> {
-        let unreadable = |cause: String| AllowedError::Unreadable { file: file.to_owned(), cause };
-        let mut text = String::new();
-        let opened = File::open(file).map_err(|error| unreadable(error.to_string()))?;
-        opened.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(|error| unreadable(error.to_string()))?;
-        if text.len() as u64 > MAX_BYTES {
-            return Err(unreadable(format!("it is longer than {MAX_BYTES} bytes")));
-        }
-        Self::parse(&text, subjects).map_err(|(line, cause)| AllowedError::Line { file: file.to_owned(), line, cause })
+    pub(super) fn read(file: &Path, subjects: Subjects) -> Result<Self, LinesError> {
+        lines::read(file, |text| Self::parse(text, subjects))
     }
 
     /// What a text says, or which line is wrong.

@@ -15,7 +15,6 @@ mod sshsig;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::SystemTime};
 
 use allowed::Allowed;
-pub use allowed::AllowedError;
 use arc_swap::ArcSwap;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use certificate::{Certificate, Role, is_certificate};
@@ -28,6 +27,7 @@ use sshsig::SshSig;
 use crate::{
     Evidence, Identity, Prove, Refusal,
     clock::{SharedClock, system_time},
+    lines::LinesError,
     names::{host, shown},
 };
 
@@ -101,7 +101,7 @@ impl Ssh {
     }
 
     /// Reads the file again. If it is wrong, everything stays as it was.
-    pub fn reload(&self) -> Result<(), AllowedError> {
+    pub fn reload(&self) -> Result<(), LinesError> {
         self.allowed.store(Arc::new(Allowed::read(&self.settings.file, self.settings.subjects)?));
         Ok(())
     }

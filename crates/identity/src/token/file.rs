@@ -1,18 +1,15 @@
 //! The file of hashes: a line each, `NAME SHA256-HEX [until TIME] [once]`.
 
-use std::{
-    fs::File,
-    io::Read as _,
-    path::{Path, PathBuf},
-    time::SystemTime,
-};
+use std::{path::Path, time::SystemTime};
 
 use jiff::Timestamp;
 
-use crate::{clock::system_time, names::hex};
+use crate::{
+    clock::system_time,
+    lines::{self, LinesError},
+    names::hex,
+};
 
-/// The longest file.
-const MAX_BYTES: u64 = 8 * 1024 * 1024;
 /// The longest name.
 const MAX_NAME: usize = 256;
 
@@ -29,38 +26,8 @@ pub(super) struct Entry {
     pub(super) once: bool,
 }
 
-/// Why a file of tokens cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum TokenFileError {
-    /// It cannot be read.
-    #[error("{file}: {cause}", file = .file.display())]
-    Unreadable {
-        /// The file.
-        file: PathBuf,
-        /// Why not.
-        cause: String,
-    },
-    /// A line is wrong.
-    #[error("{file}:{line}: {cause}", file = .file.display())]
-    Line {
-        /// The file.
-        file: PathBuf,
-        /// From 1.
-        line: usize,
-        /// What is wrong with it.
-        cause: String,
-    },
-}
-
-pub(super) fn read(file: &Path) -> Result<Vec<Entry>, TokenFileError> {
-    let unreadable = |cause: String| TokenFileError::Unreadable { file: file.to_owned(), cause };
-    let mut text = String::new();
-    let opened = File::open(file).map_err(|error| unreadable(error.to_string()))?;
-    opened.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(|error| unreadable(error.to_string()))?;
-    if text.len() as u64 > MAX_BYTES {
-        return Err(unreadable(format!("it is longer than {MAX_BYTES} bytes")));
-    }
-    parse(&text).map_err(|(line, cause)| TokenFileError::Line { file: file.to_owned(), line, cause })
+pub(super) fn read(file: &Path) -> Result<Vec<Entry>, LinesError> {
+    lines::read(file, parse)
 }
 
 /// The entries, or which line is wrong.

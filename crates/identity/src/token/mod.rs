@@ -16,11 +16,10 @@ use aws_lc_rs::{
     digest::{SHA256, digest},
     rand,
 };
-pub use file::TokenFileError;
 use file::{Entry, Hash, is_name, read, render};
 pub use options::METHOD;
 
-use crate::{Evidence, Identity, Prove, Refusal, credentials::Secret, names::hex};
+use crate::{Evidence, Identity, Prove, Refusal, credentials::Secret, lines::LinesError, names::hex};
 
 /// The scheme in `Authorization`.
 const SCHEME: &str = "Alppaca-Token";
@@ -38,13 +37,13 @@ pub struct Tokens {
 
 impl Tokens {
     /// Reads a file with lines `NAME SHA256-HEX [until TIME] [once]`.
-    pub fn load(name: &str, file: PathBuf) -> Result<Self, TokenFileError> {
+    pub fn load(name: &str, file: PathBuf) -> Result<Self, LinesError> {
         let entries = ArcSwap::from_pointee(read(&file)?);
         Ok(Self { name: name.to_owned(), file, entries, used: Mutex::default() })
     }
 
     /// Reads the file again. If it is wrong, everything stays as it was. What was used stays used.
-    pub fn reload(&self) -> Result<(), TokenFileError> {
+    pub fn reload(&self) -> Result<(), LinesError> {
         self.entries.store(read(&self.file)?.into());
         Ok(())
     }

@@ -1,3 +1,5 @@
+//! Secrets, right and wrong.
+
 use std::{fs, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method, header::AUTHORIZATION};

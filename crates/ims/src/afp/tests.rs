@@ -1,3 +1,5 @@
+//! What becomes of AFP's settings.
+
 use super::*;
 use crate::settings::load::tree;
 

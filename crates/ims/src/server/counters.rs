@@ -7,7 +7,7 @@ use std::{
 
 /// How requests ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub(super) enum Ending {
     /// With credentials, or a URL of the console.
     HandedOut,
     /// With something that is no secret: a list, the status.
@@ -22,27 +22,20 @@ pub enum Ending {
     Unknown,
 }
 
-/// All endings, with their words in the metrics and the audit.
-pub(super) const ENDINGS: [(Ending, &str); 6] = [
-    (Ending::HandedOut, "handed_out"),
-    (Ending::Answered, "answered"),
-    (Ending::Denied, "denied"),
-    (Ending::Unproven, "unproven"),
-    (Ending::Unavailable, "unavailable"),
-    (Ending::Unknown, "unknown"),
-];
+/// The words of all endings in the metrics and the audit, in their order.
+const WORDS: [&str; 6] = ["handed_out", "answered", "denied", "unproven", "unavailable", "unknown"];
 
 impl Ending {
     /// Its word.
-    pub fn word(self) -> &'static str {
-        ENDINGS.iter().find(|(ending, _)| *ending == self).map_or("unknown", |(_, word)| word)
+    pub(super) fn word(self) -> &'static str {
+        WORDS[self as usize]
     }
 }
 
 /// The counters of the server. They only grow, but for the open connections.
 #[derive(Debug, Default)]
 pub struct Counters {
-    requests: [AtomicU64; ENDINGS.len()],
+    requests: [AtomicU64; WORDS.len()],
     /// Connections that were accepted.
     pub(super) connections: AtomicU64,
     /// Those that are open.
@@ -55,16 +48,7 @@ pub struct Counters {
 
 impl Counters {
     pub(super) fn request(&self, ending: Ending) {
-        let index = ENDINGS.iter().position(|(other, _)| *other == ending);
-        if let Some(counter) = index.and_then(|index| self.requests.get(index)) {
-            counter.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// How many requests ended so.
-    pub fn ended(&self, ending: Ending) -> u64 {
-        let index = ENDINGS.iter().position(|(other, _)| *other == ending);
-        index.and_then(|index| self.requests.get(index)).map_or(0, |counter| counter.load(Ordering::Relaxed))
+        self.requests[ending as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// As lines of the metrics.
@@ -76,8 +60,8 @@ impl Counters {
         put(format_args!(
             "# TYPE alppaca_ims_requests counter\n# HELP alppaca_ims_requests Requests by how they ended.\n"
         ));
-        for (index, (_, word)) in ENDINGS.iter().enumerate() {
-            let count = self.requests.get(index).map_or(0, |counter| counter.load(Ordering::Relaxed));
+        for (word, count) in WORDS.iter().zip(&self.requests) {
+            let count = count.load(Ordering::Relaxed);
             put(format_args!("alppaca_ims_requests_total{{ending=\"{word}\"}} {count}\n"));
         }
         let counters = [

@@ -1,3 +1,5 @@
+//! Options that are declared, read and rendered.
+
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use alppaca_core::credentials::Secret;

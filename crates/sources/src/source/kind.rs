@@ -14,10 +14,7 @@ use super::{
 use crate::{
     fetch::Proxying,
     refresh::{CallLimit, Fetch, Source},
-    settings::{
-        Comparable, Fields, Keys, NamedFiles, Node, Problem, Rendered, Setting, Value, problem::Place, read,
-        table::nearest,
-    },
+    settings::{Comparable, Fields, Keys, NamedFiles, Node, Rendered, Setting, problem::Place},
 };
 
 /// All kinds, in the order of the documentation.
@@ -73,27 +70,8 @@ impl<T: Written> Named for T {
 
 /// Reads one source with the settings of its `kind`; what is wrong is noted. `what` is what it is called in messages.
 pub fn read_kind(fields: &mut Fields, what: &str, place: &Place, mut node: Node) -> Option<Arc<dyn Kind>> {
-    // Taken out, because it says which table the rest is read against.
-    let word = match &mut node.value {
-        Value::Map(entries) => {
-            entries.iter().position(|(key, _)| key.text == "kind").map(|index| entries.remove(index).1)
-        }
-        _ => None,
-    };
-    let words = || KINDS.iter().map(|kind| kind.word);
-    let all = words().collect::<Vec<_>>().join(", ");
-    let Some(word) = word else {
-        let message = format!("{what} needs a `kind`: one of {all}");
-        fields.problems.push(Problem::new(place.clone(), message));
-        return None;
-    };
-    let text = fields.note(read::text(&word))?;
-    let Some(kind) = KINDS.iter().find(|kind| kind.word == text) else {
-        let hint = nearest(&text, words()).map(|word| format!("; did you mean `{word}`?")).unwrap_or_default();
-        let message = format!("there is no kind {text:?} of source; there are {all}{hint}");
-        fields.problems.push(Problem::new(word.place, message));
-        return None;
-    };
+    let words: Vec<_> = KINDS.iter().map(|kind| kind.word).collect();
+    let kind = KINDS.get(fields.take_kind(&mut node, (what, place), "source", &words)?)?;
     fields.nested(node, kind.settings, kind.read)
 }
 
