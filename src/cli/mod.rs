@@ -26,8 +26,8 @@ mod version;
 
 use std::{ffi::OsString, path::Path, process::ExitCode};
 
-use alppaca_command::{Failure, Outcome, launch};
-use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
+use alppaca_command::{Failure, Outcome, end, launch, parse};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// The account that a daemon started as root switches to by default, if it exists.
 const USUAL_ACCOUNT: &str = "alppaca";
@@ -116,28 +116,7 @@ pub fn main() -> ExitCode {
         Some("alppaca-server-mock") => parse(&arguments).map(|mock: ServerMock| mock_ims::run(&mock.args)),
         _ => parse(&arguments).map(|alppaca: Alppaca| alppaca.command.run()),
     };
-    match outcome {
-        Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(failure)) => {
-            if !failure.message.is_empty() {
-                anstream::eprintln!("{}: {}", name.to_string_lossy(), failure.message.trim_end());
-            }
-            ExitCode::from(failure.code)
-        }
-        Err(code) => code,
-    }
-}
-
-/// Prints help, version and errors itself; `Err` is the exit code.
-fn parse<T: Parser>(arguments: &[OsString]) -> Result<T, ExitCode> {
-    T::try_parse_from(arguments).map_err(|error| {
-        // Nobody may be reading; there is nothing else to do about it.
-        let _unheard = error.print();
-        match error.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
-            _ => ExitCode::from(2),
-        }
-    })
+    outcome.map_or_else(|code| code, |outcome| end(&name.to_string_lossy(), outcome))
 }
 
 impl Command {

@@ -1,6 +1,8 @@
 //! How a command ends when it cannot do what it was asked.
 
-use std::fmt;
+use std::{ffi::OsString, fmt, process::ExitCode};
+
+use clap::{Parser, error::ErrorKind};
 
 /// The result of a subcommand.
 pub type Outcome = Result<(), Failure>;
@@ -25,4 +27,25 @@ impl Failure {
     pub fn usage(message: impl fmt::Display) -> Self {
         Self { code: 2, message: message.to_string() }
     }
+}
+
+/// Takes a command line apart. Prints help, version and errors itself; `Err` is the exit code.
+pub fn parse<T: Parser>(arguments: &[OsString]) -> Result<T, ExitCode> {
+    T::try_parse_from(arguments).map_err(|error| {
+        // There is nothing else to do about output that cannot be written.
+        let _unheard = error.print();
+        match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+            _ => ExitCode::from(2),
+        }
+    })
+}
+
+/// Ends the program called `name`: says what went wrong.
+pub fn end(name: &str, outcome: Outcome) -> ExitCode {
+    let Err(failure) = outcome else { return ExitCode::SUCCESS };
+    if !failure.message.is_empty() {
+        anstream::eprintln!("{name}: {}", failure.message.trim_end());
+    }
+    ExitCode::from(failure.code)
 }

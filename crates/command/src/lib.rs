@@ -12,4 +12,4 @@ use alppaca_core::clock;
 use alppaca_logging as logging;
 use alppaca_sources::{fetch, source};
 
-pub use failure::{Failure, Outcome};
+pub use failure::{Failure, Outcome, end, parse};

@@ -11,8 +11,8 @@ mod token;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-use alppaca_command::Outcome;
-use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
+use alppaca_command::{Outcome, end, parse};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// The account that a server started as root switches to by default, if it exists.
 const USUAL_ACCOUNT: &str = "alppaca-ims";
@@ -71,25 +71,9 @@ struct Config {
 /// Does what the command line says.
 pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    let parsed = match AlppacaIms::try_parse_from(arguments) {
-        Ok(parsed) => parsed,
-        Err(error) => {
-            // There is nothing else to do about output that cannot be written.
-            let _unheard = error.print();
-            return match error.kind() {
-                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
-                _ => ExitCode::from(2),
-            };
-        }
-    };
-    match parsed.command.run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            if !failure.message.is_empty() {
-                anstream::eprintln!("alppaca-ims: {}", failure.message.trim_end());
-            }
-            ExitCode::from(failure.code)
-        }
+    match parse::<AlppacaIms>(&arguments) {
+        Ok(parsed) => end("alppaca-ims", parsed.command.run()),
+        Err(code) => code,
     }
 }
 
