@@ -12,7 +12,7 @@ use alppaca::{
     clock::SystemClock,
     credentials::Credentials,
     refresh::{Fetch, SourceError},
-    source::process::{Process, Settings},
+    source::process::{self, Process, Settings},
 };
 use tempfile::TempDir;
 
@@ -32,13 +32,13 @@ impl Program {
         let path = directory.path().join("program");
         write(&path, &format!("#!/bin/sh\n{script}\n"));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("own");
-        let settings = Settings {
+        let program = process::Program {
             command: vec![path.display().to_string()],
             launcher: [env!("CARGO_BIN_EXE_alppaca"), "launch", "--"].map(str::to_owned).to_vec(),
             timeout: Duration::from_secs(20),
             environment: vec![("PATH".into(), "/usr/bin:/bin".into())],
-            assumed_lifetime: Duration::from_hours(1),
         };
+        let settings = Settings { program, assumed_lifetime: Duration::from_hours(1) };
         Self { directory, settings }
     }
 
@@ -74,7 +74,7 @@ async fn what_a_program_prints_is_the_set() {
 #[tokio::test]
 async fn arguments_are_not_read_by_a_shell() {
     let mut program = Program::new(&format!("[ \"$1\" = '$(id) ; *' ] && echo '{GOOD}'"));
-    program.settings.command.push("$(id) ; *".into());
+    program.settings.program.command.push("$(id) ; *".into());
     program.fetch().await.expect("credentials");
 }
 
@@ -82,8 +82,8 @@ async fn arguments_are_not_read_by_a_shell() {
 async fn a_program_without_a_slash_is_found_through_its_path() {
     let mut program = Program::new(&format!("echo '{GOOD}'"));
     let path = format!("{}:/usr/bin:/bin", program.directory.path().display());
-    program.settings.environment = vec![("PATH".into(), path)];
-    program.settings.command = vec!["program".into()];
+    program.settings.program.environment = vec![("PATH".into(), path)];
+    program.settings.program.command = vec!["program".into()];
     program.fetch().await.expect("credentials");
 }
 
@@ -92,7 +92,7 @@ async fn its_environment_is_what_the_settings_say_and_nothing_else() {
     let mut program = Program::new("");
     let seen = program.file("seen");
     write(&program.file("program"), &format!("#!/bin/sh\nenv > {}\necho '{GOOD}'\n", seen.display()));
-    program.settings.environment.push(("HOME".into(), "/nonexistent".into()));
+    program.settings.program.environment.push(("HOME".into(), "/nonexistent".into()));
     program.fetch().await.expect("credentials");
     let seen = fs::read_to_string(seen).expect("written");
     let mut names: Vec<&str> = seen.lines().filter_map(|line| line.split('=').next()).collect();
@@ -145,7 +145,7 @@ async fn a_failure_is_told_with_what_it_complains_of_but_never_a_secret() {
     let said = Program::new("echo wJalr").error().await;
     assert!(said.contains("is not the JSON of a credential_process") && !said.contains("wJalr"), "{said}");
     let mut missing = Program::new("");
-    missing.settings.command = vec!["/nonexistent/program".into()];
+    missing.settings.program.command = vec!["/nonexistent/program".into()];
     assert!(missing.error().await.contains("cannot be started: No such file"));
 }
 
@@ -153,7 +153,7 @@ async fn a_failure_is_told_with_what_it_complains_of_but_never_a_secret() {
 async fn what_it_writes_to_stderr_is_told_whatever_went_wrong() {
     let lines = "seq 2000 >&2; echo 'log in again: the token is over' >&2";
     let mut slow = Program::new(&format!("{lines}; sleep 600"));
-    slow.settings.timeout = Duration::from_secs(5);
+    slow.settings.program.timeout = Duration::from_secs(5);
     for (program, what) in [
         (Program::new(lines), "it printed nothing"),
         (Program::new(&format!("{lines}; echo no")), "is not the JSON of a credential_process"),
@@ -214,7 +214,7 @@ async fn on_a_time_out_it_is_ended_with_all_it_started() {
     let script = format!("#!/bin/sh\nexec 3>{}\necho started >&3\nsleep 600 &\nsleep 600\n", pipe.display());
     write(&program.file("program"), &script);
     // Long enough for a busy machine to start it: nobody else would end the wait for the pipe.
-    program.settings.timeout = Duration::from_secs(5);
+    program.settings.program.timeout = Duration::from_secs(5);
     let reader = std::thread::spawn(move || fs::read_to_string(pipe).expect("until all writers are gone"));
     let said = program.error().await;
     assert!(said.ends_with("not done within 5s, and killed, without output on stderr"), "{said}");
@@ -225,7 +225,8 @@ async fn on_a_time_out_it_is_ended_with_all_it_started() {
 #[test]
 fn a_command_that_cannot_be_is_refused() {
     for command in [vec![], vec![String::new()], vec!["a\0b".to_owned()]] {
-        let settings = Settings { command, ..Program::new("").settings };
+        let mut settings = Program::new("").settings;
+        settings.program.command = command;
         assert!(Process::new(settings, SystemClock::shared()).is_err());
     }
 }
@@ -239,7 +240,7 @@ fn an_interrupted_trial_leaves_nothing_running() {
     write(&program.file("program"), &script);
     let config = program.file("a.yaml");
     let text = "sources:\n  p: {kind: process, command: PROGRAM, timeout: 10m}\nroles:\n  r: {source: p}\n";
-    write(&config, &text.replace("PROGRAM", &program.settings.command[0]));
+    write(&config, &text.replace("PROGRAM", &program.settings.program.command[0]));
     let trial = std::process::Command::new(env!("CARGO_BIN_EXE_alppaca"))
         .args(["source", "test", "p", "-c"])
         .arg(&config)

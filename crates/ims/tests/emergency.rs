@@ -94,3 +94,64 @@ fn an_alert_that_cannot_be_recorded_stops_the_hand_out() {
     assert_eq!(sts.assumed().len(), 0);
     eventually("it is logged", || server.log().contains("EMERGENCY").then_some(()), || server.log());
 }
+
+/// A program for `emergency_alert`: `script` after the beginning of a shell script.
+fn alarm(scene: &Scene, script: &str) -> String {
+    use std::os::unix::fs::PermissionsExt;
+    let path = scene.path().join("page");
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("ours");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("ours");
+    path.display().to_string()
+}
+
+#[test]
+fn people_are_told_before_the_role_is_given() {
+    let (scene, sts) = (Scene::new(), Sts::start());
+    let told = scene.path().join("told");
+    // What the program is told, word by word, with what else it finds in its environment.
+    let script = format!("{{ printf '%s\\n' \"$@\"; env; }} | sort > {0}.new; mv {0}.new {0}", told.display());
+    let config = format!(
+        "{}emergency_alert: [{}, 'on call; $(id)']\nmetrics_listen: 127.0.0.1:0\n",
+        config(&scene, &sts),
+        alarm(&scene, &script)
+    );
+    let server = Server::start(&scene, &config);
+    let reason = ("X-Alppaca-Reason", "ticket 4711; $(id) `id`");
+    assert_eq!(ask(&scene, &server, ADMIN, Some(reason)).status, 200, "{}", server.log());
+    let lines = fs::read_to_string(&told).expect("it ran before the answer");
+    let id = sts.assumed()[0].get("Tags.member.1.Value").to_owned();
+    for line in [
+        "on call; $(id)",
+        &format!("EMERGENCY_ID={id}"),
+        "EMERGENCY_IDENTITY=alice",
+        "EMERGENCY_PROVEN_BY=people",
+        "EMERGENCY_PEER=127.0.0.1",
+        "EMERGENCY_RULE=break glass",
+        "EMERGENCY_ACCOUNT=111122223333",
+        "EMERGENCY_ROLE=admin",
+        "EMERGENCY_REASON=ticket 4711; $(id) `id`",
+    ] {
+        assert!(lines.lines().any(|other| other == line), "{line}: {lines}");
+    }
+    assert!(!lines.contains("CARGO") && !lines.contains(support::SECRET), "{lines}");
+    let metrics = server.monitor("/metrics");
+    assert!(metrics.contains("alppaca_ims_emergencies_total 1\n"), "{metrics}");
+}
+
+#[test]
+fn an_alert_that_reaches_no_one_stops_the_hand_out_unless_it_may_fail() {
+    let (scene, sts) = (Scene::new(), Sts::start());
+    let program = alarm(&scene, "echo no signal >&2; exit 3");
+    let config = format!("{}emergency_alert: {program}\nmetrics_listen: 127.0.0.1:0\n", config(&scene, &sts));
+    let server = Server::start(&scene, &config);
+    let answer = ask(&scene, &server, ADMIN, Some(REASON));
+    assert_eq!((answer.status, answer.header("alppaca-ims")), (503, None), "{answer:?}");
+    server.wait_for_log("emergency_alert: it ended with exit status: 3: no signal");
+    assert_eq!(sts.assumed().len(), 0);
+
+    server.reload(&format!("{config}alert_failure: continue\n"), "was read again");
+    assert_eq!(ask(&scene, &server, ADMIN, Some(REASON)).status, 200, "{}", server.log());
+    server.wait_for_log("the role is given all the same (alert_failure)");
+    let metrics = server.monitor("/metrics");
+    assert!(metrics.contains("alppaca_ims_emergency_alerts_failed_total 2\n"), "{metrics}");
+}

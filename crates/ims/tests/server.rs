@@ -319,18 +319,7 @@ fn what_cannot_be_recorded_is_not_handed_out() {
 fn metrics_and_health_have_a_listener_of_their_own() {
     let (scene, sts) = (Scene::new(), Sts::start());
     let server = Server::start(&scene, &format!("{}metrics_listen: 127.0.0.1:0\n", scene.usual(&sts.url())));
-    let line = server.wait_for_log("metrics at ");
-    let port = line.rsplit("metrics at ").next().expect("an address").to_owned();
-    let ask = |path: &str| {
-        use std::io::Read;
-        let mut stream = std::net::TcpStream::connect(&port).expect("it listens");
-        stream
-            .write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes())
-            .expect("sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer");
-        answer
-    };
+    let ask = |path: &str| server.monitor(path);
     let client = scene.client(server.address, Some(&scene.authority.host("web1.example.com", 7)));
     assert_eq!(client.get(WEB, &[]).status, 200);
     assert!(ask("/livez").starts_with("HTTP/1.1 200 "));

@@ -1,6 +1,6 @@
 //! `alppaca-ims check`: is the configuration valid?
 
-use alppaca_command::{Failure, Outcome};
+use alppaca_command::{Failure, Outcome, environment};
 
 use super::{Config, USUAL_ACCOUNT, files};
 use crate::{
@@ -43,7 +43,8 @@ pub(super) fn run(args: &Args) -> Outcome {
         return Err(Failure::usage(refusal));
     }
     // Nor is this: certificates, keys and lists may be elsewhere.
-    let opened = Current::open(site, &Opening::system(), None).map(drop).map_err(|error| error.to_string());
+    let opened = Current::open(site, &Opening::system(), &environment::host_env(), None);
+    let opened = opened.map(drop).map_err(|error| error.to_string());
     let certificate = site.tls.clone().map(Certificate::load).transpose().map(drop).map_err(|error| error.to_string());
     for error in [opened, certificate].into_iter().filter_map(Result::err) {
         anstream::eprintln!("warning: {error}; the server will not start");

@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::{
     settings::{NamedFile, NamedFiles},
     site::Loaded,
+    source::process::program_files,
     trust::{File, FileFaults, Purpose, Trust},
 };
 
@@ -29,10 +30,15 @@ pub(super) fn faults(path: &Path, loaded: &Loaded, trust: &Trust) -> FileFaults 
         named.method.files(&mut found);
         files.extend(owned(&format!("identity method {}", named.name), found));
     }
+    let host_env = alppaca_command::environment::host_env();
     let mut found = NamedFiles::default();
+    if let Some(alarm) = &loaded.site.alarm {
+        program_files(&alarm.command, &host_env, &mut found);
+        files.extend(owned("emergency_alert", std::mem::take(&mut found)));
+    }
     loaded.site.console.files(&mut found);
     files.extend(owned("console", std::mem::take(&mut found)));
-    loaded.site.sts.files(&alppaca_command::environment::host_env(), &mut found);
+    loaded.site.sts.files(&host_env, &mut found);
     files.extend(owned("sts", found));
     FileFaults::find(files, trust)
 }

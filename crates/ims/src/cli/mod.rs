@@ -11,7 +11,7 @@ mod token;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-use alppaca_command::{Outcome, end, parse};
+use alppaca_command::{Outcome, end, launch, parse};
 use clap::{CommandFactory, Parser, Subcommand};
 
 /// The account that a server started as root switches to by default, if it exists.
@@ -58,6 +58,9 @@ enum Command {
     Migrate(migrate::Args),
     /// Print a shell completion or the manual page
     Generate(generate::Args),
+    /// Run a program in a session of its own, for those that the server runs
+    #[command(hide = true)]
+    Launch(launch::Args),
 }
 
 /// Where the configuration is.
@@ -87,6 +90,7 @@ impl Command {
             Self::Token(args) => token::run(args),
             Self::Migrate(args) => migrate::run(args),
             Self::Generate(args) => generate::run(args, AlppacaIms::command()),
+            Self::Launch(args) => launch::run(args),
         }
     }
 }

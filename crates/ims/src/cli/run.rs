@@ -133,7 +133,8 @@ impl Ready {
             |target| AuditLog::open(target, site.audit_required, SystemClock::shared(), &environment::for_logging());
         let audit = site.audit_log.as_ref().map(open).transpose();
         let audit = audit.map_err(|error| Failure::runtime(format!("audit_log: {error}")))?;
-        let current = Current::open(site, &Opening::system(), None).map_err(Failure::usage)?;
+        let host_env = environment::host_env();
+        let current = Current::open(site, &Opening::system(), &host_env, None).map_err(Failure::usage)?;
         let tls = match site.tls.clone() {
             Some(files) => {
                 let certificate = Certificate::load(files).map_err(Failure::usage)?;
@@ -142,8 +143,8 @@ impl Ready {
             None => None,
         };
         let listeners: Vec<_> = bound.iter().filter_map(Bound::tcp_address).collect();
-        let (sts, background) = site.sts.open(&environment::host_env(), &listeners).map_err(Failure::usage)?;
-        let console = site.console.open(&environment::host_env()).map_err(Failure::usage)?;
+        let (sts, background) = site.sts.open(&host_env, &listeners).map_err(Failure::usage)?;
+        let console = site.console.open(&host_env).map_err(Failure::usage)?;
         let server = Server::new(current, sts, console, audit, SystemClock::shared());
         Ok(Self { server, tls, background: vec![background] })
     }
@@ -190,8 +191,10 @@ fn reload(
     }
     let site = &loaded.site;
     let before = server.current();
-    let current = Current::open(site, &Opening::system(), Some(&before)).map_err(|error| error.to_string())?;
-    let console = site.console.open(&environment::host_env())?;
+    let host_env = environment::host_env();
+    let current = Current::open(site, &Opening::system(), &host_env, Some(&before));
+    let current = current.map_err(|error| error.to_string())?;
+    let console = site.console.open(&host_env)?;
     // What may fail comes first.
     if let Some(tls) = tls {
         tls.certificate().reload().map_err(|error| error.to_string())?;

@@ -44,6 +44,10 @@ pub struct Counters {
     pub(super) refused: AtomicU64,
     /// TLS handshakes that failed.
     pub(super) handshakes_failed: AtomicU64,
+    /// Emergencies whose alert was recorded.
+    pub(super) emergencies: AtomicU64,
+    /// Those of which the program that raises the alert failed.
+    pub(super) alarms_failed: AtomicU64,
 }
 
 impl Counters {
@@ -68,6 +72,8 @@ impl Counters {
             ("connections", "Connections that were accepted.", &self.connections),
             ("connections_refused", "Connections that were closed at once: there were too many.", &self.refused),
             ("handshakes_failed", "TLS handshakes that failed.", &self.handshakes_failed),
+            ("emergencies", "Emergencies whose alert was recorded.", &self.emergencies),
+            ("emergency_alerts_failed", "Runs of `emergency_alert` that failed.", &self.alarms_failed),
         ];
         for (name, help, counter) in counters {
             let count = counter.load(Ordering::Relaxed);

@@ -4,12 +4,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::JoinSet;
 
+use super::alarm::Alarm;
 use crate::{
     identity::{KeyFeed, Named, Opened, Opening, Prove, mtls::Authority},
     key_sets::PublicKeys,
     protocol::Mount,
     rules::Rules,
     site::Site,
+    source::HostEnv,
 };
 
 /// An identity method cannot be used.
@@ -32,6 +34,8 @@ pub struct Current {
     pub rules: Rules,
     /// Whether each request is logged.
     pub access_log: bool,
+    /// What is run for each emergency.
+    pub alarm: Option<Alarm>,
     methods: Vec<(Named, Arc<Method>)>,
 }
 
@@ -71,7 +75,7 @@ impl Method {
 impl Current {
     /// Opens what `site` names. Methods that `before` has with the same settings stay open: they may remember what was
     /// used once.
-    pub fn open(site: &Site, opening: &Opening, before: Option<&Self>) -> Result<Self, OpenError> {
+    pub fn open(site: &Site, opening: &Opening, host_env: &HostEnv, before: Option<&Self>) -> Result<Self, OpenError> {
         let mut methods: Vec<(Named, Arc<Method>)> = Vec::new();
         for named in &site.identities {
             let wrong = |problem: String| OpenError { name: named.name.clone(), problem };
@@ -95,6 +99,7 @@ impl Current {
             proofs,
             rules: site.rules.clone(),
             access_log: site.logging.access_log,
+            alarm: site.alarm.clone().map(|settings| Alarm::new(settings, host_env.clone())),
             methods,
         })
     }

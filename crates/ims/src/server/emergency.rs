@@ -1,14 +1,18 @@
 //! Roles for emergencies: no credentials before the alert has been recorded.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use http::{StatusCode, request::Parts};
 
 use super::{
+    alarm::Alarm,
     audit::{Record, place},
     client::Client,
     counters::Ending,
-    respond::{Reply, Server},
+    respond::{Exchange, Reply, Server},
 };
 use crate::{
     identity::Identity,
@@ -26,16 +30,15 @@ fn alert_id() -> String {
 }
 
 impl Server {
-    /// Gives a role that is for emergencies, if the request carries a reason, and the alert can be recorded.
+    /// Gives a role that is for emergencies, if the request carries a reason, and the alert can be recorded and raised.
     pub(super) async fn emergency(
         &self,
-        mount: &Mount,
+        exchange: &Exchange<'_>,
         grant: &Grant,
         form: &Form,
         identity: Identity,
-        client: &Client,
-        head: &Parts,
     ) -> Reply {
+        let Exchange { current, mount, client, head } = *exchange;
         let user = Some(identity.name.as_str());
         let reason = match protocol::reason(&head.headers) {
             Ok(reason) => reason,
@@ -50,7 +53,26 @@ impl Server {
             let answer = Answer::unavailable("The alert cannot be recorded at the moment", user, RETRY_AFTER);
             return Reply::new(Ending::Unavailable, mount, answer).because(why).by(identity).about(grant);
         }
+        self.counters().emergencies.fetch_add(1, Ordering::Relaxed);
+        if let Some(alarm) = &current.alarm
+            && let Err(why) = self.raise(alarm, &alert).await
+        {
+            let answer = Answer::unavailable("The alert cannot be raised at the moment", user, RETRY_AFTER);
+            return Reply::new(Ending::Unavailable, mount, answer).because(why).by(identity).about(grant);
+        }
         self.fetch(mount, grant, form, identity).await
+    }
+
+    /// Runs the program that tells people. An error says why nothing may be handed out.
+    async fn raise(&self, alarm: &Alarm, alert: &Alert<'_>) -> Result<(), String> {
+        let Err(why) = alarm.raise(&alert.variables()).await else { return Ok(()) };
+        self.counters().alarms_failed.fetch_add(1, Ordering::Relaxed);
+        let why = format!("emergency_alert: {why}");
+        if !alarm.may_fail() {
+            return Err(why);
+        }
+        tracing::error!("EMERGENCY {}: {why}; the role is given all the same (alert_failure)", alert.id());
+        Ok(())
     }
 
     /// Logs the alert, and returns when the audit has it.
@@ -58,7 +80,7 @@ impl Server {
         let Alert { mount, grant, identity, client, head, reason } = alert;
         tracing::error!(
             "EMERGENCY {}: {} ({}, from {}) takes {} by rule {:?}: {reason}",
-            grant.emergency.as_deref().unwrap_or_default(),
+            alert.id(),
             printable(&identity.name, 100),
             printable(&identity.proven_by, 100),
             place(&client.peer),
@@ -89,4 +111,26 @@ struct Alert<'a> {
     client: &'a Client,
     head: &'a Parts,
     reason: &'a str,
+}
+
+impl Alert<'_> {
+    fn id(&self) -> &str {
+        self.grant.emergency.as_deref().unwrap_or_default()
+    }
+
+    /// What it is about, for a program. A shell that puts them between quotation marks has one word each.
+    fn variables(&self) -> Vec<(String, String)> {
+        let Self { grant, identity, client, reason, .. } = self;
+        let facts = [
+            ("ID", self.id().to_owned()),
+            ("IDENTITY", printable(&identity.name, 500)),
+            ("PROVEN_BY", printable(&identity.proven_by, 100)),
+            ("PEER", place(&client.peer)),
+            ("RULE", printable(&grant.rule, 500)),
+            ("ACCOUNT", grant.account.id.as_str().to_owned()),
+            ("ROLE", grant.role.to_string()),
+            ("REASON", (*reason).to_owned()),
+        ];
+        facts.into_iter().map(|(name, value)| (format!("EMERGENCY_{name}"), value)).collect()
+    }
 }

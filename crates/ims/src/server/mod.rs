@@ -1,6 +1,7 @@
 //! The server: connections, the proof of who the caller is, the decision, and what is recorded of it.
 
 mod access;
+mod alarm;
 mod audit;
 mod certificate;
 mod client;
@@ -16,6 +17,7 @@ mod run;
 mod tls;
 mod watch;
 
+pub use alarm::Alarm;
 pub use certificate::{Certificate, CertificateError};
 pub use client::Client;
 pub use counters::Counters;

@@ -51,6 +51,15 @@ pub(super) struct Reply {
     reason: Option<String>,
 }
 
+/// A request to a mount, whose answer follows from `current`.
+#[derive(Clone, Copy)]
+pub(super) struct Exchange<'a> {
+    pub(super) current: &'a Current,
+    pub(super) mount: &'a Mount,
+    pub(super) client: &'a Client,
+    pub(super) head: &'a Arc<Parts>,
+}
+
 impl Reply {
     pub(super) fn new(ending: Ending, mount: &Mount, answer: Answer) -> Self {
         let mount = mount.prefix.clone();
@@ -200,19 +209,15 @@ impl Server {
         if route == Route::Status {
             return Reply::new(Ending::Answered, mount, Answer::status_ok());
         }
-        match self.identify(current, mount, client, head).await {
-            Ok(identity) => self.decide(current, mount, &route, identity, client, head).await,
+        let exchange = Exchange { current, mount, client, head };
+        match self.identify(&exchange).await {
+            Ok(identity) => self.decide(&exchange, &route, identity).await,
             Err(reply) => *reply,
         }
     }
 
-    async fn identify(
-        &self,
-        current: &Current,
-        mount: &Mount,
-        client: &Client,
-        head: &Arc<Parts>,
-    ) -> Result<Identity, Box<Reply>> {
+    async fn identify(&self, exchange: &Exchange<'_>) -> Result<Identity, Box<Reply>> {
+        let Exchange { current, mount, client, head } = *exchange;
         let methods = current.proofs(mount);
         let challenges = || methods.iter().filter_map(|method| method.challenge()).collect::<Vec<_>>();
         let reply = match prove(methods, client, head, &self.clock).await {
@@ -241,19 +246,12 @@ impl Server {
         Err(Box::new(reply))
     }
 
-    async fn decide(
-        &self,
-        current: &Current,
-        mount: &Mount,
-        route: &Route,
-        identity: Identity,
-        client: &Client,
-        head: &Parts,
-    ) -> Reply {
+    async fn decide(&self, exchange: &Exchange<'_>, route: &Route, identity: Identity) -> Reply {
+        let Exchange { current, mount, client, head } = *exchange;
         let decision = current.rules.decide(&identity, &client.peer, system_time(self.clock.now().wall));
         match protocol::decide(route, &decision, &identity.name, head.method == Method::HEAD) {
             Next::Fetch { grant, form } => self.fetch(mount, grant.clone(), form, identity).await,
-            Next::Emergency { grant, form } => self.emergency(mount, grant, form, identity, client, head).await,
+            Next::Emergency { grant, form } => self.emergency(exchange, grant, form, identity).await,
             Next::Answer(answer) if answer.status == StatusCode::FORBIDDEN || decision.grants.is_empty() => {
                 Reply::new(Ending::Denied, mount, answer).because(denial(&decision)).by(identity)
             }

@@ -39,6 +39,8 @@ pub struct Site {
     pub sts: sts::Options,
     /// How URLs of the console are made.
     pub console: console::Options,
+    /// What is run for each emergency (`emergency_alert`).
+    pub alarm: Option<AlarmSettings>,
     /// How many connections there may be.
     pub limits: Limits,
     /// The log.
@@ -71,6 +73,15 @@ pub struct TlsFiles {
     pub certificate: PathBuf,
     /// Its key.
     pub key: PathBuf,
+}
+
+/// A program that is run for each emergency.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlarmSettings {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// Whether the role is given although it failed (`alert_failure: continue`).
+    pub may_fail: bool,
 }
 
 /// How many connections there may be.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Limits, Listen, Loaded, MOUNT, MountSettings, SETTINGS, Site, TlsFiles, order::fault};
+use super::{AlarmSettings, Limits, Listen, Loaded, MOUNT, MountSettings, SETTINGS, Site, TlsFiles, order::fault};
 use crate::{
     console,
     identity::{self, Named},
@@ -16,6 +16,7 @@ use crate::{
         problem::ConfigErrors,
         read,
     },
+    source::process::command,
     sts,
 };
 
@@ -69,6 +70,7 @@ fn site(fields: &mut Fields) -> Option<Site> {
         );
         fields.problems.push(Problem::nowhere(message));
     }
+    let alarm = alarm(fields, emergency.is_some());
     let user = fields.optional("user", read::text);
     let group = fields.optional("group", read::text);
     let socket_group = fields.optional("socket_group", read::text);
@@ -81,6 +83,7 @@ fn site(fields: &mut Fields) -> Option<Site> {
         rules: rules?,
         sts: sts?,
         console: console?,
+        alarm: alarm?,
         limits: Limits { connections: connections?, per_address: per_address? },
         logging: logging?,
         audit_log: audit_log?,
@@ -89,6 +92,19 @@ fn site(fields: &mut Fields) -> Option<Site> {
         socket_group: socket_group?,
         metrics: metrics?,
     })
+}
+
+#[allow(clippy::option_option, reason = "wrong and absent are not the same")]
+fn alarm(fields: &mut Fields, has_emergencies: bool) -> Option<Option<AlarmSettings>> {
+    let command = fields.optional("emergency_alert", command)?;
+    let may_fail =
+        fields.value("alert_failure", |node| read::choice(node, &[("refuse", false), ("continue", true)]))?;
+    let key = if command.is_some() { "emergency_alert" } else { "alert_failure" };
+    if let Some(place) = fields.place(key).filter(|_| command.is_none() || !has_emergencies) {
+        let missing = if command.is_none() { "`emergency_alert`" } else { "a rule with `emergency`" };
+        fields.warnings.push(Problem::new(place, format!("`{key}` has no effect without {missing}")));
+    }
+    Some(command.map(|command| AlarmSettings { command, may_fail }))
 }
 
 #[allow(clippy::option_option, reason = "wrong and absent are not the same")]

@@ -50,6 +50,19 @@ const OWN: &[Setting] = &[
     Setting::new(Topic::Serving, "sts", "", "How roles are assumed: whose credentials, where, and how often. Required.")
         .on_restart(),
     Setting::new(Topic::Serving, "console", "", "How URLs of the AWS console are made."),
+    Setting::new(
+        Topic::Serving,
+        "emergency_alert",
+        "",
+        "A program and its arguments: a list, or a text that is split like in a shell. It is run for each emergency before \
+         the answer, for 10s at most, with what it is about in variables such as `EMERGENCY_REASON`.",
+    ),
+    Setting::new(
+        Topic::Serving,
+        "alert_failure",
+        "refuse",
+        "`refuse`: if that program fails, the answer is 503 and nothing is handed out. `continue`: the failure is logged.",
+    ),
     Setting::new(Topic::Serving, "max_connections", "10000", "The most connections of all clients together.").on_restart(),
     Setting::new(
         Topic::Serving,

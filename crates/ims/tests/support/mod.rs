@@ -10,8 +10,8 @@ pub mod sts;
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
-    net::SocketAddr,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
@@ -176,6 +176,18 @@ impl Server {
         self.signal("-HUP");
         let new = || self.log()[before..].contains(said).then_some(());
         eventually(said, new, || self.log());
+    }
+
+    /// What the listener for metrics and health answers, of a server with `metrics_listen`.
+    pub fn monitor(&self, path: &str) -> String {
+        let line = self.wait_for_log("metrics at ");
+        let mut stream =
+            TcpStream::connect(line.rsplit("metrics at ").next().expect("an address")).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("settable");
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer
     }
 
     pub fn signal(&self, signal: &str) {

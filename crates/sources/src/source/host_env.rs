@@ -29,7 +29,7 @@ pub struct HostEnv {
 
 impl HostEnv {
     /// The environment of a program.
-    pub(super) fn variables(&self, home: Option<&Path>, own: &[(String, String)]) -> Vec<(String, String)> {
+    pub fn variables(&self, home: Option<&Path>, own: &[(String, String)]) -> Vec<(String, String)> {
         let path = self.path.clone().unwrap_or_else(|| USUAL_PATH.to_owned());
         let mut all = vec![("PATH".to_owned(), path)];
         all.extend(home.map(|home| ("HOME".to_owned(), home.to_string_lossy().into_owned())));

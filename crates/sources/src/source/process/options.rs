@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Process, Settings};
+use super::{Process, Program, Settings};
 use crate::{
     refresh::CallLimit,
     settings::{
@@ -59,7 +59,8 @@ impl Written for Options {
     const WORD: &'static str = "process";
 }
 
-fn command(node: &Node) -> Result<Vec<String>, Problem> {
+/// A program and its arguments, as a list or as a text that is split like in a shell.
+pub fn command(node: &Node) -> Result<Vec<String>, Problem> {
     let wrong = |message: &str| Problem::new(node.place.clone(), message);
     let words = match &node.value {
         Value::List(items) => items.iter().map(read::text).collect::<Result<_, _>>()?,
@@ -69,6 +70,21 @@ fn command(node: &Node) -> Result<Vec<String>, Problem> {
         return Err(wrong("a program is expected here"));
     }
     Ok(words)
+}
+
+/// Adds the program of a command, and the files among its arguments: an interpreter runs one of them.
+pub fn program_files(command: &[String], host_env: &HostEnv, files: &mut NamedFiles) {
+    let Some((program, arguments)) = command.split_first() else { return };
+    let found = if program.contains('/') {
+        Some(PathBuf::from(program))
+    } else {
+        let path = host_env.path.as_deref().unwrap_or_default();
+        std::env::split_paths(path).map(|directory| directory.join(program)).find(|file| file.is_file())
+    };
+    files.obeyed("its program", found);
+    for argument in arguments.iter().map(Path::new).filter(|path| path.is_absolute() && path.is_file()) {
+        files.obeyed("a file that its program is given", Some(argument));
+    }
 }
 
 pub(in crate::source) fn variables(node: &Node) -> Result<Vec<(String, String)>, Problem> {
@@ -110,30 +126,19 @@ impl Kind for Options {
         self.serve_long_term
     }
 
-    /// The program, and the files among its arguments: an interpreter runs one of them.
     fn files(&self, host_env: &HostEnv, files: &mut NamedFiles) {
-        let Some((program, arguments)) = self.command.split_first() else { return };
-        let found = if program.contains('/') {
-            Some(PathBuf::from(program))
-        } else {
-            let path = host_env.path.as_deref().unwrap_or_default();
-            std::env::split_paths(path).map(|directory| directory.join(program)).find(|file| file.is_file())
-        };
-        files.obeyed("its program", found);
-        for argument in arguments.iter().map(Path::new).filter(|path| path.is_absolute() && path.is_file()) {
-            files.obeyed("a file that its program is given", Some(argument));
-        }
+        program_files(&self.command, host_env, files);
     }
 
     fn open(&self, opening: &Opening) -> Result<Arc<dyn Opened>, String> {
         let host_env = opening.host_env;
-        let settings = Settings {
+        let program = Program {
             command: self.command.clone(),
             launcher: host_env.launcher.clone(),
             timeout: self.timeout,
             environment: host_env.variables(host_env.home.as_deref(), &self.environment),
-            assumed_lifetime: self.lifetime,
         };
+        let settings = Settings { program, assumed_lifetime: self.lifetime };
         let process = Process::new(settings, host_env.clock.clone()).map_err(|error| error.to_string())?;
         Ok(Arc::new(One(Arc::new(process))))
     }

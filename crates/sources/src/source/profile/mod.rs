@@ -55,7 +55,7 @@ pub struct Settings {
     /// The endpoints of these calls that are configured elsewhere, as variables of the SDKs. They take precedence over
     /// the profile.
     pub endpoints: Vec<(&'static str, String)>,
-    /// What runs a `credential_process` in a session of its own, as for [`process::Settings`].
+    /// What runs a `credential_process` in a session of its own, as for [`process::Program`].
     pub launcher: Vec<String>,
     /// The whole environment of a `credential_process`.
     pub environment: Vec<(String, String)>,
@@ -142,13 +142,13 @@ impl Profile {
     /// Runs a `credential_process`, which the SDKs hand to a shell.
     async fn run(&self, command: &str) -> Result<Credentials, String> {
         let Settings { launcher, environment, assumed_lifetime, .. } = &self.settings;
-        let settings = process::Settings {
+        let program = process::Program {
             command: ["/bin/sh", "-c", command].map(str::to_owned).to_vec(),
             launcher: launcher.clone(),
             timeout: self.timeout(),
             environment: environment.clone(),
-            assumed_lifetime: *assumed_lifetime,
         };
+        let settings = process::Settings { program, assumed_lifetime: *assumed_lifetime };
         let process = Process::new(settings, self.clock.clone()).map_err(|error| error.to_string())?;
         process.run().await
     }

@@ -1,0 +1,107 @@
+//! A program that is run: without a shell, with an environment of its own, bounded in time and output.
+
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use super::child::{Broken, Complaint, Running};
+use crate::text::{printable, redact};
+
+/// The longest output, as the AWS SDK for Java has it.
+const MAX_OUTPUT: usize = 64 * 1024;
+
+/// How many of the last bytes that it writes to stderr are kept, and how many characters of them are shown.
+const STDERR_BYTES: usize = 4096;
+const STDERR_SHOWN: usize = 400;
+
+/// The program and how it is run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// The program and its arguments, which no shell sees. Without a slash the program is found through `PATH`.
+    pub command: Vec<String>,
+    /// What runs it in a session of its own: a program and arguments, which `command` follows. Without a session of its
+    /// own a program that reads the terminal would be stopped, and wait until its time-out.
+    pub launcher: Vec<String>,
+    /// From its start to its end.
+    pub timeout: Duration,
+    /// Its whole environment: nothing is inherited, so it gets no socket and no secret of ours.
+    pub environment: Vec<(String, String)>,
+}
+
+/// Why there can be no such program.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SetupError {
+    /// No program at all.
+    #[error("the command is empty")]
+    Empty,
+    /// No program can be started so.
+    #[error("the command or its environment has a NUL character")]
+    Nul,
+}
+
+/// A run that ended well.
+pub struct Ended(Running);
+
+impl Ended {
+    /// What the program wrote to stdout.
+    pub(super) fn output(&self) -> &[u8] {
+        self.0.output.bytes()
+    }
+
+    /// What it wrote to stderr, for the end of a message.
+    pub(super) fn said(&self) -> String {
+        shown(&self.0.complaint)
+    }
+}
+
+impl Program {
+    /// Whether it can be started at all.
+    pub fn check(&self) -> Result<(), SetupError> {
+        if [&self.command, &self.launcher].iter().any(|words| words.first().is_none_or(String::is_empty)) {
+            return Err(SetupError::Empty);
+        }
+        let variables = self.environment.iter().flat_map(|(name, value)| [name, value]);
+        if self.command.iter().chain(variables).any(|text| text.contains('\0')) {
+            return Err(SetupError::Nul);
+        }
+        Ok(())
+    }
+
+    /// Runs it to its end. An error says what went wrong, for after the name of the program.
+    pub async fn run(&self) -> Result<Ended, String> {
+        let mut running = self.start().map_err(|error| format!("cannot be started: {error}"))?;
+        let timeout = self.timeout;
+        let run = tokio::time::timeout(timeout, running.finish()).await;
+        let said = || shown(&running.complaint);
+        match run {
+            Err(_) => Err(format!("not done within {timeout:?}, and killed{}", said())),
+            Ok(Err(Broken::TooMuch)) => Err(format!("it printed more than 64 KiB, and was killed{}", said())),
+            Ok(Err(Broken::Io(error))) => Err(format!("its output cannot be read: {error}")),
+            Ok(Ok(status)) if !status.success() => Err(format!("it ended with {status}{}", said())),
+            Ok(Ok(_)) => Ok(Ended(running)),
+        }
+    }
+
+    fn start(&self) -> std::io::Result<Running> {
+        let Self { launcher, command, environment, .. } = self;
+        let mut program = Command::new(&launcher[0]);
+        program.args(&launcher[1..]).args(command);
+        program.env_clear().envs(environment.iter().map(|(name, value)| (name, value))).current_dir("/");
+        Running::start(&mut program, MAX_OUTPUT, STDERR_BYTES)
+    }
+}
+
+/// The end of what it wrote to stderr, in one line and without what looks like a secret.
+fn shown(complaint: &Complaint) -> String {
+    let (text, mut cut) = complaint.text();
+    let text = printable(&redact(&text), STDERR_BYTES);
+    let surplus = text.chars().count().saturating_sub(STDERR_SHOWN);
+    cut |= surplus > 0;
+    let end: String = text.chars().skip(surplus).collect();
+    match (end.is_empty(), cut) {
+        (true, false) => ", without output on stderr".to_owned(),
+        (true, true) => " (what it wrote to stderr is one long line, which is not shown)".to_owned(),
+        (false, false) => format!(": {end}"),
+        (false, true) => format!(": … {end}"),
+    }
+}
