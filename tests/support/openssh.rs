@@ -9,6 +9,21 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+/// A folder of keys; `None` where OpenSSH is missing, which is reported.
+#[allow(clippy::disallowed_methods, reason = "how the suite learns what was skipped")]
+pub fn folder() -> Option<tempfile::TempDir> {
+    let missing = Command::new("ssh-keygen").arg("-?").output().is_err();
+    if missing {
+        let line = "openssh: there is no ssh-keygen (openssh-client)\n";
+        if let Some(file) = std::env::var_os("ALPPACA_TEST_SKIPPED") {
+            let mut file = fs::OpenOptions::new().append(true).create(true).open(file).expect("the list");
+            file.write_all(line.as_bytes()).expect("the list");
+        }
+        return None;
+    }
+    Some(tempfile::tempdir().expect("a folder"))
+}
+
 fn run(command: &mut Command) -> Vec<u8> {
     let output = command.stdin(Stdio::null()).output().expect("a program");
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -48,7 +63,20 @@ impl Agent {
     }
 
     pub fn add(&self, folder: &Path, key: &str) {
-        run(Command::new("ssh-add").args(["-q", key]).env("SSH_AUTH_SOCK", &self.socket).current_dir(folder));
+        self.ssh_add(folder, &["-q", key]);
+    }
+
+    /// Locks it (`-x`) or unlocks it (`-X`), with the same password each time.
+    pub fn lock(&self, folder: &Path, option: &str) {
+        self.ssh_add(folder, &["-q", option]);
+    }
+
+    /// Runs `ssh-add`.
+    pub fn ssh_add(&self, folder: &Path, arguments: &[&str]) {
+        let mut command = Command::new("ssh-add");
+        // It answers every question with the same line, and only complains of the question.
+        command.env("SSH_ASKPASS", "/bin/pwd").env("SSH_ASKPASS_REQUIRE", "force");
+        run(command.args(arguments).env("SSH_AUTH_SOCK", &self.socket).current_dir(folder));
     }
 }
 

@@ -20,3 +20,4 @@ pub use method::{COMMON, Entry, KeyFeed, METHODS, Method, Named, Opened, Opening
 
 use alppaca_core::{clock, credentials, expression, text};
 use alppaca_settings as settings;
+use alppaca_ssh_agent as ssh_agent;

@@ -6,9 +6,7 @@ mod openssh;
 use std::{
     fmt::Write as _,
     fs,
-    io::Write as _,
     path::Path,
-    process::Command,
     time::{Duration, SystemTime},
 };
 
@@ -18,23 +16,7 @@ use alppaca_identity::{
     ssh::{Settings, Ssh, Subjects},
 };
 use http::{HeaderMap, HeaderValue, Method, header};
-use openssh::{Agent, Signer, keygen, new_key, parameter, public};
-use tempfile::TempDir;
-
-/// A folder of keys; `None` where OpenSSH is missing, which is reported.
-#[allow(clippy::disallowed_methods, reason = "how the suite learns what was skipped")]
-fn folder() -> Option<TempDir> {
-    let missing = Command::new("ssh-keygen").arg("-?").output().is_err();
-    if missing {
-        let line = "openssh: there is no ssh-keygen (openssh-client)\n";
-        if let Some(file) = std::env::var_os("ALPPACA_TEST_SKIPPED") {
-            let mut file = fs::OpenOptions::new().append(true).create(true).open(file).expect("the list");
-            file.write_all(line.as_bytes()).expect("the list");
-        }
-        return None;
-    }
-    Some(tempfile::tempdir().expect("a folder"))
-}
+use openssh::{Agent, Signer, folder, keygen, new_key, parameter, public};
 
 fn server(folder: &Path, subjects: Subjects, lines: &str) -> Ssh {
     let file = folder.join("allowed");

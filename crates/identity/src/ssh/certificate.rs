@@ -4,11 +4,11 @@ use std::{net::IpAddr, time::SystemTime};
 
 use ipnet::IpNet;
 
-use super::{
-    key::{CERTIFICATE, PublicKey},
-    reader::{Reader, WireError},
+use super::key::{CERTIFICATE, PublicKey};
+use crate::{
+    Peer,
+    ssh_agent::wire::{Reader, WireError, put},
 };
-use crate::Peer;
 
 /// The most principals, as in OpenSSH.
 const MAX_PRINCIPALS: usize = 256;
@@ -56,7 +56,7 @@ impl<'a> Certificate<'a> {
         let key = PublicKey::read(&kind, &mut reader)?;
         let mut fields = before;
         let mut key_blob = Vec::new();
-        super::reader::put(&mut key_blob, kind.as_bytes());
+        put(&mut key_blob, kind.as_bytes());
         key_blob.extend(fields.take(before.len() - reader.len())?);
         let (serial, role, id) = (reader.long()?, reader.number()?, reader.text()?);
         let principals = principals(reader.string()?)?;

@@ -8,9 +8,8 @@ use aws_lc_rs::{
         RSA_PKCS1_2048_8192_SHA512, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm,
     },
 };
-use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 
-use super::reader::{Reader, WireError};
+use crate::ssh_agent::wire::{Reader, WireError};
 
 /// The shortest modulus, 2048 bits.
 const MIN_RSA_BYTES: usize = 256;
@@ -158,9 +157,4 @@ fn fixed(signature: &[u8], size: usize) -> Result<Vec<u8>, WireError> {
 fn padded(number: &[u8], size: usize) -> Result<Vec<u8>, WireError> {
     let missing = size.checked_sub(number.len()).ok_or(WRONG)?;
     Ok([&vec![0; missing], number].concat())
-}
-
-/// As `ssh-keygen -l` shows it.
-pub(super) fn fingerprint(blob: &[u8]) -> String {
-    format!("SHA256:{}", STANDARD_NO_PAD.encode(digest(&SHA256, blob)))
 }

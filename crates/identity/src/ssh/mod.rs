@@ -9,8 +9,6 @@ mod certificate;
 mod challenge;
 mod key;
 mod options;
-mod reader;
-mod sshsig;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::SystemTime};
 
@@ -20,15 +18,15 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use certificate::{Certificate, Role, is_certificate};
 use challenge::Challenges;
 use http::header::HOST;
-use key::{PublicKey, fingerprint};
+use key::PublicKey;
 pub use options::METHOD;
-use sshsig::SshSig;
 
 use crate::{
     Evidence, Identity, Prove, Refusal,
     clock::{SharedClock, system_time},
     lines::LinesError,
     names::{host, shown},
+    ssh_agent::{fingerprint, sshsig::SshSig, wire::WireError},
 };
 
 /// The scheme in `Authorization`.
@@ -237,7 +235,7 @@ impl Prove for Ssh {
     }
 }
 
-fn wrong(error: reader::WireError) -> String {
+fn wrong(error: WireError) -> String {
     format!("the SSH signature is not accepted: {error}")
 }
 

@@ -14,7 +14,7 @@ use super::*;
 use crate::{
     Peer,
     clock::{Clock, Moment, SystemClock},
-    ssh::reader::put,
+    ssh_agent::wire::put,
 };
 
 const NOW: i64 = 1_800_000_000;

@@ -3,27 +3,30 @@
 /// Why bytes are not what they should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct WireError(pub(super) &'static str);
+pub struct WireError(pub &'static str);
 
 /// What is left to be read.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Reader<'a>(&'a [u8]);
+pub struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    /// All of `bytes`.
+    pub fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// How many bytes are left.
-    pub(super) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8], WireError> {
+    /// So many bytes.
+    pub fn take(&mut self, count: usize) -> Result<&'a [u8], WireError> {
         let (taken, rest) = self.0.split_at_checked(count).ok_or(WireError("it ends too early"))?;
         self.0 = rest;
         Ok(taken)
@@ -33,29 +36,34 @@ impl<'a> Reader<'a> {
         self.take(N)?.try_into().map_err(|_| WireError("it ends too early"))
     }
 
-    pub(super) fn byte(&mut self) -> Result<u8, WireError> {
+    /// One byte.
+    pub fn byte(&mut self) -> Result<u8, WireError> {
         self.array().map(u8::from_be_bytes)
     }
 
-    pub(super) fn number(&mut self) -> Result<u32, WireError> {
+    /// A `uint32`.
+    pub fn number(&mut self) -> Result<u32, WireError> {
         self.array().map(u32::from_be_bytes)
     }
 
-    pub(super) fn long(&mut self) -> Result<u64, WireError> {
+    /// A `uint64`.
+    pub fn long(&mut self) -> Result<u64, WireError> {
         self.array().map(u64::from_be_bytes)
     }
 
-    pub(super) fn string(&mut self) -> Result<&'a [u8], WireError> {
+    /// A `string`: bytes with their length before them.
+    pub fn string(&mut self) -> Result<&'a [u8], WireError> {
         let length = self.number()?;
         self.take(usize::try_from(length).map_err(|_| WireError("it ends too early"))?)
     }
 
-    pub(super) fn text(&mut self) -> Result<&'a str, WireError> {
+    /// A `string` that is UTF-8.
+    pub fn text(&mut self) -> Result<&'a str, WireError> {
         std::str::from_utf8(self.string()?).map_err(|_| WireError("a text in it is not UTF-8"))
     }
 
     /// A positive number of any length, without leading zeros.
-    pub(super) fn positive(&mut self) -> Result<&'a [u8], WireError> {
+    pub fn positive(&mut self) -> Result<&'a [u8], WireError> {
         let bytes = self.string()?;
         let digits = match bytes {
             [0, rest @ ..] => rest,
@@ -66,14 +74,20 @@ impl<'a> Reader<'a> {
         if leads { Err(WireError("a number in it is not positive")) } else { Ok(digits) }
     }
 
-    pub(super) fn end(self) -> Result<(), WireError> {
+    /// All that is left.
+    pub fn rest(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// Nothing may be left.
+    pub fn end(self) -> Result<(), WireError> {
         if self.is_empty() { Ok(()) } else { Err(WireError("something follows it")) }
     }
 }
 
 /// Appends a string.
-pub(super) fn put(into: &mut Vec<u8>, string: &[u8]) {
-    // What is put is shorter than a request's header.
+pub fn put(into: &mut Vec<u8>, string: &[u8]) {
+    // What is put is never nearly so long.
     into.extend(u32::try_from(string.len()).unwrap_or(u32::MAX).to_be_bytes());
     into.extend(string);
 }
