@@ -76,6 +76,42 @@ pub struct RoleStatus {
     /// Since when the upstream refuses newer ones, if it does.
     #[serde(default)]
     pub refused_since: Option<String>,
+    /// The account of the role, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_id: Option<String>,
+    /// Its ARN, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role_arn: Option<String>,
+}
+
+/// `GET /v1/roles`: what the caller may have. No secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolesDocument {
+    /// The role that the caller's user has chosen, whether it is there or not.
+    pub chosen: Option<String>,
+    /// The roles, the one that a program of that user gets by default first.
+    pub roles: Vec<RoleStatus>,
+}
+
+/// `GET /v1/choice`, and the answer to `POST /v1/choice`: what a program of the caller's user gets by default.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChoiceDocument {
+    /// The role that the user has chosen, whether it is there or not.
+    pub chosen: Option<String>,
+    /// The role that a program gets; none if there is none for this user.
+    pub role: Option<RoleStatus>,
+}
+
+/// `POST /v1/choice`: what the programs of the caller's user shall get by default.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChoiceRequest {
+    /// This role.
+    Role(String),
+    /// What they got before the last choice.
+    Back,
+    /// What they get without a choice.
+    Default,
 }
 
 /// How the audit is.

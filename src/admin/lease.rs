@@ -2,11 +2,14 @@
 //! is restarted. A fingerprint of it is kept in a file next to the socket; the token itself is nowhere but in the
 //! environment of that process.
 
-mod book;
+use std::{collections::BTreeSet, io, mem, path::PathBuf, sync::Arc, time::Duration};
 
-use std::{collections::BTreeSet, io, mem, path::PathBuf, sync::Arc, thread, time::Duration};
+use serde::{Deserialize, Serialize};
 
-use super::{PeerCredentials, ProcessId};
+use super::{
+    PeerCredentials, ProcessId,
+    book::{Held, Kept, read},
+};
 use crate::{
     caller::{
         Owner, Subordinates,
@@ -14,16 +17,13 @@ use crate::{
     },
     clock::BootTime,
     credentials::{RoleId, RoleName, Secret},
-    faces::ecs::{EcsTokens, IssueError},
+    faces::ecs::{EcsTokens, Fingerprint, IssueError},
 };
-use book::{Book, Held, Lease, read};
 
 /// How many there may be. Some are kept for accounts that an administrator made: subordinate users are many.
 const TOKENS: Bounds = Bounds { total: 3072, reserved: 1024, each: 256, scarce: 512 };
 /// The number of roles for which one process may have tokens.
 const MAX_OF_PROCESS: usize = 64;
-/// Enough for the writing thread, which formats a log record at most.
-const STACK: usize = 128 * 1024;
 /// For the time between the making of a token and its being taken over here.
 const MOMENT: Duration = Duration::from_secs(1);
 
@@ -33,9 +33,27 @@ pub struct Leases {
     tokens: EcsTokens,
     budget: Arc<Shares<Owner>>,
     users: Arc<Subordinates>,
-    book: Arc<Book>,
-    /// Writes them down; nowhere if there is no socket.
-    writer: Option<thread::JoinHandle<()>>,
+    book: Kept<Lease>,
+}
+
+/// One token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Lease {
+    fingerprint: Fingerprint,
+    role: String,
+    uid: u32,
+    pid: u32,
+    /// See [`ProcessId`].
+    inode: u64,
+    /// Where the process gets its credentials, if that is a port of ours alone.
+    #[serde(default)]
+    port: Option<u16>,
+}
+
+impl Lease {
+    fn process(&self) -> ProcessId {
+        ProcessId { pid: self.pid, inode: self.inode }
+    }
 }
 
 /// Why there is no token.
@@ -59,22 +77,18 @@ impl Leases {
     /// Takes over what is written in `file` and whose process still runs.
     pub fn new(tokens: EcsTokens, file: Option<PathBuf>, users: Arc<Subordinates>) -> io::Result<Self> {
         let budget = Shares::new(TOKENS);
-        let written = file.as_deref().map(read).unwrap_or_default();
+        let written = file.as_deref().map(read::<Lease>).unwrap_or_default();
         let valid = written.into_iter().filter(|lease| {
             let role = lease.role.parse::<RoleName>().map(|name| RoleId::named(&name));
             lease.process().is_alive() && role.is_ok_and(|role| tokens.adopt(&lease.fingerprint, &role).is_ok())
         });
         let held = valid.map(|lease| {
             let share = budget.note(&users.party(Owner::User(lease.uid)));
-            Held { lease, _share: share }
+            Held { record: lease, _share: share }
         });
-        let book = Arc::new(Book::new(held.collect()));
-        let start = |file: PathBuf| {
-            let book = Arc::clone(&book);
-            thread::Builder::new().name("leases".into()).stack_size(STACK).spawn(move || book.write_to(&file))
-        };
-        let writer = file.map(start).transpose()?;
-        Ok(Self { tokens, budget, users, book, writer })
+        let lost = "programs started by `alppaca exec` lose their credentials";
+        let book = Kept::new(held.collect(), file, "leases", lost)?;
+        Ok(Self { tokens, budget, users, book })
     }
 
     /// The ports at which processes that run expect to be served.
@@ -94,8 +108,9 @@ impl Leases {
     ) -> Result<Secret, LeaseError> {
         let process = caller.process.ok_or(LeaseError::NoProcess)?;
         self.book.change(|held| {
-            let old =
-                held.iter().position(|Held { lease, .. }| lease.process() == process && lease.role == role.as_str());
+            let old = held
+                .iter()
+                .position(|Held { record: lease, .. }| lease.process() == process && lease.role == role.as_str());
             let share = match old {
                 None => Some(self.share(held, process, caller.uid)?),
                 Some(_) => None,
@@ -107,17 +122,17 @@ impl Leases {
             let ProcessId { pid, inode } = process;
             let lease = Lease { fingerprint, role: role.to_string(), uid: caller.uid, pid, inode, port };
             if let Some(share) = share {
-                held.push(Held { lease, _share: share });
+                held.push(Held { record: lease, _share: share });
             } else if let Some(old) = old.and_then(|position| held.get_mut(position)) {
-                self.tokens.withdraw(&mem::replace(&mut old.lease, lease).fingerprint);
+                self.tokens.withdraw(&mem::replace(&mut old.record, lease).fingerprint);
             }
             Ok(token)
         })
     }
 
     /// A share for one more token of a process.
-    fn share(&self, held: &[Held], process: ProcessId, uid: u32) -> Result<Share<Owner>, LeaseError> {
-        if held.iter().filter(|held| held.lease.process() == process).count() >= MAX_OF_PROCESS {
+    fn share(&self, held: &[Held<Lease>], process: ProcessId, uid: u32) -> Result<Share<Owner>, LeaseError> {
+        if held.iter().filter(|held| held.record.process() == process).count() >= MAX_OF_PROCESS {
             return Err(LeaseError::TooManyRoles(process.pid));
         }
         let rank = if self.users.is_below(uid) { Rank::Privileged } else { Rank::Ordinary };
@@ -126,38 +141,25 @@ impl Leases {
 
     /// Ends the tokens of processes that have ended.
     pub(super) fn sweep(&self) {
-        let ended = |held: &Held| !held.lease.process().is_alive();
+        let ended = |held: &Held<Lease>| !held.record.process().is_alive();
         if !self.book.any(ended) {
             return;
         }
         self.book.change(|held| {
             for held in held.extract_if(.., |held| ended(held)) {
-                self.tokens.withdraw(&held.lease.fingerprint);
+                self.tokens.withdraw(&held.record.fingerprint);
             }
         });
     }
 
     /// Writes them again, where what was written has disappeared.
     pub fn remember(&self) {
-        if !self.is_empty() {
-            self.book.change(|_held| ());
-        }
+        self.book.remember();
     }
 
     /// Whether none is valid.
     pub(super) fn is_empty(&self) -> bool {
         !self.book.any(|_held| true)
-    }
-}
-
-impl Drop for Leases {
-    fn drop(&mut self) {
-        self.book.close();
-        if let Some(writer) = self.writer.take()
-            && writer.join().is_err()
-        {
-            tracing::error!("the thread that writes the tokens of `alppaca exec` has failed");
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The admin socket: HTTP over a Unix socket, by which `status`, `credentials` and `exec` talk to the daemon, and both
 //! of its sides. What is answered is pure; the sockets are apart.
 
+mod book;
 mod client;
 mod document;
 mod lease;
@@ -8,18 +9,21 @@ mod metrics;
 mod peer;
 mod reply;
 mod respond;
+mod roles;
+mod selection;
 mod server;
 mod socket;
 
 pub use client::{Answered, Client, ClientError};
 pub use document::{
-    Code, CredentialsDocument, ErrorDocument, ExecDocument, ExecRequest, LastError, ListRefused, Listener, RoleStatus,
-    Status,
+    ChoiceDocument, ChoiceRequest, Code, CredentialsDocument, ErrorDocument, ExecDocument, ExecRequest, LastError,
+    ListRefused, Listener, RoleStatus, RolesDocument, Status,
 };
 pub use lease::{LeaseError, Leases};
 pub use peer::{PeerCredentials, ProcessId};
 pub use reply::{Call, Outcome, Reply};
 pub use respond::{Admin, ExecEndpoint};
+pub use selection::{Selections, TooMany};
 pub use server::{serve, serve_metrics};
 pub use socket::{AdminSocket, SocketError, SocketPlace};
 

@@ -12,7 +12,7 @@ use arc_swap::ArcSwapOption;
 use zeroize::Zeroizing;
 
 use super::{
-    ADMIN_LISTENER, LeaseError, Leases, PeerCredentials,
+    ADMIN_LISTENER, LeaseError, Leases, PeerCredentials, Selections,
     document::{
         AuditStatus, Code, CredentialsDocument, ExecDocument, ExecRequest, LastError, ListRefused, Listener,
         RoleStatus, Status,
@@ -53,6 +53,8 @@ pub struct Admin {
     pub region: Arc<ArcSwapOption<String>>,
     /// The tokens of `exec`.
     pub leases: Leases,
+    /// The roles that users have chosen.
+    pub selections: Selections,
     /// Where programs that `exec` starts get their credentials.
     pub exec: Option<ExecEndpoint>,
     /// The daemon's own account, which sees everything, as root does.
@@ -120,6 +122,13 @@ impl Admin {
                 self.credentials(None, call.path, caller, now)
             }
             (["v1", "credentials", name], "GET") => self.credentials(Some(name), call.path, caller, now),
+            (["v1", "roles"], "GET") => self.roles(caller, now),
+            (["v1", "choice"], "GET") => self.choice(caller, now),
+            (["v1", "choice"], "POST") => self.choose(call.body, call.path, caller, now),
+            (["v1", "choice"], _) => Outcome::Reply(Reply {
+                allow: Some("GET, POST"),
+                ..Reply::error(Code::MethodNotAllowed, format!("{} is not supported here", call.method))
+            }),
             (["v1", "exec-token"], "POST") => self.exec_token(call.body, caller, now),
             (["v1", "exec-token"], _) => Outcome::Reply(Reply {
                 allow: Some("POST"),
@@ -130,10 +139,12 @@ impl Admin {
                 Code::Forbidden,
                 "the metrics are for root, the daemon's own account and the members of `admin_group`",
             ),
-            (["v1", "status" | "credentials"] | ["v1", "credentials", _] | ["metrics"], _) => Outcome::Reply(Reply {
-                allow: Some("GET"),
-                ..Reply::error(Code::MethodNotAllowed, format!("{} is not supported here", call.method))
-            }),
+            (["v1", "status" | "credentials" | "roles"] | ["v1", "credentials", _] | ["metrics"], _) => {
+                Outcome::Reply(Reply {
+                    allow: Some("GET"),
+                    ..Reply::error(Code::MethodNotAllowed, format!("{} is not supported here", call.method))
+                })
+            }
             _ => Outcome::error(Code::NoSuchPath, format!("there is nothing at {}", call.path)),
         }
     }
@@ -151,7 +162,7 @@ impl Admin {
     }
 
     /// What `caller` may have: the same as through IMDS.
-    fn grant(&self, caller: &PeerCredentials) -> Grant {
+    pub(super) fn grant(&self, caller: &PeerCredentials) -> Grant {
         self.gatekeeper.admit(ConnectionFacts { listener: ADMIN_LISTENER, peer: &caller.peer }).grant
     }
 
@@ -187,7 +198,7 @@ impl Admin {
         }
     }
 
-    fn role_status(&self, role: &Role, now: Moment) -> RoleStatus {
+    pub(super) fn role_status(&self, role: &Role, now: Moment) -> RoleStatus {
         let slot = role.slot();
         let set = match &**slot {
             Slot::Held { set, .. } => Some(set),
@@ -203,6 +214,8 @@ impl Admin {
             access_key_id: set.map(|set| set.access_key_id.to_string()),
             expiration: set.map(|set| format_timestamp(set.expiration)),
             seconds_left: set.map(|set| set.left(now).as_secs()),
+            account_id: set.and_then(|set| set.account_id).map(|id| id.to_string()),
+            role_arn: set.and_then(|set| set.role_arn.as_ref()).map(ToString::to_string),
             refused_since: entry.refused_since().map(format_timestamp),
             source: entry.source.map(|source| source.to_string()),
             last_error: entry
@@ -239,7 +252,7 @@ impl Admin {
     }
 
     /// The valid set of the role of that name, or of the caller's first.
-    fn held(
+    pub(super) fn held(
         &self,
         name: Option<&str>,
         caller: &PeerCredentials,
@@ -283,15 +296,18 @@ impl Admin {
                     Outcome::error(Code::Unknown, format!("role {}: the held document cannot be read", role.name()))
                 }
             },
-            Err(outcome) => {
-                let refused = matches!(&outcome, Outcome::Reply(reply) if reply.status == Code::NoSuchRole.status());
-                if refused && self.grant(caller) != Grant::Everything {
-                    let path = Cut::for_audit(path.as_bytes()).to_string().into();
-                    self.auditor.denial(self.event(What::Denied { path }, caller, now), now);
-                }
-                outcome
-            }
+            Err(outcome) => self.noted(outcome, path, caller, now),
         }
+    }
+
+    /// The outcome of a request at `path`, which is recorded if it denies a role.
+    pub(super) fn noted(&self, outcome: Outcome, path: &str, caller: &PeerCredentials, now: Moment) -> Outcome {
+        let refused = matches!(&outcome, Outcome::Reply(reply) if reply.status == Code::NoSuchRole.status());
+        if refused && !self.grant(caller).is_everything() {
+            let path = Cut::for_audit(path.as_bytes()).to_string().into();
+            self.auditor.denial(self.event(What::Denied { path }, caller, now), now);
+        }
+        outcome
     }
 
     /// What happens to the caller, for the audit.

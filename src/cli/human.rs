@@ -30,6 +30,15 @@ pub(super) enum Colour {
     Dim,
 }
 
+/// The colour of the state of a role.
+pub(super) fn state_colour(state: &str) -> Colour {
+    match state {
+        "fresh" | "refreshing" => Colour::Green,
+        "warming" | "stale" => Colour::Yellow,
+        _ => Colour::Red,
+    }
+}
+
 /// A text in a colour.
 #[derive(Debug)]
 pub(super) struct Coloured<T>(pub(super) Colour, pub(super) T);

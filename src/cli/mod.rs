@@ -14,14 +14,17 @@ mod human;
 mod manual;
 mod migrate;
 mod mock_ims;
+mod pick;
 mod place;
 mod policy;
+mod roles;
 mod run;
 mod sdk;
 mod socket;
 mod sockets;
 mod source;
 mod status;
+mod use_role;
 mod version;
 
 use std::{ffi::OsString, path::Path, process::ExitCode};
@@ -48,7 +51,7 @@ First steps:
 
 Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong. Commands that talk
 to the daemon also have: 3 no daemon answers, 4 no such role for you, 5 no valid credentials at the
-moment.
+moment, 6 several roles match.
 
 The keys of the configuration are explained in alppaca.yaml(5)."
 )]
@@ -69,6 +72,12 @@ enum Command {
     Credentials(credentials::Args),
     /// Run a program whose SDK gets fresh credentials from the daemon
     Exec(exec::Args),
+    /// List the roles that you may have
+    Roles(roles::Args),
+    /// Choose the role that your programs get by default
+    Use(use_role::Args),
+    /// Go back to your default role
+    Me(use_role::MeArgs),
     /// Find out why programs of this user get no credentials
     Doctor(doctor::Args),
     /// Try a source or a role: fetch once and show the result
@@ -127,6 +136,9 @@ impl Command {
             Self::Status(args) => status::run(args),
             Self::Credentials(args) => credentials::run(args),
             Self::Exec(args) => exec::run(args),
+            Self::Roles(args) => roles::run(args),
+            Self::Use(args) => use_role::run(args),
+            Self::Me(args) => use_role::me(args),
             Self::Doctor(args) => doctor::run(args),
             Self::Source(args) => source::run(args),
             Self::Demo(args) => demo::run(args),

@@ -15,6 +15,9 @@ pub(super) const NO_ROLE: u8 = 4;
 /// There are no valid credentials at the moment.
 pub(super) const NOT_NOW: u8 = 5;
 
+/// Several roles are what the caller may have meant.
+pub(super) const AMBIGUOUS: u8 = 6;
+
 /// Where the daemon is.
 #[derive(Debug, clap::Args)]
 pub(super) struct Socket {
@@ -55,7 +58,7 @@ pub(super) fn failure(error: &ClientError) -> Failure {
             }
             _ => "\nIs it running? Name another socket with --socket PATH or in ALPPACA_SOCKET.",
         },
-        ClientError::Refused { code: Code::NoSuchRole, .. } => "\n`alppaca status` shows the roles there are.",
+        ClientError::Refused { code: Code::NoSuchRole, .. } => "\n`alppaca roles` shows those that you may have.",
         ClientError::Refused { code: Code::NotReady | Code::Expired, .. } => "\n`alppaca status` shows why.",
         _ => "",
     };

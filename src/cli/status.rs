@@ -111,7 +111,11 @@ fn text(status: &Status) -> String {
     line(format_args!("\n{}", pad(titles).join("  ").trim_end()));
     for (role, row) in roles.iter().zip(&rows) {
         let [name, state, rest @ ..] = pad(row.each_ref().map(String::as_str));
-        line(format_args!("{name}  {}  {}", Coloured(colour(&role.state), state), rest.join("  ").trim_end()));
+        line(format_args!(
+            "{name}  {}  {}",
+            Coloured(human::state_colour(&role.state), state),
+            rest.join("  ").trim_end()
+        ));
         if let Some(since) = &role.refused_since {
             line(format_args!("  refused by the upstream since {}", Coloured(Colour::Dim, since)));
         }
@@ -142,12 +146,4 @@ fn row(role: &RoleStatus) -> [String; 6] {
         expires,
         or_dash(&role.source),
     ]
-}
-
-fn colour(state: &str) -> Colour {
-    match state {
-        "fresh" | "refreshing" => Colour::Green,
-        "warming" | "stale" => Colour::Yellow,
-        _ => Colour::Red,
-    }
 }

@@ -8,7 +8,7 @@ use tokio::{sync::Notify, task::JoinSet};
 use super::{keeper, token_key::Kept};
 
 use crate::{
-    admin::{self, Admin, AdminSocket, ExecEndpoint, Leases, Listener},
+    admin::{self, Admin, AdminSocket, ExecEndpoint, Leases, Listener, Selections},
     audit::Auditor,
     caller::Subordinates,
     clock::SharedClock,
@@ -26,6 +26,7 @@ pub(super) struct AdminParts {
     pub(super) gatekeeper: Arc<dyn Gatekeeper>,
     pub(super) auditor: Arc<Auditor>,
     pub(super) leases: Leases,
+    pub(super) selections: Selections,
     pub(super) subordinates: Arc<Subordinates>,
     pub(super) exec: Option<ExecEndpoint>,
     pub(super) region: Arc<ArcSwapOption<String>>,
@@ -68,6 +69,7 @@ pub(super) fn start(
         listeners: places.iter().filter_map(listener).collect(),
         region: parts.region,
         leases: parts.leases,
+        selections: parts.selections,
         exec: parts.exec,
         own_uid: rustix::process::geteuid().as_raw(),
         ready: parts.ready,

@@ -54,6 +54,7 @@ pub(super) async fn serve(
             tracing::error!("the key of the IMDS tokens cannot be kept again, so they end with this process: {error}");
         }
         admin.leases.remember();
+        admin.selections.remember();
         tracing::warn!("the admin socket had disappeared and was created again: {}", place.path().display());
     }
 }

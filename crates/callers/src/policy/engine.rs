@@ -15,7 +15,7 @@ use std::{
 use arc_swap::ArcSwap;
 
 use super::{
-    ConnectionFacts, Decision, Gatekeeper, Grant,
+    Choices, ConnectionFacts, Decision, Gatekeeper, Grant,
     containers::ContainerRoles,
     judge::{Facts, Outcome, Truth},
     rules::{Effect, Rules},
@@ -67,6 +67,7 @@ pub struct PolicyEngine {
     identity_cache: Arc<IdentityCache>,
     loaded: ArcSwap<Loaded>,
     version: AtomicU64,
+    choices: Arc<Choices>,
     /// Whether callers are identified even if no rule needs it: for the audit.
     curious: bool,
 }
@@ -75,7 +76,8 @@ impl PolicyEngine {
     /// A guard that grants everything to every caller until it gets rules. Without `kernel` no caller is identified.
     pub fn new(kernel: Option<Kernel>, identity_cache: Arc<IdentityCache>, curious: bool) -> Self {
         let loaded = Loaded::new(None, &Loaded::default());
-        Self { kernel, identity_cache, loaded: ArcSwap::from_pointee(loaded), version: AtomicU64::new(0), curious }
+        let (loaded, choices) = (ArcSwap::from_pointee(loaded), Arc::default());
+        Self { kernel, identity_cache, loaded, version: AtomicU64::new(0), choices, curious }
     }
 
     /// Puts rules in force, for connections that are open, too. The names in them are looked up meanwhile.
@@ -127,6 +129,11 @@ impl PolicyEngine {
     /// The rules in force.
     pub fn rules(&self) -> Option<Rules> {
         self.loaded.load().rules.clone()
+    }
+
+    /// The roles that users have chosen.
+    pub fn choices(&self) -> &Arc<Choices> {
+        &self.choices
     }
 
     /// The look-ups of users and groups, for callers that do not connect by TCP.
@@ -199,7 +206,7 @@ fn denied(reason: &str) -> Decision {
 impl Gatekeeper for PolicyEngine {
     fn asks_who(&self) -> bool {
         let loaded = self.loaded.load();
-        self.curious || loaded.rules.is_some() || loaded.container_policy.is_some()
+        self.curious || loaded.rules.is_some() || loaded.container_policy.is_some() || !self.choices.are_none()
     }
 
     fn identify(&self, socket: &TcpStream, peer: &Peer, open: &mut Open<'_>) -> Peer {
@@ -215,7 +222,9 @@ impl Gatekeeper for PolicyEngine {
 
     fn admit(&self, facts: ConnectionFacts<'_>) -> Decision {
         let loaded = self.loaded.load();
-        loaded.decide(&Live { loaded: &loaded, identity_cache: &self.identity_cache, peer: facts.peer })
+        let Decision { grant, reason } =
+            loaded.decide(&Live { loaded: &loaded, identity_cache: &self.identity_cache, peer: facts.peer });
+        Decision { grant: self.choices.order(grant, facts.peer), reason }
     }
 
     fn container(&self, peer: &Peer) -> Option<Arc<Container>> {
@@ -243,7 +252,9 @@ impl Gatekeeper for PolicyEngine {
     fn version(&self) -> u64 {
         let container_policy =
             self.loaded.load().container_policy.as_ref().map_or(0, |container_policy| container_policy.roles.version());
-        self.version.load(Ordering::Relaxed).wrapping_add(self.identity_cache.version()).wrapping_add(container_policy)
+        [self.version.load(Ordering::Relaxed), self.identity_cache.version(), self.choices.version()]
+            .into_iter()
+            .fold(container_policy, u64::wrapping_add)
     }
 
     fn changed(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
@@ -380,7 +391,7 @@ mod tests {
     use crate::{
         caller::{Account, Accounts, Process, containers::tests::facts},
         clock::SystemClock,
-        credentials::Pattern,
+        credentials::{Pattern, RoleName},
         policy::{
             containers::tests::{Counter, rules as container_rules},
             rules::{Condition, Rule},
@@ -495,6 +506,21 @@ mod tests {
         }
         engine.replace_rules(other);
         assert_eq!(admit(&engine, &process(33)).grant, granted("a"));
+    }
+
+    #[test]
+    fn a_choice_is_in_force_at_once_within_the_rules_and_for_its_user_only() {
+        let engine = engine();
+        let chosen: RoleName = "b".parse().expect("a role name");
+        let version = engine.version();
+        engine.choices().set(33, Some(&chosen));
+        assert!(engine.version() > version && engine.asks_who());
+        assert_eq!(admit(&engine, &process(33)).grant, Grant::EverythingLedBy(RoleId::named(&chosen)));
+        assert_eq!(admit(&engine, &process(34)).grant, Grant::Everything);
+        let rules = vec![rule(Condition::User(vec!["33".into()]), "a")];
+        engine.load(Some(Rules { rules, default: Effect::Deny }), None);
+        assert_eq!(admit(&engine, &process(33)).grant, granted("a"));
+        assert_eq!(admit(&engine, &process(34)).grant, Grant::Denied);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Which caller gets which role: from what is known of a caller to what it may see.
 
+mod choices;
 pub mod containers;
 mod engine;
 mod judge;
@@ -12,6 +13,7 @@ use std::{
     sync::Arc,
 };
 
+pub use choices::Choices;
 pub use engine::{ContainerPolicy, PolicyEngine, Prepared};
 pub use judge::{Facts, Look, Outcome, Truth, Verdict};
 pub use rules::{Cidr, CidrError, Condition, Effect, Rule, Rules};
@@ -26,6 +28,8 @@ use crate::{
 pub enum Grant {
     /// All listed roles.
     Everything,
+    /// All listed roles, the one that the caller has chosen first, if there is one of that name.
+    EverythingLedBy(RoleId),
     /// These, and no others. The listing shows the first of them that there is.
     Roles(Arc<[RoleId]>),
     /// Nothing: as on an instance without a role.
@@ -35,6 +39,13 @@ pub enum Grant {
     /// Nothing, because the caller or what the rules grant it cannot be determined. That is a failure on this host,
     /// not the absence of a role: a client should try again (503).
     Unknown,
+}
+
+impl Grant {
+    /// Whether nothing is kept from the caller.
+    pub fn is_everything(&self) -> bool {
+        matches!(self, Self::Everything | Self::EverythingLedBy(_))
+    }
 }
 
 /// A grant and where it comes from.

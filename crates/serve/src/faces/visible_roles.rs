@@ -25,7 +25,7 @@ impl<'a> VisibleRoles<'a> {
     /// Whether it is known which roles the caller sees. If not, that may change in a moment.
     pub fn settled(&self) -> bool {
         match self.grant {
-            Grant::Everything => self.snapshot.answered(),
+            Grant::Everything | Grant::EverythingLedBy(_) => self.snapshot.answered(),
             Grant::Roles(ids) => self.snapshot.answered() || ids.iter().any(|id| self.snapshot.by_id(id).is_some()),
             Grant::Denied => true,
             Grant::Pending | Grant::Unknown => false,
@@ -36,9 +36,15 @@ impl<'a> VisibleRoles<'a> {
     pub fn first(&self) -> Option<&'a Arc<Role>> {
         match self.grant {
             Grant::Everything => self.snapshot.roles().first(),
+            Grant::EverythingLedBy(id) => self.chosen(id).or_else(|| self.snapshot.roles().first()),
             Grant::Roles(ids) => ids.iter().find_map(|id| self.snapshot.by_id(id)),
             Grant::Denied | Grant::Pending | Grant::Unknown => None,
         }
+    }
+
+    /// The listed role that the caller has chosen, if it is still there.
+    fn chosen(&self, id: &RoleId) -> Option<&'a Arc<Role>> {
+        self.snapshot.role(id.as_str())
     }
 
     /// Whether the caller sees no role.
@@ -50,7 +56,7 @@ impl<'a> VisibleRoles<'a> {
     /// there is not denied.
     pub(super) fn why_missing(&self) -> Option<Denial> {
         match self.grant {
-            Grant::Everything => None,
+            Grant::Everything | Grant::EverythingLedBy(_) => None,
             Grant::Roles(_) | Grant::Denied | Grant::Pending => Some(Denial::Policy),
             Grant::Unknown => Some(Denial::Unidentified),
         }
@@ -59,7 +65,7 @@ impl<'a> VisibleRoles<'a> {
     /// The role of that name. What was not granted is not looked for.
     pub fn role(&self, name: &str) -> Option<&'a Arc<Role>> {
         match self.grant {
-            Grant::Everything => self.snapshot.role(name),
+            Grant::Everything | Grant::EverythingLedBy(_) => self.snapshot.role(name),
             Grant::Roles(ids) => {
                 ids.iter().filter_map(|id| self.snapshot.by_id(id)).find(|role| role.name().as_str() == name)
             }
@@ -70,7 +76,7 @@ impl<'a> VisibleRoles<'a> {
     /// The role with this id, to which the caller has proved its right. Roles that were not granted are not looked up.
     pub(super) fn by_id(&self, id: &RoleId) -> Option<&'a Arc<Role>> {
         match self.grant {
-            Grant::Everything => self.snapshot.by_id(id),
+            Grant::Everything | Grant::EverythingLedBy(_) => self.snapshot.by_id(id),
             Grant::Roles(ids) => ids.contains(id).then(|| self.snapshot.by_id(id))?,
             Grant::Denied | Grant::Pending | Grant::Unknown => None,
         }
@@ -80,6 +86,11 @@ impl<'a> VisibleRoles<'a> {
     pub fn roles(&self) -> Vec<&'a Arc<Role>> {
         match self.grant {
             Grant::Everything => self.snapshot.roles().iter().collect(),
+            Grant::EverythingLedBy(id) => {
+                let chosen = self.chosen(id);
+                let others = self.snapshot.roles().iter().filter(|role| chosen.is_none_or(|it| !Arc::ptr_eq(it, role)));
+                chosen.into_iter().chain(others).collect()
+            }
             Grant::Roles(ids) => ids.iter().filter_map(|id| self.snapshot.by_id(id)).collect(),
             Grant::Denied | Grant::Pending | Grant::Unknown => Vec::new(),
         }
@@ -89,20 +100,24 @@ impl<'a> VisibleRoles<'a> {
     pub(super) fn names(&self) -> Cow<'a, [u8]> {
         match self.grant {
             Grant::Everything => Cow::Borrowed(self.snapshot.names()),
-            Grant::Roles(ids) => {
-                let roles = ids.iter().filter_map(|id| self.snapshot.by_id(id));
-                let mut names: Vec<&str> = Vec::new();
-                for name in roles.map(|role| role.name().as_str()) {
+            Grant::EverythingLedBy(_) => Cow::Owned(joined(&self.roles())),
+            Grant::Roles(_) => {
+                let mut roles: Vec<&Arc<Role>> = Vec::new();
+                for role in self.roles() {
                     // Two roles may have one name; only the first of them is found by it.
-                    if !names.contains(&name) {
-                        names.push(name);
+                    if !roles.iter().any(|other| other.name() == role.name()) {
+                        roles.push(role);
                     }
                 }
-                Cow::Owned(names.join("\n").into_bytes())
+                Cow::Owned(joined(&roles))
             }
             Grant::Denied | Grant::Pending | Grant::Unknown => Cow::Borrowed(b""),
         }
     }
+}
+
+fn joined(roles: &[&Arc<Role>]) -> Vec<u8> {
+    roles.iter().map(|role| role.name().as_str()).collect::<Vec<_>>().join("\n").into_bytes()
 }
 
 #[cfg(test)]
@@ -129,6 +144,12 @@ mod tests {
             (String::from_utf8_lossy(&visible.names()).into_owned(), found, visible.settled())
         };
         assert_eq!(see(&Grant::Everything), ("a\nb\nc".to_owned(), vec!["a", "b", "c"], true));
+        for (chosen, names) in [(&c, "c\na\nb"), (&gone, "a\nb\nc"), (&own, "a\nb\nc")] {
+            let grant = Grant::EverythingLedBy(chosen.clone());
+            assert_eq!(see(&grant), (names.to_owned(), vec!["a", "b", "c"], true));
+            let visible = VisibleRoles::new(&snapshot, &grant);
+            assert_eq!(visible.first().map(|role| role.name()), visible.roles().first().map(|role| role.name()));
+        }
         assert_eq!(see(&grant(&[&gone, &c, &a])), ("c\na".to_owned(), vec!["a", "c"], true));
         assert_eq!(see(&grant(&[&gone])), (String::new(), vec![], true));
         assert_eq!(see(&Grant::Denied), (String::new(), vec![], true));
