@@ -53,6 +53,7 @@ const PACKAGES: &[Package] = &[
     // The package has no program of its own; this one comes with it.
     package("python3-venv", PYTHON_VENV, "moto, and clients in Python", For::Test),
     package("nginx-light", "nginx", "a reverse proxy in front of alppaca-ims", For::Test),
+    package("haproxy", "haproxy", "a load balancer in front of alppaca-ims", For::Test),
     package("wrk", "wrk", "the load", For::Bench),
     package("nginx-light", "nginx", "what we measure against", For::Bench),
     package("util-linux", "taskset", "one core for the server, one for the load", For::Bench),

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use http::HeaderName;
 use ipnet::IpNet;
 
-pub use options::METHOD;
+pub use options::{METHOD, network};
 
 use crate::{Evidence, Identity, Peer, Prove, Refusal, mtls::Mtls, names::shown};
 

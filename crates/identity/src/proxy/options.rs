@@ -126,7 +126,8 @@ fn separator(node: &Node) -> read::Read<char> {
     }
 }
 
-fn network(node: &Node) -> read::Read<IpNet> {
+/// Reads an address or a network of proxies, which is not every address.
+pub fn network(node: &Node) -> read::Read<IpNet> {
     let text = read::text(node)?;
     let parsed = text.parse().or_else(|_| text.parse().map(|address: std::net::IpAddr| address.to_canonical().into()));
     match parsed {

@@ -20,7 +20,7 @@ use crate::{
     logging::{self, AuditLog, LogGuard},
     sandbox,
     server::{Background, Bound, Certificate, Current, Running, Server, Tls, bind},
-    site::{self, Loaded, Site},
+    site::{self, Limits, Loaded, Site},
     trust::Trust,
 };
 
@@ -50,8 +50,6 @@ pub(super) fn run(args: &Args) -> Outcome {
     if let Some(refusal) = faults.refusal() {
         return Err(Failure::usage(refusal));
     }
-    // The limit is only raised: what it is shows when there is no room for a connection.
-    let _limit = sandbox::raise_file_limit();
     let site = &loaded.site;
     let group = site.socket_group.as_deref().map(sandbox::group).transpose();
     let group = group.map_err(|error| Failure::usage(format!("socket_{error}")))?;
@@ -153,9 +151,25 @@ impl Ready {
     pub(super) fn start(self, site: &Site, bound: Vec<Bound>, metrics: Option<TcpListener>) -> Started {
         let (stop, stopped) = watch::channel(false);
         let Self { server, tls, background } = self;
-        let running = Running { server, bound, tls, limits: site.limits, metrics, background };
+        let (limits, balancers) = (limits(site), site.balancers.clone());
+        let running = Running { server, bound, tls, limits, balancers, metrics, background };
         Started { stop, running: tokio::spawn(running.run(stopped)) }
     }
+}
+
+/// As many connections as may be, and have room below the limit of open files, which is raised as far as it goes.
+fn limits(site: &Site) -> Limits {
+    let files = usize::try_from(sandbox::raise_file_limit()).unwrap_or(usize::MAX);
+    let limits = site.limits.within(files);
+    if limits != site.limits {
+        tracing::warn!(
+            "at most {files} files may be open, so there is room for {} connections, {} of one address: raise the limit \
+             (LimitNOFILE of systemd), or lower max_connections",
+            limits.connections,
+            limits.per_address
+        );
+    }
+    limits
 }
 
 /// A server that runs.

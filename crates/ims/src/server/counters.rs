@@ -48,6 +48,8 @@ pub struct Counters {
     pub(super) emergencies: AtomicU64,
     /// Those of which the program that raises the alert failed.
     pub(super) alarms_failed: AtomicU64,
+    /// Connections of balancers that were closed because they did not say whose they were.
+    pub(super) headers_refused: AtomicU64,
 }
 
 impl Counters {
@@ -74,6 +76,7 @@ impl Counters {
             ("handshakes_failed", "TLS handshakes that failed.", &self.handshakes_failed),
             ("emergencies", "Emergencies whose alert was recorded.", &self.emergencies),
             ("emergency_alerts_failed", "Runs of `emergency_alert` that failed.", &self.alarms_failed),
+            ("proxy_headers_refused", "Connections of balancers without a good PROXY header.", &self.headers_refused),
         ];
         for (name, help, counter) in counters {
             let count = counter.load(Ordering::Relaxed);

@@ -5,10 +5,14 @@ use std::{
     net::{IpAddr, SocketAddr, TcpListener},
     os::unix::{fs::PermissionsExt, net::UnixListener},
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
+use ipnet::IpNet;
 use nix::unistd::Gid;
 use tokio::{net, sync::watch, task::JoinSet};
 use tokio_rustls::TlsAcceptor;
@@ -16,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use super::{
     client::Client,
     connection::{serve, stopped},
+    proxy_header::{HeaderError, Origin, read_header},
     respond::Server,
     tls::Tls,
 };
@@ -26,8 +31,10 @@ use crate::{
     site::{Limits, Listen},
 };
 
-/// How long a TLS handshake may take.
+/// How long a TLS handshake may take, and the header of a balancer before it.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a client may take no byte of an answer, in milliseconds.
+const UNREAD: u32 = 75_000;
 /// How long to wait before accepting again where the process has no room for a connection.
 const NO_ROOM: Duration = Duration::from_millis(50);
 
@@ -121,6 +128,10 @@ pub(super) struct Door {
     /// How TLS is spoken over TCP; without it, plain HTTP is.
     pub(super) tls: Option<Arc<Tls>>,
     shares: Arc<Shares<Option<IpAddr>>>,
+    /// Whose connections begin with a PROXY header.
+    balancers: Vec<IpNet>,
+    /// Whether it was said that one did not.
+    header_missed: AtomicBool,
     stop: watch::Receiver<bool>,
 }
 
@@ -129,10 +140,12 @@ impl Door {
         server: Arc<Server>,
         tls: Option<Arc<Tls>>,
         limits: Limits,
+        balancers: Vec<IpNet>,
         stop: watch::Receiver<bool>,
     ) -> Arc<Self> {
         let bounds = Bounds { total: limits.connections, reserved: 0, each: limits.per_address, scarce: 0 };
-        Arc::new(Self { server, tls, shares: Shares::new(bounds), stop })
+        let shares = Shares::new(bounds);
+        Arc::new(Self { server, tls, shares, balancers, header_missed: AtomicBool::new(false), stop })
     }
 
     /// Accepts connections until the server stops, and their last requests are answered.
@@ -189,10 +202,50 @@ impl Door {
         }
     }
 
-    async fn tcp(&self, stream: net::TcpStream, address: IpAddr) {
-        let Some(_share) = self.admit(Some(address)) else { return };
+    async fn tcp(&self, mut stream: net::TcpStream, address: IpAddr) {
+        self.server.counters().connections.fetch_add(1, Ordering::Relaxed);
+        let Some(mut share) = self.admit(Some(address)) else { return };
         // Answers are written at once; without it they would wait for the client's acknowledgement.
         let _slower = stream.set_nodelay(true);
+        // Without it a client that takes no answer would keep its connection for ever.
+        let _longer = rustix::net::sockopt::set_tcp_user_timeout(&stream, UNREAD);
+        let Some(address) = self.origin(&mut stream, address).await else { return };
+        if *share.owner() != Some(address) {
+            let Some(of_client) = self.admit(Some(address)) else { return };
+            share = of_client;
+        }
+        self.secured(stream, address).await;
+        drop(share);
+    }
+
+    /// Where the client is that connects from `address`, which may be that of a balancer.
+    async fn origin(&self, stream: &mut net::TcpStream, address: IpAddr) -> Option<IpAddr> {
+        if !self.balancers.iter().any(|network| network.contains(&address)) {
+            return Some(address);
+        }
+        let read = tokio::select! {
+            read = read_header(stream) => read,
+            () = clock::sleep(HANDSHAKE) => Err(HeaderError::Ended(io::ErrorKind::TimedOut.into())),
+        };
+        match read {
+            Ok(Origin::Client(client)) => Some(client),
+            Ok(Origin::Balancer) => Some(address),
+            Err(error) => {
+                self.server.counters().headers_refused.fetch_add(1, Ordering::Relaxed);
+                if self.header_missed.swap(true, Ordering::Relaxed) {
+                    tracing::debug!("{address}: {error}");
+                } else {
+                    tracing::warn!(
+                        "{address} is in `proxy_protocol_from`, and its connection was closed: {error}. This is said once; \
+                         metrics count them"
+                    );
+                }
+                None
+            }
+        }
+    }
+
+    async fn secured(&self, stream: net::TcpStream, address: IpAddr) {
         let peer = Peer::Tcp(address);
         let Some(tls) = &self.tls else {
             let client = Client { peer, certificates: Arc::from([]) };
@@ -217,6 +270,7 @@ impl Door {
     }
 
     async fn unix(&self, stream: net::UnixStream) {
+        self.server.counters().connections.fetch_add(1, Ordering::Relaxed);
         let Some(_share) = self.admit(None) else { return };
         match stream.peer_cred() {
             Ok(credentials) => {
@@ -229,11 +283,9 @@ impl Door {
 
     /// A place for a connection from there, if there is one.
     fn admit(&self, address: Option<IpAddr>) -> Option<Share<Option<IpAddr>>> {
-        let counters = self.server.counters();
-        counters.connections.fetch_add(1, Ordering::Relaxed);
         let share = self.shares.take(&address, Rank::Ordinary);
         if share.is_none() {
-            counters.refused.fetch_add(1, Ordering::Relaxed);
+            self.server.counters().refused.fetch_add(1, Ordering::Relaxed);
         }
         share
     }

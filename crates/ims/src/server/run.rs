@@ -2,6 +2,7 @@
 
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
+use ipnet::IpNet;
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{
@@ -32,6 +33,8 @@ pub struct Running {
     pub tls: Option<Arc<Tls>>,
     /// How many connections there may be.
     pub limits: Limits,
+    /// Where balancers are, whose connections begin with a PROXY header.
+    pub balancers: Vec<IpNet>,
     /// Where metrics and health are shown.
     pub metrics: Option<TcpListener>,
     /// What works for the sources and the identity methods.
@@ -41,7 +44,7 @@ pub struct Running {
 impl Running {
     /// Runs until `stop` says so and the requests at hand are answered.
     pub async fn run(self, mut stop: watch::Receiver<bool>) -> std::io::Result<()> {
-        let door = Door::new(Arc::clone(&self.server), self.tls.clone(), self.limits, stop.clone());
+        let door = Door::new(Arc::clone(&self.server), self.tls.clone(), self.limits, self.balancers, stop.clone());
         let mut aside = JoinSet::new();
         for work in self.background {
             aside.spawn(work);

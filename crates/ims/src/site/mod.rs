@@ -7,6 +7,7 @@ mod settings;
 
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 pub use listen::Listen;
 pub use read::{load, parse};
 pub use settings::{MOUNT, SECTIONS, SETTINGS};
@@ -43,6 +44,8 @@ pub struct Site {
     pub alarm: Option<AlarmSettings>,
     /// How many connections there may be.
     pub limits: Limits,
+    /// Where balancers are, whose connections begin with a PROXY header (`proxy_protocol_from`).
+    pub balancers: Vec<IpNet>,
     /// The log.
     pub logging: Logging,
     /// Where hand-outs and denials are recorded (`audit_log`).
@@ -93,6 +96,21 @@ pub struct Limits {
     pub per_address: usize,
 }
 
+/// Open files beside the clients' connections: listeners, logs, calls to STS and others, look-ups of names.
+const OTHER_FILES: usize = 1000;
+
+impl Limits {
+    /// The same for a process that may open so many `files`, of which at least half are for connections. If there may be
+    /// fewer connections, one address has the same part of them.
+    #[must_use]
+    pub fn within(self, files: usize) -> Self {
+        let connections = self.connections.min(files.saturating_sub(OTHER_FILES).max(files / 2)).max(1);
+        let part = self.per_address.saturating_mul(connections) / self.connections.max(1);
+        let per_address = if connections < self.connections { part.max(1) } else { self.per_address };
+        Self { connections, per_address }
+    }
+}
+
 /// A valid configuration, and what the administrator should know about it.
 #[derive(Debug)]
 pub struct Loaded {
@@ -116,6 +134,7 @@ impl Site {
             ("sts", self.sts != new.sts),
             ("max_connections", self.limits.connections != new.limits.connections),
             ("max_connections_per_address", self.limits.per_address != new.limits.per_address),
+            ("proxy_protocol_from", self.balancers != new.balancers),
             ("log_format", self.logging.format != new.logging.format),
             ("logging_handler", self.logging.handler != new.logging.handler),
             ("audit_log", self.audit_log != new.audit_log),

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{AlarmSettings, Limits, Listen, Loaded, MOUNT, MountSettings, SETTINGS, Site, TlsFiles, order::fault};
 use crate::{
     console,
-    identity::{self, Named},
+    identity::{self, Named, proxy::network},
     logging::{AuditTarget, Logging},
     protocol::{Families, Mount},
     rules,
@@ -56,6 +56,7 @@ fn site(fields: &mut Fields) -> Option<Site> {
     }
     let connections = fields.value("max_connections", read::count);
     let per_address = fields.value("max_connections_per_address", read::count);
+    let balancers = fields.value("proxy_protocol_from", |node| read::list(node, network));
     let logging = Logging::read(fields);
     let audit_log = fields.optional("audit_log", AuditTarget::read);
     let audit_required = fields.value("audit_required", read::boolean);
@@ -85,6 +86,7 @@ fn site(fields: &mut Fields) -> Option<Site> {
         console: console?,
         alarm: alarm?,
         limits: Limits { connections: connections?, per_address: per_address? },
+        balancers: balancers?,
         logging: logging?,
         audit_log: audit_log?,
         audit_required: audit_required?,

@@ -68,7 +68,15 @@ const OWN: &[Setting] = &[
         Topic::Serving,
         "max_connections_per_address",
         "5000",
-        "The most connections of one address. A load balancer is one address.",
+        "The most connections of one address. A load balancer is one address, unless it is in `proxy_protocol_from`.",
+    )
+    .on_restart(),
+    Setting::new(
+        Topic::Serving,
+        "proxy_protocol_from",
+        "[]",
+        "Addresses or networks of load balancers that pass TLS through. Each of their connections has to begin with a header \
+         of the PROXY protocol (version 1 or 2), which says where the client is. From elsewhere such a header is refused.",
     )
     .on_restart(),
     Setting::new(

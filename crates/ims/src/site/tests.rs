@@ -147,6 +147,7 @@ fn what_only_a_restart_changes_is_named() {
     for (key, value) in [
         ("max_connections", "1"),
         ("max_connections_per_address", "1"),
+        ("proxy_protocol_from", "192.0.2.7"),
         ("log_format", "'%(message)s'"),
         ("logging_handler", "{class: StreamHandler}"),
         ("audit_log", "syslog"),

@@ -2,10 +2,11 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream},
     sync::Arc,
 };
 
+use rustix::net::{AddressFamily, SocketType};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::aws_lc_rs};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 
@@ -15,6 +16,10 @@ use super::{Authority, Files, PATIENCE};
 pub struct Client {
     address: SocketAddr,
     tls: Arc<ClientConfig>,
+    /// Its own address, if it does not leave it to the kernel.
+    source: Option<Ipv4Addr>,
+    /// What it sends before TLS.
+    first: Vec<u8>,
 }
 
 /// A connection that is open.
@@ -56,7 +61,7 @@ impl Client {
                 tls.with_client_auth_cert(chain, key).expect("they fit")
             }
         };
-        Self { address, tls: Arc::new(tls) }
+        Self { address, tls: Arc::new(tls), source: None, first: Vec::new() }
     }
 
     /// One whose handshakes are whole ones.
@@ -68,9 +73,34 @@ impl Client {
         client
     }
 
-    pub fn connect(&self) -> std::io::Result<Connection> {
-        let stream = TcpStream::connect(self.address)?;
+    /// The same at this address of the loopback network.
+    pub fn at(self, source: &str) -> Self {
+        Self { source: Some(source.parse().expect("an address")), ..self }
+    }
+
+    /// The same behind a balancer that sends this first.
+    pub fn behind(self, first: &[u8]) -> Self {
+        Self { first: first.to_vec(), ..self }
+    }
+
+    /// Without TLS.
+    pub fn tcp(&self) -> std::io::Result<TcpStream> {
+        let mut stream = match self.source {
+            None => TcpStream::connect(self.address)?,
+            Some(source) => {
+                let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+                rustix::net::bind(&socket, &SocketAddrV4::new(source, 0))?;
+                rustix::net::connect(&socket, &self.address)?;
+                socket.into()
+            }
+        };
         stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(&self.first)?;
+        Ok(stream)
+    }
+
+    pub fn connect(&self) -> std::io::Result<Connection> {
+        let stream = self.tcp()?;
         let name = ServerName::try_from("localhost").expect("a name");
         let connection = ClientConnection::new(Arc::clone(&self.tls), name).expect("a client");
         let mut stream = StreamOwned::new(connection, stream);
@@ -94,10 +124,15 @@ impl Connection {
         self.raw(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n"))
     }
 
+    /// Sends exactly this.
+    pub fn send(&mut self, text: &str) -> std::io::Result<()> {
+        self.0.get_mut().write_all(text.as_bytes())?;
+        self.0.get_mut().flush()
+    }
+
     /// Sends exactly this, and reads an answer.
     pub fn raw(&mut self, request: &str) -> std::io::Result<Answer> {
-        self.0.get_mut().write_all(request.as_bytes())?;
-        self.0.get_mut().flush()?;
+        self.send(request)?;
         self.answer(!request.starts_with("HEAD "))
     }
 

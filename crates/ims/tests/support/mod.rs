@@ -114,9 +114,20 @@ pub struct Server {
 impl Server {
     /// Starts it with this configuration, written into `scene`.
     pub fn start(scene: &Scene, config: &str) -> Self {
+        Self::start_through(scene, config, &mut Command::new(env!("CARGO_BIN_EXE_alppaca-ims")))
+    }
+
+    /// The same where it may have only so many files open.
+    pub fn start_with_few_files(scene: &Scene, config: &str, files: usize) -> Self {
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nofile={files}:{files}")).arg(env!("CARGO_BIN_EXE_alppaca-ims"));
+        Self::start_through(scene, config, &mut command)
+    }
+
+    fn start_through(scene: &Scene, config: &str, command: &mut Command) -> Self {
         let path = scene.path().join("ims.yaml");
         fs::write(&path, config).expect("ours");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_alppaca-ims"))
+        let mut child = command
             .args(["run", "-c"])
             .arg(&path)
             .stdin(Stdio::null())
