@@ -53,6 +53,11 @@ const PACKAGES: &[Package] = &[
     // The package has no program of its own; this one comes with it.
     package("python3-venv", PYTHON_VENV, "moto, and clients in Python", For::Test),
     package("nginx-light", "nginx", "a reverse proxy in front of alppaca-ims", For::Test),
+    package("apache2-bin", "apache2", "people with Kerberos in front of alppaca-ims", For::Test),
+    package("libapache2-mod-auth-gssapi", "/usr/lib/apache2/modules/mod_auth_gssapi.so", "the same", For::Test),
+    package("krb5-kdc", "krb5kdc", "their tickets", For::Test),
+    package("krb5-admin-server", "kadmin.local", "their tickets", For::Test),
+    package("krb5-user", "kinit", "their tickets", For::Test),
     package("haproxy", "haproxy", "a load balancer in front of alppaca-ims", For::Test),
     package("wrk", "wrk", "the load", For::Bench),
     package("nginx-light", "nginx", "what we measure against", For::Bench),
