@@ -3,12 +3,19 @@
 use std::{fmt, path::PathBuf, sync::Arc};
 
 /// A file's name and text.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub struct Source {
     /// Its name.
     pub name: PathBuf,
     /// Its text.
     pub text: String,
+}
+
+/// Without the text, which may hold secrets.
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.name.fmt(f)
+    }
 }
 
 /// A place in a file.
