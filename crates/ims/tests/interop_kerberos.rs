@@ -1,4 +1,4 @@
-//! People with tickets of a real KDC (MIT Kerberos), whom Apache with mod_auth_gssapi names over a Unix socket.
+//! People with tickets of a real KDC (MIT Kerberos), whom Apache with `mod_auth_gssapi` names over a Unix socket.
 
 mod support;
 

@@ -13,7 +13,7 @@ use crate::{
     clock::SystemClock,
     credentials::{Credentials, Secret},
     fetch::ProxyVariables,
-    rules::{Account, Grant},
+    rules::Grant,
     settings::{Fields, Setting, Value, problem::Source, yaml},
     source::{HostEnv, aws::Environment},
     sts::Minted,
@@ -87,22 +87,7 @@ fn minted(by_user: bool) -> Minted {
 }
 
 fn grant(arn: &str) -> Grant {
-    let arn: crate::credentials::RoleArn = arn.parse().expect("an ARN");
-    Grant {
-        rule: "r".to_owned(),
-        account: Account { name: "a".to_owned(), id: arn.account(), partition: arn.partition().to_owned() },
-        role: arn.name().clone(),
-        arn,
-        duration: None,
-        session_name: "alice".to_owned(),
-        source_identity: None,
-        tags: Vec::new(),
-        transitive_tags: Vec::new(),
-        policy: None,
-        policy_arns: Vec::new(),
-        console: true,
-        emergency: None,
-    }
+    Grant { console: true, ..Grant::of(arn) }
 }
 
 const ROLE: &str = "arn:aws:iam::222222222222:role/web";

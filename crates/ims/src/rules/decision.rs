@@ -58,20 +58,37 @@ impl Decision {
         named(&self.emergencies, account, role)
     }
 
-    /// The grant of this role where the account is not named: the first. Hosts have no way to name it.
-    pub fn grant_of_role(&self, role: &str) -> Option<&Grant> {
-        self.grants.iter().find(|grant| grant.role.as_str() == role)
+    /// The grant that hosts, which cannot name the account, get by this name: the first in the order of the rules.
+    pub fn grant_of_role(&self, name: &str) -> Option<&Grant> {
+        self.grants.iter().find(|grant| grant.listed.as_str() == name)
     }
 
-    /// The names of the roles, each once, in the order of the rules.
+    /// The names of the roles for hosts, each once, in the order of the rules.
     pub fn role_names(&self) -> Vec<&RoleName> {
         let mut names: Vec<&RoleName> = Vec::new();
         for grant in &self.grants {
-            if !names.contains(&&grant.role) {
-                names.push(&grant.role);
+            if !names.contains(&&grant.listed) {
+                names.push(&grant.listed);
             }
         }
         names
+    }
+
+    /// The roles that hosts cannot have, since another one has the same name for them, with a text for each.
+    pub fn conflicts(&self) -> Vec<String> {
+        let hidden = |grant: &Grant| {
+            let first = self.grant_of_role(grant.listed.as_str()).filter(|first| *first != grant)?;
+            Some(format!(
+                "hosts cannot have {} of rule {:?}: by the name {} they get {} of rule {:?}, which comes first; list one of \
+                 them by another name (`as`)",
+                grant.label(),
+                grant.rule,
+                grant.listed,
+                first.label(),
+                first.rule
+            ))
+        };
+        self.grants.iter().filter_map(hidden).collect()
     }
 }
 
@@ -104,7 +121,19 @@ impl fmt::Display for Decision {
             writeln!(f, "no roles")?;
         }
         for grant in &self.grants {
-            writeln!(f, "{}: {} as {}, by rule {:?}", grant.label(), grant.arn, grant.session_name, grant.rule)?;
+            let listed =
+                if grant.listed == grant.role { String::new() } else { format!(", for hosts {}", grant.listed) };
+            writeln!(
+                f,
+                "{}{listed}: {} as {}, by rule {:?}",
+                grant.label(),
+                grant.arn,
+                grant.session_name,
+                grant.rule
+            )?;
+        }
+        for conflict in self.conflicts() {
+            writeln!(f, "conflict: {conflict}")?;
         }
         for Verdict { rule, outcome } in &self.verdicts {
             writeln!(f, "rule {rule:?} {outcome}")?;

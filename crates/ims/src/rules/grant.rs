@@ -40,6 +40,8 @@ pub struct Give {
     pub partition: Option<String>,
     /// The role, without its path.
     pub role: Template,
+    /// The name that hosts see, if it is not that of the role.
+    pub listed: Option<Template>,
     /// The path of the role, such as `team/`: empty, or with a slash at its end and none at its beginning.
     pub path: String,
     /// The life of the session; what STS gives without it.
@@ -71,7 +73,9 @@ pub struct Grant {
     pub account: Account,
     /// The role.
     pub role: RoleName,
-    /// The same, with its path.
+    /// The name that hosts see: that of the role, or another.
+    pub listed: RoleName,
+    /// The role with its path.
     pub arn: RoleArn,
     /// The life of the session; what STS gives without it.
     pub duration: Option<Duration>,
@@ -123,8 +127,9 @@ impl Give {
     ) -> Result<Grant, String> {
         let fill = |template: &Template| template.fill(captures, &identity.name);
         let account = self.account(&fill(&self.account), accounts)?;
-        let name = fill(&self.role);
-        let role: RoleName = name.parse().map_err(|error| format!("no legal role: {error}"))?;
+        let role: RoleName = fill(&self.role).parse().map_err(|error| format!("no legal role: {error}"))?;
+        let listed = self.listed.as_ref().map_or_else(|| Ok(role.clone()), |template| fill(template).parse());
+        let listed = listed.map_err(|error| format!("no legal name to list the role by (as): {error}"))?;
         let partition = &account.partition;
         let arn =
             RoleArn::new(partition, account.id, &format!("{}{role}", self.path)).map_err(|error| error.to_string())?;
@@ -139,6 +144,7 @@ impl Give {
             rule: rule.to_owned(),
             account,
             role,
+            listed,
             arn,
             duration: self.duration,
             source_identity: self.source_identity.then(|| session_name.clone()),
@@ -163,5 +169,29 @@ impl Give {
             account.partition.clone_from(partition);
         }
         Ok(account)
+    }
+}
+
+#[cfg(test)]
+impl Grant {
+    /// What a plain rule gives: the role of this ARN, in an account that is called `a`.
+    pub(crate) fn of(arn: &str) -> Self {
+        let arn: RoleArn = arn.parse().expect("an ARN");
+        Self {
+            rule: "r".to_owned(),
+            account: Account { name: "a".to_owned(), id: arn.account(), partition: arn.partition().to_owned() },
+            role: arn.name().clone(),
+            listed: arn.name().clone(),
+            arn,
+            duration: None,
+            session_name: "alice".to_owned(),
+            source_identity: None,
+            tags: Vec::new(),
+            transitive_tags: Vec::new(),
+            policy: None,
+            policy_arns: Vec::new(),
+            console: false,
+            emergency: None,
+        }
     }
 }

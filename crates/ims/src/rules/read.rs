@@ -62,6 +62,11 @@ const RULE: &[Setting] = &[
         "",
         "The name of the role. `{x}` stands for a capture, `{identity}` for the caller's name.",
     ),
+    Setting::nested(
+        "as",
+        "",
+        "The name by which hosts see the role, if it is not its own: for roles of one name in several accounts.",
+    ),
     Setting::nested("path", "/", "The path of the role, such as `/team/`."),
     Setting::nested("duration", "", "The life of the session, from 15m to 12h."),
     Setting::nested("source_identity", "no", "`yes`: the identity is also the source identity of the session."),

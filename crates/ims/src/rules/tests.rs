@@ -236,6 +236,28 @@ fn the_first_rule_that_gives_a_role_counts() {
     assert_eq!(decision.role_names().len(), 1);
     assert_eq!(decision.grant_of_role("r").map(|grant| grant.rule.as_str()), Some("first"));
     assert!(decision.to_string().contains("already given"), "{decision}");
+    let [conflict] = &*decision.conflicts() else { panic!("{decision}") };
+    let expected =
+        "hosts cannot have 222222222222/r of rule \"third\": by the name r they get 111111111111/r of rule \"first\"";
+    assert!(conflict.starts_with(expected) && decision.to_string().contains(expected), "{decision}");
+}
+
+#[test]
+fn roles_of_one_name_are_told_apart_by_another() {
+    let text = "accounts: {shop: '111111111111', lab: '222222222222'}
+rules:
+- {name: all, match: {name: '(?P<account>[a-z]+)-.*'}, account: '{account}', role: r}
+- {name: lab, match: {name: shop-1}, account: lab, role: r, as: 'lab-r'}
+- {name: odd, match: {name: shop-1}, account: lab, role: s, as: '{identity} '}";
+    let decision = decide(text, &host("shop-1"));
+    let names: Vec<&str> = decision.role_names().into_iter().map(crate::credentials::RoleName::as_str).collect();
+    assert_eq!((names, decision.conflicts()), (vec!["r", "lab-r"], Vec::new()));
+    let account = |name| decision.grant_of_role(name).map(|grant| grant.account.name.as_str());
+    assert_eq!([account("r"), account("lab-r")], [Some("shop"), Some("lab")]);
+    // People name the account.
+    assert!(decision.grant("lab", "r").is_some() && decision.grant("lab", "lab-r").is_none());
+    assert!(decision.to_string().contains("lab/r, for hosts lab-r: "), "{decision}");
+    assert!(decision.to_string().contains("no legal name to list the role by (as)"), "{decision}");
 }
 
 #[test]

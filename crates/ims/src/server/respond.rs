@@ -255,7 +255,11 @@ impl Server {
             Next::Answer(answer) if answer.status == StatusCode::FORBIDDEN || decision.grants.is_empty() => {
                 Reply::new(Ending::Denied, mount, answer).because(denial(&decision)).by(identity)
             }
-            Next::Answer(answer) => Reply::new(Ending::Answered, mount, answer).by(identity),
+            Next::Answer(answer) => {
+                let reply = Reply::new(Ending::Answered, mount, answer).by(identity);
+                let conflicts = if *route == Route::RoleList { decision.conflicts() } else { Vec::new() };
+                if conflicts.is_empty() { reply } else { reply.because(conflicts.join("; ")) }
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use super::{Caller, Options, Sts, Trouble};
 use crate::{
     clock::SystemClock,
     fetch::ProxyVariables,
-    rules::{Account, Grant},
+    rules::Grant,
     settings::{Fields, Setting, Value, problem::Source, yaml},
     source::{HostEnv, aws::Environment},
 };
@@ -66,21 +66,12 @@ async fn open(options: &Options) -> Arc<Sts> {
 }
 
 fn grant(arn: &str) -> Grant {
-    let arn: crate::credentials::RoleArn = arn.parse().expect("an ARN");
     Grant {
-        rule: "r".to_owned(),
-        account: Account { name: "a".to_owned(), id: arn.account(), partition: "aws".to_owned() },
-        role: arn.name().clone(),
-        arn,
-        duration: None,
         session_name: "web1".to_owned(),
         source_identity: Some("web1".to_owned()),
         tags: vec![("team".to_owned(), "shop".to_owned())],
         transitive_tags: vec!["team".to_owned()],
-        policy: None,
-        policy_arns: Vec::new(),
-        console: false,
-        emergency: None,
+        ..Grant::of(arn)
     }
 }
 

@@ -14,10 +14,11 @@ use crate::{
 };
 
 /// What only a rule that gives a role may have.
-pub(super) const OF_GIVE: [&str; 14] = [
+pub(super) const OF_GIVE: [&str; 15] = [
     "account",
     "partition",
     "role",
+    "as",
     "path",
     "duration",
     "source_identity",
@@ -40,13 +41,15 @@ pub(super) fn give(place: &Place, fields: &mut Fields, matching: &Match) -> Opti
     let known = matching.capture_names();
     let template = |node: &Node| template(node, &known);
     let account = required(fields, place, "account", template);
-    let role = required(fields, place, "role", |node| {
+    let role_name = |node: &Node| {
         let template = template(node)?;
         match template.literal().map(str::parse::<RoleName>) {
             Some(Err(error)) => Err(Problem::new(node.place.clone(), error.to_string())),
             _ => Ok(template),
         }
-    });
+    };
+    let role = required(fields, place, "role", role_name);
+    let listed = fields.optional("as", role_name);
     let partition = fields.optional("partition", partition);
     let path = fields.value("path", path);
     let duration = fields.optional("duration", session_duration);
@@ -69,6 +72,7 @@ pub(super) fn give(place: &Place, fields: &mut Fields, matching: &Match) -> Opti
         account: account?,
         partition: partition?,
         role: role?,
+        listed: listed?,
         path: path?,
         duration: emergency.map(|emergency| emergency.life).or(duration?),
         source_identity: source_identity?,
