@@ -59,6 +59,8 @@ const PACKAGES: &[Package] = &[
     package("krb5-admin-server", "kadmin.local", "their tickets", For::Test),
     package("krb5-user", "kinit", "their tickets", For::Test),
     package("haproxy", "haproxy", "a load balancer in front of alppaca-ims", For::Test),
+    package("slapd", "slapd", "people in an LDAP directory", For::Test),
+    package("ldap-utils", "ldapmodify", "changes of that directory", For::Test),
     package("wrk", "wrk", "the load", For::Bench),
     package("nginx-light", "nginx", "what we measure against", For::Bench),
     package("util-linux", "taskset", "one core for the server, one for the load", For::Bench),

@@ -8,12 +8,14 @@ use nix::unistd::{Group, User, getgrouplist};
 use crate::{Evidence, Identity, Prove, Refusal, names::shown};
 
 /// Where the groups of an identity come from (`groups_from`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GroupsFrom {
     /// From the proof: a header, claims, principals.
     Proof,
     /// From the name service of the server's host, in addition.
     NameService,
+    /// From the directory of this name, in addition.
+    Directory(String),
 }
 
 /// Adds the groups of the name service to what another method proves.

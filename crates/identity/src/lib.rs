@@ -8,6 +8,7 @@ mod lines;
 mod method;
 pub mod mtls;
 mod names;
+mod people;
 pub mod proxy;
 pub mod ssh;
 pub mod token;
@@ -17,6 +18,7 @@ pub use evidence::{Evidence, Identity, Peer, Prove, Refusal};
 pub use groups::GroupsFrom;
 pub use lines::LinesError;
 pub use method::{COMMON, Entry, KeyFeed, METHODS, Method, Named, Opened, Opening, Reload, SETTINGS, read};
+pub use people::{Directory, Person};
 
 use alppaca_core::{clock, credentials, expression, text};
 use alppaca_settings as settings;

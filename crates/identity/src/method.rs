@@ -1,17 +1,21 @@
 //! What each identity method says of itself, and the list of all methods. A method is a folder here and a line in
 //! [`METHODS`].
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
 use alppaca_jwt::{KeyOptions, KeyRing};
 
 use crate::{
-    Prove,
+    Directory, Prove,
     clock::{SharedClock, SystemClock},
     dns,
     groups::{GroupsFrom, WithGroups},
-    jwt, mtls, proxy,
-    settings::{Comparable, Fields, NamedFiles, Node, Problem, Setting, Value, fields::take, read, yaml::Key},
+    jwt, mtls,
+    people::WithDirectory,
+    proxy,
+    settings::{
+        Comparable, Fields, NamedFiles, Node, Problem, Setting, Value, fields::take, read, render::quoted, yaml::Key,
+    },
     ssh, token,
 };
 
@@ -62,6 +66,11 @@ pub trait Method: Comparable + fmt::Debug + Send + Sync {
         &[]
     }
 
+    /// The name of the directory that it needs.
+    fn directory(&self) -> Option<&str> {
+        None
+    }
+
     /// Reads its files and makes it ready, under the name that it has in the configuration.
     fn open(&self, name: &str, opening: &Opening) -> Result<Opened, String>;
 }
@@ -87,12 +96,19 @@ pub struct Opening {
     pub resolver: Arc<dyn dns::Resolve>,
     /// The clock.
     pub clock: SharedClock,
+    /// The directories of people, by their names.
+    pub directories: BTreeMap<String, Arc<dyn Directory>>,
 }
 
 impl Opening {
-    /// On this host.
+    /// On this host, without a directory.
     pub fn system() -> Self {
-        Self { resolver: Arc::new(dns::System), clock: SystemClock::shared() }
+        Self { resolver: Arc::new(dns::System), clock: SystemClock::shared(), directories: BTreeMap::new() }
+    }
+
+    /// The directory of this name.
+    pub fn directory(&self, name: &str) -> Result<Arc<dyn Directory>, String> {
+        self.directories.get(name).cloned().ok_or_else(|| format!("there is no directory {name:?}"))
     }
 }
 
@@ -133,7 +149,8 @@ pub const COMMON: &[Setting] = &[
         "groups_from",
         "proof",
         "`proof`: groups are those that the proof holds. `nss`: also those that the account of that name has on the \
-         server's host (NSS, sssd, nslcd).",
+         server's host (NSS, sssd, nslcd). The name of one of `directories`: also those of the person of that name there, \
+         with the claims.",
     ),
 ];
 
@@ -158,17 +175,33 @@ impl Named {
     /// Reads its files and makes it ready.
     pub fn open(&self, opening: &Opening) -> Result<Opened, String> {
         let opened = self.method.open(&self.name, opening)?;
-        Ok(match self.groups {
+        Ok(match &self.groups {
             GroupsFrom::Proof => opened,
             GroupsFrom::NameService => Opened { prove: Arc::new(WithGroups(opened.prove)), ..opened },
+            GroupsFrom::Directory(name) => {
+                Opened { prove: Arc::new(WithDirectory(opened.prove, opening.directory(name)?)), ..opened }
+            }
         })
+    }
+
+    /// The names of the directories that it needs.
+    pub fn directories(&self) -> impl Iterator<Item = &str> {
+        let groups = match &self.groups {
+            GroupsFrom::Directory(name) => Some(name.as_str()),
+            GroupsFrom::Proof | GroupsFrom::NameService => None,
+        };
+        groups.into_iter().chain(self.method.directory())
     }
 
     /// It as one line of YAML, without its name.
     pub fn render(&self) -> String {
         let settings: Vec<String> =
             self.method.render().iter().map(|(key, value)| format!(", {key}: {value}")).collect();
-        let groups = if self.groups == GroupsFrom::NameService { ", groups_from: nss" } else { "" };
+        let groups = match &self.groups {
+            GroupsFrom::Proof => String::new(),
+            GroupsFrom::NameService => ", groups_from: nss".to_owned(),
+            GroupsFrom::Directory(name) => format!(", groups_from: {}", quoted(name)),
+        };
         format!("{{kind: {}{}{groups}}}", self.method.word(), settings.concat())
     }
 }
@@ -194,8 +227,13 @@ fn read_one(fields: &mut Fields, key: Key, mut node: Node) -> Option<Named> {
         return None;
     }
     let groups = take(&mut node, "groups_from").filter(|node| !node.is_null());
-    let choices = [("proof", GroupsFrom::Proof), ("nss", GroupsFrom::NameService)];
-    let groups = groups.map_or(Ok(GroupsFrom::Proof), |node| read::choice(&node, &choices));
+    let groups = groups.map_or(Ok(GroupsFrom::Proof), |node| {
+        Ok(match read::text(&node)?.as_str() {
+            "proof" => GroupsFrom::Proof,
+            "nss" => GroupsFrom::NameService,
+            name => GroupsFrom::Directory(name.to_owned()),
+        })
+    });
     let groups = fields.note(groups);
     let words: Vec<_> = METHODS.iter().map(|entry| entry.word).collect();
     let what = format!("the identity method {:?}", key.text);

@@ -22,7 +22,8 @@ fn server(folder: &Path, subjects: Subjects, lines: &str) -> Ssh {
     let file = folder.join("allowed");
     fs::write(&file, lines).expect("a file");
     let hosts = vec!["ims.example.com".to_owned()];
-    Ssh::load(Settings { name: "keys".to_owned(), subjects, file, hosts }, SystemClock::shared()).expect("a method")
+    Ssh::load(Settings { name: "keys".to_owned(), subjects, file: Some(file), hosts }, None, SystemClock::shared())
+        .expect("a method")
 }
 
 fn prove(signer: Signer<'_>, server: &Ssh) -> Result<Option<Identity>, Refusal> {

@@ -15,6 +15,7 @@ pub mod sts;
 
 use alppaca_callers::caller::budget;
 use alppaca_core::{clock, credentials, expression, text};
+use alppaca_directory as directory;
 use alppaca_hardening::{sandbox, trust};
 use alppaca_identity as identity;
 use alppaca_logging as logging;

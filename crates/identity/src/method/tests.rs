@@ -74,6 +74,10 @@ fn settings_are_rendered_so_that_they_read_back_as_the_same() {
             "{kind: ssh, for: people, file: /k, hosts: Ims.example.com}",
             r#"{kind: ssh, for: people, file: "/k", hosts: ["ims.example.com"]}"#,
         ),
+        (
+            "{kind: ssh, for: people, directory: corp, groups_from: corp, hosts: i}",
+            r#"{kind: ssh, for: people, directory: "corp", hosts: ["i"], groups_from: "corp"}"#,
+        ),
         ("{kind: token, file: /t}", r#"{kind: token, file: "/t"}"#),
         (
             "{kind: proxy, name_header: X-Remote-User, from_networks: [192.0.2.7/28, '::ffff:192.0.2.1']}",
@@ -159,6 +163,7 @@ fn what_is_wrong_has_a_place_and_a_remedy() {
         ("{kind: ssh, file: /k, hosts: i}", "ims.yaml:2:3: an ssh method needs `for`: hosts or people"),
         ("{kind: ssh, for: robots, file: /k, hosts: i}", "ims.yaml:2:23: one of hosts, people is expected"),
         ("{kind: ssh, for: hosts, hosts: i}", "ims.yaml:2:3: an ssh method needs a `file`"),
+        ("{kind: ssh, for: hosts, directory: d, hosts: i}", "ims.yaml:2:3: a `directory` has the keys of people"),
         ("{kind: ssh, for: hosts, file: /k}", "ims.yaml:2:3: an ssh method needs `hosts`: the names under which"),
         ("{kind: ssh, for: hosts, file: /k, hosts: 'i:1'}", "ims.yaml:2:47: a host name without a port"),
         ("{kind: token}", "ims.yaml:2:3: a token method needs a `file`"),

@@ -96,7 +96,7 @@ impl Allowed {
     }
 }
 
-fn is_kind(word: &str) -> bool {
+pub(super) fn is_kind(word: &str) -> bool {
     ["ssh-", "ecdsa-", "sk-"].iter().any(|prefix| word.starts_with(prefix))
 }
 
@@ -119,13 +119,13 @@ fn has_authority(options: &str, subjects: Subjects) -> Result<bool, String> {
 }
 
 /// The bytes of a key that could be used.
-fn blob(kind: &str, text: &str) -> Result<Vec<u8>, String> {
+pub(super) fn blob(kind: &str, text: &str) -> Result<Vec<u8>, String> {
     let blob = STANDARD.decode(text).map_err(|_| "the key is not in base64".to_owned())?;
     let key = PublicKey::parse(&blob).map_err(|error| format!("the key cannot be used: {error}; remove the line"))?;
     if key.kind() == kind { Ok(blob) } else { Err(format!("this is a key of the type {}, not {kind}", key.kind())) }
 }
 
-fn name(name: &str, subjects: Subjects) -> Result<String, String> {
+pub(super) fn name(name: &str, subjects: Subjects) -> Result<String, String> {
     if name.starts_with("|1|") {
         return Err("hashed names say of no host which one it is: collect the keys with HashKnownHosts=no".to_owned());
     }

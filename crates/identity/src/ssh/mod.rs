@@ -2,12 +2,14 @@
 //!
 //! The server gives a challenge in `WWW-Authenticate: Alppaca-SSH challenge="…", namespace="…"`. The client signs
 //! `METHOD PATH HOST CHALLENGE`, with the host as in its header `Host`, in that namespace (PROTOCOL.sshsig) and sends
-//! `Authorization: Alppaca-SSH challenge="…", signature="…"` with the SSHSIG in base64. A challenge is taken once.
+//! `Authorization: Alppaca-SSH challenge="…", signature="…"` with the SSHSIG in base64, and `user="…"` if the key may
+//! belong to several people. A challenge is taken once.
 
 mod allowed;
 mod certificate;
 mod challenge;
 mod key;
+mod keys;
 mod options;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::SystemTime};
@@ -19,13 +21,14 @@ use certificate::{Certificate, Role, is_certificate};
 use challenge::Challenges;
 use http::header::HOST;
 use key::PublicKey;
+pub use keys::Keys;
 pub use options::METHOD;
 
 use crate::{
-    Evidence, Identity, Prove, Refusal,
+    Directory, Evidence, Identity, Prove, Refusal,
     clock::{SharedClock, system_time},
     lines::LinesError,
-    names::{host, shown},
+    names::{self, host, shown},
     ssh_agent::{fingerprint, sshsig::SshSig, wire::WireError},
 };
 
@@ -68,7 +71,7 @@ pub struct Settings {
     /// Whose keys they are.
     pub subjects: Subjects,
     /// The file of keys and authorities.
-    pub file: PathBuf,
+    pub file: Option<PathBuf>,
     /// The names under which clients know this server, in lower case. A server of another name cannot use what was
     /// signed for it.
     pub hosts: Vec<String>,
@@ -78,6 +81,7 @@ pub struct Settings {
 pub struct Ssh {
     settings: Settings,
     allowed: ArcSwap<Allowed>,
+    directory: Option<Arc<dyn Directory>>,
     challenges: Challenges,
     clock: SharedClock,
 }
@@ -92,15 +96,18 @@ struct Owner {
 }
 
 impl Ssh {
-    /// Reads the file. Challenges are given by the clock.
-    pub fn load(settings: Settings, clock: SharedClock) -> Result<Self, String> {
-        let allowed = Allowed::read(&settings.file, settings.subjects).map_err(|error| error.to_string())?;
-        Ok(Self { settings, allowed: ArcSwap::from_pointee(allowed), challenges: Challenges::new()?, clock })
+    /// Reads the file, if there is one. More keys are those of a directory. Challenges are given by the clock.
+    pub fn load(settings: Settings, directory: Option<Arc<dyn Directory>>, clock: SharedClock) -> Result<Self, String> {
+        let allowed = ArcSwap::from_pointee(read(&settings).map_err(|error| error.to_string())?);
+        if let Some(directory) = &directory {
+            directory.want_keys();
+        }
+        Ok(Self { settings, allowed, directory, challenges: Challenges::new()?, clock })
     }
 
     /// Reads the file again. If it is wrong, everything stays as it was.
     pub fn reload(&self) -> Result<(), LinesError> {
-        self.allowed.store(Arc::new(Allowed::read(&self.settings.file, self.settings.subjects)?));
+        self.allowed.store(Arc::new(read(&self.settings)?));
         Ok(())
     }
 
@@ -118,27 +125,54 @@ impl Ssh {
         Ok(format!("{} {} {authority} {challenge}", evidence.method, evidence.path))
     }
 
-    fn verify(&self, signature: &SshSig<'_>, challenge: &str, evidence: &Evidence<'_>) -> Result<Owner, String> {
+    fn verify(&self, signature: &SshSig<'_>, shown: &Shown<'_>, evidence: &Evidence<'_>) -> Result<Owner, Refusal> {
         let namespace = self.settings.subjects.namespace();
         if signature.namespace != namespace.as_bytes() {
-            let found = shown(&String::from_utf8_lossy(signature.namespace));
-            return Err(format!("the SSH signature is for the namespace {found}, not {namespace:?}"));
+            let found = names::shown(&String::from_utf8_lossy(signature.namespace));
+            return Err(refused(format!("the SSH signature is for the namespace {found}, not {namespace:?}")));
         }
-        let message = self.message(evidence, challenge)?;
+        let message = self.message(evidence, shown.challenge).map_err(refused)?;
         let signed = signature.signed(message.as_bytes()).map_err(wrong)?;
         let allowed = self.allowed.load();
-        if is_certificate(signature.key) {
+        let owner = if is_certificate(signature.key) {
             let certificate = Certificate::parse(signature.key).map_err(wrong)?;
-            let (owner, verified) = self.of_certificate(&allowed, &certificate, evidence)?;
+            let (owner, verified) = self.of_certificate(&allowed, &certificate, evidence).map_err(refused)?;
             certificate.key.verify(signature.signature, &signed, verified).map_err(wrong)?;
-            return Ok(owner);
+            owner
+        } else {
+            let names = self.owners(&allowed, signature.key, shown.user)?;
+            let key = PublicKey::parse(signature.key).map_err(wrong)?;
+            key.verify(signature.signature, &signed, false).map_err(wrong)?;
+            Owner { names, proof: fingerprint(signature.key), id: None, begins: None }
+        };
+        match shown.user.filter(|user| owner.names.first().is_none_or(|name| name != user)) {
+            Some(user) => Err(refused(format!("the SSH key or certificate is not one of {}", names::shown(user)))),
+            None => Ok(owner),
         }
-        let names = allowed.keys.get(signature.key).filter(|_| !allowed.revoked.contains(signature.key));
-        let print = fingerprint(signature.key);
-        let names = names.ok_or_else(|| format!("the SSH key {print} is not listed"))?;
-        let key = PublicKey::parse(signature.key).map_err(wrong)?;
-        key.verify(signature.signature, &signed, false).map_err(wrong)?;
-        Ok(Owner { names: names.clone(), proof: print, id: None, begins: None })
+    }
+
+    /// Whose key this is.
+    fn owners(&self, allowed: &Allowed, key: &[u8], user: Option<&str>) -> Result<Vec<String>, Refusal> {
+        let print = fingerprint(key);
+        let unknown = || refused(format!("the SSH key {print} is not listed"));
+        if allowed.revoked.contains(key) {
+            return Err(unknown());
+        }
+        if let Some(names) = allowed.keys.get(key) {
+            return Ok(names.clone());
+        }
+        let directory = self.directory.as_ref().ok_or_else(unknown)?;
+        let owners = directory.key_owners(key).map_err(Refusal::Unavailable)?;
+        // Whoever may write to an entry can add the key of another person, who must not be shut out by that.
+        let chosen = owners.iter().find(|owner| user.is_some_and(|user| user == *owner));
+        match (owners.as_slice(), chosen) {
+            ([], _) => Err(unknown()),
+            (_, Some(owner)) | ([owner], None) => Ok(vec![owner.clone()]),
+            _ => Err(refused(format!(
+                "several people have the SSH key {print} in the directory: say who you are (user), or have it removed from \
+                 the others"
+            ))),
+        }
     }
 
     fn of_certificate(
@@ -217,47 +251,66 @@ impl Prove for Ssh {
 
     fn prove(&self, evidence: &Evidence<'_>) -> Result<Option<Identity>, Refusal> {
         let Some(proof) = crate::authorization(evidence, SCHEME)? else { return Ok(None) };
-        let refused = |cause: &str| Refusal::Refused(cause.to_owned());
-        let Some((challenge, signature)) = parameters(proof) else {
+        let Some(shown) = Shown::parse(proof) else {
             return Err(refused("after Alppaca-SSH, challenge=\"…\" and signature=\"…\" are expected, each once"));
         };
-        let blob = STANDARD.decode(signature).map_err(|_| refused("the SSH signature is not in base64"))?;
-        let signature = SshSig::parse(&blob).map_err(|error| Refusal::Refused(wrong(error)))?;
+        let blob = STANDARD.decode(shown.signature).map_err(|_| refused("the SSH signature is not in base64"))?;
+        let signature = SshSig::parse(&blob).map_err(wrong)?;
         if signature.namespace == self.settings.subjects.others().namespace().as_bytes() {
             // For the method of the others, if the mount has one.
             return Ok(None);
         }
         // This first, since it costs least.
-        let given = self.challenges.check(challenge, evidence.now).map_err(refused)?;
-        let owner = self.verify(&signature, challenge, evidence).map_err(Refusal::Refused)?;
+        let given = self.challenges.check(shown.challenge, evidence.now).map_err(refused)?;
+        let owner = self.verify(&signature, &shown, evidence)?;
         self.challenges.spend(given, evidence.now)?;
         Ok(self.identity(owner, evidence.now))
     }
 }
 
-fn wrong(error: WireError) -> String {
-    format!("the SSH signature is not accepted: {error}")
+/// What the file says; without one, nothing.
+fn read(settings: &Settings) -> Result<Allowed, LinesError> {
+    let read = settings.file.as_ref().map(|file| Allowed::read(file, settings.subjects));
+    Ok(read.transpose()?.unwrap_or_default())
 }
 
-/// The challenge and the signature.
-fn parameters(text: &str) -> Option<(&str, &str)> {
-    if text.len() > MAX_PROOF {
-        return None;
-    }
-    let (mut challenge, mut signature) = (None, None);
-    for parameter in text.split(',') {
-        let (key, value) = parameter.trim().split_once('=')?;
-        let value = value.strip_prefix('"')?.strip_suffix('"')?;
-        let place = match key {
-            "challenge" => &mut challenge,
-            "signature" => &mut signature,
-            _ => return None,
-        };
-        if place.replace(value).is_some() {
+fn refused(cause: impl Into<String>) -> Refusal {
+    Refusal::Refused(cause.into())
+}
+
+fn wrong(error: WireError) -> Refusal {
+    refused(format!("the SSH signature is not accepted: {error}"))
+}
+
+/// The parameters of a proof.
+struct Shown<'a> {
+    challenge: &'a str,
+    signature: &'a str,
+    /// Who it is, for a key of several people.
+    user: Option<&'a str>,
+}
+
+impl<'a> Shown<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        if text.len() > MAX_PROOF {
             return None;
         }
+        let (mut challenge, mut signature, mut user) = (None, None, None);
+        for parameter in text.split(',') {
+            let (key, value) = parameter.trim().split_once('=')?;
+            let value = value.strip_prefix('"')?.strip_suffix('"')?;
+            let place = match key {
+                "challenge" => &mut challenge,
+                "signature" => &mut signature,
+                "user" => &mut user,
+                _ => return None,
+            };
+            if place.replace(value).is_some() {
+                return None;
+            }
+        }
+        Some(Self { challenge: challenge?, signature: signature?, user })
     }
-    challenge.zip(signature)
 }
 
 fn is_name(name: &str) -> bool {

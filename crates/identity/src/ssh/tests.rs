@@ -118,8 +118,13 @@ impl Site {
         let file = folder.path().join("signers");
         std::fs::write(&file, lines).expect("a file");
         let hosts = vec!["ims".to_owned()];
-        let settings = Settings { name: "keys".to_owned(), subjects: Subjects::People, file, hosts };
-        Self { ssh: Ssh::load(settings, Arc::new(Fixed)).expect("a method"), _folder: folder }
+        let settings = Settings { name: "keys".to_owned(), subjects: Subjects::People, file: Some(file), hosts };
+        Self { ssh: Ssh::load(settings, None, Arc::new(Fixed)).expect("a method"), _folder: folder }
+    }
+
+    /// With the keys of a directory in addition.
+    fn with_directory(self, directory: Arc<dyn Directory>) -> Self {
+        Self { ssh: Ssh { directory: Some(directory), ..self.ssh }, ..self }
     }
 
     fn challenge(&self) -> String {
@@ -328,4 +333,52 @@ fn lines_that_are_not_understood_are_wrong() {
     let allowed = Allowed::parse(&two, Subjects::Hosts).expect("right");
     let names: Vec<_> = allowed.keys.into_values().collect();
     assert_eq!(names, [["web1.example.com", "2001:db8::1", "web2"].map(str::to_owned)]);
+}
+
+/// Of one key, which these people have, if it can be read.
+struct People(Vec<u8>, Result<&'static [&'static str], &'static str>);
+
+impl Directory for People {
+    fn person(&self, _: &str) -> Result<crate::Person, String> {
+        panic!("nobody asks for groups")
+    }
+
+    fn want_keys(&self) {}
+
+    fn key_owners(&self, key: &[u8]) -> Result<Vec<String>, String> {
+        let owners = self.1.map_err(str::to_owned)?;
+        Ok(if key == self.0 { owners.iter().map(|owner| (*owner).to_owned()).collect() } else { Vec::new() })
+    }
+}
+
+#[test]
+fn a_key_of_a_directory_has_one_owner_or_the_one_that_is_named() {
+    let (listed, signer) = (Signer::new(None), Signer::new(None));
+    let site = |owners, lines: &str| {
+        let lines = format!("root {}\n{lines}", listed.line());
+        Site::new(&lines).with_directory(Arc::new(People(signer.blob(), owners)))
+    };
+    let judge = |site: &Site, key: &Signer, user: &str| {
+        let (challenge, signature) = site.sign(&key.blob(), |message| key.sign(message));
+        let signature = STANDARD.encode(signature);
+        let proof = format!(r#"Alppaca-SSH challenge="{challenge}", signature="{signature}"{user}"#);
+        site.show(&proof, Some("ims")).map(|identity| identity.expect("a proof"))
+    };
+    let alice = judge(&site(Ok(&["alice"]), ""), &signer, "").expect("known");
+    assert_eq!((alice.name.as_str(), alice.groups), ("alice", vec!["alice".to_owned()]));
+    let both = site(Ok(&["mallory", "alice"]), "");
+    assert_eq!(judge(&both, &signer, r#", user="alice""#).expect("one of them").names, ["alice"]);
+    let said = |found: Result<Identity, Refusal>, part: &str| {
+        let refusal = found.expect_err(part);
+        assert!(matches!(refusal, Refusal::Refused(_)) && refusal.to_string().contains(part), "{refusal:?}");
+    };
+    said(judge(&both, &signer, ""), "several people have the SSH key");
+    said(judge(&both, &signer, r#", user="root""#), "several people have the SSH key");
+    said(judge(&site(Ok(&["alice"]), ""), &signer, r#", user="root""#), "not one of \"root\"");
+    said(judge(&site(Ok(&[]), ""), &signer, r#", user="alice""#), "is not listed");
+    said(judge(&site(Ok(&["alice"]), &format!("@revoked * {}\n", signer.line())), &signer, ""), "is not listed");
+    // An outage is no decision, and the file needs no directory.
+    let gone = site(Err("it is gone"), "");
+    assert_eq!(judge(&gone, &signer, ""), Err(Refusal::Unavailable("it is gone".to_owned())));
+    assert_eq!(judge(&gone, &listed, "").expect("in the file").name, "root");
 }

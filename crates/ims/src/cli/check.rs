@@ -71,6 +71,9 @@ fn describe(site: &Site) {
     for named in &site.identities {
         anstream::println!("identity method {}: {}", named.name, named.render());
     }
+    for (name, options) in &site.directories {
+        anstream::println!("directory {name}: {}", options.render());
+    }
     for settings in &site.mounts {
         let families = settings.mount.families;
         let routes = [("hosts", families.hosts), ("people", families.people)];

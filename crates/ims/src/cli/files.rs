@@ -30,6 +30,11 @@ pub(super) fn faults(path: &Path, loaded: &Loaded, trust: &Trust) -> FileFaults 
         named.method.files(&mut found);
         files.extend(owned(&format!("identity method {}", named.name), found));
     }
+    for (name, options) in &loaded.site.directories {
+        let mut found = NamedFiles::default();
+        options.files(&mut found);
+        files.extend(owned(&format!("directory {name}"), found));
+    }
     let host_env = alppaca_command::environment::host_env();
     let mut found = NamedFiles::default();
     if let Some(alarm) = &loaded.site.alarm {

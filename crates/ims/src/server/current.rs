@@ -4,9 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::JoinSet;
 
-use super::alarm::Alarm;
+use super::{alarm::Alarm, run::Background};
 use crate::{
-    identity::{KeyFeed, Named, Opened, Opening, Prove, mtls::Authority},
+    clock::SharedClock,
+    directory::{self, Directory},
+    identity::{self, KeyFeed, Named, Opened, Opening, Prove, mtls::Authority},
     key_sets::PublicKeys,
     protocol::Mount,
     rules::Rules,
@@ -37,34 +39,50 @@ pub struct Current {
     /// What is run for each emergency.
     pub alarm: Option<Alarm>,
     methods: Vec<(Named, Arc<Method>)>,
+    people: Vec<NamedPeople>,
 }
 
-/// An identity method, and what runs for it while it is there.
+/// An identity method, and what fetches its keys.
 struct Method {
     opened: Opened,
-    keys: Mutex<Keys>,
+    work: Work,
 }
 
-/// The public keys of a method: what will fetch them, and what does.
+/// A directory of people, and what asks it.
+struct People {
+    directory: Arc<Directory>,
+    work: Work,
+}
+
+/// What runs for something while it is there.
+struct Work(Mutex<State>);
+
 #[derive(Default)]
-struct Keys {
-    waiting: Option<PublicKeys>,
+struct State {
+    waiting: Option<Background>,
     running: JoinSet<()>,
+}
+
+impl Work {
+    fn new(waiting: Option<Background>) -> Self {
+        Self(Mutex::new(State { waiting, ..State::default() }))
+    }
+
+    /// Runs it from now on.
+    fn start(&self) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(work) = state.waiting.take() {
+            state.running.spawn(work);
+        }
+    }
 }
 
 impl Method {
     fn new(opened: Opened) -> Result<Self, String> {
         let fetching = |KeyFeed { options, ring }: &KeyFeed| PublicKeys::new(options, ring.clone());
-        let waiting = opened.keys.as_ref().map(fetching).transpose().map_err(|error| error.to_string())?;
-        Ok(Self { opened, keys: Mutex::new(Keys { waiting, ..Keys::default() }) })
-    }
-
-    /// Fetches its keys from now on.
-    fn start(&self) {
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(fetching) = keys.waiting.take() {
-            keys.running.spawn(fetching.run());
-        }
+        let keys = opened.keys.as_ref().map(fetching).transpose().map_err(|error| error.to_string())?;
+        let work = Work::new(keys.map(|keys| Box::pin(keys.run()) as Background));
+        Ok(Self { opened, work })
     }
 
     fn reload(&self) -> Result<(), String> {
@@ -72,20 +90,53 @@ impl Method {
     }
 }
 
+impl People {
+    fn new(name: &str, options: &directory::Options, clock: SharedClock) -> Self {
+        let (directory, worker) = Directory::new(name, options, clock);
+        Self { directory, work: Work::new(Some(Box::pin(worker.run()))) }
+    }
+}
+
+/// A directory with the settings it was opened with.
+type NamedPeople = ((String, directory::Options), Arc<People>);
+
 impl Current {
-    /// Opens what `site` names. Methods that `before` has with the same settings stay open: they may remember what was
-    /// used once.
+    /// Opens what `site` names. Methods and directories that `before` has with the same settings stay open: they may
+    /// remember what was used once, or what was said.
     pub fn open(site: &Site, opening: &Opening, host_env: &HostEnv, before: Option<&Self>) -> Result<Self, OpenError> {
+        let (mut kept, mut people) = (Vec::new(), Vec::new());
+        for named in &site.directories {
+            let same = |(other, _): &&NamedPeople| other == named;
+            let found = before.and_then(|before| before.people.iter().find(same));
+            let opened = match found {
+                Some((_, opened)) => {
+                    kept.push(named.0.as_str());
+                    Arc::clone(opened)
+                }
+                None => Arc::new(People::new(&named.0, &named.1, Arc::clone(&opening.clock))),
+            };
+            people.push((named.clone(), opened));
+        }
+        let directories = people.iter().map(|((name, _), people)| {
+            let directory: Arc<dyn identity::Directory> = Arc::clone(&people.directory) as _;
+            (name.clone(), directory)
+        });
+        let opening = Opening {
+            resolver: Arc::clone(&opening.resolver),
+            clock: Arc::clone(&opening.clock),
+            directories: directories.collect(),
+        };
         let mut methods: Vec<(Named, Arc<Method>)> = Vec::new();
         for named in &site.identities {
             let wrong = |problem: String| OpenError { name: named.name.clone(), problem };
-            let same = |(other, _): &&(Named, Arc<Method>)| other == named;
+            let stays = named.directories().all(|name| kept.contains(&name));
+            let same = |(other, _): &&(Named, Arc<Method>)| stays && other == named;
             let method = match before.and_then(|before| before.methods.iter().find(same)) {
                 Some((_, method)) => {
                     method.reload().map_err(wrong)?;
                     Arc::clone(method)
                 }
-                None => Arc::new(named.open(opening).and_then(Method::new).map_err(wrong)?),
+                None => Arc::new(named.open(&opening).and_then(Method::new).map_err(wrong)?),
             };
             methods.push((named.clone(), method));
         }
@@ -101,14 +152,15 @@ impl Current {
             access_log: site.logging.access_log,
             alarm: site.alarm.clone().map(|settings| Alarm::new(settings, host_env.clone())),
             methods,
+            people,
         })
     }
 
-    /// Starts what runs for the methods, if it does not run yet. It ends with the last configuration that has the method.
+    /// Starts what runs for the methods and directories, if it does not run yet. It ends with the last configuration
+    /// that has them.
     pub(super) fn start(&self) {
-        for (_, method) in &self.methods {
-            method.start();
-        }
+        let works = self.methods.iter().map(|(_, method)| &method.work);
+        works.chain(self.people.iter().map(|(_, people)| &people.work)).for_each(Work::start);
     }
 
     /// The methods of a mount.
@@ -171,14 +223,14 @@ mod tests {
             Evidence { peer: &peer, certificates: &[], method: &Verb::GET, path: "/", headers: &headers, now };
         let judged = || method.opened.prove.prove(&evidence).expect_err("no key of the token");
         assert!(matches!(judged(), Refusal::Unavailable(_)), "there are no keys yet");
-        method.start();
+        method.work.start();
         let known = async {
             while matches!(judged(), Refusal::Unavailable(_)) {
                 tokio::task::yield_now().await;
             }
         };
         tokio::time::timeout(Duration::from_secs(20), known).await.expect("the keys arrive");
-        method.start();
-        assert_eq!(method.keys.lock().expect("not poisoned").running.len(), 1);
+        method.work.start();
+        assert_eq!(method.work.0.lock().expect("not poisoned").running.len(), 1);
     }
 }

@@ -13,7 +13,7 @@ pub use read::{load, parse};
 pub use settings::{MOUNT, SECTIONS, SETTINGS};
 
 use crate::{
-    console,
+    console, directory,
     identity::Named,
     logging::{AuditTarget, Logging},
     protocol::Mount,
@@ -32,6 +32,8 @@ pub struct Site {
     pub tls: Option<TlsFiles>,
     /// The ways in which callers prove who they are.
     pub identities: Vec<Named>,
+    /// Directories of people, with their names.
+    pub directories: Vec<(String, directory::Options)>,
     /// The parts of the server.
     pub mounts: Vec<MountSettings>,
     /// Which identity may have which role.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{AlarmSettings, Limits, Listen, Loaded, MOUNT, MountSettings, SETTINGS, Site, TlsFiles, order::fault};
 use crate::{
-    console,
+    console, directory,
     identity::{self, Named, proxy::network},
     logging::{AuditTarget, Logging},
     protocol::{Families, Mount},
@@ -46,7 +46,11 @@ pub fn parse(files: Texts) -> Result<Loaded, ConfigErrors> {
 fn site(fields: &mut Fields) -> Option<Site> {
     let tls = tls(fields);
     let listen = listen(fields, matches!(tls, Some(Some(_))));
+    let directories = directory::read(fields);
     let identities = identities(fields);
+    if let (Some(directories), Some(identities)) = (&directories, &identities) {
+        check_directories(fields, directories, identities);
+    }
     let mounts = mounts(fields, identities.as_deref().unwrap_or_default());
     let rules = rules::read(fields);
     let sts = sts::read(fields);
@@ -80,6 +84,7 @@ fn site(fields: &mut Fields) -> Option<Site> {
         listen: listen?,
         tls: tls?,
         identities: identities?,
+        directories: directories?,
         mounts: mounts?,
         rules: rules?,
         sts: sts?,
@@ -151,6 +156,27 @@ fn identities(fields: &mut Fields) -> Option<Vec<Named>> {
         return None;
     }
     Some(identities)
+}
+
+/// Whether each directory that a method needs is there, and each that is there is needed.
+fn check_directories(fields: &mut Fields, directories: &[(String, directory::Options)], identities: &[Named]) {
+    let known = || directories.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+    for named in identities {
+        let missing = named.directories().find(|needed| directories.iter().all(|(name, _)| name != needed));
+        if let (Some(missing), Some(place)) = (missing, fields.place("identities")) {
+            let there =
+                if directories.is_empty() { "there are none".to_owned() } else { format!("there are {}", known()) };
+            let message = format!("{} needs {missing:?}, which is not one of `directories`: {there}", named.name);
+            fields.problems.push(Problem::new(place, message));
+        }
+    }
+    let unused = directories
+        .iter()
+        .find(|(name, _)| !identities.iter().any(|named| named.directories().any(|needed| needed == name)));
+    if let (Some((name, _)), Some(place)) = (unused, fields.place("directories")) {
+        let message = format!("the directory {name} is not used by any of `identities`");
+        fields.warnings.push(Problem::new(place, message));
+    }
 }
 
 fn mounts(fields: &mut Fields, identities: &[Named]) -> Option<Vec<MountSettings>> {

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use crate::{
-    console,
+    console, directory,
     identity::{self, COMMON, METHODS},
     rules,
     settings::{Section, Setting, Topic},
@@ -12,7 +12,7 @@ use crate::{
 
 /// The settings at the top.
 pub static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
-    let of_rooms = identity::SETTINGS.iter().chain(rules::SETTINGS);
+    let of_rooms = identity::SETTINGS.iter().chain(directory::SETTINGS).chain(rules::SETTINGS);
     OWN.iter().copied().chain(of_rooms.map(|setting| Setting { topic: Topic::Serving, ..*setting })).collect()
 });
 
@@ -165,6 +165,7 @@ pub static SECTIONS: LazyLock<Vec<Section>> = LazyLock::new(|| {
     sections.extend(
         METHODS.iter().map(|entry| section(&format!("identities.NAME` with `kind: {}", entry.word), entry.settings)),
     );
+    sections.push(section("directories.NAME", directory::TABLE));
     sections.push(section("mounts[]", MOUNT));
     sections.extend(rules::sections());
     sections.push(section("sts", sts::SETTINGS));

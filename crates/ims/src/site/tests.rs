@@ -15,6 +15,8 @@ fn good(text: &str) -> Site {
 
 const LOCAL: &str = "listen: 127.0.0.1:8080\nidentities:\n  dns: {kind: dns, pattern: '.*'}\n";
 
+const CORP: &str = "directories: {corp: {urls: ldaps://ldap.example.com, base_dn: 'dc=example'}}\n";
+
 #[test]
 fn the_smallest_configuration_has_one_mount_with_everything() {
     let site = good(LOCAL);
@@ -55,6 +57,14 @@ fn each_mistake_is_reported_with_its_place_and_a_remedy() {
         (&format!("{LOCAL}mounts: [{{path: /a/../b}}]\n"), "a path such as /afp-api/latest is expected"),
         (&format!("{LOCAL}mounts: [{{}}, {{path: /}}]\n"), "another of `mounts` has the same `path`"),
         (&format!("{LOCAL}mounts: []\n"), "`mounts` is empty"),
+        (
+            &format!("{LOCAL}  p: {{kind: dns, pattern: x, groups_from: corp}}\n"),
+            "ims.yaml:3:1: p needs \"corp\", which is not one of `directories`: there are none",
+        ),
+        (
+            &format!("{LOCAL}  p: {{kind: ssh, for: people, directory: ldap, hosts: a}}\n{CORP}"),
+            "ims.yaml:3:1: p needs \"ldap\", which is not one of `directories`: there are corp",
+        ),
         (&format!("{LOCAL}audit_required: yes\n"), "`audit_required` has no effect without `audit_log`"),
         (
             &format!(
@@ -131,6 +141,16 @@ fn clear_text_between_hosts_has_to_be_allowed_and_is_warned_of() {
             []
         );
     }
+}
+
+#[test]
+fn a_directory_that_nobody_needs_is_warned_of() {
+    let warnings =
+        |text: String| read(&text).expect("legal").warnings.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let needed =
+        format!("{LOCAL}  p: {{kind: ssh, for: people, directory: corp, groups_from: corp, hosts: a}}\n{CORP}");
+    assert_eq!(warnings(needed), [""; 0]);
+    assert!(warnings(format!("{LOCAL}{CORP}"))[0].contains("the directory corp is not used"));
 }
 
 #[test]

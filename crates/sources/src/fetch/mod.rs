@@ -20,7 +20,7 @@ pub use proxies::Proxies;
 pub use proxying::{ProxyChoice, ProxyVariables, Proxying};
 pub use settings::{Options, Proxy, SetupError};
 pub use settings::{is_clear_text, parse_url};
-pub use tls::end_of_certificate;
+pub use tls::{client_config, end_of_certificate};
 
 /// Why there is no answer: what was asked, and what came instead. Never has a secret in it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

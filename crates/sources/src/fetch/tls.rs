@@ -16,7 +16,7 @@ use super::{Options, SetupError};
 /// Reads the files of `options` and the system's authorities. What is offered is the library's choice: TLS 1.3 first,
 /// and in it the hybrid key exchange X25519MLKEM768, which a recording cannot be broken by a quantum computer of the
 /// future.
-pub(super) fn client_config(options: &Options) -> Result<ClientConfig, SetupError> {
+pub fn client_config(options: &Options) -> Result<ClientConfig, SetupError> {
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| SetupError::Tls(error.to_string()))?
