@@ -1,6 +1,7 @@
 //! The daemon's life: start the refresher and the server, tell when ready, stop on a signal.
 
 mod admin;
+mod carryover;
 mod containers;
 mod exec;
 mod faces;

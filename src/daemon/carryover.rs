@@ -1,0 +1,73 @@
+//! What becomes of each role when one configuration takes the place of another: at a reload, or over a restart. Pure.
+
+use std::collections::HashMap;
+
+use crate::{
+    config::{Role, Upstreams},
+    credentials::RoleId,
+    plan,
+    refresh::Carryover,
+};
+
+/// What becomes of each node of the new graph.
+pub(super) fn of_roles(old: &Upstreams, new: &Upstreams) -> HashMap<RoleId, Carryover> {
+    let (old_roles, new_roles) = (old.roles(), new.roles());
+    let changes = Changes { old, new, old_roles: &old_roles, new_roles: &new_roles };
+    let mut carryovers = HashMap::new();
+    for role in &new_roles {
+        carryovers.insert(RoleId::named(&role.name), changes.role(role.name.as_str(), 0));
+        for source in &role.sources {
+            // Whether there is such a node is not asked here.
+            let id = plan::signer_id(source, role.upstream_role.as_deref());
+            carryovers.insert(id, changes.origin(source, 0));
+        }
+    }
+    carryovers
+}
+
+struct Changes<'a> {
+    old: &'a Upstreams,
+    new: &'a Upstreams,
+    old_roles: &'a [Role],
+    new_roles: &'a [Role],
+}
+
+impl Changes<'_> {
+    /// What has that name, a source or a role. Roles are no circle: that was checked, and the depth is bounded anyway.
+    fn origin(&self, name: &str, depth: usize) -> Carryover {
+        match (self.old.source(name), self.new.source(name)) {
+            (Some(old), Some(new)) if old == new => Carryover::Unchanged,
+            // Another address of the same kind of upstream: as long as it does not answer, what is held is served on.
+            (Some(old), Some(new)) if old.kind.word() == new.kind.word() => Carryover::Refetch,
+            (None, None) => self.role(name, depth + 1),
+            _ => Carryover::Discard,
+        }
+    }
+
+    fn role(&self, name: &str, depth: usize) -> Carryover {
+        let find = |roles: &'_ [Role]| roles.iter().find(|role| role.name.as_str() == name).cloned();
+        let (Some(old), Some(new)) = (find(self.old_roles), find(self.new_roles)) else { return Carryover::Discard };
+        if depth > self.new_roles.len() || identity(&old) != identity(&new) {
+            return Carryover::Discard;
+        }
+        let same_call = old == new && self.old.sts(old.via.as_deref()) == self.new.sts(new.via.as_deref());
+        let own = if same_call { Carryover::Unchanged } else { Carryover::Refetch };
+        new.sources.iter().map(|source| self.origin(source, depth)).fold(own, worse)
+    }
+}
+
+/// A role without what only says how its credentials are got, or how long they live.
+fn identity(role: &Role) -> Role {
+    let mut role = role.clone();
+    role.via = None;
+    role.session.duration = None;
+    role
+}
+
+fn worse(a: Carryover, b: Carryover) -> Carryover {
+    match (a, b) {
+        (Carryover::Discard, _) | (_, Carryover::Discard) => Carryover::Discard,
+        (Carryover::Refetch, _) | (_, Carryover::Refetch) => Carryover::Refetch,
+        _ => Carryover::Unchanged,
+    }
+}
