@@ -12,6 +12,7 @@ pub mod capture;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod handover;
 pub mod host;
 pub mod migrate;
 pub mod plan;

@@ -33,6 +33,11 @@ pub(super) fn socket_names() -> Vec<String> {
     names.split(':').map(str::to_owned).collect()
 }
 
+/// Whether a service manager listens to what this process says.
+pub(super) fn has_service_manager() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some()
+}
+
 /// Where programs are found.
 pub(super) fn host() -> Host {
     let path = std::env::var_os("PATH").unwrap_or_default();

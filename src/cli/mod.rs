@@ -17,6 +17,7 @@ mod mock_ims;
 mod pick;
 mod place;
 mod policy;
+mod predecessor;
 mod roles;
 mod run;
 mod sdk;

@@ -12,7 +12,11 @@ use std::{
 use alppaca_command::service_manager::{end_at_panics, notify};
 use sd_notify::NotifyState;
 
-use super::{Failure, Outcome, USUAL_ACCOUNT, environment, place, sockets};
+use super::{
+    Failure, Outcome, USUAL_ACCOUNT, environment, place,
+    predecessor::{self, Kept},
+    sockets::{self, HandedOver},
+};
 use crate::{
     admin::{AdminSocket, SocketError},
     clock::SystemClock,
@@ -77,7 +81,10 @@ pub(super) fn run(args: &Args) -> Outcome {
     let lowest = host::unprivileged_ports();
     let stays_root = identity.is_none() && rustix::process::geteuid().is_root();
     let later = |address: SocketAddr| stays_root || address.port() >= lowest;
-    let places = sockets::places(&config, later)?;
+    let mut handed_over = HandedOver::from_env();
+    let left = handed_over.left();
+    let sockets = sockets::places(&config, handed_over, later)?;
+    let places = &sockets.places;
     let metrics = config.admin.metrics.map(|address| sockets::bind(address, later)).transpose()?;
     let waiting = sockets::in_the_way(places.iter().map(|(place, _)| place).chain(&metrics));
     let background = if args.background {
@@ -114,7 +121,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     if let Some(note) = plan::proxies_in_force(&config, &environment::proxies()) {
         notice!("{note}");
     }
-    announce(&config, &places);
+    announce(&config, places);
     if let Some(address) = metrics.as_ref().and_then(|place| place.address().ok()) {
         notice!("metrics at {address}");
     }
@@ -134,13 +141,23 @@ pub(super) fn run(args: &Args) -> Outcome {
         level: log.level(),
         notice: reload_notice(Arc::clone(&ready)),
     };
-    let daemon = Daemon::new(config, fetching, SystemClock::shared())
+    let Kept { handover, store } = predecessor::kept(left, SystemClock::shared().now());
+    let mut daemon = Daemon::new(config, fetching, SystemClock::shared())
         .with_admin(AdminSockets { socket: admin, metrics })
         .with_audit(audit)
         .with_reloading(reloading)
         .with_watchdog(watchdog());
+    if let Some(store) = store {
+        if let Err(error) = sockets.keep_open() {
+            tracing::warn!("a restart closes the addresses that no socket unit has: {error}");
+        }
+        daemon = daemon.leaving_to(predecessor::keeper(store));
+    }
+    if let Some(handover) = handover {
+        daemon = daemon.after(handover);
+    }
     let progress = Service { background, pid_file: None, ready };
-    let ended = daemon.run(places, progress).map_err(Failure::runtime);
+    let ended = daemon.run(sockets.places, progress).map_err(Failure::runtime);
     notice!("stopped");
     log.flush();
     ended

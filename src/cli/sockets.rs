@@ -1,38 +1,92 @@
 //! The listening sockets of the daemon: those that systemd hands over, the others its own. Each shows a face.
 
-use std::net::{SocketAddr, TcpListener};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    os::fd::AsFd,
+};
 
 use listenfd::ListenFd;
 
-use super::{Failure, environment};
+use super::{Failure, environment, predecessor::LeftFile};
 use crate::{
     config::{Config, DEFAULT_CAPTURE, DEFAULT_LISTEN},
     daemon::face_addresses,
     faces::{self, imds},
+    handover,
     http::{Face, Place},
 };
+
+/// What the service manager has handed over.
+pub(super) struct HandedOver {
+    sockets: ListenFd,
+    names: Vec<String>,
+}
+
+impl HandedOver {
+    /// What the environment says that there is. Only the first call gets it.
+    pub(super) fn from_env() -> Self {
+        Self { sockets: ListenFd::from_env(), names: environment::socket_names() }
+    }
+
+    /// The files that a daemon before this one has left.
+    pub(super) fn left(&mut self) -> Vec<LeftFile> {
+        let ours = self.names.iter().enumerate().filter(|(_, name)| handover::is_ours(name));
+        let taken = ours.filter_map(|(index, name)| {
+            let descriptor = self.sockets.take_raw_fd(index).ok()??;
+            Some(LeftFile { name: name.clone(), content: handover::take(descriptor) })
+        });
+        taken.collect()
+    }
+}
+
+/// Where the daemon listens.
+pub(super) struct Sockets {
+    /// In the order of the configuration.
+    pub(super) places: Vec<(Place, &'static dyn Face)>,
+    /// Which of the places no socket unit keeps open.
+    own: Vec<usize>,
+    /// The names of those that were kept open for the daemon.
+    kept: Vec<String>,
+}
+
+impl Sockets {
+    /// Has the service manager keep those open over a restart that no socket unit keeps open.
+    pub(super) fn keep_open(&self) -> io::Result<()> {
+        let own = self.own.iter().filter_map(|index| match self.places.get(*index) {
+            Some((Place::Held(listener), face)) => Some((face.name(), listener.as_fd())),
+            _ => None,
+        });
+        handover::keep_listeners(&own.collect::<Vec<_>>(), &self.kept)
+    }
+}
 
 /// The places in the order of the configuration, on which the tokens depend that clients hold. Sockets that were handed
 /// over are used; others are bound. `later`: whether an address may be bound after the privileges have been dropped; if
 /// another socket has it now, it is waited for.
 pub(super) fn places(
     config: &Config,
+    handed_over: HandedOver,
     later: impl Fn(SocketAddr) -> bool,
-) -> Result<Vec<(Place, &'static dyn Face)>, Failure> {
+) -> Result<Sockets, Failure> {
     let configured = face_addresses(config);
-    let mut handed = handed_over(&configured)?;
-    let known: Vec<_> = handed.iter().map(|(_, address, face)| (*address, *face)).collect();
-    let mut places = Vec::new();
+    let kept = handed_over.names.iter().filter(|name| handover::face_of_listener(name).is_some()).cloned().collect();
+    let mut handed = listeners(handed_over, &configured)?;
+    let known: Vec<_> = handed.iter().map(|handed| (handed.address, handed.face)).collect();
+    let (mut places, mut own) = (Vec::new(), Vec::new());
     for (wanted, stand_in) in assign(&configured, &known) {
-        let place = match stand_in.and_then(|index| handed.get_mut(index)).and_then(|(listener, ..)| listener.take()) {
+        let stand_in = stand_in.and_then(|index| handed.get_mut(index));
+        if stand_in.as_ref().is_none_or(|handed| handed.own) {
+            own.push(places.len());
+        }
+        let place = match stand_in.and_then(|handed| handed.listener.take()) {
             Some(listener) => Place::Held(listener),
             None => bind(wanted.0, &later)?,
         };
         places.push((place, wanted.1));
     }
-    let extra = handed.into_iter().filter_map(|(listener, _, face)| Some((Place::Held(listener?), face)));
-    places.extend(extra);
-    Ok(places)
+    places.extend(handed.into_iter().filter_map(|handed| Some((Place::Held(handed.listener?), handed.face))));
+    Ok(Sockets { places, own, kept })
 }
 
 /// Listens at `address`, or has it waited for.
@@ -74,11 +128,17 @@ fn assign(configured: &[Wanted], handed: &[Wanted]) -> Vec<(Wanted, Option<usize
     assigned
 }
 
-type Handed = (Option<TcpListener>, SocketAddr, &'static dyn Face);
+/// A listening socket that was handed over.
+struct Handed {
+    listener: Option<TcpListener>,
+    address: SocketAddr,
+    face: &'static dyn Face,
+    /// Whether a daemon before this one has bound it, not a socket unit.
+    own: bool,
+}
 
-fn handed_over(configured: &[Wanted]) -> Result<Vec<Handed>, Failure> {
-    let mut handed = ListenFd::from_env();
-    let names = environment::socket_names();
+fn listeners(handed_over: HandedOver, configured: &[Wanted]) -> Result<Vec<Handed>, Failure> {
+    let HandedOver { sockets: mut handed, names } = handed_over;
     let mut listeners = Vec::new();
     for index in 0..handed.len() {
         let wrong = |error: &dyn std::fmt::Display| {
@@ -87,14 +147,19 @@ fn handed_over(configured: &[Wanted]) -> Result<Vec<Handed>, Failure> {
         let Some(listener) = handed.take_tcp_listener(index).map_err(|error| wrong(&error))? else { continue };
         let address = listener.local_addr().map_err(|error| wrong(&error))?;
         let name = names.get(index).map_or("", String::as_str);
-        let face = face_of(name, address, configured);
+        let own = handover::face_of_listener(name);
+        let face = face_of(own.unwrap_or(name), address, configured);
+        // One that a daemon before this one has bound stands for itself only.
+        if own.is_some() && !configured.contains(&(address, face)) {
+            continue;
+        }
         if !configured.iter().any(|(_, known)| *known == face) {
             return Err(Failure::usage(format!(
                 "socket {index} from systemd, {address}, is for the face {}, which is not configured",
                 face.name()
             )));
         }
-        listeners.push((Some(listener), address, face));
+        listeners.push(Handed { listener: Some(listener), address, face, own: own.is_some() });
     }
     Ok(listeners)
 }

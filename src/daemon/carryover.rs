@@ -25,6 +25,11 @@ pub(super) fn of_roles(old: &Upstreams, new: &Upstreams) -> HashMap<RoleId, Carr
     carryovers
 }
 
+/// What becomes of the roles that an upstream lists.
+pub(super) fn of_listed(old: &Upstreams, new: &Upstreams) -> Carryover {
+    if old.first_ims() == new.first_ims() { Carryover::Unchanged } else { Carryover::Refetch }
+}
+
 struct Changes<'a> {
     old: &'a Upstreams,
     new: &'a Upstreams,

@@ -10,6 +10,7 @@ mod keeper;
 mod policy_engine;
 mod reload;
 mod status;
+mod succession;
 mod token_key;
 mod watchdog;
 
@@ -263,7 +264,7 @@ async fn hung_up(hangup: Option<Signal>) {
 
 /// The refresher on a thread of its own, and the way to have other work done there.
 fn start_refresher(
-    refresher: Refresher,
+    mut refresher: Refresher,
     mut stopped: watch::Receiver<()>,
 ) -> io::Result<(thread::JoinHandle<()>, Handle)> {
     let runtime = runtime()?;
@@ -275,6 +276,7 @@ fn start_refresher(
                 // An error, too, means that the other side is gone.
                 _ = stopped.changed() => {}
             }
+            refresher.hand_over();
         });
         // A name look-up may still be blocking a helper thread.
         runtime.shutdown_timeout(Duration::from_millis(100));

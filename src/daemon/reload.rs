@@ -172,15 +172,12 @@ impl Running {
         // First what is allowed: a role that is new must not be seen under the old rules.
         policy_engine::replace(&self.engine, &new).await;
         let carryovers = carryover::of_roles(&old.upstreams, &new.upstreams);
-        let lister = if old.upstreams.first_ims() == new.upstreams.first_ims() {
-            Carryover::Unchanged
-        } else {
-            Carryover::Refetch
-        };
+        let lister = carryover::of_listed(&old.upstreams, &new.upstreams);
         // Which of them have to do with what is different nobody has noted.
         let on_demand = if old.upstreams == new.upstreams { Carryover::Unchanged } else { Carryover::Refetch };
         let replacement = Replacement {
             graph: fetching.graph,
+            configuration: new.render().into(),
             factory: Some(fetching.factory),
             grace: new.refresh.withdrawal_grace,
             carryover: Box::new(move |id| carryovers.get(id).copied().unwrap_or(Carryover::Discard)),

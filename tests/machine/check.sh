@@ -242,6 +242,27 @@ restarted_with_socket() {
 }
 check socket_activation restarted_with_socket
 
+# With the upstream down: what was held is served on, whatever ends the daemon, and by the same key.
+key_of_web() {
+    systemd-run --quiet --wait --pipe --collect --unit=site-1.service curl -sf -m 20 --retry 5 "${listing}web" |
+        grep -o '"AccessKeyId" *: *"[^"]*"'
+}
+kept_without_upstream() {
+    local before after end i
+    before=$(key_of_web) && [[ -n $before ]] || return 1
+    systemctl stop mock
+    for i in 1 2 3 4 5 6; do
+        if ((i % 2)); then systemctl restart alppaca; else systemctl kill --signal=KILL alppaca; fi
+        after=$(key_of_web)
+        [[ $after == "$before" ]] || { echo "round $i: $after, not $before"; systemctl start mock; return 1; }
+        end=$((SECONDS + 30))
+        until systemctl is-active --quiet alppaca || [[ $SECONDS -gt $end ]]; do sleep 0.1; done
+    done
+    systemctl start mock
+    journal alppaca | grep 'were held before the restart'
+}
+check no_gap kept_without_upstream
+
 # --- Another version of the package
 
 upgraded() {
@@ -296,6 +317,18 @@ stopped() {
     [[ $? == 7 ]]
 }
 check stop stopped
+forgotten() {
+    local before code
+    before=$(journal alppaca | grep -c 'were held before the restart')
+    systemctl stop mock
+    systemctl start --no-block alppaca.socket alppaca
+    wait_for systemctl is-active --quiet alppaca.socket
+    code=$(systemd-run --quiet --wait --pipe --collect --unit=site-1.service curl -s -m 20 -o /dev/null -w '%{http_code}' "${listing}web")
+    [[ $code != 200 && $(journal alppaca | grep -c 'were held before the restart') == "$before" ]] || { echo "$code"; return 1; }
+    systemctl start mock
+    systemctl stop alppaca.socket alppaca
+}
+check wiped forgotten
 captured() { ip address | grep -q 169.254.169.254; }
 released() { captured && systemctl stop alppaca-capture && ! captured && ! nft list ruleset 2>&1 | grep -i alppaca; }
 check release released

@@ -32,9 +32,9 @@ checks! {
     unit slice user nobody_else other_user another_role_by_name
     name_forged_below_a_user_manager name_forged_in_a_delegated_group explained status_by_policy
     podman unverified_container dropin container
-    doctor reload refused_reload crash port_kept socket_activation upgrade
+    doctor reload refused_reload crash port_kept socket_activation no_gap upgrade
     clock_steps_forward clock_steps_back no_secrets
-    stop release removal nothing_failed
+    stop wiped release removal nothing_failed
 }
 
 #[test]

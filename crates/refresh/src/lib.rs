@@ -6,6 +6,7 @@ extern crate alppaca_core;
 mod candidates;
 pub mod failback;
 mod graph;
+mod handover;
 mod limiter;
 mod listing;
 mod node;
@@ -20,6 +21,7 @@ use alppaca_core::{clock, credentials};
 use alppaca_store::{refresh_stats, store};
 
 pub use graph::{CallLimit, CallLimitId, Candidate, Graph, Lister, Node, Visibility};
+pub use handover::{HandOver, HandedSet, Handover};
 pub use replace::{Carryover, Replacement, Replacer};
 pub use report::clock_difference;
 pub use requests::{OnDemand, OnDemandFactory, RoleRequests};

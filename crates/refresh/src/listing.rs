@@ -131,15 +131,18 @@ impl Refresher {
     fn withdraw(&mut self, name: &RoleName) {
         report::role_withdrawn(name);
         self.nodes.remove(name.as_str());
+        self.note_change();
         self.refresh_stats.forget(name.as_str());
         self.forget_due(&Due::Listed(name.clone()));
     }
 
     /// Shows which roles there are, if that is not what is shown already.
-    fn publish_order(&self) {
+    fn publish_order(&mut self) {
         let snapshot = self.store.snapshot();
         if !snapshot.answered() || !snapshot.roles().iter().map(|role| role.name()).eq(&self.order) {
             self.store.publish_roles(&self.order);
+            drop(snapshot);
+            self.note_change();
         }
     }
 }

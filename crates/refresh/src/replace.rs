@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     fmt,
+    sync::Arc,
     time::Duration,
 };
 
@@ -37,6 +38,8 @@ pub enum Carryover {
 pub struct Replacement {
     /// What is fetched from now on.
     pub graph: Graph,
+    /// The configuration that it was made from, for the [`Handover`](super::Handover).
+    pub configuration: Arc<str>,
     /// Makes roles on demand from now on.
     pub factory: Option<OnDemandFactory>,
     /// For how long a refusal has to stand before it counts against a valid set.
@@ -72,9 +75,10 @@ impl Refresher {
 
     pub(super) fn replace(&mut self, new: Replacement) {
         let now = self.clock.now();
-        let Replacement { graph, factory, grace, carryover, on_demand, lister } = new;
+        let Replacement { graph, configuration, factory, grace, carryover, on_demand, lister } = new;
         self.generation += 1;
         (self.factory, self.grace) = (factory, grace);
+        self.replace_configuration(configuration, on_demand);
         let old_order = self.planned.clone();
         let mut old = std::mem::take(&mut self.nodes);
         self.planned.clear();

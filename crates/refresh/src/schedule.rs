@@ -117,6 +117,12 @@ impl Timer {
         Self { life: Some((expiration, life.saturating_sub(wait))), ..Self::after(now, wait) }
     }
 
+    /// For a set that is valid until `expiration`, which another process meant to fetch again at the instant `due`.
+    pub(super) fn handed_over(now: Moment, due: BootTime, expiration: Timestamp) -> Self {
+        let (wait, life) = (due.since(now.boot), until(expiration, now.wall));
+        Self { life: Some((expiration, life.saturating_sub(wait))), ..Self::after(now, wait) }
+    }
+
     /// After the upstream refused: of an IMS that may be its own trouble. A set that is held and ends at `expiration` leaves
     /// time.
     #[must_use]

@@ -8,6 +8,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
     CallLimit, CallLimitId, Graph, Lister, Node, OnDemandFactory, RoleRequests, Visibility,
+    handover::Succession,
     limiter::CallQueue,
     node::{Asked, Plan, Tracked, Who},
     report,
@@ -63,6 +64,7 @@ pub struct Refresher {
     looked: Option<BootTime>,
     /// What the lister is called, for all of its roles.
     pub(super) listed: Arc<str>,
+    pub(super) succession: Succession,
 }
 
 /// Whose set is due.
@@ -133,6 +135,7 @@ impl Refresher {
             refresh_stats: Arc::default(),
             looked: None,
             listed: LISTED.into(),
+            succession: Succession::none(),
         };
         let listed: Vec<RoleName> = graph
             .nodes
@@ -164,11 +167,14 @@ impl Refresher {
         self.requests.clone()
     }
 
-    /// Runs until it is dropped.
-    pub async fn run(mut self) {
+    /// Runs for ever.
+    pub async fn run(&mut self) {
         let store = Arc::clone(&self.store);
         loop {
-            let pause = self.start_due_calls();
+            let mut pause = self.start_due_calls();
+            if let Some(more) = self.hand_over_if_due() {
+                pause = pause.min(more);
+            }
             tokio::select! {
                 Some(answer) = self.calls.join_next() => {
                     self.take(answer);
@@ -204,6 +210,7 @@ impl Refresher {
 
     /// Takes over nodes that are new.
     fn add(&mut self, now: Moment, nodes: Vec<Node>) {
+        let ids: Vec<RoleId> = nodes.iter().map(|node| node.id.clone()).collect();
         let parents: Vec<RoleId> = nodes
             .iter()
             .flat_map(|node| node.candidates.iter().filter_map(|candidate| candidate.parent.clone()))
@@ -217,6 +224,9 @@ impl Refresher {
         }
         for parent in parents {
             self.keep(&parent, now);
+        }
+        for id in ids {
+            self.claim_handed(&id, now);
         }
     }
 
@@ -243,6 +253,7 @@ impl Refresher {
             Request::Drop(id) => {
                 self.wanted.remove(&id);
                 self.nodes.remove(&id);
+                self.note_change();
                 self.refresh_stats.forget(id.as_str());
                 self.planned.retain(|planned| *planned != id);
                 self.forget_due(&Due::Planned(id));

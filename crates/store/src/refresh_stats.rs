@@ -143,9 +143,14 @@ impl RefreshStats {
 
     /// Credentials of the role `id` have come from `source` at that time.
     pub fn fetched(&self, id: &RoleId, source: &Arc<str>, at: Timestamp) {
+        self.taken_over(id, source);
+        lock(&self.successes).insert(Arc::clone(source), at);
+    }
+
+    /// Credentials of the role `id` that came from `source` to another process have been taken over from that.
+    pub fn taken_over(&self, id: &RoleId, source: &Arc<str>) {
         let entry = Entry { source: Some(Arc::clone(source)), ..Entry::default() };
         lock(&self.entries).insert(id.clone(), entry);
-        lock(&self.successes).insert(Arc::clone(source), at);
     }
 
     /// An attempt to fetch credentials of the role `id` has failed, which the upstream refuses since then.

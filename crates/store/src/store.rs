@@ -343,6 +343,25 @@ mod tests {
         Moment { wall, boot: BootTime::from_uptime(until(wall, midnight)) }
     }
 
+    #[test]
+    fn a_set_that_is_handed_over_is_the_same_with_the_life_that_it_had() {
+        let arn = "arn:aws:iam::123456789012:role/app".parse().expect("an ARN");
+        let credentials = Credentials { role_arn: Some(arn), ..credentials("K") };
+        let before = Published::new(&credentials, at("2026-11-23T10:00:00Z"));
+        // The wall clock was set back meanwhile.
+        let now = Moment { wall: "2026-11-23T08:00:00Z".parse().expect("a time"), ..at("2026-11-23T10:20:00Z") };
+        let kept = before.credentials().expect("it is temporary");
+        let after = Published::handed_over(&kept, before.ends(), now);
+        assert_eq!(after.document(), before.document());
+        assert_eq!((after.last_updated, after.account_id), (before.last_updated, before.account_id));
+        assert_eq!((after.role_arn.clone(), after.left(now)), (before.role_arn.clone(), SignedDuration::from_mins(40)));
+        assert!(after.is(&kept));
+        let long_term = Credentials { session_token: Secret::new(""), ..credentials };
+        let long_term = Published::new(&long_term, now);
+        assert_eq!((after.is_temporary(), long_term.is_temporary()), (true, false));
+        assert_eq!(long_term.credentials(), None);
+    }
+
     fn name(text: &str) -> RoleName {
         text.parse().expect("a role name")
     }

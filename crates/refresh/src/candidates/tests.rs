@@ -4,7 +4,8 @@ use std::{collections::HashMap, sync::Mutex};
 
 use super::*;
 use crate::{
-    Cadence, CallLimit, CallLimitId, Candidate, Fetch, Graph, Node, OnDemand, RoleRequests, SourceFuture, Visibility,
+    Cadence, CallLimit, CallLimitId, Candidate, Carryover, Fetch, Graph, HandOver, Handover, Node, OnDemand,
+    RoleRequests, SourceFuture, Visibility,
     clock::{self, BootTime, Clock, fake::FakeClock},
     credentials::{RoleName, Secret},
     refresh_stats::{Entry, RefreshStats},
@@ -114,9 +115,17 @@ fn node(world: &Arc<World>, text: &str, candidates: &[&str]) -> Node {
 }
 
 fn rig(rate: Option<f64>, nodes: &[(&str, &[&str])]) -> Rig {
-    let clock = FakeClock::new();
-    let world = Arc::new(World { clock: Arc::clone(&clock), state: Mutex::default() });
-    let store = Store::shared();
+    let world = Arc::new(World { clock: FakeClock::new(), state: Mutex::default() });
+    rig_in(world, rate, nodes, |refresher| refresher)
+}
+
+fn rig_in(
+    world: Arc<World>,
+    rate: Option<f64>,
+    nodes: &[(&str, &[&str])],
+    prepare: impl FnOnce(Refresher) -> Refresher,
+) -> Rig {
+    let (clock, store) = (Arc::clone(&world.clock), Store::shared());
     let nodes = nodes.iter().map(|(text, candidates)| node(&world, text, candidates)).collect();
     let graph = Graph { call_limits: vec![CallLimit { concurrency: 100, rate }], lister: None, nodes };
     let for_demand = Arc::clone(&world);
@@ -129,9 +138,9 @@ fn rig(rate: Option<f64>, nodes: &[(&str, &[&str])]) -> Rig {
         }
         Ok(vec![parent, Node { id: id.clone(), visibility: Visibility::Unlisted, ..made }])
     };
-    let refresher = Refresher::new(graph, Arc::clone(&store), clock, None).with_factory(Box::new(factory));
+    let mut refresher = prepare(Refresher::new(graph, Arc::clone(&store), clock, None).with_factory(Box::new(factory)));
     let (requests, refresh_stats) = (refresher.requests(), refresher.refresh_stats());
-    Rig { world, store, requests, refresh_stats, _task: tokio::spawn(refresher.run()) }
+    Rig { world, store, requests, refresh_stats, _task: tokio::spawn(async move { refresher.run().await }) }
 }
 
 async fn pass(seconds: u64) {
@@ -148,12 +157,20 @@ impl Rig {
         self.state(&RoleId::named(&name(role)))
     }
 
+    /// The key of each role that has one, by the role's id.
+    fn served(&self) -> HashMap<String, String> {
+        let snapshot = self.store.snapshot();
+        let roles = snapshot.roles().iter().chain(snapshot.unlisted());
+        let held = roles.filter_map(|role| match &**role.slot() {
+            Slot::Held { set, .. } => Some((role.id().to_string(), set.access_key_id.to_string())),
+            _ => None,
+        });
+        held.collect()
+    }
+
     /// Which call the set comes from that is served.
     fn from(&self, role: &str) -> String {
-        match &**self.store.snapshot().role(role).expect("listed").slot() {
-            Slot::Held { set, .. } => set.access_key_id.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned(),
-            other => panic!("{other:?}"),
-        }
+        self.served()[role].trim_end_matches(|c: char| c.is_ascii_digit()).to_owned()
     }
 }
 
@@ -444,4 +461,68 @@ async fn roles_on_demand_come_and_go() {
     let impossible = rig.requests.ensure(demand("x", "impossible"));
     pass(1).await;
     assert_eq!(rig.state(&impossible), RoleState::Denied);
+}
+
+/// The refreshers of two processes, one after the other, in one world whose upstreams are down from the change on.
+async fn two_processes(carryover: Carryover) -> (Rig, OnDemand, HashMap<String, String>) {
+    const NODES: [(&str, &[&str]); 3] =
+        [("app", &["first", "second"]), (".signer", &["signer"]), ("child", &["assume<.signer"])];
+    let world = Arc::new(World { clock: FakeClock::new(), state: Mutex::default() });
+    world.fail("first", SourceError::transient("down"));
+    let kept = Arc::new(Mutex::new(None));
+    let keep = Arc::clone(&kept);
+    let hand_over: HandOver = Box::new(move |handover| *keep.lock().expect("not poisoned") = Some(handover));
+    let before = rig_in(Arc::clone(&world), None, &NODES, |refresher| refresher.with_hand_over("x".into(), hand_over));
+    let wanted = demand("made", "call");
+    before.requests.ensure(wanted.clone());
+    pass(60).await;
+    drop(before);
+    for call in ["second", "signer", "assume", "call"] {
+        world.fail(call, SourceError::transient("down"));
+    }
+    let handover: Handover = kept.lock().expect("not poisoned").take().expect("something was fetched");
+    assert_eq!(&*handover.configuration, "x");
+    let keys = handover.sets.iter().map(|handed| (handed.id.to_string(), handed.set.access_key_id.to_string()));
+    let keys = keys.collect();
+    world.set(|script| script.calls.clear());
+    let after = rig_in(world, None, &NODES, |mut refresher| {
+        refresher.take_over_from(handover, |_| carryover, Carryover::Discard, carryover);
+        refresher
+    });
+    (after, wanted, keys)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_loses_nothing_and_fetches_again_when_the_process_before_would_have() {
+    let (rig, wanted, keys) = two_processes(Carryover::Unchanged).await;
+    let made = rig.requests.ensure(wanted);
+    pass(1).await;
+    for id in ["app".into(), "child".into(), made.to_string()] {
+        assert_eq!(rig.served().get(&id), keys.get(&id), "{id}");
+    }
+    assert_eq!(rig.refresh_stats.entry("app").source.as_deref(), Some("second"));
+    for call in ["second", "signer", "assume", "call"] {
+        assert_eq!(rig.world.calls(call).len(), 0, "{call} is not due");
+    }
+    rig.world.mend("assume");
+    pass(25 * 60).await;
+    let (_, signed_by) = rig.world.calls("assume").first().cloned().expect("an hour is fetched again after 22 minutes");
+    assert_eq!(signed_by.as_ref(), keys.get(".signer"));
+    assert_eq!(rig.from("child"), "assume");
+    assert_ne!(rig.served()["child"], keys["child"]);
+    assert!(!rig.world.calls("first").is_empty(), "the preferred candidate is tried again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_change_of_the_configuration_sets_are_fetched_at_once_or_dropped() {
+    let (rig, wanted, keys) = two_processes(Carryover::Refetch).await;
+    rig.requests.ensure(wanted.clone());
+    pass(1).await;
+    let served: HashMap<_, _> = keys.into_iter().filter(|(id, _)| !id.starts_with('.')).collect();
+    assert_eq!(rig.served(), served);
+    assert!(["second", "signer", "call"].iter().all(|call| !rig.world.calls(call).is_empty()));
+    let (rig, ..) = two_processes(Carryover::Discard).await;
+    rig.requests.ensure(wanted);
+    pass(1).await;
+    assert_eq!(rig.served(), HashMap::new());
 }

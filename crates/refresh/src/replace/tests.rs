@@ -59,10 +59,10 @@ impl Rig {
     fn new(nodes: &[(&str, &str)]) -> Self {
         let (clock, calls, store) = (FakeClock::new(), Arc::default(), Store::shared());
         let graph = graph(nodes, &calls, &clock);
-        let refresher = Refresher::new(graph, Arc::clone(&store), Arc::<FakeClock>::clone(&clock), None)
+        let mut refresher = Refresher::new(graph, Arc::clone(&store), Arc::<FakeClock>::clone(&clock), None)
             .with_factory(factory(&calls, &clock));
         let (requests, replacer) = (refresher.requests(), refresher.replacer());
-        Self { store, clock, calls, requests, replacer, _task: tokio::spawn(refresher.run()) }
+        Self { store, clock, calls, requests, replacer, _task: tokio::spawn(async move { refresher.run().await }) }
     }
 
     async fn replace(&self, nodes: &[(&str, &str)], carryover: impl Fn(&RoleId) -> Carryover + Send + 'static) {
@@ -78,7 +78,17 @@ impl Rig {
         let graph = graph(nodes, &self.calls, &self.clock);
         let factory = Some(factory(&self.calls, &self.clock));
         let (carryover, lister) = (Box::new(carryover), Carryover::Unchanged);
-        self.replacer.replace(Replacement { graph, factory, grace: None, carryover, on_demand, lister }).await;
+        self.replacer
+            .replace(Replacement {
+                graph,
+                configuration: "".into(),
+                factory,
+                grace: None,
+                carryover,
+                on_demand,
+                lister,
+            })
+            .await;
     }
 
     fn of(&self, role: &RoleId) -> (RoleState, String) {

@@ -73,6 +73,7 @@ impl Refresher {
         );
         self.store.publish(&due.id(), Slot::Held { set: Arc::clone(&set), phase: Phase::Fresh });
         node.held = Some(set);
+        self.note_change();
         if let Due::Planned(id) = due {
             self.candidate_worked(id, credentials, now);
         }
@@ -102,6 +103,7 @@ impl Refresher {
         node.asked.timer = node.asked.timer.after_refusal(now, cadence, kept, random);
         if given_up {
             node.held = None;
+            self.note_change();
             self.store.publish(id, Slot::Denied(render_refusal(code, message, now.wall).into()));
             return;
         }

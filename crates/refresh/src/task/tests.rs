@@ -136,9 +136,9 @@ fn rig_with_grace(roles: &[&'static str], life: u64, grace: Option<u64>) -> Rig 
     let upstream = Arc::new(Upstream { clock: Arc::clone(&clock), state: Mutex::new(script) });
     let store = Store::shared();
     let graph = Graph::listing(upstream.clone(), INTERVAL);
-    let refresher = Refresher::new(graph, store.clone(), clock.clone(), grace.map(Duration::from_secs));
+    let mut refresher = Refresher::new(graph, store.clone(), clock.clone(), grace.map(Duration::from_secs));
     let refresh_stats = refresher.refresh_stats();
-    Rig { clock, upstream, store, refresh_stats, _task: tokio::spawn(refresher.run()) }
+    Rig { clock, upstream, store, refresh_stats, _task: tokio::spawn(async move { refresher.run().await }) }
 }
 
 impl Rig {

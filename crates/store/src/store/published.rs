@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp, tz::Offset};
 
 use crate::{
     clock::{BootTime, Moment, until},
-    credentials::{AccountId, Credentials, RoleArn, SecretBytes, render_document},
+    credentials::{AccountId, Credentials, RoleArn, SecretBytes, document_field, parse_document, render_document},
 };
 
 /// A published set: its document, ready to be sent, and its public attributes.
@@ -49,6 +49,28 @@ impl Published {
         }
     }
 
+    /// The same set as another process published it, whose life ends at the instant `ends` of this boot.
+    pub fn handed_over(credentials: &Credentials, ends: BootTime, now: Moment) -> Self {
+        Self { ends: AtomicU64::new(ends.as_millis()), ..Self::new(credentials, now) }
+    }
+
+    /// The instant of the boot clock at which its life is over.
+    pub fn ends(&self) -> BootTime {
+        BootTime::from_millis(self.ends.load(Ordering::Relaxed))
+    }
+
+    /// The credentials in its document. `None` for long-term keys, which have no session token.
+    pub fn credentials(&self) -> Option<Credentials> {
+        let (account_id, role_arn) = (self.account_id, self.role_arn.as_deref().cloned());
+        let credentials = parse_document(self.document.expose()).ok()?;
+        Some(Credentials { account_id, role_arn, ..credentials })
+    }
+
+    /// Whether it has a session token; long-term keys have none.
+    pub fn is_temporary(&self) -> bool {
+        document_field(self.document.expose(), "Token").is_some_and(|token| !token.is_empty())
+    }
+
     /// The upstream has given it once more: it has the life that it has now.
     pub fn came_again(&self, now: Moment) {
         self.ends.store(end_of(self.expiration, now), Ordering::Relaxed);
@@ -57,8 +79,7 @@ impl Published {
     /// How long it is still valid, by the clock that leaves it less; negative if it is over.
     pub fn left(&self, now: Moment) -> SignedDuration {
         let boot = |time: BootTime| SignedDuration::try_from(time.uptime()).unwrap_or(SignedDuration::MAX);
-        let ends = BootTime::from_millis(self.ends.load(Ordering::Relaxed));
-        self.expiration.duration_since(now.wall).min(boot(ends).saturating_sub(boot(now.boot)))
+        self.expiration.duration_since(now.wall).min(boot(self.ends()).saturating_sub(boot(now.boot)))
     }
 
     /// Whether it is valid by both clocks.

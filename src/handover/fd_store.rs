@@ -1,0 +1,153 @@
+//! The file-descriptor store of systemd, which keeps a sealed memory file while the daemon is restarted.
+
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    os::fd::{AsFd, BorrowedFd, RawFd},
+};
+
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, memfd_create};
+use sd_notify::NotifyState;
+use zeroize::Zeroizing;
+
+/// The names of the files there: the one that is new is stored under the one name before the other is removed, so that there is
+/// always one.
+const NAMES: [&str; 2] = ["alppaca-sets-0", "alppaca-sets-1"];
+/// What the names of the listeners begin with that the daemon has bound itself; then comes the face.
+const LISTENER: &str = "alppaca-listener-";
+/// The largest file that is written or read: some 30,000 sets.
+const LARGEST: usize = 64 * 1024 * 1024;
+
+/// Why a file cannot be kept or read.
+#[derive(Debug, thiserror::Error)]
+pub enum FdStoreError {
+    /// It is larger than would be read.
+    #[error("{0} bytes are too many to be kept over a restart")]
+    TooLarge(u64),
+    /// It could have been changed since.
+    #[error("the file is not sealed")]
+    NotSealed,
+    /// The kernel, or the service manager, refuses.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// The store of the service manager that started this daemon.
+#[derive(Debug, Default)]
+pub struct FdStore {
+    /// Which of the names is next.
+    next: usize,
+}
+
+/// Whether a descriptor of that name (`LISTEN_FDNAMES`) is one of ours.
+pub fn is_ours(name: &str) -> bool {
+    NAMES.contains(&name)
+}
+
+/// The face of a listener that was kept under that name.
+pub fn face_of_listener(name: &str) -> Option<&str> {
+    name.strip_prefix(LISTENER)
+}
+
+impl FdStore {
+    /// A store in which something is kept under the name `kept`.
+    pub fn after(kept: Option<&str>) -> Self {
+        let next = NAMES.iter().position(|name| Some(*name) != kept).unwrap_or_default();
+        Self { next }
+    }
+
+    /// Keeps `bytes` in the place of what was kept before.
+    pub fn keep(&mut self, bytes: &[u8]) -> Result<(), FdStoreError> {
+        if bytes.len() > LARGEST {
+            return Err(FdStoreError::TooLarge(bytes.len() as u64));
+        }
+        let file = sealed(bytes)?;
+        let (name, other) = (NAMES[self.next], NAMES[1 - self.next]);
+        // A process that was killed may have left something there.
+        remove(name)?;
+        store(name, file.as_fd())?;
+        remove(other)?;
+        self.next = 1 - self.next;
+        Ok(())
+    }
+}
+
+/// Keeps the listeners, each with its face, in the place of those that were kept before. Sockets of a socket unit need not be
+/// kept: the service manager has them anyway.
+pub fn keep_listeners(listeners: &[(&str, BorrowedFd)], before: &[String]) -> io::Result<()> {
+    for name in before {
+        remove(name)?;
+    }
+    listeners.iter().try_for_each(|(face, listener)| store(&format!("{LISTENER}{face}"), *listener))
+}
+
+fn store(name: &str, descriptor: BorrowedFd) -> io::Result<()> {
+    sd_notify::notify_with_fds(&[NotifyState::FdStore, NotifyState::FdName(name)], &[descriptor])
+}
+
+fn remove(name: &str) -> io::Result<()> {
+    sd_notify::notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)])
+}
+
+/// Reads a file that was kept, and closes its descriptor, which programs that this process starts would inherit.
+pub fn take(descriptor: RawFd) -> Result<Zeroizing<Vec<u8>>, FdStoreError> {
+    // Its own descriptor of the same file: adopting the number itself would need unsafe code.
+    let file = File::open(format!("/proc/self/fd/{descriptor}"));
+    nix::unistd::close(descriptor).map_err(io::Error::from)?;
+    read(file?)
+}
+
+fn read(mut file: File) -> Result<Zeroizing<Vec<u8>>, FdStoreError> {
+    let seals = fcntl_get_seals(&file).map_err(io::Error::from)?;
+    if !seals.contains(seals_of_ours()) {
+        return Err(FdStoreError::NotSealed);
+    }
+    let length = file.metadata()?.len();
+    let size = usize::try_from(length).ok().filter(|size| *size <= LARGEST).ok_or(FdStoreError::TooLarge(length))?;
+    let mut bytes = Zeroizing::new(vec![0; size]);
+    file.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn sealed(bytes: &[u8]) -> io::Result<File> {
+    let mut file = File::from(memfd_create("alppaca-sets", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
+    file.write_all(bytes)?;
+    fcntl_add_seals(&file, seals_of_ours())?;
+    Ok(file)
+}
+
+fn seals_of_ours() -> SealFlags {
+    SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::IntoRawFd;
+
+    use super::*;
+
+    #[test]
+    fn a_sealed_file_is_read_once_and_cannot_be_changed() {
+        let file = sealed(b"sets").expect("memory");
+        assert!((&file).write_all(b"other").is_err());
+        let descriptor = file.into_raw_fd();
+        assert_eq!(*take(descriptor).expect("it is good"), b"sets");
+    }
+
+    #[test]
+    fn what_could_have_been_changed_is_not_read() {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let file = File::from(memfd_create("open", flags).expect("memory"));
+        assert!(matches!(take(file.into_raw_fd()), Err(FdStoreError::NotSealed)));
+        let ordinary = File::open("/proc/self/exe").expect("it runs");
+        assert!(take(ordinary.into_raw_fd()).is_err());
+    }
+
+    #[test]
+    fn what_is_kept_is_not_overwritten_in_its_own_place() {
+        for (kept, next) in [(None, 0), (Some(NAMES[0]), 1), (Some(NAMES[1]), 0)] {
+            assert_eq!(FdStore::after(kept).next, next);
+        }
+        assert!(is_ours(NAMES[1]) && !is_ours("alppaca.socket"));
+    }
+}
