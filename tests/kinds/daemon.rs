@@ -15,7 +15,7 @@ const ISSUED: &str = "<AssumeRoleWithWebIdentityResponse xmlns=\"https://sts.ama
 const VAULT: &str = r#"{"request_id":"x","lease_id":"x","renewable":false,"lease_duration":3599,"data":{"access_key":"ASIAVAULT","secret_key":"wJalr","security_token":"IQoJ"},"wrap_info":null,"warnings":null,"auth":null}"#;
 
 /// The daemon, once it has credentials; the access key that it serves as `role`.
-fn served(daemon: &Daemon, role: &str) -> String {
+pub(crate) fn served(daemon: &Daemon, role: &str) -> String {
     daemon.wait_for_log(" fetched ");
     let answer = daemon.get(&format!("/latest/meta-data/iam/security-credentials/{role}"));
     assert_eq!(answer.status, 200, "{answer:?}\n{}", daemon.log());
@@ -27,7 +27,7 @@ fn directory() -> TempDir {
 }
 
 /// What `check` says: its exit code, standard output and standard error.
-fn check(config: &str, variables: &[(&str, &str)]) -> (Option<i32>, String, String) {
+pub(crate) fn check(config: &str, variables: &[(&str, &str)]) -> (Option<i32>, String, String) {
     let directory = directory();
     let file = directory.path().join("alppaca.yaml");
     write(&file, config);

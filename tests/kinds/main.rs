@@ -1,6 +1,7 @@
 //! The kinds of sources over real sockets and with real programs.
 
 mod daemon;
+mod hologram;
 mod imds;
 mod login;
 mod process;
@@ -11,6 +12,10 @@ mod tls;
 mod vault;
 mod web_identity;
 
+#[path = "../support/hologram.rs"]
+mod hologram_server;
+#[path = "../support/openssh.rs"]
+mod openssh;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../support/tinyproxy.rs"]

@@ -25,6 +25,7 @@ pub fn host_env() -> HostEnv {
         proxies: proxies(),
         home: std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from),
         path: std::env::var("PATH").ok().filter(|path| !path.is_empty()),
+        ssh_auth_sock: std::env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty()).map(PathBuf::from),
         launcher: launcher(),
         clock: SystemClock::shared(),
     }

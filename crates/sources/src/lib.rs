@@ -11,3 +11,4 @@ use alppaca_core::{clock, credentials, text};
 use alppaca_jwt as jwt;
 use alppaca_refresh as refresh;
 use alppaca_settings as settings;
+use alppaca_ssh_agent as ssh_agent;

@@ -69,9 +69,9 @@ async fn read(file: &Path) -> Result<Key, SshError> {
     Key::from_line(&text).map_err(|cause| wrong(cause.to_owned()))
 }
 
-/// The one key that is meant, among those of an agent. If a key and its certificate fit, the certificate is meant, as
+/// The one key that is meant, among those of an agent; without a choice the only one. If a key and its certificate fit, the certificate is meant, as
 /// for ssh.
-pub(crate) async fn choose(choice: Option<&Choice>, keys: Vec<Key>) -> Result<Key, SshError> {
+pub async fn choose(choice: Option<&Choice>, keys: Vec<Key>) -> Result<Key, SshError> {
     if keys.is_empty() {
         return Err(SshError::Empty);
     }

@@ -29,7 +29,7 @@ pub mod wire;
 use alppaca_core::text;
 
 pub use agent::{Agent, MAX_MESSAGE, Signature, parse_keys, parse_signature};
-pub use choice::Choice;
+pub use choice::{Choice, choose};
 pub use error::SshError;
 pub use key::{Key, fingerprint};
 pub use private::PrivateKey;

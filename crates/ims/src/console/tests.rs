@@ -67,6 +67,7 @@ fn console(url: &str) -> super::Console {
         proxies: ProxyVariables::read(|_| None),
         home: None,
         path: None,
+        ssh_auth_sock: None,
         launcher: Vec::new(),
         clock: SystemClock::shared(),
     };

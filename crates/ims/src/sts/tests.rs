@@ -38,6 +38,7 @@ fn host_env() -> HostEnv {
         proxies: ProxyVariables::read(|_| None),
         home: None,
         path: None,
+        ssh_auth_sock: None,
         launcher: Vec::new(),
         clock: SystemClock::shared(),
     }

@@ -18,8 +18,10 @@ pub use direct::{Direct, DirectError};
 pub use imds::{ImdsClient, ImdsError, TOKEN_PATH};
 pub use proxies::Proxies;
 pub use proxying::{ProxyChoice, ProxyVariables, Proxying};
+pub(crate) use resolver::Resolver;
 pub use settings::{Options, Proxy, SetupError};
 pub use settings::{is_clear_text, parse_url};
+pub(crate) use tls::authorities;
 pub use tls::{client_config, end_of_certificate};
 
 /// Why there is no answer: what was asked, and what came instead. Never has a secret in it.

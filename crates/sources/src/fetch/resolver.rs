@@ -22,15 +22,20 @@ type Addresses = vec::IntoIter<SocketAddr>;
 
 /// Looks up names for one client.
 #[derive(Debug, Clone)]
-pub(super) struct Resolver {
+pub(crate) struct Resolver {
     free: Arc<Semaphore>,
     look_up: fn(&str) -> io::Result<Addresses>,
 }
 
 impl Resolver {
     /// Asks as the C library does.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(|name| (name, 0).to_socket_addrs())
+    }
+
+    /// The addresses of a name, with the port 0.
+    pub(crate) async fn look_up(&self, name: &str) -> io::Result<Addresses> {
+        self.clone().call(name.parse().map_err(io::Error::other)?).await
     }
 
     fn with(look_up: fn(&str) -> io::Result<Addresses>) -> Self {

@@ -44,11 +44,23 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, SetupError> {
         tracing::warn!("of the system's certificate authorities {unusable} are unusable; problems: {problems}");
     }
     if let Some(path) = ca_file {
-        for certificate in certificates(path)? {
-            store.add(certificate).map_err(|error| wrong(path, format!("is no certificate authority: {error}")))?;
-        }
+        add(&mut store, path)?;
     }
     if store.is_empty() { Err(SetupError::NoRoots(problems)) } else { Ok(store) }
+}
+
+/// The authorities of a file alone.
+pub(crate) fn authorities(path: &Path) -> Result<RootCertStore, SetupError> {
+    let mut store = RootCertStore::empty();
+    add(&mut store, path)?;
+    Ok(store)
+}
+
+fn add(store: &mut RootCertStore, path: &Path) -> Result<(), SetupError> {
+    for certificate in certificates(path)? {
+        store.add(certificate).map_err(|error| wrong(path, format!("is no certificate authority: {error}")))?;
+    }
+    Ok(())
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, SetupError> {

@@ -21,6 +21,8 @@ pub struct HostEnv {
     pub home: Option<PathBuf>,
     /// Where programs are found.
     pub path: Option<String>,
+    /// Where the ssh-agent listens (`SSH_AUTH_SOCK`).
+    pub ssh_auth_sock: Option<PathBuf>,
     /// What runs a program in a session of its own: a program and arguments, which its command line follows.
     pub launcher: Vec<String>,
     /// The time, for signatures.

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     aws::Aws,
+    hologram,
     host_env::HostEnv,
     imds, ims, process, profile,
     purpose::{Purpose, Serves},
@@ -28,6 +29,7 @@ pub static KINDS: &[Entry] = &[
     Entry::of::<vault::options::Options>(),
     Entry::of::<static_keys::options::Options>(),
     Entry::of::<imds::options::Options>(),
+    Entry::of::<hologram::options::Options>(),
 ];
 
 /// How a kind is written.

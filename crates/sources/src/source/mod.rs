@@ -3,6 +3,7 @@
 pub mod aws;
 pub mod failover;
 mod file;
+pub mod hologram;
 mod host_env;
 pub mod imds;
 pub mod ims;
