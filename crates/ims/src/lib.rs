@@ -5,9 +5,11 @@
 extern crate alppaca_core;
 
 pub mod afp;
+pub mod approvals;
 pub mod cli;
 pub mod console;
 pub mod protocol;
+pub mod record_files;
 pub mod rules;
 pub mod server;
 pub mod site;

@@ -83,7 +83,7 @@ fn describe(site: &Site) {
     }
     for rule in &site.rules.rules {
         let what = match &rule.effect {
-            Effect::Give(give) => format!("gives {}/{}", give.account, give.role),
+            Effect::Give(give) => format!("gives {}/{}{}", give.account, give.role, give.terms),
             Effect::Deny(_) => "denies".to_owned(),
         };
         anstream::println!("rule {}: {what}", rule.name);

@@ -41,6 +41,10 @@ pub(super) fn faults(path: &Path, loaded: &Loaded, trust: &Trust) -> FileFaults 
         program_files(&alarm.command, &host_env, &mut found);
         files.extend(owned("emergency_alert", std::mem::take(&mut found)));
     }
+    if let Some(approvals) = &loaded.site.approvals {
+        approvals.files(&mut found);
+        files.extend(owned("approvals", std::mem::take(&mut found)));
+    }
     loaded.site.console.files(&mut found);
     files.extend(owned("console", std::mem::take(&mut found)));
     loaded.site.sts.files(&host_env, &mut found);

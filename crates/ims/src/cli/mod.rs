@@ -1,5 +1,6 @@
 //! What a person types and reads: one file per subcommand. The only place that prints, and that reads the environment.
 
+mod approvals;
 mod check;
 mod demo;
 mod explain;
@@ -50,6 +51,8 @@ enum Command {
     Check(check::Args),
     /// Explain which rule gives which role to an identity, and why
     Explain(explain::Args),
+    /// Read the approvals that are kept, and verify them
+    Approvals(approvals::Args),
     /// Try it: the server, a certificate authority and a mock STS in one process
     Demo(demo::Args),
     /// Make a secret that proves a name (identity method `token`)
@@ -86,6 +89,7 @@ impl Command {
             Self::Run(args) => run::run(args),
             Self::Check(args) => check::run(args),
             Self::Explain(args) => explain::run(args),
+            Self::Approvals(args) => approvals::run(args),
             Self::Demo(args) => demo::run(args),
             Self::Token(args) => token::run(args),
             Self::Migrate(args) => migrate::run(args),

@@ -95,7 +95,7 @@ impl Console {
         let hosts = hosts.ok_or_else(|| ConsoleError::Partition(partition.to_owned()))?;
         let usual = || format!("https://{}/federation", hosts.signin);
         let endpoint = self.options.endpoint.clone().unwrap_or_else(usual);
-        let token = self.token(&endpoint, minted).await?;
+        let token = self.token(&endpoint, minted, grant).await?;
         let destination = self.options.destination.clone().unwrap_or_else(|| format!("https://{}/", hosts.console));
         let issuer = callback.or(self.options.issuer.as_deref()).unwrap_or_default();
         let escape = |text: &str| utf8_percent_encode(text, ESCAPED).to_string();
@@ -111,10 +111,11 @@ impl Console {
         Ok(Secret::new(joined(&parts).as_str()))
     }
 
-    async fn token(&self, endpoint: &str, minted: &Minted) -> Result<Zeroizing<String>, ConsoleError> {
+    async fn token(&self, endpoint: &str, minted: &Minted, grant: &Grant) -> Result<Zeroizing<String>, ConsoleError> {
         let wrong = |what: String| ConsoleError::Unavailable(format!("sign-in of AWS: {what}"));
-        // AWS refuses a duration for what was made with a role's credentials: role chaining.
-        let duration = Some(self.options.session_duration).filter(|_| minted.by_user);
+        // AWS refuses a duration for what was made with a role's credentials: role chaining. Without one, the session ends
+        // with its credentials, as one on approval has to.
+        let duration = Some(self.options.session_duration).filter(|_| minted.by_user && grant.approval.is_none());
         let client = self.client(endpoint)?;
         let mut answer = ask(&client, endpoint, &minted.credentials, duration).await.map_err(&wrong)?;
         if answer.status == StatusCode::BAD_REQUEST && duration.is_some() {

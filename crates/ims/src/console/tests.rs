@@ -109,6 +109,15 @@ async fn a_duration_is_asked_for_with_a_users_keys_only_and_left_out_after_a_ref
 }
 
 #[tokio::test]
+async fn a_session_on_approval_ends_with_its_credentials() {
+    let (url, stub) = stub(1, false).await;
+    let approved = crate::rules::Approved { id: "1".to_owned(), until: Timestamp::MAX };
+    let grant = Grant { approval: Some(approved), ..grant(ROLE) };
+    console(&url).url(&minted(true), &grant, None).await.expect("a URL");
+    assert!(!stub.await.expect("no panic")[0].contains("SessionDuration"));
+}
+
+#[tokio::test]
 async fn a_callback_that_is_not_listed_is_refused_before_anything_is_sent() {
     let console = console("http://127.0.0.1:9/federation");
     let made = console.url(&minted(true), &grant(ROLE), Some("https://evil.example/aws/")).await;

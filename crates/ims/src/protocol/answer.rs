@@ -140,25 +140,34 @@ impl Answer {
         }
     }
 
-    pub(super) fn method_not_allowed() -> Self {
+    pub(super) fn json(status: StatusCode, text: String, user: &str) -> Self {
+        Self::new(status, JSON, Body::Open(text)).decided().user(user)
+    }
+
+    pub(super) fn method_not_allowed(allowed: &'static str) -> Self {
         let page = "<!DOCTYPE html>\n<html><body><h1>405 Method Not Allowed</h1></body></html>\n";
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "text/html; charset=UTF-8", Body::Open(page.to_owned()))
-            .with(ALLOW, HeaderValue::from_static("GET"))
+            .with(ALLOW, HeaderValue::from_static(allowed))
     }
 
     /// A refusal that was decided, of a user if that is known.
     pub fn error(status: StatusCode, message: &str, user: Option<&str>) -> Self {
-        Self::fault(status, message, user).decided()
+        Self::fault(status, message, user, "").decided()
+    }
+
+    /// The same with `more`, further keys of the JSON.
+    pub(super) fn refusal(status: StatusCode, message: &str, user: Option<&str>, more: &str) -> Self {
+        Self::fault(status, message, user, more).decided()
     }
 
     /// There is no such route. That may as well be the mistake of the configuration, so it is no decision.
     pub fn nowhere(path: &str) -> Self {
-        Self::fault(StatusCode::NOT_FOUND, &format!("Not found: '{}'", printable(path, 200)), None)
+        Self::fault(StatusCode::NOT_FOUND, &format!("Not found: '{}'", printable(path, 200)), None, "")
     }
 
     /// The caller has not proven who it is. `challenges` say how it could.
     pub fn unauthorized(message: &str, challenges: &[String]) -> Self {
-        let mut answer = Self::fault(StatusCode::UNAUTHORIZED, message, None);
+        let mut answer = Self::fault(StatusCode::UNAUTHORIZED, message, None, "");
         let challenges = challenges.iter().filter_map(|challenge| HeaderValue::from_str(challenge).ok());
         answer.headers.extend(challenges.map(|challenge| (WWW_AUTHENTICATE, challenge)));
         answer
@@ -167,18 +176,18 @@ impl Answer {
     /// The server's own trouble, or that of something that it needs.
     pub fn unavailable(message: &str, user: Option<&str>, again: Duration) -> Self {
         let seconds = again.as_secs().max(1);
-        Self::fault(StatusCode::SERVICE_UNAVAILABLE, message, user).with(RETRY_AFTER_HEADER, seconds.into())
+        Self::fault(StatusCode::SERVICE_UNAVAILABLE, message, user, "").with(RETRY_AFTER_HEADER, seconds.into())
     }
 
     pub(super) fn other_site() -> Self {
-        Self::fault(StatusCode::FORBIDDEN, "Another site sent this browser here; open the page itself", None)
+        Self::fault(StatusCode::FORBIDDEN, "Another site sent this browser here; open the page itself", None, "")
     }
 
-    fn fault(status: StatusCode, message: &str, user: Option<&str>) -> Self {
+    fn fault(status: StatusCode, message: &str, user: Option<&str>, more: &str) -> Self {
         let (code, reason) = (status.as_u16(), status.canonical_reason().unwrap_or_default());
         let message = json(message);
         let body = format!(
-            r#"{{"status": {code}, "error": "{code} {reason}", "exception": null, "message": {message}, "traceback": null}}"#
+            r#"{{"status": {code}, "error": "{code} {reason}", "exception": null, "message": {message}, "traceback": null{more}}}"#
         );
         Self::new(status, JSON, Body::Open(body)).user(user.unwrap_or("Unknown User"))
     }

@@ -4,13 +4,15 @@
 //! decisions, and marked as such with `Alppaca-IMS: 1`; those that are none, such as that of an unknown path, have no mark.
 
 mod answer;
+mod approvals;
 mod document;
-mod emergency;
+mod reason;
 mod route;
 
 pub use answer::{Answer, Body, RETRY_AFTER};
+pub use approvals::{needs_reason, note, why_not};
 pub use document::Issued;
-pub use emergency::{how_to_get, reason};
+pub use reason::{how_to_get, reason};
 pub use route::{Families, Form, Mount, Route, Routed, route};
 
 use http::{HeaderMap, Method, StatusCode};
@@ -36,21 +38,46 @@ pub enum Next<'a> {
         /// What is made of the credentials.
         form: &'a Form,
     },
+    /// With what is known of approvals: it is about requests for them, or their answers.
+    Approvals,
+    /// Without the role, which another person would have to approve.
+    Unapproved {
+        /// The role.
+        grant: &'a Grant,
+    },
 }
 
-/// The answer to a method that no route has. HEAD is like GET.
-pub fn check_method(method: &Method) -> Option<Answer> {
-    (method != Method::GET && method != Method::HEAD).then(Answer::method_not_allowed)
+/// The answer to a method that the route does not have; `None` is any route that there is not. HEAD is like GET.
+pub fn check_method(method: &Method, route: Option<&Route>) -> Option<Answer> {
+    let changes = route.is_some_and(Route::changes);
+    let fine = if changes { method == Method::POST } else { method == Method::GET || method == Method::HEAD };
+    (!fine).then(|| Answer::method_not_allowed(if changes { "POST" } else { "GET" }))
 }
 
-/// The answer to a browser that another site sent here: it would have credentials made, and a person would not notice.
+/// The answer to a browser that another site sent here: it would have credentials made, or a request approved, and a person
+/// would not notice.
 pub fn check_site(route: &Route, headers: &HeaderMap) -> Option<Answer> {
     let own = match headers.get("sec-fetch-site") {
-        Some(site) => site == "same-origin" || site == "none",
+        Some(site) => site == "same-origin" || (site == "none" && !route.changes()),
         // Older browsers send the origin only where another site asks.
         None => !headers.contains_key("origin"),
     };
     (!own && !matches!(route, Route::Status)).then(Answer::other_site)
+}
+
+/// Whether it has to be known, for the answer to `route`, which of the roles that need an approval have one.
+pub fn needs_approvals(route: &Route, decision: &Decision) -> bool {
+    match route {
+        Route::Accounts { .. } | Route::RoleList => !decision.unapproved.is_empty(),
+        Route::HostRole { role } => {
+            let named = |grant: &Grant| grant.listed.as_str() == role;
+            decision.grant_of_role(role).is_none() && decision.unapproved.iter().any(named)
+        }
+        Route::Role { account, role, .. } => {
+            decision.grant(account, role).is_none() && decision.unapproved(account, role).is_some()
+        }
+        Route::Status | Route::Ask { .. } | Route::Requests | Route::Judge { .. } => false,
+    }
 }
 
 /// How the request of `user` for `route` goes on after this decision. A HEAD makes no credentials, so the answer to it has
@@ -59,6 +86,7 @@ pub fn decide<'a>(route: &'a Route, decision: &'a Decision, user: &str, head: bo
     let answer = match route {
         // Who calls does not matter to it.
         Route::Status => Answer::status_ok(),
+        Route::Ask { .. } | Route::Requests | Route::Judge { .. } => return Next::Approvals,
         Route::Accounts { with_ids } => Answer::accounts(decision, *with_ids, user),
         Route::RoleList => Answer::role_list(decision),
         Route::HostRole { role } => match decision.grant_of_role(role) {
@@ -70,11 +98,13 @@ pub fn decide<'a>(route: &'a Route, decision: &'a Decision, user: &str, head: bo
             if let Some(grant) = decision.grant(account, role).filter(allowed) {
                 return fetch(grant, form, user, head);
             }
-            match decision.emergency(account, role).filter(allowed) {
-                Some(grant) if !head => return Next::Emergency { grant, form },
+            let unapproved = decision.unapproved(account, role).filter(allowed);
+            match (decision.emergency(account, role).filter(allowed), unapproved) {
+                (Some(grant), _) if !head => return Next::Emergency { grant, form },
                 // It raises no alert.
-                Some(grant) => Answer::error(StatusCode::FORBIDDEN, &how_to_get(grant), Some(user)),
-                None => Answer::error(StatusCode::FORBIDDEN, "Permission Denied", Some(user)),
+                (Some(grant), _) => Answer::error(StatusCode::FORBIDDEN, &how_to_get(grant), Some(user)),
+                (None, Some(grant)) => return Next::Unapproved { grant },
+                (None, None) => Answer::error(StatusCode::FORBIDDEN, "Permission Denied", Some(user)),
             }
         }
     };

@@ -2,6 +2,8 @@
 
 use percent_encoding::percent_decode_str;
 
+use crate::approvals::{Action, Id};
+
 /// Where a part of the server is, and what it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
@@ -16,7 +18,7 @@ pub struct Mount {
 pub struct Families {
     /// `/meta-data/iam/security-credentials/`, with and without `/latest` before it.
     pub hosts: bool,
-    /// `/account`.
+    /// `/account` and `/requests`.
     pub people: bool,
 }
 
@@ -39,6 +41,22 @@ pub enum Route {
         /// What of it.
         form: Form,
     },
+    /// `/account/A/R/request`: asks another person to approve a role.
+    Ask {
+        /// The account, by alias or number.
+        account: String,
+        /// The role.
+        role: String,
+    },
+    /// `/requests`: what was asked for, and is for the caller to see.
+    Requests,
+    /// `/requests/ID/approve` and the like.
+    Judge {
+        /// The request.
+        id: Id,
+        /// What becomes of it.
+        action: Action,
+    },
     /// The list of a host's roles.
     RoleList,
     /// The document of a host's role.
@@ -46,6 +64,13 @@ pub enum Route {
         /// The role.
         role: String,
     },
+}
+
+impl Route {
+    /// Whether it changes something, so that it is a POST.
+    pub fn changes(&self) -> bool {
+        matches!(self, Self::Ask { .. } | Self::Judge { .. })
+    }
 }
 
 /// What is made of credentials.
@@ -102,20 +127,37 @@ fn within(families: Families, path: &str, query: &str) -> Option<Route> {
     if let Some(role) = host.filter(|role| families.hosts && !role.contains('/')) {
         return Some(if role.is_empty() { Route::RoleList } else { Route::HostRole { role: role.to_owned() } });
     }
+    if let Some(rest) = path.strip_prefix("/requests").filter(|_| families.people) {
+        return requests(rest);
+    }
     let people = path.strip_prefix("/account").filter(|_| families.people)?;
     if people.is_empty() {
         return Some(Route::Accounts { with_ids: parameter(query, "withid").is_some() });
     }
     let callback = || parameter(query, "callbackurl");
     let segments: Vec<&str> = people.strip_prefix('/')?.split('/').collect();
+    let named = |account: &str, role: &str| !account.is_empty() && !role.is_empty();
     let (account, role, form) = match *segments.as_slice() {
+        [account, role, "request"] if named(account, role) => {
+            return Some(Route::Ask { account: account.to_owned(), role: role.to_owned() });
+        }
         [account, role] => (account, role, Form::Both { callback: callback() }),
         [account, role, "credentials"] => (account, role, Form::Document),
         [account, role, "consoleurl"] => (account, role, Form::Console { callback: callback() }),
         _ => return None,
     };
-    let named = !account.is_empty() && !role.is_empty();
-    named.then(|| Route::Role { account: account.to_owned(), role: role.to_owned(), form })
+    named(account, role).then(|| Route::Role { account: account.to_owned(), role: role.to_owned(), form })
+}
+
+/// Below `/requests`.
+fn requests(path: &str) -> Option<Route> {
+    if path.is_empty() {
+        return Some(Route::Requests);
+    }
+    let (id, action) = path.strip_prefix('/')?.split_once('/')?;
+    let actions = [("approve", Action::Approve), ("refuse", Action::Refuse), ("revoke", Action::Revoke)];
+    let (_, action) = actions.into_iter().find(|(word, _)| *word == action)?;
+    Some(Route::Judge { id: Id::try_from(id.to_owned()).ok()?, action })
 }
 
 /// The last value of a parameter, as forms encode it; empty without an equals sign.

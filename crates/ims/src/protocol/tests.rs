@@ -9,9 +9,11 @@ use http::{
 use proptest::prelude::*;
 
 use super::{
-    Answer, Body, Families, Issued, Mount, Next, RETRY_AFTER, Routed, check_method, check_site, decide, deliver, route,
+    Answer, Body, Families, Issued, Mount, Next, RETRY_AFTER, Route, Routed, check_method, check_site, decide, deliver,
+    route,
 };
 use crate::{
+    approvals::{Action, Id},
     credentials::{Credentials, Secret, parse_document},
     identity::{Identity, Peer},
     rules::{self, Decision},
@@ -74,15 +76,19 @@ fn issued() -> Issued {
 
 /// What `user` gets, with an STS that works.
 fn ask(method: &Method, user: &str, target: &str) -> Answer {
-    if let Some(answer) = check_method(method) {
+    let mounts = mounts();
+    let routed = match route(&mounts, target) {
+        Routed::To(_, route) => Some(route),
+        Routed::Nowhere(_) => None,
+    };
+    if let Some(answer) = check_method(method, routed.as_ref()) {
         return answer;
     }
-    let mounts = mounts();
-    let Routed::To(_, route) = route(&mounts, target) else { return Answer::nowhere(target) };
+    let Some(route) = routed else { return Answer::nowhere(target) };
     match decide(&route, &decision(user), user, method == Method::HEAD) {
         Next::Answer(answer) => answer,
         Next::Fetch { grant, form } => deliver(form, &issued(), grant.console.then_some(CONSOLE), user),
-        Next::Emergency { .. } => panic!("the rules have none"),
+        Next::Emergency { .. } | Next::Unapproved { .. } | Next::Approvals => panic!("the rules have none"),
     }
 }
 
@@ -315,4 +321,47 @@ proptest! {
         let answer = get(&user, &target);
         prop_assert!([200, 403, 404].contains(&answer.status.as_u16()));
     }
+}
+
+#[test]
+fn requests_for_approval_are_made_and_answered_by_post_on_mounts_of_people() {
+    let mounts = mounts();
+    let to = |target: &str| match route(&mounts, target) {
+        Routed::To(_, route) => Some(route),
+        Routed::Nowhere(_) => None,
+    };
+    let judged = |action| Some(Route::Judge { id: Id::of([0xab; 8]), action });
+    let asked = Route::Ask { account: "shop".to_owned(), role: "admin".to_owned() };
+    assert_eq!(to("/human/account/shop/admin/request"), Some(asked));
+    assert_eq!(to("/requests"), Some(Route::Requests));
+    for (word, action) in [("approve", Action::Approve), ("refuse", Action::Refuse), ("revoke", Action::Revoke)] {
+        let target = format!("/requests/abababababababab/{word}");
+        assert_eq!(to(&target), judged(action));
+        assert_eq!(to(&format!("/human/machine{target}")), None, "not for hosts");
+        for method in [Method::GET, Method::HEAD, Method::PUT, Method::OPTIONS] {
+            let answer = ask(&method, "alice", &target);
+            assert_eq!((answer.status.as_u16(), answer.header(&ALLOW)), (405, Some("POST")), "{method}");
+        }
+    }
+    assert_eq!(ask(&Method::POST, "alice", "/requests").header(&ALLOW), Some("GET"));
+    for nowhere in [
+        "/requests/",
+        "/requests/abababababababab",
+        "/requests/ABABABABABABABAB/approve",
+        "/requests/ab/approve",
+        "/requests/..%2f..%2faccount/approve",
+        "/requests/abababababababab/approve/x",
+        "/account//admin/request",
+    ] {
+        assert_eq!(to(nowhere), None, "{nowhere}");
+    }
+    // A page of another site can make a browser send this, but not hide where it comes from.
+    let site = |name: &'static str, value: &'static str| {
+        let headers: HeaderMap =
+            [(HeaderName::from_static(name), HeaderValue::from_static(value))].into_iter().collect();
+        check_site(&Route::Judge { id: Id::of([0; 8]), action: Action::Approve }, &headers).is_some()
+    };
+    assert!(site("origin", "https://evil.example") && site("origin", "null"));
+    assert!(["cross-site", "same-site", "none"].into_iter().all(|value| site("sec-fetch-site", value)));
+    assert!(!site("sec-fetch-site", "same-origin") && !site("user-agent", "curl"));
 }

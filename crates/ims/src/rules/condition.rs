@@ -1,6 +1,6 @@
 //! Whom a rule is about: conditions over an identity, all of which must hold, and what they capture.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, fmt, net::IpAddr};
 
 use ipnet::IpNet;
 use regex_lite::Regex;
@@ -63,6 +63,19 @@ pub struct Match {
     pub from: Option<Vec<IpNet>>,
     /// Changes of what was captured.
     pub rewrite: Vec<Rewrite>,
+}
+
+/// The conditions, for a message.
+impl fmt::Display for Match {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts: Vec<String> = self.method.iter().map(|names| format!("method {}", names.join(" or "))).collect();
+        parts.extend(self.name.iter().map(|condition| format!("name {}", condition.written())));
+        parts.extend(self.groups.iter().map(|condition| format!("group {}", condition.written())));
+        parts.extend(self.claims.iter().map(|(claim, condition)| format!("claim {claim} {}", condition.written())));
+        let networks = |from: &Vec<IpNet>| from.iter().map(IpNet::to_string).collect::<Vec<_>>().join(" or ");
+        parts.extend(self.from.iter().map(|from| format!("from {}", networks(from))));
+        f.write_str(&parts.join(", "))
+    }
 }
 
 /// What came of the conditions.

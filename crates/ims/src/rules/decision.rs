@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Grant;
+use super::{Approved, Grant};
 use crate::credentials::RoleName;
 
 /// What an identity may have, and how that came about.
@@ -12,6 +12,8 @@ pub struct Decision {
     pub grants: Vec<Grant>,
     /// Those that are given in an emergency only, for a reason: in no list, and not to hosts.
     pub emergencies: Vec<Grant>,
+    /// Those that another person has to approve, and of which it is not known that one has.
+    pub unapproved: Vec<Grant>,
     /// What each rule had to say.
     pub verdicts: Vec<Verdict>,
 }
@@ -40,8 +42,8 @@ pub enum Outcome {
         roles: Vec<String>,
         /// And not those, for these reasons.
         wrong: Vec<String>,
-        /// In an emergency only.
-        emergency: bool,
+        /// On these terms: the end of a sentence, or nothing.
+        terms: String,
     },
     /// It takes roles away: those that others gave.
     Denies(Vec<String>),
@@ -56,6 +58,23 @@ impl Decision {
     /// The same for a role that is given in an emergency only.
     pub fn emergency(&self, account: &str, role: &str) -> Option<&Grant> {
         named(&self.emergencies, account, role)
+    }
+
+    /// The same for a role that another person has to approve.
+    pub fn unapproved(&self, account: &str, role: &str) -> Option<&Grant> {
+        named(&self.unapproved, account, role)
+    }
+
+    /// Gives the roles that `find` knows an approval of. Those that are given without one stay as they are.
+    pub fn settle(&mut self, find: impl Fn(&Grant) -> Option<Approved>) {
+        let Self { grants, unapproved, .. } = self;
+        unapproved.retain(|grant| {
+            let Some(approved) = find(grant) else { return true };
+            if !grants.iter().any(|other| other.is_same_role(grant)) {
+                grants.push(Grant { approval: Some(approved), ..grant.clone() });
+            }
+            false
+        });
     }
 
     /// The grant that hosts, which cannot name the account, get by this name: the first in the order of the rules.
@@ -103,10 +122,9 @@ impl fmt::Display for Outcome {
             Self::NoMatch(why) => write!(f, "does not match: {why}"),
             Self::TooWeak(why) => write!(f, "matches, but gives nothing: {why}"),
             Self::Invalid(wrong) => write!(f, "matches, but gives nothing: {}", wrong.join("; ")),
-            Self::Gives { roles, wrong, emergency } => {
-                let how = if *emergency { " in an emergency, with a reason" } else { "" };
+            Self::Gives { roles, wrong, terms } => {
                 let but = if wrong.is_empty() { "" } else { "; but " };
-                write!(f, "gives {}{how}{but}{}", roles.join(", "), wrong.join("; "))
+                write!(f, "gives {}{terms}{but}{}", roles.join(", "), wrong.join("; "))
             }
             Self::Denies(taken) if taken.is_empty() => f.write_str("denies, though no rule gives what it is about"),
             Self::Denies(taken) => write!(f, "denies {}", taken.join(", ")),

@@ -1,8 +1,11 @@
 //! What a rule gives: templates, filled in and checked.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use super::{Emergency, Strength, condition::Captures, emergency::TAG, session::session_name, template::Template};
+use super::{
+    Approval, Approved, Emergency, Strength, condition::Captures, emergency::TAG, session::session_name,
+    template::Template,
+};
 use crate::{
     credentials::{AccountId, RoleArn, RoleName, check_tag_value},
     identity::Identity,
@@ -58,10 +61,35 @@ pub struct Give {
     pub policy_arns: Vec<String>,
     /// Whether a URL of the console may be made.
     pub console: bool,
-    /// That it is for emergencies only.
-    pub emergency: Option<Emergency>,
+    /// On which terms.
+    pub terms: Terms,
     /// How strong the proof has to be.
     pub strength: Strength,
+}
+
+/// On which terms a rule gives its role.
+#[derive(Debug, Clone)]
+pub enum Terms {
+    /// On none.
+    Always,
+    /// In an emergency, with a reason.
+    Emergency(Emergency),
+    /// If another person approves.
+    Approval(Approval),
+}
+
+/// The end of a sentence about what the rule gives.
+impl fmt::Display for Terms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Always => Ok(()),
+            Self::Emergency(_) => f.write_str(" in an emergency, with a reason"),
+            Self::Approval(Approval { by, life }) => {
+                let minutes = life.as_secs() / 60;
+                write!(f, " for {minutes}m with the approval of another person ({by})")
+            }
+        }
+    }
 }
 
 /// A role that an identity may have, with all that is asked of STS.
@@ -95,6 +123,8 @@ pub struct Grant {
     pub console: bool,
     /// The id of the alert, if it is given in an emergency.
     pub emergency: Option<String>,
+    /// The approval of another person, if it is given by one.
+    pub approval: Option<Approved>,
 }
 
 impl Grant {
@@ -155,6 +185,7 @@ impl Give {
             policy_arns: self.policy_arns.clone(),
             console: self.console,
             emergency: None,
+            approval: None,
         })
     }
 
@@ -192,6 +223,7 @@ impl Grant {
             policy_arns: Vec::new(),
             console: false,
             emergency: None,
+            approval: None,
         }
     }
 }

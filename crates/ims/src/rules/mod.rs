@@ -3,6 +3,7 @@
 //! Each rule is judged by itself. What a `deny` rule matches is taken away whatever other rules give, and what no rule
 //! gives is not given.
 
+mod approval;
 mod condition;
 mod decision;
 mod emergency;
@@ -11,10 +12,11 @@ mod read;
 mod session;
 mod template;
 
+pub use approval::{Approval, Approved, NeedsApproval, SHORTEST_SESSION};
 pub use condition::{Condition, Match};
 pub use decision::{Decision, Outcome, Verdict};
 pub use emergency::Emergency;
-pub use grant::{Account, Accounts, Give, Grant};
+pub use grant::{Account, Accounts, Give, Grant, Terms};
 pub use read::{SETTINGS, read, sections};
 pub use session::session_name;
 pub use template::Template;
@@ -49,9 +51,12 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Whether it gives a role in an emergency only.
-    pub fn is_for_emergencies(&self) -> bool {
-        matches!(&self.effect, Effect::Give(give) if give.emergency.is_some())
+    /// On which terms it gives a role, if it gives one.
+    pub fn terms(&self) -> Option<&Terms> {
+        match &self.effect {
+            Effect::Give(give) => Some(&give.terms),
+            Effect::Deny(_) => None,
+        }
     }
 }
 
@@ -93,7 +98,7 @@ pub struct Strength {
 
 impl Strength {
     /// What is not strong enough, if anything is not.
-    fn lacks(&self, identity: &Identity, now: SystemTime) -> Option<String> {
+    pub fn lacks(&self, identity: &Identity, now: SystemTime) -> Option<String> {
         if let Some(limit) = self.max_auth_age {
             let Some(then) = identity.authenticated_at else {
                 return Some("the proof does not say when the person signed in (max_auth_age)".to_owned());
@@ -122,7 +127,7 @@ fn too_old(what: &str, age: Duration, limit: Duration, key: &str) -> String {
 impl Rules {
     /// What `identity`, calling from `peer`, may have at the time `now`.
     pub fn decide(&self, identity: &Identity, peer: &Peer, now: SystemTime) -> Decision {
-        let (mut grants, mut emergencies): (Vec<Grant>, Vec<Grant>) = (Vec::new(), Vec::new());
+        let [mut grants, mut emergencies, mut unapproved] = [const { Vec::new() }; 3];
         let mut verdicts = Vec::new();
         let mut denials = Vec::new();
         for rule in &self.rules {
@@ -138,7 +143,11 @@ impl Rules {
                 (Effect::Give(give), Found::Captures(found)) => match give.strength.lacks(identity, now) {
                     Some(lack) => Outcome::TooWeak(lack),
                     None => {
-                        let grants = if give.emergency.is_some() { &mut emergencies } else { &mut grants };
+                        let grants = match &give.terms {
+                            Terms::Always => &mut grants,
+                            Terms::Emergency(_) => &mut emergencies,
+                            Terms::Approval(_) => &mut unapproved,
+                        };
                         self.gives(rule, give, &found, identity, grants)
                     }
                 },
@@ -146,14 +155,14 @@ impl Rules {
             verdicts.push(Verdict { rule: rule.name.clone(), outcome });
         }
         for (verdict, rule, deny) in denials {
-            let taken = [&mut grants, &mut emergencies].into_iter().flat_map(|grants| {
+            let taken = [&mut grants, &mut emergencies, &mut unapproved].into_iter().flat_map(|grants| {
                 let covered = grants.extract_if(.., |grant| deny.covers(grant));
                 covered.map(|grant| grant.label()).collect::<Vec<String>>()
             });
             let taken = taken.collect();
             verdicts[verdict] = Verdict { rule: rule.name.clone(), outcome: Outcome::Denies(taken) };
         }
-        Decision { grants, emergencies, verdicts }
+        Decision { grants, emergencies, unapproved, verdicts }
     }
 
     fn gives(
@@ -180,7 +189,7 @@ impl Rules {
         if given.is_empty() {
             return Outcome::Invalid(wrong);
         }
-        Outcome::Gives { roles: given, wrong, emergency: give.emergency.is_some() }
+        Outcome::Gives { roles: given, wrong, terms: give.terms.to_string() }
     }
 }
 

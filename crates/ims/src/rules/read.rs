@@ -4,9 +4,10 @@ mod give;
 mod matching;
 
 use give::{OF_GIVE, give};
-use matching::{MATCH, REWRITE, matching, pattern};
+pub(super) use matching::{BY, matching};
+use matching::{MATCH, REWRITE, pattern};
 
-use super::{Account, Accounts, Deny, Effect, Rule, Rules, emergency};
+use super::{Account, Accounts, Deny, Effect, Rule, Rules, approval, emergency};
 use crate::{
     credentials::{RoleName, is_partition},
     settings::{
@@ -40,6 +41,8 @@ pub fn sections() -> Vec<Section> {
         section("rules[].match.rewrite[]", REWRITE),
         section("rules[].deny", DENY),
         section("rules[].emergency", emergency::SETTINGS),
+        section("rules[].approval", approval::SETTINGS),
+        section("rules[].approval.by", BY),
     ]
 }
 
@@ -80,6 +83,7 @@ const RULE: &[Setting] = &[
         "",
         "A mapping: people get the role only with a reason, for a short time, and an alert.",
     ),
+    Setting::nested("approval", "", "A mapping: people get the role if another person approves, and for as long."),
     Setting::nested("max_auth_age", "", "How long ago the person may have signed in, as the proof says."),
     Setting::nested("max_proof_age", "", "How long ago the proof, such as a certificate, may have been issued."),
     Setting::nested(

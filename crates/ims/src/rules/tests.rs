@@ -10,7 +10,7 @@ use std::{
 
 use proptest::prelude::*;
 
-use super::{Decision, Rules, SETTINGS, read};
+use super::{Approved, Decision, Rules, SETTINGS, read};
 use crate::{
     identity::{Identity, Peer},
     settings::{Fields, Value, problem::Source, yaml},
@@ -386,4 +386,63 @@ fn what_would_make_a_rule_for_emergencies_none_is_refused() {
     let usual = rules(&BREAK_GLASS.replace("{reason: required, for: 30m}", "{}")).expect("legal");
     let decision = usual.decide(&person("alice", &["oncall"]), &peer(), NOW);
     assert_eq!(decision.emergencies[0].duration, Some(Duration::from_mins(15)));
+}
+
+const APPROVED: &str = r"
+accounts: {shop: 111111111111}
+rules:
+- name: production
+  match: {groups: devs}
+  account: shop
+  role: admin
+  approval: {by: {method: [sso, ssh], groups: [leads, boss]}, for: 2h}
+- {name: own, match: {groups: own}, account: shop, role: admin, duration: 2h}
+";
+
+#[test]
+fn a_role_that_needs_an_approval_is_given_with_one_only() {
+    let mut decision = decide(APPROVED, &person("alice", &["devs"]));
+    assert_eq!(roles(&decision), [""; 0]);
+    assert!(decision.grant("shop", "admin").is_none() && decision.grant_of_role("admin").is_none());
+    let text = decision.to_string();
+    let terms = "for 120m with the approval of another person (method sso or ssh, group `leads` or `boss`)";
+    assert!(text.contains(&format!("rule \"production\" gives shop/admin {terms}\n")), "{text}");
+    decision.settle(|_| None);
+    assert!(decision.unapproved("shop", "admin").is_some() && decision.grants.is_empty());
+    let approved = Approved { id: "4711".to_owned(), until: "2026-11-23T10:00:00Z".parse().expect("a time") };
+    decision.settle(|_| Some(approved.clone()));
+    assert_eq!(roles(&decision), ["shop/admin"]);
+    assert_eq!(decision.grants[0].approval, Some(approved.clone()));
+    // What another rule gives without one stays so.
+    let mut both = decide(APPROVED, &person("alice", &["devs", "own"]));
+    both.settle(|_| Some(approved.clone()));
+    assert_eq!((roles(&both), &both.grants[0].approval), (vec!["shop/admin".to_owned()], &None));
+    let deny = format!("{APPROVED}- {{name: no, match: {{name: '.*'}}, deny: {{}}}}\n");
+    let mut denied = decide(&deny, &person("alice", &["devs"]));
+    denied.settle(|_| Some(approved.clone()));
+    assert!(denied.grants.is_empty() && denied.unapproved.is_empty());
+}
+
+#[test]
+fn what_would_make_an_approval_none_is_refused() {
+    let whole = "approval: {by: {method: [sso, ssh], groups: [leads, boss]}, for: 2h}";
+    for (approval, problem) in [
+        ("approval:", "`approval` is empty"),
+        ("approval: {}", "`approval` needs `by`"),
+        ("approval: {for: 1h}", "`approval` needs `by`"),
+        ("approval: {by: {}}", "`match` needs"),
+        ("approval: {by: {from: 10.0.0.0/8}}", "an address alone proves no identity"),
+        ("approval: {by: {groups: '('}}", "open group"),
+        ("approval: {by: {groups: x, rewrite: []}}", "rewrite"),
+        ("approval: {by: {groups: x}, for: 29m}", "a time from 30m to 12h"),
+        ("approval: {by: {groups: x}, for: 13h}", "a time from 30m to 12h"),
+        ("approval: {by: {groups: x}}\n  emergency: {for: 15m}", "`approval` replaces `emergency`"),
+        ("approval: {by: {groups: x}}\n  deny: {}", "`deny` replaces"),
+    ] {
+        let error = rules(&APPROVED.replace(whole, approval)).expect_err(approval);
+        assert!(error.contains(problem), "{approval}: {error}");
+    }
+    let usual = rules(&APPROVED.replace(", for: 2h", "")).expect("rules");
+    let life = usual.needs_approval("production").map(|rule| rule.approval.life);
+    assert_eq!((life, usual.needs_approval("own").is_none()), (Some(Duration::from_hours(1)), true));
 }

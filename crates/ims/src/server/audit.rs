@@ -5,6 +5,8 @@ use serde::Serialize;
 
 use super::{client::Client, counters::Ending};
 use crate::{
+    approvals::{Entry, Word},
+    credentials::format_timestamp,
     identity::{Identity, Peer},
     rules::Grant,
     sts::Minted,
@@ -41,6 +43,12 @@ pub(super) struct Record<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     emergency: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    approval: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requested_by: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     access_key_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     aws_request_id: Option<&'a str>,
@@ -70,6 +78,9 @@ impl<'a> Record<'a> {
             source_identity: None,
             console: false,
             emergency: None,
+            approval: None,
+            requested_by: None,
+            until: None,
             access_key_id: None,
             aws_request_id: None,
             expiration: None,
@@ -98,6 +109,7 @@ impl<'a> Record<'a> {
             source_identity: grant.source_identity.as_deref(),
             console,
             emergency: grant.emergency.as_deref(),
+            approval: grant.approval.as_ref().map(|approved| approved.id.as_str()),
             ..self
         }
     }
@@ -107,7 +119,7 @@ impl<'a> Record<'a> {
         Self {
             access_key_id: Some(&minted.credentials.access_key_id),
             aws_request_id: minted.request_id.as_deref(),
-            expiration: Some(crate::credentials::format_timestamp(minted.credentials.expiration)),
+            expiration: Some(format_timestamp(minted.credentials.expiration)),
             ..self
         }
     }
@@ -115,6 +127,23 @@ impl<'a> Record<'a> {
     /// That it is the alert before a hand-out in an emergency, for this reason.
     pub(super) fn alert(self, reason: &'a str) -> Self {
         Self { event: "emergency", reason: Some(reason), ..self }
+    }
+
+    /// That this happens to a request for approval.
+    pub(super) fn approval(self, event: &'static str, entry: &'a Entry) -> Self {
+        let Entry { request, answer } = entry;
+        let approved = answer.as_ref().filter(|answer| answer.word == Word::Approved);
+        Self {
+            event,
+            rule: Some(&request.rule),
+            account: Some(request.account_id()),
+            role: Some(&request.role),
+            approval: Some(request.id.as_str()),
+            requested_by: Some(&request.by.name),
+            until: approved.map(|answer| format_timestamp(answer.until)),
+            reason: answer.as_ref().map_or(Some(request.reason.as_str()), |answer| answer.note.as_deref()),
+            ..self
+        }
     }
 
     /// Why not.

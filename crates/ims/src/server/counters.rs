@@ -32,10 +32,14 @@ impl Ending {
     }
 }
 
+/// What happens to requests for approval, in the audit and, without its beginning, in the metrics.
+const APPROVALS: [&str; 4] = ["approval_requested", "approval_given", "approval_refused", "approval_revoked"];
+
 /// The counters of the server. They only grow, but for the open connections.
 #[derive(Debug, Default)]
 pub struct Counters {
     requests: [AtomicU64; WORDS.len()],
+    approvals: [AtomicU64; APPROVALS.len()],
     /// Connections that were accepted.
     pub(super) connections: AtomicU64,
     /// Those that are open.
@@ -57,6 +61,15 @@ impl Counters {
         self.requests[ending as usize].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Something happened to a request for approval.
+    pub(super) fn approval(&self, event: &str) {
+        for (word, count) in APPROVALS.iter().zip(&self.approvals) {
+            if *word == event {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
     /// As lines of the metrics.
     pub fn render(&self, text: &mut String) {
         let mut put = |line: std::fmt::Arguments| {
@@ -69,6 +82,14 @@ impl Counters {
         for (word, count) in WORDS.iter().zip(&self.requests) {
             let count = count.load(Ordering::Relaxed);
             put(format_args!("alppaca_ims_requests_total{{ending=\"{word}\"}} {count}\n"));
+        }
+        put(format_args!(
+            "# TYPE alppaca_ims_approvals counter\n\
+             # HELP alppaca_ims_approvals Requests for approval, and the answers to them.\n"
+        ));
+        for (word, count) in APPROVALS.iter().zip(&self.approvals) {
+            let (word, count) = (word.trim_start_matches("approval_"), count.load(Ordering::Relaxed));
+            put(format_args!("alppaca_ims_approvals_total{{event=\"{word}\"}} {count}\n"));
         }
         let counters = [
             ("connections", "Connections that were accepted.", &self.connections),

@@ -11,19 +11,26 @@ use crate::{
     identity::{self, KeyFeed, Named, Opened, Opening, Prove, mtls::Authority},
     key_sets::PublicKeys,
     protocol::Mount,
+    record_files::{self, FilesError, RecordFiles},
     rules::Rules,
     site::Site,
     source::HostEnv,
 };
 
-/// An identity method cannot be used.
+/// A part of the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("identity method {name}: {problem}")]
-pub struct OpenError {
-    /// Its name.
-    pub name: String,
-    /// What is wrong.
-    pub problem: String,
+pub enum OpenError {
+    /// An identity method.
+    #[error("identity method {name}: {problem}")]
+    Method {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The records of approvals.
+    #[error(transparent)]
+    Records(#[from] FilesError),
 }
 
 /// The part of the configuration that requests are answered with.
@@ -36,6 +43,8 @@ pub struct Current {
     pub rules: Rules,
     /// Whether each request is logged.
     pub access_log: bool,
+    /// Where approvals are kept.
+    pub approvals: Option<Arc<RecordFiles>>,
     /// What is run for each emergency.
     pub alarm: Option<Alarm>,
     methods: Vec<(Named, Arc<Method>)>,
@@ -102,7 +111,7 @@ type NamedPeople = ((String, directory::Options), Arc<People>);
 
 impl Current {
     /// Opens what `site` names. Methods and directories that `before` has with the same settings stay open: they may
-    /// remember what was used once, or what was said.
+    /// remember what was used once, or what was said. So do the records of approvals, which remember what was revoked.
     pub fn open(site: &Site, opening: &Opening, host_env: &HostEnv, before: Option<&Self>) -> Result<Self, OpenError> {
         let (mut kept, mut people) = (Vec::new(), Vec::new());
         for named in &site.directories {
@@ -128,7 +137,7 @@ impl Current {
         };
         let mut methods: Vec<(Named, Arc<Method>)> = Vec::new();
         for named in &site.identities {
-            let wrong = |problem: String| OpenError { name: named.name.clone(), problem };
+            let wrong = |problem: String| OpenError::Method { name: named.name.clone(), problem };
             let stays = named.directories().all(|name| kept.contains(&name));
             let same = |(other, _): &&(Named, Arc<Method>)| stays && other == named;
             let method = match before.and_then(|before| before.methods.iter().find(same)) {
@@ -145,11 +154,20 @@ impl Current {
             found.map(|(_, method)| Arc::clone(&method.opened.prove))
         };
         let proofs = site.mounts.iter().map(|mount| mount.identities.iter().filter_map(of_name).collect()).collect();
+        let open = |options: &record_files::Options| {
+            let same = before.and_then(|before| before.approvals.clone()).filter(|files| files.options() == options);
+            match same {
+                Some(files) => files.reload().map(|()| files),
+                None => RecordFiles::open(options).map(Arc::new),
+            }
+        };
+        let approvals = site.approvals.as_ref().map(open).transpose()?;
         Ok(Self {
             mounts: site.mounts.iter().map(|settings| settings.mount.clone()).collect(),
             proofs,
             rules: site.rules.clone(),
             access_log: site.logging.access_log,
+            approvals,
             alarm: site.alarm.clone().map(|settings| Alarm::new(settings, host_env.clone())),
             methods,
             people,
@@ -178,7 +196,7 @@ impl Current {
     pub fn reload_files(&self) -> Vec<OpenError> {
         let reloaded = self.methods.iter().map(|(named, method)| (named, method.reload()));
         reloaded
-            .filter_map(|(named, result)| Some(OpenError { name: named.name.clone(), problem: result.err()? }))
+            .filter_map(|(named, result)| Some(OpenError::Method { name: named.name.clone(), problem: result.err()? }))
             .collect()
     }
 }

@@ -87,17 +87,20 @@ impl Server {
             grant.label(),
             grant.rule,
         );
-        let Some(audit) = self.audit().map(Arc::clone) else {
-            return Err("there is no audit_log for the alert".to_owned());
-        };
         let path = printable(head.uri.path(), 500);
         let record = Record::new(Ending::HandedOut, &mount.prefix, client, &path, self.now()).by(identity);
         let line =
             serde_json::to_string(&record.about(grant, false).alert(reason)).map_err(|error| error.to_string())?;
+        self.write_through(line).await
+    }
+
+    /// Returns when the audit has this record.
+    pub(super) async fn write_through(&self, line: String) -> Result<(), String> {
+        let Some(audit) = self.audit().map(Arc::clone) else { return Err("there is no audit_log".to_owned()) };
         let writing = tokio::task::spawn_blocking(move || audit.write_through(&line, PATIENCE));
         match writing.await {
             Ok(true) => Ok(()),
-            Ok(false) => Err("the audit does not take the alert".to_owned()),
+            Ok(false) => Err("the audit does not take the record".to_owned()),
             Err(_ended) => Err("the server is stopping".to_owned()),
         }
     }

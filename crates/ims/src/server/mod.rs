@@ -2,6 +2,7 @@
 
 mod access;
 mod alarm;
+mod approvals;
 mod audit;
 mod certificate;
 mod client;

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::{
     access::AccessLog,
+    approvals::unavailable,
     audit::Record,
     client::Client,
     counters::{Counters, Ending},
@@ -15,7 +16,7 @@ use super::{
     proof::prove,
 };
 use crate::{
-    clock::{SharedClock, system_time},
+    clock::{Moment, SharedClock, system_time},
     console::{Console, ConsoleError},
     credentials::Secret,
     identity::{Identity, Refusal},
@@ -122,6 +123,11 @@ impl Server {
         self.clock.now().wall
     }
 
+    /// Both clocks.
+    pub(super) fn moment(&self) -> Moment {
+        self.clock.now()
+    }
+
     /// What was counted.
     pub fn counters(&self) -> &Counters {
         &self.counters
@@ -131,6 +137,9 @@ impl Server {
     pub fn metrics(&self) -> String {
         let mut text = String::with_capacity(4096);
         self.counters.render(&mut text);
+        if let Some(approvals) = &self.current().approvals {
+            approvals.render(&mut text);
+        }
         self.sts.render(&mut text, self.clock.now());
         text.push_str("# EOF\n");
         text
@@ -195,11 +204,16 @@ impl Server {
 
     async fn reply(&self, current: &Current, client: &Client, head: &Arc<Parts>) -> Reply {
         let nowhere = Mount { prefix: String::new(), families: protocol::Families { hosts: false, people: false } };
-        if let Some(answer) = protocol::check_method(&head.method) {
+        let target = head.uri.path_and_query().map_or("", |path| path.as_str());
+        let routed = protocol::route(&current.mounts, target);
+        let known = match &routed {
+            Routed::To(_, route) => Some(route),
+            Routed::Nowhere(_) => None,
+        };
+        if let Some(answer) = protocol::check_method(&head.method, known) {
             return Reply::new(Ending::Unknown, &nowhere, answer);
         }
-        let target = head.uri.path_and_query().map_or("", |path| path.as_str());
-        let (mount, route) = match protocol::route(&current.mounts, target) {
+        let (mount, route) = match routed {
             Routed::To(mount, route) => (mount, route),
             Routed::Nowhere(path) => return Reply::new(Ending::Unknown, &nowhere, Answer::nowhere(&path)),
         };
@@ -248,10 +262,17 @@ impl Server {
 
     async fn decide(&self, exchange: &Exchange<'_>, route: &Route, identity: Identity) -> Reply {
         let Exchange { current, mount, client, head } = *exchange;
-        let decision = current.rules.decide(&identity, &client.peer, system_time(self.clock.now().wall));
+        let mut decision = current.rules.decide(&identity, &client.peer, system_time(self.clock.now().wall));
+        if protocol::needs_approvals(route, &decision)
+            && let Err(why) = self.settle(exchange, &mut decision, &identity).await
+        {
+            return unavailable(exchange, why, identity);
+        }
         match protocol::decide(route, &decision, &identity.name, head.method == Method::HEAD) {
             Next::Fetch { grant, form } => self.fetch(mount, grant.clone(), form, identity).await,
             Next::Emergency { grant, form } => self.emergency(exchange, grant, form, identity).await,
+            Next::Unapproved { grant } => self.unapproved(exchange, grant, identity).await,
+            Next::Approvals => self.approvals(exchange, route, &decision, identity).await,
             Next::Answer(answer) if answer.status == StatusCode::FORBIDDEN || decision.grants.is_empty() => {
                 Reply::new(Ending::Denied, mount, answer).because(denial(&decision)).by(identity)
             }

@@ -17,6 +17,7 @@ use crate::{
     identity::Named,
     logging::{AuditTarget, Logging},
     protocol::Mount,
+    record_files,
     rules::Rules,
     sandbox::Account,
     settings::Problem,
@@ -42,6 +43,8 @@ pub struct Site {
     pub sts: sts::Options,
     /// How URLs of the console are made.
     pub console: console::Options,
+    /// Where approvals are kept (`approvals`).
+    pub approvals: Option<record_files::Options>,
     /// What is run for each emergency (`emergency_alert`).
     pub alarm: Option<AlarmSettings>,
     /// How many connections there may be.

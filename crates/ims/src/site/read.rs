@@ -8,7 +8,8 @@ use crate::{
     identity::{self, Named, proxy::network},
     logging::{AuditTarget, Logging},
     protocol::{Families, Mount},
-    rules,
+    record_files,
+    rules::{self, Terms},
     sandbox::Account,
     settings::{
         Fields, Node, Problem, Value,
@@ -67,15 +68,12 @@ fn site(fields: &mut Fields) -> Option<Site> {
     if let (Some(true), Some(None), Some(place)) = (audit_required, &audit_log, fields.place("audit_required")) {
         fields.problems.push(Problem::new(place, "`audit_required` has no effect without `audit_log`"));
     }
-    let emergency = rules.iter().flat_map(|rules| &rules.rules).find(|rule| rule.is_for_emergencies());
-    if let (Some(rule), Some(false)) = (emergency, audit_required) {
-        let message = format!(
-            "rule {:?} is for emergencies, whose alerts must not be lost: set `audit_log` and `audit_required: yes`",
-            rule.name
-        );
-        fields.problems.push(Problem::nowhere(message));
-    }
-    let alarm = alarm(fields, emergency.is_some());
+    let approvals = record_files::Options::read(fields);
+    let terms = rules.as_ref().map(|rules| {
+        let kept = !matches!(approvals, Some(None));
+        terms(fields, rules, audit_required == Some(false), kept)
+    });
+    let alarm = alarm(fields, terms.unwrap_or(true));
     let user = fields.optional("user", read::text);
     let group = fields.optional("group", read::text);
     let socket_group = fields.optional("socket_group", read::text);
@@ -89,6 +87,7 @@ fn site(fields: &mut Fields) -> Option<Site> {
         rules: rules?,
         sts: sts?,
         console: console?,
+        approvals: approvals?,
         alarm: alarm?,
         limits: Limits { connections: connections?, per_address: per_address? },
         balancers: balancers?,
@@ -99,6 +98,31 @@ fn site(fields: &mut Fields) -> Option<Site> {
         socket_group: socket_group?,
         metrics: metrics?,
     })
+}
+
+/// What rules with terms need of the rest. Answers whether there is one for emergencies.
+fn terms(fields: &mut Fields, rules: &rules::Rules, unrecorded: bool, kept: bool) -> bool {
+    let mut emergencies = false;
+    for rule in &rules.rules {
+        let what = match rule.terms() {
+            Some(Terms::Emergency(_)) => "is for emergencies, whose alerts must not be lost",
+            Some(Terms::Approval(_)) => "needs approvals, which must not be lost",
+            Some(Terms::Always) | None => continue,
+        };
+        let approval = matches!(rule.terms(), Some(Terms::Approval(_)));
+        emergencies |= !approval;
+        let name = &rule.name;
+        if unrecorded {
+            let message = format!("rule {name:?} {what}: set `audit_log` and `audit_required: yes`");
+            fields.problems.push(Problem::nowhere(message));
+        }
+        if approval && !kept {
+            let message =
+                format!("rule {name:?} needs approvals, and `approvals` is missing: it says where they are kept");
+            fields.problems.push(Problem::nowhere(message));
+        }
+    }
+    emergencies
 }
 
 #[allow(clippy::option_option, reason = "wrong and absent are not the same")]

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use crate::{
     console, directory,
     identity::{self, COMMON, METHODS},
-    rules,
+    record_files, rules,
     settings::{Section, Setting, Topic},
     sts,
 };
@@ -50,6 +50,7 @@ const OWN: &[Setting] = &[
     Setting::new(Topic::Serving, "sts", "", "How roles are assumed: whose credentials, where, and how often. Required.")
         .on_restart(),
     Setting::new(Topic::Serving, "console", "", "How URLs of the AWS console are made."),
+    Setting { topic: Topic::Serving, ..record_files::SECTION },
     Setting::new(
         Topic::Serving,
         "emergency_alert",
@@ -168,6 +169,7 @@ pub static SECTIONS: LazyLock<Vec<Section>> = LazyLock::new(|| {
     sections.push(section("directories.NAME", directory::TABLE));
     sections.push(section("mounts[]", MOUNT));
     sections.extend(rules::sections());
+    sections.push(section("approvals", record_files::SETTINGS));
     sections.push(section("sts", sts::SETTINGS));
     sections.push(section("console", console::SETTINGS));
     sections

@@ -167,7 +167,7 @@ impl Sts {
                     return Err(trouble);
                 }
                 Ask::Wait(key, held) => {
-                    if grant.emergency.is_some() {
+                    if grant.emergency.is_some() || grant.approval.is_some() {
                         state.desk.expect_no_return(&key);
                     }
                     let (waiter, answer) = oneshot::channel();
@@ -275,7 +275,10 @@ impl Sts {
         let Some((region, sts)) = self.regions.0.get(job.region) else {
             return Outcome::Odd("there is no such region".to_owned());
         };
-        match sts.assume(&job.key.request, &own.credentials).await {
+        let Some(request) = job.key.request_at(self.clock.now().wall) else {
+            return Outcome::Odd("the approval ends before a session could".to_owned());
+        };
+        match sts.assume(&request, &own.credentials).await {
             Ok(answered) => {
                 let expiration = answered.value.expiration;
                 let minted = Minted {

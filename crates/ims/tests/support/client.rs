@@ -110,6 +110,14 @@ impl Client {
         Ok(Connection(BufReader::new(stream)))
     }
 
+    /// One request that changes something.
+    pub fn post(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let headers: Vec<String> = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let headers = headers.concat();
+        let request = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n{headers}\r\n");
+        self.connect().expect("a connection").raw(&request).expect("an answer")
+    }
+
     /// One request on a connection of its own.
     pub fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
         let mut connection = self.connect().expect("a connection");

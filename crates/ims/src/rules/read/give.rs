@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{partition, required};
 use crate::{
     credentials::{Arn, MAX_TAGS, NO_ACCOUNT, RoleArn, RoleName, check_tag_key},
-    rules::{Give, Match, Strength, Template, emergency},
+    rules::{Give, Match, Strength, Template, Terms, approval, emergency},
     settings::{
         Fields, Node, Problem, Value,
         problem::Place,
@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// What only a rule that gives a role may have.
-pub(super) const OF_GIVE: [&str; 15] = [
+pub(super) const OF_GIVE: [&str; 16] = [
     "account",
     "partition",
     "role",
@@ -28,6 +28,7 @@ pub(super) const OF_GIVE: [&str; 15] = [
     "policy_arns",
     "console",
     "emergency",
+    "approval",
     "max_auth_age",
     "max_proof_age",
 ];
@@ -68,6 +69,7 @@ pub(super) fn give(place: &Place, fields: &mut Fields, matching: &Match) -> Opti
     }
     let keys: Vec<&str> = tags.iter().map(|(key, _)| key.as_str()).collect();
     let emergency = emergency::read(place, fields, &keys)?;
+    let approval = approval::read(place, fields)?;
     Some(Give {
         account: account?,
         partition: partition?,
@@ -81,7 +83,11 @@ pub(super) fn give(place: &Place, fields: &mut Fields, matching: &Match) -> Opti
         policy: policy?,
         policy_arns: policy_arns?,
         console: console?,
-        emergency,
+        terms: match (emergency, approval) {
+            (Some(emergency), _) => Terms::Emergency(emergency),
+            (None, Some(approval)) => Terms::Approval(approval),
+            (None, None) => Terms::Always,
+        },
         strength: Strength { max_auth_age: max_auth_age?, max_proof_age: max_proof_age? },
     })
 }

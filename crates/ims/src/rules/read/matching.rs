@@ -25,13 +25,16 @@ pub(super) const MATCH: &[Setting] = &[
     Setting::nested("rewrite", "[]", "A list of changes of captures: `capture`, `from` (a pattern of a part), `to`."),
 ];
 
+/// The same where nothing is made of captures.
+pub(in crate::rules) const BY: &[Setting] = MATCH.split_at(MATCH.len() - 1).0;
+
 pub(super) const REWRITE: &[Setting] = &[
     Setting::nested("capture", "", "The capture."),
     Setting::nested("from", "", "What is replaced."),
     Setting::nested("to", "", "By what; `$1` stands for the first group in `from`."),
 ];
 
-pub(super) fn matching(fields: &mut Fields) -> Option<Match> {
+pub(in crate::rules) fn matching(fields: &mut Fields) -> Option<Match> {
     let method = fields.optional("method", |node| list(node, text));
     let name = fields.optional("name", condition);
     let groups = fields.optional("groups", condition);

@@ -156,7 +156,8 @@ impl<K: Eq + Hash, O: Clone + Eq + Hash, S: Clone> Desk<K, O, S> {
         (!open).then(|| why().unwrap_or_else(|| "no region works".into()))
     }
 
-    /// Nothing is made ahead for this key: what was made for an emergency is not asked for again.
+    /// Nothing is made ahead for this key: what was made for an emergency is not asked for again, and
+    /// what was approved may be revoked.
     pub(super) fn expect_no_return(&mut self, key: &K) {
         if let Some(entry) = self.entries.get_mut(key) {
             entry.expect_no_return();

@@ -1,11 +1,13 @@
-//! The reason that a request has to carry for a role that is given in an emergency only.
+//! The reason that a request has to carry for a role that is not given just so: in an emergency, or on approval.
 
 use http::{HeaderMap, HeaderName};
 
 use crate::rules::Grant;
 
 /// The header with the reason.
-const REASON: HeaderName = HeaderName::from_static("x-alppaca-reason");
+pub(super) const REASON: HeaderName = HeaderName::from_static("x-alppaca-reason");
+/// How a reason is given, for the end of a sentence.
+pub(super) const HOW: &str = "with the reason in the header X-Alppaca-Reason (8 to 256 printable ASCII characters)";
 /// How many characters a reason has: less is none, more is a report.
 const LENGTHS: std::ops::RangeInclusive<usize> = 8..=256;
 
@@ -14,24 +16,20 @@ pub fn reason(headers: &HeaderMap) -> Result<String, &'static str> {
     let mut given = headers.get_all(REASON).iter();
     let reason = match (given.next(), given.next()) {
         (Some(reason), None) => reason.as_bytes().trim_ascii(),
-        (Some(_), Some(_)) => return Err("there are several reasons for the emergency"),
-        (None, _) => return Err("there is no reason for the emergency"),
+        (Some(_), Some(_)) => return Err("there are several reasons"),
+        (None, _) => return Err("there is no reason"),
     };
     // Others could make the alert look like something else.
     let printable = reason.iter().all(|byte| (b' '..=b'~').contains(byte));
     match str::from_utf8(reason) {
         Ok(reason) if printable && LENGTHS.contains(&reason.len()) => Ok(reason.to_owned()),
-        _ => Err("the reason for the emergency is not 8 to 256 printable characters"),
+        _ => Err("the reason is not 8 to 256 printable characters"),
     }
 }
 
 /// What a person has to do for a role that is given in an emergency only.
 pub fn how_to_get(grant: &Grant) -> String {
-    format!(
-        "{} is given in an emergency only: call again with the reason in the header X-Alppaca-Reason (8 to 256 printable \
-         ASCII characters). It raises an alert",
-        grant.label()
-    )
+    format!("{} is given in an emergency only: call again {HOW}. It raises an alert", grant.label())
 }
 
 #[cfg(test)]
