@@ -8,21 +8,9 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::OnceLock,
 };
 
-use support::{Scene, Server, Sts, eventually};
-
-/// The daemon's program: another package's, so that cargo makes it here.
-fn program() -> &'static PathBuf {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--package", "alppaca", "--bin", "alppaca"]);
-        assert!(cargo.stdin(Stdio::null()).status().expect("cargo").success());
-        PathBuf::from(env!("CARGO_BIN_EXE_alppaca-ims")).with_file_name("alppaca")
-    })
-}
+use support::{Scene, Server, Sts, daemon_program, eventually};
 
 struct Daemon {
     child: Child,
@@ -32,7 +20,7 @@ struct Daemon {
 
 impl Daemon {
     fn start(scene: &Scene, server: &Server, proof: &str) -> Self {
-        let program = program();
+        let program = daemon_program();
         let address = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port");
         let file = |name: &str| scene.path().join(name).display().to_string();
         let config = format!(

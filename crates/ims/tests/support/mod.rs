@@ -14,7 +14,7 @@ use std::{
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     thread,
     time::{Duration, Instant},
 };
@@ -219,6 +219,17 @@ impl Drop for Server {
         let _ended = self.child.kill();
         let _reaped = self.child.wait();
     }
+}
+
+/// The daemon's program: another package's, so that cargo makes it here.
+pub fn daemon_program() -> &'static PathBuf {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--package", "alppaca", "--bin", "alppaca"]);
+        assert!(cargo.stdin(Stdio::null()).status().expect("cargo").success());
+        PathBuf::from(env!("CARGO_BIN_EXE_alppaca-ims")).with_file_name("alppaca")
+    })
 }
 
 /// What `look` finds, as soon as it finds something.
