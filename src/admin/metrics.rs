@@ -18,8 +18,8 @@ use crate::{
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The states that a role can be shown in. One that is withdrawn is not there any more.
-const STATES: [RoleState; 5] =
-    [RoleState::Warming, RoleState::Fresh, RoleState::Stale, RoleState::Expired, RoleState::Denied];
+const STATES: [RoleState; 6] =
+    [RoleState::Idle, RoleState::Warming, RoleState::Fresh, RoleState::Stale, RoleState::Expired, RoleState::Denied];
 
 /// Writes them down. Roles that were made on demand have no series of their own: they come and go with containers.
 pub(super) fn render(

@@ -97,7 +97,9 @@ impl Admin {
         if !self.ready.load(Ordering::Relaxed) {
             return Reply::text(503, "starting");
         }
-        if self.store.snapshot().roles().is_empty() || self.store.has_valid_set(now) {
+        let snapshot = self.store.snapshot();
+        let mut roles = snapshot.roles().iter();
+        if roles.all(|role| matches!(**role.slot(), Slot::Idle)) || self.store.has_valid_set(now) {
             Reply::text(200, "ok")
         } else {
             Reply::text(503, "no role has valid credentials")
@@ -260,6 +262,7 @@ impl Admin {
     ) -> Result<(Arc<Role>, Arc<Published>), Outcome> {
         let role = self.find(name, caller)?;
         let name = role.name();
+        role.ask(now.boot);
         let error = match Standing::of(&role.slot(), now) {
             Standing::Valid(set) => return Ok((Arc::clone(&role), Arc::clone(set))),
             Standing::Expired(set) => Outcome::Wait(Reply::error(

@@ -62,7 +62,7 @@ pub fn fetching(config: &Config, host_env: HostEnv) -> Result<Fetching, Fetching
         && let Some(source) = blueprint.upstreams.first_ims()
     {
         let source = blueprint.lister(&source.name)?;
-        graph.lister = Some(Lister { source, interval: config.refresh.interval });
+        graph.lister = Some(Lister { source, interval: config.refresh.interval, on_request: None });
     }
     for role in &roles {
         let (parents, node) = blueprint.role(role)?;

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::Cadence;
 use crate::{
     Fetch, Source,
+    clock::BootTime,
     credentials::{RoleId, RoleName},
 };
 
@@ -25,6 +26,24 @@ pub struct Lister {
     pub source: Arc<dyn Source>,
     /// How often its list is asked for.
     pub interval: Duration,
+    /// Which of its roles are fetched, if not all.
+    pub on_request: Option<OnRequest>,
+}
+
+/// Only the roles in use are fetched: a person may have hundreds, and works with a few.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnRequest {
+    /// These are always in use.
+    pub ready: Vec<RoleName>,
+    /// Any other is for so long after a caller last asked for it.
+    pub idle_after: Duration,
+}
+
+impl OnRequest {
+    /// Whether a role is in use at the moment `now`, if a caller last asked for it at the time `asked`.
+    pub(crate) fn is_in_use(&self, name: &RoleName, asked: Option<BootTime>, now: BootTime) -> bool {
+        asked.is_some_and(|asked| now.since(asked) < self.idle_after) || self.ready.contains(name)
+    }
 }
 
 /// How many calls one upstream gets.
@@ -85,6 +104,10 @@ impl Graph {
     /// A graph of all the roles that one upstream lists.
     pub fn listing(source: Arc<dyn Source>, interval: Duration) -> Self {
         let call_limit = CallLimit { concurrency: source.concurrency(), rate: None };
-        Self { call_limits: vec![call_limit], lister: Some(Lister { source, interval }), nodes: Vec::new() }
+        Self {
+            call_limits: vec![call_limit],
+            lister: Some(Lister { source, interval, on_request: None }),
+            nodes: Vec::new(),
+        }
     }
 }

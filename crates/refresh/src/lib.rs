@@ -20,7 +20,7 @@ mod upstream;
 use alppaca_core::{clock, credentials};
 use alppaca_store::{refresh_stats, store};
 
-pub use graph::{CallLimit, CallLimitId, Candidate, Graph, Lister, Node, Visibility};
+pub use graph::{CallLimit, CallLimitId, Candidate, Graph, Lister, Node, OnRequest, Visibility};
 pub use handover::{HandOver, HandedSet, Handover};
 pub use replace::{Carryover, Replacement, Replacer};
 pub use report::clock_difference;

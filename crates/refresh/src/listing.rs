@@ -6,15 +6,16 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Refresher, Timer,
-    node::Tracked,
+    node::{Tracked, Who},
     report,
-    task::{Due, answers::ending},
+    task::{Due, TICK, answers::ending},
 };
 use crate::{
     ErrorKind, RoleList, SourceError,
     clock::Moment,
     credentials::{RoleId, RoleName},
     refresh_stats::Question,
+    store::Slot,
 };
 
 /// Less than this between two clocks is not worth a word: the `Date` has whole seconds, and answers take a while.
@@ -128,6 +129,59 @@ impl Refresher {
         self.publish_order();
     }
 
+    /// Queues each listed role that is due; answers how long until the next one is. In the upstream's order: most programs
+    /// take the first role.
+    pub(super) fn start_listed(&mut self, now: Moment) -> Duration {
+        let mut pause = TICK;
+        let on_request = self.lister.as_ref().and_then(|lister| lister.on_request.as_ref());
+        let snapshot = on_request.map(|_| self.store.snapshot());
+        for name in &self.order {
+            let Some(role) = self.nodes.get_mut(name.as_str()) else { continue };
+            if let Some((on_request, snapshot)) = on_request.zip(snapshot.as_ref()) {
+                let shown = snapshot.role(name.as_str());
+                if !on_request.is_in_use(name, shown.and_then(|role| role.asked()), now.boot) {
+                    // What is valid is served to its end.
+                    if !role.asked.in_flight && !role.is_alive(now) && shown.is_some_and(|role| !is_idle(&role.slot()))
+                    {
+                        let doubted = role.doubted.take();
+                        *role = Tracked::new(now, None);
+                        role.doubted = doubted;
+                        self.refresh_stats.forget(name.as_str());
+                        self.store.publish(name, Slot::Idle);
+                    }
+                    continue;
+                }
+                if shown.is_some_and(|role| is_idle(&role.slot())) {
+                    self.store.publish(name, Slot::Warming);
+                }
+            }
+            report::expiry(&Who::new(name.as_str(), None), role.held.as_deref(), now, &mut role.asked.failure);
+            match role.asked.start_if_due(now) {
+                Some(Duration::ZERO) => {
+                    if let Some(call_limit) = self.queues.first_mut() {
+                        call_limit.push(Due::Listed(name.clone()));
+                    }
+                }
+                Some(remaining) => pause = pause.min(remaining),
+                None => {}
+            }
+        }
+        pause
+    }
+
+    /// Something outside has changed for the upstreams: asks again for the list, and for all that is missing or could not be
+    /// renewed.
+    pub(super) fn look_again(&mut self, now: Moment) {
+        if self.lister.is_some() && !self.list.in_flight {
+            self.list.timer = Timer::due_now(now);
+        }
+        for node in self.nodes.values_mut() {
+            if node.asked.failure.is_any() || !node.is_alive(now) {
+                node.hurry(now);
+            }
+        }
+    }
+
     fn withdraw(&mut self, name: &RoleName) {
         report::role_withdrawn(name);
         self.nodes.remove(name.as_str());
@@ -145,4 +199,8 @@ impl Refresher {
             self.note_change();
         }
     }
+}
+
+fn is_idle(slot: &Slot) -> bool {
+    matches!(slot, Slot::Idle)
 }

@@ -88,6 +88,7 @@ pub type OnDemandFactory = Box<dyn Fn(&RoleId, &OnDemand) -> Result<Vec<Node>, S
 pub(super) enum Request {
     Fetch(RoleId, Box<OnDemand>),
     Drop(RoleId),
+    LookAgain,
     Replace(Box<Replacement>, oneshot::Sender<()>),
 }
 
@@ -131,6 +132,12 @@ impl RoleRequests {
             self.store.remove_unlisted(id);
             self.send(Request::Drop(id.clone()));
         }
+    }
+
+    /// Has the upstreams asked at once for what is missing or could not be renewed, and for the list: something has changed
+    /// for them, such as who is signed in.
+    pub fn look_again(&self) {
+        self.send(Request::LookAgain);
     }
 
     pub(super) fn replacer(&self) -> Replacer {

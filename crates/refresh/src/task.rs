@@ -24,7 +24,7 @@ use crate::{
 
 /// Longest uninterrupted sleep: timers stand still during suspend and know nothing of clock steps,
 /// so the schedule is looked at again at least this often.
-const TICK: Duration = Duration::from_secs(15);
+pub(super) const TICK: Duration = Duration::from_secs(15);
 
 /// It is not looked at more often than this what callers wait for.
 const LOOK_PAUSE: Duration = Duration::from_millis(250);
@@ -245,6 +245,7 @@ impl Refresher {
                 }
                 self.wanted.insert(id, *wanted);
             }
+            Request::LookAgain => self.look_again(now),
             Request::Replace(replacement, done) => {
                 self.replace(*replacement);
                 // The caller may have stopped waiting.
@@ -304,21 +305,7 @@ impl Refresher {
         for id in begin {
             self.begin(&id, now);
         }
-        // In the upstream's order: most programs take the first role.
-        for name in &self.order {
-            let Some(role) = self.nodes.get_mut(name.as_str()) else { continue };
-            report::expiry(&Who::new(name.as_str(), None), role.held.as_deref(), now, &mut role.asked.failure);
-            match role.asked.start_if_due(now) {
-                Some(Duration::ZERO) => {
-                    if let Some(call_limit) = self.queues.first_mut() {
-                        call_limit.push(Due::Listed(name.clone()));
-                    }
-                }
-                Some(remaining) => pause = pause.min(remaining),
-                None => {}
-            }
-        }
-        pause.min(self.fetch_due(now))
+        pause.min(self.start_listed(now)).min(self.fetch_due(now))
     }
 
     /// Fetches what is due, as much as the upstreams are to bear. What waits is only a name: the

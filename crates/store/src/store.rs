@@ -4,11 +4,17 @@
 //! [`Slot`] of one role; each is a single atomic load, so no reader ever sees half of a change.
 
 mod published;
+mod state;
 
 use std::{
     borrow::Borrow,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
+
+pub use state::{Phase, RoleState, Slot};
 
 use arc_swap::{ArcSwap, Guard};
 use jiff::Timestamp;
@@ -49,54 +55,10 @@ pub struct Role {
     /// The id of a role that was made on demand; that of a listed one is its name.
     unlisted: Option<RoleId>,
     slot: ArcSwap<Slot>,
+    /// When a caller last asked for its credentials, by the boot clock, in milliseconds; 0: never.
+    asked: AtomicU64,
     /// The state at the last look, and since when it lasts.
     noted: Mutex<Option<(RoleState, Timestamp)>>,
-}
-
-/// What the store has for a role. Together with the time this gives the [`RoleState`].
-#[derive(Debug, Clone)]
-pub enum Slot {
-    /// Nothing yet: the first fetch is still under way, or has failed in a way that says nothing.
-    Warming,
-    /// A set, which may have expired meanwhile.
-    Held {
-        /// The set.
-        set: Arc<Published>,
-        /// How the refreshing goes.
-        phase: Phase,
-    },
-    /// The upstream refuses the role; its document with the refusal.
-    Denied(Arc<[u8]>),
-}
-
-/// How the refreshing of a set goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// The newest that there is.
-    Fresh,
-    /// A newer one is being fetched.
-    Refreshing,
-    /// The last attempt to fetch a newer one failed.
-    Stale,
-}
-
-/// The named states of a role, as status, metrics and the log show them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum RoleState {
-    /// No set yet.
-    Warming,
-    /// A valid set, the newest that there is.
-    Fresh,
-    /// A valid set, and a newer one is being fetched.
-    Refreshing,
-    /// A valid set, but the last refresh failed.
-    Stale,
-    /// The set has expired and there is nothing newer.
-    Expired,
-    /// The upstream refuses.
-    Denied,
-    /// The upstream has taken the role away.
-    Withdrawn,
 }
 
 impl Role {
@@ -105,6 +67,7 @@ impl Role {
             name: name.clone(),
             unlisted,
             slot: ArcSwap::from_pointee(Slot::Warming),
+            asked: AtomicU64::new(0),
             noted: Mutex::default(),
         })
     }
@@ -142,38 +105,20 @@ impl Role {
         noted.filter(|(state, _)| *state == now).map(|(_, since)| since)
     }
 
+    /// A caller wants its credentials.
+    pub fn ask(&self, now: BootTime) {
+        // The clock begins with the host, so this is never 0.
+        self.asked.store(now.as_millis().max(1), Ordering::Relaxed);
+    }
+
+    /// When a caller last wanted its credentials, if one has.
+    pub fn asked(&self) -> Option<BootTime> {
+        Some(self.asked.load(Ordering::Relaxed)).filter(|asked| *asked > 0).map(BootTime::from_millis)
+    }
+
     /// What there is for it.
     pub fn slot(&self) -> Guard<Arc<Slot>> {
         self.slot.load()
-    }
-}
-
-impl Slot {
-    /// The named state at the moment `now`.
-    pub fn state(&self, now: Moment) -> RoleState {
-        match self {
-            Self::Warming => RoleState::Warming,
-            Self::Denied(_) => RoleState::Denied,
-            Self::Held { set, .. } if !set.is_valid(now) => RoleState::Expired,
-            Self::Held { phase: Phase::Fresh, .. } => RoleState::Fresh,
-            Self::Held { phase: Phase::Refreshing, .. } => RoleState::Refreshing,
-            Self::Held { phase: Phase::Stale, .. } => RoleState::Stale,
-        }
-    }
-}
-
-impl RoleState {
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Warming => "warming",
-            Self::Fresh => "fresh",
-            Self::Refreshing => "refreshing",
-            Self::Stale => "stale",
-            Self::Expired => "expired",
-            Self::Denied => "denied",
-            Self::Withdrawn => "withdrawn",
-        }
     }
 }
 

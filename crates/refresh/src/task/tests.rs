@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::*;
 use crate::{
-    ErrorKind, Source, SourceFuture,
+    ErrorKind, OnRequest, RoleRequests, Source, SourceFuture,
     clock::{BootTime, Clock, fake::FakeClock},
     credentials::Secret,
     store::RoleState,
@@ -112,6 +112,7 @@ struct Rig {
     upstream: Arc<Upstream>,
     store: Arc<Store>,
     refresh_stats: Arc<RefreshStats>,
+    requests: RoleRequests,
     _task: tokio::task::JoinHandle<()>,
 }
 
@@ -126,6 +127,10 @@ fn rig(roles: &[&'static str], life: u64) -> Rig {
 }
 
 fn rig_with_grace(roles: &[&'static str], life: u64, grace: Option<u64>) -> Rig {
+    rig_on_request(roles, life, grace, None)
+}
+
+fn rig_on_request(roles: &[&'static str], life: u64, grace: Option<u64>, on_request: Option<OnRequest>) -> Rig {
     let clock = FakeClock::new();
     let script = Script {
         roles: roles.to_vec(),
@@ -135,10 +140,13 @@ fn rig_with_grace(roles: &[&'static str], life: u64, grace: Option<u64>) -> Rig 
     };
     let upstream = Arc::new(Upstream { clock: Arc::clone(&clock), state: Mutex::new(script) });
     let store = Store::shared();
-    let graph = Graph::listing(upstream.clone(), INTERVAL);
+    let mut graph = Graph::listing(upstream.clone(), INTERVAL);
+    if let Some(lister) = &mut graph.lister {
+        lister.on_request = on_request;
+    }
     let mut refresher = Refresher::new(graph, store.clone(), clock.clone(), grace.map(Duration::from_secs));
-    let refresh_stats = refresher.refresh_stats();
-    Rig { clock, upstream, store, refresh_stats, _task: tokio::spawn(async move { refresher.run().await }) }
+    let (refresh_stats, requests) = (refresher.refresh_stats(), refresher.requests());
+    Rig { clock, upstream, store, refresh_stats, requests, _task: tokio::spawn(async move { refresher.run().await }) }
 }
 
 impl Rig {
@@ -154,6 +162,12 @@ impl Rig {
             Some(state) => state,
             None => RoleState::Withdrawn,
         }
+    }
+
+    /// A caller asks for a role and waits.
+    fn ask(&self, role: &str) {
+        self.store.snapshot().role(role).expect("listed").ask(self.clock.now().boot);
+        drop(self.store.awaited_change());
     }
 
     fn key(&self, role: &str) -> String {
@@ -604,4 +618,47 @@ async fn an_upstream_that_says_when_to_come_back_is_not_asked_before() {
         let pauses = asked.windows(2).map(|pair| pair[1].since(pair[0]));
         assert!(pauses.clone().all(|pause| pause >= Duration::from_secs(40)), "{broken}: {asked:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_many_roles_only_those_in_use_are_fetched() {
+    let on_request = OnRequest { ready: vec!["b".parse().expect("a name")], idle_after: Duration::from_hours(2) };
+    let rig = rig_on_request(&["a", "b", "c"], 3600, None, Some(on_request));
+    rig.pass(60).await;
+    let states = || ["a", "b", "c"].map(|role| rig.state(role));
+    assert_eq!(states(), [RoleState::Idle, RoleState::Fresh, RoleState::Idle]);
+    rig.ask("c");
+    rig.pass(1).await;
+    assert_eq!(states(), [RoleState::Idle, RoleState::Fresh, RoleState::Fresh]);
+    // It is renewed while it is in use, served to its end, and then forgotten.
+    rig.pass(2 * 3600).await;
+    assert_eq!(states(), [RoleState::Idle, RoleState::Fresh, RoleState::Fresh]);
+    rig.pass(3600).await;
+    assert_eq!(states(), [RoleState::Idle, RoleState::Fresh, RoleState::Idle]);
+    let fetched = rig.upstream.asked_for("c").len();
+    assert!((4..=7).contains(&fetched), "{fetched}");
+    assert!(rig.upstream.asked_for("a").is_empty());
+    rig.ask("c");
+    rig.pass(1).await;
+    assert_eq!(rig.state("c"), RoleState::Fresh);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_renewed_is_asked_for_at_once_when_something_has_changed() {
+    let rig = rig(&["a"], 3600);
+    rig.pass(1).await;
+    rig.upstream.set(|script| {
+        script.list_error = Some(SourceError::transient("sign-in needed"));
+        script.errors.insert("a", SourceError::transient("sign-in needed"));
+    });
+    rig.pass(3000).await;
+    assert_eq!(rig.state("a"), RoleState::Stale);
+    rig.upstream.set(|script| {
+        script.list_error = None;
+        script.errors.clear();
+        script.roles = vec!["a", "b"];
+    });
+    rig.requests.look_again();
+    rig.pass(1).await;
+    assert_eq!((rig.state("a"), rig.state("b")), (RoleState::Fresh, RoleState::Fresh));
 }

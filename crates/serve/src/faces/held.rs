@@ -10,7 +10,7 @@ use crate::{
 
 /// What there is of a role at a moment.
 pub enum Standing<'a> {
-    /// Nothing yet.
+    /// Nothing yet, or not until a caller asks.
     Warming,
     /// The upstream's refusal.
     Refused(&'a Arc<[u8]>),
@@ -24,7 +24,7 @@ impl<'a> Standing<'a> {
     /// That of a role in `state`.
     pub fn of(state: &'a Slot, now: Moment) -> Self {
         match state {
-            Slot::Warming => Self::Warming,
+            Slot::Idle | Slot::Warming => Self::Warming,
             Slot::Denied(document) => Self::Refused(document),
             Slot::Held { set, .. } if set.is_valid(now) => Self::Valid(set),
             Slot::Held { set, .. } => Self::Expired(set),
@@ -46,6 +46,7 @@ pub(super) fn held(
         let issued = Some(Issued { role: role.id(), set: Arc::clone(set) });
         Outcome::Answer(Answer { issued, ..give(set) })
     };
+    role.ask(now.boot);
     match Standing::of(&role.slot(), now) {
         Standing::Warming => Outcome::Warming,
         Standing::Refused(document) => Outcome::Answer(refuse(document).denied(Denial::Refused)),

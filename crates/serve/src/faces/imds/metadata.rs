@@ -65,9 +65,10 @@ impl Imds {
             None => {}
         }
         let Some(role) = visible.first() else { return not_found() };
+        role.ask(now.boot);
         let (last_updated, arn) = match &**role.slot() {
             Slot::Held { set, .. } => (set.last_updated, set.role_arn.clone()),
-            Slot::Warming => return Outcome::Warming,
+            Slot::Idle | Slot::Warming => return Outcome::Warming,
             Slot::Denied(_) => (now.wall, None),
         };
         let Told::Now(account) = self.account(visible) else { return not_found() };
@@ -84,7 +85,7 @@ impl Imds {
             return Told::Later;
         }
         match visible.first().map(|role| role.slot()).as_deref().map(|state| &**state) {
-            Some(Slot::Warming) => Told::Later,
+            Some(Slot::Idle | Slot::Warming) => Told::Later,
             Some(Slot::Held { set, .. }) => set.account_id.map_or(Told::Never, Told::Now),
             Some(Slot::Denied(_)) | None => Told::Never,
         }
