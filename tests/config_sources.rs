@@ -12,6 +12,48 @@ fn parsed(text: &str) -> Result<Config, String> {
     parse(files).map(|loaded| loaded.config).map_err(|errors| errors.to_string())
 }
 
+const SITE: &str = "sources:\n  me: {kind: site, url: 'https://ims/account/', ready: [a@b], sign_in: {kind: oidc, issuer: \
+                    'https://login', client_id: a, parameters: {prompt: consent}, keep_sign_in: yes}}\n";
+
+#[test]
+fn the_roles_of_a_person_are_for_the_daemons_own_account() {
+    let config = parsed(SITE).expect("legal");
+    let rules = config.policy.clone().expect("rules");
+    assert_eq!((rules.rules.len(), rules.default), (1, alppaca::policy::Effect::Deny));
+    let own = rustix::process::geteuid().as_raw().to_string();
+    assert_eq!(rules.rules[0].when, [alppaca::policy::Condition::User(vec![own])]);
+    let rendered = config.render();
+    assert!(rendered.contains("url: \"https://ims\"") && rendered.contains("prompt"), "{rendered}");
+    assert_eq!(parsed(&rendered), Ok(config));
+    let said = parsed(&format!("{SITE}policy: {{default: everything}}\n")).expect("legal").policy;
+    assert_eq!(said.map(|rules| rules.default), Some(alppaca::policy::Effect::Everything));
+    assert_eq!(
+        parsed(&format!("{SITE}user: me\n")).expect("legal").policy.expect("rules").rules[0].when,
+        [alppaca::policy::Condition::User(vec!["me".to_owned()])]
+    );
+}
+
+#[test]
+fn each_mistake_of_a_sign_in_is_told_with_its_place() {
+    let site =
+        |sign_in: &str| format!("sources:\n  me:\n    kind: site\n    url: https://ims\n    sign_in: {sign_in}\n");
+    for (sign_in, part) in [
+        ("{}", "5:5: the sign-in needs a `kind`: one of oidc"),
+        ("{kind: saml}", "there is no kind \"saml\" of sign-in"),
+        ("{kind: oidc, client_id: a}", "a sign-in needs an `issuer`"),
+        ("{kind: oidc, issuer: 'https://x'}", "a sign-in needs a `client_id`"),
+        ("{kind: oidc, issuer: 'http://x', client_id: a}", "a URL with https is expected here"),
+        ("{kind: oidc, issuer: 'https://x', client_id: a, scopes: groups}", "with `openid` in it"),
+        ("{kind: oidc, issuer: 'https://x', client_id: a, parameters: {state: x}}", "alppaca sets itself"),
+        ("{kind: oidc, issuer: 'https://x', client_id: a, redirect_url: 'https://ims/x'}", "of this host"),
+        ("{kind: oidc, issuer: 'https://x', client_id: a, redirect_url: 'http://ims/x'}", "of this host"),
+        ("{kind: oidc, isuer: 'https://x', client_id: a}", "did you mean `issuer`?"),
+    ] {
+        let said = parsed(&site(sign_in)).expect_err(sign_in);
+        assert!(said.contains(part), "{sign_in}: {said}");
+    }
+}
+
 #[test]
 fn each_kind_of_mistake_is_told_with_its_place() {
     for (text, part) in [

@@ -74,6 +74,24 @@ fn systemd_finds_no_fault_with_the_units_and_little_exposure() {
 }
 
 #[test]
+fn systemd_finds_no_fault_with_the_unit_of_a_user() {
+    if !needs("systemd units", "systemd-analyze") {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let text = fs::read_to_string(packaging("systemd/user/alppaca.service")).expect("text");
+    let text =
+        text.replace("/usr/bin/alppaca", env!("CARGO_BIN_EXE_alppaca")).replace("Documentation=man:alppaca(1)\n", "");
+    let path = directory.path().join("alppaca.service");
+    fs::write(&path, text).expect("a file");
+    let mut command = Command::new("systemd-analyze");
+    // A user's service manager wants a directory of its own.
+    let output = run(command.args(["--user", "verify"]).arg(&path).env("XDG_RUNTIME_DIR", directory.path()));
+    let complaints = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!complaints.contains("alppaca.service") && output.status.success(), "{complaints}");
+}
+
+#[test]
 fn a_service_manager_is_told_when_credentials_are_there() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("notify");

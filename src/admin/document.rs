@@ -34,6 +34,9 @@ pub struct Status {
     /// That the upstream refuses its list of roles, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub list_refused: Option<ListRefused>,
+    /// The sources for which a person has to sign in before they give anything new.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sign_in_needed: Vec<SignInNeeded>,
     /// The roles that the caller may see, the one that a program gets by default first.
     pub roles: Vec<RoleStatus>,
 }
@@ -143,6 +146,15 @@ pub struct LastError {
     pub message: String,
 }
 
+/// That a person has to sign in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignInNeeded {
+    /// For which source.
+    pub source: String,
+    /// Why, only for callers that may see the state of all roles.
+    pub reason: Option<String>,
+}
+
 /// `GET /v1/credentials/ROLE`: a set of credentials, in the words of `credential_process`.
 ///
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html>
@@ -195,17 +207,17 @@ pub struct ExecDocument {
 }
 
 /// The only place where a secret is written out or read in.
-mod secret {
+pub(super) mod secret {
     use serde::{Deserialize, Deserializer, Serializer};
     use zeroize::Zeroizing;
 
     use super::Secret;
 
-    pub(super) fn serialize<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::admin) fn serialize<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(secret.expose())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
+    pub(in crate::admin) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
         String::deserialize(deserializer).map(|text| Secret::new(&**Zeroizing::new(text)))
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     clock::Moment,
     http::Counters,
     refresh_stats::{Ending, Question, RefreshStats},
+    sign_in::Report,
     store::{RoleState, Slot, Snapshot},
 };
 
@@ -27,6 +28,7 @@ pub(super) fn render(
     refresh_stats: &RefreshStats,
     counters: &Counters,
     audit: Option<Health>,
+    sign_ins: &[(String, Report)],
     started: Timestamp,
     now: Moment,
 ) -> String {
@@ -123,7 +125,25 @@ pub(super) fn render(
             ));
         }
     }
+    text.push_str(&of_sign_ins(sign_ins));
     text.push_str("# EOF\n");
+    text
+}
+
+/// For which sources a person has to sign in; nothing where none ever has to.
+fn of_sign_ins(sign_ins: &[(String, Report)]) -> String {
+    let mut text = String::new();
+    if !sign_ins.is_empty() {
+        text.push_str(
+            "# TYPE alppaca_sign_in_needed gauge\n\
+             # HELP alppaca_sign_in_needed Whether a person has to sign in before a source gives anything new.\n",
+        );
+    }
+    for (source, report) in sign_ins {
+        let needed = u8::from(report.needed.is_some());
+        // Writing to a String cannot fail.
+        let _infallible = writeln!(text, "alppaca_sign_in_needed{{source=\"{}\"}} {needed}", label(source));
+    }
     text
 }
 

@@ -12,12 +12,14 @@ mod respond;
 mod roles;
 mod selection;
 mod server;
+mod sign_in;
+mod sign_in_document;
 mod socket;
 
 pub use client::{Answered, Client, ClientError};
 pub use document::{
     ChoiceDocument, ChoiceRequest, Code, CredentialsDocument, ErrorDocument, ExecDocument, ExecRequest, LastError,
-    ListRefused, Listener, RoleStatus, RolesDocument, Status,
+    ListRefused, Listener, RoleStatus, RolesDocument, SignInNeeded, Status,
 };
 pub use lease::{LeaseError, Leases};
 pub use peer::{PeerCredentials, ProcessId};
@@ -25,6 +27,9 @@ pub use reply::{Call, Outcome, Reply};
 pub use respond::{Admin, ExecEndpoint};
 pub use selection::{Selections, TooMany};
 pub use server::{serve, serve_metrics};
+pub use sign_in_document::{
+    BeginRequest, Begun, CallbackRequest, MethodWord, ProgressDocument, SignInStatus, SignInsDocument, SignOutRequest,
+};
 pub use socket::{AdminSocket, SocketError, SocketPlace};
 
 /// Where the socket is by default.

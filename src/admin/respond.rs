@@ -29,6 +29,7 @@ use crate::{
     http::Counters,
     policy::{ConnectionFacts, Gatekeeper, Grant},
     refresh_stats::RefreshStats,
+    sign_in::SignIns,
     store::{Published, Role, RoleState, Slot, Store},
     text::Cut,
 };
@@ -63,6 +64,8 @@ pub struct Admin {
     pub subordinates: Arc<Subordinates>,
     /// Whether every user who can connect sees everything (`admin_group`).
     pub restricted: bool,
+    /// Who has signed in.
+    pub sign_ins: SignIns,
     /// Whether the service manager was notified that the daemon is ready.
     pub ready: Arc<AtomicBool>,
 }
@@ -101,8 +104,10 @@ impl Admin {
         let mut roles = snapshot.roles().iter();
         if roles.all(|role| matches!(**role.slot(), Slot::Idle)) || self.store.has_valid_set(now) {
             Reply::text(200, "ok")
-        } else {
+        } else if self.sign_in_needed(false).is_empty() {
             Reply::text(503, "no role has valid credentials")
+        } else {
+            Reply::text(503, "no role has valid credentials: sign-in needed")
         }
     }
 
@@ -136,6 +141,7 @@ impl Admin {
                 allow: Some("POST"),
                 ..Reply::error(Code::MethodNotAllowed, format!("{} is not supported here", call.method))
             }),
+            (["v1", "sign-in" | "sign-out", ..], _) => self.sign_in_call(&segments, call, caller),
             (["metrics"], "GET") if self.sees_everything(caller) => Outcome::Reply(self.metrics(now)),
             (["metrics"], "GET") => Outcome::error(
                 Code::Forbidden,
@@ -154,7 +160,8 @@ impl Admin {
     /// The metrics.
     pub fn metrics(&self, now: Moment) -> Reply {
         let (snapshot, audit) = (self.store.snapshot(), self.auditor.health());
-        let text = metrics::render(&snapshot, &self.refresh_stats, &self.counters, audit, self.started.wall, now);
+        let (reports, started) = (self.sign_ins.reports(), self.started.wall);
+        let text = metrics::render(&snapshot, &self.refresh_stats, &self.counters, audit, &reports, started, now);
         Reply { status: 200, content_type: metrics::CONTENT_TYPE, allow: None, body: Zeroizing::new(text.into_bytes()) }
     }
 
@@ -196,6 +203,7 @@ impl Admin {
                 // It names the upstream.
                 message: self.sees_everything(caller).then(|| refusal.message.into()),
             }),
+            sign_in_needed: self.sign_in_needed(self.sees_everything(caller)),
             roles: roles.into_iter().map(|role| self.role_status(role, now)).collect(),
         }
     }

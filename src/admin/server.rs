@@ -39,7 +39,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// For everything else, waiting for credentials included.
 const TIMEOUT: Duration = Duration::from_secs(MAX_WAIT + 10);
 /// The longest body.
-const MAX_BODY: usize = 4 * 1024;
+const MAX_BODY: usize = 16 * 1024;
 /// The longest head.
 const MAX_HEAD: usize = 16 * 1024;
 /// The states of the roles are looked at no more often than this, and at least so often.
@@ -177,6 +177,7 @@ async fn answer(admin: &Admin, request: Request<Incoming>, caller: &PeerCredenti
     let mut over = false;
     loop {
         let (changed, known) = (admin.store.changed(), admin.gatekeeper.changed());
+        let signed_in = admin.sign_ins.changed();
         match admin.respond(call, caller, clock.now()) {
             Outcome::Reply(reply) => return reply,
             Outcome::Wait(reply) if over => return reply,
@@ -186,6 +187,7 @@ async fn answer(admin: &Admin, request: Request<Incoming>, caller: &PeerCredenti
         tokio::select! {
             () = changed => {}
             () = known => {}
+            () = signed_in => {}
             () = &mut patience => over = true,
         }
     }

@@ -1,8 +1,11 @@
 //! `alppaca check`: is the configuration valid, and what does it amount to?
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::net::SocketAddr;
 
-use super::{Failure, Outcome, USUAL_ACCOUNT, environment, place};
+use super::{
+    Failure, Outcome, USUAL_ACCOUNT, environment,
+    place::{self, ConfigPath},
+};
 use crate::{
     capture::{IMDS, WEAK_REDIRECTION, foreign_redirections},
     clock::{Clock, SystemClock},
@@ -15,9 +18,8 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit codes: 0 valid, 2 not. Secrets are shown as ***.")]
 pub(super) struct Args {
-    /// A YAML file, or a directory whose *.yaml are merged in alphabetical order
-    #[arg(short, long, value_name = "PATH", default_value = "/etc/alppaca")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigPath,
     /// Print only errors and warnings
     #[arg(short, long)]
     quiet: bool,
@@ -25,7 +27,8 @@ pub(super) struct Args {
 
 /// Checks, and prints the effective configuration.
 pub(super) fn run(args: &Args) -> Outcome {
-    let loaded = config::load(&args.config).map_err(Failure::usage)?;
+    let path = args.config.path();
+    let loaded = config::load(&path).map_err(Failure::usage)?;
     for warning in &loaded.warnings {
         anstream::eprintln!("warning: {warning}");
     }
@@ -46,7 +49,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         }
     }
     let host_env = environment::host_env();
-    let faults = daemon::file_faults(&args.config, &loaded, &host_env, &trust(&loaded.config));
+    let faults = daemon::file_faults(&path, &loaded, &host_env, &trust(&loaded.config));
     let clear_text = plan::clear_text(&loaded.config, &host_env.aws);
     for warning in faults.warnings.iter().cloned().chain(clear_text) {
         anstream::eprintln!("warning: {warning}");

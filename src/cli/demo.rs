@@ -51,8 +51,10 @@ pub(super) fn run(args: &Args) -> Outcome {
         .map_err(|error| Failure::runtime(format!("{error}\n`alppaca demo --port 0` takes a free port.")))?;
     let address = places.first().and_then(|(place, _)| place.address().ok());
     let address = address.ok_or_else(|| Failure::runtime("the listening socket has no address"))?;
-    let fetching = plan::fetching(&config, environment::host_env()).map_err(Failure::runtime)?;
-    let daemon = Daemon::new(config, fetching, SystemClock::shared())
+    let host_env = environment::host_env();
+    let sign_ins = host_env.sign_ins.clone();
+    let fetching = plan::fetching(&config, host_env).map_err(Failure::runtime)?;
+    let daemon = Daemon::new(config, fetching, SystemClock::shared(), sign_ins)
         .with_admin(AdminSockets { socket: Some(admin), metrics: None });
     daemon.run(places, Guide { ims, address, socket, last: String::new() }).map_err(Failure::runtime)
 }

@@ -6,6 +6,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use super::sdk::Variables;
 use crate::capture::Host;
+use alppaca_command::environment::session_dir;
 pub(super) use alppaca_command::environment::{for_logging, host_env, proxies};
 
 /// The daemon's admin socket, if the user names one (`ALPPACA_SOCKET`).
@@ -16,9 +17,24 @@ pub(super) fn socket() -> Option<PathBuf> {
 /// Where a plain user's programs keep their sockets: what the service manager made for the session, else a directory that
 /// stays. <https://specifications.freedesktop.org/basedir-spec/latest/>
 pub(super) fn run_dir() -> Option<PathBuf> {
-    let directory = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let session = directory("XDG_RUNTIME_DIR").map(|session| session.join("alppaca"));
-    session.or_else(|| directory("HOME").map(|home| home.join(".local/state/alppaca")))
+    session_dir().or_else(|| directory("HOME").map(|home| home.join(".local/state/alppaca")))
+}
+
+/// Where a plain user's own configuration is.
+pub(super) fn config_dir() -> Option<PathBuf> {
+    let own = directory("XDG_CONFIG_HOME").or_else(|| directory("HOME").map(|home| home.join(".config")));
+    own.map(|own| own.join("alppaca"))
+}
+
+/// Whether a browser can be shown to the user, and the one that the user prefers (`BROWSER`).
+pub(super) fn browser() -> (bool, Option<OsString>) {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let browser = set("BROWSER");
+    (browser.is_some() || set("DISPLAY").is_some() || set("WAYLAND_DISPLAY").is_some(), browser)
+}
+
+fn directory(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
 /// All that is text.

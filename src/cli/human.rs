@@ -34,6 +34,7 @@ pub(super) enum Colour {
 pub(super) fn state_colour(state: &str) -> Colour {
     match state {
         "fresh" | "refreshing" => Colour::Green,
+        "idle" => Colour::Dim,
         "warming" | "stale" => Colour::Yellow,
         _ => Colour::Red,
     }

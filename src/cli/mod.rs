@@ -11,6 +11,7 @@ mod environment;
 mod exec;
 mod generate;
 mod human;
+mod login;
 mod manual;
 mod migrate;
 mod mock_ims;
@@ -27,6 +28,7 @@ mod source;
 mod status;
 mod use_role;
 mod version;
+mod whoami;
 
 use std::{ffi::OsString, path::Path, process::ExitCode};
 
@@ -69,6 +71,12 @@ enum Command {
     Check(check::Args),
     /// Show the state of the running daemon and its roles
     Status(status::Args),
+    /// Sign in at your site, with the browser or a code
+    Login(login::Args),
+    /// Forget the sign-in, and withdraw the credentials that it gave
+    Logout(whoami::LogoutArgs),
+    /// Show who has signed in, where, and until when
+    Whoami(whoami::Args),
     /// Print credentials from the running daemon, for `credential_process` or a shell
     Credentials(credentials::Args),
     /// Run a program whose SDK gets fresh credentials from the daemon
@@ -135,6 +143,9 @@ impl Command {
             Self::Run(args) => run::run(args),
             Self::Check(args) => check::run(args),
             Self::Status(args) => status::run(args),
+            Self::Login(args) => login::run(args),
+            Self::Logout(args) => whoami::logout(args),
+            Self::Whoami(args) => whoami::run(args),
             Self::Credentials(args) => credentials::run(args),
             Self::Exec(args) => exec::run(args),
             Self::Roles(args) => roles::run(args),

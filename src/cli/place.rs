@@ -1,4 +1,5 @@
-//! Where a plain user's daemon has its socket and pid file, and where the commands look for it: `/run/alppaca` is root's.
+//! Where a plain user's daemon has its configuration, socket and pid file, and where the commands look for them:
+//! `/etc/alppaca` and `/run/alppaca` are root's.
 
 use std::path::{Path, PathBuf};
 
@@ -6,6 +7,26 @@ use rustix::fs::{Access, access};
 
 use super::environment;
 use crate::{admin::DEFAULT_SOCKET, config::Config};
+
+/// Where the host's daemon has its configuration.
+const SYSTEM: &str = "/etc/alppaca";
+
+/// Which configuration.
+#[derive(Debug, clap::Args)]
+pub(super) struct ConfigPath {
+    /// A YAML file, or a directory whose *.yaml are merged in alphabetical order [default: a plain user's own
+    /// ~/.config/alppaca, if there is one, else /etc/alppaca]
+    #[arg(short, long, value_name = "PATH")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigPath {
+    /// It, or the default.
+    pub(super) fn path(&self) -> PathBuf {
+        let own = || environment::config_dir().filter(|own| !is_root() && own.is_dir());
+        self.config.clone().or_else(own).unwrap_or_else(|| SYSTEM.into())
+    }
+}
 
 /// Lets the daemon of a plain user have a directory of that user's, where it was told no other than the default and may
 /// not write there. A service manager may have made the default for it.
@@ -31,7 +52,11 @@ pub(super) fn socket() -> PathBuf {
 
 /// None for root.
 fn own() -> Option<PathBuf> {
-    environment::run_dir().filter(|_| !rustix::process::geteuid().is_root())
+    environment::run_dir().filter(|_| !is_root())
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
 }
 
 fn socket_in(directory: &Path) -> PathBuf {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, io, net::IpAddr, path::PathBuf, sync::Arc, 
 use clap::{ArgGroup, Subcommand};
 use nix::unistd::{Gid, Uid};
 
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, place::ConfigPath};
 use crate::{
     admin::{Client, Status},
     caller::{
@@ -53,9 +53,8 @@ Examples:
   alppaca policy explain --address 10.0.0.7"
 )]
 struct Explain {
-    /// A YAML file, or a directory whose *.yaml are merged in alphabetical order
-    #[arg(short, long, value_name = "PATH", default_value = "/etc/alppaca")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigPath,
     /// A user of this host, by name or number
     #[arg(long, value_name = "NAME", conflicts_with_all = ["pid", "container"])]
     user: Option<String>,
@@ -79,7 +78,7 @@ struct Explain {
 /// Explains.
 pub(super) fn run(args: &Args) -> Outcome {
     let Action::Explain(explain) = &args.action;
-    let loaded = config::load(&explain.config).map_err(Failure::usage)?;
+    let loaded = config::load(&explain.config.path()).map_err(Failure::usage)?;
     let caller = explain.caller(&loaded.config)?;
     anstream::println!("caller: {}", caller.describe());
     let own = loaded.config.containers.as_ref().and_then(|section| caller.own_role(&section.rules));

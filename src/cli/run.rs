@@ -2,7 +2,6 @@
 
 use std::{
     net::SocketAddr,
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,7 +12,8 @@ use alppaca_command::service_manager::{end_at_panics, notify};
 use sd_notify::NotifyState;
 
 use super::{
-    Failure, Outcome, USUAL_ACCOUNT, environment, place,
+    Failure, Outcome, USUAL_ACCOUNT, environment,
+    place::{self, ConfigPath},
     predecessor::{self, Kept},
     sockets::{self, HandedOver},
 };
@@ -47,9 +47,8 @@ Examples:
   alppaca run -c ./alppaca.yaml    with one file
   alppaca check -c ./alppaca.yaml  show only its errors")]
 pub(super) struct Args {
-    /// A YAML file, or a directory whose *.yaml are merged in alphabetical order
-    #[arg(short, long, value_name = "PATH", default_value = "/etc/alppaca")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigPath,
     /// Detach and keep a pid file, for `alppacad start`
     #[arg(long, hide = true)]
     background: bool,
@@ -58,19 +57,21 @@ pub(super) struct Args {
 /// Runs the daemon until it is told to stop.
 pub(super) fn run(args: &Args) -> Outcome {
     daemon::ignore_sighup().map_err(Failure::runtime)?;
-    let loaded = config::load(&args.config).map_err(Failure::usage)?;
+    let path = args.config.path();
+    let loaded = config::load(&path).map_err(Failure::usage)?;
     // In the background this directory is left.
-    let path = std::path::absolute(&args.config).map_err(Failure::usage)?;
+    let path = std::path::absolute(&path).map_err(Failure::usage)?;
     // What needs root comes first; what may fail comes before anything is changed.
     let identity = sandbox::resolve(&loaded.config.account, USUAL_ACCOUNT).map_err(Failure::usage)?;
     let trust = Trust::of(identity.as_ref());
-    let faults = daemon::file_faults(&path, &loaded, &environment::host_env(), &trust);
+    let host_env = environment::host_env();
+    let faults = daemon::file_faults(&path, &loaded, &host_env, &trust);
     if let Some(refusal) = faults.refusal() {
         return Err(Failure::usage(refusal));
     }
     let mut config = loaded.config.clone();
     place::settle(&mut config);
-    let fetching = plan::fetching(&config, environment::host_env()).map_err(Failure::usage)?;
+    let fetching = plan::fetching(&config, host_env.clone()).map_err(Failure::usage)?;
     let files = usize::try_from(sandbox::raise_file_limit()).unwrap_or(usize::MAX);
     config.limits.connections = config.limits.connections.min(files.saturating_sub(OTHER_FILES).max(1));
     let admin_group = config.admin.group.as_deref().map(sandbox::group).transpose();
@@ -113,7 +114,6 @@ pub(super) fn run(args: &Args) -> Outcome {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let host_env = environment::host_env();
     let clear_text = plan::clear_text(&config, &host_env.aws);
     for warning in faults.warnings.into_iter().chain(clear_text).chain(stays_root_unasked(&config)) {
         tracing::warn!("{warning}");
@@ -133,6 +133,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         bound.map_err(told).ok()
     });
     let ready = Arc::new(AtomicBool::new(false));
+    let sign_ins = host_env.sign_ins.clone();
     let reloading = Reloading {
         path,
         started: loaded,
@@ -142,7 +143,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         notice: reload_notice(Arc::clone(&ready)),
     };
     let Kept { handover, store } = predecessor::kept(left, SystemClock::shared().now());
-    let mut daemon = Daemon::new(config, fetching, SystemClock::shared())
+    let mut daemon = Daemon::new(config, fetching, SystemClock::shared(), sign_ins)
         .with_admin(AdminSockets { socket: admin, metrics })
         .with_audit(audit)
         .with_reloading(reloading)

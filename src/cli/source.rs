@@ -1,10 +1,10 @@
 //! `alppaca source test`: asks one source, or for one role, once, and tells what came.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Failure, Outcome, environment};
+use super::{Failure, Outcome, environment, place::ConfigPath};
 use crate::{
     clock::{Clock, SystemClock},
     config,
@@ -36,9 +36,8 @@ Exit codes: 0 with credentials, 1 without, 2 the command line or the configurati
 struct TestArgs {
     /// A role or a source of the configuration
     name: String,
-    /// A YAML file, or a directory whose *.yaml are merged in alphabetical order
-    #[arg(short, long, value_name = "PATH", default_value = "/etc/alppaca")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigPath,
 }
 
 /// Does what `source` was asked.
@@ -49,7 +48,7 @@ pub(super) fn run(args: &Args) -> Outcome {
 }
 
 fn test(args: &TestArgs) -> Outcome {
-    let config = config::load(&args.config).map_err(Failure::usage)?.config;
+    let config = config::load(&args.config.path()).map_err(Failure::usage)?.config;
     let trials = plan::trials(&config, environment::host_env(), &args.name).map_err(Failure::usage)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::runtime)?;
     let mut failed = Vec::new();

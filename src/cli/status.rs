@@ -10,7 +10,7 @@ use super::{
     socket::{self, Socket, failure},
 };
 use crate::{
-    admin::{ListRefused, RoleStatus, Status},
+    admin::{ListRefused, RoleStatus, SignInNeeded, Status},
     refresh::clock_difference,
 };
 
@@ -20,12 +20,12 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// Arguments of `status`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-States: warming (no credentials yet), fresh, refreshing (a newer set is being fetched), stale (the
-last refresh failed; the set is still valid), expired, denied (the upstream refuses the role),
-withdrawn (the upstream no longer lists it). Root, the daemon's own account and the members of
+States: idle (fetched when a program asks for it), warming (no credentials yet), fresh, refreshing
+(a newer set is being fetched), stale (the last refresh failed; the set is still valid), expired,
+denied (the upstream refuses the role), withdrawn (the upstream no longer lists it). Root, the daemon's own account and the members of
 `admin_group` see all roles; others see those that are for them.
 
-Exit codes: 0 every role has valid credentials, 1 not every one has (or there is none),
+Exit codes: 0 every role has valid credentials or is idle, 1 not every one is (or there is none),
 3 no daemon answers.
 
 Examples:
@@ -57,7 +57,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     } else {
         anstream::print!("{}", text(&status));
     }
-    let valid = |role: &RoleStatus| role.seconds_left.is_some_and(|left| left > 0);
+    let valid = |role: &RoleStatus| role.state == "idle" || role.seconds_left.is_some_and(|left| left > 0);
     if !status.roles.is_empty() && status.roles.iter().all(valid) {
         Ok(())
     } else {
@@ -92,6 +92,11 @@ fn text(status: &Status) -> String {
         let ListRefused { since, message } = refused;
         let message = message.as_deref().map(|message| format!(": {}", human::foreign(message))).unwrap_or_default();
         line(format_args!("the upstream has refused its role list since {since}{message}"));
+    }
+    for SignInNeeded { source, reason } in &status.sign_in_needed {
+        let reason = reason.as_deref().map(|reason| format!(" ({})", human::foreign(reason))).unwrap_or_default();
+        let what = Coloured(Colour::Yellow, "sign-in needed");
+        line(format_args!("{what} for {}{reason}: run `alppaca login`", human::foreign(source)));
     }
     if roles.is_empty() {
         let why = if status.answered { "There is no role for you." } else { "The upstream has not answered yet." };

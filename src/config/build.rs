@@ -15,6 +15,7 @@ use crate::{
     faces::{self, Common, Section, imds, open_address},
     http::Limits,
     logging::{AuditTarget, Logging},
+    policy::{Condition, Effect, Rule, Rules},
     sandbox::Account,
 };
 use alppaca_settings::{
@@ -113,13 +114,13 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -
     let (ready_wait, run_dir, admin) = (ready_wait?, run_dir?, admin?);
     let others: Vec<SocketAddr> = faces.iter().flat_map(|face| &face.listen).copied().collect();
     Some(move |upstreams, listen: Vec<SocketAddr>| Config {
+        policy: policy.or_else(|| owner_only(&upstreams, &account)),
         upstreams,
         capture_listen: capture.unwrap_or_else(|| usual_capture(&listen, &others)),
         listen,
         common,
         imds,
         faces,
-        policy,
         audit_log,
         audit_required,
         containers,
@@ -131,6 +132,20 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -
         run_dir,
         admin,
     })
+}
+
+/// The rules where there is no policy: roles of one person are for the daemon's own account, which is that person's, and
+/// for no other user of the host.
+fn owner_only(upstreams: &Upstreams, account: &Account) -> Option<Rules> {
+    let personal = upstreams.sources.iter().any(|source| source.kind.is_personal());
+    let owner = account.user.clone().unwrap_or_else(|| rustix::process::geteuid().as_raw().to_string());
+    let rule = Rule {
+        name: Some("owner".to_owned()),
+        when: vec![Condition::User(vec![owner])],
+        unless: Vec::new(),
+        effect: Effect::Everything,
+    };
+    personal.then(|| Rules { rules: vec![rule], default: Effect::Deny })
 }
 
 fn limits(fields: &mut Fields) -> Option<Limits> {

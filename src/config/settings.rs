@@ -204,9 +204,14 @@ pub static SECTIONS: LazyLock<Vec<Section>> = LazyLock::new(|| {
         .iter()
         .flat_map(|entry| [(entry.section.key, entry.settings)].into_iter().chain(entry.below.iter().copied()));
     let fixed = |(path, settings): (&'static str, _)| Section { path: path.into(), settings };
-    let kinds = KINDS
-        .iter()
-        .map(|kind| Section { path: format!("sources.NAME` of `kind: {}", kind.word).into(), settings: kind.settings });
+    let kinds = KINDS.iter().flat_map(|kind| {
+        let own = Section { path: format!("sources.NAME` of `kind: {}", kind.word).into(), settings: kind.settings };
+        let below = |(path, settings): &(&str, &'static [Setting])| Section {
+            path: format!("sources.NAME.{path}").into(),
+            settings,
+        };
+        std::iter::once(own).chain(kind.below.iter().map(below))
+    });
     POLICY
         .into_iter()
         .chain(metadata)

@@ -15,6 +15,7 @@ use crate::{
     http::{Counters, Face, Place},
     policy::Gatekeeper,
     refresh_stats::RefreshStats,
+    sign_in::SignIns,
     store::Store,
 };
 
@@ -34,6 +35,8 @@ pub(super) struct AdminParts {
     pub(super) kept: Option<Arc<Kept>>,
     /// Whether the daemon has said that it is ready.
     pub(super) ready: Arc<AtomicBool>,
+    /// Who has signed in.
+    pub(super) sign_ins: SignIns,
     /// Told of each reload.
     pub(super) reloads: Arc<Notify>,
 }
@@ -73,6 +76,7 @@ pub(super) fn start(
         exec: parts.exec,
         own_uid: rustix::process::geteuid().as_raw(),
         ready: parts.ready,
+        sign_ins: parts.sign_ins,
         subordinates: parts.subordinates,
         restricted: sockets.socket.as_ref().is_some_and(AdminSocket::is_restricted),
     };

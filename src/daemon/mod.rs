@@ -48,6 +48,7 @@ use crate::{
     plan::Fetching,
     policy::PolicyEngine,
     refresh::{Refresher, RoleRequests},
+    sign_in::SignIns,
     store::Store,
 };
 
@@ -84,16 +85,19 @@ pub struct Daemon {
     audit: Option<AuditLog>,
     reloading: Option<Reloading>,
     watchdog: Option<Watchdog>,
+    sign_ins: SignIns,
 }
 
 impl Daemon {
     /// A daemon that fetches what `fetching` says and behaves as `config` says.
-    pub fn new(config: Config, fetching: Fetching, clock: SharedClock) -> Self {
+    /// `sign_ins` has the sessions in it that `fetching` names.
+    pub fn new(config: Config, fetching: Fetching, clock: SharedClock, sign_ins: SignIns) -> Self {
         let store = Store::shared();
         let grace = config.refresh.withdrawal_grace;
         let refresher = Refresher::new(fetching.graph, Arc::clone(&store), Arc::clone(&clock), grace)
             .with_factory(fetching.factory);
         refresher.refresh_stats().use_certificates(fetching.certificates);
+        sign_ins.show(fetching.sessions);
         Self {
             config,
             refresher,
@@ -103,6 +107,7 @@ impl Daemon {
             audit: None,
             reloading: None,
             watchdog: None,
+            sign_ins,
         }
     }
 
@@ -165,6 +170,8 @@ impl Daemon {
         let replacer = self.refresher.replacer();
         let (stop, stopped) = watch::channel(());
         let (refresher, beside) = start_refresher(self.refresher, stopped)?;
+        let changed = requests.clone();
+        beside.spawn(self.sign_ins.clone().run(move || changed.look_again()));
         let deps = ContainerDeps { requests, clock: Arc::clone(&self.clock), lingering: beside.clone() };
         let listener = self.config.containers.as_ref().map(|config| containers::build(config, &deps)).transpose()?;
         let container_policy = listener.as_ref().map(Listener::container_policy);
@@ -192,6 +199,7 @@ impl Daemon {
             region: Arc::clone(&region),
             kept,
             ready: Arc::clone(&ready),
+            sign_ins: self.sign_ins.clone(),
             reloads: Arc::clone(&reloads),
         };
         let turning = beside.clone();
@@ -210,6 +218,7 @@ impl Daemon {
             engine,
             deps,
             containers,
+            sign_ins: self.sign_ins,
         };
         running.replace_background(background);
         let served = main.block_on(async {

@@ -28,6 +28,7 @@ use crate::{
     policy::PolicyEngine,
     refresh::{Carryover, Replacement, Replacer},
     refresh_stats::RefreshStats,
+    sign_in::SignIns,
     store::Store,
     trust::Trust,
 };
@@ -68,6 +69,8 @@ pub(super) struct Running {
     pub(super) deps: ContainerDeps,
     /// Who listens to the runtimes of containers, if they are to have roles.
     pub(super) containers: Option<Listening>,
+    /// Who has signed in.
+    pub(super) sign_ins: SignIns,
 }
 
 /// What to read, and how.
@@ -193,6 +196,7 @@ impl Running {
         }
         self.replacer.replace(replacement).await;
         self.refresh_stats.use_certificates(fetching.certificates);
+        self.sign_ins.show(fetching.sessions);
         if let Runtimes::Another(listener) = containers
             && let Err(error) = self.replace_containers(listener).await
         {

@@ -21,6 +21,7 @@ use crate::{
         Cadence, CallLimit, CallLimitId, Candidate, Graph, Lister, Node, OnDemand, OnDemandFactory, Source, Visibility,
     },
     refresh_stats::Certificate,
+    sign_in,
     source::{HostEnv, Opened, Opening, PassOn, Purpose, Serves, Session, long_term::TemporaryOnly, sts::Sts},
 };
 
@@ -37,6 +38,8 @@ pub struct Fetching {
     pub factory: OnDemandFactory,
     /// The certificates of the sources.
     pub certificates: Vec<Certificate>,
+    /// The sign-ins of the sources, by their names.
+    pub sessions: Vec<(String, Arc<sign_in::Session>)>,
 }
 
 /// Why the sources cannot be set up.
@@ -61,8 +64,9 @@ pub fn fetching(config: &Config, host_env: HostEnv) -> Result<Fetching, Fetching
     if roles.is_empty()
         && let Some(source) = blueprint.upstreams.first_ims()
     {
+        let on_request = source.kind.on_request();
         let source = blueprint.lister(&source.name)?;
-        graph.lister = Some(Lister { source, interval: config.refresh.interval, on_request: None });
+        graph.lister = Some(Lister { source, interval: config.refresh.interval, on_request });
     }
     for role in &roles {
         let (parents, node) = blueprint.role(role)?;
@@ -74,8 +78,9 @@ pub fn fetching(config: &Config, host_env: HostEnv) -> Result<Fetching, Fetching
         graph.nodes.push(node);
     }
     let certificates = blueprint.certificates();
+    let sessions = blueprint.sessions();
     let factory = move |id: &RoleId, wanted: &OnDemand| blueprint.on_demand(id, wanted);
-    Ok(Fetching { graph, factory: Box::new(factory), certificates })
+    Ok(Fetching { graph, factory: Box::new(factory), certificates, sessions })
 }
 
 /// From what nodes are made.
@@ -124,6 +129,12 @@ impl Blueprint {
             Some(Certificate { source: source.name.clone(), end })
         };
         self.upstreams.sources.iter().filter_map(certificate).collect()
+    }
+
+    /// The sign-ins that the sources need.
+    fn sessions(&self) -> Vec<(String, Arc<sign_in::Session>)> {
+        let session = |source: &config::Source| Some((source.name.clone(), self.opened.get(&source.name)?.sign_in()?));
+        self.upstreams.sources.iter().filter_map(session).collect()
     }
 
     fn call_limit(&self, name: &str) -> CallLimitId {

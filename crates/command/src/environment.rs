@@ -9,6 +9,7 @@ use crate::{
     fetch::ProxyVariables,
     launch::launcher,
     logging::Environment,
+    sign_in::SignIns,
     source::{HostEnv, aws},
 };
 
@@ -27,8 +28,16 @@ pub fn host_env() -> HostEnv {
         path: std::env::var("PATH").ok().filter(|path| !path.is_empty()),
         ssh_auth_sock: std::env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty()).map(PathBuf::from),
         launcher: launcher(),
+        sign_ins: SignIns::new(SystemClock::shared(), session_dir()),
         clock: SystemClock::shared(),
     }
+}
+
+/// Where the user's own daemon keeps what ends with the user's last session: memory, not a disk.
+/// <https://specifications.freedesktop.org/basedir-spec/latest/>
+pub fn session_dir() -> Option<PathBuf> {
+    let session = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
+    session.map(|session| session.join("alppaca"))
 }
 
 /// The environment's proxies. They are in force only for the sources that say `proxy: environment`.

@@ -10,6 +10,6 @@ pub mod temporary;
 
 use alppaca_core::clock;
 use alppaca_logging as logging;
-use alppaca_sources::{fetch, source};
+use alppaca_sources::{fetch, sign_in, source};
 
 pub use failure::{Failure, Outcome, end, parse};

@@ -2,85 +2,14 @@
 
 mod support;
 
-use std::{
-    fs,
-    io::{BufRead, BufReader},
-    path::{Path, PathBuf},
-    process::{Child, ChildStdout, Command, Stdio},
-};
+use std::fs;
 
 use support::{
-    Scene, Server, Sts, eventually,
+    Browser, Provider, Scene, Server, Sts, eventually,
     needs::{needs, skip},
 };
 
 const READONLY: &str = "/account/demo/readonly/credentials";
-
-/// oidc-provider of npm.
-struct Provider {
-    child: Child,
-    /// Open, since it warns there, too.
-    stdout: BufReader<ChildStdout>,
-    issuer: String,
-}
-
-impl Provider {
-    /// `program`: where `cargo xtask test` has put it.
-    fn start(program: &Path, scene: &Scene) -> Self {
-        let log = fs::File::create(scene.path().join("provider.log")).expect("ours");
-        let mut command = Command::new("node");
-        command.arg(program).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
-        let mut child = command.spawn().expect("it starts");
-        let stdout = BufReader::new(child.stdout.take().expect("piped"));
-        let mut provider = Self { child, stdout, issuer: String::new() };
-        provider.stdout.read_line(&mut provider.issuer).expect("a line");
-        provider.issuer.truncate(provider.issuer.trim_end().len());
-        let log = || fs::read_to_string(scene.path().join("provider.log")).unwrap_or_default();
-        assert!(provider.issuer.starts_with("http://127.0.0.1:"), "{}", log());
-        provider
-    }
-}
-
-impl Drop for Provider {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ended = self.child.kill();
-        let _reaped = self.child.wait();
-    }
-}
-
-/// A browser with its cookies.
-struct Browser(PathBuf);
-
-impl Browser {
-    /// GET without a form, POST with one. Redirections are followed.
-    fn open(&self, url: &str, form: &[(String, String)]) -> String {
-        let mut command = Command::new("curl");
-        command.args(["--silent", "--show-error", "--location", "--noproxy", "*", "--max-time", "30"]);
-        command.arg("--cookie").arg(&self.0).arg("--cookie-jar").arg(&self.0);
-        for (name, value) in form {
-            command.arg("--data-urlencode").arg(format!("{name}={value}"));
-        }
-        let output = command.arg(url).stdin(Stdio::null()).output().expect("curl");
-        assert!(output.status.success(), "{url}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("text")
-    }
-
-    /// Sends the form of a page, with its hidden values and these.
-    fn submit(&self, page: &str, values: &[(&str, &str)]) -> String {
-        let form = page.split_once("<form").unwrap_or_else(|| panic!("no form: {page}")).1;
-        let hidden = form.split("<input type=\"hidden\"").skip(1);
-        let hidden = hidden.map(|input| (attribute(input, "name"), attribute(input, "value")));
-        let values = values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        self.open(&attribute(form, "action"), &hidden.chain(values).collect::<Vec<_>>())
-    }
-}
-
-/// The first value of an attribute.
-fn attribute(html: &str, name: &str) -> String {
-    let rest = html.split_once(&format!("{name}=\"")).unwrap_or_else(|| panic!("no {name}: {html}")).1;
-    rest.split_once('"').expect("its end").0.to_owned()
-}
 
 /// The ID token that a client gets while `alice` signs in.
 fn sign_in(provider: &Provider, scene: &Scene, client: &str) -> String {
@@ -110,25 +39,18 @@ fn sign_in(provider: &Provider, scene: &Scene, client: &str) -> String {
     token()["id_token"].as_str().expect("a token").to_owned()
 }
 
-#[allow(clippy::disallowed_methods, reason = "the environment says where the clients are")]
-fn program() -> Option<PathBuf> {
-    let python = PathBuf::from(std::env::var_os("ALPPACA_TEST_PYTHON")?);
-    let folder = python.ancestors().nth(3)?.join("javascript");
-    Some(folder.join("provider.mjs")).filter(|program| program.exists())
-}
-
 #[test]
 fn a_person_who_signs_in_has_the_roles_of_the_groups() {
     const WHAT: &str = "oidc-provider";
     if !needs(WHAT, "node") || !needs(WHAT, "curl") {
         return;
     }
-    let Some(program) = program() else {
+    let Some(program) = Provider::program() else {
         skip(WHAT, "there is no ALPPACA_TEST_PYTHON with provider.mjs beside its folder (npm)");
         return;
     };
     let (scene, sts) = (Scene::new(), Sts::start());
-    let provider = Provider::start(&program, &scene);
+    let provider = Provider::start(&program, &scene, &[]);
     let more = format!(
         "\
 identities:

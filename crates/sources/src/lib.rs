@@ -5,6 +5,7 @@ extern crate alppaca_core;
 
 pub mod fetch;
 pub mod key_sets;
+pub mod sign_in;
 pub mod source;
 
 use alppaca_core::{clock, credentials, text};

@@ -22,7 +22,7 @@ pub use published::{Published, http_date};
 use tokio::sync::{Notify, futures::OwnedNotified};
 
 use crate::{
-    clock::Moment,
+    clock::{BootTime, Moment},
     credentials::{RoleId, RoleName},
 };
 

@@ -69,6 +69,7 @@ fn console(url: &str) -> super::Console {
         path: None,
         ssh_auth_sock: None,
         launcher: Vec::new(),
+        sign_ins: alppaca_sources::sign_in::SignIns::new(SystemClock::shared(), None),
         clock: SystemClock::shared(),
     };
     read(&mut Fields::new(entries, TABLE)).expect("options").open(&host_env).expect("open")

@@ -40,6 +40,7 @@ fn host_env() -> HostEnv {
         path: None,
         ssh_auth_sock: None,
         launcher: Vec::new(),
+        sign_ins: alppaca_sources::sign_in::SignIns::new(SystemClock::shared(), None),
         clock: SystemClock::shared(),
     }
 }

@@ -6,6 +6,7 @@ pub mod certificates;
 pub mod client;
 #[path = "../../../../tests/support/needs.rs"]
 pub mod needs;
+pub mod oidc;
 pub mod sts;
 
 use std::{
@@ -23,6 +24,7 @@ use tempfile::TempDir;
 
 pub use certificates::{Authority, Files};
 pub use client::Client;
+pub use oidc::{Browser, Provider};
 pub use sts::Sts;
 
 /// How long the tests wait for something that comes.

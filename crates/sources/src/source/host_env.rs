@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::aws;
-use crate::{clock::SharedClock, fetch::ProxyVariables};
+use crate::{clock::SharedClock, fetch::ProxyVariables, sign_in::SignIns};
 
 /// Programs are found here if the daemon has no `PATH`.
 const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -25,6 +25,8 @@ pub struct HostEnv {
     pub ssh_auth_sock: Option<PathBuf>,
     /// What runs a program in a session of its own: a program and arguments, which its command line follows.
     pub launcher: Vec<String>,
+    /// Who has signed in for the sources that need a person.
+    pub sign_ins: SignIns,
     /// The time, for signatures.
     pub clock: SharedClock,
 }

@@ -10,12 +10,13 @@ use super::{
     host_env::HostEnv,
     imds, ims, process, profile,
     purpose::{Purpose, Serves},
-    roles_anywhere, static_keys, vault, web_identity,
+    roles_anywhere, site, static_keys, vault, web_identity,
 };
 use crate::{
     fetch::Proxying,
-    refresh::{CallLimit, Fetch, Source},
+    refresh::{CallLimit, Fetch, OnRequest, Source},
     settings::{Comparable, Fields, Keys, NamedFiles, Node, Rendered, Setting, problem::Place},
+    sign_in::Session,
 };
 
 /// All kinds, in the order of the documentation.
@@ -30,6 +31,7 @@ pub static KINDS: &[Entry] = &[
     Entry::of::<static_keys::options::Options>(),
     Entry::of::<imds::options::Options>(),
     Entry::of::<hologram::options::Options>(),
+    Entry::of::<site::options::Options>(),
 ];
 
 /// How a kind is written.
@@ -38,13 +40,15 @@ pub struct Entry {
     pub word: &'static str,
     /// Its settings, without `kind` itself.
     pub settings: &'static [Setting],
+    /// Those of the mappings below, each with its name.
+    pub below: &'static [(&'static str, &'static [Setting])],
     /// Reads them; what is wrong is noted.
     pub read: fn(&mut Fields) -> Option<Arc<dyn Kind>>,
 }
 
 impl Entry {
     const fn of<T: Written + Kind>() -> Self {
-        Self { word: T::WORD, settings: T::SETTINGS, read: read_as::<T> }
+        Self { word: T::WORD, settings: T::SETTINGS, below: T::BELOW, read: read_as::<T> }
     }
 }
 
@@ -56,6 +60,8 @@ fn read_as<T: Written + Kind>(fields: &mut Fields) -> Option<Arc<dyn Kind>> {
 pub trait Written: Keys {
     /// The word for the kind (`kind`), which is not among its keys.
     const WORD: &'static str;
+    /// The tables of the mappings below its keys, each with its name.
+    const BELOW: &'static [(&'static str, &'static [Setting])] = &[];
 }
 
 /// What has a word for it.
@@ -128,6 +134,16 @@ pub trait Kind: Comparable + Named + Rendered + fmt::Debug + Send + Sync {
         false
     }
 
+    /// Whether its roles are one person's, so that nobody else on this host gets them without a policy that says so.
+    fn is_personal(&self) -> bool {
+        false
+    }
+
+    /// Which of the roles that it lists are fetched, if not all.
+    fn on_request(&self) -> Option<OnRequest> {
+        None
+    }
+
     /// How `AssumeRole` is called, if that is what it says.
     fn assumes(&self) -> Option<&Aws> {
         None
@@ -180,6 +196,11 @@ pub trait Opened: Send + Sync {
 
     /// What lists the roles, if all of them can be served.
     fn lister(&self) -> Option<Arc<dyn Source>> {
+        None
+    }
+
+    /// The sign-in of the person for whom it gives roles, if there has to be one.
+    fn sign_in(&self) -> Option<Arc<Session>> {
         None
     }
 

@@ -18,6 +18,7 @@ pub mod profile;
 mod purpose;
 pub mod roles_anywhere;
 mod session;
+pub mod site;
 pub mod static_keys;
 pub mod sts;
 pub mod vault;

@@ -23,18 +23,18 @@ const DECIDES: (HeaderName, &str) = (HeaderName::from_static("alppaca-ims"), "1"
 
 /// A 200.
 #[derive(Debug)]
-pub(super) struct Accepted {
-    pub(super) body: Zeroizing<Vec<u8>>,
+pub(in crate::source) struct Accepted {
+    pub(in crate::source) body: Zeroizing<Vec<u8>>,
     /// Whether the server is authoritative, so that its answer is a decision.
-    pub(super) decided: bool,
+    pub(in crate::source) decided: bool,
     /// For how long it is fresh, if it states it.
-    pub(super) max_age: Option<Duration>,
+    pub(in crate::source) max_age: Option<Duration>,
     /// The server's clock at the time of the answer, if it states it.
-    pub(super) date: Option<Timestamp>,
+    pub(in crate::source) date: Option<Timestamp>,
 }
 
 /// The body of a 200, and the error that any other answer to `GET url` is.
-pub(super) fn accept(answer: Answer, url: &str) -> Result<Accepted, SourceError> {
+pub(in crate::source) fn accept(answer: Answer, url: &str) -> Result<Accepted, SourceError> {
     let decided = decides(&answer.headers);
     if answer.status == StatusCode::OK {
         return match answer.headers.get(header::CONTENT_ENCODING) {
@@ -66,7 +66,7 @@ pub(super) fn accept(answer: Answer, url: &str) -> Result<Accepted, SourceError>
 }
 
 /// An empty list of a server that also gives one when it is in trouble.
-pub(super) fn empty(url: &str) -> SourceError {
+pub(in crate::source) fn empty(url: &str) -> SourceError {
     SourceError::doubtful(NO_SUCH_ROLE, format!("GET {url}: the role list is empty"))
 }
 
@@ -120,7 +120,7 @@ fn retry_after(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// What a JSON error says, for the end of a message: AFP's has 80 characters before its `message`.
-fn message_of(body: &[u8]) -> Option<String> {
+pub(in crate::source) fn message_of(body: &[u8]) -> Option<String> {
     let error: serde_json::Value = serde_json::from_slice(body).ok()?;
     let message = printable(error.get("message")?.as_str()?, 80);
     (!message.is_empty()).then(|| format!(" ({message:?})"))

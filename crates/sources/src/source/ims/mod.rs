@@ -12,8 +12,7 @@ use std::fmt;
 use http::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use answer::Accepted;
-pub(super) use answer::{NO_SUCH_ROLE, bad_document};
+pub(super) use answer::{Accepted, NO_SUCH_ROLE, accept, bad_document, empty, message_of};
 pub use client::Settings;
 pub use flat::FLAT;
 pub use identity::{Identity, IdentityKind};
@@ -66,16 +65,16 @@ impl ImsSource {
     async fn list(&self) -> Result<RoleList, SourceError> {
         let url = &self.list_url;
         let answer = self.get(url, self.max_response_bytes.max(LEAST_LIST_LIMIT)).await?;
-        let Accepted { body, decided, max_age, date } = answer::accept(answer, url)?;
+        let Accepted { body, decided, max_age, date } = accept(answer, url)?;
         let list = parse_role_list(&body)
             .map_err(|error| SourceError::transient(format!("GET {url}: {error}{}", snippet(&body))))?;
-        if list.names.is_empty() && !decided { Err(answer::empty(url)) } else { Ok(RoleList { max_age, date, ..list }) }
+        if list.names.is_empty() && !decided { Err(empty(url)) } else { Ok(RoleList { max_age, date, ..list }) }
     }
 
     async fn document(&self, role: &RoleName) -> Result<Credentials, SourceError> {
         let url = format!("{}{}", self.list_url, utf8_percent_encode(role.as_str(), ESCAPED));
         let answer = self.get(&url, self.max_response_bytes).await?;
-        let accepted = answer::accept(answer, &url)?;
+        let accepted = accept(answer, &url)?;
         parse_document(&accepted.body).map_err(|error| bad_document(&url, error))
     }
 }

@@ -1,0 +1,197 @@
+//! One attempt of a person to sign in, from the command to the tokens.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::Notify, task::AbortHandle};
+
+use super::{
+    Failure,
+    answer::{DeviceCode, Granted},
+    pkce::{Callback, Request, with_port},
+    provider::Provider,
+    session::Session,
+};
+use crate::{
+    clock::{self, BootTime, SharedClock},
+    credentials::Secret,
+};
+
+/// A person has so long to come back with the browser.
+pub(super) const PATIENCE: Duration = Duration::from_mins(10);
+/// How much rarer a provider is asked that says `slow_down` (RFC 8628, section 3.5).
+const SLOWER: Duration = Duration::from_secs(5);
+
+/// How a person signs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// With the browser, which comes back to this port.
+    Browser {
+        /// Where it is awaited.
+        port: u16,
+    },
+    /// With a code, at any device.
+    Device,
+}
+
+/// How far an attempt is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// The provider is being asked.
+    Preparing,
+    /// The person is to open this URL in the browser.
+    Browser {
+        /// It has the state and the challenge of this attempt in it.
+        url: Secret,
+    },
+    /// The person is to enter this code.
+    Device {
+        /// The code.
+        code: String,
+        /// Where.
+        url: String,
+        /// A URL that has the code in it.
+        complete_url: Option<String>,
+        /// For how many seconds it is valid, from the beginning.
+        seconds: u64,
+    },
+    /// The browser has come back.
+    Finishing,
+    /// The person has signed in, under this name.
+    Done {
+        /// For people.
+        name: String,
+    },
+    /// It has failed.
+    Failed(String),
+}
+
+/// One attempt.
+pub(super) struct Attempt {
+    pub(super) session: Arc<Session>,
+    pub(super) started: BootTime,
+    clock: SharedClock,
+    progress: Mutex<Progress>,
+    /// What the browser brought back.
+    callback: Mutex<Option<Callback>>,
+    came_back: Notify,
+    /// Notified of each step.
+    changed: Arc<Notify>,
+    task: Mutex<Option<AbortHandle>>,
+}
+
+impl Attempt {
+    pub(super) fn new(session: Arc<Session>, clock: SharedClock, changed: Arc<Notify>) -> Arc<Self> {
+        Arc::new(Self {
+            session,
+            started: clock.now().boot,
+            clock,
+            progress: Mutex::new(Progress::Preparing),
+            callback: Mutex::default(),
+            came_back: Notify::new(),
+            changed,
+            task: Mutex::default(),
+        })
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        lock(&self.progress).clone()
+    }
+
+    fn step(&self, progress: Progress) {
+        *lock(&self.progress) = progress;
+        self.changed.notify_waiters();
+    }
+
+    /// What the browser brought back; only the first counts.
+    pub(super) fn come_back(&self, callback: Callback) {
+        if matches!(self.progress(), Progress::Browser { .. }) {
+            *lock(&self.callback) = Some(callback);
+            self.step(Progress::Finishing);
+            self.came_back.notify_one();
+        }
+    }
+
+    /// It ends when this is dropped, or another takes its place.
+    pub(super) fn runs_as(&self, task: AbortHandle) {
+        *lock(&self.task) = Some(task);
+    }
+
+    pub(super) fn end(&self) {
+        if let Some(task) = lock(&self.task).take() {
+            task.abort();
+        }
+        if !matches!(self.progress(), Progress::Done { .. } | Progress::Failed(_)) {
+            self.step(Progress::Failed("another sign-in has been started instead".to_owned()));
+        }
+    }
+
+    /// Does all of it.
+    pub(super) async fn run(self: Arc<Self>, method: Method) {
+        let outcome = match method {
+            Method::Browser { port } => self.by_browser(port).await,
+            Method::Device => self.by_device().await,
+        };
+        self.step(match outcome {
+            Ok(name) => Progress::Done { name },
+            Err(failure) => Progress::Failed(failure.to_string()),
+        });
+    }
+
+    async fn by_browser(&self, port: u16) -> Result<String, Failure> {
+        let settings = self.session.settings();
+        let provider = Provider::discover(settings).await?;
+        let request = Request::new(with_port(&settings.oidc.redirect_url, port)?)?;
+        self.step(Progress::Browser { url: Secret::new(provider.authorization_url(&request)?) });
+        if tokio::time::timeout(PATIENCE, self.came_back.notified()).await.is_err() {
+            return Err(Failure::Wrong("the browser did not come back in time".to_owned()));
+        }
+        let callback = lock(&self.callback).take().unwrap_or_default();
+        let code = request.code(&callback, &settings.oidc.issuer, provider.says_issuer())?;
+        let granted = provider.redeem(&request, &code).await?;
+        self.finish(&provider, granted, Some(&request.nonce)).await
+    }
+
+    async fn by_device(&self) -> Result<String, Failure> {
+        let provider = Provider::discover(self.session.settings()).await?;
+        let code = provider.device().await?;
+        self.step(Progress::Device {
+            code: code.user_code.clone(),
+            url: code.verification_uri.clone(),
+            complete_url: code.verification_uri_complete.clone(),
+            seconds: code.life().as_secs(),
+        });
+        let granted = self.poll(&provider, &code).await?;
+        self.finish(&provider, granted, None).await
+    }
+
+    async fn poll(&self, provider: &Provider, code: &DeviceCode) -> Result<Granted, Failure> {
+        let (began, mut pause) = (self.clock.now().boot, code.interval());
+        loop {
+            clock::sleep(pause).await;
+            match provider.poll(code).await {
+                Err(Failure::Refused { code, .. }) if code == "authorization_pending" => {}
+                Err(Failure::Refused { code, .. }) if code == "slow_down" => pause += SLOWER,
+                // A time-out asks for fewer calls as well (RFC 8628, section 3.5).
+                Err(Failure::Temporary(_)) => pause = (pause * 2).min(Duration::from_mins(1)),
+                outcome => return outcome,
+            }
+            if self.clock.now().boot.since(began) > code.life() {
+                return Err(Failure::Wrong("the code has expired before it was entered".to_owned()));
+            }
+        }
+    }
+
+    async fn finish(&self, provider: &Provider, granted: Granted, nonce: Option<&Secret>) -> Result<String, Failure> {
+        let (tokens, person) = self.session.verified(provider, granted, nonce, None).await?;
+        let name = person.name.clone();
+        self.session.sign_in(tokens, person);
+        Ok(name)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,218 @@
+//! All sign-ins of the daemon: those of the sources in force, and the attempts that are under way.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    time::Duration,
+};
+
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, futures::OwnedNotified},
+};
+
+use super::{
+    Settings,
+    attempt::{Attempt, Method, PATIENCE, Progress},
+    pkce::{Callback, random},
+    provider::Provider,
+    session::{Report, Session},
+};
+use crate::{
+    clock::{self, SharedClock},
+    credentials::Secret,
+};
+
+/// The sessions are looked at at least so often while anybody is signed in: timers stand still during suspend.
+const TICK: Duration = Duration::from_secs(15);
+/// The most attempts at a time.
+const MAX_ATTEMPTS: usize = 8;
+
+/// All sign-ins. Cheap to clone.
+#[derive(Clone)]
+pub struct SignIns(Arc<Inner>);
+
+struct Inner {
+    clock: SharedClock,
+    /// Where sign-ins are kept that outlive the daemon.
+    directory: Option<PathBuf>,
+    /// All sessions that something holds. A reload finds its own again.
+    sessions: Mutex<Vec<Weak<Session>>>,
+    /// Those of the sources in force, by their names.
+    shown: Mutex<Vec<(String, Arc<Session>)>>,
+    attempts: Mutex<HashMap<String, Arc<Attempt>>>,
+    changed: Arc<Notify>,
+    /// Where the provider is called.
+    beside: OnceLock<Handle>,
+}
+
+/// Why a sign-in does not begin.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BeginError {
+    /// No source has one.
+    #[error("no source of this daemon has a `sign_in`")]
+    None,
+    /// There is none of that name.
+    #[error("no source {0:?} with a `sign_in`; there are {1}")]
+    Unknown(String, String),
+    /// Which one is not said.
+    #[error("several sources have a `sign_in`; name one of {0}")]
+    Several(String),
+    /// The daemon is about to start or stop, or too much is going on.
+    #[error("the daemon cannot do that now; try again")]
+    NotNow,
+}
+
+impl SignIns {
+    /// None yet. Those that are to outlive the daemon are kept in `directory`.
+    pub fn new(clock: SharedClock, directory: Option<PathBuf>) -> Self {
+        Self(Arc::new(Inner {
+            clock,
+            directory,
+            sessions: Mutex::default(),
+            shown: Mutex::default(),
+            attempts: Mutex::default(),
+            changed: Arc::default(),
+            beside: OnceLock::new(),
+        }))
+    }
+
+    /// The session with these settings: the one that there is, or another.
+    pub fn session(&self, settings: &Settings) -> Arc<Session> {
+        let mut sessions = lock(&self.0.sessions);
+        sessions.retain(|session| session.strong_count() > 0);
+        let same = |session: &Weak<Session>| session.upgrade().filter(|session| **session.settings() == *settings);
+        if let Some(session) = sessions.iter().find_map(same) {
+            return session;
+        }
+        let (clock, changed) = (Arc::clone(&self.0.clock), Arc::clone(&self.0.changed));
+        let session = Session::new(Arc::new(settings.clone()), clock, changed, self.0.directory.clone());
+        let session = Arc::new(session);
+        sessions.push(Arc::downgrade(&session));
+        session
+    }
+
+    /// From now on these are the sessions of the sources in force.
+    pub fn show(&self, sessions: Vec<(String, Arc<Session>)>) {
+        *lock(&self.0.shown) = sessions;
+        self.0.changed.notify_waiters();
+    }
+
+    /// How it is with each, by the names of their sources.
+    pub fn reports(&self) -> Vec<(String, Report)> {
+        lock(&self.0.shown).iter().map(|(name, session)| (name.clone(), session.report())).collect()
+    }
+
+    /// Becomes ready at the next change; it counts from the call on.
+    pub fn changed(&self) -> OwnedNotified {
+        Arc::clone(&self.0.changed).notified_owned()
+    }
+
+    /// Renews tokens ahead, for ever; `news` is called when the sources may be asked again, or not any more.
+    pub async fn run(self, news: impl Fn()) {
+        let _started_once = self.0.beside.set(Handle::current());
+        let mut before = Vec::new();
+        loop {
+            let changed = self.changed();
+            let sessions: Vec<_> = lock(&self.0.shown).iter().map(|(_, session)| Arc::clone(session)).collect();
+            let mut pause: Option<Duration> = None;
+            for session in &sessions {
+                let next = session.renew_ahead().await;
+                pause = pause.into_iter().chain(next).min();
+            }
+            let now: Vec<u64> = sessions.iter().map(|session| session.serial()).collect();
+            if now != before {
+                news();
+                before = now;
+            }
+            drop(sessions);
+            match pause {
+                Some(pause) => tokio::select! {
+                    () = changed => {}
+                    () = clock::sleep(pause.min(TICK)) => {}
+                },
+                None => changed.await,
+            }
+        }
+    }
+
+    fn find(&self, source: Option<&str>) -> Result<Arc<Session>, BeginError> {
+        let shown = lock(&self.0.shown);
+        let names = || shown.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+        match (source, shown.as_slice()) {
+            (_, []) => Err(BeginError::None),
+            (None, [(_, session)]) => Ok(Arc::clone(session)),
+            // Several sources may share one.
+            (None, [(_, first), rest @ ..]) if rest.iter().all(|(_, session)| Arc::ptr_eq(first, session)) => {
+                Ok(Arc::clone(first))
+            }
+            (None, _) => Err(BeginError::Several(names())),
+            (Some(source), all) => {
+                let found = all.iter().find(|(name, _)| name == source).map(|(_, session)| Arc::clone(session));
+                found.ok_or_else(|| BeginError::Unknown(source.to_owned(), names()))
+            }
+        }
+    }
+
+    /// Begins to sign in for a source, the only one if none is named; answers the id of the attempt. One that is under way
+    /// for the same provider ends.
+    pub fn begin(&self, source: Option<&str>, method: Method) -> Result<String, BeginError> {
+        let session = self.find(source)?;
+        let beside = self.0.beside.get().ok_or(BeginError::NotNow)?;
+        let id = random().map_err(|_| BeginError::NotNow)?.expose().to_owned();
+        let mut attempts = lock(&self.0.attempts);
+        let now = self.0.clock.now().boot;
+        attempts.retain(|_, other| {
+            let stays = !Arc::ptr_eq(&other.session, &session) && now.since(other.started) < 2 * PATIENCE;
+            if !stays {
+                other.end();
+            }
+            stays
+        });
+        if attempts.len() >= MAX_ATTEMPTS {
+            return Err(BeginError::NotNow);
+        }
+        let attempt = Attempt::new(session, Arc::clone(&self.0.clock), Arc::clone(&self.0.changed));
+        let task = beside.spawn(Arc::clone(&attempt).run(method));
+        attempt.runs_as(task.abort_handle());
+        attempts.insert(id.clone(), attempt);
+        Ok(id)
+    }
+
+    /// How far an attempt is.
+    pub fn progress(&self, attempt: &str) -> Option<Progress> {
+        lock(&self.0.attempts).get(attempt).map(|attempt| attempt.progress())
+    }
+
+    /// The browser has come back; `false` if there is no such attempt.
+    pub fn come_back(&self, attempt: &str, callback: Callback) -> bool {
+        let attempt = lock(&self.0.attempts).get(attempt).cloned();
+        attempt.is_some_and(|attempt| {
+            attempt.come_back(callback);
+            true
+        })
+    }
+
+    /// Forgets the tokens for a source, the only one if none is named, and has the provider forget them, too.
+    pub fn sign_out(&self, source: Option<&str>) -> Result<(), BeginError> {
+        let session = self.find(source)?;
+        if let (Some(token), Some(beside)) = (session.sign_out(), self.0.beside.get()) {
+            beside.spawn(revoke(Arc::clone(session.settings()), token));
+        }
+        Ok(())
+    }
+}
+
+async fn revoke(settings: Arc<Settings>, token: Secret) {
+    let revoked = async { Provider::discover(&settings).await?.revoke(&token).await };
+    match revoked.await {
+        Ok(true) => tracing::info!("the refresh token was revoked at {}", settings.oidc.issuer),
+        Ok(false) => tracing::info!("{} cannot revoke refresh tokens", settings.oidc.issuer),
+        Err(failure) => tracing::warn!("the refresh token could not be revoked: {failure}"),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

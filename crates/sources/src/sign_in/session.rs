@@ -1,0 +1,368 @@
+//! One person's sign-in at one provider, as the daemon holds it: in memory, renewed ahead for as long as the provider
+//! allows.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tokio::sync::Notify;
+
+use super::{Failure, Settings, answer::Granted, kept, person::Person, provider::Provider};
+use crate::{
+    clock::{BootTime, Moment, SharedClock, until},
+    credentials::Secret,
+};
+
+/// A token is not sent any more when it ends so soon.
+const MARGIN: Duration = Duration::from_secs(10);
+/// The pause after the first failure to renew tokens, and the longest one.
+const FIRST_PAUSE: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+/// A token that a site has refused is renewed once in this time.
+const RENEWAL: Duration = Duration::from_mins(5);
+
+/// One person's sign-in at one provider.
+pub struct Session {
+    settings: Arc<Settings>,
+    clock: SharedClock,
+    state: Mutex<State>,
+    serial: AtomicU64,
+    /// Held by the one who renews.
+    renewing: tokio::sync::Mutex<()>,
+    /// Notified of each change.
+    changed: Arc<Notify>,
+    /// Where it outlives the daemon.
+    kept: Option<PathBuf>,
+}
+
+enum State {
+    /// A person is needed, and why.
+    Needed(String),
+    /// The person has signed out.
+    SignedOut,
+    SignedIn(Box<Held>),
+}
+
+struct Held {
+    tokens: Tokens,
+    person: Person,
+    since: Timestamp,
+    /// When the ID token came, by both clocks.
+    arrived: Moment,
+    /// No attempt to renew it before.
+    not_before: BootTime,
+    failures: u32,
+    /// Why the last attempt failed.
+    problem: Option<String>,
+    /// When it was last renewed because a site refused it.
+    refused: Option<BootTime>,
+}
+
+/// The tokens of a sign-in.
+#[derive(Debug, Clone)]
+pub(super) struct Tokens {
+    pub(super) id: Secret,
+    pub(super) refresh: Option<Secret>,
+}
+
+/// How it is with a sign-in, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The provider.
+    pub issuer: String,
+    /// Where the browser returns to, as configured.
+    pub redirect_url: String,
+    /// Who has signed in, and since when, if anybody has.
+    pub person: Option<(Person, Timestamp)>,
+    /// Whether it is renewed without a person.
+    pub renewed: bool,
+    /// Why a person is needed, if one is.
+    pub needed: Option<String>,
+    /// What went wrong when it was to be renewed.
+    pub problem: Option<String>,
+}
+
+/// Why there is no token at the moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoToken {
+    /// A person has to sign in, for this reason.
+    Needed(String),
+    /// The person has signed out.
+    SignedOut,
+    /// The provider cannot be reached, or is in trouble.
+    Later(String),
+}
+
+impl Session {
+    pub(super) fn new(
+        settings: Arc<Settings>,
+        clock: SharedClock,
+        changed: Arc<Notify>,
+        directory: Option<PathBuf>,
+    ) -> Self {
+        let kept = directory.filter(|_| settings.oidc.keep_sign_in).map(|directory| kept::path(&directory, &settings));
+        let now = clock.now();
+        let found =
+            kept.as_ref().and_then(|path| kept::read(path).map_err(|problem| tracing::warn!("{problem}")).ok()?);
+        let state = match found {
+            Some((tokens, person, since)) => State::SignedIn(Box::new(Held::new(tokens, person, since, now))),
+            None => State::Needed("nobody has signed in yet".to_owned()),
+        };
+        Self {
+            settings,
+            clock,
+            state: Mutex::new(state),
+            serial: AtomicU64::new(0),
+            renewing: tokio::sync::Mutex::default(),
+            changed,
+            kept,
+        }
+    }
+
+    pub(super) fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A token that is valid now: the ID token, renewed if that is due.
+    pub async fn token(&self) -> Result<Secret, NoToken> {
+        for _before_and_after_renewal in 0..2 {
+            let now = self.clock.now();
+            let problem = match &*self.state() {
+                State::Needed(reason) => return Err(NoToken::Needed(reason.clone())),
+                State::SignedOut => return Err(NoToken::SignedOut),
+                State::SignedIn(held) if held.left(now) > MARGIN => return Ok(held.tokens.id.clone()),
+                State::SignedIn(held) if held.not_before > now.boot => {
+                    Some(held.problem.clone().unwrap_or_else(|| "the sign-in could not be renewed".to_owned()))
+                }
+                State::SignedIn(_) => None,
+            };
+            if let Some(problem) = problem {
+                return Err(NoToken::Later(problem));
+            }
+            self.renew(|held, now| held.left(now) <= MARGIN).await;
+        }
+        Err(NoToken::Later("the provider's tokens end as soon as they come; is this host's clock right?".to_owned()))
+    }
+
+    /// How often somebody has signed in or out, or had to.
+    pub(super) fn serial(&self) -> u64 {
+        self.serial.load(Ordering::Relaxed)
+    }
+
+    /// Whether nobody has signed out.
+    pub fn is_signed_in(&self) -> bool {
+        matches!(&*self.state(), State::SignedIn(_))
+    }
+
+    fn set(&self, state: &mut State, new: State) -> State {
+        self.serial.fetch_add(1, Ordering::Relaxed);
+        std::mem::replace(state, new)
+    }
+
+    /// A site did not accept `token`, for that reason: another one may do, else a person is needed.
+    pub fn refused(&self, token: &Secret, reason: &str) {
+        let now = self.clock.now();
+        let mut state = self.state();
+        let State::SignedIn(held) = &mut *state else { return };
+        if held.tokens.id != *token {
+            return;
+        }
+        let again = held.refused.is_some_and(|refused| now.boot.since(refused) < RENEWAL);
+        if held.tokens.refresh.is_some() && !again {
+            (held.refused, held.not_before) = (Some(now.boot), now.boot);
+            held.person.until = now.wall;
+        } else {
+            self.need(&mut state, format!("the site does not accept it: {reason}"));
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Renews the tokens if it is time; answers how long until it may be.
+    pub(super) async fn renew_ahead(&self) -> Option<Duration> {
+        self.renew(|held, now| held.due_in(now).is_zero()).await;
+        let now = self.clock.now();
+        match &*self.state() {
+            State::SignedIn(held) => Some(held.due_in(now).max(Duration::from_secs(1))),
+            State::Needed(_) | State::SignedOut => None,
+        }
+    }
+
+    async fn renew(&self, wanted: impl Fn(&Held, Moment) -> bool) {
+        let _renewing = self.renewing.lock().await;
+        let now = self.clock.now();
+        let token = match &mut *self.state() {
+            State::SignedIn(held) if wanted(held, now) && held.not_before <= now.boot => held.tokens.refresh.clone(),
+            _ => return,
+        };
+        let outcome = match &token {
+            Some(token) => self.ask(token).await,
+            None => Err(Failure::refused("expired", "the provider gave no refresh token")),
+        };
+        let now = self.clock.now();
+        let mut state = self.state();
+        let State::SignedIn(held) = &mut *state else { return };
+        // Somebody may have signed in anew meanwhile.
+        if held.tokens.refresh != token {
+            return;
+        }
+        match outcome {
+            Ok((tokens, person)) if person.subject == held.person.subject => {
+                let refused = held.refused;
+                **held = Held { refused, ..Held::new(tokens, person, held.since, now) };
+                self.keep(held);
+                tracing::debug!("the sign-in at {} was renewed", self.settings.oidc.issuer);
+            }
+            Ok(_) => self.need(&mut state, "the provider renewed it for another person".to_owned()),
+            Err(Failure::Temporary(problem)) => held.failed(problem, now),
+            // What is held is good until its end; only then a person is needed.
+            Err(_) if token.is_none() && !held.has_ended(now) => held.not_before = now.boot + held.left(now),
+            Err(failure) if token.is_some() && !held.has_ended(now) => {
+                held.tokens.refresh = None;
+                held.problem = Some(format!("it cannot be renewed: {failure}"));
+                held.not_before = now.boot + held.left(now);
+                tracing::warn!("the sign-in at {} cannot be renewed: {failure}", self.settings.oidc.issuer);
+            }
+            Err(failure) => {
+                let reason = held.problem.take().unwrap_or_else(|| format!("it has ended: {failure}"));
+                self.need(&mut state, reason);
+            }
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    async fn ask(&self, token: &Secret) -> Result<(Tokens, Person), Failure> {
+        let provider = Provider::discover(&self.settings).await?;
+        let granted = provider.refresh(token).await?;
+        self.verified(&provider, granted, None, Some(token)).await
+    }
+
+    /// The tokens that came, and whom the ID token names. A refresh token that is not replaced stays.
+    pub(super) async fn verified(
+        &self,
+        provider: &Provider,
+        granted: Granted,
+        nonce: Option<&Secret>,
+        before: Option<&Secret>,
+    ) -> Result<(Tokens, Person), Failure> {
+        let id = granted.id_token.ok_or_else(|| Failure::Wrong("the provider returned no ID token".to_owned()))?;
+        let claims = provider.claims(&id, nonce, self.clock.now()).await?;
+        let refresh = granted.refresh_token.or_else(|| before.cloned());
+        Ok((Tokens { id, refresh }, Person::of(&claims)?))
+    }
+
+    /// Somebody has signed in.
+    pub(super) fn sign_in(&self, tokens: Tokens, person: Person) {
+        let now = self.clock.now();
+        let held = Held::new(tokens, person, now.wall, now);
+        self.keep(&held);
+        notice!("{} has signed in at {}", held.person.name, self.settings.oidc.issuer);
+        self.set(&mut self.state(), State::SignedIn(Box::new(held)));
+        self.changed.notify_waiters();
+    }
+
+    /// Forgets the tokens; returns the refresh token, which is to be revoked.
+    pub(super) fn sign_out(&self) -> Option<Secret> {
+        self.forget_kept();
+        let before = self.set(&mut self.state(), State::SignedOut);
+        self.changed.notify_waiters();
+        match before {
+            State::SignedIn(held) => {
+                notice!("{} has signed out at {}", held.person.name, self.settings.oidc.issuer);
+                held.tokens.refresh
+            }
+            State::Needed(_) | State::SignedOut => None,
+        }
+    }
+
+    /// How it is.
+    pub fn report(&self) -> Report {
+        let mut report = Report {
+            issuer: self.settings.oidc.issuer.clone(),
+            redirect_url: self.settings.oidc.redirect_url.clone(),
+            person: None,
+            renewed: false,
+            needed: None,
+            problem: None,
+        };
+        match &*self.state() {
+            State::Needed(reason) => report.needed = Some(reason.clone()),
+            State::SignedOut => report.needed = Some("you have signed out".to_owned()),
+            State::SignedIn(held) => {
+                report.person = Some((held.person.clone(), held.since));
+                report.renewed = held.tokens.refresh.is_some();
+                report.problem.clone_from(&held.problem);
+                if held.has_ended(self.clock.now()) && !report.renewed {
+                    report.needed = Some(held.problem.clone().unwrap_or_else(|| "it has ended".to_owned()));
+                }
+            }
+        }
+        report
+    }
+
+    fn need(&self, state: &mut State, reason: String) {
+        notice!("sign-in needed at {}: {reason}; run `alppaca login`", self.settings.oidc.issuer);
+        self.forget_kept();
+        self.set(state, State::Needed(reason));
+    }
+
+    fn keep(&self, held: &Held) {
+        if let Some(path) = &self.kept
+            && let Err(problem) = kept::write(path, &held.tokens, &held.person, held.since)
+        {
+            tracing::error!("the sign-in cannot be kept: {problem}");
+        }
+    }
+
+    fn forget_kept(&self) {
+        if let Some(path) = &self.kept
+            && let Err(error) = std::fs::remove_file(path)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::error!("{}: cannot be removed: {error}", path.display());
+        }
+    }
+}
+
+impl Held {
+    fn new(tokens: Tokens, person: Person, since: Timestamp, now: Moment) -> Self {
+        Self { tokens, person, since, arrived: now, not_before: now.boot, failures: 0, problem: None, refused: None }
+    }
+
+    fn left(&self, now: Moment) -> Duration {
+        until(self.person.until, now.wall)
+    }
+
+    fn has_ended(&self, now: Moment) -> bool {
+        self.left(now) <= MARGIN
+    }
+
+    /// How long until it is renewed: when two thirds of its life are over, since an idle refresh token may end earlier than
+    /// the ID token. One that cannot be renewed is looked at when it ends.
+    fn due_in(&self, now: Moment) -> Duration {
+        let life = until(self.person.until, self.arrived.wall);
+        let rest = if self.tokens.refresh.is_some() { (life / 3).max(MARGIN) } else { MARGIN };
+        self.left(now).saturating_sub(rest).max(self.not_before.since(now.boot))
+    }
+
+    fn failed(&mut self, problem: String, now: Moment) {
+        let pause = FIRST_PAUSE * 2_u32.saturating_pow(self.failures.min(6));
+        self.not_before = now.boot + pause.min(LONGEST_PAUSE);
+        self.failures = self.failures.saturating_add(1);
+        if self.failures.is_power_of_two() {
+            tracing::warn!("the sign-in could not be renewed: {problem}");
+        }
+        self.problem = Some(problem);
+    }
+}

@@ -1,0 +1,239 @@
+//! `kind: site`: the roles of a person at an `alppaca-ims` or AFP.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use super::{Identity, Settings, Site};
+use crate::{
+    credentials::RoleName,
+    fetch::{self, Proxying, end_of_certificate, is_clear_text},
+    refresh::{CallLimit, Fetch, OnRequest, Source},
+    settings::{Fields, NamedFiles, Node, Problem, Setting, options, read, url::is_base_url},
+    sign_in::{self, Session, SignIn},
+    source::{
+        host_env::HostEnv,
+        kind::{CertificateEnd, Kind, Opened, Opening, Provides, Written},
+        listed::ListedRole,
+        purpose::{Purpose, Serves},
+    },
+};
+
+options! {
+    /// The site, and how to talk to it.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub(in crate::source) struct Options {
+        /// Where the routes for people are.
+        pub url: String = Setting::nested(
+            "url",
+            "",
+            "Where the routes for people are, without `/account`: `https://ims.example.com`, or of AFP \
+             `https://afp.example.com/afp-api/latest`. Required.",
+        ) => needed("a site needs a `url`, such as https://ims.example.com", url);
+        /// How the person proves who that is.
+        pub sign_in: MaybeSignIn;
+        /// The roles that are fetched without anybody asking.
+        pub ready: Vec<RoleName> = Setting::nested(
+            "ready",
+            "[]",
+            "Roles, by the names that `alppaca status` shows, whose credentials are kept ready. The others are fetched \
+             when a program asks for them.",
+        ) => value(|node| read::list(node, read::role_name));
+        /// How long a role is in use.
+        pub idle_after: Duration = Setting::nested(
+            "idle_after",
+            "2h",
+            "For how long the credentials of a role are renewed after a program last asked for them.",
+        ) => value(read::interval);
+        /// For one connection.
+        pub connect_timeout: Duration = Setting::nested("connect_timeout", "3s", "As `ims_connect_timeout`.")
+            => value(read::limit);
+        /// For one whole call.
+        pub timeout: Duration = Setting::nested("timeout", "15s", "As `ims_timeout`.") => value(read::limit);
+        /// The longest document.
+        pub max_response_bytes: usize = Setting::nested("max_response_bytes", "65536", "As `ims_max_response_bytes`.")
+            => value(read::count);
+        /// How many calls may run at once.
+        pub concurrency: usize = Setting::nested("concurrency", "4", "As `ims_concurrency`.") => value(read::count);
+        /// Further certificate authorities.
+        pub ca_file: Option<PathBuf> = Setting::nested("ca_file", "", "As `ims_ca_file`.") => optional(read::path);
+        /// The person's certificate.
+        pub client_certificate: Option<PathBuf> = Setting::nested(
+            "client_certificate",
+            "",
+            "PEM file of the person's certificate and its chain, for sites that want one.",
+        ) => optional(read::path);
+        /// Its key; there are both or none.
+        pub client_key: Option<PathBuf> = Setting::nested("client_key", "", "PEM file of its private key.")
+            => optional(read::path);
+        /// The proxy in front of the site and of the provider.
+        pub proxying: Proxying;
+    }
+    before Options::pairs;
+    after Options::warn;
+}
+
+/// How the person signs in, if that is needed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::source) struct MaybeSignIn(Option<SignIn>);
+
+impl crate::settings::Keys for MaybeSignIn {
+    const SETTINGS: &'static [Setting] = &[Setting::nested(
+        "sign_in",
+        "",
+        "A mapping: how the person proves who that is, with a `kind` and its settings, as below. Without it there is no \
+         proof but the client certificate.",
+    )];
+
+    fn read(fields: &mut Fields) -> Option<Self> {
+        SignIn::read(fields).map(Self)
+    }
+}
+
+impl crate::settings::Rendered for MaybeSignIn {
+    fn render(&self) -> Vec<(&'static str, String)> {
+        use crate::settings::render::AsYaml;
+
+        self.0.as_yaml().map(|value| ("sign_in", value)).into_iter().collect()
+    }
+}
+
+impl Written for Options {
+    const WORD: &'static str = "site";
+    const BELOW: &'static [(&'static str, &'static [Setting])] = sign_in::SECTIONS;
+}
+
+impl Options {
+    fn pairs(fields: &mut Fields) {
+        fields.pair("client_certificate", "client_key");
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "a check may refuse what was read")]
+    fn warn(self, fields: &mut Fields) -> Option<Self> {
+        if let (true, Some(place)) = (is_clear_text(&self.url), fields.place("url")) {
+            let message = "credentials will travel in clear text: the site uses http over the network";
+            fields.warnings.push(Problem::new(place, message));
+        }
+        Some(self)
+    }
+
+    fn certificate(&self) -> Option<(PathBuf, PathBuf)> {
+        self.client_certificate.clone().zip(self.client_key.clone())
+    }
+}
+
+/// The base of the routes.
+fn url(node: &Node) -> Result<String, Problem> {
+    let text = read::text(node)?;
+    let base = text.trim_end_matches('/');
+    let base = base.strip_suffix("/account").unwrap_or(base);
+    if is_base_url(base) {
+        Ok(base.to_owned())
+    } else {
+        read::wrong(node, "a URL with http or https, a host and a path")
+    }
+}
+
+impl Kind for Options {
+    fn provides(&self) -> Provides {
+        Provides::Listed
+    }
+
+    fn summary(&self) -> String {
+        let sign_in = self.sign_in.0.as_ref().map(|sign_in| format!(", {}", sign_in.summary())).unwrap_or_default();
+        format!("{}{sign_in}{}", self.url, self.proxying.summary())
+    }
+
+    fn call_limit(&self) -> CallLimit {
+        CallLimit { concurrency: self.concurrency, rate: None }
+    }
+
+    fn is_role_session(&self) -> bool {
+        true
+    }
+
+    fn accepts(&self) -> &'static [&'static str] {
+        &["upstream_role"]
+    }
+
+    /// Its documents always have a session token.
+    fn serves_long_term(&self) -> bool {
+        true
+    }
+
+    fn is_lister(&self) -> bool {
+        true
+    }
+
+    fn is_personal(&self) -> bool {
+        true
+    }
+
+    fn on_request(&self) -> Option<OnRequest> {
+        Some(OnRequest { ready: self.ready.clone(), idle_after: self.idle_after })
+    }
+
+    fn proxying(&self) -> Option<&Proxying> {
+        Some(&self.proxying)
+    }
+
+    fn files(&self, _: &HostEnv, files: &mut NamedFiles) {
+        files.obeyed("ca_file", self.ca_file.as_ref());
+        files.client_certificate(self.certificate().as_ref());
+        if let Some(sign_in) = &self.sign_in.0 {
+            sign_in.files(files);
+        }
+    }
+
+    fn open(&self, opening: &Opening) -> Result<Arc<dyn Opened>, String> {
+        let proxies = self.proxying.resolve(&opening.host_env.proxies)?;
+        let session = self.sign_in.0.as_ref().map(|SignIn::Oidc(oidc)| {
+            let settings = sign_in::Settings { oidc: oidc.clone(), proxies: proxies.clone() };
+            opening.host_env.sign_ins.session(&settings)
+        });
+        let options = fetch::Options {
+            connect_timeout: self.connect_timeout,
+            timeout: self.timeout,
+            limit_name: Some("max_response_bytes"),
+            ca_file: self.ca_file.clone(),
+            client_certificate: self.certificate(),
+            proxies,
+        };
+        let identity = session.clone().map_or(Identity::Connection, Identity::Session);
+        let settings = Settings {
+            url: self.url.clone(),
+            identity,
+            max_response_bytes: self.max_response_bytes,
+            concurrency: self.concurrency,
+        };
+        let site = Site::new(settings, &options).map_err(|error| error.to_string())?;
+        Ok(Arc::new(Ready { site: Arc::new(site), session, certificate: self.client_certificate.clone() }))
+    }
+}
+
+struct Ready {
+    site: Arc<Site>,
+    session: Option<Arc<Session>>,
+    certificate: Option<PathBuf>,
+}
+
+impl Opened for Ready {
+    fn call(&self, purpose: &Purpose, serves: Serves) -> Result<Arc<dyn Fetch>, String> {
+        let role = purpose.upstream_role.map(str::parse::<RoleName>).transpose().map_err(|error| error.to_string())?;
+        // To be served it is known by its name; to assume others the first will do.
+        let role = role.or_else(|| (serves == Serves::Clients).then(|| purpose.name.clone()));
+        Ok(Arc::new(ListedRole::new(Arc::<Site>::clone(&self.site), role)))
+    }
+
+    fn lister(&self) -> Option<Arc<dyn Source>> {
+        Some(Arc::<Site>::clone(&self.site))
+    }
+
+    fn sign_in(&self) -> Option<Arc<Session>> {
+        self.session.clone()
+    }
+
+    /// Read once, as the connections read it.
+    fn certificate_end(&self) -> Option<CertificateEnd> {
+        let end = end_of_certificate(self.certificate.as_ref()?);
+        Some(Box::new(move || end))
+    }
+}

@@ -1,0 +1,115 @@
+//! `alppaca login`: what a person does to sign in; the daemon talks to the provider and holds the tokens.
+
+mod browser;
+mod callback;
+
+use std::time::Duration;
+
+use super::{
+    Failure, Outcome, environment, human,
+    socket::{Socket, failure},
+};
+use crate::admin::{
+    BeginRequest, Begun, Client, MAX_WAIT, MethodWord, ProgressDocument, SignInStatus, SignInsDocument,
+};
+
+/// For an answer that does not wait.
+pub(super) const LIMIT: Duration = Duration::from_secs(5);
+/// For the provider to answer.
+const PATIENCE: Duration = Duration::from_secs(MAX_WAIT + 5);
+
+/// Arguments of `login`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The browser opens at your provider and comes back to 127.0.0.1, where this command waits. Without
+a display, or with --device, a code is shown to be entered in any browser. The daemon keeps the
+tokens in memory and renews them for as long as the provider allows; nothing of them is printed.
+
+Exit codes: 0 signed in, 1 not, 2 the command line is wrong, 3 no daemon answers.
+
+Examples:
+  alppaca login             with the browser of this desktop
+  alppaca login --device    in an SSH session
+  alppaca whoami            who has signed in, and until when")]
+pub(super) struct Args {
+    /// The source to sign in for [default: the only one that needs it]
+    source: Option<String>,
+    /// Show a code to be entered in any browser [default: where there is no display]
+    #[arg(long)]
+    device: bool,
+    /// Only print the URL; open it in a browser of this host yourself
+    #[arg(long, conflicts_with = "device")]
+    no_browser: bool,
+    #[command(flatten)]
+    socket: Socket,
+}
+
+/// Signs in.
+pub(super) fn run(args: &Args) -> Outcome {
+    let client = args.socket.client();
+    let (display, preferred) = environment::browser();
+    let name = if args.device || !(display || args.no_browser) {
+        with_code(args, &client)?
+    } else {
+        let of_source = |status: &SignInStatus| args.source.as_ref().is_none_or(|source| *source == status.source);
+        let SignInsDocument { sign_ins } = client.get("/v1/sign-in", LIMIT).map_err(|error| failure(&error))?;
+        // What is wrong with the name, or that there is none, the daemon says.
+        let redirect_url = sign_ins.into_iter().find(of_source).map(|status| status.redirect_url);
+        let page = browser::Page { redirect_url: redirect_url.unwrap_or_default(), source: args.source.clone() };
+        page.sign_in(&client, !args.no_browser, preferred)?
+    };
+    anstream::println!("Signed in as {}.", human::foreign(&name));
+    Ok(())
+}
+
+/// Begins, and answers the path of the attempt.
+fn begin(client: &Client, request: &BeginRequest) -> Result<String, Failure> {
+    let body = serde_json::to_vec(request).map_err(Failure::runtime)?;
+    let answer = client.call("POST", "/v1/sign-in", &body, LIMIT).map_err(|error| failure(&error))?;
+    let Begun { attempt } = client.document(&answer).map_err(|error| failure(&error))?;
+    Ok(format!("/v1/sign-in/{attempt}"))
+}
+
+/// How far the attempt is, once the provider has answered.
+fn progress(client: &Client, attempt: &str) -> Result<ProgressDocument, Failure> {
+    client.get(&format!("{attempt}?wait={MAX_WAIT}"), PATIENCE).map_err(|error| failure(&error))
+}
+
+/// Waits until the attempt is over; answers who has signed in.
+fn end(client: &Client, attempt: &str) -> Result<String, Failure> {
+    loop {
+        let progress = client.get(&format!("{attempt}/end?wait={MAX_WAIT}"), PATIENCE);
+        if let Some(outcome) = outcome(progress.map_err(|error| failure(&error))?) {
+            return outcome;
+        }
+    }
+}
+
+fn outcome(progress: ProgressDocument) -> Option<Result<String, Failure>> {
+    match progress {
+        ProgressDocument::Done { name } => Some(Ok(name)),
+        ProgressDocument::Failed { message } => Some(Err(not_signed_in(&message))),
+        _ => None,
+    }
+}
+
+fn not_signed_in(message: &str) -> Failure {
+    Failure::runtime(format!("not signed in: {}", human::foreign(message)))
+}
+
+fn with_code(args: &Args, client: &Client) -> Result<String, Failure> {
+    let request = BeginRequest { source: args.source.clone(), method: MethodWord::Device, port: None };
+    let attempt = begin(client, &request)?;
+    match progress(client, &attempt)? {
+        ProgressDocument::Device { code, url, complete_url, seconds } => {
+            anstream::println!("Open {} in any browser and enter the code", human::foreign(&url));
+            anstream::println!("\n    {}\n", human::foreign(&code));
+            if let Some(complete) = complete_url {
+                anstream::println!("or open {}", human::foreign(&complete));
+            }
+            anstream::println!("The code is valid for {}.", human::time(seconds));
+            end(client, &attempt)
+        }
+        other => outcome(other).unwrap_or_else(|| Err(not_signed_in("the daemon does not know how to go on"))),
+    }
+}
