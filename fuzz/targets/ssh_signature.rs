@@ -21,9 +21,13 @@ fn ssh() -> &'static Ssh {
     SSH.get_or_init(|| {
         let file = env::temp_dir().join(format!("alppaca-fuzz-{}", process::id()));
         fs::write(&file, SIGNERS).expect("a file");
-        let settings =
-            Settings { name: "x".into(), subjects: Subjects::People, file: file.clone(), hosts: vec!["ims".into()] };
-        let ssh = Ssh::load(settings, SystemClock::shared());
+        let settings = Settings {
+            name: "x".into(),
+            subjects: Subjects::People,
+            file: Some(file.clone()),
+            hosts: vec!["ims".into()],
+        };
+        let ssh = Ssh::load(settings, None, SystemClock::shared());
         fs::remove_file(file).expect("the file");
         ssh.expect("a method")
     })
