@@ -54,7 +54,7 @@ fn a_person_who_signs_in_has_the_roles_of_the_groups() {
     let more = format!(
         "\
 identities:
-  people: {{kind: jwt, issuer: '{issuer}', audience: alppaca, groups_claim: groups, jwks_url: '{issuer}/jwks'}}
+  people: {{kind: jwt, issuer: '{issuer}', audience: alppaca, groups_claim: groups}}
 rules:
   - {{name: groups, match: {{method: people, groups: 'aws-(?P<role>[a-z]+)'}}, account: demo, role: '{{role}}'}}
 ",

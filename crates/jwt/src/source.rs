@@ -5,7 +5,11 @@ use std::{
     time::Duration,
 };
 
-use crate::settings::{Fields, Keys, NamedFiles, Problem, Rendered, Setting, read, render::quoted, url::is_web_url};
+use crate::settings::{
+    Fields, Keys, NamedFiles, Problem, Rendered, Setting, read,
+    render::quoted,
+    url::{is_confidential_url, is_web_url},
+};
 
 /// Where the keys come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,11 +20,25 @@ pub enum KeySource {
     Url {
         /// The URL (`jwks_url`).
         url: String,
-        /// Further certificate authorities (`jwks_ca_file`).
-        ca_file: Option<PathBuf>,
-        /// A file with a token that is sent along as `Bearer` (`jwks_token_file`).
-        token_file: Option<PathBuf>,
+        /// How it is reached.
+        access: KeyAccess,
     },
+    /// Where the issuer itself says (OpenID Connect Discovery).
+    Issuer {
+        /// The issuer, a URL that nobody on the way can change.
+        issuer: String,
+        /// How it is reached.
+        access: KeyAccess,
+    },
+}
+
+/// How the server with the keys is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct KeyAccess {
+    /// Further certificate authorities (`jwks_ca_file`).
+    pub ca_file: Option<PathBuf>,
+    /// A file with a token that is sent along as `Bearer` (`jwks_token_file`).
+    pub token_file: Option<PathBuf>,
 }
 
 /// Where the keys come from, and how often.
@@ -40,7 +58,8 @@ pub const KEY_SETTINGS: [Setting; KEY_COUNT] = [
     Setting::nested(
         "jwks_file",
         "",
-        "A file with the public keys of the issuer, a JSON Web Key Set. This or `jwks_url` is required.",
+        "A file with the public keys of the issuer, a JSON Web Key Set. Without it and `jwks_url`, an `issuer` with `https` is \
+         asked where its keys are (OpenID Connect Discovery).",
     ),
     Setting::nested("jwks_url", "", "The URL of the keys, such as `https://kubernetes.default.svc/openid/v1/jwks`."),
     Setting::nested(
@@ -57,11 +76,14 @@ pub const KEY_SETTINGS: [Setting; KEY_COUNT] = [
     ),
 ];
 
+const MISSING: &str =
+    "`jwks_file` or `jwks_url` is missing in this section: an `issuer` without https cannot say where its keys are";
+
 impl Keys for KeyOptions {
     const SETTINGS: &'static [Setting] = &KEY_SETTINGS;
 
     fn read(fields: &mut Fields) -> Option<Self> {
-        Self::read_or(fields, |fields| fields.complain_here("`jwks_file` or `jwks_url` is missing in this section"))
+        Self::read_or(fields, |fields| fields.complain_here(MISSING))
     }
 }
 
@@ -74,17 +96,29 @@ impl KeyOptions {
     }
 }
 
+fn path(path: &Path) -> String {
+    quoted(&path.to_string_lossy())
+}
+
+impl Rendered for KeyAccess {
+    fn render(&self) -> Vec<(&'static str, String)> {
+        let ca_file = self.ca_file.as_ref().map(|file| ("jwks_ca_file", path(file)));
+        let token_file = self.token_file.as_ref().map(|file| ("jwks_token_file", path(file)));
+        ca_file.into_iter().chain(token_file).collect()
+    }
+}
+
 impl Rendered for KeyOptions {
     fn render(&self) -> Vec<(&'static str, String)> {
-        let path = |path: &Path| quoted(&path.to_string_lossy());
         let mut all = Vec::new();
         match &self.source {
             KeySource::File(file) => all.push(("jwks_file", path(file))),
-            KeySource::Url { url, ca_file, token_file } => {
+            KeySource::Url { url, access } => {
                 all.push(("jwks_url", quoted(url)));
-                all.extend(ca_file.as_ref().map(|file| ("jwks_ca_file", path(file))));
-                all.extend(token_file.as_ref().map(|file| ("jwks_token_file", path(file))));
+                all.extend(access.render());
             }
+            // The issuer is not one of these settings.
+            KeySource::Issuer { access, .. } => all.extend(access.render()),
         }
         all.push(("jwks_refresh", read::render_duration(self.refresh)));
         all
@@ -96,9 +130,9 @@ impl KeyOptions {
     pub fn files(&self, files: &mut NamedFiles) {
         match &self.source {
             KeySource::File(path) => files.obeyed("jwks_file", Some(path)),
-            KeySource::Url { ca_file, token_file, .. } => {
-                files.obeyed("jwks_ca_file", ca_file.as_ref());
-                files.secret("jwks_token_file", token_file.as_ref());
+            KeySource::Url { access, .. } | KeySource::Issuer { access, .. } => {
+                files.obeyed("jwks_ca_file", &access.ca_file);
+                files.secret("jwks_token_file", &access.token_file);
             }
         }
     }
@@ -114,6 +148,9 @@ fn source(fields: &mut Fields, missing: impl FnOnce(&mut Fields)) -> Option<KeyS
     });
     let ca_file = fields.optional("jwks_ca_file", read::path);
     let token_file = fields.optional("jwks_token_file", read::path);
+    let issuer =
+        fields.given("issuer").and_then(|node| read::text(node).ok()).filter(|issuer| is_confidential_url(issuer));
+    let access = KeyAccess { ca_file: ca_file?, token_file: token_file? };
     match (file?, url?) {
         (Some(file), _) => Some(KeySource::File(file)),
         (None, Some(url)) => {
@@ -121,11 +158,14 @@ fn source(fields: &mut Fields, missing: impl FnOnce(&mut Fields)) -> Option<KeyS
                 let message = "the keys come in clear text: anyone who can change them can impersonate any identity";
                 fields.warnings.push(Problem::new(place, message));
             }
-            Some(KeySource::Url { url, ca_file: ca_file?, token_file: token_file? })
+            Some(KeySource::Url { url, access })
         }
-        (None, None) => {
-            missing(fields);
-            None
-        }
+        (None, None) => match issuer {
+            Some(issuer) => Some(KeySource::Issuer { issuer, access }),
+            None => {
+                missing(fields);
+                None
+            }
+        },
     }
 }

@@ -2,17 +2,17 @@
 
 use std::{fs, io::Read, time::Duration};
 
-use http::{Method, StatusCode, header};
+use http::{Method, StatusCode, Uri, header};
 use zeroize::Zeroizing;
 
 use crate::{
     clock,
     credentials::Secret,
     fetch::{Call, Client, Options, SetupError, parse_url},
-    jwt::{KeyOptions, KeyRing, KeySource, parse_key_set},
+    jwt::{KeyOptions, KeyRing, KeySource, discovery_url, keys_url, parse_key_set},
 };
 
-/// The longest set.
+/// The longest set, and the longest document that says where it is.
 const MAX_BYTES: usize = 256 * 1024;
 /// For one answer of the server that has the set.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,6 +25,8 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 pub struct PublicKeys {
     options: KeyOptions,
     client: Option<Client>,
+    /// Where the issuer has its keys, by its own word.
+    found: Option<(String, Client)>,
     ring: KeyRing,
     last: Vec<u8>,
 }
@@ -34,11 +36,11 @@ impl PublicKeys {
     pub fn new(options: &KeyOptions, ring: KeyRing) -> Result<Self, SetupError> {
         let client = match &options.source {
             KeySource::File(_) => None,
-            KeySource::Url { url, ca_file, .. } => {
-                Some(Client::new(&parse_url("keys", url)?, &Options::direct(TIMEOUT, ca_file.clone()))?)
+            KeySource::Url { url, access } | KeySource::Issuer { issuer: url, access } => {
+                Some(Client::new(&parse_url("keys", url)?, &Options::direct(TIMEOUT, access.ca_file.clone()))?)
             }
         };
-        Ok(Self { options: options.clone(), client, ring, last: Vec::new() })
+        Ok(Self { options: options.clone(), client, found: None, ring, last: Vec::new() })
     }
 
     /// Fetches them, without an end.
@@ -63,37 +65,12 @@ impl PublicKeys {
     fn name(&self) -> String {
         match &self.options.source {
             KeySource::File(path) => path.display().to_string(),
-            KeySource::Url { url, .. } => url.clone(),
+            KeySource::Url { url, .. } | KeySource::Issuer { issuer: url, .. } => url.clone(),
         }
     }
 
     async fn load(&mut self) -> Result<(), String> {
-        let text = match (&self.options.source, &self.client) {
-            (KeySource::File(path), _) => {
-                let mut text = Vec::new();
-                let file = fs::File::open(path).map_err(|error| error.to_string())?;
-                file.take(MAX_BYTES as u64 + 1).read_to_end(&mut text).map_err(|error| error.to_string())?;
-                if text.len() > MAX_BYTES {
-                    return Err(format!("it is longer than {MAX_BYTES} bytes"));
-                }
-                text
-            }
-            (KeySource::Url { url, token_file, .. }, Some(client)) => {
-                let mut call = Call::new(Method::GET, url);
-                if let Some(path) = token_file {
-                    let token = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-                    let token = Zeroizing::new(token);
-                    let bearer = Secret::new(format!("Bearer {}", token.trim()));
-                    call = call.secret_header(header::AUTHORIZATION, &bearer).map_err(|error| error.to_string())?;
-                }
-                let fetched = client.send(call, MAX_BYTES).await.map_err(|error| error.to_string())?;
-                if fetched.status != StatusCode::OK {
-                    return Err(format!("the answer is {}", fetched.status));
-                }
-                fetched.body.to_vec()
-            }
-            (KeySource::Url { .. }, None) => return Err("it cannot be reached".to_owned()),
-        };
+        let text = self.text().await?;
         if text == self.last {
             return Ok(());
         }
@@ -105,5 +82,82 @@ impl PublicKeys {
         self.ring.replace(keys);
         self.last = text;
         Ok(())
+    }
+
+    async fn text(&mut self) -> Result<Vec<u8>, String> {
+        let client = || self.client.as_ref().ok_or("it cannot be reached");
+        match &self.options.source {
+            KeySource::File(path) => {
+                let mut text = Vec::new();
+                let file = fs::File::open(path).map_err(|error| error.to_string())?;
+                file.take(MAX_BYTES as u64 + 1).read_to_end(&mut text).map_err(|error| error.to_string())?;
+                if text.len() > MAX_BYTES {
+                    return Err(format!("it is longer than {MAX_BYTES} bytes"));
+                }
+                Ok(text)
+            }
+            KeySource::Url { url, access } => get(client()?, url, access.token_file.as_deref()).await,
+            KeySource::Issuer { issuer, access } => {
+                let token = access.token_file.as_deref();
+                let document = get(client()?, &discovery_url(issuer), token).await?;
+                let url = keys_url(&document, issuer).map_err(|error| error.to_string())?;
+                if self.found.as_ref().is_none_or(|(known, _)| *known != url) {
+                    let uri: Uri = url.parse().map_err(|_| "`jwks_uri` is not a URL")?;
+                    let options = Options::direct(TIMEOUT, access.ca_file.clone());
+                    let client = Client::new(&uri, &options).map_err(|error| error.to_string())?;
+                    self.found = Some((url.clone(), client));
+                }
+                let (_, keys) = self.found.as_ref().ok_or("it cannot be reached")?;
+                // The token is for the issuer, and for nobody that it points to.
+                let token = token.filter(|_| is_same_server(issuer, &url));
+                get(keys, &url, token).await.map_err(|problem| format!("{url}: {problem}"))
+            }
+        }
+    }
+}
+
+/// The body of an answer.
+async fn get(client: &Client, url: &str, token_file: Option<&std::path::Path>) -> Result<Vec<u8>, String> {
+    let mut call = Call::new(Method::GET, url);
+    if let Some(path) = token_file {
+        let token = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let token = Zeroizing::new(token);
+        let bearer = Secret::new(format!("Bearer {}", token.trim()));
+        call = call.secret_header(header::AUTHORIZATION, &bearer).map_err(|error| error.to_string())?;
+    }
+    let fetched = client.send(call, MAX_BYTES).await.map_err(|error| error.to_string())?;
+    if fetched.status != StatusCode::OK {
+        return Err(format!("the answer is {}", fetched.status));
+    }
+    Ok(fetched.body.to_vec())
+}
+
+/// Whether two URLs have the same scheme, host and port.
+fn is_same_server(one: &str, two: &str) -> bool {
+    let server = |url: &str| {
+        let url: Uri = url.parse().ok()?;
+        let port = url.port_u16().or_else(|| (url.scheme_str() == Some("https")).then_some(443));
+        Some((url.scheme_str()?.to_owned(), url.host()?.to_ascii_lowercase(), port))
+    };
+    server(one).is_some() && server(one) == server(two)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_for_the_server_of_the_issuer() {
+        let issuer = "https://kubernetes.default.svc";
+        for url in ["https://kubernetes.default.svc/openid/v1/jwks", "https://Kubernetes.default.svc:443/x"] {
+            assert!(is_same_server(issuer, url), "{url}");
+        }
+        for url in [
+            "https://10.0.0.1:6443/openid/v1/jwks",
+            "http://kubernetes.default.svc/",
+            "https://kubernetes.default.svc:8443/",
+        ] {
+            assert!(!is_same_server(issuer, url), "{url}");
+        }
     }
 }

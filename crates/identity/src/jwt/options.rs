@@ -84,7 +84,8 @@ impl Options {
         let name_claim = fields.value("name_claim", read::text);
         let groups_claim = fields.optional("groups_claim", read::text);
         let keys = KeyOptions::read_or(fields, |fields| {
-            let message = "a jwt method needs the keys of its issuer: `jwks_file` or `jwks_url` is missing";
+            let message = "a jwt method needs the keys of its issuer: `jwks_file`, `jwks_url`, or an `issuer` with https that says \
+                           where they are";
             fields.problems.push(Problem::nowhere(message));
         });
         Some(Self {

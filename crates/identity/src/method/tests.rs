@@ -147,7 +147,7 @@ fn what_is_wrong_has_a_place_and_a_remedy() {
         ),
         (
             "{kind: jwt, issuer: i, audience: a}",
-            "ims.yaml:2:3: a jwt method needs the keys of its issuer: `jwks_file` or",
+            "ims.yaml:2:3: a jwt method needs the keys of its issuer: `jwks_file`, `jwks_url`, or",
         ),
         ("{kind: jwt, issuer: i, audience: a, jwks_url: k}", "ims.yaml:2:52: a URL with http or https"),
         ("{kind: jwt, issuer: i, audience: a, jwks_file: k, jwks_url: 'https://k'}", "`jwks_file` replaces `jwks_url`"),

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use http::{Uri, uri::Scheme};
 
 use super::Proxies;
-use crate::credentials::Secret;
+use crate::{credentials::Secret, settings::url::is_loopback};
 
 /// How to talk to one server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,11 +97,6 @@ pub fn parse_url(whose: &'static str, text: &str) -> Result<Uri, SetupError> {
 pub fn is_clear_text(url: &str) -> bool {
     let host = url.parse::<Uri>().ok().and_then(|url| url.host().map(str::to_owned));
     url.starts_with("http:") && host.is_some_and(|host| !is_loopback(&host))
-}
-
-fn is_loopback(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse();
-    host == "localhost" || address.is_ok_and(|address: std::net::IpAddr| address.is_loopback())
 }
 
 /// Checks the URL of a proxy, of which only host and port count.
