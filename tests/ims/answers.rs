@@ -87,7 +87,7 @@ async fn this_host_shows_who_it_is_by_what_is_in_a_file_now() {
     let file = folder.path().join("token");
     let (address, mock) = start(Behaviour::default());
     let source = |kind| {
-        let identity = Some(Identity { kind, file: file.clone() });
+        let identity = Some(Identity::Secret { kind, file: file.clone() });
         source(alppaca::source::ims::Settings { identity, ..settings(url(address)) })
     };
     for (kind, content, header) in [

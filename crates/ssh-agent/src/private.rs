@@ -1,6 +1,6 @@
 //! Private keys in files of OpenSSH, such as host keys: PROTOCOL.key of OpenSSH, not encrypted.
 
-use std::{fmt, fs, path::Path};
+use std::{fmt, fs, path::Path, sync::Arc};
 
 use aws_lc_rs::{
     rand::SystemRandom,
@@ -30,7 +30,7 @@ const MAX_FILE: usize = 64 * 1024;
 pub struct PrivateKey {
     /// The key or its certificate, as it is sent.
     public: Vec<u8>,
-    pair: Pair,
+    pair: Arc<Pair>,
 }
 
 enum Pair {
@@ -46,9 +46,17 @@ impl PrivateKey {
         let wrong = |file: &Path, cause: String| SshError::File { file: file.to_owned(), cause };
         let text = fs::read(file).map(Zeroizing::new).map_err(|error| wrong(file, error.to_string()))?;
         let key = Self::parse(&text).map_err(|error| wrong(file, error.to_string()))?;
-        let Some(certificate) = certificate else { return Ok(key) };
-        let text = fs::read_to_string(certificate).map_err(|error| wrong(certificate, error.to_string()))?;
-        key.certified(&text).map_err(|error| wrong(certificate, error.to_string()))
+        match certificate {
+            Some(certificate) => key.with_certificate(certificate),
+            None => Ok(key),
+        }
+    }
+
+    /// The same key, which shows the certificate that is in this file now.
+    pub fn with_certificate(&self, file: &Path) -> Result<Self, SshError> {
+        let wrong = |cause: String| SshError::File { file: file.to_owned(), cause };
+        let text = fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+        self.certified(&text).map_err(|error| wrong(error.to_string()))
     }
 
     /// Reads a key that is not encrypted: Ed25519, ECDSA on P-256 or P-384, RSA of 2048 bits or more.
@@ -65,17 +73,17 @@ impl PrivateKey {
         let mut blob = Zeroizing::new(vec![0; encoded.len() / 4 * 3 + 3]);
         let length = STANDARD.decode_slice(&*encoded, &mut blob).map_err(|_| DAMAGED)?;
         let (public, private) = envelope(&blob[..length])?;
-        let pair = Pair::read(private)?;
+        let pair = Arc::new(Pair::read(private)?);
         Ok(Self { public: public.to_vec(), pair })
     }
 
     /// With a certificate, which has to be of this key.
-    fn certified(self, text: &str) -> Result<Self, SshError> {
+    fn certified(&self, text: &str) -> Result<Self, SshError> {
         let certificate = Key::from_line(text).map_err(SshError::PrivateKey)?;
         if !certificate.is_certificate() || certificate.fingerprint() != crate::fingerprint(&self.public) {
             return Err(SshError::PrivateKey("this is not a certificate of the private key"));
         }
-        Ok(Self { public: certificate.blob, ..self })
+        Ok(Self { public: certificate.blob, pair: Arc::clone(&self.pair) })
     }
 
     /// The key or certificate that is shown.
@@ -86,7 +94,7 @@ impl PrivateKey {
     /// Signs, with SHA-512 if it is an RSA key.
     pub fn sign(&self, data: &[u8]) -> Result<Signature, SshError> {
         let failed = |_| SshError::PrivateKey("the private key cannot sign");
-        let (algorithm, signature) = match &self.pair {
+        let (algorithm, signature) = match &*self.pair {
             Pair::Ed25519(pair) => ("ssh-ed25519", pair.sign(data).as_ref().to_vec()),
             Pair::Ecdsa(algorithm, pair) => {
                 let both = pair.sign(&SystemRandom::new(), data).map_err(failed)?;

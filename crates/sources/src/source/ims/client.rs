@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use http::Uri;
 
 use super::Identity;
-use crate::fetch::{Client, Options, Proxies, SetupError, parse_url};
+use crate::fetch::{Options, Proxies, Renewed, SetupError, parse_url};
 
 /// The IMS and how to talk to it. Each field means what the field of the same name in
 /// `config::Ims` means.
@@ -33,7 +33,7 @@ pub struct Settings {
 
 impl Settings {
     /// A client for the IMS.
-    pub(super) fn client(&self) -> Result<Client, SetupError> {
+    pub(super) fn client(&self) -> Result<Renewed, SetupError> {
         let options = Options {
             connect_timeout: self.connect_timeout,
             timeout: self.timeout,
@@ -42,7 +42,7 @@ impl Settings {
             client_certificate: self.client_certificate.clone(),
             proxies: self.proxies.clone(),
         };
-        Client::new(&parse_list_url(&self.list_url)?, &options)
+        Renewed::new(parse_list_url(&self.list_url)?, options)
     }
 }
 

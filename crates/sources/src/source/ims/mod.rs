@@ -6,8 +6,9 @@ mod flat;
 mod identity;
 mod options;
 mod role_list;
+mod signature;
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use http::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -15,14 +16,16 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 pub(super) use answer::{Accepted, NO_SUCH_ROLE, accept, bad_document, empty, message_of};
 pub use client::Settings;
 pub use flat::FLAT;
+use identity::Shown;
 pub use identity::{Identity, IdentityKind};
 pub use options::Options;
 pub use role_list::{RoleListError, parse_role_list};
+pub use signature::{Key, Subjects};
 
 use super::{RoleList, Source, SourceError, SourceFuture};
 use crate::{
     credentials::{Credentials, RoleName, parse_document},
-    fetch::{Answer, Call, Client, SetupError},
+    fetch::{Answer, Call, Renewed, SetupError},
     text::snippet,
 };
 
@@ -35,31 +38,36 @@ const LEAST_LIST_LIMIT: usize = 1024 * 1024;
 /// An IMS. `Debug` shows its URL and nothing else.
 pub struct ImsSource {
     list_url: String,
-    client: Client,
+    client: Arc<Renewed>,
     max_response_bytes: usize,
     concurrency: usize,
-    identity: Option<Identity>,
+    identity: Option<Shown>,
 }
 
 impl ImsSource {
-    /// Prepares the connections to an IMS and reads the PEM files; nothing is sent yet. The files
-    /// are read once: new certificates need a new `ImsSource`.
+    /// Prepares the connections to an IMS and reads the files of certificates and keys; nothing is sent yet. Keys
+    /// of SSH are read once; a certificate of TLS is read again when its files change.
     pub fn new(settings: Settings) -> Result<Self, SetupError> {
         Ok(Self {
-            client: settings.client()?,
+            client: Arc::new(settings.client()?),
             max_response_bytes: settings.max_response_bytes,
             concurrency: settings.concurrency,
-            identity: settings.identity,
+            identity: settings.identity.map(Identity::open).transpose()?,
             list_url: settings.list_url,
         })
     }
 
+    /// The connections, with the certificate that is shown.
+    pub(super) fn connections(&self) -> Arc<Renewed> {
+        Arc::clone(&self.client)
+    }
+
     async fn get(&self, url: &str, limit: usize) -> Result<Answer, SourceError> {
-        let call = match &self.identity {
-            Some(identity) => identity.get(url).await?,
-            None => Call::new(Method::GET, url),
-        };
-        Ok(self.client.send(call, limit).await?)
+        let client = self.client.current();
+        match &self.identity {
+            Some(identity) => identity.get(&client, url, limit).await,
+            None => Ok(client.send(Call::new(Method::GET, url), limit).await?),
+        }
     }
 
     async fn list(&self) -> Result<RoleList, SourceError> {

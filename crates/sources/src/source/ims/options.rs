@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use super::{Identity, ImsSource, Settings};
 use crate::{
     credentials::RoleName,
-    fetch::{Proxies, Proxying, end_of_certificate, is_clear_text, proxying},
+    fetch::{Proxies, Proxying, Renewed, is_clear_text, proxying},
     refresh::{CallLimit, Fetch, Source},
     settings::{
         Fields, Keys, NamedFiles, Problem, Rendered, Setting,
@@ -121,7 +121,7 @@ impl Options {
         })
     }
 
-    fn on_one_host(&self, list_url: &str, proxies: &Proxies) -> Result<Arc<dyn Source>, String> {
+    fn on_one_host(&self, list_url: &str, proxies: &Proxies) -> Result<(Arc<dyn Source>, Arc<Renewed>), String> {
         let source = ImsSource::new(Settings {
             list_url: list_url.to_owned(),
             connect_timeout: self.connect_timeout,
@@ -133,7 +133,9 @@ impl Options {
             identity: self.identity.clone(),
             proxies: proxies.clone(),
         });
-        Ok(Arc::new(source.map_err(|error| error.to_string())?))
+        let source = source.map_err(|error| error.to_string())?;
+        let connections = source.connections();
+        Ok((Arc::new(source), connections))
     }
 }
 
@@ -246,7 +248,12 @@ impl Kind for Options {
     fn open(&self, opening: &Opening) -> Result<Arc<dyn Opened>, String> {
         let proxies = self.proxying.resolve(&opening.host_env.proxies)?;
         let hosts = std::iter::once(&self.list_url).chain(&self.stand_ins);
-        let hosts = hosts.map(|url| Ok((url.clone(), self.on_one_host(url, &proxies)?)));
+        let mut connections = Vec::new();
+        let hosts = hosts.map(|url| {
+            let (source, own) = self.on_one_host(url, &proxies)?;
+            connections.push(own);
+            Ok((url.clone(), source))
+        });
         let mut hosts = hosts.collect::<Result<Vec<_>, String>>()?;
         let source = match hosts.pop() {
             Some((_, only)) if hosts.is_empty() => only,
@@ -256,14 +263,13 @@ impl Kind for Options {
                 Arc::new(Failover::new(hosts, clock, opening.return_wait))
             }
         };
-        let certificate = self.client_certificate.as_ref().map(|(path, _)| path.clone());
-        Ok(Arc::new(Ready { source, certificate }))
+        Ok(Arc::new(Ready { source, connections }))
     }
 }
 
 struct Ready {
     source: Arc<dyn Source>,
-    certificate: Option<PathBuf>,
+    connections: Vec<Arc<Renewed>>,
 }
 
 impl Opened for Ready {
@@ -278,9 +284,9 @@ impl Opened for Ready {
         Some(Arc::clone(&self.source))
     }
 
-    /// Read once, as the connections read it.
     fn certificate_end(&self) -> Option<CertificateEnd> {
-        let end = end_of_certificate(self.certificate.as_ref()?);
-        Some(Box::new(move || end))
+        let connections = self.connections.clone();
+        let end = move || connections.iter().filter_map(|connections| connections.certificate_end()).min();
+        end().is_some().then(|| Box::new(end) as CertificateEnd)
     }
 }
