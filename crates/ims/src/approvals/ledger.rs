@@ -17,7 +17,7 @@ use crate::{
 /// How long a request waits for its answer.
 pub const OPEN: Duration = Duration::from_hours(4);
 /// How long a request is kept when it is over.
-pub const KEPT: Duration = Duration::from_hours(24);
+const KEPT: Duration = Duration::from_hours(24);
 /// By how much the clocks of replicas may differ.
 const SKEW: Duration = Duration::from_mins(1);
 /// How many requests may be open, of one person and of all.

@@ -5,7 +5,7 @@ mod ledger;
 mod record;
 mod seal;
 
-pub use ledger::{Entry, Fault, KEPT, Ledger, OPEN, Revoked, State};
+pub use ledger::{Entry, Fault, Ledger, OPEN, Revoked, State};
 pub use record::{Answer, Id, MAX_FILE, Person, Record, Request, Word};
 pub use seal::{Key, KeyError};
 
@@ -42,7 +42,7 @@ impl Action {
 /// Why a person may not do that.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The request is none of the person's business.
+    /// The caller is not told of this request, if there is one.
     #[error("there is no such request for you")]
     Unknown,
     /// It is not for this person to answer.

@@ -26,7 +26,7 @@ pub use options::{Options, SECTION, SETTINGS};
 
 use crate::{
     approvals::{Answer, Fault, Id, Key, Ledger, MAX_FILE, Record, Revoked},
-    clock::{BootTime, Moment, until},
+    clock::{self, BootTime, Moment, until},
     text::printable,
 };
 
@@ -34,6 +34,8 @@ use crate::{
 pub const RECENT: Duration = Duration::from_secs(1);
 /// The same before something is written, so that no client has the directory read as often as it likes.
 pub const JUST_NOW: Duration = Duration::from_millis(100);
+/// How long a client waits for the file system, which may be that of another host.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// More files than all requests that are kept have: somebody else writes there.
 const MOST_FILES: usize = 10_000;
 /// How the names begin of files that are being written.
@@ -68,6 +70,9 @@ pub enum FilesError {
     Odd(&'static str),
 }
 
+/// Names of files, with what is in them.
+type Contents = Vec<(String, Vec<u8>)>;
+
 /// The directory.
 #[derive(Debug)]
 pub struct RecordFiles {
@@ -75,6 +80,7 @@ pub struct RecordFiles {
     key: ArcSwap<Key>,
     memory: Mutex<Memory>,
     changing: tokio::sync::Mutex<()>,
+    place: Arc<tokio::sync::Mutex<()>>,
     ignored: AtomicU64,
 }
 
@@ -102,6 +108,7 @@ impl RecordFiles {
             key,
             memory: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
+            place: Arc::default(),
             ignored: AtomicU64::new(0),
         })
     }
@@ -137,11 +144,16 @@ impl RecordFiles {
 
     /// What the records say: now, or `within` this time. Files that do not count are reported, each once. Blocks.
     pub fn read(&self, now: Moment, within: Duration) -> Result<Arc<Ledger>, FilesError> {
-        let mut memory = self.memory();
-        if let Some(ledger) = memory.recent(now, within) {
+        if let Some(ledger) = self.recent(now, within) {
             return Ok(ledger);
         }
-        let ledger = Arc::new(self.read_now(now.wall, &mut memory.revoked)?);
+        // Not with the memory locked: the file system may not answer.
+        let (files, mut unreadable) = self.contents()?;
+        let files = files.iter().map(|(name, content)| (name.as_str(), content.as_slice()));
+        let mut memory = self.memory();
+        let mut ledger = Ledger::read(files, &self.key.load(), now.wall, &mut memory.revoked);
+        ledger.faults.append(&mut unreadable);
+        let ledger = Arc::new(ledger);
         memory.recent = Some((now.boot, Arc::clone(&ledger)));
         let faults: BTreeSet<Fault> = ledger.faults.iter().cloned().collect();
         for Fault { file, problem } in faults.difference(&memory.told) {
@@ -153,10 +165,11 @@ impl RecordFiles {
         Ok(ledger)
     }
 
-    fn read_now(&self, now: Timestamp, revoked: &mut Revoked) -> Result<Ledger, FilesError> {
+    /// The files with their contents, and those that cannot be read.
+    fn contents(&self) -> Result<(Contents, Vec<Fault>), FilesError> {
         let directory = &self.options.directory;
         let entries = fs::read_dir(directory).map_err(|error| failed(directory, error))?;
-        let (mut files, mut unreadable): (Vec<(String, Vec<u8>)>, Vec<Fault>) = (Vec::new(), Vec::new());
+        let (mut files, mut unreadable) = (Contents::new(), Vec::new());
         for entry in entries {
             let entry = entry.map_err(|error| failed(directory, error))?;
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -173,10 +186,29 @@ impl RecordFiles {
                 Err(error) => unreadable.push(Fault { file: name, problem: error.to_string() }),
             }
         }
-        let files = files.iter().map(|(name, content)| (name.as_str(), content.as_slice()));
-        let mut ledger = Ledger::read(files, &self.key.load(), now, revoked);
-        ledger.faults.append(&mut unreadable);
-        Ok(ledger)
+        Ok((files, unreadable))
+    }
+
+    /// Does `work` on a thread of its own, one at a time, so that a file system that does not answer holds one thread, and
+    /// no client for long. What takes longer goes on.
+    pub async fn apart<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, FilesError> + Send + 'static,
+    ) -> Result<T, FilesError> {
+        let files = Arc::clone(self);
+        let working = async {
+            let place = Arc::clone(&self.place).lock_owned().await;
+            let done = tokio::task::spawn_blocking(move || {
+                let done = work(&files);
+                drop(place);
+                done
+            });
+            done.await.unwrap_or(Err(FilesError::Odd("the server is stopping")))
+        };
+        tokio::select! {
+            done = working => done,
+            () = clock::sleep(PATIENCE) => Err(FilesError::Odd("the file system of the directory does not answer")),
+        }
     }
 
     /// Keeps others in this process from making requests, so that each is decided by what the one before it left.

@@ -134,6 +134,25 @@ fn what_is_no_record_is_reported_and_neither_followed_nor_waited_for() {
     assert!(metrics.ends_with("alppaca_ims_approval_files_ignored_total 4\n"), "each once: {metrics}");
 }
 
+#[tokio::test]
+async fn a_file_system_that_does_not_answer_holds_one_thread_and_no_client() {
+    let place = Place::new();
+    let replica = Arc::new(place.replica());
+    let (hang, until) = std::sync::mpsc::channel::<()>();
+    let hanging = replica.apart(move |_| {
+        // An error says that the test is over.
+        let _over = until.recv();
+        Ok(())
+    });
+    let reads =
+        || replica.apart(|replica| replica.read(Moment { wall: Timestamp::UNIX_EPOCH, boot: BootTime::ZERO }, RECENT));
+    let (hung, read) = tokio::join!(hanging, reads());
+    assert!(hung.is_err_and(|error| error.to_string().contains("does not answer")));
+    assert!(read.is_err() && replica.recent(place.now(), RECENT).is_none(), "and what is in memory is not locked");
+    drop(hang);
+    assert!(reads().await.is_ok(), "it goes on when it answers");
+}
+
 #[test]
 fn old_records_and_what_a_crash_left_are_removed() {
     let place = Place::new();

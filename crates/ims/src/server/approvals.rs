@@ -134,12 +134,12 @@ impl Server {
         let request = approvals::request(new_id()?, identity, grant, &reason, now);
         let entry = Entry { request, answer: None };
         self.recorded(exchange, identity, &entry, "approval_requested").await.map_err(Failed::Unavailable)?;
-        let (records, request) = (Arc::clone(files), entry.request.clone());
-        let written = tokio::task::spawn_blocking(move || {
-            records.clean(&ledger, now);
-            records.add(&request)
-        });
-        done(written.await)?;
+        let request = entry.request.clone();
+        let write = move |files: &RecordFiles| {
+            files.clean(&ledger, now);
+            files.add(&request)
+        };
+        files.apart(write).await?;
         Ok(Answer::request(StatusCode::CREATED, &entry, now, identity))
     }
 
@@ -171,9 +171,8 @@ impl Server {
             Err(why) if action == Action::Revoke => tracing::error!("approval {} is revoked, but {why}", id.as_str()),
             recorded => recorded.map_err(Failed::Unavailable)?,
         }
-        let records = Arc::clone(files);
-        let write = move || if replaces { records.revoke(&answer) } else { records.add(&answer) };
-        done(tokio::task::spawn_blocking(write).await)?;
+        let write = move |files: &RecordFiles| if replaces { files.revoke(&answer) } else { files.add(&answer) };
+        files.apart(write).await?;
         Ok(Answer::request(StatusCode::OK, &entry, now, identity))
     }
 
@@ -195,11 +194,10 @@ impl Server {
     /// What the records say: now, or `within` this time.
     async fn ledger(&self, files: &Arc<RecordFiles>, within: Duration) -> Result<Arc<Ledger>, FilesError> {
         let now = self.moment();
-        if let Some(ledger) = files.recent(now, within) {
-            return Ok(ledger);
+        match files.recent(now, within) {
+            Some(ledger) => Ok(ledger),
+            None => files.apart(move |files| files.read(now, within)).await,
         }
-        let files = Arc::clone(files);
-        done(tokio::task::spawn_blocking(move || files.read(now, within)).await)
     }
 
     /// Logs, counts and records what happens to a request, before it does.
@@ -223,11 +221,6 @@ impl Server {
         self.counters().approval(event);
         Ok(())
     }
-}
-
-/// What a thread of its own did, which ends only with the server.
-fn done<T>(ended: Result<Result<T, FilesError>, tokio::task::JoinError>) -> Result<T, FilesError> {
-    ended.unwrap_or(Err(FilesError::Odd("the server is stopping")))
 }
 
 fn denied(exchange: &Exchange<'_>, status: StatusCode, why: &str, identity: Identity) -> Reply {
