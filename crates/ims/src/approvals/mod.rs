@@ -79,9 +79,10 @@ pub struct Answering<'a> {
 }
 
 impl Answering<'_> {
-    /// Whether the person is shown this request, whose rule now is `rule`: the requester, and everybody who may answer.
+    /// Whether the person is shown this request, whose rule now is `rule`: the requester, and everybody whom the rule names.
+    /// An attempt to answer says what is missing, such as a newer sign-in.
     pub fn sees(&self, entry: &Entry, rule: Option<NeedsApproval<'_>>) -> bool {
-        entry.request.by.is(self.identity) || self.judges(entry, rule).is_ok()
+        entry.request.by.is(self.identity) || self.judges(entry, rule) != Err(Refusal::Unknown)
     }
 
     /// The answer to `entry`, or why there is none.
@@ -115,6 +116,7 @@ impl Answering<'_> {
     fn judges(&self, entry: &Entry, rule: Option<NeedsApproval<'_>>) -> Result<(), Refusal> {
         let Self { identity, peer, now } = *self;
         let own = entry.request.by.is(identity);
+        let no_rule = || Refusal::NotYours("its rule needs no approval any more".to_owned());
         let Some(rule) = rule else { return Err(if own { no_rule() } else { Refusal::Unknown }) };
         if !rule.approval.is_by(identity, peer) && !own {
             return Err(Refusal::Unknown);
@@ -135,10 +137,6 @@ impl Answering<'_> {
             None => Ok(()),
         }
     }
-}
-
-fn no_rule() -> Refusal {
-    Refusal::NotYours("its rule needs no approval any more".to_owned())
 }
 
 #[cfg(test)]

@@ -167,6 +167,12 @@ fn only_who_the_rule_names_answers_and_only_once() {
     assert_eq!(answered(&gone, &bob, &entry, Action::Approve, at(60)), Err(Refusal::Unknown));
     let strict = ONE.replace("approval:", "max_auth_age: 5m, approval:");
     assert!(matches!(answered(&strict, &bob, &entry, Action::Approve, at(60)), Err(Refusal::NotYours(_))));
+    let sees = |text: &str, identity: &Identity| {
+        let rules = rules(text);
+        Answering { identity, peer: &PEER, now: at(60) }.sees(&entry, rules.needs_approval("r"))
+    };
+    assert!(sees(ONE, &alice) && sees(ONE, &bob) && !sees(ONE, &eve) && !sees(&gone, &bob) && sees(&gone, &alice));
+    assert!(sees(&strict, &bob), "an attempt then says that a newer sign-in is needed");
     let late = i64::try_from(OPEN.as_secs()).expect("hours");
     assert_eq!(answered(ONE, &bob, &entry, Action::Approve, at(late)), Err(Refusal::Settled(State::Lapsed)));
     for action in [Action::Approve, Action::Refuse, Action::Revoke] {
