@@ -20,6 +20,7 @@ pub(super) struct Leaf {
     /// The names of the accepted types, in the order of the certificate.
     pub(super) names: Vec<String>,
     pub(super) not_before: SystemTime,
+    pub(super) not_after: SystemTime,
     /// Serial number and fingerprint.
     pub(super) proof: String,
 }
@@ -50,10 +51,12 @@ impl Leaf {
                 "the client certificate has no subject alternative name of type {words}; its common name counts for nothing"
             ));
         }
-        let not_before = SystemTime::UNIX_EPOCH + certificate.validity().not_before.to_unix_duration();
+        let validity = certificate.validity();
+        let not_before = SystemTime::UNIX_EPOCH + validity.not_before.to_unix_duration();
+        let not_after = SystemTime::UNIX_EPOCH + validity.not_after.to_unix_duration();
         let serial = hex(certificate.serial_number().as_bytes());
         let proof = format!("serial {serial}, sha256 {}", hex(digest(&SHA256, der).as_ref()));
-        Ok(Self { names, not_before, proof })
+        Ok(Self { names, not_before, not_after, proof })
     }
 
     /// How old the certificate is.

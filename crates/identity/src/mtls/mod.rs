@@ -140,6 +140,10 @@ impl Prove for Mtls {
         if let Some(domain) = &self.settings.trust_domain {
             check_svid(&leaf.names, domain).map_err(Refusal::Refused)?;
         }
+        // The chain may have been checked before that.
+        if evidence.now > leaf.not_after {
+            return Err(Refusal::Refused("the client certificate has expired: renew it".to_owned()));
+        }
         let age = leaf.age(evidence.now);
         if let Some(limit) = self.settings.max_age.filter(|limit| age > *limit) {
             let (age, limit) = (age.as_secs(), limit.as_secs());
