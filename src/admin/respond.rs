@@ -224,7 +224,10 @@ impl Admin {
             access_key_id: set.map(|set| set.access_key_id.to_string()),
             expiration: set.map(|set| format_timestamp(set.expiration)),
             seconds_left: set.map(|set| set.left(now).as_secs()),
-            account_id: set.and_then(|set| set.account_id).map(|id| id.to_string()),
+            account_id: set
+                .and_then(|set| set.account_id)
+                .or_else(|| self.refresh_stats.account(role.name()).filter(|_| role.listed()))
+                .map(|id| id.to_string()),
             role_arn: set.and_then(|set| set.role_arn.as_ref()).map(ToString::to_string),
             refused_since: entry.refused_since().map(format_timestamp),
             source: entry.source.map(|source| source.to_string()),

@@ -56,14 +56,20 @@ impl Admin {
     }
 
     fn begin(&self, body: &[u8]) -> Outcome {
-        let BeginRequest { source, method, port } = match read(body) {
+        let BeginRequest { source, method, port, agent } = match read(body) {
             Ok(request) => request,
             Err(outcome) => return outcome,
         };
-        let method = match (method, port) {
-            (MethodWord::Browser, Some(port)) => Method::Browser { port },
-            (MethodWord::Device, None) => Method::Device,
-            _ => return Outcome::error(Code::BadRequest, "a browser comes back to a `port`, a device does not"),
+        let method = match (method, port, agent) {
+            (MethodWord::Browser, Some(port), None) => Method::Browser { port },
+            (MethodWord::Device, None, None) => Method::Device,
+            (MethodWord::Agent, None, socket) => Method::Agent { socket },
+            _ => {
+                return Outcome::error(
+                    Code::BadRequest,
+                    "only a browser has a `port`, and only an ssh-agent an `agent`",
+                );
+            }
         };
         match self.sign_ins.begin(source.as_deref(), method) {
             Ok(attempt) => Outcome::Reply(Reply::json(200, &Begun { attempt })),
@@ -122,14 +128,19 @@ fn not_allowed(method: &str, allow: &'static str) -> Outcome {
 }
 
 fn status((source, report): (String, Report)) -> SignInStatus {
-    let Report { issuer, redirect_url, person, renewed, needed, problem } = report;
-    let (person, since) = person.unzip();
+    let Report { kind, issuer, redirect_url, person, key, renewed, needed, problem } = report;
+    let (person, mut since) = person.unzip();
+    let mut name = person.as_ref().map(|person| person.name.clone());
+    if let Some((fingerprint, at)) = key {
+        (name, since) = (Some(fingerprint), Some(at));
+    }
     SignInStatus {
         source,
+        kind: kind.to_owned(),
         issuer,
         redirect_url,
         signed_in: needed.is_none(),
-        name: person.as_ref().map(|person| person.name.clone()),
+        name,
         subject: person.as_ref().map(|person| person.subject.clone()),
         groups: person.as_ref().map(|person| person.groups.clone()).unwrap_or_default(),
         since: since.map(format_timestamp),

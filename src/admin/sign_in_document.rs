@@ -1,5 +1,7 @@
 //! The documents of the admin socket about people who sign in.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::document::secret;
@@ -17,10 +19,13 @@ pub struct SignInsDocument {
 pub struct SignInStatus {
     /// The source.
     pub source: String,
-    /// The provider.
+    /// Its kind: `oidc` or `ssh`.
+    pub kind: String,
+    /// The provider, or the socket of the ssh-agent.
     pub issuer: String,
-    /// Where the browser returns to, as configured: without a port, any.
-    pub redirect_url: String,
+    /// Where a browser returns to, as configured: without a port, any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redirect_url: Option<String>,
     /// Whether somebody has signed in, and need not again yet.
     pub signed_in: bool,
     /// Under which name, for people.
@@ -49,6 +54,8 @@ pub enum MethodWord {
     Browser,
     /// With a code, at any device.
     Device,
+    /// With a key in an ssh-agent.
+    Agent,
 }
 
 /// `POST /v1/sign-in`: begins.
@@ -60,7 +67,11 @@ pub struct BeginRequest {
     /// How.
     pub method: MethodWord,
     /// The port at which the browser is awaited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
+    /// The socket of the ssh-agent, if it is not where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<PathBuf>,
 }
 
 /// The answer: what to ask for from now on.

@@ -33,6 +33,11 @@ pub(super) fn browser() -> (bool, Option<OsString>) {
     (browser.is_some() || set("DISPLAY").is_some() || set("WAYLAND_DISPLAY").is_some(), browser)
 }
 
+/// Where the user's ssh-agent listens.
+pub(super) fn ssh_agent() -> Option<PathBuf> {
+    directory("SSH_AUTH_SOCK")
+}
+
 fn directory(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
 }

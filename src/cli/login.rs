@@ -24,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(MAX_WAIT + 5);
 The browser opens at your provider and comes back to 127.0.0.1, where this command waits. Without
 a display, or with --device, a code is shown to be entered in any browser. The daemon keeps the
 tokens in memory and renews them for as long as the provider allows; nothing of them is printed.
+Where the sign-in is by ssh-agent, the daemon gets the socket of yours (SSH_AUTH_SOCK).
 
 Exit codes: 0 signed in, 1 not, 2 the command line is wrong, 3 no daemon answers.
 
@@ -48,18 +49,27 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Outcome {
     let client = args.socket.client();
     let (display, preferred) = environment::browser();
-    let name = if args.device || !(display || args.no_browser) {
+    let of_source = |status: &SignInStatus| args.source.as_ref().is_none_or(|source| *source == status.source);
+    let SignInsDocument { sign_ins } = client.get("/v1/sign-in", LIMIT).map_err(|error| failure(&error))?;
+    // What is wrong with the name, or that there is none, the daemon says.
+    let status = sign_ins.into_iter().find(of_source);
+    let name = if status.as_ref().is_some_and(|status| status.kind == "ssh") {
+        let request = request(args, MethodWord::Agent);
+        let agent = environment::ssh_agent();
+        end(&client, &begin(&client, &BeginRequest { agent, ..request })?)?
+    } else if args.device || !(display || args.no_browser) {
         with_code(args, &client)?
     } else {
-        let of_source = |status: &SignInStatus| args.source.as_ref().is_none_or(|source| *source == status.source);
-        let SignInsDocument { sign_ins } = client.get("/v1/sign-in", LIMIT).map_err(|error| failure(&error))?;
-        // What is wrong with the name, or that there is none, the daemon says.
-        let redirect_url = sign_ins.into_iter().find(of_source).map(|status| status.redirect_url);
-        let page = browser::Page { redirect_url: redirect_url.unwrap_or_default(), source: args.source.clone() };
+        let redirect_url = status.and_then(|status| status.redirect_url).unwrap_or_default();
+        let page = browser::Page { redirect_url, request: request(args, MethodWord::Browser) };
         page.sign_in(&client, !args.no_browser, preferred)?
     };
     anstream::println!("Signed in as {}.", human::foreign(&name));
     Ok(())
+}
+
+fn request(args: &Args, method: MethodWord) -> BeginRequest {
+    BeginRequest { source: args.source.clone(), method, port: None, agent: None }
 }
 
 /// Begins, and answers the path of the attempt.
@@ -98,8 +108,7 @@ fn not_signed_in(message: &str) -> Failure {
 }
 
 fn with_code(args: &Args, client: &Client) -> Result<String, Failure> {
-    let request = BeginRequest { source: args.source.clone(), method: MethodWord::Device, port: None };
-    let attempt = begin(client, &request)?;
+    let attempt = begin(client, &request(args, MethodWord::Device))?;
     match progress(client, &attempt)? {
         ProgressDocument::Device { code, url, complete_url, seconds } => {
             anstream::println!("Open {} in any browser and enter the code", human::foreign(&url));

@@ -21,7 +21,7 @@ use crate::{
         Cadence, CallLimit, CallLimitId, Candidate, Graph, Lister, Node, OnDemand, OnDemandFactory, Source, Visibility,
     },
     refresh_stats::Certificate,
-    sign_in,
+    sign_in::Known,
     source::{HostEnv, Opened, Opening, PassOn, Purpose, Serves, Session, long_term::TemporaryOnly, sts::Sts},
 };
 
@@ -39,7 +39,7 @@ pub struct Fetching {
     /// The certificates of the sources.
     pub certificates: Vec<Certificate>,
     /// The sign-ins of the sources, by their names.
-    pub sessions: Vec<(String, Arc<sign_in::Session>)>,
+    pub sessions: Vec<(String, Known)>,
 }
 
 /// Why the sources cannot be set up.
@@ -132,7 +132,7 @@ impl Blueprint {
     }
 
     /// The sign-ins that the sources need.
-    fn sessions(&self) -> Vec<(String, Arc<sign_in::Session>)> {
+    fn sessions(&self) -> Vec<(String, Known)> {
         let session = |source: &config::Source| Some((source.name.clone(), self.opened.get(&source.name)?.sign_in()?));
         self.upstreams.sources.iter().filter_map(session).collect()
     }

@@ -1,11 +1,15 @@
-//! A person's desktop: sign in at a real provider, work as any role that the role server gives.
+//! A person's desktop: sign in at a real provider, or with a real ssh-agent, and work as any role that the role server
+//! gives.
 
+#[path = "../../../tests/support/openssh.rs"]
+mod openssh;
 mod support;
 
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::OnceLock,
@@ -31,7 +35,7 @@ fn program() -> &'static PathBuf {
 struct Desktop {
     scene: Scene,
     sts: Sts,
-    provider: Provider,
+    provider: Option<Provider>,
     server: Server,
     listen: SocketAddr,
     /// Everything that the commands printed.
@@ -62,13 +66,26 @@ impl Desktop {
             skip(WHAT, "there is no ALPPACA_TEST_PYTHON with provider.mjs beside its folder (npm)");
             return None;
         };
-        let (scene, sts) = (Scene::new(), Sts::start());
+        let scene = Scene::new();
         let provider = Provider::start(&program, &scene, lives);
         let issuer = &provider.issuer;
+        let people = format!(
+            "{{kind: jwt, issuer: '{issuer}', audience: alppaca, groups_claim: groups, jwks_url: '{issuer}/jwks'}}"
+        );
+        let sign_in = format!(
+            "{{kind: oidc, issuer: '{issuer}', client_id: alppaca, scopes: openid offline_access groups, \
+             parameters: {{prompt: consent}}{sign_in}}}"
+        );
+        Some(Self::with(scene, Some(provider), &people, &sign_in))
+    }
+
+    /// A server that knows people in that way, and a daemon where they sign in so.
+    fn with(scene: Scene, provider: Option<Provider>, people: &str, sign_in: &str) -> Self {
+        let sts = Sts::start();
         let more = format!(
             "\
 identities:
-  people: {{kind: jwt, issuer: '{issuer}', audience: alppaca, groups_claim: groups, jwks_url: '{issuer}/jwks'}}
+  people: {people}
 rules:
   - {{name: groups, match: {{method: people, groups: 'aws-(?P<role>[a-z]+)'}}, account: demo, role: '{{role}}'}}
   - {{name: everybody, match: {{method: people}}, account: demo, role: web}}
@@ -84,8 +101,7 @@ sources:
     kind: site
     url: https://localhost:{}
     ca_file: {}
-    sign_in: {{kind: oidc, issuer: '{issuer}', client_id: alppaca, scopes: openid offline_access groups, \
-             parameters: {{prompt: consent}}{sign_in}}}
+    sign_in: {sign_in}
 listen: {listen}
 run_dir: {}
 logging_handler: {{module: logging, class: StreamHandler}}
@@ -98,19 +114,24 @@ user: root
         );
         fs::write(scene.path().join("alppaca.yaml"), config).expect("ours");
         fs::create_dir_all(scene.path().join("run/alppaca")).expect("ours");
-        Some(Self { scene, sts, provider, server, listen, printed: String::new() })
+        Self { scene, sts, provider, server, listen, printed: String::new() }
     }
 
     fn start(&self) -> Daemon {
         let log = fs::File::options().create(true).append(true).open(self.scene.path().join("daemon.log"));
         let mut command = Command::new(program());
         command.args(["run", "-c"]).arg(self.scene.path().join("alppaca.yaml"));
-        command.env("XDG_RUNTIME_DIR", self.scene.path().join("run"));
+        command.env("XDG_RUNTIME_DIR", self.scene.path().join("run")).env_remove("SSH_AUTH_SOCK");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.expect("ours"));
         let daemon = Daemon { child: command.spawn().expect("it starts") };
         eventually("the daemon listens", || TcpStream::connect(self.listen).ok(), || self.log());
         eventually("its socket", || self.run(&["whoami"]).status.code().filter(|code| *code != 3), || self.log());
         daemon
+    }
+
+    /// The provider knows nobody any more, or everybody again.
+    fn turn(&self) {
+        self.provider.as_ref().expect("a provider").turn();
     }
 
     fn log(&self) -> String {
@@ -246,11 +267,29 @@ fn a_person_signs_in_with_the_browser_and_has_the_roles_of_the_site_until_the_si
     let names: Vec<String> = desktop.sts.assumed().iter().map(|call| call.get("RoleSessionName").to_owned()).collect();
     assert_eq!(names, ["alice", "alice"]);
 
+    nobody_else_gets_them(&desktop);
+
     assert!(desktop.say(&["logout"]).contains("Signed out."));
     desktop.awaits_state("readonly", None);
     assert!(!desktop.get("web").contains("SecretAccessKey"));
     assert_eq!(desktop.run(&["whoami"]).status.code(), Some(1));
     eventually("the provider forgets", || desktop.log().contains("was revoked at").then_some(()), || desktop.log());
+}
+
+/// Another user of the host sees no role.
+fn nobody_else_gets_them(desktop: &Desktop) {
+    let is_root = fs::metadata(desktop.scene.path()).expect("ours").uid() == 0;
+    if !is_root || !needs("other users", "setpriv") {
+        return;
+    }
+    for path in ["", "web"] {
+        let url = format!("http://{}/latest/meta-data/iam/security-credentials/{path}", desktop.listen);
+        let mut other = Command::new("setpriv");
+        other.args(["--reuid=65534", "--regid=65534", "--clear-groups", "curl", "--silent", "--noproxy", "*"]);
+        other.args(["--output", "/dev/null", "--write-out", "%{http_code}"]).arg(url);
+        let output = other.output().expect("setpriv");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "404", "{path:?}: {output:?}");
+    }
 }
 
 #[test]
@@ -344,15 +383,51 @@ fn tokens_are_renewed_until_the_provider_wants_to_see_the_person_again() {
     let renewed = || Some(desktop.whoami()["until"].clone()).filter(|until| until.is_string() && *until != first);
     eventually("the token is renewed", renewed, || desktop.log());
     // The provider has had enough.
-    desktop.provider.turn();
+    desktop.turn();
     let ended = || desktop.whoami()["needed"].as_str().map(str::to_owned);
     eventually("a person is needed", ended, || format!("{}\n{}", desktop.whoami(), desktop.log()));
     let status = String::from_utf8(desktop.run(&["status"]).stdout).expect("text");
     assert!(status.contains("sign-in needed for site"), "{status}");
     // What is valid is served to its end.
     assert!(desktop.get("readonly").contains("SecretAccessKey"));
-    desktop.provider.turn();
+    desktop.turn();
     desktop.sign_in();
     assert_eq!(desktop.whoami()["signed_in"], true);
     desktop.say(&["credentials", "web"]);
+}
+
+#[test]
+fn a_person_signs_in_with_a_key_in_an_agent() {
+    let Some(keys) = openssh::folder() else { return };
+    openssh::new_key(keys.path(), "alice", &["ed25519"]);
+    openssh::new_key(keys.path(), "other", &["ecdsa"]);
+    let agent = openssh::Agent::start(keys.path());
+    agent.add(keys.path(), "alice");
+    agent.add(keys.path(), "other");
+    let signers = keys.path().join("allowed_signers");
+    fs::write(&signers, format!("alice {}\n", openssh::public(keys.path(), "alice"))).expect("ours");
+    let people = format!("{{kind: ssh, for: people, file: {}, hosts: [localhost]}}", signers.display());
+    let desktop = Desktop::with(Scene::new(), None, &people, "{kind: ssh, key: alice}");
+    let _daemon = desktop.start();
+    assert!(desktop.whoami()["needed"].as_str().expect("a reason").contains("where your ssh-agent is"));
+    let login = || desktop.command(&["login"]).env("SSH_AUTH_SOCK", &agent.socket).output().expect("it runs");
+    let output = login();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("Signed in as SHA256:"), "{output:?}\n{}", desktop.log());
+    desktop.awaits_state("web", Some("idle"));
+    let credentials = desktop.run(&["credentials", "web"]);
+    assert!(credentials.status.success(), "{credentials:?}\n{}\n{}", desktop.log(), desktop.server.log());
+    let sessions: Vec<String> =
+        desktop.sts.assumed().iter().map(|call| call.get("RoleSessionName").to_owned()).collect();
+    assert_eq!(sessions, ["alice"]);
+    assert!(said.contains(desktop.whoami()["name"].as_str().expect("a name")));
+
+    // Without the key a person is needed, and what is valid is served.
+    agent.ssh_add(keys.path(), &["-q", "-d", "alice"]);
+    assert!(!desktop.run(&["credentials", "--wait", "1", "gone"]).status.success());
+    assert_eq!(login().status.code(), Some(1));
+    agent.add(keys.path(), "alice");
+    assert!(login().status.success());
+    assert!(desktop.run(&["logout"]).status.success());
+    desktop.awaits_state("web", None);
 }

@@ -75,6 +75,7 @@ impl Refresher {
     /// Applies the upstream's list of roles. A list with lines that could not
     /// be read may add roles, but takes none away.
     fn adopt(&mut self, now: Moment, list: RoleList) {
+        self.refresh_stats.list_accounts(list.accounts);
         let mut order = list.names;
         for name in &order {
             let role = self.nodes.entry(RoleId::named(name)).or_insert_with(|| {

@@ -1,10 +1,10 @@
 //! The interface of an upstream to the refresher: two traits, and their errors.
 
-use std::{fmt, future::Future, pin::Pin, time::Duration};
+use std::{collections::HashMap, fmt, future::Future, pin::Pin, time::Duration};
 
 use jiff::Timestamp;
 
-use crate::credentials::{Credentials, RoleName};
+use crate::credentials::{AccountId, Credentials, RoleName};
 
 /// A future of a [`Source`].
 pub type SourceFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, SourceError>> + Send + 'a>>;
@@ -39,6 +39,8 @@ pub struct RoleList {
     /// One sentence for each line that was not a role name. If there is any, the list may add
     /// roles, but nothing is withdrawn on its word.
     pub problems: Vec<String>,
+    /// The accounts of the roles, as far as the upstream says them.
+    pub accounts: HashMap<RoleName, AccountId>,
     /// For how long it is fresh, if the upstream states it.
     pub max_age: Option<Duration>,
     /// The upstream's clock at the time of the answer, if it states it.

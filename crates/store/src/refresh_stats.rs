@@ -12,7 +12,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::credentials::RoleId;
+use crate::credentials::{AccountId, RoleId, RoleName};
 
 /// How a call to an upstream ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +93,8 @@ pub struct RefreshStats {
     /// When each source last gave something.
     successes: Mutex<BTreeMap<Arc<str>, Timestamp>>,
     list_refusal: Mutex<Option<ListRefusal>>,
+    /// The accounts of listed roles, where the upstream says them.
+    accounts: Mutex<HashMap<RoleName, AccountId>>,
     certificates: Mutex<Vec<Certificate>>,
     /// How far this host's clock is ahead of the upstream's, if that matters.
     clock_ahead: Mutex<Option<SignedDuration>>,
@@ -164,6 +166,16 @@ impl RefreshStats {
     pub fn list_answered(&self, at: Timestamp, source: &Arc<str>) {
         *lock(&self.list_refusal) = None;
         lock(&self.successes).insert(Arc::clone(source), at);
+    }
+
+    /// The accounts of the roles that the upstream lists, as far as it says them.
+    pub fn list_accounts(&self, accounts: HashMap<RoleName, AccountId>) {
+        *lock(&self.accounts) = accounts;
+    }
+
+    /// The account of a role that the upstream lists, if it says it.
+    pub fn account(&self, role: &RoleName) -> Option<AccountId> {
+        lock(&self.accounts).get(role).copied()
     }
 
     /// The upstream refuses to say which roles there are.

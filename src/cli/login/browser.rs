@@ -20,7 +20,7 @@ use super::{
     end, not_signed_in, outcome, progress,
 };
 use crate::{
-    admin::{BeginRequest, Client, MethodWord, ProgressDocument},
+    admin::{BeginRequest, Client, ProgressDocument},
     cli::{Failure, human, socket::failure},
     credentials::Secret,
 };
@@ -32,7 +32,7 @@ const LOOK: Duration = Duration::from_secs(5);
 pub(super) struct Page {
     /// As configured.
     pub(super) redirect_url: String,
-    pub(super) source: Option<String>,
+    pub(super) request: BeginRequest,
 }
 
 /// One attempt.
@@ -60,7 +60,7 @@ impl Page {
         let listener = TcpListener::bind(wanted)
             .map_err(|error| Failure::runtime(format!("cannot wait for the browser at {ip}:{}: {error}", wanted.1)))?;
         let port = listener.local_addr().map_err(Failure::runtime)?.port();
-        let request = BeginRequest { source: self.source.clone(), method: MethodWord::Browser, port: Some(port) };
+        let request = BeginRequest { port: Some(port), ..self.request.clone() };
         let attempt = begin(client, &request)?;
         let url = match progress(client, &attempt)? {
             ProgressDocument::Browser { url } => url,

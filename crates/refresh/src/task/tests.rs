@@ -64,6 +64,7 @@ impl Source for Upstream {
                 None => Ok(RoleList {
                     names: state.roles.iter().map(|role| role.parse().expect("a name")).collect(),
                     problems: state.problems.clone(),
+                    accounts: HashMap::new(),
                     max_age: state.max_age,
                     date: state.date,
                 }),

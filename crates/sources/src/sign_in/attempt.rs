@@ -10,6 +10,7 @@ use tokio::{sync::Notify, task::AbortHandle};
 use super::{
     Failure,
     answer::{DeviceCode, Granted},
+    known::{Known, Method},
     pkce::{Callback, Request, with_port},
     provider::Provider,
     session::Session,
@@ -23,18 +24,6 @@ use crate::{
 pub(super) const PATIENCE: Duration = Duration::from_mins(10);
 /// How much rarer a provider is asked that says `slow_down` (RFC 8628, section 3.5).
 const SLOWER: Duration = Duration::from_secs(5);
-
-/// How a person signs in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Method {
-    /// With the browser, which comes back to this port.
-    Browser {
-        /// Where it is awaited.
-        port: u16,
-    },
-    /// With a code, at any device.
-    Device,
-}
 
 /// How far an attempt is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +59,7 @@ pub enum Progress {
 
 /// One attempt.
 pub(super) struct Attempt {
-    pub(super) session: Arc<Session>,
+    pub(super) session: Known,
     pub(super) started: BootTime,
     clock: SharedClock,
     progress: Mutex<Progress>,
@@ -83,7 +72,7 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    pub(super) fn new(session: Arc<Session>, clock: SharedClock, changed: Arc<Notify>) -> Arc<Self> {
+    pub(super) fn new(session: Known, clock: SharedClock, changed: Arc<Notify>) -> Arc<Self> {
         Arc::new(Self {
             session,
             started: clock.now().boot,
@@ -130,9 +119,16 @@ impl Attempt {
 
     /// Does all of it.
     pub(super) async fn run(self: Arc<Self>, method: Method) {
-        let outcome = match method {
-            Method::Browser { port } => self.by_browser(port).await,
-            Method::Device => self.by_device().await,
+        let outcome = match (&self.session, method) {
+            (Known::Oidc(session), Method::Browser { port }) => self.by_browser(session, port).await,
+            (Known::Oidc(session), Method::Device) => self.by_device(session).await,
+            (Known::Ssh(session), Method::Agent { socket }) => session.sign_in(socket).await,
+            (Known::Oidc(_), Method::Agent { .. }) => {
+                Err(Failure::Wrong("this sign-in is at an OpenID provider, not by an ssh-agent".to_owned()))
+            }
+            (Known::Ssh(_), Method::Browser { .. } | Method::Device) => {
+                Err(Failure::Wrong("this sign-in is by an ssh-agent, not at an OpenID provider".to_owned()))
+            }
         };
         self.step(match outcome {
             Ok(name) => Progress::Done { name },
@@ -140,8 +136,8 @@ impl Attempt {
         });
     }
 
-    async fn by_browser(&self, port: u16) -> Result<String, Failure> {
-        let settings = self.session.settings();
+    async fn by_browser(&self, session: &Session, port: u16) -> Result<String, Failure> {
+        let settings = session.settings();
         let provider = Provider::discover(settings).await?;
         let request = Request::new(with_port(&settings.oidc.redirect_url, port)?)?;
         self.step(Progress::Browser { url: Secret::new(provider.authorization_url(&request)?) });
@@ -151,11 +147,11 @@ impl Attempt {
         let callback = lock(&self.callback).take().unwrap_or_default();
         let code = request.code(&callback, &settings.oidc.issuer, provider.says_issuer())?;
         let granted = provider.redeem(&request, &code).await?;
-        self.finish(&provider, granted, Some(&request.nonce)).await
+        finish(session, &provider, granted, Some(&request.nonce)).await
     }
 
-    async fn by_device(&self) -> Result<String, Failure> {
-        let provider = Provider::discover(self.session.settings()).await?;
+    async fn by_device(&self, session: &Session) -> Result<String, Failure> {
+        let provider = Provider::discover(session.settings()).await?;
         let code = provider.device().await?;
         self.step(Progress::Device {
             code: code.user_code.clone(),
@@ -164,7 +160,7 @@ impl Attempt {
             seconds: code.life().as_secs(),
         });
         let granted = self.poll(&provider, &code).await?;
-        self.finish(&provider, granted, None).await
+        finish(session, &provider, granted, None).await
     }
 
     async fn poll(&self, provider: &Provider, code: &DeviceCode) -> Result<Granted, Failure> {
@@ -183,13 +179,18 @@ impl Attempt {
             }
         }
     }
+}
 
-    async fn finish(&self, provider: &Provider, granted: Granted, nonce: Option<&Secret>) -> Result<String, Failure> {
-        let (tokens, person) = self.session.verified(provider, granted, nonce, None).await?;
-        let name = person.name.clone();
-        self.session.sign_in(tokens, person);
-        Ok(name)
-    }
+async fn finish(
+    session: &Session,
+    provider: &Provider,
+    granted: Granted,
+    nonce: Option<&Secret>,
+) -> Result<String, Failure> {
+    let (tokens, person) = session.verified(provider, granted, nonce, None).await?;
+    let name = person.name.clone();
+    session.sign_in(tokens, person);
+    Ok(name)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,24 +1,28 @@
 //! How people sign in at a site: at an `OpenID` provider, by the browser (authorization code with PKCE) or by a code for
-//! another device. The tokens are held here, and renewed for as long as the provider allows.
+//! another device, or with a key in an ssh-agent. Tokens are held here, and renewed for as long as the provider allows.
 //!
 //! <https://openid.net/specs/openid-connect-core-1_0.html>, RFC 6749, RFC 7636, RFC 8252, RFC 8628.
 
 mod answer;
 mod attempt;
 mod kept;
+mod known;
 mod options;
 mod person;
 mod pkce;
 mod provider;
 mod registry;
 mod session;
+mod ssh;
 
-pub use attempt::{Method, Progress};
-pub use options::{Oidc, SECTIONS, SignIn};
+pub use attempt::Progress;
+pub use known::{Known, Method};
+pub use options::{Oidc, SECTIONS, SignIn, Ssh};
 pub use person::Person;
 pub use pkce::Callback;
 pub use registry::{BeginError, SignIns};
 pub use session::{NoToken, Report, Session};
+pub use ssh::{Request as SshRequest, SshSession};
 
 use crate::{
     fetch::{FetchError, Proxies},

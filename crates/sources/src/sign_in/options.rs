@@ -1,13 +1,13 @@
 //! `sign_in`: how a person proves to a site who that is.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use super::pkce::RESERVED;
 use crate::{
     fetch::is_clear_text,
     settings::{
-        Fields, Keys, NamedFiles, Node, Problem, Setting, options, read,
-        render::{AsYaml, entries, mapping, quoted},
+        Fields, Keys, NamedFiles, Node, Problem, Rendered, Setting, options, read,
+        render::{AsYaml, mapping, quoted},
         url::is_base_url,
         yaml::Value,
     },
@@ -73,17 +73,47 @@ options! {
     }
 }
 
+options! {
+    /// A key in an ssh-agent.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Ssh {
+        /// Where the agent listens.
+        pub agent: Option<PathBuf> = Setting::nested(
+            "agent",
+            "",
+            "The socket of the ssh-agent. By default that of the daemon (`SSH_AUTH_SOCK`), or of the last `alppaca login`.",
+        ) => optional(read::path);
+        /// Which of its keys signs.
+        pub key: Option<String> = Setting::nested(
+            "key",
+            "",
+            "The key: its fingerprint (`SHA256:…`), the path of its `.pub` file, or its comment. Needed if the agent has \
+             several.",
+        ) => optional(read::text);
+        /// How long the agent may take.
+        pub patience: Duration = Setting::nested(
+            "patience",
+            "25s",
+            "How long the agent may take to sign: it may ask the person, or wait for a touch. The challenges of \
+             `alppaca-ims` are valid for 30 seconds.",
+        ) => value(read::limit);
+    }
+}
+
 /// How a person signs in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SignIn {
     /// At an OpenID provider.
     Oidc(Oidc),
+    /// With a key in an ssh-agent.
+    Ssh(Ssh),
 }
 
-const KINDS: [(&str, &[Setting]); 1] = [("oidc", Oidc::SETTINGS)];
+const KINDS: [(&str, &[Setting]); 2] = [("oidc", Oidc::SETTINGS), ("ssh", Ssh::SETTINGS)];
 
 /// The tables of all kinds, for the reference.
-pub const SECTIONS: &[(&str, &[Setting])] = &[("sign_in` of `kind: oidc", Oidc::SETTINGS)];
+pub const SECTIONS: &[(&str, &[Setting])] =
+    &[("sign_in` of `kind: oidc", Oidc::SETTINGS), ("sign_in` of `kind: ssh", Ssh::SETTINGS)];
 
 impl SignIn {
     /// Reads the mapping below `sign_in`, if it is there. The outer `None` says that something is wrong.
@@ -94,28 +124,39 @@ impl SignIn {
         };
         let words = KINDS.map(|(word, _)| word);
         let kind = fields.take_kind(&mut node, ("the sign-in", &place), "sign-in", &words)?;
-        let (_, settings) = *KINDS.get(kind)?;
-        fields.nested(node, settings, Oidc::read).map(|oidc| Some(Self::Oidc(oidc)))
+        let (word, settings) = *KINDS.get(kind)?;
+        let read = |fields: &mut Fields| match word {
+            "oidc" => Oidc::read(fields).map(Self::Oidc),
+            _ => Ssh::read(fields).map(Self::Ssh),
+        };
+        fields.nested(node, settings, read).map(Some)
     }
 
     /// Adds the files that it names.
     pub fn files(&self, files: &mut NamedFiles) {
-        let Self::Oidc(oidc) = self;
-        files.obeyed("sign_in: ca_file", oidc.ca_file.as_ref());
-        files.secret("sign_in: client_secret_file", oidc.client_secret_file.as_ref());
+        if let Self::Oidc(oidc) = self {
+            files.obeyed("sign_in: ca_file", oidc.ca_file.as_ref());
+            files.secret("sign_in: client_secret_file", oidc.client_secret_file.as_ref());
+        }
     }
 
     /// Where one signs in, in a few words.
     pub fn summary(&self) -> String {
-        let Self::Oidc(oidc) = self;
-        format!("sign-in at {}", oidc.issuer)
+        match self {
+            Self::Oidc(oidc) => format!("sign-in at {}", oidc.issuer),
+            Self::Ssh(_) => "sign-in by ssh-agent".to_owned(),
+        }
     }
 }
 
 impl AsYaml for SignIn {
     fn as_yaml(&self) -> Option<String> {
-        let Self::Oidc(oidc) = self;
-        Some(entries(oidc).replacen('{', "{kind: oidc, ", 1))
+        let (kind, entries) = match self {
+            Self::Oidc(oidc) => ("oidc", oidc.render()),
+            Self::Ssh(ssh) => ("ssh", ssh.render()),
+        };
+        let entries = entries.into_iter().map(|(key, value)| (key.to_owned(), value));
+        Some(mapping(std::iter::once(("kind".to_owned(), kind.to_owned())).chain(entries).collect()))
     }
 }
 

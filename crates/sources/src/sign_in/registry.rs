@@ -14,10 +14,13 @@ use tokio::{
 
 use super::{
     Settings,
-    attempt::{Attempt, Method, PATIENCE, Progress},
+    attempt::{Attempt, PATIENCE, Progress},
+    known::{Known, Method},
+    options::Ssh,
     pkce::{Callback, random},
     provider::Provider,
     session::{Report, Session},
+    ssh::SshSession,
 };
 use crate::{
     clock::{self, SharedClock},
@@ -39,8 +42,9 @@ struct Inner {
     directory: Option<PathBuf>,
     /// All sessions that something holds. A reload finds its own again.
     sessions: Mutex<Vec<Weak<Session>>>,
+    ssh_sessions: Mutex<Vec<Weak<SshSession>>>,
     /// Those of the sources in force, by their names.
-    shown: Mutex<Vec<(String, Arc<Session>)>>,
+    shown: Mutex<Vec<(String, Known)>>,
     attempts: Mutex<HashMap<String, Arc<Attempt>>>,
     changed: Arc<Notify>,
     /// Where the provider is called.
@@ -71,6 +75,7 @@ impl SignIns {
             clock,
             directory,
             sessions: Mutex::default(),
+            ssh_sessions: Mutex::default(),
             shown: Mutex::default(),
             attempts: Mutex::default(),
             changed: Arc::default(),
@@ -79,22 +84,36 @@ impl SignIns {
     }
 
     /// The session with these settings: the one that there is, or another.
-    pub fn session(&self, settings: &Settings) -> Arc<Session> {
+    pub fn oidc(&self, settings: &Settings) -> Known {
         let mut sessions = lock(&self.0.sessions);
         sessions.retain(|session| session.strong_count() > 0);
         let same = |session: &Weak<Session>| session.upgrade().filter(|session| **session.settings() == *settings);
         if let Some(session) = sessions.iter().find_map(same) {
-            return session;
+            return Known::Oidc(session);
         }
         let (clock, changed) = (Arc::clone(&self.0.clock), Arc::clone(&self.0.changed));
         let session = Session::new(Arc::new(settings.clone()), clock, changed, self.0.directory.clone());
         let session = Arc::new(session);
         sessions.push(Arc::downgrade(&session));
-        session
+        Known::Oidc(session)
+    }
+
+    /// The same for keys in an agent, which is at `socket` unless the options or the person say otherwise.
+    pub fn ssh(&self, options: &Ssh, socket: Option<PathBuf>) -> Known {
+        let mut sessions = lock(&self.0.ssh_sessions);
+        sessions.retain(|session| session.strong_count() > 0);
+        let same = |session: &Weak<SshSession>| session.upgrade().filter(|session| session.options() == options);
+        if let Some(session) = sessions.iter().find_map(same) {
+            return Known::Ssh(session);
+        }
+        let (clock, changed) = (Arc::clone(&self.0.clock), Arc::clone(&self.0.changed));
+        let session = Arc::new(SshSession::new(options.clone(), socket, clock, changed));
+        sessions.push(Arc::downgrade(&session));
+        Known::Ssh(session)
     }
 
     /// From now on these are the sessions of the sources in force.
-    pub fn show(&self, sessions: Vec<(String, Arc<Session>)>) {
+    pub fn show(&self, sessions: Vec<(String, Known)>) {
         *lock(&self.0.shown) = sessions;
         self.0.changed.notify_waiters();
     }
@@ -115,13 +134,13 @@ impl SignIns {
         let mut before = Vec::new();
         loop {
             let changed = self.changed();
-            let sessions: Vec<_> = lock(&self.0.shown).iter().map(|(_, session)| Arc::clone(session)).collect();
+            let sessions: Vec<_> = lock(&self.0.shown).iter().map(|(_, session)| session.clone()).collect();
             let mut pause: Option<Duration> = None;
             for session in &sessions {
                 let next = session.renew_ahead().await;
                 pause = pause.into_iter().chain(next).min();
             }
-            let now: Vec<u64> = sessions.iter().map(|session| session.serial()).collect();
+            let now: Vec<u64> = sessions.iter().map(Known::serial).collect();
             if now != before {
                 news();
                 before = now;
@@ -137,19 +156,17 @@ impl SignIns {
         }
     }
 
-    fn find(&self, source: Option<&str>) -> Result<Arc<Session>, BeginError> {
+    fn find(&self, source: Option<&str>) -> Result<Known, BeginError> {
         let shown = lock(&self.0.shown);
         let names = || shown.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
         match (source, shown.as_slice()) {
             (_, []) => Err(BeginError::None),
-            (None, [(_, session)]) => Ok(Arc::clone(session)),
+            (None, [(_, session)]) => Ok(session.clone()),
             // Several sources may share one.
-            (None, [(_, first), rest @ ..]) if rest.iter().all(|(_, session)| Arc::ptr_eq(first, session)) => {
-                Ok(Arc::clone(first))
-            }
+            (None, [(_, first), rest @ ..]) if rest.iter().all(|(_, session)| first.is(session)) => Ok(first.clone()),
             (None, _) => Err(BeginError::Several(names())),
             (Some(source), all) => {
-                let found = all.iter().find(|(name, _)| name == source).map(|(_, session)| Arc::clone(session));
+                let found = all.iter().find(|(name, _)| name == source).map(|(_, session)| session.clone());
                 found.ok_or_else(|| BeginError::Unknown(source.to_owned(), names()))
             }
         }
@@ -164,7 +181,7 @@ impl SignIns {
         let mut attempts = lock(&self.0.attempts);
         let now = self.0.clock.now().boot;
         attempts.retain(|_, other| {
-            let stays = !Arc::ptr_eq(&other.session, &session) && now.since(other.started) < 2 * PATIENCE;
+            let stays = !other.session.is(&session) && now.since(other.started) < 2 * PATIENCE;
             if !stays {
                 other.end();
             }
@@ -196,8 +213,7 @@ impl SignIns {
 
     /// Forgets the tokens for a source, the only one if none is named, and has the provider forget them, too.
     pub fn sign_out(&self, source: Option<&str>) -> Result<(), BeginError> {
-        let session = self.find(source)?;
-        if let (Some(token), Some(beside)) = (session.sign_out(), self.0.beside.get()) {
+        if let (Some((session, token)), Some(beside)) = (self.find(source)?.sign_out(), self.0.beside.get()) {
             beside.spawn(revoke(Arc::clone(session.settings()), token));
         }
         Ok(())

@@ -74,10 +74,14 @@ pub(super) struct Tokens {
 /// How it is with a sign-in, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// The provider.
+    /// The word for its kind.
+    pub kind: &'static str,
+    /// The provider, or the socket of the agent.
     pub issuer: String,
-    /// Where the browser returns to, as configured.
-    pub redirect_url: String,
+    /// Where a browser returns to, as configured.
+    pub redirect_url: Option<String>,
+    /// The fingerprint of the key that signs, and since when it does.
+    pub key: Option<(String, Timestamp)>,
     /// Who has signed in, and since when, if anybody has.
     pub person: Option<(Person, Timestamp)>,
     /// Whether it is renewed without a person.
@@ -224,7 +228,8 @@ impl Session {
                 tracing::debug!("the sign-in at {} was renewed", self.settings.oidc.issuer);
             }
             Ok(_) => self.need(&mut state, "the provider renewed it for another person".to_owned()),
-            Err(Failure::Temporary(problem)) => held.failed(problem, now),
+            // Whatever a proxy or a portal on the way says is not the word of the provider.
+            Err(Failure::Temporary(problem) | Failure::Wrong(problem)) => held.failed(problem, now),
             // What is held is good until its end; only then a person is needed.
             Err(_) if token.is_none() && !held.has_ended(now) => held.not_before = now.boot + held.left(now),
             Err(failure) if token.is_some() && !held.has_ended(now) => {
@@ -289,8 +294,10 @@ impl Session {
     /// How it is.
     pub fn report(&self) -> Report {
         let mut report = Report {
+            kind: "oidc",
             issuer: self.settings.oidc.issuer.clone(),
-            redirect_url: self.settings.oidc.redirect_url.clone(),
+            redirect_url: Some(self.settings.oidc.redirect_url.clone()),
+            key: None,
             person: None,
             renewed: false,
             needed: None,

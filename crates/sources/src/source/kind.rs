@@ -16,7 +16,7 @@ use crate::{
     fetch::Proxying,
     refresh::{CallLimit, Fetch, OnRequest, Source},
     settings::{Comparable, Fields, Keys, NamedFiles, Node, Rendered, Setting, problem::Place},
-    sign_in::Session,
+    sign_in::Known,
 };
 
 /// All kinds, in the order of the documentation.
@@ -200,7 +200,7 @@ pub trait Opened: Send + Sync {
     }
 
     /// The sign-in of the person for whom it gives roles, if there has to be one.
-    fn sign_in(&self) -> Option<Arc<Session>> {
+    fn sign_in(&self) -> Option<Known> {
         None
     }
 

@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use http::{Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, Uri, header};
 use percent_encoding::utf8_percent_encode;
 
 use accounts::Accounts;
@@ -22,25 +22,18 @@ use super::{
 use crate::{
     credentials::{Credentials, RoleName, Secret, parse_document},
     fetch::{self, Answer, Call, Client, SetupError, parse_url},
-    sign_in::{NoToken, Session},
+    sign_in::{Known, NoToken, Session, SshRequest, SshSession},
     text::snippet,
 };
 
 /// Hundreds of accounts with their roles must not be cut off by a small limit for documents.
 const LEAST_LIST_LIMIT: usize = 1024 * 1024;
 
-/// How the person proves who that is.
-enum Identity {
-    /// By nothing but the connection: its certificate, or where it comes from.
-    Connection,
-    /// By the token of a sign-in.
-    Session(Arc<Session>),
-}
-
 struct Settings {
     /// Without a slash at the end.
     url: String,
-    identity: Identity,
+    /// How the person proves who that is; without it by nothing but the connection.
+    session: Option<Known>,
     max_response_bytes: usize,
     concurrency: usize,
 }
@@ -62,29 +55,52 @@ impl Site {
     /// What the site answers to that person.
     async fn get(&self, url: &str, limit: usize) -> Result<Answer, SourceError> {
         let call = Call::new(Method::GET, url);
-        let Identity::Session(session) = &self.settings.identity else {
-            return self.judge(url, self.client.send(call, limit).await?);
+        let answer = match &self.settings.session {
+            None => self.client.send(call, limit).await?,
+            Some(Known::Oidc(session)) => self.with_token(session, call, limit).await?,
+            Some(Known::Ssh(session)) => self.with_signature(session, url, limit).await?,
         };
-        let token = session.token().await.map_err(|why| sign_in_needed(&why))?;
-        let bearer = Secret::new(format!("Bearer {}", token.expose()));
-        let answer = self.client.send(call.secret_header(header::AUTHORIZATION, &bearer)?, limit).await?;
         // What was asked for somebody who has gone meanwhile is for nobody.
-        if !session.is_signed_in() {
+        if self.settings.session.as_ref().is_some_and(|session| !session.is_signed_in()) {
             return Err(SourceError::transient("the person has signed out"));
         }
-        if answer.status == StatusCode::UNAUTHORIZED {
-            let reason = message_of(&answer.body).unwrap_or_default();
-            session.refused(&token, &format!("401{reason}"));
-        }
-        self.judge(url, answer)
-    }
-
-    /// Not to know who asks is no decision about roles.
-    #[expect(clippy::unused_self, reason = "what it means depends on the site")]
-    fn judge(&self, url: &str, answer: Answer) -> Result<Answer, SourceError> {
+        // Not to know who asks is no decision about roles.
         if answer.status == StatusCode::UNAUTHORIZED {
             let reason = message_of(&answer.body).unwrap_or_else(|| answer.detail());
             return Err(SourceError::transient(format!("GET {url}: the site does not know who this is: 401{reason}")));
+        }
+        Ok(answer)
+    }
+
+    async fn with_token(&self, session: &Session, call: Call<'_>, limit: usize) -> Result<Answer, SourceError> {
+        let token = session.token().await.map_err(|why| sign_in_needed(&why))?;
+        let bearer = Secret::new(format!("Bearer {}", token.expose()));
+        let answer = self.client.send(call.secret_header(header::AUTHORIZATION, &bearer)?, limit).await?;
+        if answer.status == StatusCode::UNAUTHORIZED {
+            session.refused(&token, &reason(&answer));
+        }
+        Ok(answer)
+    }
+
+    /// A site gives a challenge with its first answer.
+    async fn with_signature(&self, session: &SshSession, url: &str, limit: usize) -> Result<Answer, SourceError> {
+        session.ready().map_err(|why| sign_in_needed(&why))?;
+        let uri: Uri = url.parse().map_err(|error| SourceError::transient(format!("{url}: {error}")))?;
+        let authority = authority(&uri);
+        let host = HeaderValue::from_str(&authority).map_err(|error| SourceError::transient(error.to_string()))?;
+        let call = || Call::new(Method::GET, url).header(header::HOST, host.clone());
+        let answer = self.client.send(call(), limit).await?;
+        if answer.status != StatusCode::UNAUTHORIZED {
+            return Ok(answer);
+        }
+        let challenges = answer.headers.get_all(header::WWW_AUTHENTICATE).iter();
+        let challenges: Vec<&str> = challenges.filter_map(|value| value.to_str().ok()).collect();
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let request = SshRequest { challenges: &challenges, method: "GET", path, authority: &authority };
+        let authorization = session.authorization(request).await.map_err(|why| sign_in_needed(&why))?;
+        let answer = self.client.send(call().secret_header(header::AUTHORIZATION, &authorization)?, limit).await?;
+        if answer.status == StatusCode::UNAUTHORIZED {
+            session.refused(&reason(&answer));
         }
         Ok(answer)
     }
@@ -101,8 +117,9 @@ impl Site {
         }
         let named = names(accounts.0);
         let names = named.iter().map(|(name, _)| name.clone()).collect();
+        let accounts = named.iter().filter_map(|(name, place)| Some((name.clone(), place.id?))).collect();
         *self.places.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(named.into_iter().collect());
-        Ok(RoleList { names, problems: Vec::new(), max_age, date })
+        Ok(RoleList { names, problems: Vec::new(), accounts, max_age, date })
     }
 
     fn place(&self, role: &RoleName) -> Option<Place> {
@@ -144,6 +161,20 @@ impl Source for Site {
     fn fetch<'a>(&'a self, role: &'a RoleName) -> SourceFuture<'a, Credentials> {
         Box::pin(self.document(role))
     }
+}
+
+/// The header `Host` for that URL.
+fn authority(uri: &Uri) -> String {
+    let usual = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+    match uri.port_u16().filter(|port| *port != usual) {
+        Some(port) => format!("{}:{port}", uri.host().unwrap_or_default()),
+        None => uri.host().unwrap_or_default().to_owned(),
+    }
+}
+
+/// Why a site does not know who this is.
+fn reason(answer: &Answer) -> String {
+    format!("401{}", message_of(&answer.body).unwrap_or_default())
 }
 
 /// What is valid is served on, unless the person has left.

@@ -2,13 +2,13 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use super::{Identity, Settings, Site};
+use super::{Settings, Site};
 use crate::{
     credentials::RoleName,
     fetch::{self, Proxying, end_of_certificate, is_clear_text},
     refresh::{CallLimit, Fetch, OnRequest, Source},
     settings::{Fields, NamedFiles, Node, Problem, Setting, options, read, url::is_base_url},
-    sign_in::{self, Session, SignIn},
+    sign_in::{self, Known, SignIn},
     source::{
         host_env::HostEnv,
         kind::{CertificateEnd, Kind, Opened, Opening, Provides, Written},
@@ -185,9 +185,10 @@ impl Kind for Options {
 
     fn open(&self, opening: &Opening) -> Result<Arc<dyn Opened>, String> {
         let proxies = self.proxying.resolve(&opening.host_env.proxies)?;
-        let session = self.sign_in.0.as_ref().map(|SignIn::Oidc(oidc)| {
-            let settings = sign_in::Settings { oidc: oidc.clone(), proxies: proxies.clone() };
-            opening.host_env.sign_ins.session(&settings)
+        let sign_ins = &opening.host_env.sign_ins;
+        let session = self.sign_in.0.as_ref().map(|sign_in| match sign_in {
+            SignIn::Oidc(oidc) => sign_ins.oidc(&sign_in::Settings { oidc: oidc.clone(), proxies: proxies.clone() }),
+            SignIn::Ssh(ssh) => sign_ins.ssh(ssh, opening.host_env.ssh_auth_sock.clone()),
         });
         let options = fetch::Options {
             connect_timeout: self.connect_timeout,
@@ -197,10 +198,9 @@ impl Kind for Options {
             client_certificate: self.certificate(),
             proxies,
         };
-        let identity = session.clone().map_or(Identity::Connection, Identity::Session);
         let settings = Settings {
             url: self.url.clone(),
-            identity,
+            session: session.clone(),
             max_response_bytes: self.max_response_bytes,
             concurrency: self.concurrency,
         };
@@ -211,7 +211,7 @@ impl Kind for Options {
 
 struct Ready {
     site: Arc<Site>,
-    session: Option<Arc<Session>>,
+    session: Option<Known>,
     certificate: Option<PathBuf>,
 }
 
@@ -227,7 +227,7 @@ impl Opened for Ready {
         Some(Arc::<Site>::clone(&self.site))
     }
 
-    fn sign_in(&self) -> Option<Arc<Session>> {
+    fn sign_in(&self) -> Option<Known> {
         self.session.clone()
     }
 

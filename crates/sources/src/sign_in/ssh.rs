@@ -1,0 +1,225 @@
+//! A person's proof by an SSH key: the daemon has the ssh-agent sign the challenge of the site, for each call.
+//! `docs/ims-identities.md` has the protocol.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use jiff::Timestamp;
+use tokio::sync::Notify;
+
+use super::{Failure, NoToken, Report, options::Ssh};
+use crate::{
+    clock::SharedClock,
+    credentials::Secret,
+    ssh_agent::{Agent, Choice, Signer, fingerprint, sshsig::SshSig},
+};
+
+/// The word of the scheme.
+const SCHEME: &str = "Alppaca-SSH";
+/// The only namespace in which is signed: a site cannot have anything else signed.
+const NAMESPACE: &str = "alppaca-user";
+/// The longest challenge.
+const MAX_CHALLENGE: usize = 128;
+
+/// One person's key.
+pub struct SshSession {
+    options: Ssh,
+    clock: SharedClock,
+    state: Mutex<State>,
+    serial: AtomicU64,
+    /// Notified of each change.
+    changed: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Where the agent is, as far as known.
+    agent: Option<PathBuf>,
+    signed_out: bool,
+    /// Why the person is needed.
+    needed: Option<String>,
+    /// The key that signed last, and since when it does.
+    key: Option<(String, Timestamp)>,
+}
+
+/// What a site wants to have signed.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// `WWW-Authenticate`, all of them.
+    pub challenges: &'a [&'a str],
+    /// `GET`.
+    pub method: &'a str,
+    /// The path with its query.
+    pub path: &'a str,
+    /// The header `Host`.
+    pub authority: &'a str,
+}
+
+impl SshSession {
+    pub(super) fn new(options: Ssh, agent: Option<PathBuf>, clock: SharedClock, changed: Arc<Notify>) -> Self {
+        let agent = options.agent.clone().or(agent);
+        let needed = agent.is_none().then(|| "it is not known where your ssh-agent is".to_owned());
+        let state = State { agent, needed, ..State::default() };
+        Self { options, clock, state: Mutex::new(state), serial: AtomicU64::new(0), changed }
+    }
+
+    pub(super) fn options(&self) -> &Ssh {
+        &self.options
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How often somebody has signed in or out.
+    pub(super) fn serial(&self) -> u64 {
+        self.serial.load(Ordering::Relaxed)
+    }
+
+    /// Whether nobody has signed out.
+    pub fn is_signed_in(&self) -> bool {
+        !self.state().signed_out
+    }
+
+    fn agent(&self) -> Result<Agent, NoToken> {
+        let state = self.state();
+        match (&state.agent, &state.needed) {
+            _ if state.signed_out => Err(NoToken::SignedOut),
+            (_, Some(reason)) => Err(NoToken::Needed(reason.clone())),
+            (None, None) => Err(NoToken::Needed("it is not known where your ssh-agent is".to_owned())),
+            (Some(socket), None) => Ok(Agent::new(socket, self.options.patience)),
+        }
+    }
+
+    /// Whether there is somebody who could sign.
+    pub fn ready(&self) -> Result<(), NoToken> {
+        self.agent().map(drop)
+    }
+
+    /// `Authorization` for a request that a site has refused with a challenge. The agent may ask the person; if that is of
+    /// no use, it is not asked again before the person has signed in.
+    pub async fn authorization(&self, request: Request<'_>) -> Result<Secret, NoToken> {
+        let challenge = request.challenges.iter().find_map(|header| challenge(header)).ok_or_else(|| {
+            NoToken::Later("the site asks for no signature of a person (Alppaca-SSH in WWW-Authenticate)".to_owned())
+        })?;
+        let Request { method, path, authority, .. } = request;
+        let message = format!("{method} {path} {} {challenge}", authority.to_ascii_lowercase());
+        let signer = Signer::Agent { agent: self.agent()?, key: self.options.key.as_deref().map(Choice::parse) };
+        match signer.sign(NAMESPACE, message.as_bytes()).await {
+            Ok(signature) => {
+                self.signed(&signature);
+                let signature = BASE64_STANDARD.encode(signature);
+                Ok(Secret::new(format!(r#"{SCHEME} challenge="{challenge}", signature="{signature}""#)))
+            }
+            Err(error) => {
+                self.need(error.to_string());
+                Err(NoToken::Needed(error.to_string()))
+            }
+        }
+    }
+
+    fn signed(&self, signature: &[u8]) {
+        let key = SshSig::parse(signature).map(|signature| fingerprint(signature.key)).unwrap_or_default();
+        let mut state = self.state();
+        if state.key.as_ref().is_none_or(|(before, _)| *before != key) {
+            state.key = Some((key, self.clock.now().wall));
+        }
+    }
+
+    /// The site did not accept a signature.
+    pub fn refused(&self, reason: &str) {
+        self.need(format!("the site does not accept the key: {reason}"));
+    }
+
+    fn need(&self, reason: String) {
+        notice!("sign-in needed: {reason}; run `alppaca login`");
+        self.state().needed = Some(reason);
+        self.changed.notify_waiters();
+    }
+
+    /// The person is there, with an agent at this socket. Answers which key will sign.
+    pub(super) async fn sign_in(&self, socket: Option<PathBuf>) -> Result<String, Failure> {
+        let known = self.state().agent.clone();
+        let socket = self.options.agent.clone().or(socket).or(known);
+        let socket = socket.ok_or_else(|| Failure::Wrong("there is no ssh-agent (SSH_AUTH_SOCK)".to_owned()))?;
+        let choice = self.options.key.as_deref().map(Choice::parse);
+        let key = Agent::new(&socket, self.options.patience).key(choice.as_ref()).await;
+        let key = key.map_err(|error| Failure::Wrong(error.to_string()))?;
+        let name = key.fingerprint();
+        notice!("signing in with the SSH key {name} of the agent {}", socket.display());
+        let since = self.clock.now().wall;
+        *self.state() =
+            State { agent: Some(socket), signed_out: false, needed: None, key: Some((name.clone(), since)) };
+        self.serial.fetch_add(1, Ordering::Relaxed);
+        self.changed.notify_waiters();
+        Ok(name)
+    }
+
+    pub(super) fn sign_out(&self) {
+        let agent = self.state().agent.clone();
+        *self.state() = State { agent, signed_out: true, ..State::default() };
+        self.serial.fetch_add(1, Ordering::Relaxed);
+        self.changed.notify_waiters();
+    }
+
+    /// How it is.
+    pub(super) fn report(&self) -> Report {
+        let state = self.state();
+        let needed = state.needed.clone();
+        let agent = state.agent.as_ref().map(|agent| agent.display().to_string());
+        Report {
+            kind: "ssh",
+            issuer: agent.unwrap_or_else(|| "ssh-agent".to_owned()),
+            redirect_url: None,
+            person: None,
+            key: state.key.clone(),
+            renewed: true,
+            needed: if state.signed_out { Some("you have signed out".to_owned()) } else { needed },
+            problem: None,
+        }
+    }
+}
+
+/// The challenge of a header, if it is one for people. It is signed in one line with other words, so it is only one.
+fn challenge(header: &str) -> Option<&str> {
+    let parameters = header.strip_prefix(SCHEME)?.strip_prefix(' ')?;
+    let value = |name: &str| {
+        parameters.split(',').find_map(|parameter| {
+            let (key, value) = parameter.trim().split_once('=')?;
+            (key == name).then(|| value.strip_prefix('"')?.strip_suffix('"'))?
+        })
+    };
+    let legal = |c: char| c.is_ascii_alphanumeric() || "-_=".contains(c);
+    let challenge =
+        value("challenge").filter(|text| (1..=MAX_CHALLENGE).contains(&text.len()) && text.chars().all(legal));
+    challenge.filter(|_| value("namespace") == Some(NAMESPACE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_challenges_for_people_are_signed_and_only_what_is_one_word() {
+        let good = r#"Alppaca-SSH challenge="AbC-_1", namespace="alppaca-user""#;
+        assert_eq!(challenge(good), Some("AbC-_1"));
+        for wrong in [
+            r#"Alppaca-SSH challenge="AbC", namespace="alppaca-host""#,
+            r#"Alppaca-SSH challenge="AbC", namespace="git""#,
+            r#"Alppaca-SSH challenge="AbC""#,
+            r#"Alppaca-SSH challenge="A C", namespace="alppaca-user""#,
+            r#"Alppaca-SSH challenge="", namespace="alppaca-user""#,
+            r#"Bearer challenge="AbC", namespace="alppaca-user""#,
+        ] {
+            assert_eq!(challenge(wrong), None, "{wrong}");
+        }
+        let long = format!(r#"Alppaca-SSH challenge="{}", namespace="alppaca-user""#, "a".repeat(129));
+        assert_eq!(challenge(&long), None);
+    }
+}
