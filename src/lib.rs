@@ -14,6 +14,7 @@ pub mod config;
 pub mod daemon;
 pub mod handover;
 pub mod host;
+pub mod host_events;
 pub mod migrate;
 pub mod plan;
 pub mod relay;

@@ -6,6 +6,7 @@ mod containers;
 mod exec;
 mod faces;
 mod files;
+mod host_changes;
 mod keeper;
 mod policy_engine;
 mod reload;
@@ -172,6 +173,7 @@ impl Daemon {
         let (refresher, beside) = start_refresher(self.refresher, stopped)?;
         let changed = requests.clone();
         beside.spawn(self.sign_ins.clone().run(move || changed.look_again()));
+        beside.spawn(host_changes::follow(requests.clone()));
         let deps = ContainerDeps { requests, clock: Arc::clone(&self.clock), lingering: beside.clone() };
         let listener = self.config.containers.as_ref().map(|config| containers::build(config, &deps)).transpose()?;
         let container_policy = listener.as_ref().map(Listener::container_policy);

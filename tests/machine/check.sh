@@ -230,7 +230,7 @@ port_kept() {
 }
 check port_kept port_kept
 restarted_with_socket() {
-    systemd-run --quiet --collect --unit=restarts.service bash -c 'for i in 1 2 3; do systemctl restart alppaca; done; touch /run/restarted'
+    systemd-run --quiet --collect --unit=restarts.service bash -c 'for i in 1 2 3 4 5 6; do systemctl restart alppaca; done; touch /run/restarted'
     local failed=0 asked=0 end=$((SECONDS + 200))
     until [[ -e /run/restarted || $SECONDS -gt $end ]]; do
         curl -s -m 20 -o /dev/null http://127.0.0.1:25772/latest/meta-data/ ||

@@ -90,6 +90,7 @@ pub(super) enum Request {
     Drop(RoleId),
     LookAgain,
     Replace(Box<Replacement>, oneshot::Sender<()>),
+    TryAgain,
 }
 
 /// Asks the refresher for roles. Cheap to clone; never waits.
@@ -138,6 +139,11 @@ impl RoleRequests {
     /// for them, such as who is signed in.
     pub fn look_again(&self) {
         self.send(Request::LookAgain);
+    }
+
+    /// Has what failed tried again, because something has changed that may let it succeed.
+    pub fn try_again(&self) {
+        self.send(Request::TryAgain);
     }
 
     pub(super) fn replacer(&self) -> Replacer {

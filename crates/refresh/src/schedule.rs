@@ -194,6 +194,12 @@ impl Timer {
         self.wait = self.wait.min((failing / DEMAND_PART).max(SHORTEST_WAIT).max(told));
     }
 
+    /// Something has changed that may let a failed attempt succeed: the next one is due within a second of it, but not before
+    /// the upstream wants to be asked.
+    pub(super) fn again(&mut self) {
+        self.wait = self.wait.min(SHORTEST_WAIT.max(self.told.min(LONGEST_BACKOFF)));
+    }
+
     /// As it is, but due in `wait` at the latest.
     #[must_use]
     pub(super) fn within(self, wait: Duration) -> Self {

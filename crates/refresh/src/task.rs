@@ -208,6 +208,16 @@ impl Refresher {
         now.boot
     }
 
+    /// Something has changed that may let succeed what failed.
+    fn try_again(&mut self) {
+        if self.list.failure.is_any() {
+            self.list.timer.again();
+        }
+        for node in self.nodes.values_mut().filter(|node| node.asked.failure.is_any()) {
+            node.asked.timer.again();
+        }
+    }
+
     /// Takes over nodes that are new.
     fn add(&mut self, now: Moment, nodes: Vec<Node>) {
         let ids: Vec<RoleId> = nodes.iter().map(|node| node.id.clone()).collect();
@@ -251,6 +261,7 @@ impl Refresher {
                 // The caller may have stopped waiting.
                 let _gone = done.send(());
             }
+            Request::TryAgain => self.try_again(),
             Request::Drop(id) => {
                 self.wanted.remove(&id);
                 self.nodes.remove(&id);

@@ -526,3 +526,16 @@ async fn after_a_change_of_the_configuration_sets_are_fetched_at_once_or_dropped
     pass(1).await;
     assert_eq!(rig.served(), HashMap::new());
 }
+
+#[tokio::test(start_paused = true)]
+async fn when_the_network_comes_back_what_failed_is_tried_at_once_and_nothing_else() {
+    let rig = rig(None, &[("app", &["app"]), ("well", &["well"])]);
+    rig.world.fail("app", SourceError::transient("down"));
+    pass(600).await;
+    rig.world.mend("app");
+    let (failed, well) = (rig.world.calls("app").len(), rig.world.calls("well").len());
+    rig.requests.try_again();
+    clock::sleep(Duration::from_millis(1500)).await;
+    assert_eq!((rig.world.calls("app").len(), rig.of("app")), (failed + 1, RoleState::Fresh));
+    assert_eq!(rig.world.calls("well").len(), well);
+}
