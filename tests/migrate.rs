@@ -73,3 +73,25 @@ fn a_file_that_is_none_is_told_with_its_line() {
     let said = String::from_utf8(output.stderr).expect("text");
     assert!(output.status.code() == Some(2) && said.contains("line 2: ") && !said.contains("hush"), "{said}");
 }
+
+#[test]
+fn the_settings_of_hologram_agent_become_a_configuration_that_is_valid() {
+    let directory = TempDir::new().expect("a directory");
+    let (old, new) = (directory.path().join("agent.json"), directory.path().join("alppaca.yaml"));
+    for settings in [
+        r#"{"host": "hologram.example.com:3100", "extraAllowedIps": ["10.0.0.0/8"], "more": 1}"#,
+        r#"{"Host": "", "accountAliases": {"prod": "arn:aws:iam::123456789012"}}"#,
+        "{}",
+    ] {
+        fs::write(&old, settings).expect("a file");
+        let output = Command::new(ALPPACA).args(["migrate", "hologram"]).arg(&old).output().expect("it runs");
+        assert!(output.status.success(), "{output:?}");
+        fs::write(&new, &output.stdout).expect("a file");
+        let check = Command::new(ALPPACA).args(["check", "-c"]).arg(&new).output().expect("it runs");
+        assert!(check.status.success(), "{settings}: {}", String::from_utf8_lossy(&check.stderr));
+    }
+    fs::write(&old, "{").expect("a file");
+    let output = Command::new(ALPPACA).args(["migrate", "hologram"]).arg(&old).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && said.contains("agent.json: EOF") && said.contains("line 1"), "{said}");
+}

@@ -1,6 +1,9 @@
 //! `alppaca migrate`: another tool's settings as our configuration.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use super::{Failure, Outcome, environment};
 use crate::migrate;
@@ -11,6 +14,7 @@ use crate::migrate;
 Examples:
   docker inspect -f '{{range .Config.Env}}{{println .}}{{end}}' metadataproxy > old.env
   alppaca migrate metadataproxy old.env > alppaca.yaml
+  alppaca migrate hologram /etc/hologram/agent.json > alppaca.yaml
   alppaca check -c alppaca.yaml
 
 Comments that begin with `# !` show what changes and what could not be kept.")]
@@ -26,19 +30,35 @@ enum Tool {
         /// A file of NAME=value lines; by default this command's own environment
         file: Option<PathBuf>,
     },
+    /// From the configuration of hologram-agent
+    Hologram {
+        /// Its file
+        #[arg(default_value = "/etc/hologram/agent.json")]
+        file: PathBuf,
+    },
 }
 
 /// Prints the configuration.
 pub(super) fn run(args: &Args) -> Outcome {
-    let Tool::Metadataproxy { file } = &args.tool;
-    let variables = match file {
-        None => environment::all(),
-        Some(file) => {
-            let failed = |error: &dyn std::fmt::Display| Failure::usage(format!("{}: {error}", file.display()));
-            let text = fs::read_to_string(file).map_err(|error| failed(&error))?;
-            migrate::parse_env_file(&text).map_err(|error| failed(&error))?
+    let text = match &args.tool {
+        Tool::Metadataproxy { file: None } => migrate::from_metadataproxy(&environment::all()),
+        Tool::Metadataproxy { file: Some(file) } => {
+            let variables = migrate::parse_env_file(&read(file)?).map_err(|error| failed(file, &error))?;
+            migrate::from_metadataproxy(&variables)
+        }
+        Tool::Hologram { file } => {
+            let json = serde_json::from_str(&read(file)?).map_err(|error| failed(file, &error))?;
+            migrate::from_hologram(&json)
         }
     };
-    anstream::print!("{}", migrate::from_metadataproxy(&variables));
+    anstream::print!("{text}");
     Ok(())
+}
+
+fn read(file: &Path) -> Result<String, Failure> {
+    fs::read_to_string(file).map_err(|error| failed(file, &error))
+}
+
+fn failed(file: &Path, error: &dyn std::fmt::Display) -> Failure {
+    Failure::usage(format!("{}: {error}", file.display()))
 }

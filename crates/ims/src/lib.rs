@@ -4,10 +4,10 @@
 #[macro_use(notice)]
 extern crate alppaca_core;
 
-pub mod afp;
 pub mod approvals;
 pub mod cli;
 pub mod console;
+pub mod migrate;
 pub mod protocol;
 pub mod record_files;
 pub mod rules;

@@ -1,11 +1,14 @@
-//! `alppaca-ims migrate`: AFP's settings as our configuration.
+//! `alppaca-ims migrate`: another server's settings as our configuration.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use alppaca_command::{Failure, Outcome};
 
 use crate::{
-    afp,
+    migrate::{from_afp, from_hologram},
     settings::{Node, load},
 };
 
@@ -14,6 +17,7 @@ use crate::{
 #[command(after_help = "\
 Examples:
   alppaca-ims migrate afp /etc/afp/api /etc/afp/accounts > ims.yaml
+  alppaca-ims migrate hologram /etc/hologram/server.json > ims.yaml
   alppaca-ims check -c ims.yaml
 
 Comments that begin with `# !` show what changes and what could not be kept.")]
@@ -31,16 +35,30 @@ enum Tool {
         /// The accounts (`ACCOUNT_CONFIG_PATH`): the same
         accounts: PathBuf,
     },
+    /// From the configuration of hologram-server
+    Hologram {
+        /// Its file
+        #[arg(default_value = "/etc/hologram/server.json")]
+        file: PathBuf,
+    },
 }
 
 /// Prints the configuration.
 pub(super) fn run(args: &Args) -> Outcome {
-    let Tool::Afp { config, accounts } = &args.tool;
-    let (config, accounts) = (read(config)?, read(accounts)?);
-    anstream::print!("{}", afp::translate(config.as_ref(), accounts.as_ref()));
+    let text = match &args.tool {
+        Tool::Afp { config, accounts } => from_afp(read(config)?.as_ref(), read(accounts)?.as_ref()),
+        Tool::Hologram { file } => from_hologram(&read_json(file)?),
+    };
+    anstream::print!("{text}");
     Ok(())
 }
 
 fn read(path: &Path) -> Result<Option<Node>, Failure> {
     load::texts(path, "the path of AFP's settings").and_then(load::tree).map_err(Failure::usage)
+}
+
+fn read_json(path: &Path) -> Result<serde_json::Value, Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::usage(format!("{}: {error}", path.display()));
+    let text = fs::read(path).map_err(|error| failed(&error))?;
+    serde_json::from_slice(&text).map_err(|error| failed(&error))
 }

@@ -3,28 +3,11 @@
 //! AFP reads two directories of YAML: its own settings, and the accounts. What cannot be kept is said in comments that begin
 //! with `# !`.
 
-use std::fmt::Write;
-
+use super::Text;
 use crate::{
     expression::Expression,
     settings::{Node, Value, render::quoted},
 };
-
-/// The text of a configuration that is being written.
-#[derive(Default)]
-struct Text(String);
-
-impl Text {
-    fn line(&mut self, line: &str) {
-        // Writing to a String cannot fail.
-        let _infallible = writeln!(self.0, "{line}");
-    }
-
-    /// Something that an administrator has to look at.
-    fn note(&mut self, note: &str) {
-        self.line(&format!("# ! {note}"));
-    }
-}
 
 /// Translates AFP's settings and its accounts.
 pub fn translate(api: Option<&Node>, accounts: Option<&Node>) -> String {
