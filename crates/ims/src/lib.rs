@@ -23,4 +23,4 @@ use alppaca_identity as identity;
 use alppaca_logging as logging;
 use alppaca_refresh as refresh;
 use alppaca_settings as settings;
-use alppaca_sources::{fetch, key_sets, source};
+use alppaca_sources::{federation, fetch, key_sets, source};

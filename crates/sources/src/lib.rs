@@ -3,6 +3,7 @@
 #[macro_use(notice)]
 extern crate alppaca_core;
 
+pub mod federation;
 pub mod fetch;
 pub mod key_sets;
 pub mod sign_in;

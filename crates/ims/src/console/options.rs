@@ -4,6 +4,7 @@ use std::{collections::HashMap, path::PathBuf, sync::Mutex, time::Duration};
 
 use super::{Callback, Console};
 use crate::{
+    federation::DURATIONS,
     fetch::{self, Proxying, parse_url, proxying},
     settings::{
         Fields, Keys, NamedFiles, Node, Problem, Rendered, Setting,
@@ -58,9 +59,6 @@ pub const SETTINGS: &[Setting] = &[
     Setting::nested("connect_timeout", "2s", "Longest time for the TCP, proxy and TLS handshakes of a connection."),
     Setting::nested("timeout", "10s", "Longest time for one whole call."),
 ];
-
-/// What the endpoint takes as `SessionDuration`.
-const DURATIONS: std::ops::RangeInclusive<Duration> = Duration::from_mins(15)..=Duration::from_hours(12);
 
 /// Reads the section `console`, which may be absent. `None` says that something is wrong, which is noted in `fields`.
 pub fn read(fields: &mut Fields) -> Option<Options> {
