@@ -30,7 +30,7 @@ pub use alppaca_logging as logging;
 pub use alppaca_mock_ims as mock_ims;
 pub use alppaca_refresh as refresh;
 pub use alppaca_serve::{faces, http};
-use alppaca_sources::key_sets;
+use alppaca_sources::{federation, key_sets};
 pub use alppaca_sources::{fetch, sign_in, source};
 use alppaca_store::refresh_stats;
 pub use alppaca_store::store;

@@ -4,6 +4,8 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
+use alppaca_settings::words::split_words;
+
 use super::sdk::Variables;
 use crate::capture::Host;
 use alppaca_command::environment::session_dir;
@@ -40,6 +42,13 @@ pub(super) fn ssh_agent() -> Option<PathBuf> {
 
 fn directory(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+/// The browsers to try, as command lines: those of `BROWSER`, or what the desktop has.
+pub(super) fn browsers() -> Vec<Vec<String>> {
+    let named = std::env::var("BROWSER").unwrap_or_default();
+    let browsers: Vec<_> = named.split(':').filter_map(split_words).filter(|words| !words.is_empty()).collect();
+    if browsers.is_empty() { vec![vec!["xdg-open".to_owned()]] } else { browsers }
 }
 
 /// All that is text.

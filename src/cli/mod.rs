@@ -4,6 +4,7 @@
 mod alppacad;
 mod capture;
 mod check;
+mod console;
 mod credentials;
 mod demo;
 mod doctor;
@@ -87,6 +88,8 @@ enum Command {
     Use(use_role::Args),
     /// Go back to your default role
     Me(use_role::MeArgs),
+    /// Open the AWS console in the browser, or print its URL
+    Console(console::Args),
     /// Find out why programs of this user get no credentials
     Doctor(doctor::Args),
     /// Try a source or a role: fetch once and show the result
@@ -151,6 +154,7 @@ impl Command {
             Self::Roles(args) => roles::run(args),
             Self::Use(args) => use_role::run(args),
             Self::Me(args) => use_role::me(args),
+            Self::Console(args) => console::run(args),
             Self::Doctor(args) => doctor::run(args),
             Self::Source(args) => source::run(args),
             Self::Demo(args) => demo::run(args),

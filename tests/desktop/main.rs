@@ -1,6 +1,7 @@
 //! The commands of a person at a desktop: the real binary, real users, and the daemon's admin socket between them.
 
 mod choice;
+mod console;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -28,23 +28,57 @@ pub const DURATIONS: std::ops::RangeInclusive<Duration> = Duration::from_mins(15
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hosts {
     partition: &'static str,
-    /// Of the federation endpoint.
-    pub signin: &'static str,
+    signin: &'static str,
+    /// The region whose sign-in has no prefix, if there is one.
+    main_region: Option<&'static str>,
+    /// The region that is asked if none is named, where there is no sign-in without one.
+    usual_region: Option<&'static str>,
     /// Of the console.
     pub console: &'static str,
 }
 
 const HOSTS: [Hosts; 4] = [
-    Hosts { partition: "aws", signin: "signin.aws.amazon.com", console: "console.aws.amazon.com" },
-    Hosts { partition: "aws-cn", signin: "signin.amazonaws.cn", console: "console.amazonaws.cn" },
-    Hosts { partition: "aws-us-gov", signin: "signin.amazonaws-us-gov.com", console: "console.amazonaws-us-gov.com" },
-    Hosts { partition: "aws-eusc", signin: "signin.amazonaws-eusc.eu", console: "console.amazonaws-eusc.eu" },
+    Hosts {
+        partition: "aws",
+        signin: "signin.aws.amazon.com",
+        main_region: Some("us-east-1"),
+        usual_region: None,
+        console: "console.aws.amazon.com",
+    },
+    Hosts {
+        partition: "aws-cn",
+        signin: "signin.amazonaws.cn",
+        main_region: Some("cn-north-1"),
+        usual_region: None,
+        console: "console.amazonaws.cn",
+    },
+    Hosts {
+        partition: "aws-us-gov",
+        signin: "signin.amazonaws-us-gov.com",
+        main_region: Some("us-gov-west-1"),
+        usual_region: None,
+        console: "console.amazonaws-us-gov.com",
+    },
+    Hosts {
+        partition: "aws-eusc",
+        signin: "signin.amazonaws-eusc.eu",
+        main_region: None,
+        usual_region: Some("eusc-de-east-1"),
+        console: "console.amazonaws-eusc.eu",
+    },
 ];
 
 impl Hosts {
     /// Those of a partition, if they are known.
     pub fn of(partition: &str) -> Option<Self> {
         HOSTS.into_iter().find(|hosts| hosts.partition == partition)
+    }
+
+    /// The federation endpoint of a region, or of the partition.
+    pub fn federation(&self, region: Option<&str>) -> String {
+        let region = region.or(self.usual_region).filter(|region| Some(*region) != self.main_region);
+        let prefix = region.map(|region| format!("{region}.")).unwrap_or_default();
+        format!("https://{prefix}{}/federation", self.signin)
     }
 }
 
@@ -154,4 +188,27 @@ fn joined(parts: &[&str]) -> Zeroizing<String> {
         text.push_str(part);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_partition_has_its_sign_in_and_each_region_its_own() {
+        for (partition, region, expected) in [
+            ("aws", None, "signin.aws.amazon.com"),
+            ("aws", Some("us-east-1"), "signin.aws.amazon.com"),
+            ("aws", Some("eu-central-1"), "eu-central-1.signin.aws.amazon.com"),
+            ("aws-cn", Some("cn-north-1"), "signin.amazonaws.cn"),
+            ("aws-cn", Some("cn-northwest-1"), "cn-northwest-1.signin.amazonaws.cn"),
+            ("aws-us-gov", Some("us-gov-west-1"), "signin.amazonaws-us-gov.com"),
+            ("aws-us-gov", Some("us-gov-east-1"), "us-gov-east-1.signin.amazonaws-us-gov.com"),
+            ("aws-eusc", None, "eusc-de-east-1.signin.amazonaws-eusc.eu"),
+        ] {
+            let url = Hosts::of(partition).expect(partition).federation(region);
+            assert_eq!(url, format!("https://{expected}/federation"));
+        }
+        assert_eq!(Hosts::of("aws-iso"), None);
+    }
 }

@@ -58,8 +58,7 @@ impl Console {
         }
         let partition = grant.arn.partition();
         let hosts = Hosts::of(partition).ok_or_else(|| ConsoleError::Partition(partition.to_owned()))?;
-        let usual = || format!("https://{}/federation", hosts.signin);
-        let endpoint = self.options.endpoint.clone().unwrap_or_else(usual);
+        let endpoint = self.options.endpoint.clone().unwrap_or_else(|| hosts.federation(None));
         let session = Session {
             access_key_id: &minted.credentials.access_key_id,
             secret_access_key: &minted.credentials.secret_access_key,

@@ -1,0 +1,165 @@
+//! Hands a secret URL to the browser by a page on loopback: its address is on the browser's command line, where other users
+//! can read it, but it is served once, and to this user only.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    process::Stdio,
+    sync::Arc,
+    time::Duration,
+};
+
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    process::{Child, Command},
+    task::JoinSet,
+    time::timeout,
+};
+use zeroize::Zeroizing;
+
+use super::Failure;
+use crate::{caller::Kernel, credentials::Secret};
+
+/// How long a browser may take to start.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// How long one connection may take.
+const TURN: Duration = Duration::from_secs(5);
+/// After a failed accept.
+const PAUSE: Duration = Duration::from_millis(50);
+/// The longest head of a request.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// What is the same in all answers.
+const REST: &str =
+    "Cache-Control: no-store\r\nReferrer-Policy: no-referrer\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+/// A command line, without the URL at its end unless it says where that goes.
+pub(in crate::cli) type Browser = Vec<String>;
+
+/// Where the URL goes in a command line of `$BROWSER`.
+const PLACE: &str = "%s";
+
+/// Opens `url` in the first of the browsers that can be started; ready when the browser has been sent there.
+pub(super) async fn open(url: &Secret, browsers: &[Browser]) -> Result<(), Failure> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(Failure::runtime)?;
+    let address = listener.local_addr().map_err(Failure::runtime)?;
+    let kernel = Kernel::open(None).map_err(|error| Failure::runtime(format!("cannot identify users: {error}")))?;
+    let mut secret = [0; 16];
+    let random = SystemRandom::new().fill(&mut secret);
+    random.map_err(|_| Failure::runtime("the system provides no random numbers"))?;
+    let path = format!("/{}", URL_SAFE_NO_PAD.encode(secret));
+    let page = Arc::new(Page { path, address, url: url.clone(), kernel });
+    let mut browser = start(browsers, &format!("http://{address}{}", page.path))?;
+    let failed = async {
+        match browser.wait().await {
+            // Many hand the page over to one that runs, and end.
+            Ok(status) if status.success() => std::future::pending().await,
+            Ok(status) => format!("the browser ended: {status}"),
+            Err(error) => format!("the browser: {error}"),
+        }
+    };
+    let why = tokio::select! {
+        () = serve(&page, &listener) => return Ok(()),
+        why = failed => why,
+        () = crate::clock::sleep(PATIENCE) => format!("no browser came within {} seconds", PATIENCE.as_secs()),
+    };
+    Err(Failure::runtime(format!("{why}\n`alppaca console --url` prints the URL; it is a secret.")))
+}
+
+fn start(browsers: &[Browser], page: &str) -> Result<Child, Failure> {
+    let mut failed = Vec::new();
+    for browser in browsers {
+        let mut words: Vec<String> = browser.iter().map(|word| word.replace(PLACE, page)).collect();
+        if words == *browser {
+            words.push(page.to_owned());
+        }
+        let Some((program, arguments)) = words.split_first() else { continue };
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        match command.spawn() {
+            Ok(child) => return Ok(child),
+            Err(error) => failed.push(format!("{program}: {error}")),
+        }
+    }
+    Err(Failure::runtime(format!(
+        "no browser can be started: {}\nSet BROWSER, or use `alppaca console --url`, which prints the URL; it is a secret.",
+        failed.join("; ")
+    )))
+}
+
+/// Ready when the page was served to this user. Browsers also open connections on which they send nothing.
+async fn serve(page: &Arc<Page>, listener: &TcpListener) {
+    let mut turns = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) if page.is_own(peer) => {
+                    let page = Arc::clone(page);
+                    turns.spawn(async move { timeout(TURN, page.answer(stream)).await });
+                }
+                // Another user, who is told nothing.
+                Ok(_) => {}
+                Err(_) => crate::clock::sleep(PAUSE).await,
+            },
+            Some(turn) = turns.join_next() => {
+                // A client that is slow, or is gone, has no other effect.
+                if let Ok(Ok(Ok(true))) = turn {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// What is served.
+struct Page {
+    path: String,
+    address: SocketAddr,
+    url: Secret,
+    kernel: Kernel,
+}
+
+impl Page {
+    /// Whether the client at `peer` is this user. One that the kernel does not name is not.
+    fn is_own(&self, peer: SocketAddr) -> bool {
+        let own = rustix::process::geteuid().as_raw();
+        matches!(self.kernel.client(peer, self.address), Ok(Some(process)) if process.uid == own)
+    }
+
+    /// Answers one request; whether that was the redirection.
+    async fn answer(&self, mut stream: TcpStream) -> io::Result<bool> {
+        let mut head = Vec::with_capacity(1024);
+        while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+            if head.len() > MAX_HEAD || stream.read_buf(&mut head).await? == 0 {
+                return Ok(false);
+            }
+        }
+        let is_meant = self.is_meant(&head);
+        let (status, name, location) =
+            if is_meant { ("302 Found", "\r\nLocation: ", self.url.expose()) } else { ("404 Not Found", "", "") };
+        let mut answer = Zeroizing::new(String::with_capacity(512 + location.len()));
+        for part in ["HTTP/1.1 ", status, name, location, "\r\n", REST] {
+            answer.push_str(part);
+        }
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await?;
+        Ok(is_meant)
+    }
+
+    /// Whether a request is for the page, by its own address: a name that leads to 127.0.0.1 is another site's.
+    fn is_meant(&self, head: &[u8]) -> bool {
+        let mut lines = [httparse::EMPTY_HEADER; 64];
+        let mut request = httparse::Request::new(&mut lines);
+        if !matches!(request.parse(head), Ok(httparse::Status::Complete(_))) {
+            return false;
+        }
+        let address = self.address.to_string();
+        let host = request.headers.iter().find(|header| header.name.eq_ignore_ascii_case("host"));
+        request.method == Some("GET")
+            && request.path == Some(self.path.as_str())
+            && host.is_some_and(|host| host.value == address.as_bytes())
+    }
+}
