@@ -44,6 +44,16 @@ fn directory(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
+/// This program, as it was called: a later version may be at the same place.
+pub(super) fn own_program() -> std::io::Result<PathBuf> {
+    let called = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    if called.components().count() > 1 {
+        return std::path::absolute(called);
+    }
+    let found = host().path.into_iter().map(|directory| directory.join(&called)).find(|path| path.is_file());
+    found.map_or_else(std::env::current_exe, std::path::absolute)
+}
+
 /// The browsers to try, as command lines: those of `BROWSER`, or what the desktop has.
 pub(super) fn browsers() -> Vec<Vec<String>> {
     let named = std::env::var("BROWSER").unwrap_or_default();

@@ -20,6 +20,8 @@ mod pick;
 mod place;
 mod policy;
 mod predecessor;
+mod profiles;
+mod prompt;
 mod roles;
 mod run;
 mod sdk;
@@ -90,6 +92,10 @@ enum Command {
     Me(use_role::MeArgs),
     /// Open the AWS console in the browser, or print its URL
     Console(console::Args),
+    /// Write a profile for each role into the configuration of the AWS SDKs
+    Profiles(profiles::Args),
+    /// Print the role in use, for the prompt of a shell
+    Prompt(prompt::Args),
     /// Find out why programs of this user get no credentials
     Doctor(doctor::Args),
     /// Try a source or a role: fetch once and show the result
@@ -155,6 +161,11 @@ impl Command {
             Self::Use(args) => use_role::run(args),
             Self::Me(args) => use_role::me(args),
             Self::Console(args) => console::run(args),
+            Self::Profiles(args) => profiles::run(args),
+            Self::Prompt(args) => {
+                prompt::run(args);
+                Ok(())
+            }
             Self::Doctor(args) => doctor::run(args),
             Self::Source(args) => source::run(args),
             Self::Demo(args) => demo::run(args),

@@ -128,6 +128,12 @@ impl ProfileFiles {
         }
     }
 
+    /// The same with another file, of which this is the text, in the place of `~/.aws/config`.
+    pub(super) fn with_config(self, path: PathBuf, text: &[u8]) -> Self {
+        let profiles = parse(&String::from_utf8_lossy(text), true);
+        Self { config: ProfileFile { path, profiles }, ..self }
+    }
+
     /// What gives `profile` credentials of its own, if anything does.
     pub(super) fn shadow(&self, profile: &str) -> Option<Shadow<'_>> {
         [&self.credentials, &self.config].into_iter().find_map(|file| {
@@ -158,7 +164,7 @@ fn parse(text: &str, prefixed: bool) -> BTreeMap<String, BTreeMap<String, String
     let mut current: Option<String> = None;
     for line in text.lines().filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with(['#', ';'])) {
         if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
-            let words: Vec<&str> = name.split_whitespace().collect();
+            let words: Vec<&str> = name.split_whitespace().map(|word| word.trim_matches(['"', '\''])).collect();
             current = match (words.as_slice(), prefixed) {
                 (["profile", name], true) | ([name], false) => Some((*name).to_owned()),
                 (["default"], true) => Some("default".to_owned()),
@@ -184,7 +190,7 @@ mod tests {
     #[test]
     fn profiles_are_read_as_the_sdks_read_them() {
         let config = parse(
-            "[default]\nregion = eu-west-1\ns3 =\n  aws_access_key_id = no\n# [x]\n[profile a]\nROLE_ARN=arn\n[b]\nx=1\n\
+            "[default]\nregion = eu-west-1\ns3 =\n  aws_access_key_id = no\n# [x]\n[profile \"a\"]\nROLE_ARN=arn\n[b]\nx=1\n\
              [sso-session s]\nsso_start_url = u\n",
             true,
         );

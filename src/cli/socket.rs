@@ -28,6 +28,11 @@ pub(super) struct Socket {
 }
 
 impl Socket {
+    /// The one that the command line names.
+    pub(super) fn named(&self) -> Option<&Path> {
+        self.socket.as_deref()
+    }
+
     /// Somebody who asks it.
     pub(super) fn client(&self) -> Client {
         Client::new(self.socket.clone().or_else(environment::socket).unwrap_or_else(place::socket))

@@ -2,6 +2,8 @@
 
 mod choice;
 mod console;
+mod profiles;
+mod prompt;
 #[path = "../support/mod.rs"]
 mod support;
 
