@@ -87,6 +87,12 @@ fn help_version_completions_and_the_manual_are_there() {
         "status",
         "credentials",
         "exec",
+        "roles",
+        "use",
+        "me",
+        "console",
+        "profiles",
+        "prompt",
         "doctor",
         "demo",
         "mock-ims",
@@ -100,9 +106,12 @@ fn help_version_completions_and_the_manual_are_there() {
         assert!(output.status.success() && stdout(&output).contains("Usage: alppaca "), "{command}");
         assert!(!stdout(&output).contains("docs/"), "{command}: an installed host has no docs/");
     }
-    for (what, part) in
-        [("bash", "_alppaca()"), ("zsh", "#compdef alppaca"), ("fish", "complete -c alppaca"), ("man", ".TH alppaca 1")]
-    {
+    for (what, part) in [
+        ("bash", "_clap_complete_alppaca()"),
+        ("zsh", "#compdef alppaca"),
+        ("fish", "--command alppaca"),
+        ("man", ".TH alppaca 1"),
+    ] {
         let output = alppaca(&["generate", what]);
         assert!(output.status.success() && stdout(&output).contains(part), "{what}");
     }

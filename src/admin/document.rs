@@ -103,6 +103,9 @@ pub struct ChoiceDocument {
     pub chosen: Option<String>,
     /// The role that a program gets; none if there is none for this user.
     pub role: Option<RoleStatus>,
+    /// Whether a person has to sign in before some source gives anything new.
+    #[serde(default)]
+    pub sign_in_needed: bool,
 }
 
 /// `POST /v1/choice`: what the programs of the caller's user shall get by default.

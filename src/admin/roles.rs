@@ -28,7 +28,8 @@ impl Admin {
         let grant = self.grant(caller);
         let visible = VisibleRoles::new(&snapshot, &grant);
         let role = visible.first().map(|role| self.role_status(role, now));
-        let document = ChoiceDocument { chosen: self.chosen(caller), role };
+        let sign_in_needed = !self.sign_in_needed(false).is_empty();
+        let document = ChoiceDocument { chosen: self.chosen(caller), role, sign_in_needed };
         waiting_for(&visible, &grant, Reply::json(200, &document))
     }
 

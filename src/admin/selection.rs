@@ -4,7 +4,10 @@ use std::{io, path::PathBuf, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::book::{Held, Kept, read};
+use super::{
+    AdminSocket,
+    book::{Held, Kept, read},
+};
 use crate::{
     caller::{
         Owner, Subordinates,
@@ -37,8 +40,13 @@ struct Selection {
 }
 
 impl Selections {
-    /// Takes over what is written in `file`. No role that is chosen has to be there.
-    pub fn new(choices: Arc<Choices>, file: Option<PathBuf>, users: Arc<Subordinates>) -> io::Result<Self> {
+    /// Takes over what is written in a file beside the socket. No role that is chosen has to be there.
+    pub fn beside(socket: Option<&AdminSocket>, choices: &Arc<Choices>, users: &Arc<Subordinates>) -> io::Result<Self> {
+        let file = socket.map(|socket| socket.path().with_extension("choices"));
+        Self::new(Arc::clone(choices), file, Arc::clone(users))
+    }
+
+    fn new(choices: Arc<Choices>, file: Option<PathBuf>, users: Arc<Subordinates>) -> io::Result<Self> {
         let budget = Shares::new(USERS);
         let written = file.as_deref().map(read::<Selection>).unwrap_or_default();
         let held = written.into_iter().map(|selection| {

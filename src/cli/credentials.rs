@@ -5,7 +5,7 @@ use std::{io::Write, time::Duration};
 use zeroize::Zeroizing;
 
 use super::{
-    Failure, Outcome,
+    Failure, Outcome, complete,
     socket::{Socket, failure},
 };
 use crate::{
@@ -41,6 +41,7 @@ Exit codes: 0 printed, 1 failed, 2 the command line is wrong, 3 no daemon answer
 4 there is no such role for you, 5 there are no valid credentials at the moment.")]
 pub(super) struct Args {
     /// The role [default: the one that a program on this host gets]
+    #[arg(add = complete::roles())]
     role: Option<RoleName>,
     /// The output format
     #[arg(short, long, value_enum, default_value_t = Format::Process)]

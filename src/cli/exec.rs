@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, ffi::OsString, os::unix::process::CommandExt, process::Command, time::Duration};
 
 use super::{
-    Failure, Outcome, environment,
+    Failure, Outcome, complete, environment,
     sdk::{CREDENTIAL_VARIABLES, PROXY_VARIABLES, ProfileFiles, Variables},
     socket::{Socket, failure},
 };
@@ -39,6 +39,7 @@ wrong, 3 no daemon answers, 4 there is no such role for you, 5 there are no vali
 moment, 126 the program cannot be run, 127 there is no such program.")]
 pub(super) struct Args {
     /// The role [default: the one that a program on this host gets]
+    #[arg(add = complete::roles())]
     role: Option<RoleName>,
     /// The program and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use alppaca_command::generate::{What, generate};
 
-use super::{Failure, Outcome, manual};
+use super::{Failure, Outcome, complete, manual};
 
 /// Arguments of `generate`.
 #[derive(Debug, clap::Args)]
@@ -34,6 +34,9 @@ pub(super) enum Program {
 
 /// Prints it.
 pub(super) fn run(args: &Args, command: clap::Command) -> Outcome {
+    if let (Program::Alppaca, Some(script)) = (args.program, complete::script(args.what)) {
+        return print(&script.map_err(Failure::runtime)?);
+    }
     let section = if args.program == Program::Alppaca { "1" } else { "8" };
     print(&generate(args.what, command, section, FILES.trim_start()).map_err(Failure::runtime)?)
 }

@@ -4,6 +4,7 @@
 mod alppacad;
 mod capture;
 mod check;
+mod complete;
 mod console;
 mod credentials;
 mod demo;
@@ -136,6 +137,7 @@ struct ServerMock {
 /// Does what the command line says. The name under which the program was called counts: as
 /// `alppacad` and `alppaca-server-mock` it is what the 2015 tool had under these names.
 pub fn main() -> ExitCode {
+    complete::answer(Alppaca::command);
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let name = arguments.first().map(Path::new).and_then(Path::file_name).unwrap_or_default();
     let outcome = match name.to_str() {

@@ -71,8 +71,20 @@ fn in_account<'a>(roles: &'a [RoleStatus], account: &str, name: &str) -> Vec<&'a
     if !by_number.is_empty() {
         return by_part(by_number, name);
     }
-    let word = |role: &&RoleStatus| role.name.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == account);
-    by_part(roles.iter().filter(word).collect(), name)
+    let by_word: Vec<_> = roles.iter().filter(|role| has_word(&role.name, account)).collect();
+    let whole: Vec<_> = by_word.iter().copied().filter(|role| role.name == format!("{name}@{account}")).collect();
+    if whole.is_empty() { by_part(by_word, name) } else { whole }
+}
+
+/// Whether `word` stands in `name` and is no part of a longer word.
+fn has_word(name: &str, word: &str) -> bool {
+    let inner = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    !word.is_empty()
+        && name.match_indices(word).any(|(at, found)| {
+            let (before, after) =
+                (name.get(..at).unwrap_or_default(), name.get(at + found.len()..).unwrap_or_default());
+            !inner(before.chars().next_back()) && !inner(after.chars().next())
+        })
 }
 
 fn by_part<'a>(roles: Vec<&'a RoleStatus>, part: &str) -> Vec<&'a RoleStatus> {
@@ -143,6 +155,8 @@ mod tests {
             role("test-admin", Some(TWO), None),
             role("Billing", Some(TWO), None),
             role("billing-old", None, None),
+            role("dev@my-sandbox", None, None),
+            role("dev-ops@my-sandbox", None, None),
         ]
     }
 
@@ -164,6 +178,8 @@ mod tests {
             ("TEST", "test-admin"),
             ("billing", "Billing"),
             ("old", "billing-old"),
+            ("my-sandbox/dev", "dev@my-sandbox"),
+            ("sandbox/ops", "dev-ops@my-sandbox"),
         ] {
             assert_eq!(found(wanted), Ok(name.to_owned()), "{wanted}");
         }

@@ -16,10 +16,12 @@ const PATIENCE: Duration = Duration::from_millis(100);
 #[command(after_help = "\
 One line: the role that your programs get by default, and how long its credentials are valid; or why
 they are not. Without a daemon, without a role, or if the daemon does not answer within 0.1 s, it
-prints nothing. The exit code is always 0. For zsh, fish and starship see docs/prompt.md.
+prints nothing. The exit code is always 0.
 
 Examples:
-  PS1='$(alppaca prompt) '\"$PS1\"")]
+  PS1='$(alppaca prompt) '\"$PS1\"                             # bash
+  setopt prompt_subst; PROMPT='$(alppaca prompt) '\"$PROMPT\"   # zsh
+  function fish_right_prompt; alppaca prompt; end             # fish")]
 pub(super) struct Args {
     #[command(flatten)]
     socket: Socket,
@@ -42,10 +44,33 @@ pub(super) fn run(args: &Args) {
 }
 
 fn line(document: &ChoiceDocument) -> Option<String> {
-    let role = document.role.as_ref()?;
-    let standing = match role.seconds_left {
-        Some(left) if left > 0 => human::time(left.unsigned_abs()),
-        _ => role.state.clone(),
-    };
-    Some(format!("{} {}", foreign(&role.name), standing))
+    let role = document.role.as_ref().map(|role| {
+        let standing = match role.seconds_left {
+            Some(left) if left > 0 => human::time(left.unsigned_abs()),
+            _ => role.state.clone(),
+        };
+        format!("{} {standing}", foreign(&role.name))
+    });
+    let needed = document.sign_in_needed.then(|| "sign-in needed".to_owned());
+    let parts: Vec<String> = role.into_iter().chain(needed).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::RoleStatus;
+
+    #[test]
+    fn a_line_says_what_is_there_and_what_is_needed() {
+        let role = |left| {
+            let json = serde_json::json!({"name": "web", "on_demand": false, "state": "expired", "seconds_left": left});
+            serde_json::from_value::<RoleStatus>(json).expect("a role")
+        };
+        let said = |role, sign_in_needed| line(&ChoiceDocument { chosen: None, role, sign_in_needed });
+        assert_eq!(said(None, false), None);
+        assert_eq!(said(Some(role(Some(2900))), false).as_deref(), Some("web 48m"));
+        assert_eq!(said(Some(role(Some(-3))), true).as_deref(), Some("web expired, sign-in needed"));
+        assert_eq!(said(None, true).as_deref(), Some("sign-in needed"));
+    }
 }

@@ -35,8 +35,13 @@ impl Socket {
 
     /// Somebody who asks it.
     pub(super) fn client(&self) -> Client {
-        Client::new(self.socket.clone().or_else(environment::socket).unwrap_or_else(place::socket))
+        self.socket.clone().map_or_else(usual, Client::new)
     }
+}
+
+/// Somebody who asks the daemon that the command line does not name.
+pub(super) fn usual() -> Client {
+    Client::new(environment::socket().unwrap_or_else(place::socket))
 }
 
 /// Somebody who asks the daemon that runs with the configuration at `path`.

@@ -3,7 +3,7 @@
 use std::{io::IsTerminal, time::Duration};
 
 use super::{
-    Failure, Outcome,
+    Failure, Outcome, complete,
     human::{self, foreign},
     pick::pick,
     socket::{NO_ROLE, NOT_NOW, Socket, failure},
@@ -39,7 +39,7 @@ role for you, 5 it has no valid credentials at the moment (the role that you had
 roles match.")]
 pub(super) struct Args {
     /// The role, or `-` for the one before
-    #[arg(required_unless_present = "reset", conflicts_with = "reset", allow_hyphen_values = true)]
+    #[arg(required_unless_present = "reset", conflicts_with = "reset", allow_hyphen_values = true, add = complete::roles())]
     role: Option<String>,
     /// Go back to the default role
     #[arg(long)]

@@ -185,8 +185,6 @@ impl Daemon {
         let wanted = places.len();
         let (leases, exec) =
             exec::open(self.admin.socket.as_ref(), tokens.clone(), &mut places, Arc::clone(&subordinates))?;
-        let choices = self.admin.socket.as_ref().map(|socket| socket.path().with_extension("choices"));
-        let selections = Selections::new(Arc::clone(engine.choices()), choices, Arc::clone(&subordinates))?;
         let (reloads, ready) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
         let parts = AdminParts {
             store: Arc::clone(&self.store),
@@ -195,7 +193,7 @@ impl Daemon {
             gatekeeper: server.gatekeeper(),
             auditor: Arc::clone(&auditor),
             leases,
-            selections,
+            selections: Selections::beside(self.admin.socket.as_ref(), engine.choices(), &subordinates)?,
             subordinates,
             exec,
             region: Arc::clone(&region),

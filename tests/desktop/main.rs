@@ -4,6 +4,7 @@ mod choice;
 mod console;
 mod profiles;
 mod prompt;
+mod shells;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -41,6 +41,8 @@ const PACKAGES: &[Package] = &[
     package("tinyproxy-bin", "tinyproxy", "an IMS behind a proxy", For::Test),
     // A version 1 from elsewhere may be earlier in PATH.
     package("awscli", "/usr/bin/aws", "the AWS CLI v2", For::Test),
+    package("zsh", "zsh", "completion and prompt in real shells", For::Test),
+    package("fish", "fish", "the same", For::Test),
     package("faketime", "faketime", "clients whose refresh takes hours", For::Test),
     package("python3", "python3", "moto, and clients in Python", For::Test),
     package("docker.io", "dockerd", "containers with roles of their own", For::Test),

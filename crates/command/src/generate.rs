@@ -5,7 +5,7 @@ use std::io::Write;
 use clap_complete::Shell;
 
 /// What can be made of a command line.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum What {
     Man,

@@ -6,7 +6,7 @@ mod handover;
 use std::{io::Write, time::Duration};
 
 use super::{
-    Failure, Outcome, environment,
+    Failure, Outcome, complete, environment,
     human::{self, foreign},
     pick::pick,
     socket::{NO_ROLE, Socket, failure},
@@ -29,7 +29,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// Arguments of `console`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The URL is made by AWS's sign-in from credentials of the daemon: ROLE is found as `alppaca use` finds
+The URL is made by AWS's sign-in from credentials of the daemon; ROLE is found as `alppaca use` does
 it. Whoever opens that URL within 15 minutes is signed in, so it is kept off command lines, which
 other users can read: the browser is sent to a page on 127.0.0.1 that this command serves once, to
 your user only, and that redirects there. $BROWSER is used if it is set, xdg-open otherwise.
@@ -49,6 +49,7 @@ Exit codes: 0 done, 1 failed, 2 the command line is wrong, 3 no daemon answers, 
 role for you, 5 there are no valid credentials at the moment, 6 several roles match.")]
 pub(super) struct Args {
     /// The role [default: the one that a program on this host gets]
+    #[arg(add = complete::roles())]
     role: Option<String>,
     /// The service whose page is opened [default: the console's first page]
     #[arg(short, long, value_parser = destination::service)]

@@ -31,8 +31,8 @@ enum Command {
 #[command(after_help = "\
 Each role gets a profile whose credentials come from the daemon (credential_process), in a block of
 their own between two marked lines. The block is written anew each time; nothing else in the file is
-changed, nor its mode, its owner or a symbolic link. A profile that exists outside of the block, or in
-the file of credentials, is never replaced: then nothing is written.
+changed, nor its mode, its owner or a symbolic link. A profile that exists outside of the block, or
+in the file of credentials, is never replaced: then nothing is written.
 
 Examples:
   alppaca profiles write
