@@ -74,24 +74,6 @@ fn systemd_finds_no_fault_with_the_units_and_little_exposure() {
 }
 
 #[test]
-fn systemd_finds_no_fault_with_the_unit_of_a_user() {
-    if !needs("systemd units", "systemd-analyze") {
-        return;
-    }
-    let directory = tempfile::tempdir().expect("a directory");
-    let text = fs::read_to_string(packaging("systemd/user/alppaca.service")).expect("text");
-    let text =
-        text.replace("/usr/bin/alppaca", env!("CARGO_BIN_EXE_alppaca")).replace("Documentation=man:alppaca(1)\n", "");
-    let path = directory.path().join("alppaca.service");
-    fs::write(&path, text).expect("a file");
-    let mut command = Command::new("systemd-analyze");
-    // A user's service manager wants a directory of its own.
-    let output = run(command.args(["--user", "verify"]).arg(&path).env("XDG_RUNTIME_DIR", directory.path()));
-    let complaints = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!complaints.contains("alppaca.service") && output.status.success(), "{complaints}");
-}
-
-#[test]
 fn a_service_manager_is_told_when_credentials_are_there() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("notify");
@@ -199,6 +181,62 @@ fn sockets_that_are_handed_over_belong_to_the_faces_that_their_names_say() {
     daemon.wait_for_log(" fetched ");
     assert_eq!(request(container, "GET /role/test_role HTTP/1.1\r\n").status, 200);
     assert_eq!(request(imds, "GET /latest/meta-data/ HTTP/1.1\r\n").status, 200);
+}
+
+#[test]
+fn an_admin_socket_that_is_handed_over_starts_the_daemon_and_outlives_it() {
+    if !needs("socket activation of the admin socket", "systemd-socket-activate") {
+        return;
+    }
+    let ims = Ims::start(Behaviour::default());
+    let place = tempfile::tempdir().expect("a directory");
+    let socket = place.path().join("admin.sock");
+    let alppaca = |arguments: &[&str]| {
+        run(Command::new(env!("CARGO_BIN_EXE_alppaca")).args(arguments).env("ALPPACA_SOCKET", &socket))
+    };
+    let mut daemon = Daemon::start_through(
+        &ims.config(),
+        |program| {
+            let mut command = Command::new("systemd-socket-activate");
+            command.arg(format!("--listen={}", socket.display())).arg("--fdname=admin").arg(program);
+            command
+        },
+        || {
+            // The first command starts the daemon, and waits for what it says.
+            while !socket.exists() {
+                std::thread::yield_now();
+            }
+            let output = alppaca(&["credentials"]);
+            assert!(output.status.success(), "{output:?}");
+        },
+    );
+    assert!(alppaca(&["status"]).status.success());
+    assert_eq!(daemon.stop(), Some(0));
+    assert!(socket.exists(), "it is the service manager's");
+}
+
+#[test]
+fn systemd_finds_no_fault_with_the_units_of_a_user() {
+    if !needs("systemd user units", "systemd-analyze") {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let units = ["alppaca.service", "alppaca.socket"].map(|unit| {
+        let text = fs::read_to_string(packaging("systemd/user").join(unit)).expect("text");
+        let text = text
+            .replace("/usr/bin/alppaca", env!("CARGO_BIN_EXE_alppaca"))
+            .replace("Documentation=man:alppaca(1)\n", "");
+        let path = directory.path().join(unit);
+        fs::write(&path, text).expect("a file");
+        path
+    });
+    let mut command = Command::new("systemd-analyze");
+    // A user's service manager wants a directory of its own.
+    command.args(["--user", "verify"]).args(&units).env("XDG_RUNTIME_DIR", directory.path());
+    let output = run(&mut command);
+    let complaints = String::from_utf8_lossy(&output.stderr).into_owned();
+    let about_ours: Vec<_> = complaints.lines().filter(|line| line.contains("alppaca")).collect();
+    assert!(about_ours.is_empty() && output.status.success(), "{complaints}");
 }
 
 /// Receives a datagram, however many signals of other tests' children come in between.

@@ -58,6 +58,8 @@ pub(super) struct SocketFile {
     path: PathBuf,
     /// Device and inode.
     id: (u64, u64),
+    /// Whether the service manager made it, and listens there when we have ended.
+    handed_over: bool,
 }
 
 /// Why there is no socket.
@@ -91,8 +93,19 @@ impl AdminSocket {
         let listener = bind(path, group).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let metadata = fs::symlink_metadata(path).map_err(failed)?;
-        let file = SocketFile { id: (metadata.dev(), metadata.ino()), path: path.to_owned() };
+        let file = SocketFile { id: (metadata.dev(), metadata.ino()), path: path.to_owned(), handed_over: false };
         Ok(Self { listener, file, group })
+    }
+
+    /// Takes over the one at which the service manager has listened until now.
+    pub fn adopt(listener: UnixListener) -> Result<Self, SocketError> {
+        let named = listener.local_addr().map(|address| address.as_pathname().map(Path::to_owned));
+        let path = named.ok().flatten().unwrap_or_default();
+        let failed = |source| SocketError::File { path: path.clone(), source };
+        listener.set_nonblocking(true).map_err(failed)?;
+        let metadata = fs::symlink_metadata(&path).map_err(failed)?;
+        let file = SocketFile { id: (metadata.dev(), metadata.ino()), path, handed_over: true };
+        Ok(Self { listener, file, group: None })
     }
 
     /// Where it is.
@@ -157,7 +170,7 @@ fn bind(path: &Path, group: Option<Gid>) -> io::Result<UnixListener> {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if is_that(&self.path, self.id) {
+        if !self.handed_over && is_that(&self.path, self.id) {
             // If it stays, that is no mistake: no daemon answers at it, so the next one replaces it.
             let _stays = fs::remove_file(&self.path);
         }

@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -84,6 +85,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let later = |address: SocketAddr| stays_root || address.port() >= lowest;
     let mut handed_over = HandedOver::from_env();
     let left = handed_over.left();
+    let handed_admin = handed_over.admin()?;
     let sockets = sockets::places(&config, handed_over, later)?;
     let places = &sockets.places;
     let metrics = config.admin.metrics.map(|address| sockets::bind(address, later)).transpose()?;
@@ -93,7 +95,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     } else {
         None
     };
-    let admin = admin_socket.map(|path| AdminSocket::bind(&path, admin_group, identity.as_ref()));
+    let bind = |path: PathBuf| AdminSocket::bind(&path, admin_group, identity.as_ref());
+    let admin = admin_socket.map(|path| handed_admin.map_or_else(|| bind(path), AdminSocket::adopt));
     if let (Some(Err(another @ SocketError::InUse(_))), [first, ..]) = (&admin, &*waiting) {
         return Err(Failure::runtime(format!("alppaca is running already: {another}\n{first}")));
     }
@@ -126,12 +129,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         notice!("metrics at {address}");
     }
     tell_waiting(&waiting, background.as_ref(), log.is_on_stderr());
-    // Without it the credentials are served all the same.
-    let admin = admin.and_then(|bound| {
-        let told =
-            |error| tracing::error!("no admin socket, so no `alppaca status`, `credentials` and `exec`: {error}");
-        bound.map_err(told).ok()
-    });
+    let admin = admin.and_then(usable);
     let ready = Arc::new(AtomicBool::new(false));
     let sign_ins = host_env.sign_ins.clone();
     let reloading = Reloading {
@@ -162,6 +160,12 @@ pub(super) fn run(args: &Args) -> Outcome {
     notice!("stopped");
     log.flush();
     ended
+}
+
+/// The admin socket; without it the credentials are served all the same.
+fn usable(bound: Result<AdminSocket, SocketError>) -> Option<AdminSocket> {
+    let told = |error| tracing::error!("no admin socket, so no `alppaca status`, `credentials` and `exec`: {error}");
+    bound.map_err(told).ok()
 }
 
 /// What the service manager wants (`WatchdogSec=`).

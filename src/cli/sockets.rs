@@ -3,7 +3,7 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    os::fd::AsFd,
+    os::{fd::AsFd, unix::net::UnixListener},
 };
 
 use listenfd::ListenFd;
@@ -17,6 +17,9 @@ use crate::{
     http::{Face, Place},
 };
 
+/// What a socket from systemd is called that is for the commands.
+const ADMIN: &str = "admin";
+
 /// What the service manager has handed over.
 pub(super) struct HandedOver {
     sockets: ListenFd,
@@ -27,6 +30,14 @@ impl HandedOver {
     /// What the environment says that there is. Only the first call gets it.
     pub(super) fn from_env() -> Self {
         Self { sockets: ListenFd::from_env(), names: environment::socket_names() }
+    }
+
+    /// The admin socket.
+    pub(super) fn admin(&mut self) -> Result<Option<UnixListener>, Failure> {
+        let Some(index) = self.names.iter().position(|name| name == ADMIN) else { return Ok(None) };
+        self.sockets.take_unix_listener(index).map_err(|error| {
+            Failure::runtime(format!("socket {index} from systemd, {ADMIN}, is not a listening Unix socket: {error}"))
+        })
     }
 
     /// The files that a daemon before this one has left.
