@@ -170,9 +170,7 @@ impl Daemon {
         let (requests, refresh_stats) = (self.role_requests(), self.refresher.refresh_stats());
         let replacer = self.refresher.replacer();
         let (stop, stopped) = watch::channel(());
-        let (refresher, beside) = start_refresher(self.refresher, stopped)?;
-        let changed = requests.clone();
-        beside.spawn(self.sign_ins.clone().run(move || changed.look_again()));
+        let (refresher, beside) = start_refresher(self.refresher, stopped, self.sign_ins.clone())?;
         beside.spawn(host_changes::follow(requests.clone()));
         let deps = ContainerDeps { requests, clock: Arc::clone(&self.clock), lingering: beside.clone() };
         let listener = self.config.containers.as_ref().map(|config| containers::build(config, &deps)).transpose()?;
@@ -271,13 +269,16 @@ async fn hung_up(hangup: Option<Signal>) {
     }
 }
 
-/// The refresher on a thread of its own, and the way to have other work done there.
+/// The refresher on a thread of its own, where sign-ins are renewed as well, and the way to have other work done there.
 fn start_refresher(
     mut refresher: Refresher,
     mut stopped: watch::Receiver<()>,
+    sign_ins: SignIns,
 ) -> io::Result<(thread::JoinHandle<()>, Handle)> {
     let runtime = runtime()?;
     let beside = runtime.handle().clone();
+    let requests = refresher.requests();
+    beside.spawn(sign_ins.run(move || requests.look_again()));
     let thread = thread::Builder::new().name("refresh".into()).stack_size(REFRESHER_STACK).spawn(move || {
         runtime.block_on(async {
             tokio::select! {
