@@ -2,9 +2,10 @@
 
 use zeroize::Zeroizing;
 
-use super::environment;
+use super::{environment, sockets::Sockets};
 use crate::{
     clock::Moment,
+    daemon::Daemon,
     handover::{self, FdStore, FdStoreError},
     refresh::Handover,
 };
@@ -20,9 +21,25 @@ pub(super) struct LeftFile {
 /// What was kept, and where more is kept.
 pub(super) struct Kept {
     /// The newest that can be used.
-    pub(super) handover: Option<Handover>,
+    handover: Option<Handover>,
     /// None without a service manager.
-    pub(super) store: Option<FdStore>,
+    store: Option<FdStore>,
+}
+
+impl Kept {
+    /// Has `daemon` take over what was kept, and has it and the `sockets` kept again.
+    pub(super) fn passed_on(self, mut daemon: Daemon, sockets: &Sockets) -> Daemon {
+        if let Some(store) = self.store {
+            if let Err(error) = sockets.keep_open() {
+                tracing::warn!("a restart closes the addresses that no socket unit has: {error}");
+            }
+            daemon = daemon.leaving_to(keeper(store));
+        }
+        match self.handover {
+            Some(handover) => daemon.after(handover),
+            None => daemon,
+        }
+    }
 }
 
 /// Reads the files that were left. One that cannot be used is ignored, which the log says.
@@ -45,7 +62,7 @@ pub(super) fn kept(left: Vec<LeftFile>, now: Moment) -> Kept {
 }
 
 /// Keeps what it is given in `store`. A failure is logged once, until it works again.
-pub(super) fn keeper(mut store: FdStore) -> impl FnMut(&[u8]) + Send + 'static {
+fn keeper(mut store: FdStore) -> impl FnMut(&[u8]) + Send + 'static {
     let mut failing = false;
     move |bytes| match store.keep(bytes) {
         Ok(()) => failing = false,

@@ -15,7 +15,7 @@ use sd_notify::NotifyState;
 use super::{
     Failure, Outcome, USUAL_ACCOUNT, environment,
     place::{self, ConfigPath},
-    predecessor::{self, Kept},
+    predecessor,
     sockets::{self, HandedOver},
 };
 use crate::{
@@ -140,21 +140,13 @@ pub(super) fn run(args: &Args) -> Outcome {
         level: log.level(),
         notice: reload_notice(Arc::clone(&ready)),
     };
-    let Kept { handover, store } = predecessor::kept(left, SystemClock::shared().now());
-    let mut daemon = Daemon::new(config, fetching, SystemClock::shared(), sign_ins)
+    let kept = predecessor::kept(left, SystemClock::shared().now());
+    let daemon = Daemon::new(config, fetching, SystemClock::shared(), sign_ins)
         .with_admin(AdminSockets { socket: admin, metrics })
         .with_audit(audit)
         .with_reloading(reloading)
         .with_watchdog(watchdog());
-    if let Some(store) = store {
-        if let Err(error) = sockets.keep_open() {
-            tracing::warn!("a restart closes the addresses that no socket unit has: {error}");
-        }
-        daemon = daemon.leaving_to(predecessor::keeper(store));
-    }
-    if let Some(handover) = handover {
-        daemon = daemon.after(handover);
-    }
+    let daemon = kept.passed_on(daemon, &sockets);
     let progress = Service { background, pid_file: None, ready };
     let ended = daemon.run(sockets.places, progress).map_err(Failure::runtime);
     notice!("stopped");

@@ -75,6 +75,7 @@ impl Shell {
     }
 
     /// Waits until `alppaca` was called; how.
+    #[allow(clippy::disallowed_methods, reason = "how long the test is patient")]
     fn called(&self) -> String {
         let file = self.directory.path().join("called");
         let started = std::time::Instant::now();
