@@ -22,8 +22,9 @@ const LIMIT: Duration = Duration::from_secs(5);
 #[command(after_help = "\
 States: idle (fetched when a program asks for it), warming (no credentials yet), fresh, refreshing
 (a newer set is being fetched), stale (the last refresh failed; the set is still valid), expired,
-denied (the upstream refuses the role), withdrawn (the upstream no longer lists it). Root, the daemon's own account and the members of
-`admin_group` see all roles; others see those that are for them.
+denied (the upstream refuses the role), withdrawn (the upstream no longer lists it). Root, the
+daemon's own account and the members of `admin_group` see all roles; others see those that are for
+them.
 
 Exit codes: 0 every role has valid credentials or is idle, 1 not every one is (or there is none),
 3 no daemon answers.
