@@ -71,6 +71,14 @@ impl Mode {
     }
 }
 
+/// What to do where the address is not captured, or not any more.
+pub const REPAIR: &str =
+    "`sudo alppaca capture apply`, or `sudo systemctl restart alppaca-capture` where that unit captures it";
+
+/// What to do where a routing rule precedes the addresses of this host.
+pub const RULE_ORDER: &str = "`ip rule` shows the rule; the addresses of this host have to come before it: \
+                              `sudo ip rule add pref 0 lookup local`";
+
 /// The name of our link and table, and the comment on our rule.
 pub(super) const NAME: &str = "alppaca";
 /// The link that is used where the kernel has no dummy links.

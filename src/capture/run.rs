@@ -80,7 +80,7 @@ impl Host {
     }
 }
 
-fn ask(program: &'static str, arguments: &[&str]) -> Command {
+pub(super) fn ask(program: &'static str, arguments: &[&str]) -> Command {
     Command { program, arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(), input: None }
 }
 

@@ -9,8 +9,8 @@ use super::{Failure, Outcome, environment};
 use crate::{
     caller::Listening,
     capture::{
-        ALL_BRIDGES, Answerer, Bridges, Host, Mode, Settings, Tool, WEAK_REDIRECTION, applied, apply, apply_bridges,
-        bridges_applied, foreign_redirections, remove, remove_bridges, who_answers,
+        ALL_BRIDGES, Answerer, Bridges, Host, Mode, REPAIR, RULE_ORDER, Settings, Tool, WEAK_REDIRECTION, Way, applied,
+        apply, apply_bridges, bridges_applied, foreign_redirections, remove, remove_bridges, who_answers,
     },
     host,
 };
@@ -188,17 +188,28 @@ fn check(host: &Host, settings: &Settings) -> Outcome {
     in_force(host, settings);
     // The configuration may name others; `check` and `doctor` know them.
     let ports = [settings.to, Mode::Address.default_target(), Mode::Dnat.default_target()].map(|to| to.port());
-    for foreign in foreign_redirections(host, *address) {
+    let redirections = foreign_redirections(host, *address);
+    for foreign in &redirections {
         let weakness =
             if foreign.is_weak(&ports) { format!("; under a policy, {WEAK_REDIRECTION}") } else { String::new() };
         anstream::println!("redirected by a rule that alppaca did not make: {}{weakness}", foreign.rule);
     }
     let answerer = who_answers((*address, 80).into(), Duration::from_secs(1));
     anstream::println!("{address}:80: {answerer}");
-    match answerer {
-        Answerer::Alppaca { .. } => Ok(()),
-        _ => Err(Failure { code: 1, message: String::new() }),
+    if matches!(answerer, Answerer::Alppaca { .. }) {
+        return Ok(());
     }
+    let redirected =
+        !redirections.is_empty() || !applied(host, &Settings { mode: Mode::Dnat, ..settings.clone() }).is_empty();
+    match Way::to(host, *address) {
+        Some(Way::Here(_)) => {}
+        // The route is that to the redirection.
+        _ if redirected => {}
+        Some(way @ Way::Out { despite: Some(_), .. }) => anstream::println!("{way}: {RULE_ORDER}"),
+        Some(way) => anstream::println!("{way}: {REPAIR}"),
+        None => anstream::println!("no route leads there: {REPAIR}"),
+    }
+    Err(Failure { code: 1, message: String::new() })
 }
 
 fn say(notes: Vec<String>) {

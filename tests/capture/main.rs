@@ -1,6 +1,7 @@
 //! Capturing 169.254.169.254 for real, in network namespaces of the test's own.
 
 mod attack;
+mod laptop;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -155,6 +156,7 @@ fn prove(arguments: &str, listen: &str) {
     assert_eq!(namespace.state(), applied, "twice is once");
     let (code, said) = namespace.alppaca(&capture("check"));
     assert!(code == Some(1) && said.contains("captured: ") && said.contains("no answer (connection refused"), "{said}");
+    assert!(!said.contains("packets leave by"), "{said}");
 
     if arguments.contains("dnat") {
         // Whatever the mode is that `check` is called with.

@@ -14,10 +14,10 @@ use crate::{
 };
 
 /// Gone when dropped.
-struct Namespace(String);
+pub struct Namespace(pub String);
 
 impl Namespace {
-    fn new() -> Self {
+    pub fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let namespace = Self(format!("alp{}d{number}", std::process::id()));
@@ -25,11 +25,11 @@ impl Namespace {
         namespace
     }
 
-    fn shell(&self, script: &str) {
+    pub fn shell(&self, script: &str) {
         shell(&format!("ip netns exec {} sh -c '{script}'", self.0));
     }
 
-    fn doctor(&self, socket: &str, variables: &[(&str, &str)]) -> (Option<i32>, Vec<String>) {
+    pub fn doctor(&self, socket: &str, variables: &[(&str, &str)]) -> (Option<i32>, Vec<String>) {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.0, ALPPACA, "doctor", "--json", "--socket", socket]);
         findings(&command.env_clear().env("PATH", PATH).envs(variables.iter().copied()).output().expect("it runs"))

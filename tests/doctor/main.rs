@@ -5,6 +5,7 @@
 mod answers;
 mod blocked;
 mod clock;
+mod laptop;
 mod server;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,12 +1,13 @@
 //! Asks the endpoint as an SDK would, and judges what comes back.
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
 use super::{
     finding::Finding,
+    reach::{self, unreachable, way},
     wire::{Heard, ask},
 };
 use crate::{
@@ -135,51 +136,18 @@ pub(super) fn container(url: &str, variables: &Variables, daemon: Option<&Status
     }
 }
 
-fn unreachable(url: &str, error: &io::Error, daemon: Option<&Status>) -> Finding {
-    let imds = daemon.and_then(|status| status.listeners.iter().find(|listener| listener.face == "imds"));
-    let what = match error.kind() {
-        io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => "no route leads there".to_owned(),
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => "no answer in time".to_owned(),
-        // What `connect` says of routes of the kinds blackhole and prohibit.
-        io::ErrorKind::InvalidInput => "a blackhole route of this host drops it".to_owned(),
-        io::ErrorKind::PermissionDenied => {
-            "a route of this host, or a sandbox around this program, forbids it".to_owned()
-        }
-        _ => human::foreign(&error.to_string()),
-    };
-    let remedy = match (imds, error.kind()) {
-        (_, io::ErrorKind::InvalidInput | io::ErrorKind::PermissionDenied) => {
-            "`ip route get` with the address shows the route; remove it, then `sudo alppaca capture apply`"
-                .to_owned()
-        }
-        (Some(listener), _) => format!(
-            "the daemon answers at {0}: `sudo alppaca capture apply` makes programs reach it, or for this shell \
-             export AWS_EC2_METADATA_SERVICE_ENDPOINT=http://{0}",
-            listener.address
-        ),
-        (None, io::ErrorKind::ConnectionRefused) => {
-            "start the daemon; `systemctl status alppaca` may show why it stopped".to_owned()
-        }
-        (None, io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) => {
-            "nothing answers, or a firewall drops it: start the daemon and `sudo alppaca capture apply`; in a container, see \
-             `alppaca capture --help` (on EC2 a hop limit of 1 looks the same)"
-                .to_owned()
-        }
-        (None, _) => "start the daemon, and `sudo alppaca capture apply` so that the address leads to it".to_owned(),
-    };
-    Finding::problem("reach", format!("{url} cannot be reached: {what}"), remedy)
-}
-
 /// Says if it is somebody else who answers.
 fn answerer(base: &str, findings: &mut Vec<Finding>) {
     if let Ok(heard) = ask("GET", &format!("{base}/"), &[("X-Alppaca-Probe", "1")])
         && heard.header("x-alppaca-pid").is_none()
     {
         let server = heard.header("server").unwrap_or("unknown").to_owned();
+        let way = reach::suffix(way(base).as_ref());
         findings.push(Finding::note(
             "answerer",
-            format!("a server other than alppaca answers at {base} (Server: {server})"),
-            "`alppaca capture check` shows what is captured; on EC2 this is EC2's own",
+            format!("a server other than alppaca answers at {base} (Server: {server}){way}"),
+            "`alppaca capture check` shows what is captured, and `sudo alppaca capture apply` captures it; on EC2 this is \
+             EC2's own",
         ));
     }
 }

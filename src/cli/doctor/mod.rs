@@ -2,8 +2,8 @@
 
 mod endpoint;
 mod finding;
-
 mod ports;
+mod reach;
 mod rules;
 mod wire;
 

@@ -1,0 +1,93 @@
+//! Why an endpoint cannot be reached, and what to do.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use super::{finding::Finding, ports::listening, rules::parts};
+use crate::{
+    admin::Status,
+    capture::{REPAIR, RULE_ORDER, Way},
+    cli::{environment, human},
+};
+
+/// Where this host's packets for an endpoint go, if it is one of those that can be captured.
+pub(super) fn way(url: &str) -> Option<Way> {
+    Way::to(&environment::host(), capturable(url)?)
+}
+
+/// The way as the end of a sentence.
+pub(super) fn suffix(way: Option<&Way>) -> String {
+    way.map(|way| format!("; {way}")).unwrap_or_default()
+}
+
+fn capturable(url: &str) -> Option<Ipv4Addr> {
+    let address: Ipv4Addr = parts(url)?.1.parse().ok()?;
+    (!address.is_loopback()).then_some(address)
+}
+
+/// The finding that `url` cannot be reached.
+pub(super) fn unreachable(url: &str, error: &io::Error, daemon: Option<&Status>) -> Finding {
+    // A packet that was refused may have been redirected after it was routed.
+    let refused = error.kind() == io::ErrorKind::ConnectionRefused;
+    let way = way(url).filter(|way| !refused || !matches!(way, Way::Out { despite: None, .. }));
+    let what = match error.kind() {
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => "no route leads there".to_owned(),
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => "no answer in time".to_owned(),
+        // What `connect` says of routes of the kinds blackhole and prohibit.
+        io::ErrorKind::InvalidInput => "a blackhole route of this host drops it".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "a route of this host, or a sandbox around this program, forbids it".to_owned()
+        }
+        _ => human::foreign(&error.to_string()),
+    };
+    let listens_there = daemon.is_some_and(|status| {
+        capturable(url).is_some_and(|asked| listening(status).any(|address| address.ip() == IpAddr::V4(asked)))
+    });
+    let message = format!("{url} cannot be reached: {what}{}", suffix(way.as_ref()));
+    match (&way, listens_there) {
+        (Some(Way::Out { despite: Some(_), .. }), _) => Finding::problem("reach", message, RULE_ORDER),
+        (Some(Way::Here(_)), true) => {
+            let remedy =
+                "the daemon listens there, so a firewall of this host is in between: `sudo nft list ruleset` shows it";
+            Finding::problem("reach", message, remedy)
+        }
+        (_, true) => {
+            let message = format!("{message}; the daemon listens there, but this host has lost the address");
+            Finding::problem("reach", message, REPAIR)
+        }
+        (_, false) => Finding::problem("reach", message, remedy(error, daemon, way.as_ref())),
+    }
+}
+
+/// What to do where the daemon does not listen at the address, or does not run.
+fn remedy(error: &io::Error, daemon: Option<&Status>, way: Option<&Way>) -> String {
+    let imds = daemon.and_then(|status| status.listeners.iter().find(|listener| listener.face == "imds"));
+    match (imds, error.kind()) {
+        (_, io::ErrorKind::InvalidInput | io::ErrorKind::PermissionDenied) => {
+            "`ip route get` with the address shows the route; remove it, then `sudo alppaca capture apply`"
+                .to_owned()
+        }
+        (Some(listener), _) => {
+            let capture = match way {
+                Some(Way::Here(_)) => "`listen` in its configuration",
+                _ => "`sudo alppaca capture apply`",
+            };
+            format!(
+                "the daemon answers at {0}: {capture} makes programs reach it, or for this shell export \
+                 AWS_EC2_METADATA_SERVICE_ENDPOINT=http://{0}",
+                listener.address
+            )
+        }
+        (None, io::ErrorKind::ConnectionRefused) => {
+            "start the daemon; `systemctl status alppaca` may show why it stopped".to_owned()
+        }
+        (None, io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) => {
+            "nothing answers, or a firewall drops it: start the daemon and `sudo alppaca capture apply`; in a container, see \
+             `alppaca capture --help` (on EC2 a hop limit of 1 looks the same)"
+                .to_owned()
+        }
+        (None, _) => "start the daemon, and `sudo alppaca capture apply` so that the address leads to it".to_owned(),
+    }
+}
