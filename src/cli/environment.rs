@@ -28,11 +28,11 @@ pub(super) fn config_dir() -> Option<PathBuf> {
     own.map(|own| own.join("alppaca"))
 }
 
-/// Whether a browser can be shown to the user, and the one that the user prefers (`BROWSER`).
-pub(super) fn browser() -> (bool, Option<OsString>) {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    let browser = set("BROWSER");
-    (browser.is_some() || set("DISPLAY").is_some() || set("WAYLAND_DISPLAY").is_some(), browser)
+/// Whether a browser can be shown to the user.
+pub(super) fn has_browser() -> bool {
+    ["BROWSER", "DISPLAY", "WAYLAND_DISPLAY"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some_and(|set| !set.is_empty()))
 }
 
 /// Where the user's ssh-agent listens.

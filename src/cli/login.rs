@@ -48,7 +48,6 @@ pub(super) struct Args {
 /// Signs in.
 pub(super) fn run(args: &Args) -> Outcome {
     let client = args.socket.client();
-    let (display, preferred) = environment::browser();
     let of_source = |status: &SignInStatus| args.source.as_ref().is_none_or(|source| *source == status.source);
     let SignInsDocument { sign_ins } = client.get("/v1/sign-in", LIMIT).map_err(|error| failure(&error))?;
     // What is wrong with the name, or that there is none, the daemon says.
@@ -57,12 +56,12 @@ pub(super) fn run(args: &Args) -> Outcome {
         let request = request(args, MethodWord::Agent);
         let agent = environment::ssh_agent();
         end(&client, &begin(&client, &BeginRequest { agent, ..request })?)?
-    } else if args.device || !(display || args.no_browser) {
+    } else if args.device || !(environment::has_browser() || args.no_browser) {
         with_code(args, &client)?
     } else {
         let redirect_url = status.and_then(|status| status.redirect_url).unwrap_or_default();
         let page = browser::Page { redirect_url, request: request(args, MethodWord::Browser) };
-        page.sign_in(&client, !args.no_browser, preferred)?
+        page.sign_in(&client, !args.no_browser)?
     };
     anstream::println!("Signed in as {}.", human::foreign(&name));
     Ok(())

@@ -32,6 +32,7 @@ mod source;
 mod status;
 mod use_role;
 mod version;
+mod web_browser;
 mod whoami;
 
 use std::{ffi::OsString, path::Path, process::ExitCode};

@@ -4,7 +4,6 @@
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    process::Stdio,
     sync::Arc,
     time::Duration,
 };
@@ -14,13 +13,13 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    process::{Child, Command},
+    process::Command,
     task::JoinSet,
     time::timeout,
 };
 use zeroize::Zeroizing;
 
-use super::Failure;
+use super::{Failure, web_browser};
 use crate::{caller::Kernel, credentials::Secret};
 
 /// How long a browser may take to start.
@@ -36,23 +35,21 @@ const MAX_HEAD: usize = 16 * 1024;
 const REST: &str =
     "Cache-Control: no-store\r\nReferrer-Policy: no-referrer\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
-/// A command line, without the URL at its end unless it says where that goes.
-pub(in crate::cli) type Browser = Vec<String>;
-
-/// Where the URL goes in a command line of `$BROWSER`.
-const PLACE: &str = "%s";
-
 /// Opens `url` in the first of the browsers that can be started; ready when the browser has been sent there.
-pub(super) async fn open(url: &Secret, browsers: &[Browser]) -> Result<(), Failure> {
+pub(super) async fn open(url: &Secret) -> Result<(), Failure> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(Failure::runtime)?;
     let address = listener.local_addr().map_err(Failure::runtime)?;
-    let kernel = Kernel::open(None).map_err(|error| Failure::runtime(format!("cannot identify users: {error}")))?;
+    let kernel = web_browser::kernel()?;
     let mut secret = [0; 16];
     let random = SystemRandom::new().fill(&mut secret);
     random.map_err(|_| Failure::runtime("the system provides no random numbers"))?;
     let path = format!("/{}", URL_SAFE_NO_PAD.encode(secret));
     let page = Arc::new(Page { path, address, url: url.clone(), kernel });
-    let mut browser = start(browsers, &format!("http://{address}{}", page.path))?;
+    let spawn = |command| Command::from(command).spawn();
+    let mut browser = web_browser::start(&format!("http://{address}{}", page.path), spawn).map_err(|tried| {
+        let hint = "Set BROWSER, or use `alppaca console --url`, which prints the URL; it is a secret.";
+        Failure::runtime(format!("no browser can be started: {tried}\n{hint}"))
+    })?;
     let failed = async {
         match browser.wait().await {
             // Many hand the page over to one that runs, and end.
@@ -67,27 +64,6 @@ pub(super) async fn open(url: &Secret, browsers: &[Browser]) -> Result<(), Failu
         () = crate::clock::sleep(PATIENCE) => format!("no browser came within {} seconds", PATIENCE.as_secs()),
     };
     Err(Failure::runtime(format!("{why}\n`alppaca console --url` prints the URL; it is a secret.")))
-}
-
-fn start(browsers: &[Browser], page: &str) -> Result<Child, Failure> {
-    let mut failed = Vec::new();
-    for browser in browsers {
-        let mut words: Vec<String> = browser.iter().map(|word| word.replace(PLACE, page)).collect();
-        if words == *browser {
-            words.push(page.to_owned());
-        }
-        let Some((program, arguments)) = words.split_first() else { continue };
-        let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        match command.spawn() {
-            Ok(child) => return Ok(child),
-            Err(error) => failed.push(format!("{program}: {error}")),
-        }
-    }
-    Err(Failure::runtime(format!(
-        "no browser can be started: {}\nSet BROWSER, or use `alppaca console --url`, which prints the URL; it is a secret.",
-        failed.join("; ")
-    )))
 }
 
 /// Ready when the page was served to this user. Browsers also open connections on which they send nothing.
@@ -123,10 +99,9 @@ struct Page {
 }
 
 impl Page {
-    /// Whether the client at `peer` is this user. One that the kernel does not name is not.
+    /// Whether the client at `peer` is this user.
     fn is_own(&self, peer: SocketAddr) -> bool {
-        let own = rustix::process::geteuid().as_raw();
-        matches!(self.kernel.client(peer, self.address), Ok(Some(process)) if process.uid == own)
+        web_browser::is_own(&self.kernel, peer, self.address)
     }
 
     /// Answers one request; whether that was the redirection.

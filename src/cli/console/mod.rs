@@ -11,6 +11,7 @@ use super::{
     pick::pick,
     socket::{NO_ROLE, Socket, failure},
     use_role::listed,
+    web_browser,
 };
 use crate::{
     admin::{CredentialsDocument, MAX_WAIT, RoleStatus},
@@ -30,7 +31,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The URL is made by AWS's sign-in from credentials of the daemon; ROLE is found as `alppaca use` does
-it. Whoever opens that URL within 15 minutes is signed in, so it is kept off command lines, which
+it. Anyone who opens that URL within 15 minutes is signed in, so it is kept off command lines, which
 other users can read: the browser is sent to a page on 127.0.0.1 that this command serves once, to
 your user only, and that redirects there. $BROWSER is used if it is set, xdg-open otherwise.
 
@@ -84,6 +85,9 @@ pub(super) fn run(args: &Args) -> Outcome {
     let path = format!("/v1/credentials/{}?wait={}", role.name, args.wait);
     let credentials: CredentialsDocument =
         client.get(&path, Duration::from_secs(args.wait) + LIMIT).map_err(|error| failure(&error))?;
+    // A role that was idle has its account and its partition only now.
+    let fetched = listed(&client)?.roles;
+    let role = fetched.iter().find(|fetched| fetched.name == role.name).unwrap_or(role);
     let region = args.region.as_deref().or(credentials.region.as_deref());
     let hosts = hosts(role, region)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::runtime)?;
@@ -96,7 +100,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     if args.url {
         return print(&url);
     }
-    runtime.block_on(handover::open(&url, &environment::browsers()))?;
+    runtime.block_on(handover::open(&url))?;
     let left = role.seconds_left.and_then(|left| u64::try_from(left).ok()).filter(|_| !sign_in.has_duration);
     let end = left.map(|left| format!(", for {}", human::time(left))).unwrap_or_default();
     anstream::println!("the console is open as {}{end}", foreign(&role.name));

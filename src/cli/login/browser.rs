@@ -1,13 +1,11 @@
 //! Waits for the browser at a port of this host: sends it to the provider, and takes what it brings back.
 //!
-//! The URL with the values of the attempt is in no command line and on no screen. The browser gets it from here, once, with
-//! a cookie that it has to show when it comes back: so no other user of this host can slip a sign-in of another person in.
+//! The URL with the values of the attempt is in no command line and on no screen. The browser of this user gets it from here,
+//! once, with a cookie that it has to show when it comes back: so no other user of this host can slip a sign-in of another person
+//! in.
 
 use std::{
-    ffi::OsString,
-    io::Write,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener},
-    process::{Command, Stdio},
     sync::mpsc,
     time::Duration,
 };
@@ -21,7 +19,7 @@ use super::{
 };
 use crate::{
     admin::{BeginRequest, Client, ProgressDocument},
-    cli::{Failure, human, socket::failure},
+    cli::{Failure, human, socket::failure, web_browser},
     credentials::Secret,
 };
 
@@ -51,8 +49,8 @@ struct Visit {
 }
 
 impl Page {
-    /// Lets the person sign in; answers the name. `open`: whether to open the browser, the preferred one or the desktop's.
-    pub(super) fn sign_in(&self, client: &Client, open: bool, preferred: Option<OsString>) -> Result<String, Failure> {
+    /// Lets the person sign in; answers the name. `open`: whether to open the browser.
+    pub(super) fn sign_in(&self, client: &Client, open: bool) -> Result<String, Failure> {
         let uri: Uri = self.redirect_url.parse().unwrap_or_default();
         let host = uri.host().unwrap_or("127.0.0.1");
         let ip = if host == "[::1]" { IpAddr::V6(Ipv6Addr::LOCALHOST) } else { IpAddr::V4(Ipv4Addr::LOCALHOST) };
@@ -61,6 +59,7 @@ impl Page {
             .map_err(|error| Failure::runtime(format!("cannot wait for the browser at {ip}:{}: {error}", wanted.1)))?;
         let port = listener.local_addr().map_err(Failure::runtime)?.port();
         let request = BeginRequest { port: Some(port), ..self.request.clone() };
+        let kernel = web_browser::kernel()?;
         let attempt = begin(client, &request)?;
         let url = match progress(client, &attempt)? {
             ProgressDocument::Browser { url } => url,
@@ -80,11 +79,13 @@ impl Page {
         let start = format!("{}{}", visit.origin, visit.start);
         if open {
             anstream::println!("Your browser opens to sign you in. If it does not, open\n\n    {start}\n");
-            open_browser(preferred, &start);
+            if let Err(tried) = web_browser::start(&start, |mut command| command.spawn()) {
+                anstream::eprintln!("no browser can be started: {}", human::foreign(&tried));
+            }
         } else {
             anstream::println!("Open this in a browser of this host to sign in:\n\n    {start}\n");
         }
-        visit.wait(client, &attempt, &callback::listen(listener))
+        visit.wait(client, &attempt, &callback::listen(listener, kernel))
     }
 }
 
@@ -152,16 +153,4 @@ fn random() -> Result<Secret, Failure> {
     let mut bytes = [0; 16];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Failure::runtime("the system provides no random numbers"))?;
     Ok(Secret::new(URL_SAFE_NO_PAD.encode(bytes)))
-}
-
-/// Opens the browser: the preferred one, or that of the desktop. Whether that works nobody can say; the URL is printed.
-fn open_browser(preferred: Option<OsString>, url: &str) {
-    let program = preferred.unwrap_or_else(|| "xdg-open".into());
-    let quiet =
-        Command::new(&program).arg(url).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-    if let Err(error) = quiet {
-        let program = human::foreign(&program.to_string_lossy());
-        // A hint more.
-        let _ignored = writeln!(std::io::stderr(), "{program} cannot be started: {error}");
-    }
 }

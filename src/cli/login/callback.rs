@@ -15,7 +15,7 @@ use std::{
 use percent_encoding::percent_decode_str;
 use zeroize::Zeroizing;
 
-use crate::{admin::CallbackRequest, credentials::Secret};
+use crate::{admin::CallbackRequest, caller::Kernel, cli::web_browser, credentials::Secret};
 
 /// The longest head. Codes of some providers are 2 KB.
 const MAX_HEAD: usize = 32 * 1024;
@@ -35,12 +35,17 @@ pub(super) struct Incoming {
     pub(super) cookie: Option<Secret>,
 }
 
-/// Accepts connections for as long as anybody takes the requests.
-pub(super) fn listen(listener: TcpListener) -> mpsc::Receiver<Incoming> {
+/// Accepts connections of this user for as long as the requests are taken: another user, who can read the address on the
+/// browser's command line, could otherwise begin in the person's place.
+pub(super) fn listen(listener: TcpListener, kernel: Kernel) -> mpsc::Receiver<Incoming> {
     let (send, received) = mpsc::channel();
     let open = Arc::new(AtomicUsize::new(0));
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
+            let (Ok(client), Ok(page)) = (stream.peer_addr(), stream.local_addr()) else { continue };
+            if !web_browser::is_own(&kernel, client, page) {
+                continue;
+            }
             if open.fetch_add(1, Ordering::Relaxed) >= MAX_CONNECTIONS {
                 open.fetch_sub(1, Ordering::Relaxed);
                 continue;
