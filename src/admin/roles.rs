@@ -61,7 +61,11 @@ impl Admin {
             return Outcome::error(Code::Forbidden, "the role of a container is only for that container");
         }
         match self.selections.choose(caller.uid, role.as_ref().map(|role| role.name())) {
-            Ok(()) => self.choice(caller, now),
+            // A choice that was made is not made again to wait for what it shows.
+            Ok(()) => match self.choice(caller, now) {
+                Outcome::Wait(reply) => Outcome::Reply(reply),
+                outcome => outcome,
+            },
             Err(error) => Outcome::error(Code::Busy, error.to_string()),
         }
     }

@@ -27,7 +27,11 @@ pub(super) fn of_roles(old: &Upstreams, new: &Upstreams) -> HashMap<RoleId, Carr
 
 /// What becomes of the roles that an upstream lists.
 pub(super) fn of_listed(old: &Upstreams, new: &Upstreams) -> Carryover {
-    if old.first_ims() == new.first_ims() { Carryover::Unchanged } else { Carryover::Refetch }
+    match (old.first_ims(), new.first_ims()) {
+        (old, new) if old == new => Carryover::Unchanged,
+        (Some(old), Some(new)) if old.kind.word() != new.kind.word() => Carryover::Discard,
+        _ => Carryover::Refetch,
+    }
 }
 
 struct Changes<'a> {

@@ -143,6 +143,10 @@ impl Refresher {
         self.refresh_stats.taken_over(&id, source);
         self.store.publish(&id, Slot::Held { set: Arc::clone(&set), phase: Phase::Fresh });
         node.held = Some(set);
+        // When programs last asked for it is not handed over: what was held counts as in use.
+        if let Some(role) = self.store.snapshot().role(id.as_str()) {
+            role.ask(now.boot);
+        }
     }
 
     /// The graph is replaced by one that was made from `configuration`; `on_demand` says what becomes of the roles on demand.

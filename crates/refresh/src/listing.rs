@@ -112,7 +112,13 @@ impl Refresher {
 
     /// Drops the roles that have been in doubt for too long, or have nothing more to lose.
     pub(super) fn withdraw_overdue(&mut self, now: Moment) {
-        let overdue = |role: &Tracked| role.is_given_up(role.doubted.as_deref(), self.grace, now);
+        // Idle roles have nothing to lose, and are no less there for that: the next list decides.
+        let patience = self.lister.as_ref().filter(|lister| lister.on_request.is_some()).map(|lister| lister.interval);
+        let has_waited = |role: &Tracked| {
+            let waited = role.doubted.as_ref().map(|since| now.boot.since(since.boot)).unwrap_or_default();
+            role.asked.failure.is_any() || waited >= patience.unwrap_or_default()
+        };
+        let overdue = |role: &Tracked| role.is_given_up(role.doubted.as_deref(), self.grace, now) && has_waited(role);
         let is_overdue = |name: &str| self.nodes.get(name).is_none_or(|role| overdue(role));
         let (gone, stay): (Vec<_>, Vec<_>) =
             mem::take(&mut self.order).into_iter().partition(|name| is_overdue(name.as_str()));
@@ -170,14 +176,19 @@ impl Refresher {
         pause
     }
 
-    /// Something outside has changed for the upstreams: asks again for the list, and for all that is missing or could not be
-    /// renewed.
+    /// Something outside has changed for the upstreams, such as who is signed in: asks again for the list, for all that is
+    /// missing or could not be renewed, and for what they gave themselves, which may be another person's now.
     pub(super) fn look_again(&mut self, now: Moment) {
         if self.lister.is_some() && !self.list.in_flight {
             self.list.timer = Timer::due_now(now);
         }
+        let personal = self.lister.as_ref().is_some_and(|lister| lister.on_request.is_some());
         for node in self.nodes.values_mut() {
-            if node.asked.failure.is_any() || !node.is_alive(now) {
+            let theirs = node
+                .plan
+                .as_ref()
+                .map_or(personal, |plan| plan.node.candidates.iter().any(|candidate| candidate.parent.is_none()));
+            if theirs || node.asked.failure.is_any() || !node.is_alive(now) {
                 node.hurry(now);
             }
         }

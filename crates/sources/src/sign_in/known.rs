@@ -26,14 +26,6 @@ impl Known {
         }
     }
 
-    /// Whether nobody has signed out.
-    pub fn is_signed_in(&self) -> bool {
-        match self {
-            Self::Oidc(session) => session.is_signed_in(),
-            Self::Ssh(session) => session.is_signed_in(),
-        }
-    }
-
     pub(super) fn is(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Oidc(one), Self::Oidc(other)) => Arc::ptr_eq(one, other),
@@ -42,7 +34,8 @@ impl Known {
         }
     }
 
-    pub(super) fn serial(&self) -> u64 {
+    /// Another number whenever a person has signed in or out.
+    pub fn serial(&self) -> u64 {
         match self {
             Self::Oidc(session) => session.serial(),
             Self::Ssh(session) => session.serial(),

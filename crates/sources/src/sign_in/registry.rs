@@ -213,7 +213,12 @@ impl SignIns {
 
     /// Forgets the tokens for a source, the only one if none is named, and has the provider forget them, too.
     pub fn sign_out(&self, source: Option<&str>) -> Result<(), BeginError> {
-        if let (Some((session, token)), Some(beside)) = (self.find(source)?.sign_out(), self.0.beside.get()) {
+        let session = self.find(source)?;
+        // One that is under way must not sign in again.
+        for attempt in lock(&self.0.attempts).values().filter(|attempt| attempt.session.is(&session)) {
+            attempt.end();
+        }
+        if let (Some((session, token)), Some(beside)) = (session.sign_out(), self.0.beside.get()) {
             beside.spawn(revoke(Arc::clone(session.settings()), token));
         }
         Ok(())

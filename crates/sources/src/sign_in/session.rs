@@ -163,11 +163,6 @@ impl Session {
         self.serial.load(Ordering::Relaxed)
     }
 
-    /// Whether nobody has signed out.
-    pub fn is_signed_in(&self) -> bool {
-        matches!(&*self.state(), State::SignedIn(_))
-    }
-
     fn set(&self, state: &mut State, new: State) -> State {
         self.serial.fetch_add(1, Ordering::Relaxed);
         std::mem::replace(state, new)
@@ -223,7 +218,9 @@ impl Session {
         match outcome {
             Ok((tokens, person)) if person.subject == held.person.subject => {
                 let refused = held.refused;
-                **held = Held { refused, ..Held::new(tokens, person, held.since, now) };
+                // Tokens that end as soon as they come are no reason to ask without a pause.
+                let not_before = now.boot + FIRST_PAUSE;
+                **held = Held { refused, not_before, ..Held::new(tokens, person, held.since, now) };
                 self.keep(held);
                 tracing::debug!("the sign-in at {} was renewed", self.settings.oidc.issuer);
             }
@@ -271,16 +268,21 @@ impl Session {
     pub(super) fn sign_in(&self, tokens: Tokens, person: Person) {
         let now = self.clock.now();
         let held = Held::new(tokens, person, now.wall, now);
-        self.keep(&held);
         notice!("{} has signed in at {}", held.person.name, self.settings.oidc.issuer);
-        self.set(&mut self.state(), State::SignedIn(Box::new(held)));
+        let mut state = self.state();
+        self.keep(&held);
+        self.set(&mut state, State::SignedIn(Box::new(held)));
+        drop(state);
         self.changed.notify_waiters();
     }
 
     /// Forgets the tokens; returns the refresh token, which is to be revoked.
     pub(super) fn sign_out(&self) -> Option<Secret> {
+        let mut state = self.state();
+        // A renewal that ends now must not keep it again.
         self.forget_kept();
-        let before = self.set(&mut self.state(), State::SignedOut);
+        let before = self.set(&mut state, State::SignedOut);
+        drop(state);
         self.changed.notify_waiters();
         match before {
             State::SignedIn(held) => {

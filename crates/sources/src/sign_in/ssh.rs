@@ -82,11 +82,6 @@ impl SshSession {
         self.serial.load(Ordering::Relaxed)
     }
 
-    /// Whether nobody has signed out.
-    pub fn is_signed_in(&self) -> bool {
-        !self.state().signed_out
-    }
-
     fn agent(&self) -> Result<Agent, NoToken> {
         let state = self.state();
         match (&state.agent, &state.needed) {

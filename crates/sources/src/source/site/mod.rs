@@ -5,7 +5,7 @@ mod names;
 pub(super) mod options;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -55,19 +55,20 @@ impl Site {
     /// What the site answers to that person.
     async fn get(&self, url: &str, limit: usize) -> Result<Answer, SourceError> {
         let call = Call::new(Method::GET, url);
+        let before = self.settings.session.as_ref().map(Known::serial);
         let answer = match &self.settings.session {
             None => self.client.send(call, limit).await?,
             Some(Known::Oidc(session)) => self.with_token(session, call, limit).await?,
             Some(Known::Ssh(session)) => self.with_signature(session, url, limit).await?,
         };
-        // What was asked for somebody who has gone meanwhile is for nobody.
-        if self.settings.session.as_ref().is_some_and(|session| !session.is_signed_in()) {
-            return Err(SourceError::transient("the person has signed out"));
-        }
         // Not to know who asks is no decision about roles.
         if answer.status == StatusCode::UNAUTHORIZED {
             let reason = message_of(&answer.body).unwrap_or_else(|| answer.detail());
             return Err(SourceError::transient(format!("GET {url}: the site does not know who this is: 401{reason}")));
+        }
+        // What was asked for one person is for no other.
+        if self.settings.session.as_ref().map(Known::serial) != before {
+            return Err(SourceError::transient("a person has signed in or out meanwhile"));
         }
         Ok(answer)
     }
@@ -115,7 +116,9 @@ impl Site {
         if accounts.0.is_empty() && !decided {
             return Err(empty(&url));
         }
-        let named = names(accounts.0);
+        let (mut seen, mut places) = (HashSet::new(), accounts.0);
+        places.retain(|place| seen.insert((place.account.clone(), place.role.clone())));
+        let named = names(places);
         let names = named.iter().map(|(name, _)| name.clone()).collect();
         let accounts = named.iter().filter_map(|(name, place)| Some((name.clone(), place.id?))).collect();
         *self.places.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(named.into_iter().collect());

@@ -79,7 +79,7 @@ impl crate::settings::Keys for MaybeSignIn {
     const SETTINGS: &'static [Setting] = &[Setting::nested(
         "sign_in",
         "",
-        "A mapping: how the person proves who that is, with a `kind` and its settings, as below. Without it there is no \
+        "A mapping: how the person proves their identity, with a `kind` and its settings, as below. Without it there is no \
          proof but the client certificate.",
     )];
 
