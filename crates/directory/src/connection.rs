@@ -160,7 +160,12 @@ async fn run(mut ldap: Ldap, search: &Search<'_>, patience: Duration) -> Result<
         }
         entries.push(SearchEntry::construct(entry));
     }
-    stream.finish().await.success().map_err(failed)?;
+    let ended = stream.finish().await;
+    // `sizeLimitExceeded` (RFC 4511, appendix A.2) is about this person, and no trouble of the directory.
+    if !search.paged && ended.rc == 4 {
+        return Err(SearchError::TooMany(entries.len()));
+    }
+    ended.success().map_err(failed)?;
     Ok(entries)
 }
 

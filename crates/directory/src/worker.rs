@@ -278,7 +278,7 @@ async fn look_up(options: &Options, connection: &Connection, name: &str) -> Resu
             time: options.timeout,
         };
         let groups = connection.search(&search).await.map_err(|error| match error {
-            SearchError::TooMany(_) => Trouble::Person(format!("this person has more than {MAX_GROUPS} groups")),
+            SearchError::TooMany(most) => Trouble::Person(format!("this person has more than {most} groups")),
             SearchError::Failed(why) => Trouble::Directory(why),
         })?;
         for group in &groups {

@@ -89,6 +89,8 @@ pub struct Ssh {
 /// Whom a key belongs to.
 struct Owner {
     names: Vec<String>,
+    /// Whether an administrator lists the names, so that they count as groups, too.
+    listed: bool,
     proof: String,
     /// The id of a certificate.
     id: Option<String>,
@@ -140,10 +142,10 @@ impl Ssh {
             certificate.key.verify(signature.signature, &signed, verified).map_err(wrong)?;
             owner
         } else {
-            let names = self.owners(&allowed, signature.key, shown.user)?;
+            let (names, listed) = self.owners(&allowed, signature.key, shown.user)?;
             let key = PublicKey::parse(signature.key).map_err(wrong)?;
             key.verify(signature.signature, &signed, false).map_err(wrong)?;
-            Owner { names, proof: fingerprint(signature.key), id: None, begins: None }
+            Owner { names, listed, proof: fingerprint(signature.key), id: None, begins: None }
         };
         match shown.user.filter(|user| owner.names.first().is_none_or(|name| name != user)) {
             Some(user) => Err(refused(format!("the SSH key or certificate is not one of {}", names::shown(user)))),
@@ -151,15 +153,15 @@ impl Ssh {
         }
     }
 
-    /// Whose key this is.
-    fn owners(&self, allowed: &Allowed, key: &[u8], user: Option<&str>) -> Result<Vec<String>, Refusal> {
+    /// Whose key this is, and whether a file of ours lists it, not a directory.
+    fn owners(&self, allowed: &Allowed, key: &[u8], user: Option<&str>) -> Result<(Vec<String>, bool), Refusal> {
         let print = fingerprint(key);
         let unknown = || refused(format!("the SSH key {print} is not listed"));
         if allowed.revoked.contains(key) {
             return Err(unknown());
         }
         if let Some(names) = allowed.keys.get(key) {
-            return Ok(names.clone());
+            return Ok((names.clone(), true));
         }
         let directory = self.directory.as_ref().ok_or_else(unknown)?;
         let owners = directory.key_owners(key).map_err(Refusal::Unavailable)?;
@@ -167,7 +169,7 @@ impl Ssh {
         let chosen = owners.iter().find(|owner| user.is_some_and(|user| user == *owner));
         match (owners.as_slice(), chosen) {
             ([], _) => Err(unknown()),
-            (_, Some(owner)) | ([owner], None) => Ok(vec![owner.clone()]),
+            (_, Some(owner)) | ([owner], None) => Ok((vec![owner.clone()], false)),
             _ => Err(refused(format!(
                 "several people have the SSH key {print} in the directory: say who you are (user), or have it removed from \
                  the others"
@@ -212,13 +214,15 @@ impl Ssh {
         }
         let id = certificate.id.to_owned();
         let proof = format!("{print}, certificate {} {} of {authority}", certificate.serial, shown(&id));
-        Ok((Owner { names, proof, id: Some(id), begins: certificate.begins() }, verified))
+        Ok((Owner { names, listed: true, proof, id: Some(id), begins: certificate.begins() }, verified))
     }
 
     fn identity(&self, owner: Owner, now: SystemTime) -> Option<Identity> {
         let groups = match self.settings.subjects {
             Subjects::Hosts => Vec::new(),
-            Subjects::People => owner.names.clone(),
+            Subjects::People if owner.listed => owner.names.clone(),
+            // In a directory people may choose their own names.
+            Subjects::People => Vec::new(),
         };
         let names = match self.settings.subjects {
             Subjects::Hosts => owner.names,

@@ -79,6 +79,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     let ended = runtime.block_on(serve(loaded, Reloading { path, trust }, bound, metrics, &log));
     notice!("stopped");
     log.flush();
+    // A file system that does not answer may hold a thread.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(100));
     ended
 }
 

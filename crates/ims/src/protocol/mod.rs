@@ -98,7 +98,9 @@ pub fn decide<'a>(route: &'a Route, decision: &'a Decision, user: &str, head: bo
             if let Some(grant) = decision.grant(account, role).filter(allowed) {
                 return fetch(grant, form, user, head);
             }
-            let unapproved = decision.unapproved(account, role).filter(allowed);
+            // An approval is for a role that no other rule gives.
+            let given = decision.grant(account, role).is_some();
+            let unapproved = decision.unapproved(account, role).filter(allowed).filter(|_| !given);
             match (decision.emergency(account, role).filter(allowed), unapproved) {
                 (Some(grant), _) if !head => return Next::Emergency { grant, form },
                 // It raises no alert.

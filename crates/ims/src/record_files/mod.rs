@@ -212,8 +212,11 @@ impl RecordFiles {
     }
 
     /// Keeps others in this process from making requests, so that each is decided by what the one before it left.
-    pub async fn alone(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.changing.lock().await
+    pub async fn alone(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, FilesError> {
+        tokio::select! {
+            alone = self.changing.lock() => Ok(alone),
+            () = clock::sleep(PATIENCE) => Err(FilesError::Odd("the file system of the directory does not answer")),
+        }
     }
 
     /// Writes a record that must not be there yet.

@@ -45,7 +45,7 @@ pub struct Approval {
 impl Approval {
     /// Whether the rule lets `identity`, calling from `peer`, approve.
     pub fn is_by(&self, identity: &Identity, peer: &Peer) -> bool {
-        !matches!(self.by.find(identity, peer), Found::Nothing(_))
+        matches!(self.by.find(identity, peer), Found::Captures(_))
     }
 }
 

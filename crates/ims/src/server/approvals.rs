@@ -119,7 +119,7 @@ impl Server {
     ) -> Result<Answer, Failed> {
         let reason = protocol::reason(&exchange.head.headers);
         let reason = reason.map_err(|why| Failed::Denied(StatusCode::BAD_REQUEST, protocol::needs_reason(why)))?;
-        let _alone = files.alone().await;
+        let _alone = files.alone().await?;
         let ledger = self.ledger(files, JUST_NOW).await?;
         let now = self.now();
         let life = exchange.current.rules.needs_approval(&grant.rule).map(|rule| rule.approval.life);
