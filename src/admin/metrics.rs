@@ -133,12 +133,10 @@ pub(super) fn render(
 /// For which sources a person has to sign in; nothing where none ever has to.
 fn of_sign_ins(sign_ins: &[(String, Report)]) -> String {
     let mut text = String::new();
-    if !sign_ins.is_empty() {
-        text.push_str(
-            "# TYPE alppaca_sign_in_needed gauge\n\
-             # HELP alppaca_sign_in_needed Whether a person has to sign in before a source gives anything new.\n",
-        );
-    }
+    text.push_str(
+        "# TYPE alppaca_sign_in_needed gauge\n\
+         # HELP alppaca_sign_in_needed Whether a person has to sign in before a source gives anything new.\n",
+    );
     for (source, report) in sign_ins {
         let needed = u8::from(report.needed.is_some());
         // Writing to a String cannot fail.
