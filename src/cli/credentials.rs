@@ -19,7 +19,8 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// Arguments of `credentials`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Nothing is fetched: the daemon has the credentials already, so this takes milliseconds. Programs
+The daemon has the credentials already, so this takes milliseconds, but for the first of an idle
+role. Programs
 that use 169.254.169.254 need none of this; `alppaca exec` suits the others best, because programs
 that it starts get fresh credentials.
 

@@ -17,7 +17,7 @@ use crate::admin::{RoleStatus, RolesDocument};
 The role that your programs get by default is marked with *; `alppaca use` chooses it.
 
 Exit codes: 0 there is one, 1 failed, 2 the command line is wrong, 3 no daemon answers, 4 there is
-none.
+none, 5 a sign-in is needed.
 
 Examples:
   alppaca roles

@@ -10,6 +10,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::source::profile::at_home;
+
 /// Variables that hold credentials, or say where others than ours come from.
 pub(super) const CREDENTIAL_VARIABLES: [&str; 17] = [
     "AWS_ACCESS_KEY_ID",
@@ -115,7 +117,8 @@ impl ProfileFiles {
     pub(super) fn read(variables: &Variables) -> Self {
         let home = variables.get("HOME").map(PathBuf::from);
         let file = |variable: &str, name: &str, prefixed: bool| {
-            let given = variables.get(variable).map(PathBuf::from);
+            let own = home.as_deref().unwrap_or(Path::new("~"));
+            let given = variables.get(variable).map(|file| at_home(Path::new(file), own));
             let Some(path) = given.or_else(|| home.as_ref().map(|home| home.join(name))) else {
                 return ProfileFile::default();
             };

@@ -83,9 +83,15 @@ pub(super) fn me(args: &MeArgs) -> Outcome {
     choose(&args.patience.socket.client(), &ChoiceRequest::Default, args.patience.wait)
 }
 
-/// What the user may have.
+/// What the user may have. It is an error if that is not known before the user signs in.
 pub(super) fn listed(client: &Client) -> Result<RolesDocument, Failure> {
-    client.get(&format!("/v1/roles?wait={TURN}"), LIMIT).map_err(|error| failure(&error))
+    let document: RolesDocument =
+        client.get(&format!("/v1/roles?wait={TURN}"), LIMIT).map_err(|error| failure(&error))?;
+    let needed = || client.get::<ChoiceDocument>("/v1/choice", LIMIT).is_ok_and(|choice| choice.sign_in_needed);
+    if document.roles.is_empty() && needed() {
+        return Err(Failure { code: NOT_NOW, message: "sign-in needed: run `alppaca login`".into() });
+    }
+    Ok(document)
 }
 
 fn choose(client: &Client, request: &ChoiceRequest, patience: u64) -> Outcome {

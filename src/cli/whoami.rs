@@ -31,7 +31,8 @@ pub(super) struct Args {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The daemon forgets the tokens, has the provider revoke the refresh token where it can, and withdraws
-the credentials. Programs that have fetched some keep them until they expire: AWS cannot be told.
+the credentials. Programs that have fetched some keep them until they expire: AWS cannot take
+them back.
 
 Exit codes: 0 signed out, 1 failed, 2 the command line is wrong, 3 no daemon answers.")]
 pub(super) struct LogoutArgs {

@@ -55,6 +55,10 @@ pub(super) fn run(args: &Args) -> Outcome {
         let remedy = "the daemon's log has the cause and the remedy: `journalctl -u alppaca -p err`";
         findings.push(Finding::problem("containers", unverified(*count), remedy));
     }
+    for needed in daemon.iter().flat_map(|status| &status.sign_in_needed) {
+        let message = format!("source {}: a person has to sign in", needed.source);
+        findings.push(Finding::problem("sign_in", message, "run `alppaca login`"));
+    }
     if let Some(status) = daemon.as_ref().filter(|status| status.policy.is_some()) {
         let ports: Vec<u16> = ports::listening(status).map(|address| address.port()).collect();
         for foreign in foreign_redirections(&environment::host(), IMDS).iter().filter(|one| one.is_weak(&ports)) {

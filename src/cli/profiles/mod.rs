@@ -14,6 +14,8 @@ use super::{
 };
 use block::{Profile, Split};
 
+use crate::source::profile::at_home;
+
 /// Arguments of `profiles`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -41,7 +43,7 @@ Examples:
   aws --profile prod-admin s3 ls
 
 Exit codes: 0 done, 1 failed or a profile of that name exists, 2 the command line is wrong, 3 no
-daemon answers, 4 there is no role for you (then nothing is changed).")]
+daemon answers, 4 there is no role for you, 5 a sign-in is needed (then nothing is changed).")]
 struct WriteArgs {
     /// The file [default: the variable `AWS_CONFIG_FILE`, else ~/.aws/config]
     #[arg(short, long, value_name = "PATH")]
@@ -120,7 +122,9 @@ fn profiles(args: &WriteArgs) -> Result<Vec<Profile>, Failure> {
 }
 
 fn file(given: Option<&Path>, variables: &Variables) -> Result<PathBuf, Failure> {
-    let named = given.map(Path::to_owned).or_else(|| variables.get("AWS_CONFIG_FILE").map(PathBuf::from));
+    let home = Path::new(variables.get("HOME").unwrap_or("~"));
+    let set = || variables.get("AWS_CONFIG_FILE").map(|file| at_home(Path::new(file), home));
+    let named = given.map(Path::to_owned).or_else(set);
     let usual = || variables.get("HOME").map(|home| Path::new(home).join(".aws/config"));
     named.or_else(usual).ok_or_else(|| Failure::usage("there is no HOME: name the file with --file"))
 }
@@ -129,6 +133,13 @@ fn put(file: &Path, before: &[u8], after: &[u8], done: &str) -> Outcome {
     if before == after {
         anstream::println!("{}: nothing to change", file.display());
         return Ok(());
+    }
+    // Roles may have taken seconds to come.
+    if replace::read(file).map_err(|error| failed(file, &error))? != before {
+        return Err(Failure::runtime(format!(
+            "{} was changed meanwhile; nothing was written. Run it again.",
+            file.display()
+        )));
     }
     replace::write(file, after).map_err(|error| failed(file, &error))?;
     anstream::println!("{}: {done}", file.display());
