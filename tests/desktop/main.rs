@@ -1,5 +1,7 @@
 //! The commands of a person at a desktop: the real binary, real users, and the daemon's admin socket between them.
 
+#[path = "../support/aws_sign_in.rs"]
+mod aws_sign_in;
 mod choice;
 mod console;
 mod profiles;

@@ -1,8 +1,15 @@
 //! A person's desktop: sign in at a real provider, or with a real ssh-agent, and work as any role that the role server
 //! gives.
 
+#[path = "../../../tests/support/aws_sign_in.rs"]
+mod aws_sign_in;
+#[path = "../../../tests/interop/rig/moto.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the matrix of clients uses more of it")]
+mod moto;
 #[path = "../../../tests/support/openssh.rs"]
 mod openssh;
+#[path = "desktop/session.rs"]
+mod session;
 mod support;
 
 use std::{
@@ -97,7 +104,7 @@ rules:
         let config = format!(
             "\
 sources:
-  site:
+  work:
     kind: site
     url: https://localhost:{}
     ca_file: {}
@@ -241,7 +248,7 @@ fn a_person_signs_in_with_the_browser_and_has_the_roles_of_the_site_until_the_si
     let _daemon = desktop.start();
     assert_eq!(desktop.run(&["whoami"]).status.code(), Some(1));
     let status = String::from_utf8(desktop.run(&["status"]).stdout).expect("text");
-    assert!(status.contains("sign-in needed for site") && status.contains("alppaca login"), "{status}");
+    assert!(status.contains("sign-in needed for work") && status.contains("alppaca login"), "{status}");
     assert!(desktop.get("").contains(" 503 "));
 
     let said = desktop.sign_in();
@@ -387,7 +394,7 @@ fn tokens_are_renewed_until_the_provider_wants_to_see_the_person_again() {
     let ended = || desktop.whoami()["needed"].as_str().map(str::to_owned);
     eventually("a person is needed", ended, || format!("{}\n{}", desktop.whoami(), desktop.log()));
     let status = String::from_utf8(desktop.run(&["status"]).stdout).expect("text");
-    assert!(status.contains("sign-in needed for site"), "{status}");
+    assert!(status.contains("sign-in needed for work"), "{status}");
     // What is valid is served to its end.
     assert!(desktop.get("readonly").contains("SecretAccessKey"));
     desktop.turn();

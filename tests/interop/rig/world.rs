@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::{
     cluster::{Cluster, ISSUER},
     gate::Door,
-    moto::Moto,
+    moto::{BUCKET, Moto},
     namespace::Namespace,
 };
 use crate::support::{Daemon, Ims};
@@ -98,7 +98,9 @@ impl World {
 impl Site {
     pub fn start(python: &Path, place: Place) -> Self {
         let (lasting, fleeting) = (Pair::start(Duration::from_hours(1), place), Pair::start(FLEETING, Place::Anywhere));
-        Self { moto: Moto::start(python), lasting, fleeting }
+        let moto = Moto::start(python);
+        moto.make_bucket(BUCKET);
+        Self { moto, lasting, fleeting }
     }
 
     /// A way to this AWS, with keys of this IMS.
