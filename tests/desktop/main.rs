@@ -7,6 +7,7 @@ mod console;
 mod profiles;
 mod prompt;
 mod shells;
+mod sign_in;
 #[path = "../support/mod.rs"]
 mod support;
 
