@@ -237,9 +237,10 @@ fn start(
         context.counters.ended(Ended::Refused, 1);
         return Ok(());
     }
-    let registration = registry.open(Arc::clone(&exchange.slot), ends);
+    let now = context.clock.now().boot;
+    let registration = registry.open(Arc::clone(&exchange.slot), ends, now);
     if registry.len() > most / 2 {
-        registry.look_up(|ends| whose(context, ends));
+        registry.look_up(now, |ends| whose(context, ends));
     }
     let id = registration.id();
     let mut connection = Connection::new(socket, exchange, registration)?;

@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::{sync::Notify, task::AbortHandle};
@@ -17,6 +18,9 @@ use crate::{caller::Owner, clock::BootTime};
 /// How many connections are looked up for each new one: more than one, so that all are known by the time that there is no
 /// room left.
 const LOOK_UPS: usize = 3;
+/// A connection is not looked up before this age: most are over by then, and a look-up costs as much as an answer. Fewer than
+/// a thousand can be accepted meanwhile, so that few are left to be looked up when there is no room.
+const SETTLED: Duration = Duration::from_millis(20);
 
 /// What a connection reports of itself. Times are nanoseconds of the boot clock.
 #[derive(Debug)]
@@ -83,6 +87,7 @@ pub(super) struct Ends {
 #[derive(Debug)]
 struct Entry {
     slot: Arc<Slot>,
+    opened: BootTime,
     ends: Ends,
     /// Whose it is, once that was asked.
     owner: Option<Owner>,
@@ -114,12 +119,12 @@ pub(super) struct Registration {
 }
 
 impl Registry {
-    /// Registers a connection.
-    pub(super) fn open(self: &Arc<Self>, slot: Arc<Slot>, ends: Ends) -> Registration {
+    /// Registers a connection that was accepted just now.
+    pub(super) fn open(self: &Arc<Self>, slot: Arc<Slot>, ends: Ends, now: BootTime) -> Registration {
         let mut entries = self.entries();
         let id = entries.next;
         entries.next += 1;
-        entries.open.insert(id, Entry { slot, ends, owner: None, abort: None });
+        entries.open.insert(id, Entry { slot, opened: now, ends, owner: None, abort: None });
         if entries.open.len() == 1 {
             self.edge.notify_waiters();
         }
@@ -146,15 +151,16 @@ impl Registry {
         late.filter_map(|entry| entry.abort.as_ref()).map(AbortHandle::abort).count()
     }
 
-    /// Finds out whose some of the connections are.
-    pub(super) fn look_up(&self, whose: impl Fn(&Ends) -> Owner) {
-        self.entries().look_up(LOOK_UPS, whose);
+    /// Finds out whose some of the connections are that are not new.
+    pub(super) fn look_up(&self, now: BootTime, whose: impl Fn(&Ends) -> Owner) {
+        let settled = |entry: &Entry| now.since(entry.opened) >= SETTLED;
+        self.entries().look_up(LOOK_UPS, settled, whose);
     }
 
     /// Ends up to `count` connections to make room, none on which a request is being answered. Returns how many.
     pub(super) fn evict(&self, count: usize, whose: impl Fn(&Ends) -> Owner) -> usize {
         let mut entries = self.entries();
-        entries.look_up(usize::MAX, whose);
+        entries.look_up(usize::MAX, |_| true, whose);
         let members = entries.open.iter().map(|(id, entry)| Member {
             id: *id,
             owner: entry.slot.owner.get().copied().or(entry.owner).unwrap_or(Owner::Nobody),
@@ -205,9 +211,9 @@ impl Registry {
 }
 
 impl Entries {
-    /// Finds out whose up to `count` more connections are.
-    fn look_up(&mut self, count: usize, whose: impl Fn(&Ends) -> Owner) {
-        for (id, entry) in self.open.range_mut(self.unasked..).take(count) {
+    /// Finds out whose up to `count` more connections are, up to the first that is not `ripe`.
+    fn look_up(&mut self, count: usize, ripe: impl Fn(&Entry) -> bool, whose: impl Fn(&Ends) -> Owner) {
+        for (id, entry) in self.open.range_mut(self.unasked..).take(count).take_while(|(_, entry)| ripe(entry)) {
             entry.owner = Some(whose(&entry.ends));
             self.unasked = id + 1;
         }
@@ -264,7 +270,7 @@ mod tests {
     }
 
     fn open_by(registry: &Arc<Registry>, slot: &Arc<Slot>, port: u16) -> (Registration, tokio::task::JoinHandle<()>) {
-        let registration = registry.open(Arc::clone(slot), ends(port));
+        let registration = registry.open(Arc::clone(slot), ends(port), at(1));
         let (abort, task) = task();
         registry.set_abort(registration.id(), abort);
         (registration, task)
@@ -302,7 +308,9 @@ mod tests {
             asked.set(asked.get() + 1);
             whose(ends)
         };
-        registry.look_up(count);
+        registry.look_up(at(1), count);
+        assert_eq!(asked.get(), 0, "they may be over in a moment");
+        registry.look_up(at(2), count);
         assert_eq!(asked.get(), LOOK_UPS);
         assert_eq!((registry.evict(2, count), asked.get()), (2, 4));
         let (_registrations, tasks): (Vec<_>, Vec<_>) = greedy.into_iter().unzip();
@@ -341,7 +349,7 @@ mod tests {
     async fn opening_and_closing_is_told() {
         let registry = Arc::new(Registry::default());
         registry.until(false).await;
-        let registration = registry.open(slot(0, 0), ends(1));
+        let registration = registry.open(slot(0, 0), ends(1), at(0));
         registry.until(true).await;
         drop(registration);
         registry.until(false).await;
