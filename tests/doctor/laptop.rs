@@ -67,7 +67,7 @@ fn what_takes_the_address_away_is_named() {
 #[test]
 fn a_capture_that_is_gone_or_bypassed_is_named_with_its_repair() {
     let what = "doctor: a lost capture";
-    if !needs_root(what) || !needs(what, "ip") {
+    if !needs_root(what) || !needs(what, "ip") || !needs(what, "nft") {
         return;
     }
     let namespace = Namespace::new();
@@ -83,6 +83,10 @@ fn a_capture_that_is_gone_or_bypassed_is_named_with_its_repair() {
     assert_found(&lost, &format!("problem reach {URL} cannot be reached: no route leads there"), said);
     apply();
     well();
+    let firewall = "chain ip t c { type filter hook output priority 0; ip daddr 169.254.169.254 drop; }";
+    namespace.shell(&format!("nft \"add table ip t; add {firewall}\""));
+    assert_found(&lines(&namespace, &daemon.socket()), "problem reach ", "so a firewall of this host is in between");
+    namespace.shell("nft delete table ip t");
     // A VPN client that moves the addresses of this host behind its own rule.
     namespace.shell(
         "ip route add default dev veth0 table 51820 && ip rule add pref 50 lookup 51820 && \

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, UdpSocket},
 };
 
 use super::{finding::Finding, ports::listening, rules::parts};
@@ -42,23 +42,31 @@ pub(super) fn unreachable(url: &str, error: &io::Error, daemon: Option<&Status>)
         }
         _ => human::foreign(&error.to_string()),
     };
-    let listens_there = daemon.is_some_and(|status| {
-        capturable(url).is_some_and(|asked| listening(status).any(|address| address.ip() == IpAddr::V4(asked)))
-    });
     let message = format!("{url} cannot be reached: {what}{}", suffix(way.as_ref()));
-    match (&way, listens_there) {
-        (Some(Way::Out { despite: Some(_), .. }), _) => Finding::problem("reach", message, RULE_ORDER),
-        (Some(Way::Here(_)), true) => {
+    if matches!(way, Some(Way::Out { despite: Some(_), .. })) {
+        return Finding::problem("reach", message, RULE_ORDER);
+    }
+    let listens = |asked: &Ipv4Addr| {
+        let asked = IpAddr::V4(*asked);
+        daemon.is_some_and(|status| listening(status).any(|address| address.ip() == asked && address.port() == 80))
+    };
+    match capturable(url).filter(listens) {
+        Some(asked) if is_lost(asked) => {
+            let message = format!("{message}; the daemon listens there, but this host has lost the address");
+            Finding::problem("reach", message, REPAIR)
+        }
+        Some(_) => {
             let remedy =
                 "the daemon listens there, so a firewall of this host is in between: `sudo nft list ruleset` shows it";
             Finding::problem("reach", message, remedy)
         }
-        (_, true) => {
-            let message = format!("{message}; the daemon listens there, but this host has lost the address");
-            Finding::problem("reach", message, REPAIR)
-        }
-        (_, false) => Finding::problem("reach", message, remedy(error, daemon, way.as_ref())),
+        None => Finding::problem("reach", message, remedy(error, daemon, way.as_ref())),
     }
+}
+
+/// Whether this host does not have the address (any more).
+fn is_lost(address: Ipv4Addr) -> bool {
+    UdpSocket::bind((address, 0)).is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
 }
 
 /// What to do where the daemon does not listen at the address, or does not run.
