@@ -64,7 +64,7 @@ impl Admin {
             // A choice that was made is not made again to wait for what it shows.
             Ok(()) => match self.choice(caller, now) {
                 Outcome::Wait(reply) => Outcome::Reply(reply),
-                outcome => outcome,
+                reply @ Outcome::Reply(_) => reply,
             },
             Err(error) => Outcome::error(Code::Busy, error.to_string()),
         }

@@ -220,7 +220,7 @@ impl Session {
                 let refused = held.refused;
                 // Tokens that end as soon as they come are no reason to ask without a pause.
                 let not_before = now.boot + FIRST_PAUSE;
-                **held = Held { refused, not_before, ..Held::new(tokens, person, held.since, now) };
+                **held = Held { not_before, refused, ..Held::new(tokens, person, held.since, now) };
                 self.keep(held);
                 tracing::debug!("the sign-in at {} was renewed", self.settings.oidc.issuer);
             }
