@@ -83,10 +83,3 @@ pub(super) fn host() -> Host {
     let path = std::env::var_os("PATH").unwrap_or_default();
     Host { path: std::env::split_paths(&path).collect() }
 }
-
-/// All variables whose names and values are text, for the translation of another tool's.
-pub(super) fn all() -> std::collections::BTreeMap<String, String> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect()
-}

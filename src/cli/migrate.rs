@@ -41,7 +41,7 @@ enum Tool {
 /// Prints the configuration.
 pub(super) fn run(args: &Args) -> Outcome {
     let text = match &args.tool {
-        Tool::Metadataproxy { file: None } => migrate::from_metadataproxy(&environment::all()),
+        Tool::Metadataproxy { file: None } => migrate::from_metadataproxy(&environment::variables().0),
         Tool::Metadataproxy { file: Some(file) } => {
             let variables = migrate::parse_env_file(&read(file)?).map_err(|error| failed(file, &error))?;
             migrate::from_metadataproxy(&variables)

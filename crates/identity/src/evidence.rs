@@ -62,6 +62,17 @@ pub struct Identity {
     pub age: Option<Duration>,
 }
 
+impl Identity {
+    /// Adds groups, each once.
+    pub(crate) fn join(&mut self, groups: Vec<String>) {
+        for group in groups {
+            if !self.groups.contains(&group) {
+                self.groups.push(group);
+            }
+        }
+    }
+}
+
 /// Why a request does not prove an identity. The text is for logs and for the client: it holds no secret, and what
 /// came from the client is quoted and bounded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

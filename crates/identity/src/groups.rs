@@ -36,11 +36,7 @@ impl Prove for WithGroups {
 
     fn prove(&self, evidence: &Evidence<'_>) -> Result<Option<Identity>, Refusal> {
         let Some(mut identity) = self.0.prove(evidence)? else { return Ok(None) };
-        for group in groups(&identity.name)? {
-            if !identity.groups.contains(&group) {
-                identity.groups.push(group);
-            }
-        }
+        identity.join(groups(&identity.name)?);
         Ok(Some(identity))
     }
 }

@@ -44,11 +44,7 @@ impl Prove for WithDirectory {
     fn prove(&self, evidence: &Evidence<'_>) -> Result<Option<Identity>, Refusal> {
         let Some(mut identity) = self.0.prove(evidence)? else { return Ok(None) };
         let Person { groups, claims } = self.1.person(&identity.name).map_err(Refusal::Unavailable)?;
-        for group in groups {
-            if !identity.groups.contains(&group) {
-                identity.groups.push(group);
-            }
-        }
+        identity.join(groups);
         for (claim, values) in claims {
             if values.is_empty() {
                 identity.claims.remove(&claim);

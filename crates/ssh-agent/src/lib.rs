@@ -17,6 +17,7 @@
 //! ```
 
 mod agent;
+pub mod challenge;
 mod choice;
 mod error;
 mod key;

@@ -18,8 +18,8 @@ use crate::{caller::Owner, clock::BootTime};
 /// How many connections are looked up for each new one: more than one, so that all are known by the time that there is no
 /// room left.
 const LOOK_UPS: usize = 3;
-/// A connection is not looked up before this age: most are over by then, and a look-up costs as much as an answer. Fewer than
-/// a thousand can be accepted meanwhile, so that few are left to be looked up when there is no room.
+/// A connection is not looked up before this age: most are over by then, and a look-up is work. Few can be accepted
+/// meanwhile, so that few are left to be looked up when there is no room.
 const SETTLED: Duration = Duration::from_millis(20);
 
 /// What a connection reports of itself. Times are nanoseconds of the boot clock.

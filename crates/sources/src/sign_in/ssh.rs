@@ -9,7 +9,6 @@ use std::{
     },
 };
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
@@ -17,15 +16,16 @@ use super::{Failure, NoToken, Report, options::Ssh};
 use crate::{
     clock::SharedClock,
     credentials::Secret,
-    ssh_agent::{Agent, Choice, Signer, fingerprint, sshsig::SshSig},
+    ssh_agent::{
+        Agent, Choice, Signer,
+        challenge::{authorization, challenge, message},
+        fingerprint,
+        sshsig::SshSig,
+    },
 };
 
-/// The word of the scheme.
-const SCHEME: &str = "Alppaca-SSH";
 /// The only namespace in which is signed: a site cannot have anything else signed.
 const NAMESPACE: &str = "alppaca-user";
-/// The longest challenge.
-const MAX_CHALLENGE: usize = 128;
 
 /// One person's key.
 pub struct SshSession {
@@ -53,8 +53,6 @@ struct State {
 pub struct Request<'a> {
     /// `WWW-Authenticate`, all of them.
     pub challenges: &'a [&'a str],
-    /// `GET`.
-    pub method: &'a str,
     /// The path with its query.
     pub path: &'a str,
     /// The header `Host`.
@@ -100,17 +98,16 @@ impl SshSession {
     /// `Authorization` for a request that a site has refused with a challenge. The agent may ask the person; if that is of
     /// no use, it is not asked again before the person has signed in.
     pub async fn authorization(&self, request: Request<'_>) -> Result<Secret, NoToken> {
-        let challenge = request.challenges.iter().find_map(|header| challenge(header)).ok_or_else(|| {
+        let challenge = challenge(request.challenges.iter().copied(), NAMESPACE).ok_or_else(|| {
             NoToken::Later("the site asks for no signature of a person (Alppaca-SSH in WWW-Authenticate)".to_owned())
         })?;
-        let Request { method, path, authority, .. } = request;
-        let message = format!("{method} {path} {} {challenge}", authority.to_ascii_lowercase());
+        let Request { path, authority, .. } = request;
+        let message = message(path, authority, challenge);
         let signer = Signer::Agent { agent: self.agent()?, key: self.options.key.as_deref().map(Choice::parse) };
         match signer.sign(NAMESPACE, message.as_bytes()).await {
             Ok(signature) => {
                 self.signed(&signature);
-                let signature = BASE64_STANDARD.encode(signature);
-                Ok(Secret::new(format!(r#"{SCHEME} challenge="{challenge}", signature="{signature}""#)))
+                Ok(Secret::new(authorization(challenge, &signature, None)))
             }
             Err(error) => {
                 self.need(error.to_string());
@@ -178,43 +175,5 @@ impl SshSession {
             needed: if state.signed_out { Some("you have signed out".to_owned()) } else { needed },
             problem: None,
         }
-    }
-}
-
-/// The challenge of a header, if it is one for people. It is signed in one line with other words, so it is only one.
-fn challenge(header: &str) -> Option<&str> {
-    let parameters = header.strip_prefix(SCHEME)?.strip_prefix(' ')?;
-    let value = |name: &str| {
-        parameters.split(',').find_map(|parameter| {
-            let (key, value) = parameter.trim().split_once('=')?;
-            (key == name).then(|| value.strip_prefix('"')?.strip_suffix('"'))?
-        })
-    };
-    let legal = |c: char| c.is_ascii_alphanumeric() || "-_=".contains(c);
-    let challenge =
-        value("challenge").filter(|text| (1..=MAX_CHALLENGE).contains(&text.len()) && text.chars().all(legal));
-    challenge.filter(|_| value("namespace") == Some(NAMESPACE))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_challenges_for_people_are_signed_and_only_what_is_one_word() {
-        let good = r#"Alppaca-SSH challenge="AbC-_1", namespace="alppaca-user""#;
-        assert_eq!(challenge(good), Some("AbC-_1"));
-        for wrong in [
-            r#"Alppaca-SSH challenge="AbC", namespace="alppaca-host""#,
-            r#"Alppaca-SSH challenge="AbC", namespace="git""#,
-            r#"Alppaca-SSH challenge="AbC""#,
-            r#"Alppaca-SSH challenge="A C", namespace="alppaca-user""#,
-            r#"Alppaca-SSH challenge="", namespace="alppaca-user""#,
-            r#"Bearer challenge="AbC", namespace="alppaca-user""#,
-        ] {
-            assert_eq!(challenge(wrong), None, "{wrong}");
-        }
-        let long = format!(r#"Alppaca-SSH challenge="{}", namespace="alppaca-user""#, "a".repeat(129));
-        assert_eq!(challenge(&long), None);
     }
 }

@@ -9,18 +9,18 @@ use std::{
     time::Duration,
 };
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderValue, Method, StatusCode, Uri, header};
 
 use crate::{
     credentials::Secret,
     fetch::{Answer, Call, Client, SetupError},
     source::SourceError,
-    ssh_agent::{Agent, Choice, PrivateKey, Signer, SshError},
+    ssh_agent::{
+        Agent, Choice, PrivateKey, Signer, SshError,
+        challenge::{authorization, challenge, message},
+    },
 };
 
-/// The scheme in `WWW-Authenticate` and `Authorization`.
-const SCHEME: &str = "Alppaca-SSH ";
 /// How long an agent may take. A challenge is valid for 30 seconds.
 const PATIENCE: Duration = Duration::from_secs(25);
 
@@ -108,17 +108,16 @@ impl Proof {
     /// The answer to a request that is signed, after one that brings the challenge.
     pub(super) async fn get(&self, client: &Client, url: &str, limit: usize) -> Result<Answer, SourceError> {
         let first = client.send(Call::new(Method::GET, url), limit).await?;
-        let challenge = challenge(&first.headers, self.subjects.namespace()).map(str::to_owned);
+        let headers = first.headers.get_all(header::WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+        let challenge = challenge(headers, self.subjects.namespace()).map(str::to_owned);
         let Some(challenge) = challenge.filter(|_| first.status == StatusCode::UNAUTHORIZED) else { return Ok(first) };
         let uri: Uri = url.parse().map_err(|_| SourceError::transient(format!("{url} is not a URL")))?;
         let host = uri.authority().map_or("", |authority| authority.as_str()).to_ascii_lowercase();
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let message = format!("GET {path} {host} {challenge}");
+        let message = message(path, &host, &challenge);
         let failed = |error: SshError| SourceError::transient(format!("identity: no signature: {error}"));
         let signature = self.signer().map_err(failed)?.sign(self.subjects.namespace(), message.as_bytes()).await;
-        let signature = STANDARD.encode(signature.map_err(failed)?);
-        let user = self.user.as_ref().map(|user| format!(r#", user="{user}""#)).unwrap_or_default();
-        let value = Secret::new(format!(r#"{SCHEME}challenge="{challenge}", signature="{signature}"{user}"#));
+        let value = Secret::new(authorization(&challenge, &signature.map_err(failed)?, self.user.as_deref()));
         let host = HeaderValue::from_str(&host).map_err(|_| SourceError::transient(format!("{url} has no host")))?;
         // The host is signed, so it is sent as it is signed.
         let call = Call::new(Method::GET, url).header(header::HOST, host);
@@ -147,49 +146,4 @@ fn private_key(file: PathBuf) -> Result<Arc<PrivateKey>, SetupError> {
 
 fn is_forbidden(file: &Path) -> bool {
     File::open(file).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
-}
-
-/// The challenge for signatures in this namespace.
-fn challenge<'a>(headers: &'a HeaderMap, namespace: &str) -> Option<&'a str> {
-    let values = headers.get_all(header::WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
-    values.filter_map(|value| value.strip_prefix(SCHEME)).find_map(|parameters| {
-        let parameter = |wanted: &str| {
-            let pairs = parameters.split(',').filter_map(|parameter| parameter.trim().split_once('='));
-            let (_, value) = pairs.into_iter().find(|(name, _)| *name == wanted)?;
-            value.strip_prefix('"')?.strip_suffix('"')
-        };
-        let legal =
-            |challenge: &&str| challenge.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-        parameter("challenge").filter(legal).filter(|_| parameter("namespace") == Some(namespace))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_challenge_for_its_namespace_is_taken() {
-        let headers = |values: &[&'static str]| {
-            let named = values.iter().map(|value| (header::WWW_AUTHENTICATE, HeaderValue::from_static(value)));
-            named.collect::<HeaderMap>()
-        };
-        let (host, user) = (
-            r#"Alppaca-SSH challenge="a-B_1", namespace="alppaca-host""#,
-            r#"Alppaca-SSH challenge="c", namespace="alppaca-user""#,
-        );
-        let all = headers(&["Bearer", user, host]);
-        assert_eq!(challenge(&all, "alppaca-host"), Some("a-B_1"));
-        assert_eq!(challenge(&all, "alppaca-user"), Some("c"));
-        for wrong in [
-            "Bearer",
-            user,
-            r#"Alppaca-SSH challenge="a b", namespace="alppaca-host""#,
-            r#"Alppaca-SSH challenge=a, namespace="alppaca-host""#,
-            r#"Alppaca-SSH namespace="alppaca-host""#,
-            r#"Other challenge="a", namespace="alppaca-host""#,
-        ] {
-            assert_eq!(challenge(&headers(&[wrong]), "alppaca-host"), None, "{wrong}");
-        }
-    }
 }

@@ -97,7 +97,7 @@ impl Site {
         let challenges = answer.headers.get_all(header::WWW_AUTHENTICATE).iter();
         let challenges: Vec<&str> = challenges.filter_map(|value| value.to_str().ok()).collect();
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let request = SshRequest { challenges: &challenges, method: "GET", path, authority: &authority };
+        let request = SshRequest { challenges: &challenges, path, authority: &authority };
         let authorization = session.authorization(request).await.map_err(|why| sign_in_needed(&why))?;
         let answer = self.client.send(call().secret_header(header::AUTHORIZATION, &authorization)?, limit).await?;
         if answer.status == StatusCode::UNAUTHORIZED {
