@@ -197,10 +197,18 @@ impl Host {
     }
 }
 
+fn contains(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
 fuzz_target!(|input: &[u8]| {
     static HOST: OnceLock<Host> = OnceLock::new();
     let host = HOST.get_or_init(start);
     let Some((first, rest)) = input.split_first() else { return };
+    // The fuzzer learns the secret from the comparisons below; an answer may quote what the client said.
+    if contains(rest, SECRET) {
+        return;
+    }
     let Some(head) = head(rest) else { return };
     let tcp = |address: &str| Peer::Tcp(address.parse().expect("an address"));
     let peer = [tcp(PROXY), tcp("::ffff:192.0.2.1"), tcp("192.0.2.2"), Peer::Unix { uid: 1 }, Peer::Unix { uid: 2 }];
@@ -217,7 +225,7 @@ fuzz_target!(|input: &[u8]| {
 
     let status = answer.status.as_u16();
     let body = answer.body.bytes();
-    let has = |text: &str| body.windows(text.len()).any(|window| window == text.as_bytes());
+    let has = |text: &str| contains(body, text);
     let gives = has("SecretAccessKey");
     assert!(matches!(status, 200 | 401 | 403 | 404 | 405 | 503), "{status}");
     assert!(status != 200 || could_be_proven || has("\"message\": \"OK\""), "an answer without a proof");

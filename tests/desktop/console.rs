@@ -89,7 +89,7 @@ fn the_browser_is_sent_there_without_the_secret_on_its_command_line() {
         "curl -s -o /dev/null -w '%{{http_code}} ' -H 'Host: evil.example' \"$2\" >{0}\n\
          curl -s -o /dev/null -w '%{{http_code}} ' \"$2x\" >>{0}\n\
          curl -s -o /dev/null -w '%{{http_code}} %{{redirect_url}}' \"$2\" >>{0}\n\
-         echo \"$1 $2\" >{1}",
+         echo \"$1 $2\" >{1}.new && mv {1}.new {1}",
         target.display(),
         argument.display()
     );
