@@ -95,7 +95,7 @@ impl Refresher {
             self.order = names;
         }
         self.succession.on_demand = on_demand;
-        for handed in handover.sets.into_iter().filter(|handed| handed.set.is_valid(now)) {
+        for handed in handover.sets.into_iter().filter(|handed| handed.set.may_live(now.boot)) {
             match self.nodes.get(&*handed.id).map(|node| node.plan.is_some()) {
                 Some(true) => self.claim(carryover(&handed.id), handed, now),
                 Some(false) => self.claim(lister, handed, now),
@@ -110,7 +110,7 @@ impl Refresher {
     /// A role has been made on demand: it has the set that was handed over for it, if any.
     pub(super) fn claim_handed(&mut self, id: &RoleId, now: Moment) {
         let handed = self.succession.unclaimed.remove(id.as_str());
-        if let Some(handed) = handed.filter(|handed| handed.set.is_valid(now)) {
+        if let Some(handed) = handed.filter(|handed| handed.set.may_live(now.boot)) {
             let on_demand = self.succession.on_demand;
             self.claim(on_demand, handed, now);
         }
@@ -180,7 +180,7 @@ impl Refresher {
             return;
         }
         let now = self.clock.now();
-        self.succession.unclaimed.retain(|_, handed| handed.set.is_valid(now));
+        self.succession.unclaimed.retain(|_, handed| handed.set.may_live(now.boot));
         let handover = self.handover(now);
         if let Some(hand_over) = &mut self.succession.hand_over {
             hand_over(handover);
@@ -190,7 +190,7 @@ impl Refresher {
     fn handover(&self, now: Moment) -> Handover {
         let listed = self.lister.is_some() && self.store.snapshot().answered();
         let held = self.nodes.iter().filter_map(|(id, node)| {
-            let set = node.held.clone().filter(|set| set.is_valid(now) && set.is_temporary())?;
+            let set = node.held.clone().filter(|set| set.may_live(now.boot) && set.is_temporary())?;
             let candidate = node.plan.as_ref().and_then(|plan| plan.node.candidates.get(plan.in_force));
             Some(HandedSet {
                 id: id.as_str().into(),

@@ -8,7 +8,7 @@ use super::{
     Refresher, Timer,
     node::{Tracked, Who},
     report,
-    task::{Due, TICK, answers::ending},
+    task::{Due, answers::ending},
 };
 use crate::{
     ErrorKind, RoleList, SourceError,
@@ -139,7 +139,7 @@ impl Refresher {
     /// Queues each listed role that is due; answers how long until the next one is. In the upstream's order: most programs
     /// take the first role.
     pub(super) fn start_listed(&mut self, now: Moment) -> Duration {
-        let mut pause = TICK;
+        let mut pause = self.tick;
         let on_request = self.lister.as_ref().and_then(|lister| lister.on_request.as_ref());
         let snapshot = on_request.map(|_| self.store.snapshot());
         for name in &self.order {

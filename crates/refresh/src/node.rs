@@ -86,11 +86,16 @@ impl Tracked {
         self.held.as_ref().is_some_and(|set| set.is_valid(now))
     }
 
-    /// Whether the upstream refuses it, for as long as it takes until that counts (`grace`; none: as long as the set is
+    /// Whether a set is held that is valid, or would be if the wall clock is ahead.
+    fn may_live(&self, now: Moment) -> bool {
+        self.held.as_ref().is_some_and(|set| set.may_live(now.boot))
+    }
+
+    /// Whether the upstream refuses it, for as long as it takes until that counts (`grace`; none: as long as the set may be
     /// valid).
     pub(super) fn is_given_up(&self, refused: Option<&Moment>, grace: Option<Duration>, now: Moment) -> bool {
         refused
-            .is_some_and(|since| !self.is_alive(now) || grace.is_some_and(|grace| now.boot.since(since.boot) >= grace))
+            .is_some_and(|since| !self.may_live(now) || grace.is_some_and(|grace| now.boot.since(since.boot) >= grace))
     }
 
     /// Schedules an immediate fetch, unless one is under way.

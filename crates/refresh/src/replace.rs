@@ -46,10 +46,10 @@ pub struct Replacement {
     pub grace: Option<Duration>,
     /// What becomes of a node that is in both graphs.
     pub carryover: Box<dyn Fn(&RoleId) -> Carryover + Send>,
-    /// What becomes of the roles on demand, all of them: what they are made of stands in their ids. `Other` counts as
-    /// `Renewed`.
+    /// What becomes of the roles on demand, all of them: what they are made of stands in their ids. `Discard` counts
+    /// as `Refetch`.
     pub on_demand: Carryover,
-    /// What becomes of the upstream that lists roles, if both graphs have one. `Other` counts as `Renewed`: only its own
+    /// What becomes of the upstream that lists roles, if both graphs have one. `Discard` counts as `Refetch`: only its own
     /// answer says which roles there are.
     pub lister: Carryover,
 }

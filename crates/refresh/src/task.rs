@@ -24,7 +24,7 @@ use crate::{
 
 /// Longest uninterrupted sleep: timers stand still during suspend and know nothing of clock steps,
 /// so the schedule is looked at again at least this often.
-pub(super) const TICK: Duration = Duration::from_secs(15);
+const TICK: Duration = Duration::from_secs(15);
 
 /// It is not looked at more often than this what callers wait for.
 const LOOK_PAUSE: Duration = Duration::from_millis(250);
@@ -50,6 +50,8 @@ pub struct Refresher {
     pub(super) planned: Vec<RoleId>,
     pub(super) queues: Vec<CallQueue<Due>>,
     calls: JoinSet<Answer>,
+    /// [`TICK`], except where years are simulated.
+    pub(super) tick: Duration,
     requests: RoleRequests,
     requested: mpsc::UnboundedReceiver<Request>,
     pub(super) factory: Option<OnDemandFactory>,
@@ -126,6 +128,7 @@ impl Refresher {
             planned: Vec::new(),
             queues: graph.call_limits.into_iter().map(queue).collect(),
             calls: JoinSet::new(),
+            tick: TICK,
             requests,
             requested,
             factory: None,
@@ -286,7 +289,7 @@ impl Refresher {
     fn start_due_calls(&mut self) -> Duration {
         let now = self.clock.now();
         self.withdraw_overdue(now);
-        let mut pause = TICK;
+        let mut pause = self.tick;
         if let Some(looked) = self.looked {
             let left = LOOK_PAUSE.saturating_sub(now.boot.since(looked));
             pause = if left.is_zero() { pause } else { left };
@@ -322,7 +325,7 @@ impl Refresher {
     /// Fetches what is due, as much as the upstreams are to bear. What waits is only a name: the
     /// calls of a thousand roles would take megabytes. Answers when the next one may begin.
     fn fetch_due(&mut self, now: Moment) -> Duration {
-        let mut pause = TICK;
+        let mut pause = self.tick;
         for call_limit in (0..self.queues.len()).map(CallLimitId) {
             while let Some(due) = self.queues.get_mut(call_limit.0).and_then(|queue| queue.next(now.boot)) {
                 if !self.start(due, call_limit, now)
@@ -376,3 +379,5 @@ impl Refresher {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod years;

@@ -305,6 +305,21 @@ fn break_all(script: &mut Script) {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_only_a_clock_that_is_ahead_shows_as_expired_is_not_lost_to_a_refusal() {
+    let rig = rig(&["a"], 7200);
+    rig.pass(1).await;
+    let key = rig.key("a");
+    rig.upstream.set(break_all);
+    rig.clock.step_wall(86_400);
+    rig.pass(900).await;
+    assert_eq!(rig.state("a"), RoleState::Expired);
+    rig.clock.step_wall(-86_400);
+    assert_eq!((rig.state("a"), rig.key("a")), (RoleState::Stale, key));
+    rig.pass(7200).await;
+    assert_eq!(rig.state("a"), RoleState::Withdrawn, "its life is over");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_upstream_that_only_refuses_takes_nothing_away_before_its_end() {
     let rig = rig(&["a"], 3600);
     rig.pass(1).await;

@@ -87,6 +87,12 @@ impl Published {
         self.left(now).is_positive()
     }
 
+    /// Whether its life is not over by the boot clock alone. What a wall clock that is ahead shows as expired is valid again
+    /// when that clock is set right.
+    pub fn may_live(&self, now: BootTime) -> bool {
+        self.ends() > now
+    }
+
     /// The IMDS document. Secret.
     pub fn document(&self) -> &SecretBytes {
         &self.document

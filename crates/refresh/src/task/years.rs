@@ -1,0 +1,522 @@
+//! Years in virtual time: the refresher with its schedule and the store, under outages, refusals, suspends, clock steps and
+//! restarts at random. What must hold at every moment is in [`World::look`] and [`State::count`].
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "for those who follow one life"
+)]
+
+use std::{env, sync::Mutex, thread};
+
+use fastrand::Rng;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Notify;
+
+use super::*;
+use crate::{
+    Carryover, ErrorKind, Handover, Source, SourceFuture,
+    clock::{Clock, fake::FakeClock},
+    credentials::Secret,
+    schedule::wait_by_age,
+};
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+const INTERVAL: Duration = Duration::from_mins(5);
+/// The list is known, and everything fetched, when nothing has happened for this long: an interval with its jitter, a
+/// back-off, a look at the clock.
+const SETTLED: Duration = Duration::from_secs(375 + 60 + 15 + 5);
+/// How often one process may ask one question in an hour, however that fails and however callers wait: once a second in the
+/// first minute, then after the shorter of 1/60 of the time it has been failing and a back-off of 0 to 60 s. That makes
+/// 347 on average.
+const MOST_IN_AN_HOUR: usize = 450;
+/// The handover is that old at most.
+const HANDED: Duration = Duration::from_millis(1100);
+
+/// What the upstream does at present.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Weather {
+    Fine,
+    Down,
+    /// It takes ten seconds to fail.
+    Hanging,
+    /// It refuses everything, as one that has lost its own key.
+    Refusing,
+    /// Its list has a line that is no role, and none of the roles.
+    Garbage,
+    /// It hands out what has expired.
+    Late,
+    /// It lists, but has no sets.
+    OnlyLists,
+}
+
+const FOUL: [Weather; 6] = {
+    use Weather::{Down, Garbage, Hanging, Late, OnlyLists, Refusing};
+    [Down, Hanging, Refusing, Garbage, Late, OnlyLists]
+};
+
+/// A set that the upstream gave, as the daemon has to see it.
+#[derive(Debug, Clone, Copy)]
+struct Given {
+    at: BootTime,
+    /// When it truly ends.
+    end: Timestamp,
+    /// When its life is over by the boot clock, reckoned when it came.
+    ends: BootTime,
+    /// How far the wall clock was behind then.
+    behind: SignedDuration,
+}
+
+/// One question to the upstream, and what is known of its answers.
+#[derive(Debug, Default)]
+struct Asked {
+    calls: std::collections::VecDeque<BootTime>,
+    total: u64,
+}
+
+struct State {
+    random: Rng,
+    life: Duration,
+    /// As often the daemon looks at the clocks though nothing is due. One host in eight has the real one. For the others, who
+    /// spend their years faster, the test has them look where it matters: after each suspend and step of the clock.
+    tick: Duration,
+    weather: Weather,
+    /// Which roles the upstream has.
+    has: [bool; NAMES.len()],
+    /// Which roles it has told this process, or the one before, that it has.
+    told: [bool; NAMES.len()],
+    given: [Option<Given>; NAMES.len()],
+    asked: [Asked; NAMES.len() + 1],
+    serial: u64,
+    /// How much the wall clock is ahead of the true time.
+    ahead: SignedDuration,
+    /// When something last happened that is no fair weather.
+    trouble: BootTime,
+    started: BootTime,
+}
+
+/// The upstream, and everything around the daemon.
+struct World {
+    clock: Arc<FakeClock>,
+    state: Mutex<State>,
+}
+
+impl State {
+    /// The upstream gets a call; the last question is the list.
+    fn count(&mut self, question: usize, now: BootTime) {
+        // An hour of fair weather, after one in which everything settled.
+        let is_quiet = self.is_fair() && now.since(self.trouble.max(self.started)) > Duration::from_hours(2);
+        let asked = &mut self.asked[question];
+        asked.total += 1;
+        while asked.calls.front().is_some_and(|at| now.since(*at) > Duration::from_hours(1)) {
+            asked.calls.pop_front();
+        }
+        if let Some(last) = asked.calls.back() {
+            assert!(now.since(*last) >= Duration::from_secs(1), "{question}: twice in a second");
+        }
+        asked.calls.push_back(now);
+        assert!(asked.calls.len() <= MOST_IN_AN_HOUR, "{question}: {} calls in an hour", asked.calls.len());
+        if is_quiet {
+            let shortest = if question == NAMES.len() { INTERVAL.mul_f64(0.75) } else { wait_by_age(self.life, 1.0) };
+            let most = 1 + Duration::from_hours(1).as_millis() / shortest.as_millis();
+            let calls = asked.calls.len();
+            assert!(calls as u128 <= most, "{question}: {calls} calls in a quiet hour, {most} allowed");
+        }
+    }
+
+    fn is_fair(&self) -> bool {
+        self.weather == Weather::Fine && self.ahead.is_zero()
+    }
+
+    fn latency(&mut self) -> Duration {
+        match self.weather {
+            Weather::Hanging => Duration::from_secs(10),
+            _ => Duration::from_millis(self.random.u64(1..400)),
+        }
+    }
+
+    fn error(&self) -> SourceError {
+        match self.weather {
+            Weather::Refusing => SourceError::doubtful("AssumeRoleUnauthorizedAccess", "no key of its own"),
+            _ => SourceError::transient("down"),
+        }
+    }
+}
+
+impl World {
+    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.state.lock().expect("not poisoned"))
+    }
+
+    async fn asked(&self, question: usize) {
+        let latency = self.with(|state| {
+            state.count(question, self.clock.now().boot);
+            state.latency()
+        });
+        clock::sleep(latency).await;
+    }
+}
+
+impl Source for World {
+    fn roles(&self) -> SourceFuture<'_, RoleList> {
+        Box::pin(async {
+            self.asked(NAMES.len()).await;
+            self.with(|state| {
+                let garbage = state.weather == Weather::Garbage;
+                if !garbage && !matches!(state.weather, Weather::Fine | Weather::Late | Weather::OnlyLists) {
+                    return Err(state.error());
+                }
+                if garbage {
+                    return Ok(RoleList { problems: vec!["<html>".to_owned()], ..RoleList::default() });
+                }
+                state.told = state.has;
+                let gone = |(given, has): (&mut Option<Given>, &bool)| *given = given.take().filter(|_| *has);
+                state.given.iter_mut().zip(&state.has).for_each(gone);
+                let names = NAMES.iter().zip(state.has).filter(|(_, has)| *has);
+                let names = names.map(|(name, _)| name.parse().expect("a name")).collect();
+                Ok(RoleList { names, ..RoleList::default() })
+            })
+        })
+    }
+
+    fn concurrency(&self) -> usize {
+        2
+    }
+
+    fn fetch<'a>(&'a self, role: &'a RoleName) -> SourceFuture<'a, Credentials> {
+        let number = NAMES.iter().position(|name| *name == role.as_str()).expect("one of ours");
+        Box::pin(async move {
+            self.asked(number).await;
+            let now = self.clock.now();
+            self.with(|state| {
+                if !matches!(state.weather, Weather::Fine | Weather::Garbage | Weather::Late) {
+                    return Err(state.error());
+                }
+                if !state.has[number] {
+                    let message = "no such role".to_owned();
+                    let kind = ErrorKind::Refused { code: "Code".into(), message, withdraws: true };
+                    state.given[number] = None;
+                    return Err(SourceError::new(kind, "403"));
+                }
+                let truly = now.wall - state.ahead;
+                let late = state.weather == Weather::Late;
+                let end = if late { truly - Duration::from_hours(48) } else { truly + state.life };
+                let left = end.duration_since(now.wall);
+                // By a clock that is ahead by almost all its life: what lives for seconds has to be fetched every second.
+                if left < SignedDuration::from_secs(12) {
+                    state.asked[number].calls.clear();
+                }
+                if left.is_positive() && state.told[number] {
+                    let ends = now.boot + left.unsigned_abs();
+                    state.given[number] = Some(Given { at: now.boot, end, ends, behind: -state.ahead });
+                }
+                state.serial += 1;
+                Ok(Credentials {
+                    access_key_id: format!("ASIA{}", state.serial),
+                    secret_access_key: Secret::new("secret"),
+                    session_token: Secret::new("token"),
+                    expiration: end,
+                    last_updated: None,
+                    account_id: None,
+                    role_arn: None,
+                })
+            })
+        })
+    }
+}
+
+/// The daemon, as far as it is simulated: it lives until the next restart.
+struct Daemon {
+    store: Arc<Store>,
+    requests: RoleRequests,
+    stop: Arc<Notify>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+/// What the last daemon has handed over.
+type Handed = Arc<Mutex<Option<Handover>>>;
+
+impl Daemon {
+    fn start(world: &Arc<World>, handed: &Handed) -> Self {
+        let store = Store::shared();
+        let graph = Graph::listing(Arc::<World>::clone(world), INTERVAL);
+        let keep = Arc::clone(handed);
+        let hand_over = Box::new(move |handover| *keep.lock().expect("not poisoned") = Some(handover));
+        let mut refresher = Refresher::new(graph, Arc::clone(&store), Arc::<FakeClock>::clone(&world.clock), None)
+            .with_hand_over("".into(), hand_over);
+        world.with(|state| {
+            refresher.random = Rng::with_seed(state.random.u64(..));
+            refresher.tick = state.tick;
+            state.started = world.clock.now().boot;
+            state.asked.iter_mut().for_each(|asked| asked.calls.clear());
+        });
+        if let Some(handover) = handed.lock().expect("not poisoned").take() {
+            refresher.take_over_from(handover, |_| Carryover::Unchanged, Carryover::Unchanged, Carryover::Unchanged);
+        }
+        let (requests, stop) = (refresher.requests(), Arc::new(Notify::new()));
+        let stopped = Arc::clone(&stop);
+        let task = tokio::spawn(async move {
+            tokio::select! {
+                () = refresher.run() => {}
+                () = stopped.notified() => refresher.hand_over(),
+            }
+        });
+        Self { store, requests, stop, task }
+    }
+}
+
+/// One host and its upstream over a part of the time.
+struct Life {
+    world: Arc<World>,
+    daemon: Daemon,
+    handed: Handed,
+    random: Rng,
+    /// When the weather turns fine again, and when the wall clock is set right.
+    fine_at: Option<BootTime>,
+    right_at: Option<BootTime>,
+    looks: u64,
+    events: u64,
+}
+
+/// Any length between both, each order of magnitude as likely as another.
+fn any_length(random: &mut Rng, shortest: f64, longest: f64) -> Duration {
+    Duration::from_secs_f64((shortest.ln() + random.f64() * (longest.ln() - shortest.ln())).exp())
+}
+
+impl Life {
+    fn begin(seed: u64) -> Self {
+        let mut random = Rng::with_seed(seed);
+        let clock = FakeClock::new();
+        let now = clock.now().boot;
+        let life = any_length(&mut random, 900.0, 12.0 * 3600.0);
+        let state = State {
+            random: random.fork(),
+            life,
+            tick: if seed.is_multiple_of(8) { TICK } else { Duration::from_hours(24) },
+            weather: Weather::Fine,
+            has: [true; NAMES.len()],
+            told: [false; NAMES.len()],
+            given: [None; NAMES.len()],
+            asked: Default::default(),
+            serial: 0,
+            ahead: SignedDuration::ZERO,
+            trouble: now,
+            started: now,
+        };
+        let world = Arc::new(World { clock, state: Mutex::new(state) });
+        let handed = Handed::default();
+        let daemon = Daemon::start(&world, &handed);
+        Self { world, daemon, handed, random, fine_at: None, right_at: None, looks: 0, events: 0 }
+    }
+
+    async fn run(&mut self, length: Duration) {
+        let start = self.world.clock.now().boot;
+        while self.world.clock.now().boot.since(start) < length {
+            let turns = [self.fine_at, self.right_at].into_iter().flatten().min();
+            let mut wait = any_length(&mut self.random, 0.3, 3600.0);
+            if let Some(turn) = turns {
+                wait = wait.min(turn.since(self.world.clock.now().boot));
+            }
+            clock::sleep(wait).await;
+            self.look();
+            self.turn();
+            if self.random.u8(..) < 90 {
+                self.events += 1;
+                self.happen().await;
+                self.look();
+            }
+        }
+    }
+
+    /// Ends what has lasted long enough.
+    fn turn(&mut self) {
+        let now = self.world.clock.now().boot;
+        if self.fine_at.take_if(|at| *at <= now).is_some() {
+            self.trouble(|state| state.weather = Weather::Fine);
+        }
+        if self.right_at.take_if(|at| *at <= now).is_some() {
+            let ahead = self.world.with(|state| std::mem::take(&mut state.ahead));
+            self.world.clock.step_wall(-ahead.as_secs());
+            self.trouble(|_| {});
+            // The kernel says so.
+            self.daemon.requests.try_again();
+        }
+    }
+
+    fn trouble<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let now = self.world.clock.now().boot;
+        self.world.with(|state| {
+            state.trouble = now;
+            change(state)
+        })
+    }
+
+    /// Tells what happens, to those who follow one life.
+    fn tell(&self, what: impl FnOnce() -> String) {
+        if env::var_os("ALPPACA_YEARS_TRACE").is_some() {
+            let now = self.world.clock.now().boot;
+            let (has, told, weather) = self.world.with(|state| (state.has, state.told, state.weather));
+            println!("{:.1} {} {has:?} {told:?} {weather:?}", now.uptime().as_secs_f64(), what());
+        }
+    }
+
+    async fn happen(&mut self) {
+        let now = self.world.clock.now().boot;
+        let what = self.random.u8(0..12);
+        self.tell(|| format!("event {what}"));
+        match what {
+            0..4 if self.fine_at.is_none() => {
+                let weather = FOUL[self.random.usize(..FOUL.len())];
+                self.trouble(|state| state.weather = weather);
+                self.fine_at = Some(now + any_length(&mut self.random, 5.0, 86_400.0));
+            }
+            4 => {
+                self.world.clock.suspend(any_length(&mut self.random, 1.0, 3.0 * 86_400.0));
+                self.trouble(|_| {});
+                self.look();
+                self.be_noticed().await;
+            }
+            5 if self.right_at.is_none() => {
+                let size = i64::try_from(any_length(&mut self.random, 1.0, 86_400.0).as_secs()).expect("a day at most");
+                let step = if self.random.bool() { size } else { -size };
+                self.world.clock.step_wall(step);
+                self.trouble(|state| state.ahead += SignedDuration::from_secs(step));
+                self.right_at = Some(now + any_length(&mut self.random, 1.0, 6.0 * 3600.0));
+                self.daemon.requests.try_again();
+            }
+            6 => {
+                let role = self.random.usize(..NAMES.len());
+                self.trouble(|state| state.has[role] ^= true);
+            }
+            7 => {
+                let life = any_length(&mut self.random, 900.0, 12.0 * 3600.0);
+                self.trouble(|state| state.life = life);
+            }
+            8 => self.restart().await,
+            9 => {
+                self.daemon.requests.try_again();
+                self.trouble(|_| {});
+            }
+            _ => {}
+        }
+    }
+
+    /// Nothing says so, but the next look at the clocks shows it.
+    async fn be_noticed(&mut self) {
+        clock::sleep(TICK.mul_f64(self.random.f64())).await;
+        drop(self.daemon.store.awaited_change());
+    }
+
+    async fn restart(&mut self) {
+        let now = self.world.clock.now().boot;
+        let killed = self.random.bool();
+        self.tell(|| format!("killed: {killed}"));
+        if killed {
+            self.daemon.task.abort();
+        } else {
+            self.daemon.stop.notify_one();
+        }
+        let _ended = (&mut self.daemon.task).await;
+        // Without a service manager everything is lost with the process.
+        if killed && self.random.bool() {
+            self.handed.lock().expect("not poisoned").take();
+        }
+        let lost = self.handed.lock().expect("not poisoned").is_none();
+        self.trouble(|state| {
+            let is_lost = |given: &Given| lost || (killed && now.since(given.at) < HANDED);
+            state.given.iter_mut().for_each(|given| *given = given.take().filter(|given| !is_lost(given)));
+            if lost {
+                state.told = Default::default();
+            }
+        });
+        self.daemon = Daemon::start(&self.world, &self.handed);
+    }
+
+    /// A caller looks at every role. What is not there it waits for.
+    fn look(&mut self) {
+        self.looks += 1;
+        let now = self.world.clock.now();
+        let snapshot = self.daemon.store.snapshot();
+        let asks = self.random.u8(..) < 60;
+        self.world.with(|state| {
+            let truly = now.wall - state.ahead;
+            let is_settled = state.is_fair() && now.boot.since(state.trouble.max(state.started)) > SETTLED;
+            for (number, name) in NAMES.into_iter().enumerate() {
+                let role = snapshot.role(name);
+                let slot = role.map(|role| Arc::clone(&role.slot()));
+                let set = slot.as_deref().and_then(|slot| match slot {
+                    Slot::Held { set, .. } => Some(set).filter(|set| set.is_valid(now)),
+                    _ => None,
+                });
+                let given = state.given[number];
+                if let Some(set) = set {
+                    assert!(now.wall < set.expiration, "{name}: expired by the wall clock");
+                    let behind = given.filter(|given| given.end == set.expiration).map(|given| given.behind);
+                    let unknown = behind.unwrap_or(SignedDuration::from_hours(24)).max(SignedDuration::ZERO);
+                    assert!(truly < set.expiration + unknown, "{name}: truly expired");
+                }
+                let lives = given.filter(|given| now.wall < given.end && now.boot < given.ends);
+                if let Some(given) = lives {
+                    assert!(set.is_some_and(|set| set.expiration == given.end), "{name}: {given:?} is lost: {slot:?}");
+                }
+                if is_settled {
+                    assert_eq!(set.is_some(), state.has[number], "{name} after a quiet time: {slot:?}");
+                }
+                if asks && let Some(role) = role.filter(|_| set.is_none()) {
+                    role.ask(now.boot);
+                    drop(self.daemon.store.awaited_change());
+                }
+            }
+        });
+    }
+}
+
+/// Lives of a host with the seeds, `days` each, on all processors. Returns how many looks and events there were, and calls.
+fn live(seeds: std::ops::Range<u64>, days: u64) -> [u64; 3] {
+    let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
+    let part = |first: u64| {
+        let mut counts = [0; 3];
+        for seed in (seeds.start + first..seeds.end).step_by(usize::try_from(threads).expect("few")) {
+            let _says = Says(seed);
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+            runtime.expect("a runtime").block_on(async {
+                let mut life = Life::begin(seed);
+                life.run(Duration::from_hours(24 * days)).await;
+                let calls = life.world.with(|state| state.asked.iter().map(|asked| asked.total).sum());
+                for (sum, more) in counts.iter_mut().zip([life.looks, life.events, calls]) {
+                    *sum += more;
+                }
+            });
+        }
+        counts
+    };
+    thread::scope(|scope| {
+        let parts: Vec<_> = (0..threads).map(|first| scope.spawn(move || part(first))).collect();
+        parts.into_iter().fold([0; 3], |sum, part| {
+            let part = part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            [sum[0] + part[0], sum[1] + part[1], sum[2] + part[2]]
+        })
+    })
+}
+
+/// Says which seed it was if its life ends in a panic.
+struct Says(u64);
+
+impl Drop for Says {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("this was seed {}", self.0);
+        }
+    }
+}
+
+#[test]
+fn no_host_serves_what_has_expired_or_loses_what_is_good() {
+    let number = |name, usual| env::var(name).map_or(usual, |text| text.parse().expect("a number"));
+    let (seed, runs) = (number("ALPPACA_YEARS_SEED", 0), number("ALPPACA_YEARS_RUNS", 100));
+    let days = number("ALPPACA_YEARS_DAYS", 1);
+    let [looks, events, calls] = live(seed..seed + runs, days);
+    println!("{runs} runs of {days} days: {looks} looks, {events} events, {calls} calls");
+    assert!(events > runs && calls > events);
+}
