@@ -25,6 +25,8 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Measure the daemon against nginx on this machine
     Bench(bench::Options),
+    #[command(hide = true)]
+    Harm(bench::hostile::Options),
     /// Make the Debian package
     Deb(deb::Options),
     /// Build the documentation as a book
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Task::Test(options) => suite::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Harm(options) => bench::hostile::harm(&options),
         Task::Deb(options) => deb::run(&options),
         Task::Book => book::run(),
     };

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: our daemon and nginx, or another build of ours, by turns, in one run, on this machine.
 
 mod crowd;
+pub mod hostile;
 mod http;
 mod measure;
 mod plan;

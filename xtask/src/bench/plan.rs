@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 
 use super::Times;
 use super::crowd::{Crowd, DRIPPING, IDLE};
+use super::hostile;
 use super::http::{self, LIST};
 use super::measure::{Sample, median};
 use super::report::{self, Aim, Pair, table};
@@ -54,6 +55,8 @@ pub fn run(place: &Place, before: Option<&Place>, times: &Times) -> Result<Strin
     bench.without_ims(&other_quiet)?;
     let adverse = std::mem::take(&mut bench.rows);
     let pairs = bench.pairs;
+    // What harm does is measured against its absence, not against another server.
+    let harms = if before.is_some() { Vec::new() } else { hostile::run(place, times)? };
 
     let [loaded_ours, loaded_before] = loaded;
     let [crowded_ours, crowded_before] = crowded;
@@ -77,12 +80,13 @@ pub fn run(place: &Place, before: Option<&Place>, times: &Times) -> Result<Strin
     });
     let header = format!("load | {}", report::columns(before.is_some()));
     let pattern = "A request here is the whole pattern: connect, PUT token, GET list, GET document.";
-    let aims = identity.map_or_else(|| against(&pairs), |identity| aims(&pairs, &ours, &identity));
+    let aims = identity.map_or_else(|| against(&pairs), |identity| aims(&pairs, &harms, &ours, &identity));
     Ok([
         report::head(before.is_some()),
         format!("\n## One document\n\n{}\n{}\n", table(&header, &plain), report::LOGGED),
         format!("\n## As SDKs do it\n\n{pattern}\n\n{}", table(&header, &sdk)),
         format!("\n## In adversity\n\n{}\n{crowd}\n", table(&header, &adverse)),
+        report::harms(&harms),
         format!("\n## Alone\n\n{alone}{asking}"),
         format!("\n## Aims\n\n{}", report::aims(&aims)),
     ]
@@ -98,7 +102,8 @@ fn no_failure(pairs: &[Pair]) -> Aim {
     aim("no failed request", failures.to_string(), failures == 0)
 }
 
-fn aims(pairs: &[Pair], alone: &Alone, identity: &Identity) -> Vec<Aim> {
+fn aims(pairs: &[Pair], harms: &[(&str, Pair)], alone: &Alone, identity: &Identity) -> Vec<Aim> {
+    let harmed = harms.iter().map(|(_, pair)| pair.p99()).fold(0.0, f64::max);
     let worst_core = pairs.iter().map(Pair::per_core).fold(f64::INFINITY, f64::min);
     let worst_p99 = pairs.iter().map(Pair::p99).fold(0.0, f64::max);
     let (small, each, start) = (megabytes(alone.idle.resident), alone.roles.each, alone.start.ours);
@@ -106,6 +111,7 @@ fn aims(pairs: &[Pair], alone: &Alone, identity: &Identity) -> Vec<Aim> {
         no_failure(pairs),
         aim("nginx's throughput per core in every row", format!("worst row ×{worst_core:.2}"), worst_core >= 1.0),
         aim("p99 no worse than nginx's in every row", format!("worst row ×{worst_p99:.2}"), worst_p99 <= 1.0),
+        aim("p99 of an ordinary client within twice that without harm", format!("worst ×{harmed:.2}"), harmed <= 2.0),
         aim("under 10 MB resident with one role", format!("{small:.1} MB"), small < 10.0),
         aim("under 1 KB per further role", format!("{each:.0} bytes"), each < 1024.0),
         aim("first credentials within 50 ms", format!("{start:.1} ms"), start < 50.0),

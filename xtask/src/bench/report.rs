@@ -110,6 +110,27 @@ pub fn table(header: &str, rows: &[String]) -> String {
     lines.map(|line| format!("| {line} |\n")).collect::<Vec<_>>().concat()
 }
 
+/// What an ordinary client notices of harm; the pairs are with it and without.
+pub fn harms(harms: &[(&str, Pair)]) -> String {
+    if harms.is_empty() {
+        return String::new();
+    }
+    let cell = |pair: &Pair, index: usize| {
+        let of = |samples: &[Sample]| median(samples.iter().map(|sample| sample.latency[index]));
+        format!("{:.0} / {:.0} (×{:.2})", of(&pair.ours), of(&pair.other), pair.ratio(|sample| sample.latency[index]))
+    };
+    let row = |(name, pair): &(&str, Pair)| {
+        format!("{name} | {} | {} | {}", cell(pair, 0), cell(pair, 1), errors(&pair.ours))
+    };
+    let rows: Vec<_> = harms.iter().map(row).collect();
+    let header = "harm | p50 µs, with and without | p99 µs, with and without | errors";
+    format!(
+        "\n## An ordinary client beside harm\n\nOne client, with the pattern of the SDKs, beside clients of another user \
+         that do harm, or with an upstream that does, and without, by turns.\n\n{}",
+        table(header, &rows)
+    )
+}
+
 /// One aim, what came out, and whether it is met.
 pub struct Aim {
     pub what: &'static str,

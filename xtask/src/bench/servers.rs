@@ -32,8 +32,14 @@ pub struct Place {
 impl Place {
     /// The built-in mock upstream, on the core of the load: it idles while we measure.
     pub fn mock(&self, roles: usize) -> Result<Server> {
-        let roles = roles.to_string();
-        let arguments = ["mock-ims", "--bind", "127.0.0.1:0", "--roles", &roles, "--lifetime", "12h"];
+        self.mock_at((Ipv4Addr::LOCALHOST, 0).into(), &["--roles", &roles.to_string()])
+    }
+
+    /// The same at this address, with further arguments.
+    pub fn mock_at(&self, address: SocketAddr, more: &[&str]) -> Result<Server> {
+        let address = address.to_string();
+        let mut arguments = vec!["mock-ims", "--bind", &address, "--lifetime", "12h"];
+        arguments.extend(more);
         let log = self.folder.join("mock.log");
         let mut process = Process::start(LOAD_CORE, &self.alppaca, &arguments, Stdio::piped(), &log)?;
         let mut lines = BufReader::new(process.stdout().context("a pipe")?).lines();
@@ -49,17 +55,23 @@ impl Place {
 
     /// Our daemon, not yet ready.
     pub fn daemon(&self, name: &str, ims: SocketAddr, refresh: &str, access_log: bool) -> Result<Server> {
+        self.daemon_with(name, ims, refresh, access_log, "")
+    }
+
+    /// The same with more configuration.
+    fn daemon_with(&self, name: &str, ims: SocketAddr, refresh: &str, access_log: bool, more: &str) -> Result<Server> {
         let address = free_address()?;
         let log = self.folder.join(format!("{name}-requests.log"));
         let config = format!(
             "ims_protocol: http\nims_host: {}\nims_port: {}\nbind_ip: {}\nbind_port: {}\n\
              access_log: {access_log}\nlog_level: info\nrefresh_interval: {refresh}\nmax_connections: 8192\n\
-             logging_handler: {{module: logging, class: FileHandler, args: [\"{}\"]}}\n",
+             logging_handler: {{module: logging, class: FileHandler, args: [\"{}\"]}}\nrun_dir: {}\n{more}",
             ims.ip(),
             ims.port(),
             address.ip(),
             address.port(),
-            log.display()
+            log.display(),
+            self.folder.join(format!("{name}-run")).display()
         );
         let file = self.folder.join(format!("{name}.yaml"));
         fs::write(&file, config)?;
@@ -71,7 +83,19 @@ impl Place {
 
     /// Our daemon, once it serves the role.
     pub fn ready_daemon(&self, name: &str, ims: SocketAddr, refresh: &str, access_log: bool) -> Result<Server> {
-        let server = self.daemon(name, ims, refresh, access_log)?;
+        self.ready_with(name, ims, refresh, access_log, "")
+    }
+
+    /// The same with more configuration.
+    pub fn ready_with(
+        &self,
+        name: &str,
+        ims: SocketAddr,
+        refresh: &str,
+        access_log: bool,
+        more: &str,
+    ) -> Result<Server> {
+        let server = self.daemon_with(name, ims, refresh, access_log, more)?;
         http::wait_for(server.address, &format!("{LIST}{ROLE}"), READY)
             .with_context(|| format!("alppaca is not ready; see {}/{name}*.log", self.folder.display()))?;
         Ok(server)
