@@ -67,6 +67,63 @@ fn status_tells_people_and_programs_how_the_roles_are() {
 }
 
 #[test]
+fn status_is_a_check_for_nagios() {
+    let behaviour = Behaviour { roles: vec!["web".into(), "batch".into()], ..Behaviour::default() };
+    let ims = Ims::start(behaviour);
+    let mut daemon = Daemon::with_credentials(&format!("{}refresh_interval: 1s\n", ims.config()));
+    daemon.wait_for_count(" fetched ", 2);
+    let check = |socket: &Path| {
+        let output = alppaca(socket, &["status", "--nagios"]);
+        (output.status.code(), stdout(&output))
+    };
+    let (code, line) = check(&daemon.socket());
+    assert_eq!(code, Some(0), "{line}");
+    assert!(line.starts_with("ALPPACA OK - 2 role(s) with valid credentials | roles=2;;;0 valid=2;;;0 "), "{line}");
+    ims.handle.update(|behaviour| {
+        behaviour.roles.push("sick".into());
+        behaviour.documents.push(("sick".into(), Answer::Status(403)));
+    });
+    daemon.wait_for_log("role sick: cannot fetch");
+    let (code, line) = check(&daemon.socket());
+    assert_eq!(code, Some(2), "{line}");
+    assert!(line.starts_with("ALPPACA CRITICAL - sick is denied ("), "{line}");
+    assert!(line.lines().count() == 1 && line.contains(" | roles=3;;;0 valid=2;;;0 "), "{line}");
+    daemon.stop();
+    let (code, line) = check(&daemon.socket());
+    assert!(code == Some(2) && line.starts_with("ALPPACA CRITICAL - "), "{code:?}: {line}");
+}
+
+#[test]
+fn status_draws_itself_again_and_again_on_a_terminal_only() {
+    if !needs("status on a terminal", "script") {
+        return;
+    }
+    let ims = Ims::start(Behaviour::default());
+    let daemon = Daemon::with_credentials(&ims.config());
+    let output = alppaca(&daemon.socket(), &["status", "--watch"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("needs a terminal"), "{output:?}");
+    let command = format!("stty rows 6 cols 100; exec {ALPPACA} status --watch=1");
+    let mut child = Command::new("script")
+        .args(["-qefc", &command, "/dev/null"])
+        .env("ALPPACA_SOCKET", daemon.socket())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let mut screens = BufReader::new(child.stdout.take().expect("piped")).split(b'H').map(|part| part.expect("text"));
+    let mut next = || String::from_utf8_lossy(&screens.next().expect("it goes on")).into_owned();
+    next();
+    for _ in 0..2 {
+        let screen = next();
+        assert!(screen.contains("serves imds at") && screen.contains("more line(s)"), "{screen:?}");
+        assert!(screen.lines().count() <= 6 && screen.contains("every 1 s; Ctrl-C ends"), "{screen:?}");
+    }
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+}
+
+#[test]
 fn status_finds_the_daemon_by_its_configuration() {
     let ims = Ims::start(Behaviour::default());
     let daemon = Daemon::with_credentials(&ims.config());

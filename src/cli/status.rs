@@ -1,5 +1,8 @@
 //! `alppaca status`: how the daemon and its roles are.
 
+mod nagios;
+mod watch;
+
 use std::{fmt::Write, path::PathBuf, time::Duration};
 
 use jiff::SignedDuration;
@@ -10,7 +13,7 @@ use super::{
     socket::{self, Socket, failure},
 };
 use crate::{
-    admin::{ListRefused, RoleStatus, SignInNeeded, Status},
+    admin::{Answered, Client, ListRefused, RoleStatus, SignInNeeded, Status},
     refresh::clock_difference,
 };
 
@@ -27,10 +30,13 @@ daemon's own account and the members of `admin_group` see all roles; others see 
 them.
 
 Exit codes: 0 every role has valid credentials or is idle, 1 not every one is (or there is none),
-3 no daemon answers.
+3 no daemon answers. With --nagios: 0 OK, 1 WARNING (something needs a person, but programs have
+credentials), 2 CRITICAL (some role has none, or no daemon answers).
 
 Examples:
   alppaca status
+  alppaca status --watch
+  alppaca status --nagios
   alppaca status --json | jq -r '.roles[] | select(.state != \"fresh\") | .name'")]
 pub(super) struct Args {
     #[command(flatten)]
@@ -41,6 +47,15 @@ pub(super) struct Args {
     /// Print the daemon's own document
     #[arg(long)]
     json: bool,
+    /// Draw it again and again on a terminal, every two seconds or as often as this says
+    #[arg(
+        short, long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "2",
+        value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "json"
+    )]
+    watch: Option<u32>,
+    /// One line with performance data, and the exit codes of Nagios and its successors
+    #[arg(long, conflicts_with_all = ["json", "watch"])]
+    nagios: bool,
 }
 
 /// Asks, and prints.
@@ -49,20 +64,44 @@ pub(super) fn run(args: &Args) -> Outcome {
         Some(path) => socket::of_configuration(path)?,
         None => args.socket.client(),
     };
-    // It may have to be found out first which roles are for this user.
-    let answer = client.call("GET", "/v1/status?wait=1", b"", LIMIT).map_err(|error| failure(&error))?;
-    let status: Status = client.document(&answer).map_err(|error| failure(&error))?;
+    if args.nagios {
+        return nagios(&client);
+    }
+    if let Some(seconds) = args.watch {
+        let shown = || ask(&client).map_or_else(|failure| failure.message, |(status, _)| text(&status));
+        return watch::run(Duration::from_secs(seconds.into()), shown);
+    }
+    let (status, answer) = ask(&client)?;
     if args.json {
         let json: serde_json::Value = serde_json::from_slice(&answer.body).map_err(Failure::runtime)?;
         anstream::println!("{json:#}");
     } else {
         anstream::print!("{}", text(&status));
     }
-    let valid = |role: &RoleStatus| role.state == "idle" || role.seconds_left.is_some_and(|left| left > 0);
-    if !status.roles.is_empty() && status.roles.iter().all(valid) {
+    if !status.roles.is_empty() && status.roles.iter().all(nagios::is_valid) {
         Ok(())
     } else {
         Err(Failure { code: 1, message: String::new() })
+    }
+}
+
+/// The status, and its document as it came.
+fn ask(client: &Client) -> Result<(Status, Answered), Failure> {
+    // It may have to be found out first which roles are for this user.
+    let answer = client.call("GET", "/v1/status?wait=1", b"", LIMIT).map_err(|error| failure(&error))?;
+    let status = client.document(&answer).map_err(|error| failure(&error))?;
+    Ok((status, answer))
+}
+
+fn nagios(client: &Client) -> Outcome {
+    let (level, line) = match ask(client) {
+        Ok((status, _)) => nagios::check(&status),
+        Err(failure) => (nagios::Level::Critical, nagios::unreachable(&failure.message)),
+    };
+    anstream::println!("{line}");
+    match level as u8 {
+        0 => Ok(()),
+        code => Err(Failure { code, message: String::new() }),
     }
 }
 

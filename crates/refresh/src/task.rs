@@ -379,5 +379,3 @@ impl Refresher {
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod years;

@@ -83,7 +83,10 @@ pub fn run(place: &Place, times: &Times) -> Result<Vec<(&'static str, Pair)>> {
     }
     let mock = place.mock(1)?;
     let audit = place.folder.join("audit.log");
-    let more = format!("audit_log: {}\npolicy: {{rules: [{{match: {{user: '{OTHER}'}}, deny: true}}], default: everything}}\n", audit.display());
+    let more = format!(
+        "audit_log: {}\npolicy: {{rules: [{{match: {{user: '{OTHER}'}}, deny: true}}], default: everything}}\n",
+        audit.display()
+    );
     let mut rows = Vec::new();
     for harm in Harm::value_variants() {
         shell::heading(harm.title());

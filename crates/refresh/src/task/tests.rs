@@ -1,5 +1,7 @@
 //! The refresher under a clock that only moves when everything waits.
 
+mod years;
+
 use std::{
     collections::{HashMap, VecDeque},
     sync::Mutex,

@@ -14,7 +14,7 @@ use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 
-use super::*;
+use super::super::*;
 use crate::{
     Carryover, ErrorKind, Handover, Source, SourceFuture,
     clock::{Clock, fake::FakeClock},
