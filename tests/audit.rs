@@ -4,15 +4,15 @@ mod support;
 
 use std::{
     fs::{self, File},
-    io::{BufRead, BufReader, Read},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    io::Read,
+    path::Path,
+    process::Command,
     thread,
     time::Duration,
 };
 
 use alppaca::mock_ims::{Behaviour, LIST_PATH};
-use support::{Daemon, Ims, get, needs, needs_root, request};
+use support::{Daemon, Ims, get, needs, needs_root, request, small::Small};
 use tempfile::TempDir;
 
 /// A daemon whose audit goes to `target`.
@@ -97,52 +97,6 @@ fn on_a_full_device_every_record_is_counted_as_lost() {
     assert_eq!(audited.daemon.stop(), Some(0));
     audited.daemon.wait_for_log("audit: 42 record(s) were lost while they could not be written");
     assert_eq!(audited.daemon.log().matches("audit: cannot write").count(), 1, "told once");
-}
-
-/// A small file system in a mount namespace of its own, which lasts as long as this.
-struct Small {
-    keeper: Child,
-    directory: TempDir,
-}
-
-impl Small {
-    fn new(size: &str) -> Self {
-        let directory = TempDir::new().expect("a directory");
-        let script = format!("mount -t tmpfs -o size={size} small {} && echo ready && cat", directory.path().display());
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", "-c", &script]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut keeper = command.spawn().expect("it starts");
-        let mut line = String::new();
-        BufReader::new(keeper.stdout.take().expect("piped")).read_line(&mut line).expect("it says so");
-        assert_eq!(line, "ready\n");
-        Self { keeper, directory }
-    }
-
-    /// As those inside name it.
-    fn inside(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    /// A program inside.
-    fn enter(&self, program: &str) -> Command {
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--mount=/proc/{}/ns/mnt", self.keeper.id())).arg(program);
-        command
-    }
-
-    /// The same as seen from outside.
-    fn outside(&self, name: &str) -> PathBuf {
-        let path = self.inside(name);
-        Path::new(&format!("/proc/{}/root", self.keeper.id())).join(path.strip_prefix("/").expect("absolute"))
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _gone = self.keeper.kill();
-        let _status = self.keeper.wait();
-    }
 }
 
 #[test]

@@ -3,6 +3,9 @@
 #![allow(dead_code, unused_imports, unreachable_pub, missing_docs, reason = "each test file uses its own part")]
 
 pub mod cgroups;
+pub mod load;
+pub mod service;
+pub mod small;
 
 mod needs;
 
@@ -32,21 +35,40 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Ims {
     pub address: SocketAddr,
     pub handle: Handle,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
 }
 
 impl Ims {
     pub fn start(behaviour: Behaviour) -> Self {
         let (tell, told) = mpsc::channel();
+        let (stop, stopped) = tokio::sync::oneshot::channel();
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
                 let mock = MockIms::bind((Ipv4Addr::LOCALHOST, 0).into(), behaviour).expect("a free port");
                 tell.send((mock.local_addr().expect("bound"), mock.handle())).expect("the test waits");
-                mock.run().await.expect("it accepts");
+                let stopped = async {
+                    // It goes on for those who only know its address.
+                    if stopped.await.is_err() {
+                        std::future::pending::<()>().await;
+                    }
+                };
+                tokio::select! {
+                    ended = mock.run() => ended.expect("it accepts"),
+                    () = stopped => {}
+                }
             });
         });
         let (address, handle) = told.recv().expect("the mock starts");
-        Self { address, handle }
+        Self { address, handle, stop: Some(stop) }
+    }
+
+    /// Stops it: from now on nobody listens there.
+    pub fn stop(&mut self) {
+        self.stop.take().expect("it runs").send(()).expect("it waits for it");
+        while TcpStream::connect(self.address).is_ok() {
+            thread::yield_now();
+        }
     }
 
     /// How many requests it got.
@@ -201,6 +223,11 @@ impl Daemon {
     pub fn hang_up(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("it runs");
+    }
+
+    /// How it has ended, if it has.
+    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.child.try_wait().expect("ours")
     }
 
     /// Sends SIGTERM and waits for the end; the exit code.
