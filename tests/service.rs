@@ -2,77 +2,10 @@
 
 mod support;
 
-use std::{
-    fs,
-    net::TcpListener,
-    os::unix::fs::symlink,
-    path::PathBuf,
-    process::{Command, Output},
-};
+use std::{fs, net::TcpListener, os::unix::fs::symlink, process::Command};
 
-use alppaca::mock_ims::Behaviour;
-use support::{Ims, get};
+use support::{get, service::Service};
 use tempfile::TempDir;
-
-struct Service {
-    directory: TempDir,
-    port: u16,
-    ims: Ims,
-}
-
-impl Service {
-    fn new() -> Self {
-        let ims = Ims::start(Behaviour::default());
-        let directory = TempDir::new().expect("a directory");
-        symlink(env!("CARGO_BIN_EXE_alppaca"), directory.path().join("alppacad")).expect("a link");
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("free").port();
-        let service = Self { directory, port, ims };
-        let log = service.path("log");
-        service.configure(&format!(
-            "{}bind_port: {port}\nrun_dir: {}\nlogging_handler: {{module: logging, class: FileHandler, args: [{}]}}\n",
-            service.ims.config(),
-            service.path("run").display(),
-            log.display()
-        ));
-        service
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn configure(&self, text: &str) {
-        fs::write(self.path("alppaca.yaml"), text).expect("a file");
-    }
-
-    fn say(&self, word: &str) -> (Option<i32>, String) {
-        let alppacad = self.path("alppacad");
-        let mut command = match word {
-            // It asks 169.254.169.254, which is nobody of ours outside a network of the test's own.
-            "status" => {
-                let mut command = Command::new("unshare");
-                let root = rustix::process::geteuid().is_root();
-                command.args(if root { &["--net"][..] } else { &["--map-root-user", "--net"] }).arg(alppacad);
-                command
-            }
-            _ => Command::new(alppacad),
-        };
-        // A relative path: the daemon must find it although it leaves this directory.
-        let command = command.args([word, "-c", "alppaca.yaml"]).current_dir(self.directory.path());
-        let Output { status, stdout, stderr } = command.output().expect("it runs");
-        (status.code(), String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned())
-    }
-
-    fn pid(&self) -> Option<u32> {
-        fs::read_to_string(self.path("run/alppaca.pid")).ok()?.trim().parse().ok()
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        self.say("stop");
-    }
-}
 
 #[test]
 fn it_starts_tells_its_status_restarts_and_stops_with_lsb_codes() {
@@ -80,14 +13,13 @@ fn it_starts_tells_its_status_restarts_and_stops_with_lsb_codes() {
     assert_eq!(service.say("status"), (Some(3), "alppaca is not running\n".to_owned()));
     assert_eq!(service.say("start"), (Some(0), "alppaca started\n".to_owned()));
     // Started means that credentials are there.
-    let address = ([127, 0, 0, 1], service.port).into();
-    assert_eq!(get(address, "/latest/meta-data/iam/security-credentials/").body, "test_role");
+    assert_eq!(get(service.address(), "/latest/meta-data/iam/security-credentials/").body, "test_role");
     let pid = service.pid().expect("a pid file");
     let (code, said) = service.say("status");
     assert!(code == Some(0) && said.starts_with(&format!("alppaca is running (process {pid})\n")), "{said}");
     assert!(said.contains("169.254.169.254:80 does not reach it: "), "{said}");
     assert_eq!(service.say("start"), (Some(0), format!("alppaca is already running (process {pid})\n")));
-    assert_eq!(service.say("restart"), (Some(0), "alppaca stopped\nalppaca started\n".to_owned()));
+    assert_eq!(service.say("restart"), (Some(0), "alppaca restarted\n".to_owned()));
     assert_ne!(service.pid(), Some(pid));
     assert_eq!(service.say("stop"), (Some(0), "alppaca stopped\n".to_owned()));
     assert_eq!(service.pid(), None, "the pid file is gone");
@@ -206,7 +138,7 @@ fn a_port_that_is_in_use_is_told_at_once_and_taken_later() {
     let (code, said) = service.say("start");
     assert!(code == Some(0) && said.starts_with("alppaca is already running"), "{said}");
     drop(taken);
-    drop(support::connect_when_listening(([127, 0, 0, 1], service.port).into()));
+    drop(support::connect_when_listening(service.address()));
     assert_eq!(service.say("stop"), (Some(0), "alppaca stopped\n".to_owned()));
 }
 

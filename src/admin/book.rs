@@ -18,6 +18,8 @@ use crate::caller::{Owner, budget::Share};
 
 /// The file is written no more often than this.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long a change may take to be written that another process waits for.
+const HURRY: Duration = Duration::from_secs(2);
 /// More than the largest file has.
 const MAX_FILE: u64 = 4 * 1024 * 1024;
 /// Enough for the writing thread, which formats a log record at most.
@@ -49,6 +51,12 @@ pub(super) struct Kept<R> {
 struct State<R> {
     held: Vec<Held<R>>,
     unwritten: bool,
+    /// Whether the file is being written at the moment.
+    writing: bool,
+    /// Whether another process waits for what is to be written.
+    awaited: bool,
+    /// Whether the file is another process's.
+    handed_over: bool,
     /// Whether the daemon ends.
     over: bool,
 }
@@ -57,7 +65,7 @@ impl<R: Clone + Serialize + Send + 'static> Kept<R> {
     /// A book that begins with what is held, which has been written to `file`. The writing thread has this `name`; where it
     /// cannot write it logs what is `lost`.
     pub(super) fn new(held: Vec<Held<R>>, file: Option<PathBuf>, name: &str, lost: &'static str) -> io::Result<Self> {
-        let state = State { held, unwritten: false, over: false };
+        let state = State { held, unwritten: false, writing: false, awaited: false, handed_over: false, over: false };
         let book = Arc::new(Book { state: Mutex::new(state), changed: Condvar::new() });
         let start = |file: PathBuf| {
             let book = Arc::clone(&book);
@@ -91,7 +99,7 @@ impl<R> Book<R> {
     /// Changes what is held, and has it written.
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut Vec<Held<R>>) -> T) -> T {
         let mut state = self.state();
-        state.unwritten = true;
+        state.unwritten = !state.handed_over;
         self.changed.notify_all();
         change(&mut state.held)
     }
@@ -111,6 +119,19 @@ impl<R> Book<R> {
         if self.any(|_held| true) {
             self.change(|_held| ());
         }
+    }
+
+    /// Leaves the file to another process (`true`), when all is in it, or takes it back.
+    pub(super) fn hand_over(&self, handed_over: bool) {
+        let mut state = self.state();
+        (state.awaited, state.unwritten) = (handed_over, state.unwritten || !handed_over);
+        self.changed.notify_all();
+        if handed_over {
+            let unfinished = |state: &mut State<R>| (state.unwritten || state.writing) && !state.over;
+            let waited = self.changed.wait_timeout_while(state, HURRY, unfinished);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        (state.awaited, state.handed_over) = (false, handed_over);
     }
 
     /// Lets the writing thread end.
@@ -134,16 +155,19 @@ impl<R: Clone + Serialize> Book<R> {
             state = waiting.unwrap_or_else(PoisonError::into_inner);
             if std::mem::take(&mut state.unwritten) {
                 let records: Vec<R> = state.held.iter().map(|held| held.record.clone()).collect();
+                state.writing = true;
                 drop(state);
                 // What is not remembered is in force until the daemon ends.
                 if let Err(error) = write(file, &records) {
                     tracing::warn!("{}: {error}; {lost} when the daemon is restarted", file.display());
                 }
                 state = self.state();
+                state.writing = false;
+                self.changed.notify_all();
             } else if state.over {
                 return;
             }
-            let pause = self.changed.wait_timeout_while(state, PAUSE, |state| !state.over);
+            let pause = self.changed.wait_timeout_while(state, PAUSE, |state| !state.over && !state.awaited);
             state = pause.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -185,6 +209,31 @@ fn write(file: &Path, held: &[impl Serialize]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::caller::budget::{Bounds, Shares};
+
+    #[test]
+    fn a_file_that_was_handed_over_is_whole_and_not_written_any_more() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("book");
+        let held = |record: &str| {
+            let share = Shares::new(Bounds { total: 9, reserved: 0, each: 9, scarce: 0 }).note(&Owner::Nobody);
+            Held { record: record.to_owned(), _share: share }
+        };
+        let book = Kept::new(Vec::new(), Some(file.clone()), "book", "nothing is lost").expect("a thread");
+        for record in ["a", "b", "c"] {
+            book.change(|records| records.push(held(record)));
+        }
+        // Not only after the pause between two times.
+        book.hand_over(true);
+        assert_eq!(read::<String>(&file), ["a", "b", "c"]);
+        book.change(|records| records.push(held("d")));
+        fs::write(&file, "[\"of the other process\"]").expect("ours");
+        book.hand_over(true);
+        assert_eq!(read::<String>(&file), ["of the other process"]);
+        book.hand_over(false);
+        drop(book);
+        assert_eq!(read::<String>(&file), ["a", "b", "c", "d"], "it was taken back");
+    }
 
     #[test]
     fn a_file_that_others_may_write_is_not_believed() {

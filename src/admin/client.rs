@@ -85,9 +85,13 @@ impl Client {
         let stream = stream.map_err(|source| ClientError::NoDaemon { socket: self.socket.clone(), source })?;
         let bytes = converse(stream, method, path, body, limit);
         let bytes = bytes.map_err(|source| ClientError::Broken { socket: self.socket.clone(), source })?;
+        self.parse(&bytes)
+    }
+
+    fn parse(&self, bytes: &[u8]) -> Result<Answered, ClientError> {
         let mut lines = [httparse::EMPTY_HEADER; 32];
         let mut response = httparse::Response::new(&mut lines);
-        match (response.parse(&bytes), response.code) {
+        match (response.parse(bytes), response.code) {
             (Ok(httparse::Status::Complete(head)), Some(status)) => {
                 // One copy of exactly the right size, wiped like the other.
                 let body = Zeroizing::new(bytes.get(head..).unwrap_or_default().to_vec());
@@ -95,6 +99,25 @@ impl Client {
             }
             _ => Err(ClientError::NotUnderstood(self.socket.clone())),
         }
+    }
+
+    /// Asks for another protocol than HTTP at `path`; `limit` bounds each wait for the daemon. Returns the connection on which
+    /// it is spoken.
+    pub fn upgrade(&self, path: &str, protocol: &str, limit: Duration) -> Result<UnixStream, ClientError> {
+        let broken = |source| ClientError::Broken { socket: self.socket.clone(), source };
+        let stream = UnixStream::connect(&self.socket);
+        let mut stream = stream.map_err(|source| ClientError::NoDaemon { socket: self.socket.clone(), source })?;
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: alppaca\r\nConnection: upgrade\r\nUpgrade: {protocol}\r\nContent-Length: 0\r\n\r\n"
+        );
+        let answer = converse_head(&mut stream, head.as_bytes(), limit).map_err(broken)?;
+        if answer.starts_with(b"HTTP/1.1 101 ") {
+            return Ok(stream);
+        }
+        let mut answer = Zeroizing::new(answer);
+        stream.take(MAX_ANSWER).read_to_end(&mut answer).map_err(broken)?;
+        let refused = self.parse(&answer).and_then(|answered| self.document::<serde::de::IgnoredAny>(&answered));
+        Err(refused.err().unwrap_or_else(|| ClientError::NotUnderstood(self.socket.clone())))
     }
 
     /// Reads the document of an answer; an answer that is no success becomes an error.
@@ -106,6 +129,23 @@ impl Client {
         }
         serde_json::from_slice(&answer.body).map_err(not_understood)
     }
+}
+
+/// Sends a request and reads the head of the answer, and nothing of what follows.
+fn converse_head(stream: &mut UnixStream, request: &[u8], limit: Duration) -> io::Result<Vec<u8>> {
+    stream.set_read_timeout(Some(limit))?;
+    stream.set_write_timeout(Some(limit))?;
+    stream.write_all(request)?;
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        if head.len() >= USUAL_ANSWER {
+            return Err(io::Error::other("its head does not end"));
+        }
+        stream.read_exact(&mut byte)?;
+        head.extend(byte);
+    }
+    Ok(head)
 }
 
 fn converse(

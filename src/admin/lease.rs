@@ -157,6 +157,11 @@ impl Leases {
         self.book.remember();
     }
 
+    /// Leaves the file to another process, or takes it back.
+    pub fn hand_over(&self, handed_over: bool) {
+        self.book.hand_over(handed_over);
+    }
+
     /// Whether none is valid.
     pub(super) fn is_empty(&self) -> bool {
         !self.book.any(|_held| true)

@@ -7,6 +7,7 @@ mod document;
 mod lease;
 mod metrics;
 mod peer;
+mod replacing;
 mod reply;
 mod respond;
 mod roles;
@@ -23,6 +24,7 @@ pub use document::{
 };
 pub use lease::{LeaseError, Leases};
 pub use peer::{PeerCredentials, ProcessId};
+pub use replacing::{Meeting, REPLACEMENT, Replacing};
 pub use reply::{Call, Outcome, Reply};
 pub use respond::{Admin, ExecEndpoint};
 pub use selection::{Selections, TooMany};

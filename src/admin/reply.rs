@@ -34,6 +34,8 @@ pub struct Reply {
     pub content_type: &'static str,
     /// `Allow`.
     pub allow: Option<&'static str>,
+    /// What is spoken on the connection after this answer, in the place of HTTP (`Upgrade`).
+    pub upgrade: Option<&'static str>,
     /// The body, which may be secret.
     pub body: Zeroizing<Vec<u8>>,
 }
@@ -45,13 +47,13 @@ impl Reply {
         // Writing to a Vec cannot fail, and the documents have text keys only.
         let _infallible = serde_json::to_writer(&mut *body, document);
         body.push(b'\n');
-        Self { status, content_type: "application/json", allow: None, body }
+        Self { status, content_type: "application/json", allow: None, upgrade: None, body }
     }
 
     /// A line of text.
     pub(super) fn text(status: u16, line: &str) -> Self {
         let body = Zeroizing::new(format!("{line}\n").into_bytes());
-        Self { status, content_type: "text/plain; charset=utf-8", allow: None, body }
+        Self { status, content_type: "text/plain; charset=utf-8", allow: None, upgrade: None, body }
     }
 
     /// An error.

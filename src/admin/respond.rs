@@ -18,6 +18,7 @@ use super::{
         RoleStatus, Status,
     },
     metrics::{self, shown},
+    replacing::Replacing,
     reply::{Call, Outcome, Reply},
 };
 use crate::{
@@ -68,6 +69,8 @@ pub struct Admin {
     pub sign_ins: SignIns,
     /// Whether the service manager was notified that the daemon is ready.
     pub ready: Arc<AtomicBool>,
+    /// The way for another process to take the place of this one, if there is one.
+    pub replacing: Option<Replacing>,
 }
 
 /// A listener for programs that `exec` starts.
@@ -162,7 +165,8 @@ impl Admin {
         let (snapshot, audit) = (self.store.snapshot(), self.auditor.health());
         let (reports, started) = (self.sign_ins.reports(), self.started.wall);
         let text = metrics::render(&snapshot, &self.refresh_stats, &self.counters, audit, &reports, started, now);
-        Reply { status: 200, content_type: metrics::CONTENT_TYPE, allow: None, body: Zeroizing::new(text.into_bytes()) }
+        let body = Zeroizing::new(text.into_bytes());
+        Reply { status: 200, content_type: metrics::CONTENT_TYPE, allow: None, upgrade: None, body }
     }
 
     /// Whether `caller` sees the state of all roles, whatever it may have.

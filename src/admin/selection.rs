@@ -95,6 +95,11 @@ impl Selections {
     pub fn remember(&self) {
         self.book.remember();
     }
+
+    /// Leaves the file to another process, or takes it back.
+    pub fn hand_over(&self, handed_over: bool) {
+        self.book.hand_over(handed_over);
+    }
 }
 
 /// Too many users have chosen a role.

@@ -19,6 +19,7 @@ use tokio::{
 use super::{
     AdminSocket, MAX_WAIT, PeerCredentials,
     document::Code,
+    replacing::{self, REPLACEMENT, Replacing},
     reply::{Call, Outcome, Reply},
     respond::{Admin, look},
 };
@@ -140,7 +141,7 @@ pub async fn serve_metrics(admin: Arc<Admin>, listener: std::net::TcpListener, c
 
 /// Answers one request.
 async fn converse<F: Future<Output = Reply>>(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     permit: Permit,
     answer: impl Fn(Request<Incoming>) -> F,
 ) {
@@ -153,7 +154,8 @@ async fn converse<F: Future<Output = Reply>>(
         .max_buf_size(MAX_HEAD)
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
     match timeout(TIMEOUT, connection).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!("admin connection of {:?} ended: {error}", permit.whose),
@@ -162,6 +164,12 @@ async fn converse<F: Future<Output = Reply>>(
 }
 
 async fn answer(admin: &Admin, request: Request<Incoming>, caller: &PeerCredentials, clock: &SharedClock) -> Reply {
+    if request.uri().path() == REPLACEMENT && request.method() == http::Method::POST {
+        return replacing::answer(admin, request, caller);
+    }
+    if request.method() != http::Method::GET && admin.replacing.as_ref().is_some_and(Replacing::is_closed) {
+        return Reply::error(Code::Busy, "the daemon is being restarted; try again");
+    }
     let (request, body) = request.into_parts();
     let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
         return Reply::error(Code::BadRequest, "the body is too long, or not whole");
@@ -216,6 +224,11 @@ fn render(reply: Reply) -> Response<Full<Bytes>> {
     headers.insert(header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
     if let Some(allow) = reply.allow {
         headers.insert(header::ALLOW, http::HeaderValue::from_static(allow));
+    }
+    if let Some(protocol) = reply.upgrade {
+        headers.remove(header::CONTENT_LENGTH);
+        headers.insert(header::CONNECTION, http::HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, http::HeaderValue::from_static(protocol));
     }
     response
 }

@@ -7,6 +7,10 @@ use std::{
         net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use nix::unistd::Gid;
@@ -29,7 +33,11 @@ pub struct SocketPlace {
     path: PathBuf,
     id: (u64, u64),
     group: Option<Gid>,
+    stays: Stays,
 }
+
+/// Whether the file stays when its socket is dropped, because another process listens there.
+type Stays = Arc<AtomicBool>;
 
 impl SocketPlace {
     /// The path.
@@ -44,7 +52,14 @@ impl SocketPlace {
 
     /// Makes another there. Done by the daemon's own account.
     pub fn bind_again(&self) -> Result<AdminSocket, SocketError> {
-        AdminSocket::bind(&self.path, self.group, None)
+        let mut socket = AdminSocket::bind(&self.path, self.group, None)?;
+        socket.file.stays = Arc::clone(&self.stays);
+        Ok(socket)
+    }
+
+    /// Says whether another process listens there when this one has ended, also at what [`Self::bind_again`] has made.
+    pub fn set_another(&self, another: bool) {
+        self.stays.store(another, Ordering::Relaxed);
     }
 }
 
@@ -58,8 +73,7 @@ pub(super) struct SocketFile {
     path: PathBuf,
     /// Device and inode.
     id: (u64, u64),
-    /// Whether the service manager made it, and listens there when we have ended.
-    handed_over: bool,
+    stays: Stays,
 }
 
 /// Why there is no socket.
@@ -93,7 +107,7 @@ impl AdminSocket {
         let listener = bind(path, group).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let metadata = fs::symlink_metadata(path).map_err(failed)?;
-        let file = SocketFile { id: (metadata.dev(), metadata.ino()), path: path.to_owned(), handed_over: false };
+        let file = SocketFile { id: (metadata.dev(), metadata.ino()), path: path.to_owned(), stays: Stays::default() };
         Ok(Self { listener, file, group })
     }
 
@@ -104,8 +118,37 @@ impl AdminSocket {
         let failed = |source| SocketError::File { path: path.clone(), source };
         listener.set_nonblocking(true).map_err(failed)?;
         let metadata = fs::symlink_metadata(&path).map_err(failed)?;
-        let file = SocketFile { id: (metadata.dev(), metadata.ino()), path, handed_over: true };
+        let file = SocketFile { id: (metadata.dev(), metadata.ino()), path, stays: Arc::new(true.into()) };
         Ok(Self { listener, file, group: None })
+    }
+
+    /// Takes over the one of the daemon that this one replaces, if it is at `path` and for `group`. The file stays until that
+    /// daemon has ended.
+    pub fn inherit(listener: UnixListener, path: &Path, group: Option<Gid>) -> Option<Self> {
+        let named = listener.local_addr().is_ok_and(|address| address.as_pathname() == Some(path));
+        let metadata = fs::symlink_metadata(path).ok().filter(|found| named && found.file_type().is_socket())?;
+        let of_all = metadata.mode() & 0o002 != 0;
+        if of_all != group.is_none() || group.is_some_and(|group| group.as_raw() != metadata.gid()) {
+            return None;
+        }
+        let file =
+            SocketFile { id: (metadata.dev(), metadata.ino()), path: path.to_owned(), stays: Arc::new(true.into()) };
+        Some(Self { listener, file, group })
+    }
+
+    /// The same in the place of another's that cannot be [inherited](Self::inherit).
+    pub fn bind_instead(path: &Path, group: Option<Gid>, identity: Option<&Identity>) -> Result<Self, SocketError> {
+        match fs::remove_file(path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(SocketError::File { path: path.to_owned(), source })
+            }
+            _ => Self::bind(path, group, identity),
+        }
+    }
+
+    /// The same socket, to be passed on.
+    pub fn listener(&self) -> io::Result<UnixListener> {
+        self.listener.try_clone()
     }
 
     /// Where it is.
@@ -120,7 +163,12 @@ impl AdminSocket {
 
     /// Where it is, to see whether it stays there.
     pub fn place(&self) -> SocketPlace {
-        SocketPlace { path: self.file.path.clone(), id: self.file.id, group: self.group }
+        SocketPlace {
+            path: self.file.path.clone(),
+            id: self.file.id,
+            group: self.group,
+            stays: Arc::clone(&self.file.stays),
+        }
     }
 
     pub(super) fn into_parts(self) -> (UnixListener, SocketFile) {
@@ -170,7 +218,7 @@ fn bind(path: &Path, group: Option<Gid>) -> io::Result<UnixListener> {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if !self.handed_over && is_that(&self.path, self.id) {
+        if !self.stays.load(Ordering::Relaxed) && is_that(&self.path, self.id) {
             // If it stays, that is no mistake: no daemon answers at it, so the next one replaces it.
             let _stays = fs::remove_file(&self.path);
         }

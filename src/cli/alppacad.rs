@@ -14,7 +14,7 @@ use crate::{
     capture::{Answerer, who_answers},
     config::{self, Config},
     sandbox,
-    service::{self, Status, Stopped},
+    service::{self, Late, ServiceError, Status, Stopped},
 };
 
 /// What programs ask.
@@ -25,6 +25,9 @@ const START: Duration = Duration::from_secs(15);
 /// Arguments of `alppacad`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+A restart leaves no gap: the daemon goes on until the new one has taken over its sockets and
+credentials. If that one cannot start, the daemon stays as it was.
+
 Exit codes (LSB): start, stop, restart: 0 done (or nothing to do), 1 failed, 6 not configured.
 reload: 0 signalled, 6 the configuration is wrong, 7 not running.
 status: 0 running, 1 dead but there is a pid file, 3 not running, 4 unknown.")]
@@ -42,7 +45,7 @@ enum Action {
     Start,
     /// Stop it and wait until it is gone
     Stop,
-    /// Stop it if it runs, and start it
+    /// Have a new process take over from the running one, or start it
     Restart,
     /// Check the configuration, and make the running daemon reload it
     Reload,
@@ -61,10 +64,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     match args.action {
         Action::Start => start(args, &config),
         Action::Stop => stop(&config),
-        Action::Restart => {
-            stop(&config)?;
-            start(args, &config)
-        }
+        Action::Restart => restart(args, &config),
         Action::Reload => reload(&config),
         Action::Status => status(&config),
     }
@@ -75,19 +75,41 @@ fn start(args: &Args, config: &Config) -> Outcome {
         anstream::println!("alppaca is already running (process {pid})");
         return Ok(());
     }
+    service::start(daemon(args)?, config.ready_wait + START, Late::GoesOn).map_err(Failure::runtime)?;
+    anstream::println!("alppaca started");
+    Ok(())
+}
+
+fn daemon(args: &Args) -> Result<Command, Failure> {
     let program = std::env::current_exe()
         .map_err(|error| Failure::runtime(format!("cannot find the path of this program: {error}")))?;
     // It leaves this directory, so a relative path would lead elsewhere.
     let path = std::path::absolute(&args.config).map_err(Failure::runtime)?;
     let mut command = Command::new(program);
     command.arg("run").arg("--background").arg("-c").arg(path);
-    match service::start(command, config.ready_wait + START) {
-        Ok(()) => {
-            anstream::println!("alppaca started");
-            Ok(())
+    Ok(command)
+}
+
+fn restart(args: &Args, config: &Config) -> Outcome {
+    let running = service::status(&config.run_dir).map_err(Failure::runtime)?;
+    if let Status::Running(_) = running {
+        let mut command = daemon(args)?;
+        command.arg("--replace");
+        match service::start(command, config.ready_wait + START, Late::Killed) {
+            Ok(()) => {
+                anstream::println!("alppaca restarted");
+                return Ok(());
+            }
+            Err(ServiceError::CannotReplace) => {}
+            Err(error) => {
+                let runs = matches!(service::status(&config.run_dir), Ok(Status::Running(_)));
+                let state = if runs { "the daemon that was running goes on" } else { "no daemon runs any more" };
+                return Err(Failure::runtime(format!("{error}; {state}")));
+            }
         }
-        Err(error) => Err(Failure::runtime(error)),
     }
+    stop(config)?;
+    start(args, config)
 }
 
 fn stop(config: &Config) -> Outcome {

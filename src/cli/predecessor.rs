@@ -1,21 +1,39 @@
-//! What the service manager has kept of the daemon that ran before, and has kept for the one that comes next.
+//! What the daemon before this one has left, and what is left to the one after it: in the store of the service manager, or from
+//! process to process.
 
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::SocketAddr,
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    path::Path,
+    time::Duration,
+};
+
+use rustix::net::sockopt::socket_peercred;
 use zeroize::Zeroizing;
 
-use super::{environment, sockets::Sockets};
+use super::{Failure, environment};
 use crate::{
+    admin::{Client, ClientError, Code, REPLACEMENT},
     clock::Moment,
-    daemon::Daemon,
-    handover::{self, FdStore, FdStoreError},
+    daemon::{ADMIN, Daemon, KeepSockets, Turn},
+    handover::{
+        self, FdStore, MemoryError,
+        passing::{self, DONE, GO, PROTOCOL, READY},
+    },
     refresh::Handover,
+    service::CANNOT_REPLACE,
 };
+
+/// How long the daemon that runs has for each of its answers.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A file that a daemon before this one has left.
 pub(super) struct LeftFile {
     /// The name under which it was kept.
     pub(super) name: String,
     /// What is in it.
-    pub(super) content: Result<Zeroizing<Vec<u8>>, FdStoreError>,
+    pub(super) content: Result<Zeroizing<Vec<u8>>, MemoryError>,
 }
 
 /// What was kept, and where more is kept.
@@ -27,13 +45,11 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// Has `daemon` take over what was kept, and has it and the `sockets` kept again.
-    pub(super) fn passed_on(self, mut daemon: Daemon, sockets: &Sockets) -> Daemon {
+    /// Has `daemon` take over what was kept, and has it and its sockets kept again: those that no socket unit has (`units`),
+    /// in the place of those with the names `before`.
+    pub(super) fn passed_on(self, mut daemon: Daemon, units: Vec<SocketAddr>, before: Vec<String>) -> Daemon {
         if let Some(store) = self.store {
-            if let Err(error) = sockets.keep_open() {
-                tracing::warn!("a restart closes the addresses that no socket unit has: {error}");
-            }
-            daemon = daemon.leaving_to(keeper(store));
+            daemon = daemon.leaving_to(keeper(store)).keeping_sockets(sockets_keeper(units, before));
         }
         match self.handover {
             Some(handover) => daemon.after(handover),
@@ -69,4 +85,94 @@ fn keeper(mut store: FdStore) -> impl FnMut(&[u8]) + Send + 'static {
         Err(error) if std::mem::replace(&mut failing, true) => tracing::debug!("still not kept: {error}"),
         Err(error) => tracing::warn!("a restart would lose the credentials: they cannot be kept over it: {error}"),
     }
+}
+
+/// Keeps each socket once.
+fn sockets_keeper(units: Vec<SocketAddr>, mut before: Vec<String>) -> KeepSockets {
+    let mut kept: Vec<SocketAddr> = units;
+    Box::new(move |open| {
+        let mut keep = || {
+            // The sockets of before are among those that listen, as far as they still do.
+            for name in before.drain(..) {
+                handover::drop_listeners(&name)?;
+            }
+            for socket in open.iter().filter(|socket| socket.name != ADMIN) {
+                let descriptor = socket.socket.as_fd();
+                let address = rustix::net::getsockname(descriptor)?;
+                let Ok(address) = SocketAddr::try_from(address) else { continue };
+                if !kept.contains(&address) {
+                    handover::keep_listener(socket.name, descriptor)?;
+                    kept.push(address);
+                }
+            }
+            Ok::<_, std::io::Error>(())
+        };
+        if let Err(error) = keep() {
+            tracing::warn!("a restart closes the addresses that no socket unit has: {error}");
+        }
+    })
+}
+
+/// What a daemon passes on, by name.
+pub(super) type Passed = Vec<(String, OwnedFd)>;
+
+/// A daemon that runs, and that this process is to replace.
+pub(super) struct Running {
+    stream: BufReader<UnixStream>,
+}
+
+impl Running {
+    /// Asks the daemon at `socket`, which runs as root or as one of `accounts`, for what it has.
+    pub(super) fn meet(socket: Option<&Path>, accounts: &[u32]) -> Result<(Self, Passed), Failure> {
+        let Some(socket) = socket else { return Err(cannot_replace("it has no admin socket")) };
+        let stream = Client::new(socket).upgrade(REPLACEMENT, PROTOCOL, PATIENCE).map_err(|error| match error {
+            ClientError::Refused { code: Code::NoSuchPath, .. } => cannot_replace("it is another version of alppaca"),
+            ClientError::Refused { .. } => Failure::runtime(error),
+            error => cannot_replace(&error.to_string()),
+        })?;
+        let broken = |error| cannot_replace(&format!("it has not said what it has: {error}"));
+        let uid = socket_peercred(&stream).map_err(|error| broken(error.into()))?.uid.as_raw();
+        if uid != 0 && !accounts.contains(&uid) {
+            return Err(Failure::runtime(format!("user {uid} answers at {}: nothing is done", socket.display())));
+        }
+        let passed = passing::receive(&stream).map_err(broken)?;
+        Ok((Self { stream: BufReader::new(stream) }, passed))
+    }
+
+    /// Asks it to leave its place, and the way to say that this has been taken.
+    pub(super) fn turn(self) -> Result<(Turn, Done), Failure> {
+        let mut stream = self.stream;
+        let over = stream.get_ref().try_clone().map_err(Failure::runtime)?;
+        let done = stream.get_ref().try_clone().map_err(Failure::runtime)?;
+        over.set_nonblocking(true).map_err(Failure::runtime)?;
+        let ask = move || {
+            let mut said = String::new();
+            // What does not block is one for all of these.
+            let asked = stream.get_ref().set_nonblocking(false);
+            let asked = asked.and_then(|()| writeln!(stream.get_mut(), "{READY}"));
+            match asked.and_then(|()| stream.read_line(&mut said)) {
+                Ok(_) if said.trim_end() == GO => Ok(()),
+                Ok(_) => Err("the daemon that was to be replaced has ended".to_owned()),
+                Err(error) => Err(format!("the daemon that was to be replaced does not answer: {error}")),
+            }
+        };
+        Ok((Turn { over, ask: Box::new(ask) }, Done(done)))
+    }
+}
+
+/// Says that this daemon serves.
+pub(super) struct Done(UnixStream);
+
+impl Done {
+    pub(super) fn say(mut self) {
+        // If the other has ended meanwhile, it need not know.
+        let _ended = writeln!(self.0, "{DONE}");
+    }
+}
+
+/// The daemon that runs has to be stopped first, and why.
+pub(super) fn cannot_replace(why: &str) -> Failure {
+    let message =
+        format!("the daemon that runs cannot hand anything over: {why}. It is stopped, and another is started");
+    Failure { code: CANNOT_REPLACE, message }
 }

@@ -2,7 +2,8 @@
 
 use std::{
     net::SocketAddr,
-    path::PathBuf,
+    os::unix::net::UnixListener,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -10,22 +11,25 @@ use std::{
 };
 
 use alppaca_command::service_manager::{end_at_panics, notify};
+use nix::unistd::Gid;
 use sd_notify::NotifyState;
 
 use super::{
     Failure, Outcome, USUAL_ACCOUNT, environment,
     place::{self, ConfigPath},
-    predecessor,
-    sockets::{self, HandedOver},
+    predecessor::{self, Done, Passed, Running},
+    sockets::{self, HandedOver, Sockets},
 };
 use crate::{
-    admin::{AdminSocket, SocketError},
+    admin::{AdminSocket, SocketError, SocketPlace},
     clock::SystemClock,
     config,
     daemon::{self, AdminSockets, Daemon, Progress, Reloading, Watchdog},
     host,
     http::{Face, Place},
-    logging, plan, sandbox,
+    logging::{self, AuditLog, AuditTarget},
+    plan,
+    sandbox::{self, Identity},
     service::{Background, PidFile},
     trust::Trust,
 };
@@ -53,6 +57,9 @@ pub(super) struct Args {
     /// Detach and keep a pid file, for `alppacad start`
     #[arg(long, hide = true)]
     background: bool,
+    /// Take over from the daemon that runs in the background, for `alppacad restart`
+    #[arg(long, hide = true, requires = "background")]
+    replace: bool,
 }
 
 /// Runs the daemon until it is told to stop.
@@ -83,20 +90,25 @@ pub(super) fn run(args: &Args) -> Outcome {
     let lowest = host::unprivileged_ports();
     let stays_root = identity.is_none() && rustix::process::geteuid().is_root();
     let later = |address: SocketAddr| stays_root || address.port() >= lowest;
-    let mut handed_over = HandedOver::from_env();
+    let running = args.replace.then(|| meet(admin_socket.as_deref(), identity.as_ref())).transpose()?;
+    let (running, passed) = running.unzip();
+    let mut handed_over = HandedOver::from_env().and_passed(passed.unwrap_or_default());
+    let (passed_admin, handed_admin) = (handed_over.passed_admin(), handed_over.admin()?);
     let left = handed_over.left();
-    let handed_admin = handed_over.admin()?;
     let sockets = sockets::places(&config, handed_over, later)?;
-    let places = &sockets.places;
-    let metrics = config.admin.metrics.map(|address| sockets::bind(address, later)).transpose()?;
-    let waiting = sockets::in_the_way(places.iter().map(|(place, _)| place).chain(&metrics));
-    let background = if args.background {
-        Some(Background::begin(&config.run_dir, identity.as_ref()).map_err(Failure::runtime)?)
-    } else {
-        None
-    };
-    let bind = |path: PathBuf| AdminSocket::bind(&path, admin_group, identity.as_ref());
-    let admin = admin_socket.map(|path| handed_admin.map_or_else(|| bind(path), AdminSocket::adopt));
+    let Sockets { places, metrics, .. } = &sockets;
+    let waiting = sockets::in_the_way(places.iter().map(|(place, _)| place).chain(metrics));
+    if running.is_some() && !waiting.is_empty() {
+        return Err(Failure::runtime(waiting.join("\n")));
+    }
+    let begin = if args.replace { Background::begin_beside } else { Background::begin };
+    let background = args.background.then(|| begin(&config.run_dir, identity.as_ref())).transpose();
+    let background = background.map_err(Failure::runtime)?;
+    let admin = admin_socket.map(|path| match (handed_admin, &running) {
+        (Some(listener), _) => AdminSocket::adopt(listener),
+        (None, Some(_)) => inherit(passed_admin, &path, admin_group, identity.as_ref()),
+        (None, None) => AdminSocket::bind(&path, admin_group, identity.as_ref()),
+    });
     if let (Some(Err(another @ SocketError::InUse(_))), [first, ..]) = (&admin, &*waiting) {
         return Err(Failure::runtime(format!("alppaca is running already: {another}\n{first}")));
     }
@@ -104,15 +116,14 @@ pub(super) fn run(args: &Args) -> Outcome {
         sandbox::become_identity(identity).map_err(Failure::runtime)?;
     }
     sandbox::harden().map_err(Failure::runtime)?;
+    if let (Some(_), Some(background)) = (&running, &background) {
+        let can = background.can_replace();
+        can.map_err(|error| predecessor::cannot_replace(&format!("{}: {error}", config.run_dir.display())))?;
+    }
     // As the account that will reopen the file after a rotation.
     let log =
         logging::init(&config.logging, SystemClock::shared(), &environment::for_logging()).map_err(Failure::runtime)?;
-    let open = |target| {
-        let required = config.audit_required;
-        logging::AuditLog::open(target, required, SystemClock::shared(), &environment::for_logging())
-    };
-    let audit = config.audit_log.as_ref().map(open).transpose();
-    let audit = audit.map_err(|error| Failure::runtime(format!("audit_log: {error}")))?;
+    let audit = config.audit_log.as_ref().map(|target| audit(target, &config)).transpose()?;
     end_at_panics(log.flusher());
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
@@ -124,13 +135,15 @@ pub(super) fn run(args: &Args) -> Outcome {
     if let Some(note) = plan::proxies_in_force(&config, &environment::proxies()) {
         notice!("{note}");
     }
-    announce(&config, places);
-    if let Some(address) = metrics.as_ref().and_then(|place| place.address().ok()) {
+    announce(&config, &sockets.places);
+    if let Some(address) = sockets.metrics.as_ref().and_then(|place| place.address().ok()) {
         notice!("metrics at {address}");
     }
     tell_waiting(&waiting, background.as_ref(), log.is_on_stderr());
     let admin = admin.and_then(usable);
     let ready = Arc::new(AtomicBool::new(false));
+    let (turn, done) = running.map(Running::turn).transpose()?.unzip();
+    let replaced = done.map(|done| Replaced { done, socket: admin.as_ref().map(AdminSocket::place) });
     let sign_ins = host_env.sign_ins.clone();
     let reloading = Reloading {
         path,
@@ -142,16 +155,43 @@ pub(super) fn run(args: &Args) -> Outcome {
     };
     let kept = predecessor::kept(left, SystemClock::shared().now());
     let daemon = Daemon::new(config, fetching, SystemClock::shared(), sign_ins)
-        .with_admin(AdminSockets { socket: admin, metrics })
+        .with_admin(AdminSockets { socket: admin, metrics: sockets.metrics })
         .with_audit(audit)
         .with_reloading(reloading)
-        .with_watchdog(watchdog());
-    let daemon = kept.passed_on(daemon, &sockets);
-    let progress = Service { background, pid_file: None, ready };
+        .with_watchdog(watchdog())
+        .with_exec_listeners(sockets.exec)
+        .replaceable(args.background)
+        .instead_of_another(turn);
+    let daemon = kept.passed_on(daemon, sockets.units, sockets.kept);
+    let progress = Service { background, pid_file: None, ready, replaced };
     let ended = daemon.run(sockets.places, progress).map_err(Failure::runtime);
     notice!("stopped");
     log.flush();
     ended
+}
+
+/// The record of who gets what.
+fn audit(target: &AuditTarget, config: &config::Config) -> Result<AuditLog, Failure> {
+    let required = config.audit_required;
+    let log = AuditLog::open(target, required, SystemClock::shared(), &environment::for_logging());
+    log.map_err(|error| Failure::runtime(format!("audit_log: {error}")))
+}
+
+/// Asks the daemon that runs for what it has. It is root's, ours, or that of the account which this process becomes.
+fn meet(socket: Option<&Path>, identity: Option<&Identity>) -> Result<(Running, Passed), Failure> {
+    let own = rustix::process::geteuid().as_raw();
+    Running::meet(socket, &[own, identity.map_or(own, |identity| identity.uid.as_raw())])
+}
+
+/// The admin socket of the daemon that runs, or one in its place.
+fn inherit(
+    passed: Option<UnixListener>,
+    path: &Path,
+    group: Option<Gid>,
+    identity: Option<&Identity>,
+) -> Result<AdminSocket, SocketError> {
+    let inherited = passed.and_then(|listener| AdminSocket::inherit(listener, path, group));
+    inherited.map_or_else(|| AdminSocket::bind_instead(path, group, identity), Ok)
 }
 
 /// The admin socket; without it the credentials are served all the same.
@@ -206,6 +246,15 @@ struct Service {
     pid_file: Option<PidFile>,
     /// Whether that has been told.
     ready: Arc<AtomicBool>,
+    /// The daemon that this one replaces.
+    replaced: Option<Replaced>,
+}
+
+/// What remains to be done for the daemon that this one replaces.
+struct Replaced {
+    done: Done,
+    /// Its admin socket, which is this one's then.
+    socket: Option<SocketPlace>,
 }
 
 /// Tells the service manager when the configuration is read again and when that is over, as `Type=notify-reload` wants
@@ -227,6 +276,16 @@ impl Progress for Service {
         }
         notify(&[NotifyState::Ready]);
         self.ready.store(true, Ordering::Relaxed);
+        if let Some(Replaced { done, socket }) = self.replaced.take() {
+            done.say();
+            if let Some(socket) = socket {
+                socket.set_another(false);
+            }
+            let renamed = self.background.as_mut().map_or(Ok(()), Background::replaces);
+            if let Err(error) = renamed {
+                tracing::error!("the pid file is that of the daemon before: {error}");
+            }
+        }
         if let Some(background) = self.background.take() {
             match background.ready() {
                 Ok(pid_file) => self.pid_file = Some(pid_file),

@@ -1,35 +1,43 @@
 //! The listening sockets of the daemon: those that systemd hands over, the others its own. Each shows a face.
 
 use std::{
-    io,
     net::{SocketAddr, TcpListener},
-    os::{fd::AsFd, unix::net::UnixListener},
+    os::{fd::OwnedFd, unix::net::UnixListener},
 };
 
 use listenfd::ListenFd;
 
-use super::{Failure, environment, predecessor::LeftFile};
+use rustix::net::{getsockname, sockopt::socket_acceptconn};
+
+use super::{
+    Failure, environment,
+    predecessor::{LeftFile, Passed, cannot_replace},
+};
 use crate::{
     config::{Config, DEFAULT_CAPTURE, DEFAULT_LISTEN},
-    daemon::face_addresses,
-    faces::{self, imds},
-    handover,
+    daemon::{ADMIN, METRICS, face_addresses},
+    faces::{self, ecs, imds},
+    handover::{self, name_of_listener, passing::SETS},
     http::{Face, Place},
 };
 
-/// What a socket from systemd is called that is for the commands.
-const ADMIN: &str = "admin";
-
-/// What the service manager has handed over.
+/// What the service manager, or the daemon before this one, has handed over.
 pub(super) struct HandedOver {
     sockets: ListenFd,
     names: Vec<String>,
+    /// By that daemon itself.
+    passed: Passed,
 }
 
 impl HandedOver {
     /// What the environment says that there is. Only the first call gets it.
     pub(super) fn from_env() -> Self {
-        Self { sockets: ListenFd::from_env(), names: environment::socket_names() }
+        Self { sockets: ListenFd::from_env(), names: environment::socket_names(), passed: Vec::new() }
+    }
+
+    /// The same, and what a daemon has passed on that runs.
+    pub(super) fn and_passed(self, passed: Passed) -> Self {
+        Self { passed, ..self }
     }
 
     /// The admin socket.
@@ -40,6 +48,12 @@ impl HandedOver {
         })
     }
 
+    /// The admin socket of the daemon that runs.
+    pub(super) fn passed_admin(&mut self) -> Option<UnixListener> {
+        let index = self.passed.iter().position(|(name, _)| *name == name_of_listener(ADMIN))?;
+        Some(self.passed.swap_remove(index).1.into())
+    }
+
     /// The files that a daemon before this one has left.
     pub(super) fn left(&mut self) -> Vec<LeftFile> {
         let ours = self.names.iter().enumerate().filter(|(_, name)| handover::is_ours(name));
@@ -47,7 +61,12 @@ impl HandedOver {
             let descriptor = self.sockets.take_raw_fd(index).ok()??;
             Some(LeftFile { name: name.clone(), content: handover::take(descriptor) })
         });
-        taken.collect()
+        let mut left: Vec<_> = taken.collect();
+        if let Some(index) = self.passed.iter().position(|(name, _)| name == SETS) {
+            let (name, file) = self.passed.swap_remove(index);
+            left.push(LeftFile { name, content: handover::read_sealed(&file.into()) });
+        }
+        left
     }
 }
 
@@ -55,21 +74,14 @@ impl HandedOver {
 pub(super) struct Sockets {
     /// In the order of the configuration.
     pub(super) places: Vec<(Place, &'static dyn Face)>,
-    /// Which of the places no socket unit keeps open.
-    own: Vec<usize>,
-    /// The names of those that were kept open for the daemon.
-    kept: Vec<String>,
-}
-
-impl Sockets {
-    /// Has the service manager keep those open over a restart that no socket unit keeps open.
-    pub(super) fn keep_open(&self) -> io::Result<()> {
-        let own = self.own.iter().filter_map(|index| match self.places.get(*index) {
-            Some((Place::Held(listener), face)) => Some((face.name(), listener.as_fd())),
-            _ => None,
-        });
-        handover::keep_listeners(&own.collect::<Vec<_>>(), &self.kept)
-    }
+    /// Those of before for programs that `exec` starts.
+    pub(super) exec: Vec<TcpListener>,
+    /// Where the metrics are.
+    pub(super) metrics: Option<Place>,
+    /// The addresses that a socket unit keeps open.
+    pub(super) units: Vec<SocketAddr>,
+    /// The names of the sockets that the service manager has kept open for the daemon.
+    pub(super) kept: Vec<String>,
 }
 
 /// The places in the order of the configuration, on which the tokens depend that clients hold. Sockets that were handed
@@ -82,30 +94,40 @@ pub(super) fn places(
 ) -> Result<Sockets, Failure> {
     let configured = face_addresses(config);
     let kept = handed_over.names.iter().filter(|name| handover::face_of_listener(name).is_some()).cloned().collect();
-    let mut handed = listeners(handed_over, &configured)?;
+    let passed: Vec<SocketAddr> = handed_over.passed.iter().filter_map(|(_, socket)| address_of(socket)).collect();
+    let bind = |address| bind(address, &passed, &later);
+    let Listeners { faces: mut handed, exec, metrics } = listeners(handed_over, &configured)?;
+    let units = handed.iter().filter(|handed| !handed.own).map(|handed| handed.address).collect();
     let known: Vec<_> = handed.iter().map(|handed| (handed.address, handed.face)).collect();
-    let (mut places, mut own) = (Vec::new(), Vec::new());
+    let mut places = Vec::new();
     for (wanted, stand_in) in assign(&configured, &known) {
         let stand_in = stand_in.and_then(|index| handed.get_mut(index));
-        if stand_in.as_ref().is_none_or(|handed| handed.own) {
-            own.push(places.len());
-        }
         let place = match stand_in.and_then(|handed| handed.listener.take()) {
             Some(listener) => Place::Held(listener),
-            None => bind(wanted.0, &later)?,
+            None => bind(wanted.0)?,
         };
         places.push((place, wanted.1));
     }
     places.extend(handed.into_iter().filter_map(|handed| Some((Place::Held(handed.listener?), handed.face))));
-    Ok(Sockets { places, own, kept })
+    let own = |address| metrics.filter(|metrics| metrics.local_addr().is_ok_and(|own| own == address)).map(Place::Held);
+    let metrics = config.admin.metrics.map(|address| own(address).map_or_else(|| bind(address), Ok)).transpose()?;
+    Ok(Sockets { places, exec, metrics, units, kept })
 }
 
-/// Listens at `address`, or has it waited for.
-pub(super) fn bind(address: SocketAddr, later: impl Fn(SocketAddr) -> bool) -> Result<Place, Failure> {
-    match Place::bind(address) {
-        Ok(listener) => Ok(Place::Held(listener)),
-        Err(error) if error.is_in_use() && later(address) => Ok(Place::Taken(address)),
-        Err(error) => Err(Failure::runtime(error)),
+fn address_of(socket: &OwnedFd) -> Option<SocketAddr> {
+    getsockname(socket).ok()?.try_into().ok()
+}
+
+/// Listens at `address`, or has it waited for. The daemon that has `passed` sockets on still listens at them all.
+fn bind(address: SocketAddr, passed: &[SocketAddr], later: impl Fn(SocketAddr) -> bool) -> Result<Place, Failure> {
+    let in_the_way = passed.iter().find(|passed| passed.port() == address.port());
+    match (Place::bind(address), in_the_way) {
+        (Ok(listener), _) => Ok(Place::Held(listener)),
+        (Err(error), Some(passed)) if error.is_in_use() => {
+            Err(cannot_replace(&format!("it listens at {passed}, and this configuration has {address}")))
+        }
+        (Err(error), _) if error.is_in_use() && later(address) => Ok(Place::Taken(address)),
+        (Err(error), _) => Err(Failure::runtime(error)),
     }
 }
 
@@ -148,9 +170,31 @@ struct Handed {
     own: bool,
 }
 
-fn listeners(handed_over: HandedOver, configured: &[Wanted]) -> Result<Vec<Handed>, Failure> {
-    let HandedOver { sockets: mut handed, names } = handed_over;
-    let mut listeners = Vec::new();
+/// All that were handed over.
+#[derive(Default)]
+struct Listeners {
+    faces: Vec<Handed>,
+    exec: Vec<TcpListener>,
+    metrics: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// One that a daemon before this one has bound for `face` stands for itself only.
+    fn add_own(&mut self, face: &str, listener: TcpListener, configured: &[Wanted]) {
+        let Ok(address) = listener.local_addr() else { return };
+        if face == ecs::EXEC.name() {
+            self.exec.push(listener);
+        } else if face == METRICS {
+            self.metrics = Some(listener);
+        } else if let Some((_, face)) = configured.iter().find(|(known, of)| *known == address && of.name() == face) {
+            self.faces.push(Handed { listener: Some(listener), address, face: *face, own: true });
+        }
+    }
+}
+
+fn listeners(handed_over: HandedOver, configured: &[Wanted]) -> Result<Listeners, Failure> {
+    let HandedOver { sockets: mut handed, names, passed } = handed_over;
+    let mut listeners = Listeners::default();
     for index in 0..handed.len() {
         let wrong = |error: &dyn std::fmt::Display| {
             Failure::runtime(format!("socket {index} from systemd is not a listening TCP socket: {error}"))
@@ -158,19 +202,23 @@ fn listeners(handed_over: HandedOver, configured: &[Wanted]) -> Result<Vec<Hande
         let Some(listener) = handed.take_tcp_listener(index).map_err(|error| wrong(&error))? else { continue };
         let address = listener.local_addr().map_err(|error| wrong(&error))?;
         let name = names.get(index).map_or("", String::as_str);
-        let own = handover::face_of_listener(name);
-        let face = face_of(own.unwrap_or(name), address, configured);
-        // One that a daemon before this one has bound stands for itself only.
-        if own.is_some() && !configured.contains(&(address, face)) {
+        if let Some(face) = handover::face_of_listener(name) {
+            listeners.add_own(face, listener, configured);
             continue;
         }
+        let face = face_of(name, address, configured);
         if !configured.iter().any(|(_, known)| *known == face) {
             return Err(Failure::usage(format!(
                 "socket {index} from systemd, {address}, is for the face {}, which is not configured",
                 face.name()
             )));
         }
-        listeners.push(Handed { listener: Some(listener), address, face, own: own.is_some() });
+        listeners.faces.push(Handed { listener: Some(listener), address, face, own: false });
+    }
+    for (name, socket) in passed.into_iter().filter(|(_, socket)| socket_acceptconn(socket) == Ok(true)) {
+        if let Some(face) = handover::face_of_listener(&name) {
+            listeners.add_own(face, socket.into(), configured);
+        }
     }
     Ok(listeners)
 }

@@ -1,19 +1,26 @@
 //! The admin socket as part of the daemon.
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::{
+    io,
+    net::TcpListener,
+    pin::Pin,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use arc_swap::ArcSwapOption;
 use tokio::{sync::Notify, task::JoinSet};
 
-use super::{keeper, token_key::Kept};
+use super::{keeper, replacement, token_key::Kept};
 
 use crate::{
-    admin::{self, Admin, AdminSocket, ExecEndpoint, Leases, Listener, Selections},
+    admin::{self, Admin, AdminSocket, ExecEndpoint, Leases, Listener, Replacing, Selections},
     audit::Auditor,
     caller::Subordinates,
     clock::SharedClock,
-    http::{Counters, Face, Place},
+    handover::passing::PROTOCOL,
+    http::{Counters, Face, OpenSocket, OpenSockets, Place},
     policy::Gatekeeper,
+    refresh::RoleRequests,
     refresh_stats::RefreshStats,
     sign_in::SignIns,
     store::Store,
@@ -39,6 +46,10 @@ pub(super) struct AdminParts {
     pub(super) sign_ins: SignIns,
     /// Told of each reload.
     pub(super) reloads: Arc<Notify>,
+    /// All sockets that listen.
+    pub(super) open: OpenSockets,
+    /// The way to ask for what another process needs that takes the place of this one, if one may.
+    pub(super) replaceable: Option<RoleRequests>,
 }
 
 /// The sockets beside those of the faces.
@@ -50,18 +61,30 @@ pub struct AdminSockets {
     pub metrics: Option<Place>,
 }
 
+/// What the listener of the metrics is called among the sockets that listen.
+pub const METRICS: &str = "metrics";
+
+/// Ready when another process has taken the place of this one.
+pub(super) type Replaced = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// Starts to answer at the sockets. The end of the tasks removes the one in the file system.
 pub(super) fn start(
     sockets: AdminSockets,
     parts: AdminParts,
     clock: SharedClock,
     places: &[(Place, &'static dyn Face)],
-) -> JoinSet<()> {
+) -> (JoinSet<()>, Replaced) {
     let listener = |(place, face): &(Place, &'static dyn Face)| {
         let address = place.address().ok()?.to_string();
         Some(Listener { face: face.name().to_owned(), address })
     };
-    let AdminParts { kept, reloads, .. } = parts;
+    let AdminParts { kept, reloads, open, .. } = parts;
+    let place = sockets.socket.as_ref().map(AdminSocket::place);
+    let replaceable = parts.replaceable.zip(place).map(|(requests, place)| (requests, place, Replacing::new(PROTOCOL)));
+    let (replacing, replaceable) = match replaceable {
+        Some((requests, place, (replacing, meetings))) => (Some(replacing), Some((requests, place, meetings))),
+        None => (None, None),
+    };
     let admin = Admin {
         store: parts.store,
         refresh_stats: parts.refresh_stats,
@@ -79,19 +102,38 @@ pub(super) fn start(
         sign_ins: parts.sign_ins,
         subordinates: parts.subordinates,
         restricted: sockets.socket.as_ref().is_some_and(AdminSocket::is_restricted),
+        replacing,
     };
     let admin = Arc::new(admin);
+    let replaced: Replaced = match replaceable {
+        Some((requests, socket, meetings)) => {
+            let (admin, clock, open) = (Arc::clone(&admin), Arc::clone(&clock), open.clone());
+            Box::pin(replacement::replaced(meetings, replacement::Parts { admin, socket, requests, clock, open }))
+        }
+        None => Box::pin(std::future::pending()),
+    };
     let mut tasks = JoinSet::new();
     if let Some(socket) = sockets.socket {
-        let (admin, clock) = (Arc::clone(&admin), Arc::clone(&clock));
-        tasks.spawn(keeper::serve(admin, socket, clock, kept, reloads));
+        let (admin, clock, open) = (Arc::clone(&admin), Arc::clone(&clock), open.clone());
+        tasks.spawn(keeper::serve(admin, socket, clock, kept, reloads, open));
     }
     if let Some(place) = sockets.metrics {
         tasks.spawn(async move {
-            if let Err(error) = admin::serve_metrics(admin, place.listener().await, clock).await {
+            let listener = place.listener().await;
+            let served = match show(&listener, &open) {
+                Ok(()) => admin::serve_metrics(admin, listener, clock).await,
+                failed => failed,
+            };
+            if let Err(error) = served {
                 tracing::error!("the metrics cannot be served: {error}");
             }
         });
     }
-    tasks
+    (tasks, replaced)
+}
+
+/// Has the listener of the metrics among the sockets that listen.
+fn show(listener: &TcpListener, open: &OpenSockets) -> io::Result<()> {
+    open.add(OpenSocket { name: METRICS, awaited: false, socket: Arc::new(listener.try_clone()?) });
+    Ok(())
 }

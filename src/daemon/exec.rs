@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     sync::Arc,
 };
 
@@ -14,12 +14,13 @@ use crate::{
 };
 
 /// The tokens that are valid, and where they are: at a container listener that the configuration names, else at a listener of
-/// its own, which is added to `places`. Ports at which programs of before expect to be served are listened on again. There
-/// is nothing without the admin socket, which gives the tokens out.
+/// its own, which is added to `places`. Ports at which programs of before expect to be served are listened on again, unless
+/// they are `kept`. There is nothing without the admin socket, which gives the tokens out.
 pub(super) fn open(
     socket: Option<&AdminSocket>,
     tokens: EcsTokens,
     places: &mut Vec<(Place, &'static dyn Face)>,
+    mut kept: Vec<TcpListener>,
     users: Arc<Subordinates>,
 ) -> io::Result<(Leases, Option<ExecEndpoint>)> {
     let leases = Leases::new(tokens, socket.map(|socket| socket.path().with_extension("leases")), users)?;
@@ -30,10 +31,15 @@ pub(super) fn open(
     let configured = held.filter_map(|(place, _)| place.address().ok()).find_map(usable);
     let mut own = Vec::new();
     for port in leases.ports() {
-        own.extend(listen_again((Ipv4Addr::LOCALHOST, port).into()));
+        let address = (Ipv4Addr::LOCALHOST, port).into();
+        let found = kept.iter().position(|listener| listener.local_addr().ok() == Some(address));
+        own.extend(match found {
+            Some(index) => Some(Place::Held(kept.swap_remove(index))),
+            None => listen_again(address),
+        });
     }
     if configured.is_none() && !own.iter().any(|place| matches!(place, Place::Held(_))) {
-        match Place::bind((Ipv4Addr::LOCALHOST, 0).into()) {
+        match kept.pop().map_or_else(|| Place::bind((Ipv4Addr::LOCALHOST, 0).into()), Ok) {
             Ok(listener) => own.insert(0, Place::Held(listener)),
             Err(error) => tracing::error!("no `alppaca exec`: {error}"),
         }

@@ -1,7 +1,7 @@
 //! What the daemon has in its run directory is made again if it disappears: `rm -r` of it, or a cleaner of temporary files,
 //! would else take the admin socket away for good.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::sync::Notify;
 
@@ -9,10 +9,14 @@ use super::token_key::Kept;
 use crate::{
     admin::{self, Admin, AdminSocket},
     clock::{self, SharedClock},
+    http::{OpenSocket, OpenSockets},
 };
 
 /// How often it is looked whether it is there. A reload looks at once.
 const LOOK: Duration = Duration::from_secs(15);
+
+/// What the admin socket is called among those that listen.
+pub const ADMIN: &str = "admin";
 
 /// Answers at the admin socket, for ever, and makes it again if it disappears, with what else is kept in the directory.
 pub(super) async fn serve(
@@ -21,9 +25,13 @@ pub(super) async fn serve(
     clock: SharedClock,
     key: Option<Arc<Kept>>,
     reloads: Arc<Notify>,
+    open: OpenSockets,
 ) {
     loop {
         let place = socket.place();
+        if let Err(error) = show(&socket, &open) {
+            tracing::warn!("a restart makes the admin socket anew: {error}");
+        }
         tokio::select! {
             served = admin::serve(Arc::clone(&admin), socket, Arc::clone(&clock)) => {
                 if let Err(error) = served {
@@ -57,6 +65,13 @@ pub(super) async fn serve(
         admin.selections.remember();
         tracing::warn!("the admin socket had disappeared and was created again: {}", place.path().display());
     }
+}
+
+/// Has it among the sockets that listen.
+fn show(socket: &AdminSocket, open: &OpenSockets) -> io::Result<()> {
+    open.remove(ADMIN);
+    open.add(OpenSocket { name: ADMIN, awaited: false, socket: Arc::new(socket.listener()?) });
+    Ok(())
 }
 
 /// Ready when `over`.

@@ -10,31 +10,36 @@ mod host_changes;
 mod keeper;
 mod policy_engine;
 mod reload;
+mod replacement;
 mod status;
 mod succession;
 mod token_key;
 mod watchdog;
 
 use std::{
-    io,
+    io, mem,
+    net::TcpListener,
     sync::{Arc, atomic::AtomicBool},
     thread,
     time::Duration,
 };
 
 use admin::AdminParts;
-pub use admin::AdminSockets;
+pub use admin::{AdminSockets, METRICS};
 use arc_swap::ArcSwapOption;
-use containers::{ContainerDeps, Listener};
+use containers::{ContainerDeps, Listener, Listening};
 pub use faces::addresses as face_addresses;
 pub use files::faults as file_faults;
+pub use keeper::ADMIN;
 use reload::Running;
 pub use reload::{Reloading, ignore_sighup};
 pub use status::{Progress, summary};
+pub use succession::{KeepSockets, Turn};
 use tokio::{
     runtime::{Builder, Handle, Runtime},
     signal::unix::{Signal, SignalKind, signal},
     sync::{Notify, watch},
+    task::JoinHandle,
 };
 pub use watchdog::Watchdog;
 
@@ -44,7 +49,7 @@ use crate::{
     clock::SharedClock,
     config::Config,
     faces::{OpenError, ecs::EcsTokens},
-    http::{Face, Place, Server, ServerError},
+    http::{Face, OpenSockets, Place, Server, ServerError},
     logging::AuditLog,
     plan::Fetching,
     policy::PolicyEngine,
@@ -74,6 +79,9 @@ pub enum DaemonError {
     /// The system has no randomness for the IMDS tokens.
     #[error("the system provides no random numbers")]
     Randomness,
+    /// The daemon that this one was to replace does not leave its place.
+    #[error("{0}")]
+    NotReplaced(String),
 }
 
 /// A daemon that is about to run.
@@ -87,6 +95,10 @@ pub struct Daemon {
     reloading: Option<Reloading>,
     watchdog: Option<Watchdog>,
     sign_ins: SignIns,
+    exec_listeners: Vec<TcpListener>,
+    keep_sockets: Option<KeepSockets>,
+    replaceable: bool,
+    turn: Option<Turn>,
 }
 
 impl Daemon {
@@ -96,7 +108,8 @@ impl Daemon {
         let store = Store::shared();
         let grace = config.refresh.withdrawal_grace;
         let refresher = Refresher::new(fetching.graph, Arc::clone(&store), Arc::clone(&clock), grace)
-            .with_factory(fetching.factory);
+            .with_factory(fetching.factory)
+            .made_from(config.render().into());
         refresher.refresh_stats().use_certificates(fetching.certificates);
         sign_ins.show(fetching.sessions);
         Self {
@@ -109,6 +122,10 @@ impl Daemon {
             reloading: None,
             watchdog: None,
             sign_ins,
+            exec_listeners: Vec::new(),
+            keep_sockets: None,
+            replaceable: false,
+            turn: None,
         }
     }
 
@@ -163,26 +180,29 @@ impl Daemon {
         let server = Server::new(faces, clock, self.config.limits, access_log, Arc::clone(&subordinates));
         // Before any other thread waits for signals: it would take one that nobody listens for yet.
         let main = runtime()?;
-        let hangup = {
-            let _inside = main.enter();
-            signal(SignalKind::hangup())?
-        };
+        let hangup = hangups(&main)?;
         let (requests, refresh_stats) = (self.role_requests(), self.refresher.refresh_stats());
         let replacer = self.refresher.replacer();
         let (stop, stopped) = watch::channel(());
         let (refresher, beside) = start_refresher(self.refresher, stopped, self.sign_ins.clone())?;
         beside.spawn(host_changes::follow(requests.clone()));
-        let deps = ContainerDeps { requests, clock: Arc::clone(&self.clock), lingering: beside.clone() };
+        let deps =
+            ContainerDeps { requests: requests.clone(), clock: Arc::clone(&self.clock), lingering: beside.clone() };
         let listener = self.config.containers.as_ref().map(|config| containers::build(config, &deps)).transpose()?;
         let container_policy = listener.as_ref().map(Listener::container_policy);
         let (engine, auditor) = policy_engine::build(&self.config, &self.clock, self.audit.take(), container_policy)?;
         let server = server.guarded_by(Arc::<PolicyEngine>::clone(&engine), Arc::clone(&auditor));
         let containers = listener.map(Listener::start).transpose()?;
+        if let Some(turn) = self.turn.take() {
+            let wait = faces::awaits_roles(&self.config).then(|| mem::take(&mut self.config.ready_wait));
+            turn.take(&main, prepared(&self.store, &self.clock, wait, containers.as_ref()))?;
+        }
         let store = Arc::clone(&self.store);
         let region = Arc::new(ArcSwapOption::from_pointee(faces::region(&self.config)));
         let wanted = places.len();
-        let (leases, exec) =
-            exec::open(self.admin.socket.as_ref(), tokens.clone(), &mut places, Arc::clone(&subordinates))?;
+        let (socket, kept_open, users) = (self.admin.socket.as_ref(), self.exec_listeners, Arc::clone(&subordinates));
+        let (leases, exec) = exec::open(socket, tokens.clone(), &mut places, kept_open, users)?;
+        let open = OpenSockets::default();
         let (reloads, ready) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
         let parts = AdminParts {
             store: Arc::clone(&self.store),
@@ -199,6 +219,8 @@ impl Daemon {
             ready: Arc::clone(&ready),
             sign_ins: self.sign_ins.clone(),
             reloads: Arc::clone(&reloads),
+            open: open.clone(),
+            replaceable: self.replaceable.then(|| requests.clone()),
         };
         let turning = beside.clone();
         let mut running = Running {
@@ -225,31 +247,24 @@ impl Daemon {
                 Some(reloading) => (Some(tokio::spawn(reload::reload_on_sighup(hangup, reloading, running))), None),
                 None => (None, Some(hangup)),
             };
+            let awaited = faces::awaits_roles(&self.config).then_some(self.config.ready_wait);
+            let listening = status::Listening { open: open.follow(), wanted, ready };
+            let progress = tokio::spawn(status::follow(store, Arc::clone(&self.clock), awaited, listening, progress));
+            let watched = self.watchdog.map(|watchdog| tokio::spawn(watchdog::feed(watchdog, turning)));
+            let (mut admin, replaced) = admin::start(self.admin, parts, self.clock, &places);
+            let kept = self.keep_sockets.map(|keep| tokio::spawn(succession::keep(open.clone(), keep)));
             let stop = async {
                 tokio::select! {
                     () = stop => {}
                     () = hung_up(hangup) => {}
+                    () = replaced => {}
                 }
+                // This removes its socket, unless it is another process's by now.
+                admin.shutdown().await;
+                // Before the sockets are closed: what is kept stays kept.
+                [Some(progress), watched, reload, kept].iter().flatten().for_each(JoinHandle::abort);
             };
-            let clock = Arc::clone(&self.clock);
-            let awaits = faces::awaits_roles(&self.config);
-            let (count, counted) = watch::channel(0);
-            let listening = status::Listening { counted, wanted, ready };
-            let progress = status::follow(store, clock, awaits.then_some(self.config.ready_wait), listening, progress);
-            let progress = tokio::spawn(progress);
-            let watched = self.watchdog.map(|watchdog| tokio::spawn(watchdog::feed(watchdog, turning)));
-            let mut admin = admin::start(self.admin, parts, self.clock, &places);
-            let served = server.run(places, count, stop).await;
-            progress.abort();
-            if let Some(watched) = watched {
-                watched.abort();
-            }
-            if let Some(reload) = reload {
-                reload.abort();
-            }
-            // This removes its socket.
-            admin.shutdown().await;
-            Ok(served?)
+            Ok(server.run(places, open, stop).await?)
         });
         drop((main, stop));
         if let Err(panic) = refresher.join() {
@@ -257,6 +272,21 @@ impl Daemon {
         }
         served
     }
+}
+
+/// Ready when there are credentials, after `wait` at the latest, and when it is known which containers run.
+async fn prepared(store: &Store, clock: &SharedClock, wait: Option<Duration>, containers: Option<&Listening>) {
+    if let Some(wait) = wait {
+        status::first_credentials(store, clock, wait).await;
+    }
+    if let Some(containers) = containers {
+        containers.settled().await;
+    }
+}
+
+fn hangups(runtime: &Runtime) -> io::Result<Signal> {
+    let _inside = runtime.enter();
+    signal(SignalKind::hangup())
 }
 
 /// Ready when the terminal was closed; never where SIGHUP means something else.

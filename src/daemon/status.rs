@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use crate::{
     clock::{self, Moment, SharedClock},
     credentials::format_timestamp,
+    http::OpenSocket,
     store::{RoleState, Slot, Snapshot, Store},
 };
 
@@ -41,7 +42,7 @@ pub trait Progress: Send + 'static {
 
 /// At how many of the places a socket listens.
 pub(super) struct Listening {
-    pub(super) counted: watch::Receiver<usize>,
+    pub(super) open: watch::Receiver<Vec<OpenSocket>>,
     pub(super) wanted: usize,
     /// Set when the daemon is ready.
     pub(super) ready: Arc<AtomicBool>,
@@ -49,14 +50,30 @@ pub(super) struct Listening {
 
 impl Listening {
     fn everywhere(&mut self) -> bool {
-        *self.counted.borrow_and_update() >= self.wanted
+        self.open.borrow_and_update().iter().filter(|socket| socket.awaited).count() >= self.wanted
     }
 
     /// Ready when there are more.
     async fn more(&mut self) {
-        if self.counted.changed().await.is_err() {
+        if self.open.changed().await.is_err() {
             // The server is gone, and with it the news.
             std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Waits until there are credentials, but no longer than `ready_wait`.
+pub(super) async fn first_credentials(store: &Store, clock: &SharedClock, ready_wait: Duration) {
+    let patience = clock::sleep(ready_wait);
+    tokio::pin!(patience);
+    loop {
+        let changed = store.changed();
+        if store.has_valid_set(clock.now()) {
+            return;
+        }
+        tokio::select! {
+            () = changed => {}
+            () = &mut patience => return,
         }
     }
 }

@@ -1,13 +1,27 @@
 //! Takes over what the daemon before this one has left, and leaves the same to the one after it.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{io, net::TcpListener, os::unix::net::UnixStream, path::PathBuf, sync::Arc};
 
-use super::{Daemon, carryover};
+use tokio::runtime::Runtime;
+
+use super::{Daemon, DaemonError, carryover};
 use crate::{
     config::{self, Upstreams},
     handover,
+    http::{OpenSocket, OpenSockets},
     refresh::{Carryover, Handover},
 };
+
+/// The daemon that this one replaces.
+pub struct Turn {
+    /// Whether it has ended, or does not want to be replaced any more: there is something to read. It does not block.
+    pub over: UnixStream,
+    /// Asks it to change nothing any more: this one is ready. An error says why this one must not serve.
+    pub ask: Box<dyn FnOnce() -> Result<(), String> + Send>,
+}
+
+/// Is given all sockets that listen, each time that there are others.
+pub type KeepSockets = Box<dyn FnMut(&[OpenSocket]) + Send>;
 
 impl Daemon {
     /// Serves what another daemon has handed over until there is something newer, as far as this configuration still names
@@ -35,10 +49,59 @@ impl Daemon {
     #[must_use]
     pub fn leaving_to(mut self, mut keep: impl FnMut(&[u8]) + Send + 'static) -> Self {
         let clock = Arc::clone(&self.clock);
-        let configuration = self.config.render().into();
         let hand_over = Box::new(move |handover: Handover| keep(&handover::write(&handover, clock.now())));
-        self.refresher = self.refresher.with_hand_over(configuration, hand_over);
+        self.refresher = self.refresher.with_hand_over(hand_over);
         self
+    }
+
+    /// Has `keep` keep the sockets that listen.
+    #[must_use]
+    pub fn keeping_sockets(self, keep: KeepSockets) -> Self {
+        Self { keep_sockets: Some(keep), ..self }
+    }
+
+    /// Serves programs of `exec` at listeners that a daemon before this one had for them.
+    #[must_use]
+    pub fn with_exec_listeners(self, exec_listeners: Vec<TcpListener>) -> Self {
+        Self { exec_listeners, ..self }
+    }
+
+    /// Whether another process can replace it.
+    #[must_use]
+    pub fn replaceable(self, replaceable: bool) -> Self {
+        Self { replaceable, ..self }
+    }
+
+    /// One that takes the place of another, if there is one, which `turn` asks when this one is ready.
+    #[must_use]
+    pub fn instead_of_another(self, turn: Option<Turn>) -> Self {
+        Self { turn, ..self }
+    }
+}
+
+impl Turn {
+    /// Waits until this daemon is `prepared`, or until the other one has ended, and asks it.
+    pub(super) fn take(self, runtime: &Runtime, prepared: impl Future<Output = ()>) -> Result<(), DaemonError> {
+        let waited: io::Result<()> = runtime.block_on(async {
+            let over = tokio::net::UnixStream::from_std(self.over)?;
+            tokio::select! {
+                () = prepared => Ok(()),
+                over = over.readable() => over,
+            }
+        });
+        waited?;
+        (self.ask)().map_err(DaemonError::NotReplaced)
+    }
+}
+
+/// Has the sockets kept, for ever.
+pub(super) async fn keep(open: OpenSockets, mut keep: KeepSockets) {
+    let mut changes = open.follow();
+    loop {
+        keep(&changes.borrow_and_update());
+        if changes.changed().await.is_err() {
+            return;
+        }
     }
 }
 

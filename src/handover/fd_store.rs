@@ -2,35 +2,20 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Write},
+    io,
     os::fd::{AsFd, BorrowedFd, RawFd},
 };
 
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, memfd_create};
 use sd_notify::NotifyState;
 use zeroize::Zeroizing;
+
+use super::memory::{MemoryError, read_sealed, sealed};
 
 /// The names of the files there: the one that is new is stored under the one name before the other is removed, so that there is
 /// always one.
 const NAMES: [&str; 2] = ["alppaca-sets-0", "alppaca-sets-1"];
 /// What the names of the listeners begin with that the daemon has bound itself; then comes the face.
 const LISTENER: &str = "alppaca-listener-";
-/// The largest file that is written or read: some 30,000 sets.
-const LARGEST: usize = 64 * 1024 * 1024;
-
-/// Why a file cannot be kept or read.
-#[derive(Debug, thiserror::Error)]
-pub enum FdStoreError {
-    /// It is larger than would be read.
-    #[error("{0} bytes are too many to be kept over a restart")]
-    TooLarge(u64),
-    /// It could have been changed since.
-    #[error("the file is not sealed")]
-    NotSealed,
-    /// The kernel, or the service manager, refuses.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-}
 
 /// The store of the service manager that started this daemon.
 #[derive(Debug, Default)]
@@ -57,10 +42,7 @@ impl FdStore {
     }
 
     /// Keeps `bytes` in the place of what was kept before.
-    pub fn keep(&mut self, bytes: &[u8]) -> Result<(), FdStoreError> {
-        if bytes.len() > LARGEST {
-            return Err(FdStoreError::TooLarge(bytes.len() as u64));
-        }
+    pub fn keep(&mut self, bytes: &[u8]) -> Result<(), MemoryError> {
         let file = sealed(bytes)?;
         let (name, other) = (NAMES[self.next], NAMES[1 - self.next]);
         // A process that was killed may have left something there.
@@ -72,13 +54,19 @@ impl FdStore {
     }
 }
 
-/// Keeps the listeners, each with its face, in the place of those that were kept before. Sockets of a socket unit need not be
-/// kept: the service manager has them anyway.
-pub fn keep_listeners(listeners: &[(&str, BorrowedFd)], before: &[String]) -> io::Result<()> {
-    for name in before {
-        remove(name)?;
-    }
-    listeners.iter().try_for_each(|(face, listener)| store(&format!("{LISTENER}{face}"), *listener))
+/// The name under which the listener of a face is kept or handed over.
+pub fn name_of_listener(face: &str) -> String {
+    format!("{LISTENER}{face}")
+}
+
+/// Keeps a listener of `face`, beside the others of it.
+pub fn keep_listener(face: &str, listener: BorrowedFd) -> io::Result<()> {
+    store(&name_of_listener(face), listener)
+}
+
+/// Drops all that are kept under that name.
+pub fn drop_listeners(name: &str) -> io::Result<()> {
+    remove(name)
 }
 
 fn store(name: &str, descriptor: BorrowedFd) -> io::Result<()> {
@@ -90,39 +78,18 @@ fn remove(name: &str) -> io::Result<()> {
 }
 
 /// Reads a file that was kept, and closes its descriptor, which programs that this process starts would inherit.
-pub fn take(descriptor: RawFd) -> Result<Zeroizing<Vec<u8>>, FdStoreError> {
+pub fn take(descriptor: RawFd) -> Result<Zeroizing<Vec<u8>>, MemoryError> {
     // Its own descriptor of the same file: adopting the number itself would need unsafe code.
     let file = File::open(format!("/proc/self/fd/{descriptor}"));
     nix::unistd::close(descriptor).map_err(io::Error::from)?;
-    read(file?)
-}
-
-fn read(mut file: File) -> Result<Zeroizing<Vec<u8>>, FdStoreError> {
-    let seals = fcntl_get_seals(&file).map_err(io::Error::from)?;
-    if !seals.contains(seals_of_ours()) {
-        return Err(FdStoreError::NotSealed);
-    }
-    let length = file.metadata()?.len();
-    let size = usize::try_from(length).ok().filter(|size| *size <= LARGEST).ok_or(FdStoreError::TooLarge(length))?;
-    let mut bytes = Zeroizing::new(vec![0; size]);
-    file.read_exact(&mut bytes)?;
-    Ok(bytes)
-}
-
-fn sealed(bytes: &[u8]) -> io::Result<File> {
-    let mut file = File::from(memfd_create("alppaca-sets", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
-    file.write_all(bytes)?;
-    fcntl_add_seals(&file, seals_of_ours())?;
-    Ok(file)
-}
-
-fn seals_of_ours() -> SealFlags {
-    SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE
+    read_sealed(&file?)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::IntoRawFd;
+    use std::{io::Write, os::fd::IntoRawFd};
+
+    use rustix::fs::{MemfdFlags, memfd_create};
 
     use super::*;
 
@@ -138,7 +105,7 @@ mod tests {
     fn what_could_have_been_changed_is_not_read() {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = File::from(memfd_create("open", flags).expect("memory"));
-        assert!(matches!(take(file.into_raw_fd()), Err(FdStoreError::NotSealed)));
+        assert!(matches!(take(file.into_raw_fd()), Err(MemoryError::NotSealed)));
         let ordinary = File::open("/proc/self/exe").expect("it runs");
         assert!(take(ordinary.into_raw_fd()).is_err());
     }

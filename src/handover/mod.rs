@@ -1,7 +1,11 @@
-//! What this daemon hands over to the one that comes after it: to a text and back (pure), and where it is kept meanwhile.
+//! What this daemon hands over to the one that comes after it: to a text and back (pure), where it is kept meanwhile, and how
+//! it is passed on.
 
 mod document;
 mod fd_store;
+mod memory;
+pub mod passing;
 
 pub use document::{HandoverError, read, write};
-pub use fd_store::{FdStore, FdStoreError, face_of_listener, is_ours, keep_listeners, take};
+pub use fd_store::{FdStore, drop_listeners, face_of_listener, is_ours, keep_listener, name_of_listener, take};
+pub use memory::{MemoryError, read_sealed, sealed};

@@ -3,16 +3,17 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
 use rustix::{
-    fs::{Gid, Uid, fchown},
+    fs::{Access, Gid, Uid, access, fchown},
     process::{chdir, setsid},
     stdio::{dup2_stderr, dup2_stdout},
 };
 
-use super::{PID_FILE, READY, ServiceError, WAITING, lock};
+use super::{NEW_PID_FILE, PID_FILE, READY, ServiceError, WAITING, lock};
 use crate::sandbox::{Identity, make_directory};
 
 /// A process that has detached itself and is not ready yet.
@@ -21,36 +22,40 @@ pub struct Background {
     pid_file: PidFile,
 }
 
-/// The locked pid file. It is removed when this is dropped, if the directory is still ours to write.
+/// The locked pid file. It is removed when this is dropped, unless it is another process's by then, if the directory is still
+/// ours to write.
 #[derive(Debug)]
 pub struct PidFile {
     path: PathBuf,
-    _locked: File,
+    locked: File,
 }
 
 impl Background {
     /// Detaches from the session and takes the pid file in `run_dir`, which is made, and then belongs
     /// to `identity`, if it is not there. Called before privileges are dropped.
     pub fn begin(run_dir: &Path, identity: Option<&Identity>) -> Result<Self, ServiceError> {
+        Self::begin_with(PID_FILE, run_dir, identity)
+    }
+
+    /// The same beside a process that has the pid file, and that this one replaces when it is ready.
+    pub fn begin_beside(run_dir: &Path, identity: Option<&Identity>) -> Result<Self, ServiceError> {
+        Self::begin_with(NEW_PID_FILE, run_dir, identity)
+    }
+
+    fn begin_with(name: &str, run_dir: &Path, identity: Option<&Identity>) -> Result<Self, ServiceError> {
         let file = |path: &Path| {
             let path = path.to_owned();
             move |source| ServiceError::File { path, source }
         };
         make_directory(run_dir, identity).map_err(file(run_dir))?;
-        let path = run_dir.join(PID_FILE);
-        let mut locked = lock::create(&path).map_err(file(&path))?;
-        if !lock::take(&locked).map_err(file(&path))? {
-            if lock::holder(&locked).map_err(file(&path))?.is_some() {
-                return Err(ServiceError::Running(path));
-            }
+        let path = run_dir.join(name);
+        let mut taken = take(&path).map_err(file(&path))?;
+        if taken.is_none() && lock::open(&path).and_then(|file| lock::holder(&file)).map_err(file(&path))?.is_none() {
             // A user who may only read the file has locked it against us: let that user keep it.
             fs::remove_file(&path).map_err(file(&path))?;
-            locked = lock::create(&path).map_err(file(&path))?;
-            if !lock::take(&locked).map_err(file(&path))? {
-                return Err(ServiceError::Running(path));
-            }
+            taken = take(&path).map_err(file(&path))?;
         }
-        locked.set_len(0).and_then(|()| writeln!(locked, "{}", std::process::id())).map_err(file(&path))?;
+        let Some(locked) = taken else { return Err(ServiceError::Running(path)) };
         if let Some(Identity { uid, gid, .. }) = identity {
             let (uid, gid) = (Uid::from_raw(uid.as_raw()), Gid::from_raw(gid.as_raw()));
             fchown(&locked, Some(uid), Some(gid)).map_err(|error| file(&path)(error.into()))?;
@@ -58,7 +63,21 @@ impl Background {
         // It fails only for a leader of a process group, which has no terminal to lose either.
         let _leads_already = setsid();
         chdir("/").map_err(|error| ServiceError::System { what: "leave the directory", source: error.into() })?;
-        Ok(Self { pid_file: PidFile { path, _locked: locked } })
+        Ok(Self { pid_file: PidFile { path, locked } })
+    }
+
+    /// Whether this process, by the rights that it has now, can give the pid file its name.
+    pub fn can_replace(&self) -> io::Result<()> {
+        let directory = self.pid_file.path.parent().unwrap_or(Path::new("/"));
+        Ok(access(directory, Access::WRITE_OK | Access::EXEC_OK)?)
+    }
+
+    /// Puts the pid file in the place of that of the process which this one has replaced.
+    pub fn replaces(&mut self) -> Result<(), ServiceError> {
+        let path = self.pid_file.path.with_file_name(PID_FILE);
+        fs::rename(&self.pid_file.path, &path).map_err(|source| ServiceError::File { path: path.clone(), source })?;
+        self.pid_file.path = path;
+        Ok(())
     }
 
     /// Reports to the starter that readiness may take any time, after stderr has shown why, and detaches from the terminal.
@@ -85,9 +104,27 @@ fn say(word: &str) -> Result<(), ServiceError> {
     Ok(())
 }
 
+/// The file with our number in it, unless another process has locked it.
+fn take(path: &Path) -> io::Result<Option<File>> {
+    let mut file = lock::create(path)?;
+    if !lock::take(&file)? {
+        return Ok(None);
+    }
+    file.set_len(0)?;
+    writeln!(file, "{}", std::process::id())?;
+    Ok(Some(file))
+}
+
 impl Drop for PidFile {
     fn drop(&mut self) {
-        // Not a mistake if it stays: only the lock counts.
-        let _stays = fs::remove_file(&self.path);
+        let id = |file: &fs::Metadata| (file.dev(), file.ino());
+        let own = self
+            .locked
+            .metadata()
+            .is_ok_and(|own| fs::symlink_metadata(&self.path).is_ok_and(|found| id(&found) == id(&own)));
+        if own {
+            // Not a mistake if it stays: only the lock counts.
+            let _stays = fs::remove_file(&self.path);
+        }
     }
 }

@@ -16,7 +16,7 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 
-use super::{PID_FILE, READY, ServiceError, WAITING, lock};
+use super::{CANNOT_REPLACE, PID_FILE, READY, ServiceError, WAITING, lock};
 
 /// How long the daemon has for ending by itself.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -58,8 +58,17 @@ pub fn status(run_dir: &Path) -> Result<Status, ServiceError> {
     }
 }
 
+/// What becomes of a process that is not ready in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Late {
+    /// It may still start.
+    GoesOn,
+    /// It is killed.
+    Killed,
+}
+
 /// Starts `command` and waits until it says that it is ready. Its complaints go to our stderr.
-pub fn start(mut command: Command, limit: Duration) -> Result<(), ServiceError> {
+pub fn start(mut command: Command, limit: Duration, late: Late) -> Result<(), ServiceError> {
     let system = |what| move |source| ServiceError::System { what, source };
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(system("start the daemon"))?;
     let stdout = child.stdout.take();
@@ -76,7 +85,14 @@ pub fn start(mut command: Command, limit: Duration) -> Result<(), ServiceError> 
         Ok(Some(_waiting)) => Err(ServiceError::Waits),
         Ok(None) => {
             let status = child.wait().map_err(system("wait for the daemon"))?;
+            if status.code() == Some(CANNOT_REPLACE.into()) {
+                return Err(ServiceError::CannotReplace);
+            }
             Err(ServiceError::NotStarted(format!(" ({status})")))
+        }
+        Err(_late) if late == Late::Killed => {
+            child.kill().and_then(|()| child.wait()).map_err(system("kill the process that is late"))?;
+            Err(ServiceError::NotStarted(format!(" within {limit:?}")))
         }
         Err(_late) => Err(ServiceError::NotStarted(format!(" within {limit:?}; it may still start"))),
     }
@@ -125,6 +141,15 @@ fn user_of(pid: Pid) -> Option<u32> {
 
 /// Stops the service with that run directory, which runs as `account`, and waits until it is gone.
 pub fn stop(run_dir: &Path, account: u32) -> Result<Stopped, ServiceError> {
+    let stopped = stop_one(run_dir, account)?;
+    // Just then it may have been replaced.
+    match status(run_dir)? {
+        Status::Running(_) if stopped != Stopped::Already => stop_one(run_dir, account),
+        _ => Ok(stopped),
+    }
+}
+
+fn stop_one(run_dir: &Path, account: u32) -> Result<Stopped, ServiceError> {
     let system = |what| move |source: rustix::io::Errno| ServiceError::System { what, source: source.into() };
     let process = match find(run_dir, account)? {
         Found::Running(process) => process,

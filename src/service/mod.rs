@@ -11,7 +11,7 @@ mod lock;
 use std::{io, path::PathBuf};
 
 pub use background::{Background, PidFile};
-pub use control::{Status, Stopped, reload, start, status, stop};
+pub use control::{Late, Status, Stopped, reload, start, status, stop};
 
 /// What the background process writes when it is ready.
 const READY: &str = "ready";
@@ -19,6 +19,10 @@ const READY: &str = "ready";
 const WAITING: &str = "waiting";
 /// The name of the pid file in the run directory.
 const PID_FILE: &str = "alppaca.pid";
+/// Its name until the process has replaced the one before.
+const NEW_PID_FILE: &str = "alppaca.pid.new";
+/// The exit code of a process that cannot replace the running one, which has to be stopped first.
+pub const CANNOT_REPLACE: u8 = 75;
 
 /// Why the service cannot be started, stopped or asked for.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +49,9 @@ pub enum ServiceError {
     /// The started process ended or said nothing.
     #[error("alppaca did not start{0}")]
     NotStarted(String),
+    /// The started process cannot take over from the running one.
+    #[error("alppaca cannot be restarted without being stopped first")]
+    CannotReplace,
     /// The holder of the lock is no daemon of that account's.
     #[error(
         "process {pid} of user {uid} holds the lock on the pid file, which is not the daemon's account: nothing is done"

@@ -69,11 +69,17 @@ impl Succession {
 }
 
 impl Refresher {
-    /// Has `hand_over` keep what the next process needs, with the `configuration` that the graph was made from.
+    /// Remembers the `configuration` that the graph was made from, for the next process.
     #[must_use]
-    pub fn with_hand_over(mut self, configuration: Arc<str>, hand_over: HandOver) -> Self {
-        self.succession.hand_over = Some(hand_over);
+    pub fn made_from(mut self, configuration: Arc<str>) -> Self {
         self.succession.configuration = configuration;
+        self
+    }
+
+    /// Has `hand_over` keep what the next process needs.
+    #[must_use]
+    pub fn with_hand_over(mut self, hand_over: HandOver) -> Self {
+        self.succession.hand_over = Some(hand_over);
         self
     }
 
@@ -179,15 +185,15 @@ impl Refresher {
         if self.succession.changed.take().is_none() {
             return;
         }
-        let now = self.clock.now();
-        self.succession.unclaimed.retain(|_, handed| handed.set.may_live(now.boot));
-        let handover = self.handover(now);
+        let handover = self.handover(self.clock.now());
         if let Some(hand_over) = &mut self.succession.hand_over {
             hand_over(handover);
         }
     }
 
-    fn handover(&self, now: Moment) -> Handover {
+    /// Everything that there is at the moment `now`.
+    pub(super) fn handover(&mut self, now: Moment) -> Handover {
+        self.succession.unclaimed.retain(|_, handed| handed.set.may_live(now.boot));
         let listed = self.lister.is_some() && self.store.snapshot().answered();
         let held = self.nodes.iter().filter_map(|(id, node)| {
             let set = node.held.clone().filter(|set| set.may_live(now.boot) && set.is_temporary())?;

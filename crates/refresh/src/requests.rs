@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Node, Replacement, Replacer};
+use super::{Handover, Node, Replacement, Replacer};
 use crate::{
     credentials::{RoleArn, RoleId, RoleName},
     store::Store,
@@ -91,6 +91,7 @@ pub(super) enum Request {
     LookAgain,
     Replace(Box<Replacement>, oneshot::Sender<()>),
     TryAgain,
+    HandOver(oneshot::Sender<Handover>),
 }
 
 /// Asks the refresher for roles. Cheap to clone; never waits.
@@ -144,6 +145,13 @@ impl RoleRequests {
     /// Has what failed tried again, because something has changed that may let it succeed.
     pub fn try_again(&self) {
         self.send(Request::TryAgain);
+    }
+
+    /// What another process needs that takes the place of this one now. `None` if there is no refresher any more.
+    pub async fn handover(&self) -> Option<Handover> {
+        let (tell, told) = oneshot::channel();
+        self.send(Request::HandOver(tell));
+        told.await.ok()
     }
 
     pub(super) fn replacer(&self) -> Replacer {

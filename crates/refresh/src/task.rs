@@ -265,6 +265,10 @@ impl Refresher {
                 let _gone = done.send(());
             }
             Request::TryAgain => self.try_again(),
+            Request::HandOver(tell) => {
+                // Whoever asked may have gone.
+                let _gone = tell.send(self.handover(now));
+            }
             Request::Drop(id) => {
                 self.wanted.remove(&id);
                 self.nodes.remove(&id);

@@ -142,4 +142,4 @@ pub(super) fn watch<T: Socket>(socket: T, interest: Interest) -> io::Result<Asyn
 /// The standard library's sockets, which keep the one descriptor they own open until they are dropped.
 pub(super) trait Socket: AsRawFd {}
 impl Socket for Arc<TcpStream> {}
-impl Socket for TcpListener {}
+impl Socket for Arc<TcpListener> {}

@@ -14,7 +14,6 @@ use rustix::{
 };
 use tokio::{
     io::{Interest, unix::AsyncFd},
-    sync::watch::Sender,
     task::{JoinSet, yield_now},
     time::timeout,
 };
@@ -26,6 +25,7 @@ use super::{
     current::CurrentFaces,
     exchange::{Context, Exchange, Wait},
     face::{Face, Faces},
+    open_sockets::{OpenSocket, OpenSockets},
     place::{Place, ServerError},
     registry::Ends,
 };
@@ -122,32 +122,27 @@ impl Server {
         Arc::clone(&self.context.counters)
     }
 
-    /// Serves until `stop` is ready, then lets the requests that are being answered end. Each place shows its face;
-    /// `listening` counts those where a socket listens, without internal ones.
+    /// Serves until `stop` is ready, then lets the requests that are being answered end. Each place shows its face; where a
+    /// socket listens, it is in `open`.
     pub async fn run(
         self,
         places: Vec<(Place, &'static dyn Face)>,
-        listening: Sender<usize>,
+        open: OpenSockets,
         stop: impl Future<Output = ()>,
     ) -> Result<(), ServerError> {
         let context = Arc::new(self.context);
         let mut tasks = JoinSet::new();
         for (number, (place, face)) in (0_u16..).zip(places) {
-            let (context, listening) = (Arc::clone(&context), listening.clone());
-            // A program that waits for its old port does not delay the other listeners.
-            let counted = usize::from(!face.is_internal());
+            let (context, open) = (Arc::clone(&context), open.clone());
             match place {
                 Place::Held(listener) => {
-                    tasks.spawn(accept(ready(listener)?, (number, face), context));
-                    listening.send_modify(|count| *count += counted);
+                    let listener = ready(listener, face, &open)?;
+                    tasks.spawn(accept(listener, (number, face), context));
                 }
                 taken @ Place::Taken(_) => {
                     tasks.spawn(async move {
-                        match ready(taken.listener().await) {
-                            Ok(listener) => {
-                                listening.send_modify(|count| *count += counted);
-                                accept(listener, (number, face), context).await;
-                            }
+                        match ready(taken.listener().await, face, &open) {
+                            Ok(listener) => accept(listener, (number, face), context).await,
                             Err(error) => tracing::error!("{}", ServerError::Socket(error)),
                         }
                     });
@@ -157,6 +152,7 @@ impl Server {
         tasks.spawn(sweep(Arc::clone(&context)));
         stop.await;
         tasks.shutdown().await;
+        open.clear();
         // What has been sent to us by now is still answered.
         let registry = &context.registry;
         registry.stop();
@@ -170,14 +166,18 @@ impl Server {
     }
 }
 
-fn ready(listener: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
+fn ready(listener: TcpListener, face: &'static dyn Face, open: &OpenSockets) -> io::Result<AsyncFd<Arc<TcpListener>>> {
     listener.set_nonblocking(true)?;
     // Accepted sockets inherit it.
     set_socket_send_buffer_size(&listener, SEND_BUFFER)?;
+    let listener = Arc::new(listener);
+    // A program that waits for its old port does not delay the other listeners.
+    let awaited = !face.is_internal();
+    open.add(OpenSocket { name: face.name(), awaited, socket: Arc::<TcpListener>::clone(&listener) });
     watch(listener, Interest::READABLE)
 }
 
-async fn accept(listener: AsyncFd<TcpListener>, place: (u16, &'static dyn Face), context: Arc<Context>) {
+async fn accept(listener: AsyncFd<Arc<TcpListener>>, place: (u16, &'static dyn Face), context: Arc<Context>) {
     let mut failing = false;
     loop {
         match accept_one(&listener).await.and_then(|(socket, peer)| start(socket, peer, place, &context)) {
@@ -202,7 +202,7 @@ async fn accept(listener: AsyncFd<TcpListener>, place: (u16, &'static dyn Face),
     }
 }
 
-async fn accept_one(listener: &AsyncFd<TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
+async fn accept_one(listener: &AsyncFd<Arc<TcpListener>>) -> io::Result<(TcpStream, SocketAddr)> {
     let (socket, peer) = listener
         .async_io(Interest::READABLE, |listener| {
             Ok(acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?)
@@ -323,7 +323,8 @@ mod tests {
     async fn requests_that_were_sent_at_once_leave_a_turn_to_the_others() {
         const REQUESTS: usize = 100;
         let context = Arc::new(server().context);
-        let listener = ready(TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).expect("a port")).expect("a socket");
+        let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let listener = ready(listener, imds::FACE, &OpenSockets::default()).expect("a socket");
         let address = listener.get_ref().local_addr().expect("bound");
         let mut client = TcpStream::connect(address).expect("it listens");
         client.write_all("GET / HTTP/1.1\r\n\r\n".repeat(REQUESTS).as_bytes()).expect("open");

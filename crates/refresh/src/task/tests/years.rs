@@ -244,7 +244,7 @@ impl Daemon {
         let keep = Arc::clone(handed);
         let hand_over = Box::new(move |handover| *keep.lock().expect("not poisoned") = Some(handover));
         let mut refresher = Refresher::new(graph, Arc::clone(&store), Arc::<FakeClock>::clone(&world.clock), None)
-            .with_hand_over("".into(), hand_over);
+            .with_hand_over(hand_over);
         world.with(|state| {
             refresher.random = Rng::with_seed(state.random.u64(..));
             refresher.tick = state.tick;
