@@ -7,7 +7,6 @@ mod login;
 mod process;
 mod profile;
 mod proxies;
-mod server;
 mod tls;
 mod vault;
 mod web_identity;
@@ -16,6 +15,8 @@ mod web_identity;
 mod hologram_server;
 #[path = "../support/openssh.rs"]
 mod openssh;
+#[path = "../support/server.rs"]
+mod server;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../support/tinyproxy.rs"]

@@ -3,12 +3,13 @@
 #![allow(dead_code, unused_imports, unreachable_pub, missing_docs, reason = "each test file uses its own part")]
 
 pub mod cgroups;
+mod eventually;
 pub mod load;
+mod needs;
 pub mod service;
 pub mod small;
 
-mod needs;
-
+pub use eventually::eventually;
 pub use needs::{cannot, needs, needs_root, skip};
 
 use std::{

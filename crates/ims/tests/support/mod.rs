@@ -2,8 +2,12 @@
 
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "not every test uses all of it")]
 
+#[path = "../../../../tests/support/browser.rs"]
+mod browser;
 pub mod certificates;
 pub mod client;
+#[path = "../../../../tests/support/eventually.rs"]
+mod eventually;
 #[path = "../../../../tests/support/needs.rs"]
 pub mod needs;
 pub mod oidc;
@@ -22,9 +26,11 @@ use std::{
 
 use tempfile::TempDir;
 
+pub use browser::Browser;
 pub use certificates::{Authority, Files};
 pub use client::Client;
-pub use oidc::{Browser, Provider};
+pub use eventually::eventually;
+pub use oidc::Provider;
 pub use sts::Sts;
 
 /// How long the tests wait for something that comes.
@@ -232,17 +238,4 @@ pub fn daemon_program() -> &'static PathBuf {
         assert!(cargo.stdin(Stdio::null()).status().expect("cargo").success());
         PathBuf::from(env!("CARGO_BIN_EXE_alppaca-ims")).with_file_name("alppaca")
     })
-}
-
-/// What `look` finds, as soon as it finds something.
-#[allow(clippy::disallowed_methods, reason = "tests wait in real time")]
-pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>, explain: impl Fn() -> String) -> T {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < end, "never: {what}\n{}", explain());
-        thread::sleep(Duration::from_millis(20));
-    }
 }

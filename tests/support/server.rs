@@ -1,5 +1,7 @@
 //! A server that answers as a function says, and remembers what it was asked.
 
+#![allow(dead_code, reason = "each test file uses its own part")]
+
 use std::{
     io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -27,6 +29,14 @@ impl Asked {
     }
 }
 
+/// What it answers.
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    /// `NAME: VALUE`, each.
+    pub(crate) headers: Vec<String>,
+    pub(crate) body: String,
+}
+
 /// A running server.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
@@ -36,6 +46,14 @@ pub(crate) struct Server {
 impl Server {
     /// Each request gets the status and the body that `answer` says.
     pub(crate) fn start(answer: impl Fn(&Asked) -> (u16, String) + Send + Sync + 'static) -> Self {
+        Self::with_headers(move |asked| {
+            let (status, body) = answer(asked);
+            Reply { status, headers: Vec::new(), body }
+        })
+    }
+
+    /// The same, with headers.
+    pub(crate) fn with_headers(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -64,12 +82,13 @@ impl Server {
     }
 }
 
-fn converse(stream: &TcpStream, memory: &Mutex<Vec<Asked>>, answer: &dyn Fn(&Asked) -> (u16, String)) {
+fn converse(stream: &TcpStream, memory: &Mutex<Vec<Asked>>, answer: &dyn Fn(&Asked) -> Reply) {
     let mut reader = BufReader::new(stream);
     while let Some(asked) = read(&mut reader) {
         memory.lock().expect("not poisoned").push(asked.clone());
-        let (status, body) = answer(&asked);
-        let head = format!("HTTP/1.1 {status} x\r\nContent-Length: {}\r\n\r\n", body.len());
+        let Reply { status, headers, body } = answer(&asked);
+        let headers: String = headers.iter().flat_map(|header| [header.as_str(), "\r\n"]).collect();
+        let head = format!("HTTP/1.1 {status} x\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
         let mut writer = stream;
         if writer.write_all((head + &body).as_bytes()).is_err() {
             return;
