@@ -43,7 +43,7 @@ impl Key {
 
     /// `SHA256:…` as `ssh-keygen -l` shows it: that of a certificate is that of its key.
     pub fn fingerprint(&self) -> String {
-        fingerprint(&certified(&self.blob).unwrap_or_else(|_| self.blob.clone()))
+        key_fingerprint(&self.blob)
     }
 
     /// Reads the first key of a `.pub` file: type, base64, comment. Empty lines and comments are skipped.
@@ -70,6 +70,11 @@ impl fmt::Display for Key {
 /// `SHA256:…` of a key's blob, as `ssh-keygen -l` shows it.
 pub fn fingerprint(blob: &[u8]) -> String {
     format!("SHA256:{}", STANDARD_NO_PAD.encode(digest(&SHA256, blob)))
+}
+
+/// The same of the key in a certificate's blob, or of a key's as it is.
+pub fn key_fingerprint(blob: &[u8]) -> String {
+    certified(blob).map_or_else(|_| fingerprint(blob), |key| fingerprint(&key))
 }
 
 /// The key of a certificate as it would be alone (PROTOCOL.certkeys of OpenSSH). Nothing is verified.

@@ -32,7 +32,7 @@ use alppaca_core::text;
 pub use agent::{Agent, MAX_MESSAGE, Signature, parse_keys, parse_signature};
 pub use choice::{Choice, choose};
 pub use error::SshError;
-pub use key::{Key, fingerprint};
+pub use key::{Key, fingerprint, key_fingerprint};
 pub use private::PrivateKey;
 pub use rsa::RsaHash;
 pub use signer::Signer;

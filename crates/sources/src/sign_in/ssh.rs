@@ -19,7 +19,7 @@ use crate::{
     ssh_agent::{
         Agent, Choice, Signer,
         challenge::{authorization, challenge, message},
-        fingerprint,
+        key_fingerprint,
         sshsig::SshSig,
     },
 };
@@ -117,7 +117,7 @@ impl SshSession {
     }
 
     fn signed(&self, signature: &[u8]) {
-        let key = SshSig::parse(signature).map(|signature| fingerprint(signature.key)).unwrap_or_default();
+        let key = SshSig::parse(signature).map(|signature| key_fingerprint(signature.key)).unwrap_or_default();
         let mut state = self.state();
         if state.key.as_ref().is_none_or(|(before, _)| *before != key) {
             state.key = Some((key, self.clock.now().wall));
