@@ -83,7 +83,7 @@ impl Admin {
         let waits = match &progress {
             Progress::Done { .. } | Progress::Failed(_) => false,
             Progress::Preparing => true,
-            Progress::Browser { .. } | Progress::Device { .. } | Progress::Finishing => end,
+            Progress::Browser { .. } | Progress::Paste { .. } | Progress::Device { .. } | Progress::Finishing => end,
         };
         let reply = Reply::json(200, &document(progress));
         if waits { Outcome::Wait(reply) } else { Outcome::Reply(reply) }
@@ -130,7 +130,7 @@ fn not_allowed(method: &str, allow: &'static str) -> Outcome {
 fn status((source, report): (String, Report)) -> SignInStatus {
     let Report { kind, issuer, redirect_url, person, key, renewed, needed, problem } = report;
     let (person, mut since) = person.unzip();
-    let mut name = person.as_ref().map(|person| person.name.clone());
+    let mut name = person.as_ref().map(|person| person.name.clone()).filter(|name| !name.is_empty());
     if let Some((fingerprint, at)) = key {
         (name, since) = (Some(fingerprint), Some(at));
     }
@@ -155,6 +155,7 @@ fn document(progress: Progress) -> ProgressDocument {
     match progress {
         Progress::Preparing => ProgressDocument::Preparing,
         Progress::Browser { url } => ProgressDocument::Browser { url },
+        Progress::Paste { url } => ProgressDocument::Paste { url },
         Progress::Device { code, url, complete_url, seconds } => {
             ProgressDocument::Device { code, url, complete_url, seconds }
         }

@@ -19,7 +19,7 @@ pub struct SignInsDocument {
 pub struct SignInStatus {
     /// The source.
     pub source: String,
-    /// Its kind: `oidc` or `ssh`.
+    /// Its kind: `oidc`, `ssh`, `sso` or `aws_login`.
     pub kind: String,
     /// The provider, or the socket of the ssh-agent.
     pub issuer: String,
@@ -28,7 +28,7 @@ pub struct SignInStatus {
     pub redirect_url: Option<String>,
     /// Whether somebody has signed in, and need not again yet.
     pub signed_in: bool,
-    /// Under which name, for people.
+    /// Under which name, for people, if the provider says it.
     pub name: Option<String>,
     /// The name that the provider never gives to another.
     pub subject: Option<String>,
@@ -111,6 +111,12 @@ pub enum ProgressDocument {
         #[serde(with = "secret")]
         url: Secret,
     },
+    /// Any browser is to go there; what its last page shows is to be brought back.
+    Paste {
+        /// The URL.
+        #[serde(with = "secret")]
+        url: Secret,
+    },
     /// The code is to be entered there.
     Device {
         /// The code.
@@ -126,7 +132,7 @@ pub enum ProgressDocument {
     Finishing,
     /// It worked.
     Done {
-        /// Who has signed in.
+        /// Who has signed in; empty if the provider does not say it.
         name: String,
     },
     /// It did not.

@@ -3,7 +3,13 @@
 mod browser;
 mod callback;
 
-use std::time::Duration;
+use std::{
+    io::{BufRead, Read},
+    time::Duration,
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use zeroize::Zeroizing;
 
 use super::{
     Failure, Outcome, environment, human,
@@ -18,13 +24,17 @@ pub(super) const LIMIT: Duration = Duration::from_secs(5);
 /// For the provider to answer.
 const PATIENCE: Duration = Duration::from_secs(MAX_WAIT + 5);
 
+/// A code and a state in base64.
+const LONGEST_PASTE: usize = 4096;
+
 /// Arguments of `login`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The browser opens at your provider and comes back to 127.0.0.1, where this command waits. Without
 a display, or with --device, a code is shown to be entered in any browser. The daemon keeps the
 tokens in memory and renews them for as long as the provider allows; nothing of them is printed.
-Where the sign-in is by ssh-agent, the daemon gets the socket of yours (SSH_AUTH_SOCK).
+At the AWS console (kind: aws_login) it is the page that shows a text to be entered here. Where the
+sign-in is by ssh-agent, the daemon gets the socket of yours (SSH_AUTH_SOCK).
 
 Exit codes: 0 signed in, 1 not, 2 the command line is wrong, 3 no daemon answers.
 
@@ -63,8 +73,14 @@ pub(super) fn run(args: &Args) -> Outcome {
         let page = browser::Page { redirect_url, request: request(args, MethodWord::Browser) };
         page.sign_in(&client, !args.no_browser)?
     };
-    anstream::println!("Signed in as {}.", human::foreign(&name));
+    anstream::println!("{}", signed_in(&name));
     Ok(())
+}
+
+/// That it worked, for the person.
+fn signed_in(name: &str) -> String {
+    // Not every provider says who it is.
+    if name.is_empty() { "Signed in.".to_owned() } else { format!("Signed in as {}.", human::foreign(name)) }
 }
 
 fn request(args: &Args, method: MethodWord) -> BeginRequest {
@@ -118,6 +134,22 @@ fn with_code(args: &Args, client: &Client) -> Result<String, Failure> {
             anstream::println!("The code is valid for {}.", human::time(seconds));
             end(client, &attempt)
         }
+        ProgressDocument::Paste { url } => {
+            anstream::println!("Open this in any browser to sign in:\n\n    {}\n", human::foreign(url.expose()));
+            anstream::println!("Then enter the text that the last page shows:");
+            client.call("POST", &attempt, &pasted()?, LIMIT).map_err(|error| failure(&error))?;
+            end(client, &attempt)
+        }
         other => outcome(other).unwrap_or_else(|| Err(not_signed_in("the daemon does not know how to go on"))),
     }
+}
+
+/// What the last page showed, as a browser of this host would have brought it back.
+fn pasted() -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let mut line = Zeroizing::new(String::with_capacity(LONGEST_PASTE));
+    std::io::stdin().lock().take(LONGEST_PASTE as u64).read_line(&mut line).map_err(Failure::runtime)?;
+    let query = STANDARD.decode(line.trim()).ok().map(Zeroizing::new);
+    let query = query.as_ref().and_then(|query| str::from_utf8(query).ok()).filter(|query| query.contains("code="));
+    let query = query.ok_or_else(|| not_signed_in("this is not the text that the last page shows"))?;
+    serde_json::to_vec(&callback::parameters(query)).map(Zeroizing::new).map_err(Failure::runtime)
 }

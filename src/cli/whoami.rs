@@ -69,7 +69,7 @@ fn tell(status: &SignInStatus) {
             anstream::println!("{source}: {what} at {issuer} ({}): run `alppaca login`", human::foreign(reason));
         }
         (None, name) => {
-            let name = human::foreign(name.as_deref().unwrap_or("-"));
+            let name = human::foreign(name.as_deref().unwrap_or("signed in"));
             anstream::println!("{source}: {} at {issuer}", Coloured(Colour::Green, name));
         }
     }

@@ -1,13 +1,21 @@
 //! The commands of a person at a desktop: the real binary, real users, and the daemon's admin socket between them.
 
+mod aws_login;
 #[path = "../support/aws_sign_in.rs"]
 mod aws_sign_in;
+#[path = "../support/browser.rs"]
+mod browser;
 mod choice;
 mod console;
+#[path = "../support/identity_center.rs"]
+mod identity_center;
 mod profiles;
 mod prompt;
+#[path = "../support/server.rs"]
+mod server;
 mod shells;
 mod sign_in;
+mod sso;
 #[path = "../support/mod.rs"]
 mod support;
 

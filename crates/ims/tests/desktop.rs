@@ -358,9 +358,9 @@ fn a_sign_in_outlives_the_daemon_only_if_it_is_to_and_no_token_is_anywhere_else(
 /// Neither the tokens nor parts of them are in what was logged or printed, or in any other file.
 fn no_secrets(desktop: &Desktop, tokens: &serde_json::Value) {
     let token = |name: &str| tokens[name].as_str().expect("a token").to_owned();
-    let id = token("id_token");
+    let id = token("bearer");
     let signature = id.rsplit('.').next().expect("a signature").to_owned();
-    for secret in [&id, &signature, &token("refresh_token")] {
+    for secret in [&id, &signature, &token("refresh")] {
         assert!(!desktop.printed.contains(secret.as_str()), "printed");
         assert!(!desktop.server.log().contains(secret.as_str()), "in the log of the server");
         search(desktop.scene.path(), secret);

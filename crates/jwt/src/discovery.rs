@@ -1,4 +1,6 @@
-//! Where the keys of an issuer are, as it says itself: OpenID Connect Discovery 1.0, section 4. Pure.
+//! What an issuer says of itself, such as where its keys are: OpenID Connect Discovery 1.0, section 4. Pure.
+
+use serde_json::{Map, Value};
 
 use crate::{settings::url::is_confidential_url, text::printable};
 
@@ -6,7 +8,7 @@ use crate::{settings::url::is_confidential_url, text::printable};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DiscoveryError {
     /// It is not the document.
-    #[error("this is not a discovery document (JSON with `issuer` and `jwks_uri`)")]
+    #[error("this is not a discovery document (JSON with `issuer`, `jwks_uri` and others)")]
     Malformed,
     /// It is the document of another issuer.
     #[error("the document is of the issuer {found:?}, not {wanted:?}; `issuer` has to be exactly the same")]
@@ -17,8 +19,50 @@ pub enum DiscoveryError {
         wanted: String,
     },
     /// Anybody on the way could change the keys.
-    #[error("`jwks_uri` of the document is not a URL with https: {0:?}")]
-    NotConfidential(String),
+    #[error("`{key}` of the document is not a URL with https: {found:?}")]
+    NotConfidential {
+        /// Which URL.
+        key: &'static str,
+        /// What the document says.
+        found: String,
+    },
+}
+
+/// The document of an issuer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Discovery(Map<String, Value>);
+
+impl Discovery {
+    /// Reads the document of `issuer`. One of another issuer is not believed.
+    pub fn parse(document: &[u8], issuer: &str) -> Result<Self, DiscoveryError> {
+        let document: Map<String, Value> = serde_json::from_slice(document).map_err(|_| DiscoveryError::Malformed)?;
+        let found = document.get("issuer").and_then(Value::as_str).ok_or(DiscoveryError::Malformed)?;
+        if found == issuer {
+            Ok(Self(document))
+        } else {
+            Err(DiscoveryError::OtherIssuer { found: printable(found, 200), wanted: issuer.to_owned() })
+        }
+    }
+
+    /// A URL, if it is there. One that can be overheard is not believed.
+    pub fn url(&self, key: &'static str) -> Result<Option<String>, DiscoveryError> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::String(url)) if is_confidential_url(url) => Ok(Some(url.clone())),
+            Some(Value::String(url)) => Err(DiscoveryError::NotConfidential { key, found: printable(url, 200) }),
+            Some(_) => Err(DiscoveryError::Malformed),
+        }
+    }
+
+    /// One that has to be there.
+    pub fn required_url(&self, key: &'static str) -> Result<String, DiscoveryError> {
+        self.url(key)?.ok_or(DiscoveryError::Malformed)
+    }
+
+    /// Anything else in it.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.0.get(key).filter(|value| !value.is_null())
+    }
 }
 
 /// The URL of the document of an issuer.
@@ -26,21 +70,13 @@ pub fn discovery_url(issuer: &str) -> String {
     format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'))
 }
 
-/// The URL of the keys in the document of an issuer.
-pub fn keys_url(document: &[u8], issuer: &str) -> Result<String, DiscoveryError> {
-    let document: serde_json::Value = serde_json::from_slice(document).map_err(|_| DiscoveryError::Malformed)?;
-    let text = |key: &str| document.get(key).and_then(|value| value.as_str()).ok_or(DiscoveryError::Malformed);
-    let (found, url) = (text("issuer")?, text("jwks_uri")?);
-    let shown = |text: &str| printable(text, 200);
-    if found != issuer {
-        return Err(DiscoveryError::OtherIssuer { found: shown(found), wanted: issuer.to_owned() });
-    }
-    if is_confidential_url(url) { Ok(url.to_owned()) } else { Err(DiscoveryError::NotConfidential(shown(url))) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn keys_url(document: &[u8], issuer: &str) -> Result<String, DiscoveryError> {
+        Discovery::parse(document, issuer)?.required_url("jwks_uri")
+    }
 
     #[test]
     fn the_document_is_below_the_issuer() {
@@ -60,7 +96,10 @@ mod tests {
         }
         for url in ["http://keys.example.com/", "file:///etc/passwd", "https://u:p@keys.example.com/", "/jwks", ""] {
             assert!(
-                matches!(judge("https://login.example.com", url), Err(DiscoveryError::NotConfidential(_))),
+                matches!(
+                    judge("https://login.example.com", url),
+                    Err(DiscoveryError::NotConfidential { key: "jwks_uri", .. })
+                ),
                 "{url}"
             );
         }

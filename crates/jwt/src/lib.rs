@@ -7,7 +7,7 @@ mod keys;
 mod source;
 mod token;
 
-pub use discovery::{DiscoveryError, discovery_url, keys_url};
+pub use discovery::{Discovery, DiscoveryError, discovery_url};
 pub use keys::{KeyRing, PublicKey, parse_key_set};
 pub use source::{KEY_COUNT, KEY_SETTINGS, KeyAccess, KeyOptions, KeySource};
 pub use token::{ALGORITHMS, Algorithm, Claims, Demands, TokenError, Verified, unverified_claims, verify};

@@ -9,7 +9,7 @@ use crate::{
     clock,
     credentials::Secret,
     fetch::{Call, Client, Options, SetupError, parse_url},
-    jwt::{KeyOptions, KeyRing, KeySource, discovery_url, keys_url, parse_key_set},
+    jwt::{Discovery, KeyOptions, KeyRing, KeySource, discovery_url, parse_key_set},
 };
 
 /// The longest set, and the longest document that says where it is.
@@ -100,7 +100,8 @@ impl PublicKeys {
             KeySource::Issuer { issuer, access } => {
                 let token = access.token_file.as_deref();
                 let document = get(client()?, &discovery_url(issuer), token).await?;
-                let url = keys_url(&document, issuer).map_err(|error| error.to_string())?;
+                let url = Discovery::parse(&document, issuer).and_then(|document| document.required_url("jwks_uri"));
+                let url = url.map_err(|error| error.to_string())?;
                 if self.found.as_ref().is_none_or(|(known, _)| *known != url) {
                     let uri: Uri = url.parse().map_err(|_| "`jwks_uri` is not a URL")?;
                     let options = Options::direct(TIMEOUT, access.ca_file.clone());

@@ -15,7 +15,7 @@ use http::Uri;
 use super::{
     LIMIT, begin,
     callback::{self, Incoming},
-    end, not_signed_in, outcome, progress,
+    end, not_signed_in, outcome, progress, signed_in,
 };
 use crate::{
     admin::{BeginRequest, Client, ProgressDocument},
@@ -140,7 +140,7 @@ impl Visit {
         let told = client.call("POST", attempt, &body, LIMIT).map_err(|error| failure(&error));
         let outcome = told.and_then(|_| end(client, attempt));
         match &outcome {
-            Ok(name) => request.page(200, &format!("Signed in as {name}. You may close this window.")),
+            Ok(name) => request.page(200, &format!("{} You may close this window.", signed_in(name))),
             Err(failure) => request.page(400, &failure.message),
         }
         Some(outcome)

@@ -1,17 +1,22 @@
 //! What an `OpenID` provider answers: its discovery document, tokens, device codes and errors (pure).
 
-use std::time::Duration;
+use std::{fmt::Display, time::Duration};
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::Failure;
-use crate::{credentials::Secret, fetch::is_clear_text, settings::url::is_web_url, text::printable};
+use crate::{
+    credentials::Secret,
+    fetch::{is_clear_text, required_secret, secret},
+    jwt,
+    settings::url::is_web_url,
+    text::printable,
+};
 
 /// What a provider says of itself (`OpenID` Connect Discovery, section 3).
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Discovery {
-    issuer: String,
     pub(super) authorization_endpoint: String,
     pub(super) token_endpoint: String,
     pub(super) jwks_uri: String,
@@ -20,29 +25,40 @@ pub(super) struct Discovery {
     scopes_supported: Option<Vec<String>>,
     code_challenge_methods_supported: Option<Vec<String>>,
     /// RFC 9207.
-    #[serde(default)]
-    pub(super) authorization_response_iss_parameter_supported: bool,
+    pub(super) says_issuer: bool,
 }
 
 impl Discovery {
     /// Reads the document of `issuer`. One of another issuer, or with an endpoint that can be overheard, is not believed.
     pub(super) fn parse(body: &[u8], issuer: &str) -> Result<Self, Failure> {
-        let wrong = |what: String| Failure::Wrong(format!("the discovery document of {issuer}: {what}"));
-        let document: Self = serde_json::from_slice(body).map_err(|error| wrong(error.to_string()))?;
-        if document.issuer != issuer {
-            let found = printable(&document.issuer, 100);
-            return Err(wrong(format!("its issuer is {found:?}; `issuer` has to be exactly the same")));
-        }
-        let required = [&document.authorization_endpoint, &document.token_endpoint, &document.jwks_uri];
-        let optional = [&document.device_authorization_endpoint, &document.revocation_endpoint];
-        for url in required.into_iter().chain(optional.into_iter().flatten()) {
+        let wrong = |what: &dyn Display| Failure::Wrong(format!("the discovery document of {issuer}: {what}"));
+        let document = jwt::Discovery::parse(body, issuer).map_err(|error| wrong(&error))?;
+        let optional = |key| {
+            let url = document.url(key).map_err(|error| wrong(&error))?;
             // The client speaks TLS, or not, with all of them.
             let scheme = |url: &str| url.starts_with("https:");
-            if !is_web_url(url) || is_clear_text(url) || scheme(url) != scheme(issuer) {
-                return Err(wrong(format!("{:?} is not a URL with https", printable(url, 100))));
+            match url {
+                Some(url) if scheme(&url) != scheme(issuer) => {
+                    Err(wrong(&format_args!("`{key}` is not a URL with https: {:?}", printable(&url, 100))))
+                }
+                url => Ok(url),
             }
-        }
-        Ok(document)
+        };
+        let required = |key| optional(key)?.ok_or_else(|| wrong(&format_args!("it has no `{key}`")));
+        let words = |key| {
+            let list = document.get(key)?.as_array()?;
+            Some(list.iter().filter_map(|word| word.as_str()).map(str::to_owned).collect())
+        };
+        Ok(Self {
+            authorization_endpoint: required("authorization_endpoint")?,
+            token_endpoint: required("token_endpoint")?,
+            jwks_uri: required("jwks_uri")?,
+            device_authorization_endpoint: optional("device_authorization_endpoint")?,
+            revocation_endpoint: optional("revocation_endpoint")?,
+            scopes_supported: words("scopes_supported"),
+            code_challenge_methods_supported: words("code_challenge_methods_supported"),
+            says_issuer: document.get("authorization_response_iss_parameter_supported") == Some(&true.into()),
+        })
     }
 
     /// Whether codes are of use only to the one who has asked for them. Providers that say nothing of it may well do it.
@@ -60,9 +76,9 @@ impl Discovery {
     }
 }
 
-/// Tokens.
+/// The tokens that are used.
 #[derive(Debug, Clone)]
-pub(super) struct Granted {
+pub(super) struct Answered {
     pub(super) id_token: Option<Secret>,
     pub(super) refresh_token: Option<Secret>,
 }
@@ -82,14 +98,18 @@ struct ErrorAnswer {
     error_description: String,
 }
 
-/// What a person enters at another device (RFC 8628, section 3.2).
+/// What a person enters at another device (RFC 8628, section 3.2), also in the spelling of IAM Identity Center.
 #[derive(Deserialize)]
 pub(super) struct DeviceCode {
-    #[serde(rename = "device_code", deserialize_with = "required_secret")]
+    #[serde(rename = "device_code", alias = "deviceCode", deserialize_with = "required_secret")]
     pub(super) secret: Zeroizing<String>,
+    #[serde(alias = "userCode")]
     pub(super) user_code: String,
+    #[serde(alias = "verificationUri")]
     pub(super) verification_uri: String,
+    #[serde(alias = "verificationUriComplete")]
     pub(super) verification_uri_complete: Option<String>,
+    #[serde(alias = "expiresIn")]
     expires_in: u64,
     interval: Option<u64>,
 }
@@ -119,12 +139,12 @@ impl DeviceCode {
     }
 }
 
-pub(super) fn granted(body: &[u8]) -> Result<Granted, Failure> {
+pub(super) fn tokens(body: &[u8]) -> Result<Answered, Failure> {
     let answer: TokenAnswer = serde_json::from_slice(body)
         .map_err(|_| Failure::Temporary("the answer is not a token response".to_owned()))?;
     let take =
         |token: Option<Zeroizing<String>>| token.filter(|token| !token.is_empty()).map(|token| Secret::new(&**token));
-    Ok(Granted { id_token: take(answer.id_token), refresh_token: take(answer.refresh_token) })
+    Ok(Answered { id_token: take(answer.id_token), refresh_token: take(answer.refresh_token) })
 }
 
 /// What an error of the token endpoint means (RFC 6749, section 5.2).
@@ -137,14 +157,6 @@ pub(super) fn failure(status: u16, body: &[u8]) -> Failure {
         }
         _ => Failure::Temporary(format!("the answer is {status}")),
     }
-}
-
-fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Zeroizing<String>>, D::Error> {
-    Ok(Option::<String>::deserialize(deserializer)?.map(Zeroizing::new))
-}
-
-fn required_secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Zeroizing<String>, D::Error> {
-    String::deserialize(deserializer).map(Zeroizing::new)
 }
 
 #[cfg(test)]

@@ -9,10 +9,10 @@ use tokio::{sync::Notify, task::AbortHandle};
 
 use super::{
     Failure,
-    answer::{DeviceCode, Granted},
+    answer::DeviceCode,
     known::{Known, Method},
-    pkce::{Callback, Request, with_port},
-    provider::Provider,
+    pkce::Callback,
+    provider::{Elsewhere, Granted, Provider},
     session::Session,
 };
 use crate::{
@@ -35,6 +35,11 @@ pub enum Progress {
         /// It has the state and the challenge of this attempt in it.
         url: Secret,
     },
+    /// The person is to open this URL in any browser, and to bring back the text that its last page shows.
+    Paste {
+        /// It has the state and the challenge of this attempt in it.
+        url: Secret,
+    },
     /// The person is to enter this code.
     Device {
         /// The code.
@@ -50,7 +55,7 @@ pub enum Progress {
     Finishing,
     /// The person has signed in, under this name.
     Done {
-        /// For people.
+        /// For people; empty if the provider does not say it.
         name: String,
     },
     /// It has failed.
@@ -96,7 +101,7 @@ impl Attempt {
 
     /// What the browser brought back; only the first counts.
     pub(super) fn come_back(&self, callback: Callback) {
-        if matches!(self.progress(), Progress::Browser { .. }) {
+        if matches!(self.progress(), Progress::Browser { .. } | Progress::Paste { .. }) {
             *lock(&self.callback) = Some(callback);
             self.step(Progress::Finishing);
             self.came_back.notify_one();
@@ -120,14 +125,14 @@ impl Attempt {
     /// Does all of it.
     pub(super) async fn run(self: Arc<Self>, method: Method) {
         let outcome = match (&self.session, method) {
-            (Known::Oidc(session), Method::Browser { port }) => self.by_browser(session, port).await,
-            (Known::Oidc(session), Method::Device) => self.by_device(session).await,
+            (Known::Provider(session), Method::Browser { port }) => self.by_browser(session, port).await,
+            (Known::Provider(session), Method::Device) => self.by_device(session).await,
             (Known::Ssh(session), Method::Agent { socket }) => session.sign_in(socket).await,
-            (Known::Oidc(_), Method::Agent { .. }) => {
-                Err(Failure::Wrong("this sign-in is at an OpenID provider, not by an ssh-agent".to_owned()))
+            (Known::Provider(_), Method::Agent { .. }) => {
+                Err(Failure::Wrong("this sign-in is at a provider, not by an ssh-agent".to_owned()))
             }
             (Known::Ssh(_), Method::Browser { .. } | Method::Device) => {
-                Err(Failure::Wrong("this sign-in is by an ssh-agent, not at an OpenID provider".to_owned()))
+                Err(Failure::Wrong("this sign-in is by an ssh-agent, not at a provider".to_owned()))
             }
         };
         self.step(match outcome {
@@ -137,30 +142,36 @@ impl Attempt {
     }
 
     async fn by_browser(&self, session: &Session, port: u16) -> Result<String, Failure> {
-        let settings = session.settings();
-        let provider = Provider::discover(settings).await?;
-        let request = Request::new(with_port(&settings.oidc.redirect_url, port)?)?;
-        self.step(Progress::Browser { url: Secret::new(provider.authorization_url(&request)?) });
-        if tokio::time::timeout(PATIENCE, self.came_back.notified()).await.is_err() {
-            return Err(Failure::Wrong("the browser did not come back in time".to_owned()));
+        let mut provider = session.provider().await?;
+        let (request, url) = provider.begin(port).await?;
+        self.step(Progress::Browser { url: Secret::new(url) });
+        Ok(session.sign_in(provider.redeem(&request, &self.returned().await?).await?))
+    }
+
+    /// What the browser brings back.
+    async fn returned(&self) -> Result<Callback, Failure> {
+        match tokio::time::timeout(PATIENCE, self.came_back.notified()).await {
+            Ok(()) => Ok(lock(&self.callback).take().unwrap_or_default()),
+            Err(_) => Err(Failure::Wrong("the browser did not come back in time".to_owned())),
         }
-        let callback = lock(&self.callback).take().unwrap_or_default();
-        let code = request.code(&callback, &settings.oidc.issuer, provider.says_issuer())?;
-        let granted = provider.redeem(&request, &code).await?;
-        finish(session, &provider, granted, Some(&request.nonce)).await
     }
 
     async fn by_device(&self, session: &Session) -> Result<String, Failure> {
-        let provider = Provider::discover(session.settings()).await?;
-        let code = provider.device().await?;
+        let mut provider = session.provider().await?;
+        let code = match provider.device().await? {
+            Elsewhere::Code(code) => code,
+            Elsewhere::Paste(request, url) => {
+                self.step(Progress::Paste { url: Secret::new(url) });
+                return Ok(session.sign_in(provider.redeem(&request, &self.returned().await?).await?));
+            }
+        };
         self.step(Progress::Device {
             code: code.user_code.clone(),
             url: code.verification_uri.clone(),
             complete_url: code.verification_uri_complete.clone(),
             seconds: code.life().as_secs(),
         });
-        let granted = self.poll(&provider, &code).await?;
-        finish(session, &provider, granted, None).await
+        Ok(session.sign_in(self.poll(&provider, &code).await?))
     }
 
     async fn poll(&self, provider: &Provider, code: &DeviceCode) -> Result<Granted, Failure> {
@@ -179,18 +190,6 @@ impl Attempt {
             }
         }
     }
-}
-
-async fn finish(
-    session: &Session,
-    provider: &Provider,
-    granted: Granted,
-    nonce: Option<&Secret>,
-) -> Result<String, Failure> {
-    let (tokens, person) = session.verified(provider, granted, nonce, None).await?;
-    let name = person.name.clone();
-    session.sign_in(tokens, person);
-    Ok(name)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

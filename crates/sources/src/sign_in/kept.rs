@@ -12,19 +12,21 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{Settings, person::Person, session::Tokens};
+use super::{held::Tokens, person::Person, provider::Settings};
 use crate::credentials::{Secret, format_timestamp, parse_timestamp};
 
-/// Two tokens and a name.
+/// Tokens and a name.
 const MAX_BYTES: u64 = 128 * 1024;
 
 #[derive(Serialize, Deserialize)]
 struct Kept {
     #[serde(with = "secret")]
-    id_token: Secret,
-    /// Empty if there is none.
+    bearer: Secret,
+    /// Empty if there is none, as the next one.
     #[serde(with = "secret")]
-    refresh_token: Secret,
+    refresh: Secret,
+    #[serde(with = "secret")]
+    client: Secret,
     name: String,
     subject: String,
     groups: Vec<String>,
@@ -34,7 +36,7 @@ struct Kept {
 
 /// The file of the sign-in with these settings: another provider or client has another.
 pub(super) fn path(directory: &Path, settings: &Settings) -> PathBuf {
-    let key = format!("{:?}", (&settings.oidc.issuer, &settings.oidc.client_id));
+    let key = format!("{:?}", (settings.issuer(), settings.client()));
     let digest = digest(&SHA256, key.as_bytes());
     let name = digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
     directory.join(format!("sign-in-{name}.json"))
@@ -57,16 +59,18 @@ pub(super) fn read(path: &Path) -> Result<Option<(Tokens, Person, Timestamp)>, S
     let kept: Kept = serde_json::from_slice(&bytes).map_err(|_| wrong("it is not one of ours".to_owned()))?;
     let (until, since) = (parse_timestamp(&kept.until), parse_timestamp(&kept.since));
     let (Some(until), Some(since)) = (until, since) else { return Err(wrong("it is not one of ours".to_owned())) };
-    let refresh = Some(kept.refresh_token).filter(|token| !token.expose().is_empty());
-    let tokens = Tokens { id: kept.id_token, refresh };
+    let given = |secret: Secret| Some(secret).filter(|secret| !secret.expose().is_empty());
+    let tokens = Tokens { bearer: kept.bearer, refresh: given(kept.refresh), client: given(kept.client) };
     Ok(Some((tokens, Person { name: kept.name, subject: kept.subject, groups: kept.groups, until }, since)))
 }
 
 /// Replaces it as a whole.
 pub(super) fn write(path: &Path, tokens: &Tokens, person: &Person, since: Timestamp) -> Result<(), String> {
+    let or_empty = |secret: &Option<Secret>| secret.clone().unwrap_or_else(|| Secret::new(""));
     let kept = Kept {
-        id_token: tokens.id.clone(),
-        refresh_token: tokens.refresh.clone().unwrap_or_else(|| Secret::new("")),
+        bearer: tokens.bearer.clone(),
+        refresh: or_empty(&tokens.refresh),
+        client: or_empty(&tokens.client),
         name: person.name.clone(),
         subject: person.subject.clone(),
         groups: person.groups.clone(),
@@ -129,13 +133,13 @@ mod tests {
         assert!(read(&path).expect("none").is_none());
         let at: Timestamp = "2026-11-23T10:00:00Z".parse().expect("a timestamp");
         let person = Person { name: "alice".into(), subject: "1".into(), groups: vec!["a".into()], until: at };
-        let tokens = Tokens { id: Secret::new("id"), refresh: Some(Secret::new("refresh")) };
+        let tokens = Tokens { bearer: Secret::new("id"), refresh: Some(Secret::new("refresh")), client: None };
         for _ in 0..2 {
             write(&path, &tokens, &person, at).expect("written");
         }
         assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
         let (found, who, since) = read(&path).expect("readable").expect("there");
-        assert_eq!((found.id.expose(), found.refresh.expect("there").expose()), ("id", "refresh"));
+        assert_eq!((found.bearer.expose(), found.refresh.expect("there").expose()), ("id", "refresh"));
         assert_eq!((who, since), (person, at));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("ours");
         assert!(read(&path).expect_err("open").contains("others"));

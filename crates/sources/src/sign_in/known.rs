@@ -3,16 +3,16 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
+    held::Tokens,
     session::{Report, Session},
     ssh::SshSession,
 };
-use crate::credentials::Secret;
 
 /// A sign-in of any kind. Clones are the same one.
 #[derive(Clone)]
 pub enum Known {
-    /// At an `OpenID` provider.
-    Oidc(Arc<Session>),
+    /// At a provider.
+    Provider(Arc<Session>),
     /// With a key in an ssh-agent.
     Ssh(Arc<SshSession>),
 }
@@ -21,14 +21,14 @@ impl Known {
     /// How it is.
     pub fn report(&self) -> Report {
         match self {
-            Self::Oidc(session) => session.report(),
+            Self::Provider(session) => session.report(),
             Self::Ssh(session) => session.report(),
         }
     }
 
     pub(super) fn is(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Oidc(one), Self::Oidc(other)) => Arc::ptr_eq(one, other),
+            (Self::Provider(one), Self::Provider(other)) => Arc::ptr_eq(one, other),
             (Self::Ssh(one), Self::Ssh(other)) => Arc::ptr_eq(one, other),
             _ => false,
         }
@@ -37,7 +37,7 @@ impl Known {
     /// Another number whenever a person has signed in or out.
     pub fn serial(&self) -> u64 {
         match self {
-            Self::Oidc(session) => session.serial(),
+            Self::Provider(session) => session.serial(),
             Self::Ssh(session) => session.serial(),
         }
     }
@@ -45,15 +45,15 @@ impl Known {
     /// Renews what is due; answers how long until more is.
     pub(super) async fn renew_ahead(&self) -> Option<Duration> {
         match self {
-            Self::Oidc(session) => session.renew_ahead().await,
+            Self::Provider(session) => session.renew_ahead().await,
             Self::Ssh(_) => None,
         }
     }
 
     /// Forgets the person; returns what is to be revoked.
-    pub(super) fn sign_out(&self) -> Option<(Arc<Session>, Secret)> {
+    pub(super) fn sign_out(&self) -> Option<(Arc<Session>, Tokens)> {
         match self {
-            Self::Oidc(session) => Some((Arc::clone(session), session.sign_out()?)),
+            Self::Provider(session) => Some((Arc::clone(session), session.sign_out()?)),
             Self::Ssh(session) => {
                 session.sign_out();
                 None

@@ -1,12 +1,17 @@
-//! How people sign in at a site: at an `OpenID` provider, by the browser (authorization code with PKCE) or by a code for
-//! another device, or with a key in an ssh-agent. Tokens are held here, and renewed for as long as the provider allows.
+//! How people sign in: at an `OpenID` provider or IAM Identity Center, by the browser (authorization code with PKCE) or by a
+//! code for another device, at the AWS console, or with a key in an ssh-agent. Tokens are held here, and renewed for as long
+//! as the provider allows.
 //!
 //! <https://openid.net/specs/openid-connect-core-1_0.html>, RFC 6749, RFC 7636, RFC 8252, RFC 8628.
 
 mod answer;
 mod attempt;
+pub(crate) mod console;
+mod held;
+mod identity_center;
 mod kept;
 mod known;
+mod openid;
 mod options;
 mod person;
 mod pkce;
@@ -16,27 +21,27 @@ mod session;
 mod ssh;
 
 pub use attempt::Progress;
+pub use console::ConsoleSettings;
+pub use identity_center::IdentityCenterSettings;
 pub use known::{Known, Method};
-pub use options::{Oidc, SECTIONS, SignIn, Ssh};
+pub use openid::OpenIdSettings;
+pub use options::{KEEP_SIGN_IN, Oidc, SECTIONS, SignIn, Ssh};
 pub use person::Person;
 pub use pkce::Callback;
+pub use provider::Settings;
 pub use registry::{BeginError, SignIns};
 pub use session::{NoToken, Report, Session};
 pub use ssh::{Request as SshRequest, SshSession};
 
 use crate::{
-    fetch::{FetchError, Proxies},
+    fetch::{FetchError, SetupError},
     text::{printable, redact},
 };
 
-/// What a session has to know of its provider.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
-    /// The provider, and what is asked of it.
-    pub oidc: Oidc,
-    /// The proxies in front of it.
-    pub proxies: Proxies,
-}
+/// Where the browser comes back to at AWS, at any port: <http://127.0.0.1:PORT/oauth/callback>.
+const LOOPBACK: &str = "http://127.0.0.1/oauth/callback";
+/// RFC 8628, section 3.4.
+const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
 /// Why a provider gave nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -70,5 +75,11 @@ fn describe(message: &str) -> String {
 impl From<FetchError> for Failure {
     fn from(error: FetchError) -> Self {
         Self::Temporary(error.0)
+    }
+}
+
+impl From<SetupError> for Failure {
+    fn from(error: SetupError) -> Self {
+        Self::Wrong(error.to_string())
     }
 }

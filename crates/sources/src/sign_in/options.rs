@@ -13,6 +13,14 @@ use crate::{
     },
 };
 
+/// Whether a sign-in outlives the daemon.
+pub const KEEP_SIGN_IN: Setting = Setting::nested(
+    "keep_sign_in",
+    "no",
+    "Whether the tokens are also kept in a file of `$XDG_RUNTIME_DIR`, which is memory and ends with the session, so that \
+     a restart of the daemon needs no new sign-in.",
+);
+
 options! {
     /// An OpenID provider, and what is asked of it.
     #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,12 +72,7 @@ options! {
             "PEM file of additional certificate authorities for the provider. The system's stay in force.",
         ) => optional(read::path);
         /// Whether the sign-in outlives the daemon.
-        pub keep_sign_in: bool = Setting::nested(
-            "keep_sign_in",
-            "no",
-            "Whether the tokens are also kept in a file of `$XDG_RUNTIME_DIR`, which is memory and ends with the \
-             session, so that a restart of the daemon needs no new sign-in.",
-        ) => value(read::boolean);
+        pub keep_sign_in: bool = KEEP_SIGN_IN => value(read::boolean);
     }
 }
 

@@ -14,7 +14,7 @@ const MAX_GROUPS: usize = 200;
 /// Who has signed in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Person {
-    /// The name for people.
+    /// The name for people; empty if the provider does not say it.
     pub name: String,
     /// The name that the provider never gives to another (`sub`).
     pub subject: String,
@@ -25,6 +25,11 @@ pub struct Person {
 }
 
 impl Person {
+    /// The name, for a message.
+    pub(super) fn called(&self) -> &str {
+        if self.name.is_empty() { "a person" } else { &self.name }
+    }
+
     /// The person of verified claims.
     pub(super) fn of(claims: &Claims) -> Result<Self, Failure> {
         let text = |name: &str| claims.get(name).and_then(Value::as_str).map(|text| printable(text, 200));

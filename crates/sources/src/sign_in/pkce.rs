@@ -10,7 +10,7 @@ use http::Uri;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use zeroize::Zeroizing;
 
-use super::{Failure, options::Oidc};
+use super::Failure;
 use crate::{credentials::Secret, text::printable};
 
 /// All but the characters that need no escape anywhere in a URL or a form (RFC 3986, section 2.3).
@@ -63,46 +63,31 @@ impl Request {
         Ok(Self { verifier: random()?, state: random()?, nonce: random()?, redirect_uri })
     }
 
-    /// Where the browser goes.
-    pub(super) fn url(&self, endpoint: &str, options: &Oidc, scope: &str) -> String {
+    /// Where the browser goes. `method` is the provider's word for SHA-256, `more` what only this provider is asked.
+    pub(super) fn url(&self, endpoint: &str, client_id: &str, method: &str, more: &[(&str, &str)]) -> String {
         let challenge = URL_SAFE_NO_PAD.encode(digest(&SHA256, self.verifier.expose().as_bytes()));
         let own = [
             ("response_type", "code"),
-            ("client_id", &options.client_id),
+            ("client_id", client_id),
             ("redirect_uri", &self.redirect_uri),
-            ("scope", scope),
             ("state", self.state.expose()),
-            ("nonce", self.nonce.expose()),
             ("code_challenge", &challenge),
-            ("code_challenge_method", "S256"),
+            ("code_challenge_method", method),
         ];
-        let further = options.parameters.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        let query = form(own.into_iter().filter(|(key, _)| !is_given(options, key)).chain(further));
+        let query = form(own.iter().chain(more).copied());
         // An endpoint may have a query of its own (RFC 6749, section 3.1).
         let separator = if endpoint.contains('?') { '&' } else { '?' };
         format!("{endpoint}{separator}{}", *query)
     }
 
-    /// The code that came back, if it is for this request and of that issuer.
-    pub(super) fn code(&self, callback: &Callback, issuer: &str, says_issuer: bool) -> Result<Secret, Failure> {
+    /// The code that came back, if it is for this request.
+    pub(super) fn code(&self, callback: &Callback) -> Result<Secret, Failure> {
         let same = |state: &Secret| {
             aws_lc_rs::constant_time::verify_slices_are_equal(state.expose().as_bytes(), self.state.expose().as_bytes())
                 .is_ok()
         };
         if !callback.state.as_ref().is_some_and(same) {
             return Err(Failure::Wrong("what the browser brought back belongs to another sign-in".to_owned()));
-        }
-        match &callback.iss {
-            Some(iss) if iss != issuer => {
-                let iss = printable(iss, 100);
-                return Err(Failure::Wrong(format!("the browser came back from another provider, {iss:?}")));
-            }
-            None if says_issuer => {
-                return Err(Failure::Wrong(
-                    "the browser came back without the issuer, which the provider always names".to_owned(),
-                ));
-            }
-            _ => {}
         }
         if let Some(error) = &callback.error {
             let description = callback.error_description.as_deref().unwrap_or_default();
@@ -112,9 +97,20 @@ impl Request {
     }
 }
 
-/// Only `scope` can be both set by us and given.
-fn is_given(options: &Oidc, key: &str) -> bool {
-    options.parameters.iter().any(|(given, _)| given == key)
+impl Callback {
+    /// Whether it is from that issuer, which may always say so (RFC 9207).
+    pub(super) fn is_of(&self, issuer: &str, says_issuer: bool) -> Result<(), Failure> {
+        match &self.iss {
+            Some(iss) if iss != issuer => {
+                let iss = printable(iss, 100);
+                Err(Failure::Wrong(format!("the browser came back from another provider, {iss:?}")))
+            }
+            None if says_issuer => Err(Failure::Wrong(
+                "the browser came back without the issuer, which the provider always names".to_owned(),
+            )),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// 256 random bits as text.
@@ -149,22 +145,6 @@ pub(super) fn with_port(redirect_url: &str, port: u16) -> Result<String, Failure
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{Fields, Keys};
-
-    fn options(parameters: &[(&str, &str)]) -> Oidc {
-        let mut fields = Fields::new(Vec::new(), Oidc::SETTINGS);
-        let scopes = fields.value("scopes", |_| Ok(vec!["openid".to_owned()])).expect("a list");
-        Oidc {
-            issuer: "https://login".into(),
-            client_id: "a b".into(),
-            client_secret_file: None,
-            scopes,
-            parameters: parameters.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
-            redirect_url: "http://127.0.0.1/callback".into(),
-            ca_file: None,
-            keep_sign_in: false,
-        }
-    }
 
     /// RFC 7636, appendix B.
     #[test]
@@ -175,16 +155,15 @@ mod tests {
             nonce: Secret::new("n"),
             redirect_uri: with_port("http://127.0.0.1/callback", 4711).expect("a URL"),
         };
-        let url = request.url("https://login/auth", &options(&[("prompt", "consent")]), "openid groups");
+        let more = [("scope", "openid groups"), ("nonce", "n"), ("prompt", "consent")];
         assert_eq!(
-            url,
+            request.url("https://login/auth", "a b", "S256", &more),
             "https://login/auth?response_type=code&client_id=a%20b&redirect_uri=http%3A%2F%2F127.0.0.1%3A4711%2Fcallback\
-             &scope=openid%20groups&state=s&nonce=n&code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM\
-             &code_challenge_method=S256&prompt=consent"
+             &state=s&code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&code_challenge_method=S256\
+             &scope=openid%20groups&nonce=n&prompt=consent"
         );
-        assert!(
-            request.url("https://login/auth?x=1", &options(&[]), "openid").starts_with("https://login/auth?x=1&resp")
-        );
+        let url = request.url("https://login/auth?x=1", "a", "S256", &[]);
+        assert!(url.starts_with("https://login/auth?x=1&resp"), "{url}");
         assert!(!format!("{request:?}").contains("dBjft"));
     }
 
@@ -198,7 +177,8 @@ mod tests {
             ..Callback::default()
         };
         let code = |callback: &Callback, says_issuer| {
-            request.code(callback, "https://login", says_issuer).map(|code| code.expose().to_owned())
+            callback.is_of("https://login", says_issuer)?;
+            request.code(callback).map(|code| code.expose().to_owned())
         };
         assert_eq!(code(&good, true).as_deref(), Ok("code"));
         assert_eq!(code(&Callback { iss: None, ..good.clone() }, false).as_deref(), Ok("code"));

@@ -13,19 +13,15 @@ use tokio::{
 };
 
 use super::{
-    Settings,
     attempt::{Attempt, PATIENCE, Progress},
     known::{Known, Method},
     options::Ssh,
     pkce::{Callback, random},
-    provider::Provider,
+    provider::Settings,
     session::{Report, Session},
     ssh::SshSession,
 };
-use crate::{
-    clock::{self, SharedClock},
-    credentials::Secret,
-};
+use crate::clock::{self, SharedClock};
 
 /// The sessions are looked at at least so often while anybody is signed in: timers stand still during suspend.
 const TICK: Duration = Duration::from_secs(15);
@@ -84,18 +80,18 @@ impl SignIns {
     }
 
     /// The session with these settings: the one that there is, or another.
-    pub fn oidc(&self, settings: &Settings) -> Known {
+    pub fn session(&self, settings: &Settings) -> Arc<Session> {
         let mut sessions = lock(&self.0.sessions);
         sessions.retain(|session| session.strong_count() > 0);
         let same = |session: &Weak<Session>| session.upgrade().filter(|session| **session.settings() == *settings);
         if let Some(session) = sessions.iter().find_map(same) {
-            return Known::Oidc(session);
+            return session;
         }
         let (clock, changed) = (Arc::clone(&self.0.clock), Arc::clone(&self.0.changed));
         let session = Session::new(Arc::new(settings.clone()), clock, changed, self.0.directory.clone());
         let session = Arc::new(session);
         sessions.push(Arc::downgrade(&session));
-        Known::Oidc(session)
+        session
     }
 
     /// The same for keys in an agent, which is at `socket` unless the options or the person say otherwise.
@@ -218,19 +214,10 @@ impl SignIns {
         for attempt in lock(&self.0.attempts).values().filter(|attempt| attempt.session.is(&session)) {
             attempt.end();
         }
-        if let (Some((session, token)), Some(beside)) = (session.sign_out(), self.0.beside.get()) {
-            beside.spawn(revoke(Arc::clone(session.settings()), token));
+        if let (Some((session, tokens)), Some(beside)) = (session.sign_out(), self.0.beside.get()) {
+            beside.spawn(async move { session.revoke(&tokens).await });
         }
         Ok(())
-    }
-}
-
-async fn revoke(settings: Arc<Settings>, token: Secret) {
-    let revoked = async { Provider::discover(&settings).await?.revoke(&token).await };
-    match revoked.await {
-        Ok(true) => tracing::info!("the refresh token was revoked at {}", settings.oidc.issuer),
-        Ok(false) => tracing::info!("{} cannot revoke refresh tokens", settings.oidc.issuer),
-        Err(failure) => tracing::warn!("the refresh token could not be revoked: {failure}"),
     }
 }
 

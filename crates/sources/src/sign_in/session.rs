@@ -13,17 +13,18 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use super::{Failure, Settings, answer::Granted, kept, person::Person, provider::Provider};
+use super::{
+    Failure,
+    held::{FIRST_PAUSE, Held, MARGIN, Tokens},
+    kept,
+    person::Person,
+    provider::{Granted, Provider, Settings},
+};
 use crate::{
-    clock::{BootTime, Moment, SharedClock, until},
+    clock::{Moment, SharedClock},
     credentials::Secret,
 };
 
-/// A token is not sent any more when it ends so soon.
-const MARGIN: Duration = Duration::from_secs(10);
-/// The pause after the first failure to renew tokens, and the longest one.
-const FIRST_PAUSE: Duration = Duration::from_secs(10);
-const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 /// A token that a site has refused is renewed once in this time.
 const RENEWAL: Duration = Duration::from_mins(5);
 
@@ -47,28 +48,6 @@ enum State {
     /// The person has signed out.
     SignedOut,
     SignedIn(Box<Held>),
-}
-
-struct Held {
-    tokens: Tokens,
-    person: Person,
-    since: Timestamp,
-    /// When the ID token came, by both clocks.
-    arrived: Moment,
-    /// No attempt to renew it before.
-    not_before: BootTime,
-    failures: u32,
-    /// Why the last attempt failed.
-    problem: Option<String>,
-    /// When it was last renewed because a site refused it.
-    refused: Option<BootTime>,
-}
-
-/// The tokens of a sign-in.
-#[derive(Debug, Clone)]
-pub(super) struct Tokens {
-    pub(super) id: Secret,
-    pub(super) refresh: Option<Secret>,
 }
 
 /// How it is with a sign-in, for people.
@@ -110,7 +89,7 @@ impl Session {
         changed: Arc<Notify>,
         directory: Option<PathBuf>,
     ) -> Self {
-        let kept = directory.filter(|_| settings.oidc.keep_sign_in).map(|directory| kept::path(&directory, &settings));
+        let kept = directory.filter(|_| settings.keeps_sign_in()).map(|directory| kept::path(&directory, &settings));
         let now = clock.now();
         let found =
             kept.as_ref().and_then(|path| kept::read(path).map_err(|problem| tracing::warn!("{problem}")).ok()?);
@@ -137,14 +116,23 @@ impl Session {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A token that is valid now: the ID token, renewed if that is due.
+    /// A token that is valid now, renewed if that is due.
     pub async fn token(&self) -> Result<Secret, NoToken> {
+        self.token_with(MARGIN).await
+    }
+
+    /// The same, with more than that `life` left if it can be had.
+    pub async fn token_with(&self, life: Duration) -> Result<Secret, NoToken> {
         for _before_and_after_renewal in 0..2 {
             let now = self.clock.now();
             let problem = match &*self.state() {
                 State::Needed(reason) => return Err(NoToken::Needed(reason.clone())),
                 State::SignedOut => return Err(NoToken::SignedOut),
-                State::SignedIn(held) if held.left(now) > MARGIN => return Ok(held.tokens.id.clone()),
+                State::SignedIn(held) if held.left(now) > life => return Ok(held.tokens.bearer.clone()),
+                // A shorter life is better than none.
+                State::SignedIn(held) if held.not_before > now.boot && !held.has_ended(now) => {
+                    return Ok(held.tokens.bearer.clone());
+                }
                 State::SignedIn(held) if held.not_before > now.boot => {
                     Some(held.problem.clone().unwrap_or_else(|| "the sign-in could not be renewed".to_owned()))
                 }
@@ -153,13 +141,13 @@ impl Session {
             if let Some(problem) = problem {
                 return Err(NoToken::Later(problem));
             }
-            self.renew(|held, now| held.left(now) <= MARGIN).await;
+            self.renew(|held, now| held.left(now) <= life).await;
         }
         Err(NoToken::Later("the provider's tokens end as soon as they come; is this host's clock right?".to_owned()))
     }
 
     /// How often somebody has signed in or out, or had to.
-    pub(super) fn serial(&self) -> u64 {
+    pub fn serial(&self) -> u64 {
         self.serial.load(Ordering::Relaxed)
     }
 
@@ -173,7 +161,7 @@ impl Session {
         let now = self.clock.now();
         let mut state = self.state();
         let State::SignedIn(held) = &mut *state else { return };
-        if held.tokens.id != *token {
+        if held.tokens.bearer != *token {
             return;
         }
         let again = held.refused.is_some_and(|refused| now.boot.since(refused) < RENEWAL);
@@ -200,21 +188,33 @@ impl Session {
     async fn renew(&self, wanted: impl Fn(&Held, Moment) -> bool) {
         let _renewing = self.renewing.lock().await;
         let now = self.clock.now();
-        let token = match &mut *self.state() {
-            State::SignedIn(held) if wanted(held, now) && held.not_before <= now.boot => held.tokens.refresh.clone(),
+        let (before, person) = match &mut *self.state() {
+            State::SignedIn(held) if wanted(held, now) && held.not_before <= now.boot => {
+                (held.tokens.clone(), held.person.clone())
+            }
             _ => return,
         };
-        let outcome = match &token {
-            Some(token) => self.ask(token).await,
+        let outcome = match &before.refresh {
+            Some(_) => self.ask(&before, &person).await,
             None => Err(Failure::refused("expired", "the provider gave no refresh token")),
         };
+        // What comes too late is nobody's, and must not stay valid.
+        if let Some(tokens) = self.take(&before, outcome) {
+            self.revoke(&tokens).await;
+        }
+    }
+
+    /// Takes over what came of these tokens; returns it if nobody has these any more.
+    fn take(&self, before: &Tokens, outcome: Result<Granted, Failure>) -> Option<Tokens> {
         let now = self.clock.now();
         let mut state = self.state();
-        let State::SignedIn(held) = &mut *state else { return };
-        // Somebody may have signed in anew meanwhile.
-        if held.tokens.refresh != token {
-            return;
-        }
+        let held = match &mut *state {
+            State::SignedIn(held) if held.tokens.refresh == before.refresh => held,
+            // The person has left, or somebody has signed in anew meanwhile.
+            _ => return outcome.ok().map(|(tokens, _)| tokens),
+        };
+        let renewable = before.refresh.is_some();
+        let mut late = None;
         match outcome {
             Ok((tokens, person)) if person.subject == held.person.subject => {
                 let refused = held.refused;
@@ -222,18 +222,21 @@ impl Session {
                 let not_before = now.boot + FIRST_PAUSE;
                 **held = Held { not_before, refused, ..Held::new(tokens, person, held.since, now) };
                 self.keep(held);
-                tracing::debug!("the sign-in at {} was renewed", self.settings.oidc.issuer);
+                tracing::debug!("the sign-in at {} was renewed", self.settings.issuer());
             }
-            Ok(_) => self.need(&mut state, "the provider renewed it for another person".to_owned()),
+            Ok((tokens, _)) => {
+                late = Some(tokens);
+                self.need(&mut state, "the provider renewed it for another person".to_owned());
+            }
             // Whatever a proxy or a portal on the way says is not the word of the provider.
             Err(Failure::Temporary(problem) | Failure::Wrong(problem)) => held.failed(problem, now),
             // What is held is good until its end; only then a person is needed.
-            Err(_) if token.is_none() && !held.has_ended(now) => held.not_before = now.boot + held.left(now),
-            Err(failure) if token.is_some() && !held.has_ended(now) => {
+            Err(_) if !renewable && !held.has_ended(now) => held.not_before = now.boot + held.left(now),
+            Err(failure) if renewable && !held.has_ended(now) => {
                 held.tokens.refresh = None;
                 held.problem = Some(format!("it cannot be renewed: {failure}"));
                 held.not_before = now.boot + held.left(now);
-                tracing::warn!("the sign-in at {} cannot be renewed: {failure}", self.settings.oidc.issuer);
+                tracing::warn!("the sign-in at {} cannot be renewed: {failure}", self.settings.issuer());
             }
             Err(failure) => {
                 let reason = held.problem.take().unwrap_or_else(|| format!("it has ended: {failure}"));
@@ -242,42 +245,33 @@ impl Session {
         }
         drop(state);
         self.changed.notify_waiters();
+        late
     }
 
-    async fn ask(&self, token: &Secret) -> Result<(Tokens, Person), Failure> {
-        let provider = Provider::discover(&self.settings).await?;
-        let granted = provider.refresh(token).await?;
-        self.verified(&provider, granted, None, Some(token)).await
+    async fn ask(&self, tokens: &Tokens, person: &Person) -> Result<Granted, Failure> {
+        self.provider().await?.renew(tokens, person).await
     }
 
-    /// The tokens that came, and whom the ID token names. A refresh token that is not replaced stays.
-    pub(super) async fn verified(
-        &self,
-        provider: &Provider,
-        granted: Granted,
-        nonce: Option<&Secret>,
-        before: Option<&Secret>,
-    ) -> Result<(Tokens, Person), Failure> {
-        let id = granted.id_token.ok_or_else(|| Failure::Wrong("the provider returned no ID token".to_owned()))?;
-        let claims = provider.claims(&id, nonce, self.clock.now()).await?;
-        let refresh = granted.refresh_token.or_else(|| before.cloned());
-        Ok((Tokens { id, refresh }, Person::of(&claims)?))
+    pub(super) async fn provider(&self) -> Result<Provider, Failure> {
+        Provider::open(&self.settings, &self.clock).await
     }
 
-    /// Somebody has signed in.
-    pub(super) fn sign_in(&self, tokens: Tokens, person: Person) {
+    /// Somebody has signed in; answers under which name.
+    pub(super) fn sign_in(&self, (tokens, person): Granted) -> String {
         let now = self.clock.now();
+        let name = person.name.clone();
         let held = Held::new(tokens, person, now.wall, now);
-        notice!("{} has signed in at {}", held.person.name, self.settings.oidc.issuer);
+        notice!("{} has signed in at {}", held.person.called(), self.settings.issuer());
         let mut state = self.state();
         self.keep(&held);
         self.set(&mut state, State::SignedIn(Box::new(held)));
         drop(state);
         self.changed.notify_waiters();
+        name
     }
 
-    /// Forgets the tokens; returns the refresh token, which is to be revoked.
-    pub(super) fn sign_out(&self) -> Option<Secret> {
+    /// Forgets the tokens; returns those that are to be revoked.
+    pub(super) fn sign_out(&self) -> Option<Tokens> {
         let mut state = self.state();
         // A renewal that ends now must not keep it again.
         self.forget_kept();
@@ -286,19 +280,30 @@ impl Session {
         self.changed.notify_waiters();
         match before {
             State::SignedIn(held) => {
-                notice!("{} has signed out at {}", held.person.name, self.settings.oidc.issuer);
-                held.tokens.refresh
+                notice!("{} has signed out at {}", held.person.called(), self.settings.issuer());
+                Some(held.tokens)
             }
             State::Needed(_) | State::SignedOut => None,
+        }
+    }
+
+    /// Has the provider forget tokens, too, if it can.
+    pub(super) async fn revoke(&self, tokens: &Tokens) {
+        let issuer = self.settings.issuer();
+        let revoked = async { self.provider().await?.revoke(tokens).await };
+        match revoked.await {
+            Ok(true) => tracing::info!("the sign-in was revoked at {issuer}"),
+            Ok(false) => tracing::info!("there is nothing that {issuer} could revoke"),
+            Err(failure) => tracing::warn!("the sign-in could not be revoked: {failure}"),
         }
     }
 
     /// How it is.
     pub fn report(&self) -> Report {
         let mut report = Report {
-            kind: "oidc",
-            issuer: self.settings.oidc.issuer.clone(),
-            redirect_url: Some(self.settings.oidc.redirect_url.clone()),
+            kind: self.settings.kind(),
+            issuer: self.settings.issuer().to_owned(),
+            redirect_url: Some(self.settings.redirect_url().to_owned()),
             key: None,
             person: None,
             renewed: false,
@@ -321,7 +326,7 @@ impl Session {
     }
 
     fn need(&self, state: &mut State, reason: String) {
-        notice!("sign-in needed at {}: {reason}; run `alppaca login`", self.settings.oidc.issuer);
+        notice!("sign-in needed at {}: {reason}; run `alppaca login`", self.settings.issuer());
         self.forget_kept();
         self.set(state, State::Needed(reason));
     }
@@ -341,37 +346,5 @@ impl Session {
         {
             tracing::error!("{}: cannot be removed: {error}", path.display());
         }
-    }
-}
-
-impl Held {
-    fn new(tokens: Tokens, person: Person, since: Timestamp, now: Moment) -> Self {
-        Self { tokens, person, since, arrived: now, not_before: now.boot, failures: 0, problem: None, refused: None }
-    }
-
-    fn left(&self, now: Moment) -> Duration {
-        until(self.person.until, now.wall)
-    }
-
-    fn has_ended(&self, now: Moment) -> bool {
-        self.left(now) <= MARGIN
-    }
-
-    /// How long until it is renewed: when two thirds of its life are over, since an idle refresh token may end earlier than
-    /// the ID token. One that cannot be renewed is looked at when it ends.
-    fn due_in(&self, now: Moment) -> Duration {
-        let life = until(self.person.until, self.arrived.wall);
-        let rest = if self.tokens.refresh.is_some() { (life / 3).max(MARGIN) } else { MARGIN };
-        self.left(now).saturating_sub(rest).max(self.not_before.since(now.boot))
-    }
-
-    fn failed(&mut self, problem: String, now: Moment) {
-        let pause = FIRST_PAUSE * 2_u32.saturating_pow(self.failures.min(6));
-        self.not_before = now.boot + pause.min(LONGEST_PAUSE);
-        self.failures = self.failures.saturating_add(1);
-        if self.failures.is_power_of_two() {
-            tracing::warn!("the sign-in could not be renewed: {problem}");
-        }
-        self.problem = Some(problem);
     }
 }

@@ -6,11 +6,11 @@ use jiff::Timestamp;
 
 use super::{
     aws::Aws,
-    hologram,
+    aws_login, hologram,
     host_env::HostEnv,
     imds, ims, process, profile,
     purpose::{Purpose, Serves},
-    roles_anywhere, site, static_keys, vault, web_identity,
+    roles_anywhere, site, sso, static_keys, vault, web_identity,
 };
 use crate::{
     fetch::Proxying,
@@ -32,6 +32,8 @@ pub static KINDS: &[Entry] = &[
     Entry::of::<imds::options::Options>(),
     Entry::of::<hologram::options::Options>(),
     Entry::of::<site::options::Options>(),
+    Entry::of::<sso::options::Options>(),
+    Entry::of::<aws_login::options::Options>(),
 ];
 
 /// How a kind is written.

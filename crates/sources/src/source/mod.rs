@@ -1,24 +1,26 @@
 //! Where credentials come from: one file (or folder) per kind of upstream, behind the traits of `refresh`.
 
 pub mod aws;
+mod aws_login;
 pub mod failover;
 mod file;
 pub mod hologram;
 mod host_env;
 pub mod imds;
 pub mod ims;
-mod json;
 pub mod kind;
 pub mod listed;
 pub mod long_term;
 mod pass_on;
 mod pem;
+mod places;
 pub mod process;
 pub mod profile;
 mod purpose;
 pub mod roles_anywhere;
 mod session;
 pub mod site;
+mod sso;
 pub mod static_keys;
 pub mod sts;
 pub mod vault;

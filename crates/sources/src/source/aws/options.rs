@@ -65,6 +65,12 @@ pub(in crate::source) const FIPS: Setting = Setting::nested(
     "",
     "Whether to use the FIPS endpoint; the default is the value of `AWS_USE_FIPS_ENDPOINT`.",
 );
+/// Whether the endpoint with IPv4 and IPv6 is called.
+pub(in crate::source) const DUAL_STACK: Setting = Setting::nested(
+    "dual_stack",
+    "",
+    "Whether to use the endpoint with IPv4 and IPv6; the default is the value of `AWS_USE_DUALSTACK_ENDPOINT`.",
+);
 /// Further certificate authorities.
 pub(in crate::source) const CA_FILE: Setting = Setting::nested(
     "ca_file",
@@ -82,11 +88,7 @@ pub const SETTINGS: [Setting; COUNT] = [
     Setting::nested("region", "eu-central-1", "The region of the endpoint."),
     Setting::nested("endpoint", "", "Another endpoint: `https://host[:port]`. Takes precedence over the environment."),
     FIPS,
-    Setting::nested(
-        "dual_stack",
-        "",
-        "Whether to use the endpoint with IPv4 and IPv6; the default is the value of `AWS_USE_DUALSTACK_ENDPOINT`.",
-    ),
+    DUAL_STACK,
     proxying::PROXY,
     proxying::NO_PROXY,
     CA_FILE,

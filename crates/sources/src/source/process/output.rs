@@ -5,8 +5,10 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::credentials::{AccountId, Secret, is_key_text, parse_timestamp};
-use crate::source::json::secret;
+use crate::{
+    credentials::{AccountId, Secret, is_key_text, parse_timestamp},
+    fetch::secret,
+};
 
 /// The set that a program printed.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -67,8 +67,17 @@ pub(super) struct Setting {
 
 /// Reads a file. One that is not there and was not named has nothing in it.
 pub(super) async fn read(file: &File) -> Result<Read, String> {
+    read_bytes(file, tokio::fs::read(&file.path).await)
+}
+
+/// The same, where nothing can wait.
+pub(super) fn read_now(file: &File) -> Result<Read, String> {
+    read_bytes(file, std::fs::read(&file.path))
+}
+
+fn read_bytes(file: &File, bytes: io::Result<Vec<u8>>) -> Result<Read, String> {
     let path = file.path.display();
-    let bytes = match tokio::fs::read(&file.path).await {
+    let bytes = match bytes {
         Ok(bytes) => Zeroizing::new(bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound && !file.named => Zeroizing::default(),
         Err(error) => return Err(format!("{path} cannot be read: {error}")),

@@ -1,34 +1,23 @@
 //! `aws login`: the set that the AWS CLI keeps in its cache, and new sets for its refresh token.
 //! <https://docs.aws.amazon.com/sdkref/latest/guide/access-login.html>
 
-mod proof;
-mod token;
+use std::path::Path;
 
-use std::{path::Path, time::Duration};
-
-use aws_lc_rs::digest::{SHA256, digest};
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use aws_lc_rs::{
+    digest::{SHA256, digest},
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
+};
 use jiff::Timestamp;
-use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use super::shared::{Shared, file_name};
 use crate::{
     clock::{SharedClock, until},
-    credentials::{Credentials, Partition},
-    fetch::{Call, Client, Options},
-    text::printable,
+    credentials::Credentials,
+    fetch::Options,
+    sign_in::console::{self, Renewal, ServiceError, Token, WANTED_LIFE},
+    source::pem,
 };
-use token::{Renewal, Token};
-
-/// A set with less left is renewed before it is given out. Sets live 15 minutes and are renewed after a third of that;
-/// botocore takes less than 10 minutes for urgent.
-const WANTED_LIFE: Duration = Duration::from_mins(11);
-
-/// An answer has a session token and a refresh token of 12 KiB at most.
-const MAX_BYTES: usize = 64 * 1024;
-
-const PROOF_HEADER: HeaderName = HeaderName::from_static("dpop");
 
 /// What the configuration files state about a login.
 pub(super) struct Session<'a> {
@@ -139,69 +128,31 @@ impl Login {
 /// Asks the sign-in service for a new set.
 async fn ask(token: &Token, at: &Session<'_>, http: &Options, now: Timestamp) -> Result<Renewal, Failure> {
     let other = |problem: String| Failure::Other(problem);
-    let url = url(at, token.region().unwrap_or(at.region));
-    let parsed = url.parse().map_err(|error| other(format!("{url}: {error}")))?;
-    let proof = proof::make(token.key().map_err(other)?, &url, now).map_err(other)?;
-    let proof = HeaderValue::from_str(&proof).map_err(|error| other(error.to_string()))?;
-    let client = Client::new(&parsed, http).map_err(|error| other(error.to_string()))?;
-    let call = Call::new(Method::POST, &url).with_whole_errors().header(PROOF_HEADER, proof);
-    let call = call.json(token.question().map_err(other)?);
-    let answer = client.send(call, MAX_BYTES).await.map_err(|error| other(error.0))?;
-    let wrong = |problem: &str| other(format!("POST {url}: {problem}"));
-    if answer.status == StatusCode::OK {
-        return serde_json::from_slice(&answer.body).map_err(|_| wrong("the answer has no credentials"));
-    }
-    let refusal: Refusal = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let base = console::base(token.region().unwrap_or(at.region), at.endpoint, at.fips);
+    let key = token.key().map_err(other)?;
+    let key = read(key).ok_or_else(|| other("the dpopKey of the login is not a private key on P-256".to_owned()))?;
+    let question = token.question().map_err(other)?;
     let profile = at.profile;
-    match refusal.error.as_deref().filter(|_| answer.status.is_client_error() && !answer.is_the_proxys_own()) {
-        Some("TOKEN_EXPIRED" | "AUTHCODE_EXPIRED") => {
-            Err(Failure::Over(format!("the login has ended; run `aws login --profile {profile}` again")))
-        }
-        Some("USER_CREDENTIALS_CHANGED") => Err(Failure::Over(format!(
+    console::ask(&base, question, &key, http, now).await.map_err(|error| match error {
+        ServiceError::Other(problem) => other(problem),
+        ServiceError::Refused { code: "USER_CREDENTIALS_CHANGED", .. } => Failure::Over(format!(
             "the password was changed after the login; run `aws login --profile {profile}` again"
-        ))),
-        Some("INSUFFICIENT_PERMISSIONS") => Err(Failure::Over(
+        )),
+        ServiceError::Refused { code: "INSUFFICIENT_PERMISSIONS", .. } => Failure::Over(
             "the user may not renew the login: the policy SignInLocalDevelopmentAccess (signin:CreateOAuth2Token) is missing"
                 .to_owned(),
-        )),
-        Some(error) => {
-            let message = printable(refusal.message.as_deref().unwrap_or_default(), 200);
-            Err(wrong(&format!("the answer is {} ({}: {message})", answer.status, printable(error, 40))))
+        ),
+        ServiceError::Refused { .. } => {
+            Failure::Over(format!("the login has ended; run `aws login --profile {profile}` again"))
         }
-        None => Err(wrong(&format!("the answer is {}{}", answer.status, answer.detail()))),
-    }
+    })
 }
 
-/// An error of the sign-in service.
-#[derive(Deserialize, Default)]
-struct Refusal {
-    error: Option<String>,
-    message: Option<String>,
-}
-
-/// Where the sign-in service of a region is, as botocore's `signin/2023-01-01/endpoint-rule-set-1.json` says. It has no
-/// endpoint for IPv4 and IPv6 there.
-fn url(at: &Session<'_>, region: &str) -> String {
-    let partition = Partition::of_region(region);
-    let domain = match partition.name {
-        "aws" => "aws.amazon.com",
-        "aws-cn" => "amazonaws.cn",
-        "aws-us-gov" => "amazonaws-us-gov.com",
-        "aws-eusc" => "amazonaws-eusc.eu",
-        "aws-iso" => "c2shome.ic.gov",
-        "aws-iso-b" => "sc2shome.sgov.gov",
-        "aws-iso-e" => "csphome.adc-e.uk",
-        "aws-iso-f" => "csphome.hci.ic.gov",
-        _ => partition.domain,
-    };
-    let base = match at.endpoint {
-        Some(endpoint) => endpoint.trim_end_matches('/').to_owned(),
-        None if !at.fips => format!("https://{region}.signin.{domain}"),
-        None if region == "us-gov-west-1" => format!("https://signin-fips.{domain}"),
-        None if partition.name == "aws-us-gov" => format!("https://{region}.signin-fips.{domain}"),
-        None => format!("https://signin-fips.{region}.{}", partition.domain),
-    };
-    format!("{base}/v1/token")
+/// The private key to which a login is bound.
+fn read(key: &str) -> Option<EcdsaKeyPair> {
+    let sections = pem::sections(key.as_bytes()).ok()?;
+    let section = sections.iter().find(|section| section.label.ends_with("PRIVATE KEY"))?;
+    EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_FIXED_SIGNING, &section.der).ok()
 }
 
 fn hash(bytes: &[u8]) -> Vec<u8> {
@@ -219,19 +170,11 @@ mod tests {
     }
 
     #[test]
-    fn the_sign_in_service_of_a_region_is_where_botocore_looks_for_it() {
-        let at = |endpoint, fips| Session { name: "s", profile: "p", region: "", endpoint, fips };
-        for (region, endpoint, fips, host) in [
-            ("eu-central-1", None, false, "https://eu-central-1.signin.aws.amazon.com"),
-            ("cn-north-1", None, false, "https://cn-north-1.signin.amazonaws.cn"),
-            ("us-gov-east-1", None, false, "https://us-gov-east-1.signin.amazonaws-us-gov.com"),
-            ("us-gov-east-1", None, true, "https://us-gov-east-1.signin-fips.amazonaws-us-gov.com"),
-            ("us-gov-west-1", None, true, "https://signin-fips.amazonaws-us-gov.com"),
-            ("us-east-1", None, true, "https://signin-fips.us-east-1.amazonaws.com"),
-            ("eusc-de-east-1", None, false, "https://eusc-de-east-1.signin.amazonaws-eusc.eu"),
-            ("us-east-1", Some("http://127.0.0.1:1/"), true, "http://127.0.0.1:1"),
-        ] {
-            assert_eq!(url(&at(endpoint, fips), region), format!("{host}/v1/token"), "{region}");
+    fn only_a_private_key_is_taken() {
+        const KEY: &str = "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEIFDZHUzOG1Pzq+6F0mjMlOSp1syN9LRPBuHMoCFXTcXhoAoGCCqGSM49\nAwEHoUQDQgAE9qhj+KtcdHj1kVgwxWWWw++tqoh7H7UHs7oXh8jBbgF47rrYGC+t\ndjiIaHK3dBvvdE7MGj5HsepzLm3Kj91bqA==\n-----END EC PRIVATE KEY-----\n";
+        assert!(read(KEY).is_some());
+        for key in ["", "no key", &KEY.replace("EC PRIVATE", "EC PUBLIC")] {
+            assert!(read(key).is_none(), "{key}");
         }
     }
 }

@@ -9,6 +9,7 @@ mod login;
 pub(super) mod options;
 mod shared;
 mod sso;
+mod sso_session;
 
 use std::{
     collections::HashMap,
@@ -27,6 +28,7 @@ use zeroize::Zeroizing;
 use chain::{Base, Chain};
 pub use files::at_home;
 use files::{File, Kind, Read};
+pub(in crate::source) use sso_session::SsoSession;
 
 use super::{
     Fetch, SourceError, SourceFuture, aws::sdk_client, file::read_secret, long_term::assumed_end, process,

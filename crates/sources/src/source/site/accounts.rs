@@ -7,8 +7,7 @@ use serde::{
     de::{MapAccess, Visitor},
 };
 
-use super::names::Place;
-use crate::credentials::AccountId;
+use crate::{credentials::AccountId, source::places::Place};
 
 /// More roles than any person has.
 const MAX_ROLES: usize = 10_000;

@@ -1,28 +1,23 @@
 //! A site: the routes for people of `alppaca-ims` or AFP, where a person who has signed in may have many roles.
 
 mod accounts;
-mod names;
 pub(super) mod options;
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
-};
-
 use http::{HeaderValue, Method, StatusCode, Uri, header};
+use jiff::Timestamp;
 use percent_encoding::utf8_percent_encode;
 
 use accounts::Accounts;
-use names::{Place, names};
 
 use super::{
-    ErrorKind, RoleList, Source, SourceError, SourceFuture,
-    ims::{Accepted, ESCAPED, NO_SUCH_ROLE, accept, bad_document, empty, message_of},
+    RoleList, Source, SourceError, SourceFuture,
+    ims::{Accepted, ESCAPED, accept, bad_document, empty, message_of},
+    places::{Places, not_listed},
 };
 use crate::{
     credentials::{Credentials, RoleName, Secret, parse_document},
-    fetch::{self, Answer, Call, Client, SetupError, parse_url},
-    sign_in::{Known, NoToken, Session, SshRequest, SshSession},
+    fetch::{self, Answer, Call, Client, Renewed, SetupError, parse_url},
+    sign_in::{Known, Session, SshRequest, SshSession},
     text::snippet,
 };
 
@@ -41,25 +36,29 @@ struct Settings {
 /// A site.
 struct Site {
     settings: Settings,
-    client: Client,
-    /// The roles of the last list.
-    places: Mutex<Arc<HashMap<RoleName, Place>>>,
+    client: Renewed,
+    places: Places,
 }
 
 impl Site {
-    fn new(settings: Settings, options: &fetch::Options) -> Result<Self, SetupError> {
-        let client = Client::new(&parse_url("site", &settings.url)?, options)?;
-        Ok(Self { settings, client, places: Mutex::default() })
+    fn new(settings: Settings, options: fetch::Options) -> Result<Self, SetupError> {
+        let client = Renewed::new(parse_url("site", &settings.url)?, options)?;
+        Ok(Self { settings, client, places: Places::default() })
+    }
+
+    fn certificate_end(&self) -> Option<Timestamp> {
+        self.client.certificate_end()
     }
 
     /// What the site answers to that person.
     async fn get(&self, url: &str, limit: usize) -> Result<Answer, SourceError> {
         let call = Call::new(Method::GET, url);
         let before = self.settings.session.as_ref().map(Known::serial);
+        let client = self.client.current();
         let answer = match &self.settings.session {
-            None => self.client.send(call, limit).await?,
-            Some(Known::Oidc(session)) => self.with_token(session, call, limit).await?,
-            Some(Known::Ssh(session)) => self.with_signature(session, url, limit).await?,
+            None => client.send(call, limit).await?,
+            Some(Known::Provider(session)) => with_token(&client, session, call, limit).await?,
+            Some(Known::Ssh(session)) => with_signature(&client, session, url, limit).await?,
         };
         // Not to know who asks is no decision about roles.
         if answer.status == StatusCode::UNAUTHORIZED {
@@ -69,39 +68,6 @@ impl Site {
         // What was asked for one person is for no other.
         if self.settings.session.as_ref().map(Known::serial) != before {
             return Err(SourceError::transient("a person has signed in or out meanwhile"));
-        }
-        Ok(answer)
-    }
-
-    async fn with_token(&self, session: &Session, call: Call<'_>, limit: usize) -> Result<Answer, SourceError> {
-        let token = session.token().await.map_err(|why| sign_in_needed(&why))?;
-        let bearer = Secret::new(format!("Bearer {}", token.expose()));
-        let answer = self.client.send(call.secret_header(header::AUTHORIZATION, &bearer)?, limit).await?;
-        if answer.status == StatusCode::UNAUTHORIZED {
-            session.refused(&token, &reason(&answer));
-        }
-        Ok(answer)
-    }
-
-    /// A site gives a challenge with its first answer.
-    async fn with_signature(&self, session: &SshSession, url: &str, limit: usize) -> Result<Answer, SourceError> {
-        session.ready().map_err(|why| sign_in_needed(&why))?;
-        let uri: Uri = url.parse().map_err(|error| SourceError::transient(format!("{url}: {error}")))?;
-        let authority = authority(&uri);
-        let host = HeaderValue::from_str(&authority).map_err(|error| SourceError::transient(error.to_string()))?;
-        let call = || Call::new(Method::GET, url).header(header::HOST, host.clone());
-        let answer = self.client.send(call(), limit).await?;
-        if answer.status != StatusCode::UNAUTHORIZED {
-            return Ok(answer);
-        }
-        let challenges = answer.headers.get_all(header::WWW_AUTHENTICATE).iter();
-        let challenges: Vec<&str> = challenges.filter_map(|value| value.to_str().ok()).collect();
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let request = SshRequest { challenges: &challenges, path, authority: &authority };
-        let authorization = session.authorization(request).await.map_err(|why| sign_in_needed(&why))?;
-        let answer = self.client.send(call().secret_header(header::AUTHORIZATION, &authorization)?, limit).await?;
-        if answer.status == StatusCode::UNAUTHORIZED {
-            session.refused(&reason(&answer));
         }
         Ok(answer)
     }
@@ -116,31 +82,16 @@ impl Site {
         if accounts.0.is_empty() && !decided {
             return Err(empty(&url));
         }
-        let (mut seen, mut places) = (HashSet::new(), accounts.0);
-        places.retain(|place| seen.insert((place.account.clone(), place.role.clone())));
-        let named = names(places);
-        let names = named.iter().map(|(name, _)| name.clone()).collect();
-        let accounts = named.iter().filter_map(|(name, place)| Some((name.clone(), place.id?))).collect();
-        *self.places.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(named.into_iter().collect());
-        Ok(RoleList { names, problems: Vec::new(), accounts, max_age, date })
-    }
-
-    fn place(&self, role: &RoleName) -> Option<Place> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner).get(role).cloned()
+        Ok(RoleList { max_age, date, ..self.places.list(accounts.0) })
     }
 
     async fn document(&self, role: &RoleName) -> Result<Credentials, SourceError> {
-        let place = match self.place(role) {
+        let place = match self.places.get(role) {
             Some(place) => place,
             None => {
                 // A role of the configuration, asked for before the list.
                 self.list().await?;
-                self.place(role).ok_or_else(|| {
-                    let message = format!("the site lists no role {role} for this person");
-                    let kind =
-                        ErrorKind::Refused { code: NO_SUCH_ROLE.to_owned(), message: message.clone(), withdraws: true };
-                    SourceError::new(kind, message)
-                })?
+                self.places.get(role).ok_or_else(|| not_listed(role))?
             }
         };
         let part = |text| utf8_percent_encode(text, ESCAPED);
@@ -166,6 +117,39 @@ impl Source for Site {
     }
 }
 
+async fn with_token(client: &Client, session: &Session, call: Call<'_>, limit: usize) -> Result<Answer, SourceError> {
+    let token = session.token().await?;
+    let bearer = Secret::new(format!("Bearer {}", token.expose()));
+    let answer = client.send(call.secret_header(header::AUTHORIZATION, &bearer)?, limit).await?;
+    if answer.status == StatusCode::UNAUTHORIZED {
+        session.refused(&token, &reason(&answer));
+    }
+    Ok(answer)
+}
+
+/// A site gives a challenge with its first answer.
+async fn with_signature(client: &Client, session: &SshSession, url: &str, limit: usize) -> Result<Answer, SourceError> {
+    session.ready()?;
+    let uri: Uri = url.parse().map_err(|error| SourceError::transient(format!("{url}: {error}")))?;
+    let authority = authority(&uri);
+    let host = HeaderValue::from_str(&authority).map_err(|error| SourceError::transient(error.to_string()))?;
+    let call = || Call::new(Method::GET, url).header(header::HOST, host.clone());
+    let answer = client.send(call(), limit).await?;
+    if answer.status != StatusCode::UNAUTHORIZED {
+        return Ok(answer);
+    }
+    let challenges = answer.headers.get_all(header::WWW_AUTHENTICATE).iter();
+    let challenges: Vec<&str> = challenges.filter_map(|value| value.to_str().ok()).collect();
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let request = SshRequest { challenges: &challenges, path, authority: &authority };
+    let authorization = session.authorization(request).await?;
+    let answer = client.send(call().secret_header(header::AUTHORIZATION, &authorization)?, limit).await?;
+    if answer.status == StatusCode::UNAUTHORIZED {
+        session.refused(&reason(&answer));
+    }
+    Ok(answer)
+}
+
 /// The header `Host` for that URL.
 fn authority(uri: &Uri) -> String {
     let usual = if uri.scheme_str() == Some("https") { 443 } else { 80 };
@@ -178,19 +162,4 @@ fn authority(uri: &Uri) -> String {
 /// Why a site does not know who this is.
 fn reason(answer: &Answer) -> String {
     format!("401{}", message_of(&answer.body).unwrap_or_default())
-}
-
-/// What is valid is served on, unless the person has left.
-fn sign_in_needed(why: &NoToken) -> SourceError {
-    match why {
-        NoToken::Needed(reason) => SourceError::transient(format!("sign-in needed ({reason}): run `alppaca login`")),
-        NoToken::Later(problem) => {
-            SourceError::transient(format!("the sign-in cannot be renewed at the moment: {problem}"))
-        }
-        NoToken::SignedOut => {
-            let message = "signed out: run `alppaca login`".to_owned();
-            let kind = ErrorKind::Refused { code: NO_SUCH_ROLE.to_owned(), message: message.clone(), withdraws: true };
-            SourceError::new(kind, message)
-        }
-    }
 }

@@ -4,15 +4,14 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::{Settings, Site};
 use crate::{
-    credentials::RoleName,
-    fetch::{self, Proxying, end_of_certificate, is_clear_text},
+    fetch::{self, Proxying, is_clear_text},
     refresh::{CallLimit, Fetch, OnRequest, Source},
     settings::{Fields, NamedFiles, Node, Problem, Setting, options, read, url::is_base_url},
-    sign_in::{self, Known, SignIn},
+    sign_in::{self, Known, OpenIdSettings, SignIn},
     source::{
         host_env::HostEnv,
         kind::{CertificateEnd, Kind, Opened, Opening, Provides, Written},
-        listed::ListedRole,
+        places::{Lists, personal_role},
         purpose::{Purpose, Serves},
     },
 };
@@ -30,19 +29,8 @@ options! {
         ) => needed("a site needs a `url`, such as https://ims.example.com", url);
         /// How the person proves who that is.
         pub sign_in: MaybeSignIn;
-        /// The roles that are fetched without anybody asking.
-        pub ready: Vec<RoleName> = Setting::nested(
-            "ready",
-            "[]",
-            "Roles, by the names that `alppaca status` shows, whose credentials are kept ready. The others are fetched \
-             when a program asks for them.",
-        ) => value(|node| read::list(node, read::role_name));
-        /// How long a role is in use.
-        pub idle_after: Duration = Setting::nested(
-            "idle_after",
-            "2h",
-            "For how long the credentials of a role are renewed after a program last asked for them.",
-        ) => value(read::interval);
+        /// Which roles are fetched, and for how long.
+        pub lists: Lists;
         /// For one connection.
         pub connect_timeout: Duration = Setting::nested("connect_timeout", "3s", "As `ims_connect_timeout`.")
             => value(read::limit);
@@ -168,7 +156,7 @@ impl Kind for Options {
     }
 
     fn on_request(&self) -> Option<OnRequest> {
-        Some(OnRequest { ready: self.ready.clone(), idle_after: self.idle_after })
+        Some(self.lists.on_request())
     }
 
     fn proxying(&self) -> Option<&Proxying> {
@@ -187,7 +175,10 @@ impl Kind for Options {
         let proxies = self.proxying.resolve(&opening.host_env.proxies)?;
         let sign_ins = &opening.host_env.sign_ins;
         let session = self.sign_in.0.as_ref().map(|sign_in| match sign_in {
-            SignIn::Oidc(oidc) => sign_ins.oidc(&sign_in::Settings { oidc: oidc.clone(), proxies: proxies.clone() }),
+            SignIn::Oidc(oidc) => {
+                let settings = OpenIdSettings { oidc: oidc.clone(), proxies: proxies.clone() };
+                Known::Provider(sign_ins.session(&sign_in::Settings::OpenId(settings)))
+            }
             SignIn::Ssh(ssh) => sign_ins.ssh(ssh, opening.host_env.ssh_auth_sock.clone()),
         });
         let options = fetch::Options {
@@ -204,23 +195,20 @@ impl Kind for Options {
             max_response_bytes: self.max_response_bytes,
             concurrency: self.concurrency,
         };
-        let site = Site::new(settings, &options).map_err(|error| error.to_string())?;
-        Ok(Arc::new(Ready { site: Arc::new(site), session, certificate: self.client_certificate.clone() }))
+        let site = Site::new(settings, options).map_err(|error| error.to_string())?;
+        Ok(Arc::new(Ready { site: Arc::new(site), session, has_certificate: self.client_certificate.is_some() }))
     }
 }
 
 struct Ready {
     site: Arc<Site>,
     session: Option<Known>,
-    certificate: Option<PathBuf>,
+    has_certificate: bool,
 }
 
 impl Opened for Ready {
     fn call(&self, purpose: &Purpose, serves: Serves) -> Result<Arc<dyn Fetch>, String> {
-        let role = purpose.upstream_role.map(str::parse::<RoleName>).transpose().map_err(|error| error.to_string())?;
-        // To be served it is known by its name; to assume others the first will do.
-        let role = role.or_else(|| (serves == Serves::Clients).then(|| purpose.name.clone()));
-        Ok(Arc::new(ListedRole::new(Arc::<Site>::clone(&self.site), role)))
+        personal_role(Arc::<Site>::clone(&self.site), purpose, serves)
     }
 
     fn lister(&self) -> Option<Arc<dyn Source>> {
@@ -231,9 +219,8 @@ impl Opened for Ready {
         self.session.clone()
     }
 
-    /// Read once, as the connections read it.
     fn certificate_end(&self) -> Option<CertificateEnd> {
-        let end = end_of_certificate(self.certificate.as_ref()?);
-        Some(Box::new(move || end))
+        let site = self.has_certificate.then(|| Arc::clone(&self.site))?;
+        Some(Box::new(move || site.certificate_end()))
     }
 }

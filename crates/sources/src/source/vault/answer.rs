@@ -8,9 +8,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::source::json::secret;
 use crate::{
     credentials::{Secret, is_key_text},
+    fetch::secret,
     text::{may_hold_secret, printable},
 };
 

@@ -3,19 +3,18 @@
 
 use aws_lc_rs::{
     rand::{self, SystemRandom},
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
+    signature::{EcdsaKeyPair, KeyPair},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::source::pem;
-
 /// A token for one POST to `url`.
-pub(super) fn make(key: &str, url: &str, now: Timestamp) -> Result<String, String> {
-    let key = read(key).ok_or("the dpopKey of the login is not a private key on P-256")?;
+pub(super) fn make(key: &EcdsaKeyPair, url: &str, now: Timestamp) -> Result<String, String> {
     // 4, then both coordinates.
-    let [4, point @ ..] = key.public_key().as_ref() else { return Err("the dpopKey has no public key".to_owned()) };
+    let [4, point @ ..] = key.public_key().as_ref() else {
+        return Err("the key of the login has no public half".to_owned());
+    };
     let (x, y) = point.split_at(point.len() / 2);
     let jwk = json!({"kty": "EC", "crv": "P-256", "x": URL_SAFE_NO_PAD.encode(x), "y": URL_SAFE_NO_PAD.encode(y)});
     let head = json!({"typ": "dpop+jwt", "alg": "ES256", "jwk": jwk});
@@ -23,14 +22,8 @@ pub(super) fn make(key: &str, url: &str, now: Timestamp) -> Result<String, Strin
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let signed = format!("{}.{}", part(&head), part(&body));
     let signature =
-        key.sign(&SystemRandom::new(), signed.as_bytes()).map_err(|_| "the dpopKey of the login cannot sign")?;
+        key.sign(&SystemRandom::new(), signed.as_bytes()).map_err(|_| "the key of the login cannot sign")?;
     Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
-}
-
-fn read(key: &str) -> Option<EcdsaKeyPair> {
-    let sections = pem::sections(key.as_bytes()).ok()?;
-    let section = sections.iter().find(|section| section.label.ends_with("PRIVATE KEY"))?;
-    EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_FIXED_SIGNING, &section.der).ok()
 }
 
 /// A random UUID.
@@ -45,15 +38,20 @@ fn unique() -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use aws_lc_rs::signature::ECDSA_P256_SHA256_FIXED_SIGNING;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
 
-    /// The key of the service's documentation.
-    const KEY: &str = "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEIFDZHUzOG1Pzq+6F0mjMlOSp1syN9LRPBuHMoCFXTcXhoAoGCCqGSM49\nAwEHoUQDQgAE9qhj+KtcdHj1kVgwxWWWw++tqoh7H7UHs7oXh8jBbgF47rrYGC+t\ndjiIaHK3dBvvdE7MGj5HsepzLm3Kj91bqA==\n-----END EC PRIVATE KEY-----\n";
+    /// The key of the service's documentation, as SEC 1 has it.
+    const KEY: &str = "MHcCAQEEIFDZHUzOG1Pzq+6F0mjMlOSp1syN9LRPBuHMoCFXTcXhoAoGCCqGSM49AwEHoUQDQgAE9qhj+KtcdHj1kVgwxWWWw++tqoh7H7UHs7oXh8jBbgF47rrYGC+tdjiIaHK3dBvvdE7MGj5HsepzLm3Kj91bqA==";
 
     #[test]
     fn it_names_the_call_and_is_signed_with_the_key() {
         let now = Timestamp::from_second(1_651_516_560).expect("in range");
-        let proof = make(KEY, "https://us-west-2.signin.aws.amazon.com/v1/token", now).expect("a proof");
+        let der = STANDARD.decode(KEY).expect("base64");
+        let key = EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_FIXED_SIGNING, &der).expect("a key");
+        let proof = make(&key, "https://us-west-2.signin.aws.amazon.com/v1/token", now).expect("a proof");
         let (signed, signature) = proof.rsplit_once('.').expect("three parts");
         let part = |index| -> Value {
             let text = signed.split('.').nth(index).expect("two parts");
@@ -65,7 +63,6 @@ mod tests {
         let body = part(1);
         assert_eq!(body["htu"], "https://us-west-2.signin.aws.amazon.com/v1/token");
         assert_eq!((&body["htm"], &body["iat"]), (&json!("POST"), &json!(1_651_516_560)));
-        let key = read(KEY).expect("a key");
         let public = aws_lc_rs::signature::UnparsedPublicKey::new(
             &aws_lc_rs::signature::ECDSA_P256_SHA256_FIXED,
             key.public_key().as_ref(),
@@ -74,13 +71,5 @@ mod tests {
         let id = body["jti"].as_str().expect("a text");
         assert!(id.len() == 36 && id.as_bytes()[14] == b'4' && "89ab".contains(&id[19..20]), "{id}");
         assert_ne!(unique(), unique());
-    }
-
-    #[test]
-    fn another_key_is_refused() {
-        for key in ["", "no key", &KEY.replace("EC PRIVATE", "EC PUBLIC")] {
-            let said = make(key, "https://h/", Timestamp::UNIX_EPOCH).expect_err("no key");
-            assert_eq!(said, "the dpopKey of the login is not a private key on P-256");
-        }
     }
 }

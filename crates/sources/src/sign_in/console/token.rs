@@ -1,4 +1,4 @@
-//! The AWS CLI's cache file of a login: JSON, in which unknown entries are preserved.
+//! A login, in the form of the AWS CLI's cache file: JSON, in which unknown entries are preserved (pure).
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -6,24 +6,27 @@ use serde_json::{Map, Value, json};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
-    credentials::{Credentials, Secret, format_timestamp, is_key_text, parse_timestamp},
-    source::json::secret,
+    credentials::{AccountId, Credentials, Secret, format_timestamp, is_key_text, parse_timestamp},
+    fetch::secret,
 };
 
 /// No set of a login lives longer, as the service's model says.
 const LONGEST_LIFE: u32 = 900;
 
 /// A login.
-pub(super) struct Token(Map<String, Value>);
+pub(crate) struct Token(Map<String, Value>);
 
 /// The answer of the sign-in service.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Renewal {
+pub(crate) struct Renewal {
     access_token: Keys,
     expires_in: u32,
     #[serde(default, deserialize_with = "secret")]
     refresh_token: Option<Zeroizing<String>>,
+    /// Only for a login, not when it is renewed.
+    #[serde(default, deserialize_with = "secret")]
+    pub(super) id_token: Option<Zeroizing<String>>,
 }
 
 #[derive(Deserialize)]
@@ -37,8 +40,15 @@ struct Keys {
 }
 
 impl Token {
+    /// A login with this client that has no set yet.
+    pub(super) fn new(client: &str, account: Option<AccountId>) -> Self {
+        let access = account.map(|id| ("accountId".to_owned(), id.to_string().into()));
+        let access = Value::Object(access.into_iter().collect());
+        Self(Map::from_iter([("clientId".to_owned(), client.into()), ("accessToken".to_owned(), access)]))
+    }
+
     /// Reads a file of the cache. Nothing of it is in the error.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
         let content = serde_json::from_slice(bytes).map_err(|error| {
             format!("this is not the JSON of a login (line {}, column {})", error.line(), error.column())
         })?;
@@ -57,7 +67,7 @@ impl Token {
     }
 
     /// The set in it, whether it still lives or not.
-    pub(super) fn set(&self) -> Result<Credentials, String> {
+    pub(crate) fn set(&self) -> Result<Credentials, String> {
         let [key, secret, token] = ["accessKeyId", "secretAccessKey", "sessionToken"].map(|name| {
             let text = self.access(name)?;
             if is_key_text(text) { Ok(text) } else { Err(format!("the {name} is empty or has illegal characters")) }
@@ -73,7 +83,7 @@ impl Token {
         })
     }
 
-    pub(super) fn end(&self) -> Result<Timestamp, String> {
+    pub(crate) fn end(&self) -> Result<Timestamp, String> {
         let text = self.access("expiresAt")?;
         // botocore may also write `2026-11-23T10:00:00UTC`.
         let end =
@@ -82,17 +92,22 @@ impl Token {
     }
 
     /// The region where the login was made, in those of newer CLIs.
-    pub(super) fn region(&self) -> Option<&str> {
+    pub(crate) fn region(&self) -> Option<&str> {
         self.text("signInRegion").ok().filter(|region| !region.is_empty())
     }
 
     /// The private key to which the login is bound, in PEM.
-    pub(super) fn key(&self) -> Result<&str, String> {
+    pub(crate) fn key(&self) -> Result<&str, String> {
         self.text("dpopKey")
     }
 
+    /// What brings the next set.
+    pub(super) fn refresh(&self) -> Result<Secret, String> {
+        self.text("refreshToken").map(Secret::new)
+    }
+
     /// What is asked of the sign-in service.
-    pub(super) fn question(&self) -> Result<Zeroizing<Vec<u8>>, String> {
+    pub(crate) fn question(&self) -> Result<Zeroizing<Vec<u8>>, String> {
         let mut question = json!({
             "clientId": self.text("clientId")?,
             "grantType": "refresh_token",
@@ -104,7 +119,7 @@ impl Token {
     }
 
     /// Takes over what the sign-in service has given `now`.
-    pub(super) fn renew(&mut self, renewal: Renewal, now: Timestamp) -> Result<(), String> {
+    pub(crate) fn renew(&mut self, renewal: Renewal, now: Timestamp) -> Result<(), String> {
         let Renewal { access_token: Keys { access_key_id, secret_access_key, session_token }, expires_in, .. } =
             renewal;
         let (Some(key), Some(session), Some(refresh)) = (secret_access_key, session_token, renewal.refresh_token)
@@ -131,14 +146,14 @@ impl Token {
     }
 
     /// The content of its file.
-    pub(super) fn bytes(&self) -> Zeroizing<Vec<u8>> {
+    pub(crate) fn bytes(&self) -> Zeroizing<Vec<u8>> {
         written(&self.0)
     }
 }
 
-fn written(content: &impl serde::Serialize) -> Zeroizing<Vec<u8>> {
+pub(super) fn written(content: &impl serde::Serialize) -> Zeroizing<Vec<u8>> {
     // As large as it may become, since a buffer that grows leaves copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(2 * super::MAX_BYTES));
+    let mut bytes = Zeroizing::new(Vec::with_capacity(2 * super::service::MAX_BYTES));
     // A Vec takes whatever is written.
     let _infallible = serde_json::to_writer(&mut *bytes, content);
     bytes
