@@ -5,6 +5,7 @@ mod alppacad;
 mod capture;
 mod check;
 mod complete;
+mod conformance;
 mod console;
 mod credentials;
 mod demo;
@@ -34,6 +35,7 @@ mod use_role;
 mod version;
 mod web_browser;
 mod whoami;
+mod wire;
 
 use std::{ffi::OsString, path::Path, process::ExitCode};
 
@@ -100,6 +102,8 @@ enum Command {
     Prompt(prompt::Args),
     /// Find out why programs of this user get no credentials
     Doctor(doctor::Args),
+    /// Compare any instance metadata service with EC2's, case by case
+    Conformance(conformance::Args),
     /// Try a source or a role: fetch once and show the result
     Source(source::Args),
     /// Try it: a mock IMS and the daemon in one process, without configuration or privileges
@@ -170,6 +174,7 @@ impl Command {
                 Ok(())
             }
             Self::Doctor(args) => doctor::run(args),
+            Self::Conformance(args) => conformance::run(args),
             Self::Source(args) => source::run(args),
             Self::Demo(args) => demo::run(args),
             Self::MockIms(args) => mock_ims::run(args),

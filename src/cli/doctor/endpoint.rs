@@ -8,11 +8,14 @@ use zeroize::Zeroizing;
 use super::{
     finding::Finding,
     reach::{self, unreachable, way},
-    wire::{Heard, ask},
 };
 use crate::{
     admin::Status,
-    cli::{human, sdk::Variables},
+    cli::{
+        human,
+        sdk::Variables,
+        wire::{Heard, ask},
+    },
     clock::{Clock, SystemClock},
     credentials::{Secret, parse_document},
     refresh::clock_difference,

@@ -5,7 +5,6 @@ mod finding;
 mod ports;
 mod reach;
 mod rules;
-mod wire;
 
 use std::time::Duration;
 

@@ -91,6 +91,8 @@ struct State {
     serial: u64,
     /// How much the wall clock is ahead of the true time.
     ahead: SignedDuration,
+    /// Since when it has refused its list.
+    refused: Option<BootTime>,
     /// When something last happened that is no fair weather.
     trouble: BootTime,
     started: BootTime,
@@ -165,12 +167,15 @@ impl Source for World {
             self.with(|state| {
                 let garbage = state.weather == Weather::Garbage;
                 if !garbage && !matches!(state.weather, Weather::Fine | Weather::Late | Weather::OnlyLists) {
+                    if state.weather == Weather::Refusing {
+                        state.refused.get_or_insert(self.clock.now().boot);
+                    }
                     return Err(state.error());
                 }
                 if garbage {
                     return Ok(RoleList { problems: vec!["<html>".to_owned()], ..RoleList::default() });
                 }
-                state.told = state.has;
+                (state.told, state.refused) = (state.has, None);
                 let gone = |(given, has): (&mut Option<Given>, &bool)| *given = given.take().filter(|_| *has);
                 state.given.iter_mut().zip(&state.has).for_each(gone);
                 let names = NAMES.iter().zip(state.has).filter(|(_, has)| *has);
@@ -203,8 +208,8 @@ impl Source for World {
                 let late = state.weather == Weather::Late;
                 let end = if late { truly - Duration::from_hours(48) } else { truly + state.life };
                 let left = end.duration_since(now.wall);
-                // By a clock that is ahead by almost all its life: what lives for seconds has to be fetched every second.
-                if left < SignedDuration::from_secs(12) {
+                // By a clock that is ahead by almost all its life: what lives for seconds has to be fetched every few seconds.
+                if left < SignedDuration::from_secs(30) {
                     state.asked[number].calls.clear();
                 }
                 if left.is_positive() && state.told[number] {
@@ -301,6 +306,7 @@ impl Life {
             asked: Default::default(),
             serial: 0,
             ahead: SignedDuration::ZERO,
+            refused: None,
             trouble: now,
             started: now,
         };
@@ -449,7 +455,11 @@ impl Life {
                     Slot::Held { set, .. } => Some(set).filter(|set| set.is_valid(now)),
                     _ => None,
                 });
-                let given = state.given[number];
+                // Refused, and with nothing to lose, the role was withdrawn before the set came.
+                let is_withdrawn =
+                    |given: &Given| role.is_none() && state.refused.is_some_and(|since| given.at >= since);
+                let given = state.given[number].filter(|given| !is_withdrawn(given));
+                state.given[number] = given;
                 if let Some(set) = set {
                     assert!(now.wall < set.expiration, "{name}: expired by the wall clock");
                     let behind = given.filter(|given| given.end == set.expiration).map(|given| given.behind);

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use http::uri::{Authority, PathAndQuery, Uri};
 use zeroize::Zeroizing;
 
 use crate::clock::{Clock, SystemClock};
@@ -34,14 +35,9 @@ impl Heard {
 
 /// Sends `method` to `url`, which is `http://host[:port]/path`, with some header lines.
 pub(super) fn ask(method: &str, url: &str, lines: &[(&str, &str)]) -> io::Result<Heard> {
-    let url: http::Uri = url.parse().map_err(io::Error::other)?;
+    let url: Uri = url.parse().map_err(io::Error::other)?;
     let authority = url.authority().ok_or_else(|| io::Error::other("no host"))?;
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let began = SystemClock.now().boot;
-    let mut stream = connect(host, authority.port_u16().unwrap_or(80))?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    stream.set_write_timeout(Some(TIMEOUT))?;
-    let path = url.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    let path = url.path_and_query().map_or("/", PathAndQuery::as_str);
     let mut head = Zeroizing::new(format!("{method} {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n"));
     for (name, value) in lines {
         for part in [name, ": ", value, "\r\n"] {
@@ -49,7 +45,17 @@ pub(super) fn ask(method: &str, url: &str, lines: &[(&str, &str)]) -> io::Result
         }
     }
     head.push_str("Content-Length: 0\r\n\r\n");
-    stream.write_all(head.as_bytes())?;
+    exchange(authority, head.as_bytes())
+}
+
+/// Sends these bytes, and reads until the other side closes.
+pub(super) fn exchange(authority: &Authority, request: &[u8]) -> io::Result<Heard> {
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let began = SystemClock.now().boot;
+    let mut stream = connect(host, authority.port_u16().unwrap_or(80))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    stream.write_all(request)?;
     let mut answer = Zeroizing::new(Vec::with_capacity(16 * 1024));
     stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
     let took = SystemClock.now().boot.since(began);

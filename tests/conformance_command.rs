@@ -1,0 +1,113 @@
+//! `alppaca conformance` at our own daemons, at a server that is no IMDS, and where there is none.
+
+mod support;
+
+#[path = "interop/rig/mod.rs"]
+mod rig;
+
+use std::process::{Command, Output};
+
+use alppaca::mock_ims::Behaviour;
+use rig::{
+    moto::Moto,
+    tools::{Tools, pinned},
+};
+use support::{Daemon, Ims};
+
+fn conformance(url: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_alppaca"));
+    command.arg("conformance").arg(url).args(arguments).output().expect("it runs")
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn holds_no_secret(ims: &Ims, text: &str) -> bool {
+    let issued = ims.handle.issued();
+    !issued.is_empty()
+        && !issued.iter().any(|set| text.contains(&set.secret_access_key) || text.contains(&set.session_token))
+}
+
+#[test]
+fn our_own_daemon_passes_every_case() {
+    let ims = Ims::start(Behaviour::default());
+    let metadata = "metadata: {region: eu-central-1, account_id: '123456789012'}\n";
+    for (setting, arguments) in [("imds_v1: false\n", &["--json"][..]), ("", &["--json", "--v1"])] {
+        let daemon = Daemon::with_credentials(&format!("{}{metadata}{setting}", ims.config()));
+        let output = conformance(&format!("http://{}", daemon.address()), arguments);
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let cases = report["cases"].as_array().expect("a list");
+        let others: Vec<_> = cases.iter().filter(|case| case["result"] != "passed").collect();
+        assert!(others.is_empty() && cases.len() > 35, "{others:#?}");
+        assert_eq!(output.status.code(), Some(0));
+        assert!(holds_no_secret(&ims, &text(&output)));
+    }
+}
+
+#[test]
+fn what_a_service_lacks_is_no_difference_and_what_it_does_otherwise_is() {
+    let ims = Ims::start(Behaviour::default());
+    let daemon = Daemon::with_credentials(&format!("{}imds_v1: false\nlist_roles: all\n", ims.config()));
+    let url = format!("http://{}/", daemon.address());
+    // Neither region nor account are known.
+    let output = conformance(&url, &["--case", "41", "--case", "43"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(text(&output).contains("\n0 passed, 0 differ, 2 absent\n"), "{output:?}");
+    // It refuses what IMDSv1 would answer.
+    let output = conformance(&url, &["--case", "13", "--v1"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = text(&output);
+    assert!(
+        said.contains("13 differs  ") && said.contains("401 to GET /latest/meta-data/ without a token, not 200"),
+        "{said}"
+    );
+    assert!(said.contains("needed by: rusoto") && !said.contains('\x1b'), "{said}");
+}
+
+#[test]
+fn another_kind_of_server_is_judged_without_showing_its_secrets() {
+    let ims = Ims::start(Behaviour::default());
+    // It has credentials, but no tokens.
+    let daemon = Daemon::with_credentials(&ims.config());
+    let url = format!("http://{}", ims.address);
+    for form in ["", "--json", "--junit"] {
+        let output = conformance(&url, &["--v1", form][..if form.is_empty() { 1 } else { 2 }]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(holds_no_secret(&ims, &text(&output)), "{output:?}");
+        if form == "--junit" {
+            assert!(
+                text(&output).starts_with("<?xml version") && text(&output).contains("<failure message="),
+                "{output:?}"
+            );
+        }
+    }
+    drop(daemon);
+}
+
+#[test]
+fn where_no_service_answers_that_is_said() {
+    let output = conformance("http://127.0.0.1:9", &[]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no service answers at http://127.0.0.1:9"), "{output:?}");
+    for wrong in ["https://127.0.0.1", "127.0.0.1", "http://127.0.0.1/latest"] {
+        assert_eq!(conformance(wrong, &[]).status.code(), Some(2), "{wrong}");
+    }
+    assert_eq!(conformance("http://127.0.0.1:9", &["--case", "99"]).status.code(), Some(2));
+}
+
+#[test]
+fn the_documented_figures_of_moto_are_true() {
+    let Some(tools) = Tools::find() else {
+        support::skip("conformance of moto", "no ALPPACA_TEST_PYTHON; `cargo xtask test` makes one");
+        return;
+    };
+    let moto = Moto::start(&tools.python);
+    let said = text(&conformance(&format!("http://{}", moto.address), &["--v1"]));
+    let count =
+        |result: &str| said.lines().filter(|line| line.get(3..).is_some_and(|rest| rest.starts_with(result))).count();
+    let version = pinned("python/requirements.txt", "moto==");
+    let row = format!("| moto {version} | {} | {} | {} |", count("ok "), count("differs "), count("absent "));
+    let documented = include_str!("../docs/conformance.md");
+    assert!(documented.contains(&row), "docs/conformance.md has no\n{row}\n{said}");
+}
