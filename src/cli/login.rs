@@ -118,8 +118,11 @@ fn outcome(progress: ProgressDocument) -> Option<Result<String, Failure>> {
     }
 }
 
+/// How the message begins.
+const NOT_SIGNED_IN: &str = "not signed in: ";
+
 fn not_signed_in(message: &str) -> Failure {
-    Failure::runtime(format!("not signed in: {}", human::foreign(message)))
+    Failure::runtime(format!("{NOT_SIGNED_IN}{}", human::foreign(message)))
 }
 
 fn with_code(args: &Args, client: &Client) -> Result<String, Failure> {

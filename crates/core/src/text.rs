@@ -1,6 +1,7 @@
 //! Foreign text made fit for a message: short, printable, in one line, and without secrets.
 
 mod cut;
+pub mod page;
 
 use std::{error::Error, sync::LazyLock};
 

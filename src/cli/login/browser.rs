@@ -26,6 +26,9 @@ use crate::{
 /// How often the daemon is asked whether the attempt has ended without us.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// The title of pages that say why.
+const NOT_SIGNED_IN: &str = "Not signed in";
+
 /// Where the browser is awaited.
 pub(super) struct Page {
     /// As configured.
@@ -113,23 +116,23 @@ impl Visit {
     /// Answers one request of a browser; the outcome if it has brought everything back.
     fn answer(&mut self, client: &Client, attempt: &str, mut request: Incoming) -> Option<Result<String, Failure>> {
         if request.host.as_deref() != Some(&self.authority) {
-            request.page(400, "This is not the address of this page.");
+            request.page(400, NOT_SIGNED_IN, "This is not the address of this page.");
             return None;
         }
         let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
         if path == self.start {
             match self.url.take() {
                 Some(url) => request.redirect(&url, &self.cookie),
-                None => request.page(410, "This link has been used. Run alppaca login again."),
+                None => request.page(410, NOT_SIGNED_IN, "This link has been used. Run alppaca login again."),
             }
             return None;
         }
         if path != self.callback {
-            request.page(404, "There is nothing here.");
+            request.page(404, "Not found", "There is nothing here.");
             return None;
         }
         if request.cookie.as_ref() != Some(&self.cookie) {
-            request.page(403, "This browser has not begun the sign-in.");
+            request.page(403, NOT_SIGNED_IN, "This browser has not begun the sign-in.");
             return None;
         }
         let body = serde_json::to_vec(&callback::parameters(query)).map(zeroize::Zeroizing::new);
@@ -140,8 +143,11 @@ impl Visit {
         let told = client.call("POST", attempt, &body, LIMIT).map_err(|error| failure(&error));
         let outcome = told.and_then(|_| end(client, attempt));
         match &outcome {
-            Ok(name) => request.page(200, &format!("{} You may close this window.", signed_in(name))),
-            Err(failure) => request.page(400, &failure.message),
+            Ok(name) => request.page(200, signed_in(name).trim_end_matches('.'), "You may close this window."),
+            Err(failure) => {
+                let why = failure.message.strip_prefix(super::NOT_SIGNED_IN).unwrap_or(&failure.message);
+                request.page(400, NOT_SIGNED_IN, why);
+            }
         }
         Some(outcome)
     }

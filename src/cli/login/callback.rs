@@ -15,7 +15,7 @@ use std::{
 use percent_encoding::percent_decode_str;
 use zeroize::Zeroizing;
 
-use crate::{admin::CallbackRequest, caller::Kernel, cli::web_browser, credentials::Secret};
+use crate::{admin::CallbackRequest, caller::Kernel, cli::web_browser, credentials::Secret, text::page};
 
 /// The longest head. Codes of some providers are 2 KB.
 const MAX_HEAD: usize = 32 * 1024;
@@ -104,21 +104,19 @@ impl Incoming {
         self.send(&Zeroizing::new(head), "");
     }
 
-    /// A page with one sentence.
-    pub(super) fn page(&mut self, status: u16, sentence: &str) {
-        let sentence = sentence.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-        let body = format!("<!DOCTYPE html>\n<meta charset=\"utf-8\">\n<title>alppaca</title>\n<p>{sentence}</p>\n");
+    /// A page with a title and a sentence.
+    pub(super) fn page(&mut self, status: u16, title: &str, sentence: &str) {
+        let body = page::page(title, &format!("<p>{}</p>", page::escaped(sentence)));
         let reason = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
         let head = format!("HTTP/1.1 {status} {}\r\n", reason.unwrap_or_default());
         self.send(&head, &body);
     }
 
     fn send(&mut self, head: &str, body: &str) {
-        let length = body.len();
+        let (length, policy) = (body.len(), page::policy("'none'"));
         let rest = format!(
             "Content-Type: text/html; charset=utf-8\r\nContent-Length: {length}\r\nCache-Control: no-store\r\n\
-             Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\nReferrer-Policy: no-referrer\r\n\
-             Connection: close\r\n\r\n"
+             Content-Security-Policy: {policy}\r\nReferrer-Policy: no-referrer\r\nConnection: close\r\n\r\n"
         );
         // A browser that has gone sees nothing.
         let _gone = self.stream.write_all(Zeroizing::new([head, &rest, body].concat()).as_bytes());
