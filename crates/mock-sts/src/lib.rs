@@ -1,16 +1,17 @@
 //! AWS STS for tests and demonstrations: it verifies each signature and enforces what AWS enforces: names, durations,
-//! chaining, tags, trust, quota. It issues random credentials that AWS does not know.
+//! chaining, tags, trust, quota. It issues random credentials that AWS does not know, but its own stand-in for the console does.
 //!
 //! Facts: the STS API reference and IAM User Guide; what AWS does not document is said where it is guessed.
 
 mod chunks;
+mod federation;
 mod limits;
 pub mod refusal;
 mod respond;
 mod server;
 pub mod sigv4;
 
-use alppaca_core::clock;
+use alppaca_core::{clock, text};
 
 use std::{
     collections::HashMap,
@@ -116,12 +117,16 @@ struct Session {
     source_identity: Option<String>,
     /// Tags that are handed on.
     transitive: Vec<(String, String)>,
+    /// Whether it was made with the session of another role.
+    is_chained: bool,
 }
 
 #[derive(Debug, Default)]
 struct State {
     script: Script,
     sessions: HashMap<String, Session>,
+    /// The session that each sign-in token is for, and when that ends.
+    sign_ins: HashMap<String, (String, Timestamp)>,
     calls: Vec<Call>,
     /// The second that is counted, and its calls, by region.
     counted: HashMap<String, (i64, u32)>,
@@ -155,6 +160,11 @@ impl Handle {
     /// The endpoint.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// AWS's federation endpoint, where a session signs in to the console.
+    pub fn federation_url(&self) -> String {
+        format!("{}{}", self.url(), federation::PATH)
     }
 
     /// Changes what it does.

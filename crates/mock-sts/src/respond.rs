@@ -87,7 +87,7 @@ fn find(state: &State, id: &str) -> Option<Key> {
 }
 
 /// The ARN and the id of the owner of a key.
-fn principal(state: &State, key: &str) -> (String, String) {
+pub(super) fn principal(state: &State, key: &str) -> (String, String) {
     if let Some(Session { role_arn, name, .. }) = state.sessions.get(key) {
         let (account, role) = (account(role_arn), role_arn.rsplit('/').next().unwrap_or_default());
         let partition = role_arn.split(':').nth(1).unwrap_or("aws");
@@ -113,6 +113,7 @@ fn assume_role(state: &mut State, call: &Call, now: Timestamp) -> Result<String,
     allow(role, &asked, parent.as_ref(), &denied)?;
     let source_identity = parent.as_ref().and_then(|parent| parent.source_identity.clone());
     let source_identity = source_identity.or_else(|| asked.source_identity.clone());
+    let is_chained = parent.is_some();
     let mut transitive = parent.map(|parent| parent.transitive).unwrap_or_default();
     transitive.extend(asked.tags.iter().filter(|(key, _)| asked.transitive.contains(key)).cloned());
     let session = Session {
@@ -124,6 +125,7 @@ fn assume_role(state: &mut State, call: &Call, now: Timestamp) -> Result<String,
         name: asked.session_name.clone(),
         source_identity: source_identity.clone(),
         transitive,
+        is_chained,
     };
     let id = format!("ASIA{}", hex(&random::<8>()).to_uppercase());
     let Session { secret, token, expires, .. } = &session;
@@ -184,7 +186,7 @@ fn account(arn: &str) -> &str {
     arn.split(':').nth(4).unwrap_or_default()
 }
 
-fn form(body: &[u8]) -> HashMap<String, String> {
+pub(super) fn form(body: &[u8]) -> HashMap<String, String> {
     let body = String::from_utf8_lossy(body);
     let decode = |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
     let pairs = body.split('&').filter_map(|pair| pair.split_once('='));
@@ -205,7 +207,7 @@ fn error(id: &str, code: &str, message: &str) -> String {
     format!("<ErrorResponse xmlns=\"{SPACE}\"><Error>{error}</Error><RequestId>{id}</RequestId></ErrorResponse>")
 }
 
-fn random<const N: usize>() -> [u8; N] {
+pub(super) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     // Without randomness the kernel would not have started us.
     let _filled = rand::fill(&mut bytes);

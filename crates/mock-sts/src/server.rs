@@ -2,7 +2,10 @@
 
 use std::{convert::Infallible, io, sync::Arc};
 
-use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http::{
+    HeaderValue, Request, Response, StatusCode,
+    header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE},
+};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     body::{Bytes, Incoming},
@@ -12,8 +15,8 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, task::JoinSet};
 
-use super::{Handle, Script, Shared, State, respond, sigv4};
-use crate::clock::SharedClock;
+use super::{Handle, Script, Shared, State, federation, respond, sigv4};
+use crate::{clock::SharedClock, text::page::policy};
 
 /// A form with a session policy has some 10 KB.
 const MAX_BYTES: usize = 256 * 1024;
@@ -66,8 +69,22 @@ async fn answer(request: Request<Incoming>, shared: &Shared) -> Result<Response<
         tokio::time::sleep(latency).await;
     }
     let now = shared.clock.now().wall;
+    if request.path == federation::PATH {
+        let reply = federation::reply(&mut shared.state(), &request, now);
+        return Ok(of_federation(reply));
+    }
     let respond::Reply { status, request_id, body } = respond::reply(&mut shared.state(), &request, now);
     Ok(response(status, &request_id, body))
+}
+
+fn of_federation(reply: federation::Reply) -> Response<Full<Bytes>> {
+    let mut response = response(reply.status, "", reply.body);
+    let kind = if reply.is_page { "text/html; charset=utf-8" } else { "application/json" };
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    if let Ok(policy) = HeaderValue::from_str(&policy("'none'")) {
+        response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+    }
+    response
 }
 
 fn response(status: u16, request_id: &str, body: String) -> Response<Full<Bytes>> {
