@@ -1,8 +1,10 @@
-//! `alppaca demo`: a mock IMS and the daemon in one process, and what to type next.
+//! `alppaca demo`: a mock IMS and the daemon in one process, and what to type next. With `--desktop` it is `alppaca-ims demo`.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    os::unix::process::CommandExt,
     path::PathBuf,
+    process::Command,
     sync::mpsc,
     thread,
 };
@@ -30,6 +32,9 @@ const ROLE: &str = "test_role";
 /// Arguments of `demo`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
+    /// A developer's desktop: also a role server and a page to sign in at (in the package alppaca-ims)
+    #[arg(long)]
+    desktop: bool,
     /// The port of 127.0.0.1 to serve on; 0 takes a free one
     #[arg(short, long, default_value_t = 25772)]
     port: u16,
@@ -37,6 +42,9 @@ pub(super) struct Args {
 
 /// Runs the demo until it is stopped.
 pub(super) fn run(args: &Args) -> Outcome {
+    if args.desktop {
+        return Err(become_desktop(args.port));
+    }
     let ims = start_mock_ims()?;
     let mut config = Config::with_ims(&format!("http://{ims}")).map_err(Failure::runtime)?;
     config.listen = vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), args.port)];
@@ -57,6 +65,18 @@ pub(super) fn run(args: &Args) -> Outcome {
     let daemon = Daemon::new(config, fetching, SystemClock::shared(), sign_ins)
         .with_admin(AdminSockets { socket: Some(admin), metrics: None });
     daemon.run(places, Guide { ims, address, socket, last: String::new() }).map_err(Failure::runtime)
+}
+
+/// Becomes alppaca-ims, which has this daemon in it, and all that a desktop talks to. Answers why that cannot be.
+fn become_desktop(port: u16) -> Failure {
+    const PROGRAM: &str = "alppaca-ims";
+    let beside = environment::own_program().map(|own| own.with_file_name(PROGRAM)).ok().filter(|path| path.is_file());
+    let program = beside.unwrap_or_else(|| PROGRAM.into());
+    let error = Command::new(&program).args(["demo", "--desktop", "--port", &port.to_string()]).exec();
+    Failure::runtime(format!(
+        "{}: {error}\nThe demonstration of a desktop needs the role server: install the package {PROGRAM}.",
+        program.display()
+    ))
 }
 
 /// Starts the mock IMS on a thread of its own; it ends with the process.
@@ -117,7 +137,7 @@ Try, in another terminal:
   curl -H \"X-aws-ec2-metadata-token: $TOKEN\" {tree}/meta-data/iam/security-credentials/{ROLE}
 
   # boto3, or any other SDK
-  export AWS_EC2_METADATA_SERVICE_ENDPOINT=http://{address}
+  export AWS_EC2_METADATA_SERVICE_ENDPOINT=http://{address}/
   python3 -c 'import boto3; print(boto3.Session().get_credentials().access_key)'
 
   # alppaca's own commands

@@ -53,7 +53,7 @@ enum Command {
     Explain(explain::Args),
     /// Read the approvals that are kept, and verify them
     Approvals(approvals::Args),
-    /// Try it: the server, a certificate authority and a mock STS in one process
+    /// Try it: the server, a certificate authority and a mock STS in one process, or a whole desktop
     Demo(demo::Args),
     /// Make a secret that proves a name (identity method `token`)
     Token(token::Args),
