@@ -128,7 +128,7 @@ fn not_allowed(method: &str, allow: &'static str) -> Outcome {
 }
 
 fn status((source, report): (String, Report)) -> SignInStatus {
-    let Report { kind, issuer, redirect_url, person, key, renewed, needed, problem } = report;
+    let Report { kind, issuer, redirect_url, person, key, renewed, needed, problem, signed_out: _ } = report;
     let (person, mut since) = person.unzip();
     let mut name = person.as_ref().map(|person| person.name.clone()).filter(|name| !name.is_empty());
     if let Some((fingerprint, at)) = key {

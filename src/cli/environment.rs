@@ -22,6 +22,13 @@ pub(super) fn run_dir() -> Option<PathBuf> {
     session_dir().or_else(|| directory("HOME").map(|home| home.join(".local/state/alppaca")))
 }
 
+/// What a program needs to find the desktop of the user's session, if this is one.
+pub(super) fn desktop_session() -> Option<Vec<(String, String)>> {
+    const NAMES: [&str; 4] = ["XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "DISPLAY", "WAYLAND_DISPLAY"];
+    session_dir()?;
+    Some(NAMES.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?))).collect())
+}
+
 /// Where a plain user's own configuration is.
 pub(super) fn config_dir() -> Option<PathBuf> {
     let own = directory("XDG_CONFIG_HOME").or_else(|| directory("HOME").map(|home| home.join(".config")));

@@ -8,6 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use alppaca_command::service_manager::{end_at_panics, notify};
@@ -31,6 +32,7 @@ use crate::{
     plan,
     sandbox::{self, Identity},
     service::{Background, PidFile},
+    source::{HostEnv, process::Program},
     trust::Trust,
 };
 
@@ -39,6 +41,9 @@ const OTHER_FILES: usize = 160;
 
 /// Microseconds that the service manager gives a daemon that waits for an address, counted from each time that it says so.
 const STILL_STARTING: u32 = 60_000_000;
+
+/// How long a notification may take to be shown.
+const NOTIFICATION: Duration = Duration::from_secs(10);
 
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
@@ -79,6 +84,9 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     let mut config = loaded.config.clone();
     place::settle(&mut config);
+    let becomes_another =
+        identity.as_ref().is_some_and(|other| other.uid.as_raw() != rustix::process::geteuid().as_raw());
+    let notifier = if config.sign_in_notification { Some(notifier(becomes_another, &host_env)?) } else { None };
     let fetching = plan::fetching(&config, host_env.clone()).map_err(Failure::usage)?;
     let files = usize::try_from(sandbox::raise_file_limit()).unwrap_or(usize::MAX);
     config.limits.connections = config.limits.connections.min(files.saturating_sub(OTHER_FILES).max(1));
@@ -158,6 +166,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         .with_admin(AdminSockets { socket: admin, metrics: sockets.metrics })
         .with_audit(audit)
         .with_reloading(reloading)
+        .with_notifier(notifier)
         .with_watchdog(watchdog())
         .with_exec_listeners(sockets.exec)
         .replaceable(args.background)
@@ -198,6 +207,23 @@ fn inherit(
 fn usable(bound: Result<AdminSocket, SocketError>) -> Option<AdminSocket> {
     let told = |error| tracing::error!("no admin socket, so no `alppaca status`, `credentials` and `exec`: {error}");
     bound.map_err(told).ok()
+}
+
+/// What shows notifications at the desktop of the user whose daemon this is.
+fn notifier(becomes_another: bool, host_env: &HostEnv) -> Result<Program, Failure> {
+    let session = environment::desktop_session().filter(|_| !becomes_another);
+    let session = session.ok_or_else(|| {
+        Failure::usage(
+            "sign_in_notification: this daemon has no desktop at which it could show anything, as it is not started in the \
+             session of a user. Leave the setting out, or run the daemon as the user: systemctl --user enable --now alppaca",
+        )
+    })?;
+    Ok(Program {
+        command: ["notify-send", "--app-name=alppaca", "--icon=dialog-password", "--"].map(str::to_owned).to_vec(),
+        launcher: host_env.launcher.clone(),
+        timeout: NOTIFICATION,
+        environment: host_env.variables(host_env.home.as_deref(), &session),
+    })
 }
 
 /// What the service manager wants (`WatchdogSec=`).

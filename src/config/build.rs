@@ -106,12 +106,13 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -
     let ready_wait = fields.value("ready_wait", read::duration);
     let run_dir = fields.value("run_dir", read::path);
     let admin = admin(fields, run_dir.as_deref());
+    let notification = fields.value("sign_in_notification", read::boolean);
     let account = Account { user: user?, group: group? };
     let faces: Vec<Section> = faces.into_iter().collect::<Option<Vec<_>>>()?.into_iter().flatten().collect();
     let (policy, audit_log, audit_required) = (policy?, audit_log?, audit_required?);
     let (capture, containers) = (capture?, containers?);
     let (common, imds, limits, refresh, logging) = (common?, imds?, limits?, refresh?, logging?);
-    let (ready_wait, run_dir, admin) = (ready_wait?, run_dir?, admin?);
+    let (ready_wait, run_dir, admin, sign_in_notification) = (ready_wait?, run_dir?, admin?, notification?);
     let others: Vec<SocketAddr> = faces.iter().flat_map(|face| &face.listen).copied().collect();
     Some(move |upstreams, listen: Vec<SocketAddr>| Config {
         policy: policy.or_else(|| owner_only(&upstreams, &account)),
@@ -131,6 +132,7 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -
         ready_wait,
         run_dir,
         admin,
+        sign_in_notification,
     })
 }
 

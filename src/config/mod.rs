@@ -76,6 +76,8 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// The socket of `status`, `credentials` and `exec`.
     pub admin: Admin,
+    /// Whether a person is told who has to sign in again (`sign_in_notification`).
+    pub sign_in_notification: bool,
 }
 
 /// When to fetch.

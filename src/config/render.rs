@@ -31,6 +31,7 @@ impl Config {
             "policy" => policy::render(self.policy.as_ref()?),
             "audit_log" => self.audit_log.as_ref()?.render(),
             "audit_required" => self.audit_required.to_string(),
+            "sign_in_notification" => self.sign_in_notification.to_string(),
             "containers" => containers::render(self.containers.as_ref()?),
             "max_connections" => self.limits.connections.to_string(),
             "header_timeout" => render_duration(self.limits.header_timeout),

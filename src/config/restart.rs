@@ -39,6 +39,7 @@ fn keep(new: &mut Config, started: &Config, key: &str) -> Option<bool> {
         "admin_socket" => replace(&mut new.admin.socket, &started.admin.socket),
         "admin_group" => replace(&mut new.admin.group, &started.admin.group),
         "metrics_listen" => replace(&mut new.admin.metrics, &started.admin.metrics),
+        "sign_in_notification" => replace(&mut new.sign_in_notification, &started.sign_in_notification),
         _ => {
             let (face, "listen") = key.split_once('.')? else { return None };
             faces::ALL.iter().find(|entry| entry.section.key == face)?;

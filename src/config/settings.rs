@@ -172,6 +172,13 @@ const AFTER_FACES: &[Setting] = &[
         "`address:port` of an HTTP listener for the metrics, `/livez` and `/readyz` only, without authentication. \
          The metrics name the roles. Without it they are only at the admin socket.",
     ),
+    fixed(
+        Process,
+        "sign_in_notification",
+        "no",
+        "Whether a user's own daemon shows a desktop notification (by `notify-send`) when a sign-in has ended and the person \
+         is needed. See [Desktops](desktop.md#signing-in).",
+    ),
     setting(
         Sources,
         "sources",

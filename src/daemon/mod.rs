@@ -8,6 +8,7 @@ mod faces;
 mod files;
 mod host_changes;
 mod keeper;
+mod notification;
 mod policy_engine;
 mod reload;
 mod replacement;
@@ -55,6 +56,7 @@ use crate::{
     policy::PolicyEngine,
     refresh::{Refresher, RoleRequests},
     sign_in::SignIns,
+    source::process::Program,
     store::Store,
 };
 
@@ -99,6 +101,7 @@ pub struct Daemon {
     keep_sockets: Option<KeepSockets>,
     replaceable: bool,
     turn: Option<Turn>,
+    notifier: Option<Program>,
 }
 
 impl Daemon {
@@ -126,6 +129,7 @@ impl Daemon {
             keep_sockets: None,
             replaceable: false,
             turn: None,
+            notifier: None,
         }
     }
 
@@ -151,6 +155,12 @@ impl Daemon {
     #[must_use]
     pub fn with_watchdog(self, watchdog: Option<Watchdog>) -> Self {
         Self { watchdog, ..self }
+    }
+
+    /// One that tells its user by this program, which gets a title and a text, when a sign-in has ended.
+    #[must_use]
+    pub fn with_notifier(self, notifier: Option<Program>) -> Self {
+        Self { notifier, ..self }
     }
 
     /// What it holds.
@@ -185,7 +195,8 @@ impl Daemon {
         let replacer = self.refresher.replacer();
         let (stop, stopped) = watch::channel(());
         let (refresher, beside) = start_refresher(self.refresher, stopped, self.sign_ins.clone())?;
-        beside.spawn(host_changes::follow(requests.clone()));
+        beside.spawn(host_changes::follow(requests.clone(), host_changes::Addresses::of(&places)));
+        beside.spawn(notification::follow(self.sign_ins.clone(), self.notifier));
         let deps =
             ContainerDeps { requests: requests.clone(), clock: Arc::clone(&self.clock), lingering: beside.clone() };
         let listener = self.config.containers.as_ref().map(|config| containers::build(config, &deps)).transpose()?;

@@ -17,6 +17,18 @@ fn curl(socket: &Path, method: &str, path: &str) -> Output {
 }
 
 #[test]
+fn the_daemon_of_a_host_has_no_desktop_for_notifications() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = directory.path().join("alppaca.yaml");
+    std::fs::write(&config, "ims_host: x\nlisten: 127.0.0.1:0\nsign_in_notification: yes\n").expect("a file");
+    let mut command = crate::Command::new(crate::ALPPACA);
+    let output = command.args(["run", "-c"]).arg(&config).env_remove("XDG_RUNTIME_DIR").output().expect("it runs");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let said = stderr(&output);
+    assert!(said.contains("sign_in_notification: this daemon has no desktop") && said.contains("--user"), "{said}");
+}
+
+#[test]
 fn another_user_can_neither_sign_in_nor_out_nor_see_who_has() {
     const WHAT: &str = "desktop: sign-in by another user";
     if !needs_root(WHAT) || !needs(WHAT, "curl") {

@@ -3,9 +3,15 @@
 
 #[path = "../../../tests/support/aws_sign_in.rs"]
 mod aws_sign_in;
+#[path = "desktop/browser.rs"]
+mod browser;
+#[path = "../../../tests/support/chromium.rs"]
+mod chromium;
 #[path = "../../../tests/interop/rig/moto.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the matrix of clients uses more of it")]
 mod moto;
+#[path = "desktop/notification.rs"]
+mod notification;
 #[path = "../../../tests/support/openssh.rs"]
 mod openssh;
 #[path = "desktop/session.rs"]
@@ -16,27 +22,15 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::OnceLock,
 };
 
 use support::{
-    Browser, Provider, Scene, Server, Sts, eventually,
+    Browser, PATIENCE, Provider, Scene, Server, Sts, daemon_program as program, eventually,
     needs::{needs, skip},
 };
-
-/// The daemon's program: another package's, so that cargo makes it here.
-fn program() -> &'static PathBuf {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--package", "alppaca", "--bin", "alppaca"]);
-        assert!(cargo.stdin(Stdio::null()).status().expect("cargo").success());
-        PathBuf::from(env!("CARGO_BIN_EXE_alppaca-ims")).with_file_name("alppaca")
-    })
-}
 
 /// A provider, a role server, and where the daemon's files are.
 struct Desktop {
@@ -113,6 +107,7 @@ listen: {listen}
 run_dir: {}
 logging_handler: {{module: logging, class: StreamHandler}}
 log_level: debug
+sign_in_notification: yes
 user: root
 ",
             server.address.port(),
@@ -121,14 +116,38 @@ user: root
         );
         fs::write(scene.path().join("alppaca.yaml"), config).expect("ours");
         fs::create_dir_all(scene.path().join("run/alppaca")).expect("ours");
-        Self { scene, sts, provider, server, listen, printed: String::new() }
+        let desktop = Self { scene, sts, provider, server, listen, printed: String::new() };
+        let notified = desktop.scene.path().join("notified");
+        desktop.script("notify-send", &format!("echo \"$*\" >>'{}'", notified.display()));
+        desktop
+    }
+
+    /// A program that the daemon finds before others of that name.
+    fn script(&self, name: &str, text: &str) {
+        let bin = self.scene.path().join("bin");
+        fs::create_dir_all(&bin).expect("ours");
+        let file = bin.join(name);
+        fs::write(&file, format!("#!/bin/sh\n{text}\n")).expect("ours");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("ours");
+    }
+
+    /// What the person has been told by notifications.
+    fn notified(&self) -> Vec<String> {
+        let told = fs::read_to_string(self.scene.path().join("notified")).unwrap_or_default();
+        told.lines().map(str::to_owned).collect()
     }
 
     fn start(&self) -> Daemon {
+        self.start_with(&[("PATH", &format!("{}:/usr/bin:/bin", self.scene.path().join("bin").display()))])
+    }
+
+    /// With these variables.
+    fn start_with(&self, variables: &[(&str, &str)]) -> Daemon {
         let log = fs::File::options().create(true).append(true).open(self.scene.path().join("daemon.log"));
         let mut command = Command::new(program());
         command.args(["run", "-c"]).arg(self.scene.path().join("alppaca.yaml"));
         command.env("XDG_RUNTIME_DIR", self.scene.path().join("run")).env_remove("SSH_AUTH_SOCK");
+        command.envs(variables.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.expect("ours"));
         let daemon = Daemon { child: command.spawn().expect("it starts") };
         eventually("the daemon listens", || TcpStream::connect(self.listen).ok(), || self.log());
@@ -395,12 +414,18 @@ fn tokens_are_renewed_until_the_provider_wants_to_see_the_person_again() {
     eventually("a person is needed", ended, || format!("{}\n{}", desktop.whoami(), desktop.log()));
     let status = String::from_utf8(desktop.run(&["status"]).stdout).expect("text");
     assert!(status.contains("sign-in needed for work"), "{status}");
+    let notified = || Some(desktop.notified()).filter(|told| !told.is_empty());
+    let told = eventually("a notification", notified, || desktop.log());
+    assert_eq!(told, ["--app-name=alppaca --icon=dialog-password -- Sign-in needed work: run alppaca login"]);
     // What is valid is served to its end.
     assert!(desktop.get("readonly").contains("SecretAccessKey"));
     desktop.turn();
     desktop.sign_in();
     assert_eq!(desktop.whoami()["signed_in"], true);
     desktop.say(&["credentials", "web"]);
+    // No notification for what the person does.
+    desktop.say(&["logout"]);
+    assert_eq!(desktop.notified().len(), 1, "{:?}", desktop.notified());
 }
 
 #[test]

@@ -6,7 +6,6 @@
 use std::{
     fs,
     net::SocketAddr,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -44,27 +43,20 @@ impl Stage {
     fn new(desktop: Desktop, python: &Path) -> Self {
         let bin = desktop.scene.path().join("bin");
         let page = desktop.scene.path().join("page");
-        fs::create_dir(&bin).expect("ours");
         let (aws, sign_in) = (Moto::start(python), SignIn::start(true));
         aws.make_bucket("reports");
         let stage = Self { desktop, aws, sign_in, bin, page };
         let endpoint = &stage.sign_in.url;
         let program = program().display();
-        stage.script(
+        stage.desktop.script(
             "alppaca",
             &format!("[ \"$1\" = console ] && set -- \"$@\" --endpoint '{endpoint}'\nexec '{program}' \"$@\""),
         );
         // It hands the page to a browser that runs: the test.
         let page = stage.page.display();
-        stage.script("browser", &format!("echo \"$1\" >'{page}.new' && mv '{page}.new' '{page}'"));
+        stage.desktop.script("browser", &format!("echo \"$1\" >'{page}.new' && mv '{page}.new' '{page}'"));
         std::os::unix::fs::symlink(python.with_file_name("aws"), stage.bin.join("aws")).expect("ours");
         stage
-    }
-
-    fn script(&self, name: &str, text: &str) {
-        let file = self.bin.join(name);
-        fs::write(&file, format!("#!/bin/sh\n{text}\n")).expect("ours");
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("ours");
     }
 
     /// Runs commands in a shell. Everything that they print, as the page would have it.

@@ -67,6 +67,8 @@ pub struct Report {
     pub renewed: bool,
     /// Why a person is needed, if one is.
     pub needed: Option<String>,
+    /// Whether that is because the person has signed out.
+    pub signed_out: bool,
     /// What went wrong when it was to be renewed.
     pub problem: Option<String>,
 }
@@ -308,11 +310,15 @@ impl Session {
             person: None,
             renewed: false,
             needed: None,
+            signed_out: false,
             problem: None,
         };
         match &*self.state() {
             State::Needed(reason) => report.needed = Some(reason.clone()),
-            State::SignedOut => report.needed = Some("you have signed out".to_owned()),
+            State::SignedOut => {
+                report.needed = Some("you have signed out".to_owned());
+                report.signed_out = true;
+            }
             State::SignedIn(held) => {
                 report.person = Some((held.person.clone(), held.since));
                 report.renewed = held.tokens.refresh.is_some();

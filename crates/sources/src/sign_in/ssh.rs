@@ -173,6 +173,7 @@ impl SshSession {
             key: state.key.clone(),
             renewed: true,
             needed: if state.signed_out { Some("you have signed out".to_owned()) } else { needed },
+            signed_out: state.signed_out,
             problem: None,
         }
     }
