@@ -9,12 +9,13 @@ mod support;
 use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
+    process::Command,
     time::{Duration, Instant},
 };
 
 use openssh::{Signer, new_key, parameter, public};
 use slapd::{CROWD, PASSWORD, Slapd};
-use support::{Client, Scene, Server, Sts, client::Answer, eventually, needs::needs};
+use support::{ACCOUNT, Client, SECRET, Scene, Server, Sts, client::Answer, eventually, needs::needs};
 
 /// Somebody who has no role.
 const NOTHING: &str = "{}";
@@ -39,17 +40,19 @@ fn directory(scene: &Scene) -> Slapd {
     slapd
 }
 
+/// A file for this account alone.
+fn secret(slapd: &Slapd, name: &str, text: &str) -> String {
+    let path = slapd.folder().join(name);
+    fs::write(&path, format!("{text}\n"))
+        .and_then(|()| fs::set_permissions(&path, Permissions::from_mode(0o600)))
+        .expect("a file");
+    path.display().to_string()
+}
+
 /// Mounts for groups by search (`/search`) and by `memberOf` (`/memberof`), for keys (`/keys`), and for directories that
 /// cannot be read.
 fn serve(scene: &Scene, sts: &Sts, slapd: &Slapd, keep: &str) -> Server {
-    let file = |name: &str, text: &str| {
-        let path = slapd.folder().join(name);
-        fs::write(&path, text)
-            .and_then(|()| fs::set_permissions(&path, Permissions::from_mode(0o600)))
-            .expect("a file");
-        path.display().to_string()
-    };
-    let (password, wrong) = (file("password", &format!("{PASSWORD}\n")), file("wrong", "wrong"));
+    let (password, wrong) = (secret(slapd, "password", PASSWORD), secret(slapd, "wrong", "wrong"));
     let ca = scene.path().join("ca.pem").display().to_string();
     let (ldap, ldaps) = (format!("ldap://localhost:{}", slapd.ldap), format!("ldaps://localhost:{}", slapd.ldaps));
     let common = format!(
@@ -105,12 +108,16 @@ fn roles(client: &Client, mount: &str, name: &str) -> String {
 }
 
 /// The answer to a request that is signed with a key.
-fn sign_in_with(client: &Client, scene: &Scene, key: &str, more: &str) -> Answer {
-    let asked = client.get("/keys/account", &[]);
+fn signed(client: &Client, scene: &Scene, key: &str, path: &str, more: &str) -> Answer {
+    let asked = client.get(path, &[]);
     let challenge = asked.header("www-authenticate").unwrap_or_else(|| panic!("{asked:?}"));
     let signer = Signer { folder: scene.path(), key, agent: None, namespace: "alppaca-user" };
-    let proof = signer.sign("/keys/account", "localhost", &parameter(challenge, "challenge"));
-    client.get("/keys/account", &[("Authorization", &format!("{proof}{more}"))])
+    let proof = signer.sign(path, "localhost", &parameter(challenge, "challenge"));
+    client.get(path, &[("Authorization", &format!("{proof}{more}"))])
+}
+
+fn sign_in_with(client: &Client, scene: &Scene, key: &str, more: &str) -> Answer {
+    signed(client, scene, key, "/keys/account", more)
 }
 
 fn sign_in(client: &Client, scene: &Scene, key: &str) -> String {
@@ -161,6 +168,74 @@ fn groups_and_keys_of_a_directory_give_roles() {
     assert_eq!(server.stop(), Some(0));
     let written = server.log() + &fs::read_to_string(scene.path().join("audit.log")).expect("an audit");
     assert!(!written.contains(PASSWORD), "{written}");
+}
+
+/// `server.json`, translated, with what a person fills in.
+fn migrated(scene: &Scene, sts: &Sts, slapd: &Slapd) -> String {
+    let file = |name: &str| scene.path().join(name).display().to_string();
+    let old = serde_json::json!({
+        "ldap": {
+            "bind": {"dn": "cn=reader,dc=example,dc=com", "password": PASSWORD},
+            "host": format!("localhost:{}", slapd.ldaps), "basedn": "dc=example,dc=com", "userattr": "cn",
+            "enableldaproles": true, "roleattr": "businessCategory", "defaultroleattr": "employeeType"
+        },
+        "aws": {"account": ACCOUNT, "defaultrole": "web"},
+        "accountAliases": {"prod": "arn:aws:iam::444455556666", "main": format!("arn:aws:iam::{ACCOUNT}")},
+        "listen": "0.0.0.0:3100", "cachetimeout": 3600
+    });
+    fs::write(scene.path().join("server.json"), old.to_string()).expect("a file");
+    let mut migrate = Command::new(env!("CARGO_BIN_EXE_alppaca-ims"));
+    let output = migrate.args(["migrate", "hologram"]).arg(scene.path().join("server.json")).output().expect("it runs");
+    let mut text = String::from_utf8(output.stdout).expect("text");
+    let keys = format!("{{kind: static, access_key_id: AKIAIOSFODNN7EXAMPLE, secret_access_key: {SECRET}}}");
+    for (from, to) in [
+        (
+            "listen: 0.0.0.0:8443",
+            "listen: 127.0.0.1:0\nuser: root\nlogging_handler: {module: logging, class: StreamHandler}",
+        ),
+        ("/etc/alppaca-ims/server.pem", &file("server.pem")),
+        ("/etc/alppaca-ims/server.key", &file("server.key")),
+        ("# ca_file: /etc/alppaca-ims/ldap-ca.pem", &format!("ca_file: {}", file("ca.pem"))),
+        ("/etc/alppaca-ims/ldap-password", &secret(slapd, "password", PASSWORD)),
+        ("hosts: ims.example.com", "hosts: localhost"),
+        ("{kind: imds}", &keys),
+        ("regions: [us-east-1]", &format!("regions: [us-east-1]\n  endpoint: {}", sts.url())),
+    ] {
+        assert_eq!(text.matches(from).count(), 1, "{from}: {text}");
+        text = text.replace(from, to);
+    }
+    text
+}
+
+#[test]
+fn what_is_migrated_from_hologram_proves_people_by_the_keys_in_the_directory() {
+    if !has_slapd() {
+        return;
+    }
+    let (scene, sts) = (Scene::new(), Sts::start());
+    let slapd = directory(&scene);
+    slapd.group("operators", "groups", "main/db", &["alice"]);
+    slapd.group("visitors", "groups", "prod/web", &["alice"]);
+    slapd.group("auditors", "groups", &format!("arn:aws:iam::{ACCOUNT}:role/readonly"), &["alice"]);
+    let server = Server::start(&scene, &migrated(&scene, &sts, &slapd));
+    let client = scene.client(server.address, None);
+    let roles = |key: &str| {
+        let said = settled(&server, || list(signed(&client, &scene, key, "/account", "")));
+        serde_json::from_str::<serde_json::Value>(&said).unwrap_or_else(|_| panic!("{said}\n{}", server.log()))
+    };
+    let alice = roles("alice");
+    assert_eq!(alice["prod"], serde_json::json!(["web"]), "{alice}");
+    assert_eq!(alice["main"], serde_json::json!(["readonly", "db", "default-of-alice", "web"]), "{alice}");
+    assert_eq!(roles("bob"), serde_json::json!({"main": ["default-of-bob", "web"]}));
+    new_key(scene.path(), "mallory", &["ed25519"]);
+    assert_eq!(signed(&client, &scene, "mallory", "/account", "").status, 401);
+
+    let answer = signed(&client, &scene, "alice", "/account/main/db/credentials", "");
+    assert!(answer.status == 200 && answer.body.contains("SecretAccessKey"), "{answer:?}\n{}", server.log());
+    let calls = sts.assumed();
+    assert_eq!(calls.len(), 1);
+    assert_eq!(calls[0].get("RoleArn"), format!("arn:aws:iam::{ACCOUNT}:role/db"));
+    assert_eq!(calls[0].get("RoleSessionName"), "alice");
 }
 
 #[test]

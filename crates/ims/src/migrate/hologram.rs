@@ -59,10 +59,17 @@ pub fn translate(json: &Value) -> String {
     text.line("# Translated from hologram-server. Look at each line that begins with `# !`, then: alppaca-ims check");
     let accounts = Accounts::new(&mut settings);
     listener(&mut text, &mut settings);
-    let claims = directory(&mut text, &mut settings);
+    let by_groups = settings.flag("ldap.enableldaproles");
+    let claims = directory(&mut text, &mut settings, by_groups);
     identities(&mut text);
     accounts.write(&mut text);
     rules(&mut text, &mut settings, &accounts, &claims);
+    if !by_groups {
+        text.note(EVERY_ROLE);
+        text.line("  # - {name: admins, match: {groups: admins}, account: default, role: admin}");
+    }
+    text.note("Roles with a path in LDAP need rules of their own (`path`).");
+    text.line("");
     text.line("sts:");
     text.line("  credentials: {kind: imds}");
     text.note(
@@ -87,7 +94,7 @@ fn listener(text: &mut Text, settings: &mut Settings) {
 }
 
 /// Writes the directory; which claims it gives.
-fn directory(text: &mut Text, settings: &mut Settings) -> Vec<(&'static str, &'static str)> {
+fn directory(text: &mut Text, settings: &mut Settings, by_groups: bool) -> Vec<(&'static str, &'static str)> {
     let host = settings.text("ldap.host").unwrap_or_else(|| "ldap.example.com".to_owned());
     let insecure = settings.flag("ldap.insecureldap");
     text.line("directories:");
@@ -122,7 +129,7 @@ fn directory(text: &mut Text, settings: &mut Settings) -> Vec<(&'static str, &'s
     text.line(&format!("    groups_filter: {}", quoted(&format!("(&(objectClass={class})({members}={{dn}}))"))));
     text.note("hologram-server read `memberOf` of the person. Here groups are found by their members.");
     text.note("If others may create groups elsewhere in the directory, set `groups_base_dn`.");
-    let claims = claims(text, settings);
+    let claims = claims(text, settings, by_groups);
     if let Some(seconds) = settings.text("cachetimeout") {
         text.note(&format!("`cachetimeout` ({seconds} s): who is removed from LDAP is gone after `refresh`, here 1m."));
     }
@@ -131,8 +138,7 @@ fn directory(text: &mut Text, settings: &mut Settings) -> Vec<(&'static str, &'s
 }
 
 /// The claims of people and groups that hold roles: each with what the rules are called.
-fn claims(text: &mut Text, settings: &mut Settings) -> Vec<(&'static str, &'static str)> {
-    let by_groups = settings.flag("ldap.enableldaproles");
+fn claims(text: &mut Text, settings: &mut Settings, by_groups: bool) -> Vec<(&'static str, &'static str)> {
     let mut found = Vec::new();
     for (key, claim, rules) in CLAIMS {
         let attribute = settings.text(key);
@@ -147,7 +153,7 @@ fn claims(text: &mut Text, settings: &mut Settings) -> Vec<(&'static str, &'stat
         ));
     }
     if by_groups && !found.iter().any(|(claim, _)| *claim == "role") {
-        text.note("`enableldaproles` without `roleattr`: no group had a role. In examples it is `businessCategory`:");
+        text.note("`enableldaproles` without `roleattr`: no group had a role. In examples it is `businessCategory`, with rules for the claim:");
         text.line("    # group_claims: {role: businessCategory}");
     }
     found
@@ -165,27 +171,35 @@ fn identities(text: &mut Text) {
 
 /// The accounts that roles are looked for in.
 struct Accounts {
-    /// By alias.
+    /// By alias, one for each account.
     aliases: Vec<(String, String)>,
-    /// That of a role without an account.
+    /// Further aliases, and those of the same accounts that are kept.
+    others: Vec<(String, String)>,
+    /// That of a role without an account, and what it is called.
     default: String,
+    default_name: String,
     missing: bool,
 }
 
 impl Accounts {
     fn new(settings: &mut Settings) -> Self {
         let default = settings.text("aws.account").as_deref().and_then(digits);
-        let aliases = match settings.0.remove("accountaliases") {
-            Some(Value::Object(entries)) => entries
-                .iter()
-                .filter_map(|(alias, arn)| {
-                    Some((alias.clone(), digits(arn.as_str()?.rsplit(':').find(|p| !p.is_empty())?)?))
-                })
-                .collect(),
-            _ => Vec::new(),
-        };
+        let (mut aliases, mut others) = (Vec::<(String, String)>::new(), Vec::new());
+        if let Some(Value::Object(entries)) = settings.0.remove("accountaliases") {
+            for (alias, arn) in &entries {
+                let id = arn.as_str().and_then(|arn| digits(arn.rsplit(':').find(|part| !part.is_empty())?));
+                let Some(id) = id else { continue };
+                match aliases.iter().find(|(_, known)| *known == id) {
+                    Some((first, _)) => others.push((alias.clone(), first.clone())),
+                    None => aliases.push((alias.clone(), id)),
+                }
+            }
+        }
         let missing = default.is_none();
-        Self { aliases, default: default.unwrap_or_else(|| "000000000000".to_owned()), missing }
+        let default = default.unwrap_or_else(|| "000000000000".to_owned());
+        let default_name =
+            aliases.iter().find(|(_, id)| *id == default).map_or("default", |(alias, _)| alias).to_owned();
+        Self { aliases, others, default, default_name, missing }
     }
 
     fn write(&self, text: &mut Text) {
@@ -193,31 +207,40 @@ impl Accounts {
         if self.missing {
             text.note("`aws.account` is missing: the account of roles that name none.");
         }
-        text.line(&format!("  default: {}", quoted(&self.default)));
-        for (alias, id) in self.aliases.iter().filter(|(alias, _)| alias != "default") {
+        text.line(&format!("  {}: {}", quoted(&self.default_name), quoted(&self.default)));
+        for (alias, id) in self.aliases.iter().filter(|(alias, _)| *alias != self.default_name) {
             text.line(&format!("  {}: {}", quoted(alias), quoted(id)));
+        }
+        for (alias, first) in &self.others {
+            text.note(&format!(
+                "{alias:?} is the same account as {first:?}: in LDAP, write {first}/ROLE where it says {alias}/ROLE."
+            ));
         }
         text.line("");
     }
 
     /// Account and role of what a user may write, as hologram-server understood it. Roles with a path are not found.
     fn find(&self, role: &str) -> Option<(String, String)> {
-        let alias = role.split_once('/').filter(|(alias, _)| self.aliases.iter().any(|(known, _)| known == alias));
-        let (account, name) = if let Some((alias, name)) = alias {
-            (alias.to_owned(), name)
+        let kept = self.aliases.iter().map(|(alias, _)| (alias, alias));
+        let mut names = kept.chain(self.others.iter().map(|(alias, first)| (alias, first)));
+        let alias = role.split_once('/').and_then(|(alias, name)| {
+            names.find(|(known, _)| *known == alias).map(|(_, account)| (account.clone(), name))
+        });
+        let (account, name) = if let Some(found) = alias {
+            found
         } else if let Some((account, name)) = role.split_once(":role/") {
             (digits(account.rsplit(':').next()?)?, name)
         } else {
-            ("default".to_owned(), role)
+            (self.default_name.clone(), role)
         };
         Some((account, name.to_owned())).filter(|(_, name)| !name.is_empty() && !name.contains(['/', ':']))
     }
 
     /// The forms of a role: what they are called, a pattern, and the account.
-    fn forms(&self) -> Vec<(&'static str, String, &'static str)> {
+    fn forms(&self) -> Vec<(&'static str, String, &str)> {
         let mut forms = vec![
             ("ARN", "(?:arn:aws[a-z-]*:iam::)?(?P<account>[0-9]{12}):role/(?P<role>[^/]+)".to_owned(), "{account}"),
-            ("name", "(?P<role>[^/:]+)".to_owned(), "default"),
+            ("name", "(?P<role>[^/:]+)".to_owned(), &self.default_name),
         ];
         let aliases: Vec<_> = self.aliases.iter().map(|(alias, _)| escaped(alias)).collect();
         if !aliases.is_empty() {
@@ -265,12 +288,6 @@ fn rules(text: &mut Text, settings: &mut Settings, accounts: &Accounts, claims: 
             None => text.note(&format!("The role {role:?} (`aws.defaultrole`) has a path: write a rule with `path`.")),
         }
     }
-    if claims.iter().all(|(claim, _)| *claim != "role") {
-        text.note(EVERY_ROLE);
-        text.line("  # - {name: admins, match: {groups: admins}, account: default, role: admin}");
-    }
-    text.note("Roles with a path in LDAP need rules of their own (`path`).");
-    text.line("");
 }
 
 /// What is left.
@@ -315,7 +332,7 @@ mod tests {
             "group_claims: {role: \"businessCategory\"}",
             "person_claims: {default_role: \"employeeType\"}",
             "\"prod\": \"444455556666\"",
-            "default: \"111122223333\"",
+            "\"default\": \"111122223333\"",
             "(?P<account>a\\\\.b|prod)/",
             "account: \"prod\"\n    role: \"dev\"",
             "groups_filter: \"(&(objectClass=group)(member={dn}))\"",
@@ -338,6 +355,24 @@ mod tests {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(!text.contains("group_claims"), "{text}");
+    }
+
+    #[test]
+    fn an_account_has_one_name() {
+        let text = translate(&json!({
+            "ldap": {"enableldaproles": true, "roleattr": "x"}, "aws": {"account": "111122223333", "defaultrole": "c/dev"},
+            "accountaliases": {"a": "arn:aws:iam::111122223333", "b": "arn:aws:iam::444455556666",
+                               "c": "arn:aws:iam::444455556666"}
+        }));
+        assert!(text.contains("accounts:\n  \"a\": \"111122223333\"\n  \"b\": \"444455556666\"\n# !"), "{text}");
+        assert!(text.contains("\"c\" is the same account as \"b\"") && text.contains("(?P<account>a|b)/"), "{text}");
+        assert!(text.contains("account: \"b\"\n    role: \"dev\"") && !text.contains("\"default\":"), "{text}");
+    }
+
+    #[test]
+    fn groups_without_roles_are_not_every_role_for_everybody() {
+        let text = translate(&json!({"ldap": {"enableldaproles": true}, "aws": {"account": "111122223333"}}));
+        assert!(text.contains("no group had a role") && !text.contains("every user every role"), "{text}");
     }
 
     #[test]
