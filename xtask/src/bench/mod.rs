@@ -48,14 +48,27 @@ pub struct Times {
     pub rounds: usize,
     pub idle: Duration,
     pub starts: usize,
+    pub prompts: usize,
     /// Leave out rows that say little new.
     pub brief: bool,
 }
 
-const FULL: Times =
-    Times { round: Duration::from_secs(4), rounds: 3, idle: Duration::from_mins(1), starts: 20, brief: false };
-const QUICK: Times =
-    Times { round: Duration::from_secs(1), rounds: 3, idle: Duration::from_secs(10), starts: 20, brief: true };
+const FULL: Times = Times {
+    round: Duration::from_secs(4),
+    rounds: 3,
+    idle: Duration::from_mins(1),
+    starts: 20,
+    prompts: 100,
+    brief: false,
+};
+const QUICK: Times = Times {
+    round: Duration::from_secs(1),
+    rounds: 3,
+    idle: Duration::from_secs(10),
+    starts: 20,
+    prompts: 100,
+    brief: true,
+};
 
 pub fn run(options: &Options) -> Result<()> {
     let unavailable: Vec<_> =

@@ -1,5 +1,7 @@
 //! What is measured in which order.
 
+use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -116,6 +118,7 @@ fn aims(pairs: &[Pair], harms: &[(&str, Pair)], alone: &Alone, identity: &Identi
         aim("under 1 KB per further role", format!("{each:.0} bytes"), each < 1024.0),
         aim("first credentials within 50 ms", format!("{start:.1} ms"), start < 50.0),
         aim("under 20 µs to ask whose a connection is", format!("{:.1} µs", identity.median), identity.median < 20.0),
+        aim("under 5 ms for `alppaca prompt`", alone.prompt.shown(), alone.prompt.millis < 5.0),
         aim("under 2 wake-ups a second when idle", format!("{:.2}", alone.idle.wakeups), alone.idle.wakeups < 2.0),
     ]
 }
@@ -227,18 +230,20 @@ struct Alone {
     crowded: u64,
     roles: Roles,
     start: Start,
+    prompt: Prompt,
 }
 
 impl Alone {
     fn of(place: &Place, mock: &Server, times: &Times, idle: Idle, loaded: u64, crowded: u64) -> Result<Self> {
         let roles = many_roles(place)?;
         let start = first_credentials(place, mock, times.starts)?;
-        Ok(Self { idle, loaded, crowded, roles, start })
+        let prompt = prompt(place, mock, times.prompts)?;
+        Ok(Self { idle, loaded, crowded, roles, start, prompt })
     }
 
     /// What, and the value.
-    fn rows(&self) -> [(String, String); 7] {
-        let Self { idle, loaded, crowded, roles, start } = self;
+    fn rows(&self) -> [(String, String); 8] {
+        let Self { idle, loaded, crowded, roles, start, prompt } = self;
         let resident = |what: &str, bytes: u64| (format!("resident, {what}"), format!("{:.1} MB", megabytes(bytes)));
         [
             resident("one role", idle.resident),
@@ -254,6 +259,7 @@ impl Alone {
                 format!("{:.2}, {:.0} ms", idle.wakeups, idle.cpu_millis),
             ),
             ("first credentials after start, less the IMS's own time".to_owned(), format!("{:.1} ms", start.ours)),
+            ("`alppaca prompt`, from the start of the process to its end".to_owned(), prompt.shown()),
         ]
     }
 }
@@ -329,6 +335,39 @@ fn first_credentials(place: &Place, mock: &Server, starts: usize) -> Result<Star
         ours.push(millis(began));
     }
     Ok(Start { ours: median(ours) - median(ims) })
+}
+
+/// What a shell waits for before each prompt.
+struct Prompt {
+    /// The median.
+    millis: f64,
+    /// The median of the ratios to the run of `true` beside each.
+    ratio: f64,
+}
+
+impl Prompt {
+    fn shown(&self) -> String {
+        format!("{:.1} ms, ×{:.1} of `true`", self.millis, self.ratio)
+    }
+}
+
+fn prompt(place: &Place, mock: &Server, prompts: usize) -> Result<Prompt> {
+    shell::heading(&format!("{prompts} prompts"));
+    let _daemon = place.ready_daemon("prompt", mock.address, REFRESH, false)?;
+    let took = |program: &Path| -> Result<(f64, bool)> {
+        let began = Instant::now();
+        let output = Command::new(program).arg("prompt").env("ALPPACA_SOCKET", place.socket("prompt")).output()?;
+        Ok((began.elapsed().as_secs_f64() * 1e3, output.stdout.starts_with(ROLE.as_bytes())))
+    };
+    let (mut millis, mut ratios) = (Vec::new(), Vec::new());
+    for _ in 0..prompts {
+        let (ours, says) = took(&place.alppaca)?;
+        anyhow::ensure!(says, "`alppaca prompt` prints no role");
+        let (other, _) = took(Path::new("true"))?;
+        millis.push(ours);
+        ratios.push(ours / other);
+    }
+    Ok(Prompt { millis: median(millis), ratio: median(ratios) })
 }
 
 #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]

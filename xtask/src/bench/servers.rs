@@ -81,6 +81,11 @@ impl Place {
         Ok(Server { process, address })
     }
 
+    /// The admin socket of the daemon of that name.
+    pub fn socket(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{name}-run/alppaca.sock"))
+    }
+
     /// Our daemon, once it serves the role.
     pub fn ready_daemon(&self, name: &str, ims: SocketAddr, refresh: &str, access_log: bool) -> Result<Server> {
         self.ready_with(name, ims, refresh, access_log, "")
