@@ -1,5 +1,5 @@
 //! Says when this host gets another address or default route, and when its clock is set or it wakes up: what could not be
-//! fetched before may be possible now.
+//! fetched before may be possible now. Also when it loses an address, at which the daemon may listen.
 
 use std::{io, os::fd::OwnedFd};
 
@@ -12,8 +12,9 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 /// `RTMGRP_IPV4_IFADDR`, `RTMGRP_IPV4_ROUTE`, `RTMGRP_IPV6_IFADDR` and `RTMGRP_IPV6_ROUTE` of `linux/rtnetlink.h`.
 const GROUPS: u32 = 0x10 | 0x40 | 0x100 | 0x400;
-/// `RTM_NEWADDR` and `RTM_NEWROUTE`.
+/// `RTM_NEWADDR`, `RTM_DELADDR` and `RTM_NEWROUTE`.
 const NEW_ADDRESS: u16 = 20;
+const LOST_ADDRESS: u16 = 21;
 const NEW_ROUTE: u16 = 24;
 /// `RT_SCOPE_UNIVERSE`: an address that others can reach.
 const UNIVERSE: u8 = 0;
@@ -27,6 +28,8 @@ const NEVER: i64 = 7_258_118_400;
 pub enum HostEvent {
     /// It has a new address or default route.
     Network,
+    /// It has lost an address, or has one that only the host itself can reach.
+    Addresses,
     /// Its clock was set, or it was suspended.
     Clock,
 }
@@ -54,9 +57,7 @@ impl HostEvents {
     pub async fn next(&mut self) -> io::Result<HostEvent> {
         loop {
             let event = tokio::select! {
-                changed = self.routes.async_io(Interest::READABLE, hear_network) => {
-                    changed?.then_some(HostEvent::Network)
-                }
+                changed = self.routes.async_io(Interest::READABLE, hear_network) => changed?,
                 set = self.clock.async_io(Interest::READABLE, hear_clock) => set?.then_some(HostEvent::Clock),
             };
             if let Some(event) = event {
@@ -77,12 +78,12 @@ fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::with_interest(descriptor, Interest::READABLE)
 }
 
-fn hear_network(socket: &OwnedFd) -> io::Result<bool> {
+fn hear_network(socket: &OwnedFd) -> io::Result<Option<HostEvent>> {
     let mut messages = [0; 8192];
     match recv(socket, &mut messages, RecvFlags::empty()) {
-        Ok((_, length)) => Ok(messages.get(..length).is_some_and(is_a_way_out)),
+        Ok((_, length)) => Ok(messages.get(..length).and_then(told)),
         // More has happened than there was room for.
-        Err(Errno::NOBUFS) => Ok(true),
+        Err(Errno::NOBUFS) => Ok(Some(HostEvent::Network)),
         Err(error) => Err(error.into()),
     }
 }
@@ -103,23 +104,22 @@ fn arm(timer: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether one of the messages tells of a default route or of an address that is not local. Containers come and go with
-/// routes of their own, which lead nowhere else.
-fn is_a_way_out(mut messages: &[u8]) -> bool {
+/// What the messages tell: of a default route, or of an address that is not local, or else of another address. Containers
+/// come and go with routes of their own, which lead nowhere else.
+fn told(mut messages: &[u8]) -> Option<HostEvent> {
+    let mut told = None;
     while let Some(message) = first(messages) {
         let kind = message.get(4..6).map_or(0, |kind| u16::from_ne_bytes([kind[0], kind[1]]));
         // `rtm_dst_len` is the second byte of `struct rtmsg`, `ifa_scope` the fourth of `struct ifaddrmsg`.
-        let is = match kind {
-            NEW_ROUTE => message.get(HEADER + 1) == Some(&0),
-            NEW_ADDRESS => message.get(HEADER + 3) == Some(&UNIVERSE),
-            _ => false,
-        };
-        if is {
-            return true;
+        match kind {
+            NEW_ROUTE if message.get(HEADER + 1) == Some(&0) => return Some(HostEvent::Network),
+            NEW_ADDRESS if message.get(HEADER + 3) == Some(&UNIVERSE) => return Some(HostEvent::Network),
+            NEW_ADDRESS | LOST_ADDRESS => told = Some(HostEvent::Addresses),
+            _ => {}
         }
         messages = messages.get(message.len().next_multiple_of(4)..).unwrap_or_default();
     }
-    false
+    told
 }
 
 /// The first message, if there is a whole one.
@@ -143,21 +143,25 @@ mod tests {
     }
 
     #[test]
-    fn only_what_may_lead_to_an_upstream_counts() {
+    fn only_what_may_lead_to_an_upstream_counts_and_addresses() {
         let route = |length: u8| message(NEW_ROUTE, &[2, length, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0]);
         let address = |scope: u8| message(NEW_ADDRESS, &[2, 24, 0, scope, 1, 0, 0, 0]);
-        for (messages, counts) in [
-            (route(0), true),
-            (route(16), false),
-            (address(UNIVERSE), true),
-            (address(254), false),
-            (message(16, &[0; 16]), false),
-            ([route(16), address(254), route(0)].concat(), true),
-            (route(0)[..20].to_vec(), false),
-            (vec![], false),
-            (vec![1, 0, 0, 0, 24, 0], false),
+        let lost = message(LOST_ADDRESS, &[2, 32, 0, UNIVERSE, 1, 0, 0, 0]);
+        let (network, addresses) = (Some(HostEvent::Network), Some(HostEvent::Addresses));
+        for (messages, expected) in [
+            (route(0), network),
+            (route(16), None),
+            (address(UNIVERSE), network),
+            (address(254), addresses),
+            (lost.clone(), addresses),
+            (message(16, &[0; 16]), None),
+            ([route(16), address(254), route(0)].concat(), network),
+            ([lost, route(16)].concat(), addresses),
+            (route(0)[..20].to_vec(), None),
+            (vec![], None),
+            (vec![1, 0, 0, 0, 24, 0], None),
         ] {
-            assert_eq!(is_a_way_out(&messages), counts, "{messages:?}");
+            assert_eq!(told(&messages), expected, "{messages:?}");
         }
     }
 
@@ -171,7 +175,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_messages_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = is_a_way_out(&bytes);
+            let _ = told(&bytes);
         }
     }
 }

@@ -15,4 +15,4 @@ pub use foreign::{Redirection, foreign_redirections};
 pub use plan::{Command, IMDS, Mode, REPAIR, RULE_ORDER, Settings, Tool, WEAK_REDIRECTION};
 pub use probe::{Answerer, who_answers};
 pub use run::{CaptureError, Host, applied, apply, apply_bridges, bridges_applied, remove, remove_bridges};
-pub use way::Way;
+pub use way::{Way, is_lost};

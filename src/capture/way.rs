@@ -1,8 +1,16 @@
 //! Where the packets for an address go: to this host, or away from it, and by which route.
 
-use std::{fmt, net::Ipv4Addr};
+use std::{
+    fmt, io,
+    net::{IpAddr, Ipv4Addr, UdpSocket},
+};
 
 use super::run::{Host, ask};
+
+/// Whether this host does not have the address (any more).
+pub fn is_lost(address: IpAddr) -> bool {
+    UdpSocket::bind((address, 0)).is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
+}
 
 /// Where the packets for an address go.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,10 +1,13 @@
-//! Has upstreams that failed asked again when the network or the clock of this host changes.
+//! Has upstreams that failed asked again when the network or the clock of this host changes, and says when it loses an
+//! address at which the daemon listens.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use crate::{
+    capture::{REPAIR, is_lost},
     clock,
     host_events::{HostEvent, HostEvents},
+    http::{Face, Place},
     refresh::RoleRequests,
 };
 
@@ -14,8 +17,42 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// An address and the route through it come one after the other.
 const SETTLED: Duration = Duration::from_millis(200);
 
+/// Addresses of this host that the daemon listens at, and that it can lose: such as 169.254.169.254.
+pub(super) struct Addresses(Vec<(IpAddr, bool)>);
+
+impl Addresses {
+    /// Those of the places that are not there from boot to end.
+    pub(super) fn of(places: &[(Place, &'static dyn Face)]) -> Self {
+        let mut all: Vec<_> = places.iter().filter_map(|(place, _)| Some(place.address().ok()?.ip())).collect();
+        all.retain(|address| !address.is_loopback() && !address.is_unspecified());
+        all.sort_unstable();
+        all.dedup();
+        Self(all.into_iter().map(|address| (address, is_lost(address))).collect())
+    }
+
+    /// Reports what has been lost or come back since it was looked at last.
+    async fn look(&mut self) {
+        for (address, lost) in &mut self.0 {
+            if is_lost(*address) == *lost {
+                continue;
+            }
+            // It may be replaced.
+            clock::sleep(SETTLED).await;
+            if is_lost(*address) == *lost {
+                continue;
+            }
+            *lost = !*lost;
+            if *lost {
+                tracing::error!("this host has lost {address}, so no program reaches this daemon there: {REPAIR}");
+            } else {
+                notice!("this host has {address} again");
+            }
+        }
+    }
+}
+
 /// For ever.
-pub(super) async fn follow(requests: RoleRequests) {
+pub(super) async fn follow(requests: RoleRequests, mut addresses: Addresses) {
     let mut events = match HostEvents::open() {
         Ok(events) => events,
         Err(error) => {
@@ -26,6 +63,10 @@ pub(super) async fn follow(requests: RoleRequests) {
     loop {
         match events.next().await {
             Ok(HostEvent::Network) => tracing::info!("the network has changed: what failed is tried again"),
+            Ok(HostEvent::Addresses) => {
+                addresses.look().await;
+                continue;
+            }
             Ok(HostEvent::Clock) => tracing::info!("the clock was set: what failed is tried again"),
             Err(error) => {
                 tracing::warn!("changes of the network and the clock are not heard any more: {error}");
@@ -34,6 +75,7 @@ pub(super) async fn follow(requests: RoleRequests) {
         }
         clock::sleep(SETTLED).await;
         events.forget();
+        addresses.look().await;
         requests.try_again();
         clock::sleep(PAUSE).await;
     }

@@ -8,8 +8,9 @@ use crate::{
     source::process::Program,
 };
 
-/// For ever. `program` is run once for each loss, with a title and a text.
-pub(super) async fn follow(sign_ins: SignIns, program: Program) {
+/// For ever, if there is a `program`, which is run once for each loss, with a title and a text.
+pub(super) async fn follow(sign_ins: SignIns, program: Option<Program>) {
+    let Some(program) = program else { return };
     let mut needed = HashMap::new();
     loop {
         let changed = sign_ins.changed();

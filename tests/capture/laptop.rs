@@ -75,6 +75,8 @@ fn an_address_that_was_taken_away_is_told_and_comes_back_without_a_restart_of_th
     for remove_first in [false, true] {
         namespace.shell(LOSE);
         let (code, said) = namespace.alppaca("capture check");
+        namespace
+            .wait_for_log("this host has lost 169.254.169.254, so no program reaches this daemon there: `sudo alppaca");
         let told = "packets leave by veth0, route `default via 192.0.2.2 dev veth0`: `sudo alppaca capture apply`";
         assert!(code == Some(1) && said.contains(told) && !said.contains("captured: "), "{said}");
         if remove_first {
@@ -83,6 +85,7 @@ fn an_address_that_was_taken_away_is_told_and_comes_back_without_a_restart_of_th
             assert!(code == Some(0) && said.contains("nothing to remove"), "{said}");
         }
         assert_eq!(namespace.alppaca("capture apply").0, Some(0));
+        namespace.wait_for_log("this host has 169.254.169.254 again");
         let (code, said) = namespace.alppaca("capture check");
         assert!(code == Some(0) && said.contains(&format!("alppaca answers (process {pid})")), "{said}");
         assert_eq!(namespace.roles(), ["test_role", "test_role"]);

@@ -9,7 +9,11 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     process::{Child, Command, Output, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
+    time::Duration,
 };
 
 use support::{needs, needs_root};
@@ -25,6 +29,8 @@ struct Namespace {
     name: String,
     children: Vec<Child>,
     directory: TempDir,
+    /// What the daemon logs from when it is ready.
+    log: Option<mpsc::Receiver<String>>,
 }
 
 impl Namespace {
@@ -32,7 +38,7 @@ impl Namespace {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("alp{}n{number}", std::process::id());
-        let namespace = Self { name, children: Vec::new(), directory: TempDir::new().expect("a directory") };
+        let namespace = Self { name, children: Vec::new(), directory: TempDir::new().expect("a directory"), log: None };
         let name = &namespace.name;
         shell(&format!(
             "ip netns add {name} && ip -n {name} link set lo up && \
@@ -79,8 +85,17 @@ impl Namespace {
         self.children.push(child);
         let mut lines = BufReader::new(pipe).lines().map_while(Result::ok);
         assert!(lines.any(|line| line.contains(until)), "it never said {until:?}");
-        // Keeps reading, so that it can keep writing.
-        std::thread::spawn(move || lines.for_each(drop));
+        let (tell, told) = mpsc::channel();
+        self.log = Some(told);
+        // Keeps reading, so that it can keep writing, whoever listens.
+        std::thread::spawn(move || lines.for_each(|line| drop(tell.send(line))));
+    }
+
+    /// Waits for the next line of the daemon's log with this text.
+    fn wait_for_log(&self, text: &str) {
+        let log = self.log.as_ref().expect("a daemon runs");
+        let next = || log.recv_timeout(Duration::from_mins(1)).unwrap_or_else(|_| panic!("never: {text}"));
+        while !next().contains(text) {}
     }
 
     /// The mock and the daemon, listening on `listen`.

@@ -105,7 +105,7 @@ fn nobody_and_somebody_else_at_the_address_are_told_apart() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("free");
     let nobody = format!("http://{free}");
     let (code, lines) = findings(&doctor(&daemon.socket(), &[("AWS_EC2_METADATA_SERVICE_ENDPOINT", &nobody)]));
-    let remedy = format!("export AWS_EC2_METADATA_SERVICE_ENDPOINT={}", endpoint(&daemon));
+    let remedy = format!("export AWS_EC2_METADATA_SERVICE_ENDPOINT={}/", endpoint(&daemon));
     assert!(code == Some(1) && lines.len() == 1, "{lines:#?}");
     assert!(lines[0].starts_with("problem reach ") && lines[0].ends_with(&remedy), "{lines:#?}");
     // The mock is a metadata service of 2015.

@@ -64,9 +64,9 @@ impl Demo {
     /// A shell after the person has typed what the guide exports.
     fn command(&self, script: &str) -> Command {
         let exports = self.guide.lines().filter(|line| line.starts_with("  export "));
-        let exports: String = exports.map(|line| format!("{line}\n")).collect();
+        let exports = exports.collect::<Vec<_>>().join("\n");
         let mut command = Command::new("sh");
-        command.args(["-ec", &format!("{exports}{script}")]).env_clear().env("HOME", self.place.path());
+        command.args(["-ec", &format!("{exports}\n{script}")]).env_clear().env("HOME", self.place.path());
         let own = self.place.path().join("bin");
         command.env("PATH", format!("{}:/usr/bin:/bin", own.display())).env("BROWSER", own.join("browser"));
         // The tests beside this one need the machine, too.

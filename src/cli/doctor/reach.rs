@@ -2,13 +2,13 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, UdpSocket},
+    net::{IpAddr, Ipv4Addr},
 };
 
 use super::{finding::Finding, ports::listening, rules::parts};
 use crate::{
     admin::Status,
-    capture::{REPAIR, RULE_ORDER, Way},
+    capture::{REPAIR, RULE_ORDER, Way, is_lost},
     cli::{environment, human},
 };
 
@@ -51,7 +51,7 @@ pub(super) fn unreachable(url: &str, error: &io::Error, daemon: Option<&Status>)
         daemon.is_some_and(|status| listening(status).any(|address| address.ip() == asked && address.port() == 80))
     };
     match capturable(url).filter(listens) {
-        Some(asked) if is_lost(asked) => {
+        Some(asked) if is_lost(asked.into()) => {
             let message = format!("{message}; the daemon listens there, but this host has lost the address");
             Finding::problem("reach", message, REPAIR)
         }
@@ -62,11 +62,6 @@ pub(super) fn unreachable(url: &str, error: &io::Error, daemon: Option<&Status>)
         }
         None => Finding::problem("reach", message, remedy(error, daemon, way.as_ref())),
     }
-}
-
-/// Whether this host does not have the address (any more).
-fn is_lost(address: Ipv4Addr) -> bool {
-    UdpSocket::bind((address, 0)).is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
 }
 
 /// What to do where the daemon does not listen at the address, or does not run.
@@ -84,7 +79,7 @@ fn remedy(error: &io::Error, daemon: Option<&Status>, way: Option<&Way>) -> Stri
             };
             format!(
                 "the daemon answers at {0}: {capture} makes programs reach it, or for this shell export \
-                 AWS_EC2_METADATA_SERVICE_ENDPOINT=http://{0}",
+                 AWS_EC2_METADATA_SERVICE_ENDPOINT=http://{0}/",
                 listener.address
             )
         }

@@ -66,7 +66,8 @@ pub fn translate(json: &Value) -> String {
     rules(&mut text, &mut settings, &accounts, &claims);
     if !by_groups {
         text.note(EVERY_ROLE);
-        text.line("  # - {name: admins, match: {groups: admins}, account: default, role: admin}");
+        let account = quoted(&accounts.default_name);
+        text.line(&format!("  # - {{name: admins, match: {{groups: admins}}, account: {account}, role: admin}}"));
     }
     text.note("Roles with a path in LDAP need rules of their own (`path`).");
     text.line("");

@@ -45,8 +45,7 @@ pub(super) fn run(port: u16) -> Outcome {
     let provider = runtime.block_on(provider);
     let provider = provider.map_err(|error| Failure::runtime(format!("cannot start the OpenID provider: {error}")))?;
     let settings = of_server(&aws, place, provider.issuer());
-    let server = start_server(&settings, place);
-    let (server, address) = runtime.block_on(server).map_err(|error| Failure::runtime(error.message))?;
+    let (server, address) = runtime.block_on(start_server(&settings, place))?;
     let ended = serve(port, place, &of_daemon(port, address, place, provider.issuer()), &aws);
     runtime.block_on(server.stop()).and(ended)
 }

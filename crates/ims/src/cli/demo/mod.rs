@@ -49,10 +49,7 @@ pub(super) fn run(args: &Args) -> Outcome {
 
 async fn serve(port: u16, directory: &Path) -> Outcome {
     let aws = Aws::start([(ACCOUNT, "web"), (ACCOUNT, "readonly")]).await?;
-    let started = start_server(&configuration(port, directory, &aws), directory).await;
-    let (started, address) = started.map_err(|error| {
-        Failure::runtime(format!("{}\n`alppaca-ims demo --port 0` takes a free port.", error.message))
-    })?;
+    let (started, address) = start_server(&configuration(port, directory, &aws), directory).await?;
     write_file(&directory.join("alppaca.yaml"), &of_daemon(address, directory)).map_err(Failure::runtime)?;
     anstream::println!("{}", guide(address, directory));
     let mut signals = Signals::new().map_err(Failure::runtime)?;
@@ -66,7 +63,8 @@ async fn start_server(settings: &str, directory: &Path) -> Result<(Started, Sock
     write_file(&path, settings).map_err(Failure::runtime)?;
     let loaded = site::load(&path).map_err(Failure::runtime)?;
     let listen = loaded.site.listen.iter().map(|listen| bind(listen, None)).collect::<Result<Vec<_>, _>>();
-    let bound = listen.map_err(Failure::runtime)?;
+    let bound =
+        listen.map_err(|error| Failure::runtime(format!("{error}\n`alppaca-ims demo --port 0` takes a free port.")))?;
     let address = bound.iter().find_map(Bound::tcp_address);
     let address = address.ok_or_else(|| Failure::runtime("the listening socket has no address"))?;
     Ok((Ready::open(&loaded.site, &bound)?.start(&loaded.site, bound, None), address))
