@@ -6,15 +6,23 @@ mod support;
 
 use std::{
     fs,
+    io::{Read, Write},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::LazyLock,
+    thread,
+    time::Duration,
 };
 
 use support::{cannot, needs, needs_root};
 
 /// Without hardware support a boot takes most of a minute, and more while other tests run.
 const LIMIT: &str = "900";
+
+/// Nobody waits at the first port, or for the network.
+const KERNEL: &str = "root=/dev/vda rw quiet console=ttyS0 systemd.mask=serial-getty@ttyS0.service \
+                      systemd.mask=NetworkManager-wait-online.service";
 
 macro_rules! checks {
     ($($name:ident)*) => {
@@ -33,8 +41,10 @@ checks! {
     name_forged_below_a_user_manager name_forged_in_a_delegated_group explained status_by_policy
     podman unverified_container dropin container
     doctor reload refused_reload crash port_kept socket_activation no_gap upgrade
+    network_manager suspend deleted_link
+    user_activated user_confined user_crash user_end
     clock_steps_forward clock_steps_back no_secrets
-    stop wiped release removal nothing_failed
+    stop wiped release removal purge nothing_failed
 }
 
 #[test]
@@ -105,18 +115,42 @@ fn boot(place: &Path, root: &Path, disk: &Path) -> String {
     let (console, report) = (place.join("console"), place.join("report"));
     let mut qemu = Command::new("timeout");
     qemu.args([LIMIT, "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "768"]);
-    qemu.args(["-display", "none", "-no-reboot", "-nic", "none"]);
+    qemu.args(["-display", "none", "-no-reboot"]);
+    // A network of its own, which leads nowhere.
+    qemu.args(["-nic", "user,model=virtio-net-pci,restrict=on"]);
     qemu.arg("-kernel").arg(newest(root, "vmlinuz-")).arg("-initrd").arg(newest(root, "initrd.img-"));
-    qemu.args(["-append", "root=/dev/vda rw quiet console=ttyS0 systemd.mask=serial-getty@ttyS0.service"]);
+    qemu.arg("-append").arg(KERNEL);
     qemu.arg("-drive").arg(format!("file={},format=raw,if=virtio", disk.display()));
     for port in [&console, &report] {
         qemu.arg("-serial").arg(format!("file:{}", port.display()));
     }
-    let output = qemu.output().expect("qemu runs");
+    let monitor = place.join("monitor");
+    qemu.arg("-monitor").arg(format!("unix:{},server,nowait", monitor.display()));
+    qemu.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let child = qemu.spawn().expect("qemu runs");
+    let waker = thread::spawn(move || wake(&monitor));
+    let output = child.wait_with_output().expect("it ends");
+    waker.join().expect("no panic");
     let read = |path| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).replace('\r', "");
     let report = read(report);
     assert!(report.ends_with("end\n"), "{}\n{}\n{report}", String::from_utf8_lossy(&output.stderr), read(console));
     report
+}
+
+/// Wakes the machine up, should it be suspended, until it is switched off.
+#[allow(clippy::disallowed_methods, reason = "a machine that sleeps says nothing that could be waited for")]
+fn wake(monitor: &Path) {
+    let connected = (0..600).find_map(|_| {
+        thread::sleep(Duration::from_millis(100));
+        UnixStream::connect(monitor).ok()
+    });
+    let Some(mut monitor) = connected else { return };
+    monitor.set_read_timeout(Some(Duration::from_secs(5))).expect("settable");
+    let mut said = [0; 4096];
+    // It answers with a prompt each time.
+    while monitor.write_all(b"system_wakeup\n").is_ok() && !matches!(monitor.read(&mut said), Ok(0)) {
+        thread::sleep(Duration::from_secs(5));
+    }
 }
 
 /// Of the kernel.

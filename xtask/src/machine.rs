@@ -11,7 +11,7 @@ use crate::shell;
 
 /// What is in it beside the essential.
 const PACKAGES: &str = "linux-image-cloud-amd64,systemd-sysv,udev,dbus-user-session,libpam-systemd,passwd,procps,\
-                        iproute2,iptables,nftables,curl,podman,crun,busybox-static";
+                        iproute2,iptables,nftables,network-manager,curl,podman,crun,busybox-static";
 
 /// Makes it unless it is there with the same packages; returns it for the tests, and a row for the summary.
 pub fn ensure() -> (Option<PathBuf>, Row) {
