@@ -166,6 +166,26 @@ fn a_token_that_ends_is_renewed_and_what_cannot_be_renewed_needs_the_person() {
     say(&daemon, &["credentials", "billing"]);
 }
 
+#[test]
+fn a_token_that_comes_after_the_logout_does_not_stay_valid() {
+    let at = IdentityCenter::start();
+    let daemon = Daemon::start(&config(&at, "    ready: [auditor]\n"));
+    with_code(&daemon, &at);
+    daemon.wait_for_log("auditor: fetched");
+    let tokens = at.calls("/token");
+    let held = at.hold_tokens();
+    at.state().end_access();
+    // It is refused, and a renewal begins.
+    let idle = alppaca(&daemon.socket(), &["credentials", "billing", "--wait", "0"]);
+    assert!(!idle.status.success(), "{idle:?}");
+    eventually("a renewal", || (at.calls("/token") > tokens).then_some(()), || daemon.log());
+    assert_eq!(say(&daemon, &["logout"]), "Signed out.\n");
+    drop(held);
+    eventually("both are revoked", || (at.calls("/logout") == 2).then_some(()), || daemon.log());
+    eventually("no token is good", || (!at.state().has_access()).then_some(()), || daemon.log());
+    assert_eq!(alppaca(&daemon.socket(), &["whoami"]).status.code(), Some(1));
+}
+
 /// A home with this `.aws/config`.
 fn home(config: &str) -> TempDir {
     let home = tempfile::tempdir().expect("a directory");

@@ -67,6 +67,8 @@ struct Device {
 pub struct IdentityCenter {
     pub server: Server,
     state: Arc<Mutex<State>>,
+    /// Held while no token is to be given out.
+    tokens: Arc<Mutex<()>>,
 }
 
 /// Its word for what is wrong, and why.
@@ -92,8 +94,10 @@ impl IdentityCenter {
             refresh: HashMap::new(),
             count: 0,
         }));
-        let known = Arc::clone(&state);
+        let (known, tokens) = (Arc::clone(&state), Arc::<Mutex<()>>::default());
+        let gate = Arc::clone(&tokens);
         let server = Server::with_headers(move |asked| {
+            let _open = (asked.target == "/token").then(|| gate.lock().expect("not poisoned"));
             let mut state = known.lock().expect("not poisoned");
             state.answer(asked).unwrap_or_else(|Refusal(status, name, why)| Reply {
                 status,
@@ -101,7 +105,7 @@ impl IdentityCenter {
                 body: refusal(name, &why).to_string(),
             })
         });
-        Self { server, state }
+        Self { server, state, tokens }
     }
 
     pub fn url(&self) -> String {
@@ -110,6 +114,11 @@ impl IdentityCenter {
 
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("not poisoned")
+    }
+
+    /// Gives out no token while this is held.
+    pub fn hold_tokens(&self) -> MutexGuard<'_, ()> {
+        self.tokens.lock().expect("not poisoned")
     }
 
     /// The person enters the code.
@@ -368,6 +377,11 @@ impl State {
         } else {
             refuse("UnauthorizedException", "Session token not found or invalid")
         }
+    }
+
+    /// Whether any access token is good.
+    pub fn has_access(&self) -> bool {
+        !self.access.is_empty()
     }
 
     /// All access tokens end; refresh tokens stay.
