@@ -33,6 +33,7 @@ use crate::{
     sandbox::{self, Identity},
     service::{Background, PidFile},
     source::{HostEnv, process::Program},
+    store::Store,
     trust::Trust,
 };
 
@@ -323,6 +324,14 @@ impl Progress for Service {
     fn waits(&mut self) {
         // Starting takes as long as somebody else has the address.
         notify(&[NotifyState::ExtendTimeoutUsec(STILL_STARTING)]);
+    }
+
+    fn changed(&mut self, _store: &Store) {
+        // With its directory, of which the admin socket is made again.
+        let kept = self.pid_file.as_mut().map_or(Ok(()), PidFile::keep);
+        if let Err(error) = kept {
+            tracing::debug!("the pid file has disappeared: {error}");
+        }
     }
 
     fn status(&mut self, line: &str) {

@@ -104,6 +104,18 @@ fn say(word: &str) -> Result<(), ServiceError> {
     Ok(())
 }
 
+impl PidFile {
+    /// Makes it again if it has disappeared, so that the process is found.
+    pub fn keep(&mut self) -> Result<(), ServiceError> {
+        if !fs::symlink_metadata(&self.path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            return Ok(());
+        }
+        let file = |source| ServiceError::File { path: self.path.clone(), source };
+        self.locked = take(&self.path).map_err(file)?.ok_or_else(|| ServiceError::Running(self.path.clone()))?;
+        Ok(())
+    }
+}
+
 /// The file with our number in it, unless another process has locked it.
 fn take(path: &Path) -> io::Result<Option<File>> {
     let mut file = lock::create(path)?;

@@ -263,6 +263,21 @@ kept_without_upstream() {
 }
 check no_gap kept_without_upstream
 
+oom_killed() { journal alppaca | grep -q 'oom-kill'; }
+limited_memory() {
+    local before after
+    before=$(key_of_web) && [[ -n $before ]] || return 1
+    systemctl stop mock
+    systemctl set-property --runtime alppaca MemoryMax=3M
+    wait_for oom_killed
+    local code=$?
+    systemctl set-property --runtime alppaca MemoryMax=infinity
+    after=$(key_of_web)
+    systemctl start mock
+    [[ $code == 0 && $after == "$before" ]] || { echo "$code: $after, not $before"; journal alppaca --lines=20; return 1; }
+}
+check memory_limit limited_memory
+
 # --- Another version of the package
 
 upgraded() {
@@ -360,8 +375,17 @@ stepped() {
     date -s "$1" > /dev/null
     wait_for valid || { echo "$before, then $(expiration) at $(date)"; return 1; }
 }
-check clock_steps_forward stepped '+3 hours'
-check clock_steps_back stepped '-2 days'
+check clock_steps_forward stepped '+1 day'
+check clock_steps_back stepped '-1 day'
+# A machine without a clock of its own: NTP sets it when all runs.
+of_1970() {
+    local now
+    now=$(date +%s)
+    date -s '1970-01-02' > /dev/null
+    systemctl restart alppaca && wait_for valid || { date -s "@$now" > /dev/null; return 1; }
+    stepped "@$now"
+}
+check clock_of_1970 of_1970
 
 # --- Logs
 
