@@ -87,6 +87,35 @@ fn the_book_has_every_page_and_needs_nothing_outside_of_it() {
     }
 }
 
+/// The last column of the table names them; in the scripts of the virtual machine they are checks.
+#[test]
+fn every_test_of_the_page_on_trouble_exists() {
+    let page = fs::read_to_string(root().join("docs/behaviour.md")).expect("text");
+    let mut files = vec![root().join("tests/machine/check.sh")];
+    for folder in ["tests", "src", "crates"] {
+        rust_files(&root().join(folder), &mut files);
+    }
+    let code: String = files.iter().map(|file| fs::read_to_string(file).expect("text")).collect();
+    let rows = page.lines().filter(|line| line.starts_with("| ")).skip(1);
+    let tests: Vec<&str> =
+        rows.flat_map(|row| row.rsplit('|').nth(1).expect("a cell").split('`').skip(1).step_by(2)).collect();
+    assert!(tests.len() > 15, "only {tests:?} are found");
+    let is_there = |test: &str| code.contains(&format!("fn {test}(")) || code.contains(&format!("\ncheck {test} "));
+    let lost: Vec<_> = tests.into_iter().filter(|test| !is_there(test)).collect();
+    assert!(lost.is_empty(), "{lost:?}");
+}
+
+fn rust_files(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            rust_files(&path, into);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            into.push(path);
+        }
+    }
+}
+
 #[test]
 fn code_has_no_links() {
     let text = prose("see [x](a.md#b), `[no](code.md)`\n```sh\n[no](block.md)\n```\n");
