@@ -320,6 +320,47 @@ recaptured() {
 }
 check deleted_link recaptured
 
+# --- The daemon of a user
+
+of_carl() { systemctl --user --machine=carl@ "$@"; }
+by_carl() { systemd-run --quiet --wait --pipe --collect --user --machine=carl@ "$@"; }
+carls_pid() { of_carl show --property=MainPID --value alppaca; }
+carls_role() { [[ $(by_carl curl -sf -m 5 http://127.0.0.1:25780/latest/meta-data/iam/security-credentials/) == web ]]; }
+activated() {
+    install -d -o carl -g carl -m 700 /home/carl /home/carl/.config /home/carl/.config/alppaca
+    printf '%s\n' 'ims_host: localhost' 'ims_port: 8080' 'ims_protocol: http' 'listen: 127.0.0.1:25780' \
+        'capture_listen: none' > /home/carl/.config/alppaca/alppaca.yaml
+    loginctl enable-linger carl && wait_for of_carl is-active default.target || return 1
+    of_carl enable --now alppaca.socket || return 1
+    [[ $(of_carl is-active alppaca.service) == inactive ]] || { echo "it runs already"; return 1; }
+    # The first command starts it.
+    by_carl alppaca status; wait_for carls_role && by_carl alppaca status | grep web && of_carl is-active alppaca.service
+}
+check user_activated activated
+user_confined() {
+    local pid status
+    pid=$(carls_pid)
+    status=$(< "/proc/$pid/status")
+    echo "$status"
+    [[ $(ps -o user= -p "$pid") == carl ]] && grep -q $'^CapEff:\t0000000000000000$' <<< "$status" &&
+        grep -q $'^NoNewPrivs:\t1$' <<< "$status" && grep -q $'^Seccomp:\t2$' <<< "$status"
+}
+check user_confined user_confined
+user_crashed() {
+    local pid
+    pid=$(carls_pid)
+    kill -KILL "$pid"
+    wait_for carls_role && [[ $(carls_pid) != "$pid" ]]
+}
+check user_crash user_crashed
+ended() {
+    of_carl disable --now alppaca.socket alppaca.service || return 1
+    # systemd leaves the file of a socket where it was.
+    ! { pgrep -u carl -x alppaca || carls_role ||
+        find /home/carl/.config/systemd /run/user/1003/alppaca -name '*alppaca.*' -not -type s | grep .; }
+}
+check user_end ended
+
 # --- Clocks
 
 expiration() {
@@ -383,11 +424,21 @@ check wiped forgotten
 released() { captured && systemctl stop alppaca-capture && ! captured && ! nft list ruleset 2>&1 | grep -i alppaca; }
 check release released
 removed() {
-    systemctl start alppaca-capture alppaca && captured && dpkg -r alppaca || return 1
+    of_carl start alppaca.socket alppaca && systemctl start alppaca-capture alppaca && captured && dpkg -r alppaca || return 1
+    if pgrep -u carl -x alppaca; then echo "the daemon of a user runs on"; return 1; fi
     if systemctl is-active alppaca alppaca.socket alppaca-capture || systemctl is-enabled alppaca alppaca.socket || captured; then return 1; fi
     [[ ! -e /usr/bin/alppaca && -e /etc/alppaca/alppaca.yaml ]]
 }
 check removal removed
+purged() {
+    rm /etc/alppaca/policy.yaml
+    loginctl disable-linger carl
+    dpkg -P alppaca || return 1
+    # What the test itself has made, and the account's group of its own.
+    ! find / -xdev -name '*alppaca*' -not -path '/alppaca*' -not -path '/etc/systemd/system/*.d*' -not -path '/home/*' \
+        -not -path '/sys/*' | grep .
+}
+check purge purged
 check nothing_failed bash -c '! systemctl --failed --no-legend | grep .'
 echo end
 systemctl poweroff --force

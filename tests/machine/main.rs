@@ -42,8 +42,9 @@ checks! {
     podman unverified_container dropin container
     doctor reload refused_reload crash port_kept socket_activation no_gap memory_limit upgrade
     network_manager suspend deleted_link
+    user_activated user_confined user_crash user_end
     clock_steps_forward clock_steps_back clock_of_1970 no_secrets
-    stop wiped release removal nothing_failed
+    stop wiped release removal purge nothing_failed
 }
 
 #[test]
