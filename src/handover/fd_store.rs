@@ -6,6 +6,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd, RawFd},
 };
 
+use alppaca_command::service_manager::notify_with;
 use sd_notify::NotifyState;
 use zeroize::Zeroizing;
 
@@ -70,11 +71,11 @@ pub fn drop_listeners(name: &str) -> io::Result<()> {
 }
 
 fn store(name: &str, descriptor: BorrowedFd) -> io::Result<()> {
-    sd_notify::notify_with_fds(&[NotifyState::FdStore, NotifyState::FdName(name)], &[descriptor])
+    notify_with(&[NotifyState::FdStore, NotifyState::FdName(name)], Some(descriptor))
 }
 
 fn remove(name: &str) -> io::Result<()> {
-    sd_notify::notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)])
+    notify_with(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)], None)
 }
 
 /// Reads a file that was kept, and closes its descriptor, which programs that this process starts would inherit.
