@@ -3,112 +3,24 @@
 mod support;
 
 use std::{
-    fmt::Write as _,
     fs,
-    io::{BufRead, BufReader, IoSliceMut},
-    mem::MaybeUninit,
+    io::{BufRead, BufReader},
     net::{SocketAddr, TcpListener, TcpStream},
-    os::{
-        fd::{AsRawFd, OwnedFd},
-        unix::{fs::PermissionsExt, net::UnixDatagram},
-    },
-    path::PathBuf,
+    os::unix::fs::PermissionsExt,
     process::{Command, Stdio},
-    sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
 use alppaca::mock_ims::Behaviour;
-use rustix::{
-    io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd},
-    net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg},
-};
 use support::{
     Daemon, Ims, get,
     load::{Load, PROGRAMS, Tally, ask_on, head},
+    manager::Manager,
 };
-use tempfile::TempDir;
 
 const LIST: &str = "/latest/meta-data/iam/security-credentials/";
 const DOCUMENT: &str = "/latest/meta-data/iam/security-credentials/test_role";
-
-/// As much of systemd as the store needs: `man 5 systemd.service`, `FileDescriptorStoreMax=`.
-struct Manager {
-    socket: UnixDatagram,
-    directory: TempDir,
-    stored: Vec<(String, OwnedFd)>,
-}
-
-impl Manager {
-    fn new() -> Self {
-        let directory = TempDir::new().expect("a directory");
-        let socket = UnixDatagram::bind(directory.path().join("notify")).expect("a socket");
-        socket.set_read_timeout(Some(Duration::from_mins(1))).expect("settable");
-        Self { socket, directory, stored: Vec::new() }
-    }
-
-    fn path(&self) -> PathBuf {
-        self.directory.path().join("notify")
-    }
-
-    /// Takes one message; what it said.
-    fn take(&mut self, flags: RecvFlags) -> Option<String> {
-        let mut text = [0; 4096];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let flags = flags | RecvFlags::CMSG_CLOEXEC;
-        let received = recvmsg(&self.socket, &mut [IoSliceMut::new(&mut text)], &mut control, flags).ok()?;
-        let said = String::from_utf8_lossy(&text[..received.bytes]).into_owned();
-        let name = said.lines().find_map(|line| line.strip_prefix("FDNAME=")).unwrap_or_default().to_owned();
-        if said.contains("FDSTOREREMOVE=1") {
-            self.stored.retain(|(stored, _)| *stored != name);
-        }
-        let rights = control.drain().filter_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
-            _ => None,
-        });
-        self.stored.extend(rights.flatten().map(|descriptor| (name.clone(), descriptor)));
-        Some(said)
-    }
-
-    /// Waits for a message with `part`.
-    fn wait_for(&mut self, part: &str) {
-        while !self.take(RecvFlags::empty()).expect("more is said").contains(part) {}
-    }
-
-    fn names(&mut self) -> Vec<&str> {
-        while self.take(RecvFlags::DONTWAIT).is_some() {}
-        self.stored.iter().map(|(name, _)| &**name).collect()
-    }
-
-    /// Starts the daemon with what is stored.
-    fn start(&mut self, config: &str) -> Daemon {
-        // Only the daemon of this test inherits them.
-        static STARTING: Mutex<()> = Mutex::new(());
-        let names = self.names().join(":");
-        let starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut script = String::new();
-        let mut inherited = Vec::new();
-        for (number, (_, descriptor)) in (3..).zip(&self.stored) {
-            // Out of the way of the numbers that they get.
-            let descriptor = fcntl_dupfd_cloexec(descriptor, 100).expect("a descriptor");
-            fcntl_setfd(&descriptor, FdFlags::empty()).expect("settable");
-            let _infallible = writeln!(script, "exec {number}<&{0} {0}<&-", descriptor.as_raw_fd());
-            inherited.push(descriptor);
-        }
-        script += "exec \"$0\" \"$@\"";
-        let (count, notify) = (inherited.len(), self.path());
-        let command = |program: &str| {
-            // Not every sh knows descriptors above 9.
-            let mut command = Command::new("bash");
-            command.args(["-c", &script, program]).env("NOTIFY_SOCKET", notify);
-            command.env("LISTEN_FDS", count.to_string()).env("LISTEN_FDNAMES", names);
-            command
-        };
-        Daemon::start_through(config, command, || drop((inherited, starting)))
-    }
-}
 
 fn free_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")

@@ -5,6 +5,7 @@
 pub mod cgroups;
 mod eventually;
 pub mod load;
+pub mod manager;
 mod needs;
 pub mod service;
 pub mod small;
@@ -229,6 +230,13 @@ impl Daemon {
     /// How it has ended, if it has.
     pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
         self.child.try_wait().expect("ours")
+    }
+
+    /// Sends SIGKILL and waits for the end.
+    pub fn kill(&mut self) {
+        // It may have ended already.
+        let _gone = self.child.kill();
+        self.child.wait().expect("ours");
     }
 
     /// Sends SIGTERM and waits for the end; the exit code.

@@ -1,4 +1,4 @@
-//! Development tasks: `cargo xtask test`, `cargo xtask fuzz`, `cargo xtask bench`, `cargo xtask deb`, `cargo xtask book`.
+//! Development tasks: `cargo xtask test`, `cargo xtask fuzz`, `cargo xtask soak`, `cargo xtask bench`, `cargo xtask deb`, `cargo xtask book`.
 
 mod bench;
 mod book;
@@ -23,6 +23,8 @@ enum Task {
     Test(suite::Options),
     /// Fuzz the parsers for a while, without nightly Rust
     Fuzz(fuzz::Options),
+    /// Have all clients work at once while the upstream fails and the daemon is restarted and killed
+    Soak(suite::SoakOptions),
     /// Measure the daemon against nginx on this machine
     Bench(bench::Options),
     #[command(hide = true)]
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
     let done = match Task::parse() {
         Task::Test(options) => suite::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
+        Task::Soak(options) => suite::soak(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Harm(options) => bench::hostile::harm(&options),
         Task::Deb(options) => deb::run(&options),

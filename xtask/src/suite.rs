@@ -15,6 +15,8 @@ use crate::{clients, fuzz, machine, python, shell, tools};
 
 /// Fuzzing finds shallow faults in seconds; for deep ones there is `cargo xtask fuzz`.
 const SMOKE: Duration = Duration::from_secs(5);
+/// How many minutes all clients work at once in CI; elsewhere the test does so for half a minute.
+const SOAK_IN_CI: u32 = 10;
 
 #[derive(Args)]
 pub struct Options {
@@ -60,7 +62,8 @@ pub fn run(options: &Options) -> Result<()> {
         machine = made;
         rows.push(row);
     }
-    let tests = Tests { python, machine, skips: fresh_skips_file()? };
+    let soak = (options.ci || shell::in_ci()).then_some(SOAK_IN_CI);
+    let tests = Tests { python, machine, soak, skips: fresh_skips_file()? };
 
     let heights = [Kind::Unit, Kind::Integration, Kind::Interop];
     if heights.into_iter().any(wants) || !options.arguments.is_empty() {
@@ -77,6 +80,27 @@ pub fn run(options: &Options) -> Result<()> {
     }
     if !summarize(&mut rows, options.ci || shell::in_ci()) {
         bail!("some tests failed");
+    }
+    Ok(())
+}
+
+#[derive(Args)]
+pub struct SoakOptions {
+    /// How long
+    #[arg(long, default_value_t = SOAK_IN_CI, value_parser = clap::value_parser!(u32).range(1..))]
+    minutes: u32,
+}
+
+/// All clients at once, for as long as wanted; what happens is shown.
+pub fn soak(options: &SoakOptions) -> Result<()> {
+    let mut rows = tools::ensure(tools::For::Test);
+    let (python, row) = python::environment();
+    rows.push(row);
+    rows.extend(clients::ensure());
+    let tests = Tests { python, machine: None, soak: Some(options.minutes), skips: fresh_skips_file()? };
+    rows.extend(tests.run("soak", &["--package", "alppaca", "--test", "soak", "--", "--nocapture"].map(Into::into))?);
+    if !summarize(&mut rows, shell::in_ci()) {
+        bail!("the soak failed");
     }
     Ok(())
 }
@@ -119,6 +143,8 @@ struct Tests {
     python: Option<PathBuf>,
     /// `ALPPACA_TEST_MACHINE`: a Debian to boot.
     machine: Option<PathBuf>,
+    /// `ALPPACA_SOAK_MINUTES`: how long all clients work at once.
+    soak: Option<u32>,
     /// `ALPPACA_TEST_SKIPPED`: a test that cannot run here adds one line to this file that says why.
     skips: PathBuf,
 }
@@ -136,6 +162,9 @@ impl Tests {
         }
         if let Some(machine) = &self.machine {
             command.env("ALPPACA_TEST_MACHINE", machine);
+        }
+        if let Some(minutes) = self.soak {
+            command.env("ALPPACA_SOAK_MINUTES", minutes.to_string());
         }
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
         let mut counts = Counts::default();

@@ -1,0 +1,302 @@
+//! All clients of the matrix at once, for as long as `ALPPACA_SOAK_MINUTES` says, while at random the upstream fails and the
+//! daemon is reloaded, restarted and killed: no client sees an error, and nothing grows. In a file of its own, because it
+//! takes the whole machine.
+#![allow(clippy::disallowed_methods, reason = "the clients' clocks are real")]
+
+mod support;
+
+#[path = "interop/rig/mod.rs"]
+mod rig;
+
+use std::{
+    env, fmt, fs,
+    net::TcpListener,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use alppaca::mock_ims::{Answer, Behaviour};
+use fastrand::Rng;
+use rig::{
+    client::Client,
+    gate::Door,
+    kinds::{KINDS, Kind, tell},
+    moto::{BUCKET, Moto},
+    tools::Tools,
+};
+use support::{Daemon, Ims, Over, get, manager::Manager};
+use tempfile::TempDir;
+
+const DOCUMENT: &str = "/latest/meta-data/iam/security-credentials/test_role";
+/// Fetched again after ten seconds, so that there are always more than ten left.
+const LIFE: Duration = Duration::from_secs(30);
+/// As long as an outage may last, and the pause after it.
+const OUTAGE: Duration = Duration::from_secs(5);
+const RECOVERY: Duration = Duration::from_secs(10);
+/// An ordinary run of all tests spends no more on it.
+const USUAL: f64 = 0.5;
+
+/// How the upstream fails.
+const FAULTS: [Answer; 12] = [
+    Answer::Status(403),
+    Answer::Status(404),
+    Answer::Status(429),
+    Answer::Status(500),
+    Answer::Status(503),
+    Answer::Empty,
+    Answer::Html,
+    Answer::Garbage,
+    Answer::Reset,
+    Answer::Hang,
+    Answer::Drip(Duration::from_secs(1)),
+    Answer::MissingField,
+];
+
+/// What happened, in numbers.
+#[derive(Debug, Default)]
+struct Events {
+    faults: usize,
+    reloads: usize,
+    restarts: usize,
+    kills: usize,
+}
+
+/// How the rounds of one client went.
+struct Record {
+    name: &'static str,
+    rounds: usize,
+    slowest: Duration,
+    problems: Vec<String>,
+}
+
+/// What a daemon takes of the machine.
+#[derive(Debug, Clone, Copy)]
+struct Size {
+    anonymous_kilobytes: usize,
+    descriptors: usize,
+}
+
+impl Size {
+    fn of(daemon: &Daemon) -> Self {
+        let folder = PathBuf::from(format!("/proc/{}", daemon.pid()));
+        let status = fs::read_to_string(folder.join("status")).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("the kernel says it");
+        let anonymous_kilobytes = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        let descriptors = fs::read_dir(folder.join("fd")).expect("ours").count();
+        Self { anonymous_kilobytes, descriptors }
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} kB of anonymous memory, {} descriptors", self.anonymous_kilobytes, self.descriptors)
+    }
+}
+
+/// The daemon that is restarted, and the upstream, and what is done to both.
+struct Trouble<'a> {
+    manager: Manager,
+    daemon: Daemon,
+    steady: &'a Daemon,
+    ims: &'a Ims,
+    config: String,
+    random: Rng,
+    events: Events,
+    /// What every daemon that has ended wrote.
+    logs: String,
+    began: Instant,
+    /// When the upstream is well again, or has been well for long enough.
+    mended: Instant,
+    is_down: bool,
+}
+
+impl Trouble<'_> {
+    fn tell(&self, what: &str) {
+        println!("{:7.1} s {what}", self.began.elapsed().as_secs_f64());
+    }
+
+    /// One thing at random.
+    fn happen(&mut self) {
+        // A service manager reads what it is told.
+        self.manager.names();
+        if self.is_down && self.mended <= Instant::now() {
+            self.ims.handle.update(|behaviour| {
+                behaviour.list = Answer::Good;
+                behaviour.document = Answer::Good;
+            });
+            (self.is_down, self.mended) = (false, Instant::now() + RECOVERY);
+            self.tell("the upstream is well");
+        }
+        match self.random.u8(0..10) {
+            0..5 if !self.is_down && self.mended <= Instant::now() => self.fail(),
+            5 | 6 => {
+                self.tell("reload");
+                self.events.reloads += 1;
+                self.daemon.hang_up();
+                self.steady.hang_up();
+            }
+            7 | 8 => self.restart(false),
+            9 => self.restart(true),
+            _ => {}
+        }
+    }
+
+    fn fail(&mut self) {
+        let [list, document] = [(); 2].map(|()| FAULTS[self.random.usize(..FAULTS.len())].clone());
+        self.tell(&format!("the upstream fails: {list:?}, {document:?}"));
+        self.events.faults += 1;
+        self.ims.handle.update(|behaviour| (behaviour.list, behaviour.document) = (list, document));
+        (self.is_down, self.mended) = (true, Instant::now() + OUTAGE.mul_f64(self.random.f64()));
+    }
+
+    fn restart(&mut self, kill: bool) {
+        let stopped = Instant::now();
+        if kill {
+            self.events.kills += 1;
+        } else {
+            self.events.restarts += 1;
+            assert_eq!(self.daemon.stop(), Some(0));
+        }
+        self.daemon.kill();
+        self.logs += &self.daemon.log();
+        self.daemon = self.manager.start(&self.config);
+        self.manager.wait_for("READY=1");
+        self.manager.wait_for("FDSTORE=1\nFDNAME=alppaca-sets-");
+        let what = if kill { "killed" } else { "restarted" };
+        self.tell(&format!("{what}, {} ms without a daemon", stopped.elapsed().as_millis()));
+    }
+}
+
+/// Rounds of one client until it is over.
+fn rounds(kind: &'static Kind, command: impl Fn() -> std::process::Command, over: &AtomicBool) -> Record {
+    let mut record = Record { name: kind.name, rounds: 0, slowest: Duration::ZERO, problems: Vec::new() };
+    let (mut random, mut client) = (Rng::new(), None);
+    while !over.load(Ordering::Relaxed) {
+        let round = client.get_or_insert_with(|| Client::start(command())).round();
+        record.rounds += 1;
+        record.slowest = record.slowest.max(round.took);
+        if let Err(problem) = round.result {
+            println!("{}: {problem}", kind.name);
+            record.problems.push(problem);
+        }
+        // A process of it would go on with a set of seconds for 15 minutes: it takes the expiration for a later one.
+        if kind.stretches {
+            client = None;
+        }
+        thread::sleep(Duration::from_millis(random.u64(200..2000)));
+    }
+    record
+}
+
+/// Programs that ask the daemon that is never restarted, all the time. Returns how many answers they got.
+fn ask_all_the_time(daemon: &Daemon, over: &AtomicBool) -> usize {
+    let mut count = 0;
+    while !over.load(Ordering::Relaxed) {
+        let answer = get(daemon.address(), DOCUMENT);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        count += 1;
+        thread::sleep(Duration::from_millis(5));
+    }
+    count
+}
+
+#[test]
+fn no_client_sees_an_error_and_nothing_grows() {
+    let Some(tools) = Tools::find() else {
+        support::skip("soak", "no ALPPACA_TEST_PYTHON; `cargo xtask test` makes one");
+        return;
+    };
+    let number = |name| env::var(name).ok().map(|text| text.parse::<f64>().expect("a number"));
+    let length = Duration::from_secs_f64(60.0 * number("ALPPACA_SOAK_MINUTES").unwrap_or(USUAL));
+    let moto = Moto::start(&tools.python);
+    moto.make_bucket(BUCKET);
+    let ims = Ims::start(Behaviour { lifetime: LIFE, fail_percent: 10, ..Behaviour::default() });
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+    let run = TempDir::new().expect("a directory");
+    let config = format!("{}refresh_interval: 5s\n", ims.config());
+    let steady = Daemon::with_credentials(&config);
+    let config = format!("{config}listen: '{port}'\nrun_dir: {}\n", run.path().display());
+    let mut manager = Manager::new();
+    let daemon = manager.start(&config);
+    manager.wait_for("FDSTORE=1\nFDNAME=alppaca-sets-");
+    let began = Instant::now();
+    let mut trouble = Trouble {
+        manager,
+        daemon,
+        steady: &steady,
+        ims: &ims,
+        config,
+        random: Rng::new(),
+        events: Events::default(),
+        logs: String::new(),
+        began,
+        mended: began,
+        is_down: false,
+    };
+
+    let over = AtomicBool::new(false);
+    let home = TempDir::new().expect("a directory");
+    let mut sizes = Vec::new();
+    let door = || Door::open(TcpListener::bind("127.0.0.1:0").expect("a port"), ims.handle.clone(), moto.address);
+    let doors: Vec<_> = KINDS.iter().map(|_| door()).collect();
+    let (records, answers) = thread::scope(|scope| {
+        let _over = Over(&over);
+        let clients: Vec<_> = KINDS
+            .iter()
+            .zip(&doors)
+            // `alppaca credentials` is at the admin socket, which a restart under a service manager makes anew.
+            .filter(|(kind, _)| !kind.by_hand)
+            .filter_map(|(kind, door)| {
+                if let Err(why) = kind.command(&tools, home.path()) {
+                    support::skip(&format!("{} in the soak", kind.name), &why);
+                    return None;
+                }
+                let (tools, home, over) = (&tools, home.path(), &over);
+                let command = move || {
+                    let mut command = kind.at(door, tools, home).expect("it was there before");
+                    tell(&mut command, port);
+                    command
+                };
+                Some(scope.spawn(move || rounds(kind, command, over)))
+            })
+            .collect();
+        let asking: Vec<_> = (0..4).map(|_| scope.spawn(|| ask_all_the_time(&steady, &over))).collect();
+        while began.elapsed() < length {
+            thread::sleep(Duration::from_millis(trouble.random.u64(500..3000)));
+            trouble.happen();
+            if sizes.is_empty() && began.elapsed() > length / 5 {
+                sizes.push(Size::of(&steady));
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+        let records: Vec<_> = clients.into_iter().map(|client| client.join().expect("no panic")).collect();
+        (records, asking.into_iter().map(|asking| asking.join().expect("no panic")).sum::<usize>())
+    });
+    sizes.push(Size::of(&steady));
+
+    let events = &trouble.events;
+    println!("{} s: {events:?}", length.as_secs());
+    println!("| client | rounds | slowest | errors |\n|---|---|---|---|");
+    for record in &records {
+        let slowest = record.slowest.as_secs_f64();
+        println!("| {} | {} | {slowest:.1} s | {} |", record.name, record.rounds, record.problems.len());
+    }
+    println!(
+        "A daemon that was only reloaded answered {answers} requests more. After a fifth of the time: {}; at the end: {}.",
+        sizes[0], sizes[1]
+    );
+    for record in &records {
+        assert!(record.problems.is_empty(), "{}: {:?}", record.name, record.problems);
+    }
+    assert!(doors.iter().all(|door| door.refusals().is_empty()));
+    assert!(records.iter().all(|record| record.rounds > 0) && answers > 0);
+    assert!(sizes[1].anonymous_kilobytes <= sizes[0].anonymous_kilobytes + 1024, "{sizes:?}");
+    assert!(sizes[1].descriptors <= sizes[0].descriptors + 4, "{sizes:?}");
+    let logs = format!("{}{}{}", trouble.logs, trouble.daemon.log(), steady.log());
+    assert!(!logs.contains("panicked"));
+    for issued in ims.handle.issued() {
+        assert!(!logs.contains(&issued.secret_access_key) && !logs.contains(&issued.session_token));
+    }
+}
