@@ -22,8 +22,9 @@ pub mod service;
 
 use alppaca_callers::audit;
 pub use alppaca_callers::{caller, policy};
-use alppaca_core::text;
 pub use alppaca_core::{clock, credentials};
+use alppaca_core::{needs, text};
+pub use alppaca_hardening::confinement;
 use alppaca_hardening::{sandbox, trust};
 pub use alppaca_jwt as jwt;
 pub use alppaca_logging as logging;

@@ -143,7 +143,8 @@ fn status_finds_the_daemon_by_its_configuration() {
 #[test]
 fn a_run_directory_that_disappears_is_made_again_at_a_reload() {
     let ims = Ims::start(Behaviour::default());
-    let daemon = Daemon::with_credentials(&ims.config());
+    // The sandbox is about the directory that was there: in it a restart makes the next one.
+    let daemon = Daemon::with_credentials(&format!("{}sandbox: report\n", ims.config()));
     let run = daemon.directory.path().join("run");
     let key = fs::read(run.join("imds-token.key")).expect("a key");
     fs::remove_dir_all(&run).expect("ours");

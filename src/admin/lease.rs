@@ -2,7 +2,13 @@
 //! is restarted. A fingerprint of it is kept in a file next to the socket; the token itself is nowhere but in the
 //! environment of that process.
 
-use std::{collections::BTreeSet, io, mem, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    io, mem,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -89,6 +95,12 @@ impl Leases {
         let lost = "programs started by `alppaca exec` lose their credentials";
         let book = Kept::new(held.collect(), file, "leases", lost)?;
         Ok(Self { tokens, budget, users, book })
+    }
+
+    /// The ports that are written in `file`.
+    pub fn ports_in(file: &Path) -> BTreeSet<u16> {
+        let running = read::<Lease>(file).into_iter().filter(|lease| lease.process().is_alive());
+        running.filter_map(|lease| lease.port).collect()
     }
 
     /// The ports at which processes that run expect to be served.

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 
 use super::{
-    Failure, Outcome, USUAL_ACCOUNT, environment,
+    Failure, Outcome, USUAL_ACCOUNT,
+    confine::Configured,
+    environment,
     place::{self, ConfigPath},
 };
 use crate::{
@@ -59,11 +61,12 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     if !args.quiet {
         let proxies = plan::proxies_in_force(&loaded.config, &host_env.proxies);
-        for line in proxies.into_iter().chain(plan::explain(&loaded.config, &host_env.aws)) {
-            anstream::println!("# {line}");
-        }
         let mut for_me = loaded.config.clone();
         place::settle(&mut for_me);
+        let sandbox = sandbox_of(&Configured { config: &for_me, path: &path, loaded: &loaded, host_env: &host_env });
+        for line in proxies.into_iter().chain(plan::explain(&loaded.config, &host_env.aws)).chain(sandbox) {
+            anstream::println!("# {line}");
+        }
         if for_me.run_dir != loaded.config.run_dir {
             anstream::println!("# if you run it, its socket and pid file are in {}", for_me.run_dir.display());
         }
@@ -77,6 +80,13 @@ pub(super) fn run(args: &Args) -> Outcome {
         anstream::print!("{}", loaded.config.render());
     }
     Ok(())
+}
+
+/// What the daemon would be confined to, line by line.
+fn sandbox_of(configured: &Configured) -> Vec<String> {
+    let identity = sandbox::resolve(&configured.config.account, USUAL_ACCOUNT).ok().flatten();
+    let uid = identity.map_or_else(|| rustix::process::geteuid().as_raw(), |identity| identity.uid.as_raw());
+    configured.confinement(uid, Vec::new()).explain()
 }
 
 /// Root, the account that the daemon becomes, and who checks: this may be a plain user's own daemon.

@@ -8,8 +8,7 @@ use alppaca_settings::words::split_words;
 
 use super::sdk::Variables;
 use crate::capture::Host;
-use alppaca_command::environment::session_dir;
-pub(super) use alppaca_command::environment::{for_logging, host_env, proxies};
+pub(super) use alppaca_command::environment::{for_logging, host_env, session_dir};
 
 /// The daemon's admin socket, if the user names one (`ALPPACA_SOCKET`).
 pub(super) fn socket() -> Option<PathBuf> {
@@ -33,6 +32,11 @@ pub(super) fn desktop_session() -> Option<Vec<(String, String)>> {
 pub(super) fn config_dir() -> Option<PathBuf> {
     let own = directory("XDG_CONFIG_HOME").or_else(|| directory("HOME").map(|home| home.join(".config")));
     own.map(|own| own.join("alppaca"))
+}
+
+/// Where the system's authorities are, if not where they usually are.
+pub(super) fn authorities() -> Vec<PathBuf> {
+    ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(directory).collect()
 }
 
 /// Whether a browser can be shown to the user.
@@ -83,6 +87,11 @@ pub(super) fn socket_names() -> Vec<String> {
 /// Whether a service manager listens to what this process says.
 pub(super) fn has_service_manager() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some()
+}
+
+/// Whether it listens at an abstract socket.
+pub(super) fn has_abstract_manager() -> bool {
+    std::env::var("NOTIFY_SOCKET").is_ok_and(|socket| socket.starts_with('@'))
 }
 
 /// Where programs are found.

@@ -5,6 +5,7 @@ mod alppacad;
 mod capture;
 mod check;
 mod complete;
+mod confine;
 mod conformance;
 mod console;
 mod credentials;
@@ -13,6 +14,7 @@ mod doctor;
 mod environment;
 mod exec;
 mod generate;
+mod helper;
 mod human;
 mod login;
 mod manual;
@@ -121,6 +123,9 @@ enum Command {
     /// Run a program in a session of its own, for sources of kind `process`
     #[command(hide = true)]
     Launch(launch::Args),
+    /// Run the programs of sources for a daemon that is confined
+    #[command(hide = true)]
+    Helper,
 }
 
 /// The daemon in the background: start, stop, restart, status.
@@ -179,6 +184,7 @@ impl Command {
             Self::Demo(args) => demo::run(args),
             Self::MockIms(args) => mock_ims::run(args),
             Self::Launch(args) => launch::run(args),
+            Self::Helper => helper::run(),
             Self::Capture(args) => capture::run(args),
             Self::Policy(args) => policy::run(args),
             Self::Migrate(args) => migrate::run(args),

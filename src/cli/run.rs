@@ -16,7 +16,9 @@ use nix::unistd::Gid;
 use sd_notify::NotifyState;
 
 use super::{
-    Failure, Outcome, USUAL_ACCOUNT, environment,
+    Failure, Outcome, USUAL_ACCOUNT,
+    confine::Configured,
+    environment,
     place::{self, ConfigPath},
     predecessor::{self, Done, Passed, Running},
     sockets::{self, HandedOver, Sockets},
@@ -96,6 +98,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     // In the background this directory is left.
     config.run_dir = std::path::absolute(&config.run_dir).map_err(Failure::usage)?;
     let admin_socket = config.admin.socket.as_deref().map(std::path::absolute).transpose().map_err(Failure::usage)?;
+    config.admin.socket.clone_from(&admin_socket);
     let lowest = host::unprivileged_ports();
     let stays_root = identity.is_none() && rustix::process::geteuid().is_root();
     let later = |address: SocketAddr| stays_root || address.port() >= lowest;
@@ -104,7 +107,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let mut handed_over = HandedOver::from_env().and_passed(passed.unwrap_or_default());
     let (passed_admin, handed_admin) = (handed_over.passed_admin(), handed_over.admin()?);
     let left = handed_over.left();
-    let sockets = sockets::places(&config, handed_over, later)?;
+    let mut sockets = sockets::places(&config, handed_over, later)?;
     let Sockets { places, metrics, .. } = &sockets;
     let waiting = sockets::in_the_way(places.iter().map(|(place, _)| place).chain(metrics));
     if running.is_some() && !waiting.is_empty() {
@@ -129,21 +132,15 @@ pub(super) fn run(args: &Args) -> Outcome {
         let can = background.can_replace();
         can.map_err(|error| predecessor::cannot_replace(&format!("{}: {error}", config.run_dir.display())))?;
     }
+    let configured = Configured { config: &config, path: &path, loaded: &loaded, host_env: &host_env };
+    let (exec, confined) = configured.confine(&mut sockets)?;
     // As the account that will reopen the file after a rotation.
     let log =
         logging::init(&config.logging, SystemClock::shared(), &environment::for_logging()).map_err(Failure::runtime)?;
     let audit = config.audit_log.as_ref().map(|target| audit(target, &config)).transpose()?;
     end_at_panics(log.flusher());
-    for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
-    }
-    let clear_text = plan::clear_text(&config, &host_env.aws);
-    for warning in faults.warnings.into_iter().chain(clear_text).chain(stays_root_unasked(&config)) {
-        tracing::warn!("{warning}");
-    }
-    if let Some(note) = plan::proxies_in_force(&config, &environment::proxies()) {
-        notice!("{note}");
-    }
+    warn(&loaded, &host_env, faults.warnings);
+    let confinement = confined.begin(&log)?;
     announce(&config, &sockets.places);
     if let Some(address) = sockets.metrics.as_ref().and_then(|place| place.address().ok()) {
         notice!("metrics at {address}");
@@ -159,17 +156,18 @@ pub(super) fn run(args: &Args) -> Outcome {
         started: loaded,
         host_env,
         trust,
+        confinement,
         level: log.level(),
         notice: reload_notice(Arc::clone(&ready)),
     };
     let kept = predecessor::kept(left, SystemClock::shared().now());
     let daemon = Daemon::new(config, fetching, SystemClock::shared(), sign_ins)
         .with_admin(AdminSockets { socket: admin, metrics: sockets.metrics })
+        .with_exec_sockets(exec)
         .with_audit(audit)
         .with_reloading(reloading)
         .with_notifier(notifier)
         .with_watchdog(watchdog())
-        .with_exec_listeners(sockets.exec)
         .replaceable(args.background)
         .instead_of_another(turn);
     let daemon = kept.passed_on(daemon, sockets.units, sockets.kept);
@@ -178,6 +176,19 @@ pub(super) fn run(args: &Args) -> Outcome {
     notice!("stopped");
     log.flush();
     ended
+}
+
+/// Logs what a person should know of the configuration.
+fn warn(loaded: &config::Loaded, host_env: &HostEnv, files: Vec<String>) {
+    let config = &loaded.config;
+    let clear_text = plan::clear_text(config, &host_env.aws);
+    let written = loaded.warnings.iter().map(ToString::to_string);
+    for warning in written.chain(files).chain(clear_text).chain(stays_root_unasked(config)) {
+        tracing::warn!("{warning}");
+    }
+    if let Some(note) = plan::proxies_in_force(config, &host_env.proxies) {
+        notice!("{note}");
+    }
 }
 
 /// The record of who gets what.

@@ -8,7 +8,7 @@ use super::{
     admin::admin,
     containers::{check_source, containers},
     policy::policy,
-    settings::SETTINGS,
+    settings::{SANDBOX, SETTINGS},
     upstreams::{Upstreams, upstreams},
 };
 use crate::{
@@ -103,6 +103,7 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -
     let logging = Logging::read(fields);
     let user = fields.optional("user", read::text);
     let group = fields.optional("group", read::text);
+    let sandbox = fields.value("sandbox", |node| read::choice(node, &SANDBOX));
     let ready_wait = fields.value("ready_wait", read::duration);
     let run_dir = fields.value("run_dir", read::path);
     let admin = admin(fields, run_dir.as_deref());
@@ -112,6 +113,7 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -
     let (policy, audit_log, audit_required) = (policy?, audit_log?, audit_required?);
     let (capture, containers) = (capture?, containers?);
     let (common, imds, limits, refresh, logging) = (common?, imds?, limits?, refresh?, logging?);
+    let sandbox = sandbox?;
     let (ready_wait, run_dir, admin, sign_in_notification) = (ready_wait?, run_dir?, admin?, notification?);
     let others: Vec<SocketAddr> = faces.iter().flat_map(|face| &face.listen).copied().collect();
     Some(move |upstreams, listen: Vec<SocketAddr>| Config {
@@ -129,6 +131,7 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -
         refresh,
         logging,
         account,
+        sandbox,
         ready_wait,
         run_dir,
         admin,

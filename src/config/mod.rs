@@ -26,6 +26,7 @@ pub use sources::Source;
 pub use upstreams::Upstreams;
 
 use crate::{
+    confinement,
     faces::{self, Common, imds},
     http::Limits,
     logging::{AuditTarget, Logging},
@@ -70,6 +71,8 @@ pub struct Config {
     pub logging: Logging,
     /// Whom to become after binding.
     pub account: Account,
+    /// How the running daemon is confined (`sandbox`).
+    pub sandbox: confinement::Mode,
     /// Longest wait for the first successful fetch before readiness is told anyway (`ready_wait`).
     pub ready_wait: Duration,
     /// Directory of the pid file and the admin socket (`run_dir`).

@@ -34,6 +34,7 @@ fn keep(new: &mut Config, started: &Config, key: &str) -> Option<bool> {
         "audit_required" => replace(&mut new.audit_required, &started.audit_required),
         "user" => replace(&mut new.account.user, &started.account.user),
         "group" => replace(&mut new.account.group, &started.account.group),
+        "sandbox" => replace(&mut new.sandbox, &started.sandbox),
         "ready_wait" => replace(&mut new.ready_wait, &started.ready_wait),
         "run_dir" => replace(&mut new.run_dir, &started.run_dir),
         "admin_socket" => replace(&mut new.admin.socket, &started.admin.socket),

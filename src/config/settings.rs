@@ -9,6 +9,7 @@ use alppaca_settings::{
 };
 
 use crate::{
+    confinement::Mode,
     faces::{self, Common, imds},
     source::{KINDS, ims},
 };
@@ -140,6 +141,13 @@ const AFTER_FACES: &[Setting] = &[
     fixed(Process, "group", "", "The group to become; by default the account's own."),
     fixed(
         Process,
+        "sandbox",
+        "enforce",
+        "`enforce`, `report` or `off`: how the running daemon is confined to the files, ports and system calls that this \
+         configuration needs. See [Sandbox](sandbox.md).",
+    ),
+    fixed(
+        Process,
         "ready_wait",
         "30s",
         "How long to wait for the first credentials before reporting ready anyway (`Type=notify`, `alppacad start`).",
@@ -203,6 +211,10 @@ const AFTER_FACES: &[Setting] = &[
     setting(AssumeRole, "aws_proxy_port", "", "Its port."),
     setting(AssumeRole, "aws_region", "eu-central-1", "The region of STS."),
 ];
+
+/// The values of `sandbox`.
+pub(super) const SANDBOX: [(&str, Mode); 3] =
+    [("enforce", Mode::Enforce), ("report", Mode::Report), ("off", Mode::Off)];
 
 /// All sections, in the order of the documentation.
 pub static SECTIONS: LazyLock<Vec<Section>> = LazyLock::new(|| {

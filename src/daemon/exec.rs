@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -10,20 +11,76 @@ use crate::{
     admin::{AdminSocket, ExecEndpoint, Leases},
     caller::Subordinates,
     faces::ecs::{self, EcsTokens},
-    http::{Face, Place},
+    http::{Face, Place, ServerError},
 };
+
+/// Sockets for programs that `exec` starts, bound before the daemon is confined and may bind none.
+#[derive(Debug, Default)]
+pub struct ExecSockets {
+    bound: Vec<TcpListener>,
+    /// Ports that another socket has.
+    pub taken: Vec<SocketAddr>,
+}
+
+impl ExecSockets {
+    /// Those that a daemon with this admin socket may need, beside those that were `kept` for it.
+    pub fn bind(admin_socket: &Path, kept: Vec<TcpListener>) -> Self {
+        let mut sockets = Self { bound: kept, taken: Vec::new() };
+        for address in Leases::ports_in(&leases_file(admin_socket)).into_iter().map(own_address) {
+            sockets.add(address);
+        }
+        if sockets.bound.is_empty() {
+            sockets.add(own_address(0));
+        }
+        sockets
+    }
+
+    fn add(&mut self, address: SocketAddr) {
+        if self.position(address).is_some() {
+            return;
+        }
+        match Place::bind(address) {
+            Ok(listener) => self.bound.push(listener),
+            Err(error) if error.is_in_use() => self.taken.push(address),
+            // Reported when it is needed.
+            Err(_) => {}
+        }
+    }
+
+    fn position(&self, address: SocketAddr) -> Option<usize> {
+        self.bound.iter().position(|listener| listener.local_addr().ok() == Some(address))
+    }
+
+    /// The one with this address; any for the port 0. What is not there is bound now.
+    fn take(&mut self, address: SocketAddr) -> Result<TcpListener, ServerError> {
+        let found = match address.port() {
+            0 => self.bound.len().checked_sub(1),
+            _ => self.position(address),
+        };
+        found.map_or_else(|| Place::bind(address), |index| Ok(self.bound.remove(index)))
+    }
+}
+
+/// Where programs of this host reach a port.
+fn own_address(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+fn leases_file(admin_socket: &Path) -> PathBuf {
+    admin_socket.with_extension("leases")
+}
 
 /// The tokens that are valid, and where they are: at a container listener that the configuration names, else at a listener of
 /// its own, which is added to `places`. Ports at which programs of before expect to be served are listened on again, unless
-/// they are `kept`. There is nothing without the admin socket, which gives the tokens out.
+/// they are among `sockets`. There is nothing without the admin socket, which gives the tokens out.
 pub(super) fn open(
     socket: Option<&AdminSocket>,
+    mut sockets: ExecSockets,
     tokens: EcsTokens,
     places: &mut Vec<(Place, &'static dyn Face)>,
-    mut kept: Vec<TcpListener>,
     users: Arc<Subordinates>,
 ) -> io::Result<(Leases, Option<ExecEndpoint>)> {
-    let leases = Leases::new(tokens, socket.map(|socket| socket.path().with_extension("leases")), users)?;
+    let leases = Leases::new(tokens, socket.map(|socket| leases_file(socket.path())), users)?;
     if socket.is_none() {
         return Ok((leases, None));
     }
@@ -31,15 +88,10 @@ pub(super) fn open(
     let configured = held.filter_map(|(place, _)| place.address().ok()).find_map(usable);
     let mut own = Vec::new();
     for port in leases.ports() {
-        let address = (Ipv4Addr::LOCALHOST, port).into();
-        let found = kept.iter().position(|listener| listener.local_addr().ok() == Some(address));
-        own.extend(match found {
-            Some(index) => Some(Place::Held(kept.swap_remove(index))),
-            None => listen_again(address),
-        });
+        own.extend(listen_again(&mut sockets, own_address(port)));
     }
     if configured.is_none() && !own.iter().any(|place| matches!(place, Place::Held(_))) {
-        match kept.pop().map_or_else(|| Place::bind((Ipv4Addr::LOCALHOST, 0).into()), Ok) {
+        match sockets.take(own_address(0)) {
             Ok(listener) => own.insert(0, Place::Held(listener)),
             Err(error) => tracing::error!("no `alppaca exec`: {error}"),
         }
@@ -55,8 +107,8 @@ pub(super) fn open(
 }
 
 /// The port of programs that run; if another socket has it, it is waited for.
-fn listen_again(address: SocketAddr) -> Option<Place> {
-    match Place::bind(address) {
+fn listen_again(sockets: &mut ExecSockets, address: SocketAddr) -> Option<Place> {
+    match sockets.take(address) {
         Ok(listener) => Some(Place::Held(listener)),
         Err(error) => {
             tracing::error!(

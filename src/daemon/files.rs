@@ -16,7 +16,7 @@ pub fn faults(path: &Path, loaded: &Loaded, host_env: &HostEnv, trust: &Trust) -
     FileFaults::find(files(path, loaded, host_env), trust)
 }
 
-fn files(path: &Path, loaded: &Loaded, host_env: &HostEnv) -> Vec<File> {
+pub(super) fn files(path: &Path, loaded: &Loaded, host_env: &HostEnv) -> Vec<File> {
     let config = &loaded.config;
     let mut files: Vec<File> = Vec::new();
     if path.is_dir() {

@@ -8,6 +8,7 @@ mod faces;
 mod files;
 mod host_changes;
 mod keeper;
+mod needs;
 mod notification;
 mod policy_engine;
 mod reload;
@@ -19,7 +20,6 @@ mod watchdog;
 
 use std::{
     io, mem,
-    net::TcpListener,
     sync::{Arc, atomic::AtomicBool},
     thread,
     time::Duration,
@@ -29,9 +29,11 @@ use admin::AdminParts;
 pub use admin::{AdminSockets, METRICS};
 use arc_swap::ArcSwapOption;
 use containers::{ContainerDeps, Listener, Listening};
+pub use exec::ExecSockets;
 pub use faces::addresses as face_addresses;
 pub use files::faults as file_faults;
 pub use keeper::ADMIN;
+pub use needs::{Fixed as FixedNeeds, all as needs};
 use reload::Running;
 pub use reload::{Reloading, ignore_sighup};
 pub use status::{Progress, summary};
@@ -93,11 +95,11 @@ pub struct Daemon {
     clock: SharedClock,
     store: Arc<Store>,
     admin: AdminSockets,
+    exec: ExecSockets,
     audit: Option<AuditLog>,
     reloading: Option<Reloading>,
     watchdog: Option<Watchdog>,
     sign_ins: SignIns,
-    exec_listeners: Vec<TcpListener>,
     keep_sockets: Option<KeepSockets>,
     replaceable: bool,
     turn: Option<Turn>,
@@ -121,11 +123,11 @@ impl Daemon {
             clock,
             store,
             admin: AdminSockets::default(),
+            exec: ExecSockets::default(),
             audit: None,
             reloading: None,
             watchdog: None,
             sign_ins,
-            exec_listeners: Vec::new(),
             keep_sockets: None,
             replaceable: false,
             turn: None,
@@ -137,6 +139,12 @@ impl Daemon {
     #[must_use]
     pub fn with_admin(self, admin: AdminSockets) -> Self {
         Self { admin, ..self }
+    }
+
+    /// With sockets for programs that `exec` starts, which it would else bind itself.
+    #[must_use]
+    pub fn with_exec_sockets(self, exec: ExecSockets) -> Self {
+        Self { exec, ..self }
     }
 
     /// With a record of who got what.
@@ -211,8 +219,8 @@ impl Daemon {
         let store = Arc::clone(&self.store);
         let region = Arc::new(ArcSwapOption::from_pointee(faces::region(&self.config)));
         let wanted = places.len();
-        let (socket, kept_open, users) = (self.admin.socket.as_ref(), self.exec_listeners, Arc::clone(&subordinates));
-        let (leases, exec) = exec::open(socket, tokens.clone(), &mut places, kept_open, users)?;
+        let (socket, users) = (self.admin.socket.as_ref(), Arc::clone(&subordinates));
+        let (leases, exec) = exec::open(socket, self.exec, tokens.clone(), &mut places, users)?;
         let open = OpenSockets::default();
         let (reloads, ready) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
         let parts = AdminParts {

@@ -14,13 +14,14 @@ use super::{
     carryover,
     containers::{self, ContainerDeps, Listener, Listening},
     faces::{self, Background},
-    file_faults, policy_engine,
+    file_faults, needs, policy_engine,
 };
 use crate::plan::{self, Fetching};
 use crate::source::HostEnv;
 use crate::{
     clock::SharedClock,
     config::{self, Config, Containers, Loaded},
+    confinement::Confinement,
     credentials::RoleName,
     faces::{ecs::EcsTokens, imds::TokenKey},
     http::{CurrentFaces, Faces},
@@ -43,6 +44,8 @@ pub struct Reloading {
     pub host_env: HostEnv,
     /// Who may change the files that are read.
     pub trust: Trust,
+    /// To what the daemon was confined when it started.
+    pub confinement: Confinement,
     /// The level of the log.
     pub level: LevelSwitch,
     /// Told when a reload begins (`true`) and when it is over, whether or not anything changed.
@@ -79,6 +82,7 @@ struct Reading {
     host_env: HostEnv,
     trust: Trust,
     started: Arc<Loaded>,
+    confinement: Arc<Confinement>,
     /// What is in force for containers.
     containers: Option<Containers>,
 }
@@ -93,6 +97,20 @@ struct Prepared {
     faces: Faces,
     background: Background,
     containers: Runtimes,
+}
+
+/// Why a configuration is not put in force.
+enum Refusal {
+    /// It has mistakes, or names files that have.
+    Wrong(String),
+    /// It needs what the sandbox does not allow.
+    Confined(Vec<String>),
+}
+
+impl From<String> for Refusal {
+    fn from(problem: String) -> Self {
+        Self::Wrong(problem)
+    }
 }
 
 /// Who listens to the runtimes of containers from now on.
@@ -110,6 +128,7 @@ pub fn ignore_sighup() -> io::Result<()> {
 /// Reads the configuration anew at each SIGHUP, for ever.
 pub(super) async fn reload_on_sighup(mut hangup: Signal, mut reloading: Reloading, mut running: Running) {
     let started = Arc::new(reloading.started);
+    let confinement = Arc::new(reloading.confinement);
     let mut in_force = started.config.clone();
     while hangup.recv().await.is_some() {
         (reloading.notice)(true);
@@ -119,13 +138,19 @@ pub(super) async fn reload_on_sighup(mut hangup: Signal, mut reloading: Reloadin
             host_env: reloading.host_env.clone(),
             trust: reloading.trust.clone(),
             started: Arc::clone(&started),
+            confinement: Arc::clone(&confinement),
             containers: in_force.containers.clone(),
         };
         match running.prepare(reading).await {
             Ok(prepared) => in_force = Box::pin(running.take_over(in_force, prepared, &reloading.level)).await,
-            Err(problem) => {
+            Err(Refusal::Wrong(problem)) => {
                 tracing::error!("the new configuration is wrong; nothing has been changed:\n{problem}");
             }
+            Err(Refusal::Confined(lacking)) => tracing::error!(
+                "the new configuration needs a restart, and nothing has been changed: the sandbox was made from the former \
+                 one and does not allow {}",
+                lacking.join(", ")
+            ),
         }
         (reloading.notice)(false);
     }
@@ -133,8 +158,8 @@ pub(super) async fn reload_on_sighup(mut hangup: Signal, mut reloading: Reloadin
 
 impl Running {
     /// Reads files, validates what is in them and makes everything new that may fail, on a thread of its own.
-    async fn prepare(&self, reading: Reading) -> Result<Prepared, String> {
-        let Reading { path, host_env, trust, started, containers: before } = reading;
+    async fn prepare(&self, reading: Reading) -> Result<Prepared, Refusal> {
+        let Reading { path, host_env, trust, started, confinement, containers: before } = reading;
         let deps = self.deps.clone();
         let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
         let (tokens, key) = (self.tokens.clone(), Arc::clone(&self.key));
@@ -142,9 +167,13 @@ impl Running {
             let mut loaded = config::load(&path).map_err(|errors| errors.to_string())?;
             let faults = file_faults(&path, &loaded, &host_env, &trust);
             if let Some(refusal) = faults.refusal() {
-                return Err(refusal);
+                return Err(Refusal::Wrong(refusal));
             }
             let kept = loaded.keep_until_restart(&started);
+            let lacking = confinement.lacks(&needs::changeable(&path, &loaded, &host_env));
+            if !lacking.is_empty() {
+                return Err(Refusal::Confined(lacking));
+            }
             let fetching = plan::fetching(&loaded.config, host_env).map_err(|error| error.to_string())?;
             let built = faces::build(&loaded.config, &store, &clock, &tokens, &key);
             let (faces, background) = built.map_err(|error| error.to_string())?;
@@ -159,7 +188,7 @@ impl Running {
             };
             Ok(Prepared { loaded, kept, open_secrets: faults.warnings, fetching, faces, background, containers })
         });
-        reading.await.unwrap_or_else(|error| Err(error.to_string()))
+        reading.await.unwrap_or_else(|error| Err(Refusal::Wrong(error.to_string())))
     }
 
     /// Puts it in force in the place of `old`.

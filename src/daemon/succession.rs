@@ -1,6 +1,6 @@
 //! Takes over what the daemon before this one has left, and leaves the same to the one after it.
 
-use std::{io, net::TcpListener, os::unix::net::UnixStream, path::PathBuf, sync::Arc};
+use std::{io, os::unix::net::UnixStream, path::PathBuf, sync::Arc};
 
 use tokio::runtime::Runtime;
 
@@ -58,12 +58,6 @@ impl Daemon {
     #[must_use]
     pub fn keeping_sockets(self, keep: KeepSockets) -> Self {
         Self { keep_sockets: Some(keep), ..self }
-    }
-
-    /// Serves programs of `exec` at listeners that a daemon before this one had for them.
-    #[must_use]
-    pub fn with_exec_listeners(self, exec_listeners: Vec<TcpListener>) -> Self {
-        Self { exec_listeners, ..self }
     }
 
     /// Whether another process can replace it.

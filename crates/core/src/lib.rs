@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod credentials;
 pub mod expression;
+pub mod needs;
 pub mod notice;
 pub mod refresh_request;
 pub mod text;

@@ -12,5 +12,5 @@ pub use keys::{KeyRing, PublicKey, parse_key_set};
 pub use source::{KEY_COUNT, KEY_SETTINGS, KeyAccess, KeyOptions, KeySource};
 pub use token::{ALGORITHMS, Algorithm, Claims, Demands, TokenError, Verified, unverified_claims, verify};
 
-use alppaca_core::{clock, refresh_request, text};
+use alppaca_core::{clock, needs, refresh_request, text};
 use alppaca_settings as settings;

@@ -5,10 +5,13 @@ use std::{
     time::Duration,
 };
 
-use crate::settings::{
-    Fields, Keys, NamedFiles, Problem, Rendered, Setting, read,
-    render::quoted,
-    url::{is_confidential_url, is_web_url},
+use crate::{
+    needs::{Need, Needs},
+    settings::{
+        Fields, Keys, NamedFiles, Problem, Rendered, Setting, read,
+        render::quoted,
+        url::{is_confidential_url, is_web_url},
+    },
 };
 
 /// Where the keys come from.
@@ -126,6 +129,18 @@ impl Rendered for KeyOptions {
 }
 
 impl KeyOptions {
+    /// Adds what they need beside these files.
+    pub fn needs(&self, needs: &mut Needs) {
+        match &self.source {
+            KeySource::File(_) => {}
+            KeySource::Url { url, .. } => needs.url(url, "jwks_url"),
+            // Its discovery document may name another server.
+            KeySource::Issuer { .. } => {
+                needs.add(Need::ConnectAnywhere, "the server of the keys that the issuer names");
+            }
+        }
+    }
+
     /// Adds the files that they name.
     pub fn files(&self, files: &mut NamedFiles) {
         match &self.source {

@@ -11,7 +11,10 @@ use std::{
 use jiff::{Timestamp, ToSpan, ZonedDateTime, tz::TimeZone};
 
 use super::sink::{Batch, Failure, Sink, write_most};
-use crate::clock::until;
+use crate::{
+    clock::until,
+    needs::{Need, Needs},
+};
 
 /// Readable for a group that watches logs, writable for us.
 const MODE: u32 = 0o640;
@@ -261,6 +264,11 @@ impl Sink for FileSink {
 
     fn name(&self) -> String {
         self.path.display().to_string()
+    }
+
+    /// Written, and opened again after a rotation.
+    fn needs(&self, needs: &mut Needs) {
+        needs.add(Need::Write(self.path.clone()), "the file");
     }
 }
 

@@ -29,7 +29,7 @@ pub use options::{Argument, AuditTarget, Handler, LogLevel, Logging};
 use queue::{Queue, Warden};
 use tracing_subscriber::{layer::SubscriberExt, registry::Registry};
 
-use alppaca_core::{clock, notice};
+use alppaca_core::{clock, needs, notice};
 
 use crate::clock::SharedClock;
 

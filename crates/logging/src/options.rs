@@ -9,7 +9,11 @@ use alppaca_settings::{
     render::{list, quoted},
 };
 
-use crate::{Format, check_handler};
+use crate::{
+    Format, check_handler,
+    handler::Target,
+    needs::{Need, Needs},
+};
 
 /// The least important level that is logged (`log_level`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -120,6 +124,16 @@ impl Logging {
     }
 }
 
+impl Logging {
+    /// Adds what the handler needs of the system.
+    pub fn needs(&self, needs: &mut Needs) {
+        let target = self.handler.as_ref().map(|handler| Target::from_handler(handler, Format::default()));
+        if let Some(Ok(Target { sink, .. })) = target {
+            sink.needs(needs);
+        }
+    }
+}
+
 impl Handler {
     fn render(&self) -> String {
         let kwargs = self.kwargs.iter().map(|(key, value)| format!("{}: {}", quoted(key), render_argument(value)));
@@ -134,6 +148,13 @@ impl Handler {
 }
 
 impl AuditTarget {
+    /// Adds what it needs of the system.
+    pub fn needs(&self, needs: &mut Needs) {
+        if let Self::File(path) = self {
+            needs.add(Need::Write(path.clone()), "the file");
+        }
+    }
+
     /// Reads the value of `audit_log`.
     pub fn read(node: &Node) -> Read<Self> {
         match read::text(node)?.as_str() {

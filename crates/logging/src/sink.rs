@@ -4,6 +4,8 @@ use std::io;
 
 use jiff::Timestamp;
 
+use crate::needs::Needs;
+
 /// How large a buffer is kept for the next records.
 const KEPT: usize = 64 * 1024;
 
@@ -15,6 +17,8 @@ pub(super) trait Sink: Send {
     fn write(&mut self, batch: &Batch, now: Timestamp) -> Result<(), Failure>;
     /// What to call it in a message.
     fn name(&self) -> String;
+    /// Adds what it needs of the system. Local sockets need nothing.
+    fn needs(&self, _: &mut Needs) {}
     /// Whether it is stderr, as which a person at a terminal sees it.
     fn is_stderr(&self) -> bool {
         false

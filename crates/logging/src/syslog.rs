@@ -11,6 +11,8 @@ use std::{
 
 use jiff::Timestamp;
 
+use crate::needs::{Need, Needs};
+
 use super::{
     level::Level,
     sink::{Batch, Failure, Sink},
@@ -201,6 +203,12 @@ impl Sink for SyslogSink {
             Address::Local(path) => path.display().to_string(),
             Address::Datagrams(host, port) => format!("syslog at {host}:{port} (UDP)"),
             Address::Stream(host, port) => format!("syslog at {host}:{port} (TCP)"),
+        }
+    }
+
+    fn needs(&self, needs: &mut Needs) {
+        if let Address::Stream(_, port) = self.address {
+            needs.add(Need::Connect(port), "syslog by TCP");
         }
     }
 }

@@ -9,7 +9,7 @@ pub mod key_sets;
 pub mod sign_in;
 pub mod source;
 
-use alppaca_core::{clock, credentials, text};
+use alppaca_core::{clock, credentials, needs, text};
 use alppaca_jwt as jwt;
 use alppaca_refresh as refresh;
 use alppaca_settings as settings;

@@ -10,6 +10,7 @@ pub use account::{Account, Identity, group, identify, resolve};
 pub use directory::make_directory;
 use rustix::{
     io::Errno,
+    mm::{MlockAllFlags, mlockall},
     process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit, umask},
     thread::{
         CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, no_new_privs,
@@ -89,6 +90,14 @@ pub fn harden() -> Result<(), SandboxError> {
     }
 }
 
+/// Keeps the memory of this process, which holds secrets, out of any swap, if there is no limit for it: with one, a thread
+/// too many would fail. Only pages that are in use count. Answers whether it is so.
+pub fn lock_memory() -> bool {
+    let unlimited = getrlimit(Resource::Memlock).maximum.is_none();
+    let all = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
+    unlimited && setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None }).is_ok() && mlockall(all).is_ok()
+}
+
 /// Raises the limit of open files as far as it goes: each connection needs one. Answers the limit.
 pub fn raise_file_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
@@ -113,7 +122,10 @@ fn drop_capabilities() -> Result<(), SandboxError> {
     let empty = CapabilitySet::empty();
     let none = CapabilitySets { effective: empty, permitted: empty, inheritable: empty };
     step("clearing the ambient capabilities", clear_ambient_capability_set())?;
-    step("dropping the capabilities", set_capabilities(None, none))?;
+    // A service manager that gives none may also refuse the call.
+    if !step("reading the capabilities", capabilities(None))?.permitted.is_empty() {
+        step("dropping the capabilities", set_capabilities(None, none))?;
+    }
     let left = step("reading the capabilities", capabilities(None))?;
     if left.effective.is_empty() && left.permitted.is_empty() && left.inheritable.is_empty() {
         Ok(())

@@ -14,6 +14,7 @@ use crate::{
     clock::SharedClock,
     http::{Face, Respond},
     jwt::{KeyOptions, KeyRing},
+    needs::Needs,
     settings::{
         Comparable, Fields, NamedFiles, Node, Problem, Rendered, Setting, read,
         render::{list, mapping, quoted},
@@ -49,6 +50,9 @@ pub trait Options: Comparable + Rendered + fmt::Debug + Send + Sync {
 
     /// Adds the files that it names.
     fn files(&self, _: &mut NamedFiles) {}
+
+    /// Adds what it needs of the system beside these files.
+    fn needs(&self, needs: &mut Needs);
 }
 
 impl PartialEq for dyn Options {

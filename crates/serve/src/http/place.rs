@@ -62,6 +62,14 @@ impl Place {
         }
     }
 
+    /// The address, if another socket has it.
+    pub fn taken(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Held(_) => None,
+            Self::Taken(address) => Some(*address),
+        }
+    }
+
     /// The socket; waits until the address is free. What is in the way is logged at the 1st, 2nd, 4th, 8th … attempt: it
     /// may be a user who answers programs in our place.
     pub async fn listener(self) -> TcpListener {
@@ -102,7 +110,8 @@ fn hint(error: &io::Error, address: SocketAddr) -> String {
                 .to_owned()
         }
         io::ErrorKind::PermissionDenied if address.port() < 1024 => {
-            " (ports below 1024 need root or CAP_NET_BIND_SERVICE)".to_owned()
+            " (ports below 1024 need root or CAP_NET_BIND_SERVICE; for systemd there is the drop-in low-ports.conf)"
+                .to_owned()
         }
         _ => String::new(),
     }

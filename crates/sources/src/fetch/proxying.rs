@@ -3,6 +3,7 @@
 use super::{Direct, DirectError, Proxies, Proxy};
 use crate::{
     credentials::Secret,
+    needs::Needs,
     settings::{
         Node, Problem, Setting, options, read,
         render::{AsYaml, list, quoted},
@@ -73,6 +74,15 @@ impl Proxying {
         };
         proxies.except.extend(self.except.iter().cloned());
         Ok(proxies)
+    }
+
+    /// Adds the proxies that it means here.
+    pub fn needs(&self, variables: &ProxyVariables, needs: &mut Needs) {
+        // What is wrong with them shows when the source is opened.
+        let Ok(proxies) = self.resolve(variables) else { return };
+        for proxy in [proxies.http, proxies.https].iter().flatten() {
+            needs.url(&proxy.url, "its proxy");
+        }
     }
 
     /// In a few words; nothing if there is none.

@@ -1,10 +1,14 @@
 //! `sign_in`: how a person proves to a site who that is.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::pkce::RESERVED;
 use crate::{
     fetch::is_clear_text,
+    needs::{Need, Needs},
     settings::{
         Fields, Keys, NamedFiles, Node, Problem, Rendered, Setting, options, read,
         render::{AsYaml, mapping, quoted},
@@ -140,6 +144,19 @@ impl SignIn {
         if let Self::Oidc(oidc) = self {
             files.obeyed("sign_in: ca_file", oidc.ca_file.as_ref());
             files.secret("sign_in: client_secret_file", oidc.client_secret_file.as_ref());
+        }
+    }
+
+    /// Adds what it needs beside these files.
+    pub fn needs(&self, needs: &mut Needs) {
+        match self {
+            // Its discovery document names them, and may be another one tomorrow.
+            Self::Oidc(_) => needs.add(Need::ConnectAnywhere, "endpoints that the OpenID provider names"),
+            Self::Ssh(ssh) => {
+                if let Some(file) = ssh.key.as_deref().filter(|key| key.contains('/')) {
+                    needs.read(Path::new(file), "sign_in: key");
+                }
+            }
         }
     }
 

@@ -8,12 +8,15 @@ use super::{
     aws::Aws,
     aws_login, hologram,
     host_env::HostEnv,
-    imds, ims, process, profile,
+    imds, ims,
+    process::{self, Program},
+    profile,
     purpose::{Purpose, Serves},
     roles_anywhere, site, sso, static_keys, vault, web_identity,
 };
 use crate::{
     fetch::Proxying,
+    needs::Needs,
     refresh::{CallLimit, Fetch, OnRequest, Source},
     settings::{Comparable, Fields, Keys, NamedFiles, Node, Rendered, Setting, problem::Place},
     sign_in::Known,
@@ -163,6 +166,14 @@ pub trait Kind: Comparable + Named + Rendered + fmt::Debug + Send + Sync {
 
     /// Adds the files that it names.
     fn files(&self, _: &HostEnv, _: &mut NamedFiles) {}
+
+    /// The programs that it runs, as far as the configuration says it.
+    fn programs(&self, _: &HostEnv) -> Vec<Program> {
+        Vec::new()
+    }
+
+    /// Adds what it needs of the system beside these files: servers, programs, what is written.
+    fn needs(&self, host_env: &HostEnv, needs: &mut Needs);
 
     /// What `check` finds in the files that show who this host is: a sentence, or what is wrong with them.
     fn examine(&self, _now: Timestamp) -> Option<Result<String, String>> {

@@ -6,6 +6,7 @@ use super::{Ecs, FACE, Key, KeyFile};
 use crate::{
     credentials::{RoleId, RoleName},
     faces::section::{self, Entry, OpenError, Opened, Opening, open_address},
+    needs::Needs,
     settings::{
         Fields, Keys, NamedFiles, Problem, Setting, Topic, options, read,
         render::{entries, mapping, quoted},
@@ -160,4 +161,6 @@ impl section::Options for Options {
             files.secret(&format!("credentials_id_file of {}", role.name), role.opener.id_file.as_ref());
         }
     }
+
+    fn needs(&self, _: &mut Needs) {}
 }

@@ -10,6 +10,7 @@ use super::{Entry, HostFacts, Imds, TokenKey, passthrough};
 use crate::{
     credentials::{AccountId, region_of_zone},
     faces::section::{OpenError, Opened, Opening},
+    needs::Needs,
     settings::{
         Fields, Keys, Node, Problem, Setting, Topic, options, read,
         render::{AsYaml, entries},
@@ -141,6 +142,13 @@ impl Options {
             "imds_v1" => Some(self.v1.to_string()),
             "list_roles" => Some(if self.list_all { "all" } else { "first" }.to_owned()),
             _ => (key == SECTION.key).then(|| entries(&self.metadata)),
+        }
+    }
+
+    /// Adds what it needs of the system.
+    pub fn needs(&self, needs: &mut Needs) {
+        if let Some(url) = &self.metadata.passthrough {
+            needs.url(url, "the IMDS of `passthrough`");
         }
     }
 

@@ -7,6 +7,7 @@ use crate::{
     credentials::{Pattern, RoleName},
     faces::section::{self, Entry, OpenError, Opened, Opening},
     jwt::KeyOptions,
+    needs::Needs,
     settings::{
         Keys, NamedFiles, Setting, Topic, options, read,
         render::{AsYaml, entries},
@@ -104,5 +105,9 @@ impl section::Options for Options {
 
     fn files(&self, files: &mut NamedFiles) {
         self.keys.files(files);
+    }
+
+    fn needs(&self, needs: &mut Needs) {
+        self.keys.needs(needs);
     }
 }

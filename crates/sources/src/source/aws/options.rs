@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use super::{Environment, StsSettings};
 use crate::{
     fetch::{self, Proxying, is_clear_text, proxying},
+    needs::Needs,
     refresh::CallLimit,
     settings::{
         Fields, Keys, Node, Problem, Rendered, Setting,
@@ -186,6 +187,15 @@ impl Aws {
             client_certificate: None,
             proxies: self.proxying.resolve(&host_env.proxies)?,
         })
+    }
+
+    /// Adds the server that is called, at `url` or one of AWS, with what is on the way there.
+    pub(in crate::source) fn calls(&self, host_env: &HostEnv, url: Option<&str>, what: &str, needs: &mut Needs) {
+        needs.url(url.unwrap_or("https://amazonaws.com"), what);
+        self.proxying.needs(&host_env.proxies, needs);
+        if let Some(file) = &host_env.aws.ca_bundle {
+            needs.read(file, "AWS_CA_BUNDLE");
+        }
     }
 
     /// The settings of an STS: what the configuration says, and where it says nothing what the environment does.

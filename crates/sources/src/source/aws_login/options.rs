@@ -5,6 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use super::Login;
 use crate::{
     fetch::{self, Proxying},
+    needs::{Need, Needs},
     refresh::{CallLimit, Fetch},
     settings::{Fields, NamedFiles, Setting, options, read},
     sign_in::{ConsoleSettings, KEEP_SIGN_IN, Known, Session, Settings as SignIn},
@@ -89,6 +90,10 @@ impl Kind for Options {
 
     fn files(&self, _: &HostEnv, files: &mut NamedFiles) {
         files.obeyed("ca_file", self.ca_file.as_ref());
+    }
+
+    fn needs(&self, _: &HostEnv, needs: &mut Needs) {
+        needs.add(Need::ConnectAnywhere, "servers of the sign-in");
     }
 
     fn open(&self, opening: &Opening) -> Result<Arc<dyn Opened>, String> {

@@ -5,6 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use super::{Asked, Hologram, Server, tls::Pin};
 use crate::{
     credentials::RoleArn,
+    needs::Needs,
     refresh::{CallLimit, Fetch},
     settings::{Fields, NamedFiles, Node, Problem, Setting, options, read},
     source::{
@@ -173,6 +174,10 @@ impl Kind for Options {
         if let Some(Choice::File(file)) = self.choice(host_env) {
             files.obeyed("key", Some(file));
         }
+    }
+
+    fn needs(&self, _: &HostEnv, needs: &mut Needs) {
+        needs.url(&format!("tcp://{}", self.server), "the hologram-server");
     }
 
     fn open(&self, opening: &Opening) -> Result<Arc<dyn Opened>, String> {

@@ -5,10 +5,12 @@ use std::{sync::Arc, time::Duration};
 use super::{Imds, asks_ourselves};
 use crate::{
     credentials::RoleNameError,
+    needs::Needs,
     refresh::{CallLimit, Fetch},
     settings::{Node, Problem, Setting, options, read},
     source::{
         aws,
+        host_env::HostEnv,
         kind::{Kind, Opened, Opening, Provides, Written},
         purpose::{Purpose, Serves},
     },
@@ -85,6 +87,10 @@ impl Kind for Options {
 
     fn accepts(&self) -> &'static [&'static str] {
         &["upstream_role"]
+    }
+
+    fn needs(&self, _: &HostEnv, needs: &mut Needs) {
+        needs.url(&self.imds.endpoint, "the metadata service");
     }
 
     fn open(&self, opening: &Opening) -> Result<Arc<dyn Opened>, String> {

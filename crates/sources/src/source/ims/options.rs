@@ -6,6 +6,7 @@ use super::{Identity, ImsSource, Settings};
 use crate::{
     credentials::RoleName,
     fetch::{Proxies, Proxying, Renewed, is_clear_text, proxying},
+    needs::Needs,
     refresh::{CallLimit, Fetch, Source},
     settings::{
         Fields, Keys, NamedFiles, Problem, Rendered, Setting,
@@ -242,6 +243,13 @@ impl Kind for Options {
         if let Some(identity) = &self.identity {
             identity.files(files);
         }
+    }
+
+    fn needs(&self, host_env: &HostEnv, needs: &mut Needs) {
+        for url in std::iter::once(&self.list_url).chain(&self.stand_ins) {
+            needs.url(url, "the IMS");
+        }
+        self.proxying.needs(&host_env.proxies, needs);
     }
 
     /// On one host or several.

@@ -2,9 +2,11 @@
 //! own, bounded in time and output, and ended together with all that it started.
 
 mod child;
+pub mod helper;
 pub(super) mod options;
 mod output;
 mod program;
+mod wire;
 
 pub use options::{command, program_files};
 pub(super) use options::{render_variables, variables};

@@ -8,6 +8,7 @@ use std::{
 
 use super::{Process, Program, Settings};
 use crate::{
+    needs::{Need, Needs},
     refresh::CallLimit,
     settings::{
         NamedFiles, Node, Problem, Setting, Value, options, read,
@@ -57,6 +58,17 @@ options! {
 
 impl Written for Options {
     const WORD: &'static str = "process";
+}
+
+impl Options {
+    fn program(&self, host_env: &HostEnv) -> Program {
+        Program {
+            command: self.command.clone(),
+            launcher: host_env.launcher.clone(),
+            timeout: self.timeout,
+            environment: host_env.variables(host_env.home.as_deref(), &self.environment),
+        }
+    }
 }
 
 /// A program and its arguments, as a list or as a text that is split like in a shell.
@@ -130,15 +142,17 @@ impl Kind for Options {
         program_files(&self.command, host_env, files);
     }
 
+    fn needs(&self, host_env: &HostEnv, needs: &mut Needs) {
+        needs.add(Need::Program(self.program(host_env).id()), &self.command[0]);
+    }
+
+    fn programs(&self, host_env: &HostEnv) -> Vec<Program> {
+        vec![self.program(host_env)]
+    }
+
     fn open(&self, opening: &Opening) -> Result<Arc<dyn Opened>, String> {
         let host_env = opening.host_env;
-        let program = Program {
-            command: self.command.clone(),
-            launcher: host_env.launcher.clone(),
-            timeout: self.timeout,
-            environment: host_env.variables(host_env.home.as_deref(), &self.environment),
-        };
-        let settings = Settings { program, assumed_lifetime: self.lifetime };
+        let settings = Settings { program: self.program(host_env), assumed_lifetime: self.lifetime };
         let process = Process::new(settings, host_env.clock.clone()).map_err(|error| error.to_string())?;
         Ok(Arc::new(One(Arc::new(process))))
     }

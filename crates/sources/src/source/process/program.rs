@@ -1,10 +1,18 @@
 //! A program that is run: without a shell, with an environment of its own, bounded in time and output.
 
-use std::time::Duration;
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
 
+use serde::{Deserialize, Serialize};
 use tokio::process::Command;
+use zeroize::Zeroizing;
 
-use super::child::{Broken, Complaint, Running};
+use super::{
+    child::{Broken, Complaint, Running},
+    helper,
+};
 use crate::text::{printable, redact};
 
 /// The longest output, as the AWS SDK for Java has it.
@@ -15,7 +23,7 @@ const STDERR_BYTES: usize = 4096;
 const STDERR_SHOWN: usize = 400;
 
 /// The program and how it is run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Program {
     /// The program and its arguments, which no shell sees. Without a slash the program is found through `PATH`.
     pub command: Vec<String>,
@@ -40,17 +48,24 @@ pub enum SetupError {
 }
 
 /// A run that ended well.
-pub struct Ended(Running);
+pub struct Ended {
+    output: Zeroizing<Vec<u8>>,
+    said: String,
+}
 
 impl Ended {
+    pub(super) fn new(output: &[u8], said: String) -> Self {
+        Self { output: Zeroizing::new(output.to_vec()), said }
+    }
+
     /// What the program wrote to stdout.
     pub(super) fn output(&self) -> &[u8] {
-        self.0.output.bytes()
+        &self.output
     }
 
     /// What it wrote to stderr, for the end of a message.
-    pub(super) fn said(&self) -> String {
-        shown(&self.0.complaint)
+    pub(super) fn said(&self) -> &str {
+        &self.said
     }
 }
 
@@ -67,8 +82,20 @@ impl Program {
         Ok(())
     }
 
-    /// Runs it to its end. An error says what went wrong, for after the name of the program.
+    /// What stands for all that it is started with.
+    pub fn id(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Has it run to its end, by the helper if there is one. An error says what went wrong, for after the name of the program.
     pub async fn run(&self) -> Result<Ended, String> {
+        if helper::is_there() { helper::run(self).await } else { self.run_here().await }
+    }
+
+    /// The same as a child of this process.
+    pub(super) async fn run_here(&self) -> Result<Ended, String> {
         let mut running = self.start().map_err(|error| format!("cannot be started: {error}"))?;
         let timeout = self.timeout;
         let run = tokio::time::timeout(timeout, running.finish()).await;
@@ -78,7 +105,7 @@ impl Program {
             Ok(Err(Broken::TooMuch)) => Err(format!("it printed more than 64 KiB, and was killed{}", said())),
             Ok(Err(Broken::Io(error))) => Err(format!("its output cannot be read: {error}")),
             Ok(Ok(status)) if !status.success() => Err(format!("it ended with {status}{}", said())),
-            Ok(Ok(_)) => Ok(Ended(running)),
+            Ok(Ok(_)) => Ok(Ended::new(running.output.bytes(), said())),
         }
     }
 

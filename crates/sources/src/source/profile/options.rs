@@ -9,6 +9,7 @@ use std::{
 use super::{Profile, Settings, at_home};
 use crate::{
     fetch::Proxying,
+    needs::{Need, Needs},
     refresh::CallLimit,
     settings::{NamedFiles, Setting, options, read},
     source::{
@@ -124,6 +125,16 @@ impl Kind for Options {
             files.obeyed(key, path.clone().or_else(|| Some(home?.join(usual))));
         }
         files.obeyed("ca_file", self.aws.ca_file.as_ref());
+    }
+
+    /// What its files say is known only when they are read.
+    fn needs(&self, host_env: &HostEnv, needs: &mut Needs) {
+        needs.add(Need::Programs, "a credential_process of its files");
+        needs.add(Need::ConnectAnywhere, "endpoints that its files name");
+        if let Some(home) = self.home.as_ref().or(host_env.home.as_ref()) {
+            needs.read(&home.join(".aws"), "the files of the profile");
+            needs.add(Need::Write(home.join(".aws/login/cache")), "the cache of `aws login`, which is renewed");
+        }
     }
 
     fn open(&self, opening: &Opening) -> Result<Arc<dyn Opened>, String> {

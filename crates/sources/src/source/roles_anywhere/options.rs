@@ -8,6 +8,7 @@ use super::{Arns, Identity, IdentitySettings, Location, RolesAnywhere, Settings}
 use crate::{
     credentials::{SessionName, format_timestamp},
     fetch::{Proxying, proxying},
+    needs::{Need, Needs},
     refresh::{CallLimit, Fetch},
     settings::{
         Fields, Keys, NamedFiles, Node, Problem, Rendered, Setting,
@@ -245,6 +246,14 @@ impl Kind for Options {
                 format_timestamp(found.not_after)
             )
         }))
+    }
+
+    fn needs(&self, host_env: &HostEnv, needs: &mut Needs) {
+        self.aws.calls(host_env, self.aws.endpoint.as_deref(), "IAM Roles Anywhere", needs);
+        let locations = [&self.identity.certificate, &self.identity.key];
+        if locations.into_iter().any(|location| matches!(location, Location::Token(_))) {
+            needs.add(Need::ForeignCode, "a PKCS#11 module");
+        }
     }
 
     fn open(&self, opening: &Opening) -> Result<Arc<dyn Opened>, String> {

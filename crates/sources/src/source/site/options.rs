@@ -5,6 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use super::{Settings, Site};
 use crate::{
     fetch::{self, Proxying, is_clear_text},
+    needs::Needs,
     refresh::{CallLimit, Fetch, OnRequest, Source},
     settings::{Fields, NamedFiles, Node, Problem, Setting, options, read, url::is_base_url},
     sign_in::{self, Known, OpenIdSettings, SignIn},
@@ -168,6 +169,14 @@ impl Kind for Options {
         files.client_certificate(self.certificate().as_ref());
         if let Some(sign_in) = &self.sign_in.0 {
             sign_in.files(files);
+        }
+    }
+
+    fn needs(&self, host_env: &HostEnv, needs: &mut Needs) {
+        needs.url(&self.url, "the site");
+        self.proxying.needs(&host_env.proxies, needs);
+        if let Some(sign_in) = &self.sign_in.0 {
+            sign_in.needs(needs);
         }
     }
 

@@ -5,6 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use super::{Portal, Settings, endpoints::Endpoints};
 use crate::{
     fetch::{Proxying, is_clear_text},
+    needs::{Need, Needs},
     refresh::{CallLimit, Fetch, OnRequest, Source},
     settings::{Fields, NamedFiles, Node, Problem, Setting, options, read, url::is_base_url},
     sign_in::{IdentityCenterSettings, KEEP_SIGN_IN, Known, Session, Settings as SignIn},
@@ -243,6 +244,10 @@ impl Kind for Options {
         if self.sso_session.is_some() {
             files.obeyed("config_file", self.config_file(host_env));
         }
+    }
+
+    fn needs(&self, _: &HostEnv, needs: &mut Needs) {
+        needs.add(Need::ConnectAnywhere, "servers of the sign-in, and those that the files of the SDKs name");
     }
 
     fn open(&self, opening: &Opening) -> Result<Arc<dyn Opened>, String> {

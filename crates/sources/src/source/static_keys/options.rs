@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{SecretText, Settings, StaticKeys};
 use crate::{
     credentials::{Secret, is_key_text, parse_timestamp},
+    needs::Needs,
     refresh::CallLimit,
     settings::{
         Fields, Keys, NamedFiles, Node, Problem, Rendered, Setting,
@@ -137,6 +138,8 @@ impl Kind for Options {
             }
         }
     }
+
+    fn needs(&self, _: &HostEnv, _: &mut Needs) {}
 
     fn open(&self, opening: &Opening) -> Result<Arc<dyn Opened>, String> {
         let keys = StaticKeys::new(self.keys.clone(), opening.host_env.clock.clone());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     fetch::Proxying,
+    needs::Needs,
     refresh::{CallLimit, Fetch},
     settings::NamedFiles,
     source::{
@@ -41,6 +42,11 @@ impl Kind for Aws {
 
     fn files(&self, _: &HostEnv, files: &mut NamedFiles) {
         files.obeyed("ca_file", self.ca_file.as_ref());
+    }
+
+    fn needs(&self, host_env: &HostEnv, needs: &mut Needs) {
+        let url = self.endpoint.as_ref().or(host_env.aws.endpoint_url_sts.as_ref());
+        self.calls(host_env, url.map(String::as_str), "STS", needs);
     }
 
     fn open(&self, _: &Opening) -> Result<Arc<dyn Opened>, String> {

@@ -5,6 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use super::{Auth, Endpoint, RoleSettings, Settings, Vault};
 use crate::{
     fetch::{self, Proxying, end_of_certificate, is_clear_text},
+    needs::Needs,
     refresh::{CallLimit, Fetch},
     settings::{
         Fields, Keys, NamedFiles, Problem, Rendered, Setting, options, read,
@@ -233,6 +234,11 @@ impl Kind for Options {
             Auth::AppRole { secret_id_file, .. } => files.secret("secret_id_file", secret_id_file.as_ref()),
             Auth::Kubernetes { token_file, .. } => files.secret("token_file", Some(token_file)),
         }
+    }
+
+    fn needs(&self, host_env: &HostEnv, needs: &mut Needs) {
+        needs.url(&self.address, "Vault");
+        self.proxying.needs(&host_env.proxies, needs);
     }
 
     fn open(&self, opening: &Opening) -> Result<Arc<dyn Opened>, String> {

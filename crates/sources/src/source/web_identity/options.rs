@@ -5,6 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use super::{Settings, WebIdentity};
 use crate::{
     fetch::Proxying,
+    needs::Needs,
     refresh::{CallLimit, Fetch},
     settings::{NamedFiles, Setting, options, read},
     source::{
@@ -66,6 +67,10 @@ impl Kind for Options {
     fn files(&self, _: &HostEnv, files: &mut NamedFiles) {
         files.secret("token_file", Some(&self.token_file));
         files.obeyed("ca_file", self.aws.ca_file.as_ref());
+    }
+
+    fn needs(&self, host_env: &HostEnv, needs: &mut Needs) {
+        self.aws.needs(host_env, needs);
     }
 
     fn open(&self, opening: &Opening) -> Result<Arc<dyn Opened>, String> {

@@ -1,0 +1,229 @@
+//! Confines a running daemon to what its settings need: files and ports by Landlock, system calls by seccomp. Both follow
+//! from data with a reason for each entry, and what is in force is reported.
+
+pub mod calls;
+mod grants;
+mod landlock;
+mod state;
+
+use std::path::{Path, PathBuf};
+
+pub use grants::{Access, Grant, Grants, Ports};
+pub use state::State;
+
+use crate::needs::{Need, Needs};
+
+/// What the setting says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Confined, as far as the kernel can.
+    Enforce,
+    /// What would be refused is only logged, by the kernel; files and ports are only listed.
+    Report,
+    /// Not confined.
+    Off,
+}
+
+/// A confinement, ready to be applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confinement {
+    mode: Mode,
+    grants: Grants,
+    /// Why files and ports are not confined, if they are not.
+    open: Vec<String>,
+    calls: Calls,
+    /// The programs that a helper runs: what stands for each, and the reason.
+    programs: Vec<(u64, String)>,
+}
+
+/// Which system calls are let through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Calls {
+    /// Those of the list.
+    Listed,
+    /// All but the hostile ones.
+    NotHostile,
+    /// All.
+    All,
+}
+
+impl Confinement {
+    /// What follows from the needs. Paths are looked up as they are now.
+    pub fn new(mode: Mode, needs: &Needs) -> Self {
+        let open = |need: Need, why: &str| -> Vec<String> {
+            let such = needs.iter().filter(|needed| needed.need == need);
+            such.map(|needed| format!("{} {why}", needed.reason)).collect()
+        };
+        let programs = open(Need::Programs, "is started by the daemon and inherits all confinement");
+        let foreign = open(Need::ForeignCode, "runs in the daemon and may need anything");
+        let processes = open(Need::Processes, "needs what /proc shows to no confined process");
+        let calls = match mode {
+            Mode::Off => Calls::All,
+            _ if !programs.is_empty() => Calls::All,
+            _ if !foreign.is_empty() => Calls::NotHostile,
+            _ => Calls::Listed,
+        };
+        let known = needs.iter().filter_map(|needed| match needed.need {
+            Need::Program(id) => Some((id, needed.reason.clone())),
+            _ => None,
+        });
+        let open = [programs, foreign, processes].concat();
+        Self { mode, grants: Grants::new(needs), open, calls, programs: known.collect() }
+    }
+
+    /// Whether a helper has to run the programs, since this process will be able to run none.
+    pub fn needs_helper(&self) -> bool {
+        !self.programs.is_empty() && self.calls != Calls::All
+    }
+
+    /// Confines the calling thread and all that it starts, as far as the kernel can: called while there is no other.
+    pub fn apply(&self) -> State {
+        let mut problems = Vec::new();
+        let mut note = |what: &str, problem: String| problems.push(format!("{what} cannot be applied: {problem}"));
+        let mut landlock = None;
+        if self.mode == Mode::Enforce && self.open.is_empty() {
+            landlock = landlock::restrict(&self.grants).unwrap_or_else(|problem| {
+                note("Landlock", problem);
+                None
+            });
+        }
+        let calls = calls::restrict(self.calls.tables(), self.mode == Mode::Report).unwrap_or_else(|problem| {
+            note("the filter of system calls", problem);
+            None
+        });
+        let unrestricted_ports = match &self.grants.connect {
+            Ports::Any(reasons) => reasons.clone(),
+            Ports::These(_) => Vec::new(),
+        };
+        let (widened, missing) = (self.open.clone(), self.grants.missing.clone());
+        State { mode: self.mode, landlock, calls, widened, unrestricted_ports, missing, problems, locked: false }
+    }
+
+    /// What of these needs it does not allow, with the reasons: a running daemon cannot get more than it has.
+    pub fn lacks(&self, needs: &Needs) -> Vec<String> {
+        if self.mode != Mode::Enforce {
+            return Vec::new();
+        }
+        let new = Self::new(self.mode, needs);
+        let mut lacking = new.wider(self);
+        if self.open.is_empty() {
+            lacking = self.grants.lacks(&new.grants).into_iter().chain(new.open).collect();
+        }
+        if self.calls != Calls::All {
+            let unknown = new.programs.iter().filter(|(id, _)| !self.programs.iter().any(|(known, _)| known == id));
+            lacking.extend(unknown.map(|(_, reason)| format!("the program {reason}, or to run it so")));
+        }
+        lacking
+    }
+
+    /// What is confined less than by `other`, whose files and ports are not confined.
+    fn wider(&self, other: &Self) -> Vec<String> {
+        let wider = (self.calls == Calls::All && other.calls != Calls::All)
+            || (self.calls == Calls::NotHostile && other.calls == Calls::Listed);
+        if wider { self.open.clone() } else { Vec::new() }
+    }
+
+    /// Line by line: what it allows and why.
+    pub fn explain(&self) -> Vec<String> {
+        let mut lines = match (self.mode, self.open.as_slice()) {
+            (Mode::Off, _) => return vec!["sandbox: off".to_owned()],
+            (_, []) => self.grants.explain(),
+            (_, open) => open.iter().map(|why| format!("  files and ports are not confined: {why}")).collect(),
+        };
+        let calls = match self.calls {
+            Calls::Listed => format!("  system calls: {} of a list, no program is started", calls::ALLOWED.len()),
+            Calls::NotHostile => "  system calls: all but hostile ones".to_owned(),
+            Calls::All => "  system calls: all, as programs need them".to_owned(),
+        };
+        lines.push(calls);
+        if self.needs_helper() {
+            lines.extend(self.programs.iter().map(|(_, reason)| format!("  have a helper run a program ({reason})")));
+        }
+        let mode = if self.mode == Mode::Report { " (report: nothing is refused)" } else { "" };
+        lines.insert(0, format!("sandbox{mode}: once started, the daemon can"));
+        lines
+    }
+}
+
+impl Calls {
+    fn tables(self) -> calls::Tables {
+        match self {
+            Self::Listed => calls::Tables::Both,
+            Self::NotHostile => calls::Tables::Hostile,
+            Self::All => calls::Tables::None,
+        }
+    }
+}
+
+/// The directory in which a file is, and will be when it is replaced: a rule is about what has the name now.
+fn directory_of(path: &Path) -> Option<PathBuf> {
+    let existing = path.ancestors().find_map(|ancestor| ancestor.canonicalize().ok())?;
+    let directory = if existing.is_dir() { existing } else { existing.parent()?.to_owned() };
+    // Nothing is confined by what allows everything.
+    (directory != Path::new("/")).then_some(directory)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn needs(all: &[Need]) -> Needs {
+        let mut needs = Needs::default();
+        for need in all {
+            needs.add(need.clone(), "a test");
+        }
+        needs
+    }
+
+    fn enforced(all: &[Need]) -> Confinement {
+        Confinement::new(Mode::Enforce, &needs(all))
+    }
+
+    #[test]
+    fn what_is_new_is_lacking_and_what_is_below_or_less_is_not() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (inside, outside) = (directory.path().join("a"), tempfile::tempdir().expect("a directory"));
+        fs::write(&inside, "").expect("a file");
+        let read = |path: &Path| Need::Read(path.to_owned());
+        let write = |path: &Path| Need::Write(path.to_owned());
+        let in_force = enforced(&[read(&inside), Need::Connect(443)]);
+        for (wanted, lacking) in [
+            (vec![], 0),
+            (vec![read(&inside), Need::Connect(443)], 0),
+            (vec![read(&directory.path().join("b"))], 0),
+            (vec![read(outside.path())], 1),
+            (vec![write(&inside)], 1),
+            (vec![Need::Connect(444)], 1),
+            (vec![Need::ConnectAnywhere], 1),
+            (vec![Need::Programs], 1),
+            (vec![Need::Program(7)], 1),
+            (vec![Need::ForeignCode], 1),
+        ] {
+            assert_eq!(in_force.lacks(&needs(&wanted)).len(), lacking, "{wanted:?}");
+        }
+        let wide = enforced(&[Need::ForeignCode]);
+        assert_eq!(wide.lacks(&needs(&[read(outside.path()), Need::Connect(1)])), [""; 0]);
+        assert_eq!(wide.lacks(&needs(&[Need::Programs])).len(), 1);
+        let helped = enforced(&[Need::Program(7)]);
+        assert!(helped.needs_helper() && !enforced(&[Need::Program(7), Need::Programs]).needs_helper());
+        assert_eq!(
+            (helped.lacks(&needs(&[Need::Program(7)])).len(), helped.lacks(&needs(&[Need::Program(8)])).len()),
+            (0, 1)
+        );
+        let report = Confinement::new(Mode::Report, &needs(&[]));
+        assert_eq!(report.lacks(&needs(&[Need::Programs])), [""; 0]);
+    }
+
+    #[test]
+    fn a_file_is_allowed_with_its_directory_and_never_with_the_root() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let real = directory.path().canonicalize().expect("there");
+        assert_eq!(directory_of(&directory.path().join("not/there")), Some(real.clone()));
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink("/etc/passwd", &link).expect("a link");
+        assert_eq!(directory_of(&link), Some("/etc".into()));
+        assert_eq!(directory_of(Path::new("/no-such-directory/file")), None);
+    }
+}

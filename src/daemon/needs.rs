@@ -1,0 +1,120 @@
+//! What the daemon needs of the system with its configuration, of which its confinement is made. What a source or a face
+//! needs, it says itself.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    config::{Config, Loaded},
+    needs::{Need, Needs},
+    source::HostEnv,
+};
+
+/// What is read on every host, and why. Not `/etc/passwd` alone: such files are replaced, and a rule is for a directory or
+/// for the one file that is there now.
+const READ: &[(&str, &str)] = &[
+    ("/etc", "users, groups, name servers, authorities, the configuration: files that are replaced by others"),
+    ("/usr", "modules of the name service, time zones, authorities"),
+    ("/lib", "modules of the name service"),
+    ("/lib64", "modules of the name service"),
+    ("/nix/store", "modules of the name service, time zones, authorities"),
+    ("/run", "name servers and users that services know; their directories come and go with them"),
+    ("/var/cache/nscd", "the cache of the name service"),
+    ("/var/db/nscd", "the cache of the name service"),
+    ("/var/lib/sss", "the cache of the name service"),
+    ("/var/lib/extrausers", "users and groups"),
+    ("/var/lib/dbus", "the id of this host"),
+    ("/proc", "control groups of callers; routes"),
+    ("/sys", "control groups; the address of the network card"),
+    ("/dev/urandom", "random numbers"),
+];
+
+/// The first number of a person's account (`UID_MIN` of `login.defs(5)`).
+const FIRST_PERSON: u32 = 1000;
+
+/// What a running daemon needs that no reload changes.
+pub struct Fixed<'a> {
+    /// The configuration, with absolute paths.
+    pub config: &'a Config,
+    /// The account that it runs as.
+    pub uid: u32,
+    /// The directory of what outlives the daemon, of a user's own.
+    pub session_dir: Option<PathBuf>,
+    /// Addresses that other sockets have, and that are taken when they are free.
+    pub taken: Vec<SocketAddr>,
+    /// Whether the service manager listens at an abstract socket.
+    pub abstract_manager: bool,
+    /// The system's authorities, where the environment says that they are.
+    pub authorities: Vec<PathBuf>,
+}
+
+/// All that is needed with a configuration that was read from `path`.
+pub fn all(fixed: &Fixed, path: &Path, loaded: &Loaded, host_env: &HostEnv) -> Needs {
+    let mut needs = Needs::default();
+    for (place, reason) in READ.iter().filter(|(place, _)| Path::new(place).exists()) {
+        needs.read(Path::new(place), reason);
+    }
+    needs.add(Need::Write("/dev/null".into()), "the terminal is left in the background");
+    needs.add(Need::Connect(53), "name servers, for long answers");
+    let Fixed { config, uid, session_dir, taken, authorities, abstract_manager } = fixed;
+    if *abstract_manager {
+        needs.add(Need::AbstractSockets, "the service manager");
+    }
+    for file in authorities {
+        needs.read(file, "the system's authorities");
+    }
+    needs.add(Need::Write(config.run_dir.clone()), "run_dir");
+    if let Some(directory) = config.admin.socket.as_deref().and_then(Path::parent) {
+        needs.add(Need::Write(directory.to_owned()), "admin_socket");
+    }
+    let personal = config.upstreams.sources.iter().any(|source| source.kind.is_personal());
+    if let Some(directory) = session_dir.as_ref().filter(|_| personal) {
+        needs.add(Need::Write(directory.clone()), "keep_sign_in");
+    }
+    config.logging.needs(needs.of("logging_handler"));
+    if let Some(audit) = &config.audit_log {
+        audit.needs(needs.of("audit_log"));
+        // The account of a service sees only its own processes anyway, and these are none.
+        if *uid == 0 || *uid >= FIRST_PERSON {
+            needs.add(Need::Processes, "the program of a caller");
+        }
+    }
+    if config.sign_in_notification {
+        needs.of("sign_in_notification").add(Need::Programs, "notify-send");
+    }
+    for address in taken {
+        needs.of("").add(Need::Listen(address.port()), "an address that another socket has");
+    }
+    configured(&mut needs, path, loaded, host_env);
+    needs
+}
+
+/// What a reload may change.
+pub(super) fn changeable(path: &Path, loaded: &Loaded, host_env: &HostEnv) -> Needs {
+    let mut needs = Needs::default();
+    configured(&mut needs, path, loaded, host_env);
+    needs
+}
+
+fn configured(needs: &mut Needs, path: &Path, loaded: &Loaded, host_env: &HostEnv) {
+    needs.of("").read(path, "the configuration");
+    for (file, what, _) in super::files::files(path, loaded, host_env) {
+        needs.read(&file, &what);
+    }
+    let upstreams = &loaded.config.upstreams;
+    for source in &upstreams.sources {
+        source.kind.needs(host_env, needs.of(&format!("source {}", source.name)));
+    }
+    if loaded.config.containers.is_some() || upstreams.roles().iter().any(|role| role.role_arn.is_some()) {
+        crate::source::Kind::needs(&upstreams.sts, host_env, needs.of("sts"));
+    }
+    loaded.config.imds.needs(needs.of("metadata"));
+    for section in &loaded.config.faces {
+        section.options.needs(needs.of(section.key()));
+    }
+    if loaded.config.containers.as_ref().is_some_and(|containers| containers.host_name_pattern.is_some()) {
+        needs.of("containers").add(Need::Programs, "getent, for host_name_pattern");
+    }
+}
