@@ -69,7 +69,7 @@ fn systemd_finds_no_fault_with_the_units_and_little_exposure() {
     let about_ours: Vec<_> = complaints.lines().filter(|line| line.contains("alppaca")).collect();
     assert!(about_ours.is_empty() && output.status.success(), "{complaints}");
     let output =
-        run(Command::new("systemd-analyze").args(["security", "--offline=true", "--threshold=20"]).arg(&units[0]));
+        run(Command::new("systemd-analyze").args(["security", "--offline=true", "--threshold=15"]).arg(&units[0]));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 

@@ -100,6 +100,10 @@ fn furnish(root: &Path) {
         ("users.conf", "usr/lib/sysusers.d/test.conf"),
         ("check.service", "etc/systemd/system/check.service"),
         ("mock.service", "etc/systemd/system/mock.service"),
+        (
+            "../../packaging/systemd/alppaca.service.d/low-ports.conf",
+            "etc/systemd/system/alppaca.service.d/low-ports.conf",
+        ),
         ("../../packaging/systemd/podman.socket.d/alppaca.conf", "etc/systemd/system/podman.socket.d/alppaca.conf"),
     ] {
         run(Command::new("install").args(["-D", "-m", "644"]).arg(own.join(from)).arg(at(to)));
