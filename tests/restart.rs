@@ -124,6 +124,7 @@ fn a_thousand_requests_a_second_over_fifty_restarts() {
     for _ in 0..50 {
         load.wait_for(100);
         restarts(&service);
+        assert!(service.pid().is_some(), "{}", service.log());
     }
     load.wait_for(100);
     let tally = load.stop();
@@ -298,16 +299,21 @@ fn another_user_cannot_take_over() {
     if !needs_root(what) || !needs(what, "setpriv") || !needs(what, "curl") {
         return;
     }
-    let service = Service::new();
-    assert_eq!(service.say("start").0, Some(0));
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=61000", "--regid=61000", "--clear-groups", "curl", "-sS", "--max-time", "10"]);
-    command.arg("--unix-socket").arg(service.path("run/alppaca.sock"));
-    command.args(["-H", "Connection: upgrade", "-H", "Upgrade: alppaca-replacement/1"]);
-    let output = command.args(["-X", "POST", "http://x/v1/replacement"]).output().expect("it runs");
-    let (_, words) = said(&output);
-    assert!(words.contains("only root and the daemon's own account"), "{words}");
-    wait_until(|| service.log().contains("a process of user 61000 wanted to replace this daemon"), || service.log());
+    // Programs that are sources have the account that the daemon has become.
+    for (settings, uid) in [("", "61000"), ("user: nobody\ngroup: nogroup\n", "65534")] {
+        let service = Service::with(settings);
+        assert_eq!(service.say("start").0, Some(0));
+        let mut command = Command::new("setpriv");
+        command.args([&format!("--reuid={uid}"), "--regid=61000", "--clear-groups", "curl", "-sS", "--max-time", "10"]);
+        command.arg("--unix-socket").arg(service.path("run/alppaca.sock"));
+        command.args(["-H", "Connection: upgrade", "-H", "Upgrade: alppaca-replacement/1"]);
+        let output = command.args(["-X", "POST", "http://x/v1/replacement"]).output().expect("it runs");
+        let (_, words) = said(&output);
+        assert!(words.contains("only who started the daemon can restart it, and root"), "{words}");
+        let refused = format!("a process of user {uid} wanted to replace this daemon");
+        wait_until(|| service.log().contains(&refused), || service.log());
+        assert_eq!(service.say("stop").0, Some(0));
+    }
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn it_starts_tells_its_status_restarts_and_stops_with_lsb_codes() {
     assert!(said.contains("169.254.169.254:80 does not reach it: "), "{said}");
     assert_eq!(service.say("start"), (Some(0), format!("alppaca is already running (process {pid})\n")));
     assert_eq!(service.say("restart"), (Some(0), "alppaca restarted\n".to_owned()));
-    assert_ne!(service.pid(), Some(pid));
+    assert_ne!(service.pid().expect("a pid file"), pid);
     assert_eq!(service.say("stop"), (Some(0), "alppaca stopped\n".to_owned()));
     assert_eq!(service.pid(), None, "the pid file is gone");
     assert_eq!(service.say("stop"), (Some(0), "alppaca is not running\n".to_owned()));

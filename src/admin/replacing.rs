@@ -19,6 +19,8 @@ pub const REPLACEMENT: &str = "/v1/replacement";
 #[derive(Debug)]
 pub struct Replacing {
     protocol: &'static str,
+    /// The account that may do so beside root.
+    account: Option<u32>,
     meetings: mpsc::Sender<Meeting>,
     under_way: Arc<AtomicBool>,
     closed: AtomicBool,
@@ -38,10 +40,10 @@ pub struct Meeting {
 struct UnderWay(Arc<AtomicBool>);
 
 impl Replacing {
-    /// Meets processes that speak `protocol`.
-    pub fn new(protocol: &'static str) -> (Self, mpsc::Receiver<Meeting>) {
+    /// Meets processes of root and of `account` that speak `protocol`.
+    pub fn new(protocol: &'static str, account: Option<u32>) -> (Self, mpsc::Receiver<Meeting>) {
         let (meetings, met) = mpsc::channel(1);
-        (Self { protocol, meetings, under_way: Arc::default(), closed: false.into() }, met)
+        (Self { protocol, account, meetings, under_way: Arc::default(), closed: false.into() }, met)
     }
 
     /// Says whether it is too late for changes at the socket, because the other process knows only those before.
@@ -58,14 +60,14 @@ impl Replacing {
     }
 }
 
-/// Answers a process that asks for it. Root's and the daemon's own are trusted with everything that this process has.
+/// Answers a process that asks for it, if it is trusted with everything that this process has.
 pub(super) fn answer(admin: &Admin, request: Request<Incoming>, caller: &PeerCredentials) -> Reply {
     let Some(replacing) = &admin.replacing else {
         return Reply::error(Code::NoSuchPath, "this daemon was not started by `alppacad`");
     };
-    if caller.uid != 0 && caller.uid != admin.own_uid {
+    if caller.uid != 0 && Some(caller.uid) != replacing.account {
         tracing::warn!("a process of user {} wanted to replace this daemon: refused", caller.uid);
-        return Reply::error(Code::Forbidden, "only root and the daemon's own account can restart it");
+        return Reply::error(Code::Forbidden, "only who started the daemon can restart it, and root");
     }
     if !replacing.speaks(&request) {
         return Reply::error(Code::NoSuchPath, format!("this daemon speaks {} only", replacing.protocol));

@@ -4,6 +4,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddrV4},
+    os::unix::net::UnixStream,
     path::PathBuf,
     process::Command,
     time::Duration,
@@ -102,7 +103,9 @@ fn restart(args: &Args, config: &Config) -> Outcome {
             }
             Err(ServiceError::CannotReplace) => {}
             Err(error) => {
-                let runs = matches!(service::status(&config.run_dir), Ok(Status::Running(_)));
+                // One that stops closes its socket first, and has the pid file to its end.
+                let socket = config.admin.socket.as_deref();
+                let runs = socket.is_some_and(|socket| UnixStream::connect(socket).is_ok());
                 let state = if runs { "the daemon that was running goes on" } else { "no daemon runs any more" };
                 return Err(Failure::runtime(format!("{error}; {state}")));
             }

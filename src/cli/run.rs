@@ -27,7 +27,7 @@ use crate::{
     admin::{AdminSocket, SocketError, SocketPlace},
     clock::SystemClock,
     config,
-    daemon::{self, AdminSockets, Daemon, Progress, Reloading, Watchdog},
+    daemon::{self, AdminSockets, Daemon, Progress, Reloading, ReplaceableBy, Watchdog},
     host,
     http::{Face, Place},
     logging::{self, AuditLog, AuditTarget},
@@ -168,7 +168,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         .with_reloading(reloading)
         .with_notifier(notifier)
         .with_watchdog(watchdog())
-        .replaceable(args.background)
+        .replaceable(args.background.then_some(replaceable_by(becomes_another)))
         .instead_of_another(turn);
     let daemon = kept.passed_on(daemon, sockets.units, sockets.kept);
     let progress = Service { background, pid_file: None, ready, replaced };
@@ -244,6 +244,11 @@ fn watchdog() -> Option<Watchdog> {
     Some(Watchdog { limit, feed: Box::new(|| notify(&[NotifyState::Watchdog])) })
 }
 
+/// An account that the daemon has become may be that of other programs, too, such as those of its sources.
+fn replaceable_by(becomes_another: bool) -> ReplaceableBy {
+    if becomes_another { ReplaceableBy::Root } else { ReplaceableBy::RootAnd(rustix::process::geteuid().as_raw()) }
+}
+
 /// A sentence if the daemon keeps all rights of root without having been told to.
 fn stays_root_unasked(config: &config::Config) -> Option<String> {
     let root = config.account.user.is_none() && rustix::process::geteuid().is_root();
@@ -315,13 +320,14 @@ impl Progress for Service {
         notify(&[NotifyState::Ready]);
         self.ready.store(true, Ordering::Relaxed);
         if let Some(Replaced { done, socket }) = self.replaced.take() {
-            done.say();
-            if let Some(socket) = socket {
-                socket.set_another(false);
-            }
+            // First of all: the other one removes a pid file that is still its own when it ends.
             let renamed = self.background.as_mut().map_or(Ok(()), Background::replaces);
             if let Err(error) = renamed {
                 tracing::error!("the pid file is that of the daemon before: {error}");
+            }
+            done.say();
+            if let Some(socket) = socket {
+                socket.set_another(false);
             }
         }
         if let Some(background) = self.background.take() {

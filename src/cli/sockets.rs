@@ -120,7 +120,11 @@ fn address_of(socket: &OwnedFd) -> Option<SocketAddr> {
 
 /// Listens at `address`, or has it waited for. The daemon that has `passed` sockets on still listens at them all.
 fn bind(address: SocketAddr, passed: &[SocketAddr], later: impl Fn(SocketAddr) -> bool) -> Result<Place, Failure> {
-    let in_the_way = passed.iter().find(|passed| passed.port() == address.port());
+    let overlaps = |other: &SocketAddr| {
+        let (one, other_ip) = (address.ip(), other.ip());
+        other.port() == address.port() && (one == other_ip || one.is_unspecified() || other_ip.is_unspecified())
+    };
+    let in_the_way = passed.iter().find(|passed| overlaps(passed));
     match (Place::bind(address), in_the_way) {
         (Ok(listener), _) => Ok(Place::Held(listener)),
         (Err(error), Some(passed)) if error.is_in_use() => {

@@ -10,7 +10,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use tokio::{sync::Notify, task::JoinSet};
 
-use super::{keeper, replacement, token_key::Kept};
+use super::{ReplaceableBy, keeper, replacement, token_key::Kept};
 
 use crate::{
     admin::{self, Admin, AdminSocket, ExecEndpoint, Leases, Listener, Replacing, Selections},
@@ -49,7 +49,7 @@ pub(super) struct AdminParts {
     /// All sockets that listen.
     pub(super) open: OpenSockets,
     /// The way to ask for what another process needs that takes the place of this one, if one may.
-    pub(super) replaceable: Option<RoleRequests>,
+    pub(super) replaceable: Option<(RoleRequests, ReplaceableBy)>,
 }
 
 /// The sockets beside those of the faces.
@@ -80,7 +80,10 @@ pub(super) fn start(
     };
     let AdminParts { kept, reloads, open, .. } = parts;
     let place = sockets.socket.as_ref().map(AdminSocket::place);
-    let replaceable = parts.replaceable.zip(place).map(|(requests, place)| (requests, place, Replacing::new(PROTOCOL)));
+    let replaceable = parts
+        .replaceable
+        .zip(place)
+        .map(|((requests, by), place)| (requests, place, Replacing::new(PROTOCOL, by.account())));
     let (replacing, replaceable) = match replaceable {
         Some((requests, place, (replacing, meetings))) => (Some(replacing), Some((requests, place, meetings))),
         None => (None, None),

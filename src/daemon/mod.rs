@@ -36,6 +36,7 @@ pub use keeper::ADMIN;
 pub use needs::{Fixed as FixedNeeds, all as needs};
 use reload::Running;
 pub use reload::{Reloading, ignore_sighup};
+pub use replacement::ReplaceableBy;
 pub use status::{Progress, summary};
 pub use succession::{KeepSockets, Turn};
 use tokio::{
@@ -101,7 +102,7 @@ pub struct Daemon {
     watchdog: Option<Watchdog>,
     sign_ins: SignIns,
     keep_sockets: Option<KeepSockets>,
-    replaceable: bool,
+    replaceable: Option<ReplaceableBy>,
     turn: Option<Turn>,
     notifier: Option<Program>,
 }
@@ -129,7 +130,7 @@ impl Daemon {
             watchdog: None,
             sign_ins,
             keep_sockets: None,
-            replaceable: false,
+            replaceable: None,
             turn: None,
             notifier: None,
         }
@@ -239,7 +240,7 @@ impl Daemon {
             sign_ins: self.sign_ins.clone(),
             reloads: Arc::clone(&reloads),
             open: open.clone(),
-            replaceable: self.replaceable.then(|| requests.clone()),
+            replaceable: self.replaceable.map(|by| (requests.clone(), by)),
         };
         let turning = beside.clone();
         let mut running = Running {
@@ -281,9 +282,12 @@ impl Daemon {
                 // This removes its socket, unless it is another process's by now.
                 admin.shutdown().await;
                 // Before the sockets are closed: what is kept stays kept.
-                [Some(progress), watched, reload, kept].iter().flatten().for_each(JoinHandle::abort);
+                kept.iter().for_each(JoinHandle::abort);
             };
-            Ok(server.run(places, open, stop).await?)
+            let served = server.run(places, open, stop).await;
+            // The first has the pid file, to the end.
+            [Some(progress), watched, reload].iter().flatten().for_each(JoinHandle::abort);
+            Ok(served?)
         });
         drop((main, stop));
         if let Err(panic) = refresher.join() {

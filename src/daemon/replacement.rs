@@ -33,6 +33,25 @@ pub(super) struct Parts {
     pub(super) open: OpenSockets,
 }
 
+/// Whose processes can replace this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplaceableBy {
+    /// Root's.
+    Root,
+    /// Root's, and those of this account.
+    RootAnd(u32),
+}
+
+impl ReplaceableBy {
+    /// The account beside root's.
+    pub(super) fn account(self) -> Option<u32> {
+        match self {
+            Self::Root => None,
+            Self::RootAnd(account) => Some(account),
+        }
+    }
+}
+
 /// Waits until another process has taken the place of this one.
 pub(super) async fn replaced(mut meetings: mpsc::Receiver<Meeting>, parts: Parts) {
     while let Some(Meeting { stream, pid, .. }) = meetings.recv().await.as_mut() {

@@ -4,7 +4,7 @@ use std::{io, os::unix::net::UnixStream, path::PathBuf, sync::Arc};
 
 use tokio::runtime::Runtime;
 
-use super::{Daemon, DaemonError, carryover};
+use super::{Daemon, DaemonError, ReplaceableBy, carryover};
 use crate::{
     config::{self, Upstreams},
     handover,
@@ -60,10 +60,10 @@ impl Daemon {
         Self { keep_sockets: Some(keep), ..self }
     }
 
-    /// Whether another process can replace it.
+    /// Whose processes can replace it; by default none's.
     #[must_use]
-    pub fn replaceable(self, replaceable: bool) -> Self {
-        Self { replaceable, ..self }
+    pub fn replaceable(self, by: Option<ReplaceableBy>) -> Self {
+        Self { replaceable: by, ..self }
     }
 
     /// One that takes the place of another, if there is one, which `turn` asks when this one is ready.

@@ -75,9 +75,9 @@ impl Background {
     /// Puts the pid file in the place of that of the process which this one has replaced.
     pub fn replaces(&mut self) -> Result<(), ServiceError> {
         let path = self.pid_file.path.with_file_name(PID_FILE);
-        fs::rename(&self.pid_file.path, &path).map_err(|source| ServiceError::File { path: path.clone(), source })?;
-        self.pid_file.path = path;
-        Ok(())
+        // Where it cannot be renamed, `keep` makes it.
+        let before = std::mem::replace(&mut self.pid_file.path, path.clone());
+        fs::rename(before, &path).map_err(|source| ServiceError::File { path, source })
     }
 
     /// Reports to the starter that readiness may take any time, after stderr has shown why, and detaches from the terminal.
