@@ -55,7 +55,15 @@ pub fn notify(states: &[NotifyState]) {
     use NotifyState::{ExtendTimeoutUsec, Status, Watchdog};
     let is_repeated = states.iter().all(|state| matches!(state, Status(_) | Watchdog | ExtendTimeoutUsec(_)));
     match send(states, &[], (!is_repeated).then_some(PATIENCE)) {
-        Err(error) if is_repeated && error.kind() == io::ErrorKind::WouldBlock => {}
+        Err(error) if is_repeated && is_full(&error) => {}
+        Err(error) if matches!(states, [NotifyState::Ready]) && is_full(&error) => {
+            tracing::warn!(
+                "the service manager does not read what it is told; it is told later that the daemon is ready"
+            );
+            thread::spawn(|| {
+                while send(&[NotifyState::Ready], &[], Some(PATIENCE)).is_err_and(|error| is_full(&error)) {}
+            });
+        }
         Err(error) => tracing::warn!("cannot notify the service manager: {error}"),
         Ok(()) => {}
     }
@@ -64,6 +72,10 @@ pub fn notify(states: &[NotifyState]) {
 /// The same with a descriptor for its store, or without. `Err` of the kind `WouldBlock` if it does not read.
 pub fn notify_with(states: &[NotifyState], descriptor: Option<BorrowedFd>) -> io::Result<()> {
     send(states, descriptor.as_slice(), Some(PATIENCE))
+}
+
+fn is_full(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
 }
 
 /// By our own call: that of `sd_notify` waits for as long as nothing is read.
@@ -90,7 +102,8 @@ fn send(states: &[NotifyState], descriptors: &[BorrowedFd], patience: Option<Dur
     if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
         return Err(io::Error::other("one descriptor at a time"));
     }
-    let sent = sendmsg(&socket, &[IoSlice::new(message.as_bytes())], &mut control, SendFlags::NOSIGNAL)?;
+    let send = || sendmsg(&socket, &[IoSlice::new(message.as_bytes())], &mut control, SendFlags::NOSIGNAL);
+    let sent = rustix::io::retry_on_intr(send)?;
     if sent == message.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }
 
