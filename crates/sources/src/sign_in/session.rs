@@ -166,6 +166,10 @@ impl Session {
         if held.tokens.bearer != *token {
             return;
         }
+        // Another call had the same token; its renewal is under way.
+        if held.refused.is_some() && held.tokens.refresh.is_some() && held.has_ended(now) {
+            return;
+        }
         let again = held.refused.is_some_and(|refused| now.boot.since(refused) < RENEWAL);
         if held.tokens.refresh.is_some() && !again {
             (held.refused, held.not_before) = (Some(now.boot), now.boot);
