@@ -117,11 +117,22 @@ fn try_to(what: &str, argument: &str) -> bool {
         "packet socket" => raw(rustix::net::AddressFamily::PACKET, None),
         "bind" => TcpListener::bind(argument).is_ok(),
         "connect" => TcpStream::connect(argument).is_ok(),
+        // Two ways past Landlock's rules for ports, which are about plain TCP and the system call `connect`.
+        "multipath" => stream_socket(Some(rustix::net::ipproto::MPTCP)).is_ok(),
+        "fast open" => {
+            let (socket, address) = (stream_socket(None).expect("TCP"), argument.parse::<SocketAddr>().expect("one"));
+            let flags = rustix::net::SendFlags::from_bits_retain(0x2000_0000);
+            rustix::net::sendto(&socket, b"x", flags, &address).is_ok()
+        }
         "become" => rustix::process::getuid().is_root() && nix::unistd::setuid(nix::unistd::Uid::from_raw(1)).is_ok(),
         "lay open" => nix::sys::prctl::set_dumpable(true).is_ok(),
         "unlisted" => nix::unistd::sethostname(nix::unistd::gethostname().expect("a name")).is_ok(),
         _ => panic!("an unknown attempt: {what}"),
     }
+}
+
+fn stream_socket(protocol: Option<rustix::net::Protocol>) -> rustix::io::Result<std::os::fd::OwnedFd> {
+    rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, protocol)
 }
 
 /// A server that every process may connect to.
@@ -170,8 +181,12 @@ fn code_in_the_daemon_reaches_no_other_file_and_no_other_port() {
             ("signal", &pid, Outcome::Denied),
             ("bind", "127.0.0.1:0", Outcome::Denied),
             ("connect", &server, Outcome::Denied),
+            ("fast open", &server, Outcome::Denied),
         ],
     );
+    if fs::read_to_string("/proc/sys/net/mptcp/enabled").is_ok_and(|enabled| enabled.trim() == "1") {
+        each_comes_to(0, &[("multipath", "", Outcome::Denied)]);
+    }
     process.kill().and_then(|()| process.wait()).expect("ours");
 }
 

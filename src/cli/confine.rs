@@ -83,7 +83,7 @@ impl Confined {
             let flush = log.flusher();
             helper.use_it(move || end_without_helper(&flush)).map_err(Failure::runtime)?;
         }
-        Ok(confinement)
+        Ok(confinement.as_applied(&state))
     }
 }
 

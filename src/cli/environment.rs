@@ -36,7 +36,9 @@ pub(super) fn config_dir() -> Option<PathBuf> {
 
 /// Where the system's authorities are, if not where they usually are.
 pub(super) fn authorities() -> Vec<PathBuf> {
-    ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(directory).collect()
+    let directories = std::env::var_os("SSL_CERT_DIR").unwrap_or_default();
+    let directories = std::env::split_paths(&directories).filter(|path| path.is_absolute());
+    directory("SSL_CERT_FILE").into_iter().chain(directories).collect()
 }
 
 /// Whether a browser can be shown to the user.

@@ -21,7 +21,8 @@ use crate::{
 pub(super) fn begin(config: &Config, host_env: &HostEnv) -> io::Result<Started> {
     let programs = config.upstreams.sources.iter().flat_map(|source| source.kind.programs(host_env)).collect();
     let mut command = Command::new("/proc/self/exe");
-    command.arg("helper");
+    // What its programs get is in its list.
+    command.arg("helper").env_clear();
     start(command, programs)
 }
 

@@ -83,11 +83,14 @@ impl Grants {
         Self { files, connect, listen, abstract_sockets, missing }
     }
 
-    /// What of `other` these do not allow.
-    pub(super) fn lacks(&self, other: &Self) -> Vec<String> {
+    /// What of `other` these do not allow, if the kernel `knows_ports` or only files.
+    pub(super) fn lacks(&self, other: &Self, knows_ports: bool) -> Vec<String> {
         let files = other.files.iter().filter(|wanted| !self.covers(wanted));
         let mut lacking: Vec<String> =
             files.map(|Grant { path, reason, .. }| format!("{} ({reason})", path.display())).collect();
+        if !knows_ports {
+            return lacking;
+        }
         match (&self.connect, &other.connect) {
             (Ports::Any(_), _) => {}
             (Ports::These(_), Ports::Any(reasons)) => {

@@ -34,7 +34,12 @@ pub struct Confinement {
     calls: Calls,
     /// The programs that a helper runs: what stands for each, and the reason.
     programs: Vec<(u64, String)>,
+    /// The version of Landlock that is in force; the newest as long as it is not applied.
+    landlock: Option<u32>,
 }
+
+/// Since this version Landlock knows ports.
+const PORTS: u32 = 4;
 
 /// Which system calls are let through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +73,13 @@ impl Confinement {
             _ => None,
         });
         let open = [programs, foreign, processes].concat();
-        Self { mode, grants: Grants::new(needs), open, calls, programs: known.collect() }
+        Self { mode, grants: Grants::new(needs), open, calls, programs: known.collect(), landlock: Some(u32::MAX) }
+    }
+
+    /// The same as the kernel has it in force.
+    #[must_use]
+    pub fn as_applied(self, state: &State) -> Self {
+        Self { landlock: state.landlock, ..self }
     }
 
     /// Whether a helper has to run the programs, since this process will be able to run none.
@@ -106,8 +117,8 @@ impl Confinement {
         }
         let new = Self::new(self.mode, needs);
         let mut lacking = new.wider(self);
-        if self.open.is_empty() {
-            lacking = self.grants.lacks(&new.grants).into_iter().chain(new.open).collect();
+        if let Some(version) = self.landlock.filter(|_| self.open.is_empty()) {
+            lacking = self.grants.lacks(&new.grants, version >= PORTS).into_iter().chain(new.open).collect();
         }
         if self.calls != Calls::All {
             let unknown = new.programs.iter().filter(|(id, _)| !self.programs.iter().any(|(known, _)| known == id));

@@ -42,7 +42,7 @@ pub struct Condition {
 pub enum Tables {
     /// What is not allowed fails, what is hostile ends the process.
     Both,
-    /// Only what is hostile ends the process.
+    /// Only what is hostile fails: code of others may try it without meaning harm.
     Hostile,
     /// Neither.
     None,
@@ -50,6 +50,7 @@ pub enum Tables {
 
 /// What fails is answered as by a kernel without that call.
 const ENOSYS: u32 = 38;
+const EPERM: u32 = 1;
 
 /// Filters the calls of all threads; what is in force, in words. With `report` what would not be let through is let through
 /// and logged by the kernel.
@@ -59,13 +60,14 @@ pub(super) fn restrict(tables: Tables, report: bool) -> Result<Option<String>, S
     };
     let (allow, log) = (json!("allow"), json!("log"));
     let (kill, refuse) = if report { (log.clone(), log) } else { (json!("kill_process"), json!({"errno": ENOSYS})) };
-    let hostile = || filter(HOSTILE, arch, &kill, &allow);
+    let forbid = if report { json!("log") } else { json!({"errno": EPERM}) };
+    let hostile = |action| filter(HOSTILE, arch, action, &allow);
     let allowed = || filter(ALLOWED, arch, &allow, &refuse);
     let (filters, words) = match tables {
         Tables::None => return Ok(None),
-        Tables::Hostile => (vec![hostile()?], "all but hostile ones".to_owned()),
+        Tables::Hostile => (vec![hostile(&forbid)?], "all but hostile ones".to_owned()),
         // The one that allows the call that installs the other comes last.
-        Tables::Both => (vec![hostile()?, allowed()?], format!("{} of a list", ALLOWED.len())),
+        Tables::Both => (vec![hostile(&kill)?, allowed()?], format!("{} of a list", ALLOWED.len())),
     };
     for filter in &filters {
         apply_filter_all_threads(filter).map_err(|error| error.to_string())?;

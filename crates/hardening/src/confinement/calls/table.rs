@@ -32,6 +32,10 @@ const AF_PACKET: u32 = 17;
 const SOCK_STREAM: u32 = 1;
 const SOCK_DGRAM: u32 = 2;
 const SOCK_RAW: u32 = 3;
+/// `IPPROTO_TCP`: others of that type, such as Multipath TCP, are not restricted by Landlock's rules for ports.
+const TCP: u32 = 6;
+/// Connects without `connect`, and so past Landlock.
+const MSG_FASTOPEN: u32 = 0x2000_0000;
 /// The bits of a socket's type beside its flags.
 const TYPE: u32 = 0xf;
 const CLONE_THREAD: u32 = 0x0001_0000;
@@ -126,6 +130,7 @@ pub const ALLOWED: &[Call] = &[
     call("exit", "the end"),
     call("exit_group", "the end"),
     call("tgkill", "an abort; signals to own threads"),
+    call("tkill", "an abort; signals to own threads"),
     call("getpid", "an abort; signals to own threads"),
     call("rt_sigaction", "signals are handled"),
     call("rt_sigprocmask", "signals are handled"),
@@ -165,11 +170,26 @@ pub const ALLOWED: &[Call] = &[
     call("getsockopt", "who is at a connection"),
     call("setsockopt", "options of sockets"),
     call("shutdown", "options of sockets"),
-    call("sendto", "messages: resolver, netlink, the service manager with descriptors"),
+    only(
+        "sendto",
+        &[bits(3, MSG_FASTOPEN, 0)],
+        "no connection",
+        "messages: resolver, netlink, the service manager with descriptors",
+    ),
     call("recvfrom", "messages: resolver, netlink, the service manager with descriptors"),
-    call("sendmsg", "messages: resolver, netlink, the service manager with descriptors"),
+    only(
+        "sendmsg",
+        &[bits(2, MSG_FASTOPEN, 0)],
+        "no connection",
+        "messages: resolver, netlink, the service manager with descriptors",
+    ),
     call("recvmsg", "messages: resolver, netlink, the service manager with descriptors"),
-    call("sendmmsg", "messages: resolver, netlink, the service manager with descriptors"),
+    only(
+        "sendmmsg",
+        &[bits(3, MSG_FASTOPEN, 0)],
+        "no connection",
+        "messages: resolver, netlink, the service manager with descriptors",
+    ),
     call("recvmmsg", "messages: resolver, netlink, the service manager with descriptors"),
     call("epoll_create1", "events"),
     old("epoll_create", "events"),
@@ -199,9 +219,21 @@ pub const ALLOWED: &[Call] = &[
     ),
     only("clone", &[bits(0, CLONE_THREAD, CLONE_THREAD)], "threads", "threads"),
     only("socket", &[is(0, AF_UNIX)], "AF_UNIX", "the admin socket, agents, the log, name services, containers"),
-    only("socket", &[is(0, AF_INET), bits(1, TYPE, SOCK_STREAM)], "AF_INET, TCP", "upstreams and clients"),
+    only("socket", &[is(0, AF_INET), bits(1, TYPE, SOCK_STREAM), is(2, 0)], "AF_INET, TCP", "upstreams and clients"),
+    only(
+        "socket",
+        &[is(0, AF_INET), bits(1, TYPE, SOCK_STREAM), is(2, TCP)],
+        "AF_INET, TCP by number",
+        "upstreams and clients",
+    ),
     only("socket", &[is(0, AF_INET), bits(1, TYPE, SOCK_DGRAM)], "AF_INET, UDP", "name servers"),
-    only("socket", &[is(0, AF_INET6), bits(1, TYPE, SOCK_STREAM)], "AF_INET6, TCP", "upstreams and clients"),
+    only("socket", &[is(0, AF_INET6), bits(1, TYPE, SOCK_STREAM), is(2, 0)], "AF_INET6, TCP", "upstreams and clients"),
+    only(
+        "socket",
+        &[is(0, AF_INET6), bits(1, TYPE, SOCK_STREAM), is(2, TCP)],
+        "AF_INET6, TCP by number",
+        "upstreams and clients",
+    ),
     only("socket", &[is(0, AF_INET6), bits(1, TYPE, SOCK_DGRAM)], "AF_INET6, UDP", "name servers"),
     only("socket", &[is(0, AF_NETLINK)], "AF_NETLINK", "who has a connection, and changes of the network"),
     only("prctl", &[is(0, PR_SET_NAME)], "PR_SET_NAME", "names of threads"),

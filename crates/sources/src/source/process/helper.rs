@@ -12,6 +12,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use tokio::{
@@ -33,6 +34,9 @@ const DONE: u8 = 0;
 const FAILED: u8 = 1;
 
 type Said = Result<Ended, String>;
+
+/// How much longer than a program may take its helper is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The helper of this process, if it has one.
 static HELPER: OnceLock<Helper> = OnceLock::new();
@@ -122,7 +126,9 @@ pub(super) async fn run(program: &Program) -> Said {
     let run = Run { helper, id };
     let number = u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes();
     helper.send(id, &[&[RUN][..], &number].concat()).map_err(|error| format!("cannot be started: {error}"))?;
-    let said = told.await.map_err(|_| "the helper has ended".to_owned())?;
+    // It keeps the program's own limit, unless it has stopped itself.
+    let said = tokio::time::timeout(program.timeout + PATIENCE, told).await;
+    let said = said.map_err(|_late| "the helper does not answer")?.map_err(|_| "the helper has ended".to_owned())?;
     drop(run);
     said
 }
