@@ -91,6 +91,8 @@ fn status_is_a_check_for_nagios() {
     daemon.stop();
     let (code, line) = check(&daemon.socket());
     assert!(code == Some(2) && line.starts_with("ALPPACA CRITICAL - "), "{code:?}: {line}");
+    let output = alppaca(&daemon.socket(), &["status", "--nagios", "-c", "/nonexistent"]);
+    assert!(output.status.code() == Some(3) && stdout(&output).starts_with("ALPPACA UNKNOWN - "), "{output:?}");
 }
 
 #[test]

@@ -31,7 +31,8 @@ them.
 
 Exit codes: 0 every role has valid credentials or is idle, 1 not every one is (or there is none),
 3 no daemon answers. With --nagios: 0 OK, 1 WARNING (something needs a person, but programs have
-credentials), 2 CRITICAL (some role has none, or no daemon answers).
+credentials), 2 CRITICAL (some role has none, or no daemon answers), 3 UNKNOWN (the configuration
+is wrong).
 
 Examples:
   alppaca status
@@ -61,12 +62,13 @@ pub(super) struct Args {
 /// Asks, and prints.
 pub(super) fn run(args: &Args) -> Outcome {
     let client = match &args.config {
-        Some(path) => socket::of_configuration(path)?,
-        None => args.socket.client(),
+        Some(path) => socket::of_configuration(path),
+        None => Ok(args.socket.client()),
     };
     if args.nagios {
-        return nagios(&client);
+        return nagios(client);
     }
+    let client = client?;
     if let Some(seconds) = args.watch {
         let shown = || ask(&client).map_or_else(|failure| failure.message, |(status, _)| text(&status));
         return watch::run(Duration::from_secs(seconds.into()), shown);
@@ -93,10 +95,11 @@ fn ask(client: &Client) -> Result<(Status, Answered), Failure> {
     Ok((status, answer))
 }
 
-fn nagios(client: &Client) -> Outcome {
-    let (level, line) = match ask(client) {
-        Ok((status, _)) => nagios::check(&status),
-        Err(failure) => (nagios::Level::Critical, nagios::unreachable(&failure.message)),
+fn nagios(client: Result<Client, Failure>) -> Outcome {
+    let (level, line) = match client {
+        Ok(client) => ask(&client)
+            .map_or_else(|failure| nagios::unreachable(&failure.message), |(status, _)| nagios::check(&status)),
+        Err(failure) => nagios::unknown(&failure.message),
     };
     anstream::println!("{line}");
     match level as u8 {

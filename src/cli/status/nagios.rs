@@ -17,6 +17,8 @@ pub(super) enum Level {
     Warning = 1,
     /// Some program has none.
     Critical = 2,
+    /// It could not be found out.
+    Unknown = 3,
 }
 
 impl fmt::Display for Level {
@@ -25,6 +27,7 @@ impl fmt::Display for Level {
             Self::Ok => "OK",
             Self::Warning => "WARNING",
             Self::Critical => "CRITICAL",
+            Self::Unknown => "UNKNOWN",
         })
     }
 }
@@ -46,9 +49,14 @@ pub(super) fn check(status: &Status) -> (Level, String) {
     (level, line(level, &text, &performance(status)))
 }
 
-/// The line of a daemon that does not answer, so that no program gets anything.
-pub(super) fn unreachable(why: &str) -> String {
-    line(Level::Critical, why, "")
+/// Those of a daemon that does not answer, so that no program gets anything.
+pub(super) fn unreachable(why: &str) -> (Level, String) {
+    (Level::Critical, line(Level::Critical, why, ""))
+}
+
+/// Those where it cannot be said which daemon is meant.
+pub(super) fn unknown(why: &str) -> (Level, String) {
+    (Level::Unknown, line(Level::Unknown, why, ""))
 }
 
 fn line(level: Level, text: &str, performance: &str) -> String {

@@ -10,11 +10,11 @@ use rustix::termios::tcgetwinsize;
 
 use super::{Failure, Outcome};
 
-/// To the first cell; text takes the place of what was there, so nothing flickers.
-const HOME: &str = "\x1b[H";
-/// Clears what is left of a line, and what is left of the screen.
+/// To the first cell; text takes the place of what was there, so nothing flickers. Lines that are too long are cut.
+const HOME: &str = "\x1b[H\x1b[?7l";
+/// Clears what is left of a line, and what is left of the screen, after which lines wrap again.
 const REST_OF_LINE: &str = "\x1b[K";
-const REST_OF_SCREEN: &str = "\x1b[J";
+const REST_OF_SCREEN: &str = "\x1b[J\x1b[?7h";
 
 /// Draws what `text` gives every `interval`, until the terminal goes or a signal ends the program.
 pub(super) fn run(interval: Duration, text: impl Fn() -> String) -> Outcome {
@@ -59,7 +59,7 @@ mod tests {
             let drawn = screen(&text, rows, "the end");
             let height = drawn.matches('\n').count() + 1;
             assert!(height <= rows.max(3), "{height} of {rows}: {drawn:?}");
-            assert!(drawn.ends_with("the end\x1b[K\x1b[J"), "{drawn:?}");
+            assert!(drawn.ends_with("the end\x1b[K\x1b[J\x1b[?7h"), "{drawn:?}");
             assert_eq!(drawn.contains("more line(s)"), rows < 52, "{rows}");
         }
     }
