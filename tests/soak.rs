@@ -2,6 +2,7 @@
 //! daemon is reloaded, restarted and killed: no client sees an error, and nothing grows. In a file of its own, because it
 //! takes the whole machine.
 #![allow(clippy::disallowed_methods, reason = "the clients' clocks are real")]
+#![allow(clippy::print_stdout, reason = "it is watched")]
 
 mod support;
 
@@ -121,13 +122,8 @@ impl Trouble<'_> {
     fn happen(&mut self) {
         // A service manager reads what it is told.
         self.manager.names();
-        if self.is_down && self.mended <= Instant::now() {
-            self.ims.handle.update(|behaviour| {
-                behaviour.list = Answer::Good;
-                behaviour.document = Answer::Good;
-            });
-            (self.is_down, self.mended) = (false, Instant::now() + RECOVERY);
-            self.tell("the upstream is well");
+        if self.mended <= Instant::now() {
+            self.mend();
         }
         match self.random.u8(0..10) {
             0..5 if !self.is_down && self.mended <= Instant::now() => self.fail(),
@@ -143,6 +139,17 @@ impl Trouble<'_> {
         }
     }
 
+    fn mend(&mut self) {
+        if std::mem::take(&mut self.is_down) {
+            self.ims.handle.update(|behaviour| {
+                behaviour.list = Answer::Good;
+                behaviour.document = Answer::Good;
+            });
+            self.mended = Instant::now() + RECOVERY;
+            self.tell("the upstream is well");
+        }
+    }
+
     fn fail(&mut self) {
         let [list, document] = [(); 2].map(|()| FAULTS[self.random.usize(..FAULTS.len())].clone());
         self.tell(&format!("the upstream fails: {list:?}, {document:?}"));
@@ -152,6 +159,8 @@ impl Trouble<'_> {
     }
 
     fn restart(&mut self, kill: bool) {
+        // It takes a while, in which nothing else is done.
+        self.mend();
         let stopped = Instant::now();
         if kill {
             self.events.kills += 1;
@@ -162,8 +171,7 @@ impl Trouble<'_> {
         self.daemon.kill();
         self.logs += &self.daemon.log();
         self.daemon = self.manager.start(&self.config);
-        self.manager.wait_for("READY=1");
-        self.manager.wait_for("FDSTORE=1\nFDNAME=alppaca-sets-");
+        self.manager.wait_for_all(&["READY=1", "FDSTORE=1\nFDNAME=alppaca-sets-"]);
         let what = if kill { "killed" } else { "restarted" };
         self.tell(&format!("{what}, {} ms without a daemon", stopped.elapsed().as_millis()));
     }
@@ -215,7 +223,7 @@ fn no_client_sees_an_error_and_nothing_grows() {
     let ims = Ims::start(Behaviour { lifetime: LIFE, fail_percent: 10, ..Behaviour::default() });
     let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
     let run = TempDir::new().expect("a directory");
-    let config = format!("{}refresh_interval: 5s\n", ims.config());
+    let config = format!("{}refresh_interval: 5s\nims_timeout: 2s\n", ims.config());
     let steady = Daemon::with_credentials(&config);
     let config = format!("{config}listen: '{port}'\nrun_dir: {}\n", run.path().display());
     let mut manager = Manager::new();
@@ -292,7 +300,9 @@ fn no_client_sees_an_error_and_nothing_grows() {
     }
     assert!(doors.iter().all(|door| door.refusals().is_empty()));
     assert!(records.iter().all(|record| record.rounds > 0) && answers > 0);
-    assert!(sizes[1].anonymous_kilobytes <= sizes[0].anonymous_kilobytes + 1024, "{sizes:?}");
+    // In a short time the first buffers are still to come.
+    let may_grow = if length > Duration::from_mins(3) { 1024 } else { 4096 };
+    assert!(sizes[1].anonymous_kilobytes <= sizes[0].anonymous_kilobytes + may_grow, "{sizes:?}");
     assert!(sizes[1].descriptors <= sizes[0].descriptors + 4, "{sizes:?}");
     let logs = format!("{}{}{}", trouble.logs, trouble.daemon.log(), steady.log());
     assert!(!logs.contains("panicked"));

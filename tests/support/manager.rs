@@ -66,6 +66,15 @@ impl Manager {
         while !self.take(RecvFlags::empty()).expect("more is said").contains(part) {}
     }
 
+    /// Waits until each of these parts was in a message, in any order.
+    pub fn wait_for_all(&mut self, parts: &[&str]) {
+        let mut missing = parts.to_vec();
+        while !missing.is_empty() {
+            let said = self.take(RecvFlags::empty()).expect("more is said");
+            missing.retain(|part| !said.contains(part));
+        }
+    }
+
     pub fn names(&mut self) -> Vec<&str> {
         while self.take(RecvFlags::DONTWAIT).is_some() {}
         self.stored.iter().map(|(name, _)| &**name).collect()
