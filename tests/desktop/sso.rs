@@ -216,7 +216,11 @@ fn the_session_of_the_aws_cli_says_where_it_is() {
 
 #[test]
 fn what_is_missing_is_said() {
-    let home = home("[sso-session work]\nsso_start_url = https://x.awsapps.com/start\n");
+    let home = home(
+        "[sso-session work]\nsso_start_url = https://x.awsapps.com/start\n\
+         [sso-session elsewhere]\nsso_start_url = https://x.awsapps.com/start\nsso_region = evil.example/eu-west-1\n\
+         [sso-session clear]\nsso_start_url = http://x.awsapps.com/start\nsso_region = eu-west-1\n",
+    );
     for (source, said) in [
         ("{kind: sso}", "an sso source needs a `start_url`, or the `sso_session` of `~/.aws/config` that has it"),
         ("{kind: sso, start_url: 'https://x.awsapps.com/start'}", "needs a `sso_region`"),
@@ -224,6 +228,8 @@ fn what_is_missing_is_said() {
         ("{kind: sso, sso_session: work, sso_region: eu-west-1}", "sso_region"),
         ("{kind: sso, sso_session: work, scopes: 'a:b'}", "`sso:account:access` in it"),
         ("{kind: sso, sso_session: work}", "has no sso_region"),
+        ("{kind: sso, sso_session: elsewhere}", "sso_region of [sso-session elsewhere]"),
+        ("{kind: sso, sso_session: clear}", "sso_region of [sso-session clear]"),
         ("{kind: sso, sso_session: other}", "there is no [sso-session other] in "),
     ] {
         let output = check(home.path(), &format!("sources:\n  work: {source}\n"));

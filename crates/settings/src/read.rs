@@ -173,13 +173,16 @@ pub fn choice<T: Copy>(node: &Node, choices: &[(&str, T)]) -> Read<T> {
 /// The name of a region.
 pub fn region(node: &Node) -> Read<String> {
     let text = text(node)?;
-    let legal =
-        text.split('-').count() >= 3 && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-    if legal {
+    if is_region(&text) {
         Ok(text)
     } else {
         Err(Problem::new(node.place.clone(), "a region such as eu-central-1 is expected here"))
     }
+}
+
+/// Whether a text has the form of a region's name. It becomes a part of names of hosts.
+pub fn is_region(text: &str) -> bool {
+    text.split('-').count() >= 3 && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
 }
 
 /// The twelve digits of an account.

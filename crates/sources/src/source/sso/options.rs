@@ -150,7 +150,14 @@ impl Options {
             Some(name) => {
                 let file = self.config_file(host_env);
                 let file = file.ok_or("has no `config_file`, and the daemon has no HOME")?;
-                Some(SsoSession::read(&file, name)?)
+                let found = SsoSession::read(&file, name)?;
+                if !is_portal(&found.start_url) || !read::is_region(&found.region) {
+                    let place = file.display();
+                    return Err(format!(
+                        "the sso_start_url or the sso_region of [sso-session {name}] in {place} is not usable"
+                    ));
+                }
+                Some(found)
             }
             None => None,
         };
@@ -167,12 +174,16 @@ impl Options {
 /// The portal, as it stands in `~/.aws/config`. What is behind a `#` is for browsers.
 fn start_url(node: &Node) -> Result<String, Problem> {
     let text = read::text(node)?;
-    let base = text.split('#').next().unwrap_or_default();
-    if is_base_url(base) && !is_clear_text(base) {
+    if is_portal(&text) {
         Ok(text)
     } else {
         read::wrong(node, "the URL of an access portal, such as https://d-1234567890.awsapps.com/start,")
     }
+}
+
+fn is_portal(text: &str) -> bool {
+    let base = text.split('#').next().unwrap_or_default();
+    is_base_url(base) && !is_clear_text(base)
 }
 
 fn scopes(node: &Node) -> Result<Vec<String>, Problem> {
