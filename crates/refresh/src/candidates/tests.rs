@@ -472,7 +472,8 @@ async fn two_processes(carryover: Carryover) -> (Rig, OnDemand, HashMap<String, 
     let kept = Arc::new(Mutex::new(None));
     let keep = Arc::clone(&kept);
     let hand_over: HandOver = Box::new(move |handover| *keep.lock().expect("not poisoned") = Some(handover));
-    let before = rig_in(Arc::clone(&world), None, &NODES, |refresher| refresher.with_hand_over(hand_over));
+    let before =
+        rig_in(Arc::clone(&world), None, &NODES, |refresher| refresher.made_from("x".into()).with_hand_over(hand_over));
     let wanted = demand("made", "call");
     before.requests.ensure(wanted.clone());
     pass(60).await;
