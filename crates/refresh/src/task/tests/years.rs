@@ -78,7 +78,7 @@ struct Asked {
 struct State {
     random: Rng,
     life: Duration,
-    /// As often the daemon looks at the clocks though nothing is due. One host in eight has the real one. For the others, who
+    /// How often the daemon looks at the clocks though nothing is due. One host in eight has the real one. For the others, who
     /// spend their years faster, the test has them look where it matters: after each suspend and step of the clock.
     tick: Duration,
     weather: Weather,
