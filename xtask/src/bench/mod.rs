@@ -39,6 +39,9 @@ pub struct Options {
     /// Compare with this alppaca, of before a change, instead of nginx
     #[arg(long, value_name = "PROGRAM")]
     against: Option<PathBuf>,
+    /// Only what an ordinary client notices of clients and upstreams that do harm
+    #[arg(long, conflicts_with = "against")]
+    harm: bool,
 }
 
 /// How long things take.
@@ -94,7 +97,8 @@ pub fn run(options: &Options) -> Result<()> {
     let before = against.map(|program| place(program, "before")).transpose()?;
 
     let started = Instant::now();
-    let text = plan::run(&ours, before.as_ref(), if options.quick { &QUICK } else { &FULL })?;
+    let times = if options.quick { &QUICK } else { &FULL };
+    let text = if options.harm { plan::harm(&ours, times) } else { plan::run(&ours, before.as_ref(), times) }?;
     let text =
         format!("{text}\nTook {} s{}.\n", started.elapsed().as_secs(), if options.quick { ", --quick" } else { "" });
     println!("\n{text}");
