@@ -74,24 +74,72 @@ fn a_file_that_is_none_is_told_with_its_line() {
     assert!(output.status.code() == Some(2) && said.contains("line 2: ") && !said.contains("hush"), "{said}");
 }
 
+/// Has the output of the command checked, which has to succeed; what it wrote.
+fn checked(arguments: &[&str]) -> String {
+    let directory = TempDir::new().expect("a directory");
+    let new = directory.path().join("alppaca.yaml");
+    let output = Command::new(ALPPACA).arg("migrate").args(arguments).output().expect("it runs");
+    assert!(output.status.success(), "{output:?}");
+    fs::write(&new, &output.stdout).expect("a file");
+    let check = Command::new(ALPPACA).args(["check", "-c"]).arg(&new).output().expect("it runs");
+    let [text, said] = [output.stdout, check.stderr].map(|text| String::from_utf8(text).expect("text"));
+    assert!(check.status.success(), "{said}\n{text}");
+    text
+}
+
 #[test]
 fn the_settings_of_hologram_agent_become_a_configuration_that_is_valid() {
     let directory = TempDir::new().expect("a directory");
-    let (old, new) = (directory.path().join("agent.json"), directory.path().join("alppaca.yaml"));
+    let old = directory.path().join("agent.json");
     for settings in [
         r#"{"host": "hologram.example.com:3100", "extraAllowedIps": ["10.0.0.0/8"], "more": 1}"#,
         r#"{"Host": "", "accountAliases": {"prod": "arn:aws:iam::123456789012"}}"#,
         "{}",
     ] {
         fs::write(&old, settings).expect("a file");
-        let output = Command::new(ALPPACA).args(["migrate", "hologram"]).arg(&old).output().expect("it runs");
-        assert!(output.status.success(), "{output:?}");
-        fs::write(&new, &output.stdout).expect("a file");
-        let check = Command::new(ALPPACA).args(["check", "-c"]).arg(&new).output().expect("it runs");
-        assert!(check.status.success(), "{settings}: {}", String::from_utf8_lossy(&check.stderr));
+        checked(&["hologram", old.to_str().expect("UTF-8")]);
     }
     fs::write(&old, "{").expect("a file");
     let output = Command::new(ALPPACA).args(["migrate", "hologram"]).arg(&old).output().expect("it runs");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(2) && said.contains("agent.json: EOF") && said.contains("line 1"), "{said}");
+}
+
+#[test]
+fn the_command_line_of_the_signing_helper_becomes_a_configuration_that_is_valid() {
+    let text = checked(&[
+        "signing-helper",
+        "serve",
+        "--certificate",
+        "pkcs11:token=hosts;object=web",
+        "--private-key",
+        "pkcs11:token=hosts;object=web",
+        "--pkcs11-lib=/usr/lib/softhsm/libsofthsm2.so",
+        "--trust-anchor-arn",
+        "arn:aws:rolesanywhere:eu-central-1:123456789012:trust-anchor/00000000-0000-0000-0000-000000000000",
+        "--profile-arn",
+        "arn:aws:rolesanywhere:eu-central-1:123456789012:profile/00000000-0000-0000-0000-000000000000",
+        "--role-arn",
+        "arn:aws:iam::123456789012:role/team/web",
+        "--session-duration",
+        "900",
+        "--debug",
+    ]);
+    assert!(text.contains("listen: [\"127.0.0.1:9911\"]") && text.contains("duration: \"900s\""), "{text}");
+}
+
+#[test]
+fn the_settings_of_ec2_metadata_mock_become_a_configuration_that_is_valid() {
+    let directory = TempDir::new().expect("a directory");
+    let file = directory.path().join("aemm-config.json");
+    for settings in [
+        "{}",
+        r#"{"server": {"port": "1338"}, "imdsv2": true, "metadata": {"values": {
+            "placement-region": "eu-west-1", "placement-availability-zone": "eu-west-1b", "public-key": "ssh-ed25519 AAAA x",
+            "mac-device-number": "1", "tags-instance": {"Name": "n"}, "tags-instance-name": "m", "services-domain": "amazonaws.com"
+        }}, "userdata": {"values": {"userdata": "MTIzCg=="}}, "spot": {"instance-action": "stop"}}"#,
+    ] {
+        fs::write(&file, settings).expect("a file");
+        checked(&["ec2-metadata-mock", file.to_str().expect("UTF-8")]);
+    }
 }

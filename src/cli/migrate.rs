@@ -15,6 +15,8 @@ Examples:
   docker inspect -f '{{range .Config.Env}}{{println .}}{{end}}' metadataproxy > old.env
   alppaca migrate metadataproxy old.env > alppaca.yaml
   alppaca migrate hologram /etc/hologram/agent.json > alppaca.yaml
+  alppaca migrate signing-helper serve --certificate host.pem --private-key host.key … > alppaca.yaml
+  alppaca migrate ec2-metadata-mock aemm-config.json > alppaca.yaml
   alppaca check -c alppaca.yaml
 
 Comments that begin with `# !` show what changes and what could not be kept.")]
@@ -36,6 +38,17 @@ enum Tool {
         #[arg(default_value = "/etc/hologram/agent.json")]
         file: PathBuf,
     },
+    /// From the command line of AWS's `aws_signing_helper` (IAM Roles Anywhere)
+    SigningHelper {
+        /// What followed the program's name
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
+    /// From the configuration of amazon-ec2-metadata-mock
+    Ec2MetadataMock {
+        /// Its file, such as `aemm-config.json`
+        file: PathBuf,
+    },
 }
 
 /// Prints the configuration.
@@ -49,6 +62,11 @@ pub(super) fn run(args: &Args) -> Outcome {
         Tool::Hologram { file } => {
             let json = serde_json::from_str(&read(file)?).map_err(|error| failed(file, &error))?;
             migrate::from_hologram(&json)
+        }
+        Tool::SigningHelper { words } => migrate::from_signing_helper(words),
+        Tool::Ec2MetadataMock { file } => {
+            let json = serde_json::from_str(&read(file)?).map_err(|error| failed(file, &error))?;
+            migrate::from_metadata_mock(&json)
         }
     };
     anstream::print!("{text}");

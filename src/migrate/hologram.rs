@@ -5,24 +5,10 @@
 use alppaca_settings::render::quoted;
 use serde_json::Value;
 
+use super::text::Text;
+
 /// The keys that the agent has.
 const KNOWN: [&str; 3] = ["host", "accountaliases", "extraallowedips"];
-
-/// The configuration, as it is being written.
-#[derive(Default)]
-struct Text(String);
-
-impl Text {
-    fn line(&mut self, line: &str) {
-        self.0.push_str(line);
-        self.0.push('\n');
-    }
-
-    /// In one line, whatever stands in a value.
-    fn note(&mut self, note: &str) {
-        self.line(&format!("# ! {}", note.replace(|c: char| c.is_control(), " ")));
-    }
-}
 
 /// Our configuration from hologram-agent's, with a comment at all that changes or cannot be kept.
 pub fn translate(json: &Value) -> String {
@@ -30,10 +16,7 @@ pub fn translate(json: &Value) -> String {
         let entries = json.as_object()?;
         entries.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value)
     };
-    let mut text = Text::default();
-    text.line("# Translated from the settings of hologram-agent by `alppaca migrate hologram`.");
-    text.line("# Lines that begin with `# !` show what changes and what could not be kept.");
-    text.line("# Try it: alppaca check -c FILE");
+    let mut text = Text::new("hologram-agent", "hologram");
     match find("host").and_then(Value::as_str).filter(|host| !host.is_empty()) {
         Some(host) => with_server(&mut text, host),
         None => without_server(&mut text, find("accountAliases")),
@@ -52,7 +35,7 @@ pub fn translate(json: &Value) -> String {
             text.note(&format!("{key:?} is not a key that hologram-agent is known to have."));
         }
     }
-    text.0
+    text.into_string()
 }
 
 fn with_server(text: &mut Text, host: &str) {

@@ -1,8 +1,9 @@
 //! The settings of lyft/metadataproxy, all of which are environment variables.
 //! <https://github.com/lyft/metadataproxy#configuration>
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::collections::BTreeMap;
 
+use super::text::Text;
 use crate::credentials::AccountId;
 
 type Variables = BTreeMap<String, String>;
@@ -59,34 +60,30 @@ const MOCKED: &[(&str, &str)] = &[
 /// The configuration, as it is being written.
 struct Writer<'a> {
     variables: &'a Variables,
-    text: String,
+    text: Text,
 }
 
 /// Our configuration from metadataproxy's, with a comment at all that changes or cannot be kept. It shows no value of a
 /// variable that may be secret.
 pub fn translate(variables: &Variables) -> String {
-    let mut writer = Writer { variables, text: String::new() };
-    writer.line("# Translated from the settings of metadataproxy by `alppaca migrate metadataproxy`.");
-    writer.line("# Lines that begin with `# !` show what changes and what could not be kept.");
-    writer.line("# Try it: alppaca check -c FILE");
+    let mut writer = Writer { variables, text: Text::new("metadataproxy", "metadataproxy") };
     writer.listeners();
     writer.upstream();
     writer.containers();
     writer.metadata();
     writer.rest();
-    writer.text
+    writer.text.into_string()
 }
 
 impl Writer<'_> {
     fn line(&mut self, line: &str) {
-        self.text.push_str(line);
-        self.text.push('\n');
+        self.text.line(line);
     }
 
+    /// Comments of one line each.
     fn note(&mut self, note: &str) {
-        // Comments of one line each, whatever stands in a value.
         for line in note.lines() {
-            let _infallible = writeln!(self.text, "# ! {}", line.replace(|c: char| c.is_control(), " "));
+            self.text.note(line);
         }
     }
 
@@ -132,14 +129,14 @@ impl Writer<'_> {
             );
             self.line("  base: {kind: profile, profile: default}");
         } else if let Some(profile) = self.get("AWS_PROFILE") {
-            let _infallible = writeln!(self.text, "  base: {{kind: profile, profile: {}}}", quoted(&profile));
+            self.line(&format!("  base: {{kind: profile, profile: {}}}", quoted(&profile)));
         } else {
             self.note("The instance's own role assumes those of containers, as boto3 had it.");
             self.line("  base: {kind: imds}");
         }
         match self.get("AWS_REGION") {
             Some(region) => {
-                let _infallible = writeln!(self.text, "aws_region: {}", quoted(&region));
+                self.line(&format!("aws_region: {}", quoted(&region)));
             }
             None => {
                 self.note(
@@ -198,7 +195,7 @@ impl Writer<'_> {
     }
 
     fn entry(&mut self, key: &str, value: &str) {
-        let _infallible = writeln!(self.text, "  {key}: {}", quoted(value));
+        self.line(&format!("  {key}: {}", quoted(value)));
     }
 
     fn socket(&mut self) {
@@ -239,7 +236,7 @@ impl Writer<'_> {
                     map.into_iter().partition(|(_, number)| number.parse::<AccountId>().is_ok());
                 let entries: Vec<String> =
                     good.iter().map(|(name, number)| format!("{}: {}", quoted(name), quoted(number))).collect();
-                let _infallible = writeln!(self.text, "  accounts: {{{}}}", entries.join(", "));
+                self.line(&format!("  accounts: {{{}}}", entries.join(", ")));
                 for (name, number) in bad {
                     self.note(&format!(
                         "AWS_ACCOUNT_MAP: {name} is {number}, which is not an account (twelve digits)."
@@ -293,9 +290,9 @@ impl Writer<'_> {
             }
             self.line("  meta-data:");
             let id = format!("i-{}", self.get("MOCKED_INSTANCE_ID").unwrap_or_else(|| "mockedid".to_owned()));
-            let _infallible = writeln!(self.text, "    instance-id: {}", quoted(&id));
+            self.line(&format!("    instance-id: {}", quoted(&id)));
             for (key, value) in MOCKED {
-                let _infallible = writeln!(self.text, "    {key}: {}", quoted(value));
+                self.line(&format!("    {key}: {}", quoted(value)));
             }
             self.note(
                 "The mocked network interfaces, block devices and public keys are not translated; write them here if",
@@ -310,8 +307,7 @@ impl Writer<'_> {
                     "What is not about credentials comes from the real IMDS, with IMDSv2, which metadataproxy \
                      did not support.",
                 );
-                let _infallible =
-                    writeln!(self.text, "metadata: {{passthrough: {}}}", quoted(url.trim_end_matches('/')));
+                self.line(&format!("metadata: {{passthrough: {}}}", quoted(url.trim_end_matches('/'))));
             }
             _ => self.note(&format!("METADATA_URL={url} is not a URL.")),
         }

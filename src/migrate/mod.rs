@@ -2,8 +2,13 @@
 
 mod env_file;
 mod hologram;
+mod metadata_mock;
 mod metadataproxy;
+mod signing_helper;
+mod text;
 
 pub use env_file::{EnvFileError, parse as parse_env_file};
 pub use hologram::translate as from_hologram;
+pub use metadata_mock::translate as from_metadata_mock;
 pub use metadataproxy::translate as from_metadataproxy;
+pub use signing_helper::translate as from_signing_helper;
