@@ -14,5 +14,7 @@ pub use bridges::{ALL as ALL_BRIDGES, BridgeError, Bridges};
 pub use foreign::{Redirection, foreign_redirections};
 pub use plan::{Command, IMDS, Mode, REPAIR, RULE_ORDER, Settings, Tool, WEAK_REDIRECTION};
 pub use probe::{Answerer, who_answers};
-pub use run::{CaptureError, Host, applied, apply, apply_bridges, bridges_applied, remove, remove_bridges};
+pub use run::{
+    CaptureError, Host, applied, apply, apply_bridges, bridges_applied, remove, remove_bridges, unit_is_active,
+};
 pub use way::{Way, is_lost};

@@ -16,6 +16,9 @@ use super::{
 /// Where programs are looked for besides PATH: users often have no sbin in it.
 const SBIN: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin"];
 
+/// The unit that captures the address at each boot, and again when the link is deleted.
+const UNIT: &str = "alppaca-capture.service";
+
 /// Why an address is not captured.
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
@@ -163,6 +166,11 @@ pub fn remove(host: &Host, settings: &Settings) -> Result<Vec<String>, CaptureEr
         notes.push(format!("left alone, because alppaca did not make it: {}", foreign.rule));
     }
     Ok(notes)
+}
+
+/// Whether the unit is active that makes the capture again.
+pub fn unit_is_active(host: &Host) -> bool {
+    host.output(&ask("systemctl", &["is-active", "--quiet", UNIT])).is_ok()
 }
 
 /// Lets containers reach the captured address. Doing it twice is the same as once, and rules that are not wanted any more

@@ -10,7 +10,8 @@ use crate::{
     caller::Listening,
     capture::{
         ALL_BRIDGES, Answerer, Bridges, Host, Mode, REPAIR, RULE_ORDER, Settings, Tool, WEAK_REDIRECTION, Way, applied,
-        apply, apply_bridges, bridges_applied, foreign_redirections, remove, remove_bridges, who_answers,
+        apply, apply_bridges, bridges_applied, foreign_redirections, remove, remove_bridges, unit_is_active,
+        who_answers,
     },
     host,
 };
@@ -121,7 +122,14 @@ pub(super) fn run(args: &Args) -> Outcome {
         }
         Action::Remove => {
             say(remove_bridges(&host).map_err(Failure::runtime)?);
-            remove(&host, &settings).map(say).map_err(Failure::runtime)
+            say(remove(&host, &settings).map_err(Failure::runtime)?);
+            if unit_is_active(&host) {
+                anstream::eprintln!(
+                    "warning: the unit alppaca-capture is active and makes the capture again; to undo it for good: `sudo \
+                     systemctl disable --now alppaca-capture`"
+                );
+            }
+            Ok(())
         }
         Action::Check => check(&host, &settings),
     }

@@ -43,12 +43,18 @@ impl Addresses {
             }
             *lost = !*lost;
             if *lost {
-                tracing::error!("this host has lost {address}, so no program reaches this daemon there: {REPAIR}");
+                let remedy = if is_captured(*address) { REPAIR } else { "give the address back to its link" };
+                tracing::error!("this host has lost {address}, so no program reaches this daemon there: {remedy}");
             } else {
                 notice!("this host has {address} again");
             }
         }
     }
+}
+
+/// Whether it is one that `capture` gives to a host: all that programs look for are of this kind.
+fn is_captured(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V4(address) if address.is_link_local())
 }
 
 /// For ever.

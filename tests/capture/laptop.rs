@@ -1,6 +1,8 @@
 //! What happens to the network of a laptop, and what that does to the capture.
 
-use crate::{Namespace, needs, possible};
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use crate::{ALPPACA, Namespace, needs, possible, text};
 
 /// Takes away what `capture apply` made: its link, or the address where the kernel has no links of that kind.
 const LOSE: &str = "ip link delete alppaca0 2>/dev/null || ip address delete 169.254.169.254/32 dev lo";
@@ -71,7 +73,7 @@ fn an_address_that_was_taken_away_is_told_and_comes_back_without_a_restart_of_th
     }
     let mut namespace = Namespace::new();
     namespace.alppaca("capture apply");
-    let pid = namespace.start_daemon("listen: ['169.254.169.254:80']\n");
+    let pid = namespace.start_daemon("listen: ['169.254.169.254:80', '192.0.2.1:25780']\n");
     for remove_first in [false, true] {
         namespace.shell(LOSE);
         let (code, said) = namespace.alppaca("capture check");
@@ -89,5 +91,34 @@ fn an_address_that_was_taken_away_is_told_and_comes_back_without_a_restart_of_th
         let (code, said) = namespace.alppaca("capture check");
         assert!(code == Some(0) && said.contains(&format!("alppaca answers (process {pid})")), "{said}");
         assert_eq!(namespace.roles(), ["test_role", "test_role"]);
+    }
+    namespace.shell("ip address delete 192.0.2.1/24 dev veth0");
+    namespace
+        .wait_for_log("this host has lost 192.0.2.1, so no program reaches this daemon there: give the address back");
+}
+
+#[test]
+fn a_unit_that_makes_the_capture_again_is_named() {
+    if !possible("capture: a unit that is active") {
+        return;
+    }
+    let namespace = Namespace::new();
+    let systemctl = namespace.directory.path().join("systemctl");
+    let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", namespace.directory.path().display());
+    for (state, warned) in [("inactive", false), ("active", true)] {
+        fs::write(
+            &systemctl,
+            format!("#!/bin/sh\n[ \"$*\" = 'is-active --quiet alppaca-capture.service' ] && [ {state} = active ]\n"),
+        )
+        .expect("ours");
+        fs::set_permissions(&systemctl, fs::Permissions::from_mode(0o755)).expect("ours");
+        namespace.alppaca("capture apply");
+        let output =
+            namespace.command(ALPPACA).args(["capture", "remove"]).env("PATH", &path).output().expect("it runs");
+        let said = text(&output);
+        assert!(output.status.success() && said.contains("removed: "), "{said}");
+        let warning = "warning: the unit alppaca-capture is active and makes the capture again";
+        assert_eq!(said.contains(warning), warned, "{said}");
+        assert_eq!(said.contains("`sudo systemctl disable --now alppaca-capture`"), warned, "{said}");
     }
 }
