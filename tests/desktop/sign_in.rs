@@ -22,10 +22,21 @@ fn the_daemon_of_a_host_has_no_desktop_for_notifications() {
     let config = directory.path().join("alppaca.yaml");
     std::fs::write(&config, "ims_host: x\nlisten: 127.0.0.1:0\nsign_in_notification: yes\n").expect("a file");
     let mut command = crate::Command::new(crate::ALPPACA);
-    let output = command.args(["run", "-c"]).arg(&config).env_remove("XDG_RUNTIME_DIR").output().expect("it runs");
-    assert_eq!(output.status.code(), Some(2), "{output:?}");
-    let said = stderr(&output);
-    assert!(said.contains("sign_in_notification: this daemon has no desktop") && said.contains("--user"), "{said}");
+    command.args(["run", "-c"]).arg(&config).env_remove("XDG_RUNTIME_DIR");
+    let refused = |command: &mut crate::Command| {
+        let output = command.output().expect("it runs");
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let said = stderr(&output);
+        assert!(said.contains("sign_in_notification: this daemon has no desktop") && said.contains("--user"), "{said}");
+    };
+    refused(&mut command);
+    // `su` leaves the variable as it is.
+    if needs_root("desktop: the session of another user") {
+        let session = directory.path().join("session");
+        std::fs::create_dir(&session).expect("ours");
+        std::os::unix::fs::chown(&session, Some(OTHER), Some(OTHER)).expect("root");
+        refused(command.env("XDG_RUNTIME_DIR", &session));
+    }
 }
 
 #[test]

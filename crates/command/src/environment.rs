@@ -2,7 +2,11 @@
 
 #![allow(clippy::disallowed_methods, reason = "the environment is read for commands only")]
 
-use std::path::PathBuf;
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     clock::SystemClock,
@@ -33,11 +37,17 @@ pub fn host_env() -> HostEnv {
     }
 }
 
-/// Where the user's own daemon keeps what ends with the user's last session: memory, not a disk.
+/// Where the user's own daemon keeps what ends with the user's last session: memory, not a disk. After `su` the variable may
+/// lead to another user's session, which is not ours, also not if we are root.
 /// <https://specifications.freedesktop.org/basedir-spec/latest/>
 pub fn session_dir() -> Option<PathBuf> {
-    let session = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
-    session.map(|session| session.join("alppaca"))
+    let session = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute())?;
+    is_ours(&session).then(|| session.join("alppaca"))
+}
+
+fn is_ours(directory: &Path) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    fs::metadata(directory).is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == own)
 }
 
 /// The environment's proxies. They are in force only for the sources that say `proxy: environment`.
