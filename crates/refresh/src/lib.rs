@@ -22,6 +22,7 @@ use alppaca_store::{refresh_stats, store};
 
 pub use graph::{CallLimit, CallLimitId, Candidate, Graph, Lister, Node, OnRequest, Visibility};
 pub use handover::{HandOver, HandedSet, Handover};
+pub use limiter::CallQueue;
 pub use replace::{Carryover, Replacement, Replacer};
 pub use report::clock_difference;
 pub use requests::{OnDemand, OnDemandFactory, RoleRequests};

@@ -7,7 +7,7 @@ use crate::clock::BootTime;
 
 /// Calls that wait for their turn, first come, first served.
 #[derive(Debug)]
-pub(super) struct CallQueue<T> {
+pub struct CallQueue<T> {
     bounds: CallLimit,
     due: VecDeque<T>,
     running: usize,
@@ -17,16 +17,18 @@ pub(super) struct CallQueue<T> {
 }
 
 impl<T> CallQueue<T> {
-    pub(super) fn new(bounds: CallLimit, now: BootTime) -> Self {
+    /// An empty queue.
+    pub fn new(bounds: CallLimit, now: BootTime) -> Self {
         Self { bounds, due: VecDeque::new(), running: 0, tokens: burst(bounds), counted: now }
     }
 
-    pub(super) fn push(&mut self, item: T) {
+    /// Appends a call.
+    pub fn push(&mut self, item: T) {
         self.due.push_back(item);
     }
 
     /// Whether one more call would begin immediately.
-    pub(super) fn is_free(&self, now: BootTime) -> bool {
+    pub fn is_free(&self, now: BootTime) -> bool {
         let waiting = self.due.len();
         let in_time =
             self.tokens(now).is_none_or(|tokens| tokens >= 1.0 + f64::from(u32::try_from(waiting).unwrap_or(u32::MAX)));
@@ -39,17 +41,18 @@ impl<T> CallQueue<T> {
         self.bounds.rate.map(|rate| (self.tokens + passed * rate).min(burst(self.bounds)))
     }
 
-    pub(super) fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
+    /// Drops the calls that are not wanted any more.
+    pub fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
         self.due.retain(keep);
     }
 
     /// Takes out all that waits.
-    pub(super) fn drain(&mut self) -> Vec<T> {
+    pub fn drain(&mut self) -> Vec<T> {
         self.due.drain(..).collect()
     }
 
     /// The next call that may begin at `now`; it counts as running until [`done`](Self::done).
-    pub(super) fn next(&mut self, now: BootTime) -> Option<T> {
+    pub fn next(&mut self, now: BootTime) -> Option<T> {
         if self.running >= self.bounds.concurrency.max(1) || self.due.is_empty() {
             return None;
         }
@@ -66,12 +69,12 @@ impl<T> CallQueue<T> {
     }
 
     /// A call has ended.
-    pub(super) fn done(&mut self) {
+    pub fn done(&mut self) {
         self.running = self.running.saturating_sub(1);
     }
 
     /// Right after [`next`](Self::next) gave nothing: how long until it may, if only time is missing.
-    pub(super) fn pause(&self) -> Option<Duration> {
+    pub fn pause(&self) -> Option<Duration> {
         let rate = self.bounds.rate?;
         let free = self.running < self.bounds.concurrency.max(1) && !self.due.is_empty();
         // A little more, so that no rounding makes it wake just before.

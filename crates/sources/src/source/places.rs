@@ -15,6 +15,7 @@ use super::{
     purpose::{Purpose, Serves},
 };
 use crate::{
+    clock::{BootTime, SharedClock},
     credentials::{AccountId, RoleName},
     refresh::OnRequest,
     settings::{Setting, options, read},
@@ -59,9 +60,24 @@ pub(super) fn personal_role(
     Ok(Arc::new(ListedRole::new(source, role)))
 }
 
+/// A role that was not in so young a list is not looked for in another one.
+const YOUNG: Duration = Duration::from_mins(1);
+
 /// The roles of the last list.
 #[derive(Default)]
-pub(super) struct Places(Mutex<Arc<HashMap<RoleName, Place>>>);
+pub(super) struct Places {
+    known: Mutex<Arc<HashMap<RoleName, Place>>>,
+    /// Held by the one who lists for a single role.
+    listing: tokio::sync::Mutex<Option<Listing>>,
+}
+
+/// What came of it.
+struct Listing {
+    ended: BootTime,
+    /// The serial number of the sign-in.
+    serial: u64,
+    outcome: Result<(), SourceError>,
+}
 
 impl Places {
     /// Takes these roles over, each once; answers their names and accounts.
@@ -71,13 +87,46 @@ impl Places {
         let named = names(places);
         let names = named.iter().map(|(name, _)| name.clone()).collect();
         let accounts = named.iter().filter_map(|(name, place)| Some((name.clone(), place.id?))).collect();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(named.into_iter().collect());
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(named.into_iter().collect());
         RoleList { names, accounts, ..RoleList::default() }
     }
 
+    /// The role of that name. One of the configuration may be asked for before there is a list: then it is made, once for all
+    /// that wait for it. `serial` is that of the sign-in.
+    pub(super) async fn find(
+        &self,
+        name: &RoleName,
+        serial: u64,
+        clock: &SharedClock,
+        list: impl Future<Output = Result<RoleList, SourceError>>,
+    ) -> Result<Place, SourceError> {
+        if let Some(place) = self.get(name) {
+            return Ok(place);
+        }
+        let asked = clock.now().boot;
+        let mut last = self.listing.lock().await;
+        if let Some(place) = self.get(name) {
+            return Ok(place);
+        }
+        let counts = |last: &&Listing| {
+            let is_young = last.outcome.is_ok() && clock.now().boot.since(last.ended) < YOUNG;
+            last.serial == serial && (last.ended > asked || is_young)
+        };
+        let outcome = match last.as_ref().filter(counts) {
+            Some(last) => last.outcome.clone(),
+            None => {
+                let outcome = list.await.map(drop);
+                *last = Some(Listing { ended: clock.now().boot, serial, outcome: outcome.clone() });
+                outcome
+            }
+        };
+        outcome?;
+        self.get(name).ok_or_else(|| not_listed(name))
+    }
+
     /// The role of that name.
-    pub(super) fn get(&self, name: &RoleName) -> Option<Place> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    fn get(&self, name: &RoleName) -> Option<Place> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 }
 
@@ -93,7 +142,7 @@ pub(super) struct Place {
 }
 
 /// The upstream has no such role for this person.
-pub(super) fn not_listed(role: &RoleName) -> SourceError {
+fn not_listed(role: &RoleName) -> SourceError {
     beyond_doubt(format!("there is no role {role} for this person"))
 }
 
@@ -169,6 +218,35 @@ mod tests {
         let place =
             |(account, role): &(&str, &str)| Place { account: (*account).into(), id: None, role: (*role).into() };
         names(places.iter().map(place).collect()).into_iter().map(|(name, _)| name.to_string()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn roles_of_the_configuration_share_one_list() {
+        let clock = crate::clock::fake::FakeClock::new();
+        let shared: SharedClock = Arc::<crate::clock::fake::FakeClock>::clone(&clock);
+        let (places, made) = (Places::default(), std::cell::Cell::new(0));
+        let find = async |name: &str, serial: u64, works: bool| {
+            let list = async {
+                made.set(made.get() + 1);
+                crate::clock::sleep(Duration::from_secs(1)).await;
+                let place = |role: &str| Place { account: "a".into(), id: None, role: role.into() };
+                let failure = SourceError::transient("down");
+                if works { Ok(places.list(["x", "y"].map(place).to_vec())) } else { Err(failure) }
+            };
+            places.find(&name.parse().expect("a name"), serial, &shared, list).await.map(|place| place.role)
+        };
+        let (one, other) = tokio::join!(find("x", 1, false), find("y", 1, false));
+        assert!(one.is_err() && other.is_err() && made.get() == 1, "both waited for the same answer");
+        let (one, other, none) = tokio::join!(find("x", 1, true), find("y", 1, true), find("z", 1, true));
+        assert_eq!((one.as_deref(), other.as_deref(), made.get()), (Ok("x"), Ok("y"), 2));
+        assert!(none.expect_err("not listed").withdraws());
+        find("z", 1, true).await.expect_err("not listed");
+        assert_eq!(made.get(), 2, "the list is young");
+        find("z", 2, true).await.expect_err("not listed");
+        assert_eq!(made.get(), 3, "of another person");
+        clock.suspend(YOUNG);
+        find("z", 2, true).await.expect_err("not listed");
+        assert_eq!(made.get(), 4);
     }
 
     #[test]

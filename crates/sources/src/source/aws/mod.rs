@@ -13,7 +13,7 @@ pub use environment::Environment;
 pub(crate) use failure::{Proof, failure, is_throttling};
 pub use options::{Aws, COUNT, Rate, SETTINGS};
 pub(in crate::source) use options::{CA_FILE, CONNECT_TIMEOUT, DUAL_STACK, FIPS, TIMEOUT};
-pub(in crate::source) use options::{endpoint, rate, render_rate};
+pub(in crate::source) use options::{endpoint, rate, render_rate, warn_of_clear_text};
 pub(crate) use session::session;
 pub use sts::StsSettings;
 pub(crate) use time::SdkTime;

@@ -146,12 +146,7 @@ impl Aws {
     ) -> Option<Self> {
         fields.exclude("endpoint", &["fips", "dual_stack"]);
         let read_endpoint = fields.optional("endpoint", endpoint);
-        if let (Some(Some(url)), Some(place)) = (&read_endpoint, fields.place("endpoint"))
-            && is_clear_text(url)
-        {
-            let message = "credentials will travel in clear text: AWS is called by http over the network";
-            fields.warnings.push(Problem::new(place, message));
-        }
+        warn_of_clear_text(read_endpoint.as_ref().and_then(Option::as_deref), fields);
         let fips = fields.optional("fips", read::boolean);
         let dual_stack = fields.optional("dual_stack", read::boolean);
         let proxying = Proxying::read(fields);
@@ -219,6 +214,14 @@ impl Aws {
     pub fn summary(&self) -> String {
         let at = self.endpoint.as_ref().map_or_else(|| self.region.clone(), Clone::clone);
         format!("{at}{}, at most {}", self.proxying.summary(), render_rate(self.rate))
+    }
+}
+
+/// Has a person know that AWS is called in clear text.
+pub(in crate::source) fn warn_of_clear_text(endpoint: Option<&str>, fields: &mut Fields) {
+    if let (true, Some(place)) = (endpoint.is_some_and(is_clear_text), fields.place("endpoint")) {
+        let message = "credentials will travel in clear text: AWS is called by http over the network";
+        fields.warnings.push(Problem::new(place, message));
     }
 }
 

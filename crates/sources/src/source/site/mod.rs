@@ -12,9 +12,10 @@ use accounts::Accounts;
 use super::{
     RoleList, Source, SourceError, SourceFuture,
     ims::{Accepted, ESCAPED, accept, bad_document, empty, message_of},
-    places::{Places, not_listed},
+    places::Places,
 };
 use crate::{
+    clock::SharedClock,
     credentials::{Credentials, RoleName, Secret, parse_document},
     fetch::{self, Answer, Call, Client, Renewed, SetupError, parse_url},
     sign_in::{Known, Session, SshRequest, SshSession},
@@ -29,6 +30,7 @@ struct Settings {
     url: String,
     /// How the person proves who that is; without it by nothing but the connection.
     session: Option<Known>,
+    clock: SharedClock,
     max_response_bytes: usize,
     concurrency: usize,
 }
@@ -86,14 +88,8 @@ impl Site {
     }
 
     async fn document(&self, role: &RoleName) -> Result<Credentials, SourceError> {
-        let place = match self.places.get(role) {
-            Some(place) => place,
-            None => {
-                // A role of the configuration, asked for before the list.
-                self.list().await?;
-                self.places.get(role).ok_or_else(|| not_listed(role))?
-            }
-        };
+        let serial = self.settings.session.as_ref().map_or(0, Known::serial);
+        let place = self.places.find(role, serial, &self.settings.clock, self.list()).await?;
         let part = |text| utf8_percent_encode(text, ESCAPED);
         let url = format!("{}/account/{}/{}/credentials", self.settings.url, part(&place.account), part(&place.role));
         let answer = self.get(&url, self.settings.max_response_bytes).await?;

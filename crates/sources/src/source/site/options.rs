@@ -201,6 +201,7 @@ impl Kind for Options {
         let settings = Settings {
             url: self.url.clone(),
             session: session.clone(),
+            clock: Arc::clone(&opening.host_env.clock),
             max_response_bytes: self.max_response_bytes,
             concurrency: self.concurrency,
         };

@@ -20,12 +20,13 @@ use super::{
     RoleList, Source, SourceError, SourceFuture,
     aws::{Proof, failure, is_throttling, sdk_client},
     ims::NO_SUCH_ROLE,
-    places::{Place, Places, not_listed},
+    places::{Place, Places},
 };
 use crate::{
     clock::{self, SharedClock},
     credentials::{AccountId, Credentials, RoleName, Secret, is_key_text},
     fetch::Options,
+    refresh::{CallLimit, CallQueue},
     sign_in::Session,
     text::printable,
 };
@@ -48,6 +49,7 @@ struct Settings {
     /// The names of the roles that count; empty: all.
     roles: Vec<String>,
     concurrency: usize,
+    rate: f64,
     http: Options,
 }
 
@@ -61,6 +63,8 @@ struct Inner {
     session: Arc<Session>,
     clock: SharedClock,
     places: Places,
+    /// The turns of all calls: what `refresh` bounds is only those for credentials.
+    turns: tokio::sync::Mutex<CallQueue<()>>,
 }
 
 impl Portal {
@@ -74,7 +78,21 @@ impl Portal {
             .retry_config(RetryConfig::disabled())
             .timeout_config(TimeoutConfig::disabled());
         let client = Client::from_conf(config.build());
-        Self(Arc::new(Inner { settings, client, session, clock, places: Places::default() }))
+        // How many run at once is known where they begin.
+        let bounds = CallLimit { concurrency: usize::MAX, rate: Some(settings.rate) };
+        let turns = CallQueue::new(bounds, clock.now().boot).into();
+        Self(Arc::new(Inner { settings, client, session, clock, places: Places::default(), turns }))
+    }
+
+    /// Returns when one more call may begin.
+    async fn turn(&self) {
+        let Inner { turns, clock, .. } = &*self.0;
+        let mut turns = turns.lock().await;
+        turns.push(());
+        while turns.next(clock.now().boot).is_none() {
+            clock::sleep(turns.pause().unwrap_or_default()).await;
+        }
+        turns.done();
     }
 
     /// One call with the person's token.
@@ -83,6 +101,7 @@ impl Portal {
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
+        self.turn().await;
         let Inner { client, session, clock, .. } = &*self.0;
         let token = session.token().await.map_err(SourceError::from)?;
         let error = match send(client, token.clone()).await {
@@ -202,15 +221,8 @@ impl Portal {
     }
 
     async fn credentials(&self, role: &RoleName) -> Result<Credentials, SourceError> {
-        let place = match self.0.places.get(role) {
-            Some(place) => place,
-            None => {
-                // A role of the configuration, asked for before the list.
-                self.list().await?;
-                self.0.places.get(role).ok_or_else(|| not_listed(role))?
-            }
-        };
         let before = self.0.session.serial();
+        let place = self.0.places.find(role, before, &self.0.clock, self.list()).await?;
         let id = place.id.map(|id| id.to_string()).unwrap_or_default();
         let what = format!("GetRoleCredentials of {} in {id}", place.role);
         let send = |client: &Client, token: Secret| {

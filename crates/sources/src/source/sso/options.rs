@@ -90,7 +90,7 @@ options! {
         /// For one whole call.
         pub timeout: Duration = aws::TIMEOUT => value(read::limit);
         /// How many calls for credentials may begin.
-        pub rate: Rate = Setting::nested("rate", "10/s", "How many calls may begin: `10/s`, `300/m`.")
+        pub rate: Rate = Setting::nested("rate", "10/s", "How many calls may begin, those for the list included: `10/s`, `300/m`.")
             => value(aws::rate);
         /// How many calls may run at once.
         pub concurrency: usize = Setting::nested("concurrency", "4", "How many calls may run at once.")
@@ -130,10 +130,7 @@ impl Options {
         };
         let start_url = given("start_url", self.start_url.is_some(), fields);
         let region = given("sso_region", self.sso_region.is_some(), fields);
-        if let (Some(true), Some(place)) = (self.endpoint.as_deref().map(is_clear_text), fields.place("endpoint")) {
-            let message = "credentials will travel in clear text: AWS is called by http over the network";
-            fields.warnings.push(Problem::new(place, message));
-        }
+        aws::warn_of_clear_text(self.endpoint.as_deref(), fields);
         (start_url && region).then_some(self)
     }
 
@@ -162,12 +159,16 @@ impl Options {
             None => None,
         };
         let written = found.as_ref().and_then(|found| found.scopes.as_deref()).map(words);
-        let scopes = self.scopes.clone().or(written).filter(|scopes| !scopes.is_empty());
+        let written = written.filter(|scopes| !scopes.is_empty());
+        let scopes = self.scopes.clone().or(written).unwrap_or_else(|| vec![ACCESS.to_owned()]);
+        if !gives_access(&scopes) {
+            return Err(format!("the sso_registration_scopes of that section lack {ACCESS}; `scopes` replaces them"));
+        }
         let (start_url, region) = match found {
             Some(SsoSession { start_url, region, .. }) => (start_url, region),
             None => (self.start_url.clone().unwrap_or_default(), self.sso_region.clone().unwrap_or_default()),
         };
-        Ok(Instance { start_url, region, scopes: scopes.unwrap_or_else(|| vec![ACCESS.to_owned()]) })
+        Ok(Instance { start_url, region, scopes })
     }
 }
 
@@ -188,11 +189,11 @@ fn is_portal(text: &str) -> bool {
 
 fn scopes(node: &Node) -> Result<Vec<String>, Problem> {
     let found: Vec<String> = read::list(node, read::text)?.iter().flat_map(|text| words(text)).collect();
-    if found.iter().any(|scope| scope == ACCESS) {
-        Ok(found)
-    } else {
-        read::wrong(node, "a list of scopes with `sso:account:access` in it")
-    }
+    if gives_access(&found) { Ok(found) } else { read::wrong(node, "a list of scopes with `sso:account:access` in it") }
+}
+
+fn gives_access(scopes: &[String]) -> bool {
+    scopes.iter().any(|scope| scope == ACCESS)
 }
 
 /// As the AWS CLI writes them, or as OAuth does.
@@ -295,6 +296,7 @@ impl Kind for Options {
             accounts: self.accounts.clone(),
             roles: self.roles.clone(),
             concurrency: self.concurrency,
+            rate: self.rate.per_second(),
             http,
         };
         let portal = Portal::new(settings, Arc::clone(&session), Arc::clone(&host_env.clock));
