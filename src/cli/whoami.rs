@@ -51,7 +51,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         let json: serde_json::Value = serde_json::from_slice(&answer.body).map_err(Failure::runtime)?;
         anstream::println!("{json:#}");
     } else if sign_ins.is_empty() {
-        anstream::println!("No source of the daemon has a `sign_in`.");
+        anstream::println!("No source of the daemon needs a sign-in.");
     } else {
         sign_ins.iter().for_each(tell);
     }

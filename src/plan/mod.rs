@@ -99,12 +99,14 @@ impl Blueprint {
     fn new(config: &Config, host_env: HostEnv) -> Result<(Self, Vec<CallLimit>), FetchingError> {
         let upstreams = config.upstreams.clone();
         let ims = Cadence::Ims { interval: config.refresh.interval };
-        let opening = Opening {
-            host_env: &host_env,
-            listeners: &[&config.listen[..], config.capture_listen.as_slice()].concat(),
-            return_wait: ims.return_wait(),
-        };
+        let listeners = [&config.listen[..], config.capture_listen.as_slice()].concat();
         let open = |source: &config::Source| {
+            let opening = Opening {
+                name: &source.name,
+                host_env: &host_env,
+                listeners: &listeners,
+                return_wait: ims.return_wait(),
+            };
             let opened = source.kind.open(&opening).map_err(|error| FetchingError::new(&source.name, error))?;
             Ok((source.name.clone(), opened))
         };

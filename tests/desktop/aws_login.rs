@@ -23,7 +23,7 @@ use crate::{
     ALPPACA, Daemon, alppaca,
     browser::Browser,
     server::{Asked, Reply, Server},
-    sso::with_browser,
+    sso::{with_browser, with_browser_for},
     stderr, stdout,
     support::{eventually, needs},
 };
@@ -176,6 +176,43 @@ impl State {
             answer["idToken"] = format!("{}.{}.sig", part(json!({"alg": "ES384"})), part(json!({"sub": WHO}))).into();
         }
         Ok(Reply { status: 200, headers: Vec::new(), body: answer.to_string() })
+    }
+}
+
+#[test]
+fn each_source_has_a_sign_in_of_its_own() {
+    const WHAT: &str = "desktop: two sign-ins at the AWS console";
+    if !needs(WHAT, "curl") {
+        return;
+    }
+    let at = SignIn::start(900);
+    let source = format!("{{kind: aws_login, region: eu-west-1, endpoint: '{}'}}", at.server.url());
+    let daemon = Daemon::start(&format!(
+        "sources:\n  me: {source}\n  other: {source}\nroles:\n  admin: {{source: me}}\n  guest: {{source: other}}\n"
+    ));
+    let several = alppaca(&daemon.socket(), &["login", "--no-browser"]);
+    assert!(stderr(&several).contains("several sources have a sign-in; name one of me, other"), "{several:?}");
+    with_browser_for(&daemon, &["me"]);
+    first_key(&daemon);
+    let who = stdout(&alppaca(&daemon.socket(), &["whoami"]));
+    assert!(who.starts_with(&format!("me: {WHO} at")) && who.contains("other: sign-in needed"), "{who}");
+    let guest = alppaca(&daemon.socket(), &["credentials", "guest", "--wait", "0"]);
+    assert!(!guest.status.success(), "{guest:?}");
+    assert_eq!(stdout(&alppaca(&daemon.socket(), &["logout", "other"])), "Signed out.\n");
+    assert!(!key(&daemon).is_empty(), "{}", daemon.log());
+}
+
+#[test]
+fn an_endpoint_in_clear_text_is_warned_of() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("alppaca.yaml");
+    for (endpoint, warned) in [("http://signin.example.com", true), ("https://signin.example.com", false)] {
+        let text =
+            format!("sources:\n  me: {{kind: aws_login, endpoint: '{endpoint}'}}\nroles:\n  admin: {{source: me}}\n");
+        std::fs::write(&file, text).expect("ours");
+        let output = Command::new(ALPPACA).args(["check", "-c"]).arg(&file).output().expect("it runs");
+        let said = stderr(&output) + &stdout(&output);
+        assert_eq!(said.contains("credentials will travel in clear text"), warned, "{said}");
     }
 }
 

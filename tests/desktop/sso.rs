@@ -4,9 +4,11 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read},
     path::Path,
-    process::{Command, Output, Stdio},
+    process::{Child, ChildStdout, Command, Output, Stdio},
+    time::Duration,
 };
 
+use alppaca::clock::{Clock, SystemClock};
 use tempfile::TempDir;
 
 use crate::{
@@ -33,9 +35,14 @@ fn say(daemon: &Daemon, arguments: &[&str]) -> String {
 
 /// Signs in with a browser, in which the person consents.
 pub(crate) fn with_browser(daemon: &Daemon) -> String {
+    with_browser_for(daemon, &[])
+}
+
+/// The same for a source.
+pub(crate) fn with_browser_for(daemon: &Daemon, source: &[&str]) -> String {
     let directory = tempfile::tempdir().expect("a directory");
     let mut login = Command::new(ALPPACA);
-    login.args(["login", "--no-browser"]).env("ALPPACA_SOCKET", daemon.socket());
+    login.args(["login", "--no-browser"]).args(source).env("ALPPACA_SOCKET", daemon.socket());
     let mut child = login.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it starts");
     let mut reader = BufReader::new(child.stdout.take().expect("piped"));
     let mut said = String::new();
@@ -52,9 +59,18 @@ pub(crate) fn with_browser(daemon: &Daemon) -> String {
 
 /// Signs in with a code.
 fn with_code(daemon: &Daemon, at: &IdentityCenter) -> String {
+    let (mut child, mut reader, mut said) = begin_with_code(daemon, at);
+    reader.read_to_string(&mut said).expect("text");
+    assert!(child.wait().expect("it ends").success(), "{said}\n{}", daemon.log());
+    said
+}
+
+/// Begins to, and enters the code.
+fn begin_with_code(daemon: &Daemon, at: &IdentityCenter) -> (Child, BufReader<ChildStdout>, String) {
     let mut login = Command::new(ALPPACA);
     login.args(["login", "--device"]).env("ALPPACA_SOCKET", daemon.socket());
-    let mut child = login.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut child =
+        login.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
     let mut reader = BufReader::new(child.stdout.take().expect("piped"));
     let mut said = String::new();
     while !said.contains("The code is valid for") {
@@ -62,9 +78,7 @@ fn with_code(daemon: &Daemon, at: &IdentityCenter) -> String {
     }
     let code = said.lines().find_map(|line| line.strip_prefix("    ABCD")).expect("a code");
     at.approve(&format!("ABCD{code}"));
-    reader.read_to_string(&mut said).expect("text");
-    assert!(child.wait().expect("it ends").success(), "{said}\n{}", daemon.log());
-    said
+    (child, reader, said)
 }
 
 #[test]
@@ -186,6 +200,52 @@ fn a_token_that_comes_after_the_logout_does_not_stay_valid() {
     assert_eq!(alppaca(&daemon.socket(), &["whoami"]).status.code(), Some(1));
 }
 
+#[test]
+fn a_sign_in_that_was_given_up_leaves_no_token_behind() {
+    let at = IdentityCenter::start();
+    let daemon = Daemon::start(&config(&at, ""));
+    for (another, said) in [(false, "you have signed out meanwhile"), (true, "there is no such attempt")] {
+        let held = at.hold_tokens();
+        let tokens = at.calls("/token");
+        let (first, _, _) = begin_with_code(&daemon, &at);
+        eventually("the tokens are asked for", || (at.calls("/token") > tokens).then_some(()), || daemon.log());
+        let ended = at.calls("/logout");
+        let second = another.then(|| begin_with_code(&daemon, &at));
+        if second.is_none() {
+            assert_eq!(say(&daemon, &["logout"]), "Signed out.\n");
+        }
+        let first = first.wait_with_output().expect("it ends");
+        assert!(!first.status.success() && stderr(&first).contains(said), "{first:?}");
+        drop(held);
+        eventually("it is revoked", || (at.calls("/logout") == ended + 1).then_some(()), || daemon.log());
+        if let Some((mut second, _, _)) = second {
+            assert!(second.wait().expect("it ends").success(), "{}", daemon.log());
+        } else {
+            assert!(!at.state().has_access());
+        }
+        let who = alppaca(&daemon.socket(), &["whoami"]);
+        assert_eq!(who.status.code(), Some(i32::from(!another)), "{who:?}");
+    }
+}
+
+#[test]
+fn roles_of_the_configuration_share_one_list_and_its_calls_keep_to_the_rate() {
+    let at = IdentityCenter::start();
+    let roles = "roles:\n  a: {source: work, upstream_role: auditor}\n  b: {source: work, upstream_role: readonly}\n  \
+                 c: {source: work, upstream_role: billing}\n";
+    let daemon = Daemon::start(&config(&at, &format!("    rate: 4/s\n{roles}")));
+    with_code(&daemon, &at);
+    let began = SystemClock.now().boot;
+    for role in ["a", "b", "c"] {
+        daemon.wait_for_log(&format!("role {role}: could be fetched again"));
+    }
+    // Two pages of accounts, and one or two for each of the three.
+    assert_eq!((at.calls("/assignment/accounts"), at.calls("/assignment/roles")), (2, 4), "{}", daemon.log());
+    assert_eq!(at.calls("/federation/credentials"), 3);
+    // Nine calls, of which four may begin at once.
+    assert!(SystemClock.now().boot.since(began) > Duration::from_secs(1));
+}
+
 /// A home with this `.aws/config`.
 fn home(config: &str) -> TempDir {
     let home = tempfile::tempdir().expect("a directory");
@@ -219,6 +279,8 @@ fn what_is_missing_is_said() {
     let home = home(
         "[sso-session work]\nsso_start_url = https://x.awsapps.com/start\n\
          [sso-session elsewhere]\nsso_start_url = https://x.awsapps.com/start\nsso_region = evil.example/eu-west-1\n\
+         [sso-session narrow]\nsso_start_url = https://x.awsapps.com/start\nsso_region = eu-west-1\n\
+         sso_registration_scopes = codewhisperer:completions\n\
          [sso-session clear]\nsso_start_url = http://x.awsapps.com/start\nsso_region = eu-west-1\n",
     );
     for (source, said) in [
@@ -230,6 +292,7 @@ fn what_is_missing_is_said() {
         ("{kind: sso, sso_session: work}", "has no sso_region"),
         ("{kind: sso, sso_session: elsewhere}", "sso_region of [sso-session elsewhere]"),
         ("{kind: sso, sso_session: clear}", "sso_region of [sso-session clear]"),
+        ("{kind: sso, sso_session: narrow}", "sso_registration_scopes of that section lack sso:account:access"),
         ("{kind: sso, sso_session: other}", "there is no [sso-session other] in "),
     ] {
         let output = check(home.path(), &format!("sources:\n  work: {source}\n"));

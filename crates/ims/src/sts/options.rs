@@ -232,7 +232,7 @@ impl Options {
     /// Makes it ready, with the work that has to run beside the requests. Files are read; nothing is sent yet.
     /// `listeners`: where this server itself listens, which cannot be the source of its credentials.
     pub fn open(&self, host_env: &HostEnv, listeners: &[SocketAddr]) -> Result<(Arc<Sts>, Background), String> {
-        let opening = Opening { host_env, listeners, return_wait: failback::USUAL };
+        let opening = Opening { name: "credentials", host_env, listeners, return_wait: failback::USUAL };
         let wrong = |error: String| format!("sts: credentials: {error}");
         let name: RoleName = "alppaca-ims".parse().map_err(|_| wrong("no legal name".to_owned()))?;
         let session = Session::default();

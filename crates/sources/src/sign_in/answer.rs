@@ -9,7 +9,7 @@ use super::Failure;
 use crate::{
     credentials::Secret,
     fetch::{is_clear_text, required_secret, secret},
-    jwt,
+    jwt::{self, DiscoveryError},
     settings::url::is_web_url,
     text::printable,
 };
@@ -32,7 +32,11 @@ impl Discovery {
     /// Reads the document of `issuer`. One of another issuer, or with an endpoint that can be overheard, is not believed.
     pub(super) fn parse(body: &[u8], issuer: &str) -> Result<Self, Failure> {
         let wrong = |what: &dyn Display| Failure::Wrong(format!("the discovery document of {issuer}: {what}"));
-        let document = jwt::Discovery::parse(body, issuer).map_err(|error| wrong(&error))?;
+        let document = jwt::Discovery::parse(body, issuer).map_err(|error| match error {
+            // Anything may come from a portal on the way.
+            DiscoveryError::Malformed => Failure::Temporary(format!("the discovery document of {issuer}: {error}")),
+            error => wrong(&error),
+        })?;
         let optional = |key| {
             let url = document.url(key).map_err(|error| wrong(&error))?;
             // The client speaks TLS, or not, with all of them.

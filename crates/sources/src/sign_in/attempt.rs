@@ -67,7 +67,7 @@ pub(super) struct Attempt {
     pub(super) session: Known,
     pub(super) started: BootTime,
     clock: SharedClock,
-    progress: Mutex<Progress>,
+    stage: Mutex<Stage>,
     /// What the browser brought back.
     callback: Mutex<Option<Callback>>,
     came_back: Notify,
@@ -76,13 +76,26 @@ pub(super) struct Attempt {
     task: Mutex<Option<AbortHandle>>,
 }
 
+/// Where an attempt is.
+struct Stage {
+    progress: Progress,
+    /// Whether the provider is being asked for tokens: what it gives then must not be lost.
+    asking: bool,
+}
+
+impl Stage {
+    fn is_over(&self) -> bool {
+        matches!(self.progress, Progress::Done { .. } | Progress::Failed(_))
+    }
+}
+
 impl Attempt {
     pub(super) fn new(session: Known, clock: SharedClock, changed: Arc<Notify>) -> Arc<Self> {
         Arc::new(Self {
             session,
             started: clock.now().boot,
             clock,
-            progress: Mutex::new(Progress::Preparing),
+            stage: Mutex::new(Stage { progress: Progress::Preparing, asking: false }),
             callback: Mutex::default(),
             came_back: Notify::new(),
             changed,
@@ -91,11 +104,16 @@ impl Attempt {
     }
 
     pub(super) fn progress(&self) -> Progress {
-        lock(&self.progress).clone()
+        lock(&self.stage).progress.clone()
     }
 
+    /// What has come to its end stays there.
     fn step(&self, progress: Progress) {
-        *lock(&self.progress) = progress;
+        let mut stage = lock(&self.stage);
+        if !stage.is_over() {
+            stage.progress = progress;
+        }
+        drop(stage);
         self.changed.notify_waiters();
     }
 
@@ -113,13 +131,21 @@ impl Attempt {
         *lock(&self.task) = Some(task);
     }
 
+    /// What comes of it from now on is nobody's.
     pub(super) fn end(&self) {
-        if let Some(task) = lock(&self.task).take() {
+        let mut stage = lock(&self.stage);
+        if stage.is_over() {
+            return;
+        }
+        stage.progress = Progress::Failed("you have signed out meanwhile".to_owned());
+        // What the provider gives now has to be revoked.
+        if !stage.asking
+            && let Some(task) = lock(&self.task).take()
+        {
             task.abort();
         }
-        if !matches!(self.progress(), Progress::Done { .. } | Progress::Failed(_)) {
-            self.step(Progress::Failed("another sign-in has been started instead".to_owned()));
-        }
+        drop(stage);
+        self.changed.notify_waiters();
     }
 
     /// Does all of it.
@@ -127,7 +153,9 @@ impl Attempt {
         let outcome = match (&self.session, method) {
             (Known::Provider(session), Method::Browser { port }) => self.by_browser(session, port).await,
             (Known::Provider(session), Method::Device) => self.by_device(session).await,
-            (Known::Ssh(session), Method::Agent { socket }) => session.sign_in(socket).await,
+            (Known::Ssh(session), Method::Agent { socket }) => {
+                session.sign_in(socket).await.map(|name| self.step(Progress::Done { name }))
+            }
             (Known::Provider(_), Method::Agent { .. }) => {
                 Err(Failure::Wrong("this sign-in is at a provider, not by an ssh-agent".to_owned()))
             }
@@ -135,17 +163,49 @@ impl Attempt {
                 Err(Failure::Wrong("this sign-in is by an ssh-agent, not at a provider".to_owned()))
             }
         };
-        self.step(match outcome {
-            Ok(name) => Progress::Done { name },
-            Err(failure) => Progress::Failed(failure.to_string()),
-        });
+        if let Err(failure) = outcome {
+            self.step(Progress::Failed(failure.to_string()));
+        }
     }
 
-    async fn by_browser(&self, session: &Session, port: u16) -> Result<String, Failure> {
+    async fn by_browser(&self, session: &Session, port: u16) -> Result<(), Failure> {
         let mut provider = session.provider().await?;
         let (request, url) = provider.begin(port).await?;
         self.step(Progress::Browser { url: Secret::new(url) });
-        Ok(session.sign_in(provider.redeem(&request, &self.returned().await?).await?))
+        let callback = self.returned().await?;
+        self.sign_in(session, self.ask(provider.redeem(&request, &callback)).await?).await
+    }
+
+    /// Asks for tokens; to the end, once it has begun.
+    async fn ask(&self, call: impl Future<Output = Result<Granted, Failure>>) -> Result<Granted, Failure> {
+        {
+            let mut stage = lock(&self.stage);
+            if stage.is_over() {
+                return Err(Failure::Wrong("the sign-in is over".to_owned()));
+            }
+            stage.asking = true;
+        }
+        let granted = call.await;
+        lock(&self.stage).asking = false;
+        granted
+    }
+
+    /// The person has signed in, unless the attempt was ended meanwhile: then nobody has these tokens.
+    async fn sign_in(&self, session: &Session, granted: Granted) -> Result<(), Failure> {
+        let late = {
+            let mut stage = lock(&self.stage);
+            if stage.is_over() {
+                Some(granted.0)
+            } else {
+                stage.progress = Progress::Done { name: session.sign_in(granted) };
+                None
+            }
+        };
+        match late {
+            Some(tokens) => session.revoke(&tokens).await,
+            None => self.changed.notify_waiters(),
+        }
+        Ok(())
     }
 
     /// What the browser brings back.
@@ -156,13 +216,14 @@ impl Attempt {
         }
     }
 
-    async fn by_device(&self, session: &Session) -> Result<String, Failure> {
+    async fn by_device(&self, session: &Session) -> Result<(), Failure> {
         let mut provider = session.provider().await?;
         let code = match provider.device().await? {
             Elsewhere::Code(code) => code,
             Elsewhere::Paste(request, url) => {
                 self.step(Progress::Paste { url: Secret::new(url) });
-                return Ok(session.sign_in(provider.redeem(&request, &self.returned().await?).await?));
+                let callback = self.returned().await?;
+                return self.sign_in(session, self.ask(provider.redeem(&request, &callback)).await?).await;
             }
         };
         self.step(Progress::Device {
@@ -171,14 +232,14 @@ impl Attempt {
             complete_url: code.verification_uri_complete.clone(),
             seconds: code.life().as_secs(),
         });
-        Ok(session.sign_in(self.poll(&provider, &code).await?))
+        self.sign_in(session, self.poll(&provider, &code).await?).await
     }
 
     async fn poll(&self, provider: &Provider, code: &DeviceCode) -> Result<Granted, Failure> {
         let (began, mut pause) = (self.clock.now().boot, code.interval());
         loop {
             clock::sleep(pause).await;
-            match provider.poll(code).await {
+            match self.ask(provider.poll(code)).await {
                 Err(Failure::Refused { code, .. }) if code == "authorization_pending" => {}
                 Err(Failure::Refused { code, .. }) if code == "slow_down" => pause += SLOWER,
                 // A time-out asks for fewer calls as well (RFC 8628, section 3.5).

@@ -15,6 +15,9 @@ pub(super) const MARGIN: Duration = Duration::from_secs(10);
 /// The pause after the first failure to renew tokens, and the longest one.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+/// What no repetition should change is repeated so often, since a clock may be set, or a provider repaired.
+const WRONG: u32 = 5;
+
 /// The tokens of a sign-in.
 #[derive(Debug, Clone)]
 pub(super) struct Tokens {
@@ -36,6 +39,8 @@ pub(super) struct Held {
     /// No attempt to renew it before.
     pub(super) not_before: BootTime,
     pub(super) failures: u32,
+    /// How many of the attempts failed by what no repetition should change.
+    pub(super) wrong: u32,
     /// Why the last attempt failed.
     pub(super) problem: Option<String>,
     /// When it was last renewed because a site refused it.
@@ -44,7 +49,17 @@ pub(super) struct Held {
 
 impl Held {
     pub(super) fn new(tokens: Tokens, person: Person, since: Timestamp, now: Moment) -> Self {
-        Self { tokens, person, since, arrived: now, not_before: now.boot, failures: 0, problem: None, refused: None }
+        Self {
+            tokens,
+            person,
+            since,
+            arrived: now,
+            not_before: now.boot,
+            failures: 0,
+            wrong: 0,
+            problem: None,
+            refused: None,
+        }
     }
 
     pub(super) fn left(&self, now: Moment) -> Duration {
@@ -61,6 +76,11 @@ impl Held {
         let life = until(self.person.until, self.arrived.wall);
         let rest = if self.tokens.refresh.is_some() { (life / 3).max(MARGIN) } else { MARGIN };
         self.left(now).saturating_sub(rest).max(self.not_before.since(now.boot))
+    }
+
+    /// Whether it is tried once more what has failed in a way that no repetition should change.
+    pub(super) fn is_worth_another(&self, now: Moment) -> bool {
+        !self.has_ended(now) || self.wrong < WRONG
     }
 
     pub(super) fn failed(&mut self, problem: String, now: Moment) {

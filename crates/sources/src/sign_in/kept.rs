@@ -34,7 +34,7 @@ struct Kept {
     since: String,
 }
 
-/// The file of the sign-in with these settings: another provider or client has another.
+/// The file of the sign-in with these settings: another provider, client or source has another.
 pub(super) fn path(directory: &Path, settings: &Settings) -> PathBuf {
     let key = format!("{:?}", (settings.issuer(), settings.client()));
     let digest = digest(&SHA256, key.as_bytes());
@@ -125,6 +125,18 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::sign_in::ConsoleSettings;
+
+    #[test]
+    fn each_source_has_a_file_of_its_own() {
+        let of = |source: &str| {
+            let http = crate::fetch::Options::direct(std::time::Duration::from_secs(1), None);
+            let at = ("eu-west-1", None, false);
+            path(Path::new("/x"), &Settings::Console(ConsoleSettings::new(source, at, true, http)))
+        };
+        assert_eq!(of("me"), of("me"));
+        assert_ne!(of("me"), of("other"));
+    }
 
     #[test]
     fn a_sign_in_is_kept_for_its_owner_alone() {

@@ -59,12 +59,12 @@ impl Settings {
         }
     }
 
-    /// The client that signs people in there: what is kept for one is not for another.
-    pub(super) fn client(&self) -> &str {
+    /// What else tells sign-ins there apart: what is kept of one is not for another.
+    pub(super) fn client(&self) -> (&str, &[String]) {
         match self {
-            Self::OpenId(settings) => &settings.oidc.client_id,
-            Self::IdentityCenter(settings) => &settings.oidc,
-            Self::Console(_) => "",
+            Self::OpenId(settings) => (&settings.oidc.client_id, &settings.oidc.scopes),
+            Self::IdentityCenter(settings) => (&settings.oidc, &settings.scopes),
+            Self::Console(settings) => (&settings.source, &[]),
         }
     }
 }

@@ -51,13 +51,13 @@ struct Inner {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BeginError {
     /// No source has one.
-    #[error("no source of this daemon has a `sign_in`")]
+    #[error("no source of this daemon needs a sign-in")]
     None,
     /// There is none of that name.
-    #[error("no source {0:?} with a `sign_in`; there are {1}")]
+    #[error("there is no source {0:?} with a sign-in; there are {1}")]
     Unknown(String, String),
     /// Which one is not said.
-    #[error("several sources have a `sign_in`; name one of {0}")]
+    #[error("several sources have a sign-in; name one of {0}")]
     Several(String),
     /// The daemon is about to start or stop, or too much is going on.
     #[error("the daemon cannot do that now; try again")]

@@ -175,7 +175,7 @@ impl Session {
             (held.refused, held.not_before) = (Some(now.boot), now.boot);
             held.person.until = now.wall;
         } else {
-            self.need(&mut state, format!("the site does not accept it: {reason}"));
+            self.need(&mut state, format!("the server does not accept the token: {reason}"));
         }
         drop(state);
         self.changed.notify_waiters();
@@ -235,7 +235,11 @@ impl Session {
                 self.need(&mut state, "the provider renewed it for another person".to_owned());
             }
             // Whatever a proxy or a portal on the way says is not the word of the provider.
-            Err(Failure::Temporary(problem) | Failure::Wrong(problem)) => held.failed(problem, now),
+            Err(Failure::Temporary(problem)) => held.failed(problem, now),
+            Err(Failure::Wrong(problem)) if held.is_worth_another(now) => {
+                held.wrong += 1;
+                held.failed(problem, now);
+            }
             // What is held is good until its end; only then a person is needed.
             Err(_) if !renewable && !held.has_ended(now) => held.not_before = now.boot + held.left(now),
             Err(failure) if renewable && !held.has_ended(now) => {
@@ -245,7 +249,8 @@ impl Session {
                 tracing::warn!("the sign-in at {} cannot be renewed: {failure}", self.settings.issuer());
             }
             Err(failure) => {
-                let reason = held.problem.take().unwrap_or_else(|| format!("it has ended: {failure}"));
+                let known = held.problem.take().filter(|_| !renewable);
+                let reason = known.unwrap_or_else(|| format!("it has ended: {failure}"));
                 self.need(&mut state, reason);
             }
         }
@@ -356,5 +361,54 @@ impl Session {
         {
             tracing::error!("{}: cannot be removed: {error}", path.display());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{clock::fake::FakeClock, fetch::Options, sign_in::ConsoleSettings};
+
+    /// A sign-in that is held for ten minutes, with what renews it.
+    fn signed_in(clock: &Arc<FakeClock>) -> (Session, Tokens) {
+        let shared: SharedClock = Arc::<FakeClock>::clone(clock);
+        let http = Options::direct(Duration::from_secs(1), None);
+        let settings = ConsoleSettings::new("me", ("eu-west-1", None, false), false, http);
+        let session = Session::new(Arc::new(Settings::Console(settings)), shared, Arc::default(), None);
+        let secret = |text: &str| Some(Secret::new(text));
+        let tokens = Tokens { bearer: Secret::new("bearer"), refresh: secret("refresh"), client: secret("client") };
+        let until = crate::clock::Clock::now(&**clock).wall + Duration::from_mins(10);
+        session.sign_in((
+            tokens.clone(),
+            Person { name: "alice".into(), subject: "alice".into(), groups: Vec::new(), until },
+        ));
+        (session, tokens)
+    }
+
+    fn failing(session: &Session, tokens: &Tokens, failure: &Failure, times: usize) -> Option<String> {
+        for _attempt in 0..times {
+            assert!(session.take(tokens, Err(failure.clone())).is_none());
+        }
+        session.report().needed
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_no_repetition_changes_needs_the_person_soon_after_the_end() {
+        let clock = FakeClock::new();
+        let wrong = Failure::Wrong("the provider returned no ID token".into());
+        let (session, tokens) = signed_in(&clock);
+        assert_eq!(failing(&session, &tokens, &wrong, 3), None, "what is held is good");
+        clock.suspend(Duration::from_mins(10));
+        assert_eq!(failing(&session, &tokens, &wrong, 2), None, "a clock may be set");
+        let needed = failing(&session, &tokens, &wrong, 1).expect("a person");
+        assert!(needed.contains("no ID token"), "{needed}");
+        assert!(matches!(session.token().await, Err(NoToken::Needed(_))));
+
+        let (session, tokens) = signed_in(&clock);
+        clock.suspend(Duration::from_mins(10));
+        let down = Failure::Temporary("it is down".into());
+        assert_eq!(failing(&session, &tokens, &down, 1000), None, "it is the provider's trouble");
+        let refused = Failure::refused("invalid_grant", "");
+        assert!(failing(&session, &tokens, &refused, 1).expect("a person").contains("invalid_grant"));
     }
 }

@@ -191,6 +191,8 @@ impl Eq for dyn Kind {}
 
 /// What a source has to know to be opened.
 pub struct Opening<'a> {
+    /// The name of the source.
+    pub name: &'a str,
     /// The host.
     pub host_env: &'a HostEnv,
     /// Where alppaca itself listens.

@@ -43,6 +43,8 @@ const ELSEWHERE: &str = "arn:aws:signin:::devtools/cross-device";
 /// AWS's sign-in service of a region.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsoleSettings {
+    /// Whose it is: a person may have a login of its own for each source.
+    pub source: String,
     /// Where it is: `https://REGION.signin.aws.amazon.com`.
     pub base: String,
     /// Whether a sign-in outlives the daemon.
@@ -52,9 +54,14 @@ pub struct ConsoleSettings {
 }
 
 impl ConsoleSettings {
-    /// The service of a region, or at another endpoint.
-    pub fn new(region: &str, endpoint: Option<&str>, fips: bool, keep_sign_in: bool, http: Options) -> Self {
-        Self { base: base(region, endpoint, fips), keep_sign_in, http }
+    /// For a source that calls the service of a region, or at another endpoint.
+    pub fn new(
+        source: &str,
+        (region, endpoint, fips): (&str, Option<&str>, bool),
+        keep_sign_in: bool,
+        http: Options,
+    ) -> Self {
+        Self { source: source.to_owned(), base: base(region, endpoint, fips), keep_sign_in, http }
     }
 }
 
@@ -147,6 +154,7 @@ impl Console {
                 Failure::refused(code, "the policy SignInLocalDevelopmentAccess (signin:CreateOAuth2Token) is missing")
             }
             ServiceError::Refused { code, message } => Failure::refused(code, &message),
+            ServiceError::Wrong(problem) => Failure::Wrong(problem),
             ServiceError::Other(problem) => Failure::Temporary(problem),
         })
     }

@@ -31,6 +31,8 @@ pub(crate) enum ServiceError {
         /// The same for people.
         message: String,
     },
+    /// It does not accept the request, for a reason that is not known to last.
+    Wrong(String),
     /// Any other failure.
     Other(String),
 }
@@ -67,9 +69,11 @@ pub(crate) async fn ask(
         return Err(wrong(&format!("the answer is {}{}", answer.status, answer.detail())));
     };
     let message = printable(refusal.message.as_deref().unwrap_or_default(), 200);
+    let said = format!("POST {url}: the answer is {} ({}: {message})", answer.status, printable(&error, 40));
     match FINAL.into_iter().find(|code| *code == error) {
         Some(code) => Err(ServiceError::Refused { code, message }),
-        None => Err(wrong(&format!("the answer is {} ({}: {message})", answer.status, printable(&error, 40)))),
+        None if answer.status == StatusCode::TOO_MANY_REQUESTS => Err(other(said)),
+        None => Err(ServiceError::Wrong(said)),
     }
 }
 

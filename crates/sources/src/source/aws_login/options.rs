@@ -44,6 +44,7 @@ options! {
         pub proxying: Proxying;
     }
     before Options::exclusions;
+    after Options::warn;
 }
 
 impl Written for Options {
@@ -53,6 +54,12 @@ impl Written for Options {
 impl Options {
     fn exclusions(fields: &mut Fields) {
         fields.exclude("endpoint", &["fips"]);
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "a check may refuse what was read")]
+    fn warn(self, fields: &mut Fields) -> Option<Self> {
+        aws::warn_of_clear_text(self.endpoint.as_deref(), fields);
+        Some(self)
     }
 }
 
@@ -107,7 +114,8 @@ impl Kind for Options {
             proxies: self.proxying.resolve(&host_env.proxies)?,
         };
         let fips = self.fips.or(host_env.aws.use_fips_endpoint).unwrap_or_default();
-        let settings = ConsoleSettings::new(&self.region, self.endpoint.as_deref(), fips, self.keep_sign_in, http);
+        let at = (&*self.region, self.endpoint.as_deref(), fips);
+        let settings = ConsoleSettings::new(opening.name, at, self.keep_sign_in, http);
         Ok(Arc::new(Ready(host_env.sign_ins.session(&SignIn::Console(settings)))))
     }
 }

@@ -134,7 +134,7 @@ async fn ask(token: &Token, at: &Session<'_>, http: &Options, now: Timestamp) ->
     let question = token.question().map_err(other)?;
     let profile = at.profile;
     console::ask(&base, question, &key, http, now).await.map_err(|error| match error {
-        ServiceError::Other(problem) => other(problem),
+        ServiceError::Wrong(problem) | ServiceError::Other(problem) => other(problem),
         ServiceError::Refused { code: "USER_CREDENTIALS_CHANGED", .. } => Failure::Over(format!(
             "the password was changed after the login; run `aws login --profile {profile}` again"
         )),
