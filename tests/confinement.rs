@@ -5,6 +5,7 @@ mod support;
 
 use std::{
     fs,
+    io::{BufRead, BufReader, Read},
     net::{SocketAddr, TcpListener, TcpStream},
     os::unix::{
         fs::PermissionsExt,
@@ -23,7 +24,7 @@ use alppaca::{
     daemon::{self, FixedNeeds},
     mock_ims::{Behaviour, LIST_PATH},
 };
-use support::{Daemon, Ims, cannot, get, needs_root};
+use support::{Daemon, Ims, cannot, connect_when_listening, get, needs_root};
 
 /// What the process that tries reads from its environment.
 const ATTEMPT: &str = "ALPPACA_TEST_ATTEMPT";
@@ -33,6 +34,7 @@ const ARGUMENT: &str = "ALPPACA_TEST_ARGUMENT";
 const SIGSYS: i32 = 31;
 const DONE: &str = "attempt: done";
 const DENIED: &str = "attempt: denied";
+const CONFINED: &str = "attempt: confined";
 
 /// The kernel's version of Landlock, as the log of a daemon has it.
 fn has_landlock() -> bool {
@@ -53,6 +55,11 @@ enum Outcome {
 
 /// Has another process, which is confined by `config` with this mode, try something.
 fn attempt(what: &str, argument: &str, mode: &str, config: &str, uid: u32) -> Outcome {
+    attempt_after(|| {}, what, argument, mode, config, uid)
+}
+
+/// The same, after something has happened that the process does not do.
+fn attempt_after(meanwhile: impl FnOnce(), what: &str, argument: &str, mode: &str, config: &str, uid: u32) -> Outcome {
     let directory = tempfile::tempdir().expect("a directory");
     let run = directory.path().join("run");
     fs::create_dir(&run).expect("a directory");
@@ -62,11 +69,21 @@ fn attempt(what: &str, argument: &str, mode: &str, config: &str, uid: u32) -> Ou
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("ours");
     }
     let mut command = Command::new(std::env::current_exe().expect("a test"));
-    command.args(["--exact", "tries", "--nocapture", "--test-threads=1"]).uid(uid).stdin(Stdio::null());
+    command
+        .args(["--exact", "tries", "--nocapture", "--test-threads=1"])
+        .uid(uid)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
     command.env(ATTEMPT, what).env(CONFIG, &file).env(ARGUMENT, argument);
-    let output = command.output().expect("it runs");
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    outcome(output.status, &out).unwrap_or_else(|| panic!("{what} with {mode}: {out}\n{err}"))
+    let mut child = command.spawn().expect("it runs");
+    let mut out = BufReader::new(child.stdout.take().expect("piped"));
+    let mut said = String::new();
+    while !said.contains(CONFINED) && out.read_line(&mut said).expect("text") > 0 {}
+    meanwhile();
+    drop(child.stdin.take());
+    out.read_to_string(&mut said).expect("text");
+    let status = child.wait().expect("it ends");
+    outcome(status, &said).unwrap_or_else(|| panic!("{what} with {mode}: {said}"))
 }
 
 fn outcome(status: ExitStatus, out: &str) -> Option<Outcome> {
@@ -97,8 +114,10 @@ fn tries() {
         abstract_manager: false,
     };
     let needs = daemon::needs(&fixed, &path, &loaded, &alppaca_command::environment::host_env());
-    let state = Confinement::new(loaded.config.sandbox, &needs).apply();
+    let state = Confinement::new(loaded.config.sandbox.mode, &needs).apply(false);
     assert!(state.problems.is_empty(), "{state:?}");
+    println!("\n{CONFINED}");
+    std::io::stdin().read_to_string(&mut String::new()).expect("its end");
     println!("\n{}", if try_to(&what, &argument) { DONE } else { DENIED });
 }
 
@@ -110,6 +129,8 @@ fn try_to(what: &str, argument: &str) -> bool {
         "link" => fs::read_link(argument).is_ok(),
         "list" => fs::read_dir(argument).is_ok(),
         "write" => fs::write(argument, "x").is_ok(),
+        "append" => fs::OpenOptions::new().append(true).create(true).open(argument).is_ok(),
+        "remove" => fs::remove_file(argument).is_ok(),
         "execute" => Command::new(argument).status().is_ok(),
         "trace" => nix::sys::ptrace::attach(pid()).is_ok(),
         "signal" => nix::sys::signal::kill(pid(), nix::sys::signal::Signal::SIGCONT).is_ok(),
@@ -226,6 +247,189 @@ fn what_the_configuration_names_is_reached_with_the_sandbox_as_well() {
     assert_eq!(attempt("read", "/etc/passwd", "enforce", &named, uid), Outcome::Done);
 }
 
+/// Kubernetes switches `..data`, certbot the links in `live`, and deployments `current`: the file is elsewhere then.
+#[test]
+fn files_behind_links_that_are_switched_are_read_after_the_switch_as_well() {
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("ours");
+    let root = directory.path().canonicalize().expect("there");
+    let make = |file: &str| {
+        let file = root.join(file);
+        fs::create_dir_all(file.parent().expect("in one")).expect("ours");
+        fs::write(file, "t").expect("a file");
+    };
+    let link = |to: &str, at: &str| {
+        let (new, at) = (root.join("new-link"), root.join(at));
+        fs::create_dir_all(at.parent().expect("in one")).expect("ours");
+        std::os::unix::fs::symlink(to, &new).and_then(|()| fs::rename(&new, at)).expect("a link");
+    };
+    let uid = rustix::process::getuid().as_raw();
+    let (_ims, ims) = server();
+    let absolute = |to: &str| root.join(to).to_str().expect("text").to_owned();
+    for (switched, first, second, path) in [
+        ("secret/..data", "..first", "..second", "secret/token"),
+        ("secret/..data", "..first", "..second", "secret/..data/token"),
+        ("live/host/token", "../../archive/host/token1", "../../archive/host/token2", "live/host/token"),
+        ("app/current", "releases/1", "releases/2", "app/current/token"),
+        ("app/current", &absolute("app/releases/1"), &absolute("app/releases/2"), "app/current/token"),
+    ] {
+        for release in ["secret/..first/token", "archive/host/token1", "app/releases/1/token"] {
+            make(release);
+        }
+        for release in ["secret/..second", "archive/host/token2", "app/releases/2"] {
+            let _none_yet = fs::remove_file(root.join(release)).or_else(|_| fs::remove_dir_all(root.join(release)));
+        }
+        link("..data/token", "secret/token");
+        link(first, switched);
+        let switch = || {
+            for release in ["secret/..second/token", "archive/host/token2", "app/releases/2/token"] {
+                make(release);
+            }
+            link(second, switched);
+        };
+        let named = format!("{}ims_identity: {{kind: token, file: {}}}\n", config(ims), root.join(path).display());
+        let reached = attempt_after(switch, "read", &absolute(path), "enforce", &named, uid);
+        assert_eq!(reached, Outcome::Done, "{path}: {switched} -> {second}");
+    }
+}
+
+/// What is needed beyond what the configuration says: by a module of the name service, for example.
+#[test]
+fn what_sandbox_allow_names_is_reached_and_nothing_beside_it() {
+    if !has_landlock() {
+        return;
+    }
+    let other = tempfile::tempdir().expect("a directory");
+    for path in [other.path().to_owned(), other.path().join("read"), other.path().join("write")] {
+        fs::create_dir_all(&path)
+            .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o755)))
+            .expect("ours");
+    }
+    let path = |name: &str| other.path().join(name).to_str().expect("text").to_owned();
+    for file in ["beside", "read/file"] {
+        fs::write(path(file), "x").expect("a file");
+    }
+    let ((_ims, ims), (_open, open), (_closed, closed)) = (server(), server(), server());
+    let allowed = format!(
+        "{}sandbox_allow: {{read: {}, write: {}, connect: {}}}\n",
+        config(ims),
+        path("read"),
+        path("write"),
+        open.port()
+    );
+    let uid = rustix::process::getuid().as_raw();
+    for (what, argument, with, without) in [
+        ("read", path("read/file"), Outcome::Done, Outcome::Denied),
+        ("write", path("read/file"), Outcome::Denied, Outcome::Denied),
+        ("write", path("write/file"), Outcome::Done, Outcome::Denied),
+        ("read", path("beside"), Outcome::Denied, Outcome::Denied),
+        ("connect", open.to_string(), Outcome::Done, Outcome::Denied),
+        ("connect", closed.to_string(), Outcome::Denied, Outcome::Denied),
+    ] {
+        assert_eq!(attempt(what, &argument, "enforce", &allowed, uid), with, "{what} {argument} with it");
+        assert_eq!(attempt(what, &argument, "enforce", &config(ims), uid), without, "{what} {argument} without it");
+    }
+}
+
+/// A log may be in a directory with other files, such as a home.
+#[test]
+fn beside_a_log_no_more_can_be_written_than_its_rotation_needs() {
+    use Outcome::{Denied, Done};
+
+    if !has_landlock() {
+        return;
+    }
+    let logs = tempfile::tempdir().expect("a directory");
+    fs::set_permissions(logs.path(), fs::Permissions::from_mode(0o777)).expect("ours");
+    let path = |name: &str| logs.path().join(name).to_str().expect("text").to_owned();
+    let (_ims, ims) = server();
+    let uid = rustix::process::getuid().as_raw();
+    let handler = |class: &str, more: &str| {
+        let module = if class == "FileHandler" { "logging" } else { "logging.handlers" };
+        let handler = format!("{{module: {module}, class: {class}, args: ['{}'{more}]}}", path("log"));
+        format!("{}logging_handler: {handler}\n", config(ims))
+    };
+    for (config, append, make, remove) in [
+        (handler("FileHandler", ""), Done, Denied, Denied),
+        (handler("RotatingFileHandler", ", a, 0, 3"), Done, Denied, Denied),
+        (handler("WatchedFileHandler", ""), Done, Done, Denied),
+        (format!("{}audit_log: {}\n", config(ims), path("log")), Done, Done, Denied),
+        (handler("RotatingFileHandler", ", a, 1000, 3"), Done, Done, Done),
+    ] {
+        // An audit in a daemon of root's or a person's needs what `/proc` shows.
+        let service = config.contains("audit_log");
+        if service && uid != 0 {
+            continue;
+        }
+        let uid = if service { 900 } else { uid };
+        for file in ["log", "other"] {
+            fs::write(path(file), "x")
+                .and_then(|()| fs::set_permissions(path(file), fs::Permissions::from_mode(0o666)))
+                .expect("ours");
+        }
+        let _none_yet = fs::remove_file(path("new"));
+        let outcome = |what, file: &str| attempt(what, &path(file), "enforce", &config, uid);
+        assert_eq!(outcome("append", "log"), append, "{config}");
+        assert_eq!(outcome("append", "new"), make, "{config}");
+        assert_eq!(outcome("read", "other"), Denied, "{config}");
+        assert_eq!(outcome("remove", "other"), remove, "{config}");
+    }
+}
+
+#[test]
+fn a_file_handler_that_begins_a_log_needs_no_directory() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name);
+    let ims = Ims::start(Behaviour::default());
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("free").port();
+    let config = format!(
+        "{}bind_port: {port}\nrun_dir: {}\nlog_level: info\nlogging_handler: {{class: FileHandler, args: ['{}']}}\n",
+        ims.config(),
+        path("run").display(),
+        path("log").display()
+    );
+    fs::write(path("alppaca.yaml"), config).expect("a file");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_alppaca"));
+    let mut daemon = command.args(["run", "-c"]).arg(path("alppaca.yaml")).spawn().expect("it runs");
+    let address = ([127, 0, 0, 1], port).into();
+    drop(connect_when_listening(address));
+    // It listens for signals before it answers.
+    get(address, LIST_PATH);
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(daemon.id().cast_signed()), nix::sys::signal::Signal::SIGTERM)
+        .expect("ours");
+    daemon.wait().expect("it ends");
+    let text = fs::read_to_string(path("log")).expect("a log");
+    let granted = format!("append to {} (logging_handler: the file)", path("log").display());
+    assert!(text.contains(&granted) && text.contains("stopped"), "{text}");
+}
+
+#[test]
+fn files_that_are_written_among_those_of_others_are_warned_of() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("alppaca.yaml");
+    let handler = |path: &str| {
+        format!("logging_handler: {{module: logging.handlers, class: WatchedFileHandler, args: ['{path}/none.log']}}")
+    };
+    for (settings, expected) in [
+        (handler("/tmp"), Some("logging_handler: the file is in /tmp, in all of which")),
+        (handler("/etc"), Some("logging_handler: the file is in /etc, in all of which")),
+        (handler("/home/../root"), Some("logging_handler: the file is in /root, in all of which")),
+        ("admin_socket: /tmp/alppaca.sock".to_owned(), Some("admin_socket is in /tmp, in all of which")),
+        (format!("{}\nsandbox: off", handler("/tmp")), None),
+        (handler(directory.path().to_str().expect("text")), None),
+    ] {
+        fs::write(&file, format!("ims_host: localhost\nrun_dir: {}\n{settings}\n", directory.path().display()))
+            .expect("a file");
+        let check = Command::new(env!("CARGO_BIN_EXE_alppaca")).args(["check", "--quiet", "-c"]).arg(&file).output();
+        let check = check.expect("it runs");
+        let err = String::from_utf8_lossy(&check.stderr).into_owned();
+        match expected {
+            Some(expected) => assert!(err.contains(&format!("warning: sandbox: {expected}")), "{settings}: {err}"),
+            None => assert!(!err.contains("warning: sandbox"), "{settings}: {err}"),
+        }
+    }
+}
+
 /// Files in `/etc` are replaced, so the directory is allowed; which of them may be read the account decides.
 #[test]
 fn the_account_keeps_the_daemon_from_the_passwords() {
@@ -263,6 +467,74 @@ fn the_daemon_says_what_is_in_force_and_the_kernel_agrees() {
     }
     let off = Daemon::with_credentials(&format!("{}sandbox: off\n", ims.config()));
     assert!(off.wait_for_log("sandbox: ").contains("sandbox: off; system calls: all"));
+}
+
+#[test]
+fn status_doctor_metrics_and_check_show_what_is_in_force() {
+    let ims = Ims::start(Behaviour::default());
+    let daemon = Daemon::with_credentials(&format!("{}metrics_listen: '127.0.0.1:0'\n", ims.config()));
+    let line = daemon.wait_for_log("sandbox: ");
+    let logged = line.split_once("sandbox: ").expect("the line").1.trim().to_owned();
+    let alppaca = |arguments: &[&str], socket: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_alppaca"));
+        let output = command.args(arguments).env("ALPPACA_SOCKET", socket).output().expect("it runs");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let (socket, nowhere) = (daemon.socket(), daemon.directory.path().join("no-socket"));
+    let text = alppaca(&["status"], &socket);
+    assert!(text.contains(&format!("sandbox: {logged}\n")), "{text}");
+    let status: serde_json::Value = serde_json::from_str(&alppaca(&["status", "--json"], &socket)).expect("JSON");
+    let sandbox = &status["sandbox"];
+    assert_eq!((&sandbox["mode"], &sandbox["summary"]), (&"enforce".into(), &logged.into()));
+    let own = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).expect("it runs");
+    for (part, line) in [("system_calls", "Seccomp:\t2"), ("no_new_privileges", "NoNewPrivs:\t1")] {
+        assert_eq!(sandbox["in_force"][part], own.contains(line), "{part}: {own}");
+    }
+    let limits = fs::read_to_string(format!("/proc/{}/limits", daemon.pid())).expect("it runs");
+    let dumps = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a limit");
+    assert_eq!(sandbox["in_force"]["no_core_dumps"], dumps.split_whitespace().nth(5) == Some("0"), "{dumps}");
+    let line = daemon.wait_for_log("metrics at ");
+    let address = line.split("metrics at ").nth(1).and_then(|text| text.trim().parse().ok()).expect("an address");
+    let metrics = get(address, "/metrics").body;
+    for (part, is) in sandbox["in_force"].as_object().expect("a mapping") {
+        let is = u8::from(is.as_bool().expect("a truth"));
+        let series = format!("alppaca_sandbox_in_force{{part=\"{part}\"}} {is}\n");
+        assert!(metrics.contains(&series), "{series}: {metrics}");
+    }
+    let version = sandbox["landlock"].as_u64().unwrap_or_default();
+    assert!(metrics.contains(&format!("alppaca_sandbox_landlock_version {version}\n")), "{metrics}");
+    assert!(metrics.contains("alppaca_sandbox_info{mode=\"enforce\"} 1\n"), "{metrics}");
+    let doctor = alppaca(&["doctor"], &socket);
+    assert!(doctor.contains("sandbox of the daemon: files and ports"), "{doctor}");
+    // Before a start as well.
+    let file = daemon.directory.path().join("alppaca.yaml");
+    let check = alppaca(&["check", "-c", file.to_str().expect("text")], &nowhere);
+    let expected = check.lines().find_map(|line| line.strip_prefix("# on this kernel: ")).expect("a line");
+    assert!(text.contains(&format!("sandbox: {expected}; ")), "{expected}: {text}");
+    let doctor = alppaca(&["doctor"], &nowhere);
+    let kernel = if version > 0 { format!("has Landlock {version}") } else { "has no Landlock".to_owned() };
+    assert!(doctor.contains(&format!("a daemon on this kernel {kernel}")), "{doctor}");
+    let report = Daemon::with_credentials(&format!("{}sandbox: report\n", ims.config()));
+    let doctor = alppaca(&["doctor"], &report.socket());
+    assert!(doctor.contains("note     sandbox of the daemon: report only"), "{doctor}");
+}
+
+#[test]
+fn the_reasons_of_the_sandbox_are_for_those_who_see_everything() {
+    if !needs_root("another user") {
+        return;
+    }
+    let ims = Ims::start(Behaviour::default());
+    let daemon = Daemon::with_credentials(&ims.config());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_alppaca"));
+    command.args(["status", "--json", "--socket"]).arg(daemon.socket()).uid(65534);
+    let output = command.output().expect("it runs");
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(
+        (&status["sandbox"]["mode"], &status["sandbox"]["summary"]),
+        (&"enforce".into(), &().into()),
+        "{status}"
+    );
 }
 
 #[test]

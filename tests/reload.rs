@@ -266,6 +266,7 @@ fn other(key: &str) -> &'static str {
         "audit_log" => "/nowhere/audit.log",
         "audit_required" => "true",
         "sandbox" => "off",
+        "sandbox_allow" => "{connect: 1}",
         "sign_in_notification" => "yes",
         "user" => "daemon",
         "group" | "admin_group" => "adm",

@@ -1,5 +1,7 @@
 //! The JSON documents of the admin socket, as both sides know them.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::credentials::Secret;
@@ -37,6 +39,9 @@ pub struct Status {
     /// The sources for which a person has to sign in before they give anything new.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sign_in_needed: Vec<SignInNeeded>,
+    /// What confines the daemon; none in a demonstration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<SandboxStatus>,
     /// The roles that the caller may see, the one that a program gets by default first.
     pub roles: Vec<RoleStatus>,
 }
@@ -44,6 +49,35 @@ pub struct Status {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde requires it")]
 fn is_zero(number: &usize) -> bool {
     *number == 0
+}
+
+/// What of the confinement is in force on this kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxStatus {
+    /// `enforce`, `report` or `off` (`sandbox`).
+    pub mode: String,
+    /// The version of Landlock that confines files and ports; none if they are not confined.
+    pub landlock: Option<u32>,
+    /// What this kernel cannot restrict, though it was wanted.
+    pub lacking: Vec<String>,
+    /// Why less is confined than the kernel could, only for callers that may see the state of all roles.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub widened: Vec<String>,
+    /// Which system calls are let through.
+    pub system_calls: String,
+    /// Whether a helper runs programs, since the daemon can run none.
+    pub helper: bool,
+    /// Each part of it, and whether it is in force.
+    pub in_force: BTreeMap<String, bool>,
+    /// All of that in one line, as in the log; only for callers that may see the state of all roles.
+    pub summary: Option<String>,
+}
+
+impl SandboxStatus {
+    /// As a caller sees it: the reasons name what is in the configuration.
+    pub(super) fn seen(self, everything: bool) -> Self {
+        if everything { self } else { Self { widened: Vec::new(), summary: None, ..self } }
+    }
 }
 
 /// One listening socket.

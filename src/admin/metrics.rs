@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 
+use super::document::SandboxStatus;
 use crate::{
     audit::Health,
     clock::Moment,
@@ -22,13 +23,22 @@ pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 const STATES: [RoleState; 6] =
     [RoleState::Idle, RoleState::Warming, RoleState::Fresh, RoleState::Stale, RoleState::Expired, RoleState::Denied];
 
+/// What they show beside the roles and requests.
+pub(super) struct Beside<'a> {
+    /// How the audit is, if there is one.
+    pub(super) audit: Option<Health>,
+    /// Who has signed in for which source.
+    pub(super) sign_ins: &'a [(String, Report)],
+    /// What confines the daemon.
+    pub(super) sandbox: Option<&'a SandboxStatus>,
+}
+
 /// Writes them down. Roles that were made on demand have no series of their own: they come and go with containers.
 pub(super) fn render(
     snapshot: &Snapshot,
     refresh_stats: &RefreshStats,
     counters: &Counters,
-    audit: Option<Health>,
-    sign_ins: &[(String, Report)],
+    beside: &Beside,
     started: Timestamp,
     now: Moment,
 ) -> String {
@@ -107,7 +117,7 @@ pub(super) fn render(
     for (why, count) in counters.connections_ended() {
         put(format_args!("alppaca_connections_ended_total{{reason=\"{}\"}} {count}\n", why.as_str()));
     }
-    if let Some(Health { lost, failing, withheld }) = audit {
+    if let Some(Health { lost, failing, withheld }) = beside.audit {
         put(format_args!(
             "# TYPE alppaca_audit_lost counter\n\
              # HELP alppaca_audit_lost Hand-outs and denials of which no record could be written.\n\
@@ -125,7 +135,8 @@ pub(super) fn render(
             ));
         }
     }
-    text.push_str(&of_sign_ins(sign_ins));
+    text.push_str(&of_sign_ins(beside.sign_ins));
+    text.push_str(&beside.sandbox.map(of_sandbox).unwrap_or_default());
     text.push_str("# EOF\n");
     text
 }
@@ -141,6 +152,25 @@ fn of_sign_ins(sign_ins: &[(String, Report)]) -> String {
         let needed = u8::from(report.needed.is_some());
         // Writing to a String cannot fail.
         let _infallible = writeln!(text, "alppaca_sign_in_needed{{source=\"{}\"}} {needed}", label(source));
+    }
+    text
+}
+
+/// What of the confinement is in force.
+fn of_sandbox(sandbox: &SandboxStatus) -> String {
+    let SandboxStatus { mode, landlock, in_force, .. } = sandbox;
+    let mut text = format!(
+        "# TYPE alppaca_sandbox info\n# HELP alppaca_sandbox What `sandbox` says.\n\
+         alppaca_sandbox_info{{mode=\"{mode}\"}} 1\n\
+         # TYPE alppaca_sandbox_landlock_version gauge\n\
+         # HELP alppaca_sandbox_landlock_version The version of Landlock that confines files and ports; 0 if they are not.\n\
+         alppaca_sandbox_landlock_version {}\n\
+         # TYPE alppaca_sandbox_in_force gauge\n# HELP alppaca_sandbox_in_force Whether a part of the confinement is in force.\n",
+        landlock.unwrap_or_default()
+    );
+    for (part, is) in in_force {
+        // Writing to a String cannot fail.
+        let _infallible = writeln!(text, "alppaca_sandbox_in_force{{part=\"{part}\"}} {}", u8::from(*is));
     }
     text
 }

@@ -6,6 +6,7 @@ mod client;
 mod document;
 mod lease;
 mod metrics;
+mod observe;
 mod peer;
 mod replacing;
 mod reply;
@@ -20,7 +21,7 @@ mod socket;
 pub use client::{Answered, Client, ClientError};
 pub use document::{
     ChoiceDocument, ChoiceRequest, Code, CredentialsDocument, ErrorDocument, ExecDocument, ExecRequest, LastError,
-    ListRefused, Listener, RoleStatus, RolesDocument, SignInNeeded, Status,
+    ListRefused, Listener, RoleStatus, RolesDocument, SandboxStatus, SignInNeeded, Status,
 };
 pub use lease::{LeaseError, Leases};
 pub use peer::{PeerCredentials, ProcessId};

@@ -2,22 +2,18 @@
 
 use std::{
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use arc_swap::ArcSwapOption;
-use zeroize::Zeroizing;
 
 use super::{
     ADMIN_LISTENER, LeaseError, Leases, PeerCredentials, Selections,
     document::{
         AuditStatus, Code, CredentialsDocument, ExecDocument, ExecRequest, LastError, ListRefused, Listener,
-        RoleStatus, Status,
+        RoleStatus, SandboxStatus, Status,
     },
-    metrics::{self, shown},
+    metrics::shown,
     replacing::Replacing,
     reply::{Call, Outcome, Reply},
 };
@@ -69,6 +65,8 @@ pub struct Admin {
     pub sign_ins: SignIns,
     /// Whether the service manager was notified that the daemon is ready.
     pub ready: Arc<AtomicBool>,
+    /// What confines the daemon, if anything was to.
+    pub sandbox: Option<SandboxStatus>,
     /// The way for another process to take the place of this one, if there is one.
     pub replacing: Option<Replacing>,
 }
@@ -97,23 +95,6 @@ pub(super) fn look(store: &Store, now: Moment) {
 }
 
 impl Admin {
-    /// Whether programs can be sent here: the daemon listens everywhere, has waited for its first credentials, and has valid
-    /// ones, if it has roles.
-    pub(super) fn readiness(&self, now: Moment) -> Reply {
-        if !self.ready.load(Ordering::Relaxed) {
-            return Reply::text(503, "starting");
-        }
-        let snapshot = self.store.snapshot();
-        let mut roles = snapshot.roles().iter();
-        if roles.all(|role| matches!(**role.slot(), Slot::Idle)) || self.store.has_valid_set(now) {
-            Reply::text(200, "ok")
-        } else if self.sign_in_needed(false).is_empty() {
-            Reply::text(503, "no role has valid credentials")
-        } else {
-            Reply::text(503, "no role has valid credentials: sign-in needed")
-        }
-    }
-
     fn region(&self) -> Option<String> {
         self.region.load().as_deref().cloned()
     }
@@ -160,15 +141,6 @@ impl Admin {
         }
     }
 
-    /// The metrics.
-    pub fn metrics(&self, now: Moment) -> Reply {
-        let (snapshot, audit) = (self.store.snapshot(), self.auditor.health());
-        let (reports, started) = (self.sign_ins.reports(), self.started.wall);
-        let text = metrics::render(&snapshot, &self.refresh_stats, &self.counters, audit, &reports, started, now);
-        let body = Zeroizing::new(text.into_bytes());
-        Reply { status: 200, content_type: metrics::CONTENT_TYPE, allow: None, upgrade: None, body }
-    }
-
     /// Whether `caller` sees the state of all roles, whatever it may have.
     fn sees_everything(&self, caller: &PeerCredentials) -> bool {
         self.restricted || caller.uid == 0 || caller.uid == self.own_uid
@@ -207,6 +179,7 @@ impl Admin {
                 // It names the upstream.
                 message: self.sees_everything(caller).then(|| refusal.message.into()),
             }),
+            sandbox: self.sandbox.clone().map(|sandbox| sandbox.seen(self.sees_everything(caller))),
             sign_in_needed: self.sign_in_needed(self.sees_everything(caller)),
             roles: roles.into_iter().map(|role| self.role_status(role, now)).collect(),
         }

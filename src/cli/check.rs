@@ -11,7 +11,9 @@ use super::{
 use crate::{
     capture::{IMDS, WEAK_REDIRECTION, foreign_redirections},
     clock::{Clock, SystemClock},
-    config, daemon, plan,
+    config,
+    confinement::{Confinement, Kernel},
+    daemon, plan,
     sandbox::{self, Account},
     trust::Trust,
 };
@@ -59,11 +61,16 @@ pub(super) fn run(args: &Args) -> Outcome {
     if let Some(refusal) = faults.refusal() {
         return Err(Failure::usage(refusal));
     }
+    let mut for_me = loaded.config.clone();
+    place::settle(&mut for_me);
+    let sandbox = sandbox_of(&Configured { config: &for_me, path: &path, loaded: &loaded, host_env: &host_env });
+    for warning in sandbox.warnings() {
+        anstream::eprintln!("warning: sandbox: {warning}");
+    }
     if !args.quiet {
         let proxies = plan::proxies_in_force(&loaded.config, &host_env.proxies);
-        let mut for_me = loaded.config.clone();
-        place::settle(&mut for_me);
-        let sandbox = sandbox_of(&Configured { config: &for_me, path: &path, loaded: &loaded, host_env: &host_env });
+        let here = format!("on this kernel: {}", sandbox.on(Kernel::here()));
+        let sandbox = sandbox.explain().into_iter().chain([here]);
         for line in proxies.into_iter().chain(plan::explain(&loaded.config, &host_env.aws)).chain(sandbox) {
             anstream::println!("# {line}");
         }
@@ -82,11 +89,11 @@ pub(super) fn run(args: &Args) -> Outcome {
     Ok(())
 }
 
-/// What the daemon would be confined to, line by line.
-fn sandbox_of(configured: &Configured) -> Vec<String> {
+/// What the daemon would be confined to.
+fn sandbox_of(configured: &Configured) -> Confinement {
     let identity = sandbox::resolve(&configured.config.account, USUAL_ACCOUNT).ok().flatten();
     let uid = identity.map_or_else(|| rustix::process::geteuid().as_raw(), |identity| identity.uid.as_raw());
-    configured.confinement(uid, Vec::new()).explain()
+    configured.confinement(uid, Vec::new())
 }
 
 /// Root, the account that the daemon becomes, and who checks: this may be a plain user's own daemon.

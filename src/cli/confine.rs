@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::Path};
 
 use super::{Failure, environment, helper, sockets::Sockets};
 use crate::{
+    admin::SandboxStatus,
     config::{Config, Loaded},
     confinement::{Confinement, State},
     daemon::{self, ExecSockets, FixedNeeds},
@@ -44,7 +45,7 @@ impl Configured<'_> {
             authorities: environment::authorities(),
             abstract_manager: environment::has_abstract_manager(),
         };
-        Confinement::new(self.config.sandbox, &daemon::needs(&fixed, self.path, self.loaded, self.host_env))
+        Confinement::new(self.config.sandbox.mode, &daemon::needs(&fixed, self.path, self.loaded, self.host_env))
     }
 
     /// Confines this process, and makes before what it could not make then: sockets for `exec`, beside those that were
@@ -55,19 +56,20 @@ impl Configured<'_> {
         let exec = socket.map(|socket| ExecSockets::bind(socket, kept)).unwrap_or_default();
         let places = sockets.places.iter().map(|(place, _)| place).chain(&sockets.metrics);
         let taken = places.filter_map(Place::taken).chain(exec.taken.iter().copied()).collect();
+        self.config.logging.make_file();
         let locked = sandbox::lock_memory();
         let confinement = self.confinement(rustix::process::geteuid().as_raw(), taken);
         let helper = confinement.needs_helper().then(|| helper::begin(self.config, self.host_env)).transpose();
         let helper =
             helper.map_err(|error| Failure::runtime(format!("cannot start a helper for programs: {error}")))?;
-        let state = State { locked, ..confinement.apply() };
+        let state = confinement.apply(locked);
         Ok((exec, Confined { confinement, state, helper }))
     }
 }
 
 impl Confined {
-    /// Logs what is in force, and has the helper run the programs from now on.
-    pub(super) fn begin(self, log: &LogGuard) -> Result<Confinement, Failure> {
+    /// Logs what is in force, and has the helper run the programs from now on: the confinement as it is, and how it is shown.
+    pub(super) fn begin(self, log: &LogGuard) -> Result<(Confinement, SandboxStatus), Failure> {
         let Self { confinement, state, helper } = self;
         notice!("sandbox: {state}");
         for line in confinement.explain() {
@@ -76,6 +78,9 @@ impl Confined {
         for problem in &state.problems {
             tracing::error!("sandbox: {problem}");
         }
+        for warning in confinement.warnings() {
+            tracing::warn!("sandbox: {warning}");
+        }
         for missing in &state.missing {
             tracing::warn!("sandbox: {missing} is not there, nor is its directory; if it appears, a restart is needed");
         }
@@ -83,7 +88,20 @@ impl Confined {
             let flush = log.flusher();
             helper.use_it(move || end_without_helper(&flush)).map_err(Failure::runtime)?;
         }
-        Ok(confinement.as_applied(&state))
+        Ok((confinement.as_applied(&state), shown(&state)))
+    }
+}
+
+fn shown(state: &State) -> SandboxStatus {
+    SandboxStatus {
+        mode: state.mode.word().to_owned(),
+        landlock: state.landlock,
+        lacking: state.lacks().into_iter().map(str::to_owned).collect(),
+        widened: [&*state.widened, &state.unrestricted_ports].concat(),
+        system_calls: state.calls.clone().unwrap_or_else(|| "all".to_owned()),
+        helper: state.helper,
+        in_force: state.parts().into_iter().map(|(part, is)| (part.to_owned(), is)).collect(),
+        summary: Some(state.to_string()),
     }
 }
 

@@ -63,7 +63,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let sign_ins = host_env.sign_ins.clone();
     let fetching = plan::fetching(&config, host_env).map_err(Failure::runtime)?;
     let daemon = Daemon::new(config, fetching, SystemClock::shared(), sign_ins)
-        .with_admin(AdminSockets { socket: Some(admin), metrics: None });
+        .with_admin(AdminSockets { socket: Some(admin), ..AdminSockets::default() });
     daemon.run(places, Guide { ims, address, socket, last: String::new() }).map_err(Failure::runtime)
 }
 

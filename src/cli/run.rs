@@ -140,7 +140,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let audit = config.audit_log.as_ref().map(|target| audit(target, &config)).transpose()?;
     end_at_panics(log.flusher());
     warn(&loaded, &host_env, faults.warnings);
-    let confinement = confined.begin(&log)?;
+    let (confinement, confined) = confined.begin(&log)?;
     announce(&config, &sockets.places);
     if let Some(address) = sockets.metrics.as_ref().and_then(|place| place.address().ok()) {
         notice!("metrics at {address}");
@@ -162,7 +162,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     };
     let kept = predecessor::kept(left, SystemClock::shared().now());
     let daemon = Daemon::new(config, fetching, SystemClock::shared(), sign_ins)
-        .with_admin(AdminSockets { socket: admin, metrics: sockets.metrics })
+        .with_admin(AdminSockets { socket: admin, metrics: sockets.metrics, sandbox: Some(confined) })
         .with_exec_sockets(exec)
         .with_audit(audit)
         .with_reloading(reloading)

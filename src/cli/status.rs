@@ -13,7 +13,7 @@ use super::{
     socket::{self, Socket, failure},
 };
 use crate::{
-    admin::{Answered, Client, ListRefused, RoleStatus, SignInNeeded, Status},
+    admin::{Answered, Client, ListRefused, RoleStatus, SandboxStatus, SignInNeeded, Status},
     refresh::clock_difference,
 };
 
@@ -131,6 +131,9 @@ fn text(status: &Status) -> String {
         };
         line(format_args!("the audit cannot be written: {effect}"));
     }
+    if let Some(sandbox) = &status.sandbox {
+        line(format_args!("sandbox: {}", confined(sandbox)));
+    }
     if let Some(refused) = &status.list_refused {
         let ListRefused { since, message } = refused;
         let message = message.as_deref().map(|message| format!(": {}", human::foreign(message))).unwrap_or_default();
@@ -172,6 +175,16 @@ fn text(status: &Status) -> String {
         }
     }
     text
+}
+
+/// What `status` and `doctor` say of the confinement.
+pub(super) fn confined(sandbox: &SandboxStatus) -> String {
+    if let Some(summary) = &sandbox.summary {
+        return human::foreign(summary);
+    }
+    let missing: Vec<&str> = sandbox.in_force.iter().filter(|(_, is)| !**is).map(|(part, _)| part.as_str()).collect();
+    let without = if missing.is_empty() { String::new() } else { format!(", without {}", missing.join(", ")) };
+    human::foreign(&format!("{}{without}", sandbox.mode))
 }
 
 /// What `status` and `doctor` say of so many containers.

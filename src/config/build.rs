@@ -8,10 +8,11 @@ use super::{
     admin::admin,
     containers::{check_source, containers},
     policy::policy,
-    settings::{SANDBOX, SETTINGS},
+    settings::SETTINGS,
     upstreams::{Upstreams, upstreams},
 };
 use crate::{
+    confinement,
     faces::{self, Common, Section, imds, open_address},
     http::Limits,
     logging::{AuditTarget, Logging},
@@ -103,7 +104,7 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -
     let logging = Logging::read(fields);
     let user = fields.optional("user", read::text);
     let group = fields.optional("group", read::text);
-    let sandbox = fields.value("sandbox", |node| read::choice(node, &SANDBOX));
+    let sandbox = confinement::Options::read(fields);
     let ready_wait = fields.value("ready_wait", read::duration);
     let run_dir = fields.value("run_dir", read::path);
     let admin = admin(fields, run_dir.as_deref());

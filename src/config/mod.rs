@@ -71,8 +71,8 @@ pub struct Config {
     pub logging: Logging,
     /// Whom to become after binding.
     pub account: Account,
-    /// How the running daemon is confined (`sandbox`).
-    pub sandbox: confinement::Mode,
+    /// How the running daemon is confined (`sandbox`, `sandbox_allow`).
+    pub sandbox: confinement::Options,
     /// Longest wait for the first successful fetch before readiness is told anyway (`ready_wait`).
     pub ready_wait: Duration,
     /// Directory of the pid file and the admin socket (`run_dir`).

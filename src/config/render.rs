@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Config, SETTINGS, containers, policy, settings::SANDBOX};
+use super::{Config, SETTINGS, containers, policy};
 use crate::faces::Section;
 use alppaca_settings::{
     read::render_duration,
@@ -42,7 +42,7 @@ impl Config {
             "log_level" | "log_format" | "logging_handler" | "access_log" => return self.logging.render(key),
             "user" => quoted(self.account.user.as_ref()?),
             "group" => quoted(self.account.group.as_ref()?),
-            "sandbox" => SANDBOX.iter().find(|(_, mode)| *mode == self.sandbox)?.0.to_owned(),
+            "sandbox" | "sandbox_allow" => return self.sandbox.render(key),
             "ready_wait" => render_duration(self.ready_wait),
             "run_dir" => path(&self.run_dir),
             "admin_socket" => self.admin.socket.as_deref().map_or_else(|| super::admin::OFF.to_owned(), path),

@@ -9,7 +9,7 @@ use alppaca_settings::{
 };
 
 use crate::{
-    confinement::Mode,
+    confinement,
     faces::{self, Common, imds},
     source::{KINDS, ims},
 };
@@ -148,6 +148,13 @@ const AFTER_FACES: &[Setting] = &[
     ),
     fixed(
         Process,
+        "sandbox_allow",
+        "",
+        "A mapping: files and ports that the sandbox allows beside those that follow from this configuration, such as those \
+         of a module of the name service. See [below](#sandbox_allow).",
+    ),
+    fixed(
+        Process,
         "ready_wait",
         "30s",
         "How long to wait for the first credentials before reporting ready anyway (`Type=notify`, `alppacad start`).",
@@ -212,10 +219,6 @@ const AFTER_FACES: &[Setting] = &[
     setting(AssumeRole, "aws_region", "eu-central-1", "The region of STS."),
 ];
 
-/// The values of `sandbox`.
-pub(super) const SANDBOX: [(&str, Mode); 3] =
-    [("enforce", Mode::Enforce), ("report", Mode::Report), ("off", Mode::Off)];
-
 /// All sections, in the order of the documentation.
 pub static SECTIONS: LazyLock<Vec<Section>> = LazyLock::new(|| {
     let metadata = [(imds::options::SECTION.key, imds::options::Metadata::SETTINGS)];
@@ -238,7 +241,7 @@ pub static SECTIONS: LazyLock<Vec<Section>> = LazyLock::new(|| {
         .chain([("roles.NAME", super::roles::SETTINGS)])
         .map(fixed)
         .chain(kinds)
-        .chain([fixed(("containers", super::CONTAINERS))])
+        .chain([("containers", super::CONTAINERS), ("sandbox_allow", confinement::options::ALLOW)].map(fixed))
         .collect()
 });
 

@@ -13,7 +13,7 @@ use tokio::{sync::Notify, task::JoinSet};
 use super::{ReplaceableBy, keeper, replacement, token_key::Kept};
 
 use crate::{
-    admin::{self, Admin, AdminSocket, ExecEndpoint, Leases, Listener, Replacing, Selections},
+    admin::{self, Admin, AdminSocket, ExecEndpoint, Leases, Listener, Replacing, SandboxStatus, Selections},
     audit::Auditor,
     caller::Subordinates,
     clock::SharedClock,
@@ -59,6 +59,8 @@ pub struct AdminSockets {
     pub socket: Option<AdminSocket>,
     /// For the metrics alone, and everybody.
     pub metrics: Option<Place>,
+    /// What confines the daemon, which is shown at both.
+    pub sandbox: Option<SandboxStatus>,
 }
 
 /// What the listener of the metrics is called among the sockets that listen.
@@ -105,6 +107,7 @@ pub(super) fn start(
         sign_ins: parts.sign_ins,
         subordinates: parts.subordinates,
         restricted: sockets.socket.as_ref().is_some_and(AdminSocket::is_restricted),
+        sandbox: sockets.sandbox,
         replacing,
     };
     let admin = Arc::new(admin);

@@ -89,6 +89,7 @@ pub fn all(fixed: &Fixed, path: &Path, loaded: &Loaded, host_env: &HostEnv) -> N
     if config.sign_in_notification {
         needs.of("sign_in_notification").add(Need::Programs, "notify-send");
     }
+    config.sandbox.allow.needs(&mut needs);
     for address in taken {
         needs.of("").add(Need::Listen(address.port()), "an address that another socket has");
     }

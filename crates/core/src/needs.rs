@@ -10,6 +10,12 @@ pub enum Need {
     Read(PathBuf),
     /// Files are made, written and removed in this directory.
     Write(PathBuf),
+    /// This file is written, and stays the same.
+    Append(PathBuf),
+    /// This file is written, and made anew where another program has moved it away.
+    Follow(PathBuf),
+    /// This file is written, moved aside when it is full, and made anew; old ones are removed beside it.
+    Rotate(PathBuf),
     /// TCP connections to this port are opened.
     Connect(u16),
     /// TCP connections are opened to ports that no setting says.

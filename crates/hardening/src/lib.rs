@@ -5,3 +5,4 @@ pub mod sandbox;
 pub mod trust;
 
 use alppaca_core::needs;
+use alppaca_settings as settings;

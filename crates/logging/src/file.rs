@@ -266,9 +266,14 @@ impl Sink for FileSink {
         self.path.display().to_string()
     }
 
-    /// Written, and opened again after a rotation.
     fn needs(&self, needs: &mut Needs) {
-        needs.add(Need::Write(self.path.clone()), "the file");
+        let path = self.path.clone();
+        let need = match &self.rotation {
+            Rotation::Size { limit: 0, .. } | Rotation::Size { backups: 0, .. } | Rotation::None => Need::Append(path),
+            Rotation::Watched => Need::Follow(path),
+            Rotation::Size { .. } | Rotation::Time { .. } => Need::Rotate(path),
+        };
+        needs.add(need, "the file");
     }
 }
 

@@ -11,8 +11,10 @@ use alppaca_settings::{
 
 use crate::{
     Format, check_handler,
+    file::{FileSink, Rotation},
     handler::Target,
     needs::{Need, Needs},
+    sink::Sink,
 };
 
 /// The least important level that is logged (`log_level`).
@@ -125,6 +127,18 @@ impl Logging {
 }
 
 impl Logging {
+    /// Makes the file of a handler that never makes another one: a confined process may only append to it. What is wrong with
+    /// it shows when the log is opened.
+    pub fn make_file(&self) {
+        let mut needs = Needs::default();
+        self.needs(&mut needs);
+        for needed in needs.iter() {
+            if let Need::Append(path) = &needed.need {
+                let _shown_later = FileSink::new(path.clone(), Rotation::None).open();
+            }
+        }
+    }
+
     /// Adds what the handler needs of the system.
     pub fn needs(&self, needs: &mut Needs) {
         let target = self.handler.as_ref().map(|handler| Target::from_handler(handler, Format::default()));
@@ -151,7 +165,7 @@ impl AuditTarget {
     /// Adds what it needs of the system.
     pub fn needs(&self, needs: &mut Needs) {
         if let Self::File(path) = self {
-            needs.add(Need::Write(path.clone()), "the file");
+            needs.add(Need::Follow(path.clone()), "the file");
         }
     }
 

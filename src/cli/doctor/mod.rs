@@ -5,6 +5,7 @@ mod finding;
 mod ports;
 mod reach;
 mod rules;
+mod sandbox;
 
 use std::time::Duration;
 
@@ -54,6 +55,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         let remedy = "the daemon's log has the cause and the remedy: `journalctl -u alppaca -p err`";
         findings.push(Finding::problem("containers", unverified(*count), remedy));
     }
+    findings.push(sandbox::judge(daemon.as_ref()));
     for needed in daemon.iter().flat_map(|status| &status.sign_in_needed) {
         let message = format!("source {}: a person has to sign in", needed.source);
         findings.push(Finding::problem("sign_in", message, "run `alppaca login`"));

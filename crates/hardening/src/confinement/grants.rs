@@ -5,16 +5,40 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::directory_of;
+use super::{landlock, places};
 use crate::needs::{Need, Needed, Needs};
 
 /// What may be done with files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// They are read.
     Read,
-    /// They are read, written, made and removed.
+    /// They are written.
+    Append,
+    /// They are written and made.
+    Follow,
+    /// They are written, made, renamed and removed.
+    Rotate,
+    /// The same, and read, as are directories and sockets.
     Write,
+}
+
+impl Access {
+    /// Whether all that `other` allows is allowed.
+    fn includes(self, other: Self) -> bool {
+        landlock::rights(self).contains(landlock::rights(other))
+    }
+
+    /// In words.
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Append => "append to",
+            Self::Follow => "make files, and append to all, in",
+            Self::Rotate => "make, append to, rename and remove files in",
+            Self::Write => "write",
+        }
+    }
 }
 
 /// What may be done below a directory, or with a file, and why.
@@ -50,26 +74,27 @@ pub struct Grants {
     pub abstract_sockets: bool,
     /// What could not be allowed, since it is nowhere: path and reason.
     pub missing: Vec<String>,
+    /// Directories of many, in all of which files can be written.
+    pub wide: Vec<String>,
 }
 
 impl Grants {
     /// Paths are looked up as they are now.
     pub(super) fn new(needs: &Needs) -> Self {
-        let (mut files, mut missing) = (Vec::new(), Vec::new());
+        let (mut files, mut missing, mut wide) = (Vec::new(), Vec::new(), Vec::new());
         for Needed { need, reason } in needs.iter() {
-            let (path, access) = match need {
-                Need::Read(path) => (path, Access::Read),
-                Need::Write(path) => (path, Access::Write),
-                _ => continue,
-            };
-            let mut found = places(path);
-            if access == Access::Read {
-                found.iter_mut().for_each(widen_in_run);
-            }
+            let Some((path, access, found)) = of_files(need) else { continue };
             if found.is_empty() {
                 missing.push(format!("{} ({reason})", path.display()));
             }
             for path in found {
+                if access != Access::Read && path.is_dir() && places::is_shared(&path) {
+                    let directory = path.display();
+                    wide.push(format!(
+                        "{reason} is in {directory}, in all of which the confined process may write files: give it a \
+                         directory of its own"
+                    ));
+                }
                 add(&mut files, Grant { path, access, reason: reason.clone() });
             }
         }
@@ -80,7 +105,7 @@ impl Grants {
         };
         let listen = ports(needs, |need| if let Need::Listen(port) = need { Some(*port) } else { None });
         let abstract_sockets = needs.reason(&Need::AbstractSockets).is_some();
-        Self { files, connect, listen, abstract_sockets, missing }
+        Self { files, connect, listen, abstract_sockets, missing, wide }
     }
 
     /// What of `other` these do not allow, if the kernel `knows_ports` or only files.
@@ -103,15 +128,13 @@ impl Grants {
     }
 
     fn covers(&self, wanted: &Grant) -> bool {
-        self.files.iter().any(|grant| wanted.path.starts_with(&grant.path) && wanted.access <= grant.access)
+        self.files.iter().any(|grant| wanted.path.starts_with(&grant.path) && grant.access.includes(wanted.access))
     }
 
     /// Line by line.
     pub(super) fn explain(&self) -> Vec<String> {
-        let file = |Grant { path, access, reason }: &Grant| {
-            let verb = if *access == Access::Read { "read" } else { "write" };
-            format!("  {verb} {} ({reason})", path.display())
-        };
+        let file =
+            |Grant { path, access, reason }: &Grant| format!("  {} {} ({reason})", access.verb(), path.display());
         let port =
             |verb: &'static str| move |(port, reason): (&u16, &String)| format!("  {verb} port {port} ({reason})");
         let mut lines: Vec<String> = self.files.iter().map(file).collect();
@@ -126,36 +149,24 @@ impl Grants {
     }
 }
 
-/// The places that have to be allowed for a path: where it leads now, and where it is replaced.
-fn places(path: &Path) -> Vec<PathBuf> {
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    // A device, or another thing that nobody replaces.
-    if path.exists() && !path.is_file() && !path.is_dir() {
-        return path.canonicalize().into_iter().collect();
-    }
-    let beside = if path.is_dir() { None } else { path.parent().and_then(directory_of) };
-    let mut all: Vec<PathBuf> = directory_of(&path).into_iter().chain(beside).collect();
-    if all.is_empty() && path.is_file() {
-        all.extend(path.canonicalize());
-    }
-    all.dedup();
-    all
-}
-
-/// Directories of `/run` come and go with their services, and a rule would not be about the next one of that name.
-fn widen_in_run(place: &mut PathBuf) {
-    let volatile = Path::new("/run");
-    if place.starts_with(volatile) {
-        volatile.clone_into(place);
-    }
+/// What a need says of files: the path, what is done with it, and the places of which that has to be allowed.
+fn of_files(need: &Need) -> Option<(&Path, Access, Vec<PathBuf>)> {
+    Some(match need {
+        Need::Read(path) => (path, Access::Read, places::read(path)),
+        Need::Append(path) if path.exists() => (path, Access::Append, path.canonicalize().into_iter().collect()),
+        Need::Append(path) | Need::Follow(path) => (path, Access::Follow, places::written(path)),
+        Need::Rotate(path) => (path, Access::Rotate, places::written(path)),
+        Need::Write(path) => (path, Access::Write, places::written(path)),
+        _ => return None,
+    })
 }
 
 /// Each directory once, with the first reason; no grant below one that allows as much.
 fn add(files: &mut Vec<Grant>, grant: Grant) {
-    if files.iter().any(|before| grant.path.starts_with(&before.path) && grant.access <= before.access) {
+    if files.iter().any(|before| grant.path.starts_with(&before.path) && before.access.includes(grant.access)) {
         return;
     }
-    files.retain(|before| !(before.path.starts_with(&grant.path) && before.access <= grant.access));
+    files.retain(|before| !(before.path.starts_with(&grant.path) && grant.access.includes(before.access)));
     files.push(grant);
 }
 

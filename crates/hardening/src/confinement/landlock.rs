@@ -12,11 +12,29 @@ const KNOWN: ABI = ABI::V7;
 
 /// Restricts the calling thread: the version of Landlock that is in force, `None` if the kernel has none.
 pub(super) fn restrict(grants: &Grants) -> Result<Option<u32>, String> {
-    let status = apply(grants).map_err(|error| error.to_string())?;
-    match (status.ruleset, status.landlock) {
-        (RulesetStatus::NotEnforced, _) => Ok(None),
-        (_, LandlockStatus::Available { effective_abi, .. }) => Ok(Some(effective_abi.min(KNOWN) as u32)),
-        _ => Ok(None),
+    apply(grants).map(|status| in_force(&status)).map_err(|error| error.to_string())
+}
+
+/// The version that this kernel has, as far as it is known here. Only restricting something shows it, so a thread is that
+/// does nothing else.
+pub(super) fn version() -> Option<u32> {
+    let probe = || -> Result<RestrictionStatus, RulesetError> {
+        Ruleset::default()
+            .set_compatibility(CompatLevel::BestEffort)
+            .handle_access(AccessFs::from_all(KNOWN))?
+            .create()?
+            .restrict_self()
+    };
+    let probed = std::thread::spawn(probe).join().ok()?.ok()?;
+    in_force(&probed)
+}
+
+fn in_force(status: &RestrictionStatus) -> Option<u32> {
+    match status.landlock {
+        LandlockStatus::Available { effective_abi, .. } if status.ruleset != RulesetStatus::NotEnforced => {
+            Some(effective_abi.min(KNOWN) as u32)
+        }
+        _ => None,
     }
 }
 
@@ -53,19 +71,17 @@ fn apply(grants: &Grants) -> Result<RestrictionStatus, RulesetError> {
     created.restrict_self()
 }
 
-fn rights(access: Access) -> BitFlags<AccessFs> {
+/// What has to be allowed for this.
+pub(super) fn rights(access: Access) -> BitFlags<AccessFs> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
+    let append = AccessFs::WriteFile | AccessFs::Truncate;
+    let follow = append | AccessFs::MakeReg;
+    let rotate = follow | AccessFs::RemoveFile | AccessFs::ReadDir;
     match access {
         Access::Read => read,
-        Access::Write => {
-            read | AccessFs::WriteFile
-                | AccessFs::Truncate
-                | AccessFs::RemoveFile
-                | AccessFs::RemoveDir
-                | AccessFs::MakeReg
-                | AccessFs::MakeDir
-                | AccessFs::MakeSock
-                | AccessFs::Refer
-        }
+        Access::Append => append,
+        Access::Follow => follow,
+        Access::Rotate => rotate,
+        Access::Write => read | rotate | AccessFs::RemoveDir | AccessFs::MakeDir | AccessFs::MakeSock | AccessFs::Refer,
     }
 }

@@ -4,12 +4,13 @@
 pub mod calls;
 mod grants;
 mod landlock;
+pub mod options;
+mod places;
 mod state;
 
-use std::path::{Path, PathBuf};
-
 pub use grants::{Access, Grant, Grants, Ports};
-pub use state::State;
+pub use options::Options;
+pub use state::{Kernel, Own, State, lacks};
 
 use crate::needs::{Need, Needs};
 
@@ -22,6 +23,17 @@ pub enum Mode {
     Report,
     /// Not confined.
     Off,
+}
+
+impl Mode {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Report => "report",
+            Self::Off => "off",
+        }
+    }
 }
 
 /// A confinement, ready to be applied.
@@ -87,12 +99,13 @@ impl Confinement {
         !self.programs.is_empty() && self.calls != Calls::All
     }
 
-    /// Confines the calling thread and all that it starts, as far as the kernel can: called while there is no other.
-    pub fn apply(&self) -> State {
+    /// Confines the calling thread and all that it starts, as far as the kernel can: called while there is no other. The
+    /// memory of the process is `locked`, or not.
+    pub fn apply(&self, locked: bool) -> State {
         let mut problems = Vec::new();
         let mut note = |what: &str, problem: String| problems.push(format!("{what} cannot be applied: {problem}"));
         let mut landlock = None;
-        if self.mode == Mode::Enforce && self.open.is_empty() {
+        if self.confines_files() {
             landlock = landlock::restrict(&self.grants).unwrap_or_else(|problem| {
                 note("Landlock", problem);
                 None
@@ -102,12 +115,41 @@ impl Confinement {
             note("the filter of system calls", problem);
             None
         });
+        State { problems, own: Some(Own::now(locked)), ..self.state(landlock, calls) }
+    }
+
+    /// What it would come to on this kernel, in a process that is confined by it.
+    pub fn on(&self, kernel: Kernel) -> State {
+        let landlock = kernel.landlock.filter(|_| self.confines_files());
+        let calls = calls::in_force(self.calls.tables(), self.mode == Mode::Report).filter(|_| kernel.seccomp);
+        self.state(landlock, calls)
+    }
+
+    fn confines_files(&self) -> bool {
+        self.mode == Mode::Enforce && self.open.is_empty()
+    }
+
+    fn state(&self, landlock: Option<u32>, calls: Option<String>) -> State {
         let unrestricted_ports = match &self.grants.connect {
             Ports::Any(reasons) => reasons.clone(),
             Ports::These(_) => Vec::new(),
         };
-        let (widened, missing) = (self.open.clone(), self.grants.missing.clone());
-        State { mode: self.mode, landlock, calls, widened, unrestricted_ports, missing, problems, locked: false }
+        State {
+            mode: self.mode,
+            landlock,
+            calls,
+            widened: self.open.clone(),
+            unrestricted_ports,
+            missing: self.grants.missing.clone(),
+            problems: Vec::new(),
+            helper: self.needs_helper(),
+            own: None,
+        }
+    }
+
+    /// What an administrator should know of it.
+    pub fn warnings(&self) -> Vec<String> {
+        if self.confines_files() { self.grants.wide.clone() } else { Vec::new() }
     }
 
     /// What of these needs it does not allow, with the reasons: a running daemon cannot get more than it has.
@@ -151,7 +193,7 @@ impl Confinement {
             lines.extend(self.programs.iter().map(|(_, reason)| format!("  have a helper run a program ({reason})")));
         }
         let mode = if self.mode == Mode::Report { " (report: nothing is refused)" } else { "" };
-        lines.insert(0, format!("sandbox{mode}: once started, the daemon can"));
+        lines.insert(0, format!("sandbox{mode}: once started, the process can"));
         lines
     }
 }
@@ -166,17 +208,9 @@ impl Calls {
     }
 }
 
-/// The directory in which a file is, and will be when it is replaced: a rule is about what has the name now.
-fn directory_of(path: &Path) -> Option<PathBuf> {
-    let existing = path.ancestors().find_map(|ancestor| ancestor.canonicalize().ok())?;
-    let directory = if existing.is_dir() { existing } else { existing.parent()?.to_owned() };
-    // Nothing is confined by what allows everything.
-    (directory != Path::new("/")).then_some(directory)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, path::Path};
 
     use super::*;
 
@@ -225,16 +259,5 @@ mod tests {
         );
         let report = Confinement::new(Mode::Report, &needs(&[]));
         assert_eq!(report.lacks(&needs(&[Need::Programs])), [""; 0]);
-    }
-
-    #[test]
-    fn a_file_is_allowed_with_its_directory_and_never_with_the_root() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let real = directory.path().canonicalize().expect("there");
-        assert_eq!(directory_of(&directory.path().join("not/there")), Some(real.clone()));
-        let link = directory.path().join("link");
-        std::os::unix::fs::symlink("/etc/passwd", &link).expect("a link");
-        assert_eq!(directory_of(&link), Some("/etc".into()));
-        assert_eq!(directory_of(Path::new("/no-such-directory/file")), None);
     }
 }

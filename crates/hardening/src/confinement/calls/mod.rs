@@ -55,24 +55,34 @@ const EPERM: u32 = 1;
 /// Filters the calls of all threads; what is in force, in words. With `report` what would not be let through is let through
 /// and logged by the kernel.
 pub(super) fn restrict(tables: Tables, report: bool) -> Result<Option<String>, String> {
-    let Some(arch) = this_arch() else {
-        return Ok((tables != Tables::None).then(|| "all, as there is no list for this architecture".to_owned()));
-    };
+    let words = in_force(tables, report);
+    let Some(arch) = this_arch() else { return Ok(words) };
     let (allow, log) = (json!("allow"), json!("log"));
     let (kill, refuse) = if report { (log.clone(), log) } else { (json!("kill_process"), json!({"errno": ENOSYS})) };
     let forbid = if report { json!("log") } else { json!({"errno": EPERM}) };
     let hostile = |action| filter(HOSTILE, arch, action, &allow);
     let allowed = || filter(ALLOWED, arch, &allow, &refuse);
-    let (filters, words) = match tables {
-        Tables::None => return Ok(None),
-        Tables::Hostile => (vec![hostile(&forbid)?], "all but hostile ones".to_owned()),
+    let filters = match tables {
+        Tables::None => Vec::new(),
+        Tables::Hostile => vec![hostile(&forbid)?],
         // The one that allows the call that installs the other comes last.
-        Tables::Both => (vec![hostile(&kill)?, allowed()?], format!("{} of a list", ALLOWED.len())),
+        Tables::Both => vec![hostile(&kill)?, allowed()?],
     };
     for filter in &filters {
         apply_filter_all_threads(filter).map_err(|error| error.to_string())?;
     }
-    Ok(Some(if report { format!("all; the kernel logs what is beyond {words}") } else { words }))
+    Ok(words)
+}
+
+/// What is in force with these tables, in words.
+pub(super) fn in_force(tables: Tables, report: bool) -> Option<String> {
+    let words = match tables {
+        Tables::None => return None,
+        _ if this_arch().is_none() => return Some("all, as there is no list for this architecture".to_owned()),
+        Tables::Hostile => "all but hostile ones".to_owned(),
+        Tables::Both => format!("{} of a list", ALLOWED.len()),
+    };
+    Some(if report { format!("all; the kernel logs what is beyond {words}") } else { words })
 }
 
 fn this_arch() -> Option<TargetArch> {

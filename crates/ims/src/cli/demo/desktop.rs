@@ -66,7 +66,7 @@ fn serve(port: u16, directory: &Path, settings: &str, aws: &Aws) -> Outcome {
     let fetching = plan::fetching(&config, host_env).map_err(Failure::runtime)?;
     let guide = guide(address, directory, admin.path(), aws);
     let daemon = Daemon::new(config, fetching, SystemClock::shared(), sign_ins)
-        .with_admin(AdminSockets { socket: Some(admin), metrics: None });
+        .with_admin(AdminSockets { socket: Some(admin), ..AdminSockets::default() });
     daemon.run(places, Guide(guide)).map_err(Failure::runtime)
 }
 

@@ -1,0 +1,244 @@
+//! Where a path leads, now and later: a rule is about the file or directory that has the name now, and files are replaced.
+
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Component, Path, PathBuf},
+};
+
+use nix::unistd::{User, geteuid};
+
+/// As many links as the kernel follows.
+const LINKS: usize = 40;
+
+/// Accounts of persons begin here (`UID_MIN` of `login.defs(5)`).
+const FIRST_PERSON: u32 = 1000;
+
+/// Directories in which many programs or users have something.
+const SHARED: &[&str] = &[
+    "/",
+    "/bin",
+    "/boot",
+    "/dev",
+    "/dev/shm",
+    "/etc",
+    "/home",
+    "/lib",
+    "/media",
+    "/mnt",
+    "/opt",
+    "/proc",
+    "/root",
+    "/run",
+    "/sbin",
+    "/srv",
+    "/sys",
+    "/tmp",
+    "/usr",
+    "/usr/local",
+    "/var",
+    "/var/cache",
+    "/var/home",
+    "/var/lib",
+    "/var/log",
+    "/var/spool",
+    "/var/tmp",
+];
+
+/// The places at which a file is read: its directory, since it is replaced by others of that name, and those to which
+/// links on the way to it will lead when they are switched. Empty if there is none.
+pub(super) fn read(path: &Path) -> Vec<PathBuf> {
+    let path = absolute(path);
+    if is_device(&path) {
+        return path.canonicalize().into_iter().collect();
+    }
+    let beside = if path.is_dir() { None } else { path.parent().and_then(directory_of) };
+    let mut all: Vec<PathBuf> = directory_of(&path).into_iter().chain(beside).chain(switched(&path)).collect();
+    if all.is_empty() && path.is_file() {
+        all.extend(path.canonicalize());
+    }
+    all.iter_mut().for_each(widen_in_run);
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// The directories in which a file is written: that of its name and, if that is a link, that of the file.
+pub(super) fn written(path: &Path) -> Vec<PathBuf> {
+    let path = absolute(path);
+    if is_device(&path) {
+        return path.canonicalize().into_iter().collect();
+    }
+    let beside = if path.is_dir() { None } else { path.parent().and_then(directory_of) };
+    let mut all: Vec<PathBuf> = directory_of(&path).into_iter().chain(beside).collect();
+    if all.is_empty() && path.is_file() {
+        all.extend(path.canonicalize());
+    }
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// Whether many have something in a directory: one of the system's, or somebody's home.
+pub(super) fn is_shared(directory: &Path) -> bool {
+    let is_home = || {
+        let person = |user: &User| user.uid.is_root() || user.uid.as_raw() >= FIRST_PERSON;
+        let own = User::from_uid(geteuid()).ok().flatten().filter(person);
+        directory.parent().is_some_and(|parent| parent == Path::new("/home") || parent == Path::new("/var/home"))
+            || own.is_some_and(|user| user.dir == directory)
+    };
+    SHARED.iter().any(|shared| Path::new(shared) == directory) || is_home()
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// A device, or another thing that nobody replaces.
+fn is_device(path: &Path) -> bool {
+    path.exists() && !path.is_file() && !path.is_dir()
+}
+
+/// The directory in which a file is, and will be when it is replaced. Where neither is there, that above them, unless that
+/// is a directory of many.
+fn directory_of(path: &Path) -> Option<PathBuf> {
+    let (depth, existing) =
+        path.ancestors().enumerate().find_map(|(depth, ancestor)| Some((depth, ancestor.canonicalize().ok()?)))?;
+    let directory = if existing.is_dir() { existing } else { existing.parent()?.to_owned() };
+    // Nothing is confined by what allows everything.
+    let fits = directory != Path::new("/") && (depth < 2 || is_in_run(&directory) || !is_shared(&directory));
+    fits.then_some(directory)
+}
+
+/// Where the file will be when a link on the way to it is made to lead elsewhere: that is how certificates and mounted
+/// secrets are replaced as a whole. A directory to which such a link leads is followed by one beside it
+/// (`..data -> ..2026_11_27`, `current -> releases/7`), a file by whatever has the link's name.
+fn switched(path: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut rest: Vec<OsString> = parts(path);
+    let (mut reached, mut links) = (PathBuf::from("/"), 0);
+    while let Some(name) = rest.pop() {
+        if name == ".." {
+            reached.pop();
+            continue;
+        }
+        let here = reached.join(&name);
+        let Some(target) = fs::read_link(&here).ok().filter(|_| links < LINKS) else {
+            reached = here;
+            continue;
+        };
+        links += 1;
+        if let Ok(to) = here.canonicalize() {
+            let beside =
+                if to.is_dir() { to.parent().filter(|parent| is_switch(&target, parent, &reached)) } else { None };
+            let replaced = (!to.is_dir()).then_some(&*reached);
+            let places = beside.into_iter().chain(replaced).filter(|place| *place != Path::new("/"));
+            found.extend(places.map(Path::to_owned));
+        }
+        if target.is_absolute() {
+            reached = PathBuf::from("/");
+        }
+        rest.extend(parts(&target));
+    }
+    found
+}
+
+/// Whether a link in the directory `of_link` to a directory in `parent` is one that is switched, and no fixture of the host
+/// such as `/home -> /data/home`.
+fn is_switch(target: &Path, parent: &Path, of_link: &Path) -> bool {
+    (target.is_relative() || parent.starts_with(of_link)) && of_link != Path::new("/") && !is_shared(parent)
+}
+
+/// The names in a path, the last one first.
+fn parts(path: &Path) -> Vec<OsString> {
+    let name = |part: Component| match part {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        _ => None,
+    };
+    path.components().rev().filter_map(name).collect()
+}
+
+fn is_in_run(place: &Path) -> bool {
+    place.starts_with("/run")
+}
+
+/// Directories of `/run` come and go with their services, and a rule would not be about the next one of that name.
+fn widen_in_run(place: &mut PathBuf) {
+    if is_in_run(place) {
+        *place = PathBuf::from("/run");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_allowed_with_its_directory_and_never_with_the_root() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let real = directory.path().canonicalize().expect("there");
+        assert_eq!(directory_of(&directory.path().join("not/there")), Some(real.clone()));
+        let link = directory.path().join("link");
+        symlink("/etc/passwd", &link).expect("a link");
+        assert_eq!(directory_of(&link), Some("/etc".into()));
+        for nowhere in ["/no-such-directory/file", "/tmp/no-such-directory/file", "/var/lib/no/such"] {
+            assert_eq!(directory_of(Path::new(nowhere)), None, "{nowhere}");
+        }
+        assert_eq!(directory_of(Path::new("/tmp/file-that-is-not-there-yet")), Some("/tmp".into()));
+    }
+
+    #[test]
+    fn what_a_switched_link_will_lead_to_is_allowed_and_fixtures_are_not_taken_for_switches() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let root = directory.path().canonicalize().expect("there");
+        let file = |path: &str| {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().expect("in one")).expect("ours");
+            fs::write(&path, "").expect("a file");
+            path
+        };
+        let link = |to: &str, at: &str| {
+            let at = root.join(at);
+            fs::create_dir_all(at.parent().expect("in one")).expect("ours");
+            symlink(to, &at).expect("a link");
+        };
+        // As Kubernetes mounts secrets.
+        file("mount/..2026_1/token");
+        link("..2026_1", "mount/..data");
+        link("..data/token", "mount/token");
+        let (mount, first) = (root.join("mount"), root.join("mount/..2026_1"));
+        assert_eq!(read(&root.join("mount/token")), [mount.clone(), first.clone()]);
+        // Past the link that stands for the file.
+        assert_eq!(read(&root.join("mount/..data/token")), [mount, first]);
+        // As certbot keeps certificates.
+        file("archive/host/cert1.pem");
+        link("../../archive/host/cert1.pem", "live/host/cert.pem");
+        assert_eq!(read(&root.join("live/host/cert.pem")), [root.join("archive/host"), root.join("live/host")]);
+        // As releases are put in place.
+        file("app/releases/1/cert.pem");
+        link(root.join("app/releases/1").to_str().expect("text"), "app/current");
+        let releases = [root.join("app/releases"), root.join("app/releases/1")];
+        assert_eq!(read(&root.join("app/current/cert.pem")), releases);
+        // A home on another disk: those of others beside it are none of ours.
+        file("disk/users/me/token");
+        link(root.join("disk/users/me").to_str().expect("text"), "homes/me");
+        assert_eq!(read(&root.join("homes/me/token")), [root.join("disk/users/me")]);
+        assert_eq!(read(Path::new("/lib/no-such-file")), [Path::new("/lib").canonicalize().expect("there")]);
+        // A circle leads nowhere.
+        link("b", "a");
+        link("a", "b");
+        assert_eq!(read(&root.join("a/x")), [root]);
+    }
+
+    #[test]
+    fn directories_of_many_are_known() {
+        for (directory, shared) in
+            [("/tmp", true), ("/home/somebody", true), ("/root", true), ("/var/log", true), ("/var/log/alppaca", false)]
+        {
+            assert_eq!(is_shared(Path::new(directory)), shared, "{directory}");
+        }
+    }
+}
