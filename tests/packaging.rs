@@ -259,7 +259,8 @@ fn the_debian_package_is_installed_upgraded_and_purged() {
     let directory = tempfile::tempdir().expect("a directory");
     let folder = directory.path().to_str().expect("UTF-8");
     // Not compressed: only for a moment.
-    let built = run(Command::new(packaging("deb/build")).args([env!("CARGO_BIN_EXE_alppaca"), folder, "-Znone"]));
+    let built =
+        run(Command::new(packaging("deb/build")).args(["alppaca", env!("CARGO_BIN_EXE_alppaca"), folder, "-Znone"]));
     assert!(built.status.success(), "{built:?}");
     let package = String::from_utf8_lossy(&built.stdout).trim().to_owned();
     let installed = run(Command::new("unshare").args(["--mount", "sh", "-c", INSTALL, folder, &package]));
@@ -300,7 +301,7 @@ echo "account: $(inside getent passwd alppaca | cut -d : -f 6,7)"
 echo "alppacad: $(inside alppacad status -c /usr/share/doc/alppaca/examples/minimal.yaml)"
 echo "conffiles:" $(inside dpkg-query -W -f '${Conffiles}' alppaca | cut -d ' ' -f 2)
 echo "changed: $(inside dpkg -V alppaca)"
-inside sh -c 'zcat /usr/share/man/man1/alppaca.1.gz | grep -q "^.TH alppaca 1" && zcat /usr/share/doc/alppaca/changelog.gz | grep -q "^## "'
+inside sh -c 'zcat /usr/share/man/man1/alppaca.1.gz | grep -q "^.TH alppaca 1" && zcat /usr/share/doc/alppaca/changelog.gz | grep -q "^alppaca (0.1.0) "'
 inside bash -n /usr/share/bash-completion/completions/alppaca
 inside bash -n /usr/share/bash-completion/completions/alppacad
 if inside alppaca check >/dev/null; then echo "not configured, and yet valid"; exit 1; fi

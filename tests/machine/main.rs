@@ -90,7 +90,7 @@ fn base() -> Option<PathBuf> {
 fn furnish(root: &Path) {
     let (at, own) = (|path: &str| root.join(path), Path::new("tests/machine"));
     run(Command::new("objcopy").arg("--strip-debug").arg(env!("CARGO_BIN_EXE_alppaca")).arg(at("alppaca")));
-    let package = run(Command::new("packaging/deb/build").arg(at("alppaca")).arg(root).arg("-Znone"));
+    let package = run(Command::new("packaging/deb/build").arg("alppaca").arg(at("alppaca")).arg(root).arg("-Znone"));
     fs::rename(package.trim(), at("alppaca.deb")).expect("the package is there");
     run(Command::new("rm").arg("-f").arg(at("var/log/dpkg.log")));
     run(Command::new("chroot").arg(root).args(["dpkg", "--force-unsafe-io", "-i", "/alppaca.deb"]));

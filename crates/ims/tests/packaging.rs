@@ -45,7 +45,8 @@ fn the_debian_package_has_all_and_starts_nothing() {
         return;
     }
     let directory = tempfile::tempdir().expect("a directory");
-    let built = run(Command::new(packaging("deb-ims/build"))
+    let built = run(Command::new(packaging("deb/build"))
+        .arg("alppaca-ims")
         .arg(env!("CARGO_BIN_EXE_alppaca-ims"))
         .arg(directory.path())
         // A debug binary takes long to compress.
