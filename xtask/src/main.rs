@@ -1,12 +1,13 @@
-//! Development tasks: `cargo xtask test`, `cargo xtask fuzz`, `cargo xtask soak`, `cargo xtask bench`, `cargo xtask deb`, `cargo xtask book`.
+//! Development tasks: `cargo xtask test`, `cargo xtask fuzz`, `cargo xtask soak`, `cargo xtask bench`, `cargo xtask package`, `cargo xtask book`.
 
 mod bench;
 mod book;
 mod clients;
-mod deb;
 mod fuzz;
 mod machine;
 mod outcome;
+mod package;
+mod pins;
 mod python;
 mod shell;
 mod suite;
@@ -29,8 +30,8 @@ enum Task {
     Bench(bench::Options),
     #[command(hide = true)]
     Harm(bench::hostile::Options),
-    /// Make the Debian package
-    Deb(deb::Options),
+    /// Make the packages that users install, with checksums
+    Package(package::Options),
     /// Build the documentation as a book
     Book,
 }
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
         Task::Soak(options) => suite::soak(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Harm(options) => bench::hostile::harm(&options),
-        Task::Deb(options) => deb::run(&options),
+        Task::Package(options) => package::run(&options),
         Task::Book => book::run(),
     };
     let Err(error) = done else { return ExitCode::SUCCESS };

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
 use crate::outcome::{Counts, Row, summarize};
-use crate::{clients, fuzz, machine, python, shell, tools};
+use crate::{clients, fuzz, machine, pins, python, shell, tools};
 
 /// Fuzzing finds shallow faults in seconds; for deep ones there is `cargo xtask fuzz`.
 const SMOKE: Duration = Duration::from_secs(5);
@@ -56,6 +56,7 @@ pub fn run(options: &Options) -> Result<()> {
     if wants(Kind::Interop) || !options.arguments.is_empty() {
         rows.extend(clients::ensure());
     }
+    rows.push(nfpm());
     let mut machine = None;
     if wants(Kind::Integration) || !options.arguments.is_empty() {
         let (made, row) = machine::ensure();
@@ -82,6 +83,14 @@ pub fn run(options: &Options) -> Result<()> {
         bail!("some tests failed");
     }
     Ok(())
+}
+
+/// What a test of packages needs that Debian does not have.
+fn nfpm() -> Row {
+    match pins::nfpm() {
+        Ok(_) => Row::new("nfpm", Counts::NONE, "it is there"),
+        Err(error) => Row::skipped("nfpm", format!("{error:#}"), true),
+    }
 }
 
 #[derive(Args)]
