@@ -23,7 +23,7 @@ pub mod service;
 use alppaca_callers::audit;
 pub use alppaca_callers::{caller, policy};
 pub use alppaca_core::{clock, credentials};
-use alppaca_core::{needs, text};
+use alppaca_core::{needs, open_metrics, text};
 pub use alppaca_hardening::confinement;
 use alppaca_hardening::{sandbox, trust};
 pub use alppaca_jwt as jwt;

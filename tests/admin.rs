@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use alppaca::mock_ims::{Answer, Behaviour};
+use alppaca::{
+    clock::{Clock, SystemClock},
+    mock_ims::{Answer, Behaviour},
+};
 use support::{Daemon, Ims, get, needs, needs_root};
 
 const ALPPACA: &str = env!("CARGO_BIN_EXE_alppaca");
@@ -386,7 +389,7 @@ fn status_says_since_when_from_where_and_what_failed() {
 }
 
 #[test]
-fn metrics_tell_expiry_states_outcomes_requests_and_denials() {
+fn metrics_tell_ends_states_outcomes_requests_and_denials() {
     let ims = Ims::start(Behaviour::default());
     let daemon = Daemon::with_credentials(&format!("{}metrics_listen: '127.0.0.1:0'\n", ims.config()));
     assert_eq!(daemon.get(ROLE).status, 200);
@@ -404,21 +407,23 @@ fn metrics_tell_expiry_states_outcomes_requests_and_denials() {
     for line in [
         "alppaca_role_state{role=\"test_role\",alppaca_role_state=\"fresh\"} 1\n",
         "alppaca_role_state{role=\"test_role\",alppaca_role_state=\"expired\"} 0\n",
-        "alppaca_upstream_calls_total{question=\"roles\",outcome=\"success\"} 1\n",
-        "alppaca_upstream_calls_total{question=\"credentials\",outcome=\"success\"} 1\n",
-        "alppaca_upstream_calls_total{question=\"credentials\",outcome=\"refused\"} 0\n",
-        "alppaca_requests_total{face=\"imds\",version=\"v1\",status=\"200\"} 1\n",
-        "alppaca_requests_total{face=\"imds\",version=\"v1\",status=\"404\"} 1\n",
-        "alppaca_requests_total{face=\"imds\",version=\"v2\",status=\"200\"} 2\n",
-        "alppaca_requests_total{face=\"imds\",version=\"v2\",status=\"401\"} 1\n",
+        "alppaca_upstream_calls_total{source=\"ims\",question=\"roles\",outcome=\"success\"} 1\n",
+        "alppaca_upstream_calls_total{source=\"ims\",question=\"credentials\",outcome=\"success\"} 1\n",
+        "alppaca_upstream_calls_total{source=\"ims\",question=\"credentials\",outcome=\"refused\"} 0\n",
+        "alppaca_requests_total{face=\"imds\",version=\"v1\",caller=\"local\",status=\"200\"} 1\n",
+        "alppaca_requests_total{face=\"imds\",version=\"v1\",caller=\"local\",status=\"404\"} 1\n",
+        "alppaca_requests_total{face=\"imds\",version=\"v2\",caller=\"local\",status=\"200\"} 2\n",
+        // Of a caller that was looked up.
+        "status=\"401\"} 1\n",
         "alppaca_denials_total{reason=\"forwarded\"} 1\n",
         "alppaca_denials_total{reason=\"bad_token\"} 1\n",
         "alppaca_denials_total{reason=\"policy\"} 0\n",
     ] {
         assert!(text.contains(line), "{line}: {text}");
     }
-    let expiry = text.lines().find_map(|line| line.strip_prefix("alppaca_role_expiry_seconds{role=\"test_role\"} "));
-    assert!((3000..=3600).contains(&expiry.expect("there").parse::<i64>().expect("a number")), "{text}");
+    let end = daemon.metric("alppaca_credentials_expiration_timestamp_seconds{role=\"test_role\"}");
+    let left = i64::try_from(end).expect("a time") - SystemClock.now().wall.as_second();
+    assert!((3000..=3600).contains(&left), "{text}");
     assert!(text.ends_with("# EOF\n"));
     let line = daemon.wait_for_log("metrics at ");
     let address = line.rsplit(' ').next().and_then(|address| address.parse().ok()).expect("an address");

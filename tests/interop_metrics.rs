@@ -69,16 +69,14 @@ fn every_metric_is_what_the_specification_wants() {
     let families: Vec<Value> = serde_json::from_slice(&output.stdout).expect("JSON");
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
     let page = fs::read_to_string(page).expect("the page");
+    let page = page.split("\n## The role server\n").next().expect("the daemon's");
     for family in &families {
         let part = |key: &str| family[key].as_str().expect("a text");
         let (name, help) = (part("name"), part("help"));
         assert!(help.ends_with('.') && !["unknown", ""].contains(&part("type")), "{family}");
         assert_eq!(part("unit"), if name.ends_with("_seconds") { "seconds" } else { "" }, "{family}");
         assert!(name.starts_with("alppaca_"), "{family}");
-        for sample in family["samples"].as_array().expect("a list") {
-            let sample = sample.as_str().expect("a text");
-            assert!(page.contains(&format!("| `{sample}")), "docs/metrics.md does not explain {sample}");
-        }
+        assert!(page.contains(&format!("| `{name}")), "docs/metrics.md does not explain {name}");
         let seen = family["samples"] != serde_json::json!([]);
         assert_eq!(seen, !NOT_SEEN.contains(&name), "{family}: what was seen of it");
     }

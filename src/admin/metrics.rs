@@ -1,239 +1,174 @@
 //! The metrics as text.
-//!
-//! <https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md>
 
-use std::fmt::Write;
+use zeroize::Zeroizing;
 
-use jiff::Timestamp;
-
-use super::document::SandboxStatus;
+use super::{Admin, Reply, SandboxStatus};
 use crate::{
     audit::Health,
     clock::Moment,
     http::Counters,
+    open_metrics::{CONTENT_TYPE, Page},
     refresh_stats::{Ending, Question, RefreshStats},
     sign_in::Report,
     store::{RoleState, Slot, Snapshot},
 };
 
-/// The media type.
-pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 /// The states that a role can be shown in. One that is withdrawn is not there any more.
 const STATES: [RoleState; 6] =
     [RoleState::Idle, RoleState::Warming, RoleState::Fresh, RoleState::Stale, RoleState::Expired, RoleState::Denied];
 
-/// What they show beside the roles and requests.
-pub(super) struct Beside<'a> {
-    /// How the audit is, if there is one.
-    pub(super) audit: Option<Health>,
-    /// Who has signed in for which source.
-    pub(super) sign_ins: &'a [(String, Report)],
-    /// What confines the daemon.
-    pub(super) sandbox: Option<&'a SandboxStatus>,
+/// From what it was compiled, if that is known.
+const REVISION: Option<&str> = option_env!("ALPPACA_REVISION");
+
+/// The metrics of the configuration.
+const CONFIG: [&str; 3] =
+    ["alppaca_config_info", "alppaca_config_reload_success_timestamp_seconds", "alppaca_config_reload_failed"];
+
+impl Admin {
+    /// The metrics.
+    pub fn metrics(&self, now: Moment) -> Reply {
+        let mut page = Page::default();
+        let labels = [("version", env!("CARGO_PKG_VERSION")), ("revision", REVISION.unwrap_or_default())];
+        page.info("alppaca_build_info", "The program.").put(&labels, 1);
+        page.gauge("alppaca_start_time_seconds", "When the daemon started.").put(&[], self.started.wall.as_second());
+        self.in_force.render(&mut page, CONFIG);
+        put_roles(&mut page, &self.store.snapshot(), now);
+        put_upstreams(&mut page, &self.store.snapshot(), &self.refresh_stats);
+        put_calls(&mut page, &self.refresh_stats);
+        put_requests(&mut page, &self.counters);
+        if let Some(health) = self.auditor.health() {
+            put_audit(&mut page, health);
+        }
+        put_sign_ins(&mut page, &self.sign_ins.reports());
+        if let Some(sandbox) = &self.sandbox {
+            put_sandbox(&mut page, sandbox);
+        }
+        let body = Zeroizing::new(page.finish().into_bytes());
+        Reply { status: 200, content_type: CONTENT_TYPE, allow: None, upgrade: None, body }
+    }
 }
 
-/// Writes them down. Roles that were made on demand have no series of their own: they come and go with containers.
-pub(super) fn render(
-    snapshot: &Snapshot,
-    refresh_stats: &RefreshStats,
-    counters: &Counters,
-    beside: &Beside,
-    started: Timestamp,
-    now: Moment,
-) -> String {
-    let mut text = String::with_capacity(4096);
-    let mut put = |line: std::fmt::Arguments| {
-        // Writing to a String cannot fail.
-        let _infallible = text.write_fmt(line);
-    };
-    put(format_args!(
-        "# TYPE alppaca_build info\n# HELP alppaca_build The program.\nalppaca_build_info{{version=\"{}\"}} 1\n",
-        env!("CARGO_PKG_VERSION")
-    ));
-    put(format_args!(
-        "# TYPE alppaca_start_time_seconds gauge\n# UNIT alppaca_start_time_seconds seconds\n\
-         # HELP alppaca_start_time_seconds When the daemon started.\nalppaca_start_time_seconds {}\n",
-        started.as_second()
-    ));
-    put(format_args!(
-        "# TYPE alppaca_role_expiry_seconds gauge\n# UNIT alppaca_role_expiry_seconds seconds\n\
-         # HELP alppaca_role_expiry_seconds How long the credentials of a role are still valid; negative if they are not.\n"
-    ));
+/// Roles that were made on demand have no series of their own: they come and go with containers.
+fn put_roles(page: &mut Page, snapshot: &Snapshot, now: Moment) {
+    let help = "When the credentials of a role end; the past if they have.";
+    let mut expirations = page.gauge("alppaca_credentials_expiration_timestamp_seconds", help);
     for role in snapshot.roles() {
         if let Slot::Held { set, .. } = &**role.slot() {
-            let left = set.left(now).as_secs();
-            put(format_args!("alppaca_role_expiry_seconds{{role=\"{}\"}} {left}\n", role.name()));
+            expirations.put(&[("role", role.name().as_str())], set.expiration.as_second());
         }
     }
-    put(format_args!(
-        "# TYPE alppaca_role_state stateset\n# HELP alppaca_role_state The state of a role; one of them is 1.\n"
-    ));
+    let mut states = page.states("alppaca_role_state", "The state of a role; one of them is 1.");
     for role in snapshot.roles() {
         let current = shown(role.slot().state(now));
         for state in STATES {
-            put(format_args!(
-                "alppaca_role_state{{role=\"{}\",alppaca_role_state=\"{}\"}} {}\n",
-                role.name(),
-                state.as_str(),
-                u8::from(state == current)
-            ));
+            let labels = [("role", role.name().as_str()), ("alppaca_role_state", state.as_str())];
+            states.put(&labels, u8::from(state == current));
         }
     }
-    put(format_args!("{}", of_upstreams(snapshot, refresh_stats)));
-    put(format_args!(
-        "# TYPE alppaca_on_demand_roles gauge\n\
-         # HELP alppaca_on_demand_roles Roles that were made on demand, by state.\n"
-    ));
+    let mut on_demand = page.gauge("alppaca_on_demand_roles", "Roles that were made on demand, by state.");
     for state in STATES {
         let count = snapshot.unlisted().iter().filter(|role| shown(role.slot().state(now)) == state).count();
-        put(format_args!("alppaca_on_demand_roles{{state=\"{}\"}} {count}\n", state.as_str()));
+        on_demand.put(&[("state", state.as_str())], count);
     }
-    put(format_args!(
-        "# TYPE alppaca_upstream_calls counter\n# HELP alppaca_upstream_calls Calls to upstreams, and how they ended.\n"
-    ));
-    for question in Question::ALL {
-        for ending in Ending::ALL {
-            let (what, how, total) = (question.as_str(), ending.as_str(), refresh_stats.total(question, ending));
-            put(format_args!("alppaca_upstream_calls_total{{question=\"{what}\",outcome=\"{how}\"}} {total}\n"));
+}
+
+/// What the upstreams refuse, when they last gave something, and what could keep them from it.
+fn put_upstreams(page: &mut Page, snapshot: &Snapshot, refresh_stats: &RefreshStats) {
+    let help = "Since when the upstream refuses a role; absent if it does not.";
+    let mut refused = page.gauge("alppaca_role_refused_since_timestamp_seconds", help);
+    for role in snapshot.roles() {
+        if let Some(since) = refresh_stats.entry(role.name().as_str()).refused_since() {
+            refused.put(&[("role", role.name().as_str())], since.as_second());
         }
     }
-    put(format_args!(
-        "# TYPE alppaca_requests counter\n# HELP alppaca_requests Requests for metadata and credentials.\n"
-    ));
-    for (face, version, status, count) in counters.answers().filter(|(.., count)| *count > 0) {
-        put(format_args!(
-            "alppaca_requests_total{{face=\"{face}\",version=\"{version}\",status=\"{status}\"}} {count}\n"
-        ));
+    let help = "Since when the upstream refuses its list of roles; absent if it does not.";
+    let mut list_refused = page.gauge("alppaca_list_refused_since_timestamp_seconds", help);
+    if let Some(refusal) = refresh_stats.list_refusal() {
+        list_refused.put(&[], refusal.since.as_second());
     }
-    put(format_args!("# TYPE alppaca_denials counter\n# HELP alppaca_denials Requests that were refused, and why.\n"));
+    if let Some(ahead) = refresh_stats.clock_ahead() {
+        let help = "How far this host's clock is ahead of the upstream's, if it is a minute or more.";
+        page.gauge("alppaca_clock_ahead_seconds", help).put(&[], ahead.as_secs());
+    }
+    let help = "When a source last gave credentials, or its list of roles.";
+    let mut successes = page.gauge("alppaca_source_success_timestamp_seconds", help);
+    for (source, at) in refresh_stats.successes() {
+        successes.put(&[("source", &source)], at.as_second());
+    }
+    let help = "When the certificate ends with which a source is asked.";
+    let mut certificates = page.gauge("alppaca_client_certificate_expiration_timestamp_seconds", help);
+    for (source, end) in refresh_stats.certificate_ends() {
+        certificates.put(&[("source", &source)], end.as_second());
+    }
+}
+
+fn put_calls(page: &mut Page, refresh_stats: &RefreshStats) {
+    let calls = refresh_stats.calls();
+    let mut totals = page.counter("alppaca_upstream_calls_total", "Calls to upstreams, and how they ended.");
+    for (source, calls) in &calls {
+        for question in Question::ALL.into_iter().filter(|question| calls.asked(*question)) {
+            for ending in Ending::ALL {
+                let labels = [("source", &**source), ("question", question.as_str()), ("outcome", ending.as_str())];
+                totals.put(&labels, calls.total(question, ending));
+            }
+        }
+    }
+    let mut took = page.histogram("alppaca_upstream_call_duration_seconds", "How long calls to upstreams took.");
+    for (source, calls) in &calls {
+        took.put_histogram(&[("source", source)], calls.took());
+    }
+}
+
+fn put_requests(page: &mut Page, counters: &Counters) {
+    let mut requests = page.counter("alppaca_requests_total", "Requests for metadata and credentials.");
+    for answered in counters.answers() {
+        let (status, [face, version]) = (answered.status.to_string(), answered.protocol);
+        let labels = [("face", face), ("version", version), ("caller", answered.caller.as_str()), ("status", &status)];
+        requests.put(&labels, answered.count);
+    }
+    let mut took = page.histogram("alppaca_request_duration_seconds", "How long the answers to requests took.");
+    for ([face, version], histogram) in counters.took() {
+        took.put_histogram(&[("face", face), ("version", version)], histogram);
+    }
+    let mut denials = page.counter("alppaca_denials_total", "Requests that were refused, and why.");
     for (denial, count) in counters.denials() {
-        put(format_args!("alppaca_denials_total{{reason=\"{}\"}} {count}\n", denial.as_str()));
+        denials.put(&[("reason", denial.as_str())], count);
     }
-    put(format_args!(
-        "# TYPE alppaca_connections_ended counter\n\
-         # HELP alppaca_connections_ended Connections that were ended before the client wanted it, and why.\n"
-    ));
+    let help = "Connections that were ended before the client wanted it, and why.";
+    let mut ended = page.counter("alppaca_connections_ended_total", help);
     for (why, count) in counters.connections_ended() {
-        put(format_args!("alppaca_connections_ended_total{{reason=\"{}\"}} {count}\n", why.as_str()));
+        ended.put(&[("reason", why.as_str())], count);
     }
-    if let Some(Health { lost, failing, withheld }) = beside.audit {
-        put(format_args!(
-            "# TYPE alppaca_audit_lost counter\n\
-             # HELP alppaca_audit_lost Hand-outs and denials of which no record could be written.\n\
-             alppaca_audit_lost_total {lost}\n\
-             # TYPE alppaca_audit_failing gauge\n\
-             # HELP alppaca_audit_failing Whether records cannot be written now.\n\
-             alppaca_audit_failing {}\n",
-            u8::from(failing)
-        ));
-        if let Some(withheld) = withheld {
-            put(format_args!(
-                "# TYPE alppaca_audit_withheld counter\n\
-                 # HELP alppaca_audit_withheld Hand-outs that were answered with 503: they could not be recorded.\n\
-                 alppaca_audit_withheld_total {withheld}\n"
-            ));
-        }
+}
+
+fn put_audit(page: &mut Page, Health { lost, failing, withheld }: Health) {
+    let help = "Hand-outs and denials of which no record could be written.";
+    page.counter("alppaca_audit_lost_total", help).put(&[], lost);
+    page.gauge("alppaca_audit_failing", "Whether records cannot be written now.").put(&[], u8::from(failing));
+    if let Some(withheld) = withheld {
+        let help = "Hand-outs that were answered with 503: they could not be recorded.";
+        page.counter("alppaca_audit_withheld_total", help).put(&[], withheld);
     }
-    text.push_str(&of_sign_ins(beside.sign_ins));
-    text.push_str(&beside.sandbox.map(of_sandbox).unwrap_or_default());
-    text.push_str("# EOF\n");
-    text
 }
 
 /// For which sources a person has to sign in; nothing where none ever has to.
-fn of_sign_ins(sign_ins: &[(String, Report)]) -> String {
-    let mut text = String::new();
-    text.push_str(
-        "# TYPE alppaca_sign_in_needed gauge\n\
-         # HELP alppaca_sign_in_needed Whether a person has to sign in before a source gives anything new.\n",
-    );
+fn put_sign_ins(page: &mut Page, sign_ins: &[(String, Report)]) {
+    let help = "Whether a person has to sign in before a source gives anything new.";
+    let mut needed = page.gauge("alppaca_sign_in_needed", help);
     for (source, report) in sign_ins {
-        let needed = u8::from(report.needed.is_some());
-        // Writing to a String cannot fail.
-        let _infallible = writeln!(text, "alppaca_sign_in_needed{{source=\"{}\"}} {needed}", label(source));
+        needed.put(&[("source", source)], u8::from(report.needed.is_some()));
     }
-    text
 }
 
 /// What of the confinement is in force.
-fn of_sandbox(sandbox: &SandboxStatus) -> String {
-    let SandboxStatus { mode, landlock, in_force, .. } = sandbox;
-    let mut text = format!(
-        "# TYPE alppaca_sandbox info\n# HELP alppaca_sandbox What `sandbox` says.\n\
-         alppaca_sandbox_info{{mode=\"{mode}\"}} 1\n\
-         # TYPE alppaca_sandbox_landlock_version gauge\n\
-         # HELP alppaca_sandbox_landlock_version The version of Landlock that confines files and ports; 0 if they are not.\n\
-         alppaca_sandbox_landlock_version {}\n\
-         # TYPE alppaca_sandbox_in_force gauge\n# HELP alppaca_sandbox_in_force Whether a part of the confinement is in force.\n",
-        landlock.unwrap_or_default()
-    );
+fn put_sandbox(page: &mut Page, SandboxStatus { mode, landlock, in_force, .. }: &SandboxStatus) {
+    page.info("alppaca_sandbox_info", "What `sandbox` says.").put(&[("mode", mode)], 1);
+    let help = "The version of Landlock that confines files and ports; 0 if they are not.";
+    page.gauge("alppaca_sandbox_landlock_version", help).put(&[], landlock.unwrap_or_default());
+    let mut parts = page.gauge("alppaca_sandbox_in_force", "Whether a part of the confinement is in force.");
     for (part, is) in in_force {
-        // Writing to a String cannot fail.
-        let _infallible = writeln!(text, "alppaca_sandbox_in_force{{part=\"{part}\"}} {}", u8::from(*is));
+        parts.put(&[("part", part)], u8::from(*is));
     }
-    text
-}
-
-/// What the upstreams refuse, and when they last gave something.
-fn of_upstreams(snapshot: &Snapshot, refresh_stats: &RefreshStats) -> String {
-    let mut text = String::new();
-    let mut put = |line: std::fmt::Arguments| {
-        // Writing to a String cannot fail.
-        let _infallible = text.write_fmt(line);
-    };
-    put(format_args!(
-        "# TYPE alppaca_role_refused_since_timestamp_seconds gauge\n\
-         # UNIT alppaca_role_refused_since_timestamp_seconds seconds\n\
-         # HELP alppaca_role_refused_since_timestamp_seconds Since when the upstream refuses a role; absent if it does not.\n"
-    ));
-    for role in snapshot.roles() {
-        if let Some(since) = refresh_stats.entry(role.name().as_str()).refused_since() {
-            let (name, since) = (role.name(), since.as_second());
-            put(format_args!("alppaca_role_refused_since_timestamp_seconds{{role=\"{name}\"}} {since}\n"));
-        }
-    }
-    put(format_args!(
-        "# TYPE alppaca_list_refused_since_timestamp_seconds gauge\n\
-         # UNIT alppaca_list_refused_since_timestamp_seconds seconds\n\
-         # HELP alppaca_list_refused_since_timestamp_seconds Since when the upstream refuses its list of roles; absent if it does \
-         not.\n"
-    ));
-    if let Some(refusal) = refresh_stats.list_refusal() {
-        put(format_args!("alppaca_list_refused_since_timestamp_seconds {}\n", refusal.since.as_second()));
-    }
-    if let Some(ahead) = refresh_stats.clock_ahead() {
-        put(format_args!(
-            "# TYPE alppaca_clock_ahead_seconds gauge\n# UNIT alppaca_clock_ahead_seconds seconds\n\
-             # HELP alppaca_clock_ahead_seconds How far this host's clock is ahead of the upstream's, if it is a minute or more.\n\
-             alppaca_clock_ahead_seconds {}\n",
-            ahead.as_secs()
-        ));
-    }
-    put(format_args!(
-        "# TYPE alppaca_source_success_timestamp_seconds gauge\n\
-         # UNIT alppaca_source_success_timestamp_seconds seconds\n\
-         # HELP alppaca_source_success_timestamp_seconds When a source last gave credentials, or its list of roles.\n"
-    ));
-    for (source, at) in refresh_stats.successes() {
-        let (source, at) = (label(&source), at.as_second());
-        put(format_args!("alppaca_source_success_timestamp_seconds{{source=\"{source}\"}} {at}\n"));
-    }
-    put(format_args!(
-        "# TYPE alppaca_client_certificate_expiration_timestamp_seconds gauge\n\
-         # UNIT alppaca_client_certificate_expiration_timestamp_seconds seconds\n\
-         # HELP alppaca_client_certificate_expiration_timestamp_seconds When the certificate ends with which a source is asked.\n"
-    ));
-    for (source, end) in refresh_stats.certificate_ends() {
-        let (source, end) = (label(&source), end.as_second());
-        put(format_args!("alppaca_client_certificate_expiration_timestamp_seconds{{source=\"{source}\"}} {end}\n"));
-    }
-    text
-}
-
-/// A text as the value of a label.
-fn label(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 /// Shown as what it was before and will be after: a refresh is over in a moment.

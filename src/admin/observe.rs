@@ -1,14 +1,8 @@
-//! What monitoring asks for: readiness and metrics.
+//! Whether programs can be sent here.
 
 use std::sync::atomic::Ordering;
 
-use zeroize::Zeroizing;
-
-use super::{
-    Admin,
-    metrics::{self, Beside},
-    reply::Reply,
-};
+use super::{Admin, reply::Reply};
 use crate::{clock::Moment, store::Slot};
 
 impl Admin {
@@ -27,15 +21,5 @@ impl Admin {
         } else {
             Reply::text(503, "no role has valid credentials: sign-in needed")
         }
-    }
-
-    /// The metrics.
-    pub fn metrics(&self, now: Moment) -> Reply {
-        let (snapshot, reports) = (self.store.snapshot(), self.sign_ins.reports());
-        let beside = Beside { audit: self.auditor.health(), sign_ins: &reports, sandbox: self.sandbox.as_ref() };
-        let started = self.started.wall;
-        let text = metrics::render(&snapshot, &self.refresh_stats, &self.counters, &beside, started, now);
-        let body = Zeroizing::new(text.into_bytes());
-        Reply { status: 200, content_type: metrics::CONTENT_TYPE, allow: None, upgrade: None, body }
     }
 }

@@ -24,6 +24,7 @@ use crate::{
     credentials::{format_timestamp, parse_document},
     faces::{Standing, VisibleRoles},
     http::Counters,
+    open_metrics::InForce,
     policy::{ConnectionFacts, Gatekeeper, Grant},
     refresh_stats::RefreshStats,
     sign_in::SignIns,
@@ -45,6 +46,8 @@ pub struct Admin {
     pub auditor: Arc<Auditor>,
     /// When the daemon started.
     pub started: Moment,
+    /// Its configuration.
+    pub in_force: Arc<InForce>,
     /// Where it serves.
     pub listeners: Vec<Listener>,
     /// The region that programs find. A reload changes it.

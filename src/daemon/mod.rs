@@ -27,6 +27,7 @@ use std::{
 
 use admin::AdminParts;
 pub use admin::{AdminSockets, METRICS};
+use alppaca_command::fingerprint;
 use arc_swap::ArcSwapOption;
 use containers::{ContainerDeps, Listener, Listening};
 pub use exec::ExecSockets;
@@ -55,6 +56,7 @@ use crate::{
     faces::{OpenError, ecs::EcsTokens},
     http::{Face, OpenSockets, Place, Server, ServerError},
     logging::AuditLog,
+    open_metrics::InForce,
     plan::Fetching,
     policy::PolicyEngine,
     refresh::{Refresher, RoleRequests},
@@ -219,15 +221,15 @@ impl Daemon {
         }
         let store = Arc::clone(&self.store);
         let region = Arc::new(ArcSwapOption::from_pointee(faces::region(&self.config)));
-        let wanted = places.len();
+        let (wanted, open) = (places.len(), OpenSockets::default());
         let (socket, users) = (self.admin.socket.as_ref(), Arc::clone(&subordinates));
         let (leases, exec) = exec::open(socket, self.exec, tokens.clone(), &mut places, users)?;
-        let open = OpenSockets::default();
         let (reloads, ready) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
         let parts = AdminParts {
             store: Arc::clone(&self.store),
             refresh_stats,
             counters: server.counters(),
+            in_force: Arc::new(InForce::new(fingerprint(&self.config.render()), self.clock.now().wall)),
             gatekeeper: server.gatekeeper(),
             auditor: Arc::clone(&auditor),
             leases,
@@ -252,6 +254,7 @@ impl Daemon {
             current: server.current(),
             replacer,
             refresh_stats: Arc::clone(&parts.refresh_stats),
+            in_force: Arc::clone(&parts.in_force),
             beside,
             region,
             under_way: Vec::new(),

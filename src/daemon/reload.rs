@@ -1,7 +1,8 @@
 //! The configuration read anew while the daemon runs: all of it is checked before anything is changed.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{fmt, io, path::PathBuf, sync::Arc};
 
+use alppaca_command::fingerprint;
 use arc_swap::ArcSwapOption;
 use tokio::{
     runtime::Handle,
@@ -26,6 +27,7 @@ use crate::{
     faces::{ecs::EcsTokens, imds::TokenKey},
     http::{CurrentFaces, Faces},
     logging::LevelSwitch,
+    open_metrics::InForce,
     policy::PolicyEngine,
     refresh::{Carryover, Replacement, Replacer},
     refresh_stats::RefreshStats,
@@ -63,6 +65,8 @@ pub(super) struct Running {
     pub(super) reloads: Arc<Notify>,
     pub(super) replacer: Replacer,
     pub(super) refresh_stats: Arc<RefreshStats>,
+    /// The configuration, for the metrics.
+    pub(super) in_force: Arc<InForce>,
     /// What is told to programs beside credentials.
     pub(super) region: Arc<ArcSwapOption<String>>,
     /// Where work for the faces is done, and what is under way there.
@@ -107,6 +111,22 @@ enum Refusal {
     Confined(Vec<String>),
 }
 
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Wrong(problem) => {
+                write!(f, "the new configuration is wrong; nothing has been changed:\n{problem}")
+            }
+            Self::Confined(lacking) => write!(
+                f,
+                "the new configuration needs a restart, and nothing has been changed: the sandbox was made from the former \
+                 one and does not allow {}",
+                lacking.join(", ")
+            ),
+        }
+    }
+}
+
 impl From<String> for Refusal {
     fn from(problem: String) -> Self {
         Self::Wrong(problem)
@@ -143,14 +163,10 @@ pub(super) async fn reload_on_sighup(mut hangup: Signal, mut reloading: Reloadin
         };
         match running.prepare(reading).await {
             Ok(prepared) => in_force = Box::pin(running.take_over(in_force, prepared, &reloading.level)).await,
-            Err(Refusal::Wrong(problem)) => {
-                tracing::error!("the new configuration is wrong; nothing has been changed:\n{problem}");
+            Err(refusal) => {
+                running.in_force.kept();
+                tracing::error!("{refusal}");
             }
-            Err(Refusal::Confined(lacking)) => tracing::error!(
-                "the new configuration needs a restart, and nothing has been changed: the sandbox was made from the former \
-                 one and does not allow {}",
-                lacking.join(", ")
-            ),
         }
         (reloading.notice)(false);
     }
@@ -234,6 +250,7 @@ impl Running {
         }
         self.current.show(faces, new.logging.access_log);
         self.region.store(faces::region(&new).map(Arc::new));
+        self.in_force.replaced(fingerprint(&new.render()), self.clock.now().wall);
         self.replace_background(background);
         // Said at the level that says more.
         level.set(old.logging.level.min(new.logging.level));

@@ -3,6 +3,7 @@
 
 pub mod environment;
 pub mod failure;
+mod fingerprint;
 pub mod generate;
 pub mod launch;
 pub mod service_manager;
@@ -13,3 +14,4 @@ use alppaca_logging as logging;
 use alppaca_sources::{fetch, sign_in, source};
 
 pub use failure::{Failure, Outcome, end, parse};
+pub use fingerprint::fingerprint;

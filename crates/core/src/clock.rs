@@ -68,6 +68,11 @@ impl Add<Duration> for BootTime {
 pub trait Clock: Send + Sync + 'static {
     /// This moment.
     fn now(&self) -> Moment;
+
+    /// The same by the boot clock alone.
+    fn boot(&self) -> BootTime {
+        self.now().boot
+    }
 }
 
 /// A clock to hand around.
@@ -87,14 +92,19 @@ impl SystemClock {
 impl Clock for SystemClock {
     fn now(&self) -> Moment {
         let wall = clock_gettime(ClockId::Realtime);
-        let boot = clock_gettime(ClockId::Boottime);
-        let nanoseconds = |part: i64| i32::try_from(part).unwrap_or_default();
-        Moment {
-            // The kernel's wall clock cannot leave jiff's range (it ends in the year 2554).
-            wall: Timestamp::new(wall.tv_sec, nanoseconds(wall.tv_nsec)).unwrap_or(Timestamp::UNIX_EPOCH),
-            boot: BootTime(Duration::new(boot.tv_sec.unsigned_abs(), nanoseconds(boot.tv_nsec).unsigned_abs())),
-        }
+        // The kernel's wall clock cannot leave jiff's range (it ends in the year 2554).
+        let wall = Timestamp::new(wall.tv_sec, nanoseconds(wall.tv_nsec)).unwrap_or(Timestamp::UNIX_EPOCH);
+        Moment { wall, boot: self.boot() }
     }
+
+    fn boot(&self) -> BootTime {
+        let boot = clock_gettime(ClockId::Boottime);
+        BootTime(Duration::new(boot.tv_sec.unsigned_abs(), nanoseconds(boot.tv_nsec).unsigned_abs()))
+    }
+}
+
+fn nanoseconds(part: i64) -> i32 {
+    i32::try_from(part).unwrap_or_default()
 }
 
 /// Sleeps. Time that the machine is suspended does not count (timers run on `CLOCK_MONOTONIC`), so

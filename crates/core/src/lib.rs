@@ -5,6 +5,7 @@ pub mod credentials;
 pub mod expression;
 pub mod needs;
 pub mod notice;
+pub mod open_metrics;
 pub mod refresh_request;
 pub mod text;
 

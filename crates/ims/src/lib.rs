@@ -16,7 +16,7 @@ pub mod site;
 pub mod sts;
 
 use alppaca_callers::caller::budget;
-use alppaca_core::{clock, credentials, expression, text};
+use alppaca_core::{clock, credentials, expression, open_metrics, text};
 use alppaca_directory as directory;
 use alppaca_hardening::{sandbox, trust};
 use alppaca_identity as identity;

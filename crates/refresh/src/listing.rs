@@ -8,13 +8,12 @@ use super::{
     Refresher, Timer,
     node::{Tracked, Who},
     report,
-    task::{Due, answers::ending},
+    task::Due,
 };
 use crate::{
     ErrorKind, RoleList, SourceError,
     clock::Moment,
     credentials::{RoleId, RoleName},
-    refresh_stats::Question,
     store::Slot,
 };
 
@@ -27,7 +26,6 @@ impl Refresher {
         let random = self.random.f64();
         let Some(interval) = self.lister.as_ref().map(|lister| lister.interval) else { return };
         self.list.in_flight = false;
-        self.refresh_stats.count(Question::Roles, ending(&answer));
         match answer {
             Ok(list) => {
                 self.list.timer = Timer::after_list(now, interval, list.max_age, random);

@@ -78,8 +78,15 @@ pub(super) enum Due {
     Planned(RoleId),
 }
 
+/// The source that is called, and since when.
+struct Call {
+    source: Arc<str>,
+    began: BootTime,
+}
+
 /// What a call was made with, and what came of it.
 struct Fetched {
+    call: Call,
     due: Due,
     call_limit: CallLimitId,
     generation: u64,
@@ -89,7 +96,7 @@ struct Fetched {
 }
 
 enum Answer {
-    Roles(u64, Result<RoleList, SourceError>),
+    Roles(Call, u64, Result<RoleList, SourceError>),
     Set(Fetched),
 }
 
@@ -303,7 +310,8 @@ impl Refresher {
             match self.list.start_if_due(now) {
                 Some(Duration::ZERO) => {
                     let (source, generation) = (Arc::clone(&lister.source), self.generation);
-                    self.calls.spawn(async move { Answer::Roles(generation, source.roles().await) });
+                    let call = Call { source: Arc::clone(&self.listed), began: now.boot };
+                    self.calls.spawn(async move { Answer::Roles(call, generation, source.roles().await) });
                 }
                 Some(remaining) => pause = pause.min(remaining),
                 None => {}
@@ -363,17 +371,19 @@ impl Refresher {
             Due::Listed(name) => {
                 let Some(lister) = &self.lister else { return false };
                 let (source, name) = (Arc::clone(&lister.source), name.clone());
+                let call = Call { source: Arc::clone(&self.listed), began: now.boot };
                 self.calls.spawn(async move {
                     let answer = source.fetch(&name).await;
-                    Answer::Set(Fetched { due: Due::Listed(name), call_limit, generation, signed: None, answer })
+                    Answer::Set(Fetched { call, due: Due::Listed(name), call_limit, generation, signed: None, answer })
                 });
             }
             Due::Planned(_) => {
                 let Some(candidate) = node.plan.as_ref().and_then(|plan| plan.candidate()) else { return false };
                 let fetch = Arc::clone(&candidate.fetch);
+                let call = Call { source: Arc::clone(&candidate.label), began: now.boot };
                 self.calls.spawn(async move {
                     let answer = fetch.fetch(signed.as_deref()).await;
-                    Answer::Set(Fetched { due, call_limit, generation, signed, answer })
+                    Answer::Set(Fetched { call, due, call_limit, generation, signed, answer })
                 });
             }
         }

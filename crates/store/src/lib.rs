@@ -3,4 +3,4 @@
 pub mod refresh_stats;
 pub mod store;
 
-use alppaca_core::{clock, credentials};
+use alppaca_core::{clock, credentials, open_metrics};

@@ -8,11 +8,15 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::credentials::{AccountId, RoleId, RoleName};
+use crate::{
+    credentials::{AccountId, RoleId, RoleName},
+    open_metrics::Histogram,
+};
 
 /// How a call to an upstream ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +102,53 @@ pub struct RefreshStats {
     certificates: Mutex<Vec<Certificate>>,
     /// How far this host's clock is ahead of the upstream's, if that matters.
     clock_ahead: Mutex<Option<SignedDuration>>,
+    calls: Mutex<BTreeMap<Arc<str>, Arc<Calls>>>,
+}
+
+/// The calls that were made to a source.
+#[derive(Debug)]
+pub struct Calls {
     endings: [[AtomicU64; Ending::ALL.len()]; Question::ALL.len()],
+    took: Histogram,
+}
+
+/// From a local program to an upstream that is given up.
+const BUCKETS: &[Duration] = &[
+    Duration::from_millis(5),
+    Duration::from_millis(25),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_millis(2500),
+    Duration::from_secs(5),
+    Duration::from_secs(10),
+    Duration::from_secs(30),
+];
+
+impl Default for Calls {
+    fn default() -> Self {
+        Self { endings: Default::default(), took: Histogram::new(BUCKETS) }
+    }
+}
+
+impl Calls {
+    /// Whether it was ever asked for that.
+    pub fn asked(&self, question: Question) -> bool {
+        Ending::ALL.iter().any(|ending| self.total(question, *ending) > 0)
+    }
+
+    /// How often a call for that ended so.
+    pub fn total(&self, question: Question, ending: Ending) -> u64 {
+        let counter = self.endings.get(question as usize).and_then(|row| row.get(ending as usize));
+        counter.map_or(0, |counter| counter.load(Ordering::Relaxed))
+    }
+
+    /// How long they took.
+    pub fn took(&self) -> &Histogram {
+        &self.took
+    }
 }
 
 impl Ending {
@@ -130,17 +180,18 @@ impl Question {
 }
 
 impl RefreshStats {
-    /// A call has ended.
-    pub fn count(&self, question: Question, ending: Ending) {
-        if let Some(counter) = self.endings.get(question as usize).and_then(|row| row.get(ending as usize)) {
+    /// A call to the upstream that is called `source` has ended, and took so long.
+    pub fn count(&self, source: &Arc<str>, question: Question, ending: Ending, took: Duration) {
+        let calls = Arc::clone(lock(&self.calls).entry(Arc::clone(source)).or_default());
+        calls.took.observe(took);
+        if let Some(counter) = calls.endings.get(question as usize).and_then(|row| row.get(ending as usize)) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// How often a call for that ended so.
-    pub fn total(&self, question: Question, ending: Ending) -> u64 {
-        let counter = self.endings.get(question as usize).and_then(|row| row.get(ending as usize));
-        counter.map_or(0, |counter| counter.load(Ordering::Relaxed))
+    /// The calls that were made to each source.
+    pub fn calls(&self) -> BTreeMap<Arc<str>, Arc<Calls>> {
+        lock(&self.calls).clone()
     }
 
     /// Credentials of the role `id` have come from `source` at that time.
@@ -273,12 +324,19 @@ mod tests {
     }
 
     #[test]
-    fn endings_are_counted_apart() {
+    fn sources_and_endings_are_counted_apart() {
         let refresh_stats = RefreshStats::default();
-        refresh_stats.count(Question::Roles, Ending::Success);
-        refresh_stats.count(Question::Credentials, Ending::Refused);
-        refresh_stats.count(Question::Credentials, Ending::Refused);
-        let totals = Question::ALL.map(|question| Ending::ALL.map(|ending| refresh_stats.total(question, ending)));
-        assert_eq!(totals, [[1, 0, 0, 0], [0, 0, 2, 0]]);
+        let (ims, sts): (Arc<str>, Arc<str>) = ("ims".into(), "sts".into());
+        let took = Duration::from_millis(20);
+        refresh_stats.count(&ims, Question::Roles, Ending::Success, took);
+        refresh_stats.count(&sts, Question::Credentials, Ending::Refused, took);
+        refresh_stats.count(&sts, Question::Credentials, Ending::Refused, took);
+        let calls = refresh_stats.calls();
+        let totals =
+            |calls: &Calls| Question::ALL.map(|question| Ending::ALL.map(|ending| calls.total(question, ending)));
+        let expected = [("ims", [[1, 0, 0, 0], [0; 4]]), ("sts", [[0; 4], [0, 0, 2, 0]])];
+        assert_eq!(calls.iter().map(|(source, calls)| (&**source, totals(calls))).collect::<Vec<_>>(), expected);
+        assert!(calls["ims"].asked(Question::Roles) && !calls["ims"].asked(Question::Credentials));
+        assert_eq!(calls["sts"].took().sum(), took * 2);
     }
 }

@@ -3,7 +3,7 @@
 use std::{io, net::TcpListener, path::PathBuf, sync::Arc};
 
 use alppaca_command::{
-    Failure, Outcome, environment,
+    Failure, Outcome, environment, fingerprint,
     service_manager::{end_at_panics, notify},
 };
 use sd_notify::NotifyState;
@@ -15,11 +15,11 @@ use tokio::{
 
 use super::{Config, USUAL_ACCOUNT, files};
 use crate::{
-    clock::SystemClock,
+    clock::{Clock, SystemClock},
     identity::Opening,
     logging::{self, AuditLog, LogGuard},
     sandbox,
-    server::{Background, Bound, Certificate, Current, Running, Server, Tls, bind},
+    server::{Background, Bound, Certificate, Current, Running, Server, Shown, Tls, bind},
     site::{self, Limits, Loaded, Site},
     trust::Trust,
 };
@@ -110,8 +110,14 @@ async fn serve(
             Err(error) => tracing::warn!("cannot notify the service manager: {error}"),
         }
         match reload(&reloading, site, &server, tls.as_deref(), log) {
-            Ok(()) => notice!("the configuration was read again"),
-            Err(problem) => tracing::error!("the new configuration is wrong; nothing has been changed:\n{problem}"),
+            Ok(hash) => {
+                server.shown().in_force.replaced(hash, SystemClock.now().wall);
+                notice!("the configuration was read again");
+            }
+            Err(problem) => {
+                server.shown().in_force.kept();
+                tracing::error!("the new configuration is wrong; nothing has been changed:\n{problem}");
+            }
         }
         notify(&[NotifyState::Ready]);
     }
@@ -145,7 +151,9 @@ impl Ready {
         let listeners: Vec<_> = bound.iter().filter_map(Bound::tcp_address).collect();
         let (sts, background) = site.sts.open(&host_env, &listeners).map_err(Failure::usage)?;
         let console = site.console.open(&host_env).map_err(Failure::usage)?;
-        let server = Server::new(current, sts, console, audit, SystemClock::shared());
+        let certificate = tls.as_ref().map(|tls: &Arc<Tls>| Arc::clone(tls.certificate()));
+        let shown = Shown::new(SystemClock.now().wall, hash(site), certificate);
+        let server = Server::new(current, sts, console, audit, shown, SystemClock::shared());
         Ok(Self { server, tls, background: vec![background] })
     }
 
@@ -192,14 +200,19 @@ impl Started {
     }
 }
 
-/// Reads the configuration again. What only a restart changes stays as it is.
+/// The digest of a configuration. `Debug` shows no secrets.
+fn hash(site: &Site) -> String {
+    fingerprint(&format!("{site:?}"))
+}
+
+/// Reads the configuration again: its digest. What only a restart changes stays as it is.
 fn reload(
     reloading: &Reloading,
     started: &Site,
     server: &Server,
     tls: Option<&Tls>,
     log: &LogGuard,
-) -> Result<(), String> {
+) -> Result<String, String> {
     let loaded = site::load(&reloading.path).map_err(|errors| errors.to_string())?;
     let faults = files::faults(&reloading.path, &loaded, &reloading.trust);
     if let Some(refusal) = faults.refusal() {
@@ -225,7 +238,7 @@ fn reload(
     for warning in loaded.warnings.iter().map(ToString::to_string).chain(faults.warnings) {
         tracing::warn!("{warning}");
     }
-    Ok(())
+    Ok(hash(site))
 }
 
 fn announce(bound: &[Bound], metrics: Option<&TcpListener>) {

@@ -5,7 +5,6 @@ mod options;
 
 use std::{
     collections::BTreeSet,
-    fmt::Write as _,
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
@@ -27,6 +26,7 @@ pub use options::{Options, SECTION, SETTINGS};
 use crate::{
     approvals::{Answer, Fault, Id, Key, Ledger, MAX_FILE, Record, Revoked},
     clock::{self, BootTime, Moment, until},
+    open_metrics::Page,
     text::printable,
 };
 
@@ -125,16 +125,11 @@ impl RecordFiles {
         &self.options
     }
 
-    /// As lines of the metrics.
-    pub fn render(&self, text: &mut String) {
+    /// Appends its metrics.
+    pub fn render(&self, page: &mut Page) {
+        let help = "Files among the records of approvals that did not count.";
         let ignored = self.ignored.load(Ordering::Relaxed);
-        // Writing to a String cannot fail.
-        let _infallible = writeln!(
-            text,
-            "# TYPE alppaca_ims_approval_files_ignored counter\n\
-             # HELP alppaca_ims_approval_files_ignored Files among the records of approvals that did not count.\n\
-             alppaca_ims_approval_files_ignored_total {ignored}"
-        );
+        page.counter("alppaca_ims_approval_files_ignored_total", help).put(&[], ignored);
     }
 
     /// What the records say, if they were read `within` this time.

@@ -129,9 +129,10 @@ fn what_is_no_record_is_reported_and_neither_followed_nor_waited_for() {
     let ledger = replica.read(place.now(), Duration::ZERO).expect("readable");
     assert_eq!((ledger.entries.len(), ledger.faults.len()), (1, 4), "{ledger:?}");
     replica.read(place.now(), Duration::ZERO).expect("readable");
-    let mut metrics = String::new();
-    replica.render(&mut metrics);
-    assert!(metrics.ends_with("alppaca_ims_approval_files_ignored_total 4\n"), "each once: {metrics}");
+    let mut page = Page::default();
+    replica.render(&mut page);
+    let metrics = page.finish();
+    assert!(metrics.contains("alppaca_ims_approval_files_ignored_total 4\n"), "each once: {metrics}");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use rustls::{
     crypto::aws_lc_rs,
     server::{ClientHello, ResolvesServerCert},
@@ -10,7 +11,7 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
-use crate::site::TlsFiles;
+use crate::{fetch, site::TlsFiles};
 
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +52,11 @@ impl Certificate {
         let is_new = new.cert != self.current.load().cert;
         self.current.store(Arc::new(new));
         Ok(is_new)
+    }
+
+    /// When the one in force expires, if that can be determined.
+    pub(super) fn end(&self) -> Option<Timestamp> {
+        fetch::end_of(self.current.load().cert.first()?)
     }
 }
 

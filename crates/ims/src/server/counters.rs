@@ -1,9 +1,26 @@
 //! What is counted, for the metrics.
 
 use std::{
-    fmt::Write,
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
+
+use crate::open_metrics::{Histogram, Page};
+
+/// From an answer that is there to one that waited for STS.
+const BUCKETS: &[Duration] = &[
+    Duration::from_millis(1),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_millis(2500),
+    Duration::from_secs(5),
+    Duration::from_secs(10),
+];
 
 /// How requests ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,10 +53,11 @@ impl Ending {
 const APPROVALS: [&str; 4] = ["approval_requested", "approval_given", "approval_refused", "approval_revoked"];
 
 /// The counters of the server. They only grow, but for the open connections.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Counters {
     requests: [AtomicU64; WORDS.len()],
     approvals: [AtomicU64; APPROVALS.len()],
+    took: Histogram,
     /// Connections that were accepted.
     pub(super) connections: AtomicU64,
     /// Those that are open.
@@ -56,6 +74,24 @@ pub struct Counters {
     pub(super) headers_refused: AtomicU64,
 }
 
+impl Default for Counters {
+    fn default() -> Self {
+        let zero = AtomicU64::default;
+        Self {
+            requests: Default::default(),
+            approvals: Default::default(),
+            took: Histogram::new(BUCKETS),
+            connections: zero(),
+            open: zero(),
+            refused: zero(),
+            handshakes_failed: zero(),
+            emergencies: zero(),
+            alarms_failed: zero(),
+            headers_refused: zero(),
+        }
+    }
+}
+
 impl Counters {
     pub(super) fn request(&self, ending: Ending) {
         self.requests[ending as usize].fetch_add(1, Ordering::Relaxed);
@@ -70,45 +106,47 @@ impl Counters {
         }
     }
 
-    /// As lines of the metrics.
-    pub fn render(&self, text: &mut String) {
-        let mut put = |line: std::fmt::Arguments| {
-            // Writing to a String cannot fail.
-            let _infallible = text.write_fmt(line);
-        };
-        put(format_args!(
-            "# TYPE alppaca_ims_requests counter\n# HELP alppaca_ims_requests Requests by how they ended.\n"
-        ));
+    /// A request was answered after so long.
+    pub(super) fn answered(&self, took: Duration) {
+        self.took.observe(took);
+    }
+
+    /// Appends them to the metrics.
+    pub fn render(&self, page: &mut Page) {
+        let mut requests = page.counter("alppaca_ims_requests_total", "Requests by how they ended.");
         for (word, count) in WORDS.iter().zip(&self.requests) {
-            let count = count.load(Ordering::Relaxed);
-            put(format_args!("alppaca_ims_requests_total{{ending=\"{word}\"}} {count}\n"));
+            requests.put(&[("ending", word)], count.load(Ordering::Relaxed));
         }
-        put(format_args!(
-            "# TYPE alppaca_ims_approvals counter\n\
-             # HELP alppaca_ims_approvals Requests for approval, and the answers to them.\n"
-        ));
+        let took = "How long answers took, with the calls of STS that they waited for.";
+        page.histogram("alppaca_ims_request_duration_seconds", took).put_histogram(&[], &self.took);
+        let help = "Requests for approval, and the answers to them.";
+        let mut approvals = page.counter("alppaca_ims_approvals_total", help);
         for (word, count) in APPROVALS.iter().zip(&self.approvals) {
-            let (word, count) = (word.trim_start_matches("approval_"), count.load(Ordering::Relaxed));
-            put(format_args!("alppaca_ims_approvals_total{{event=\"{word}\"}} {count}\n"));
+            approvals.put(&[("event", word.trim_start_matches("approval_"))], count.load(Ordering::Relaxed));
         }
-        let counters = [
-            ("connections", "Connections that were accepted.", &self.connections),
-            ("connections_refused", "Connections that were closed at once: there were too many.", &self.refused),
-            ("handshakes_failed", "TLS handshakes that failed.", &self.handshakes_failed),
-            ("emergencies", "Emergencies whose alert was recorded.", &self.emergencies),
-            ("emergency_alerts_failed", "Runs of `emergency_alert` that failed.", &self.alarms_failed),
-            ("proxy_headers_refused", "Connections of balancers without a good PROXY header.", &self.headers_refused),
-        ];
-        for (name, help, counter) in counters {
-            let count = counter.load(Ordering::Relaxed);
-            put(format_args!(
-                "# TYPE alppaca_ims_{name} counter\n# HELP alppaca_ims_{name} {help}\nalppaca_ims_{name}_total {count}\n"
-            ));
+        for (name, help, counter) in [
+            ("alppaca_ims_connections_total", "Connections that were accepted.", &self.connections),
+            (
+                "alppaca_ims_connections_refused_total",
+                "Connections that were closed at once: there were too many.",
+                &self.refused,
+            ),
+            ("alppaca_ims_handshakes_failed_total", "TLS handshakes that failed.", &self.handshakes_failed),
+            ("alppaca_ims_emergencies_total", "Emergencies whose alert was recorded.", &self.emergencies),
+            (
+                "alppaca_ims_emergency_alerts_failed_total",
+                "Runs of `emergency_alert` that failed.",
+                &self.alarms_failed,
+            ),
+            (
+                "alppaca_ims_proxy_headers_refused_total",
+                "Connections of balancers without a good PROXY header.",
+                &self.headers_refused,
+            ),
+        ] {
+            page.counter(name, help).put(&[], counter.load(Ordering::Relaxed));
         }
         let open = self.open.load(Ordering::Relaxed);
-        put(format_args!(
-            "# TYPE alppaca_ims_open_connections gauge\n# HELP alppaca_ims_open_connections Connections that are open.\n\
-             alppaca_ims_open_connections {open}\n"
-        ));
+        page.gauge("alppaca_ims_open_connections", "Connections that are open.").put(&[], open);
     }
 }

@@ -10,10 +10,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net, sync::Semaphore};
 
 use super::respond::Server;
-use crate::clock;
+use crate::{clock, open_metrics};
 
-/// <https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md>
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// How long a client may take for the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// More than any set-up of monitors and probes has.
@@ -54,7 +52,7 @@ fn answer(server: &Server, request: &Request<Incoming>) -> Response<Full<Bytes>>
         (StatusCode::METHOD_NOT_ALLOWED, "text/plain", "GET only\n".to_owned())
     } else {
         match request.uri().path() {
-            "/metrics" => (StatusCode::OK, OPEN_METRICS, server.metrics()),
+            "/metrics" => (StatusCode::OK, open_metrics::CONTENT_TYPE, server.metrics()),
             "/livez" => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
             "/readyz" => match server.unready() {
                 None => (StatusCode::OK, "text/plain", "ok\n".to_owned()),

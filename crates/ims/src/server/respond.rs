@@ -13,6 +13,7 @@ use super::{
     client::Client,
     counters::{Counters, Ending},
     current::Current,
+    metrics::Shown,
     proof::prove,
 };
 use crate::{
@@ -30,12 +31,13 @@ use crate::{
 /// Answers requests.
 pub struct Server {
     current: ArcSwap<Current>,
-    sts: Arc<Sts>,
+    pub(super) sts: Arc<Sts>,
     console: ArcSwap<Console>,
     audit: Option<Arc<AuditLog>>,
     clock: SharedClock,
     counters: Counters,
     access: AccessLog,
+    shown: Shown,
 }
 
 /// An answer, and what is known of how it came about.
@@ -87,6 +89,7 @@ impl Server {
         sts: Arc<Sts>,
         console: Console,
         audit: Option<AuditLog>,
+        shown: Shown,
         clock: SharedClock,
     ) -> Arc<Self> {
         current.start();
@@ -98,12 +101,18 @@ impl Server {
             clock,
             counters: Counters::default(),
             access: AccessLog::new(),
+            shown,
         })
     }
 
     /// What requests are answered by now.
     pub fn current(&self) -> Arc<Current> {
         self.current.load_full()
+    }
+
+    /// What the metrics show beside what is counted.
+    pub fn shown(&self) -> &Shown {
+        &self.shown
     }
 
     /// From now on requests are answered by this.
@@ -133,18 +142,6 @@ impl Server {
         &self.counters
     }
 
-    /// The metrics as text.
-    pub fn metrics(&self) -> String {
-        let mut text = String::with_capacity(4096);
-        self.counters.render(&mut text);
-        if let Some(approvals) = &self.current().approvals {
-            approvals.render(&mut text);
-        }
-        self.sts.render(&mut text, self.clock.now());
-        text.push_str("# EOF\n");
-        text
-    }
-
     /// Why credentials cannot be handed out at the moment, if they cannot.
     pub fn unready(&self) -> Option<String> {
         if self.audit.as_deref().is_some_and(is_blocked) {
@@ -156,9 +153,11 @@ impl Server {
     /// The answer to a request, which is counted, logged and recorded.
     pub async fn answer(&self, client: &Client, head: Parts) -> Answer {
         let (current, head) = (self.current(), Arc::new(head));
+        let began = self.clock.boot();
         let reply = self.reply(&current, client, &head).await;
-        self.counters.request(reply.ending);
         let now = self.clock.now();
+        self.counters.request(reply.ending);
+        self.counters.answered(now.boot.since(began));
         if current.access_log {
             let name = reply.identity.as_ref().map(|identity| identity.name.as_str());
             self.access.request(client, name, &head, &reply.answer, now);

@@ -36,7 +36,7 @@ use crate::{
 };
 use desk::{Ask, Bounds, Desk, Job, Outcome};
 use key::Key;
-use regions::Regions;
+use regions::{Region, Regions};
 use signer::Signer;
 
 /// A client that has something usable waits no longer than this for what it would rather have.
@@ -272,13 +272,16 @@ impl Sts {
         let Some(own) = self.signer.get() else {
             return Outcome::Unsigned("the server's own credentials have expired".to_owned());
         };
-        let Some((region, sts)) = self.regions.0.get(job.region) else {
+        let Some(Region { name: region, sts, took }) = self.regions.0.get(job.region) else {
             return Outcome::Odd("there is no such region".to_owned());
         };
         let Some(request) = job.key.request_at(self.clock.now().wall) else {
             return Outcome::Odd("the approval ends before a session could".to_owned());
         };
-        match sts.assume(&request, &own.credentials).await {
+        let began = self.clock.boot();
+        let answered = sts.assume(&request, &own.credentials).await;
+        took.observe(self.clock.boot().since(began));
+        match answered {
             Ok(answered) => {
                 let expiration = answered.value.expiration;
                 let minted = Minted {

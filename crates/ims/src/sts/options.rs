@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use super::{
     Background, Sts,
     desk::Bounds,
-    regions::Regions,
+    regions::{Region, Regions},
     signer::{Signer, Source},
 };
 use crate::{
@@ -254,7 +254,7 @@ impl Options {
         let region = |region: &String| {
             let way = Aws { region: region.clone(), ..self.way.clone() };
             let settings = way.sts(host_env).map_err(|error| format!("sts: {error}"))?;
-            Ok((region.clone(), Arc::new(source::sts::Sts::new(settings, Arc::clone(&clock)))))
+            Ok(Region::new(region.clone(), Arc::new(source::sts::Sts::new(settings, Arc::clone(&clock)))))
         };
         let regions = Arc::new(Regions(self.regions.iter().map(region).collect::<Result<_, String>>()?));
         let signer = Signer::new(Source { fetch, assume }, Arc::clone(&regions), Arc::clone(&clock));

@@ -1,9 +1,7 @@
 //! What is reported about STS: health, and metrics as text.
 
-use std::fmt::Write;
-
 use super::{Counts, RegionReport, Sts};
-use crate::clock::{Moment, until};
+use crate::{clock::until, open_metrics::Page};
 
 /// How STS is doing.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,59 +46,53 @@ impl Sts {
         self.state().desk.down().map(|why| why.to_string())
     }
 
-    /// Appends the metrics, as `OpenMetrics` has them.
-    pub fn render(&self, text: &mut String, now: Moment) {
+    /// Appends the metrics.
+    pub fn render(&self, page: &mut Page) {
         let health = self.health();
-        let mut put = |line: std::fmt::Arguments| {
-            // Writing to a text cannot fail.
-            let _ = text.write_fmt(line);
-        };
-        put(format_args!(
-            "# TYPE alppaca_ims_sts_calls counter\n# HELP alppaca_ims_sts_calls Calls of AssumeRole by region and end.\n"
-        ));
+        let mut calls = page.counter("alppaca_ims_sts_calls_total", "Calls of AssumeRole by region and end.");
         for (region, RegionReport { tally, .. }) in &health.regions {
-            let ends = [
+            for (end, count) in [
                 ("made", tally.made),
                 ("refused", tally.refused),
                 ("throttled", tally.throttled),
                 ("failed", tally.failed),
-            ];
-            for (end, count) in ends {
-                put(format_args!("alppaca_ims_sts_calls_total{{region=\"{region}\",end=\"{end}\"}} {count}\n"));
+            ] {
+                calls.put(&[("region", region), ("end", end)], count);
             }
         }
-        put(format_args!(
-            "# TYPE alppaca_ims_sts_rate gauge\n# HELP alppaca_ims_sts_rate Calls that may begin in a second.\n"
-        ));
+        let help = "How long calls of AssumeRole took.";
+        let mut took = page.histogram("alppaca_ims_sts_call_duration_seconds", help);
+        for (index, (region, _)) in health.regions.iter().enumerate() {
+            if let Some(histogram) = self.regions.took(index) {
+                took.put_histogram(&[("region", region)], histogram);
+            }
+        }
+        let mut rates = page.gauge("alppaca_ims_sts_rate", "Calls that may begin in a second.");
         for (region, report) in &health.regions {
             let rate = if report.trouble.is_some() { 0.0 } else { report.rate };
-            put(format_args!("alppaca_ims_sts_rate{{region=\"{region}\"}} {rate:.1}\n"));
+            rates.put(&[("region", region)], format_args!("{rate:.1}"));
         }
-        put(format_args!(
-            "# TYPE alppaca_ims_sets counter\n# HELP alppaca_ims_sets What requests for credentials got from the cache.\n"
-        ));
+        let mut sets = page.counter("alppaca_ims_sets_total", "What requests for credentials got from the cache.");
         let counts = health.counts;
-        let got = [
+        for (word, count) in [
             ("fresh", counts.fresh),
             ("older", counts.older),
             ("waited", counts.waited),
             ("turned_away", counts.turned_away),
-        ];
-        for (word, count) in got {
-            put(format_args!("alppaca_ims_sets_total{{got=\"{word}\"}} {count}\n"));
+        ] {
+            sets.put(&[("got", word)], count);
         }
-        let gauges = [
+        for (name, help, value) in [
             ("alppaca_ims_sets_remembered", "Sets that are remembered.", health.sets),
             ("alppaca_ims_sts_waiting", "Calls of AssumeRole that wait for their turn.", health.waiting),
             ("alppaca_ims_sts_up", "Whether credentials can be made.", usize::from(health.trouble.is_none())),
-        ];
-        for (name, help, value) in gauges {
-            put(format_args!("# TYPE {name} gauge\n# HELP {name} {help}\n{name} {value}\n"));
+        ] {
+            page.gauge(name, help).put(&[], value);
         }
-        if let Some(end) = self.signer.get().map(|own| until(own.credentials.expiration, now.wall).as_secs()) {
-            let name = "alppaca_ims_signer_remaining_seconds";
-            let help = "How long the server's own credentials are valid.";
-            put(format_args!("# TYPE {name} gauge\n# HELP {name} {help}\n{name} {end}\n"));
+        let help = "When the server's own credentials end; absent while it has none.";
+        let mut end = page.gauge("alppaca_ims_signer_expiration_timestamp_seconds", help);
+        if let Some(own) = self.signer.get() {
+            end.put(&[], own.credentials.expiration.as_second());
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::task::JoinError;
 
-use super::{Answer, Due, Fetched, Refresher};
+use super::{Answer, Call, Due, Fetched, Refresher};
 use crate::{
     Cadence, ErrorKind, SourceError, Timer,
     clock::Moment,
@@ -19,8 +19,11 @@ impl Refresher {
     pub(super) fn take(&mut self, answer: Result<Answer, JoinError>) {
         match answer {
             // That of a lister that is not asked any more says nothing.
-            Ok(Answer::Roles(generation, _)) if generation < self.listed_since => {}
-            Ok(Answer::Roles(_, answer)) => self.take_roles(answer),
+            Ok(Answer::Roles(_, generation, _)) if generation < self.listed_since => {}
+            Ok(Answer::Roles(call, _, answer)) => {
+                self.count(&call, Question::Roles, ending(&answer), self.clock.now());
+                self.take_roles(answer);
+            }
             Ok(Answer::Set(fetched)) => self.take_set(fetched),
             // A defect of ours inside the call: there is nothing sane to go on with. Calls are
             // cancelled only by dropping the refresher, when they are not joined any more.
@@ -30,11 +33,11 @@ impl Refresher {
 
     fn take_set(&mut self, fetched: Fetched) {
         let now = self.clock.now();
-        let Fetched { due, call_limit, generation, signed, answer } = fetched;
+        let Fetched { call, due, call_limit, generation, signed, answer } = fetched;
         if let Some(queue) = self.queues.get_mut(call_limit.0).filter(|_| generation == self.generation) {
             queue.done();
         }
-        self.refresh_stats.count(Question::Credentials, ending(&answer));
+        self.count(&call, Question::Credentials, ending(&answer), now);
         // Withdrawn or changed while the call was under way: whatever came is of no use any more.
         if self.nodes.get(due.id()).is_none_or(|node| generation < node.since) {
             return;
@@ -114,6 +117,10 @@ impl Refresher {
         self.keep_serving(id);
     }
 
+    fn count(&self, call: &Call, question: Question, ending: Ending, now: Moment) {
+        self.refresh_stats.count(&call.source, question, ending, now.boot.since(call.began));
+    }
+
     fn late(&self, credentials: &Credentials) -> SourceError {
         let clock = self.refresh_stats.clock_ahead().map(report::clock_difference);
         let clock = clock.unwrap_or_else(|| "is this host's clock right?".to_owned());
@@ -129,7 +136,7 @@ impl Refresher {
     }
 }
 
-pub(crate) fn ending<T>(answer: &Result<T, SourceError>) -> Ending {
+fn ending<T>(answer: &Result<T, SourceError>) -> Ending {
     match answer.as_ref().map_err(|error| &error.kind) {
         Ok(_) => Ending::Success,
         Err(ErrorKind::Transient) => Ending::Transient,

@@ -5,9 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use super::{request::Request, request_context::RequestContext, request_filter};
+use super::{caller_class::CallerClass, request::Request, request_context::RequestContext, request_filter};
 use crate::{
     caller::{Open, Origin, Peer},
+    clock::BootTime,
     policy::{ConnectionFacts, Decision, Gatekeeper, Grant},
 };
 
@@ -17,12 +18,14 @@ pub(super) struct ClientConnection {
     listener: u16,
     /// What it may see, and for which version of the gatekeeper that is so.
     decision: Option<(u64, Decision)>,
+    /// What kind of caller it is, if that was asked.
+    class: Option<CallerClass>,
 }
 
 impl ClientConnection {
     /// A client that has connected to a listener from `peer` and has sent nothing yet.
     pub(super) fn new(peer: SocketAddr, listener: u16) -> Self {
-        Self { peer: Peer::unasked(peer), listener, decision: None }
+        Self { peer: Peer::unasked(peer), listener, decision: None, class: None }
     }
 
     /// Its identity, as far as it was looked up.
@@ -33,6 +36,11 @@ impl ClientConnection {
     /// Why it sees what it sees.
     pub(super) fn reason(&self) -> Arc<str> {
         self.decision.as_ref().map(|(_, decision)| Arc::clone(&decision.reason)).unwrap_or_default()
+    }
+
+    /// What kind of caller it is, as far as its identity was looked up.
+    pub(super) fn class(&mut self, gatekeeper: &dyn Gatekeeper, now: BootTime) -> CallerClass {
+        *self.class.get_or_insert_with(|| CallerClass::of(&self.peer, gatekeeper, now))
     }
 
     /// Whether its identity, or what the rules grant it, cannot be determined.
@@ -46,6 +54,7 @@ impl ClientConnection {
         if wanting {
             self.peer = gatekeeper.identify(socket, &self.peer, open);
             self.decision = None;
+            self.class = None;
         }
         wanting
     }

@@ -2,6 +2,7 @@
 
 mod access;
 pub(crate) mod answer;
+mod caller_class;
 mod client;
 mod connection;
 mod counters;
@@ -20,7 +21,8 @@ mod request_context;
 pub(crate) mod request_filter;
 
 pub use answer::{Answer, Body, Issued, Outcome, Status, Style};
-pub use counters::Counters;
+pub use caller_class::CallerClass;
+pub use counters::{Answered, Counters};
 pub use current::CurrentFaces;
 pub use denial::Denial;
 pub use face::{Face, Faces, Respond};

@@ -29,8 +29,12 @@ pub fn client_config(options: &Options) -> Result<ClientConfig, SetupError> {
 
 /// When the first certificate in this file expires; `None` if that cannot be determined.
 pub fn end_of_certificate(path: &Path) -> Option<Timestamp> {
-    let chain = certificates(path).ok()?;
-    let certificate = x509_cert::Certificate::from_der(chain.first()?).ok()?;
+    end_of(certificates(path).ok()?.first()?)
+}
+
+/// When a certificate expires; `None` if that cannot be determined.
+pub fn end_of(certificate: &[u8]) -> Option<Timestamp> {
+    let certificate = x509_cert::Certificate::from_der(certificate).ok()?;
     let end = certificate.tbs_certificate().validity().not_after.to_unix_duration();
     Timestamp::from_second(i64::try_from(end.as_secs()).ok()?).ok()
 }

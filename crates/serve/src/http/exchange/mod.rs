@@ -90,6 +90,8 @@ pub(super) struct Exchange {
     in_head: bool,
     /// How much of the next answer was sent ahead, for the client to prove its identity.
     ahead: usize,
+    /// Since when the request at hand waits for its answer, if it has to.
+    waiting: Option<BootTime>,
     /// Since when the client has not read the answers to pipelined requests.
     overdue: Option<BootTime>,
     /// Whether the last read took all that the kernel had.
@@ -104,12 +106,16 @@ struct Reply {
     /// Whether the body is left out (`HEAD`).
     silent: bool,
     after: After,
+    /// Where it was counted.
+    row: usize,
+    /// Since when it could have been given.
+    since: BootTime,
 }
 
 impl Exchange {
     /// An exchange with a client that has said nothing yet.
     pub(super) fn new(context: Arc<Context>, peer: SocketAddr, listener: u16, face: &'static dyn Face) -> Self {
-        let now = context.clock.now().boot;
+        let now = context.clock.boot();
         let slot = Arc::new(Slot::new(now, now + context.limits.idle_timeout));
         Self {
             context,
@@ -120,6 +126,7 @@ impl Exchange {
             discard: 0,
             in_head: false,
             ahead: 0,
+            waiting: None,
             overdue: None,
             drained: false,
         }
@@ -163,13 +170,13 @@ impl Exchange {
     /// From now on the client has to take an answer. Pipelined requests count as one: a hundred of them give
     /// it no more time than one.
     pub(super) fn expect_room(&mut self) {
-        let since = *self.overdue.get_or_insert_with(|| self.context.clock.now().boot);
+        let since = *self.overdue.get_or_insert_with(|| self.context.clock.boot());
         self.slot.set_deadline(since + self.context.limits.write_timeout);
     }
 
     /// From now on the client may send another request.
     pub(super) fn expect_request(&self) {
-        self.slot.set_deadline(self.context.clock.now().boot + self.context.limits.idle_timeout);
+        self.slot.set_deadline(self.context.clock.boot() + self.context.limits.idle_timeout);
     }
 
     /// Puts what is left of earlier reads at the beginning of `input`.
@@ -222,6 +229,7 @@ impl Exchange {
             }
             waiting @ (Outcome::Warming | Outcome::Expired(_) | Outcome::Elsewhere) if patient => {
                 self.keep(input);
+                self.waiting.get_or_insert(now.boot);
                 let elsewhere = matches!(waiting, Outcome::Elsewhere);
                 return Err(Wait::Change(if elsewhere { Change::Arrival } else { Change::Store }));
             }
@@ -232,7 +240,7 @@ impl Exchange {
         if self.context.current.access_log() {
             self.context.access.request(self.client.peer(), self.face, &request, &answer, now);
         }
-        self.context.counters.count(self.face, Some(&request), &answer);
+        let row = self.count(Some(&request), &answer, now);
         let after = match (request.body, request.expects_continue) {
             (None, _) | (Some(_), true) => After::Linger,
             (Some(_), false) if request.keep_alive && !self.context.registry.is_stopping() => After::Next,
@@ -243,7 +251,13 @@ impl Exchange {
         self.discard = request.body.unwrap_or(0);
         self.keep(&input[length..]);
         let secret = request.authorization.is_some() || request.foreign || request.own.iter().any(Option::is_some);
-        Ok(Reply { answer, secret, silent: request.method == "HEAD", after })
+        let since = self.waiting.take().unwrap_or(now.boot);
+        Ok(Reply { answer, secret, silent: request.method == "HEAD", after, row, since })
+    }
+
+    fn count(&mut self, request: Option<&Request>, answer: &Answer, now: Moment) -> usize {
+        let Self { context, client, face, .. } = self;
+        context.counters.count(*face, request, client.class(&*context.gatekeeper, now.boot), answer)
     }
 
     /// What the face says to `request`, by what is known of the client.
@@ -283,8 +297,8 @@ impl Exchange {
         }
         self.unread = Zeroizing::default();
         let answer = self.face.error(status);
-        self.context.counters.count(self.face, None, &answer);
-        Reply { answer, secret: true, silent: false, after: After::Linger }
+        let row = self.count(None, &answer, now);
+        Reply { answer, secret: true, silent: false, after: After::Linger, row, since: now.boot }
     }
 
     /// Sends as much of the reply as the kernel takes without blocking.
@@ -298,6 +312,7 @@ impl Exchange {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(error) => return Err(error),
         };
+        self.context.counters.answered(reply.row, self.context.clock.boot().since(reply.since));
         if sent == head.len() + body.bytes().len() {
             return Ok(reply.after.into());
         }
