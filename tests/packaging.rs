@@ -301,6 +301,7 @@ echo "account: $(inside getent passwd alppaca | cut -d : -f 6,7)"
 echo "alppacad: $(inside alppacad status -c /usr/share/doc/alppaca/examples/minimal.yaml)"
 echo "conffiles:" $(inside dpkg-query -W -f '${Conffiles}' alppaca | cut -d ' ' -f 2)
 echo "changed: $(inside dpkg -V alppaca)"
+inside test -s /usr/share/doc/alppaca/prometheus/alppaca.rules.yml
 inside sh -c 'zcat /usr/share/man/man1/alppaca.1.gz | grep -q "^.TH alppaca 1" && zcat /usr/share/doc/alppaca/changelog.gz | grep -q "^alppaca (0.1.0) "'
 inside bash -n /usr/share/bash-completion/completions/alppaca
 inside bash -n /usr/share/bash-completion/completions/alppacad

@@ -61,6 +61,8 @@ const PACKAGES: &[Package] = &[
     package("krb5-admin-server", "kadmin.local", "their tickets", For::Test),
     package("krb5-user", "kinit", "their tickets", For::Test),
     package("haproxy", "haproxy", "a load balancer in front of alppaca-ims", For::Test),
+    // With promtool.
+    package("prometheus", "prometheus", "the metrics, the alerts and the dashboards", For::Test),
     package("slapd", "slapd", "people in an LDAP directory", For::Test),
     package("ldap-utils", "ldapmodify", "changes of that directory", For::Test),
     package("chromium", "chromium", "the pages that people see", For::Test),

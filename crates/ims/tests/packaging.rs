@@ -62,6 +62,7 @@ fn the_debian_package_has_all_and_starts_nothing() {
         ("usr/share/man/man8/alppaca-ims.8.gz", "-rw-r--r-- root/root"),
         ("usr/share/man/man5/alppaca-ims.yaml.5.gz", "-rw-r--r-- root/root"),
         ("usr/share/doc/alppaca-ims/ims-guide.md", "-rw-r--r-- root/root"),
+        ("usr/share/doc/alppaca-ims/prometheus/alppaca-ims.rules.yml", "-rw-r--r-- root/root"),
     ] {
         let line = list.lines().find(|line| line.ends_with(&format!(" ./{file}")));
         assert!(line.is_some_and(|line| line.starts_with(mode)), "{file}: {line:?}\n{list}");
