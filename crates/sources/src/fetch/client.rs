@@ -15,14 +15,16 @@ use zeroize::Zeroizing;
 use super::{
     Answer, FetchError, Options, Proxy, SetupError,
     connector::{Connector, History},
+    resolver::Resolver,
     settings::parse_proxy_url,
     tls,
 };
 use crate::{credentials::Secret, text::flatten};
 
 /// For the documents that follow a list, and for attempts that follow a failure. Between two lists thousands of idle
-/// connections would cost an IMS more than their handshakes do. One that it has closed meanwhile costs nothing.
-const IDLE: Duration = Duration::from_secs(90);
+/// connections would cost an IMS more than their handshakes do. One that it has closed meanwhile costs nothing. With the
+/// greatest age of a connection it is less than a minute: so soon an address of before is not used any more.
+const IDLE: Duration = Duration::from_secs(25);
 
 /// The number of idle connections that are kept.
 const MAX_IDLE: usize = 8;
@@ -114,6 +116,10 @@ pub struct Client {
 impl Client {
     /// A client for the server of `url`, with which all calls begin.
     pub fn new(url: &Uri, options: &Options) -> Result<Self, SetupError> {
+        Self::with_resolver(url, options, Resolver::new())
+    }
+
+    fn with_resolver(url: &Uri, options: &Options, resolver: Resolver) -> Result<Self, SetupError> {
         let proxy = match options.proxies.for_url(url) {
             Some(proxy) => Some((parse_proxy_url(&proxy.url)?, basic_authorization(proxy)?)),
             None => None,
@@ -122,7 +128,7 @@ impl Client {
         let tls = if url.scheme_str() == Some("https") { Some(tls::client_config(options)?) } else { None };
         let forwarding = proxy.is_some() && tls.is_none();
         let authorization = proxy.as_ref().filter(|_| forwarding).and_then(|(_, authorization)| authorization.clone());
-        let connector = Connector::new(tls, proxy, options.connect_timeout);
+        let connector = Connector::new(resolver, tls, proxy, options.connect_timeout);
         let pool = Pool::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
@@ -277,4 +283,70 @@ async fn beginning(mut body: Incoming) -> Zeroizing<Vec<u8>> {
     // Late or never: the status says enough.
     let _ = tokio::time::timeout(ERROR_WAIT, reading).await;
     collected
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{self, BufRead, BufReader, Write},
+        net::{Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs},
+        sync::atomic::{AtomicBool, Ordering},
+        thread,
+    };
+
+    use super::*;
+
+    static MOVED: AtomicBool = AtomicBool::new(false);
+
+    fn look_up(_name: &str) -> io::Result<std::vec::IntoIter<SocketAddr>> {
+        let address = if MOVED.load(Ordering::Relaxed) { "127.0.0.2" } else { "127.0.0.1" };
+        (address, 0).to_socket_addrs()
+    }
+
+    /// A server that keeps its connections open, and answers with its name.
+    fn server(name: &'static str, address: SocketAddr) -> SocketAddr {
+        let listener = TcpListener::bind(address).expect("a port");
+        let address = listener.local_addr().expect("it listens");
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                thread::spawn(move || {
+                    let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
+                    while lines.by_ref().take_while(|line| !line.is_empty()).count() > 0 {
+                        write!(&stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{name}", name.len())?;
+                    }
+                    Ok::<_, io::Error>(())
+                });
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn another_address_of_a_server_is_followed_within_a_minute_though_the_old_one_answers() {
+        // How long its owner pauses between two calls, in seconds.
+        for pause in [1, 10, 20, 24, 26, 29, 40] {
+            MOVED.store(false, Ordering::Relaxed);
+            let old = server("old", (Ipv4Addr::LOCALHOST, 0).into());
+            server("new", (Ipv4Addr::new(127, 0, 0, 2), old.port()).into());
+            let url = format!("http://ims.test:{}/", old.port());
+            let options = Options::direct(Duration::from_secs(20), None);
+            let client = Client::with_resolver(&url.parse().expect("a URL"), &options, Resolver::with(look_up));
+            let client = client.expect("a client");
+            let ask = async || String::from_utf8(client.get(&url, 99).await.expect("an answer").body.to_vec());
+            assert_eq!(ask().await.as_deref(), Ok("old"));
+            MOVED.store(true, Ordering::Relaxed);
+            let mut passed = 0;
+            loop {
+                // The sockets are real: only between the calls time is the test's.
+                tokio::time::pause();
+                tokio::time::advance(Duration::from_secs(pause)).await;
+                tokio::time::resume();
+                passed += pause;
+                if ask().await.as_deref() == Ok("new") {
+                    break;
+                }
+                assert!(passed < 60, "the old address is used after {passed} s, with a call every {pause} s");
+            }
+        }
+    }
 }

@@ -25,9 +25,9 @@ use tower_service::Service;
 
 use super::resolver::Resolver;
 
-/// An older connection is not used again: the name of its server may have moved to another host, which is only seen when
-/// it is looked up again.
-const MAX_AGE: Duration = Duration::from_mins(10);
+/// An older connection is not used again after the next call: the name of its server may have moved to another host, which is
+/// only seen when it is looked up again.
+const MAX_AGE: Duration = Duration::from_secs(30);
 
 type Tcp = HttpConnector<Resolver>;
 
@@ -52,9 +52,14 @@ enum Route {
 
 impl Connector {
     /// With `tls` for an `https` server, without for an `http` one. `proxy` is a URL and the value of
-    /// `Proxy-Authorization`. `timeout` is for one connection, all its handshakes included.
-    pub(super) fn new(tls: Option<ClientConfig>, proxy: Option<(Uri, Option<HeaderValue>)>, timeout: Duration) -> Self {
-        let mut tcp = Tcp::new_with_resolver(Resolver::new());
+    /// `Proxy-Authorization`. Names are looked up by `resolver`. `timeout` is for one connection, all its handshakes included.
+    pub(super) fn new(
+        resolver: Resolver,
+        tls: Option<ClientConfig>,
+        proxy: Option<(Uri, Option<HeaderValue>)>,
+        timeout: Duration,
+    ) -> Self {
+        let mut tcp = Tcp::new_with_resolver(resolver);
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         // Shared out among the addresses of a name, so that a dead one leaves time for the next.

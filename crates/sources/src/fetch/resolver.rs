@@ -38,7 +38,7 @@ impl Resolver {
         self.clone().call(name.parse().map_err(io::Error::other)?).await
     }
 
-    fn with(look_up: fn(&str) -> io::Result<Addresses>) -> Self {
+    pub(super) fn with(look_up: fn(&str) -> io::Result<Addresses>) -> Self {
         Self { free: Arc::new(Semaphore::new(LOOK_UPS)), look_up }
     }
 }
