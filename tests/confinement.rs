@@ -24,7 +24,7 @@ use alppaca::{
     daemon::{self, FixedNeeds},
     mock_ims::{Behaviour, LIST_PATH},
 };
-use support::{Daemon, Ims, cannot, connect_when_listening, get, needs_root};
+use support::{Daemon, Ims, cannot, connect_when_listening, get, manager::Manager, needs_root};
 
 /// What the process that tries reads from its environment.
 const ATTEMPT: &str = "ALPPACA_TEST_ATTEMPT";
@@ -610,27 +610,52 @@ fn table(head: &str, calls: &[Call]) -> String {
     format!("| {head} | system calls |\n|---|---|\n{}", rows.collect::<String>())
 }
 
+/// A source with a program that reads what the daemon may not, and the role that it gives, which is soon fetched again.
+fn program_source(directory: &Path) -> String {
+    let program = directory.join("login");
+    let script = r#"#!/bin/sh
+ls / >/dev/null || exit 1
+end=$(date -u -d '+18 seconds' +%Y-%m-%dT%H:%M:%SZ)
+echo '{"Version":1,"AccessKeyId":"ASIAPROC","SecretAccessKey":"wJalr","SessionToken":"IQoJ","Expiration":"'$end'"}'
+"#;
+    fs::write(&program, script).expect("a file");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("ours");
+    format!(
+        "sources: {{ext: {{kind: process, command: ['{}']}}}}\nroles: {{app: {{source: ext}}}}\n",
+        program.display()
+    )
+}
+
+fn kill_helper(daemon: &Daemon) {
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", daemon.pid())).expect("it runs");
+    let helper: i32 = children.trim().parse().expect("one child");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(helper), nix::sys::signal::Signal::SIGKILL).expect("ours");
+}
+
 #[test]
 fn a_helper_runs_the_programs_and_the_daemon_stays_confined() {
     let directory = tempfile::tempdir().expect("a directory");
-    let program = directory.path().join("login");
-    let set = r#"{"Version":1,"AccessKeyId":"ASIAPROC","SecretAccessKey":"wJalr","SessionToken":"IQoJ","Expiration":"2099-01-01T00:00:00Z"}"#;
-    // What the daemon may not read.
-    let script = format!("#!/bin/sh\nls / >/dev/null || exit 1\necho '{set}'\n");
-    fs::write(&program, script).expect("a file");
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("ours");
-    let config = format!(
-        "sources: {{ext: {{kind: process, command: ['{}']}}}}\nroles: {{app: {{source: ext}}}}\n",
-        program.display()
-    );
-    let daemon = Daemon::with_credentials(&config);
+    let mut daemon = Daemon::with_credentials(&program_source(directory.path()));
     let answer = daemon.get(&format!("{LIST_PATH}app"));
     assert_eq!(answer.json()["AccessKeyId"], "ASIAPROC", "{answer:?}");
     let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).expect("it runs");
     assert!(status.contains("Seccomp:\t2"), "{status}");
-    // Neither without the other.
-    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", daemon.pid())).expect("it runs");
-    let helper: i32 = children.trim().parse().expect("one child");
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(helper), nix::sys::signal::Signal::SIGKILL).expect("ours");
+    kill_helper(&daemon);
+    // Nothing starts the daemon again here, so it serves what it has.
+    daemon.wait_for_log("the helper that runs the programs of sources has ended: ");
+    daemon.wait_for_log("the helper of the daemon that starts programs has ended; restart the daemon");
+    assert_eq!(daemon.get(&format!("{LIST_PATH}app")).status, 200);
+    assert!(daemon.ended().is_none());
+}
+
+#[test]
+fn under_a_service_manager_the_daemon_ends_with_its_helper() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut manager = Manager::new();
+    let mut daemon = manager.start(&program_source(directory.path()));
+    manager.wait_for("READY=1");
+    kill_helper(&daemon);
     daemon.wait_for_log("the helper that runs the programs of sources has ended, and so does the daemon");
+    let ended = std::iter::repeat_with(|| daemon.ended()).flatten().next();
+    assert_eq!(ended.and_then(|status| status.code()), Some(1));
 }

@@ -86,7 +86,8 @@ impl Confined {
         }
         if let Some(helper) = helper {
             let flush = log.flusher();
-            helper.use_it(move || end_without_helper(&flush)).map_err(Failure::runtime)?;
+            let is_restarted = environment::has_service_manager();
+            helper.use_it(move || without_helper(is_restarted, &flush)).map_err(Failure::runtime)?;
         }
         Ok((confinement.as_applied(&state), shown(&state)))
     }
@@ -105,9 +106,16 @@ fn shown(state: &State) -> SandboxStatus {
     }
 }
 
-/// Without its helper the daemon would live on half: the service manager starts both again.
-fn end_without_helper(flush: &impl Fn()) {
-    tracing::error!("the helper that runs the programs of sources has ended, and so does the daemon");
-    flush();
-    std::process::exit(1);
+/// Where a service manager starts both again, the daemon does not live on half. Nothing else can start a helper, since the
+/// daemon may execute nothing: elsewhere all sources that need none go on.
+fn without_helper(is_restarted: bool, flush: &impl Fn()) {
+    if is_restarted {
+        tracing::error!("the helper that runs the programs of sources has ended, and so does the daemon");
+        flush();
+        std::process::exit(1);
+    }
+    tracing::error!(
+        "the helper that runs the programs of sources has ended: what they gave is served until it expires, and all else goes on. \
+         Restart the daemon to have a helper again"
+    );
 }

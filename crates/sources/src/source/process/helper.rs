@@ -5,6 +5,7 @@
 use std::{
     collections::HashMap,
     io,
+    net::Shutdown,
     os::{fd::OwnedFd, unix::net::UnixStream},
     process::{Child, Command, Stdio},
     sync::{
@@ -37,6 +38,9 @@ type Said = Result<Ended, String>;
 
 /// How much longer than a program may take its helper is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+const HAS_ENDED: &str =
+    "cannot be started: the helper of the daemon that starts programs has ended; restart the daemon";
 
 /// The helper of this process, if it has one.
 static HELPER: OnceLock<Helper> = OnceLock::new();
@@ -101,6 +105,9 @@ impl Started {
                     let _late = waiting.send(said(&frame.body));
                 }
             }
+            // One that says nothing that makes sense ends, too. What it has not answered fails now, and what follows at once.
+            let _ended_already = answers.shutdown(Shutdown::Both);
+            lock(&waiting).clear();
             // Whatever its status was: it should not have ended.
             let _status = child.wait();
             ended();
@@ -125,10 +132,10 @@ pub(super) async fn run(program: &Program) -> Said {
     lock(&helper.waiting).insert(id, tell);
     let run = Run { helper, id };
     let number = u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes();
-    helper.send(id, &[&[RUN][..], &number].concat()).map_err(|error| format!("cannot be started: {error}"))?;
+    helper.send(id, &[&[RUN][..], &number].concat()).map_err(|_closed| HAS_ENDED)?;
     // It keeps the program's own limit, unless it has stopped itself.
     let said = tokio::time::timeout(program.timeout + PATIENCE, told).await;
-    let said = said.map_err(|_late| "the helper does not answer")?.map_err(|_| "the helper has ended".to_owned())?;
+    let said = said.map_err(|_late| "the helper does not answer")?.map_err(|_ended| HAS_ENDED)?;
     drop(run);
     said
 }
