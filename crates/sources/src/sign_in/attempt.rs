@@ -132,12 +132,12 @@ impl Attempt {
     }
 
     /// What comes of it from now on is nobody's.
-    pub(super) fn end(&self) {
+    pub(super) fn end(&self, why: &str) {
         let mut stage = lock(&self.stage);
         if stage.is_over() {
             return;
         }
-        stage.progress = Progress::Failed("you have signed out meanwhile".to_owned());
+        stage.progress = Progress::Failed(why.to_owned());
         // What the provider gives now has to be revoked.
         if !stage.asking
             && let Some(task) = lock(&self.task).take()

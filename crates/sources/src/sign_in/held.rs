@@ -19,7 +19,7 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 const WRONG: u32 = 5;
 
 /// The tokens of a sign-in.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Tokens {
     /// What the person has signed in for: it says who asks.
     pub(super) bearer: Secret,

@@ -3,7 +3,10 @@
 use std::{
     collections::HashMap,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -45,6 +48,8 @@ struct Inner {
     changed: Arc<Notify>,
     /// Where the provider is called.
     beside: OnceLock<Handle>,
+    /// Whether they are another process's, which renews them.
+    held: Arc<AtomicBool>,
 }
 
 /// Why a sign-in does not begin.
@@ -76,6 +81,7 @@ impl SignIns {
             attempts: Mutex::default(),
             changed: Arc::default(),
             beside: OnceLock::new(),
+            held: Arc::default(),
         }))
     }
 
@@ -87,8 +93,8 @@ impl SignIns {
         if let Some(session) = sessions.iter().find_map(same) {
             return session;
         }
-        let (clock, changed) = (Arc::clone(&self.0.clock), Arc::clone(&self.0.changed));
-        let session = Session::new(Arc::new(settings.clone()), clock, changed, self.0.directory.clone());
+        let (clock, changed, held) = (Arc::clone(&self.0.clock), Arc::clone(&self.0.changed), Arc::clone(&self.0.held));
+        let session = Session::new(Arc::new(settings.clone()), clock, changed, held, self.0.directory.clone());
         let session = Arc::new(session);
         sessions.push(Arc::downgrade(&session));
         session
@@ -112,6 +118,36 @@ impl SignIns {
     pub fn show(&self, sessions: Vec<(String, Known)>) {
         *lock(&self.0.shown) = sessions;
         self.0.changed.notify_waiters();
+    }
+
+    /// From now on they are another process's: here nothing is renewed, and nobody signs in or out.
+    pub fn hold(&self) {
+        self.0.held.store(true, Ordering::Relaxed);
+    }
+
+    /// The same; ready when what is under way is over. Attempts to sign in end.
+    pub async fn pause(&self) {
+        self.hold();
+        lock(&self.0.attempts).values().for_each(|attempt| attempt.end("the daemon is being restarted"));
+        for session in self.sessions() {
+            session.renewed().await;
+        }
+    }
+
+    /// They are this process's again, as they were.
+    pub fn go_on(&self) {
+        self.0.held.store(false, Ordering::Relaxed);
+        self.0.changed.notify_waiters();
+    }
+
+    /// They are this process's from now on, as the other one has kept them.
+    pub fn take_over(&self) {
+        self.sessions().iter().for_each(|session| session.read_again());
+        self.go_on();
+    }
+
+    fn sessions(&self) -> Vec<Arc<Session>> {
+        lock(&self.0.sessions).iter().filter_map(Weak::upgrade).collect()
     }
 
     /// How it is with each, by the names of their sources.
@@ -153,6 +189,9 @@ impl SignIns {
     }
 
     fn find(&self, source: Option<&str>) -> Result<Known, BeginError> {
+        if self.0.held.load(Ordering::Relaxed) {
+            return Err(BeginError::NotNow);
+        }
         let shown = lock(&self.0.shown);
         let names = || shown.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
         match (source, shown.as_slice()) {
@@ -179,7 +218,7 @@ impl SignIns {
         attempts.retain(|_, other| {
             let stays = !other.session.is(&session) && now.since(other.started) < 2 * PATIENCE;
             if !stays {
-                other.end();
+                other.end("another sign-in has been started instead");
             }
             stays
         });
@@ -212,7 +251,7 @@ impl SignIns {
         let session = self.find(source)?;
         // One that is under way must not sign in again.
         for attempt in lock(&self.0.attempts).values().filter(|attempt| attempt.session.is(&session)) {
-            attempt.end();
+            attempt.end("you have signed out meanwhile");
         }
         if let (Some((session, tokens)), Some(beside)) = (session.sign_out(), self.0.beside.get()) {
             beside.spawn(async move { session.revoke(&tokens).await });

@@ -2,10 +2,10 @@
 //! allows.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -38,6 +38,8 @@ pub struct Session {
     renewing: tokio::sync::Mutex<()>,
     /// Notified of each change.
     changed: Arc<Notify>,
+    /// Whether it is another process's, which renews and keeps it.
+    held: Arc<AtomicBool>,
     /// Where it outlives the daemon.
     kept: Option<PathBuf>,
 }
@@ -89,14 +91,12 @@ impl Session {
         settings: Arc<Settings>,
         clock: SharedClock,
         changed: Arc<Notify>,
+        held: Arc<AtomicBool>,
         directory: Option<PathBuf>,
     ) -> Self {
         let kept = directory.filter(|_| settings.keeps_sign_in()).map(|directory| kept::path(&directory, &settings));
-        let now = clock.now();
-        let found =
-            kept.as_ref().and_then(|path| kept::read(path).map_err(|problem| tracing::warn!("{problem}")).ok()?);
-        let state = match found {
-            Some((tokens, person, since)) => State::SignedIn(Box::new(Held::new(tokens, person, since, now))),
+        let state = match kept.as_ref().and_then(|path| read(path, clock.now())) {
+            Some(found) => State::SignedIn(Box::new(found)),
             None => State::Needed("nobody has signed in yet".to_owned()),
         };
         Self {
@@ -106,6 +106,7 @@ impl Session {
             serial: AtomicU64::new(0),
             renewing: tokio::sync::Mutex::default(),
             changed,
+            held,
             kept,
         }
     }
@@ -138,6 +139,7 @@ impl Session {
                 State::SignedIn(held) if held.not_before > now.boot => {
                     Some(held.problem.clone().unwrap_or_else(|| "the sign-in could not be renewed".to_owned()))
                 }
+                State::SignedIn(_) if self.is_held() => Some("the daemon is being restarted".to_owned()),
                 State::SignedIn(_) => None,
             };
             if let Some(problem) = problem {
@@ -191,8 +193,33 @@ impl Session {
         }
     }
 
+    fn is_held(&self) -> bool {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// Ready when no renewal is under way.
+    pub(super) async fn renewed(&self) {
+        drop(self.renewing.lock().await);
+    }
+
+    /// Takes it as another process has kept it.
+    pub(super) fn read_again(&self) {
+        let Some(path) = &self.kept else { return };
+        let found = read(path, self.clock.now());
+        let mut state = self.state();
+        match (&*state, found) {
+            (State::SignedIn(held), Some(found)) if held.tokens == found.tokens => {}
+            (_, Some(found)) => drop(self.set(&mut state, State::SignedIn(Box::new(found)))),
+            (State::SignedIn(_), None) => drop(self.set(&mut state, State::SignedOut)),
+            (State::Needed(_) | State::SignedOut, None) => {}
+        }
+    }
+
     async fn renew(&self, wanted: impl Fn(&Held, Moment) -> bool) {
         let _renewing = self.renewing.lock().await;
+        if self.is_held() {
+            return;
+        }
         let now = self.clock.now();
         let (before, person) = match &mut *self.state() {
             State::SignedIn(held) if wanted(held, now) && held.not_before <= now.boot => {
@@ -355,13 +382,19 @@ impl Session {
     }
 
     fn forget_kept(&self) {
-        if let Some(path) = &self.kept
+        if let Some(path) = self.kept.as_ref().filter(|_| !self.is_held())
             && let Err(error) = std::fs::remove_file(path)
             && error.kind() != std::io::ErrorKind::NotFound
         {
             tracing::error!("{}: cannot be removed: {error}", path.display());
         }
     }
+}
+
+/// The sign-in that is kept there, if there is one that can be used.
+fn read(path: &Path, now: Moment) -> Option<Held> {
+    let found = kept::read(path).map_err(|problem| tracing::warn!("{problem}")).ok()?;
+    found.map(|(tokens, person, since)| Held::new(tokens, person, since, now))
 }
 
 #[cfg(test)]
@@ -374,7 +407,7 @@ mod tests {
         let shared: SharedClock = Arc::<FakeClock>::clone(clock);
         let http = Options::direct(Duration::from_secs(1), None);
         let settings = ConsoleSettings::new("me", ("eu-west-1", None, false), false, http);
-        let session = Session::new(Arc::new(Settings::Console(settings)), shared, Arc::default(), None);
+        let session = Session::new(Arc::new(Settings::Console(settings)), shared, Arc::default(), Arc::default(), None);
         let secret = |text: &str| Some(Secret::new(text));
         let tokens = Tokens { bearer: Secret::new("bearer"), refresh: secret("refresh"), client: secret("client") };
         let until = crate::clock::Clock::now(&**clock).wall + Duration::from_mins(10);
