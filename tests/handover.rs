@@ -4,19 +4,25 @@ mod support;
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{self, BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    os::unix::fs::PermissionsExt,
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt},
+        net::{UnixListener, UnixStream},
+    },
+    path::Path,
     process::{Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
-use alppaca::mock_ims::Behaviour;
+use alppaca::mock_ims::{Answer, Behaviour};
 use support::{
-    Daemon, Ims, get,
+    Daemon, Ims, Over, get,
     load::{Load, PROGRAMS, Tally, ask_on, head},
     manager::Manager,
+    needs_root,
 };
 
 const LIST: &str = "/latest/meta-data/iam/security-credentials/";
@@ -223,4 +229,211 @@ fn programs_of_exec_keep_their_port() {
     }
     drop(program.stdin.take());
     program.wait().expect("it ends");
+}
+
+/// Asks the daemon at its admin socket.
+fn status_at(socket: &Path) -> io::Result<String> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.write_all(b"GET /v1/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+fn credentials_at(socket: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_alppaca"));
+    command.args(["credentials", "--wait", "60", "--socket"]).arg(socket);
+    command
+}
+
+/// The daemon stores the admin socket, as `names` says; which of the two it was is in the name.
+fn admin_names(manager: &mut Manager) -> Vec<String> {
+    let names = manager.names().into_iter().filter(|name| name.starts_with("alppaca-listener-admin-"));
+    names.map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn commands_wait_while_there_is_no_daemon() {
+    let (mut manager, mut ims) = (Manager::new(), Ims::start(Behaviour::default()));
+    let run = manager.directory.path().join("run");
+    let (config, socket) =
+        (format!("{}run_dir: {}\n", config(&ims, free_port()), run.display()), run.join("alppaca.sock"));
+    let mut daemon = manager.start(&config);
+    manager.wait_for_all(&["FDSTORE=1\nFDNAME=alppaca-sets-", "FDSTORE=1\nFDNAME=alppaca-listener-admin-"]);
+    ims.stop();
+    let (over, killed) = (AtomicBool::new(false), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let _over = Over(&over);
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let answer = status_at(&socket);
+                    let good = matches!(&answer, Ok(answer) if answer.starts_with("HTTP/1.1 200 "));
+                    // Of one that is killed only what it has begun is lost; it is never refused.
+                    let cut = killed.load(Ordering::Relaxed)
+                        && match &answer {
+                            Ok(answer) => answer.is_empty(),
+                            Err(error) => {
+                                [io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe].contains(&error.kind())
+                            }
+                        };
+                    assert!(good || cut, "{answer:?}");
+                }
+            });
+        }
+        for round in 0..6 {
+            killed.store(round % 2 == 1, Ordering::Relaxed);
+            if round % 2 == 0 {
+                assert_eq!(daemon.stop(), Some(0));
+            }
+            daemon.kill();
+            let before = admin_names(&mut manager);
+            assert_eq!(before.len(), 1, "round {round}: {before:?}");
+            let command = credentials_at(&socket).stdout(Stdio::piped()).spawn().expect("it runs");
+            // There is nobody who could say that it waits now.
+            thread::sleep(Duration::from_millis(100));
+            daemon = manager.start(&config);
+            let output = command.wait_with_output().expect("it ends");
+            assert!(output.status.success(), "round {round}: {output:?}");
+            manager.wait_for_all(&["READY=1", "FDSTORE=1\nFDNAME=alppaca-listener-admin-"]);
+            assert_eq!(admin_names(&mut manager), before, "the same socket goes on");
+            killed.store(false, Ordering::Relaxed);
+        }
+    });
+}
+
+#[test]
+fn an_admin_socket_that_is_not_the_one_at_its_path_is_made_anew() {
+    let (mut manager, ims) = (Manager::new(), Ims::start(Behaviour::default()));
+    let run = manager.directory.path().join("run");
+    let (config, socket) =
+        (format!("{}run_dir: {}\n", config(&ims, free_port()), run.display()), run.join("alppaca.sock"));
+    let mut daemon = manager.start(&config);
+    manager.wait_for("FDSTORE=1\nFDNAME=alppaca-listener-admin-");
+    let replace: [(&str, &dyn Fn()); 4] = [
+        ("gone", &|| fs::remove_file(&socket).expect("ours")),
+        ("another, which nobody has", &|| {
+            fs::remove_file(&socket).expect("ours");
+            drop(UnixListener::bind(&socket).expect("a socket"));
+        }),
+        ("open to others", &|| {
+            fs::set_permissions(&socket, fs::Permissions::from_mode(0o777)).expect("ours");
+        }),
+        ("for fewer", &|| fs::set_permissions(&socket, fs::Permissions::from_mode(0o600)).expect("ours")),
+    ];
+    for (what, replace) in replace {
+        assert_eq!(daemon.stop(), Some(0));
+        let before = admin_names(&mut manager);
+        replace();
+        daemon = manager.start(&config);
+        manager.wait_for("FDSTORE=1\nFDNAME=alppaca-listener-admin-");
+        let answer = status_at(&socket).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{what}: {answer}");
+        let mode = fs::symlink_metadata(&socket).expect("there").permissions().mode();
+        assert_eq!(mode & 0o7777, 0o666, "{what}");
+        let after = admin_names(&mut manager);
+        assert!(after.len() == 1 && after != before, "{what}: {before:?} {after:?}");
+        assert_eq!(
+            fs::read_dir(&run)
+                .expect("ours")
+                .filter(|entry| {
+                    entry.as_ref().is_ok_and(|entry| entry.file_name().to_string_lossy().ends_with(".new"))
+                })
+                .count(),
+            0,
+            "{what}"
+        );
+    }
+    // One at which somebody else listens stays theirs.
+    assert_eq!(daemon.stop(), Some(0));
+    fs::remove_file(&socket).expect("ours");
+    let theirs = UnixListener::bind(&socket).expect("a socket");
+    let daemon = manager.start(&config);
+    daemon.wait_for_log("another daemon answers there");
+    drop(theirs);
+}
+
+#[test]
+fn the_admin_socket_follows_its_group_over_a_restart() {
+    if !needs_root("handover: admin_group") {
+        return;
+    }
+    let (mut manager, ims) = (Manager::new(), Ims::start(Behaviour::default()));
+    let run = manager.directory.path().join("run");
+    let (config, socket) =
+        (format!("{}run_dir: {}\n", config(&ims, free_port()), run.display()), run.join("alppaca.sock"));
+    let mut daemon = manager.start(&config);
+    manager.wait_for("FDSTORE=1\nFDNAME=alppaca-listener-admin-");
+    for (more, gid, mode) in [("admin_group: daemon\n", 1, 0o660), ("admin_group: bin\n", 2, 0o660), ("", 0, 0o666)] {
+        assert_eq!(daemon.stop(), Some(0));
+        let before = admin_names(&mut manager);
+        daemon = manager.start(&format!("{config}{more}"));
+        manager.wait_for("FDSTORE=1\nFDNAME=alppaca-listener-admin-");
+        assert!(status_at(&socket).expect("an answer").starts_with("HTTP/1.1 200 "));
+        let metadata = fs::symlink_metadata(&socket).expect("there");
+        assert_eq!((metadata.gid(), metadata.permissions().mode() & 0o7777), (gid, mode), "{more}");
+        let after = admin_names(&mut manager);
+        assert!(after.len() == 1 && after != before, "{more}: {before:?} {after:?}");
+    }
+}
+
+#[test]
+fn a_command_that_waits_for_credentials_is_answered_after_a_restart_or_a_crash() {
+    let (mut manager, ims) = (Manager::new(), Ims::start(Behaviour::default()));
+    let run = manager.directory.path().join("run");
+    let (config, socket) = (
+        format!("{}run_dir: {}\nready_wait: 100ms\n", config(&ims, free_port()), run.display()),
+        run.join("alppaca.sock"),
+    );
+    ims.handle.update(|behaviour| behaviour.list = Answer::Status(503));
+    let mut daemon = manager.start(&config);
+    manager.wait_for("FDSTORE=1\nFDNAME=alppaca-listener-admin-");
+    let mut waiting = credentials_at(&socket).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+    let mut raw = UnixStream::connect(&socket).expect("it listens");
+    raw.write_all(b"GET /v1/credentials?wait=60 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("it is read");
+    // There is nobody who could say that they wait now.
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(daemon.stop(), Some(0));
+    let mut answer = String::new();
+    raw.read_to_string(&mut answer).expect("a whole answer");
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("\"Restarting\""), "{answer}");
+    daemon = manager.start(&config);
+    manager.wait_for("FDSTORE=1\nFDNAME=alppaca-listener-admin-");
+    thread::sleep(Duration::from_millis(300));
+    daemon.kill();
+    assert!(waiting.try_wait().expect("ours").is_none(), "it waits for the next daemon");
+    daemon = manager.start(&config);
+    ims.handle.update(|behaviour| behaviour.list = Answer::Good);
+    let output = waiting.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{output:?}\n{}", daemon.log());
+}
+
+#[test]
+fn a_request_that_has_begun_is_answered_before_the_end() {
+    let (mut manager, ims) = (Manager::new(), Ims::start(Behaviour::default()));
+    let run = manager.directory.path().join("run");
+    let (config, socket) =
+        (format!("{}run_dir: {}\n", config(&ims, free_port()), run.display()), run.join("alppaca.sock"));
+    let mut daemon = manager.start(&config);
+    manager.wait_for("FDSTORE=1\nFDNAME=alppaca-listener-admin-");
+    let begin = || {
+        let mut stream = UnixStream::connect(&socket).expect("it listens");
+        let head = b"POST /v1/exec-token HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{";
+        stream.write_all(head).expect("it is read");
+        stream
+    };
+    // One that never ends does not keep the daemon.
+    let (mut begun, endless) = (begin(), begin());
+    thread::sleep(Duration::from_millis(300));
+    let pid = rustix::process::Pid::from_raw(daemon.pid().cast_signed()).expect("not 0");
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+    daemon.wait_for_log("stopping: SIGTERM");
+    begun.write_all(b"}").expect("it is read");
+    let mut answer = String::new();
+    begun.read_to_string(&mut answer).expect("a whole answer");
+    assert!(answer.starts_with("HTTP/1.1 ") && answer.ends_with("}\n"), "{answer}");
+    let ended = std::iter::repeat_with(|| daemon.ended()).flatten().next();
+    assert_eq!(ended.and_then(|status| status.code()), Some(0));
+    daemon.wait_for_log("1 request(s) at the admin socket were not over after 2s");
+    drop(endless);
 }

@@ -306,7 +306,7 @@ fn another_user_cannot_take_over() {
         let mut command = Command::new("setpriv");
         command.args([&format!("--reuid={uid}"), "--regid=61000", "--clear-groups", "curl", "-sS", "--max-time", "10"]);
         command.arg("--unix-socket").arg(service.path("run/alppaca.sock"));
-        command.args(["-H", "Connection: upgrade", "-H", "Upgrade: alppaca-replacement/1"]);
+        command.args(["-H", "Connection: upgrade", "-H", "Upgrade: alppaca-replacement/2"]);
         let output = command.args(["-X", "POST", "http://x/v1/replacement"]).output().expect("it runs");
         let (_, words) = said(&output);
         assert!(words.contains("only who started the daemon can restart it, and root"), "{words}");
@@ -341,4 +341,220 @@ fn programs_of_exec_keep_their_port_and_their_token() {
     drop(program.stdin.take());
     program.wait().expect("it ends");
     assert!(ask(address, &head).is_ok(), "it listens there still");
+}
+
+/// A process of the test that wants to take over from the daemon of `service`, as far as its protocol is text. The daemon has
+/// sent what it has.
+struct Newcomer {
+    stream: UnixStream,
+    lines: std::io::Lines<BufReader<UnixStream>>,
+}
+
+const WISH: &[u8] =
+    b"POST /v1/replacement HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: alppaca-replacement/2\r\n\
+                      Content-Length: 0\r\n\r\n";
+
+impl Newcomer {
+    fn meet(service: &Service) -> Self {
+        let mut stream = UnixStream::connect(service.path("run/alppaca.sock")).expect("the daemon listens");
+        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("settable");
+        stream.write_all(WISH).expect("it is read");
+        let mut lines = BufReader::new(stream.try_clone().expect("ours")).lines();
+        assert_eq!(lines.next().expect("a line").expect("text"), "HTTP/1.1 101 Switching Protocols");
+        while !lines.next().expect("a line").expect("text").is_empty() {}
+        let names = lines.next().expect("a line").expect("text");
+        assert!(names.starts_with("sets "), "{names}");
+        Self { stream, lines }
+    }
+
+    fn say(&mut self, word: &str) {
+        writeln!(self.stream, "{word}").expect("it is read");
+    }
+
+    /// The next word, or nothing if the daemon has closed the connection.
+    fn hear(&mut self) -> String {
+        self.lines.next().map(|line| line.expect("text")).unwrap_or_default()
+    }
+}
+
+/// Asks the daemon to give a token out, which changes something.
+fn change(service: &Service) -> String {
+    let mut stream = UnixStream::connect(service.path("run/alppaca.sock")).expect("the daemon listens");
+    let head = "POST /v1/exec-token HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}";
+    stream.write_all(head.as_bytes()).expect("it is read");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
+#[test]
+fn a_daemon_goes_on_if_the_process_that_was_to_serve_ends() {
+    let service = Service::new();
+    assert_eq!(service.say("start").0, Some(0));
+    let (pid, held) = (service.pid(), key_at(service.address()));
+    for last in ["ready", "nonsense"] {
+        let mut newcomer = Newcomer::meet(&service);
+        newcomer.say("ready");
+        assert_eq!(newcomer.hear(), "go");
+        let refused = change(&service);
+        assert!(refused.contains("\"Restarting\""), "{refused}");
+        if last == "nonsense" {
+            newcomer.say(last);
+            assert_eq!(newcomer.hear(), "no", "that process must not serve");
+        }
+        drop(newcomer);
+        wait_until(|| !change(&service).contains("\"Restarting\""), || service.log());
+    }
+    wait_until(|| service.log().matches("this process goes on").count() == 2, || service.log());
+    assert_eq!((service.pid(), key_at(service.address())), (pid, held));
+    restarts(&service);
+}
+
+#[test]
+fn a_stop_wins_over_a_process_that_is_about_to_serve() {
+    let service = Service::new();
+    assert_eq!(service.say("start").0, Some(0));
+    let mut newcomer = Newcomer::meet(&service);
+    newcomer.say("ready");
+    assert_eq!(newcomer.hear(), "go");
+    assert_eq!(service.say("stop"), (Some(0), "alppaca stopped\n".to_owned()));
+    assert_eq!((newcomer.hear(), newcomer.hear()), ("no".to_owned(), String::new()));
+}
+
+#[test]
+fn a_restart_that_meets_the_end_of_another_begins_anew() {
+    let service = Service::new();
+    assert_eq!(service.say("start").0, Some(0));
+    let mut newcomer = Newcomer::meet(&service);
+    // One that has come, and says what it wants after all is over.
+    let mut late = UnixStream::connect(service.path("run/alppaca.sock")).expect("the daemon listens");
+    late.write_all(&WISH[..40]).expect("it is read");
+    newcomer.say("ready");
+    assert_eq!(newcomer.hear(), "go");
+    newcomer.say("done");
+    assert_eq!(newcomer.hear(), "over");
+    late.write_all(&WISH[40..]).expect("it is read");
+    let mut answer = String::new();
+    late.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("\"Restarting\""), "{answer}");
+}
+
+#[test]
+fn many_restarts_at_once_never_stop_the_daemon() {
+    let mut service = Service::new();
+    assert_eq!(service.say("start").0, Some(0));
+    let held = key_at(service.address());
+    service.ims.stop();
+    let load = Load::start(service.address(), &head(DOCUMENT), &held, 100);
+    let said: Vec<_> = thread::scope(|scope| {
+        let restart = || (0..4).map(|_| service.say("restart")).collect::<Vec<_>>();
+        let all: Vec<_> = (0..3).map(|_| scope.spawn(restart)).collect();
+        all.into_iter().flat_map(|restarts| restarts.join().expect("no panic")).collect()
+    });
+    let tally = load.stop();
+    assert!(tally.failed.is_empty() && tally.cut == 0, "{tally:?}\n{}", service.log());
+    assert!(said.iter().any(|said| (said.0, &*said.1) == RESTARTED), "{said:?}");
+    for (code, words) in &said {
+        let refused = *code == Some(1) && words.ends_with("the daemon that was running goes on\n");
+        assert!((*code, &**words) == RESTARTED || refused, "{said:?}\n{}", service.log());
+    }
+    assert_eq!(service.say("stop"), (Some(0), "alppaca stopped\n".to_owned()));
+}
+
+/// The process that was started to take over from `old`, a listener of the test, after it has said that it is ready.
+fn successor(service: &Service, old: &UnixListener) -> (std::process::Child, UnixStream) {
+    let mut command = Command::new(ALPPACA);
+    command.args(["run", "--background", "--replace", "-c", "alppaca.yaml"]).current_dir(service.directory.path());
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let (mut stream, _) = old.accept().expect("it comes");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("a head");
+        head.extend(byte);
+    }
+    // It gets nothing: no sockets, and no credentials.
+    stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\n\r\n\n").expect("it reads");
+    let mut word = [0; 6];
+    stream.read_exact(&mut word).expect("a word");
+    assert_eq!(&word, b"ready\n");
+    (child, stream)
+}
+
+#[test]
+fn a_process_serves_in_the_place_of_another_only_if_that_one_lets_it() {
+    for (answer, serves) in [("over\n", true), ("", true), ("no\n", false)] {
+        let service = Service::new();
+        fs::create_dir(service.path("run")).expect("ours");
+        let old = UnixListener::bind(service.path("run/alppaca.sock")).expect("a socket");
+        let (mut child, mut stream) = successor(&service, &old);
+        assert!(service.pid().is_none(), "{answer:?}");
+        stream.write_all(b"go\n").expect("it reads");
+        let mut word = [0; 5];
+        stream.read_exact(&mut word).expect("a word");
+        assert_eq!(&word, b"done\n");
+        assert_eq!(service.pid(), Some(child.id()), "{answer:?}: it has the pid file before");
+        stream.write_all(answer.as_bytes()).expect("it reads");
+        drop((stream, old));
+        let mut said = String::new();
+        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut said).expect("text");
+        assert_eq!(said == "ready\n", serves, "{answer:?}: {said}{}", service.log());
+        if serves {
+            key_at(service.address());
+            assert_eq!(service.say("stop").0, Some(0));
+        }
+        let status = child.wait().expect("it ends");
+        assert_eq!(status.success(), serves, "{answer:?}: {status}");
+        let left: Vec<_> =
+            fs::read_dir(service.path("run")).expect("ours").map(|entry| entry.expect("ours").file_name()).collect();
+        let is_left = |name: &str| left.iter().any(|left| left.to_string_lossy().starts_with(name));
+        assert!(!is_left("alppaca.pid") && !is_left("alppaca.sock"), "{answer:?}: {left:?}");
+    }
+}
+
+#[test]
+fn a_restart_for_another_group_that_fails_leaves_the_admin_socket() {
+    if !needs_root("restart: admin_group") {
+        return;
+    }
+    let service = Service::new();
+    assert_eq!(service.say("start").0, Some(0));
+    let socket = service.path("run/alppaca.sock");
+    let gid = || std::os::unix::fs::MetadataExt::gid(&fs::symlink_metadata(&socket).expect("there"));
+    // What the process finds after it has its admin socket.
+    service.configure(&service.config("admin_group: daemon\naudit_log: /nowhere/at/all\n"));
+    let (code, words) = service.say("restart");
+    assert!(code == Some(1) && words.contains("audit_log: "), "{words}");
+    let status = Command::new(ALPPACA).arg("status").arg("--socket").arg(&socket).output().expect("it runs");
+    assert!(status.status.success(), "{status:?}");
+    assert_eq!(gid(), 0);
+    assert!(!service.path("run/alppaca.sock.new").exists());
+    for (more, group) in [("admin_group: daemon\n", 1), ("admin_group: bin\n", 2), ("", 0)] {
+        service.configure(&service.config(more));
+        restarts(&service);
+        let status = Command::new(ALPPACA).arg("status").arg("--socket").arg(&socket).output().expect("it runs");
+        assert!(status.status.success(), "{status:?}");
+        assert_eq!(gid(), group);
+        assert!(!service.path("run/alppaca.sock.new").exists());
+    }
+    assert_eq!(service.say("stop").0, Some(0));
+    assert!(!socket.exists());
+}
+
+#[test]
+fn a_command_that_waits_for_credentials_is_answered_by_the_next_process() {
+    let service = Service::with("ready_wait: 100ms\n");
+    service.ims.handle.update(|behaviour| behaviour.list = alppaca::mock_ims::Answer::Status(503));
+    assert_eq!(service.say("start").0, Some(0));
+    let mut command = Command::new(ALPPACA);
+    command.args(["credentials", "--wait", "60", "--socket"]).arg(service.path("run/alppaca.sock"));
+    let waiting = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+    // There is nobody who could say that it waits now.
+    thread::sleep(Duration::from_millis(300));
+    for _ in 0..2 {
+        restarts(&service);
+    }
+    service.ims.handle.update(|behaviour| behaviour.list = alppaca::mock_ims::Answer::Good);
+    let output = waiting.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{output:?}\n{}", service.log());
 }

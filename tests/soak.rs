@@ -254,17 +254,16 @@ fn no_client_sees_an_error_and_nothing_grows() {
         let clients: Vec<_> = KINDS
             .iter()
             .zip(&doors)
-            // `alppaca credentials` is at the admin socket, which a restart under a service manager makes anew.
-            .filter(|(kind, _)| !kind.by_hand)
             .filter_map(|(kind, door)| {
                 if let Err(why) = kind.command(&tools, home.path()) {
                     support::skip(&format!("{} in the soak", kind.name), &why);
                     return None;
                 }
-                let (tools, home, over) = (&tools, home.path(), &over);
+                let (tools, home, over, socket) = (&tools, home.path(), &over, run.path().join("alppaca.sock"));
                 let command = move || {
                     let mut command = kind.at(door, tools, home).expect("it was there before");
                     tell(&mut command, port);
+                    command.env("ALPPACA_SOCKET", &socket);
                     command
                 };
                 Some(scope.spawn(move || rounds(kind, command, over)))

@@ -4,10 +4,11 @@ use std::{
     io::{self, Read, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
+    thread,
     time::Duration,
 };
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use zeroize::Zeroizing;
 
 use super::document::{Code, ErrorDocument};
@@ -16,6 +17,10 @@ use super::document::{Code, ErrorDocument};
 const MAX_ANSWER: u64 = 16 * 1024 * 1024;
 /// Room for the credentials of one role, so that the buffer does not grow and leave copies behind.
 const USUAL_ANSWER: usize = 64 * 1024;
+
+/// How often, and with which pause, a daemon is asked again that is being restarted: for some seconds, since this takes less.
+const RESTARTING: usize = 50;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A client of the daemon's admin socket.
 #[derive(Debug, Clone)]
@@ -63,6 +68,17 @@ pub enum ClientError {
     },
 }
 
+impl ClientError {
+    fn is_restart(&self) -> bool {
+        matches!(self, Self::Refused { code: Code::Restarting, .. })
+    }
+
+    fn is_cut(&self) -> bool {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+        matches!(self, Self::Broken { source, .. } if [BrokenPipe, ConnectionReset, UnexpectedEof].contains(&source.kind()))
+    }
+}
+
 impl Client {
     /// A client of the daemon whose socket that is.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
@@ -79,8 +95,26 @@ impl Client {
         self.document(&self.call("GET", path, b"", limit)?)
     }
 
-    /// Sends one request.
+    /// Sends one request, again if a restart has kept the daemon from doing anything, or if it was killed meanwhile and nothing
+    /// can have been changed.
     pub fn call(&self, method: &str, path: &str, body: &[u8], limit: Duration) -> Result<Answered, ClientError> {
+        let mut was_cut = method != "GET";
+        for _ in 0..RESTARTING {
+            match self.call_once(method, path, body, limit) {
+                Err(error) if error.is_cut() && !was_cut => was_cut = true,
+                Ok(answered) if self.is_restart(&answered) => thread::sleep(PAUSE),
+                outcome => return outcome,
+            }
+        }
+        self.call_once(method, path, body, limit)
+    }
+
+    fn is_restart(&self, answered: &Answered) -> bool {
+        answered.status == Code::Restarting.status()
+            && self.document::<IgnoredAny>(answered).is_err_and(|error| error.is_restart())
+    }
+
+    fn call_once(&self, method: &str, path: &str, body: &[u8], limit: Duration) -> Result<Answered, ClientError> {
         let stream = UnixStream::connect(&self.socket);
         let stream = stream.map_err(|source| ClientError::NoDaemon { socket: self.socket.clone(), source })?;
         let bytes = converse(stream, method, path, body, limit);
@@ -104,6 +138,16 @@ impl Client {
     /// Asks for another protocol than HTTP at `path`; `limit` bounds each wait for the daemon. Returns the connection on which
     /// it is spoken.
     pub fn upgrade(&self, path: &str, protocol: &str, limit: Duration) -> Result<UnixStream, ClientError> {
+        for _ in 0..RESTARTING {
+            match self.upgrade_once(path, protocol, limit) {
+                Err(error) if error.is_restart() => thread::sleep(PAUSE),
+                outcome => return outcome,
+            }
+        }
+        self.upgrade_once(path, protocol, limit)
+    }
+
+    fn upgrade_once(&self, path: &str, protocol: &str, limit: Duration) -> Result<UnixStream, ClientError> {
         let broken = |source| ClientError::Broken { socket: self.socket.clone(), source };
         let stream = UnixStream::connect(&self.socket);
         let mut stream = stream.map_err(|source| ClientError::NoDaemon { socket: self.socket.clone(), source })?;
@@ -116,7 +160,7 @@ impl Client {
         }
         let mut answer = Zeroizing::new(answer);
         stream.take(MAX_ANSWER).read_to_end(&mut answer).map_err(broken)?;
-        let refused = self.parse(&answer).and_then(|answered| self.document::<serde::de::IgnoredAny>(&answered));
+        let refused = self.parse(&answer).and_then(|answered| self.document::<IgnoredAny>(&answered));
         Err(refused.err().unwrap_or_else(|| ClientError::NotUnderstood(self.socket.clone())))
     }
 
@@ -163,6 +207,8 @@ fn converse(
     stream.write_all(head.as_bytes())?;
     stream.write_all(body)?;
     let mut answer = Zeroizing::new(Vec::with_capacity(USUAL_ANSWER));
-    stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
+    if stream.take(MAX_ANSWER).read_to_end(&mut answer)? == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     Ok(answer)
 }

@@ -291,6 +291,8 @@ pub enum Code {
     Expired,
     /// 503: too much is going on.
     Busy,
+    /// 503: the daemon is about to end, or another takes its place: nothing was done, and the next one can be asked.
+    Restarting,
     /// 503: the hand-out cannot be recorded, which `audit_required` demands.
     NotRecorded,
     /// Something this version does not know.
@@ -307,7 +309,7 @@ impl Code {
             Self::NoSuchPath | Self::NoSuchRole => 404,
             Self::MethodNotAllowed => 405,
             Self::NoContainerFace => 501,
-            Self::NotReady | Self::Expired | Self::Busy | Self::NotRecorded => 503,
+            Self::NotReady | Self::Expired | Self::Busy | Self::Restarting | Self::NotRecorded => 503,
             Self::Unknown => 500,
         }
     }

@@ -3,6 +3,7 @@
 
 mod book;
 mod client;
+mod conversations;
 mod document;
 mod lease;
 mod metrics;
@@ -19,6 +20,7 @@ mod sign_in_document;
 mod socket;
 
 pub use client::{Answered, Client, ClientError};
+pub use conversations::Conversations;
 pub use document::{
     ChoiceDocument, ChoiceRequest, Code, CredentialsDocument, ErrorDocument, ExecDocument, ExecRequest, LastError,
     ListRefused, Listener, RoleStatus, RolesDocument, SandboxStatus, SignInNeeded, Status,
@@ -33,7 +35,7 @@ pub use server::{serve, serve_metrics};
 pub use sign_in_document::{
     BeginRequest, Begun, CallbackRequest, MethodWord, ProgressDocument, SignInStatus, SignInsDocument, SignOutRequest,
 };
-pub use socket::{AdminSocket, SocketError, SocketPlace};
+pub use socket::{AdminSocket, Former, SocketError, SocketId, SocketPlace};
 
 /// Where the socket is by default.
 pub const DEFAULT_SOCKET: &str = "/run/alppaca/alppaca.sock";

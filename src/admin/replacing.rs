@@ -51,6 +51,7 @@ impl Replacing {
         self.closed.store(closed, Ordering::Relaxed);
     }
 
+    /// It stays so when the other process has taken over.
     pub(super) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
     }
@@ -72,6 +73,9 @@ pub(super) fn answer(admin: &Admin, request: Request<Incoming>, caller: &PeerCre
     if !replacing.speaks(&request) {
         return Reply::error(Code::NoSuchPath, format!("this daemon speaks {} only", replacing.protocol));
     }
+    if replacing.is_closed() {
+        return restarting();
+    }
     if replacing.under_way.swap(true, Ordering::Relaxed) {
         return Reply::error(Code::Busy, "another restart is under way");
     }
@@ -86,6 +90,11 @@ pub(super) fn answer(admin: &Admin, request: Request<Incoming>, caller: &PeerCre
         }
     });
     Reply { status: 101, upgrade: Some(replacing.protocol), ..Reply::text(101, "") }
+}
+
+/// Has a client ask again, at the process that takes the place of this one.
+pub(super) fn restarting() -> Reply {
+    Reply::error(Code::Restarting, "the daemon is being restarted; try again")
 }
 
 impl Drop for UnderWay {

@@ -8,7 +8,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 
 use super::{
-    ADMIN_LISTENER, LeaseError, Leases, PeerCredentials, Selections,
+    ADMIN_LISTENER, Conversations, LeaseError, Leases, PeerCredentials, Selections,
     document::{
         AuditStatus, Code, CredentialsDocument, ExecDocument, ExecRequest, LastError, ListRefused, Listener,
         RoleStatus, SandboxStatus, Status,
@@ -70,6 +70,8 @@ pub struct Admin {
     pub ready: Arc<AtomicBool>,
     /// What confines the daemon, if anything was to.
     pub sandbox: Option<SandboxStatus>,
+    /// The requests that are being answered.
+    pub conversations: Conversations,
     /// The way for another process to take the place of this one, if there is one.
     pub replacing: Option<Replacing>,
 }

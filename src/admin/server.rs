@@ -1,6 +1,12 @@
 //! The daemon's side of the admin socket: accept within limits, one request a connection.
 
-use std::{convert::Infallible, io, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use http::{Request, Response, header};
 use http_body_util::{BodyExt, Full, Limited};
@@ -17,7 +23,7 @@ use tokio::{
 };
 
 use super::{
-    AdminSocket, MAX_WAIT, PeerCredentials,
+    AdminSocket, Conversations, MAX_WAIT, PeerCredentials,
     document::Code,
     replacing::{self, REPLACEMENT, Replacing},
     reply::{Call, Outcome, Reply},
@@ -91,7 +97,8 @@ async fn accept<T>(admin: &Arc<Admin>, listener: &UnixListener, clock: &SharedCl
                 // Connections over the limit are closed without an answer, to keep floods cheap.
                 if let Some(permit) = Permit::at_socket(&permits, caller.uid, &admin.subordinates, admin.restricted) {
                     let (admin, caller, clock) = (Arc::clone(admin), Arc::new(caller), Arc::clone(clock));
-                    tokio::spawn(converse(stream, permit, move |request| {
+                    let conversations = admin.conversations.clone();
+                    tokio::spawn(converse(stream, permit, conversations, move |request| {
                         let (admin, caller, clock) = (Arc::clone(&admin), Arc::clone(&caller), Arc::clone(&clock));
                         async move { answer(&admin, request, &caller, &clock).await }
                     }));
@@ -124,7 +131,8 @@ pub async fn serve_metrics(admin: Arc<Admin>, listener: std::net::TcpListener, c
             Ok((stream, peer)) => {
                 let Some(permit) = Permit::at_metrics(&permits, peer.ip()) else { continue };
                 let (admin, clock) = (Arc::clone(&admin), Arc::clone(&clock));
-                tokio::spawn(converse(stream, permit, move |request| {
+                let conversations = admin.conversations.clone();
+                tokio::spawn(converse(stream, permit, conversations, move |request| {
                     let reply = match (request.method().as_str(), request.uri().path()) {
                         ("GET", "/metrics") => admin.metrics(clock.now()),
                         ("GET", "/livez") => Reply::text(200, "ok"),
@@ -143,9 +151,13 @@ pub async fn serve_metrics(admin: Arc<Admin>, listener: std::net::TcpListener, c
 async fn converse<F: Future<Output = Reply>>(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     permit: Permit,
+    conversations: Conversations,
     answer: impl Fn(Request<Incoming>) -> F,
 ) {
+    // From the request on, to the last byte of the answer.
+    let conversation = OnceLock::new();
     let service = service_fn(|request| {
+        conversation.get_or_init(|| conversations.begin());
         let reply = answer(request);
         async move { Ok::<_, Infallible>(render(reply.await)) }
     });
@@ -167,9 +179,7 @@ async fn answer(admin: &Admin, request: Request<Incoming>, caller: &PeerCredenti
     if request.uri().path() == REPLACEMENT && request.method() == http::Method::POST {
         return replacing::answer(admin, request, caller);
     }
-    if request.method() != http::Method::GET && admin.replacing.as_ref().is_some_and(Replacing::is_closed) {
-        return Reply::error(Code::Busy, "the daemon is being restarted; try again");
-    }
+    let is_closed = || admin.replacing.as_ref().is_some_and(Replacing::is_closed);
     let (request, body) = request.into_parts();
     let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
         return Reply::error(Code::BadRequest, "the body is too long, or not whole");
@@ -183,7 +193,12 @@ async fn answer(admin: &Admin, request: Request<Incoming>, caller: &PeerCredenti
     let patience = clock::sleep(patience);
     tokio::pin!(patience);
     let mut over = false;
+    let mut conversation = admin.conversations.begin();
     loop {
+        // Also if it is too late since its head was read, or while it has waited.
+        if request.method != http::Method::GET && is_closed() {
+            return replacing::restarting();
+        }
         let (changed, known) = (admin.store.changed(), admin.gatekeeper.changed());
         let signed_in = admin.sign_ins.changed();
         match admin.respond(call, caller, clock.now()) {
@@ -196,6 +211,7 @@ async fn answer(admin: &Admin, request: Request<Incoming>, caller: &PeerCredenti
             () = changed => {}
             () = known => {}
             () = signed_in => {}
+            () = conversation.cut_short() => return replacing::restarting(),
             () = &mut patience => over = true,
         }
     }

@@ -1,20 +1,24 @@
 //! The socket in the file system: made safely, replaced only if no daemon answers at it, removed at the end.
 
 use std::{
-    fs, io,
+    fmt, fs, io,
     os::unix::{
         fs::{FileTypeExt, MetadataExt, lchown},
         net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
+    str::FromStr,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
 
 use nix::unistd::Gid;
-use rustix::{fs::Mode, process::umask};
+use rustix::{
+    fs::{Access, Mode, access},
+    process::umask,
+};
 
 use crate::sandbox::{Identity, make_directory};
 
@@ -25,19 +29,72 @@ pub struct AdminSocket {
     file: SocketFile,
     /// The group whose members may connect; all users if there is none.
     group: Option<Gid>,
+    /// Whether a socket unit keeps it.
+    of_unit: bool,
 }
+
+/// Which file a socket has: its device and inode. While the socket is open, in whichever process, no other file has these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SocketId {
+    device: u64,
+    inode: u64,
+}
+
+impl SocketId {
+    fn of(metadata: &fs::Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
+
+    /// Whether the file has that name.
+    pub fn is_at(self, path: &Path) -> bool {
+        fs::symlink_metadata(path).is_ok_and(|found| Self::of(&found) == self)
+    }
+}
+
+impl fmt::Display for SocketId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}-{:x}", self.device, self.inode)
+    }
+}
+
+impl FromStr for SocketId {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let number = |text| u64::from_str_radix(text, 16).map_err(|_| ());
+        let (device, inode) = text.split_once('-').ok_or(())?;
+        Ok(Self { device: number(device)?, inode: number(inode)? })
+    }
+}
+
+/// A socket that another process has had, or still has, and its file.
+pub type Former = (SocketId, UnixListener);
 
 /// Where a socket was made.
 #[derive(Debug, Clone)]
 pub struct SocketPlace {
     path: PathBuf,
-    id: (u64, u64),
+    id: SocketId,
     group: Option<Gid>,
-    stays: Stays,
+    fate: Arc<Fate>,
 }
 
-/// Whether the file stays when its socket is dropped, because another process listens there.
-type Stays = Arc<AtomicBool>;
+/// What becomes of the file.
+#[derive(Debug, Default)]
+struct Fate {
+    /// Whether it stays when the socket is dropped, because another process listens there, or will.
+    stays: AtomicBool,
+    /// The name that it has until it takes the place of another's.
+    beside: Mutex<Option<PathBuf>>,
+}
+
+impl Fate {
+    /// The name that a file has now which is to be at `path`.
+    fn name(&self, path: &Path) -> PathBuf {
+        let beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
+        beside.as_deref().unwrap_or(path).to_owned()
+    }
+}
 
 impl SocketPlace {
     /// The path.
@@ -45,35 +102,54 @@ impl SocketPlace {
         &self.path
     }
 
+    /// Which file it has.
+    pub fn id(&self) -> SocketId {
+        self.id
+    }
+
     /// Whether that socket still has its name.
     pub fn is_there(&self) -> bool {
-        is_that(&self.path, self.id)
+        self.id.is_at(&self.fate.name(&self.path))
     }
 
     /// Makes another there. Done by the daemon's own account.
     pub fn bind_again(&self) -> Result<AdminSocket, SocketError> {
         let mut socket = AdminSocket::bind(&self.path, self.group, None)?;
-        socket.file.stays = Arc::clone(&self.stays);
+        *self.fate.beside.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        socket.file.fate = Arc::clone(&self.fate);
         Ok(socket)
     }
 
-    /// Says whether another process listens there when this one has ended, also at what [`Self::bind_again`] has made.
-    pub fn set_another(&self, another: bool) {
-        self.stays.store(another, Ordering::Relaxed);
+    /// Says whether the file stays when this process has ended, also that of what [`Self::bind_again`] has made.
+    pub fn set_stays(&self, stays: bool) {
+        self.fate.stays.store(stays, Ordering::Relaxed);
     }
-}
 
-fn is_that(path: &Path, id: (u64, u64)) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == id)
+    /// Whether this process, by the rights that it has now, can do [`Self::take_place`].
+    pub fn can_take_place(&self) -> io::Result<()> {
+        match (self.fate.name(&self.path) == self.path, self.path.parent()) {
+            (false, Some(directory)) => Ok(access(directory, Access::WRITE_OK | Access::EXEC_OK)?),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the place of another's, if it was [made beside it](AdminSocket::bind_beside).
+    pub fn take_place(&self) -> Result<(), SocketError> {
+        let mut beside = self.fate.beside.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(name) = &*beside {
+            fs::rename(name, &self.path).map_err(|source| SocketError::File { path: self.path.clone(), source })?;
+        }
+        *beside = None;
+        Ok(())
+    }
 }
 
 /// The file, which may meanwhile be another process's of the same name.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
-    /// Device and inode.
-    id: (u64, u64),
-    stays: Stays,
+    id: SocketId,
+    fate: Arc<Fate>,
 }
 
 /// Why there is no socket.
@@ -106,9 +182,13 @@ impl AdminSocket {
         clear_the_way(path)?;
         let listener = bind(path, group).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
-        let metadata = fs::symlink_metadata(path).map_err(failed)?;
-        let file = SocketFile { id: (metadata.dev(), metadata.ino()), path: path.to_owned(), stays: Stays::default() };
-        Ok(Self { listener, file, group })
+        let id = SocketId::of(&fs::symlink_metadata(path).map_err(failed)?);
+        Ok(Self {
+            listener,
+            file: SocketFile { path: path.to_owned(), id, fate: Arc::default() },
+            group,
+            of_unit: false,
+        })
     }
 
     /// Takes over the one at which the service manager has listened until now.
@@ -117,33 +197,39 @@ impl AdminSocket {
         let path = named.ok().flatten().unwrap_or_default();
         let failed = |source| SocketError::File { path: path.clone(), source };
         listener.set_nonblocking(true).map_err(failed)?;
-        let metadata = fs::symlink_metadata(&path).map_err(failed)?;
-        let file = SocketFile { id: (metadata.dev(), metadata.ino()), path, stays: Arc::new(true.into()) };
-        Ok(Self { listener, file, group: None })
+        let id = SocketId::of(&fs::symlink_metadata(&path).map_err(failed)?);
+        let socket = Self { listener, file: SocketFile { path, id, fate: Arc::default() }, group: None, of_unit: true };
+        socket.place().set_stays(true);
+        Ok(socket)
     }
 
-    /// Takes over the one of the daemon that this one replaces, if it is at `path` and for `group`. The file stays until that
-    /// daemon has ended.
-    pub fn inherit(listener: UnixListener, path: &Path, group: Option<Gid>) -> Option<Self> {
-        let named = listener.local_addr().is_ok_and(|address| address.as_pathname() == Some(path));
-        let metadata = fs::symlink_metadata(path).ok().filter(|found| named && found.file_type().is_socket())?;
-        let of_all = metadata.mode() & 0o002 != 0;
-        if of_all != group.is_none() || group.is_some_and(|group| group.as_raw() != metadata.gid()) {
+    /// Takes over the one of `former` whose file is at `path`, if it is as one for `group` is, and of one of the `owners`, who
+    /// could change that. The file stays.
+    pub fn inherit(former: Vec<Former>, path: &Path, group: Option<Gid>, owners: &[u32]) -> Option<Self> {
+        let metadata = fs::symlink_metadata(path).ok()?;
+        let id = SocketId::of(&metadata);
+        let mode = 0o777 & !closed(group);
+        let of_group = group.is_none_or(|group| group.as_raw() == metadata.gid());
+        if metadata.mode() & 0o7777 != mode || !of_group || !owners.contains(&metadata.uid()) {
             return None;
         }
-        let file =
-            SocketFile { id: (metadata.dev(), metadata.ino()), path: path.to_owned(), stays: Arc::new(true.into()) };
-        Some(Self { listener, file, group })
+        let (_, listener) = former.into_iter().find(|(known, _)| *known == id)?;
+        listener.set_nonblocking(true).ok()?;
+        let file = SocketFile { path: path.to_owned(), id, fate: Arc::default() };
+        let socket = Self { listener, file, group, of_unit: false };
+        socket.place().set_stays(true);
+        Some(socket)
     }
 
-    /// The same in the place of another's that cannot be [inherited](Self::inherit).
-    pub fn bind_instead(path: &Path, group: Option<Gid>, identity: Option<&Identity>) -> Result<Self, SocketError> {
-        match fs::remove_file(path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(SocketError::File { path: path.to_owned(), source })
-            }
-            _ => Self::bind(path, group, identity),
-        }
+    /// The same beside another's that cannot be [inherited](Self::inherit), until it [takes its place](SocketPlace::take_place).
+    pub fn bind_beside(path: &Path, group: Option<Gid>, identity: Option<&Identity>) -> Result<Self, SocketError> {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".new");
+        let name = PathBuf::from(name);
+        let mut socket = Self::bind(&name, group, identity)?;
+        path.clone_into(&mut socket.file.path);
+        *socket.file.fate.beside.lock().unwrap_or_else(PoisonError::into_inner) = Some(name);
+        Ok(socket)
     }
 
     /// The same socket, to be passed on.
@@ -154,6 +240,11 @@ impl AdminSocket {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.file.path
+    }
+
+    /// Whether a socket unit keeps it.
+    pub fn is_of_unit(&self) -> bool {
+        self.of_unit
     }
 
     /// Whether only a group may connect.
@@ -167,7 +258,7 @@ impl AdminSocket {
             path: self.file.path.clone(),
             id: self.file.id,
             group: self.group,
-            stays: Arc::clone(&self.file.stays),
+            fate: Arc::clone(&self.file.fate),
         }
     }
 
@@ -193,16 +284,20 @@ fn clear_the_way(path: &Path) -> Result<(), SocketError> {
     }
 }
 
+/// The bits that its mode does not have.
+fn closed(group: Option<Gid>) -> u32 {
+    if group.is_some() { 0o117 } else { 0o111 }
+}
+
 /// The file has its mode and its group from the first moment: to change them afterwards by name would, for root, be
 /// at the mercy of the directory's owner.
 fn bind(path: &Path, group: Option<Gid>) -> io::Result<UnixListener> {
-    let closed = if group.is_some() { 0o117 } else { 0o111 };
     let own = Gid::effective();
     let root = nix::unistd::geteuid().is_root();
     if let (Some(group), true) = (group, root) {
         nix::unistd::setegid(group)?;
     }
-    let mask = umask(Mode::from_bits_truncate(closed));
+    let mask = umask(Mode::from_bits_truncate(closed(group)));
     let bound = UnixListener::bind(path);
     umask(mask);
     if let (Some(_), true) = (group, root) {
@@ -218,9 +313,10 @@ fn bind(path: &Path, group: Option<Gid>) -> io::Result<UnixListener> {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if !self.stays.load(Ordering::Relaxed) && is_that(&self.path, self.id) {
+        let name = self.fate.name(&self.path);
+        if !self.fate.stays.load(Ordering::Relaxed) && self.id.is_at(&name) {
             // If it stays, that is no mistake: no daemon answers at it, so the next one replaces it.
-            let _stays = fs::remove_file(&self.path);
+            let _stays = fs::remove_file(name);
         }
     }
 }

@@ -25,6 +25,7 @@ mod place;
 mod policy;
 mod predecessor;
 mod profiles;
+mod progress;
 mod prompt;
 mod roles;
 mod run;

@@ -2,7 +2,6 @@
 //! process to process.
 
 use std::{
-    io::{BufRead, BufReader, Write},
     net::SocketAddr,
     os::{fd::OwnedFd, unix::net::UnixStream},
     path::Path,
@@ -16,10 +15,10 @@ use super::{Failure, environment};
 use crate::{
     admin::{Client, ClientError, Code, REPLACEMENT},
     clock::Moment,
-    daemon::{ADMIN, Daemon, KeepSockets, Turn},
+    daemon::{Daemon, KeepSockets, Turn, admin_file},
     handover::{
         self, FdStore, MemoryError,
-        passing::{self, DONE, GO, PROTOCOL, READY},
+        passing::{self, PROTOCOL},
     },
     refresh::Handover,
     service::CANNOT_REPLACE,
@@ -87,28 +86,38 @@ fn keeper(mut store: FdStore) -> impl FnMut(&[u8]) + Send + 'static {
     }
 }
 
-/// Keeps each socket once.
+/// Keeps each socket once, and the admin socket in the place of the one before.
 fn sockets_keeper(units: Vec<SocketAddr>, mut before: Vec<String>) -> KeepSockets {
     let mut kept: Vec<SocketAddr> = units;
+    let mut admin: Option<String> = None;
     Box::new(move |open| {
         let mut keep = || {
             // The sockets of before are among those that listen, as far as they still do.
             for name in before.drain(..) {
                 handover::drop_listeners(&name)?;
             }
-            for socket in open.iter().filter(|socket| socket.name != ADMIN) {
+            for socket in open {
                 let descriptor = socket.socket.as_fd();
+                if admin_file(&socket.name).is_some() {
+                    if admin.as_deref() != Some(&*socket.name) {
+                        handover::keep_listener(&socket.name, descriptor)?;
+                        if let Some(former) = admin.replace(socket.name.to_string()) {
+                            handover::drop_listeners(&handover::name_of_listener(&former))?;
+                        }
+                    }
+                    continue;
+                }
                 let address = rustix::net::getsockname(descriptor)?;
                 let Ok(address) = SocketAddr::try_from(address) else { continue };
                 if !kept.contains(&address) {
-                    handover::keep_listener(socket.name, descriptor)?;
+                    handover::keep_listener(&socket.name, descriptor)?;
                     kept.push(address);
                 }
             }
             Ok::<_, std::io::Error>(())
         };
         if let Err(error) = keep() {
-            tracing::warn!("a restart closes the addresses that no socket unit has: {error}");
+            tracing::warn!("a restart closes the sockets that no socket unit has: {error}");
         }
     })
 }
@@ -117,9 +126,7 @@ fn sockets_keeper(units: Vec<SocketAddr>, mut before: Vec<String>) -> KeepSocket
 pub(super) type Passed = Vec<(String, OwnedFd)>;
 
 /// A daemon that runs, and that this process is to replace.
-pub(super) struct Running {
-    stream: BufReader<UnixStream>,
-}
+pub(super) struct Running(UnixStream);
 
 impl Running {
     /// Asks the daemon at `socket`, which runs as root or as one of `accounts`, for what it has.
@@ -136,37 +143,12 @@ impl Running {
             return Err(Failure::runtime(format!("user {uid} answers at {}: nothing is done", socket.display())));
         }
         let passed = passing::receive(&stream).map_err(broken)?;
-        Ok((Self { stream: BufReader::new(stream) }, passed))
+        Ok((Self(stream), passed))
     }
 
-    /// Asks it to leave its place, and the way to say that this has been taken.
-    pub(super) fn turn(self) -> Result<(Turn, Done), Failure> {
-        let mut stream = self.stream;
-        let over = stream.get_ref().try_clone().map_err(Failure::runtime)?;
-        let done = stream.get_ref().try_clone().map_err(Failure::runtime)?;
-        over.set_nonblocking(true).map_err(Failure::runtime)?;
-        let ask = move || {
-            let mut said = String::new();
-            // What does not block is one for all of these.
-            let asked = stream.get_ref().set_nonblocking(false);
-            let asked = asked.and_then(|()| writeln!(stream.get_mut(), "{READY}"));
-            match asked.and_then(|()| stream.read_line(&mut said)) {
-                Ok(_) if said.trim_end() == GO => Ok(()),
-                Ok(_) => Err("the daemon that was to be replaced has ended".to_owned()),
-                Err(error) => Err(format!("the daemon that was to be replaced does not answer: {error}")),
-            }
-        };
-        Ok((Turn { over, ask: Box::new(ask) }, Done(done)))
-    }
-}
-
-/// Says that this daemon serves.
-pub(super) struct Done(UnixStream);
-
-impl Done {
-    pub(super) fn say(mut self) {
-        // If the other has ended meanwhile, it need not know.
-        let _ended = writeln!(self.0, "{DONE}");
+    /// To take its place.
+    pub(super) fn turn(self) -> Turn {
+        Turn(self.0)
     }
 }
 

@@ -1,13 +1,10 @@
 //! `alppaca run`: the daemon in the foreground.
 
 use std::{
+    io,
     net::SocketAddr,
-    os::unix::net::UnixListener,
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -20,30 +17,27 @@ use super::{
     confine::Configured,
     environment,
     place::{self, ConfigPath},
-    predecessor::{self, Done, Passed, Running},
+    predecessor::{self, Passed, Running},
+    progress::{Service, reload_notice},
     sockets::{self, HandedOver, Sockets},
 };
 use crate::{
-    admin::{AdminSocket, SocketError, SocketPlace},
+    admin::{AdminSocket, Former, SocketError},
     clock::SystemClock,
     config,
-    daemon::{self, AdminSockets, Daemon, Progress, Reloading, ReplaceableBy, Watchdog},
+    daemon::{self, AdminSockets, Daemon, Reloading, ReplaceableBy, Watchdog},
     host,
     http::{Face, Place},
     logging::{self, AuditLog, AuditTarget},
     plan,
     sandbox::{self, Identity},
-    service::{Background, PidFile},
+    service::Background,
     source::{HostEnv, process::Program},
-    store::Store,
     trust::Trust,
 };
 
 /// Open files beside the clients' connections: listeners, log, upstreams, the runtime's own, the admin socket's.
 const OTHER_FILES: usize = 160;
-
-/// Microseconds that the service manager gives a daemon that waits for an address, counted from each time that it says so.
-const STILL_STARTING: u32 = 60_000_000;
 
 /// How long a notification may take to be shown.
 const NOTIFICATION: Duration = Duration::from_secs(10);
@@ -105,7 +99,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let running = args.replace.then(|| meet(admin_socket.as_deref(), identity.as_ref())).transpose()?;
     let (running, passed) = running.unzip();
     let mut handed_over = HandedOver::from_env().and_passed(passed.unwrap_or_default());
-    let (passed_admin, handed_admin) = (handed_over.passed_admin(), handed_over.admin()?);
+    let (former_admins, handed_admin) = (handed_over.former_admins()?, handed_over.admin()?);
     let left = handed_over.left();
     let mut sockets = sockets::places(&config, handed_over, later)?;
     let Sockets { places, metrics, .. } = &sockets;
@@ -116,11 +110,13 @@ pub(super) fn run(args: &Args) -> Outcome {
     let begin = if args.replace { Background::begin_beside } else { Background::begin };
     let background = args.background.then(|| begin(&config.run_dir, identity.as_ref())).transpose();
     let background = background.map_err(Failure::runtime)?;
-    let admin = admin_socket.map(|path| match (handed_admin, &running) {
-        (Some(listener), _) => AdminSocket::adopt(listener),
-        (None, Some(_)) => inherit(passed_admin, &path, admin_group, identity.as_ref()),
-        (None, None) => AdminSocket::bind(&path, admin_group, identity.as_ref()),
+    let admin = admin_socket.map(|path| match handed_admin {
+        Some(listener) => AdminSocket::adopt(listener),
+        None => own_admin(former_admins, &path, admin_group, identity.as_ref(), running.is_some()),
     });
+    if let (Some(Err(error)), Some(_)) = (&admin, &running) {
+        return Err(Failure::runtime(error));
+    }
     if let (Some(Err(another @ SocketError::InUse(_))), [first, ..]) = (&admin, &*waiting) {
         return Err(Failure::runtime(format!("alppaca is running already: {another}\n{first}")));
     }
@@ -129,8 +125,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     sandbox::harden().map_err(Failure::runtime)?;
     if let (Some(_), Some(background)) = (&running, &background) {
-        let can = background.can_replace();
-        can.map_err(|error| predecessor::cannot_replace(&format!("{}: {error}", config.run_dir.display())))?;
+        can_replace(background, &config.run_dir, admin.as_ref().and_then(|bound| bound.as_ref().ok()))?;
     }
     let configured = Configured { config: &config, path: &path, loaded: &loaded, host_env: &host_env };
     let (exec, confined) = configured.confine(&mut sockets)?;
@@ -148,8 +143,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     tell_waiting(&waiting, background.as_ref(), log.is_on_stderr());
     let admin = admin.and_then(usable);
     let ready = Arc::new(AtomicBool::new(false));
-    let (turn, done) = running.map(Running::turn).transpose()?.unzip();
-    let replaced = done.map(|done| Replaced { done, socket: admin.as_ref().map(AdminSocket::place) });
+    let replaced = admin.as_ref().map(AdminSocket::place).filter(|_| running.is_some());
+    let progress = Service::new(background, Arc::clone(&ready), replaced);
     let sign_ins = host_env.sign_ins.clone();
     let reloading = Reloading {
         path,
@@ -169,9 +164,8 @@ pub(super) fn run(args: &Args) -> Outcome {
         .with_notifier(notifier)
         .with_watchdog(watchdog())
         .replaceable(args.background.then_some(replaceable_by(becomes_another)))
-        .instead_of_another(turn);
+        .instead_of_another(running.map(Running::turn));
     let daemon = kept.passed_on(daemon, sockets.units, sockets.kept);
-    let progress = Service { background, pid_file: None, ready, replaced };
     let ended = daemon.run(sockets.places, progress).map_err(Failure::runtime);
     notice!("stopped");
     log.flush();
@@ -204,21 +198,47 @@ fn meet(socket: Option<&Path>, identity: Option<&Identity>) -> Result<(Running, 
     Running::meet(socket, &[own, identity.map_or(own, |identity| identity.uid.as_raw())])
 }
 
-/// The admin socket of the daemon that runs, or one in its place.
-fn inherit(
-    passed: Option<UnixListener>,
+/// The admin socket of the daemon before, or one in its place: when this daemon is ready if that one `runs`, else at once.
+fn own_admin(
+    former: Vec<Former>,
     path: &Path,
     group: Option<Gid>,
     identity: Option<&Identity>,
+    runs: bool,
 ) -> Result<AdminSocket, SocketError> {
-    let inherited = passed.and_then(|listener| AdminSocket::inherit(listener, path, group));
-    inherited.map_or_else(|| AdminSocket::bind_instead(path, group, identity), Ok)
+    let own = rustix::process::geteuid().as_raw();
+    let owners = [own, identity.map_or(own, |identity| identity.uid.as_raw())];
+    let is_kept = former.iter().any(|(id, _)| id.is_at(path));
+    if let Some(inherited) = AdminSocket::inherit(former, path, group, &owners) {
+        return Ok(inherited);
+    }
+    if !runs && !is_kept {
+        return AdminSocket::bind(path, group, identity);
+    }
+    let socket = AdminSocket::bind_beside(path, group, identity)?;
+    if !runs {
+        socket.place().take_place()?;
+    }
+    Ok(socket)
+}
+
+/// Fails if this process, by the rights that it has now, cannot give its files the names of those of the daemon that runs.
+fn can_replace(background: &Background, run_dir: &Path, admin: Option<&AdminSocket>) -> Outcome {
+    let cannot = |path: &Path, error: &io::Error| predecessor::cannot_replace(&format!("{}: {error}", path.display()));
+    background.can_replace().map_err(|error| cannot(run_dir, &error))?;
+    let place = admin.map(AdminSocket::place);
+    place.map_or(Ok(()), |place| place.can_take_place().map_err(|error| cannot(place.path(), &error)))
 }
 
 /// The admin socket; without it the credentials are served all the same.
 fn usable(bound: Result<AdminSocket, SocketError>) -> Option<AdminSocket> {
     let told = |error| tracing::error!("no admin socket, so no `alppaca status`, `credentials` and `exec`: {error}");
-    bound.map_err(told).ok()
+    let socket = bound.map_err(told).ok()?;
+    if environment::has_service_manager() {
+        // It keeps the socket, at which clients wait for the next daemon.
+        socket.place().set_stays(true);
+    }
+    Some(socket)
 }
 
 /// What shows notifications at the desktop of the user whose daemon this is.
@@ -280,80 +300,6 @@ fn tell_waiting(waiting: &[String], background: Option<&Background>, logged_on_s
         && let Err(error) = background.waits()
     {
         tracing::error!("cannot report that the daemon is waiting: {error}");
-    }
-}
-
-/// Tells the service manager, and whoever started us in the background.
-struct Service {
-    background: Option<Background>,
-    pid_file: Option<PidFile>,
-    /// Whether that has been told.
-    ready: Arc<AtomicBool>,
-    /// The daemon that this one replaces.
-    replaced: Option<Replaced>,
-}
-
-/// What remains to be done for the daemon that this one replaces.
-struct Replaced {
-    done: Done,
-    /// Its admin socket, which is this one's then.
-    socket: Option<SocketPlace>,
-}
-
-/// Tells the service manager when the configuration is read again and when that is over, as `Type=notify-reload` wants
-/// it. While the daemon starts, READY would mean something else.
-/// <https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html>
-fn reload_notice(ready: Arc<AtomicBool>) -> Box<dyn FnMut(bool) + Send> {
-    Box::new(move |begins| match NotifyState::monotonic_usec_now() {
-        _ if !ready.load(Ordering::Relaxed) => {}
-        Ok(now) if begins => notify(&[NotifyState::Reloading, now]),
-        Err(error) if begins => tracing::warn!("cannot notify the service manager: {error}"),
-        _ => notify(&[NotifyState::Ready]),
-    })
-}
-
-impl Progress for Service {
-    fn ready(&mut self, fetched: bool) {
-        if !fetched {
-            tracing::error!("no credentials could be fetched yet; serving without them");
-        }
-        notify(&[NotifyState::Ready]);
-        self.ready.store(true, Ordering::Relaxed);
-        if let Some(Replaced { done, socket }) = self.replaced.take() {
-            // First of all: the other one removes a pid file that is still its own when it ends.
-            let renamed = self.background.as_mut().map_or(Ok(()), Background::replaces);
-            if let Err(error) = renamed {
-                tracing::error!("the pid file is that of the daemon before: {error}");
-            }
-            done.say();
-            if let Some(socket) = socket {
-                socket.set_another(false);
-            }
-        }
-        if let Some(background) = self.background.take() {
-            match background.ready() {
-                Ok(pid_file) => self.pid_file = Some(pid_file),
-                Err(error) => tracing::error!("cannot report that the daemon is ready: {error}"),
-            }
-        }
-    }
-
-    fn waits(&mut self) {
-        // Starting takes as long as somebody else has the address.
-        notify(&[NotifyState::ExtendTimeoutUsec(STILL_STARTING)]);
-    }
-
-    fn changed(&mut self, _store: &Store) {
-        // With its directory, of which the admin socket is made again.
-        let kept = self.pid_file.as_mut().map_or(Ok(()), PidFile::keep);
-        if let Err(error) = kept {
-            tracing::debug!("the pid file has disappeared: {error}");
-        }
-    }
-
-    fn status(&mut self, line: &str) {
-        tracing::info!("{line}");
-        notify(&[NotifyState::Status(line)]);
     }
 }
 

@@ -57,7 +57,10 @@ pub(super) fn failure(error: &ClientError) -> Failure {
     let code = match error {
         ClientError::NoDaemon { .. } => NO_DAEMON,
         ClientError::Refused { code: Code::NoSuchRole | Code::Refused | Code::Forbidden, .. } => NO_ROLE,
-        ClientError::Refused { code: Code::NotReady | Code::Expired | Code::Busy | Code::NotRecorded, .. } => NOT_NOW,
+        ClientError::Refused {
+            code: Code::NotReady | Code::Expired | Code::Busy | Code::Restarting | Code::NotRecorded,
+            ..
+        } => NOT_NOW,
         _ => 1,
     };
     let hint = match error {

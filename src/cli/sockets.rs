@@ -14,10 +14,11 @@ use super::{
     predecessor::{LeftFile, Passed, cannot_replace},
 };
 use crate::{
+    admin::Former,
     config::{Config, DEFAULT_CAPTURE, DEFAULT_LISTEN},
-    daemon::{ADMIN, METRICS, face_addresses},
+    daemon::{ADMIN, METRICS, admin_file, face_addresses},
     faces::{self, ecs, imds},
-    handover::{self, name_of_listener, passing::SETS},
+    handover::{self, passing::SETS},
     http::{Face, Place},
 };
 
@@ -48,10 +49,27 @@ impl HandedOver {
         })
     }
 
-    /// The admin socket of the daemon that runs.
-    pub(super) fn passed_admin(&mut self) -> Option<UnixListener> {
-        let index = self.passed.iter().position(|(name, _)| *name == name_of_listener(ADMIN))?;
-        Some(self.passed.swap_remove(index).1.into())
+    /// The admin sockets of daemons before this one.
+    pub(super) fn former_admins(&mut self) -> Result<Vec<Former>, Failure> {
+        let file = |name: &str| handover::face_of_listener(name).and_then(admin_file);
+        let mut former = Vec::new();
+        for (index, (name, id)) in
+            self.names.iter().enumerate().filter_map(|(at, name)| Some((at, (name, file(name)?))))
+        {
+            let taken = self.sockets.take_unix_listener(index).map_err(|error| {
+                Failure::runtime(format!(
+                    "socket {index} from systemd, {name}, is not a listening Unix socket: {error}"
+                ))
+            })?;
+            former.extend(taken.map(|listener| (id, listener)));
+        }
+        for (name, socket) in std::mem::take(&mut self.passed) {
+            match file(&name) {
+                Some(id) => former.push((id, socket.into())),
+                None => self.passed.push((name, socket)),
+            }
+        }
+        Ok(former)
     }
 
     /// The files that a daemon before this one has left.

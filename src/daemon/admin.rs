@@ -13,7 +13,9 @@ use tokio::{sync::Notify, task::JoinSet};
 use super::{ReplaceableBy, keeper, replacement, token_key::Kept};
 
 use crate::{
-    admin::{self, Admin, AdminSocket, ExecEndpoint, Leases, Listener, Replacing, SandboxStatus, Selections},
+    admin::{
+        self, Admin, AdminSocket, Conversations, ExecEndpoint, Leases, Listener, Replacing, SandboxStatus, Selections,
+    },
     audit::Auditor,
     caller::Subordinates,
     clock::SharedClock,
@@ -51,6 +53,8 @@ pub(super) struct AdminParts {
     pub(super) reloads: Arc<Notify>,
     /// All sockets that listen.
     pub(super) open: OpenSockets,
+    /// The requests that are being answered.
+    pub(super) conversations: Conversations,
     /// The way to ask for what another process needs that takes the place of this one, if one may.
     pub(super) replaceable: Option<(RoleRequests, ReplaceableBy)>,
 }
@@ -112,6 +116,7 @@ pub(super) fn start(
         subordinates: parts.subordinates,
         restricted: sockets.socket.as_ref().is_some_and(AdminSocket::is_restricted),
         sandbox: sockets.sandbox,
+        conversations: parts.conversations,
         replacing,
     };
     let admin = Arc::new(admin);
@@ -144,6 +149,6 @@ pub(super) fn start(
 
 /// Has the listener of the metrics among the sockets that listen.
 fn show(listener: &TcpListener, open: &OpenSockets) -> io::Result<()> {
-    open.add(OpenSocket { name: METRICS, awaited: false, socket: Arc::new(listener.try_clone()?) });
+    open.add(OpenSocket { name: METRICS.into(), awaited: false, socket: Arc::new(listener.try_clone()?) });
     Ok(())
 }

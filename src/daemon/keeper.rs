@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use super::token_key::Kept;
 use crate::{
-    admin::{self, Admin, AdminSocket},
+    admin::{self, Admin, AdminSocket, SocketId},
     clock::{self, SharedClock},
     http::{OpenSocket, OpenSockets},
 };
@@ -15,8 +15,13 @@ use crate::{
 /// How often it is looked whether it is there. A reload looks at once.
 const LOOK: Duration = Duration::from_secs(15);
 
-/// What the admin socket is called among those that listen.
+/// What the admin socket is called among those that listen; then comes which file it has.
 pub const ADMIN: &str = "admin";
+
+/// The file of the admin socket with that name among those that listen.
+pub fn admin_file(name: &str) -> Option<SocketId> {
+    name.strip_prefix(ADMIN)?.strip_prefix('-')?.parse().ok()
+}
 
 /// Answers at the admin socket, for ever, and makes it again if it disappears, with what else is kept in the directory.
 pub(super) async fn serve(
@@ -27,9 +32,15 @@ pub(super) async fn serve(
     reloads: Arc<Notify>,
     open: OpenSockets,
 ) {
+    let mut shown = String::new();
     loop {
         let place = socket.place();
-        if let Err(error) = show(&socket, &open) {
+        open.remove(&shown);
+        shown = format!("{ADMIN}-{}", place.id());
+        // The one of a socket unit is there anyway.
+        if !socket.is_of_unit()
+            && let Err(error) = show(&socket, shown.clone(), &open)
+        {
             tracing::warn!("a restart makes the admin socket anew: {error}");
         }
         tokio::select! {
@@ -68,9 +79,8 @@ pub(super) async fn serve(
 }
 
 /// Has it among the sockets that listen.
-fn show(socket: &AdminSocket, open: &OpenSockets) -> io::Result<()> {
-    open.remove(ADMIN);
-    open.add(OpenSocket { name: ADMIN, awaited: false, socket: Arc::new(socket.listener()?) });
+fn show(socket: &AdminSocket, name: String, open: &OpenSockets) -> io::Result<()> {
+    open.add(OpenSocket { name: name.into(), awaited: false, socket: Arc::new(socket.listener()?) });
     Ok(())
 }
 

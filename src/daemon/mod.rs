@@ -19,13 +19,14 @@ mod token_key;
 mod watchdog;
 
 use std::{
+    cell::Cell,
     io, mem,
     sync::{Arc, atomic::AtomicBool},
     thread,
     time::Duration,
 };
 
-use admin::AdminParts;
+use admin::{AdminParts, Replaced};
 pub use admin::{AdminSockets, METRICS};
 use alppaca_command::fingerprint;
 use arc_swap::ArcSwapOption;
@@ -33,7 +34,7 @@ use containers::{ContainerDeps, Listener, Listening};
 pub use exec::ExecSockets;
 pub use faces::addresses as face_addresses;
 pub use files::faults as file_faults;
-pub use keeper::ADMIN;
+pub use keeper::{ADMIN, admin_file};
 pub use needs::{Fixed as FixedNeeds, all as needs};
 use reload::Running;
 pub use reload::{Reloading, ignore_sighup};
@@ -43,13 +44,13 @@ pub use succession::{KeepSockets, Turn};
 use tokio::{
     runtime::{Builder, Handle, Runtime},
     signal::unix::{Signal, SignalKind, signal},
-    sync::{Notify, watch},
+    sync::{Notify, oneshot, watch},
     task::JoinHandle,
 };
 pub use watchdog::Watchdog;
 
 use crate::{
-    admin::Selections,
+    admin::{Conversations, Selections},
     caller::Subordinates,
     clock::SharedClock,
     config::Config,
@@ -196,15 +197,13 @@ impl Daemon {
         let tokens = EcsTokens::new().map_err(|_unspecified| DaemonError::Randomness)?;
         let (key, kept) = faces::token_key(&self.config)?;
         let (faces, background) = faces::build(&self.config, &self.store, &self.clock, &tokens, &key)?;
-        let subordinates = Arc::new(Subordinates::read());
-        let (clock, access_log) = (Arc::clone(&self.clock), self.config.logging.access_log);
-        let server = Server::new(faces, clock, self.config.limits, access_log, Arc::clone(&subordinates));
+        let (subordinates, access_log) = (Arc::new(Subordinates::read()), self.config.logging.access_log);
+        let server = Server::new(faces, self.clock.clone(), self.config.limits, access_log, Arc::clone(&subordinates));
         // Before any other thread waits for signals: it would take one that nobody listens for yet.
         let main = runtime()?;
         let hangup = hangups(&main)?;
         let (requests, refresh_stats) = (self.role_requests(), self.refresher.refresh_stats());
-        let replacer = self.refresher.replacer();
-        let (stop, stopped) = watch::channel(());
+        let (replacer, (stop, stopped)) = (self.refresher.replacer(), watch::channel(()));
         let (refresher, beside) = start_refresher(self.refresher, stopped, self.sign_ins.clone())?;
         beside.spawn(host_changes::follow(requests.clone(), host_changes::Addresses::of(&places)));
         beside.spawn(notification::follow(self.sign_ins.clone(), self.notifier));
@@ -215,16 +214,16 @@ impl Daemon {
         let (engine, auditor) = policy_engine::build(&self.config, &self.clock, self.audit.take(), container_policy)?;
         let server = server.guarded_by(Arc::<PolicyEngine>::clone(&engine), Arc::clone(&auditor));
         let containers = listener.map(Listener::start).transpose()?;
-        if let Some(turn) = self.turn.take() {
+        let turn = self.turn.take().map(|turn| {
             let wait = faces::awaits_roles(&self.config).then(|| mem::take(&mut self.config.ready_wait));
-            turn.take(&main, prepared(&self.store, &self.clock, wait, containers.as_ref()))?;
-        }
-        let store = Arc::clone(&self.store);
+            turn.take(&main, prepared(&self.store, &self.clock, wait, containers.as_ref()), &self.sign_ins)
+        });
+        let succession = turn.transpose()?;
+        let (store, wanted) = (Arc::clone(&self.store), places.len());
         let region = Arc::new(ArcSwapOption::from_pointee(faces::region(&self.config)));
-        let (wanted, open) = (places.len(), OpenSockets::default());
         let (socket, users) = (self.admin.socket.as_ref(), Arc::clone(&subordinates));
         let (leases, exec) = exec::open(socket, self.exec, tokens.clone(), &mut places, users)?;
-        let (reloads, ready) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+        let (open, reloads, ready) = (OpenSockets::default(), Arc::<Notify>::default(), Arc::<AtomicBool>::default());
         let parts = AdminParts {
             store: Arc::clone(&self.store),
             refresh_stats,
@@ -242,9 +241,10 @@ impl Daemon {
             sign_ins: self.sign_ins.clone(),
             reloads: Arc::clone(&reloads),
             open: open.clone(),
+            conversations: Conversations::default(),
             replaceable: self.replaceable.map(|by| (requests.clone(), by)),
         };
-        let turning = beside.clone();
+        let (turning, conversations, not_replaced) = (beside.clone(), parts.conversations.clone(), Cell::new(None));
         let mut running = Running {
             reloads,
             store: self.store.clone(),
@@ -272,25 +272,26 @@ impl Daemon {
             };
             let awaited = faces::awaits_roles(&self.config).then_some(self.config.ready_wait);
             let listening = status::Listening { open: open.follow(), wanted, ready };
+            let (refuse, refused) = oneshot::channel();
+            let progress = status::Telling { progress, succession, refuse };
             let progress = tokio::spawn(status::follow(store, Arc::clone(&self.clock), awaited, listening, progress));
             let watched = self.watchdog.map(|watchdog| tokio::spawn(watchdog::feed(watchdog, turning)));
             let (mut admin, replaced) = admin::start(self.admin, parts, self.clock, &places);
             let kept = self.keep_sockets.map(|keep| tokio::spawn(succession::keep(open.clone(), keep)));
             let stop = async {
-                tokio::select! {
-                    () = stop => {}
-                    () = hung_up(hangup) => {}
-                    () = replaced => {}
-                }
+                not_replaced.set(end(stop, hung_up(hangup), replaced, refused).await);
                 // This removes its socket, unless it is another process's by now.
                 admin.shutdown().await;
+                conversations.end();
                 // Before the sockets are closed: what is kept stays kept.
                 kept.iter().for_each(JoinHandle::abort);
             };
             let served = server.run(places, open, stop).await;
+            conversations.ended().await;
             // The first has the pid file, to the end.
             [Some(progress), watched, reload].iter().flatten().for_each(JoinHandle::abort);
-            Ok(served?)
+            served?;
+            not_replaced.into_inner().map_or(Ok(()), |why| Err(DaemonError::NotReplaced(why)))
         });
         drop((main, stop));
         if let Err(panic) = refresher.join() {
@@ -298,6 +299,22 @@ impl Daemon {
         }
         served
     }
+}
+
+/// Ready when the daemon has to end; says why it must not be in the place of another, if that is the reason.
+async fn end(
+    stop: impl Future<Output = ()>,
+    hung_up: impl Future<Output = ()>,
+    replaced: Replaced,
+    refused: oneshot::Receiver<String>,
+) -> Option<String> {
+    tokio::select! {
+        Ok(why) = refused => return Some(why),
+        () = stop => {}
+        () = hung_up => {}
+        () = replaced => {}
+    }
+    None
 }
 
 /// Ready when there are credentials, after `wait` at the latest, and when it is known which containers run.

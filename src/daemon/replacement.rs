@@ -2,12 +2,13 @@
 //! it is ready; only then does this one change nothing any more, and ends when the other serves. If the other ends before, this
 //! one goes on.
 
-use std::{io, os::fd::AsFd, sync::Arc};
+use std::{io, os::fd::AsFd, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest},
     net::UnixStream,
     sync::mpsc,
+    time::timeout,
 };
 
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
     clock::SharedClock,
     handover::{
         self,
-        passing::{self, DONE, GO, READY, SETS},
+        passing::{self, DONE, GO, NO, OVER, READY, SETS},
     },
     http::OpenSockets,
     refresh::RoleRequests,
@@ -23,6 +24,12 @@ use crate::{
 
 /// More than any line has that the other process says.
 const LINE: u64 = 64;
+/// How long another process may prepare itself.
+pub(super) const PREPARATION: Duration = Duration::from_mins(10);
+/// How long the renewal of a sign-in that is under way is waited for, after which only the other process renews it.
+const RENEWAL: Duration = Duration::from_secs(10);
+/// How long the other process may take until it serves, while nothing can be changed here.
+const TURN: Duration = Duration::from_secs(30);
 
 /// What the other process gets, or has to know.
 pub(super) struct Parts {
@@ -54,15 +61,19 @@ impl ReplaceableBy {
 
 /// Waits until another process has taken the place of this one.
 pub(super) async fn replaced(mut meetings: mpsc::Receiver<Meeting>, parts: Parts) {
-    while let Some(Meeting { stream, pid, .. }) = meetings.recv().await.as_mut() {
+    while let Some(meeting) = meetings.recv().await {
+        let pid = meeting.pid;
         notice!("restart: process {pid} prepares to take over");
-        match parts.meet(stream).await {
+        let mut guest = Guest { meeting, serves: false };
+        match parts.meet(&mut guest.meeting.stream).await {
             Ok(()) => {
+                guest.serves = true;
                 notice!("stopping: process {pid} has taken over");
                 return;
             }
             Err(error) => {
-                parts.close(false);
+                drop(guest);
+                parts.go_on();
                 tracing::error!("restart: process {pid} has not taken over ({error}): this process goes on");
             }
         }
@@ -70,16 +81,34 @@ pub(super) async fn replaced(mut meetings: mpsc::Receiver<Meeting>, parts: Parts
     std::future::pending::<()>().await;
 }
 
+/// Another process, which must not serve if this is dropped before it has taken over: also if this process is stopped.
+struct Guest {
+    meeting: Meeting,
+    serves: bool,
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        if !self.serves {
+            // It may have ended.
+            let _unheard = self.meeting.stream.try_write(format!("{NO}\n").as_bytes());
+        }
+    }
+}
+
 impl Parts {
     async fn meet(&self, stream: &mut UnixStream) -> io::Result<()> {
         self.pass_on(stream).await?;
         let (reading, mut writing) = stream.split();
         let mut reading = BufReader::new(reading);
-        hear(&mut reading, READY).await?;
+        hear(&mut reading, READY, PREPARATION).await?;
         self.close(true);
+        let paused = timeout(RENEWAL, self.admin.sign_ins.pause()).await;
+        paused.map_err(|_| io::Error::other("a sign-in is being renewed"))?;
         writing.write_all(format!("{GO}\n").as_bytes()).await?;
-        hear(&mut reading, DONE).await?;
-        self.socket.set_another(true);
+        hear(&mut reading, DONE, TURN).await?;
+        writing.write_all(format!("{OVER}\n").as_bytes()).await?;
+        self.socket.set_stays(true);
         Ok(())
     }
 
@@ -89,10 +118,16 @@ impl Parts {
         let bytes = handover::write(&handover, self.clock.now());
         let sets = handover::sealed(&bytes).map_err(io::Error::other)?;
         let open = self.open.all();
-        let sockets = open.iter().map(|open| (handover::name_of_listener(open.name), open.socket.as_fd()));
+        let sockets = open.iter().map(|open| (handover::name_of_listener(&open.name), open.socket.as_fd()));
         let passed: Vec<_> = [(SETS.to_owned(), sets.as_fd())].into_iter().chain(sockets).collect();
         stream.writable().await?;
         stream.try_io(Interest::WRITABLE, || passing::send(stream, &passed))
+    }
+
+    /// Changes things again.
+    fn go_on(&self) {
+        self.admin.sign_ins.go_on();
+        self.close(false);
     }
 
     /// From now on nothing changes here that the other process would have to know (`true`), or again.
@@ -105,11 +140,18 @@ impl Parts {
     }
 }
 
-/// Waits for a word.
-async fn hear(reading: &mut (impl AsyncBufReadExt + Unpin), word: &str) -> io::Result<()> {
+/// Reads a line, which is empty if the other side has ended.
+pub(super) async fn line(reading: &mut (impl AsyncBufReadExt + Unpin)) -> io::Result<String> {
     let mut line = String::new();
     reading.take(LINE).read_line(&mut line).await?;
-    match line.trim_end() {
+    line.truncate(line.trim_end().len());
+    Ok(line)
+}
+
+/// Waits for a word.
+async fn hear(reading: &mut (impl AsyncBufReadExt + Unpin), word: &str, limit: Duration) -> io::Result<()> {
+    let said = timeout(limit, line(reading)).await;
+    match &*said.map_err(|_| io::Error::other(format!("it has not said {word:?} within {limit:?}")))?? {
         said if said == word => Ok(()),
         "" => Err(io::Error::other(format!("it ended before it said {word:?}"))),
         said => Err(io::Error::other(format!("it said {said:?} instead of {word:?}"))),
@@ -125,7 +167,14 @@ mod tests {
         for (said, heard) in
             [("ready\n", true), ("done\n", false), ("", false), ("ready", true), (&"x".repeat(99), false)]
         {
-            assert_eq!(hear(&mut BufReader::new(said.as_bytes()), READY).await.is_ok(), heard, "{said}");
+            assert_eq!(hear(&mut BufReader::new(said.as_bytes()), READY, TURN).await.is_ok(), heard, "{said}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_word_is_not_waited_for_for_ever() {
+        let (_silent, stream) = tokio::io::duplex(64);
+        let error = hear(&mut BufReader::new(stream), DONE, TURN).await.expect_err("it says nothing");
+        assert_eq!(error.to_string(), "it has not said \"done\" within 30s");
     }
 }

@@ -10,8 +10,9 @@ use std::{
 };
 
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
+use super::succession::Succession;
 use crate::{
     clock::{self, Moment, SharedClock},
     credentials::format_timestamp,
@@ -30,6 +31,9 @@ pub trait Progress: Send + 'static {
     /// it has.
     fn ready(&mut self, fetched: bool);
 
+    /// It is about to serve in the place of another.
+    fn takes_place(&mut self) {}
+
     /// The state of the roles has changed.
     fn status(&mut self, line: &str);
 
@@ -46,6 +50,15 @@ pub(super) struct Listening {
     pub(super) wanted: usize,
     /// Set when the daemon is ready.
     pub(super) ready: Arc<AtomicBool>,
+}
+
+/// Who is told.
+pub(super) struct Telling<P> {
+    pub(super) progress: P,
+    /// The daemon in whose place this one is, if there is one.
+    pub(super) succession: Option<Succession>,
+    /// Told why this daemon must not be in that place.
+    pub(super) refuse: oneshot::Sender<String>,
 }
 
 impl Listening {
@@ -85,8 +98,9 @@ pub(super) async fn follow(
     clock: SharedClock,
     ready_wait: Option<Duration>,
     mut listening: Listening,
-    mut progress: impl Progress,
+    telling: Telling<impl Progress>,
 ) {
+    let Telling { mut progress, mut succession, refuse } = telling;
     let patience = clock::sleep(ready_wait.unwrap_or_default());
     tokio::pin!(patience);
     // Whether there are credentials, as soon as that can be said.
@@ -102,6 +116,14 @@ pub(super) async fn follow(
         let everywhere = listening.everywhere();
         if let (false, true, Some(fetched)) = (ready, everywhere, fetched) {
             ready = true;
+            if let Some(succession) = succession.take() {
+                progress.takes_place();
+                if let Err(why) = succession.conclude().await {
+                    // Without the other side the daemon is about to stop.
+                    let _stopping = refuse.send(why);
+                    return;
+                }
+            }
             listening.ready.store(true, Ordering::Relaxed);
             progress.ready(fetched);
         }

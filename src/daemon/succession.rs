@@ -1,23 +1,38 @@
 //! Takes over what the daemon before this one has left, and leaves the same to the one after it.
 
-use std::{io, os::unix::net::UnixStream, path::PathBuf, sync::Arc};
+use std::{io, os::unix::net::UnixStream, path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::runtime::Runtime;
-
-use super::{Daemon, DaemonError, ReplaceableBy, carryover};
-use crate::{
-    config::{self, Upstreams},
-    handover,
-    http::{OpenSocket, OpenSockets},
-    refresh::{Carryover, Handover},
+use tokio::{
+    io::{AsyncWriteExt, BufReader},
+    runtime::Runtime,
+    time::timeout,
 };
 
-/// The daemon that this one replaces.
-pub struct Turn {
-    /// Whether it has ended, or does not want to be replaced any more: there is something to read. It does not block.
-    pub over: UnixStream,
-    /// Asks it to change nothing any more: this one is ready. An error says why this one must not serve.
-    pub ask: Box<dyn FnOnce() -> Result<(), String> + Send>,
+use super::{
+    Daemon, DaemonError, ReplaceableBy, carryover,
+    replacement::{PREPARATION, line},
+};
+use crate::{
+    config::{self, Upstreams},
+    handover::{
+        self,
+        passing::{DONE, GO, NO, READY},
+    },
+    http::{OpenSocket, OpenSockets},
+    refresh::{Carryover, Handover},
+    sign_in::SignIns,
+};
+
+/// How long the daemon that is to be replaced has to say that it changes nothing any more.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The connection to the daemon that this one replaces, which has said what it has.
+pub struct Turn(pub UnixStream);
+
+/// The same after that daemon has changed its last.
+pub(super) struct Succession {
+    stream: BufReader<tokio::net::UnixStream>,
+    sign_ins: SignIns,
 }
 
 /// Is given all sockets that listen, each time that there are others.
@@ -66,25 +81,62 @@ impl Daemon {
         Self { replaceable: by, ..self }
     }
 
-    /// One that takes the place of another, if there is one, which `turn` asks when this one is ready.
+    /// One that takes the place of another, if there is one.
     #[must_use]
     pub fn instead_of_another(self, turn: Option<Turn>) -> Self {
+        if turn.is_some() {
+            // The other one renews them still.
+            self.sign_ins.hold();
+        }
         Self { turn, ..self }
     }
 }
 
 impl Turn {
-    /// Waits until this daemon is `prepared`, or until the other one has ended, and asks it.
-    pub(super) fn take(self, runtime: &Runtime, prepared: impl Future<Output = ()>) -> Result<(), DaemonError> {
-        let waited: io::Result<()> = runtime.block_on(async {
-            let over = tokio::net::UnixStream::from_std(self.over)?;
+    /// Waits until this daemon is `prepared`, or until the other one has ended, and asks that one to change nothing any more. An
+    /// error says why this one must not serve. Meanwhile `sign_ins` are the other one's.
+    pub(super) fn take(
+        self,
+        runtime: &Runtime,
+        prepared: impl Future<Output = ()>,
+        sign_ins: &SignIns,
+    ) -> Result<Succession, DaemonError> {
+        let asked: io::Result<_> = runtime.block_on(async {
+            self.0.set_nonblocking(true)?;
+            let mut stream = BufReader::new(tokio::net::UnixStream::from_std(self.0)?);
             tokio::select! {
-                () = prepared => Ok(()),
-                over = over.readable() => over,
+                // That one would not wait for longer.
+                _ = timeout(PREPARATION / 2, prepared) => {}
+                over = stream.get_ref().readable() => over?,
             }
+            // If it has ended, that is what is read.
+            let _ended = stream.write_all(format!("{READY}\n").as_bytes()).await;
+            let said = timeout(PATIENCE, line(&mut stream)).await??;
+            Ok((stream, said))
         });
-        waited?;
-        (self.ask)().map_err(DaemonError::NotReplaced)
+        match asked {
+            Ok((stream, said)) if said == GO => Ok(Succession { stream, sign_ins: sign_ins.clone() }),
+            Ok((_, said)) if said == NO => {
+                Err(DaemonError::NotReplaced("the daemon that was to be replaced goes on".to_owned()))
+            }
+            Ok(_) => Err(DaemonError::NotReplaced("the daemon that was to be replaced has ended".to_owned())),
+            Err(error) => {
+                Err(DaemonError::NotReplaced(format!("the daemon that was to be replaced does not answer: {error}")))
+            }
+        }
+    }
+}
+
+impl Succession {
+    /// Says that this daemon serves, and has what the other one was the last to change. An error says why it must not serve.
+    pub(super) async fn conclude(mut self) -> Result<(), String> {
+        // One that was killed meanwhile says nothing: then this one serves.
+        let _ended = self.stream.write_all(format!("{DONE}\n").as_bytes()).await;
+        if line(&mut self.stream).await.is_ok_and(|said| said == NO) {
+            return Err("the daemon that was to be replaced goes on, or was stopped".to_owned());
+        }
+        self.sign_ins.take_over();
+        Ok(())
     }
 }
 

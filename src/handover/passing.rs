@@ -16,7 +16,7 @@ use rustix::net::{
 };
 
 /// What is spoken, by its name and version in HTTP's `Upgrade`. The number changes with the meaning of what follows.
-pub const PROTOCOL: &str = "alppaca-replacement/1";
+pub const PROTOCOL: &str = "alppaca-replacement/2";
 /// The name of the file with the sets.
 pub const SETS: &str = "sets";
 /// The new daemon is ready to serve.
@@ -25,6 +25,10 @@ pub const READY: &str = "ready";
 pub const GO: &str = "go";
 /// The new one serves.
 pub const DONE: &str = "done";
+/// The old one ends.
+pub const OVER: &str = "over";
+/// The old one goes on, or was stopped: the new one must not serve.
+pub const NO: &str = "no";
 
 /// As many as the kernel passes at once (`SCM_MAX_FD`).
 const MOST: usize = 253;

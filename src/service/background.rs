@@ -105,14 +105,23 @@ fn say(word: &str) -> Result<(), ServiceError> {
 }
 
 impl PidFile {
-    /// Makes it again if it has disappeared, so that the process is found.
+    /// Makes it again if it has disappeared, or is that of a process that was about to replace this one and has ended, so that
+    /// the process is found.
     pub fn keep(&mut self) -> Result<(), ServiceError> {
-        if !fs::symlink_metadata(&self.path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        if self.is_there() {
             return Ok(());
         }
         let file = |source| ServiceError::File { path: self.path.clone(), source };
         self.locked = take(&self.path).map_err(file)?.ok_or_else(|| ServiceError::Running(self.path.clone()))?;
         Ok(())
+    }
+
+    /// Whether the file at the path is the one that this process has locked.
+    fn is_there(&self) -> bool {
+        let id = |file: &fs::Metadata| (file.dev(), file.ino());
+        self.locked
+            .metadata()
+            .is_ok_and(|own| fs::symlink_metadata(&self.path).is_ok_and(|found| id(&found) == id(&own)))
     }
 }
 
@@ -129,12 +138,7 @@ fn take(path: &Path) -> io::Result<Option<File>> {
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        let id = |file: &fs::Metadata| (file.dev(), file.ino());
-        let own = self
-            .locked
-            .metadata()
-            .is_ok_and(|own| fs::symlink_metadata(&self.path).is_ok_and(|found| id(&found) == id(&own)));
-        if own {
+        if self.is_there() {
             // Not a mistake if it stays: only the lock counts.
             let _stays = fs::remove_file(&self.path);
         }

@@ -16,7 +16,11 @@ use crate::{
     browser::Browser,
     identity_center::{IdentityCenter, START_URL},
     stderr, stdout,
-    support::{eventually, needs, skip},
+    support::{
+        eventually, needs,
+        service::{Service, said},
+        skip,
+    },
 };
 
 fn config(at: &IdentityCenter, more: &str) -> String {
@@ -339,4 +343,58 @@ fn botocore_signs_in_at_the_stand_in_as_well() {
 #[allow(clippy::disallowed_methods, reason = "the environment says where the clients are")]
 fn python() -> Option<std::path::PathBuf> {
     std::env::var_os("ALPPACA_TEST_PYTHON").map(Into::into)
+}
+
+/// The provider accepts each refresh token once.
+#[test]
+fn a_sign_in_that_is_renewed_during_a_restart_is_not_lost() {
+    let at = IdentityCenter::start();
+    // Renewed after five seconds, and usable for so long.
+    at.state().life = 15;
+    let service = Service::new();
+    let session = TempDir::new().expect("a directory");
+    fs::create_dir(session.path().join("alppaca")).expect("ours");
+    let listen = format!("bind_port: {}\nrun_dir: {}\n", service.port, service.path("run").display());
+    let log = format!(
+        "logging_handler: {{module: logging, class: FileHandler, args: [{}]}}\n",
+        service.path("run/log").display()
+    );
+    service.configure(&format!("{}{listen}{log}", config(&at, "    keep_sign_in: yes\n")));
+    let begin = |word: &str| {
+        let mut command = service.command(word);
+        command.env("XDG_RUNTIME_DIR", session.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("it runs")
+    };
+    let socket = service.path("run/alppaca.sock");
+    assert!(begin("start").wait().expect("it ends").success(), "{}", service.log());
+    let mut login = Command::new(ALPPACA);
+    login.args(["login", "--device"]).env("ALPPACA_SOCKET", &socket);
+    let mut login = login.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut lines = BufReader::new(login.stdout.take().expect("piped")).lines().map_while(Result::ok);
+    let code = lines.find_map(|line| line.strip_prefix("    ABCD").map(|rest| format!("ABCD{rest}"))).expect("a code");
+    at.approve(&code);
+    assert!(login.wait().expect("it ends").success(), "{}", service.log());
+    let renewals = || at.calls("/token");
+    let (before, held) = (renewals(), at.hold_tokens());
+    eventually("a renewal is under way", || (renewals() > before).then_some(()), || service.log());
+    let restart = begin("restart");
+    eventually(
+        "a process prepares",
+        || service.log().contains("prepares to take over").then_some(()),
+        || service.log(),
+    );
+    // It is ready long before the provider answers the other one.
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    drop(held);
+    let (code, words) = said(&restart.wait_with_output().expect("it ends"));
+    assert_eq!((code, &*words), (Some(0), "alppaca restarted\n"), "{}", service.log());
+    let renewed = renewals();
+    eventually("it is renewed by the next process", || (renewals() > renewed).then_some(()), || service.log());
+    eventually(
+        "the person is signed in",
+        || alppaca(&socket, &["whoami"]).status.success().then_some(()),
+        || service.log(),
+    );
+    assert!(!service.log().contains("sign-in needed at"), "{}", service.log());
+    assert!(begin("stop").wait().expect("it ends").success());
 }

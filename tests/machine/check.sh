@@ -235,6 +235,8 @@ restarted_with_socket() {
     until [[ -e /run/restarted || $SECONDS -gt $end ]]; do
         curl -s -m 20 -o /dev/null http://127.0.0.1:25772/latest/meta-data/ ||
             { echo "curl: $? after ${SECONDS} s"; failed=$((failed + 1)); }
+        # Commands wait at the admin socket.
+        alppaca status > /dev/null || { echo "alppaca status: $? after ${SECONDS} s"; failed=$((failed + 1)); }
         asked=$((asked + 1))
     done
     echo "$failed of $asked failed"

@@ -173,7 +173,7 @@ fn ready(listener: TcpListener, face: &'static dyn Face, open: &OpenSockets) -> 
     let listener = Arc::new(listener);
     // A program that waits for its old port does not delay the other listeners.
     let awaited = !face.is_internal();
-    open.add(OpenSocket { name: face.name(), awaited, socket: Arc::<TcpListener>::clone(&listener) });
+    open.add(OpenSocket { name: face.name().into(), awaited, socket: Arc::<TcpListener>::clone(&listener) });
     watch(listener, Interest::READABLE)
 }
 

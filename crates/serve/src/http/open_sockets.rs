@@ -1,6 +1,6 @@
 //! The sockets that listen: for those who wait for them, and for the process that listens there next.
 
-use std::{fmt, os::fd::AsFd, sync::Arc};
+use std::{borrow::Cow, fmt, os::fd::AsFd, sync::Arc};
 
 use tokio::sync::watch;
 
@@ -8,7 +8,7 @@ use tokio::sync::watch;
 #[derive(Clone)]
 pub struct OpenSocket {
     /// The name of the face that it shows, or what else it is for.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Whether somebody waits for it to listen.
     pub awaited: bool,
     /// The socket, which several processes may have.
