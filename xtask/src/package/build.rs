@@ -1,4 +1,5 @@
-//! Release builds in which nothing of the machine shows: any glibc since 2.17 or none, no paths, the crates' names in the binary.
+//! Release builds in which nothing of the machine shows: for any glibc since 2.17 or with glibc in them, no paths, the crates'
+//! names in the binary.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -13,12 +14,8 @@ use crate::{pins, shell};
 const OLDEST_GLIBC: (u32, u32) = (2, 17);
 
 impl Arch {
-    fn target(self, libc: Libc) -> String {
-        let libc = match libc {
-            Libc::Gnu => "gnu",
-            Libc::Static => "musl",
-        };
-        format!("{}-unknown-linux-{libc}", self.machine())
+    pub(super) fn target(self) -> String {
+        format!("{}-unknown-linux-gnu", self.machine())
     }
 }
 
@@ -33,43 +30,60 @@ impl Libc {
     }
 }
 
-pub(super) fn target(arch: Arch, libc: Libc) -> String {
-    arch.target(libc)
-}
-
 /// Builds it, and makes sure that it runs where it shall.
 pub(super) fn release(program: Program, arch: Arch, libc: Libc, release: &Release) -> Result<PathBuf> {
-    let target = arch.target(libc);
-    standard_library(&target)?;
-    let (zig, auditable) = (pins::zigbuild()?, pins::auditable()?);
-    shell::heading(&format!("building {} for {target}", program.name()));
-    let mut build = shell::cargo();
-    build.args([
-        "auditable",
-        "zigbuild",
-        "--release",
-        "--locked",
-        "--package",
-        program.name(),
-        "--bin",
-        program.name(),
-    ]);
-    build.args(libc.features()).arg("--target");
-    build.arg(match libc {
-        Libc::Gnu => format!("{target}.{}.{}", OLDEST_GLIBC.0, OLDEST_GLIBC.1),
-        Libc::Static => target.clone(),
+    let triple = arch.target();
+    standard_library(&triple)?;
+    let auditable = pins::auditable()?;
+    let mut path: Vec<PathBuf> = auditable.parent().map(Path::to_owned).into_iter().collect();
+    // Each has a folder of its own: cargo would build the other anew.
+    let folder = shell::target().join(match libc {
+        Libc::Gnu => "release-any-glibc",
+        Libc::Static => "release-static",
     });
-    let folders = [Some(zig.as_path()), auditable.parent()].into_iter().flatten().map(Path::to_owned);
-    build.env("PATH", env::join_paths(folders.chain(env::split_paths(&env::var_os("PATH").unwrap_or_default())))?);
-    build.env("SOURCE_DATE_EPOCH", &release.epoch).envs(without_paths(&shell::root(), &shell::target())?);
+    let [mut rustflags, cflags] = without_paths(&shell::root(), &folder)?;
+    let mut build = shell::cargo();
+    build.arg("auditable");
+    match libc {
+        Libc::Gnu => {
+            path.push(pins::zigbuild()?);
+            let (major, minor) = OLDEST_GLIBC;
+            build.args(["zigbuild", "--target", &format!("{triple}.{major}.{minor}")]);
+        }
+        Libc::Static => {
+            rustflags.1.push_str(" -Ctarget-feature=+crt-static");
+            build.args(["build", "--target", &triple]).envs(compiler(arch)?);
+        }
+    }
+    shell::heading(&format!("building {} for {triple} ({libc:?})", program.name()));
+    build.args(["--release", "--locked", "--package", program.name(), "--bin", program.name()]).args(libc.features());
+    path.extend(env::split_paths(&env::var_os("PATH").unwrap_or_default()));
+    build.env("PATH", env::join_paths(path)?).env("CARGO_TARGET_DIR", &folder);
+    build.env("SOURCE_DATE_EPOCH", &release.epoch).envs([rustflags, cflags]);
     // For `--version`. An archive without a repository has none.
     if let Some(revision) = &release.revision {
         build.env("ALPPACA_REVISION", revision);
     }
     shell::run(&mut build)?;
-    let binary = shell::target().join(target).join("release").join(program.name());
+    let binary = folder.join(triple).join("release").join(program.name());
     runs_anywhere(&binary, libc)?;
     Ok(binary)
+}
+
+/// The C compiler for another processor, whose glibc goes into the program: zig cannot link it so.
+fn compiler(arch: Arch) -> Result<Vec<(String, String)>> {
+    if arch == Arch::HERE {
+        return Ok(Vec::new());
+    }
+    let gcc = format!("{}-linux-gnu-gcc", arch.machine());
+    let package = arch.machine().replace('_', "-");
+    ensure!(
+        shell::which(&gcc).is_some(),
+        "there is no {gcc}: apt-get install gcc-{package}-linux-gnu libc6-dev-{}-cross",
+        arch.name()
+    );
+    let triple = arch.target().replace('-', "_");
+    Ok(vec![(format!("CC_{triple}"), gcc.clone()), (format!("CARGO_TARGET_{}_LINKER", triple.to_uppercase()), gcc)])
 }
 
 /// What makes compilers write other paths than those of this machine, of a project that is built into `target`.

@@ -94,7 +94,7 @@ impl Arch {
 enum Libc {
     /// The GNU C library of the host, 2.17 or later: names of users and groups as the host knows them, modules for keys.
     Gnu,
-    /// Nothing: musl is in the program.
+    /// Nothing: glibc is in the program. (For musl `pidfd-util` does not compile.)
     Static,
 }
 

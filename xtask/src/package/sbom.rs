@@ -7,7 +7,7 @@ use std::fs;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::{Arch, Libc, Program, Release, build, formats};
+use super::{Arch, Libc, Program, Release, formats};
 use crate::shell;
 
 /// Name and version.
@@ -23,7 +23,7 @@ struct About {
 pub(super) fn write(program: Program, arch: Arch, libc: Libc, release: &Release) -> Result<String> {
     let mut tree = shell::cargo();
     tree.args(["tree", "--locked", "--edges=normal,build", "--prefix=depth", "--format=\t{p}\t{l}", "--package"]);
-    tree.arg(program.name()).args(libc.features()).arg("--target").arg(build::target(arch, libc));
+    tree.arg(program.name()).args(libc.features()).arg("--target").arg(arch.target());
     let crates = read(&shell::output(&mut tree)?)?;
     let lock = fs::read_to_string(shell::root().join("Cargo.lock"))?;
     let bom = bom(program, release, &formats::created(release)?, &crates, &checksums(&lock));
