@@ -20,8 +20,9 @@ impl Program {
     /// Folders that the account may write to.
     fn own_folders(self) -> &'static [&'static str] {
         match self {
-            Self::Alppaca => &["run/alppaca", "var/log/alppaca"],
-            Self::AlppacaIms => &["run/alppaca-ims", "var/lib/alppaca-ims", "var/log/alppaca-ims"],
+            // The last for `demo`.
+            Self::Alppaca => &["run/alppaca", "var/log/alppaca", "tmp"],
+            Self::AlppacaIms => &["run/alppaca-ims", "var/lib/alppaca-ims", "var/log/alppaca-ims", "tmp"],
         }
     }
 }
