@@ -1,17 +1,17 @@
-//! Confines the daemon to what its configuration needs, and reports what came of it.
+//! Confines the daemon to what its configuration needs.
 
 use std::{net::SocketAddr, path::Path};
 
-use super::{Failure, environment, helper, sockets::Sockets};
+use alppaca_command::confined::Confined;
+
+use super::{Failure, environment, sockets::Sockets};
 use crate::{
     admin::SandboxStatus,
     config::{Config, Loaded},
     confinement::{Confinement, State},
     daemon::{self, ExecSockets, FixedNeeds},
     http::Place,
-    logging::LogGuard,
-    sandbox,
-    source::{HostEnv, process::helper::Started},
+    source::HostEnv,
 };
 
 /// A configuration: with absolute paths, and as it was read.
@@ -24,14 +24,6 @@ pub(super) struct Configured<'a> {
     pub(super) loaded: &'a Loaded,
     /// What the sources have to know of the host.
     pub(super) host_env: &'a HostEnv,
-}
-
-/// A process that is confined.
-pub(super) struct Confined {
-    confinement: Confinement,
-    state: State,
-    /// What runs programs for it, if there are any.
-    helper: Option<Started>,
 }
 
 impl Configured<'_> {
@@ -57,43 +49,15 @@ impl Configured<'_> {
         let places = sockets.places.iter().map(|(place, _)| place).chain(&sockets.metrics);
         let taken = places.filter_map(Place::taken).chain(exec.taken.iter().copied()).collect();
         self.config.logging.make_file();
-        let locked = sandbox::lock_memory();
         let confinement = self.confinement(rustix::process::geteuid().as_raw(), taken);
-        let helper = confinement.needs_helper().then(|| helper::begin(self.config, self.host_env)).transpose();
-        let helper =
-            helper.map_err(|error| Failure::runtime(format!("cannot start a helper for programs: {error}")))?;
-        let state = confinement.apply(locked);
-        Ok((exec, Confined { confinement, state, helper }))
+        let sources = &self.config.upstreams.sources;
+        let programs = || sources.iter().flat_map(|source| source.kind.programs(self.host_env)).collect();
+        Ok((exec, Confined::new(confinement, programs)?))
     }
 }
 
-impl Confined {
-    /// Logs what is in force, and has the helper run the programs from now on: the confinement as it is, and how it is shown.
-    pub(super) fn begin(self, log: &LogGuard) -> Result<(Confinement, SandboxStatus), Failure> {
-        let Self { confinement, state, helper } = self;
-        notice!("sandbox: {state}");
-        for line in confinement.explain() {
-            tracing::info!("{line}");
-        }
-        for problem in &state.problems {
-            tracing::error!("sandbox: {problem}");
-        }
-        for warning in confinement.warnings() {
-            tracing::warn!("sandbox: {warning}");
-        }
-        for missing in &state.missing {
-            tracing::warn!("sandbox: {missing} is not there, nor is its directory; if it appears, a restart is needed");
-        }
-        if let Some(helper) = helper {
-            let flush = log.flusher();
-            let is_restarted = environment::has_service_manager();
-            helper.use_it(move || without_helper(is_restarted, &flush)).map_err(Failure::runtime)?;
-        }
-        Ok((confinement.as_applied(&state), shown(&state)))
-    }
-}
-
-fn shown(state: &State) -> SandboxStatus {
+/// What is in force, as the admin socket shows it.
+pub(super) fn shown(state: &State) -> SandboxStatus {
     SandboxStatus {
         mode: state.mode.word().to_owned(),
         landlock: state.landlock,
@@ -104,18 +68,4 @@ fn shown(state: &State) -> SandboxStatus {
         in_force: state.parts().into_iter().map(|(part, is)| (part.to_owned(), is)).collect(),
         summary: Some(state.to_string()),
     }
-}
-
-/// Where a service manager starts both again, the daemon does not live on half. Nothing else can start a helper, since the
-/// daemon may execute nothing: elsewhere all sources that need none go on.
-fn without_helper(is_restarted: bool, flush: &impl Fn()) {
-    if is_restarted {
-        tracing::error!("the helper that runs the programs of sources has ended, and so does the daemon");
-        flush();
-        std::process::exit(1);
-    }
-    tracing::error!(
-        "the helper that runs the programs of sources has ended: what they gave is served until it expires, and all else goes on. \
-         Restart the daemon to have a helper again"
-    );
 }

@@ -8,7 +8,9 @@ use alppaca_settings::words::split_words;
 
 use super::sdk::Variables;
 use crate::capture::Host;
-pub(super) use alppaca_command::environment::{for_logging, host_env, session_dir};
+pub(super) use alppaca_command::environment::{
+    authorities, for_logging, has_abstract_manager, has_service_manager, host_env, session_dir,
+};
 
 /// The daemon's admin socket, if the user names one (`ALPPACA_SOCKET`).
 pub(super) fn socket() -> Option<PathBuf> {
@@ -32,13 +34,6 @@ pub(super) fn desktop_session() -> Option<Vec<(String, String)>> {
 pub(super) fn config_dir() -> Option<PathBuf> {
     let own = directory("XDG_CONFIG_HOME").or_else(|| directory("HOME").map(|home| home.join(".config")));
     own.map(|own| own.join("alppaca"))
-}
-
-/// Where the system's authorities are, if not where they usually are.
-pub(super) fn authorities() -> Vec<PathBuf> {
-    let directories = std::env::var_os("SSL_CERT_DIR").unwrap_or_default();
-    let directories = std::env::split_paths(&directories).filter(|path| path.is_absolute());
-    directory("SSL_CERT_FILE").into_iter().chain(directories).collect()
 }
 
 /// Whether a browser can be shown to the user.
@@ -84,16 +79,6 @@ pub(super) fn variables() -> Variables {
 pub(super) fn socket_names() -> Vec<String> {
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
     names.split(':').map(str::to_owned).collect()
-}
-
-/// Whether a service manager listens to what this process says.
-pub(super) fn has_service_manager() -> bool {
-    std::env::var_os("NOTIFY_SOCKET").is_some()
-}
-
-/// Whether it listens at an abstract socket.
-pub(super) fn has_abstract_manager() -> bool {
-    std::env::var("NOTIFY_SOCKET").is_ok_and(|socket| socket.starts_with('@'))
 }
 
 /// Where programs are found.

@@ -14,7 +14,6 @@ mod doctor;
 mod environment;
 mod exec;
 mod generate;
-mod helper;
 mod human;
 mod login;
 mod manual;
@@ -185,7 +184,7 @@ impl Command {
             Self::Demo(args) => demo::run(args),
             Self::MockIms(args) => mock_ims::run(args),
             Self::Launch(args) => launch::run(args),
-            Self::Helper => helper::run(),
+            Self::Helper => alppaca_command::helper::run(),
             Self::Capture(args) => capture::run(args),
             Self::Policy(args) => policy::run(args),
             Self::Migrate(args) => migrate::run(args),

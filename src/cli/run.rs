@@ -14,7 +14,7 @@ use sd_notify::NotifyState;
 
 use super::{
     Failure, Outcome, USUAL_ACCOUNT,
-    confine::Configured,
+    confine::{self, Configured},
     environment,
     place::{self, ConfigPath},
     predecessor::{self, Passed, Running},
@@ -135,7 +135,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let audit = config.audit_log.as_ref().map(|target| audit(target, &config)).transpose()?;
     end_at_panics(log.flusher());
     warn(&loaded, &host_env, faults.warnings);
-    let (confinement, confined) = confined.begin(&log)?;
+    let (confinement, state) = confined.begin(&log)?;
     announce(&config, &sockets.places);
     if let Some(address) = sockets.metrics.as_ref().and_then(|place| place.address().ok()) {
         notice!("metrics at {address}");
@@ -157,7 +157,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     };
     let kept = predecessor::kept(left, SystemClock::shared().now());
     let daemon = Daemon::new(config, fetching, SystemClock::shared(), sign_ins)
-        .with_admin(AdminSockets { socket: admin, metrics: sockets.metrics, sandbox: Some(confined) })
+        .with_admin(AdminSockets { socket: admin, metrics: sockets.metrics, sandbox: Some(confine::shown(&state)) })
         .with_exec_sockets(exec)
         .with_audit(audit)
         .with_reloading(reloading)

@@ -22,7 +22,7 @@ use crate::source::HostEnv;
 use crate::{
     clock::SharedClock,
     config::{self, Config, Containers, Loaded},
-    confinement::Confinement,
+    confinement::{self, Confinement},
     credentials::RoleName,
     faces::{ecs::EcsTokens, imds::TokenKey},
     http::{CurrentFaces, Faces},
@@ -117,12 +117,7 @@ impl fmt::Display for Refusal {
             Self::Wrong(problem) => {
                 write!(f, "the new configuration is wrong; nothing has been changed:\n{problem}")
             }
-            Self::Confined(lacking) => write!(
-                f,
-                "the new configuration needs a restart, and nothing has been changed: the sandbox was made from the former \
-                 one and does not allow {}",
-                lacking.join(", ")
-            ),
+            Self::Confined(lacking) => f.write_str(&confinement::refusal(lacking)),
         }
     }
 }

@@ -54,3 +54,25 @@ fn is_ours(directory: &Path) -> bool {
 pub fn proxies() -> ProxyVariables {
     ProxyVariables::read(|name| std::env::var(name).ok())
 }
+
+/// Where the system's authorities are, if not where they usually are.
+pub fn authorities() -> Vec<PathBuf> {
+    let directories = std::env::var_os("SSL_CERT_DIR").unwrap_or_default();
+    let directories = std::env::split_paths(&directories).filter(|path| path.is_absolute());
+    std::env::var_os("SSL_CERT_FILE")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+        .into_iter()
+        .chain(directories)
+        .collect()
+}
+
+/// Whether the service manager listens at an abstract socket.
+pub fn has_abstract_manager() -> bool {
+    std::env::var("NOTIFY_SOCKET").is_ok_and(|socket| socket.starts_with('@'))
+}
+
+/// Whether a service manager listens to what this process says.
+pub fn has_service_manager() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some()
+}

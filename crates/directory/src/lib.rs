@@ -17,7 +17,7 @@ mod worker;
 pub use options::{Options, SETTINGS, TABLE, read};
 pub use worker::{Directory, Worker};
 
-use alppaca_core::{clock, text};
+use alppaca_core::{clock, needs, text};
 use alppaca_identity as identity;
 use alppaca_settings as settings;
 use alppaca_sources::fetch;

@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use crate::{
     dn::Dn,
     filter::{Template, is_attribute, is_filter},
+    needs::{Need, Needs},
     settings::{
         Fields, NamedFiles, Node, Problem, Setting, Value,
         read::{self, render_duration},
@@ -203,6 +204,13 @@ impl Options {
     pub fn files(&self, files: &mut NamedFiles) {
         files.obeyed("ca_file", &self.ca_file);
         files.secret("password_file", &self.password_file);
+    }
+
+    /// Adds what it needs of the system beside these files.
+    pub fn needs(&self, needs: &mut Needs) {
+        for server in &self.servers {
+            needs.add(Need::Connect(server.port), "LDAP");
+        }
     }
 
     /// It as one line of YAML.

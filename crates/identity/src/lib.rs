@@ -20,6 +20,6 @@ pub use lines::LinesError;
 pub use method::{COMMON, Entry, KeyFeed, METHODS, Method, Named, Opened, Opening, Reload, SETTINGS, read};
 pub use people::{Directory, Person};
 
-use alppaca_core::{clock, credentials, expression, text};
+use alppaca_core::{clock, credentials, expression, needs, text};
 use alppaca_settings as settings;
 use alppaca_ssh_agent as ssh_agent;

@@ -11,6 +11,7 @@ use crate::{
     dns,
     groups::{GroupsFrom, WithGroups},
     jwt, mtls,
+    needs::Needs,
     people::WithDirectory,
     proxy,
     settings::{
@@ -50,6 +51,9 @@ pub trait Method: Comparable + fmt::Debug + Send + Sync {
 
     /// Adds the files that it names.
     fn files(&self, _: &mut NamedFiles) {}
+
+    /// Adds what it needs of the system beside these files.
+    fn needs(&self, _: &mut Needs) {}
 
     /// The proofs of which it leaves none to a later method of its mount.
     fn takes_all(&self) -> Option<&'static str> {

@@ -16,9 +16,9 @@ pub mod site;
 pub mod sts;
 
 use alppaca_callers::caller::budget;
-use alppaca_core::{clock, credentials, expression, open_metrics, text};
+use alppaca_core::{clock, credentials, expression, needs, open_metrics, text};
 use alppaca_directory as directory;
-use alppaca_hardening::{sandbox, trust};
+use alppaca_hardening::{confinement, sandbox, trust};
 use alppaca_identity as identity;
 use alppaca_logging as logging;
 use alppaca_refresh as refresh;

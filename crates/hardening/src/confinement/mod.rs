@@ -3,6 +3,7 @@
 
 pub mod calls;
 mod grants;
+pub mod host;
 mod landlock;
 pub mod options;
 mod places;
@@ -196,6 +197,15 @@ impl Confinement {
         lines.insert(0, format!("sandbox{mode}: once started, the process can"));
         lines
     }
+}
+
+/// What is logged if a new configuration needs more than was allowed.
+pub fn refusal(lacking: &[String]) -> String {
+    format!(
+        "the new configuration needs a restart, and nothing has been changed: the sandbox was made from the former one and \
+         does not allow {}",
+        lacking.join(", ")
+    )
 }
 
 impl Calls {

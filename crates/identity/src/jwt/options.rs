@@ -8,6 +8,7 @@ use super::{Jwt, Settings};
 use crate::{
     method::{Entry, KeyFeed, Method, Opened, Opening},
     mtls::{not_empty, trust_domain},
+    needs::Needs,
     settings::{
         Fields, NamedFiles, Problem, Rendered, Setting,
         read::{self, render_duration},
@@ -126,6 +127,10 @@ impl Method for Options {
 
     fn files(&self, files: &mut NamedFiles) {
         self.keys.files(files);
+    }
+
+    fn needs(&self, needs: &mut Needs) {
+        self.keys.needs(needs);
     }
 
     fn open(&self, name: &str, opening: &Opening) -> Result<Opened, String> {

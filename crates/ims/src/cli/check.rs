@@ -2,8 +2,9 @@
 
 use alppaca_command::{Failure, Outcome, environment};
 
-use super::{Config, USUAL_ACCOUNT, files};
+use super::{Config, USUAL_ACCOUNT, confine::confinement, files};
 use crate::{
+    confinement::Kernel,
     identity::Opening,
     rules::Effect,
     sandbox::{self, Account},
@@ -49,8 +50,16 @@ pub(super) fn run(args: &Args) -> Outcome {
     for error in [opened, certificate].into_iter().filter_map(Result::err) {
         anstream::eprintln!("warning: {error}; the server will not start");
     }
+    let confinement = confinement(path, &loaded, &environment::host_env());
+    for warning in confinement.warnings() {
+        anstream::eprintln!("warning: sandbox: {warning}");
+    }
     if !args.quiet {
         describe(site);
+        for line in confinement.explain() {
+            anstream::println!("{line}");
+        }
+        anstream::println!("on this kernel: {}", confinement.on(Kernel::here()));
     }
     Ok(())
 }

@@ -11,6 +11,11 @@ use crate::{
 
 /// Judges the files of a configuration that was read from `path`.
 pub(super) fn faults(path: &Path, loaded: &Loaded, trust: &Trust) -> FileFaults {
+    FileFaults::find(files(path, loaded), trust)
+}
+
+/// These files.
+pub(super) fn files(path: &Path, loaded: &Loaded) -> Vec<File> {
     let mut files: Vec<File> = Vec::new();
     if path.is_dir() {
         files.push((path.to_owned(), "the directory of the configuration".to_owned(), Purpose::Obeyed));
@@ -49,7 +54,7 @@ pub(super) fn faults(path: &Path, loaded: &Loaded, trust: &Trust) -> FileFaults 
     files.extend(owned("console", std::mem::take(&mut found)));
     loaded.site.sts.files(&host_env, &mut found);
     files.extend(owned("sts", found));
-    FileFaults::find(files, trust)
+    files
 }
 
 fn owned(owner: &str, files: NamedFiles) -> Vec<File> {

@@ -2,6 +2,7 @@
 
 mod approvals;
 mod check;
+mod confine;
 mod demo;
 mod explain;
 mod files;
@@ -12,8 +13,9 @@ mod token;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-use alppaca_command::{Outcome, end, launch, parse};
+use alppaca_command::{Outcome, end, helper, launch, parse};
 use clap::{CommandFactory, Parser, Subcommand};
+pub use confine::confinement;
 
 /// The account that a server started as root switches to by default, if it exists.
 const USUAL_ACCOUNT: &str = "alppaca-ims";
@@ -64,6 +66,9 @@ enum Command {
     /// Run a program in a session of its own, for those that the server runs
     #[command(hide = true)]
     Launch(launch::Args),
+    /// Run the programs of the configuration for a server that is confined
+    #[command(hide = true)]
+    Helper,
 }
 
 /// Where the configuration is.
@@ -95,6 +100,7 @@ impl Command {
             Self::Migrate(args) => migrate::run(args),
             Self::Generate(args) => generate::run(args, AlppacaIms::command()),
             Self::Launch(args) => launch::run(args),
+            Self::Helper => helper::run(),
         }
     }
 }

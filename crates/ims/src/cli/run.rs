@@ -1,9 +1,11 @@
 //! `alppaca-ims run`: the server in the foreground.
 
-use std::{io, net::TcpListener, path::PathBuf, sync::Arc};
+use std::{fmt, io, net::TcpListener, path::PathBuf, sync::Arc};
 
 use alppaca_command::{
-    Failure, Outcome, environment, fingerprint,
+    Failure, Outcome,
+    confined::Confined,
+    environment, fingerprint,
     service_manager::{end_at_panics, notify},
 };
 use sd_notify::NotifyState;
@@ -13,9 +15,14 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Config, USUAL_ACCOUNT, files};
+use super::{
+    Config, USUAL_ACCOUNT,
+    confine::{self, needs},
+    files,
+};
 use crate::{
     clock::{Clock, SystemClock},
+    confinement::{self, Confinement, State},
     identity::Opening,
     logging::{self, AuditLog, LogGuard},
     sandbox,
@@ -61,6 +68,9 @@ pub(super) fn run(args: &Args) -> Outcome {
         sandbox::become_identity(identity).map_err(Failure::runtime)?;
     }
     sandbox::harden().map_err(Failure::runtime)?;
+    let host_env = environment::host_env();
+    site.logging.make_file();
+    let confined = Confined::new(confine::confinement(&path, &loaded, &host_env), || site.sts.programs(&host_env))?;
     // As the account that will reopen the file after a rotation.
     let log =
         logging::init(&site.logging, SystemClock::shared(), &environment::for_logging()).map_err(Failure::runtime)?;
@@ -75,8 +85,9 @@ pub(super) fn run(args: &Args) -> Outcome {
     for warning in loaded.warnings.iter().map(ToString::to_string).chain(faults.warnings).chain(root) {
         tracing::warn!("{warning}");
     }
+    let (confinement, state) = confined.begin(&log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::runtime)?;
-    let ended = runtime.block_on(serve(loaded, Reloading { path, trust }, bound, metrics, &log));
+    let ended = runtime.block_on(serve(loaded, Reloading { path, trust, confinement, state }, bound, metrics, &log));
     notice!("stopped");
     log.flush();
     // A file system that does not answer may hold a thread.
@@ -88,6 +99,8 @@ pub(super) fn run(args: &Args) -> Outcome {
 struct Reloading {
     path: PathBuf,
     trust: Trust,
+    confinement: Confinement,
+    state: State,
 }
 
 async fn serve(
@@ -99,11 +112,13 @@ async fn serve(
 ) -> Outcome {
     let site = &loaded.site;
     let ready = Ready::open(site, &bound)?;
+    // Before it is said that the server is there: a SIGHUP would end it.
+    let mut signals = Signals::new().map_err(Failure::runtime)?;
     announce(&bound, metrics.as_ref());
     let (server, tls) = (Arc::clone(&ready.server), ready.tls.clone());
+    server.show(reloading.state.clone());
     let started = ready.start(site, bound, metrics);
     notify(&[NotifyState::Ready]);
-    let mut signals = Signals::new().map_err(Failure::runtime)?;
     while signals.is_hangup().await {
         match NotifyState::monotonic_usec_now() {
             Ok(now) => notify(&[NotifyState::Reloading, now]),
@@ -114,9 +129,9 @@ async fn serve(
                 server.shown().in_force.replaced(hash, SystemClock.now().wall);
                 notice!("the configuration was read again");
             }
-            Err(problem) => {
+            Err(refusal) => {
                 server.shown().in_force.kept();
-                tracing::error!("the new configuration is wrong; nothing has been changed:\n{problem}");
+                tracing::error!("{refusal}");
             }
         }
         notify(&[NotifyState::Ready]);
@@ -205,6 +220,31 @@ fn hash(site: &Site) -> String {
     fingerprint(&format!("{site:?}"))
 }
 
+/// Why a configuration is not put in force.
+enum Refusal {
+    /// It has mistakes, or names files that have.
+    Wrong(String),
+    /// It needs what the sandbox does not allow.
+    Confined(Vec<String>),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Wrong(problem) => {
+                write!(f, "the new configuration is wrong; nothing has been changed:\n{problem}")
+            }
+            Self::Confined(lacking) => f.write_str(&confinement::refusal(lacking)),
+        }
+    }
+}
+
+impl From<String> for Refusal {
+    fn from(problem: String) -> Self {
+        Self::Wrong(problem)
+    }
+}
+
 /// Reads the configuration again: its digest. What only a restart changes stays as it is.
 fn reload(
     reloading: &Reloading,
@@ -212,15 +252,19 @@ fn reload(
     server: &Server,
     tls: Option<&Tls>,
     log: &LogGuard,
-) -> Result<String, String> {
+) -> Result<String, Refusal> {
     let loaded = site::load(&reloading.path).map_err(|errors| errors.to_string())?;
     let faults = files::faults(&reloading.path, &loaded, &reloading.trust);
     if let Some(refusal) = faults.refusal() {
-        return Err(refusal);
+        return Err(refusal.into());
     }
     let site = &loaded.site;
-    let before = server.current();
     let host_env = environment::host_env();
+    let lacking = reloading.confinement.lacks(&needs(&reloading.path, &loaded, &host_env));
+    if !lacking.is_empty() {
+        return Err(Refusal::Confined(lacking));
+    }
+    let before = server.current();
     let current = Current::open(site, &Opening::system(), &host_env, Some(&before));
     let current = current.map_err(|error| error.to_string())?;
     let console = site.console.open(&host_env)?;

@@ -6,6 +6,7 @@ use super::{Callback, Console};
 use crate::{
     federation::DURATIONS,
     fetch::{self, Proxying, parse_url, proxying},
+    needs::Needs,
     settings::{
         Fields, Keys, NamedFiles, Node, Problem, Rendered, Setting,
         read::{self, render_duration},
@@ -104,6 +105,12 @@ impl Options {
     /// Adds the files that it names.
     pub fn files(&self, files: &mut NamedFiles) {
         files.obeyed("ca_file", &self.ca_file);
+    }
+
+    /// Adds what it needs of the system beside these files.
+    pub fn needs(&self, host_env: &HostEnv, needs: &mut Needs) {
+        needs.url(self.endpoint.as_deref().unwrap_or("https://signin.aws.amazon.com"), "the sign-in of AWS");
+        self.proxying.needs(&host_env.proxies, needs);
     }
 
     /// The section as one line of YAML.

@@ -5,7 +5,10 @@ use std::sync::{Arc, atomic::Ordering};
 use jiff::Timestamp;
 
 use super::{certificate::Certificate, respond::Server};
-use crate::open_metrics::{InForce, Page};
+use crate::{
+    confinement::State,
+    open_metrics::{InForce, Page},
+};
 
 /// From what it was compiled, if that is known.
 const REVISION: Option<&str> = option_env!("ALPPACA_REVISION");
@@ -57,6 +60,20 @@ impl Server {
             approvals.render(&mut page);
         }
         self.sts.render(&mut page);
+        if let Some(state) = self.confined() {
+            put_sandbox(&mut page, state);
+        }
         page.finish()
+    }
+}
+
+/// What of the confinement is in force.
+fn put_sandbox(page: &mut Page, state: &State) {
+    page.info("alppaca_ims_sandbox_info", "What `sandbox` says.").put(&[("mode", state.mode.word())], 1);
+    let help = "The version of Landlock that confines files and ports; 0 if they are not.";
+    page.gauge("alppaca_ims_sandbox_landlock_version", help).put(&[], state.landlock.unwrap_or_default());
+    let mut parts = page.gauge("alppaca_ims_sandbox_in_force", "Whether a part of the confinement is in force.");
+    for (part, is) in state.parts() {
+        parts.put(&[("part", part)], u8::from(is));
     }
 }

@@ -1,6 +1,9 @@
 //! A request and its answer: route, proof, decision, credentials, and what is recorded of it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use http::{Method, StatusCode, header::AUTHORIZATION, request::Parts};
@@ -18,6 +21,7 @@ use super::{
 };
 use crate::{
     clock::{Moment, SharedClock, system_time},
+    confinement::State,
     console::{Console, ConsoleError},
     credentials::Secret,
     identity::{Identity, Refusal},
@@ -38,6 +42,8 @@ pub struct Server {
     counters: Counters,
     access: AccessLog,
     shown: Shown,
+    /// What confines this process.
+    sandbox: OnceLock<State>,
 }
 
 /// An answer, and what is known of how it came about.
@@ -102,6 +108,7 @@ impl Server {
             counters: Counters::default(),
             access: AccessLog::new(),
             shown,
+            sandbox: OnceLock::new(),
         })
     }
 
@@ -140,6 +147,17 @@ impl Server {
     /// What was counted.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Has the metrics show what confines this process.
+    pub fn show(&self, state: State) {
+        // What is in force never changes.
+        let _once = self.sandbox.set(state);
+    }
+
+    /// What confines this process, if it is known.
+    pub(super) fn confined(&self) -> Option<&State> {
+        self.sandbox.get()
     }
 
     /// Why credentials cannot be handed out at the moment, if they cannot.

@@ -1,6 +1,10 @@
 //! Where the server listens.
 
-use std::{fmt, net::SocketAddr, path::PathBuf};
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use crate::settings::{Node, Problem, read};
 
@@ -23,6 +27,14 @@ impl Listen {
             Some(path) if path.starts_with('/') => Ok(Self::Unix(path.into())),
             Some(_) => Err(wrong()),
             None => text.parse().map(Self::Tcp).map_err(|_| wrong()),
+        }
+    }
+
+    /// The path of a Unix socket.
+    pub fn socket(&self) -> Option<&Path> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Unix(path) => Some(path),
         }
     }
 

@@ -13,7 +13,7 @@ pub use read::{load, parse};
 pub use settings::{MOUNT, SECTIONS, SETTINGS};
 
 use crate::{
-    console, directory,
+    confinement, console, directory,
     identity::Named,
     logging::{AuditTarget, Logging},
     protocol::Mount,
@@ -59,6 +59,8 @@ pub struct Site {
     pub audit_required: bool,
     /// The account to become (`user`, `group`).
     pub account: Account,
+    /// How the running server is confined (`sandbox`, `sandbox_allow`).
+    pub sandbox: confinement::Options,
     /// The group that may connect to Unix sockets (`socket_group`).
     pub socket_group: Option<String>,
     /// Where metrics and health are shown (`metrics_listen`).
@@ -146,6 +148,8 @@ impl Site {
             ("audit_required", self.audit_required != new.audit_required),
             ("user", self.account.user != new.account.user),
             ("group", self.account.group != new.account.group),
+            ("sandbox", self.sandbox.mode != new.sandbox.mode),
+            ("sandbox_allow", self.sandbox.allow != new.sandbox.allow),
             ("socket_group", self.socket_group != new.socket_group),
             ("metrics_listen", self.metrics != new.metrics),
         ];

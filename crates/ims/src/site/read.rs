@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{AlarmSettings, Limits, Listen, Loaded, MOUNT, MountSettings, SETTINGS, Site, TlsFiles, order::fault};
 use crate::{
-    console, directory,
+    confinement, console, directory,
     identity::{self, Named, proxy::network},
     logging::{AuditTarget, Logging},
     protocol::{Families, Mount},
@@ -76,6 +76,7 @@ fn site(fields: &mut Fields) -> Option<Site> {
     let alarm = alarm(fields, terms.unwrap_or(true));
     let user = fields.optional("user", read::text);
     let group = fields.optional("group", read::text);
+    let sandbox = confinement::Options::read(fields);
     let socket_group = fields.optional("socket_group", read::text);
     let metrics = fields.optional("metrics_listen", read::socket_address);
     Some(Site {
@@ -95,6 +96,7 @@ fn site(fields: &mut Fields) -> Option<Site> {
         audit_log: audit_log?,
         audit_required: audit_required?,
         account: Account { user: user?, group: group? },
+        sandbox: sandbox?,
         socket_group: socket_group?,
         metrics: metrics?,
     })

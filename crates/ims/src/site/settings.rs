@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use crate::{
-    console, directory,
+    confinement, console, directory,
     identity::{self, COMMON, METHODS},
     record_files, rules,
     settings::{Section, Setting, Topic},
@@ -129,6 +129,22 @@ const OWN: &[Setting] = &[
     Setting::new(Topic::Process, "group", "", "The group to become; by default the account's own.").on_restart(),
     Setting::new(
         Topic::Process,
+        "sandbox",
+        "enforce",
+        "`enforce`, `report` or `off`: how the running server is confined to the files, ports and system calls that this \
+         configuration needs. See [Sandbox](sandbox.md#alppaca-ims).",
+    )
+    .on_restart(),
+    Setting::new(
+        Topic::Process,
+        "sandbox_allow",
+        "",
+        "A mapping: files and ports that the sandbox allows beside those that follow from this configuration, such as those \
+         of a module of the name service. See [below](#sandbox_allow).",
+    )
+    .on_restart(),
+    Setting::new(
+        Topic::Process,
         "socket_group",
         "",
         "The group whose members may connect to Unix sockets of `listen`, such as that of a reverse proxy; by default only \
@@ -172,5 +188,6 @@ pub static SECTIONS: LazyLock<Vec<Section>> = LazyLock::new(|| {
     sections.push(section("approvals", record_files::SETTINGS));
     sections.push(section("sts", sts::SETTINGS));
     sections.push(section("console", console::SETTINGS));
+    sections.push(section("sandbox_allow", confinement::options::ALLOW));
     sections
 });

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     credentials::{Partition, RoleArn, RoleName},
+    needs::Needs,
     refresh::failback,
     rules::{Effect, Rules},
     settings::{
@@ -20,6 +21,7 @@ use crate::{
     source::{
         self, HostEnv, Kind, Opening, Purpose, Serves, Session,
         aws::{self, Aws, Rate},
+        process::Program,
         read_kind,
         sts::Request,
     },
@@ -203,6 +205,17 @@ impl Options {
     pub fn files(&self, host_env: &HostEnv, files: &mut NamedFiles) {
         self.credentials.files(host_env, files);
         files.obeyed("ca_file", &self.way.ca_file);
+    }
+
+    /// Adds what it needs of the system beside these files.
+    pub fn needs(&self, host_env: &HostEnv, needs: &mut Needs) {
+        self.credentials.needs(host_env, needs.of("sts: credentials"));
+        Kind::needs(&self.way, host_env, needs.of("sts"));
+    }
+
+    /// The programs that a helper has to run.
+    pub fn programs(&self, host_env: &HostEnv) -> Vec<Program> {
+        self.credentials.programs(host_env)
     }
 
     /// The section as one line of YAML, secrets as `***`.

@@ -93,6 +93,7 @@ pub const ALLOWED: &[Call] = &[
     call("renameat", "logs are rotated, files are replaced whole, sockets removed"),
     call("renameat2", "logs are rotated, files are replaced whole, sockets removed"),
     old("rename", "logs are rotated, files are replaced whole, sockets removed"),
+    call("linkat", "records of approvals are linked to their names, so that none is overwritten"),
     call("unlinkat", "logs are rotated, files are replaced whole, sockets removed"),
     old("unlink", "logs are rotated, files are replaced whole, sockets removed"),
     old("rmdir", "logs are rotated, files are replaced whole, sockets removed"),

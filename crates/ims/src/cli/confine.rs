@@ -1,0 +1,59 @@
+//! What the server needs of the system with its configuration, of which its confinement is made.
+
+use std::path::Path;
+
+use alppaca_command::environment;
+
+use super::files;
+use crate::{
+    confinement::{self, Confinement},
+    needs::{Need, Needs},
+    site::Loaded,
+    source::HostEnv,
+};
+
+/// The confinement of a server with a configuration that was read from `path`.
+pub fn confinement(path: &Path, loaded: &Loaded, host_env: &HostEnv) -> Confinement {
+    Confinement::new(loaded.site.sandbox.mode, &needs(path, loaded, host_env))
+}
+
+/// All that is needed, but for the listeners, which are bound before.
+pub(super) fn needs(path: &Path, loaded: &Loaded, host_env: &HostEnv) -> Needs {
+    let (mut needs, site) = (Needs::default(), &loaded.site);
+    confinement::host::needs(&mut needs);
+    if environment::has_abstract_manager() {
+        needs.add(Need::AbstractSockets, "the service manager");
+    }
+    for file in environment::authorities() {
+        needs.read(&file, "the system's authorities");
+    }
+    needs.read(path, "the configuration");
+    for (file, what, _) in files::files(path, loaded) {
+        needs.read(&file, &what);
+    }
+    for listen in &site.listen {
+        if let Some(directory) = listen.socket().and_then(Path::parent) {
+            needs.add(Need::Write(directory.to_owned()), "listen: the socket is removed at the end");
+        }
+    }
+    site.logging.needs(needs.of("logging_handler"));
+    if let Some(audit) = &site.audit_log {
+        audit.needs(needs.of("audit_log"));
+    }
+    for named in &site.identities {
+        named.method.needs(needs.of(&format!("identity method {}", named.name)));
+    }
+    for (name, options) in &site.directories {
+        options.needs(needs.of(&format!("directory {name}")));
+    }
+    if let Some(approvals) = &site.approvals {
+        needs.of("approvals").add(Need::Write(approvals.directory.clone()), "records");
+    }
+    if site.alarm.is_some() {
+        needs.of("emergency_alert").add(Need::Programs, "what each emergency is about is known only then: its program");
+    }
+    site.sts.needs(host_env, &mut needs);
+    site.console.needs(host_env, needs.of("console"));
+    site.sandbox.allow.needs(&mut needs);
+    needs
+}
