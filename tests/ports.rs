@@ -4,12 +4,12 @@ mod support;
 
 use std::{
     net::{SocketAddr, TcpListener},
-    os::unix::net::UnixDatagram,
+    os::unix::{fs::PermissionsExt, net::UnixDatagram, process::CommandExt},
     process::Command,
 };
 
 use alppaca::mock_ims::Behaviour;
-use support::{Daemon, Ims, PATIENCE, get};
+use support::{Daemon, Ims, PATIENCE, cannot, get, needs_root};
 
 /// A user without an account.
 const STRANGER: u32 = 61000;
@@ -96,4 +96,28 @@ fn an_address_that_this_host_does_not_have_is_not_waited_for() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("cannot listen on 192.0.2.1:25772") && said.contains("does not have the address"), "{said}");
+}
+
+#[test]
+fn a_check_warns_of_ports_that_are_reserved_for_root() {
+    if !needs_root("another user") {
+        return;
+    }
+    let lowest = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    if lowest.is_ok_and(|lowest| lowest.trim().parse().is_ok_and(|lowest: u16| lowest <= 80)) {
+        cannot("low ports", "every user of this host may listen at port 80");
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).expect("ours");
+    let config = directory.path().join("alppaca.yaml");
+    std::fs::write(&config, "ims_host: localhost\nlisten: ['127.0.0.1:80', '127.0.0.1:25772']\n").expect("a file");
+    let warned = |uid: u32| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_alppaca"));
+        let output = command.args(["check", "--quiet", "-c"]).arg(&config).uid(uid).output().expect("it runs");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let said = warned(STRANGER);
+    assert!(said.contains("warning: 127.0.0.1:80: only root, or a process with CAP_NET_BIND_SERVICE"), "{said}");
+    assert!(!said.contains("127.0.0.1:25772") && !warned(0).contains("127.0.0.1:80"), "{said}");
 }

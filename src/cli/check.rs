@@ -1,11 +1,12 @@
 //! `alppaca check`: is the configuration valid, and what does it amount to?
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::Path};
 
 use super::{
     Failure, Outcome, USUAL_ACCOUNT,
     confine::Configured,
     environment,
+    low_ports::{self, Binder},
     place::{self, ConfigPath},
 };
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
     clock::{Clock, SystemClock},
     config,
     confinement::{Confinement, Kernel},
-    daemon, plan,
+    daemon, host, plan,
     sandbox::{self, Account},
     trust::Trust,
 };
@@ -52,6 +53,9 @@ pub(super) fn run(args: &Args) -> Outcome {
             );
         }
     }
+    for warning in low_ports(&loaded.config, &path) {
+        anstream::eprintln!("warning: {warning}");
+    }
     let host_env = environment::host_env();
     let faults = daemon::file_faults(&path, &loaded, &host_env, &trust(&loaded.config));
     let clear_text = plan::clear_text(&loaded.config, &host_env.aws);
@@ -87,6 +91,16 @@ pub(super) fn run(args: &Args) -> Outcome {
         anstream::print!("{}", loaded.config.render());
     }
     Ok(())
+}
+
+/// Where it is unlikely that the daemon can listen. A configuration of the host is that of the service, if there is one.
+fn low_ports(config: &config::Config, path: &Path) -> Vec<String> {
+    let faces = config.faces.iter().flat_map(|section| &section.listen);
+    let all = config.listen.iter().chain(&config.capture_listen).chain(faces).chain(&config.admin.metrics);
+    let root = Path::new("/");
+    let of_service = path.starts_with("/etc") && low_ports::is_installed(root);
+    let binder = if of_service { Binder::Unit } else { Binder::Process { may: sandbox::may_bind_low_ports() } };
+    low_ports::judge(&all.copied().collect::<Vec<_>>(), host::unprivileged_ports(), binder, root)
 }
 
 /// What the daemon would be confined to.

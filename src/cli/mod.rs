@@ -16,6 +16,7 @@ mod exec;
 mod generate;
 mod human;
 mod login;
+mod low_ports;
 mod manual;
 mod migrate;
 mod mock_ims;

@@ -98,6 +98,11 @@ pub fn lock_memory() -> bool {
     unlimited && setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None }).is_ok() && mlockall(all).is_ok()
 }
 
+/// Whether this process, as it is, may listen at the ports that are reserved for root.
+pub fn may_bind_low_ports() -> bool {
+    capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::NET_BIND_SERVICE))
+}
+
 /// Raises the limit of open files as far as it goes: each connection needs one. Answers the limit.
 pub fn raise_file_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
