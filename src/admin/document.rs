@@ -148,6 +148,13 @@ pub struct ChoiceDocument {
 pub enum ChoiceRequest {
     /// This role.
     Role(String),
+    /// This role, with sets of the user's own.
+    Timed {
+        /// The role.
+        role: String,
+        /// How long they shall live.
+        seconds: u64,
+    },
     /// What they got before the last choice.
     Back,
     /// What they get without a choice.

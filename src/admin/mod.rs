@@ -18,6 +18,7 @@ mod server;
 mod sign_in;
 mod sign_in_document;
 mod socket;
+mod timed;
 
 pub use client::{Answered, Client, ClientError};
 pub use conversations::Conversations;
@@ -36,6 +37,7 @@ pub use sign_in_document::{
     BeginRequest, Begun, CallbackRequest, MethodWord, ProgressDocument, SignInStatus, SignInsDocument, SignOutRequest,
 };
 pub use socket::{AdminSocket, Former, SocketError, SocketId, SocketPlace};
+pub use timed::TimedFetcher;
 
 /// Where the socket is by default.
 pub const DEFAULT_SOCKET: &str = "/run/alppaca/alppaca.sock";

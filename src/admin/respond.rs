@@ -16,13 +16,14 @@ use super::{
     metrics::shown,
     replacing::Replacing,
     reply::{Call, Outcome, Reply},
+    roles::valid,
 };
 use crate::{
     audit::{Auditor, Event, Health, What},
     caller::Subordinates,
     clock::Moment,
     credentials::{format_timestamp, parse_document},
-    faces::{Standing, VisibleRoles},
+    faces::VisibleRoles,
     http::Counters,
     open_metrics::InForce,
     policy::{ConnectionFacts, Gatekeeper, Grant},
@@ -220,7 +221,7 @@ impl Admin {
     }
 
     /// The role of that name, or the caller's first.
-    fn find(&self, name: Option<&str>, caller: &PeerCredentials) -> Result<Arc<Role>, Outcome> {
+    pub(super) fn find(&self, name: Option<&str>, caller: &PeerCredentials) -> Result<Arc<Role>, Outcome> {
         let grant = self.grant(caller);
         let snapshot = self.store.snapshot();
         let visible = VisibleRoles::new(&snapshot, &grant);
@@ -254,26 +255,8 @@ impl Admin {
         now: Moment,
     ) -> Result<(Arc<Role>, Arc<Published>), Outcome> {
         let role = self.find(name, caller)?;
-        let name = role.name();
-        role.ask(now.boot);
-        let error = match Standing::of(&role.slot(), now) {
-            Standing::Valid(set) => return Ok((Arc::clone(&role), Arc::clone(set))),
-            Standing::Expired(set) => Outcome::Wait(Reply::error(
-                Code::Expired,
-                format!(
-                    "role {name}: {} expired at {} and nothing newer could be fetched",
-                    set.access_key_id,
-                    format_timestamp(set.expiration)
-                ),
-            )),
-            Standing::Warming => {
-                Outcome::Wait(Reply::error(Code::NotReady, format!("role {name}: nothing has been fetched yet")))
-            }
-            Standing::Refused(document) => {
-                Outcome::error(Code::Refused, format!("role {name}: the upstream refuses it{}", reason(document)))
-            }
-        };
-        Err(error)
+        let set = valid(&role, now)?;
+        Ok((role, set))
     }
 
     fn credentials(&self, name: Option<&str>, path: &str, caller: &PeerCredentials, now: Moment) -> Outcome {
@@ -334,7 +317,8 @@ impl Admin {
             Ok((role, _)) => role,
             Err(outcome) => return outcome,
         };
-        if !role.listed() {
+        // Such a token is for the sets that all have of the role.
+        if !role.listed() && !self.selections.is_own(caller.uid, &role.id()) {
             return Outcome::error(Code::Forbidden, "the role of a container is only for that container");
         }
         match self.leases.issue(role.name(), caller, own.then_some(address.port()), now.boot) {
@@ -365,11 +349,4 @@ fn credentials_document(role: &str, set: &Published, region: Option<String>) -> 
         account_id: set.account_id.map(|id| id.to_string()),
         region,
     })
-}
-
-/// What the upstream's refusal says.
-fn reason(document: &[u8]) -> String {
-    let value: serde_json::Value = serde_json::from_slice(document).unwrap_or_default();
-    let part = |key: &str| value.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
-    format!(" ({}: {})", part("Code"), part("Message"))
 }

@@ -1,12 +1,23 @@
 //! Which roles a caller may have, and the one that its programs get by default. Pure but for the choice that it notes.
 
+use std::{collections::HashSet, ops::RangeInclusive, sync::Arc, time::Duration};
+
 use super::{
     PeerCredentials,
     document::{ChoiceDocument, ChoiceRequest, Code, RolesDocument},
     reply::{Outcome, Reply},
     respond::Admin,
 };
-use crate::{clock::Moment, faces::VisibleRoles, policy::Grant};
+use crate::{
+    clock::Moment,
+    credentials::format_timestamp,
+    faces::{Standing, VisibleRoles},
+    policy::{Choice, Grant},
+    store::{Published, Role},
+};
+
+/// How many seconds sessions last.
+const LENGTHS: RangeInclusive<u64> = 900..=43_200;
 
 impl Admin {
     /// What `caller` may have, whatever else it may see.
@@ -15,9 +26,12 @@ impl Admin {
         // Asked first: what is known by then is in the reply.
         let grant = self.grant(caller);
         let visible = VisibleRoles::new(&snapshot, &grant);
+        // One's own sets of a role come before those that all have.
+        let mut seen = HashSet::new();
+        let roles = visible.roles().into_iter().filter(|role| seen.insert(role.name()));
         let document = RolesDocument {
             chosen: self.chosen(caller),
-            roles: visible.roles().into_iter().map(|role| self.role_status(role, now)).collect(),
+            roles: roles.map(|role| self.role_status(role, now)).collect(),
         };
         waiting_for(&visible, &grant, Reply::json(200, &document))
     }
@@ -37,7 +51,13 @@ impl Admin {
     /// have now is better.
     pub(super) fn choose(&self, body: &[u8], path: &str, caller: &PeerCredentials, now: Moment) -> Outcome {
         let wanted = match serde_json::from_slice(body) {
-            Ok(ChoiceRequest::Role(name)) => Some(name),
+            Ok(ChoiceRequest::Role(name)) => Some((name, None)),
+            Ok(ChoiceRequest::Timed { role, seconds }) if LENGTHS.contains(&seconds) => {
+                Some((role, Some(Duration::from_secs(seconds))))
+            }
+            Ok(ChoiceRequest::Timed { .. }) => {
+                return Outcome::error(Code::BadRequest, "sets live from 900 to 43200 seconds");
+            }
             Ok(ChoiceRequest::Default) => None,
             Ok(ChoiceRequest::Back) => match self.selections.before(caller.uid) {
                 Some(before) => before,
@@ -46,27 +66,65 @@ impl Admin {
             Err(_) => {
                 return Outcome::error(
                     Code::BadRequest,
-                    "the body is {\"role\": \"ROLE\"}, \"back\" or \"default\", as JSON",
+                    "the body is {\"role\": \"ROLE\"}, {\"timed\": {\"role\": \"ROLE\", \"seconds\": 3600}}, \"back\" or \
+                     \"default\", as JSON",
                 );
             }
         };
-        let role = match &wanted {
-            None => None,
-            Some(name) => match self.held(Some(name), caller, now) {
-                Ok((role, _)) => Some(role),
+        let (choice, length) = match wanted {
+            None => (None, None),
+            Some((name, length)) => match self.chooseable(&name, length, caller, now) {
+                Ok(choice) => (Some(choice), length),
                 Err(outcome) => return self.noted(outcome, &format!("{path} {name}"), caller, now),
             },
         };
-        if role.as_ref().is_some_and(|role| !role.listed()) {
-            return Outcome::error(Code::Forbidden, "the role of a container is only for that container");
-        }
-        match self.selections.choose(caller.uid, role.as_ref().map(|role| role.name())) {
+        match self.selections.choose(caller.uid, choice.as_ref(), length) {
             // A choice that was made is not made again to wait for what it shows.
             Ok(()) => match self.choice(caller, now) {
                 Outcome::Wait(reply) => Outcome::Reply(reply),
                 reply @ Outcome::Reply(_) => reply,
             },
             Err(error) => Outcome::error(Code::Busy, error.to_string()),
+        }
+    }
+
+    /// The role of that name, if it can be the choice of `caller`, with sets of its own if they are to live so long.
+    fn chooseable(
+        &self,
+        name: &str,
+        length: Option<Duration>,
+        caller: &PeerCredentials,
+        now: Moment,
+    ) -> Result<Choice, Outcome> {
+        let found = self.find(Some(name), caller)?;
+        // In its place the caller may see its own sets.
+        let is_own = !found.listed() && self.selections.is_own(caller.uid, &found.id());
+        let listed = if is_own { self.store.snapshot().role(found.name().as_str()).cloned() } else { Some(found) };
+        let role = listed
+            .filter(|role| role.listed())
+            .ok_or_else(|| Outcome::error(Code::Forbidden, "the role of a container is only for that container"))?;
+        let Some(length) = length else {
+            valid(&role, now)?;
+            return Ok(Choice { role: role.name().clone(), own: None });
+        };
+        let id = self.selections.want(caller.uid, role.name(), length, now.boot);
+        let id = id.map_err(|error| Outcome::error(Code::Busy, error.to_string()))?;
+        let own = self.store.snapshot().by_id(&id).cloned();
+        let own = own.ok_or_else(|| Outcome::error(Code::NotReady, "the daemon is about to stop"))?;
+        let seconds = length.as_secs();
+        if let Standing::Refused(document) = Standing::of(&own.slot(), now) {
+            self.selections.give_up(caller.uid);
+            let message = format!("role {name} cannot have sets of {seconds} seconds{}", reason(document));
+            return Err(Outcome::error(Code::Refused, message));
+        }
+        match valid(&own, now) {
+            Ok(_) => Ok(Choice { role: role.name().clone(), own: Some(id) }),
+            Err(Outcome::Wait(_)) => {
+                let failure = self.refresh_stats.entry(id.as_str()).failure;
+                let why = failure.map_or_else(|| "nothing has been fetched yet".into(), |failure| failure.message);
+                Err(Outcome::Wait(Reply::error(Code::NotReady, format!("role {name} for {seconds} seconds: {why}"))))
+            }
+            Err(other) => Err(other),
         }
     }
 
@@ -78,4 +136,35 @@ impl Admin {
 /// The reply, at once if it cannot become another in a moment.
 fn waiting_for(visible: &VisibleRoles<'_>, grant: &Grant, reply: Reply) -> Outcome {
     if visible.settled() || *grant == Grant::Unknown { Outcome::Reply(reply) } else { Outcome::Wait(reply) }
+}
+
+/// The valid set of a role, which a caller asks for.
+pub(super) fn valid(role: &Role, now: Moment) -> Result<Arc<Published>, Outcome> {
+    let name = role.name();
+    role.ask(now.boot);
+    let error = match Standing::of(&role.slot(), now) {
+        Standing::Valid(set) => return Ok(Arc::clone(set)),
+        Standing::Expired(set) => Outcome::Wait(Reply::error(
+            Code::Expired,
+            format!(
+                "role {name}: {} expired at {} and nothing newer could be fetched",
+                set.access_key_id,
+                format_timestamp(set.expiration)
+            ),
+        )),
+        Standing::Warming => {
+            Outcome::Wait(Reply::error(Code::NotReady, format!("role {name}: nothing has been fetched yet")))
+        }
+        Standing::Refused(document) => {
+            Outcome::error(Code::Refused, format!("role {name}: the upstream refuses it{}", reason(document)))
+        }
+    };
+    Err(error)
+}
+
+/// What the upstream's refusal says.
+fn reason(document: &[u8]) -> String {
+    let value: serde_json::Value = serde_json::from_slice(document).unwrap_or_default();
+    let part = |key: &str| value.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
+    format!(" ({}: {})", part("Code"), part("Message"))
 }

@@ -65,7 +65,7 @@ pub async fn serve(admin: Arc<Admin>, socket: AdminSocket, clock: SharedClock) -
     }
 }
 
-/// Notes since when roles are in their states, and which tokens are of no more use.
+/// Notes since when roles are in their states, and what is of no more use: tokens, sets that no user waits for.
 async fn watch<T>(admin: &Admin, clock: &SharedClock) -> T {
     loop {
         let changed = admin.store.changed();
@@ -73,6 +73,7 @@ async fn watch<T>(admin: &Admin, clock: &SharedClock) -> T {
         if !admin.leases.is_empty() {
             admin.leases.sweep();
         }
+        admin.selections.sweep(clock.now().boot);
         // Many roles change in a row: one look for all of them.
         clock::sleep(LOOK_PAUSE).await;
         tokio::select! {

@@ -4,6 +4,7 @@ use std::{io::IsTerminal, time::Duration};
 
 use super::{
     Failure, Outcome, complete,
+    console::duration,
     human::{self, foreign},
     pick::pick,
     socket::{NO_ROLE, NOT_NOW, Socket, failure},
@@ -26,11 +27,16 @@ to every program that runs as your user and asks 169.254.169.254 or names no rol
 for other users, and you get no role that you may not have. A program that runs already gets it with
 its next set of credentials. The daemon remembers it, also when it is restarted.
 
+--duration has each set of the role live that long, as the role allows. These sets are for your user
+alone, until you choose again, and are renewed as others are. Only a role that is assumed (`role_arn`)
+can have them; other upstreams say themselves how long their credentials live.
+
 For one program or shell, several roles side by side: alppaca exec ROLE -- COMMAND.
 
 Examples:
   alppaca use prod-admin
   alppaca use 123456789012/admin
+  alppaca use deploy --duration 4h
   alppaca use -                  the one before
   alppaca use --reset            as without a choice; `alppaca me` is the same
 
@@ -44,6 +50,9 @@ pub(super) struct Args {
     /// Go back to the default role
     #[arg(long)]
     reset: bool,
+    /// How long each set of credentials lives, 15m to 12h; only for your user
+    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "reset")]
+    duration: Option<Duration>,
     #[command(flatten)]
     patience: Patience,
 }
@@ -70,10 +79,17 @@ struct Patience {
 /// `alppaca use`.
 pub(super) fn run(args: &Args) -> Outcome {
     let client = args.patience.socket.client();
-    let request = match args.role.as_deref() {
-        None => ChoiceRequest::Default,
-        Some("-") => ChoiceRequest::Back,
-        Some(role) => ChoiceRequest::Role(pick(&listed(&client)?.roles, role)?.name.clone()),
+    let request = match (args.role.as_deref(), args.duration) {
+        (None, _) => ChoiceRequest::Default,
+        (Some("-"), None) => ChoiceRequest::Back,
+        (Some("-"), Some(_)) => return Err(Failure::usage("--duration needs a ROLE; `use -` has the one of before")),
+        (Some(role), duration) => {
+            let role = pick(&listed(&client)?.roles, role)?.name.clone();
+            match duration {
+                None => ChoiceRequest::Role(role),
+                Some(duration) => ChoiceRequest::Timed { role, seconds: duration.as_secs() },
+            }
+        }
     };
     choose(&client, &request, args.patience.wait)
 }

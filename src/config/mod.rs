@@ -20,7 +20,7 @@ pub use admin::Admin;
 pub use containers::{CONTAINERS, Containers};
 pub use load::{Loaded, load, parse};
 pub use policy::{MATCH, POLICY, RULE};
-pub use roles::{CHAINED, Origin, Role, is_assumed, origin};
+pub use roles::{CHAINED, Origin, Role, can_last, is_assumed, origin};
 pub use settings::{SECTIONS, SETTINGS, restart_keys};
 pub use sources::Source;
 pub use upstreams::Upstreams;

@@ -4,6 +4,7 @@ mod checks;
 
 use std::time::Duration;
 
+pub use checks::can_last;
 pub(super) use checks::resolve;
 
 use super::sources::Source;

@@ -5,6 +5,7 @@ use std::{
     net::TcpListener,
     pin::Pin,
     sync::{Arc, atomic::AtomicBool},
+    time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
@@ -15,15 +16,17 @@ use super::{ReplaceableBy, keeper, replacement, token_key::Kept};
 use crate::{
     admin::{
         self, Admin, AdminSocket, Conversations, ExecEndpoint, Leases, Listener, Replacing, SandboxStatus, Selections,
+        TimedFetcher,
     },
     audit::Auditor,
     caller::Subordinates,
     clock::SharedClock,
+    credentials::{RoleId, RoleName},
     handover::passing::PROTOCOL,
     http::{Counters, Face, OpenSocket, OpenSockets, Place},
     open_metrics::InForce,
-    policy::Gatekeeper,
-    refresh::RoleRequests,
+    policy::{Choices, Gatekeeper},
+    refresh::{RoleRequests, Timed},
     refresh_stats::RefreshStats,
     sign_in::SignIns,
     store::Store,
@@ -75,6 +78,29 @@ pub const METRICS: &str = "metrics";
 
 /// Ready when another process has taken the place of this one.
 pub(super) type Replaced = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What users have chosen, as it was before a restart.
+pub(super) fn selections(
+    socket: Option<&AdminSocket>,
+    choices: &Arc<Choices>,
+    users: &Arc<Subordinates>,
+    requests: &RoleRequests,
+) -> io::Result<Selections> {
+    Selections::beside(socket, choices, users, Arc::new(OwnSets(requests.clone())))
+}
+
+/// Has sets fetched that live as long as a user has chosen.
+struct OwnSets(RoleRequests);
+
+impl TimedFetcher for OwnSets {
+    fn ensure(&self, uid: u32, role: &RoleName, duration: Duration) -> RoleId {
+        self.0.ensure(Timed { role: role.clone(), uid, duration })
+    }
+
+    fn release(&self, id: &RoleId) {
+        self.0.release(id);
+    }
+}
 
 /// Starts to answer at the sockets. The end of the tasks removes the one in the file system.
 pub(super) fn start(

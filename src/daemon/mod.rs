@@ -50,7 +50,7 @@ use tokio::{
 pub use watchdog::Watchdog;
 
 use crate::{
-    admin::{Conversations, Selections},
+    admin::Conversations,
     caller::Subordinates,
     clock::SharedClock,
     config::Config,
@@ -232,7 +232,7 @@ impl Daemon {
             gatekeeper: server.gatekeeper(),
             auditor: Arc::clone(&auditor),
             leases,
-            selections: Selections::beside(self.admin.socket.as_ref(), engine.choices(), &subordinates)?,
+            selections: admin::selections(self.admin.socket.as_ref(), engine.choices(), &subordinates, &requests)?,
             subordinates,
             exec,
             region: Arc::clone(&region),

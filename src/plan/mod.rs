@@ -18,7 +18,8 @@ use crate::{
     config::{self, Config, Origin, Role, Upstreams},
     credentials::RoleId,
     refresh::{
-        Cadence, CallLimit, CallLimitId, Candidate, Graph, Lister, Node, OnDemand, OnDemandFactory, Source, Visibility,
+        Cadence, CallLimit, CallLimitId, Candidate, Graph, Lister, Node, OnDemand, OnDemandFactory, Source, Timed,
+        Visibility, Wanted,
     },
     refresh_stats::Certificate,
     sign_in::Known,
@@ -79,7 +80,10 @@ pub fn fetching(config: &Config, host_env: HostEnv) -> Result<Fetching, Fetching
     }
     let certificates = blueprint.certificates();
     let sessions = blueprint.sessions();
-    let factory = move |id: &RoleId, wanted: &OnDemand| blueprint.on_demand(id, wanted);
+    let factory = move |id: &RoleId, wanted: &Wanted| match wanted {
+        Wanted::Assumed(wanted) => blueprint.on_demand(id, wanted),
+        Wanted::Timed(wanted) => blueprint.timed(id, wanted),
+    };
     Ok(Fetching { graph, factory: Box::new(factory), certificates, sessions })
 }
 
@@ -222,6 +226,20 @@ impl Blueprint {
             candidates: [candidate].into(),
         };
         Ok(parent.into_iter().chain([node]).collect())
+    }
+
+    /// A role of the configuration whose sessions shall last another time.
+    fn timed(&self, id: &RoleId, wanted: &Timed) -> Result<Vec<Node>, String> {
+        let roles = self.upstreams.roles();
+        let role = roles.iter().find(|role| role.name == wanted.role).ok_or_else(|| {
+            let lister = self.upstreams.first_ims().map_or("its upstream", |source| &source.name);
+            format!("{lister} says how long its credentials live, and cannot be asked for another time")
+        })?;
+        config::can_last(role, wanted.duration, &roles, &self.upstreams.sources)?;
+        let session = Session { duration: Some(wanted.duration), ..role.session.clone() };
+        let (parents, node) = self.role(&Role { session, ..role.clone() }).map_err(|error| error.to_string())?;
+        let node = Node { id: id.clone(), visibility: Visibility::Unlisted, ..node };
+        Ok(parents.into_iter().chain([node]).collect())
     }
 
     /// The way from the source or role `name` to the role of `purpose`, and the hidden node that signs its call.

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "the stand-in has a clock of its own")]
 
 mod failover;
+mod lengths;
 mod on_demand;
 mod stand_in;
 #[path = "../support/mod.rs"]

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Cadence, Node, Visibility, node::Who, requests::OnDemand};
+use super::{Cadence, Node, Visibility, node::Who, requests::Wanted};
 use crate::{
     ErrorKind, RoleList, SourceError,
     clock::Moment,
@@ -105,12 +105,12 @@ pub(super) fn role_withdrawn(name: &RoleName) {
     tracing::warn!("role {name}: withdrawn by the upstream; no longer served");
 }
 
-pub(super) fn role_requested(wanted: &OnDemand) {
-    tracing::info!("role {}: needed now, as {}", wanted.name, wanted.role_arn);
+pub(super) fn role_requested(wanted: &Wanted) {
+    tracing::info!("role {}: needed now, {wanted}", wanted.name());
 }
 
-pub(super) fn role_impossible(wanted: &OnDemand, problem: &str) {
-    tracing::error!("role {}: cannot be fetched as {}: {problem}", wanted.name, wanted.role_arn);
+pub(super) fn role_impossible(wanted: &Wanted, problem: &str) {
+    tracing::error!("role {}: cannot be fetched {wanted}: {problem}", wanted.name());
 }
 
 pub(super) fn set_arrived(who: &Who, set: &Published, failure: &mut RepeatedFailure) {

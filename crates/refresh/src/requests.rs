@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -79,14 +80,80 @@ impl OnDemand {
     }
 }
 
+/// A role of the configuration whose sets a user wants to live for another time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timed {
+    /// The role.
+    pub role: RoleName,
+    /// The user.
+    pub uid: u32,
+    /// How long a session shall last.
+    pub duration: Duration,
+}
+
+impl Timed {
+    /// Its id: each user has sets of its own, so that they are new when they are chosen.
+    pub fn id(&self) -> RoleId {
+        let (uid, seconds) = (self.uid.to_string(), self.duration.as_secs().to_string());
+        RoleId::from_inputs("timed", &[("role", self.role.as_str()), ("uid", &uid), ("seconds", &seconds)])
+    }
+}
+
+/// What is made on demand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// A role that is assumed.
+    Assumed(Box<OnDemand>),
+    /// One of the configuration, with another length.
+    Timed(Timed),
+}
+
+impl Wanted {
+    fn id(&self) -> RoleId {
+        match self {
+            Self::Assumed(wanted) => wanted.id(),
+            Self::Timed(wanted) => wanted.id(),
+        }
+    }
+
+    /// The name for clients.
+    pub fn name(&self) -> &RoleName {
+        match self {
+            Self::Assumed(wanted) => &wanted.name,
+            Self::Timed(wanted) => &wanted.role,
+        }
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Assumed(wanted) => write!(f, "as {}", wanted.role_arn),
+            Self::Timed(wanted) => write!(f, "for {} seconds at a time", wanted.duration.as_secs()),
+        }
+    }
+}
+
+impl From<OnDemand> for Wanted {
+    fn from(wanted: OnDemand) -> Self {
+        Self::Assumed(Box::new(wanted))
+    }
+}
+
+impl From<Timed> for Wanted {
+    fn from(wanted: Timed) -> Self {
+        Self::Timed(wanted)
+    }
+}
+
 /// Makes the nodes for a role with that id, or says in one sentence why that cannot be: the role itself last, before it
 /// the parents that it needs.
-pub type OnDemandFactory = Box<dyn Fn(&RoleId, &OnDemand) -> Result<Vec<Node>, String> + Send>;
+pub type OnDemandFactory = Box<dyn Fn(&RoleId, &Wanted) -> Result<Vec<Node>, String> + Send>;
 
 /// What the refresher is asked to do.
 #[derive(Debug)]
 pub(super) enum Request {
-    Fetch(RoleId, Box<OnDemand>),
+    Fetch(RoleId, Wanted),
     Drop(RoleId),
     LookAgain,
     Replace(Box<Replacement>, oneshot::Sender<()>),
@@ -112,14 +179,15 @@ impl RoleRequests {
     /// Ensures that there is such a role. It is in the store immediately, warming, and is fetched ahead of need until it
     /// has been [released](Self::release) as often as this was called. If it cannot be had at all it is denied, with the
     /// reason.
-    pub fn ensure(&self, wanted: OnDemand) -> RoleId {
+    pub fn ensure(&self, wanted: impl Into<Wanted>) -> RoleId {
+        let wanted = wanted.into();
         let id = wanted.id();
         let mut holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
         let count = holders.entry(id.clone()).or_default();
         *count += 1;
         if *count == 1 {
-            self.store.add_unlisted(&id, &wanted.name);
-            self.send(Request::Fetch(id.clone(), Box::new(wanted)));
+            self.store.add_unlisted(&id, wanted.name());
+            self.send(Request::Fetch(id.clone(), wanted));
         }
         id
     }
@@ -217,5 +285,12 @@ mod tests {
         ];
         let ids: std::collections::HashSet<RoleId> = variants.iter().map(OnDemand::id).collect();
         assert_eq!(ids.len(), variants.len());
+        let timed = |role: &str, uid, seconds| {
+            let role = role.parse().expect("a name");
+            Timed { role, uid, duration: Duration::from_secs(seconds) }.id()
+        };
+        let ids = [timed("a", 1, 900), timed("b", 1, 900), timed("a", 2, 900), timed("a", 1, 901)];
+        assert_eq!(ids.iter().collect::<std::collections::HashSet<_>>().len(), ids.len());
+        assert_eq!(timed("a", 1, 900), ids[0]);
     }
 }

@@ -12,7 +12,7 @@ use super::{
     limiter::CallQueue,
     node::{Asked, Plan, Tracked, Who},
     report,
-    requests::{OnDemand, Request},
+    requests::{Request, Wanted},
 };
 use crate::{
     RoleList, SourceError,
@@ -56,7 +56,7 @@ pub struct Refresher {
     requested: mpsc::UnboundedReceiver<Request>,
     pub(super) factory: Option<OnDemandFactory>,
     /// What was requested on demand, to make it again for another graph.
-    pub(super) wanted: HashMap<RoleId, OnDemand>,
+    pub(super) wanted: HashMap<RoleId, Wanted>,
     /// How many graphs there were before this one. A call belongs to the graph that began it.
     pub(super) generation: u64,
     /// The first graph with the present lister.
@@ -263,7 +263,7 @@ impl Refresher {
                         self.store.publish(&id, Slot::Denied(document.into()));
                     }
                 }
-                self.wanted.insert(id, *wanted);
+                self.wanted.insert(id, wanted);
             }
             Request::LookAgain => self.look_again(now),
             Request::Replace(replacement, done) => {
@@ -287,7 +287,7 @@ impl Refresher {
         }
     }
 
-    pub(super) fn make(&self, id: &RoleId, wanted: &OnDemand) -> Result<Vec<Node>, String> {
+    pub(super) fn make(&self, id: &RoleId, wanted: &Wanted) -> Result<Vec<Node>, String> {
         let factory = self.factory.as_ref().ok_or("this daemon has no roles on demand")?;
         factory(id, wanted)
     }

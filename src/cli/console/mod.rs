@@ -147,7 +147,7 @@ fn print(url: &Secret) -> Outcome {
 }
 
 /// Such as `1h` or `90m`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || "a time from 15m to 12h is expected, such as 1h".to_owned();
     let (number, unit) = text.split_at(text.len() - text.chars().next_back().map_or(0, char::len_utf8));
     let number: u64 = number.parse().map_err(|_| wrong())?;

@@ -1,6 +1,6 @@
 //! What is wrong with roles only beside the sources and each other.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use alppaca_settings::{
     fields::Fields,
@@ -88,11 +88,7 @@ fn check(fields: &mut Fields, read: &Read, sources: &[Source], roles: &[Role]) {
             wrong(place.clone(), "`role_arn` has no effect with such a source".to_owned());
         }
     }
-    let chained = |origin: &Origin| match origin {
-        _ if !is_assumed(*origin, role.role_arn.is_some()) => false,
-        Origin::Role(_) => true,
-        Origin::Source(source) => source.kind.is_role_session(),
-    };
+    let chained = |origin: &Origin| is_chained(role, *origin);
     if role.session.duration.is_some_and(|duration| duration > CHAINED) && origins.iter().any(chained) {
         wrong(
             read.place_of("duration"),
@@ -101,6 +97,34 @@ fn check(fields: &mut Fields, read: &Read, sources: &[Source], roles: &[Role]) {
                 .to_owned(),
         );
     }
+}
+
+/// Whether a role is assumed with the credentials of another one.
+fn is_chained(role: &Role, origin: Origin) -> bool {
+    match origin {
+        _ if !is_assumed(origin, role.role_arn.is_some()) => false,
+        Origin::Role(_) => true,
+        Origin::Source(source) => source.kind.is_role_session(),
+    }
+}
+
+/// Whether sessions of a role can last as long as that; if not, why.
+pub fn can_last(role: &Role, duration: Duration, roles: &[Role], sources: &[Source]) -> Result<(), String> {
+    for (name, origin) in role.sources.iter().filter_map(|name| Some((name, origin(name, sources, roles)?))) {
+        let takes_it = match origin {
+            Origin::Source(source) => source.kind.accepts().contains(&"duration"),
+            Origin::Role(_) => false,
+        };
+        if !takes_it && !is_assumed(origin, role.role_arn.is_some()) {
+            return Err(format!("{name} says how long its credentials live, and cannot be asked for another time"));
+        }
+        if duration > CHAINED && is_chained(role, origin) {
+            return Err(
+                "AWS grants at most 1h to a role that is assumed with the credentials of another role".to_owned()
+            );
+        }
+    }
+    Ok(())
 }
 
 fn is_per_arn(origin: Origin) -> bool {

@@ -393,6 +393,7 @@ mod tests {
         clock::SystemClock,
         credentials::{Pattern, RoleName},
         policy::{
+            choices::Choice,
             containers::tests::{Counter, rules as container_rules},
             rules::{Condition, Rule},
         },
@@ -513,9 +514,10 @@ mod tests {
         let engine = engine();
         let chosen: RoleName = "b".parse().expect("a role name");
         let version = engine.version();
-        engine.choices().set(33, Some(&chosen));
+        engine.choices().set(33, Some(&Choice { role: chosen.clone(), own: None }));
         assert!(engine.version() > version && engine.asks_who());
-        assert_eq!(admit(&engine, &process(33)).grant, Grant::EverythingLedBy(RoleId::named(&chosen)));
+        let led = Grant::EverythingLedBy { role: RoleId::named(&chosen), own: None };
+        assert_eq!(admit(&engine, &process(33)).grant, led);
         assert_eq!(admit(&engine, &process(34)).grant, Grant::Everything);
         let rules = vec![rule(Condition::User(vec!["33".into()]), "a")];
         engine.load(Some(Rules { rules, default: Effect::Deny }), None);

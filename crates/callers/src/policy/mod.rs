@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
 };
 
-pub use choices::Choices;
+pub use choices::{Choice, Choices};
 pub use engine::{ContainerPolicy, PolicyEngine, Prepared};
 pub use judge::{Facts, Look, Outcome, Truth, Verdict};
 pub use rules::{Cidr, CidrError, Condition, Effect, Rule, Rules};
@@ -29,7 +29,12 @@ pub enum Grant {
     /// All listed roles.
     Everything,
     /// All listed roles, the one that the caller has chosen first, if there is one of that name.
-    EverythingLedBy(RoleId),
+    EverythingLedBy {
+        /// The id of the role.
+        role: RoleId,
+        /// That of the sets of it that are the caller's own, if there are any.
+        own: Option<RoleId>,
+    },
     /// These, and no others. The listing shows the first of them that there is.
     Roles(Arc<[RoleId]>),
     /// Nothing: as on an instance without a role.
@@ -44,7 +49,7 @@ pub enum Grant {
 impl Grant {
     /// Whether nothing is kept from the caller.
     pub fn is_everything(&self) -> bool {
-        matches!(self, Self::Everything | Self::EverythingLedBy(_))
+        matches!(self, Self::Everything | Self::EverythingLedBy { .. })
     }
 }
 

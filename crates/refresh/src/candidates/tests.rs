@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Mutex};
 use super::*;
 use crate::{
     Cadence, CallLimit, CallLimitId, Candidate, Carryover, Fetch, Graph, HandOver, Handover, Node, OnDemand,
-    RoleRequests, SourceFuture, Visibility,
+    RoleRequests, SourceFuture, Visibility, Wanted,
     clock::{self, BootTime, Clock, fake::FakeClock},
     credentials::{RoleName, Secret},
     refresh_stats::{Entry, RefreshStats},
@@ -129,7 +129,8 @@ fn rig_in(
     let nodes = nodes.iter().map(|(text, candidates)| node(&world, text, candidates)).collect();
     let graph = Graph { call_limits: vec![CallLimit { concurrency: 100, rate }], lister: None, nodes };
     let for_demand = Arc::clone(&world);
-    let factory = move |id: &RoleId, wanted: &OnDemand| {
+    let factory = move |id: &RoleId, wanted: &Wanted| {
+        let Wanted::Assumed(wanted) = wanted else { return Err("not here".to_owned()) };
         let call = wanted.external_id.clone().unwrap_or_default();
         let made = node(&for_demand, wanted.name.as_str(), &[&call]);
         let parent = node(&for_demand, ".later", &["later"]);

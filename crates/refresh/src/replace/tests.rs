@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::{
-    Cadence, CallLimit, CallLimitId, Candidate, Fetch, OnDemand, RoleRequests, SourceFuture,
+    Cadence, CallLimit, CallLimitId, Candidate, Fetch, OnDemand, RoleRequests, SourceFuture, Wanted,
     clock::{self, Clock, fake::FakeClock},
     credentials::{Credentials, Secret},
     store::{RoleState, Store},
@@ -134,7 +134,8 @@ fn demand(role: &str, call: &str) -> OnDemand {
 
 fn factory(calls: &Calls, clock: &Arc<FakeClock>) -> OnDemandFactory {
     let (calls, clock) = (Arc::clone(calls), Arc::clone(clock));
-    Box::new(move |id: &RoleId, wanted: &OnDemand| {
+    Box::new(move |id: &RoleId, wanted: &Wanted| {
+        let Wanted::Assumed(wanted) = wanted else { return Err("not here".to_owned()) };
         let made = graph(&[(wanted.name.as_str(), wanted.external_id.as_deref().unwrap_or_default())], &calls, &clock)
             .nodes
             .remove(0);

@@ -25,7 +25,7 @@ impl<'a> VisibleRoles<'a> {
     /// Whether it is known which roles the caller sees. If not, that may change in a moment.
     pub fn settled(&self) -> bool {
         match self.grant {
-            Grant::Everything | Grant::EverythingLedBy(_) => self.snapshot.answered(),
+            Grant::Everything | Grant::EverythingLedBy { .. } => self.snapshot.answered(),
             Grant::Roles(ids) => self.snapshot.answered() || ids.iter().any(|id| self.snapshot.by_id(id).is_some()),
             Grant::Denied => true,
             Grant::Pending | Grant::Unknown => false,
@@ -36,15 +36,18 @@ impl<'a> VisibleRoles<'a> {
     pub fn first(&self) -> Option<&'a Arc<Role>> {
         match self.grant {
             Grant::Everything => self.snapshot.roles().first(),
-            Grant::EverythingLedBy(id) => self.chosen(id).or_else(|| self.snapshot.roles().first()),
+            Grant::EverythingLedBy { role, own } => {
+                self.chosen(role, own.as_ref()).or_else(|| self.snapshot.roles().first())
+            }
             Grant::Roles(ids) => ids.iter().find_map(|id| self.snapshot.by_id(id)),
             Grant::Denied | Grant::Pending | Grant::Unknown => None,
         }
     }
 
-    /// The listed role that the caller has chosen, if it is still there.
-    fn chosen(&self, id: &RoleId) -> Option<&'a Arc<Role>> {
-        self.snapshot.role(id.as_str())
+    /// The listed role that the caller has chosen, if it is still there, with sets of the caller's own, if there are any.
+    fn chosen(&self, id: &RoleId, own: Option<&RoleId>) -> Option<&'a Arc<Role>> {
+        let listed = self.snapshot.role(id.as_str())?;
+        Some(own.and_then(|own| self.snapshot.by_id(own)).unwrap_or(listed))
     }
 
     /// Whether the caller sees no role.
@@ -56,7 +59,7 @@ impl<'a> VisibleRoles<'a> {
     /// there is not denied.
     pub(super) fn why_missing(&self) -> Option<Denial> {
         match self.grant {
-            Grant::Everything | Grant::EverythingLedBy(_) => None,
+            Grant::Everything | Grant::EverythingLedBy { .. } => None,
             Grant::Roles(_) | Grant::Denied | Grant::Pending => Some(Denial::Policy),
             Grant::Unknown => Some(Denial::Unidentified),
         }
@@ -65,7 +68,8 @@ impl<'a> VisibleRoles<'a> {
     /// The role of that name. What was not granted is not looked for.
     pub fn role(&self, name: &str) -> Option<&'a Arc<Role>> {
         match self.grant {
-            Grant::Everything | Grant::EverythingLedBy(_) => self.snapshot.role(name),
+            Grant::EverythingLedBy { role, own } if role.as_str() == name => self.chosen(role, own.as_ref()),
+            Grant::Everything | Grant::EverythingLedBy { .. } => self.snapshot.role(name),
             Grant::Roles(ids) => {
                 ids.iter().filter_map(|id| self.snapshot.by_id(id)).find(|role| role.name().as_str() == name)
             }
@@ -76,7 +80,7 @@ impl<'a> VisibleRoles<'a> {
     /// The role with this id, to which the caller has proved its right. Roles that were not granted are not looked up.
     pub(super) fn by_id(&self, id: &RoleId) -> Option<&'a Arc<Role>> {
         match self.grant {
-            Grant::Everything | Grant::EverythingLedBy(_) => self.snapshot.by_id(id),
+            Grant::Everything | Grant::EverythingLedBy { .. } => self.snapshot.by_id(id),
             Grant::Roles(ids) => ids.contains(id).then(|| self.snapshot.by_id(id))?,
             Grant::Denied | Grant::Pending | Grant::Unknown => None,
         }
@@ -86,9 +90,9 @@ impl<'a> VisibleRoles<'a> {
     pub fn roles(&self) -> Vec<&'a Arc<Role>> {
         match self.grant {
             Grant::Everything => self.snapshot.roles().iter().collect(),
-            Grant::EverythingLedBy(id) => {
-                let chosen = self.chosen(id);
-                let others = self.snapshot.roles().iter().filter(|role| chosen.is_none_or(|it| !Arc::ptr_eq(it, role)));
+            Grant::EverythingLedBy { role, own } => {
+                let chosen = self.chosen(role, own.as_ref());
+                let others = self.snapshot.roles().iter().filter(|other| other.name().as_str() != role.as_str());
                 chosen.into_iter().chain(others).collect()
             }
             Grant::Roles(ids) => ids.iter().filter_map(|id| self.snapshot.by_id(id)).collect(),
@@ -100,7 +104,7 @@ impl<'a> VisibleRoles<'a> {
     pub(super) fn names(&self) -> Cow<'a, [u8]> {
         match self.grant {
             Grant::Everything => Cow::Borrowed(self.snapshot.names()),
-            Grant::EverythingLedBy(_) => Cow::Owned(joined(&self.roles())),
+            Grant::EverythingLedBy { .. } => Cow::Owned(joined(&self.roles())),
             Grant::Roles(_) => {
                 let mut roles: Vec<&Arc<Role>> = Vec::new();
                 for role in self.roles() {
@@ -145,11 +149,20 @@ mod tests {
         };
         assert_eq!(see(&Grant::Everything), ("a\nb\nc".to_owned(), vec!["a", "b", "c"], true));
         for (chosen, names) in [(&c, "c\na\nb"), (&gone, "a\nb\nc"), (&own, "a\nb\nc")] {
-            let grant = Grant::EverythingLedBy(chosen.clone());
+            let grant = Grant::EverythingLedBy { role: chosen.clone(), own: None };
             assert_eq!(see(&grant), (names.to_owned(), vec!["a", "b", "c"], true));
             let visible = VisibleRoles::new(&snapshot, &grant);
             assert_eq!(visible.first().map(|role| role.name()), visible.roles().first().map(|role| role.name()));
         }
+        // Sets of the caller's own are in the place of those of all, as long as the role is there.
+        let led = |role: &RoleId| Grant::EverythingLedBy { role: role.clone(), own: Some(own.clone()) };
+        let (a_led, gone_led) = (led(&a), led(&gone));
+        assert_eq!(see(&a_led), ("a\nb\nc".to_owned(), vec!["a", "b", "c"], true));
+        let visible = VisibleRoles::new(&snapshot, &a_led);
+        for role in [visible.first(), visible.role("a"), visible.roles().first().copied()] {
+            assert_eq!(role.map(|role| role.id()), Some(own.clone()));
+        }
+        assert!(VisibleRoles::new(&snapshot, &gone_led).first().expect("the default").listed());
         assert_eq!(see(&grant(&[&gone, &c, &a])), ("c\na".to_owned(), vec!["a", "c"], true));
         assert_eq!(see(&grant(&[&gone])), (String::new(), vec![], true));
         assert_eq!(see(&Grant::Denied), (String::new(), vec![], true));

@@ -1,0 +1,195 @@
+//! Sets that live as long as a user has chosen (`alppaca use --duration`): its own, since those of a role are for all who may
+//! have it. At most two for a user: the one in force, and one that is to come in its place.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use crate::{
+    caller::{Owner, budget::Share},
+    clock::BootTime,
+    credentials::{RoleId, RoleName},
+};
+
+/// One that is to come and that was not asked for in this time is given up.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Has such sets fetched.
+pub trait TimedFetcher: Send + Sync {
+    /// Ensures that there are such sets of a role for user `uid`, until they are released as often as this was called.
+    fn ensure(&self, uid: u32, role: &RoleName, duration: Duration) -> RoleId;
+
+    /// They are not needed any more.
+    fn release(&self, id: &RoleId);
+}
+
+/// Those of all users.
+pub(super) struct TimedSets {
+    fetcher: Arc<dyn TimedFetcher>,
+    by_user: Mutex<HashMap<u32, Timed>>,
+}
+
+#[derive(Default)]
+struct Timed {
+    in_force: Option<RoleId>,
+    to_come: Option<ToCome>,
+}
+
+struct ToCome {
+    id: RoleId,
+    asked: BootTime,
+    _share: Share<Owner>,
+}
+
+impl TimedSets {
+    pub(super) fn new(fetcher: Arc<dyn TimedFetcher>) -> Self {
+        Self { fetcher, by_user: Mutex::default() }
+    }
+
+    fn by_user(&self) -> MutexGuard<'_, HashMap<u32, Timed>> {
+        self.by_user.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the sets with that id are in force for user `uid`.
+    pub(super) fn is_own(&self, uid: u32, id: &RoleId) -> bool {
+        self.by_user().get(&uid).is_some_and(|timed| timed.in_force.as_ref() == Some(id))
+    }
+
+    /// Has sets fetched for user `uid`, if `share` gives room for them; answers their id.
+    pub(super) fn want(
+        &self,
+        uid: u32,
+        (role, duration): (&RoleName, Duration),
+        now: BootTime,
+        share: impl FnOnce() -> Option<Share<Owner>>,
+    ) -> Option<RoleId> {
+        let mut by_user = self.by_user();
+        let timed = by_user.entry(uid).or_default();
+        let id = self.fetcher.ensure(uid, role, duration);
+        let known = [timed.in_force.as_ref(), timed.to_come.as_ref().map(|to_come| &to_come.id)];
+        if known.contains(&Some(&id)) {
+            self.fetcher.release(&id);
+            if let Some(to_come) = timed.to_come.as_mut().filter(|to_come| to_come.id == id) {
+                to_come.asked = now;
+            }
+            return Some(id);
+        }
+        if let Some(before) = timed.to_come.take() {
+            self.fetcher.release(&before.id);
+        }
+        match share() {
+            Some(share) => timed.to_come = Some(ToCome { id: id.clone(), asked: now, _share: share }),
+            None => {
+                self.fetcher.release(&id);
+                return None;
+            }
+        }
+        Some(id)
+    }
+
+    /// From now on the sets with that id are in force for user `uid`; without one none of its own.
+    pub(super) fn put_in_force(&self, uid: u32, id: Option<&RoleId>) {
+        let mut by_user = self.by_user();
+        let timed = by_user.remove(&uid).unwrap_or_default();
+        let all = [timed.in_force, timed.to_come.map(|to_come| to_come.id)];
+        for other in all.iter().flatten().filter(|known| Some(*known) != id) {
+            self.fetcher.release(other);
+        }
+        if let Some(id) = id {
+            by_user.insert(uid, Timed { in_force: Some(id.clone()), to_come: None });
+        }
+    }
+
+    /// As before a restart.
+    pub(super) fn restore(&self, uid: u32, role: &RoleName, duration: Duration) -> RoleId {
+        let id = self.fetcher.ensure(uid, role, duration);
+        self.put_in_force(uid, Some(&id));
+        id
+    }
+
+    /// Those that are to come for user `uid` will not.
+    pub(super) fn give_up(&self, uid: u32) {
+        self.give_up_if(|whose, _asked| whose == uid);
+    }
+
+    /// Gives up what is not waited for any more.
+    pub(super) fn sweep(&self, now: BootTime) {
+        self.give_up_if(|_whose, asked| now.since(asked) >= PATIENCE);
+    }
+
+    fn give_up_if(&self, is: impl Fn(u32, BootTime) -> bool) {
+        self.by_user().retain(|uid, timed| {
+            if let Some(to_come) = timed.to_come.take_if(|to_come| is(*uid, to_come.asked)) {
+                self.fetcher.release(&to_come.id);
+            }
+            timed.in_force.is_some() || timed.to_come.is_some()
+        });
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::caller::budget::{Bounds, Shares};
+
+    /// Counts how often each is held.
+    #[derive(Default)]
+    pub(in crate::admin) struct Counting(Mutex<HashMap<RoleId, usize>>);
+
+    impl Counting {
+        fn held(&self) -> Vec<String> {
+            let mut held: Vec<_> = self.0.lock().expect("ours").keys().map(ToString::to_string).collect();
+            held.sort();
+            held
+        }
+    }
+
+    impl TimedFetcher for Counting {
+        fn ensure(&self, uid: u32, role: &RoleName, duration: Duration) -> RoleId {
+            let name: RoleName = format!("{uid}-{role}-{}", duration.as_secs()).parse().expect("a name");
+            *self.0.lock().expect("ours").entry(RoleId::named(&name)).or_default() += 1;
+            RoleId::named(&name)
+        }
+
+        fn release(&self, id: &RoleId) {
+            let mut held = self.0.lock().expect("ours");
+            let count = held.get_mut(id).expect("it is held");
+            *count -= 1;
+            if *count == 0 {
+                held.remove(id);
+            }
+        }
+    }
+
+    #[test]
+    fn a_user_has_one_in_force_and_one_to_come() {
+        let fetcher = Arc::new(Counting::default());
+        let sets = TimedSets::new(Arc::<Counting>::clone(&fetcher) as Arc<dyn TimedFetcher>);
+        let budget = Shares::new(Bounds { total: 2, reserved: 0, each: 2, scarce: 0 });
+        let role: RoleName = "web".parse().expect("a name");
+        let at = |seconds| BootTime::from_uptime(Duration::from_secs(seconds));
+        let want = |uid, minutes, now| {
+            let share = || budget.take(&Owner::User(uid), crate::caller::budget::Rank::Ordinary);
+            sets.want(uid, (&role, Duration::from_mins(minutes)), at(now), share)
+        };
+        let first = want(1, 15, 0).expect("room");
+        assert_eq!(want(1, 15, 1).as_ref(), Some(&first));
+        sets.put_in_force(1, Some(&first));
+        assert!(sets.is_own(1, &first) && !sets.is_own(2, &first));
+        want(1, 30, 2).expect("room");
+        let third = want(1, 60, 3).expect("room");
+        assert_eq!(fetcher.held(), ["1-web-3600", "1-web-900"]);
+        want(2, 60, 50).expect("room");
+        assert_eq!(want(3, 60, 50), None, "no room");
+        sets.sweep(at(100));
+        assert_eq!(fetcher.held(), ["1-web-900", "2-web-3600"], "no user waits for it any more");
+        assert_eq!(want(1, 60, 101).as_ref(), Some(&third));
+        sets.put_in_force(1, Some(&third));
+        sets.give_up(2);
+        assert_eq!(fetcher.held(), ["1-web-3600"]);
+        sets.put_in_force(1, None);
+        assert!(fetcher.held().is_empty());
+    }
+}

@@ -1,0 +1,125 @@
+//! `use --duration`: a user has sets of its own that live as long as it wants.
+
+use std::{
+    path::Path,
+    process::{Command, Output},
+    time::Duration,
+};
+
+use crate::{
+    LIST, key,
+    stand_in::{Reply, StandIn},
+    support::{Daemon, needs, needs_root},
+};
+
+const LONG: &str = "14400";
+
+/// As STS does it, for a role that may last four hours.
+fn sts() -> StandIn {
+    StandIn::start(|call| {
+        let seconds: u64 = call.form.get("DurationSeconds").map_or(3600, |text| text.parse().expect("a number"));
+        let message = "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.";
+        if seconds > 14_400 {
+            Reply::Error(400, "ValidationError", message)
+        } else {
+            Reply::Set(Duration::from_secs(seconds))
+        }
+    })
+}
+
+fn alppaca(socket: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_alppaca"));
+    command.args(arguments).env("ALPPACA_SOCKET", socket).output().expect("it runs")
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&[&*output.stdout, &*output.stderr].concat()).into_owned()
+}
+
+#[test]
+fn a_user_has_sets_of_its_own_for_as_long_as_it_wants() {
+    let sts = sts();
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = format!(
+        "run_dir: {}\nsources:\n  base: {{kind: static, access_key_id: AKIAX, secret_access_key: s}}\n  \
+         sts1: {{kind: sts, endpoint: '{}'}}\nroles:\n  other: {{source: base, role_arn: 'arn:aws:iam::123456789012:role/other', via: sts1}}\n  \
+         deploy: {{source: base, role_arn: 'arn:aws:iam::123456789012:role/deploy', via: sts1}}\n  \
+         copy: {{source: deploy}}\n",
+        directory.path().display(),
+        sts.url()
+    );
+    let socket = directory.path().join("alppaca.sock");
+    let run = |arguments: &[&str]| alppaca(&socket, arguments);
+    let long = || {
+        sts.calls_for("deploy")
+            .iter()
+            .filter(|call| call.form.get("DurationSeconds").is_some_and(|it| it == LONG))
+            .count()
+    };
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_for_log("role copy: fetched ");
+    let shared = key(&daemon, "deploy");
+
+    let output = run(&["use", "deploy", "--duration", "4h"]);
+    assert!(
+        output.status.success() && said(&output).contains("deploy (account 123456789012): valid for 3h 59m"),
+        "{output:?}"
+    );
+    assert_eq!((long(), daemon.get(LIST).body.lines().next()), (1, Some("deploy")));
+    let own = key(&daemon, "deploy");
+    assert_ne!(own, shared);
+    let json: serde_json::Value = serde_json::from_slice(&run(&["credentials"]).stdout).expect("JSON");
+    assert_eq!(json["AccessKeyId"], own.as_str());
+    let roles = said(&run(&["roles"]));
+    assert_eq!(roles.matches("deploy").count(), 1, "{roles}");
+    let exec = run(&["exec", "--", "sh", "-c", "echo $AWS_CONTAINER_CREDENTIALS_FULL_URI"]);
+    assert!(exec.status.success() && said(&exec).trim().ends_with("/role/deploy"), "{exec:?}");
+    others_share(&daemon, &shared);
+
+    // What cannot be had changes nothing.
+    let output = run(&["use", "deploy", "--duration", "12h", "--wait", "2"]);
+    assert!(output.status.code() == Some(4) && said(&output).contains("MaxSessionDuration"), "{output:?}");
+    let output = run(&["use", "copy", "--duration", "1h"]);
+    let why = "deploy says how long its credentials live, and cannot be asked for another time";
+    assert!(output.status.code() == Some(4) && said(&output).contains(why), "{output:?}");
+    for arguments in [&["use", "-", "--duration", "1h"][..], &["use", "deploy", "--duration", "13h"]] {
+        assert_eq!(run(arguments).status.code(), Some(2), "{arguments:?}");
+    }
+    assert_eq!(key(&daemon, "deploy"), own);
+
+    // It ends with the choice, and comes back with it.
+    assert!(run(&["use", "deploy"]).status.success());
+    assert_eq!(key(&daemon, "deploy"), shared);
+    let status = said(&run(&["status", "--json"]));
+    assert!(!status.contains("\"on_demand\":true") && !status.contains("\"on_demand\": true"), "{status}");
+    assert!(run(&["use", "-"]).status.success());
+    assert_eq!(long(), 2);
+    daemon.stop();
+    drop(daemon);
+    let me = rustix::process::geteuid().as_raw();
+    let policy = format!("policy: {{rules: [{{match: {{user: {me}}}, role: [other, deploy]}}], default: deny}}\n");
+    let daemon = Daemon::start(&format!("{config}{policy}"));
+    let fetched = || Some(()).filter(|()| long() == 3);
+    crate::support::eventually("it is remembered", fetched, || daemon.log());
+    crate::support::eventually(
+        "it is served",
+        || (daemon.get(&format!("{LIST}deploy")).status == 200).then_some(()),
+        || daemon.log(),
+    );
+    assert_eq!(daemon.get(LIST).body, "deploy");
+    let left = said(&run(&["prompt"]));
+    assert!(left.contains("deploy") && left.contains("3h"), "{left}");
+}
+
+/// Another user gets what all have.
+fn others_share(daemon: &Daemon, shared: &str) {
+    if !needs_root("lengths: another user") || !needs("lengths: another user", "setpriv") {
+        return;
+    }
+    let url = format!("http://{}{LIST}deploy", daemon.address());
+    let mut other = Command::new("setpriv");
+    other.args(["--reuid=65534", "--regid=65534", "--clear-groups", "curl", "-s", "-m", "20", "--noproxy", "*", &url]);
+    let output = other.current_dir("/").output().expect("setpriv");
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(json["AccessKeyId"], shared);
+}
