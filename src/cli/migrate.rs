@@ -15,7 +15,7 @@ Examples:
   docker inspect -f '{{range .Config.Env}}{{println .}}{{end}}' metadataproxy > old.env
   alppaca migrate metadataproxy old.env > alppaca.yaml
   alppaca migrate hologram /etc/hologram/agent.json > alppaca.yaml
-  alppaca migrate signing-helper serve --certificate host.pem --private-key host.key … > alppaca.yaml
+  alppaca migrate signing-helper serve --certificate host.pem --private-key host.key … > new.yaml
   alppaca migrate ec2-metadata-mock aemm-config.json > alppaca.yaml
   alppaca check -c alppaca.yaml
 
