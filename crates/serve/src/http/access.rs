@@ -60,6 +60,9 @@ impl AccessLog {
 
     /// Whether there may be another line about `peer`. Says first how many there would have been.
     fn has_room(&self, peer: &Peer, now: Moment) -> bool {
+        if !tracing::enabled!(target: ACCESS, tracing::Level::INFO) {
+            return false;
+        }
         // Nothing under the lock can panic half-way.
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(more) = lines.spend(owner(peer), now.boot) else { return false };

@@ -1,5 +1,7 @@
 //! One HTTP/1 request head, from bytes to what the faces need of it. Pure.
 
+use std::mem::MaybeUninit;
+
 /// The longest head that is accepted. botocore's and Java's user agents run to 300 bytes, and a
 /// session token in a header to 4 KiB; 8 KiB must pass (`docs/conformance.md`, case 62).
 pub const MAX_HEAD: usize = 16 * 1024;
@@ -59,9 +61,10 @@ pub struct Request<'a> {
 /// Reads a head from the beginning of `buffer`. `own` are the names of the headers that only the protocol has; `all` those of
 /// all protocols, none of which may have two values.
 pub fn parse<'a>(buffer: &'a [u8], own: &[&str; OWN_HEADERS], all: &[&str]) -> Parsed<'a> {
-    let mut lines = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut head = httparse::Request::new(&mut lines);
-    match head.parse(buffer) {
+    // Not initialised: most requests have a few lines.
+    let mut lines = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut head = httparse::Request::new(&mut []);
+    match head.parse_with_uninit_headers(buffer, &mut lines) {
         Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD => match read(&head, own, all) {
             Some(request) => Parsed::Whole(request, length),
             None => Parsed::Malformed,
