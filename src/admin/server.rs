@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     io,
     net::IpAddr,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -32,15 +32,18 @@ use super::{
 use crate::{
     caller::{
         Owner, Subordinates,
-        budget::{Bounds, Rank, Share, Shares},
+        budget::{Allowance, Bounds, Rank, Rate, Share, Shares},
     },
-    clock::{self, SharedClock},
+    clock::{self, BootTime, SharedClock},
 };
 
 /// Connections at a time. Root is not counted: it can always look.
 const CONNECTIONS: Bounds = Bounds { total: 128, reserved: 64, each: 16, scarce: 32 };
 /// The same for the metrics, by address.
 const CONNECTIONS_OF_METRICS: Bounds = Bounds { total: 64, reserved: 0, each: 16, scarce: 0 };
+/// How often an owner is answered: what asks more often waits. An answer is more work than one of the servers of credentials,
+/// and is made on the same thread.
+const PACE: Rate = Rate { burst: 200, every: Duration::from_millis(20) };
 /// From the connection to the end of the head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// For everything else, waiting for credentials included.
@@ -85,7 +88,7 @@ async fn watch<T>(admin: &Admin, clock: &SharedClock) -> T {
 }
 
 async fn accept<T>(admin: &Arc<Admin>, listener: &UnixListener, clock: &SharedClock) -> T {
-    let permits = Shares::new(CONNECTIONS);
+    let (permits, pace) = (Shares::new(CONNECTIONS), Arc::new(Pace::new()));
     let mut failing = false;
     loop {
         let accepted = match listener.accept().await {
@@ -98,11 +101,15 @@ async fn accept<T>(admin: &Arc<Admin>, listener: &UnixListener, clock: &SharedCl
                 // Connections over the limit are closed without an answer, to keep floods cheap.
                 if let Some(permit) = Permit::at_socket(&permits, caller.uid, &admin.subordinates, admin.restricted) {
                     let (admin, caller, clock) = (Arc::clone(admin), Arc::new(caller), Arc::clone(clock));
-                    let conversations = admin.conversations.clone();
-                    tokio::spawn(converse(stream, permit, conversations, move |request| {
-                        let (admin, caller, clock) = (Arc::clone(&admin), Arc::clone(&caller), Arc::clone(&clock));
-                        async move { answer(&admin, request, &caller, &clock).await }
-                    }));
+                    let (pace, conversations) = (Arc::clone(&pace), admin.conversations.clone());
+                    tokio::spawn(async move {
+                        pace.wait(&permit, &clock).await;
+                        let answer = move |request| {
+                            let (admin, caller, clock) = (Arc::clone(&admin), Arc::clone(&caller), Arc::clone(&clock));
+                            async move { answer(&admin, request, &caller, &clock).await }
+                        };
+                        converse(stream, permit, conversations, answer).await;
+                    });
                 }
             }
             Err(error) => {
@@ -256,7 +263,7 @@ struct Permit {
     /// For the log.
     whose: Owner,
     /// Root has none: it is not counted.
-    _share: Option<Share<Owner>>,
+    share: Option<Share<Owner>>,
 }
 
 impl Permit {
@@ -265,22 +272,44 @@ impl Permit {
     fn at_socket(permits: &Arc<Shares<Owner>>, uid: u32, users: &Subordinates, restricted: bool) -> Option<Self> {
         let whose = users.party(Owner::User(uid));
         if uid == 0 {
-            return Some(Self { whose, _share: None });
+            return Some(Self { whose, share: None });
         }
         let rank = if restricted || users.is_below(uid) { Rank::Privileged } else { Rank::Ordinary };
-        Some(Self { whose, _share: Some(permits.take(&whose, rank)?) })
+        Some(Self { whose, share: Some(permits.take(&whose, rank)?) })
     }
 
     /// A place at the metrics.
     fn at_metrics(permits: &Arc<Shares<Owner>>, address: IpAddr) -> Option<Self> {
         let whose = Subordinates::default().party(Owner::Address(address.to_canonical()));
-        Some(Self { whose, _share: Some(permits.take(&whose, Rank::Ordinary)?) })
+        Some(Self { whose, share: Some(permits.take(&whose, Rank::Ordinary)?) })
+    }
+}
+
+/// How often each owner is answered.
+struct Pace(Mutex<Allowance<Owner>>);
+
+impl Pace {
+    fn new() -> Self {
+        Self(Mutex::new(Allowance::new(PACE)))
+    }
+
+    /// Waits until the owner may be answered. Root never waits.
+    async fn wait(&self, permit: &Permit, clock: &SharedClock) {
+        while permit.share.is_some() && !self.spend(permit.whose, clock.now().boot) {
+            clock::sleep(PACE.every).await;
+        }
+    }
+
+    fn spend(&self, whose: Owner, now: BootTime) -> bool {
+        // Nothing under the lock can panic half-way.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).spend(whose, now).is_some()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::fake::FakeClock;
 
     #[test]
     fn one_account_leaves_room_for_the_others_and_root_is_always_let_in() {
@@ -314,6 +343,24 @@ mod tests {
         let greedy: Vec<_> = std::iter::from_fn(|| permit(1)).collect();
         assert_eq!(greedy.len(), CONNECTIONS_OF_METRICS.each);
         assert!(permit(2).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_account_that_asks_too_often_waits_and_delays_no_other() {
+        let clock = FakeClock::new();
+        let (permits, users, pace) = (Shares::new(CONNECTIONS), Subordinates::default(), Pace::new());
+        let clock: SharedClock = clock;
+        let waits = async |uid, times| {
+            let (permit, began) = (Permit::at_socket(&permits, uid, &users, false).expect("room"), clock.now().boot);
+            for _ in 0..times {
+                pace.wait(&permit, &clock).await;
+            }
+            clock.now().boot.since(began)
+        };
+        assert_eq!(waits(1000, PACE.burst).await, Duration::ZERO);
+        assert!(waits(1000, 50).await >= 49 * PACE.every);
+        assert_eq!(waits(1001, 1).await, Duration::ZERO);
+        assert_eq!(waits(0, 2 * PACE.burst).await, Duration::ZERO);
     }
 
     #[test]
