@@ -7,7 +7,7 @@ use std::{
 
 use super::{caller_class::CallerClass, request::Request, request_context::RequestContext, request_filter};
 use crate::{
-    caller::{Open, Origin, Peer},
+    caller::{Open, Origin, Owner, Peer},
     clock::BootTime,
     policy::{ConnectionFacts, Decision, Gatekeeper, Grant},
 };
@@ -31,6 +31,11 @@ impl ClientConnection {
     /// Its identity, as far as it was looked up.
     pub(super) fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// Its address, unless that is one of the loopback interface, which many owners share.
+    pub(super) fn remote(&self) -> Option<Owner> {
+        self.peer.address.filter(|address| !address.ip().is_loopback()).map(|address| Owner::Address(address.ip()))
     }
 
     /// Why it sees what it sees.

@@ -30,22 +30,45 @@ pub(super) const IN_A_ROW: usize = 8;
 
 /// A connection. The registry aborts its task when a deadline passes.
 pub(super) struct Connection {
-    socket: AsyncFd<Arc<TcpStream>>,
+    socket: Arc<TcpStream>,
     exchange: Exchange,
     _registration: Registration,
 }
 
+/// A connection under the runtime's watch.
+struct Watched<'a> {
+    socket: AsyncFd<Arc<TcpStream>>,
+    exchange: &'a mut Exchange,
+}
+
 impl Connection {
-    /// Puts a connection under the runtime's watch. The socket must not block.
-    pub(super) fn new(socket: Arc<TcpStream>, exchange: Exchange, registration: Registration) -> io::Result<Self> {
-        // For both directions: the kernel reports room only after a write has found none, and a second watch would
-        // need a second descriptor.
-        let socket = watch(socket, Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Self { socket, exchange, _registration: registration })
+    /// The socket must not block.
+    pub(super) fn new(socket: Arc<TcpStream>, exchange: Exchange, registration: Registration) -> Self {
+        Self { socket, exchange, _registration: registration }
     }
 
-    /// Serves it from `wait` to its end. What is rare is boxed: it would make every connection larger.
+    /// Serves it from `wait` to its end.
     pub(super) async fn serve(&mut self, mut wait: Wait) -> io::Result<()> {
+        let Self { socket, exchange, .. } = self;
+        if matches!(wait, Wait::Input) {
+            // A request follows its connection so soon that it is usually there after the turns of the others. To be told
+            // of it by the kernel costs more.
+            yield_now().await;
+            wait = exchange.read_turn(socket)?;
+        }
+        if matches!(wait, Wait::End) {
+            return Ok(());
+        }
+        // For both directions: the kernel reports room only after a write has found none, and a second watch would
+        // need a second descriptor.
+        let socket = watch(Arc::clone(socket), Interest::READABLE | Interest::WRITABLE)?;
+        Watched { socket, exchange }.serve(wait).await
+    }
+}
+
+impl Watched<'_> {
+    /// What is rare is boxed: it would make every connection larger.
+    async fn serve(&mut self, mut wait: Wait) -> io::Result<()> {
         let mut in_a_row = 0;
         loop {
             self.exchange.slot.set_busy(matches!(wait, Wait::Change(_)), matches!(wait, Wait::Room(..)));
@@ -56,8 +79,10 @@ impl Connection {
                 }
                 Wait::Nothing => {
                     in_a_row += 1;
+                    let mut _turn = None;
                     if in_a_row % IN_A_ROW == 0 {
                         yield_now().await;
+                        _turn = Some(self.exchange.take_turn().await);
                     }
                     self.exchange.turn(self.socket.get_ref(), true)?
                 }
@@ -78,6 +103,7 @@ impl Connection {
 
     async fn read(&mut self) -> io::Result<Wait> {
         let mut ready = self.socket.readable().await?;
+        let _turn = self.exchange.take_turn().await;
         let wait = self.exchange.read_turn(ready.get_inner())?;
         if self.exchange.drained {
             // The next byte makes the kernel speak up again: it need not be asked once more now.

@@ -4,6 +4,7 @@ use std::{
     future::Future,
     io,
     net::{SocketAddr, TcpListener, TcpStream},
+    pin::Pin,
     sync::Arc,
     time::Duration,
 };
@@ -14,13 +15,14 @@ use rustix::{
 };
 use tokio::{
     io::{Interest, unix::AsyncFd},
+    runtime::Runtime,
     task::{JoinSet, yield_now},
     time::timeout,
 };
 
 use super::{
     access::AccessLog,
-    connection::{Connection, watch},
+    connection::{Connection, IN_A_ROW, watch},
     counters::{Counters, Ended},
     current::CurrentFaces,
     exchange::{Context, Exchange, Wait},
@@ -28,6 +30,7 @@ use super::{
     open_sockets::{OpenSocket, OpenSockets},
     place::{Place, ServerError},
     registry::Ends,
+    turns::Turns,
 };
 use crate::{
     audit::Auditor,
@@ -96,6 +99,7 @@ impl Server {
                 subordinates,
                 counters,
                 access,
+                turns: Turns::default(),
             },
         }
     }
@@ -166,6 +170,12 @@ impl Server {
     }
 }
 
+/// Runs `serving` to its end. Here, and not a type parameter, so that the runtime's loop is compiled with this crate, for speed,
+/// and not with the caller's, for size.
+pub fn drive(runtime: &Runtime, serving: Pin<&mut dyn Future<Output = ()>>) {
+    runtime.block_on(serving);
+}
+
 fn ready(listener: TcpListener, face: &'static dyn Face, open: &OpenSockets) -> io::Result<AsyncFd<Arc<TcpListener>>> {
     listener.set_nonblocking(true)?;
     // Accepted sockets inherit it.
@@ -179,8 +189,13 @@ fn ready(listener: TcpListener, face: &'static dyn Face, open: &OpenSockets) -> 
 
 async fn accept(listener: AsyncFd<Arc<TcpListener>>, place: (u16, &'static dyn Face), context: Arc<Context>) {
     let mut failing = false;
+    let mut in_a_row = 0_usize;
     loop {
-        match accept_one(&listener).await.and_then(|(socket, peer)| start(socket, peer, place, &context)) {
+        in_a_row = in_a_row.wrapping_add(1);
+        if in_a_row.is_multiple_of(IN_A_ROW) {
+            yield_now().await;
+        }
+        match accept_one(&listener).await.map(|(socket, peer)| start(socket, peer, place, &context)) {
             Ok(()) => failing = false,
             // The client gave up before we came to it.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -214,19 +229,14 @@ async fn accept_one(listener: &AsyncFd<Arc<TcpListener>>) -> io::Result<(TcpStre
 
 /// Serves a new connection. Most clients have sent their request by the time they are accepted: it
 /// is answered on the spot, and if that was all, the runtime never hears of the connection.
-fn start(
-    socket: TcpStream,
-    peer: SocketAddr,
-    (listener, face): (u16, &'static dyn Face),
-    context: &Arc<Context>,
-) -> io::Result<()> {
+fn start(socket: TcpStream, peer: SocketAddr, (listener, face): (u16, &'static dyn Face), context: &Arc<Context>) {
     let mut exchange = Exchange::new(Arc::clone(context), peer, listener, face);
     let wait = match exchange.read_turn(&socket) {
-        Ok(Wait::End) => return Ok(()),
+        Ok(Wait::End) => return,
         Ok(wait) => wait,
         Err(error) => {
             tell_end(peer, &error);
-            return Ok(());
+            return;
         }
     };
     let (registry, most) = (&context.registry, context.limits.connections);
@@ -235,7 +245,7 @@ fn start(
     if registry.len() >= most && make_room(context, (most / BATCH).clamp(1, BATCH), Ended::Full) == 0 {
         // All are being answered.
         context.counters.ended(Ended::Refused, 1);
-        return Ok(());
+        return;
     }
     let now = context.clock.now().boot;
     let registration = registry.open(Arc::clone(&exchange.slot), ends, now);
@@ -243,14 +253,13 @@ fn start(
         registry.look_up(now, |ends| whose(context, ends));
     }
     let id = registration.id();
-    let mut connection = Connection::new(socket, exchange, registration)?;
+    let mut connection = Connection::new(socket, exchange, registration);
     let task = tokio::spawn(async move {
         if let Err(error) = connection.serve(wait).await {
             tell_end(peer, &error);
         }
     });
     registry.set_abort(id, task.abort_handle());
-    Ok(())
 }
 
 /// Ends up to `count` connections, of the owner with most. Returns how many.
@@ -301,7 +310,7 @@ mod tests {
             self, Shared,
             imds::{self, HostFacts, Imds, Options, TokenKey},
         },
-        http::{Respond, connection::IN_A_ROW},
+        http::Respond,
     };
 
     fn server() -> Server {
@@ -330,7 +339,7 @@ mod tests {
         client.write_all("GET / HTTP/1.1\r\n\r\n".repeat(REQUESTS).as_bytes()).expect("open");
         client.set_nonblocking(true).expect("settable");
         let (socket, peer) = accept_one(&listener).await.expect("connected");
-        start(socket, peer, (0, imds::FACE), &context).expect("it can be watched");
+        start(socket, peer, (0, imds::FACE), &context);
         let (mut answers, mut turns) = (Vec::new(), 0);
         while answers.windows(12).filter(|bytes| *bytes == b"HTTP/1.1 200").count() < REQUESTS {
             // The turn of all others.

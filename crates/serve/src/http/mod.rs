@@ -19,6 +19,7 @@ mod registry;
 pub(crate) mod request;
 mod request_context;
 pub(crate) mod request_filter;
+mod turns;
 
 pub use answer::{Answer, Body, Issued, Outcome, Status, Style};
 pub use caller_class::CallerClass;
@@ -26,7 +27,7 @@ pub use counters::{Answered, Counters};
 pub use current::CurrentFaces;
 pub use denial::Denial;
 pub use face::{Face, Faces, Respond};
-pub use listener::{Limits, Server};
+pub use listener::{Limits, Server, drive};
 pub use open_sockets::{OpenSocket, OpenSockets};
 pub use place::{Place, ServerError};
 pub use request::{MAX_HEAD, OWN_HEADERS, Parsed, Request, parse};

@@ -60,6 +60,11 @@ impl Slot {
         self.owner.get_or_init(|| owner);
     }
 
+    /// Whose the connection is, if the client has proved it.
+    pub(super) fn owner(&self) -> Option<Owner> {
+        self.owner.get().copied()
+    }
+
     /// Sets the time by which the connection must have got further.
     pub(super) fn set_deadline(&self, deadline: BootTime) {
         self.deadline.store(nanoseconds(deadline), Ordering::Relaxed);
@@ -163,7 +168,7 @@ impl Registry {
         entries.look_up(usize::MAX, |_| true, whose);
         let members = entries.open.iter().map(|(id, entry)| Member {
             id: *id,
-            owner: entry.slot.owner.get().copied().or(entry.owner).unwrap_or(Owner::Nobody),
+            owner: entry.slot.owner().or(entry.owner).unwrap_or(Owner::Nobody),
             useful: entry.slot.useful.load(Ordering::Relaxed),
             busy: entry.abort.is_none() || entry.slot.answering.load(Ordering::Relaxed),
         });

@@ -28,6 +28,7 @@ use super::{
     listener::Limits,
     registry::{Registry, Slot},
     request::{Parsed, Request, parse},
+    turns::{Turn, Turns},
 };
 use crate::{
     audit::Auditor,
@@ -49,6 +50,7 @@ pub(super) struct Context {
     pub(super) subordinates: Arc<Subordinates>,
     pub(super) counters: Arc<Counters>,
     pub(super) access: Arc<AccessLog>,
+    pub(super) turns: Turns,
 }
 
 /// What a connection waits for next.
@@ -130,6 +132,13 @@ impl Exchange {
             overdue: None,
             drained: false,
         }
+    }
+
+    /// Waits until it is its owner's turn.
+    pub(super) async fn take_turn(&self) -> Turn {
+        let Context { turns, subordinates, .. } = &*self.context;
+        let remote = || self.client.remote().map(|owner| subordinates.party(owner));
+        turns.of(self.slot.owner().or_else(remote)).await
     }
 
     /// Reads what the client has sent, and answers one request if its head is complete.
@@ -222,7 +231,10 @@ impl Exchange {
         };
         let outcome = self.respond(socket, &request, now);
         let answer = match outcome {
-            Outcome::Answer(answer) => self.for_this_host(answer),
+            Outcome::Answer(mut answer) => {
+                self.hide_pid(&mut answer);
+                answer
+            }
             // Waiting would not help.
             Outcome::Warming if self.client.is_unknown() => {
                 self.face.error(Status::Unavailable).denied(Denial::Unidentified)
@@ -320,11 +332,11 @@ impl Exchange {
     }
 
     /// Reveals our process id only to processes of this host; others learn only that this is alppaca.
-    fn for_this_host(&self, answer: Answer) -> Answer {
-        let local = |address| self.context.gatekeeper.is_local(address);
-        match answer.pid {
-            Some(_) if !self.client.peer().address.is_some_and(local) => Answer { pid: Some(0), ..answer },
-            _ => answer,
+    fn hide_pid(&self, answer: &mut Answer) {
+        if let Some(pid) = &mut answer.pid
+            && !self.client.peer().address.is_some_and(|address| self.context.gatekeeper.is_local(address))
+        {
+            *pid = 0;
         }
     }
 }

@@ -1,0 +1,151 @@
+//! Whose turn it is: while several owners send requests, the connections of each take turns among themselves, so that the
+//! next request of the others waits for one of them and not for all.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::yield_now,
+};
+
+use crate::caller::Owner;
+
+/// For how many turns after another owner's it is assumed that there will be more of that one.
+const CONTENDED: u32 = 10_000;
+/// The number of queues from which on unused ones are forgotten.
+const MANY: usize = 64;
+
+/// The turns of all owners.
+#[derive(Debug, Default)]
+pub(super) struct Turns(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// Who had the last turn.
+    last: Option<Owner>,
+    /// How many further turns are taken with others in mind.
+    contended: u32,
+    queues: HashMap<Owner, Arc<Semaphore>>,
+}
+
+/// A turn; the next connection of the owner has one when this is dropped.
+#[must_use]
+pub(super) struct Turn {
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Turns {
+    /// Waits for a turn of `owner`. At once if another owner had the last one, or if there is no other.
+    pub(super) async fn of(&self, owner: Option<Owner>) -> Turn {
+        let Some(queue) = owner.and_then(|owner| self.queue(owner)) else { return Turn { _permit: None } };
+        match Arc::clone(&queue).try_acquire_owned() {
+            // Behind those that are ready now.
+            Ok(permit) => {
+                yield_now().await;
+                Turn { _permit: Some(permit) }
+            }
+            // Boxed: most connections never come here.
+            Err(_) => Turn { _permit: Box::pin(queue.acquire_owned()).await.ok() },
+        }
+    }
+
+    /// Where a connection of `owner` has to wait, if it has to.
+    fn queue(&self, owner: Owner) -> Option<Arc<Semaphore>> {
+        // Nothing under the lock can panic half-way.
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.last != Some(owner) {
+            state.contended = if state.last.is_some() { CONTENDED } else { 0 };
+            state.last = Some(owner);
+            return None;
+        }
+        state.contended = state.contended.checked_sub(1)?;
+        if state.queues.len() >= MANY && !state.queues.contains_key(&owner) {
+            state.queues.retain(|_, queue| Arc::strong_count(queue) > 1);
+        }
+        Some(Arc::clone(state.queues.entry(owner).or_insert_with(|| Arc::new(Semaphore::new(1)))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, rc::Rc};
+
+    use tokio::task::LocalSet;
+
+    use super::*;
+
+    const MANY_REQUESTS: Owner = Owner::User(1);
+    const FEW_REQUESTS: Owner = Owner::User(2);
+
+    /// Who had the turns, in order: 64 connections of one owner, one of the other.
+    async fn order(turns: Turns) -> Vec<Owner> {
+        let (turns, order) = (Rc::new(turns), Rc::<RefCell<Vec<_>>>::default());
+        let tasks = LocalSet::new();
+        for owner in [MANY_REQUESTS; 64].into_iter().chain([FEW_REQUESTS]) {
+            let (turns, order) = (Rc::clone(&turns), Rc::clone(&order));
+            tasks.spawn_local(async move {
+                for _ in 0..10 {
+                    let _turn = turns.of(Some(owner)).await;
+                    order.borrow_mut().push(owner);
+                    // For its next request.
+                    yield_now().await;
+                }
+            });
+        }
+        tasks.await;
+        order.take()
+    }
+
+    /// How many turns of the other owner are before the last one of the owner with few requests.
+    fn before_the_last(order: &[Owner]) -> usize {
+        let last = order.iter().rposition(|owner| *owner == FEW_REQUESTS).expect("it had its turns");
+        order.iter().take(last).filter(|owner| **owner == MANY_REQUESTS).count()
+    }
+
+    #[tokio::test]
+    async fn an_owner_with_many_connections_leaves_every_other_turn_to_one_with_few() {
+        let order = order(Turns::default()).await;
+        assert_eq!(order.len(), 650);
+        // The first round is over before anything is known of the other one.
+        assert!(before_the_last(&order) <= 64 + 2 * 10, "{}", before_the_last(&order));
+    }
+
+    #[tokio::test]
+    async fn without_others_nothing_waits() {
+        let turns = Turns::default();
+        for _ in 0..1000 {
+            assert!(turns.of(Some(MANY_REQUESTS)).await._permit.is_none());
+        }
+        assert!(turns.of(Some(FEW_REQUESTS)).await._permit.is_none());
+        assert!(turns.of(Some(FEW_REQUESTS)).await._permit.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_ends_while_it_waits_leaves_its_turn_to_the_next() {
+        let turns = Arc::new(Turns::default());
+        for owner in [FEW_REQUESTS, MANY_REQUESTS] {
+            let _turn = turns.of(Some(owner)).await;
+        }
+        let held = turns.of(Some(MANY_REQUESTS)).await;
+        let wait = |turns: Arc<Turns>| tokio::spawn(async move { drop(turns.of(Some(MANY_REQUESTS)).await) });
+        let (ended, next) = (wait(Arc::clone(&turns)), wait(Arc::clone(&turns)));
+        yield_now().await;
+        ended.abort();
+        drop(held);
+        next.await.expect("it had its turn");
+    }
+
+    #[tokio::test]
+    async fn the_queues_are_bounded() {
+        let turns = Turns::default();
+        for owner in (0..10_000).map(Owner::User) {
+            for _ in 0..2 {
+                let _turn = turns.of(Some(owner)).await;
+            }
+        }
+        assert!(turns.0.lock().expect("whole").queues.len() <= MANY);
+    }
+}
