@@ -57,6 +57,8 @@ const LOOK_PAUSE: Duration = Duration::from_millis(100);
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
 /// The pause after a failed accept (out of files), to avoid a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// The pause after a connection over the limit.
+const REFUSAL_PAUSE: Duration = Duration::from_millis(1);
 
 /// Serves at `socket` until it is dropped, which removes the socket.
 pub async fn serve(admin: Arc<Admin>, socket: AdminSocket, clock: SharedClock) -> io::Result<()> {
@@ -91,25 +93,18 @@ async fn accept<T>(admin: &Arc<Admin>, listener: &UnixListener, clock: &SharedCl
     let (permits, pace) = (Shares::new(CONNECTIONS), Arc::new(Pace::new()));
     let mut failing = false;
     loop {
-        let accepted = match listener.accept().await {
-            Ok((stream, _)) => identify(stream),
-            Err(error) => Err(error),
-        };
+        let accepted = listener.accept().await.and_then(|(stream, _)| Ok((stream.peer_cred()?.uid(), stream)));
         match accepted {
-            Ok((stream, caller)) => {
+            Ok((uid, stream)) => {
                 failing = false;
-                // Connections over the limit are closed without an answer, to keep floods cheap.
-                if let Some(permit) = Permit::at_socket(&permits, caller.uid, &admin.subordinates, admin.restricted) {
-                    let (admin, caller, clock) = (Arc::clone(admin), Arc::new(caller), Arc::clone(clock));
-                    let (pace, conversations) = (Arc::clone(&pace), admin.conversations.clone());
-                    tokio::spawn(async move {
-                        pace.wait(&permit, &clock).await;
-                        let answer = move |request| {
-                            let (admin, caller, clock) = (Arc::clone(&admin), Arc::clone(&caller), Arc::clone(&clock));
-                            async move { answer(&admin, request, &caller, &clock).await }
-                        };
-                        converse(stream, permit, conversations, answer).await;
-                    });
+                match Permit::at_socket(&permits, uid, &admin.subordinates, admin.restricted) {
+                    Some(permit) => {
+                        let (admin, pace, clock) = (Arc::clone(admin), Arc::clone(&pace), Arc::clone(clock));
+                        tokio::spawn(serve_one(admin, stream, permit, pace, clock));
+                    }
+                    // Connections over the limit are closed without an answer, and not too many of them in a row, to keep
+                    // floods cheap.
+                    None => clock::sleep(REFUSAL_PAUSE).await,
                 }
             }
             Err(error) => {
@@ -120,6 +115,24 @@ async fn accept<T>(admin: &Arc<Admin>, listener: &UnixListener, clock: &SharedCl
             }
         }
     }
+}
+
+/// Waits until the owner may be answered, and answers.
+async fn serve_one(admin: Arc<Admin>, stream: UnixStream, permit: Permit, pace: Arc<Pace>, clock: SharedClock) {
+    pace.wait(&permit, &clock).await;
+    let (stream, caller) = match identify(stream) {
+        Ok((stream, caller)) => (stream, Arc::new(caller)),
+        Err(error) => {
+            tracing::debug!("admin connection of {:?}: {error}", permit.whose);
+            return;
+        }
+    };
+    let conversations = admin.conversations.clone();
+    let answer = move |request| {
+        let (admin, caller, clock) = (Arc::clone(&admin), Arc::clone(&caller), Arc::clone(&clock));
+        async move { answer(&admin, request, &caller, &clock).await }
+    };
+    converse(stream, permit, conversations, answer).await;
 }
 
 /// Identifies the client.
