@@ -78,12 +78,12 @@ impl Watched<'_> {
                     self.read().await?
                 }
                 Wait::Nothing => {
-                    in_a_row += 1;
                     let mut _turn = None;
-                    if in_a_row % IN_A_ROW == 0 {
+                    if in_a_row % IN_A_ROW == 0 && self.exchange.has_more() {
                         yield_now().await;
                         _turn = Some(self.exchange.take_turn().await);
                     }
+                    in_a_row += 1;
                     self.exchange.turn(self.socket.get_ref(), true)?
                 }
                 Wait::Change(change) => Box::pin(self.wait_for(change)).await?,

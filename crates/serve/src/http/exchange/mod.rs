@@ -134,6 +134,11 @@ impl Exchange {
         }
     }
 
+    /// Whether something was read that was not used yet.
+    pub(super) fn has_more(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
     /// Waits until it is its owner's turn.
     pub(super) async fn take_turn(&self) -> Turn {
         let Context { turns, subordinates, .. } = &*self.context;
