@@ -1,5 +1,8 @@
 //! The options of the faces: what is read, what is printed, what is wrong.
 
+#[path = "support/schema.rs"]
+mod schema;
+
 use std::any::Any;
 
 use alppaca::config::Config;
@@ -12,15 +15,12 @@ fn options<T: 'static>(config: &Config) -> &T {
 
 mod container {
 
-    use alppaca::{
-        config::{Loaded, parse},
-        faces::ecs::Options,
-    };
+    use alppaca::{config::Loaded, faces::ecs::Options};
 
-    use super::options;
+    use super::{options, schema::parse};
 
     fn parsed(text: &str) -> Result<Loaded, String> {
-        parse(vec![("a.yaml".into(), format!("ims_host: x\n{text}"))]).map_err(|errors| errors.to_string())
+        parse(&format!("ims_host: x\n{text}"))
     }
 
     #[test]
@@ -33,7 +33,7 @@ mod container {
         assert!(
             container.roles[1].opener.open && loaded.warnings.iter().any(|w| w.to_string().contains("without a token"))
         );
-        let again = parse(vec![("b.yaml".into(), loaded.config.render())]).expect("what we wrote").config;
+        let again = parse(&loaded.config.render()).expect("what we wrote").config;
         assert_eq!(again, loaded.config);
         let reachable = parsed("container: {listen: '0.0.0.0:1', roles: {web: {open: true}}}").expect("legal").warnings;
         assert!(reachable.iter().any(|warning| warning.to_string().contains("0.0.0.0:1 over the network")));
@@ -59,15 +59,12 @@ mod container {
 
 mod pod_identity {
 
-    use alppaca::{
-        config::{Loaded, parse},
-        faces::pod_identity::Options,
-    };
+    use alppaca::{config::Loaded, faces::pod_identity::Options};
 
-    use super::options;
+    use super::{options, schema::parse};
 
     fn parsed(text: &str) -> Result<Loaded, String> {
-        parse(vec![("a.yaml".into(), format!("ims_host: x\npod_identity:\n{text}"))]).map_err(|e| e.to_string())
+        parse(&format!("ims_host: x\npod_identity:\n{text}"))
     }
 
     #[test]
@@ -81,7 +78,7 @@ mod pod_identity {
             let section = options::<Options>(&config);
             assert_eq!(section.associations[1].namespace.as_str(), "*");
             assert_eq!(section.audience, "pods.eks.amazonaws.com");
-            let again = parse(vec![("b.yaml".into(), config.render())]).expect("what we wrote").config;
+            let again = parse(&config.render()).expect("what we wrote").config;
             assert_eq!(again, config);
         }
     }
@@ -108,10 +105,9 @@ mod pod_identity {
 
 mod metadata {
 
-    use alppaca::{
-        config::{Config, parse},
-        faces::imds::Entry,
-    };
+    use alppaca::{config::Config, faces::imds::Entry};
+
+    use super::schema::parse;
 
     #[test]
     fn the_region_is_also_that_of_the_zone() {
@@ -128,8 +124,7 @@ mod metadata {
     }
 
     fn parsed(text: &str) -> Result<Config, String> {
-        let files = vec![("a.yaml".into(), format!("ims_host: x\nmetadata:\n{text}"))];
-        parse(files).map(|loaded| loaded.config).map_err(|errors| errors.to_string())
+        parse(&format!("ims_host: x\nmetadata:\n{text}")).map(|loaded| loaded.config)
     }
 
     #[test]
@@ -155,7 +150,7 @@ mod metadata {
             ]
         );
         assert_eq!(config.imds.metadata.passthrough.as_deref(), Some("http://h"));
-        let again = parse(vec![("b.yaml".into(), config.render())]).expect("what we wrote").config;
+        let again = parse(&config.render()).expect("what we wrote").config;
         assert_eq!(again, config);
     }
 
@@ -170,7 +165,7 @@ mod metadata {
                 [("user-data".to_owned(), Entry::Binary(gzip.clone()))],
                 "{text}"
             );
-            assert_eq!(parse(vec![("b.yaml".into(), config.render())]).expect("what we wrote").config, config);
+            assert_eq!(parse(&config.render()).expect("what we wrote").config, config);
         }
         assert!(parsed("  user-data: !!str 12\n  region: !!str eu-west-1\n").is_ok());
         for (text, part) in [

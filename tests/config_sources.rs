@@ -1,15 +1,15 @@
 //! `sources` and `roles` as a person writes them: what is refused and how that is said, and that what is printed reads as
 //! the same.
 
-use std::path::PathBuf;
+#[path = "support/schema.rs"]
+mod schema;
 
-use alppaca::config::{Config, parse};
+use alppaca::config::Config;
 
 const ARN: &str = "arn:aws:iam::123456789012:role/x";
 
 fn parsed(text: &str) -> Result<Config, String> {
-    let files = vec![(PathBuf::from("a.yaml"), text.to_owned())];
-    parse(files).map(|loaded| loaded.config).map_err(|errors| errors.to_string())
+    schema::parse(text).map(|loaded| loaded.config)
 }
 
 const SITE: &str = "sources:\n  me: {kind: site, url: 'https://ims/account/', ready: [a@b], sign_in: {kind: oidc, issuer: \

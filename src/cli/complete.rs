@@ -30,7 +30,7 @@ pub(super) fn script(shell: What) -> Option<io::Result<Vec<u8>>> {
         What::Bash => &Bash,
         What::Zsh => &Zsh,
         What::Fish => &Fish,
-        What::Man | What::Elvish => return None,
+        What::Man | What::Elvish | What::Schema => return None,
     };
     let mut text = Vec::new();
     let written = completer.write_registration(VARIABLE, "alppaca", "alppaca", "alppaca", &mut text);

@@ -4,6 +4,8 @@ use std::io::Write;
 
 use alppaca_command::generate::{What, generate};
 
+use crate::config::schema;
+
 use super::{Failure, Outcome, complete, manual};
 
 /// Arguments of `generate`.
@@ -13,12 +15,13 @@ Examples:
   alppaca generate man > alppaca.1
   alppaca generate man --of alppacad > alppacad.8
   alppaca generate man --of alppaca.yaml > alppaca.yaml.5
+  alppaca generate schema > alppaca.schema.json
   alppaca generate bash > /etc/bash_completion.d/alppaca")]
 pub(super) struct Args {
     /// What to print
     #[arg(value_enum)]
     what: What,
-    /// The program, or the configuration (which has a manual page only)
+    /// The program, or the configuration (which has a manual page and a schema)
     #[arg(long = "of", value_enum, value_name = "NAME", default_value_t = Program::Alppaca)]
     pub(super) program: Program,
 }
@@ -38,14 +41,17 @@ pub(super) fn run(args: &Args, command: clap::Command) -> Outcome {
         return print(&script.map_err(Failure::runtime)?);
     }
     let section = if args.program == Program::Alppaca { "1" } else { "8" };
-    print(&generate(args.what, command, section, FILES.trim_start()).map_err(Failure::runtime)?)
+    print(&generate(args.what, command, (section, FILES.trim_start()), schema).map_err(Failure::runtime)?)
 }
 
-/// Prints the manual page of the configuration.
-pub(super) fn configuration(args: &Args) -> Outcome {
+/// Prints the manual page of the configuration, or its schema.
+pub(super) fn configuration(args: &Args, command: clap::Command) -> Outcome {
     match args.what {
         What::Man => print(manual::configuration().as_bytes()),
-        _ => Err(Failure::usage("alppaca.yaml has a manual page only: alppaca generate man --of alppaca.yaml")),
+        What::Schema => run(args, command),
+        _ => Err(Failure::usage(
+            "alppaca.yaml has a manual page and a schema only: alppaca generate man --of alppaca.yaml",
+        )),
     }
 }
 

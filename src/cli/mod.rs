@@ -119,7 +119,7 @@ enum Command {
     Policy(policy::Args),
     /// Translate another tool's settings into a configuration
     Migrate(migrate::Args),
-    /// Print a shell completion or the manual page
+    /// Print a shell completion, the manual page, or a schema of the configuration
     Generate(generate::Args),
     /// Run a program in a session of its own, for sources of kind `process`
     #[command(hide = true)]
@@ -192,7 +192,7 @@ impl Command {
             Self::Generate(args) => match args.program {
                 generate::Program::Alppaca => generate::run(args, Alppaca::command()),
                 generate::Program::Alppacad => generate::run(args, Alppacad::command()),
-                generate::Program::Configuration => generate::configuration(args),
+                generate::Program::Configuration => generate::configuration(args, Alppaca::command()),
             },
         }
     }

@@ -1,6 +1,6 @@
 //! From the merged tree to a validated [`Config`]. All that is wrong is told at once.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use super::{
     Config, Loaded, Refresh,
@@ -28,12 +28,11 @@ use alppaca_settings::{
 
 /// Builds the configuration; `None` stands for files without content.
 pub(super) fn config(tree: Option<Node>) -> Result<Loaded, ConfigErrors> {
-    let entries = match tree.map(|node| node.value) {
-        Some(Value::Map(entries)) => entries,
-        _ => Vec::new(),
+    let written = match tree.as_ref().map(|node| &node.value) {
+        Some(Value::Map(entries)) => entries.iter().map(|(key, _)| key.text.clone()).collect(),
+        _ => BTreeSet::new(),
     };
-    let written = entries.iter().map(|(key, _)| key.text.clone()).collect();
-    let mut fields = Fields::new(entries, &SETTINGS);
+    let mut fields = Fields::of_document(tree, &SETTINGS);
     fields.refuse_unknown();
     let upstreams = upstreams(&mut fields);
     let listen = listen(&mut fields);

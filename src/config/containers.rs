@@ -15,7 +15,7 @@ use alppaca_settings::{
     problem::Problem,
     read,
     render::{list, mapping, quoted},
-    yaml::{Node, Value},
+    yaml::{Key, Node},
 };
 
 /// A role that nobody names: what permits it permits all.
@@ -241,14 +241,14 @@ fn check_accounts(fields: &mut Fields, rules: &Rules) {
 }
 
 fn place(node: &Node) -> Result<Place, Problem> {
-    let text = read::text(node)?;
+    let text = read::text_like(node, "^(Env|Labels):")?;
     text.parse().map_err(|()| {
         Problem::new(node.place.clone(), format!("Env:NAME or Labels:NAME is expected here, not {text:?}"))
     })
 }
 
 fn pattern(node: &Node) -> Result<Pattern, Problem> {
-    let text = read::text(node)?;
+    let text = read::text_like(node, "^(arn:|\\*)")?;
     // Anything else can never be an ARN, and would forbid what somebody thinks is allowed.
     if text.starts_with("arn:") || text.starts_with('*') {
         Ok(Pattern::of_arns(&text))
@@ -260,16 +260,9 @@ fn pattern(node: &Node) -> Result<Pattern, Problem> {
 
 fn accounts(fields: &mut Fields) -> Option<Vec<(String, AccountId)>> {
     let Some(node) = fields.given("accounts").cloned() else { return Some(Vec::new()) };
-    let Value::Map(entries) = node.value else {
-        let message = format!("a mapping of names to accounts is expected here, not {}", node.kind());
-        fields.problems.push(Problem::new(node.place, message));
-        return None;
-    };
-    let mut accounts = Vec::with_capacity(entries.len());
-    for (name, node) in entries {
-        accounts.push((name.text, fields.note(read::account_id(&node))?));
-    }
-    Some(accounts)
+    let entries = fields.note(read::entries(&node, "a mapping of names to accounts"))?;
+    let account = |(name, node): &(Key, Node)| Ok((name.text.clone(), read::account_id(node)?));
+    fields.note(entries.iter().map(account).collect())
 }
 
 /// The section as YAML.

@@ -10,7 +10,7 @@ use alppaca_settings::{
     problem::{Place, Problem},
     read,
     render::{mapping, quoted},
-    yaml::{Node, Value},
+    yaml::Node,
 };
 
 /// The settings of the section.
@@ -77,6 +77,7 @@ fn rule(place: &Place, fields: &mut Fields) -> Option<Rule> {
 }
 
 fn effect(place: &Place, fields: &mut Fields) -> Option<Effect> {
+    fields.note_one_of(&EFFECTS);
     let given: Vec<&str> = EFFECTS.into_iter().filter(|key| fields.given(key).is_some()).collect();
     let [key] = given.as_slice() else {
         let message = format!(
@@ -146,10 +147,7 @@ fn range(node: &Node) -> Result<Cidr, Problem> {
 }
 
 fn labels(node: &Node) -> Result<Vec<(String, Pattern)>, Problem> {
-    let Value::Map(entries) = &node.value else {
-        let message = format!("a mapping of labels to values is expected here, not {}", node.kind());
-        return Err(Problem::new(node.place.clone(), message));
-    };
+    let entries = read::entries(node, "a mapping of labels to values")?;
     entries.iter().map(|(key, node)| Ok((key.text.clone(), read::pattern(node)?))).collect()
 }
 

@@ -139,6 +139,7 @@ fn read_role(key: &Key, fields: &mut Fields) -> Option<Read> {
 }
 
 fn sources(key: &Key, fields: &mut Fields) -> Option<Vec<(String, Place)>> {
+    fields.note_one_of(&["source", "sources"]);
     let plural = fields.given("sources").is_some();
     let Some(node) = fields.given(if plural { "sources" } else { "source" }).cloned() else {
         let message = format!("the role {:?} needs a `source`: where its credentials come from", key.text);
@@ -163,7 +164,9 @@ fn upstream_role(node: &Node) -> Result<String, Problem> {
 
 /// The ARN of a role, with the same strictness wherever one is written.
 pub(super) fn role_arn(node: &Node) -> Result<RoleArn, Problem> {
-    read::text(node)?.parse().map_err(|error: RoleArnError| Problem::new(node.place.clone(), error.to_string()))
+    read::text_like(node, "^arn:aws(-[a-z0-9-]+)?:iam::[0-9]{12}:role/[^*\"\\s]+$")?
+        .parse()
+        .map_err(|error: RoleArnError| Problem::new(node.place.clone(), error.to_string()))
 }
 
 impl Role {

@@ -1,12 +1,13 @@
 //! `sources`: the named upstreams. Their kinds, and the settings of each, are in `source`.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use crate::source::{Kind, read_kind};
 use alppaca_settings::{
     fields::Fields,
     problem::Problem,
-    yaml::{Key, Node, Value},
+    read,
+    yaml::{Key, Node},
 };
 
 /// One named upstream.
@@ -35,11 +36,7 @@ impl Source {
 /// Reads `sources`, in the order of the file. `None` if something is wrong.
 pub(super) fn read_sources(fields: &mut Fields) -> Option<Vec<(Key, Source)>> {
     let Some(node) = fields.given("sources").cloned() else { return Some(Vec::new()) };
-    let Value::Map(entries) = node.value else {
-        let message = format!("a mapping of names is expected here, not {}", node.kind());
-        fields.problems.push(Problem::new(node.place, message));
-        return None;
-    };
+    let entries = fields.note(read::entries(&node, "a mapping of names").map(Cow::into_owned))?;
     let read: Vec<_> = entries.into_iter().map(|(key, node)| read_source(fields, key, node)).collect();
     read.into_iter().collect()
 }

@@ -1,8 +1,9 @@
 //! Manual pages and completions, made from a command line itself.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use clap_complete::Shell;
+use serde_json::Value as Json;
 
 /// What can be made of a command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -13,16 +14,28 @@ pub enum What {
     Zsh,
     Fish,
     Elvish,
+    /// A JSON Schema of the configuration, for editors
+    Schema,
 }
 
-/// Makes it for a program whose manual page is in this section, and has these sections at its end (roff).
-pub fn generate(what: What, mut command: clap::Command, section: &str, end: &str) -> std::io::Result<Vec<u8>> {
+/// Makes it for a program whose manual page is in this section, has these sections at its end (roff), and whose
+/// configuration has this schema: otherwise the keys that nothing reads, which a test excludes.
+pub fn generate(
+    what: What,
+    mut command: clap::Command,
+    (section, end): (&str, &str),
+    schema: impl FnOnce() -> Result<Json, Vec<String>>,
+) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     let shell = match what {
         What::Man => {
             program_manual(command, section, &mut text)?;
             text.write_all(end.as_bytes())?;
             return Ok(text);
+        }
+        What::Schema => {
+            let schema = schema().map_err(|keys| io::Error::other(format!("nothing reads {}", keys.join(", "))))?;
+            return Ok(format!("{schema:#}\n").into_bytes());
         }
         What::Bash => Shell::Bash,
         What::Zsh => Shell::Zsh,
@@ -35,7 +48,7 @@ pub fn generate(what: What, mut command: clap::Command, section: &str, end: &str
 }
 
 /// The page of the program, with all of its commands.
-fn program_manual(mut command: clap::Command, section: &str, text: &mut Vec<u8>) -> std::io::Result<()> {
+fn program_manual(mut command: clap::Command, section: &str, text: &mut Vec<u8>) -> io::Result<()> {
     command.build();
     let own = command.get_name().replace('-', "\\-");
     let mut page = Vec::new();
@@ -55,7 +68,7 @@ const EXTRA: &str = ".SH EXTRA\n";
 const NOTES: &str = ".SH NOTES\n";
 
 /// The commands below one: what they are for, how they are called, their options, examples and exit codes.
-fn commands(parent: &clap::Command, path: &str, text: &mut Vec<u8>) -> std::io::Result<()> {
+fn commands(parent: &clap::Command, path: &str, text: &mut Vec<u8>) -> io::Result<()> {
     for command in parent.get_subcommands().filter(|command| command.get_name() != "help") {
         let page = clap_mangen::Man::new(command.clone());
         let name = format!("{path}{}", command.get_name());

@@ -7,7 +7,7 @@ use crate::{
     filter::{Template, is_attribute, is_filter},
     needs::{Need, Needs},
     settings::{
-        Fields, NamedFiles, Node, Problem, Setting, Value,
+        Fields, NamedFiles, Node, Problem, Setting,
         read::{self, render_duration},
         render::{list, mapping, quoted},
     },
@@ -313,7 +313,7 @@ fn attribute(node: &Node) -> read::Read<String> {
 }
 
 fn claims(node: &Node) -> read::Read<Vec<(String, String)>> {
-    let Value::Map(entries) = &node.value else { return read::wrong(node, "a mapping of claims to attributes") };
+    let entries = read::entries(node, "a mapping of claims to attributes")?;
     entries.iter().map(|(key, node)| Ok((key.text.clone(), attribute(node)?))).collect()
 }
 

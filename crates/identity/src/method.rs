@@ -1,7 +1,7 @@
 //! What each identity method says of itself, and the list of all methods. A method is a folder here and a line in
 //! [`METHODS`].
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
 use alppaca_jwt::{KeyOptions, KeyRing};
 
@@ -14,9 +14,7 @@ use crate::{
     needs::Needs,
     people::WithDirectory,
     proxy,
-    settings::{
-        Comparable, Fields, NamedFiles, Node, Problem, Setting, Value, fields::take, read, render::quoted, yaml::Key,
-    },
+    settings::{Comparable, Fields, NamedFiles, Node, Problem, Setting, fields::take, read, render::quoted, yaml::Key},
     ssh, token,
 };
 
@@ -213,11 +211,7 @@ impl Named {
 /// Reads `identities`, in the order of the file. `None` says that something is wrong, which is noted in `fields`.
 pub fn read(fields: &mut Fields) -> Option<Vec<Named>> {
     let Some(node) = fields.given("identities").cloned() else { return Some(Vec::new()) };
-    let Value::Map(entries) = node.value else {
-        let message = format!("a mapping of names to identity methods is expected here, not {}", node.kind());
-        fields.problems.push(Problem::new(node.place, message));
-        return None;
-    };
+    let entries = fields.note(read::entries(&node, "a mapping of names to identity methods").map(Cow::into_owned))?;
     // All are read, so that all problems are reported.
     let read: Vec<_> = entries.into_iter().map(|(key, node)| read_one(fields, key, node)).collect();
     read.into_iter().collect()
@@ -243,7 +237,7 @@ fn read_one(fields: &mut Fields, key: Key, mut node: Node) -> Option<Named> {
     let what = format!("the identity method {:?}", key.text);
     let entry = METHODS.get(fields.take_kind(&mut node, (&what, &key.place), "identity method", &words)?)?;
     let before = fields.problems.len();
-    let method = fields.nested(node, entry.settings, entry.read);
+    let method = fields.nested_kind(node, entry.word, entry.settings, entry.read);
     for problem in fields.problems.split_off(before) {
         fields.problems.push(problem.or_at(&key.place));
     }

@@ -1,5 +1,8 @@
 //! The documentation of the server is true: its reference is that of the code, its examples are legal.
 
+#[path = "../../../tests/support/schema.rs"]
+mod schema;
+
 use std::{fs, path::PathBuf, process::Command};
 
 use alppaca_ims::site::{SECTIONS, SETTINGS, parse};
@@ -47,7 +50,8 @@ fn every_example_is_legal() {
             }
             let missing = REST.iter().filter(|(key, _)| !block.lines().any(|line| line.starts_with(key)));
             let whole = missing.map(|(_, text)| *text).chain([block]).collect::<String>();
-            let read = parse(vec![(path.clone(), whole)]);
+            let read = parse(vec![(path.clone(), whole.clone())]);
+            schema::compare(|| alppaca_ims::site::schema().expect("all keys are read"), &whole, None);
             assert!(
                 read.is_ok(),
                 "{name}: {block}\n{}",

@@ -61,6 +61,7 @@ fn the_debian_package_has_all_and_starts_nothing() {
         ("etc/alppaca-ims/ims.yaml", "-rw-r----- root/root"),
         ("usr/share/man/man8/alppaca-ims.8.gz", "-rw-r--r-- root/root"),
         ("usr/share/man/man5/alppaca-ims.yaml.5.gz", "-rw-r--r-- root/root"),
+        ("usr/share/alppaca-ims/alppaca-ims.schema.json", "-rw-r--r-- root/root"),
         ("usr/share/doc/alppaca-ims/ims-guide.md", "-rw-r--r-- root/root"),
         ("usr/share/doc/alppaca-ims/prometheus/alppaca-ims.rules.yml", "-rw-r--r-- root/root"),
     ] {

@@ -10,7 +10,7 @@ use crate::{
     settings::{
         Fields, Keys, NamedFiles, Problem, Rendered, Setting, read,
         render::quoted,
-        url::{is_confidential_url, is_web_url},
+        url::{WEB_URL, is_confidential_url, is_web_url},
     },
 };
 
@@ -157,7 +157,7 @@ fn source(fields: &mut Fields, missing: impl FnOnce(&mut Fields)) -> Option<KeyS
     fields.exclude("jwks_file", &["jwks_url", "jwks_ca_file", "jwks_token_file"]);
     let file = fields.optional("jwks_file", read::path);
     let url = fields.optional("jwks_url", |node| {
-        let text = read::text(node)?;
+        let text = read::text_like(node, WEB_URL)?;
         let message = "a URL with http or https is expected here";
         if is_web_url(&text) { Ok(text) } else { Err(Problem::new(node.place.clone(), message)) }
     });

@@ -1,6 +1,6 @@
 //! The settings of the log and of the audit's records.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use alppaca_settings::{
     Fields, Node, Problem, Value,
@@ -8,6 +8,7 @@ use alppaca_settings::{
     read::{self, Read},
     render::{list, quoted},
 };
+use serde_json::{Value as Json, json};
 
 use crate::{
     Format, check_handler,
@@ -205,6 +206,7 @@ fn log_level(node: &Node) -> Read<LogLevel> {
 #[allow(clippy::option_option, reason = "wrong and absent are not the same")]
 fn handler(fields: &mut Fields) -> Option<Option<Handler>> {
     let Some(node) = fields.given("logging_handler").cloned() else { return Some(None) };
+    fields.note(read::takes(&node, handler_schema))?;
     let Value::Map(entries) = &node.value else {
         let message = format!("a mapping with `module` and `class` is expected here, not {}", node.kind());
         fields.problems.push(Problem::new(node.place, message));
@@ -252,6 +254,20 @@ fn handler(fields: &mut Fields) -> Option<Option<Handler>> {
     (!wrong).then_some(Some(handler))
 }
 
+/// A handler as a JSON Schema.
+fn handler_schema() -> Json {
+    let [modules, classes] = [|(module, _): &(&'static str, _)| *module, |(_, class): &(_, &'static str)| *class]
+        .map(|part| HANDLERS.iter().map(part).collect::<BTreeSet<&str>>());
+    json!({
+        "type": "object", "additionalProperties": false, "required": ["class"], "properties": {
+            "module": {"enum": modules, "default": "logging"},
+            "class": {"enum": classes},
+            "args": {"description": "Its arguments, as Python has them.", "type": ["array", "string", "number", "boolean", "null"]},
+            "kwargs": {"description": "The same by name.", "type": ["object", "null"]},
+        },
+    })
+}
+
 /// An argument of a log handler.
 fn argument(node: &Node) -> Read<Argument> {
     Ok(match &node.value {
@@ -263,7 +279,9 @@ fn argument(node: &Node) -> Read<Argument> {
         },
         Value::Scalar { text, .. } => Argument::Text(text.clone()),
         Value::List(items) => Argument::List(items.iter().map(argument).collect::<Read<_>>()?),
-        Value::Binary(_) | Value::Map(_) => return read::wrong(node, "a text, a number, true, false or a list"),
+        Value::Binary(_) | Value::Map(_) | Value::Any(_) => {
+            return read::wrong(node, "a text, a number, true, false or a list");
+        }
     })
 }
 

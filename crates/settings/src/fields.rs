@@ -1,8 +1,11 @@
 //! The entries of a mapping, read one by one against a table of settings. All that is wrong is collected.
 
+use std::{borrow::Cow, sync::Arc};
+
 use crate::{
     problem::{Place, Problem},
     read,
+    shape::{Mapping, Shape},
     table::{Setting, default, nearest},
     yaml::{Key, Node, Value},
 };
@@ -12,6 +15,8 @@ pub struct Fields {
     entries: Vec<(Key, Node)>,
     table: &'static [Setting],
     at: Option<Place>,
+    /// Where it is noted what keys mean to each other, if only that is to be learnt.
+    mapping: Option<Arc<Mapping>>,
     /// What is wrong.
     pub problems: Vec<Problem>,
     /// What is legal, but perhaps not meant.
@@ -21,7 +26,26 @@ pub struct Fields {
 impl Fields {
     /// The entries of a mapping that may have the keys of `table`.
     pub fn new(entries: Vec<(Key, Node)>, table: &'static [Setting]) -> Self {
-        Self { entries, table, at: None, problems: Vec::new(), warnings: Vec::new() }
+        Self { entries, table, at: None, mapping: None, problems: Vec::new(), warnings: Vec::new() }
+    }
+
+    /// The entries of a whole document, in which there may be nothing.
+    pub fn of_document(tree: Option<Node>, table: &'static [Setting]) -> Self {
+        match tree.map(|node| node.value) {
+            Some(Value::Map(entries)) => Self::new(entries, table),
+            Some(Value::Any(shape)) => Self::inquire(&shape, table, None),
+            _ => Self::new(Vec::new(), table),
+        }
+    }
+
+    fn inquire(shape: &Shape, table: &'static [Setting], kind: Option<&'static str>) -> Self {
+        let mapping = shape.mapping(table, kind);
+        Self { mapping: Some(Arc::clone(&mapping)), ..Self::new(mapping.entries(), table) }
+    }
+
+    /// Whether nothing is given, and only that is to be learnt which keys are read: all of them should be.
+    pub fn is_inquiry(&self) -> bool {
+        self.mapping.is_some()
     }
 
     /// Complains of keys that are not in the table.
@@ -85,6 +109,7 @@ impl Fields {
 
     /// The value of a key that has to be there, or what is missing without it.
     pub fn required<T>(&mut self, key: &str, missing: &str, read: impl Fn(&Node) -> Result<T, Problem>) -> Option<T> {
+        self.note_need(key);
         let value = self.optional(key, read)?;
         if value.is_none() {
             self.problems.push(Problem::nowhere(missing));
@@ -94,11 +119,25 @@ impl Fields {
 
     /// The value of a key that has to be there, or what is missing in this mapping without it.
     pub fn needed<T>(&mut self, key: &str, missing: &str, read: impl Fn(&Node) -> Result<T, Problem>) -> Option<T> {
+        self.note_need(key);
         let value = self.optional(key, read)?;
         if value.is_none() {
             self.complain_here(missing);
         }
         value
+    }
+
+    /// Notes that at least one of these has to be there. The caller complains.
+    pub fn note_one_of(&self, keys: &[&str]) {
+        if let Some(mapping) = &self.mapping {
+            mapping.need_one_of(keys);
+        }
+    }
+
+    fn note_need(&self, key: &str) {
+        if let Some(mapping) = &self.mapping {
+            mapping.need(key);
+        }
     }
 
     /// Notes what is wrong with the mapping as a whole.
@@ -113,6 +152,9 @@ impl Fields {
     /// Complains if `key` is given together with one of `others`.
     pub fn exclude(&mut self, key: &str, others: &[&str]) {
         for other in others {
+            if let Some(mapping) = &self.mapping {
+                mapping.exclude(key, other);
+            }
             if let (Some(place), Some(second)) = (self.place(key), self.place(other)) {
                 let (file, line) = (second.source.name.display(), second.line);
                 let message = format!("`{key}` replaces `{other}`, which is also set ({file}:{line}); remove one");
@@ -123,10 +165,17 @@ impl Fields {
 
     /// Complains if only one of two keys is given.
     pub fn pair(&mut self, first: &str, second: &str) {
-        for (given, missing) in [(first, second), (second, first)] {
-            if let (Some(place), None) = (self.place(given), self.place(missing)) {
-                self.problems.push(Problem::new(place, format!("`{given}` has no effect without `{missing}`")));
-            }
+        self.only_with(first, second);
+        self.only_with(second, first);
+    }
+
+    /// Complains if `part` is given without `whole`.
+    pub fn only_with(&mut self, part: &str, whole: &str) {
+        if let Some(mapping) = &self.mapping {
+            mapping.pair(part, whole);
+        }
+        if let (Some(place), None) = (self.place(part), self.place(whole)) {
+            self.problems.push(Problem::new(place, format!("`{part}` has no effect without `{whole}`")));
         }
     }
 
@@ -141,7 +190,7 @@ impl Fields {
     ) -> Option<Option<T>> {
         match self.place(key).zip(self.given(key).cloned()) {
             None => Some(None),
-            Some((place, node)) => self.nested_at(place, node, table, read).map(Some),
+            Some((place, node)) => self.nested_at(place, node, None, table, read).map(Some),
         }
     }
 
@@ -153,15 +202,11 @@ impl Fields {
         mut read: impl FnMut(&Key, &mut Fields) -> Option<T>,
     ) -> Option<Vec<T>> {
         let Some(node) = self.given(key).cloned() else { return Some(Vec::new()) };
-        let Value::Map(entries) = node.value else {
-            let message = format!("a mapping of names is expected here, not {}", node.kind());
-            self.problems.push(Problem::new(node.place, message));
-            return None;
-        };
+        let entries = self.note(read::entries(&node, "a mapping of names").map(Cow::into_owned))?;
         // All are read, so that all problems are reported.
         let read: Vec<Option<T>> = entries
             .into_iter()
-            .map(|(name, node)| self.nested_at(name.place.clone(), node, table, |fields| read(&name, fields)))
+            .map(|(name, node)| self.nested_at(name.place.clone(), node, None, table, |fields| read(&name, fields)))
             .collect();
         read.into_iter().collect()
     }
@@ -174,10 +219,14 @@ impl Fields {
         mut read: impl FnMut(&Place, &mut Fields) -> Option<T>,
     ) -> Option<Vec<T>> {
         let Some(node) = self.given(key).cloned() else { return Some(Vec::new()) };
-        let Value::List(items) = node.value else {
-            self.problems
-                .push(Problem::new(node.place.clone(), format!("a list is expected here, not {}", node.kind())));
-            return None;
+        let items = match node.value {
+            Value::List(items) => items,
+            Value::Any(shape) => vec![shape.item(false)],
+            _ => {
+                self.problems
+                    .push(Problem::new(node.place.clone(), format!("a list is expected here, not {}", node.kind())));
+                return None;
+            }
         };
         let read: Vec<Option<T>> = items
             .into_iter()
@@ -197,6 +246,7 @@ impl Fields {
         table: &'static [Setting],
         read: impl Fn(&mut Fields) -> Option<T>,
     ) -> Option<Vec<T>> {
+        self.note_need(key);
         let items = self.items(key, table, |_, fields| read(fields))?;
         if items.is_empty() {
             self.complain_here(missing);
@@ -212,7 +262,18 @@ impl Fields {
         table: &'static [Setting],
         read: impl FnOnce(&mut Fields) -> Option<T>,
     ) -> Option<T> {
-        self.nested_at(node.place.clone(), node, table, read)
+        self.nested_at(node.place.clone(), node, None, table, read)
+    }
+
+    /// The same of a mapping of this [kind](Self::take_kind).
+    pub fn nested_kind<T>(
+        &mut self,
+        node: Node,
+        kind: &'static str,
+        table: &'static [Setting],
+        read: impl FnOnce(&mut Fields) -> Option<T>,
+    ) -> Option<T> {
+        self.nested_at(node.place.clone(), node, Some(kind), table, read)
     }
 
     /// The same; what is wrong with the whole of it stands at `place`.
@@ -220,19 +281,21 @@ impl Fields {
         &mut self,
         place: Place,
         node: Node,
+        kind: Option<&'static str>,
         table: &'static [Setting],
         read: impl FnOnce(&mut Fields) -> Option<T>,
     ) -> Option<T> {
-        let entries = match node.value {
-            Value::Map(entries) => entries,
-            _ if node.is_null() => Vec::new(),
+        let mut fields = match node.value {
+            Value::Map(entries) => Fields::new(entries, table),
+            Value::Any(shape) => Fields::inquire(&shape, table, kind),
+            _ if node.is_null() => Fields::new(Vec::new(), table),
             _ => {
                 let message = format!("a mapping is expected here, not {}", node.kind());
                 self.problems.push(Problem::new(node.place, message));
                 return None;
             }
         };
-        let mut fields = Fields { at: Some(place), ..Fields::new(entries, table) };
+        fields.at = Some(place);
         fields.refuse_unknown();
         let read = read(&mut fields);
         let fine = fields.problems.is_empty();
@@ -252,6 +315,9 @@ impl Fields {
         family: &str,
         words: &[&'static str],
     ) -> Option<usize> {
+        if let Value::Any(shape) = &node.value {
+            return Some(shape.choose_kind(words));
+        }
         let all = words.join(", ");
         let Some(kind) = take(node, "kind") else {
             let message = format!("{what} needs a `kind`: one of {all}");
@@ -273,6 +339,7 @@ impl Fields {
 /// Takes the value of a key out of a mapping.
 pub fn take(node: &mut Node, name: &str) -> Option<Node> {
     match &mut node.value {
+        Value::Any(shape) => Some(shape.beside(name)),
         Value::Map(entries) => entries.iter().position(|(key, _)| key.text == name).map(|at| entries.remove(at).1),
         _ => None,
     }

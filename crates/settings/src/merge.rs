@@ -50,7 +50,7 @@ mod tests {
 
     fn json(node: &Node) -> Json {
         match &node.value {
-            Value::Binary(_) => panic!("not made of JSON"),
+            Value::Binary(_) | Value::Any(_) => panic!("not made of JSON"),
             Value::Scalar { text, .. } => json!(text),
             Value::List(items) => items.iter().map(json).collect(),
             Value::Map(entries) => entries.iter().map(|(key, value)| (key.text.clone(), json(value))).collect(),

@@ -1,17 +1,21 @@
 //! Reads a node as a value of a type, with a message that shows what would be right.
 
 use std::{
+    borrow::Cow,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::Arc,
     time::Duration,
 };
 
+use alppaca_core::credentials::{AccountId, AccountIdError, Pattern, RoleName, RoleNameError};
+use serde_json::Value as Json;
+
 use crate::{
     problem::{Place, Problem, Source},
-    yaml::{Node, Value},
+    schema::form,
+    yaml::{Key, Node, Value},
 };
-use alppaca_core::credentials::{AccountId, AccountIdError, Pattern, RoleName, RoleNameError};
 
 /// A value, or what is wrong with it.
 pub type Read<T> = Result<T, Problem>;
@@ -35,15 +39,39 @@ pub fn wrong<T>(node: &Node, expected: &str) -> Read<T> {
     Err(Problem::new(node.place.clone(), format!("{expected} is expected here, not {found}")))
 }
 
+/// Notes what is taken, as a JSON Schema, at a node that stands for any value: then there is nothing to read.
+pub fn takes(node: &Node, schema: impl FnOnce() -> Json) -> Read<()> {
+    match &node.value {
+        Value::Any(shape) => {
+            shape.note(schema());
+            Err(Problem::nowhere("this stands for any value"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A single value as text; numbers and booleans are taken as they are written.
 pub fn text(node: &Node) -> Read<String> {
+    takes(node, form::text)?;
     match &node.value {
         Value::Scalar { text, .. } if !node.is_null() => Ok(text.clone()),
         _ => wrong(node, "a text"),
     }
 }
 
-fn scalar<T>(node: &Node, expected: &str, parse: impl FnOnce(&str) -> Option<T>) -> Read<T> {
+/// The same, where an editor can know that legal texts match `pattern`, a regular expression. The caller checks more.
+pub fn text_like(node: &Node, pattern: &str) -> Read<String> {
+    takes(node, || form::like(pattern))?;
+    text(node)
+}
+
+fn scalar<T>(
+    node: &Node,
+    form: impl FnOnce() -> Json,
+    expected: &str,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Read<T> {
+    takes(node, form)?;
     match &node.value {
         Value::Scalar { text, .. } => match parse(text.trim()) {
             Some(value) => Ok(value),
@@ -55,7 +83,7 @@ fn scalar<T>(node: &Node, expected: &str, parse: impl FnOnce(&str) -> Option<T>)
 
 /// As `PyYAML` (YAML 1.1) reads booleans, which is what the 2015 tool's users have.
 pub fn boolean(node: &Node) -> Read<bool> {
-    scalar(node, "true or false", parse_boolean)
+    scalar(node, form::boolean, "true or false", parse_boolean)
 }
 
 /// What YAML 1.1 takes for a boolean.
@@ -69,35 +97,56 @@ pub fn parse_boolean(text: &str) -> Option<bool> {
 
 /// A port to connect to.
 pub fn port(node: &Node) -> Read<u16> {
-    scalar(node, "a port number from 1 to 65535", |text| text.parse().ok().filter(|port| *port > 0))
+    scalar(
+        node,
+        || form::whole_number(1, 65535),
+        "a port number from 1 to 65535",
+        |text| text.parse().ok().filter(|port| *port > 0),
+    )
 }
 
 /// A port to listen on; 0 takes a free one.
 pub fn listen_port(node: &Node) -> Read<u16> {
-    scalar(node, "a port number from 0 to 65535", |text| text.parse().ok())
+    scalar(node, || form::whole_number(0, 65535), "a port number from 0 to 65535", |text| text.parse().ok())
 }
 
 /// A count of something, at least 1.
 pub fn count(node: &Node) -> Read<usize> {
-    let range = 1..=1_000_000_000;
-    scalar(node, "a whole number, at least 1", |text| text.parse().ok().filter(|count| range.contains(count)))
+    const MOST: usize = 1_000_000_000;
+    let range = 1..=MOST;
+    scalar(
+        node,
+        || form::whole_number(1, MOST),
+        "a whole number, at least 1",
+        |text| text.parse().ok().filter(|count| range.contains(count)),
+    )
 }
 
 /// `500ms`, `10s`, `5m`, `1h`, `2d`, or seconds; a fraction is allowed.
 pub fn duration(node: &Node) -> Read<Duration> {
-    scalar(node, "a time such as 500ms, 10s, 5m or 1h", parse_duration)
+    scalar(node, || form::duration(0.0), "a time such as 500ms, 10s, 5m or 1h", parse_duration)
 }
 
 /// The same, but at least one millisecond: a limit of nothing would refuse everything.
 pub fn limit(node: &Node) -> Read<Duration> {
     let not_zero = |duration: &Duration| *duration >= Duration::from_millis(1);
-    scalar(node, "a time such as 500ms, 10s, 5m or 1h, and not zero,", |text| parse_duration(text).filter(not_zero))
+    scalar(
+        node,
+        || form::duration(0.001),
+        "a time such as 500ms, 10s, 5m or 1h, and not zero,",
+        |text| parse_duration(text).filter(not_zero),
+    )
 }
 
 /// The same, but at least a second: nothing is asked more often.
 pub fn interval(node: &Node) -> Read<Duration> {
     let long = |duration: &Duration| *duration >= Duration::from_secs(1);
-    scalar(node, "a time of at least one second, such as 60s or 5m,", |text| parse_duration(text).filter(long))
+    scalar(
+        node,
+        || form::duration(1.0),
+        "a time of at least one second, such as 60s or 5m,",
+        |text| parse_duration(text).filter(long),
+    )
 }
 
 /// Reads `500ms`, `10s`, `5m`, `1h`, `2d` or a number of seconds; `None` if it is none of these.
@@ -127,7 +176,12 @@ pub fn render_duration(duration: Duration) -> String {
 
 /// An IP address.
 pub fn ip(node: &Node) -> Read<IpAddr> {
-    scalar(node, "an IP address", |text| text.trim_start_matches('[').trim_end_matches(']').parse().ok())
+    scalar(
+        node,
+        || form::like("^[0-9A-Fa-f.:\\[\\]\\s]+$"),
+        "an IP address",
+        |text| text.trim_start_matches('[').trim_end_matches(']').parse().ok(),
+    )
 }
 
 /// A file or directory.
@@ -138,41 +192,87 @@ pub fn path(node: &Node) -> Read<PathBuf> {
 /// A list of what `item` reads; a single value is a list of one.
 pub fn list<T>(node: &Node, item: impl Fn(&Node) -> Read<T>) -> Read<Vec<T>> {
     match &node.value {
+        Value::Any(shape) => Ok(vec![item(&shape.item(true))?]),
         Value::List(items) => items.iter().map(item).collect(),
         _ => Ok(vec![item(node)?]),
     }
 }
 
+/// What `item` reads of each item, if it is a list; otherwise the caller reads another form.
+pub fn proper_list<T>(node: &Node, item: impl Fn(&Node) -> Read<T>) -> Option<Read<Vec<T>>> {
+    match &node.value {
+        Value::Any(shape) => {
+            // Only to note it: there is the other form, too.
+            let _noted = item(&shape.item(false));
+            None
+        }
+        Value::List(items) => Some(items.iter().map(item).collect()),
+        _ => None,
+    }
+}
+
+/// The entries of a mapping of any names.
+pub fn entries<'a>(node: &'a Node, expected: &str) -> Read<Cow<'a, [(Key, Node)]>> {
+    match &node.value {
+        Value::Any(shape) => Ok(Cow::Owned(vec![shape.named_entry()])),
+        Value::Map(entries) => Ok(Cow::Borrowed(entries)),
+        _ => Err(Problem::new(node.place.clone(), format!("{expected} is expected here, not {}", node.kind()))),
+    }
+}
+
+/// The form of an address with a port.
+const ADDRESS: &str = "^\\s*(\\[[0-9A-Fa-f:.]+(%[0-9]+)?\\]|[0-9.]+):[0-9]+\\s*$";
+const NONE_OR_ADDRESS: &str = "^\\s*(none|(\\[[0-9A-Fa-f:.]+(%[0-9]+)?\\]|[0-9.]+):[0-9]+)\\s*$";
+
 /// `address:port`.
 pub fn socket_address(node: &Node) -> Read<SocketAddr> {
-    scalar(node, "address:port, such as 127.0.0.1:25772 or [::1]:25772,", |text| text.parse().ok())
+    scalar(
+        node,
+        || form::like(ADDRESS),
+        "address:port, such as 127.0.0.1:25772 or [::1]:25772,",
+        |text| text.parse().ok(),
+    )
 }
 
 /// `address:port`, or `none`.
 pub fn none_or_socket_address(node: &Node) -> Read<Option<SocketAddr>> {
-    scalar(node, "address:port, such as 127.0.0.1:25774, or none,", |text| match text {
-        "none" => Some(None),
-        address => address.parse().ok().map(Some),
-    })
+    scalar(
+        node,
+        || form::like(NONE_OR_ADDRESS),
+        "address:port, such as 127.0.0.1:25774, or none,",
+        |text| match text {
+            "none" => Some(None),
+            address => address.parse().ok().map(Some),
+        },
+    )
 }
 
 /// A host name for `allowed_hosts`.
 pub fn host_name(node: &Node) -> Read<String> {
     let legal = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
-    scalar(node, "a host name without a port", |text| legal(text).then(|| text.to_lowercase()))
+    scalar(
+        node,
+        || form::like("^\\s*[A-Za-z0-9._-]+\\s*$"),
+        "a host name without a port",
+        |text| legal(text).then(|| text.to_lowercase()),
+    )
 }
 
 /// One of a few words, in any case.
 pub fn choice<T: Copy>(node: &Node, choices: &[(&str, T)]) -> Read<T> {
     let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
-    scalar(node, &format!("one of {}", words.join(", ")), |text| {
+    if let Value::Any(shape) = &node.value {
+        let chosen = shape.choose(form::words(&words), words.len());
+        return choices.get(chosen).map(|(_, value)| *value).ok_or_else(|| Problem::nowhere("there is no choice"));
+    }
+    scalar(node, form::text, &format!("one of {}", words.join(", ")), |text| {
         choices.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)).map(|(_, value)| *value)
     })
 }
 
 /// The name of a region.
 pub fn region(node: &Node) -> Read<String> {
-    let text = text(node)?;
+    let text = text_like(node, "^[a-z0-9]*-[a-z0-9]*-[a-z0-9-]*$")?;
     if is_region(&text) {
         Ok(text)
     } else {
@@ -187,11 +287,13 @@ pub fn is_region(text: &str) -> bool {
 
 /// The twelve digits of an account.
 pub fn account_id(node: &Node) -> Read<AccountId> {
+    takes(node, form::account)?;
     text(node)?.parse().map_err(|error: AccountIdError| Problem::new(node.place.clone(), error.to_string()))
 }
 
 /// The name of a role.
 pub fn role_name(node: &Node) -> Read<RoleName> {
+    takes(node, form::role_name)?;
     text(node)?.parse().map_err(|error: RoleNameError| Problem::new(node.place.clone(), error.to_string()))
 }
 

@@ -77,6 +77,12 @@ fn prose(markdown: &str) -> String {
     roff.collect()
 }
 
+/// Markdown as a plain text, but for the marks of code.
+pub(crate) fn plain(markdown: &str) -> String {
+    let parts = markdown.split('`').enumerate();
+    parts.map(|(number, part)| if number % 2 == 0 { without_links(part) } else { format!("`{part}`") }).collect()
+}
+
 fn without_links(text: &str) -> String {
     let mut parts = text.split("](");
     let first = parts.next().unwrap_or_default();

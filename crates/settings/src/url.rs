@@ -12,6 +12,9 @@ pub fn is_base_url(text: &str) -> bool {
     web_url(text).is_some_and(|url| url.query().is_none() && !has_user(&url))
 }
 
+/// The form of a URL of the web.
+pub const WEB_URL: &str = "^[Hh][Tt][Tt][Pp][Ss]?://";
+
 /// Whether nobody on the way can read or change what is asked there: it has `https`, or is on this host.
 pub fn is_confidential_url(text: &str) -> bool {
     let Some(url) = web_url(text).filter(|url| !has_user(url)) else { return false };

@@ -5,7 +5,10 @@ use std::{borrow::Cow, collections::HashMap, sync::Arc};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
-use crate::problem::{Place, Problem, Source};
+use crate::{
+    problem::{Place, Problem, Source},
+    shape::Shape,
+};
 
 /// More values than any configuration has; aliases count with all that they stand for.
 const MAX_NODES: usize = 100_000;
@@ -37,6 +40,8 @@ pub enum Value {
     List(Vec<Node>),
     /// A mapping, in the order of the file.
     Map(Vec<(Key, Node)>),
+    /// Any value at all, to learn what may stand here. It is in no file.
+    Any(Arc<Shape>),
 }
 
 /// The key of a mapping and where it stands.
@@ -62,6 +67,7 @@ impl Node {
             Value::Binary(_) => "binary data",
             Value::List(_) => "a list",
             Value::Map(_) => "a mapping",
+            Value::Any(_) => "any value",
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::settings::{problem::Source, yaml};
+use crate::settings::{Value, problem::Source, yaml};
 
 /// Directories with their names, and the warnings.
 type Loaded = (Vec<(String, Options)>, Vec<String>);

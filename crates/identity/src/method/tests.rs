@@ -5,6 +5,7 @@ use std::{collections::HashSet, fs, net::IpAddr, path::Path, time::SystemTime};
 use http::{HeaderMap, Method as Verb};
 
 use super::*;
+use crate::settings::Value;
 use crate::{
     Evidence, Peer,
     settings::{NamedFile, problem::Source, yaml},

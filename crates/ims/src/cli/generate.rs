@@ -9,7 +9,7 @@ use alppaca_command::{
 
 use crate::{
     settings::reference,
-    site::{SECTIONS, SETTINGS},
+    site::{SECTIONS, SETTINGS, schema},
 };
 
 /// Arguments of `generate`.
@@ -18,12 +18,13 @@ use crate::{
 Examples:
   alppaca-ims generate man > alppaca-ims.8
   alppaca-ims generate man --of alppaca-ims.yaml > alppaca-ims.yaml.5
+  alppaca-ims generate schema > alppaca-ims.schema.json
   alppaca-ims generate bash > /etc/bash_completion.d/alppaca-ims")]
 pub(super) struct Args {
     /// What to print
     #[arg(value_enum)]
     what: What,
-    /// The program, or the configuration (which has a manual page only)
+    /// The program, or the configuration (which has a manual page and a schema)
     #[arg(long = "of", value_enum, value_name = "NAME", default_value_t = Subject::Program)]
     subject: Subject,
 }
@@ -68,12 +69,15 @@ const AFTER: &str = "\
 /// Prints it.
 pub(super) fn run(args: &Args, command: clap::Command) -> Outcome {
     let text = match (args.subject, args.what) {
-        (Subject::Program, what) => generate(what, command, "8", FILES).map_err(Failure::runtime)?,
+        (Subject::Program, what) | (Subject::Configuration, what @ What::Schema) => {
+            generate(what, command, ("8", FILES), schema).map_err(Failure::runtime)?
+        }
         (Subject::Configuration, What::Man) => {
             [BEFORE, &reference::roff(&SETTINGS, &SECTIONS), AFTER].concat().into_bytes()
         }
         (Subject::Configuration, _) => {
-            let message = "alppaca-ims.yaml has a manual page only: alppaca-ims generate man --of alppaca-ims.yaml";
+            let message =
+                "alppaca-ims.yaml has a manual page and a schema only: alppaca-ims generate man --of alppaca-ims.yaml";
             return Err(Failure::usage(message));
         }
     };

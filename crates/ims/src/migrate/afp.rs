@@ -222,7 +222,7 @@ fn flow(node: &Node) -> String {
     match &node.value {
         Value::Scalar { text, plain: true } => text.clone(),
         Value::Scalar { text, .. } => quoted(text),
-        Value::Binary(_) => "null".to_owned(),
+        Value::Binary(_) | Value::Any(_) => "null".to_owned(),
         Value::List(items) => format!("[{}]", items.iter().map(flow).collect::<Vec<_>>().join(", ")),
         Value::Map(entries) => {
             let entries: Vec<String> =

@@ -7,13 +7,15 @@ use give::{OF_GIVE, give};
 pub(super) use matching::{BY, matching};
 use matching::{MATCH, REWRITE, pattern};
 
-use super::{Account, Accounts, Deny, Effect, Rule, Rules, approval, emergency};
+use std::borrow::Cow;
+
+use super::{Account, Accounts, Deny, Effect, Match, Rule, Rules, approval, emergency};
 use crate::{
     credentials::{RoleName, is_partition},
     settings::{
         Fields, Node, Problem, Section, Setting, Value,
         problem::Place,
-        read::{account_id, text, wrong},
+        read::{account_id, entries, text, wrong},
     },
 };
 
@@ -131,22 +133,20 @@ pub fn read(fields: &mut Fields) -> Option<Rules> {
 
 fn accounts(fields: &mut Fields) -> Option<Accounts> {
     let Some(node) = fields.given("accounts").cloned() else { return Some(Accounts::default()) };
-    let Value::Map(entries) = node.value else {
-        return fields.note(wrong(&node, "a mapping of aliases to accounts"));
-    };
+    let entries = fields.note(entries(&node, "a mapping of aliases to accounts").map(Cow::into_owned))?;
     let mut accounts = Accounts::default();
     let before = fields.problems.len();
     for (alias, node) in entries {
         let name: Option<RoleName> = fields.note(alias.text.parse().map_err(|error| {
             Problem::new(alias.place.clone(), format!("an alias is one segment of a URL, as a role is: {error}"))
         }));
-        let account = match &node.value {
-            Value::Map(_) => fields.nested(node, ACCOUNT, |fields| {
+        let account = match (&node.value, account_id(&node)) {
+            (Value::Map(_) | Value::Any(_), _) => fields.nested(node, ACCOUNT, |fields| {
                 let id = required(fields, &alias.place, "id", account_id);
                 let partition = fields.value("partition", partition);
                 Some((id?, partition?))
             }),
-            _ => fields.note(account_id(&node)).map(|id| (id, "aws".to_owned())),
+            (_, id) => fields.note(id).map(|id| (id, "aws".to_owned())),
         };
         let (Some(_), Some((id, partition))) = (name, account) else { continue };
         if let Some(other) = accounts
@@ -163,6 +163,7 @@ fn accounts(fields: &mut Fields) -> Option<Accounts> {
 }
 
 fn rule(place: &Place, fields: &mut Fields) -> Option<Rule> {
+    fields.exclude("deny", &OF_GIVE);
     let name = required(fields, place, "name", text);
     let matching = match fields.section("match", MATCH, matching) {
         Some(None) => {
@@ -178,12 +179,9 @@ fn rule(place: &Place, fields: &mut Fields) -> Option<Rule> {
         let role = fields.optional("role", pattern);
         Some(Deny { account: account?, role: role? })
     })?;
-    let matching = matching?;
+    let matching = matching.or_else(|| fields.is_inquiry().then(Match::default))?;
     let effect = match deny {
-        Some(deny) => {
-            fields.exclude("deny", &OF_GIVE);
-            Effect::Deny(deny)
-        }
+        Some(deny) => Effect::Deny(deny),
         None if fields.raw("deny").is_some() => {
             let message = "`deny` is empty: write `deny: {}` to take all roles away";
             fields.problems.push(Problem::new(place.clone(), message));

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 pub use listen::Listen;
-pub use read::{load, parse};
+pub use read::{load, parse, schema};
 pub use settings::{MOUNT, SECTIONS, SETTINGS};
 
 use crate::{

@@ -1,6 +1,8 @@
 //! From files to a [`Site`]. All that is wrong is reported at once.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value as Json;
 
 use super::{AlarmSettings, Limits, Listen, Loaded, MOUNT, MountSettings, SETTINGS, Site, TlsFiles, order::fault};
 use crate::{
@@ -12,10 +14,10 @@ use crate::{
     rules::{self, Terms},
     sandbox::Account,
     settings::{
-        Fields, Node, Problem, Value,
+        Fields, Node, Problem,
         load::{self, Texts},
         problem::ConfigErrors,
-        read,
+        read, schema,
     },
     source::process::command,
     sts,
@@ -32,11 +34,16 @@ pub fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
 /// The same for texts that have been read already.
 pub fn parse(files: Texts) -> Result<Loaded, ConfigErrors> {
     let names = files.iter().map(|(name, _)| name.clone()).collect();
-    let entries = match load::tree(files)?.map(|node| node.value) {
-        Some(Value::Map(entries)) => entries,
-        _ => Vec::new(),
-    };
-    let mut fields = Fields::new(entries, &SETTINGS);
+    build(load::tree(files)?, names)
+}
+
+/// The JSON Schema of a configuration; otherwise the keys that nothing reads.
+pub fn schema() -> Result<Json, Vec<String>> {
+    schema::schema("The configuration of alppaca-ims", |node| drop(build(Some(node), Vec::new())))
+}
+
+fn build(tree: Option<Node>, names: Vec<PathBuf>) -> Result<Loaded, ConfigErrors> {
+    let mut fields = Fields::of_document(tree, &SETTINGS);
     fields.refuse_unknown();
     match site(&mut fields) {
         Some(site) if fields.problems.is_empty() => Ok(Loaded { site, warnings: fields.warnings, files: names }),

@@ -3,9 +3,10 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use alppaca_core::credentials::Secret;
+use serde_json::json;
 
 use super::*;
-use crate::{Problem, TakesEffect, problem, read, render::quoted, yaml};
+use crate::{Problem, TakesEffect, problem, read, render::quoted, schema::schema, yaml};
 
 const SHARED: Setting = Setting::nested("retries", "3", "How often.");
 
@@ -95,4 +96,29 @@ fn all_that_is_wrong_is_collected() {
 fn what_was_read_is_checked_afterwards() {
     let (server, problems) = read("{password: x, retries: 9}");
     assert_eq!((server, problems), (None, vec!["too often".to_owned()]));
+}
+
+#[test]
+fn the_schema_says_what_the_readers_read() {
+    let read = |node| {
+        let mut fields = Fields::of_document(Some(node), Server::SETTINGS);
+        drop(Server::read(&mut fields));
+    };
+    let schema = schema("A server", read).expect("all keys are read");
+    let property = |key: &str| &schema["properties"][key];
+    assert_eq!(property("port")["anyOf"][0], json!({"type": "integer", "minimum": 1, "maximum": 65535}));
+    assert_eq!((&property("port")["default"], &property("time-out")["default"]), (&json!(80), &json!("5s")));
+    assert_eq!(property("port")["description"], "The port. Takes effect on restart.");
+    assert_eq!((&schema["required"], &schema["additionalProperties"]), (&json!(["password"]), &json!(false)));
+    // Nothing is no password, but is as good as no file.
+    assert_eq!(property("password")["type"], json!(["string", "number", "boolean"]));
+    assert_eq!(property("file")["anyOf"][1], json!({"type": "null"}));
+    assert_eq!(schema["allOf"][0]["errorMessage"], "`file` replaces `port`; remove one");
+}
+
+#[test]
+fn a_key_that_nothing_reads_is_named() {
+    const TABLE: &[Setting] = &[Setting::nested("read", "", ""), Setting::nested("lost", "", "")];
+    let read = |node| drop(Fields::of_document(Some(node), TABLE).optional("read", read::text));
+    assert_eq!(schema("A document", read), Err(vec![".lost".to_owned()]));
 }

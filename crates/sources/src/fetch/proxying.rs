@@ -97,7 +97,7 @@ impl Proxying {
 
 /// Reads `proxy`.
 pub fn choice(node: &Node) -> Result<ProxyChoice, Problem> {
-    match read::text(node)?.trim() {
+    match read::text_like(node, "^\\s*(none|environment|[Hh][Tt][Tt][Pp]://.+)\\s*$")?.trim() {
         "none" => Ok(ProxyChoice::None),
         "environment" => Ok(ProxyChoice::Environment),
         _ => read_proxy(node).map(ProxyChoice::Given),

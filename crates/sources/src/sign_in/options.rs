@@ -12,8 +12,7 @@ use crate::{
     settings::{
         Fields, Keys, NamedFiles, Node, Problem, Rendered, Setting, options, read,
         render::{AsYaml, mapping, quoted},
-        url::is_base_url,
-        yaml::Value,
+        url::{WEB_URL, is_base_url},
     },
 };
 
@@ -136,7 +135,7 @@ impl SignIn {
             "oidc" => Oidc::read(fields).map(Self::Oidc),
             _ => Ssh::read(fields).map(Self::Ssh),
         };
-        fields.nested(node, settings, read).map(Some)
+        fields.nested_kind(node, word, settings, read).map(Some)
     }
 
     /// Adds the files that it names.
@@ -182,7 +181,7 @@ impl AsYaml for SignIn {
 
 /// A URL that nobody on the way can read or change: tokens go there.
 fn issuer(node: &Node) -> Result<String, Problem> {
-    let text = read::text(node)?;
+    let text = read::text_like(node, WEB_URL)?;
     if !is_base_url(&text) {
         return read::wrong(node, "the URL of an OpenID provider, such as https://login.example.com,");
     }
@@ -203,7 +202,7 @@ fn scopes(node: &Node) -> Result<Vec<String>, Problem> {
 }
 
 fn parameters(node: &Node) -> Result<Vec<(String, String)>, Problem> {
-    let Value::Map(entries) = &node.value else { return read::wrong(node, "a mapping of parameters") };
+    let entries = read::entries(node, "a mapping of parameters")?;
     let one = |(key, value): &(crate::settings::yaml::Key, Node)| {
         if RESERVED.contains(&key.text.as_str()) {
             let message = format!("`{}` is a parameter that alppaca sets itself", key.text);
@@ -221,7 +220,7 @@ fn written(parameters: &[(String, String)]) -> Option<String> {
 
 /// An `http` URL of this host: nobody else gets what the browser brings back.
 fn redirect_url(node: &Node) -> Result<String, Problem> {
-    let text = read::text(node)?;
+    let text = read::text_like(node, WEB_URL)?;
     if is_base_url(&text) && text.starts_with("http://") && !is_clear_text(&text) {
         Ok(text)
     } else {

@@ -85,7 +85,7 @@ impl<T: Written> Named for T {
 pub fn read_kind(fields: &mut Fields, what: &str, place: &Place, mut node: Node) -> Option<Arc<dyn Kind>> {
     let words: Vec<_> = KINDS.iter().map(|kind| kind.word).collect();
     let kind = KINDS.get(fields.take_kind(&mut node, (what, place), "source", &words)?)?;
-    fields.nested(node, kind.settings, kind.read)
+    fields.nested_kind(node, kind.word, kind.settings, kind.read)
 }
 
 /// What the credentials of a source are for.

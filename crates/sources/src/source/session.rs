@@ -5,7 +5,7 @@ use std::{ops::RangeInclusive, time::Duration};
 use crate::{
     credentials::{Arn, MAX_TAGS, SessionName, check_tag_key, check_tag_value, is_external_id, is_session_name},
     settings::{
-        Fields, Node, Problem, Setting, Value,
+        Fields, Node, Problem, Setting,
         read::{self, render_duration},
         render::{list, mapping, quoted},
         yaml::Key,
@@ -154,10 +154,7 @@ fn checked(node: &Node, expected: &str, legal: impl Fn(&str) -> bool) -> Result<
 }
 
 fn tags(node: &Node) -> Result<Vec<(String, String)>, Problem> {
-    let Value::Map(entries) = &node.value else {
-        let message = format!("a mapping of tags to their values is expected here, not {}", node.kind());
-        return Err(Problem::new(node.place.clone(), message));
-    };
+    let entries = read::entries(node, "a mapping of tags to their values")?;
     if entries.len() > MAX_TAGS {
         return Err(Problem::new(node.place.clone(), "AWS accepts at most 50 session tags"));
     }

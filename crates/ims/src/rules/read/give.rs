@@ -7,9 +7,9 @@ use crate::{
     credentials::{Arn, MAX_TAGS, NO_ACCOUNT, RoleArn, RoleName, check_tag_key},
     rules::{Give, Match, Strength, Template, Terms, approval, emergency},
     settings::{
-        Fields, Node, Problem, Value,
+        Fields, Node, Problem,
         problem::Place,
-        read::{boolean, duration, list, text, wrong},
+        read::{boolean, duration, entries, list, text, wrong},
     },
 };
 
@@ -114,7 +114,7 @@ fn session_duration(node: &Node) -> Result<Duration, Problem> {
 }
 
 fn tags(node: &Node, known: &[String]) -> Result<Vec<(String, Template)>, Problem> {
-    let Value::Map(entries) = &node.value else { return wrong(node, "a mapping of tags to values") };
+    let entries = entries(node, "a mapping of tags to values")?;
     if entries.len() > MAX_TAGS {
         return wrong(node, "a mapping of at most 50 tags");
     }

@@ -7,8 +7,8 @@ use crate::{
     expression::Expression,
     rules::{Condition, Match, condition::Rewrite, template::IDENTITY},
     settings::{
-        Fields, Node, Problem, Setting, Value,
-        read::{list, text, wrong},
+        Fields, Node, Problem, Setting,
+        read::{entries, list, text, wrong},
     },
 };
 
@@ -82,7 +82,7 @@ fn condition(node: &Node) -> Result<Condition, Problem> {
 }
 
 fn claims(node: &Node) -> Result<Vec<(String, Condition)>, Problem> {
-    let Value::Map(entries) = &node.value else { return wrong(node, "a mapping of claims to patterns") };
+    let entries = entries(node, "a mapping of claims to patterns")?;
     entries.iter().map(|(key, node)| Ok((key.text.clone(), condition(node)?))).collect()
 }
 

@@ -134,6 +134,7 @@ impl Options {
 fn role(key: &Name, fields: &mut Fields) -> Option<Role> {
     let name = key.text.parse().map_err(|error| Problem::new(key.place.clone(), format!("{error}")));
     let name = fields.note(name);
+    fields.note_one_of(&["authorization_token_file", "credentials_id_file", "open"]);
     let opener = Opener::read(fields);
     let role = Role { name: name?, opener: opener? };
     if role.opener.open {

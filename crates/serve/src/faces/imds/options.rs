@@ -14,7 +14,7 @@ use crate::{
     settings::{
         Fields, Keys, Node, Problem, Setting, Topic, options, read,
         render::{AsYaml, entries},
-        url::is_base_url,
+        url::{WEB_URL, is_base_url},
     },
 };
 
@@ -222,7 +222,7 @@ fn contradiction(metadata: &Metadata) -> Option<String> {
 }
 
 fn base_url(node: &Node) -> Result<String, Problem> {
-    let text = read::text(node)?;
+    let text = read::text_like(node, WEB_URL)?;
     let base = text.trim_end_matches('/');
     let message = "a URL such as http://169.254.169.254 is expected here";
     if is_base_url(base) { Ok(base.to_owned()) } else { Err(Problem::new(node.place.clone(), message)) }

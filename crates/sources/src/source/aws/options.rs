@@ -11,7 +11,7 @@ use crate::{
         Fields, Keys, Node, Problem, Rendered, Setting,
         read::{self, render_duration},
         render::{AsYaml, quoted},
-        url::is_base_url,
+        url::{WEB_URL, is_base_url},
     },
     source::host_env::HostEnv,
 };
@@ -227,7 +227,7 @@ pub(in crate::source) fn warn_of_clear_text(endpoint: Option<&str>, fields: &mut
 
 /// `http(s)://host[:port][/path]`, without anything secret.
 pub(crate) fn endpoint(node: &Node) -> Result<String, Problem> {
-    let text = read::text(node)?;
+    let text = read::text_like(node, WEB_URL)?;
     if is_base_url(&text) {
         return Ok(text);
     }
@@ -237,7 +237,7 @@ pub(crate) fn endpoint(node: &Node) -> Result<String, Problem> {
 
 /// `10/s`, `300/m`, `1000/h`.
 pub(crate) fn rate(node: &Node) -> Result<Rate, Problem> {
-    let text = read::text(node)?;
+    let text = read::text_like(node, "^\\s*\\+?[0-9]+\\s*/\\s*[smh]\\s*$")?;
     let parse = || {
         let (calls, unit) = text.split_once('/')?;
         let seconds = match unit.trim() {

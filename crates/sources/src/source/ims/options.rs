@@ -141,6 +141,7 @@ impl Options {
 }
 
 fn urls(fields: &mut Fields) -> Option<Vec<String>> {
+    fields.note_one_of(&["url", "urls"]);
     let key = if fields.given("urls").is_some() { "urls" } else { "url" };
     let Some(node) = fields.given(key).cloned() else {
         fields.problems.push(Problem::nowhere("an IMS needs a `url`, such as https://ims.example.com"));

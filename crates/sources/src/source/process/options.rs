@@ -11,7 +11,7 @@ use crate::{
     needs::{Need, Needs},
     refresh::CallLimit,
     settings::{
-        NamedFiles, Node, Problem, Setting, Value, options, read,
+        NamedFiles, Node, Problem, Setting, options, read,
         render::{mapping, quoted},
         words::split_words,
         yaml::Key,
@@ -74,9 +74,9 @@ impl Options {
 /// A program and its arguments, as a list or as a text that is split like in a shell.
 pub fn command(node: &Node) -> Result<Vec<String>, Problem> {
     let wrong = |message: &str| Problem::new(node.place.clone(), message);
-    let words = match &node.value {
-        Value::List(items) => items.iter().map(read::text).collect::<Result<_, _>>()?,
-        _ => split_words(&read::text(node)?).ok_or_else(|| wrong("a quotation mark is not closed here"))?,
+    let words = match read::proper_list(node, read::text) {
+        Some(words) => words?,
+        None => split_words(&read::text(node)?).ok_or_else(|| wrong("a quotation mark is not closed here"))?,
     };
     if words.first().is_none_or(String::is_empty) {
         return Err(wrong("a program is expected here"));
@@ -100,10 +100,7 @@ pub fn program_files(command: &[String], host_env: &HostEnv, files: &mut NamedFi
 }
 
 pub(in crate::source) fn variables(node: &Node) -> Result<Vec<(String, String)>, Problem> {
-    let Value::Map(entries) = &node.value else {
-        let message = format!("a mapping of variables to their values is expected here, not {}", node.kind());
-        return Err(Problem::new(node.place.clone(), message));
-    };
+    let entries = read::entries(node, "a mapping of variables to their values")?;
     let variable = |(key, node): &(Key, Node)| {
         let value = if node.is_null() { String::new() } else { read::text(node)? };
         if key.text.is_empty() || key.text.contains(['=', '\0']) {

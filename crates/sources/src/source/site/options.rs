@@ -7,7 +7,10 @@ use crate::{
     fetch::{self, Proxying, is_clear_text},
     needs::Needs,
     refresh::{CallLimit, Fetch, OnRequest, Source},
-    settings::{Fields, NamedFiles, Node, Problem, Setting, options, read, url::is_base_url},
+    settings::{
+        Fields, NamedFiles, Node, Problem, Setting, options, read,
+        url::{WEB_URL, is_base_url},
+    },
     sign_in::{self, Known, OpenIdSettings, SignIn},
     source::{
         host_env::HostEnv,
@@ -111,7 +114,7 @@ impl Options {
 
 /// The base of the routes.
 fn url(node: &Node) -> Result<String, Problem> {
-    let text = read::text(node)?;
+    let text = read::text_like(node, WEB_URL)?;
     let base = text.trim_end_matches('/');
     let base = base.strip_suffix("/account").unwrap_or(base);
     if is_base_url(base) {

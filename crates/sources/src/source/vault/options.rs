@@ -173,25 +173,19 @@ fn auth(fields: &mut Fields) -> Option<Auth> {
         ("kubernetes_token_file", "kubernetes_role"),
         ("kubernetes_mount", "kubernetes_role"),
     ] {
-        if let (Some(place), None) = (fields.place(part), fields.place(whole)) {
-            fields.problems.push(Problem::new(place, format!("`{part}` has no effect without `{whole}`")));
-        }
+        fields.only_with(part, whole);
     }
     let token_file = fields.optional("token_file", read::path)?;
     let role_id = fields.optional("approle_role_id", read::text)?;
     let secret_id_file = fields.optional("approle_secret_id_file", read::path)?;
     let role = fields.optional("kubernetes_role", read::text)?;
+    let approle_mount = fields.value("approle_mount", read::text)?;
+    let kubernetes_mount = fields.value("kubernetes_mount", read::text)?;
+    let kubernetes_token_file = fields.value("kubernetes_token_file", read::path)?;
     match (token_file, role_id, role) {
         (Some(path), ..) => Some(Auth::TokenFile(path)),
-        (_, Some(role_id), _) => {
-            let mount = fields.value("approle_mount", read::text)?;
-            Some(Auth::AppRole { mount, role_id, secret_id_file })
-        }
-        (.., Some(role)) => {
-            let mount = fields.value("kubernetes_mount", read::text)?;
-            let token_file = fields.value("kubernetes_token_file", read::path)?;
-            Some(Auth::Kubernetes { mount, role, token_file })
-        }
+        (_, Some(role_id), _) => Some(Auth::AppRole { mount: approle_mount, role_id, secret_id_file }),
+        (.., Some(role)) => Some(Auth::Kubernetes { mount: kubernetes_mount, role, token_file: kubernetes_token_file }),
         _ => {
             let message = "Vault needs a login: `token_file`, `approle_role_id` or `kubernetes_role` is missing";
             fields.problems.push(Problem::nowhere(message));

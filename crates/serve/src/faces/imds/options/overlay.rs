@@ -1,6 +1,7 @@
 //! What is laid over the default metadata, as it is written.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+use serde_json::json;
 
 use crate::{
     faces::imds::Entry,
@@ -40,7 +41,10 @@ impl Keys for Overlay {
         let mut tree = Vec::new();
         for Setting { key, .. } in Self::SETTINGS {
             let Some(node) = fields.raw(key).cloned() else { continue };
-            let read = branch(&node, 1).and_then(|read| check_top(key, &node, read));
+            let form = if *key == "user-data" { json!({"not": {"type": "object"}}) } else { json!({"type": "object"}) };
+            let read = read::takes(&node, || form)
+                .and_then(|()| branch(&node, 1))
+                .and_then(|read| check_top(key, &node, read));
             if let Some(read) = fields.note(read) {
                 tree.push(((*key).to_owned(), read));
             }
@@ -68,6 +72,7 @@ fn branch(node: &Node, depth: usize) -> Result<Entry, Problem> {
         _ if node.is_null() => Ok(Entry::Removed),
         Value::Scalar { text, .. } => Ok(Entry::File(text.clone())),
         Value::Binary(bytes) => Ok(Entry::Binary(bytes.clone())),
+        Value::Any(_) => read::wrong(node, "a part of the tree"),
         Value::List(_) => Ok(Entry::File(read::list(node, read::text)?.join("\n"))),
         Value::Map(entries) => {
             let mut directory = Vec::with_capacity(entries.len());
