@@ -8,6 +8,7 @@ use crate::credentials::Secret;
 
 /// `GET /v1/status`. No secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Status {
     /// Of the daemon.
     pub version: String,
@@ -53,6 +54,7 @@ fn is_zero(number: &usize) -> bool {
 
 /// What of the confinement is in force on this kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SandboxStatus {
     /// `enforce`, `report` or `off` (`sandbox`).
     pub mode: String,
@@ -82,6 +84,7 @@ impl SandboxStatus {
 
 /// One listening socket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Listener {
     /// The protocol that is spoken there: `imds`, `container`, …
     pub face: String,
@@ -91,6 +94,7 @@ pub struct Listener {
 
 /// One role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RoleStatus {
     /// Its name.
     pub name: String,
@@ -123,6 +127,7 @@ pub struct RoleStatus {
 
 /// `GET /v1/roles`: what the caller may have. No secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RolesDocument {
     /// The role that the caller's user has chosen, whether it is there or not.
     pub chosen: Option<String>,
@@ -163,6 +168,7 @@ pub enum ChoiceRequest {
 
 /// How the audit is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AuditStatus {
     /// How many events were lost.
     pub lost: u64,
@@ -174,6 +180,7 @@ pub struct AuditStatus {
 
 /// That the upstream refuses its list of roles.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ListRefused {
     /// Since when.
     pub since: String,
@@ -183,6 +190,7 @@ pub struct ListRefused {
 
 /// What went wrong, and when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LastError {
     /// When.
     pub at: String,
@@ -192,6 +200,7 @@ pub struct LastError {
 
 /// That a person has to sign in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SignInNeeded {
     /// For which source.
     pub source: String,

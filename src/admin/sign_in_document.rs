@@ -9,6 +9,7 @@ use crate::credentials::Secret;
 
 /// `GET /v1/sign-in`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SignInsDocument {
     /// One for each source that needs a person.
     pub sign_ins: Vec<SignInStatus>,
@@ -16,6 +17,7 @@ pub struct SignInsDocument {
 
 /// The sign-in of one source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SignInStatus {
     /// The source.
     pub source: String,

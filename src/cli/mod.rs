@@ -29,6 +29,8 @@ mod progress;
 mod prompt;
 mod roles;
 mod run;
+#[cfg(test)]
+mod schemas;
 mod sdk;
 mod socket;
 mod sockets;

@@ -56,8 +56,21 @@ fn url(text: &str) -> Result<Uri, String> {
     }
 }
 
+/// How a service differs.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Report<'a> {
+    /// Where it is.
+    url: String,
+    /// Whether it was expected to answer without a token.
+    v1: bool,
+    /// The cases that were tried.
+    cases: &'a [Row],
+}
+
 /// How one case went.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Row {
     number: u8,
     what: &'static str,
@@ -70,6 +83,7 @@ struct Row {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 enum Verdict {
     Passed,
     Differs,
@@ -93,8 +107,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     let probe = Probe::new(authority.clone());
     let rows: Vec<Row> = cases.into_iter().map(|case| row(case, &probe)).collect();
     if args.json {
-        let rows = serde_json::json!({ "url": format!("http://{authority}"), "v1": args.v1, "cases": rows });
-        anstream::println!("{rows:#}");
+        let report = Report { url: format!("http://{authority}"), v1: args.v1, cases: &rows };
+        anstream::println!("{}", serde_json::to_string_pretty(&report).map_err(Failure::runtime)?);
     } else if args.junit {
         anstream::print!("{}", junit(&rows));
     } else {
@@ -180,6 +194,11 @@ mod tests {
         numbers.sort_unstable();
         numbers.dedup();
         assert_eq!(numbers.len(), CASES.len() + 2, "no number twice");
+    }
+
+    #[test]
+    fn the_schema_of_the_report_is_published() {
+        crate::cli::schemas::compare::<Report>("conformance");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use serde::Serialize;
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) enum Level {
     /// As it should be.
     Good,
@@ -16,6 +17,7 @@ pub(super) enum Level {
 
 /// One finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct Finding {
     pub(super) level: Level,
     /// Which rule found it; these words stay the same.
@@ -40,5 +42,16 @@ impl Finding {
 
     pub(super) fn is_problem(&self) -> bool {
         self.level == Level::Problem
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::schemas;
+
+    #[test]
+    fn the_schema_of_the_findings_is_published() {
+        schemas::compare::<Vec<Finding>>("doctor");
     }
 }

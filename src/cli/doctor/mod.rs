@@ -47,9 +47,28 @@ pub(super) struct Args {
 
 /// Examines, and prints.
 pub(super) fn run(args: &Args) -> Outcome {
+    let findings = examine(&args.socket);
+    if args.json {
+        anstream::println!("{}", json(&findings)?);
+    } else {
+        for finding in &findings {
+            anstream::println!("{}", line(finding));
+        }
+    }
+    if findings.iter().any(Finding::is_problem) {
+        return Err(Failure { code: 1, message: String::new() });
+    }
+    Ok(())
+}
+
+fn json(findings: &[Finding]) -> Result<String, Failure> {
+    serde_json::to_string_pretty(findings).map_err(Failure::runtime)
+}
+
+fn examine(socket: &Socket) -> Vec<Finding> {
     let variables = environment::variables();
     let files = ProfileFiles::read(&variables);
-    let daemon: Option<Status> = args.socket.client().get("/v1/status", LIMIT).ok();
+    let daemon: Option<Status> = socket.client().get("/v1/status", LIMIT).ok();
     let (mut findings, endpoint) = rules::judge(&variables, &files);
     if let Some(Status { unverified_containers: count @ 1.., .. }) = &daemon {
         let remedy = "the daemon's log has the cause and the remedy: `journalctl -u alppaca -p err`";
@@ -74,17 +93,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     ports::judge(daemon.as_ref(), endpoint.as_ref(), &mut findings);
     findings.extend(daemon.as_ref().and_then(|status| status.clock_ahead_seconds).map(endpoint::upstreams_clock));
-    if args.json {
-        anstream::println!("{}", serde_json::to_string_pretty(&findings).map_err(Failure::runtime)?);
-    } else {
-        for finding in &findings {
-            anstream::println!("{}", line(finding));
-        }
-    }
-    if findings.iter().any(Finding::is_problem) {
-        return Err(Failure { code: 1, message: String::new() });
-    }
-    Ok(())
+    findings
 }
 
 fn line(finding: &Finding) -> String {
