@@ -12,7 +12,7 @@ use super::{
 use crate::{
     capture::{IMDS, WEAK_REDIRECTION, foreign_redirections},
     clock::{Clock, SystemClock},
-    config,
+    config::{self, Loaded},
     confinement::{Confinement, Kernel},
     daemon, host, plan,
     sandbox::{self, Account},
@@ -101,6 +101,13 @@ fn low_ports(config: &config::Config, path: &Path) -> Vec<String> {
     let of_service = path.starts_with("/etc") && low_ports::is_installed(root);
     let binder = if of_service { Binder::Unit } else { Binder::Process { may: sandbox::may_bind_low_ports() } };
     low_ports::judge(&all.copied().collect::<Vec<_>>(), host::unprivileged_ports(), binder, root)
+}
+
+/// What the daemon would be confined to with a configuration that was read from `path`, line by line.
+pub(super) fn sandbox(path: &Path, loaded: &Loaded) -> Vec<String> {
+    let mut config = loaded.config.clone();
+    place::settle(&mut config);
+    sandbox_of(&Configured { config: &config, path, loaded, host_env: &environment::host_env() }).explain()
 }
 
 /// What the daemon would be confined to.

@@ -9,6 +9,7 @@ mod confine;
 mod conformance;
 mod console;
 mod credentials;
+mod debug;
 mod demo;
 mod doctor;
 mod environment;
@@ -107,6 +108,8 @@ enum Command {
     Prompt(prompt::Args),
     /// Find out why programs of this user get no credentials
     Doctor(doctor::Args),
+    /// Collect what is needed to find a fault
+    Debug(debug::Args),
     /// Compare any instance metadata service with EC2's, case by case
     Conformance(conformance::Args),
     /// Try a source or a role: fetch once and show the result
@@ -182,6 +185,7 @@ impl Command {
                 Ok(())
             }
             Self::Doctor(args) => doctor::run(args),
+            Self::Debug(args) => debug::run(args),
             Self::Conformance(args) => conformance::run(args),
             Self::Source(args) => source::run(args),
             Self::Demo(args) => demo::run(args),

@@ -65,6 +65,11 @@ fn json(findings: &[Finding]) -> Result<String, Failure> {
     serde_json::to_string_pretty(findings).map_err(Failure::runtime)
 }
 
+/// What is found, as JSON.
+pub(super) fn findings(socket: &Socket) -> Result<String, Failure> {
+    json(&examine(socket))
+}
+
 fn examine(socket: &Socket) -> Vec<Finding> {
     let variables = environment::variables();
     let files = ProfileFiles::read(&variables);
