@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn nonsense_is_refused_with_its_place() {
         for (text, expected) in [
-            ("sandbox_allow: {read: [/opt, vendor]}", "a.yaml:1:29: an absolute path"),
+            ("sandbox_allow: {read: [/opt, vendor]}", "a.yaml:1:30: an absolute path"),
             ("sandbox_allow: {read: /opt/../etc}", "a.yaml:1:23: an absolute path"),
             ("sandbox_allow: {write: /}", "a.yaml:1:24: this would allow all files"),
             ("sandbox_allow: {read: /no-such/*.so}", "a.yaml:1:23: \"/no-such/*.so\" is not there, and patterns"),
