@@ -246,6 +246,91 @@ fn under_systemd_each_line_tells_the_journal_its_priority() {
     );
 }
 
+/// In a mount namespace of its own, where the journal's socket is the test's.
+#[test]
+fn the_journal_gets_fields_by_its_own_protocol_from_a_confined_daemon() {
+    let what = "the journal's own protocol";
+    if !needs_root(what) || !needs(what, "unshare") {
+        return;
+    }
+    let (ims, directory) = (Ims::start(Behaviour::default()), directory());
+    let journal = UnixDatagram::bind(directory.path().join("socket")).expect("a socket");
+    journal.set_read_timeout(Some(PATIENCE)).expect("settable");
+    let stderr_path = directory.path().join("stderr");
+    let stderr = fs::File::create(&stderr_path).expect("a file");
+    let stream = stderr.metadata().expect("ours");
+    let address = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("free");
+    let config = directory.path().join("alppaca.yaml");
+    let run = directory.path().join("run");
+    let text = format!("{}bind_port: {}\nrun_dir: {}\nuser: root\n", ims.config(), address.port(), run.display());
+    fs::write(&config, text).expect("a file");
+    let script = "mount -t tmpfs none /run && mkdir -p /run/systemd/journal && \
+                  mount --bind \"$0\" /run/systemd/journal && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script]).arg(directory.path());
+    command.arg(env!("CARGO_BIN_EXE_alppaca")).arg("run").arg("-c").arg(&config);
+    command.env("JOURNAL_STREAM", format!("{}:{}", stream.dev(), stream.ino())).stderr(stderr);
+    let mut daemon = Running(command.spawn().expect("it starts"));
+    let wait_for = |message: &str| loop {
+        let mut packet = [0; 8192];
+        let length = journal.recv(&mut packet).unwrap_or_else(|error| panic!("no {message:?}: {error}"));
+        let entry = String::from_utf8_lossy(&packet[..length]).into_owned();
+        if entry.lines().any(|line| line.starts_with("MESSAGE=") && line.contains(message)) {
+            break entry;
+        }
+    };
+    let has = |entry: &str, fields: &[&str]| {
+        assert!(entry.ends_with('\n'), "{entry:?}");
+        for field in fields {
+            assert!(entry.lines().any(|line| line == *field), "no {field} in {entry}");
+        }
+    };
+    has(&wait_for("sandbox: "), &["PRIORITY=5", "SYSLOG_IDENTIFIER=alppaca"]);
+    has(&wait_for(" serves at "), &["PRIORITY=5"]);
+    let fetched = wait_for(" fetched ");
+    has(
+        &fetched,
+        &["PRIORITY=5", "ROLE=test_role", "SOURCE=ims", "LOGGER=alppaca_refresh::report", "THREAD_NAME=refresh"],
+    );
+    assert!(fetched.contains("\nACCESS_KEY_ID=ASIA"), "{fetched}");
+    drop(connect_when_listening(address));
+    get(address, "/latest/meta-data/");
+    let request = wait_for("\"GET /latest/meta-data/ ");
+    has(&request, &["PRIORITY=6", "FACE=imds", "STATUS=200", "LOGGER=alppaca.access"]);
+    assert!(request.contains("\nCALLER_ADDRESS=127.0.0.1:"), "{request}");
+    let pid = rustix::process::Pid::from_child(&daemon.0);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+    has(&wait_for("stopped"), &["PRIORITY=5", "MESSAGE=alppaca: [WARNING] stopped"]);
+    daemon.0.wait().expect("it ends");
+    assert_eq!(fs::read_to_string(stderr_path).expect("text"), "", "and nothing twice");
+}
+
+#[test]
+fn json_has_a_line_for_each_record_with_its_fields() {
+    let ims = Ims::start(Behaviour::default());
+    let mut daemon = Daemon::with_credentials(&format!("{}log_format: json\n", ims.config()));
+    raw(daemon.address(), b"GET /nowhere HTTP/1.1\r\nUser-Agent: a\"b\tc\\\r\nConnection: close\r\n\r\n");
+    assert_eq!(daemon.stop(), Some(0));
+    daemon.wait_for_log("\"stopped\"");
+    let log = daemon.log();
+    let records: Vec<serde_json::Value> =
+        log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect();
+    let find = |part: &str| {
+        let found =
+            records.iter().find(|record| record["message"].as_str().is_some_and(|message| message.contains(part)));
+        found.unwrap_or_else(|| panic!("no {part}: {log}"))
+    };
+    let fetched = find(" fetched ");
+    assert_eq!(
+        (&fetched["level"], &fetched["role"], &fetched["source"]),
+        (&"notice".into(), &"test_role".into(), &"ims".into())
+    );
+    let request = find("GET /nowhere");
+    assert_eq!((&request["level"], &request["logger"]), (&"info".into(), &"alppaca.access".into()));
+    assert!(request["status"].is_number() && !log.contains('\t'), "{request}");
+    assert_eq!(find("stopped")["level"], "notice");
+}
+
 #[test]
 fn a_client_cannot_forge_a_line() {
     let ims = Ims::start(Behaviour::default());

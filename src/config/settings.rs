@@ -108,7 +108,7 @@ const AFTER_FACES: &[Setting] = &[
         "`debug`, `info`, `warning` or `error`. `warning` includes start, stop, reload and changes of roles; \
          requests are logged at every level (`access_log`).",
     ),
-    fixed(Logging, "log_format", "alppaca: [%(levelname)s] %(message)s", "A format of Python's `logging`."),
+    fixed(Logging, "log_format", "alppaca: [%(levelname)s] %(message)s", "A format of Python's `logging`, or `json`."),
     fixed(
         Logging,
         "logging_handler",

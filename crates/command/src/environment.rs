@@ -19,7 +19,9 @@ use crate::{
 
 /// What the log needs to know to find its default target.
 pub fn for_logging() -> Environment {
-    Environment::new(std::env::var("JOURNAL_STREAM").ok())
+    let program = std::env::current_exe().ok();
+    let name = program.as_ref().and_then(|program| program.file_name()).and_then(|name| name.to_str());
+    Environment::new(name.unwrap_or("alppaca"), std::env::var("JOURNAL_STREAM").ok())
 }
 
 /// What the sources have to know of this host.

@@ -162,7 +162,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("audit");
         let open = |path: &std::path::Path| {
-            let environment = Environment::new(None);
+            let environment = Environment::new("alppaca", None);
             AuditLog::open(&AuditTarget::File(path.to_owned()), true, SystemClock::shared(), &environment)
                 .expect("it opens")
         };
@@ -177,7 +177,7 @@ mod tests {
     fn a_file_gets_each_record_and_is_followed_when_it_is_rotated() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("audit.log");
-        let environment = Environment::new(None);
+        let environment = Environment::new("alppaca", None);
         let open = || AuditLog::open(&AuditTarget::File(path.clone()), false, SystemClock::shared(), &environment);
         let log = open().expect("writable");
         log.write(r#"{"a":1}"#, Importance::HandOut);

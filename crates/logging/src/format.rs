@@ -1,12 +1,14 @@
-//! Python's %-style log formats: `%(asctime)s`, `%(levelname)-8s`, `%(msecs)03d` …
+//! Python's %-style log formats, `%(asctime)s`, `%(levelname)-8s`, `%(msecs)03d` …, and JSON.
 //!
 //! <https://docs.python.org/3/library/logging.html#logrecord-attributes>
+
+mod json;
 
 use std::fmt::Write;
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::level::Level;
+use super::{fields::Fields, level::Level};
 
 /// No field is wider: a typing error must not make lines of megabytes.
 const MAX_WIDTH: usize = 1000;
@@ -24,6 +26,8 @@ pub struct Record<'a> {
     pub name: &'a str,
     /// What.
     pub message: &'a str,
+    /// What it says beside that.
+    pub fields: Fields<'a>,
     /// The thread's name.
     pub thread: &'a str,
     /// The source file, as far as known.
@@ -33,9 +37,25 @@ pub struct Record<'a> {
 }
 
 /// A parsed format.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Format {
-    parts: Vec<Part>,
+#[derive(Debug, Clone, PartialEq)]
+pub struct Format(Shape);
+
+#[derive(Debug, Clone, PartialEq)]
+enum Shape {
+    /// Python's.
+    Parts(Vec<Part>),
+    /// An object of JSON.
+    Json,
+}
+
+/// The word for JSON.
+const JSON: &str = "json";
+
+impl Default for Format {
+    /// One that writes nothing.
+    fn default() -> Self {
+        Self(Shape::Parts(Vec::new()))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -152,6 +172,9 @@ impl Attribute {
 impl Format {
     /// Reads a format.
     pub fn parse(text: &str) -> Result<Self, FormatError> {
+        if text == JSON {
+            return Ok(Self(Shape::Json));
+        }
         let characters: Vec<char> = text.chars().collect();
         let mut parts = Vec::new();
         let mut plain = String::new();
@@ -180,12 +203,13 @@ impl Format {
         if !plain.is_empty() {
             parts.push(Part::Text(plain));
         }
-        Ok(Self { parts })
+        Ok(Self(Shape::Parts(parts)))
     }
 
     /// Appends a record to `line`, without a line end.
     pub fn render(&self, record: &Record, line: &mut String) {
-        for part in &self.parts {
+        let Shape::Parts(parts) = &self.0 else { return json::render(record, line) };
+        for part in parts {
             match part {
                 Part::Text(text) => line.push_str(text),
                 Part::Field(field) => field.render(record, line),

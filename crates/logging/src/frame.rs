@@ -2,6 +2,7 @@
 
 use super::{
     format::{Format, Record},
+    journal,
     syslog::Priority,
 };
 
@@ -10,7 +11,9 @@ use super::{
 pub(super) enum Frame {
     /// The line and its end.
     Line(Format),
-    /// `<N>` of the journal before it, and its end.
+    /// The fields of an entry of the journal.
+    Entry { format: Format, identifier: String },
+    /// `<N>` of the journal before it, and its end: for a journal that is reached by stderr only.
     Journal(Format),
     /// A syslog packet: the priority before it, `end` behind it.
     Syslog { format: Format, priority: Priority, end: &'static str },
@@ -25,6 +28,7 @@ impl Frame {
                 format.render(record, line);
                 line.push('\n');
             }
+            Self::Entry { format, identifier } => journal::render(format, identifier, record, line),
             Self::Journal(format) => {
                 Priority::push_severity(record.level, line);
                 format.render(record, line);

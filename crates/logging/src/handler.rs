@@ -9,6 +9,7 @@ use super::{
     Environment, Format,
     file::{Daily, FileSink, Rotation, When},
     frame::Frame,
+    journal::JournalSink,
     options::{Argument, Handler},
     sink::{Batch, Failure, Sink, write_most},
     syslog::{Address, Priority, SyslogSink},
@@ -162,6 +163,11 @@ impl Target {
     /// Where the log goes by default: the journal, syslog or stderr.
     pub(super) fn standard(environment: &Environment, format: Format) -> Self {
         if environment.journal_stream.as_deref().is_some_and(is_stderr) {
+            let mut sink = JournalSink::new(environment.journal.clone());
+            if sink.open().is_ok() {
+                let frame = Frame::Entry { format, identifier: environment.identifier.clone() };
+                return Self { sink: Box::new(sink), frame };
+            }
             return Self { sink: Box::new(Stream::Stderr), frame: Frame::Journal(format) };
         }
         if environment.syslog.exists() {

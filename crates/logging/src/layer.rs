@@ -18,6 +18,7 @@ use tracing::{
 use tracing_subscriber::{Layer, layer::Context};
 
 use super::{
+    fields::Fields,
     format::Record,
     frame::Frame,
     level::Level,
@@ -25,6 +26,9 @@ use super::{
     queue::{Queue, Rank},
 };
 use crate::{clock::SharedClock, notice};
+
+/// How the targets of our events begin.
+const OWN: &str = "alppaca";
 
 /// The target of the lines about requests (`access_log`).
 pub const ACCESS: &str = "alppaca.access";
@@ -60,7 +64,20 @@ pub(super) struct LogLayer {
 
 thread_local! {
     /// One per thread, so that an event costs no allocation.
-    static BUFFERS: RefCell<(String, String)> = const { RefCell::new((String::new(), String::new())) };
+    static BUFFERS: RefCell<Buffers> = const { RefCell::new(Buffers::new()) };
+}
+
+/// Where an event is rendered.
+struct Buffers {
+    message: String,
+    fields: String,
+    line: String,
+}
+
+impl Buffers {
+    const fn new() -> Self {
+        Self { message: String::new(), fields: String::new(), line: String::new() }
+    }
 }
 
 impl LogLayer {
@@ -74,14 +91,17 @@ impl LogLayer {
     fn wants(&self, metadata: &Metadata<'_>) -> bool {
         metadata.target() == ACCESS
             || Level::from(metadata).number() >= self.level.number()
-                && (metadata.target().starts_with("alppaca") || *metadata.level() <= tracing::Level::WARN)
+                && (metadata.target().starts_with(OWN) || *metadata.level() <= tracing::Level::WARN)
     }
 
-    fn write(&self, event: &Event<'_>, message: &mut String, line: &mut String) {
+    fn write(&self, event: &Event<'_>, buffers: &mut Buffers) {
+        let Buffers { message, fields, line } = buffers;
         message.clear();
+        fields.clear();
         line.clear();
-        event.record(&mut Message(message));
         let metadata = event.metadata();
+        let own = metadata.target().starts_with(OWN);
+        event.record(&mut Parts { message, fields: own.then_some(&mut *fields) });
         let thread = std::thread::current();
         let record = Record {
             created: self.clock.now().wall,
@@ -89,6 +109,7 @@ impl LogLayer {
             level: metadata.into(),
             name: metadata.target(),
             message,
+            fields: Fields::of(fields),
             thread: thread.name().unwrap_or("MainThread"),
             path: metadata.file().unwrap_or_default(),
             line: metadata.line().unwrap_or_default(),
@@ -119,32 +140,70 @@ impl<S: Subscriber> Layer<S> for LogLayer {
 
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
         BUFFERS.with(|buffers| match buffers.try_borrow_mut() {
-            Ok(mut buffers) => {
-                let (message, line) = &mut *buffers;
-                self.write(event, message, line);
-            }
+            Ok(mut buffers) => self.write(event, &mut buffers),
             // An event while an event is written: a `Debug` that logs.
-            Err(_busy) => self.write(event, &mut String::new(), &mut String::new()),
+            Err(_busy) => self.write(event, &mut Buffers::new()),
         });
     }
 }
 
 /// Collects the message and the fields of an event. Control characters are escaped: no upstream and
-/// no client can forge a line.
-struct Message<'a>(&'a mut String);
+/// no client can forge a line, or a field.
+struct Parts<'a> {
+    message: &'a mut String,
+    /// Where the fields of our own events go, whose messages say in words what is in them. Those of others are a part of the
+    /// message.
+    fields: Option<&'a mut String>,
+}
 
-impl Visit for Message<'_> {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+impl Parts<'_> {
+    fn push(&mut self, field: &Field, value: std::fmt::Arguments<'_>, is_number: bool) {
         use fmt::Write;
-        let start = self.0.len();
-        let separator = if self.0.is_empty() { "" } else { " " };
-        // Writing to a String cannot fail.
-        let _infallible = match field.name() {
-            notice::FIELD => Ok(()),
-            "message" => write!(self.0, "{value:?}"),
-            name => write!(self.0, "{separator}{name}={value:?}"),
+        let (into, start) = match (&mut self.fields, field.name()) {
+            (_, notice::FIELD) => return,
+            (Some(fields), name) if name != "message" => {
+                fields.push_str(name);
+                fields.push(if is_number { ':' } else { '=' });
+                let start = fields.len();
+                // Writing to a String cannot fail.
+                let _infallible = write!(fields, "{value}");
+                escape(fields, start);
+                return fields.push('\n');
+            }
+            (_, name) => {
+                let start = self.message.len();
+                let separator = if start == 0 { "" } else { " " };
+                let _infallible = match name {
+                    "message" => Ok(()),
+                    name => write!(self.message, "{separator}{name}="),
+                };
+                (&mut *self.message, start)
+            }
         };
-        escape(self.0, start);
+        let _infallible = write!(into, "{value}");
+        escape(into, start);
+    }
+}
+
+impl Visit for Parts<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.push(field, format_args!("{value:?}"), false);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if self.fields.is_some() {
+            self.push(field, format_args!("{value}"), false);
+        } else {
+            self.record_debug(field, &value);
+        }
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.push(field, format_args!("{value}"), true);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.push(field, format_args!("{value}"), true);
     }
 }
 

@@ -27,6 +27,28 @@ impl Level {
         }
     }
 
+    /// Its word in JSON: that of syslog.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Notice => "notice",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+
+    /// The severity of syslog and the journal (RFC 5424, section 6.2.1).
+    pub(super) fn severity(self) -> u8 {
+        match self {
+            Self::Error => 3,
+            Self::Warning => 4,
+            Self::Notice => 5,
+            Self::Info => 6,
+            Self::Debug => 7,
+        }
+    }
+
     /// `%(levelno)d`.
     pub fn number(self) -> u8 {
         match self {

@@ -5,10 +5,12 @@
 extern crate alppaca_core;
 
 mod audit;
+mod fields;
 mod file;
 mod format;
 mod frame;
 mod handler;
+mod journal;
 mod layer;
 mod level;
 mod options;
@@ -19,6 +21,7 @@ mod syslog;
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 pub use audit::{AuditLog, Importance};
+pub use fields::{Field, Fields};
 pub use format::{Format, FormatError, Record};
 use handler::Target;
 pub use handler::{HandlerError, check as check_handler};
@@ -41,6 +44,10 @@ const FLUSH: Duration = Duration::from_secs(2);
 pub struct Environment {
     /// `JOURNAL_STREAM`: device and inode of the stream that is the journal.
     pub journal_stream: Option<String>,
+    /// Where the journal listens.
+    pub journal: PathBuf,
+    /// What the journal is to call this program.
+    pub identifier: String,
     /// Where the local syslog listens.
     pub syslog: PathBuf,
 }
@@ -142,8 +149,13 @@ pub fn subscriber(
 }
 
 impl Environment {
-    /// The usual one, with the value of `JOURNAL_STREAM`.
-    pub fn new(journal_stream: Option<String>) -> Self {
-        Self { journal_stream, syslog: PathBuf::from("/dev/log") }
+    /// The usual one of a program with that name, with the value of `JOURNAL_STREAM`.
+    pub fn new(identifier: &str, journal_stream: Option<String>) -> Self {
+        Self {
+            journal_stream,
+            journal: PathBuf::from("/run/systemd/journal/socket"),
+            identifier: identifier.to_owned(),
+            syslog: PathBuf::from("/dev/log"),
+        }
     }
 }

@@ -13,6 +13,7 @@ use std::{
 };
 
 use super::{
+    fields::Fields,
     format::Record,
     frame::Frame,
     level::Level,
@@ -289,6 +290,7 @@ fn render_notice(frame: &Frame, clock: &SharedClock, message: &str) -> String {
         level: Level::Warning,
         name: "alppaca.logging",
         message,
+        fields: Fields::default(),
         thread: "log",
         path: file!(),
         line: line!(),

@@ -75,22 +75,12 @@ impl Priority {
     /// Writes `<facility and severity>`.
     pub(super) fn push(self, level: Level, line: &mut String) {
         // Writing to a String cannot fail.
-        let _infallible = write!(line, "<{}>", u16::from(self.facility) * 8 + u16::from(severity(level)));
+        let _infallible = write!(line, "<{}>", u16::from(self.facility) * 8 + u16::from(level.severity()));
     }
 
     /// Writes `<severity>`, as the journal reads it from a stream (sd-daemon(3)).
     pub(super) fn push_severity(level: Level, line: &mut String) {
-        let _infallible = write!(line, "<{}>", severity(level));
-    }
-}
-
-fn severity(level: Level) -> u8 {
-    match level {
-        Level::Error => 3,
-        Level::Warning => 4,
-        Level::Notice => 5,
-        Level::Info => 6,
-        Level::Debug => 7,
+        let _infallible = write!(line, "<{}>", level.severity());
     }
 }
 

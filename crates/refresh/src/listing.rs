@@ -29,13 +29,13 @@ impl Refresher {
         match answer {
             Ok(list) => {
                 self.list.timer = Timer::after_list(now, interval, list.max_age, random);
-                report::list_answered(&list, &mut self.list.failure);
+                report::list_answered(&self.listed, &list, &mut self.list.failure);
                 self.compare_clocks(now, list.date);
                 self.refresh_stats.list_answered(now.wall, &self.listed);
                 self.adopt(now, list);
             }
             Err(error) => {
-                report::list_failed(&error, &mut self.list.failure);
+                report::list_failed(&self.listed, &error, &mut self.list.failure);
                 match error.kind {
                     ErrorKind::Refused { withdraws: true, .. } => {
                         self.list.timer = Timer::after_list(now, interval, None, random);

@@ -227,6 +227,13 @@ impl<'a> Who<'a> {
     }
 }
 
+impl Who<'_> {
+    /// The role, if it is one.
+    pub(super) fn role(&self) -> Option<&str> {
+        (!self.hidden).then_some(self.name)
+    }
+}
+
 impl fmt::Display for Who<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.hidden { "" } else { "role " })?;

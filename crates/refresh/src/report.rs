@@ -54,11 +54,11 @@ fn without_times(message: &str) -> String {
     message.split(' ').filter(|word| !is_time(word)).collect::<Vec<_>>().join(" ")
 }
 
-pub(super) fn list_answered(list: &RoleList, failure: &mut RepeatedFailure) {
+pub(super) fn list_answered(source: &str, list: &RoleList, failure: &mut RepeatedFailure) {
     let roles = list.names.len();
     if list.problems.is_empty() {
         if failure.over() {
-            notice!("the role list could be read again: {roles} role(s)");
+            notice!(source, "the role list could be read again: {roles} role(s)");
         }
         tracing::debug!("the upstream lists {roles} role(s)");
         return;
@@ -70,7 +70,7 @@ pub(super) fn list_answered(list: &RoleList, failure: &mut RepeatedFailure) {
         list.problems.first().map_or("", String::as_str)
     );
     if failure.again(&problem).1 {
-        tracing::warn!("{problem}");
+        tracing::warn!(source, "{problem}");
     }
 }
 
@@ -88,37 +88,41 @@ pub fn clock_difference(ahead: SignedDuration) -> String {
     format!("this host's clock is {} s {way} that of the upstream", ahead.abs().as_secs())
 }
 
-pub(super) fn list_failed(error: &SourceError, failure: &mut RepeatedFailure) {
+pub(super) fn list_failed(source: &str, error: &SourceError, failure: &mut RepeatedFailure) {
     let doubtful = matches!(error.kind, ErrorKind::Refused { withdraws: false, .. });
     let kept = if doubtful { "; valid credentials stay in use" } else { "" };
     match failure.again(&error.message) {
-        (count, true) => tracing::warn!("cannot read the role list (attempt {count}): {error}{kept}"),
-        (count, false) => tracing::debug!("cannot read the role list (attempt {count}): {error}{kept}"),
+        (count, true) => tracing::warn!(source, "cannot read the role list (attempt {count}): {error}{kept}"),
+        (count, false) => tracing::debug!(source, "cannot read the role list (attempt {count}): {error}{kept}"),
     }
 }
 
 pub(super) fn role_appeared(name: &RoleName) {
-    tracing::info!("role {name}: listed by the upstream");
+    tracing::info!(role = %name, "role {name}: listed by the upstream");
 }
 
 pub(super) fn role_withdrawn(name: &RoleName) {
-    tracing::warn!("role {name}: withdrawn by the upstream; no longer served");
+    tracing::warn!(role = %name, "role {name}: withdrawn by the upstream; no longer served");
 }
 
 pub(super) fn role_requested(wanted: &Wanted) {
-    tracing::info!("role {}: needed now, {wanted}", wanted.name());
+    tracing::info!(role = %wanted.name(), "role {}: needed now, {wanted}", wanted.name());
 }
 
 pub(super) fn role_impossible(wanted: &Wanted, problem: &str) {
-    tracing::error!("role {}: cannot be fetched {wanted}: {problem}", wanted.name());
+    tracing::error!(role = %wanted.name(), "role {}: cannot be fetched {wanted}: {problem}", wanted.name());
 }
 
-pub(super) fn set_arrived(who: &Who, set: &Published, failure: &mut RepeatedFailure) {
-    let (key, expiration) = (&set.access_key_id, format_timestamp(set.expiration));
+/// `first`: whether there was none before.
+pub(super) fn set_arrived(who: &Who, source: &str, set: &Published, first: bool, failure: &mut RepeatedFailure) {
+    let (key, expiration) = (&*set.access_key_id, format_timestamp(set.expiration));
+    let role = who.role();
     if failure.over() {
-        notice!("{who}: could be fetched again: {key}, valid until {expiration}");
+        notice!(role, source, access_key_id = key, "{who}: could be fetched again: {key}, valid until {expiration}");
+    } else if first && role.is_some() {
+        notice!(role, source, access_key_id = key, "{who}: fetched {key}, valid until {expiration}");
     } else {
-        tracing::info!("{who}: fetched {key}, valid until {expiration}");
+        tracing::info!(role, source, access_key_id = key, "{who}: fetched {key}, valid until {expiration}");
     }
 }
 
@@ -130,39 +134,44 @@ pub(super) fn set_failed(
     refused: Option<(Cadence, Option<Timestamp>)>,
     failure: &mut RepeatedFailure,
 ) {
-    let (count, new) = failure.again(&error.message);
+    let ((count, new), role) = (failure.again(&error.message), who.role());
     let kept = refused.and_then(|(_, kept)| kept).map(format_timestamp);
     let kept = kept.map(|end| format!("; the current credentials are served until {end}")).unwrap_or_default();
     match refused {
         Some((Cadence::Aws, _)) if new => {
-            tracing::error!("{who}: cannot fetch credentials (attempt {count}): {error}{kept}; backing off");
+            tracing::error!(role, "{who}: cannot fetch credentials (attempt {count}): {error}{kept}; backing off");
         }
-        _ if new => tracing::warn!("{who}: cannot fetch credentials (attempt {count}): {error}{kept}"),
-        _ => tracing::debug!("{who}: cannot fetch credentials (attempt {count}): {error}{kept}"),
+        _ if new => tracing::warn!(role, "{who}: cannot fetch credentials (attempt {count}): {error}{kept}"),
+        _ => tracing::debug!(role, "{who}: cannot fetch credentials (attempt {count}): {error}{kept}"),
     }
 }
 
 pub(super) fn waits(who: &Who, parent: &str, failure: &mut RepeatedFailure) {
     let message = format!("waits for {parent}, whose credentials sign its calls");
     if failure.again(&message).1 {
-        tracing::warn!("{who}: {message}");
+        tracing::warn!(role = who.role(), "{who}: {message}");
     }
 }
 
 pub(super) fn parent_expired(parent: &Who, child: &Who) {
-    tracing::warn!("{parent}: AWS rejects its credentials as expired in the call for {child}; fetching new ones");
+    tracing::warn!(
+        role = child.role(),
+        "{parent}: AWS rejects its credentials as expired in the call for {child}; fetching new ones"
+    );
 }
 
 pub(super) fn candidate_changed(who: &Who, label: &str, down: bool, reason: Option<&SourceError>) {
     match reason {
-        Some(reason) if down => tracing::warn!("{who}: now from {label}, because {reason}"),
-        _ => notice!("{who}: now from {label} again"),
+        Some(reason) if down => {
+            tracing::warn!(role = who.role(), source = label, "{who}: now from {label}, because {reason}");
+        }
+        _ => notice!(role = who.role(), source = label, "{who}: now from {label} again"),
     }
 }
 
 pub(super) fn still_stands_in(who: &Who, failed: &[SourceError]) {
     for error in failed {
-        tracing::debug!("{who}: the preferred source still fails: {error}");
+        tracing::debug!(role = who.role(), "{who}: the preferred source still fails: {error}");
     }
 }
 
@@ -170,13 +179,13 @@ pub(super) fn expiry(who: &Who, set: Option<&Published>, now: Moment, failure: &
     if let Some(set) = set.filter(|set| !set.is_valid(now) && !failure.expiry_told) {
         failure.expiry_told = true;
         let (key, expiration) = (&set.access_key_id, format_timestamp(set.expiration));
-        tracing::error!("{who}: {key} expired at {expiration} and nothing newer could be fetched");
+        tracing::error!(role = who.role(), "{who}: {key} expired at {expiration} and nothing newer could be fetched");
     }
 }
 
 pub(super) fn role_dropped(node: &Node) {
     if node.visibility != Visibility::Hidden {
-        notice!("role {}: no longer configured; no longer served", node.name);
+        notice!(role = %node.name, "role {}: no longer configured; no longer served", node.name);
     }
 }
 

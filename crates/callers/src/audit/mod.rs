@@ -191,7 +191,8 @@ impl Recorder {
 
 fn log_denial(event: &Event) {
     let What::Denied { path } = &event.what else { return };
-    let who = match &event.peer.origin {
+    let peer = &event.peer;
+    let who = match &peer.origin {
         Origin::Process(process) => format!("user {}", process.uid),
         Origin::Elsewhere => "a remote client".to_owned(),
         Origin::Unasked | Origin::Unknown => "an unidentified client".to_owned(),
@@ -201,7 +202,13 @@ fn log_denial(event: &Event) {
         Some(start) if start.len() < path.len() => (start, "..."),
         _ => (&**path, ""),
     };
-    tracing::warn!("denied: {who} at {} requested {path}{rest}: {}{more}", event.peer.place(), event.reason);
+    tracing::warn!(
+        caller_uid = peer.uid(),
+        caller_address = peer.address.map(tracing::field::display),
+        "denied: {who} at {} requested {path}{rest}: {}{more}",
+        peer.place(),
+        event.reason
+    );
 }
 
 impl Drop for Auditor {
@@ -302,7 +309,7 @@ mod tests {
     fn auditor(place: &std::path::Path) -> (Auditor, std::path::PathBuf) {
         let path = place.join("audit.log");
         let clock = SystemClock::shared();
-        let environment = Environment { journal_stream: None, syslog: place.join("none") };
+        let environment = Environment { syslog: place.join("none"), ..Environment::new("alppaca", None) };
         let log = AuditLog::open(&AuditTarget::File(path.clone()), false, Arc::clone(&clock), &environment);
         let cache = IdentityCache::start(NameService, None, Arc::clone(&clock)).expect("a thread");
         (Auditor::start(log.expect("writable"), Arc::new(cache), clock).expect("a thread"), path)

@@ -105,6 +105,14 @@ impl Peer {
         })
     }
 
+    /// Its user, as far as it was looked up.
+    pub fn uid(&self) -> Option<u32> {
+        match &self.origin {
+            Origin::Process(process) => Some(process.uid),
+            Origin::Elsewhere | Origin::Unasked | Origin::Unknown => None,
+        }
+    }
+
     /// What its tokens are bound to.
     pub fn owner(&self) -> Owner {
         match &self.origin {

@@ -39,6 +39,9 @@ impl AccessLog {
         let target = head.uri.path_and_query().map_or("*", |path| path.as_str());
         tracing::info!(
             target: ACCESS,
+            caller = name,
+            caller_address = %place(&client.peer),
+            status = answer.status.as_u16(),
             "{} {} \"{} {}\" {} {} \"{}\"",
             place(&client.peer),
             Cut::for_log(name.unwrap_or("-").as_bytes()),
@@ -51,9 +54,9 @@ impl AccessLog {
     }
 
     /// A warning about a request, such as why it was denied.
-    pub(super) fn warn(&self, client: &Client, text: &str, now: Moment) {
+    pub(super) fn warn(&self, client: &Client, name: Option<&str>, text: &str, now: Moment) {
         if self.has_room(client, now) {
-            tracing::warn!("{}: {text}", place(&client.peer));
+            tracing::warn!(caller = name, caller_address = %place(&client.peer), "{}: {text}", place(&client.peer));
         }
     }
 

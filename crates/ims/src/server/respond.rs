@@ -181,10 +181,11 @@ impl Server {
             self.access.request(client, name, &head, &reply.answer, now);
         }
         if let Some(reason) = &reply.reason {
-            let name = reply.identity.as_ref().map(|identity| format!("{} ", printable(&identity.name, 100)));
+            let name = reply.identity.as_ref().map(|identity| printable(&identity.name, 100));
+            let who = name.as_ref().map(|name| format!("{name} ")).unwrap_or_default();
             let path = printable(head.uri.path(), 200);
             let word = reply.ending.word();
-            self.access.warn(client, &format!("{}{path}: {word}: {reason}", name.unwrap_or_default()), now);
+            self.access.warn(client, name.as_deref(), &format!("{who}{path}: {word}: {reason}"), now);
         }
         self.record(&reply, client, &head);
         reply.answer

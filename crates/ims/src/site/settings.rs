@@ -91,7 +91,7 @@ const OWN: &[Setting] = &[
         Topic::Logging,
         "log_format",
         "alppaca-ims: [%(levelname)s] %(message)s",
-        "A format of Python's `logging`.",
+        "A format of Python's `logging`, or `json`.",
     )
     .on_restart(),
     Setting::new(

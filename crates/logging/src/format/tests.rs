@@ -12,6 +12,7 @@ const RECORD: Record<'_> = Record {
     level: Level::Warning,
     name: "alppaca.access",
     message: "hello wörld",
+    fields: Fields::of(""),
     thread: "MainThread",
     path: "/src/serve/listener.rs",
     line: 42,
@@ -95,4 +96,22 @@ proptest! {
             format.render(&RECORD, &mut String::new());
         }
     }
+}
+
+#[test]
+fn json_is_a_line_with_the_fields_of_the_event() {
+    let record = Record {
+        created: "2026-11-23T10:00:00.5Z".parse().expect("a timestamp"),
+        level: Level::Notice,
+        message: "role \"a\\b\": wörld",
+        fields: Fields::of("role=a=b:c\ncaller_uid:1000\n"),
+        ..RECORD
+    };
+    let expected = concat!(
+        r#"{"time":"2026-11-23T10:00:00.500000Z","level":"notice","logger":"alppaca.access","#,
+        r#""message":"role \"a\\b\": wörld","role":"a=b:c","caller_uid":1000}"#
+    );
+    assert_eq!(render("json", &record), expected);
+    let read: serde_json::Value = serde_json::from_str(expected).expect("JSON");
+    assert_eq!(read["message"], record.message);
 }

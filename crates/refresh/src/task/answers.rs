@@ -57,6 +57,7 @@ impl Refresher {
         let random = self.random.f64();
         let Some(node) = self.nodes.get_mut(due.id()) else { return };
         node.asked.in_flight = false;
+        let first = node.held.is_none();
         let set = match node.held.take().filter(|held| held.is(&credentials)) {
             Some(same) => {
                 same.came_again(now);
@@ -67,13 +68,10 @@ impl Refresher {
         node.refused = None;
         node.asked.timer = Timer::after_set(now, set.expiration, random);
         let who = Who::new(due.id(), node.plan.as_deref());
-        report::set_arrived(&who, &set, &mut node.asked.failure);
         let candidate = node.plan.as_ref().and_then(|plan| plan.candidate());
-        self.refresh_stats.fetched(
-            &due.role_id(),
-            candidate.map_or(&self.listed, |candidate| &candidate.label),
-            now.wall,
-        );
+        let source = candidate.map_or(&self.listed, |candidate| &candidate.label);
+        report::set_arrived(&who, source, &set, first, &mut node.asked.failure);
+        self.refresh_stats.fetched(&due.role_id(), source, now.wall);
         self.store.publish(&due.id(), Slot::Held { set: Arc::clone(&set), phase: Phase::Fresh });
         node.held = Some(set);
         self.note_change();

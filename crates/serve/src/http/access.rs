@@ -39,6 +39,10 @@ impl AccessLog {
         if self.has_room(peer, now) {
             tracing::info!(
                 target: ACCESS,
+                caller_uid = peer.uid(),
+                caller_address = peer.address.map(tracing::field::display),
+                face = face.name(),
+                status = answer.status.code(),
                 "{} \"{} {} HTTP/1.{}\" {} {} \"{}\"",
                 peer.place(),
                 Cut::for_log(request.method.as_bytes()),
