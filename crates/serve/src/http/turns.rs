@@ -31,24 +31,21 @@ struct State {
     queues: HashMap<Owner, Arc<Semaphore>>,
 }
 
-/// A turn; the next connection of the owner has one when this is dropped.
-#[must_use]
-pub(super) struct Turn {
-    _permit: Option<OwnedSemaphorePermit>,
-}
+/// A turn, if it had to be waited for; the next connection of the owner has one when this is dropped.
+pub(super) type Turn = Option<OwnedSemaphorePermit>;
 
 impl Turns {
     /// Waits for a turn of `owner`. At once if another owner had the last one, or if there is no other.
     pub(super) async fn of(&self, owner: Option<Owner>) -> Turn {
-        let Some(queue) = owner.and_then(|owner| self.queue(owner)) else { return Turn { _permit: None } };
+        let queue = self.queue(owner?)?;
         match Arc::clone(&queue).try_acquire_owned() {
             // Behind those that are ready now.
             Ok(permit) => {
                 yield_now().await;
-                Turn { _permit: Some(permit) }
+                Some(permit)
             }
             // Boxed: most connections never come here.
-            Err(_) => Turn { _permit: Box::pin(queue.acquire_owned()).await.ok() },
+            Err(_) => Box::pin(queue.acquire_owned()).await.ok(),
         }
     }
 
@@ -117,10 +114,10 @@ mod tests {
     async fn without_others_nothing_waits() {
         let turns = Turns::default();
         for _ in 0..1000 {
-            assert!(turns.of(Some(MANY_REQUESTS)).await._permit.is_none());
+            assert!(turns.of(Some(MANY_REQUESTS)).await.is_none());
         }
-        assert!(turns.of(Some(FEW_REQUESTS)).await._permit.is_none());
-        assert!(turns.of(Some(FEW_REQUESTS)).await._permit.is_some());
+        assert!(turns.of(Some(FEW_REQUESTS)).await.is_none());
+        assert!(turns.of(Some(FEW_REQUESTS)).await.is_some());
     }
 
     #[tokio::test]
