@@ -21,6 +21,9 @@ const USUAL_ANSWER: usize = 64 * 1024;
 /// How often, and with which pause, a daemon is asked again that is being restarted: for some seconds, since this takes less.
 const RESTARTING: usize = 50;
 const PAUSE: Duration = Duration::from_millis(100);
+/// How often it is asked again where the connection was closed without an answer: the daemon was killed, or has more connections
+/// of this account than it answers at once.
+const CUT: u32 = 5;
 
 /// A client of the daemon's admin socket.
 #[derive(Debug, Clone)]
@@ -95,13 +98,16 @@ impl Client {
         self.document(&self.call("GET", path, b"", limit)?)
     }
 
-    /// Sends one request, again if a restart has kept the daemon from doing anything, or if it was killed meanwhile and nothing
+    /// Sends one request, again if a restart has kept the daemon from doing anything, or if there was no answer and nothing
     /// can have been changed.
     pub fn call(&self, method: &str, path: &str, body: &[u8], limit: Duration) -> Result<Answered, ClientError> {
-        let mut was_cut = method != "GET";
+        let mut cut = if method == "GET" { 0 } else { CUT };
         for _ in 0..RESTARTING {
             match self.call_once(method, path, body, limit) {
-                Err(error) if error.is_cut() && !was_cut => was_cut = true,
+                Err(error) if error.is_cut() && cut < CUT => {
+                    thread::sleep(PAUSE * cut);
+                    cut += 1;
+                }
                 Ok(answered) if self.is_restart(&answered) => thread::sleep(PAUSE),
                 outcome => return outcome,
             }

@@ -26,7 +26,7 @@ pub enum Outcome {
 }
 
 /// An answer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Reply {
     /// HTTP status.
     pub status: u16,

@@ -19,6 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener, UnixStream},
+    task::yield_now,
     time::timeout,
 };
 
@@ -34,7 +35,7 @@ use crate::{
         Owner, Subordinates,
         budget::{Allowance, Bounds, Rank, Rate, Share, Shares},
     },
-    clock::{self, BootTime, SharedClock},
+    clock::{self, BootTime, Moment, SharedClock},
 };
 
 /// Connections at a time. Root is not counted: it can always look.
@@ -43,7 +44,7 @@ const CONNECTIONS: Bounds = Bounds { total: 128, reserved: 64, each: 16, scarce:
 const CONNECTIONS_OF_METRICS: Bounds = Bounds { total: 64, reserved: 0, each: 16, scarce: 0 };
 /// How often an owner is answered: what asks more often waits. An answer is more work than one of the servers of credentials,
 /// and is made on the same thread.
-const PACE: Rate = Rate { burst: 200, every: Duration::from_millis(20) };
+const PACE: Rate = Rate { burst: 200, every: Duration::from_millis(5) };
 /// From the connection to the end of the head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// For everything else, waiting for credentials included.
@@ -55,10 +56,10 @@ const MAX_HEAD: usize = 16 * 1024;
 /// The states of the roles are looked at no more often than this, and at least so often.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
+/// For how long a page of metrics is good for all who ask for it: loopback is one address for all users.
+const METRICS_AGE: Duration = Duration::from_millis(250);
 /// The pause after a failed accept (out of files), to avoid a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// The pause after a connection over the limit.
-const REFUSAL_PAUSE: Duration = Duration::from_millis(1);
 
 /// Serves at `socket` until it is dropped, which removes the socket.
 pub async fn serve(admin: Arc<Admin>, socket: AdminSocket, clock: SharedClock) -> io::Result<()> {
@@ -102,9 +103,9 @@ async fn accept<T>(admin: &Arc<Admin>, listener: &UnixListener, clock: &SharedCl
                         let (admin, pace, clock) = (Arc::clone(admin), Arc::clone(&pace), Arc::clone(clock));
                         tokio::spawn(serve_one(admin, stream, permit, pace, clock));
                     }
-                    // Connections over the limit are closed without an answer, and not too many of them in a row, to keep
-                    // floods cheap.
-                    None => clock::sleep(REFUSAL_PAUSE).await,
+                    // Connections over the limit are closed without an answer, and none in a row, to keep floods cheap. Without
+                    // a pause: the next one may be root's.
+                    None => yield_now().await,
                 }
             }
             Err(error) => {
@@ -146,16 +147,19 @@ fn identify(stream: UnixStream) -> io::Result<(UnixStream, PeerCredentials)> {
 pub async fn serve_metrics(admin: Arc<Admin>, listener: std::net::TcpListener, clock: SharedClock) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
-    let permits = Shares::new(CONNECTIONS_OF_METRICS);
+    let (permits, page) = (Shares::new(CONNECTIONS_OF_METRICS), Arc::<Page>::default());
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let Some(permit) = Permit::at_metrics(&permits, peer.ip()) else { continue };
-                let (admin, clock) = (Arc::clone(&admin), Arc::clone(&clock));
+                let Some(permit) = Permit::at_metrics(&permits, peer.ip()) else {
+                    yield_now().await;
+                    continue;
+                };
+                let (admin, clock, page) = (Arc::clone(&admin), Arc::clone(&clock), Arc::clone(&page));
                 let conversations = admin.conversations.clone();
                 tokio::spawn(converse(stream, permit, conversations, move |request| {
                     let reply = match (request.method().as_str(), request.uri().path()) {
-                        ("GET", "/metrics") => admin.metrics(clock.now()),
+                        ("GET", "/metrics") => page.get(&admin, clock.now()),
                         ("GET", "/livez") => Reply::text(200, "ok"),
                         ("GET", "/readyz") => admin.readiness(clock.now()),
                         _ => Reply::error(Code::NoSuchPath, "only GET /metrics, /livez and /readyz are answered here"),
@@ -164,6 +168,22 @@ pub async fn serve_metrics(admin: Arc<Admin>, listener: std::net::TcpListener, c
                 }));
             }
             Err(_) => clock::sleep(ACCEPT_PAUSE).await,
+        }
+    }
+}
+
+/// The last page of metrics, and when it was made.
+#[derive(Default)]
+struct Page(Mutex<Option<(BootTime, Reply)>>);
+
+impl Page {
+    /// The page, made anew if it is too old.
+    fn get(&self, admin: &Admin, now: Moment) -> Reply {
+        // Nothing under the lock can panic half-way: the page is set as a whole.
+        let mut page = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*page {
+            Some((made, reply)) if now.boot.since(*made) < METRICS_AGE => reply.clone(),
+            _ => page.insert((now.boot, admin.metrics(now))).1.clone(),
         }
     }
 }

@@ -144,9 +144,13 @@ fn switched(path: &Path) -> Vec<PathBuf> {
 }
 
 /// Whether a link in the directory `of_link` to a directory in `parent` is one that is switched, and no fixture of the host
-/// such as `/home -> /data/home`.
+/// such as `/home -> /data/home`: what it leads to is below the link's directory or, by a relative link such as
+/// `current -> ../releases/7`, below the one above it.
 fn is_switch(target: &Path, parent: &Path, of_link: &Path) -> bool {
-    (target.is_relative() || parent.starts_with(of_link)) && of_link != Path::new("/") && !is_shared(parent)
+    let is_own = |directory: &Path| directory != Path::new("/") && !is_shared(directory);
+    let above = of_link.parent().filter(|above| target.is_relative() && is_own(above));
+    let near = parent.starts_with(of_link) || above.is_some_and(|above| parent.starts_with(above));
+    near && of_link != Path::new("/") && !is_shared(parent)
 }
 
 /// The names in a path, the last one first.

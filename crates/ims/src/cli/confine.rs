@@ -18,18 +18,14 @@ pub fn confinement(path: &Path, loaded: &Loaded, host_env: &HostEnv) -> Confinem
 }
 
 /// All that is needed, but for the listeners, which are bound before.
-pub(super) fn needs(path: &Path, loaded: &Loaded, host_env: &HostEnv) -> Needs {
-    let (mut needs, site) = (Needs::default(), &loaded.site);
+fn needs(path: &Path, loaded: &Loaded, host_env: &HostEnv) -> Needs {
+    let (mut needs, site) = (changeable(path, loaded, host_env), &loaded.site);
     confinement::host::needs(&mut needs);
     if environment::has_abstract_manager() {
         needs.add(Need::AbstractSockets, "the service manager");
     }
     for file in environment::authorities() {
         needs.read(&file, "the system's authorities");
-    }
-    needs.read(path, "the configuration");
-    for (file, what, _) in files::files(path, loaded) {
-        needs.read(&file, &what);
     }
     for listen in &site.listen {
         if let Some(directory) = listen.socket().and_then(Path::parent) {
@@ -39,6 +35,18 @@ pub(super) fn needs(path: &Path, loaded: &Loaded, host_env: &HostEnv) -> Needs {
     site.logging.needs(needs.of("logging_handler"));
     if let Some(audit) = &site.audit_log {
         audit.needs(needs.of("audit_log"));
+    }
+    site.sts.needs(host_env, &mut needs);
+    site.sandbox.allow.needs(&mut needs);
+    needs
+}
+
+/// What a reload may change.
+pub(super) fn changeable(path: &Path, loaded: &Loaded, host_env: &HostEnv) -> Needs {
+    let (mut needs, site) = (Needs::default(), &loaded.site);
+    needs.read(path, "the configuration");
+    for (file, what, _) in files::files(path, loaded) {
+        needs.read(&file, &what);
     }
     for named in &site.identities {
         named.method.needs(needs.of(&format!("identity method {}", named.name)));
@@ -52,8 +60,6 @@ pub(super) fn needs(path: &Path, loaded: &Loaded, host_env: &HostEnv) -> Needs {
     if site.alarm.is_some() {
         needs.of("emergency_alert").add(Need::Programs, "what each emergency is about is known only then: its program");
     }
-    site.sts.needs(host_env, &mut needs);
     site.console.needs(host_env, needs.of("console"));
-    site.sandbox.allow.needs(&mut needs);
     needs
 }

@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{
     Config, USUAL_ACCOUNT,
-    confine::{self, needs},
+    confine::{self, changeable},
     files,
 };
 use crate::{
@@ -260,7 +260,7 @@ fn reload(
     }
     let site = &loaded.site;
     let host_env = environment::host_env();
-    let lacking = reloading.confinement.lacks(&needs(&reloading.path, &loaded, &host_env));
+    let lacking = reloading.confinement.lacks(&changeable(&reloading.path, &loaded, &host_env));
     if !lacking.is_empty() {
         return Err(Refusal::Confined(lacking));
     }
@@ -282,7 +282,7 @@ fn reload(
     for warning in loaded.warnings.iter().map(ToString::to_string).chain(faults.warnings) {
         tracing::warn!("{warning}");
     }
-    Ok(hash(site))
+    Ok(if kept.is_empty() { hash(site) } else { fingerprint(&format!("{site:?}, but {kept:?} of {started:?}")) })
 }
 
 fn announce(bound: &[Bound], metrics: Option<&TcpListener>) {

@@ -81,7 +81,7 @@ thread_local! {
 }
 
 /// Whether an address is one of this host's.
-fn is_local(address: SocketAddr, gatekeeper: &dyn Gatekeeper, now: BootTime) -> bool {
+pub(super) fn is_local(address: SocketAddr, gatekeeper: &dyn Gatekeeper, now: BootTime) -> bool {
     let ip = address.ip();
     if ip.is_loopback() {
         return true;

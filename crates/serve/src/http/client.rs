@@ -5,7 +5,12 @@ use std::{
     sync::Arc,
 };
 
-use super::{caller_class::CallerClass, request::Request, request_context::RequestContext, request_filter};
+use super::{
+    caller_class::{self, CallerClass},
+    request::Request,
+    request_context::RequestContext,
+    request_filter,
+};
 use crate::{
     caller::{Open, Origin, Owner, Peer},
     clock::BootTime,
@@ -33,9 +38,10 @@ impl ClientConnection {
         &self.peer
     }
 
-    /// Its address, unless that is one of the loopback interface, which many owners share.
-    pub(super) fn remote(&self) -> Option<Owner> {
-        self.peer.address.filter(|address| !address.ip().is_loopback()).map(|address| Owner::Address(address.ip()))
+    /// Its address, unless that is one of this host, which many owners share.
+    pub(super) fn remote(&self, gatekeeper: &dyn Gatekeeper, now: BootTime) -> Option<Owner> {
+        let address = self.peer.address.filter(|address| !caller_class::is_local(*address, gatekeeper, now))?;
+        Some(Owner::Address(address.ip()))
     }
 
     /// Why it sees what it sees.

@@ -239,6 +239,7 @@ fn start(socket: TcpStream, peer: SocketAddr, (listener, face): (u16, &'static d
             return;
         }
     };
+    exchange.note_turn();
     let (registry, most) = (&context.registry, context.limits.connections);
     let ends = Ends { socket: Arc::new(socket), peer };
     let socket = Arc::clone(&ends.socket);

@@ -134,6 +134,18 @@ impl Exchange {
         }
     }
 
+    /// Notes that its owner had a turn.
+    pub(super) fn note_turn(&self) {
+        self.context.turns.note(self.owner());
+    }
+
+    /// Whose requests these are, if that is known.
+    fn owner(&self) -> Option<Owner> {
+        let Context { gatekeeper, subordinates, clock, .. } = &*self.context;
+        let remote = || self.client.remote(&**gatekeeper, clock.boot()).map(|owner| subordinates.party(owner));
+        self.slot.owner().or_else(remote)
+    }
+
     /// Whether something was read that was not used yet.
     pub(super) fn has_more(&self) -> bool {
         !self.unread.is_empty()
@@ -141,9 +153,7 @@ impl Exchange {
 
     /// Waits until it is its owner's turn.
     pub(super) async fn take_turn(&self) -> Turn {
-        let Context { turns, subordinates, .. } = &*self.context;
-        let remote = || self.client.remote().map(|owner| subordinates.party(owner));
-        turns.of(self.slot.owner().or_else(remote)).await
+        self.context.turns.of(self.owner()).await
     }
 
     /// Reads what the client has sent, and answers one request if its head is complete.
