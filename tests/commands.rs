@@ -78,9 +78,10 @@ fn a_busy_port_is_told_with_the_way_out() {
 
 #[test]
 fn without_the_role_server_the_demo_of_a_desktop_says_which_package_has_it() {
-    let place = tempfile::tempdir().expect("a directory");
+    let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     let program = place.path().join("alppaca");
-    std::fs::copy(env!("CARGO_BIN_EXE_alppaca"), &program).expect("a copy");
+    // No copy: another test's child could still have it open for writing.
+    std::fs::hard_link(env!("CARGO_BIN_EXE_alppaca"), &program).expect("another name");
     let output = Command::new(program).args(["demo", "--desktop"]).env("PATH", place.path()).output().expect("it runs");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(1) && said.contains("install the package alppaca-ims"), "{said}");

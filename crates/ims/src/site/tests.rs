@@ -173,6 +173,8 @@ fn what_only_a_restart_changes_is_named() {
         ("audit_log", "syslog"),
         ("user", "x"),
         ("group", "x"),
+        ("sandbox", "off"),
+        ("sandbox_allow", "{connect: 1}"),
         ("socket_group", "x"),
         ("metrics_listen", "127.0.0.1:1"),
     ] {
