@@ -1,7 +1,11 @@
 //! Where a plain user's daemon has its configuration, socket and pid file, and where the commands look for them:
 //! `/etc/alppaca` and `/run/alppaca` are root's.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+};
 
 use rustix::fs::{Access, access};
 
@@ -46,8 +50,16 @@ pub(super) fn settle(config: &mut Config) {
 pub(super) fn socket() -> PathBuf {
     own()
         .map(|directory| socket_in(&directory))
-        .filter(|socket| socket.exists())
+        .filter(|socket| listens(socket))
         .unwrap_or_else(|| DEFAULT_SOCKET.into())
+}
+
+/// Whether a daemon is at the socket, or will be: a file alone can be left from one that was killed.
+fn listens(socket: &Path) -> bool {
+    match UnixStream::connect(socket) {
+        Ok(_) => true,
+        Err(error) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused),
+    }
 }
 
 /// None for root.

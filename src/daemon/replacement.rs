@@ -102,9 +102,10 @@ impl Parts {
         let (reading, mut writing) = stream.split();
         let mut reading = BufReader::new(reading);
         hear(&mut reading, READY, PREPARATION).await?;
-        self.close(true);
+        // Before it is closed, which is what people notice.
         let paused = timeout(RENEWAL, self.admin.sign_ins.pause()).await;
         paused.map_err(|_| io::Error::other("a sign-in is being renewed"))?;
+        self.close(true);
         writing.write_all(format!("{GO}\n").as_bytes()).await?;
         hear(&mut reading, DONE, TURN).await?;
         writing.write_all(format!("{OVER}\n").as_bytes()).await?;

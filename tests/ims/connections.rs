@@ -36,13 +36,14 @@ async fn a_connection_is_not_kept_for_ever_so_that_a_name_that_has_moved_is_foll
     for _ in 0..12 {
         // Only the timers of the pool and of the connection, while nothing is under way.
         tokio::time::pause();
-        tokio::time::advance(Duration::from_mins(1)).await;
+        tokio::time::advance(Duration::from_secs(10)).await;
         tokio::time::resume();
         source.roles().await.expect("a list");
         connections.push(mock.connections());
     }
-    assert_eq!(connections[..9], [1; 9], "{connections:?}");
-    assert_eq!(connections.last(), Some(&2), "{connections:?}");
+    // Two minutes, with connections that live for half a minute each.
+    assert_eq!(connections[..2], [1; 2], "{connections:?}");
+    assert!(connections.last().is_some_and(|all| (4..=6).contains(all)), "{connections:?}");
 }
 
 #[tokio::test]

@@ -79,7 +79,6 @@ fn examine(socket: &Socket) -> Vec<Finding> {
         let remedy = "the daemon's log has the cause and the remedy: `journalctl -u alppaca -p err`";
         findings.push(Finding::problem("containers", unverified(*count), remedy));
     }
-    findings.push(sandbox::judge(daemon.as_ref()));
     for needed in daemon.iter().flat_map(|status| &status.sign_in_needed) {
         let message = format!("source {}: a person has to sign in", needed.source);
         findings.push(Finding::problem("sign_in", message, "run `alppaca login`"));
@@ -98,6 +97,8 @@ fn examine(socket: &Socket) -> Vec<Finding> {
     }
     ports::judge(daemon.as_ref(), endpoint.as_ref(), &mut findings);
     findings.extend(daemon.as_ref().and_then(|status| status.clock_ahead_seconds).map(endpoint::upstreams_clock));
+    // Last: it is seldom why a program has no credentials.
+    findings.push(sandbox::judge(daemon.as_ref()));
     findings
 }
 

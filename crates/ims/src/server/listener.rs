@@ -251,7 +251,13 @@ impl Door {
             let client = Client { peer, certificates: Arc::from([]) };
             return self.serve(stream, client).await;
         };
-        let handshake = TlsAcceptor::from(tls.config()).accept(stream);
+        // A probe of a balancer connects and says nothing: that is no handshake that has failed.
+        let handshake = async {
+            match stream.peek(&mut [0]).await? {
+                0 => Ok(None),
+                _ => TlsAcceptor::from(tls.config()).accept(stream).await.map(Some),
+            }
+        };
         let counters = self.server.counters();
         let failed = |why: &dyn std::fmt::Display| {
             counters.handshakes_failed.fetch_add(1, Ordering::Relaxed);
@@ -259,7 +265,8 @@ impl Door {
         };
         let stream = tokio::select! {
             done = handshake => match done {
-                Ok(stream) => stream,
+                Ok(Some(stream)) => stream,
+                Ok(None) => return,
                 Err(error) => return failed(&error),
             },
             () = clock::sleep(HANDSHAKE) => return failed(&"the handshake takes too long"),
