@@ -31,13 +31,13 @@ pub use peer::{PeerCredentials, ProcessId};
 pub use replacing::{Meeting, REPLACEMENT, Replacing};
 pub use reply::{Call, Outcome, Reply};
 pub use respond::{Admin, ExecEndpoint};
-pub use selection::{Selections, TooMany};
+pub use selection::Selections;
 pub use server::{serve, serve_metrics};
 pub use sign_in_document::{
     BeginRequest, Begun, CallbackRequest, MethodWord, ProgressDocument, SignInStatus, SignInsDocument, SignOutRequest,
 };
 pub use socket::{AdminSocket, Former, SocketError, SocketId, SocketPlace};
-pub use timed::TimedFetcher;
+pub use timed::{NotNow, TimedFetcher};
 
 /// Where the socket is by default.
 pub const DEFAULT_SOCKET: &str = "/run/alppaca/alppaca.sock";

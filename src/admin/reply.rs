@@ -1,5 +1,7 @@
 //! A request to the admin socket, and the forms of its answers.
 
+use std::sync::atomic::AtomicBool;
+
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -14,6 +16,8 @@ pub struct Call<'a> {
     pub path: &'a str,
     /// What was sent along.
     pub body: &'a [u8],
+    /// Whether it has had sets fetched: while it waits it is answered anew, and has none fetched in the place of others.
+    pub begun: &'a AtomicBool,
 }
 
 /// What a request leads to.

@@ -121,7 +121,7 @@ impl Admin {
             (["v1", "credentials", name], "GET") => self.credentials(Some(name), call.path, caller, now),
             (["v1", "roles"], "GET") => self.roles(caller, now),
             (["v1", "choice"], "GET") => self.choice(caller, now),
-            (["v1", "choice"], "POST") => self.choose(call.body, call.path, caller, now),
+            (["v1", "choice"], "POST") => self.choose(call, caller, now),
             (["v1", "choice"], _) => Outcome::Reply(Reply {
                 allow: Some("GET, POST"),
                 ..Reply::error(Code::MethodNotAllowed, format!("{} is not supported here", call.method))

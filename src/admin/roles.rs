@@ -1,11 +1,19 @@
 //! Which roles a caller may have, and the one that its programs get by default. Pure but for the choice that it notes.
 
-use std::{collections::HashSet, ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    ops::RangeInclusive,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use super::{
     PeerCredentials,
     document::{ChoiceDocument, ChoiceRequest, Code, RolesDocument},
-    reply::{Outcome, Reply},
+    reply::{Call, Outcome, Reply},
     respond::Admin,
 };
 use crate::{
@@ -49,8 +57,8 @@ impl Admin {
 
     /// Has the programs of `caller` get another role by default, if it has valid credentials: otherwise the one that they
     /// have now is better.
-    pub(super) fn choose(&self, body: &[u8], path: &str, caller: &PeerCredentials, now: Moment) -> Outcome {
-        let wanted = match serde_json::from_slice(body) {
+    pub(super) fn choose(&self, call: Call, caller: &PeerCredentials, now: Moment) -> Outcome {
+        let wanted = match serde_json::from_slice(call.body) {
             Ok(ChoiceRequest::Role(name)) => Some((name, None)),
             Ok(ChoiceRequest::Timed { role, seconds }) if LENGTHS.contains(&seconds) => {
                 Some((role, Some(Duration::from_secs(seconds))))
@@ -73,9 +81,9 @@ impl Admin {
         };
         let (choice, length) = match wanted {
             None => (None, None),
-            Some((name, length)) => match self.chooseable(&name, length, caller, now) {
+            Some((name, length)) => match self.chooseable(&name, length, call.begun, caller, now) {
                 Ok(choice) => (Some(choice), length),
-                Err(outcome) => return self.noted(outcome, &format!("{path} {name}"), caller, now),
+                Err(outcome) => return self.noted(outcome, &format!("{} {name}", call.path), caller, now),
             },
         };
         match self.selections.choose(caller.uid, choice.as_ref(), length) {
@@ -93,6 +101,7 @@ impl Admin {
         &self,
         name: &str,
         length: Option<Duration>,
+        begun: &AtomicBool,
         caller: &PeerCredentials,
         now: Moment,
     ) -> Result<Choice, Outcome> {
@@ -107,13 +116,14 @@ impl Admin {
             valid(&role, now)?;
             return Ok(Choice { role: role.name().clone(), own: None });
         };
-        let id = self.selections.want(caller.uid, role.name(), length, now.boot);
+        let again = begun.swap(true, Ordering::Relaxed);
+        let id = self.selections.want(caller.uid, (role.name(), length), again, now.boot);
         let id = id.map_err(|error| Outcome::error(Code::Busy, error.to_string()))?;
         let own = self.store.snapshot().by_id(&id).cloned();
         let own = own.ok_or_else(|| Outcome::error(Code::NotReady, "the daemon is about to stop"))?;
         let seconds = length.as_secs();
         if let Standing::Refused(document) = Standing::of(&own.slot(), now) {
-            self.selections.give_up(caller.uid);
+            self.selections.give_up(caller.uid, &id);
             let message = format!("role {name} cannot have sets of {seconds} seconds{}", reason(document));
             return Err(Outcome::error(Code::Refused, message));
         }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     AdminSocket, TimedFetcher,
     book::{Held, Kept, read},
-    timed::TimedSets,
+    timed::{NotNow, TimedSets},
 };
 use crate::{
     caller::{
@@ -94,14 +94,21 @@ impl Selections {
         self.timed.is_own(uid, id)
     }
 
-    /// Has sets of a role fetched that live as long as user `uid` wants; answers their id. `Err`: too many have chosen.
-    pub(super) fn want(&self, uid: u32, role: &RoleName, duration: Duration, now: BootTime) -> Result<RoleId, TooMany> {
-        self.timed.want(uid, (role, duration), now, || self.share(uid)).ok_or(TooMany)
+    /// Has sets of a role fetched that live as long as user `uid` wants; answers their id. What is wanted `again`, by a request
+    /// that waits, is not fetched in the place of something else.
+    pub(super) fn want(
+        &self,
+        uid: u32,
+        (role, duration): (&RoleName, Duration),
+        again: bool,
+        now: BootTime,
+    ) -> Result<RoleId, NotNow> {
+        self.timed.want(uid, (role, duration), again, now, || self.share(uid))
     }
 
     /// They will not come.
-    pub(super) fn give_up(&self, uid: u32) {
-        self.timed.give_up(uid);
+    pub(super) fn give_up(&self, uid: u32, id: &RoleId) {
+        self.timed.give_up(uid, id);
     }
 
     /// Gives up what is not waited for any more.
@@ -109,9 +116,9 @@ impl Selections {
         self.timed.sweep(now);
     }
 
-    fn share(&self, uid: u32) -> Option<Share<Owner>> {
+    fn share(&self, uid: u32) -> Result<Share<Owner>, NotNow> {
         let rank = if self.users.is_below(uid) { Rank::Privileged } else { Rank::Ordinary };
-        self.budget.take(&self.users.party(Owner::User(uid)), rank)
+        self.budget.take(&self.users.party(Owner::User(uid)), rank).ok_or(NotNow::TooMany)
     }
 
     /// What user `uid` had chosen before, if it has ever chosen.
@@ -125,8 +132,8 @@ impl Selections {
         found.into_iter().next()
     }
 
-    /// Has user `uid` choose a role, with sets of its own that live so long, or the default one. `Err`: too many have chosen.
-    pub(super) fn choose(&self, uid: u32, choice: Option<&Choice>, length: Length) -> Result<(), TooMany> {
+    /// Has user `uid` choose a role, with sets of its own that live so long, or the default one.
+    pub(super) fn choose(&self, uid: u32, choice: Option<&Choice>, length: Length) -> Result<(), NotNow> {
         let (role, seconds) = (choice.map(|choice| choice.role.to_string()), length.map(|length| length.as_secs()));
         self.book.change(|held| {
             match held.iter_mut().find(|held| held.record.uid == uid) {
@@ -138,7 +145,7 @@ impl Selections {
                 None if role.is_none() => {}
                 None => {
                     let record = Selection { uid, role, seconds, before: None, seconds_before: None };
-                    held.push(Held { record, _share: self.share(uid).ok_or(TooMany)? });
+                    held.push(Held { record, _share: self.share(uid)? });
                 }
             }
             self.choices.set(uid, choice);
@@ -158,11 +165,6 @@ impl Selections {
         self.book.hand_over(handed_over);
     }
 }
-
-/// Too many users have chosen a role.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("too many users have chosen a role")]
-pub struct TooMany;
 
 #[cfg(test)]
 mod tests {
@@ -208,7 +210,7 @@ mod tests {
         let file = Some(directory.path().join("choices"));
         let selections = open(file.clone());
         let long = Duration::from_hours(4);
-        let id = selections.want(1000, &name("web"), long, BootTime::ZERO).expect("room");
+        let id = selections.want(1000, (&name("web"), long), false, BootTime::ZERO).expect("room");
         assert!(!selections.is_own(1000, &id), "it is not in force yet");
         let own = Choice { role: name("web"), own: Some(id.clone()) };
         selections.choose(1000, Some(&own), Some(long)).expect("room");

@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     io,
     net::IpAddr,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -226,7 +226,8 @@ async fn answer(admin: &Admin, request: Request<Incoming>, caller: &PeerCredenti
         return Reply::error(Code::BadRequest, "the body is too long, or not whole");
     };
     let body = body.to_bytes();
-    let call = Call { method: request.method.as_str(), path: request.uri.path(), body: &body };
+    let begun = AtomicBool::new(false);
+    let call = Call { method: request.method.as_str(), path: request.uri.path(), body: &body, begun: &begun };
     let patience = match patience(request.uri.query()) {
         Ok(patience) => patience,
         Err(message) => return Reply::error(Code::BadRequest, message),

@@ -18,6 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Has such sets fetched.
 pub trait TimedFetcher: Send + Sync {
+    /// The id of such sets of a role for user `uid`, whether or not there are any.
+    fn id(&self, uid: u32, role: &RoleName, duration: Duration) -> RoleId;
+
     /// Ensures that there are such sets of a role for user `uid`, until they are released as often as this was called.
     fn ensure(&self, uid: u32, role: &RoleName, duration: Duration) -> RoleId;
 
@@ -43,6 +46,17 @@ struct ToCome {
     _share: Share<Owner>,
 }
 
+/// Why a user cannot choose that now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotNow {
+    /// There is no more room.
+    #[error("too many users have chosen a role")]
+    TooMany,
+    /// It has chosen something else since.
+    #[error("another choice was made meanwhile")]
+    Displaced,
+}
+
 impl TimedSets {
     pub(super) fn new(fetcher: Arc<dyn TimedFetcher>) -> Self {
         Self { fetcher, by_user: Mutex::default() }
@@ -57,36 +71,35 @@ impl TimedSets {
         self.by_user().get(&uid).is_some_and(|timed| timed.in_force.as_ref() == Some(id))
     }
 
-    /// Has sets fetched for user `uid`, if `share` gives room for them; answers their id.
+    /// Has sets fetched for user `uid`, if `share` gives room for them; answers their id. A request that is looked at `again`
+    /// begins nothing: two that wait would take each other's place for ever.
     pub(super) fn want(
         &self,
         uid: u32,
         (role, duration): (&RoleName, Duration),
+        again: bool,
         now: BootTime,
-        share: impl FnOnce() -> Option<Share<Owner>>,
-    ) -> Option<RoleId> {
+        share: impl FnOnce() -> Result<Share<Owner>, NotNow>,
+    ) -> Result<RoleId, NotNow> {
         let mut by_user = self.by_user();
         let timed = by_user.entry(uid).or_default();
-        let id = self.fetcher.ensure(uid, role, duration);
-        let known = [timed.in_force.as_ref(), timed.to_come.as_ref().map(|to_come| &to_come.id)];
-        if known.contains(&Some(&id)) {
-            self.fetcher.release(&id);
-            if let Some(to_come) = timed.to_come.as_mut().filter(|to_come| to_come.id == id) {
-                to_come.asked = now;
-            }
-            return Some(id);
+        let id = self.fetcher.id(uid, role, duration);
+        if let Some(to_come) = timed.to_come.as_mut().filter(|to_come| to_come.id == id) {
+            to_come.asked = now;
+            return Ok(id);
         }
-        if let Some(before) = timed.to_come.take() {
+        if timed.in_force.as_ref() == Some(&id) {
+            return Ok(id);
+        }
+        if again {
+            return Err(NotNow::Displaced);
+        }
+        let _share = share()?;
+        self.fetcher.ensure(uid, role, duration);
+        if let Some(before) = timed.to_come.replace(ToCome { id: id.clone(), asked: now, _share }) {
             self.fetcher.release(&before.id);
         }
-        match share() {
-            Some(share) => timed.to_come = Some(ToCome { id: id.clone(), asked: now, _share: share }),
-            None => {
-                self.fetcher.release(&id);
-                return None;
-            }
-        }
-        Some(id)
+        Ok(id)
     }
 
     /// From now on the sets with that id are in force for user `uid`; without one none of its own.
@@ -109,19 +122,19 @@ impl TimedSets {
         id
     }
 
-    /// Those that are to come for user `uid` will not.
-    pub(super) fn give_up(&self, uid: u32) {
-        self.give_up_if(|whose, _asked| whose == uid);
+    /// If the sets with that id are to come for user `uid`, they will not.
+    pub(super) fn give_up(&self, uid: u32, id: &RoleId) {
+        self.give_up_if(|whose, to_come| whose == uid && to_come.id == *id);
     }
 
     /// Gives up what is not waited for any more.
     pub(super) fn sweep(&self, now: BootTime) {
-        self.give_up_if(|_whose, asked| now.since(asked) >= PATIENCE);
+        self.give_up_if(|_whose, to_come| now.since(to_come.asked) >= PATIENCE);
     }
 
-    fn give_up_if(&self, is: impl Fn(u32, BootTime) -> bool) {
+    fn give_up_if(&self, is: impl Fn(u32, &ToCome) -> bool) {
         self.by_user().retain(|uid, timed| {
-            if let Some(to_come) = timed.to_come.take_if(|to_come| is(*uid, to_come.asked)) {
+            if let Some(to_come) = timed.to_come.take_if(|to_come| is(*uid, to_come)) {
                 self.fetcher.release(&to_come.id);
             }
             timed.in_force.is_some() || timed.to_come.is_some()
@@ -132,7 +145,7 @@ impl TimedSets {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::caller::budget::{Bounds, Shares};
+    use crate::caller::budget::{Bounds, Rank, Shares};
 
     /// Counts how often each is held.
     #[derive(Default)]
@@ -147,10 +160,14 @@ pub(super) mod tests {
     }
 
     impl TimedFetcher for Counting {
+        fn id(&self, uid: u32, role: &RoleName, duration: Duration) -> RoleId {
+            RoleId::named(&format!("{uid}-{role}-{}", duration.as_secs()).parse().expect("a name"))
+        }
+
         fn ensure(&self, uid: u32, role: &RoleName, duration: Duration) -> RoleId {
-            let name: RoleName = format!("{uid}-{role}-{}", duration.as_secs()).parse().expect("a name");
-            *self.0.lock().expect("ours").entry(RoleId::named(&name)).or_default() += 1;
-            RoleId::named(&name)
+            let id = self.id(uid, role, duration);
+            *self.0.lock().expect("ours").entry(id.clone()).or_default() += 1;
+            id
         }
 
         fn release(&self, id: &RoleId) {
@@ -170,24 +187,31 @@ pub(super) mod tests {
         let budget = Shares::new(Bounds { total: 2, reserved: 0, each: 2, scarce: 0 });
         let role: RoleName = "web".parse().expect("a name");
         let at = |seconds| BootTime::from_uptime(Duration::from_secs(seconds));
-        let want = |uid, minutes, now| {
-            let share = || budget.take(&Owner::User(uid), crate::caller::budget::Rank::Ordinary);
-            sets.want(uid, (&role, Duration::from_mins(minutes)), at(now), share)
+        let look = |uid, minutes, again, now| {
+            let share = || budget.take(&Owner::User(uid), Rank::Ordinary).ok_or(NotNow::TooMany);
+            sets.want(uid, (&role, Duration::from_mins(minutes)), again, at(now), share)
         };
+        let want = |uid, minutes, now| look(uid, minutes, false, now);
         let first = want(1, 15, 0).expect("room");
-        assert_eq!(want(1, 15, 1).as_ref(), Some(&first));
+        assert_eq!(want(1, 15, 1).as_ref(), Ok(&first));
         sets.put_in_force(1, Some(&first));
         assert!(sets.is_own(1, &first) && !sets.is_own(2, &first));
-        want(1, 30, 2).expect("room");
+        let second = want(1, 30, 2).expect("room");
+        assert_eq!(look(1, 30, true, 2).as_ref(), Ok(&second));
         let third = want(1, 60, 3).expect("room");
         assert_eq!(fetcher.held(), ["1-web-3600", "1-web-900"]);
-        want(2, 60, 50).expect("room");
-        assert_eq!(want(3, 60, 50), None, "no room");
+        // The one before does not take its place back.
+        assert_eq!(look(1, 30, true, 3), Err(NotNow::Displaced));
+        assert_eq!(look(1, 60, true, 3).as_ref(), Ok(&third));
+        sets.give_up(1, &second);
+        assert_eq!(fetcher.held(), ["1-web-3600", "1-web-900"]);
+        let other = want(2, 60, 50).expect("room");
+        assert_eq!(want(3, 60, 50), Err(NotNow::TooMany));
         sets.sweep(at(100));
         assert_eq!(fetcher.held(), ["1-web-900", "2-web-3600"], "no user waits for it any more");
-        assert_eq!(want(1, 60, 101).as_ref(), Some(&third));
+        assert_eq!(want(1, 60, 101).as_ref(), Ok(&third));
         sets.put_in_force(1, Some(&third));
-        sets.give_up(2);
+        sets.give_up(2, &other);
         assert_eq!(fetcher.held(), ["1-web-3600"]);
         sets.put_in_force(1, None);
         assert!(fetcher.held().is_empty());

@@ -93,6 +93,10 @@ pub(super) fn selections(
 struct OwnSets(RoleRequests);
 
 impl TimedFetcher for OwnSets {
+    fn id(&self, uid: u32, role: &RoleName, duration: Duration) -> RoleId {
+        Timed { role: role.clone(), uid, duration }.id()
+    }
+
     fn ensure(&self, uid: u32, role: &RoleName, duration: Duration) -> RoleId {
         self.0.ensure(Timed { role: role.clone(), uid, duration })
     }

@@ -1,8 +1,14 @@
 //! `use --duration`: a user has sets of its own that live as long as it wants.
 
 use std::{
+    io::{Read, Write},
+    os::unix::net::UnixStream,
     path::Path,
     process::{Command, Output},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -109,6 +115,55 @@ fn a_user_has_sets_of_its_own_for_as_long_as_it_wants() {
     assert_eq!(daemon.get(LIST).body, "deploy");
     let left = said(&run(&["prompt"]));
     assert!(left.contains("deploy") && left.contains("3h"), "{left}");
+}
+
+/// Begins to choose `deploy` with sets of its own, and waits as long as it may.
+fn begin(socket: &Path, seconds: u32) -> UnixStream {
+    let body = format!("{{\"timed\":{{\"role\":\"deploy\",\"seconds\":{seconds}}}}}");
+    let mut stream = UnixStream::connect(socket).expect("the daemon listens");
+    let head = format!("POST /v1/choice?wait=60 HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
+    stream.write_all(format!("{head}{body}").as_bytes()).expect("it reads");
+    stream
+}
+
+fn end(mut stream: UnixStream) -> String {
+    let mut reply = String::new();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("not zero");
+    stream.read_to_string(&mut reply).expect("an answer");
+    reply
+}
+
+#[test]
+fn of_two_requests_that_wait_the_later_is_granted() {
+    let open = Arc::new(AtomicBool::new(false));
+    let is_open = Arc::clone(&open);
+    let sts = StandIn::start(move |call| match call.form.get("DurationSeconds").map(|text| text.parse()) {
+        Some(_) if !is_open.load(Ordering::Relaxed) => Reply::Error(503, "ServiceUnavailable", "later"),
+        seconds => Reply::Set(Duration::from_secs(seconds.map_or(3600, |seconds| seconds.expect("a number")))),
+    });
+    let directory = tempfile::tempdir().expect("a directory");
+    let daemon = Daemon::start(&format!(
+        "run_dir: {}\nsources:\n  base: {{kind: static, access_key_id: AKIAX, secret_access_key: s}}\n  \
+         sts1: {{kind: sts, endpoint: '{}'}}\nroles:\n  \
+         deploy: {{source: base, role_arn: 'arn:aws:iam::123456789012:role/deploy', via: sts1}}\n",
+        directory.path().display(),
+        sts.url()
+    ));
+    let socket = directory.path().join("alppaca.sock");
+    daemon.wait_for_log("role deploy: fetched ");
+    let first = begin(&socket, 1000);
+    daemon.wait_for_log("for 1000 seconds at a time");
+    let second = begin(&socket, 2000);
+    let first = end(first);
+    assert!(first.starts_with("HTTP/1.1 503 ") && first.contains("another choice was made meanwhile"), "{first}");
+    open.store(true, Ordering::Relaxed);
+    let second = end(second);
+    assert!(second.starts_with("HTTP/1.1 200 ") && second.contains("\"chosen\":\"deploy\""), "{second}");
+    daemon.wait_for_log("for 2000 seconds at a time");
+    assert_eq!(daemon.log().matches(" seconds at a time").count(), 2, "{}", daemon.log());
+    let calls =
+        |seconds: &str| sts.calls_for("deploy").iter().filter(|call| call.get("DurationSeconds") == seconds).count();
+    assert!(calls("1000") <= 5 && calls("2000") <= 5, "{:?}", sts.calls());
 }
 
 /// Another user gets what all have.

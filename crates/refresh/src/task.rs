@@ -29,6 +29,9 @@ const TICK: Duration = Duration::from_secs(15);
 /// It is not looked at more often than this what callers wait for.
 const LOOK_PAUSE: Duration = Duration::from_millis(250);
 
+/// So many requests are taken before it is looked again at what is due, however fast they come.
+const REQUESTS: usize = 64;
+
 /// What the upstream is called that lists the roles itself.
 const LISTED: &str = "ims";
 
@@ -195,7 +198,8 @@ impl Refresher {
                 }
                 Some(request) = self.requested.recv() => {
                     self.take_request(request);
-                    while let Ok(request) = self.requested.try_recv() {
+                    for _more in 1..REQUESTS {
+                        let Ok(request) = self.requested.try_recv() else { break };
                         self.take_request(request);
                     }
                 }
