@@ -53,7 +53,7 @@ impl Daemon {
         };
         let new = &self.config.upstreams;
         let roles = carryover::of_roles(&old, new);
-        let roles = |id: &str| roles.get(id).copied().unwrap_or(Carryover::Discard);
+        let roles = move |id: &str| roles.get(id).copied().unwrap_or(Carryover::Discard);
         let sets = handover.sets.len();
         self.refresher.take_over_from(handover, roles, carryover::of_listed(&old, new), on_demand(&old, new));
         notice!("{sets} set(s) of credentials were held before the restart and are served on");

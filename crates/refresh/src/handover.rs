@@ -5,6 +5,7 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 use super::{
     Carryover, Refresher, Timer,
     node::{Asked, Tracked},
+    requests::Wanted,
 };
 use crate::{
     clock::{BootTime, Moment},
@@ -52,8 +53,10 @@ pub(super) struct Succession {
     changed: Option<BootTime>,
     /// The sets that were taken over and whose roles are still to be made on demand.
     unclaimed: HashMap<Box<str>, HandedSet>,
-    /// What becomes of those.
+    /// What becomes of those that were assumed.
     on_demand: Carryover,
+    /// What becomes of those of a role of the graph, which a user has for itself.
+    of_roles: Box<dyn Fn(&str) -> Carryover + Send>,
 }
 
 impl Succession {
@@ -64,6 +67,7 @@ impl Succession {
             changed: None,
             unclaimed: HashMap::new(),
             on_demand: Carryover::Discard,
+            of_roles: Box::new(|_| Carryover::Discard),
         }
     }
 }
@@ -83,12 +87,12 @@ impl Refresher {
         self
     }
 
-    /// Takes over what another process has handed over. `carryover` says what becomes of the sets of each role of the graph;
-    /// `lister` and `on_demand` of those that the lister lists, and that are made on demand.
+    /// Takes over what another process has handed over. `carryover` says what becomes of the sets of each role of the graph,
+    /// those that a user has for itself included; `lister` and `on_demand` of those that the lister lists, and that are made on demand.
     pub fn take_over_from(
         &mut self,
         handover: Handover,
-        carryover: impl Fn(&str) -> Carryover,
+        carryover: impl Fn(&str) -> Carryover + Send + 'static,
         lister: Carryover,
         on_demand: Carryover,
     ) {
@@ -110,6 +114,7 @@ impl Refresher {
                 }
             }
         }
+        self.succession.of_roles = Box::new(carryover);
         self.note_change();
     }
 
@@ -117,8 +122,11 @@ impl Refresher {
     pub(super) fn claim_handed(&mut self, id: &RoleId, now: Moment) {
         let handed = self.succession.unclaimed.remove(id.as_str());
         if let Some(handed) = handed.filter(|handed| handed.set.may_live(now.boot)) {
-            let on_demand = self.succession.on_demand;
-            self.claim(on_demand, handed, now);
+            let carryover = match self.wanted.get(id) {
+                Some(Wanted::Timed(timed)) => (self.succession.of_roles)(timed.role.as_str()),
+                _ => self.succession.on_demand,
+            };
+            self.claim(carryover, handed, now);
         }
     }
 

@@ -14,7 +14,7 @@ use super::{
     limiter::CallQueue,
     node::{Asked, Plan, Tracked},
     report,
-    requests::Request,
+    requests::{Request, Wanted},
     task::Due,
 };
 use crate::{
@@ -46,8 +46,8 @@ pub struct Replacement {
     pub grace: Option<Duration>,
     /// What becomes of a node that is in both graphs.
     pub carryover: Box<dyn Fn(&RoleId) -> Carryover + Send>,
-    /// What becomes of the roles on demand, all of them: what they are made of stands in their ids. `Discard` counts
-    /// as `Refetch`.
+    /// What becomes of the roles that are assumed on demand, all of them: what they are made of stands in their ids. `Discard`
+    /// counts as `Refetch`. A user's own sets of a role are made of that role, and `carryover` says what becomes of both.
     pub on_demand: Carryover,
     /// What becomes of the upstream that lists roles, if both graphs have one. `Discard` counts as `Refetch`: only its own
     /// answer says which roles there are.
@@ -95,7 +95,7 @@ impl Refresher {
             .collect();
         let mut fresh = Vec::new();
         self.take_over(graph.nodes, &mut old, &carryover, &mut fresh, now);
-        self.remake(&mut old, on_demand, &mut fresh, now);
+        self.remake(&mut old, &carryover, on_demand, &mut fresh, now);
 
         if self.lister.is_none() {
             self.store.publish_roles(&listed);
@@ -195,22 +195,30 @@ impl Refresher {
     fn remake(
         &mut self,
         old: &mut HashMap<RoleId, Box<Tracked>>,
-        carryover: Carryover,
+        carryover: &dyn Fn(&RoleId) -> Carryover,
+        on_demand: Carryover,
         fresh: &mut Vec<RoleId>,
         now: Moment,
     ) {
-        let carryover = if carryover == Carryover::Unchanged { Carryover::Unchanged } else { Carryover::Refetch };
+        let on_demand = if on_demand == Carryover::Unchanged { Carryover::Unchanged } else { Carryover::Refetch };
         for (id, wanted) in std::mem::take(&mut self.wanted) {
+            let becomes = match &wanted {
+                Wanted::Assumed(_) => on_demand,
+                Wanted::Timed(timed) => carryover(&RoleId::named(&timed.role)),
+            };
             match self.make(&id, &wanted) {
-                Ok(nodes) => self.take_over(nodes, old, &|_| carryover, fresh, now),
-                Err(problem) => {
-                    report::role_impossible(&wanted, &problem);
-                    let document = render_refusal("AssumeRoleUnauthorizedAccess", &problem, now.wall);
-                    self.store.publish(&id, Slot::Denied(document.into()));
-                }
+                Ok(nodes) => self.take_over(nodes, old, &|_| becomes, fresh, now),
+                Err(problem) => self.deny(&id, &wanted, &problem, now),
             }
             self.wanted.insert(id, wanted);
         }
+    }
+
+    /// A role on demand cannot be made.
+    pub(super) fn deny(&self, id: &RoleId, wanted: &Wanted, problem: &str, now: Moment) {
+        report::role_impossible(wanted, problem);
+        let document = render_refusal("AssumeRoleUnauthorizedAccess", problem, now.wall);
+        self.store.publish(id, Slot::Denied(document.into()));
     }
 
     /// A parent keeps its credentials; a node that is no parent any more forgets them.

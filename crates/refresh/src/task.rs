@@ -17,7 +17,7 @@ use super::{
 use crate::{
     RoleList, SourceError,
     clock::{self, BootTime, Moment, SharedClock},
-    credentials::{Credentials, RoleId, RoleName, render_refusal},
+    credentials::{Credentials, RoleId, RoleName},
     refresh_stats::RefreshStats,
     store::{Phase, Slot, Store},
 };
@@ -259,15 +259,11 @@ impl Refresher {
         match request {
             Request::Fetch(id, wanted) => {
                 report::role_requested(&wanted);
-                match self.make(&id, &wanted) {
-                    Ok(nodes) => self.add(now, nodes),
-                    Err(problem) => {
-                        report::role_impossible(&wanted, &problem);
-                        let document = render_refusal("AssumeRoleUnauthorizedAccess", &problem, now.wall);
-                        self.store.publish(&id, Slot::Denied(document.into()));
-                    }
-                }
+                let made = self.make(&id, &wanted).inspect_err(|problem| self.deny(&id, &wanted, problem, now));
                 self.wanted.insert(id, wanted);
+                if let Ok(nodes) = made {
+                    self.add(now, nodes);
+                }
             }
             Request::LookAgain => self.look_again(now),
             Request::Replace(replacement, done) => {

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Mutex};
 use super::*;
 use crate::{
     Cadence, CallLimit, CallLimitId, Candidate, Carryover, Fetch, Graph, HandOver, Handover, Node, OnDemand,
-    RoleRequests, SourceFuture, Visibility, Wanted,
+    RoleRequests, SourceFuture, Timed, Visibility, Wanted,
     clock::{self, BootTime, Clock, fake::FakeClock},
     credentials::{RoleName, Secret},
     refresh_stats::{Entry, RefreshStats},
@@ -130,9 +130,11 @@ fn rig_in(
     let graph = Graph { call_limits: vec![CallLimit { concurrency: 100, rate }], lister: None, nodes };
     let for_demand = Arc::clone(&world);
     let factory = move |id: &RoleId, wanted: &Wanted| {
-        let Wanted::Assumed(wanted) = wanted else { return Err("not here".to_owned()) };
-        let call = wanted.external_id.clone().unwrap_or_default();
-        let made = node(&for_demand, wanted.name.as_str(), &[&call]);
+        let call = match wanted {
+            Wanted::Assumed(wanted) => wanted.external_id.clone().unwrap_or_default(),
+            Wanted::Timed(wanted) => format!("timed-{}", wanted.role),
+        };
+        let made = node(&for_demand, wanted.name().as_str(), &[&call]);
         let parent = node(&for_demand, ".later", &["later"]);
         if call.starts_with("impossible") {
             return Err("no such source".to_owned());
@@ -466,6 +468,18 @@ async fn roles_on_demand_come_and_go() {
 
 /// The refreshers of two processes, one after the other, in one world whose upstreams are down from the change on.
 async fn two_processes(carryover: Carryover) -> (Rig, OnDemand, HashMap<String, String>) {
+    two_processes_with(move |_| carryover, carryover).await
+}
+
+/// A user's own sets of a role.
+fn timed(role: &str) -> Timed {
+    Timed { role: name(role), uid: 1000, duration: HOUR }
+}
+
+async fn two_processes_with(
+    carryover: impl Fn(&str) -> Carryover + Send + 'static,
+    on_demand: Carryover,
+) -> (Rig, OnDemand, HashMap<String, String>) {
     const NODES: [(&str, &[&str]); 3] =
         [("app", &["first", "second"]), (".signer", &["signer"]), ("child", &["assume<.signer"])];
     let world = Arc::new(World { clock: FakeClock::new(), state: Mutex::default() });
@@ -477,9 +491,12 @@ async fn two_processes(carryover: Carryover) -> (Rig, OnDemand, HashMap<String, 
         rig_in(Arc::clone(&world), None, &NODES, |refresher| refresher.made_from("x".into()).with_hand_over(hand_over));
     let wanted = demand("made", "call");
     before.requests.ensure(wanted.clone());
+    for role in ["app", "child"] {
+        before.requests.ensure(timed(role));
+    }
     pass(60).await;
     drop(before);
-    for call in ["second", "signer", "assume", "call"] {
+    for call in ["second", "signer", "assume", "call", "timed-app", "timed-child"] {
         world.fail(call, SourceError::transient("down"));
     }
     let handover: Handover = kept.lock().expect("not poisoned").take().expect("something was fetched");
@@ -488,7 +505,7 @@ async fn two_processes(carryover: Carryover) -> (Rig, OnDemand, HashMap<String, 
     let keys = keys.collect();
     world.set(|script| script.calls.clear());
     let after = rig_in(world, None, &NODES, |mut refresher| {
-        refresher.take_over_from(handover, |_| carryover, Carryover::Discard, carryover);
+        refresher.take_over_from(handover, carryover, Carryover::Discard, on_demand);
         refresher
     });
     (after, wanted, keys)
@@ -520,13 +537,25 @@ async fn after_a_change_of_the_configuration_sets_are_fetched_at_once_or_dropped
     let (rig, wanted, keys) = two_processes(Carryover::Refetch).await;
     rig.requests.ensure(wanted.clone());
     pass(1).await;
-    let served: HashMap<_, _> = keys.into_iter().filter(|(id, _)| !id.starts_with('.')).collect();
+    let own = ["app", "child"].map(|role| timed(role).id().to_string());
+    let served: HashMap<_, _> = keys.into_iter().filter(|(id, _)| !id.starts_with('.') && !own.contains(id)).collect();
     assert_eq!(rig.served(), served);
     assert!(["second", "signer", "call"].iter().all(|call| !rig.world.calls(call).is_empty()));
     let (rig, ..) = two_processes(Carryover::Discard).await;
     rig.requests.ensure(wanted);
     pass(1).await;
     assert_eq!(rig.served(), HashMap::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn over_a_restart_a_users_own_sets_share_the_fate_of_their_role() {
+    let of_app = |id: &str| if id == "app" { Carryover::Discard } else { Carryover::Unchanged };
+    let (rig, _, keys) = two_processes_with(of_app, Carryover::Unchanged).await;
+    let [app, child] = ["app", "child"].map(|role| rig.requests.ensure(timed(role)).to_string());
+    pass(1).await;
+    assert!(keys.contains_key(&app));
+    assert_eq!((rig.served().get(&app), rig.served().get(&child)), (None, keys.get(&child)));
+    assert!(!rig.world.calls("timed-app").is_empty() && rig.world.calls("timed-child").is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::{
-    Cadence, CallLimit, CallLimitId, Candidate, Fetch, OnDemand, RoleRequests, SourceFuture, Wanted,
+    Cadence, CallLimit, CallLimitId, Candidate, Fetch, OnDemand, RoleRequests, SourceFuture, Timed, Wanted,
     clock::{self, Clock, fake::FakeClock},
     credentials::{Credentials, Secret},
     store::{RoleState, Store},
@@ -135,10 +135,11 @@ fn demand(role: &str, call: &str) -> OnDemand {
 fn factory(calls: &Calls, clock: &Arc<FakeClock>) -> OnDemandFactory {
     let (calls, clock) = (Arc::clone(calls), Arc::clone(clock));
     Box::new(move |id: &RoleId, wanted: &Wanted| {
-        let Wanted::Assumed(wanted) = wanted else { return Err("not here".to_owned()) };
-        let made = graph(&[(wanted.name.as_str(), wanted.external_id.as_deref().unwrap_or_default())], &calls, &clock)
-            .nodes
-            .remove(0);
+        let call = match wanted {
+            Wanted::Assumed(wanted) => wanted.external_id.as_deref().unwrap_or_default(),
+            Wanted::Timed(_) => "timed",
+        };
+        let made = graph(&[(wanted.name().as_str(), call)], &calls, &clock).nodes.remove(0);
         Ok(vec![Node { id: id.clone(), visibility: Visibility::Unlisted, ..made }])
     })
 }
@@ -260,4 +261,25 @@ async fn roles_on_demand_are_made_anew_and_served_meanwhile() {
     rig.requests.release(&wanted);
     rig.replace(&[("a", "a")], |_| Carryover::Unchanged).await;
     assert_eq!(rig.of(&wanted).0, RoleState::Withdrawn);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_sets_that_a_user_has_for_itself_share_the_fate_of_their_role() {
+    let rig = Rig::new(&[("a", "a"), ("b", "b")]);
+    let timed = |role: &str| Timed { role: name(role), uid: 1000, duration: HOUR };
+    let (of_a, of_b) = (rig.requests.ensure(timed("a")), rig.requests.ensure(timed("b")));
+    pass(60).await;
+    assert_eq!(rig.calls(), ["a", "b", "timed", "timed"]);
+    let b_is_another = |role: &RoleId| match role.as_str() {
+        "a" => Carryover::Unchanged,
+        _ => Carryover::Discard,
+    };
+    rig.replace(&[("a", "a"), ("b", "b2")], b_is_another).await;
+    assert_eq!(rig.of(&of_a), (RoleState::Fresh, "timed".into()));
+    assert_eq!(rig.of(&of_b), (RoleState::Warming, String::new()));
+    pass(60).await;
+    assert_eq!(rig.of(&of_b), (RoleState::Fresh, "timed".into()));
+    assert_eq!(rig.calls()[4..].iter().filter(|call| *call == "timed").count(), 1);
+    rig.replace(&[("a", "a"), ("b", "b2")], |_| Carryover::Refetch).await;
+    assert_eq!(rig.of(&of_b).1, "timed");
 }
