@@ -163,7 +163,7 @@ impl Admin {
         let roles: Vec<&Arc<Role>> = if self.sees_everything(caller) {
             snapshot.roles().iter().chain(snapshot.unlisted()).collect()
         } else {
-            VisibleRoles::new(&snapshot, &grant).roles()
+            VisibleRoles::new(&snapshot, &grant, now).roles()
         };
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -221,10 +221,10 @@ impl Admin {
     }
 
     /// The role of that name, or the caller's first.
-    pub(super) fn find(&self, name: Option<&str>, caller: &PeerCredentials) -> Result<Arc<Role>, Outcome> {
+    pub(super) fn find(&self, name: Option<&str>, caller: &PeerCredentials, now: Moment) -> Result<Arc<Role>, Outcome> {
         let grant = self.grant(caller);
         let snapshot = self.store.snapshot();
-        let visible = VisibleRoles::new(&snapshot, &grant);
+        let visible = VisibleRoles::new(&snapshot, &grant, now);
         let found = match name {
             Some(name) => visible.role(name),
             None => visible.first(),
@@ -254,7 +254,7 @@ impl Admin {
         caller: &PeerCredentials,
         now: Moment,
     ) -> Result<(Arc<Role>, Arc<Published>), Outcome> {
-        let role = self.find(name, caller)?;
+        let role = self.find(name, caller, now)?;
         let set = valid(&role, now)?;
         Ok((role, set))
     }
@@ -313,14 +313,12 @@ impl Admin {
         let Some(ExecEndpoint { address, own }) = self.exec else {
             return Outcome::error(Code::NoContainerFace, "the daemon has no listener for programs; its log says why");
         };
-        let role = match self.held(role.as_deref(), caller, now) {
-            Ok((role, _)) => role,
+        // Such a token is for the sets that all have of the role.
+        let shared = self.find(role.as_deref(), caller, now).and_then(|found| self.shared(found, caller));
+        let role = match shared.and_then(|role| valid(&role, now).map(|_| role)) {
+            Ok(role) => role,
             Err(outcome) => return outcome,
         };
-        // Such a token is for the sets that all have of the role.
-        if !role.listed() && !self.selections.is_own(caller.uid, &role.id()) {
-            return Outcome::error(Code::Forbidden, "the role of a container is only for that container");
-        }
         match self.leases.issue(role.name(), caller, own.then_some(address.port()), now.boot) {
             Ok(token) => Outcome::Reply(Reply::json(
                 200,

@@ -33,7 +33,7 @@ impl Admin {
         let snapshot = self.store.snapshot();
         // Asked first: what is known by then is in the reply.
         let grant = self.grant(caller);
-        let visible = VisibleRoles::new(&snapshot, &grant);
+        let visible = VisibleRoles::new(&snapshot, &grant, now);
         // One's own sets of a role come before those that all have.
         let mut seen = HashSet::new();
         let roles = visible.roles().into_iter().filter(|role| seen.insert(role.name()));
@@ -48,7 +48,7 @@ impl Admin {
     pub(super) fn choice(&self, caller: &PeerCredentials, now: Moment) -> Outcome {
         let snapshot = self.store.snapshot();
         let grant = self.grant(caller);
-        let visible = VisibleRoles::new(&snapshot, &grant);
+        let visible = VisibleRoles::new(&snapshot, &grant, now);
         let role = visible.first().map(|role| self.role_status(role, now));
         let sign_in_needed = !self.sign_in_needed(false).is_empty();
         let document = ChoiceDocument { chosen: self.chosen(caller), role, sign_in_needed };
@@ -105,13 +105,7 @@ impl Admin {
         caller: &PeerCredentials,
         now: Moment,
     ) -> Result<Choice, Outcome> {
-        let found = self.find(Some(name), caller)?;
-        // In its place the caller may see its own sets.
-        let is_own = !found.listed() && self.selections.is_own(caller.uid, &found.id());
-        let listed = if is_own { self.store.snapshot().role(found.name().as_str()).cloned() } else { Some(found) };
-        let role = listed
-            .filter(|role| role.listed())
-            .ok_or_else(|| Outcome::error(Code::Forbidden, "the role of a container is only for that container"))?;
+        let role = self.shared(self.find(Some(name), caller, now)?, caller)?;
         let Some(length) = length else {
             valid(&role, now)?;
             return Ok(Choice { role: role.name().clone(), own: None });
@@ -136,6 +130,15 @@ impl Admin {
             }
             Err(other) => Err(other),
         }
+    }
+
+    /// The role that all share, in whose place the caller may have found its own sets.
+    pub(super) fn shared(&self, found: Arc<Role>, caller: &PeerCredentials) -> Result<Arc<Role>, Outcome> {
+        let is_own = !found.listed() && self.selections.is_own(caller.uid, &found.id());
+        let listed = if is_own { self.store.snapshot().role(found.name().as_str()).cloned() } else { Some(found) };
+        listed
+            .filter(|role| role.listed())
+            .ok_or_else(|| Outcome::error(Code::Forbidden, "the role of a container is only for that container"))
     }
 
     fn chosen(&self, caller: &PeerCredentials) -> Option<String> {

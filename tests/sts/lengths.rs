@@ -166,6 +166,47 @@ fn of_two_requests_that_wait_the_later_is_granted() {
     assert!(calls("1000") <= 5 && calls("2000") <= 5, "{:?}", sts.calls());
 }
 
+#[test]
+fn a_role_that_becomes_another_takes_the_sets_of_its_users_along() {
+    let sts = StandIn::start(|call| match call.form.get("DurationSeconds") {
+        Some(_) if call.get("RoleArn").ends_with("/strict") => Reply::Error(400, "ValidationError", "too long"),
+        _ => Reply::Set(Duration::from_hours(4)),
+    });
+    let daemon = Daemon::start(&format!(
+        "sources:\n  base: {{kind: static, access_key_id: AKIAX, secret_access_key: s}}\n  \
+         sts1: {{kind: sts, endpoint: '{}'}}\nroles:\n  \
+         deploy: {{source: base, role_arn: 'arn:aws:iam::123456789012:role/first', via: sts1}}\n",
+        sts.url()
+    ));
+    let run = |arguments: &[&str]| alppaca(&daemon.socket(), arguments);
+    let becomes = |from: &str, to: &str| {
+        let file = daemon.directory.path().join("alppaca.yaml");
+        let text = std::fs::read_to_string(&file).expect("it was written");
+        std::fs::write(&file, text.replace(from, to)).expect("it can be written");
+        let count = daemon.log().matches("the configuration has been reloaded").count();
+        daemon.hang_up();
+        daemon.wait_for_count("the configuration has been reloaded", count + 1);
+    };
+    daemon.wait_for_log("role deploy: fetched ");
+    let output = run(&["use", "deploy", "--duration", "4h"]);
+    assert!(output.status.success(), "{output:?}");
+    let own = key(&daemon, "deploy");
+    becomes("role/first", "role/second");
+    let new = key(&daemon, "deploy");
+    assert!(new != own && new.ends_with("second"), "{new}");
+    assert_eq!(sts.calls_for("second").iter().filter(|call| call.get("DurationSeconds") == LONG).count(), 1);
+    // Those of all are served while one's own cannot be had, to programs that `exec` starts as well.
+    becomes("role/second", "role/strict");
+    daemon.wait_for_log("too long");
+    crate::support::eventually(
+        "those of all are served",
+        || key(&daemon, "deploy").ends_with("strict").then_some(()),
+        || daemon.log(),
+    );
+    assert!(run(&["exec", "--", "true"]).status.success());
+    assert!(said(&run(&["status"])).contains("deploy"));
+}
+
 /// Another user gets what all have.
 fn others_share(daemon: &Daemon, shared: &str) {
     if !needs_root("lengths: another user") || !needs("lengths: another user", "setpriv") {

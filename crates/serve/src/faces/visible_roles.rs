@@ -2,7 +2,9 @@
 
 use std::{borrow::Cow, sync::Arc};
 
+use super::held::Standing;
 use crate::{
+    clock::Moment,
     credentials::RoleId,
     http::denial::Denial,
     policy::Grant,
@@ -14,12 +16,13 @@ use crate::{
 pub struct VisibleRoles<'a> {
     snapshot: &'a Snapshot,
     grant: &'a Grant,
+    now: Moment,
 }
 
 impl<'a> VisibleRoles<'a> {
-    /// What of `snapshot` a caller with that grant sees.
-    pub fn new(snapshot: &'a Snapshot, grant: &'a Grant) -> Self {
-        Self { snapshot, grant }
+    /// What of `snapshot` a caller with that grant sees at the moment `now`.
+    pub fn new(snapshot: &'a Snapshot, grant: &'a Grant, now: Moment) -> Self {
+        Self { snapshot, grant, now }
     }
 
     /// Whether it is known which roles the caller sees. If not, that may change in a moment.
@@ -39,7 +42,7 @@ impl<'a> VisibleRoles<'a> {
             Grant::EverythingLedBy { role, own } => {
                 self.chosen(role, own.as_ref()).or_else(|| self.snapshot.roles().first())
             }
-            Grant::Roles(ids) => ids.iter().find_map(|id| self.snapshot.by_id(id)),
+            Grant::Roles(ids) => self.granted(ids).next(),
             Grant::Denied | Grant::Pending | Grant::Unknown => None,
         }
     }
@@ -47,7 +50,27 @@ impl<'a> VisibleRoles<'a> {
     /// The listed role that the caller has chosen, if it is still there, with sets of the caller's own, if there are any.
     fn chosen(&self, id: &RoleId, own: Option<&RoleId>) -> Option<&'a Arc<Role>> {
         let listed = self.snapshot.role(id.as_str())?;
-        Some(own.and_then(|own| self.snapshot.by_id(own)).unwrap_or(listed))
+        let own = own.and_then(|own| self.snapshot.by_id(own)).filter(|own| self.is_served(own, listed));
+        Some(own.unwrap_or(listed))
+    }
+
+    /// Whether sets of the caller's own are served in the place of those that all share: not if they are refused, or have
+    /// expired, and those of all are valid.
+    fn is_served(&self, own: &Role, listed: &Role) -> bool {
+        match Standing::of(&own.slot(), self.now) {
+            Standing::Warming | Standing::Valid(_) => true,
+            Standing::Refused(_) => false,
+            Standing::Expired(_) => !matches!(Standing::of(&listed.slot(), self.now), Standing::Valid(_)),
+        }
+    }
+
+    /// The roles with these ids. The caller's own sets come with the listed role.
+    fn granted(self, ids: &'a [RoleId]) -> impl Iterator<Item = &'a Arc<Role>> {
+        let roles = ids.iter().filter_map(move |id| self.snapshot.by_id(id));
+        roles.filter(move |role| {
+            let shared = || self.snapshot.role(role.name().as_str()).filter(|shared| ids.contains(&shared.id()));
+            role.listed() || shared().is_none_or(|shared| self.is_served(role, shared))
+        })
     }
 
     /// Whether the caller sees no role.
@@ -70,9 +93,7 @@ impl<'a> VisibleRoles<'a> {
         match self.grant {
             Grant::EverythingLedBy { role, own } if role.as_str() == name => self.chosen(role, own.as_ref()),
             Grant::Everything | Grant::EverythingLedBy { .. } => self.snapshot.role(name),
-            Grant::Roles(ids) => {
-                ids.iter().filter_map(|id| self.snapshot.by_id(id)).find(|role| role.name().as_str() == name)
-            }
+            Grant::Roles(ids) => self.granted(ids).find(|role| role.name().as_str() == name),
             Grant::Denied | Grant::Pending | Grant::Unknown => None,
         }
     }
@@ -95,7 +116,7 @@ impl<'a> VisibleRoles<'a> {
                 let others = self.snapshot.roles().iter().filter(|other| other.name().as_str() != role.as_str());
                 chosen.into_iter().chain(others).collect()
             }
-            Grant::Roles(ids) => ids.iter().filter_map(|id| self.snapshot.by_id(id)).collect(),
+            Grant::Roles(ids) => self.granted(ids).collect(),
             Grant::Denied | Grant::Pending | Grant::Unknown => Vec::new(),
         }
     }
@@ -127,7 +148,10 @@ fn joined(roles: &[&Arc<Role>]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{faces::tests::name, store::Store};
+    use crate::{
+        faces::tests::{credentials, ended, held, name, now},
+        store::{Slot, Store},
+    };
 
     fn grant(ids: &[&RoleId]) -> Grant {
         Grant::Roles(ids.iter().map(|id| (*id).clone()).collect())
@@ -142,7 +166,7 @@ mod tests {
         let [a, c, gone] = ["a", "c", "gone"].map(|role| RoleId::named(&name(role)));
         let snapshot = store.snapshot();
         let see = |grant: &Grant| {
-            let visible = VisibleRoles::new(&snapshot, grant);
+            let visible = VisibleRoles::new(&snapshot, grant, now());
             let found: Vec<_> =
                 ["a", "b", "c", "gone"].into_iter().filter(|role| visible.role(role).is_some()).collect();
             (String::from_utf8_lossy(&visible.names()).into_owned(), found, visible.settled())
@@ -151,18 +175,18 @@ mod tests {
         for (chosen, names) in [(&c, "c\na\nb"), (&gone, "a\nb\nc"), (&own, "a\nb\nc")] {
             let grant = Grant::EverythingLedBy { role: chosen.clone(), own: None };
             assert_eq!(see(&grant), (names.to_owned(), vec!["a", "b", "c"], true));
-            let visible = VisibleRoles::new(&snapshot, &grant);
+            let visible = VisibleRoles::new(&snapshot, &grant, now());
             assert_eq!(visible.first().map(|role| role.name()), visible.roles().first().map(|role| role.name()));
         }
         // Sets of the caller's own are in the place of those of all, as long as the role is there.
         let led = |role: &RoleId| Grant::EverythingLedBy { role: role.clone(), own: Some(own.clone()) };
         let (a_led, gone_led) = (led(&a), led(&gone));
         assert_eq!(see(&a_led), ("a\nb\nc".to_owned(), vec!["a", "b", "c"], true));
-        let visible = VisibleRoles::new(&snapshot, &a_led);
+        let visible = VisibleRoles::new(&snapshot, &a_led, now());
         for role in [visible.first(), visible.role("a"), visible.roles().first().copied()] {
             assert_eq!(role.map(|role| role.id()), Some(own.clone()));
         }
-        assert!(VisibleRoles::new(&snapshot, &gone_led).first().expect("the default").listed());
+        assert!(VisibleRoles::new(&snapshot, &gone_led, now()).first().expect("the default").listed());
         assert_eq!(see(&grant(&[&gone, &c, &a])), ("c\na".to_owned(), vec!["a", "c"], true));
         assert_eq!(see(&grant(&[&gone])), (String::new(), vec![], true));
         assert_eq!(see(&Grant::Denied), (String::new(), vec![], true));
@@ -171,8 +195,45 @@ mod tests {
         }
         assert_eq!(see(&grant(&[&own, &a])), ("a".to_owned(), vec!["a"], true));
         let own = grant(&[&own]);
-        let role = VisibleRoles::new(&snapshot, &own).role("a").expect("granted");
+        let role = VisibleRoles::new(&snapshot, &own, now()).role("a").expect("granted");
         assert!(!role.listed());
+    }
+
+    #[test]
+    fn sets_of_ones_own_that_are_refused_or_expired_hide_no_valid_ones() {
+        let (store, own) = (Store::shared(), RoleId::from_inputs("timed", &[("uid", "1000")]));
+        let (a, b) = (RoleId::named(&name("a")), RoleId::named(&name("b")));
+        store.publish_roles(&[name("a"), name("b")]);
+        store.add_unlisted(&own, &name("a"));
+        let valid = || held(&credentials());
+        let denied = || Slot::Denied(b"{}".as_slice().into());
+        let led = Grant::EverythingLedBy { role: a.clone(), own: Some(own.clone()) };
+        let ruled = grant(&[&own, &a, &b]);
+        let cases = [
+            (Slot::Warming, valid(), &own),
+            (valid(), valid(), &own),
+            (denied(), valid(), &a),
+            (denied(), denied(), &a),
+            (ended(), valid(), &a),
+            (ended(), ended(), &own),
+            (ended(), Slot::Warming, &own),
+        ];
+        for (number, (of_own, of_all, served)) in cases.into_iter().enumerate() {
+            store.publish(&own, of_own);
+            store.publish(&a, of_all);
+            let snapshot = store.snapshot();
+            for grant in [&led, &ruled] {
+                let visible = VisibleRoles::new(&snapshot, grant, now());
+                for role in [visible.first(), visible.role("a"), visible.roles().first().copied()] {
+                    assert_eq!(role.map(|role| role.id()).as_ref(), Some(served), "{number}");
+                }
+                assert_eq!(&*visible.names(), b"a\nb");
+            }
+        }
+        // That of a container is no other name for what all share.
+        store.publish(&own, denied());
+        let (snapshot, container) = (store.snapshot(), grant(&[&own]));
+        assert!(!VisibleRoles::new(&snapshot, &container, now()).first().expect("granted").listed());
     }
 
     #[test]
@@ -181,7 +242,7 @@ mod tests {
         let snapshot = store.snapshot();
         let named = grant(&[&RoleId::named(&name("a"))]);
         for (grant, settled) in [(Grant::Everything, false), (named, false), (Grant::Denied, true)] {
-            assert_eq!(VisibleRoles::new(&snapshot, &grant).settled(), settled, "{grant:?}");
+            assert_eq!(VisibleRoles::new(&snapshot, &grant, now()).settled(), settled, "{grant:?}");
         }
     }
 }

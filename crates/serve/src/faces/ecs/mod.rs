@@ -165,7 +165,7 @@ impl Ecs {
 
     fn route(&self, request: &Request, segments: &[&str], context: RequestContext<'_>, now: Moment) -> Outcome {
         let snapshot = self.shared.store.snapshot();
-        let visible = VisibleRoles::new(&snapshot, context.grant);
+        let visible = VisibleRoles::new(&snapshot, context.grant, now);
         match segments {
             ["v2", "credentials", id] => self.by_id(id, &visible, now),
             ["v1", "credentials"] => match query_id(request.target) {

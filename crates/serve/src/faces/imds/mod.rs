@@ -189,7 +189,7 @@ impl Imds {
             return not_found();
         }
         let snapshot = self.shared.store.snapshot();
-        let visible = VisibleRoles::new(&snapshot, context.grant);
+        let visible = VisibleRoles::new(&snapshot, context.grant, now);
         match rest {
             [] => self.top(version, now),
             ["meta-data", "iam", below @ ..] => self.iam(below, &visible, now),

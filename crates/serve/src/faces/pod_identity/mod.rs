@@ -160,7 +160,7 @@ impl PodIdentity {
             association.namespace.matches(&account.namespace) && association.service_account.matches(&account.name)
         };
         let snapshot = self.shared.store.snapshot();
-        let visible = VisibleRoles::new(&snapshot, context.grant);
+        let visible = VisibleRoles::new(&snapshot, context.grant, now);
         let Some(association) = self.options.associations.iter().find(fits) else {
             let words = format!(
                 "(ResourceNotFoundException): no role is associated with the service account {}/{}, fault: client",
