@@ -1,6 +1,11 @@
 //! The roles that users have chosen (`alppaca use`), with the one before, also when the daemon is restarted.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +17,7 @@ use super::{
 use crate::{
     caller::{
         Owner, Subordinates,
-        budget::{Bounds, Rank, Share, Shares},
+        budget::{Allowance, Bounds, Rank, Rate, Share, Shares},
     },
     clock::BootTime,
     credentials::{RoleId, RoleName},
@@ -22,6 +27,9 @@ use crate::{
 /// How many users may have chosen. Some are kept for accounts that an administrator made: subordinate users are many.
 const USERS: Bounds = Bounds { total: 3072, reserved: 1024, each: 64, scarce: 128 };
 
+/// How often an owner may have sets of its own fetched: each time is a call of AWS.
+const PACE: Rate = Rate { burst: 5, every: Duration::from_secs(10) };
+
 /// Who has chosen what.
 pub struct Selections {
     /// What the policy goes by.
@@ -30,6 +38,7 @@ pub struct Selections {
     users: Arc<Subordinates>,
     book: Kept<Selection>,
     timed: TimedSets,
+    pace: Mutex<Allowance<Owner>>,
 }
 
 /// What a user has chosen; no role is the default one.
@@ -81,7 +90,7 @@ impl Selections {
             Held { _share: budget.note(&users.party(Owner::User(selection.uid))), record: selection }
         });
         let book = Kept::new(held.collect(), file, "choices", "the roles that users have chosen are forgotten")?;
-        Ok(Self { choices, budget, users, book, timed })
+        Ok(Self { choices, budget, users, book, timed, pace: Mutex::new(Allowance::new(PACE)) })
     }
 
     /// What user `uid` has chosen.
@@ -103,7 +112,12 @@ impl Selections {
         again: bool,
         now: BootTime,
     ) -> Result<RoleId, NotNow> {
-        self.timed.want(uid, (role, duration), again, now, || self.share(uid))
+        self.timed.want(uid, (role, duration), again, now, || {
+            // Nothing under the lock can panic half-way.
+            let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+            pace.spend(self.users.party(Owner::User(uid)), now).ok_or(NotNow::TooOften)?;
+            self.share(uid)
+        })
     }
 
     /// They will not come.
@@ -221,6 +235,23 @@ mod tests {
         selections.choose(1000, Some(&choice("web")), None).expect("room");
         assert!(!selections.is_own(1000, &id));
         assert_eq!(selections.before(1000), Some(Some(("web".into(), Some(long)))));
+    }
+
+    #[test]
+    fn a_user_has_sets_of_its_own_fetched_only_so_often() {
+        let (selections, role) = (open(None), name("web"));
+        let want = |uid, seconds, now| {
+            let now = BootTime::from_uptime(Duration::from_secs(now));
+            selections.want(uid, (&role, Duration::from_secs(seconds)), false, now)
+        };
+        for seconds in 900..905 {
+            want(1000, seconds, 100).expect("the burst");
+        }
+        assert_eq!(want(1000, 905, 100), Err(NotNow::TooOften));
+        want(1000, 904, 100).expect("those are to come already");
+        want(1001, 900, 100).expect("another user");
+        want(1000, 905, 110).expect("one more");
+        assert_eq!(want(1000, 906, 110), Err(NotNow::TooOften));
     }
 
     #[test]

@@ -52,6 +52,9 @@ pub enum NotNow {
     /// There is no more room.
     #[error("too many users have chosen a role")]
     TooMany,
+    /// It has had others fetched too often.
+    #[error("you have had sets of your own fetched too often; one more may be in 10 seconds")]
+    TooOften,
     /// It has chosen something else since.
     #[error("another choice was made meanwhile")]
     Displaced,

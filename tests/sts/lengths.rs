@@ -85,6 +85,7 @@ fn a_user_has_sets_of_its_own_for_as_long_as_it_wants() {
     // What cannot be had changes nothing.
     let output = run(&["use", "deploy", "--duration", "12h", "--wait", "2"]);
     assert!(output.status.code() == Some(4) && said(&output).contains("MaxSessionDuration"), "{output:?}");
+    assert!(daemon.wait_for_log("MaxSessionDuration").contains("[INFO]"), "{}", daemon.log());
     let output = run(&["use", "copy", "--duration", "1h"]);
     let why = "deploy says how long its credentials live, and cannot be asked for another time";
     assert!(output.status.code() == Some(4) && said(&output).contains(why), "{output:?}");

@@ -110,7 +110,12 @@ pub(super) fn role_requested(wanted: &Wanted) {
 }
 
 pub(super) fn role_impossible(wanted: &Wanted, problem: &str) {
-    tracing::error!(role = %wanted.name(), "role {}: cannot be fetched {wanted}: {problem}", wanted.name());
+    let (role, problem) = (wanted.name(), format!("role {}: cannot be fetched {wanted}: {problem}", wanted.name()));
+    match wanted {
+        Wanted::Assumed(_) => tracing::error!(%role, "{problem}"),
+        // A user can ask for anything, and hears the reason.
+        Wanted::Timed(_) => tracing::info!(%role, "{problem}"),
+    }
 }
 
 /// `first`: whether there was none before.
@@ -127,9 +132,9 @@ pub(super) fn set_arrived(who: &Who, source: &str, set: &Published, first: bool,
 }
 
 /// `refused`: by what kind of upstream, and until when what is held is served all the same. A refusal of AWS will be the
-/// same until a person has done something about it.
+/// same until a person has done something about it. `own`: sets that a user has for itself, which hears the reason.
 pub(super) fn set_failed(
-    who: &Who,
+    (who, own): (&Who, bool),
     error: &SourceError,
     refused: Option<(Cadence, Option<Timestamp>)>,
     failure: &mut RepeatedFailure,
@@ -138,6 +143,9 @@ pub(super) fn set_failed(
     let kept = refused.and_then(|(_, kept)| kept).map(format_timestamp);
     let kept = kept.map(|end| format!("; the current credentials are served until {end}")).unwrap_or_default();
     match refused {
+        Some(_) if new && own => {
+            tracing::info!(role, "{who}: cannot fetch credentials (attempt {count}): {error}{kept}; backing off");
+        }
         Some((Cadence::Aws, _)) if new => {
             tracing::error!(role, "{who}: cannot fetch credentials (attempt {count}): {error}{kept}; backing off");
         }

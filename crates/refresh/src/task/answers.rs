@@ -12,6 +12,7 @@ use crate::{
     node::Who,
     refresh_stats::{Ending, Question},
     report,
+    requests::Wanted,
     store::{Phase, Published, Slot},
 };
 
@@ -83,14 +84,14 @@ impl Refresher {
     /// All that could be tried for a set has failed.
     pub(crate) fn take_failure(&mut self, id: &RoleId, now: Moment, cadence: Cadence, error: &SourceError) {
         let random = self.random.f64();
-        let grace = self.grace;
+        let (grace, own) = (self.grace, matches!(self.wanted.get(id), Some(Wanted::Timed(_))));
         let Some(node) = self.nodes.get_mut(id) else { return };
         node.asked.in_flight = false;
         let who = Who::new(id.as_str(), node.plan.as_deref());
         let alive = node.held.clone().filter(|_| node.is_alive(now));
         let expiration = alive.as_ref().map(|set| set.expiration);
         let ErrorKind::Refused { code, message, withdraws } = &error.kind else {
-            report::set_failed(&who, error, None, &mut node.asked.failure);
+            report::set_failed((&who, own), error, None, &mut node.asked.failure);
             self.refresh_stats.failed(id, now.wall, &error.message, node.refused.as_ref().map(|since| since.wall));
             let timer = node.asked.timer.after_failure(now, expiration, random);
             node.asked.timer = timer.told(now, error.again, expiration, random);
@@ -100,7 +101,7 @@ impl Refresher {
         self.refresh_stats.failed(id, now.wall, &error.message, Some(since.wall));
         let given_up = *withdraws || node.is_given_up(Some(&since), grace, now);
         let kept = expiration.filter(|_| !given_up);
-        report::set_failed(&who, error, Some((cadence, kept)), &mut node.asked.failure);
+        report::set_failed((&who, own), error, Some((cadence, kept)), &mut node.asked.failure);
         node.asked.timer = node.asked.timer.after_refusal(now, cadence, kept, random);
         if given_up {
             node.held = None;
