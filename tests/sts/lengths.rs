@@ -205,7 +205,13 @@ fn a_role_that_becomes_another_takes_the_sets_of_its_users_along() {
         || daemon.log(),
     );
     assert!(run(&["exec", "--", "true"]).status.success());
-    assert!(said(&run(&["status"])).contains("deploy"));
+    // What the role says itself is the most.
+    becomes("role/strict'", "role/third', duration: 30m");
+    let output = run(&["use", "deploy", "--duration", "31m"]);
+    let why = "the configuration allows its sessions 1800s at most (`duration`)";
+    assert!(output.status.code() == Some(4) && said(&output).contains(why), "{output:?}");
+    assert!(run(&["use", "deploy", "--duration", "20m"]).status.success());
+    assert_eq!(sts.calls_for("third").iter().filter(|call| call.get("DurationSeconds") == "1200").count(), 1);
 }
 
 /// Another user gets what all have.

@@ -5,6 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use alppaca_settings::{
     fields::Fields,
     problem::{Place, Problem},
+    read::render_duration,
     table::nearest,
 };
 
@@ -110,6 +111,9 @@ fn is_chained(role: &Role, origin: Origin) -> bool {
 
 /// Whether sessions of a role can last as long as that; if not, why.
 pub fn can_last(role: &Role, duration: Duration, roles: &[Role], sources: &[Source]) -> Result<(), String> {
+    if let Some(most) = role.session.duration.filter(|most| duration > *most) {
+        return Err(format!("the configuration allows its sessions {} at most (`duration`)", render_duration(most)));
+    }
     for (name, origin) in role.sources.iter().filter_map(|name| Some((name, origin(name, sources, roles)?))) {
         let takes_it = match origin {
             Origin::Source(source) => source.kind.accepts().contains(&"duration"),

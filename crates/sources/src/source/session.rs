@@ -52,7 +52,8 @@ impl Session {
         Setting::nested(
             "duration",
             "",
-            "How long a session lasts, 15m to 12h. By default that of AWS: 1h. Role chaining is limited to 1h.",
+            "How long a session lasts, 15m to 12h, and at most with `alppaca use --duration`. By default that of AWS: 1h. \
+             Role chaining is limited to 1h.",
         ),
         Setting::nested("policy", "", "A session policy as JSON, which limits the session's permissions."),
         Setting::nested(
