@@ -97,9 +97,9 @@ impl TimedSets {
         if again {
             return Err(NotNow::Displaced);
         }
-        let _share = share()?;
+        let taken = share()?;
         self.fetcher.ensure(uid, role, duration);
-        if let Some(before) = timed.to_come.replace(ToCome { id: id.clone(), asked: now, _share }) {
+        if let Some(before) = timed.to_come.replace(ToCome { id: id.clone(), asked: now, _share: taken }) {
             self.fetcher.release(&before.id);
         }
         Ok(id)
