@@ -16,7 +16,7 @@ use alppaca_command::environment;
 use alppaca_identity::dns::{LookupError, Resolve};
 use alppaca_identity::{Opening, Peer};
 use alppaca_ims::protocol::Body;
-use alppaca_ims::server::{Client, Current, Server};
+use alppaca_ims::server::{Client, Current, Server, Shown};
 use alppaca_ims::site;
 use alppaca_logging::{AuditLog, AuditTarget};
 use alppaca_mock_sts::{Role, Script, User, serve};
@@ -148,7 +148,8 @@ fn start() -> Host {
         tokio::spawn(background);
         let console = site.console.open(&host_env).expect("a console");
         let audit = AuditLog::open(&audit, true, SystemClock::shared(), &environment::for_logging()).expect("an audit");
-        let server = Server::new(current, sts, console, Some(audit), SystemClock::shared());
+        let shown = Shown::new(jiff::Timestamp::UNIX_EPOCH, String::new(), None);
+        let server = Server::new(current, sts, console, Some(audit), shown, SystemClock::shared());
         while server.unready().is_some() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

@@ -1,7 +1,7 @@
 //! Any `log_format` is accepted or refused with a message, never with a panic.
 #![no_main]
 
-use alppaca::logging::{Format, Level, Record};
+use alppaca::logging::{Fields, Format, Level, Record};
 use libfuzzer_sys::fuzz_target;
 
 const RECORD: Record<'_> = Record {
@@ -10,6 +10,7 @@ const RECORD: Record<'_> = Record {
     level: Level::Warning,
     name: "alppaca",
     message: "wörld",
+    fields: Fields::of("role=web\ncaller_uid:1000\n"),
     thread: "main",
     path: "src/x.rs",
     line: 1,
