@@ -1,6 +1,6 @@
 //! The configuration read anew while the daemon runs: all of it is checked before anything is changed.
 
-use std::{fmt, io, path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc};
 
 use alppaca_command::fingerprint;
 use arc_swap::ArcSwapOption;
@@ -22,7 +22,7 @@ use crate::source::HostEnv;
 use crate::{
     clock::SharedClock,
     config::{self, Config, Containers, Loaded},
-    confinement::{self, Confinement},
+    confinement::{Confinement, Refusal},
     credentials::RoleName,
     faces::{ecs::EcsTokens, imds::TokenKey},
     http::{CurrentFaces, Faces},
@@ -101,31 +101,6 @@ struct Prepared {
     faces: Faces,
     background: Background,
     containers: Runtimes,
-}
-
-/// Why a configuration is not put in force.
-enum Refusal {
-    /// It has mistakes, or names files that have.
-    Wrong(String),
-    /// It needs what the sandbox does not allow.
-    Confined(Vec<String>),
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Wrong(problem) => {
-                write!(f, "the new configuration is wrong; nothing has been changed:\n{problem}")
-            }
-            Self::Confined(lacking) => f.write_str(&confinement::refusal(lacking)),
-        }
-    }
-}
-
-impl From<String> for Refusal {
-    fn from(problem: String) -> Self {
-        Self::Wrong(problem)
-    }
 }
 
 /// Who listens to the runtimes of containers from now on.

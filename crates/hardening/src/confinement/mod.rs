@@ -13,6 +13,8 @@ pub use grants::{Access, Grant, Grants, Ports};
 pub use options::Options;
 pub use state::{Kernel, Own, State, lacks};
 
+use std::fmt;
+
 use crate::needs::{Need, Needs};
 
 /// What the setting says.
@@ -199,13 +201,35 @@ impl Confinement {
     }
 }
 
-/// What is logged if a new configuration needs more than was allowed.
-pub fn refusal(lacking: &[String]) -> String {
-    format!(
-        "the new configuration needs a restart, and nothing has been changed: the sandbox was made from the former one and \
-         does not allow {}",
-        lacking.join(", ")
-    )
+/// Why a new configuration is not put in force.
+#[derive(Debug)]
+pub enum Refusal {
+    /// It has mistakes, or names files that have.
+    Wrong(String),
+    /// It needs what the sandbox does not allow.
+    Confined(Vec<String>),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Wrong(problem) => {
+                write!(f, "the new configuration is wrong; nothing has been changed:\n{problem}")
+            }
+            Self::Confined(lacking) => write!(
+                f,
+                "the new configuration needs a restart, and nothing has been changed: the sandbox was made from the former \
+                 one and does not allow {}",
+                lacking.join(", ")
+            ),
+        }
+    }
+}
+
+impl From<String> for Refusal {
+    fn from(problem: String) -> Self {
+        Self::Wrong(problem)
+    }
 }
 
 impl Calls {

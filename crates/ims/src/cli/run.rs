@@ -1,6 +1,6 @@
 //! `alppaca-ims run`: the server in the foreground.
 
-use std::{fmt, io, net::TcpListener, path::PathBuf, sync::Arc};
+use std::{io, net::TcpListener, path::PathBuf, sync::Arc};
 
 use alppaca_command::{
     Failure, Outcome,
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, SystemClock},
-    confinement::{self, Confinement, State},
+    confinement::{Confinement, Refusal, State},
     identity::Opening,
     logging::{self, AuditLog, LogGuard},
     sandbox,
@@ -218,31 +218,6 @@ impl Started {
 /// The digest of a configuration. `Debug` shows no secrets.
 fn hash(site: &Site) -> String {
     fingerprint(&format!("{site:?}"))
-}
-
-/// Why a configuration is not put in force.
-enum Refusal {
-    /// It has mistakes, or names files that have.
-    Wrong(String),
-    /// It needs what the sandbox does not allow.
-    Confined(Vec<String>),
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Wrong(problem) => {
-                write!(f, "the new configuration is wrong; nothing has been changed:\n{problem}")
-            }
-            Self::Confined(lacking) => f.write_str(&confinement::refusal(lacking)),
-        }
-    }
-}
-
-impl From<String> for Refusal {
-    fn from(problem: String) -> Self {
-        Self::Wrong(problem)
-    }
 }
 
 /// Reads the configuration again: its digest. What only a restart changes stays as it is.
