@@ -230,17 +230,23 @@ port_kept() {
 }
 check port_kept port_kept
 restarted_with_socket() {
-    systemd-run --quiet --collect --unit=restarts.service bash -c 'for i in 1 2 3 4 5 6; do systemctl restart alppaca; done; touch /run/restarted'
-    local failed=0 asked=0 end=$((SECONDS + 200))
-    until [[ -e /run/restarted || $SECONDS -gt $end ]]; do
-        curl -s -m 20 -o /dev/null http://127.0.0.1:25772/latest/meta-data/ ||
-            { echo "curl: $? after ${SECONDS} s"; failed=$((failed + 1)); }
-        # Commands wait at the admin socket.
-        alppaca status > /dev/null || { echo "alppaca status: $? after ${SECONDS} s"; failed=$((failed + 1)); }
-        asked=$((asked + 1))
+    local failed=0 asked=0 restart i
+    for i in 1 2 3 4 5 6; do
+        systemctl restart alppaca &
+        restart=$!
+        # At least once during each restart, however slow the machine is.
+        while
+            curl -s -m 20 -o /dev/null http://127.0.0.1:25772/latest/meta-data/ ||
+                { echo "restart $i: curl: $?"; failed=$((failed + 1)); }
+            # Commands wait at the admin socket.
+            alppaca status > /dev/null || { echo "restart $i: alppaca status: $?"; failed=$((failed + 1)); }
+            asked=$((asked + 1))
+            kill -0 $restart 2> /dev/null
+        do :; done
+        wait $restart || { echo "restart $i failed"; failed=$((failed + 1)); }
     done
     echo "$failed of $asked failed"
-    [[ -e /run/restarted && $failed == 0 && $asked -gt 3 ]]
+    [[ $failed == 0 ]]
 }
 check socket_activation restarted_with_socket
 
