@@ -37,26 +37,42 @@ fn ensure_one(language: &Language) -> Row {
     if let Some(program) = missing {
         return Row::skipped(step, format!("there is no {program}"), true);
     }
-    match make(language) {
+    match make(language.name, language.build) {
         Ok(()) => Row::new(step, Counts::NONE, "it is there"),
         Err(error) => Row::skipped(step, format!("{error:#}"), true),
     }
 }
 
-fn make(language: &Language) -> Result<()> {
-    let source = shell::root().join("tests/interop").join(language.name);
-    let folder = shell::target().join("test-env").join(language.name);
-    let wanted = contents(&source)?;
-    // Written last, so that an interrupted build is done again.
-    let stamp = folder.join("made-from");
-    if fs::read_to_string(&stamp).is_ok_and(|made_from| made_from == wanted) {
+/// Whether what is made of `tests/interop/NAME` is there, and is newer than that.
+pub fn is_made(name: &str) -> Result<bool> {
+    let wanted = contents(&sources(name))?;
+    Ok(fs::read_to_string(stamp(name)).is_ok_and(|made_from| made_from == wanted))
+}
+
+/// Makes it, unless it is.
+pub fn make(name: &str, build: fn(&Path, &Path) -> Result<()>) -> Result<()> {
+    if is_made(name)? {
         return Ok(());
     }
-    shell::heading(&format!("making the client in {}", language.name));
+    shell::heading(&format!("making tests/interop/{name}"));
+    let folder = made(name);
     fs::create_dir_all(&folder)?;
-    (language.build)(&source, &folder)?;
-    fs::write(&stamp, wanted)?;
+    build(&sources(name), &folder)?;
+    // Written last, so that an interrupted build is done again.
+    fs::write(stamp(name), contents(&sources(name))?)?;
     Ok(())
+}
+
+fn sources(name: &str) -> PathBuf {
+    shell::root().join("tests/interop").join(name)
+}
+
+fn made(name: &str) -> PathBuf {
+    shell::target().join("test-env").join(name)
+}
+
+fn stamp(name: &str) -> PathBuf {
+    made(name).join("made-from")
 }
 
 /// All sources in one text, to tell whether one has changed.

@@ -4,6 +4,7 @@ mod bench;
 mod book;
 mod clients;
 mod fuzz;
+mod kubernetes;
 mod machine;
 mod outcome;
 mod package;

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
 use crate::outcome::{Counts, Row, summarize};
-use crate::{clients, fuzz, machine, pins, python, shell, tools};
+use crate::{clients, fuzz, kubernetes, machine, pins, python, shell, tools};
 
 /// Fuzzing finds shallow faults in seconds; for deep ones there is `cargo xtask fuzz`.
 const SMOKE: Duration = Duration::from_secs(5);
@@ -55,6 +55,7 @@ pub fn run(options: &Options) -> Result<()> {
     rows.push(row);
     if wants(Kind::Interop) || !options.arguments.is_empty() {
         rows.extend(clients::ensure());
+        rows.push(kubernetes::ensure());
     }
     rows.push(nfpm());
     let mut machine = None;

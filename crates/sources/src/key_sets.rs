@@ -3,12 +3,10 @@
 use std::{fs, io::Read, time::Duration};
 
 use http::{Method, StatusCode, Uri, header};
-use zeroize::Zeroizing;
 
 use crate::{
     clock,
-    credentials::Secret,
-    fetch::{Call, Client, Options, SetupError, parse_url},
+    fetch::{Call, Client, Options, SetupError, bearer, parse_url},
     jwt::{Discovery, KeyOptions, KeyRing, KeySource, discovery_url, parse_key_set},
 };
 
@@ -121,10 +119,8 @@ impl PublicKeys {
 async fn get(client: &Client, url: &str, token_file: Option<&std::path::Path>) -> Result<Vec<u8>, String> {
     let mut call = Call::new(Method::GET, url);
     if let Some(path) = token_file {
-        let token = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let token = Zeroizing::new(token);
-        let bearer = Secret::new(format!("Bearer {}", token.trim()));
-        call = call.secret_header(header::AUTHORIZATION, &bearer).map_err(|error| error.to_string())?;
+        let token = bearer(path).map_err(|error| error.to_string())?;
+        call = call.secret_header(header::AUTHORIZATION, &token).map_err(|error| error.to_string())?;
     }
     let fetched = client.send(call, MAX_BYTES).await.map_err(|error| error.to_string())?;
     if fetched.status != StatusCode::OK {

@@ -158,6 +158,25 @@ impl Client {
         outcome.map_err(|what| FetchError(format!("{method} {url}: {what}")))
     }
 
+    /// Sends a request and waits for the head of the answer; its body is an unending stream. An error has only the
+    /// beginning of its body, as elsewhere.
+    pub async fn stream(&self, call: Call<'_>) -> Result<Result<Stream, Answer>, FetchError> {
+        let Call { method, url, .. } = &call;
+        let (method, url) = (method.clone(), (*url).to_owned());
+        let failed = |what: String| FetchError(format!("{method} {url}: {what}"));
+        let uri: Uri = url.parse().map_err(|error| failed(format!("{error}")))?;
+        let response = match tokio::time::timeout(self.timeout, self.repeat(&call, &uri)).await {
+            Ok(response) => response.map_err(|error| failed(self.describe(&error)))?,
+            Err(_) => return Err(failed(format!("no answer within {:?}{}", self.timeout, self.through))),
+        };
+        let (head, body) = response.into_parts();
+        if head.status.is_success() {
+            return Ok(Ok(Stream { body, what: format!("{method} {url}") }));
+        }
+        let body = beginning(body).await;
+        Ok(Err(Answer { status: head.status, headers: head.headers, body, forwarded: self.forwarding }))
+    }
+
     async fn exchange(&self, call: &Call<'_>, uri: &Uri, limit: usize) -> Result<Answer, String> {
         let response = self.repeat(call, uri).await.map_err(|error| self.describe(&error))?;
         let (head, body) = response.into_parts();
@@ -228,6 +247,33 @@ impl Client {
             append(&mut collected, &data);
         }
         Ok(collected)
+    }
+}
+
+/// The body of an answer as it arrives. It ends the connection when it is dropped.
+pub struct Stream {
+    body: Incoming,
+    what: String,
+}
+
+impl Stream {
+    /// What arrives next, within `patience`; `None` at the end.
+    pub async fn next(&mut self, patience: Duration) -> Result<Option<Bytes>, FetchError> {
+        loop {
+            let frame = match tokio::time::timeout(patience, self.body.frame()).await {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return Ok(None),
+                Err(_) => return Err(FetchError(format!("{}: nothing arrives for {patience:?}", self.what))),
+            };
+            match frame.map(|frame| frame.into_data().ok()) {
+                Ok(Some(data)) => return Ok(Some(data)),
+                // Trailers say nothing.
+                Ok(None) => {}
+                Err(error) => {
+                    return Err(FetchError(format!("{}: the body broke off: {}", self.what, flatten(&error))));
+                }
+            }
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! not, plain or TLS. It follows no redirect, repeats nothing, and reads no environment.
 
 mod answer;
+mod bearer;
 mod client;
 mod connector;
 mod direct;
@@ -15,7 +16,8 @@ mod settings;
 mod tls;
 
 pub use answer::Answer;
-pub use client::{Call, Client};
+pub(crate) use bearer::bearer;
+pub use client::{Call, Client, Stream};
 pub use direct::{Direct, DirectError};
 pub use imds::{ImdsClient, ImdsError, TOKEN_PATH};
 pub(crate) use json::{required_secret, secret};

@@ -1,0 +1,244 @@
+//! What each service account asks for, read by requests without a lock and kept up to date by one writer.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use jiff::Timestamp;
+use tokio::sync::Notify;
+
+use crate::{Account, Listed, Wish};
+
+/// The most accounts with a wish that are kept, and of one namespace: whoever may make accounts there takes no place away
+/// from others.
+const MOST: usize = 65_536;
+const MOST_OF_NAMESPACE: usize = 4096;
+
+/// By namespace, so that a change copies the accounts of one.
+type Namespaces = HashMap<Arc<str>, Arc<HashMap<Box<str>, Wish>>>;
+
+/// What the accounts of a cluster ask for.
+#[derive(Debug, Default)]
+pub struct Index {
+    accounts: ArcSwap<Namespaces>,
+    known: AtomicBool,
+    /// Also the lock of the writer.
+    state: Mutex<WatchState>,
+    /// Who waits for it to be known.
+    waiting: ArcSwapOption<Notify>,
+}
+
+/// How it stands with what is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WatchState {
+    /// When it was last certain that everything is known.
+    pub synced: Option<Timestamp>,
+    /// Whether changes arrive at this time.
+    pub following: bool,
+    /// How many accounts ask for a role.
+    pub accounts: usize,
+    /// How many of them there was no place for.
+    pub left_out: u64,
+    /// How many calls have failed since the start.
+    pub failures: u64,
+    /// Why the last one did, if none has succeeded since.
+    pub problem: Option<String>,
+}
+
+/// All that is known, while it is being listed.
+#[derive(Debug, Default)]
+pub struct Draft {
+    namespaces: HashMap<Arc<str>, HashMap<Box<str>, Wish>>,
+    accounts: usize,
+    left_out: u64,
+}
+
+impl Draft {
+    /// Adds an account.
+    pub fn add(&mut self, listed: Listed) {
+        let Listed { account, wish: Some(wish) } = listed else { return };
+        let of_namespace = self.namespaces.entry(account.namespace.into()).or_default();
+        if self.accounts >= MOST || of_namespace.len() >= MOST_OF_NAMESPACE {
+            self.left_out += 1;
+        } else if of_namespace.insert(account.name.into(), wish).is_none() {
+            self.accounts += 1;
+        }
+    }
+}
+
+impl Index {
+    /// What this account asks for.
+    pub fn wish(&self, account: &Account) -> Option<Wish> {
+        self.accounts.load().get(&*account.namespace)?.get(&*account.name).cloned()
+    }
+
+    /// Whether everything was ever known.
+    pub fn is_known(&self) -> bool {
+        self.known.load(Ordering::Acquire)
+    }
+
+    /// How it stands.
+    pub fn state(&self) -> WatchState {
+        self.writing().clone()
+    }
+
+    /// Notifies `waiting` from now on when everything is known for the first time.
+    pub fn wake(&self, waiting: &Arc<Notify>) {
+        self.waiting.store(Some(Arc::clone(waiting)));
+    }
+
+    /// Knows this, and nothing of before, as of `now`.
+    pub fn replace(&self, draft: Draft, now: Timestamp) {
+        let mut state = self.writing();
+        let shared = draft.namespaces.into_iter().map(|(namespace, accounts)| (namespace, Arc::new(accounts)));
+        self.accounts.store(Arc::new(shared.collect()));
+        state.accounts = draft.accounts;
+        state.left_out = draft.left_out;
+        state.synced = Some(now);
+        drop(state);
+        self.known.store(true, Ordering::Release);
+        if let Some(waiting) = &*self.waiting.load() {
+            waiting.notify_waiters();
+        }
+    }
+
+    /// The account is so from now on. Whether there was a place for it.
+    pub fn set(&self, listed: Listed) -> bool {
+        let Listed { account, wish } = listed;
+        let Some(wish) = wish else {
+            self.remove(&account);
+            return true;
+        };
+        let mut state = self.writing();
+        let before = self.accounts.load_full();
+        let of_before = before.get(&*account.namespace);
+        let known = of_before.and_then(|accounts| accounts.get(&*account.name));
+        if known == Some(&wish) {
+            return true;
+        }
+        let full = state.accounts >= MOST || of_before.is_some_and(|accounts| accounts.len() >= MOST_OF_NAMESPACE);
+        if known.is_none() {
+            if full {
+                state.left_out += 1;
+                return false;
+            }
+            state.accounts += 1;
+        }
+        let mut accounts = of_before.map(|accounts| HashMap::clone(accounts)).unwrap_or_default();
+        accounts.insert(account.name.into(), wish);
+        let mut namespaces = Namespaces::clone(&before);
+        namespaces.insert(account.namespace.into(), Arc::new(accounts));
+        self.accounts.store(Arc::new(namespaces));
+        true
+    }
+
+    /// The account is gone, or asks for nothing any more.
+    pub fn remove(&self, account: &Account) {
+        let mut state = self.writing();
+        let before = self.accounts.load_full();
+        let Some(of_before) = before.get(&*account.namespace).filter(|of| of.contains_key(&*account.name)) else {
+            return;
+        };
+        let (mut namespaces, mut accounts) = (Namespaces::clone(&before), HashMap::clone(of_before));
+        accounts.remove(&*account.name);
+        if accounts.is_empty() {
+            namespaces.remove(&*account.namespace);
+        } else {
+            namespaces.insert(account.namespace.as_str().into(), Arc::new(accounts));
+        }
+        state.accounts -= 1;
+        self.accounts.store(Arc::new(namespaces));
+    }
+
+    /// Changes arrive, and all that came before `now` is known.
+    pub fn follows(&self, now: Timestamp) {
+        let mut state = self.writing();
+        state.following = true;
+        state.synced = Some(now);
+        state.problem = None;
+    }
+
+    /// No changes arrive for now. What is known stays.
+    pub fn failed(&self, problem: String) {
+        let mut state = self.writing();
+        state.following = false;
+        state.failures += 1;
+        state.problem = Some(problem);
+    }
+
+    fn writing(&self) -> std::sync::MutexGuard<'_, WatchState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account(namespace: &str, name: &str) -> Account {
+        Account::new(namespace, name).expect("legal")
+    }
+
+    fn listed(namespace: &str, name: &str, role: Option<&str>) -> Listed {
+        let wish = role.map(|role| Wish::Role(role.parse().expect("a name")));
+        Listed { account: account(namespace, name), wish }
+    }
+
+    fn now() -> Timestamp {
+        "2026-11-27T10:00:00Z".parse().expect("a time")
+    }
+
+    #[test]
+    fn what_is_known_is_replaced_changed_and_removed() {
+        let index = Index::default();
+        assert!(!index.is_known());
+        let mut draft = Draft::default();
+        for (name, role) in [("web", Some("web")), ("db", Some("db")), ("default", None)] {
+            draft.add(listed("prod", name, role));
+        }
+        index.replace(draft, now());
+        let role = |name: &str| index.wish(&account("prod", name)).map(|wish| wish.to_string());
+        assert_eq!((role("web").as_deref(), role("default")), (Some("the role web"), None));
+        assert_eq!((index.state().accounts, index.is_known()), (2, true));
+        assert!(index.set(listed("prod", "web", Some("other"))));
+        assert_eq!(role("web").as_deref(), Some("the role other"));
+        assert!(index.set(listed("prod", "web", None)) && index.set(listed("prod", "web", None)));
+        index.remove(&account("prod", "db"));
+        index.remove(&account("prod", "db"));
+        assert_eq!((role("web"), role("db"), index.state().accounts), (None, None, 0));
+        assert!(index.accounts.load().is_empty());
+    }
+
+    #[test]
+    fn a_failure_takes_nothing_away() {
+        let index = Index::default();
+        let mut draft = Draft::default();
+        draft.add(listed("prod", "web", Some("web")));
+        index.replace(draft, now());
+        index.follows(now());
+        index.failed("gone".to_owned());
+        let state = index.state();
+        assert_eq!((state.following, state.failures, state.problem.as_deref()), (false, 1, Some("gone")));
+        assert!(state.synced == Some(now()) && index.wish(&account("prod", "web")).is_some());
+    }
+
+    #[test]
+    fn one_namespace_takes_no_place_away_from_others() {
+        let (index, mut draft) = (Index::default(), Draft::default());
+        for number in 0..=MOST_OF_NAMESPACE {
+            draft.add(listed("greedy", &format!("a{number}"), Some("x")));
+        }
+        draft.add(listed("prod", "web", Some("web")));
+        index.replace(draft, now());
+        assert_eq!((index.state().accounts, index.state().left_out), (MOST_OF_NAMESPACE + 1, 1));
+        assert!(!index.set(listed("greedy", "one-more", Some("x"))));
+        assert!(index.set(listed("greedy", "a1", Some("y"))), "a change needs no place");
+        assert!(index.set(listed("prod", "db", Some("db"))));
+        assert_eq!((index.state().accounts, index.state().left_out), (MOST_OF_NAMESPACE + 2, 2));
+    }
+}

@@ -1,0 +1,216 @@
+//! The watch of the accounts against a strict stand-in, over real sockets. A real API server is asked in
+//! `tests/interop_kubernetes.rs`.
+
+#[path = "../../../../tests/support/api_server.rs"]
+mod stand_in;
+
+use std::{fs, path::Path, sync::Arc, time::Duration};
+
+use stand_in::{Mood, StandIn, TOKEN};
+use tempfile::TempDir;
+
+use super::accounts::{AccountWatch, Patience};
+use crate::{
+    clock::SystemClock,
+    kubernetes::{Account, ApiOptions, Index, ROLE, WatchState},
+};
+
+/// A cluster whose accounts are followed.
+struct Followed {
+    cluster: StandIn,
+    index: Arc<Index>,
+    work: tokio::task::JoinHandle<()>,
+    directory: TempDir,
+}
+
+const PATIENCE: Patience = Patience {
+    watch: Duration::from_mins(1),
+    quiet: Duration::from_secs(30),
+    first_retry: Duration::from_millis(10),
+    last_retry: Duration::from_millis(40),
+};
+
+fn options(server: String, directory: &Path) -> ApiOptions {
+    let [ca_file, token_file] = ["ca.crt", "token"].map(|name| directory.join(name));
+    let authority = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    fs::write(&ca_file, authority.cert.pem()).expect("written");
+    fs::write(&token_file, TOKEN).expect("written");
+    ApiOptions { server, ca_file, token_file }
+}
+
+fn follow(cluster: StandIn, patience: Patience) -> Followed {
+    let directory = TempDir::new().expect("a directory");
+    let index = Arc::new(Index::default());
+    let options = options(cluster.url(), directory.path());
+    let watch = AccountWatch::new(&options, Arc::clone(&index), SystemClock::shared()).with_patience(patience);
+    let work = tokio::spawn(watch.run());
+    Followed { cluster, index, work, directory }
+}
+
+impl Followed {
+    fn role(&self, namespace: &str, name: &str) -> Option<String> {
+        let account = Account::new(namespace, name).expect("legal");
+        self.index.wish(&account).map(|wish| wish.to_string())
+    }
+
+    async fn until(&self, what: &str, fits: impl Fn(&WatchState) -> bool) {
+        for _ in 0..2000 {
+            if fits(&self.index.state()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("never: {what}: {:?}, {:?}", self.index.state(), self.cluster.asked());
+    }
+
+    async fn has(&self, name: &str, role: Option<&str>) {
+        let expected = role.map(|role| format!("the role {role}"));
+        self.until(&format!("{name} has {role:?}"), |_| self.role("prod", name) == expected).await;
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        self.work.abort();
+        if !std::thread::panicking() {
+            assert!(self.cluster.wrong().is_empty(), "{:?}", self.cluster.wrong());
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_annotations_say_is_known_as_it_changes() {
+    let cluster = StandIn::start();
+    cluster.put("prod", "web", &[(ROLE, "web")]);
+    cluster.put("prod", "default", &[]);
+    let followed = follow(cluster, PATIENCE);
+    followed.has("web", Some("web")).await;
+    followed.until("it follows", |state| state.following).await;
+    followed.cluster.put("prod", "db", &[(ROLE, "db")]);
+    followed.has("db", Some("db")).await;
+    followed.cluster.put("prod", "web", &[(ROLE, "other")]);
+    followed.has("web", Some("other")).await;
+    followed.cluster.put("prod", "web", &[]);
+    followed.has("web", None).await;
+    followed.cluster.remove("prod", "db");
+    followed.has("db", None).await;
+    assert_eq!(followed.index.state().accounts, 0);
+    let watches = followed.cluster.asked().iter().filter(|target| target.contains("watch=")).count();
+    assert_eq!(watches, 1, "one stream told all of it");
+}
+
+#[tokio::test]
+async fn a_long_list_comes_in_pages_and_large_accounts_in_smaller_ones() {
+    let cluster = StandIn::start();
+    for number in 0..1201 {
+        cluster.put("prod", &format!("a{number}"), &[(ROLE, "web")]);
+    }
+    let followed = follow(cluster, PATIENCE);
+    followed.until("all are known", |state| state.accounts == 1201).await;
+    let pages =
+        |followed: &Followed| followed.cluster.asked().iter().filter(|target| !target.contains("watch=")).count();
+    assert_eq!(pages(&followed), 3);
+    let large = "x".repeat(256 * 1024);
+    let cluster = StandIn::start();
+    for number in 0..40 {
+        cluster.put("evil", &format!("a{number}"), &[("large", &large)]);
+    }
+    cluster.put("prod", "web", &[(ROLE, "web")]);
+    let followed = follow(cluster, PATIENCE);
+    followed.has("web", Some("web")).await;
+    assert!(followed.cluster.asked().iter().any(|target| target.contains("limit=7")), "{:?}", followed.cluster.asked());
+}
+
+#[tokio::test]
+async fn nothing_is_lost_while_the_server_is_away() {
+    let cluster = StandIn::start();
+    cluster.put("prod", "web", &[(ROLE, "web")]);
+    cluster.put("prod", "db", &[(ROLE, "db")]);
+    let followed = follow(cluster, PATIENCE);
+    followed.until("it follows", |state| state.following).await;
+    for mood in [Mood::Away, Mood::Refusing(503), Mood::Refusing(403), Mood::Refusing(401)] {
+        let failures = followed.index.state().failures;
+        followed.cluster.behave(mood);
+        followed.until("it has failed", |state| !state.following && state.failures > failures + 1).await;
+        assert_eq!(followed.role("prod", "web").as_deref(), Some("the role web"), "{mood:?}");
+        let problem = followed.index.state().problem.expect("told");
+        let advice = if mood == Mood::Refusing(403) { "ClusterRole" } else { "" };
+        assert!(problem.contains(advice) && !problem.contains(TOKEN), "{problem}");
+        followed.cluster.behave(Mood::Right);
+        followed.until("it follows again", |state| state.following && state.problem.is_none()).await;
+    }
+    followed.cluster.behave(Mood::Away);
+    followed.until("it is away", |state| !state.following).await;
+    followed.cluster.remove("prod", "db");
+    followed.cluster.put("prod", "web", &[(ROLE, "other")]);
+    followed.cluster.behave(Mood::Right);
+    followed.has("db", None).await;
+    followed.has("web", Some("other")).await;
+}
+
+#[tokio::test]
+async fn what_was_forgotten_is_listed_again_whichever_way_that_is_said() {
+    let cluster = StandIn::start();
+    cluster.put("prod", "web", &[(ROLE, "web")]);
+    cluster.put("prod", "db", &[(ROLE, "db")]);
+    let followed = follow(cluster, PATIENCE);
+    followed.until("it follows", |state| state.following).await;
+    for (mood, role) in [(Mood::Right, "b"), (Mood::GoneByStatus, "c")] {
+        followed.cluster.behave(Mood::Away);
+        followed.until("it is away", |state| !state.following).await;
+        followed.cluster.put("prod", "web", &[(ROLE, role)]);
+        followed.cluster.forget();
+        followed.cluster.behave(mood);
+        followed.has("web", Some(role)).await;
+        assert_eq!(followed.role("prod", "db").as_deref(), Some("the role db"));
+        followed.until("it follows again", |state| state.following).await;
+    }
+}
+
+#[tokio::test]
+async fn a_bookmark_saves_a_list_and_a_line_that_was_cut_off_comes_again() {
+    let cluster = StandIn::start();
+    cluster.put("prod", "web", &[(ROLE, "web")]);
+    let followed = follow(cluster, PATIENCE);
+    followed.until("it follows", |state| state.following).await;
+    followed.cluster.behave(Mood::CuttingOff);
+    followed.cluster.put("prod", "web", &[(ROLE, "other")]);
+    followed.has("web", Some("other")).await;
+    followed.cluster.bookmark();
+    followed.cluster.put("prod", "db", &[(ROLE, "db")]);
+    followed.has("db", Some("db")).await;
+    followed.cluster.behave(Mood::Away);
+    followed.until("it is away", |state| !state.following).await;
+    followed.cluster.behave(Mood::Right);
+    followed.until("it follows again", |state| state.following).await;
+    let lists = followed.cluster.asked().iter().filter(|target| !target.contains("watch=")).count();
+    let last = followed.cluster.asked().last().cloned().expect("asked");
+    assert!(lists == 1 && last.contains("resourceVersion=104"), "{:?}", followed.cluster.asked());
+}
+
+#[tokio::test]
+async fn a_watch_without_a_word_is_given_up() {
+    let cluster = StandIn::start();
+    cluster.put("prod", "web", &[(ROLE, "web")]);
+    let followed = follow(cluster, Patience { quiet: Duration::from_millis(50), ..PATIENCE });
+    followed.until("it follows", |state| state.following).await;
+    followed.until("it is told", |state| state.failures > 0).await;
+    assert!(followed.cluster.asked().iter().filter(|target| target.contains("watch=")).count() > 0);
+    followed.cluster.put("prod", "web", &[(ROLE, "other")]);
+    followed.has("web", Some("other")).await;
+}
+
+#[tokio::test]
+async fn another_token_is_used_as_soon_as_it_is_there() {
+    let cluster = StandIn::start();
+    cluster.put("prod", "web", &[(ROLE, "web")]);
+    let followed = follow(cluster, PATIENCE);
+    followed.until("it follows", |state| state.following).await;
+    let token = followed.directory.path().join("token");
+    fs::remove_file(&token).expect("removed");
+    followed.cluster.behave(Mood::Right);
+    let told = |state: &WatchState| state.problem.as_ref().is_some_and(|text| text.contains("token: No such file"));
+    followed.until("it is told", told).await;
+    fs::write(&token, format!("{TOKEN}\n")).expect("written");
+    followed.until("it follows again", |state| state.following).await;
+}
