@@ -19,6 +19,7 @@ use alppaca_callers::caller::budget;
 use alppaca_core::{clock, credentials, expression, needs, open_metrics, text};
 use alppaca_directory as directory;
 use alppaca_hardening::{confinement, sandbox, trust};
+use alppaca_https as https;
 use alppaca_identity as identity;
 use alppaca_logging as logging;
 use alppaca_refresh as refresh;

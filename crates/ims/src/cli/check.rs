@@ -5,10 +5,11 @@ use alppaca_command::{Failure, Outcome, environment};
 use super::{Config, USUAL_ACCOUNT, confine::confinement, files};
 use crate::{
     confinement::Kernel,
+    https::Certificate,
     identity::Opening,
     rules::Effect,
     sandbox::{self, Account},
-    server::{Certificate, Current},
+    server::Current,
     site::{self, Site},
     trust::Trust,
 };

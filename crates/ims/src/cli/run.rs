@@ -23,10 +23,11 @@ use super::{
 use crate::{
     clock::{Clock, SystemClock},
     confinement::{Confinement, Refusal, State},
+    https::Certificate,
     identity::Opening,
     logging::{self, AuditLog, LogGuard},
     sandbox,
-    server::{Background, Bound, Certificate, Current, Running, Server, Shown, Tls, bind},
+    server::{Background, Bound, Current, Running, Server, Shown, Tls, bind},
     site::{self, Limits, Loaded, Site},
     trust::Trust,
 };

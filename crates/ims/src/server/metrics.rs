@@ -4,9 +4,10 @@ use std::sync::{Arc, atomic::Ordering};
 
 use jiff::Timestamp;
 
-use super::{certificate::Certificate, respond::Server};
+use super::respond::Server;
 use crate::{
     confinement::State,
+    https::{Certificate, Report},
     open_metrics::{InForce, Page},
 };
 
@@ -32,6 +33,16 @@ impl Shown {
     /// Of a server that has `started` now, by a configuration with this `hash`, and shows that certificate.
     pub fn new(started: Timestamp, hash: String, certificate: Option<Arc<Certificate>>) -> Self {
         Self { started, in_force: InForce::new(hash, started), certificate }
+    }
+}
+
+impl Report for Server {
+    fn metrics(&self) -> String {
+        self.metrics()
+    }
+
+    fn unready(&self) -> Option<String> {
+        self.unready()
     }
 }
 

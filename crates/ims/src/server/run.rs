@@ -7,13 +7,12 @@ use tokio::{sync::watch, task::JoinSet};
 
 use super::{
     connection::stopped,
-    health,
     listener::{Bound, Door},
     respond::Server,
     tls::Tls,
     watch::Watched,
 };
-use crate::{clock, site::Limits};
+use crate::{clock, https, site::Limits};
 
 /// Work that never ends, to be done apart from the requests.
 pub type Background = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -57,7 +56,7 @@ impl Running {
         if let Some(listener) = self.metrics {
             let server = Arc::clone(&self.server);
             aside.spawn(async move {
-                if let Err(error) = health::run(listener, server).await {
+                if let Err(error) = https::show(listener, server).await {
                     tracing::error!("no metrics: {error}");
                 }
             });

@@ -9,8 +9,10 @@ use rustls::{
     server::{NoClientAuth, danger::ClientCertVerifier},
 };
 
-use super::certificate::{Certificate, CertificateError};
-use crate::identity::mtls::{Authority, ListenerVerifier};
+use crate::{
+    https::{Certificate, CertificateError},
+    identity::mtls::{Authority, ListenerVerifier},
+};
 
 /// How TLS is spoken.
 pub struct Tls {

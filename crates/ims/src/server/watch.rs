@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{certificate::Certificate, respond::Server};
-use crate::clock;
+use super::respond::Server;
+use crate::{clock, https::Certificate};
 
 /// How often files are read again.
 const EVERY: Duration = Duration::from_mins(1);

@@ -13,7 +13,7 @@ pub use read::{load, parse, schema};
 pub use settings::{MOUNT, SECTIONS, SETTINGS};
 
 use crate::{
-    confinement, console, directory,
+    confinement, console, directory, https,
     identity::Named,
     logging::{AuditTarget, Logging},
     protocol::Mount,
@@ -30,7 +30,7 @@ pub struct Site {
     /// Where to listen. Never empty.
     pub listen: Vec<Listen>,
     /// The certificate of the server; without one it speaks plain HTTP.
-    pub tls: Option<TlsFiles>,
+    pub tls: Option<https::Files>,
     /// The ways in which callers prove who they are.
     pub identities: Vec<Named>,
     /// Directories of people, with their names.
@@ -74,15 +74,6 @@ pub struct MountSettings {
     pub mount: Mount,
     /// The names of the identity methods, in the order in which they are tried.
     pub identities: Vec<String>,
-}
-
-/// The files of the server's own certificate, PEM.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// The certificate, with its chain.
-    pub certificate: PathBuf,
-    /// Its key.
-    pub key: PathBuf,
 }
 
 /// A program that is run for each emergency.

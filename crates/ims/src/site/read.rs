@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 
-use super::{AlarmSettings, Limits, Listen, Loaded, MOUNT, MountSettings, SETTINGS, Site, TlsFiles, order::fault};
+use super::{AlarmSettings, Limits, Listen, Loaded, MOUNT, MountSettings, SETTINGS, Site, order::fault};
 use crate::{
-    confinement, console, directory,
+    confinement, console, directory, https,
     identity::{self, Named, proxy::network},
     logging::{AuditTarget, Logging},
     protocol::{Families, Mount},
@@ -148,11 +148,11 @@ fn alarm(fields: &mut Fields, has_emergencies: bool) -> Option<Option<AlarmSetti
 }
 
 #[allow(clippy::option_option, reason = "wrong and absent are not the same")]
-fn tls(fields: &mut Fields) -> Option<Option<TlsFiles>> {
+fn tls(fields: &mut Fields) -> Option<Option<https::Files>> {
     fields.pair("tls_certificate", "tls_key");
     let certificate = fields.optional("tls_certificate", read::path)?;
     let key = fields.optional("tls_key", read::path)?;
-    Some(certificate.zip(key).map(|(certificate, key)| TlsFiles { certificate, key }))
+    Some(certificate.zip(key).map(|(certificate, key)| https::Files { certificate, key }))
 }
 
 fn listen(fields: &mut Fields, tls: bool) -> Option<Vec<Listen>> {

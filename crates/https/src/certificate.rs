@@ -1,6 +1,9 @@
-//! The server's own certificate, which can be replaced while connections are open.
+//! A server's own certificate, which can be replaced while connections are open.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -11,7 +14,16 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
-use crate::{fetch, site::TlsFiles};
+use crate::fetch;
+
+/// The files of a server's own certificate, PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    /// The certificate, with its chain.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
 
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
@@ -34,13 +46,13 @@ pub enum CertificateError {
 /// The certificate in force.
 #[derive(Debug)]
 pub struct Certificate {
-    files: TlsFiles,
+    files: Files,
     current: ArcSwap<CertifiedKey>,
 }
 
 impl Certificate {
     /// Reads the files.
-    pub fn load(files: TlsFiles) -> Result<Self, CertificateError> {
+    pub fn load(files: Files) -> Result<Self, CertificateError> {
         let current = ArcSwap::from_pointee(read(&files)?);
         Ok(Self { files, current })
     }
@@ -55,7 +67,7 @@ impl Certificate {
     }
 
     /// When the one in force expires, if that can be determined.
-    pub(super) fn end(&self) -> Option<Timestamp> {
+    pub fn end(&self) -> Option<Timestamp> {
         fetch::end_of(self.current.load().cert.first()?)
     }
 }
@@ -66,7 +78,7 @@ impl ResolvesServerCert for Certificate {
     }
 }
 
-fn read(files: &TlsFiles) -> Result<CertifiedKey, CertificateError> {
+fn read(files: &Files) -> Result<CertifiedKey, CertificateError> {
     let wrong =
         |key, path: &Path, cause: String| CertificateError::File { key, path: path.display().to_string(), cause };
     let certificate = |cause| wrong("tls_certificate", &files.certificate, cause);

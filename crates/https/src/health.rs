@@ -9,7 +9,6 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net, sync::Semaphore};
 
-use super::respond::Server;
 use crate::{clock, open_metrics};
 
 /// How long a client may take for the head of a request.
@@ -17,8 +16,17 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// More than any set-up of monitors and probes has.
 const MAX_CONNECTIONS: usize = 64;
 
+/// What a server shows of itself.
+pub trait Report: Send + Sync + 'static {
+    /// The metrics as text.
+    fn metrics(&self) -> String;
+
+    /// Why it is not ready, if it is not.
+    fn unready(&self) -> Option<String>;
+}
+
 /// Answers for ever.
-pub(super) async fn run(listener: TcpListener, server: Arc<Server>) -> io::Result<()> {
+pub async fn run(listener: TcpListener, server: Arc<impl Report>) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = net::TcpListener::from_std(listener)?;
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -35,7 +43,7 @@ pub(super) async fn run(listener: TcpListener, server: Arc<Server>) -> io::Resul
         let server = Arc::clone(&server);
         tokio::spawn(async move {
             let service = service_fn(|request: Request<Incoming>| {
-                let answer = answer(&server, &request);
+                let answer = answer(&*server, &request);
                 async move { Ok::<_, Infallible>(answer) }
             });
             let mut http = http1::Builder::new();
@@ -47,7 +55,7 @@ pub(super) async fn run(listener: TcpListener, server: Arc<Server>) -> io::Resul
     }
 }
 
-fn answer(server: &Server, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+fn answer(server: &impl Report, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let (status, kind, text) = if request.method() != Method::GET && request.method() != Method::HEAD {
         (StatusCode::METHOD_NOT_ALLOWED, "text/plain", "GET only\n".to_owned())
     } else {

@@ -1,0 +1,10 @@
+//! What our servers on the network have in common: a certificate that is read anew, and where metrics and health are shown.
+
+mod certificate;
+mod health;
+
+pub use certificate::{Certificate, CertificateError, Files};
+pub use health::{Report, run as show};
+
+use alppaca_core::{clock, open_metrics};
+use alppaca_sources::fetch;
