@@ -40,6 +40,7 @@ mod status;
 mod use_role;
 mod version;
 mod web_browser;
+mod webhook;
 mod whoami;
 mod wire;
 
@@ -120,6 +121,8 @@ enum Command {
     MockIms(mock_ims::Args),
     /// Make 169.254.169.254:80 reach the daemon, or undo it
     Capture(capture::Args),
+    /// Tell the pods of a Kubernetes cluster where their credentials are, as they are made
+    Webhook(webhook::Args),
     /// Explain which rule of the policy applies to a caller
     Policy(policy::Args),
     /// Translate another tool's settings into a configuration
@@ -193,6 +196,7 @@ impl Command {
             Self::Launch(args) => launch::run(args),
             Self::Helper => alppaca_command::helper::run(),
             Self::Capture(args) => capture::run(args),
+            Self::Webhook(args) => webhook::run(args),
             Self::Policy(args) => policy::run(args),
             Self::Migrate(args) => migrate::run(args),
             Self::Generate(args) => match args.program {

@@ -18,8 +18,10 @@ use crate::{
     logging::{AuditTarget, Logging},
     policy::{Condition, Effect, Rule, Rules},
     sandbox::Account,
+    webhook,
 };
 use alppaca_settings::{
+    Keys,
     fields::Fields,
     problem::{ConfigErrors, Problem},
     read,
@@ -98,6 +100,7 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -
     let audit_log = fields.optional("audit_log", AuditTarget::read);
     let audit_required = audit_required(fields, audit_log.as_ref());
     let containers = containers(fields);
+    let webhook = webhook(fields, &faces);
     let limits = limits(fields);
     let refresh = refresh(fields);
     let logging = Logging::read(fields);
@@ -111,7 +114,7 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -
     let account = Account { user: user?, group: group? };
     let faces: Vec<Section> = faces.into_iter().collect::<Option<Vec<_>>>()?.into_iter().flatten().collect();
     let (policy, audit_log, audit_required) = (policy?, audit_log?, audit_required?);
-    let (capture, containers) = (capture?, containers?);
+    let (capture, containers, webhook) = (capture?, containers?, webhook?);
     let (common, imds, limits, refresh, logging) = (common?, imds?, limits?, refresh?, logging?);
     let sandbox = sandbox?;
     let (ready_wait, run_dir, admin, sign_in_notification) = (ready_wait?, run_dir?, admin?, notification?);
@@ -127,6 +130,7 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -
         audit_log,
         audit_required,
         containers,
+        webhook,
         limits,
         refresh,
         logging,
@@ -170,6 +174,24 @@ fn refresh(fields: &mut Fields) -> Option<Refresh> {
     let interval = fields.value("refresh_interval", read::interval);
     let withdrawal_grace = fields.optional("withdrawal_grace", read::duration);
     Some(Refresh { interval: interval?, withdrawal_grace: withdrawal_grace? })
+}
+
+/// The webhook, which needs to know of which pods it is.
+#[allow(clippy::option_option, reason = "wrong and absent are not the same")]
+fn webhook(fields: &mut Fields, faces: &[Option<Option<Section>>]) -> Option<Option<webhook::Options>> {
+    let section = fields.section(webhook::SECTION.key, webhook::Options::SETTINGS, webhook::Options::read)?;
+    let of_pods = |face: &Option<Option<Section>>| match face {
+        Some(Some(section)) => section.key() == "pod_identity",
+        // It is wrong, and that is told.
+        face => face.is_none(),
+    };
+    if let Some(place) = fields.place(webhook::SECTION.key).filter(|_| section.is_some() && !faces.iter().any(of_pods))
+    {
+        let message = "`webhook` needs `pod_identity` as well, which says which service accounts have roles";
+        fields.problems.push(Problem::new(place, message));
+        return None;
+    }
+    Some(section)
 }
 
 #[allow(clippy::option_option, reason = "wrong and absent are not the same")]

@@ -34,6 +34,7 @@ use crate::{
     logging::{AuditTarget, Logging},
     policy::Rules,
     sandbox::Account,
+    webhook,
 };
 
 /// Where the daemon listens unless it is told otherwise, and where the shipped socket unit listens.
@@ -65,6 +66,8 @@ pub struct Config {
     pub audit_required: bool,
     /// Which roles containers get (`containers`); without it nobody asks whether there are any.
     pub containers: Option<Containers>,
+    /// How pods of a Kubernetes cluster are told of the daemon (`webhook`), which is another process.
+    pub webhook: Option<webhook::Options>,
     /// Bounds of the HTTP server.
     pub limits: Limits,
     /// When to fetch.

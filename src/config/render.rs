@@ -6,7 +6,7 @@ use super::{Config, SETTINGS, containers, policy};
 use crate::faces::Section;
 use alppaca_settings::{
     read::render_duration,
-    render::{block, list, quoted},
+    render::{block, entries, list, quoted},
 };
 
 impl Config {
@@ -33,6 +33,7 @@ impl Config {
             "audit_required" => self.audit_required.to_string(),
             "sign_in_notification" => self.sign_in_notification.to_string(),
             "containers" => containers::render(self.containers.as_ref()?),
+            "webhook" => entries(self.webhook.as_ref()?),
             "max_connections" => self.limits.connections.to_string(),
             "header_timeout" => render_duration(self.limits.header_timeout),
             "idle_timeout" => render_duration(self.limits.idle_timeout),

@@ -2,8 +2,13 @@
 
 use std::net::SocketAddr;
 
+use alppaca_settings::Keys;
+
 use super::{Config, Loaded, settings::restart_keys};
-use crate::faces::{self, Section};
+use crate::{
+    faces::{self, Section},
+    webhook,
+};
 
 impl Loaded {
     /// Has the configuration keep what `started`, with which the daemon was started, has for the keys that only a restart
@@ -42,6 +47,8 @@ fn keep(new: &mut Config, started: &Config, key: &str) -> Option<bool> {
         "admin_group" => replace(&mut new.admin.group, &started.admin.group),
         "metrics_listen" => replace(&mut new.admin.metrics, &started.admin.metrics),
         "sign_in_notification" => replace(&mut new.sign_in_notification, &started.sign_in_notification),
+        // The daemon has none of it; the webhook says so itself.
+        _ if is_of_the_webhook(key) => false,
         _ => {
             let (face, "listen") = key.split_once('.')? else { return None };
             faces::ALL.iter().find(|entry| entry.section.key == face)?;
@@ -52,6 +59,14 @@ fn keep(new: &mut Config, started: &Config, key: &str) -> Option<bool> {
                 started.faces.iter().find(is_it).map(|section| &section.listen),
             )
         }
+    })
+}
+
+/// Whether it is a key of the webhook that only its restart changes.
+fn is_of_the_webhook(key: &str) -> bool {
+    let own = key.strip_prefix(webhook::SECTION.key).and_then(|rest| rest.strip_prefix('.'));
+    own.is_some_and(|own| {
+        webhook::Options::SETTINGS.iter().any(|setting| setting.key == own && setting.needs_restart())
     })
 }
 

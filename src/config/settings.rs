@@ -12,6 +12,7 @@ use crate::{
     confinement,
     faces::{self, Common, imds},
     source::{KINDS, ims},
+    webhook,
 };
 
 /// The settings that only a restart changes, each with its section: `listen`, `container.listen`.
@@ -72,6 +73,7 @@ const AFTER_FACES: &[Setting] = &[
         "A mapping: which roles the containers of Docker and Podman get. See [below](#containers) and [Roles of \
          containers](containers.md).",
     ),
+    webhook::SECTION,
     fixed(
         Serving,
         "max_connections",
@@ -241,7 +243,14 @@ pub static SECTIONS: LazyLock<Vec<Section>> = LazyLock::new(|| {
         .chain([("roles.NAME", super::roles::SETTINGS)])
         .map(fixed)
         .chain(kinds)
-        .chain([("containers", super::CONTAINERS), ("sandbox_allow", confinement::options::ALLOW)].map(fixed))
+        .chain(
+            [
+                ("containers", super::CONTAINERS),
+                (webhook::SECTION.key, webhook::Options::SETTINGS),
+                ("sandbox_allow", confinement::options::ALLOW),
+            ]
+            .map(fixed),
+        )
         .collect()
 });
 

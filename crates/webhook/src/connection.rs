@@ -1,0 +1,178 @@
+//! One connection: HTTP/1.1 over TLS.
+
+use std::{
+    convert::Infallible,
+    pin::pin,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    body::{Body, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::TcpStream,
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::{
+    clock::{self, BootTime},
+    counters::Failure,
+    respond::{Answer, Webhook},
+};
+
+/// Where reviews are sent, as with EKS's webhook.
+const PATH: &str = "/mutate";
+/// As large as the API server's own requests may be.
+const MAX_BODY: usize = 3 * 1024 * 1024;
+/// What may be held of all bodies together.
+const ALL_BODIES: usize = 8 * MAX_BODY;
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a client may take for the head of a request, and stay silent between two: longer than the API server keeps a
+/// connection (90 s), so that it is not closed while a request is under way.
+const HEAD_TIMEOUT: Duration = Duration::from_mins(2);
+/// How long a body may take. The API server gives up after 30 s at most.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longer heads are refused with 431.
+const MAX_HEAD: usize = 16 * 1024;
+/// How long an answer may take when the webhook stops.
+const LAST_ANSWER: Duration = Duration::from_secs(10);
+
+/// What all connections share.
+pub(crate) struct Shared {
+    pub(crate) webhook: Arc<Webhook>,
+    pub(crate) tls: TlsAcceptor,
+    /// Bytes that may still be read into memory.
+    memory: Arc<Semaphore>,
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+impl Shared {
+    pub(crate) fn new(webhook: Arc<Webhook>, tls: TlsAcceptor, stop: watch::Receiver<bool>) -> Arc<Self> {
+        Arc::new(Self { webhook, tls, memory: Arc::new(Semaphore::new(ALL_BODIES)), stop })
+    }
+
+    /// Answers the requests of a connection until it ends, or the webhook stops.
+    pub(crate) async fn serve(&self, stream: TcpStream) {
+        let counters = &self.webhook.counters;
+        // Answers are written at once; without it they would wait for the client's acknowledgement.
+        let _slower = stream.set_nodelay(true);
+        // A probe connects and says nothing: that is no handshake that has failed.
+        let handshake = async {
+            match stream.peek(&mut [0]).await? {
+                0 => Ok(None),
+                _ => self.tls.accept(stream).await.map(Some),
+            }
+        };
+        let failed = |why: &dyn std::fmt::Display| {
+            counters.handshakes_failed.fetch_add(1, Ordering::Relaxed);
+            tracing::debug!("no TLS: {why}");
+        };
+        let stream = tokio::select! {
+            done = handshake => match done {
+                Ok(Some(stream)) => stream,
+                Ok(None) => return,
+                Err(error) => return failed(&error),
+            },
+            () = clock::sleep(HANDSHAKE) => return failed(&"the handshake takes too long"),
+        };
+        counters.open.fetch_add(1, Ordering::Relaxed);
+        let service = service_fn(|request| async move { Ok::<_, Infallible>(self.exchange(request).await) });
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD);
+        let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+        let mut stop = self.stop.clone();
+        // An error is the client's: it went away, or sent no HTTP, which hyper has answered.
+        let ended = tokio::select! {
+            _ended = connection.as_mut() => true,
+            () = stopped(&mut stop) => false,
+        };
+        if !ended {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                _ended = connection => {}
+                () = clock::sleep(LAST_ANSWER) => {}
+            }
+        }
+        counters.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    async fn exchange(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let began = self.webhook.boot();
+        let (head, body) = request.into_parts();
+        let is_json = head.headers.get(header::CONTENT_TYPE).is_some_and(|kind| {
+            kind.to_str().is_ok_and(|kind| kind.split(';').next().is_some_and(|kind| kind.trim() == "application/json"))
+        });
+        let unknown = |status: StatusCode, why: &str| {
+            let (_, kind, body) = self.webhook.fail(Failure::Unknown, why);
+            (status, kind, body)
+        };
+        let (answer, whole) = match (head.uri.path(), head.method == Method::POST, is_json) {
+            (PATH, true, true) => self.review(body, began).await,
+            (PATH, true, false) => {
+                (unknown(StatusCode::UNSUPPORTED_MEDIA_TYPE, "a review is application/json"), body.is_end_stream())
+            }
+            (PATH, false, _) => {
+                (unknown(StatusCode::METHOD_NOT_ALLOWED, "a review is sent by POST"), body.is_end_stream())
+            }
+            _ => (unknown(StatusCode::NOT_FOUND, "reviews are sent to /mutate"), body.is_end_stream()),
+        };
+        let (status, kind, body) = answer;
+        let mut response = Response::new(Full::new(Bytes::from(body)));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        if !whole {
+            // What was not read would be taken for another request.
+            headers.insert(header::CONNECTION, const { HeaderValue::from_static("close") });
+        }
+        response
+    }
+
+    /// The answer to a review, and whether all of it was read.
+    async fn review(&self, body: Incoming, began: BootTime) -> (Answer, bool) {
+        let read = tokio::select! {
+            read = self.read(body) => read,
+            () = clock::sleep(BODY_TIMEOUT) => Err((Failure::TooSlow, "the body takes too long".to_owned())),
+        };
+        match read {
+            Ok((body, _held)) => (self.webhook.review(&body, began), true),
+            Err((failure, why)) => (self.webhook.fail(failure, &why), false),
+        }
+    }
+
+    /// The body, with a claim to the memory that it takes.
+    async fn read(&self, mut body: Incoming) -> Result<(Vec<u8>, Vec<OwnedSemaphorePermit>), (Failure, String)> {
+        let too_large = || Err((Failure::TooLarge, format!("the body is larger than {MAX_BODY} bytes")));
+        if body.size_hint().lower() > MAX_BODY as u64 {
+            return too_large();
+        }
+        let (mut whole, mut held) = (Vec::new(), Vec::new());
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| (Failure::TooSlow, format!("the body ends early: {error}")))?;
+            let Ok(data) = frame.into_data() else { continue };
+            if whole.len() + data.len() > MAX_BODY {
+                return too_large();
+            }
+            let size = u32::try_from(data.len()).unwrap_or(u32::MAX);
+            let claim = Arc::clone(&self.memory).try_acquire_many_owned(size);
+            held.push(claim.map_err(|_| (Failure::Busy, "too much is being read at once".to_owned()))?);
+            whole.extend_from_slice(&data);
+        }
+        Ok((whole, held))
+    }
+}
+
+/// Waits until the webhook stops.
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error says that the webhook is gone, which is the same.
+    let _gone = stop.wait_for(|stop| *stop).await;
+}

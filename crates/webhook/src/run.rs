@@ -1,0 +1,138 @@
+//! Everything that runs, until the webhook stops.
+
+use std::{
+    io,
+    net::TcpListener,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use rustls::{ServerConfig, crypto::aws_lc_rs};
+use tokio::{
+    net,
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::{
+    clock,
+    connection::{Shared, stopped},
+    https,
+    respond::Webhook,
+};
+
+/// An API server has few connections, which it keeps.
+const MAX_CONNECTIONS: usize = 1024;
+/// How often the certificate is read again.
+const EVERY: Duration = Duration::from_mins(1);
+/// How long to wait before accepting again where the process has no room for a connection.
+const NO_ROOM: Duration = Duration::from_millis(50);
+
+/// What is to run.
+pub struct Running {
+    /// Answers the requests.
+    pub webhook: Arc<Webhook>,
+    /// Where the API server connects.
+    pub listener: TcpListener,
+    /// Where metrics and health are shown.
+    pub metrics: Option<TcpListener>,
+    /// How long it goes on after it was told to stop.
+    pub stop_delay: Duration,
+}
+
+impl Running {
+    /// Runs until `stop` says so and the requests at hand are answered.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) -> io::Result<()> {
+        let Self { webhook, listener, metrics, stop_delay } = self;
+        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(io::Error::other)?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(webhook.certificate()) as Arc<_>);
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let (last, closing) = watch::channel(false);
+        let shared = Shared::new(Arc::clone(&webhook), TlsAcceptor::from(Arc::new(config)), closing);
+        let mut aside = JoinSet::new();
+        aside.spawn(watch_certificate(Arc::clone(&webhook)));
+        if let Some(listener) = metrics {
+            let webhook = Arc::clone(&webhook);
+            aside.spawn(async move {
+                if let Err(error) = https::show(listener, webhook).await {
+                    tracing::error!("no metrics: {error}");
+                }
+            });
+        }
+        let webhook = Arc::clone(&webhook);
+        aside.spawn(async move {
+            stopped(&mut stop).await;
+            webhook.stops();
+            clock::sleep(stop_delay).await;
+            // Nothing listens any more if this fails.
+            let _all_gone = last.send(true);
+        });
+        accept(shared, listener).await
+    }
+}
+
+async fn accept(shared: Arc<Shared>, listener: TcpListener) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = net::TcpListener::from_std(listener)?;
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let (mut stop, mut failing, mut connections) = (shared.stop.clone(), false, JoinSet::new());
+    loop {
+        while connections.try_join_next().is_some() {}
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stopped(&mut stop) => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                failing = false;
+                let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                    shared.webhook.counters.refused.fetch_add(1, Ordering::Relaxed);
+                    continue;
+                };
+                let shared = Arc::clone(&shared);
+                connections.spawn(async move {
+                    shared.serve(stream).await;
+                    drop(place);
+                });
+            }
+            // The client went away before it was accepted.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::error!("cannot accept connections: {error}");
+                }
+                clock::sleep(NO_ROOM).await;
+            }
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+    Ok(())
+}
+
+/// Reads the certificate again for ever. A problem is reported once, until it is another one.
+async fn watch_certificate(webhook: Arc<Webhook>) {
+    let mut told = None;
+    loop {
+        clock::sleep(EVERY).await;
+        match webhook.certificate().reload() {
+            Ok(is_new) => {
+                if is_new {
+                    notice!("webhook: there is a new certificate");
+                }
+                told = None;
+            }
+            Err(error) => {
+                let problem = error.to_string();
+                if told.as_ref() != Some(&problem) {
+                    tracing::error!("webhook: {problem}; the certificate that was read before stays in force");
+                }
+                told = Some(problem);
+            }
+        }
+    }
+}
