@@ -17,6 +17,8 @@ const ZIG: &str = "0.17.1";
 const ZIGBUILD: &str = "0.24.1";
 /// Packages for Alpine.
 const NFPM: &str = "v2.45.2";
+/// Charts of Kubernetes.
+const HELM: &str = "v3.22.0";
 
 fn tools() -> PathBuf {
     shell::target().join("tools")
@@ -44,18 +46,26 @@ pub fn zigbuild() -> Result<PathBuf> {
 }
 
 pub fn nfpm() -> Result<PathBuf> {
-    let nfpm = tools().join("bin/nfpm");
-    once(&nfpm, &format!("github.com/goreleaser/nfpm/v2/cmd/nfpm@{NFPM}"), |wanted| {
-        ensure!(shell::which("go").is_some(), "there is no go, which builds nfpm");
+    go_install("nfpm", &format!("github.com/goreleaser/nfpm/v2/cmd/nfpm@{NFPM}"))
+}
+
+pub fn helm() -> Result<PathBuf> {
+    go_install("helm", &format!("helm.sh/helm/v3/cmd/helm@{HELM}"))
+}
+
+fn go_install(name: &str, wanted: &str) -> Result<PathBuf> {
+    let program = tools().join("bin").join(name);
+    once(&program, wanted, |wanted| {
+        ensure!(shell::which("go").is_some(), "there is no go, which builds {name}");
         let mut go = Command::new("go");
         // Modules that can be deleted with everything else in target/.
         go.args(["install", "-trimpath", "-modcacherw", wanted]).env("GOBIN", tools().join("bin"));
         go.env("GOPATH", tools().join("go")).env("GOCACHE", tools().join("go/cache"));
         shell::run(go.env("GOFLAGS", "-mod=mod"))?;
         // It is many times the size of the program.
-        fs::remove_dir_all(tools().join("go")).context("what nfpm was built from")
+        fs::remove_dir_all(tools().join("go")).with_context(|| format!("what {name} was built from"))
     })?;
-    Ok(nfpm)
+    Ok(program)
 }
 
 fn cargo_install(name: &str, version: &str, options: &[&str]) -> Result<PathBuf> {

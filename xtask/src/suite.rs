@@ -57,7 +57,9 @@ pub fn run(options: &Options) -> Result<()> {
         rows.extend(clients::ensure());
         rows.push(kubernetes::ensure());
     }
-    rows.push(nfpm());
+    rows.push(pinned("nfpm", pins::nfpm()).1);
+    let (helm, row) = pinned("helm", pins::helm());
+    rows.push(row);
     let mut machine = None;
     if wants(Kind::Integration) || !options.arguments.is_empty() {
         let (made, row) = machine::ensure();
@@ -65,7 +67,7 @@ pub fn run(options: &Options) -> Result<()> {
         rows.push(row);
     }
     let soak = (options.ci || shell::in_ci()).then_some(SOAK_IN_CI);
-    let tests = Tests { python, machine, soak, skips: fresh_skips_file()? };
+    let tests = Tests { python, helm, machine, soak, skips: fresh_skips_file()? };
 
     let heights = [Kind::Unit, Kind::Integration, Kind::Interop];
     if heights.into_iter().any(wants) || !options.arguments.is_empty() {
@@ -86,11 +88,11 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// What a test of packages needs that Debian does not have.
-fn nfpm() -> Row {
-    match pins::nfpm() {
-        Ok(_) => Row::new("nfpm", Counts::NONE, "it is there"),
-        Err(error) => Row::skipped("nfpm", format!("{error:#}"), true),
+/// What a test needs that Debian does not have.
+fn pinned(name: &str, made: Result<PathBuf>) -> (Option<PathBuf>, Row) {
+    match made {
+        Ok(program) => (Some(program), Row::new(name, Counts::NONE, "it is there")),
+        Err(error) => (None, Row::skipped(name, format!("{error:#}"), true)),
     }
 }
 
@@ -107,7 +109,7 @@ pub fn soak(options: &SoakOptions) -> Result<()> {
     let (python, row) = python::environment();
     rows.push(row);
     rows.extend(clients::ensure());
-    let tests = Tests { python, machine: None, soak: Some(options.minutes), skips: fresh_skips_file()? };
+    let tests = Tests { python, helm: None, machine: None, soak: Some(options.minutes), skips: fresh_skips_file()? };
     rows.extend(tests.run("soak", &["--package", "alppaca", "--test", "soak", "--", "--nocapture"].map(Into::into))?);
     if !summarize(&mut rows, shell::in_ci()) {
         bail!("the soak failed");
@@ -151,6 +153,8 @@ fn selection(only: &[Kind], arguments: &[OsString]) -> Option<Vec<OsString>> {
 struct Tests {
     /// `ALPPACA_TEST_PYTHON`: a Python that has moto and clients; the other clients are beside its folder.
     python: Option<PathBuf>,
+    /// `ALPPACA_TEST_HELM`: what renders the chart.
+    helm: Option<PathBuf>,
     /// `ALPPACA_TEST_MACHINE`: a Debian to boot.
     machine: Option<PathBuf>,
     /// `ALPPACA_SOAK_MINUTES`: how long all clients work at once.
@@ -169,6 +173,9 @@ impl Tests {
         command.args(arguments).env("ALPPACA_TEST_SKIPPED", &self.skips);
         if let Some(python) = &self.python {
             command.env("ALPPACA_TEST_PYTHON", python);
+        }
+        if let Some(helm) = &self.helm {
+            command.env("ALPPACA_TEST_HELM", helm);
         }
         if let Some(machine) = &self.machine {
             command.env("ALPPACA_TEST_MACHINE", machine);

@@ -1,0 +1,111 @@
+{{- define "alppaca.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 50 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "alppaca.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
+{{- else if contains (include "alppaca.name" .) .Release.Name }}
+{{- .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name (include "alppaca.name" .) | trunc 50 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{/* Labels of a part: (dict "root" $ "part" "webhook") */}}
+{{- define "alppaca.selector" -}}
+app.kubernetes.io/name: {{ include "alppaca.name" .root }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .part }}
+{{- end }}
+
+{{- define "alppaca.labels" -}}
+{{ include "alppaca.selector" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* (dict "root" $ "image" .Values.image) */}}
+{{- define "alppaca.image" -}}
+{{- if .image.digest -}}
+{{ .image.repository }}@{{ .image.digest }}
+{{- else -}}
+{{ .image.repository }}:{{ .image.tag | default .root.Chart.AppVersion }}
+{{- end }}
+{{- end }}
+
+{{- define "alppaca.webhook" -}}
+{{ include "alppaca.fullname" . }}-webhook
+{{- end }}
+
+{{- define "alppaca.webhookSecret" -}}
+{{- if eq .Values.webhook.tls.mode "existingSecret" -}}
+{{ required "webhook.tls.existingSecret.name: the Secret with tls.crt and tls.key" .Values.webhook.tls.existingSecret.name }}
+{{- else -}}
+{{ include "alppaca.webhook" . }}-tls
+{{- end }}
+{{- end }}
+
+{{/* All that the profile "restricted" wants of a container. */}}
+{{- define "alppaca.restricted" -}}
+allowPrivilegeEscalation: false
+capabilities:
+  drop: [ALL]
+privileged: false
+readOnlyRootFilesystem: true
+runAsGroup: 65532
+runAsNonRoot: true
+runAsUser: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "alppaca.hasWebhook" -}}
+{{- if and .Values.webhook.enabled .Values.podIdentity.enabled }}true{{ end }}
+{{- end }}
+
+{{/* The configuration that the daemon and the webhook share. */}}
+{{- define "alppaca.config" -}}
+{{- $config := deepCopy .Values.config }}
+{{- range $key := list "webhook" "pod_identity" "metrics_listen" "log_level" "logging_handler" "run_dir" "user" "group" }}
+{{- if hasKey $config $key }}
+{{- fail (printf "config.%s: the chart sets it; see podIdentity, webhook, daemon and logLevel" $key) }}
+{{- end }}
+{{- end }}
+{{- $config = mergeOverwrite $config (dict "log_level" .Values.logLevel "run_dir" "/run/alppaca" "metrics_listen" .Values.daemon.metricsListen "logging_handler" (dict "module" "logging" "class" "StreamHandler")) }}
+{{- if .Values.podIdentity.enabled }}
+{{- $api := "/var/run/secrets/kubernetes.io/serviceaccount" }}
+{{- $pods := dict "listen" .Values.podIdentity.listen "issuer" .Values.podIdentity.issuer "audience" .Values.podIdentity.audience "associations" .Values.podIdentity.associations }}
+{{- if not (or (hasKey .Values.podIdentity.extra "jwks_url") (hasKey .Values.podIdentity.extra "jwks_file")) }}
+{{- $pods = merge $pods (dict "jwks_url" "https://kubernetes.default.svc/openid/v1/jwks" "jwks_ca_file" (printf "%s/ca.crt" $api) "jwks_token_file" (printf "%s/token" $api)) }}
+{{- end }}
+{{- $_ := set $config "pod_identity" (mergeOverwrite $pods (deepCopy .Values.podIdentity.extra)) }}
+{{- end }}
+{{- if include "alppaca.hasWebhook" . }}
+{{- $own := dict "listen" "0.0.0.0:8443" "metrics_listen" "0.0.0.0:9912" "tls_certificate" "/etc/alppaca/tls/tls.crt" "tls_key" "/etc/alppaca/tls/tls.key" "credentials_url" (printf "http://%s/v1/credentials" (first .Values.podIdentity.listen | trimSuffix ":80")) }}
+{{- $_ := set $config "webhook" (mergeOverwrite $own (deepCopy .Values.webhook.extra)) }}
+{{- end }}
+{{- toYaml $config }}
+{{- end }}
+
+{{- define "alppaca.imsConfig" -}}
+{{- $config := deepCopy .Values.ims.config }}
+{{- range $key := list "listen" "metrics_listen" "tls_certificate" "tls_key" "log_level" "logging_handler" "user" "group" }}
+{{- if hasKey $config $key }}
+{{- fail (printf "ims.config.%s: the chart sets it" $key) }}
+{{- end }}
+{{- end }}
+{{- toYaml (mergeOverwrite $config (dict "listen" (list "0.0.0.0:8443") "metrics_listen" "0.0.0.0:9913" "tls_certificate" "/etc/alppaca-ims/tls/tls.crt" "tls_key" "/etc/alppaca-ims/tls/tls.key" "log_level" .Values.logLevel "logging_handler" (dict "module" "logging" "class" "StreamHandler"))) }}
+{{- end }}
+
+{{/* Which namespaces the webhook is for: those of the values, but never the excluded ones. */}}
+{{- define "alppaca.namespaceSelector" -}}
+{{- $selector := deepCopy .Values.webhook.namespaceSelector }}
+{{- $not := dict "key" "kubernetes.io/metadata.name" "operator" "NotIn" "values" (append .Values.webhook.excludedNamespaces .Release.Namespace | uniq) }}
+{{- $_ := set $selector "matchExpressions" (append (default (list) $selector.matchExpressions) $not) }}
+{{- toYaml $selector }}
+{{- end }}

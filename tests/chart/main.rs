@@ -1,0 +1,378 @@
+//! The chart: what Helm makes of it is what Kubernetes takes, and the configuration in it is valid for the real binaries.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn chart() -> PathBuf {
+    root().join("packaging/helm/alppaca")
+}
+
+/// Helm and a Python, if they are here.
+#[allow(clippy::disallowed_methods, reason = "the environment says where the tools of the tests are")]
+fn tools(test: &str) -> Option<(PathBuf, PathBuf)> {
+    let tool = |name: &str| {
+        let found = std::env::var_os(name).map(PathBuf::from);
+        if found.is_none() {
+            support::cannot(test, &format!("{name} is not set: `cargo xtask test` sets it"));
+        }
+        found
+    };
+    tool("ALPPACA_TEST_HELM").zip(tool("ALPPACA_TEST_PYTHON"))
+}
+
+/// Values as users write them: the least, and more.
+const LEAST: &str = "
+webhook: {failurePolicy: Ignore}
+config: {ims_host: ims.example.com}
+podIdentity:
+  associations: [{namespace: prod, service_account: 'web-*', role: web}]
+";
+const MORE: &str = "
+image: {repository: registry.example.com/alppaca, digest: 'sha256:0000000000000000000000000000000000000000000000000000000000000000'}
+imagePullSecrets: [{name: registry}]
+commonLabels: {team: platform}
+secrets: [vault, aws]
+config:
+  sources: {node: {kind: vault, address: 'https://vault.example.com', token_file: /etc/alppaca/secrets/vault/token}}
+  roles: {web: {source: node}}
+  listen: ['127.0.0.1:25772', '169.254.169.254:80']
+  audit_log: /dev/stdout
+  policy: {rules: [{name: web, match: {user: web}, role: web}]}
+podIdentity:
+  listen: ['169.254.170.23:80', '[fd00:ec2::23]:80']
+  associations: [{role: web}]
+  extra: {jwks_file: /etc/alppaca/secrets/aws/keys}
+capture: {imds: true, extraArgs: [--bridge=cni0]}
+daemon:
+  updateStrategy: {type: OnDelete}
+  affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: a, operator: Exists}]}]}}}
+webhook:
+  failurePolicy: Fail
+  namespaceSelector: {matchLabels: {aws: 'yes'}, matchExpressions: [{key: team, operator: In, values: [a, b]}]}
+  extra: {region: eu-central-1, token_expiration: 1h}
+  tls: {mode: certManager, certManager: {issuerRef: {kind: ClusterIssuer, name: internal}}}
+  networkPolicy: {enabled: true, metricsFrom: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]}
+monitoring: {podMonitor: {enabled: true, labels: {release: prometheus}}}
+ims:
+  enabled: true
+  tlsSecret: ims-tls
+  secrets: [keys]
+  config:
+    audit_log: /dev/stdout
+    identities: {hosts: {kind: mtls, ca_files: /etc/alppaca-ims/secrets/keys/ca.pem}}
+    accounts: {shop: '111122223333'}
+    rules: [{name: web, match: {method: hosts, name: 'web[0-9]+'}, account: shop, role: web}]
+    sts: {credentials: {kind: imds}, regions: [eu-central-1]}
+";
+const ONLY_IMS: &str = "
+daemon: {enabled: false}
+webhook: {enabled: false}
+podIdentity: {enabled: false}
+ims:
+  enabled: true
+  tlsSecret: t
+  secrets: [keys]
+  podDisruptionBudget: {enabled: false}
+  config:
+    identities: {hosts: {kind: mtls, ca_files: /etc/alppaca-ims/secrets/keys/ca.pem}}
+    rules: []
+    sts: {credentials: {kind: imds}, regions: [eu-central-1]}
+";
+const OWN_CERTIFICATE: &str = "
+daemon: {enabled: false}
+config: {ims_host: x}
+podIdentity: {associations: [{role: a}]}
+webhook: {failurePolicy: Fail, tls: {mode: existingSecret, existingSecret: {name: own, caBundle: YQ==}}}
+";
+
+struct Helm {
+    program: PathBuf,
+    python: PathBuf,
+    directory: TempDir,
+}
+
+impl Helm {
+    fn new(test: &str) -> Option<Self> {
+        let (helm, python) = tools(test)?;
+        Some(Self { program: helm, python, directory: TempDir::new().expect("a directory") })
+    }
+
+    fn run(&self, command: &[&str], values: &str) -> Output {
+        let file = self.directory.path().join("values.yaml");
+        fs::write(&file, values).expect("a file");
+        let mut helm = Command::new(&self.program);
+        // Of itself, a helm that was not built by its makers takes a very old one.
+        helm.args(command).args(["--kube-version", "1.33.0", "--values"]).arg(file).env("HOME", self.directory.path());
+        helm.output().expect("helm starts")
+    }
+
+    fn template(&self, values: &str) -> Output {
+        let chart = chart();
+        self.run(&["template", "alppaca", chart.to_str().expect("text"), "--namespace", "aws"], values)
+    }
+
+    /// What is installed, valid for Kubernetes.
+    fn documents(&self, values: &str) -> Vec<Value> {
+        let output = self.template(values);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let mut python = Command::new(&self.python);
+        python
+            .arg(root().join("tests/chart/rendered.py"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut python = python.spawn().expect("python starts");
+        python.stdin.take().expect("piped").write_all(&output.stdout).expect("it reads");
+        let output = python.wait_with_output().expect("it ends");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+
+    /// What is told where values are refused.
+    fn refusal(&self, values: &str) -> String {
+        let output = self.template(values);
+        assert!(!output.status.success(), "{values} is taken");
+        String::from_utf8(output.stderr).expect("text")
+    }
+}
+
+fn find<'a>(documents: &'a [Value], kind: &str, name: &str) -> &'a Value {
+    let is_it = |document: &&Value| document["kind"] == kind && document["metadata"]["name"] == name;
+    documents.iter().find(is_it).unwrap_or_else(|| panic!("no {kind} {name}"))
+}
+
+/// Kinds and names.
+fn names(documents: &[Value]) -> Vec<String> {
+    let name =
+        |it: &Value| format!("{} {}", it["kind"].as_str().unwrap_or(""), it["metadata"]["name"].as_str().unwrap_or(""));
+    let mut names: Vec<_> = documents.iter().map(name).collect();
+    names.sort();
+    names
+}
+
+/// Has the program judge a configuration.
+fn check(program: &str, config: &Value) {
+    let directory = TempDir::new().expect("a directory");
+    let file = directory.path().join("config.yaml");
+    // It looks at the files of the role server, too.
+    let secrets = directory.path().to_str().expect("text");
+    for folder in ["tls", "secrets/keys"] {
+        fs::create_dir_all(directory.path().join(folder)).expect("a directory");
+    }
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let certificate = rcgen::CertificateParams::new(Vec::new()).expect("no names").self_signed(&key).expect("one");
+    for (name, text) in [
+        ("tls/tls.crt", certificate.pem()),
+        ("tls/tls.key", key.serialize_pem()),
+        ("secrets/keys/ca.pem", certificate.pem()),
+    ] {
+        fs::write(directory.path().join(name), text).expect("a file");
+    }
+    let text = config.as_str().expect("text").replace("/etc/alppaca-ims", secrets);
+    fs::write(&file, text).expect("a file");
+    let program = Path::new(env!("CARGO_BIN_EXE_alppaca")).with_file_name(program);
+    let output = Command::new(&program).args(["check", "-c"]).arg(&file).output();
+    let output = output.unwrap_or_else(|error| panic!("{}: {error}; it is built with --workspace", program.display()));
+    assert!(output.status.success(), "{config}\n{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn helm_finds_nothing_to_complain_of() {
+    let Some(helm) = Helm::new("the chart and helm lint") else { return };
+    for values in [LEAST, MORE, ONLY_IMS, OWN_CERTIFICATE] {
+        let output = helm.run(&["lint", "--strict", chart().to_str().expect("text")], values);
+        assert!(output.status.success(), "{values}{}", String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+#[test]
+fn all_that_is_rendered_is_valid() {
+    let Some(helm) = Helm::new("what the chart makes") else { return };
+    let least = helm.documents(LEAST);
+    assert_eq!(
+        names(&least),
+        [
+            "ClusterRoleBinding aws-alppaca-issuer",
+            "ConfigMap alppaca",
+            "DaemonSet alppaca",
+            "Deployment alppaca-webhook",
+            "MutatingWebhookConfiguration aws-alppaca-webhook",
+            "PodDisruptionBudget alppaca-webhook",
+            "Secret alppaca-webhook-tls",
+            "Service alppaca-webhook",
+            "ServiceAccount alppaca",
+            "ServiceAccount alppaca-webhook",
+        ]
+    );
+    let more = helm.documents(MORE);
+    let ims = helm.documents(ONLY_IMS);
+    assert_eq!(
+        names(&ims),
+        ["ConfigMap alppaca-ims", "Deployment alppaca-ims", "Service alppaca-ims", "ServiceAccount alppaca-ims"]
+    );
+    let own = helm.documents(OWN_CERTIFICATE);
+    assert!(!names(&own).iter().any(|name| name.starts_with("Secret ") || name.starts_with("DaemonSet ")));
+    for documents in [&least, &more, &own] {
+        check("alppaca", &find(documents, "ConfigMap", "alppaca")["data"]["alppaca.yaml"]);
+    }
+    for documents in [&more, &ims] {
+        check("alppaca-ims", &find(documents, "ConfigMap", "alppaca-ims")["data"]["ims.yaml"]);
+    }
+}
+
+#[test]
+fn the_api_server_asks_about_new_pods_outside_of_the_own_namespace() {
+    let Some(helm) = Helm::new("the configuration of the webhook") else { return };
+    let own = |selector: &Value| {
+        let expressions = selector["matchExpressions"].as_array().expect("a list");
+        let not = expressions.iter().find(|it| it["key"] == "kubernetes.io/metadata.name").expect("one").clone();
+        assert_eq!(not["operator"], "NotIn");
+        not["values"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|it| it.as_str().expect("text").to_owned())
+            .collect::<Vec<_>>()
+    };
+    for (values, policy) in [(LEAST, "Ignore"), (MORE, "Fail")] {
+        let documents = helm.documents(values);
+        let webhook = &find(&documents, "MutatingWebhookConfiguration", "aws-alppaca-webhook")["webhooks"][0];
+        assert_eq!(webhook["failurePolicy"], policy);
+        assert_eq!(own(&webhook["namespaceSelector"]), ["kube-system", "kube-public", "kube-node-lease", "aws"]);
+        assert_eq!(webhook["rules"][0]["operations"], serde_json::json!(["CREATE"]));
+        assert_eq!(webhook["sideEffects"], "None");
+    }
+    let more = helm.documents(MORE);
+    let selector =
+        &find(&more, "MutatingWebhookConfiguration", "aws-alppaca-webhook")["webhooks"][0]["namespaceSelector"];
+    assert_eq!(selector["matchLabels"]["aws"], "yes");
+    assert_eq!(selector["matchExpressions"].as_array().map(Vec::len), Some(2));
+}
+
+/// Each container, with its pod.
+fn containers(documents: &[Value]) -> Vec<(&Value, &Value)> {
+    let pods = documents.iter().map(|document| &document["spec"]["template"]["spec"]).filter(|pod| pod.is_object());
+    let of = |pod: &'_ Value, list: &str| pod[list].as_array().cloned().unwrap_or_default().len();
+    pods.flat_map(|pod| {
+        ["initContainers", "containers"]
+            .into_iter()
+            .flat_map(move |list| (0..of(pod, list)).map(move |at| (pod, &pod[list][at])))
+    })
+    .collect()
+}
+
+#[test]
+fn no_container_has_more_rights_than_it_needs() {
+    let Some(helm) = Helm::new("the rights of containers") else { return };
+    let documents = helm.documents(MORE);
+    let all = containers(&documents);
+    assert_eq!(all.len(), 4);
+    for (pod, container) in all {
+        let (name, security) = (container["name"].as_str().expect("a name"), &container["securityContext"]);
+        assert_eq!(security["allowPrivilegeEscalation"], false, "{name}");
+        assert_eq!(security["privileged"], false, "{name}");
+        assert_eq!(security["readOnlyRootFilesystem"], true, "{name}");
+        assert_eq!(security["capabilities"]["drop"], serde_json::json!(["ALL"]), "{name}");
+        assert_eq!(pod["automountServiceAccountToken"], false, "{name}");
+        let added: Vec<&str> =
+            security["capabilities"]["add"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let (expected, root): (&[&str], bool) = match name {
+            "capture" => (&["NET_ADMIN"], true),
+            "alppaca" => (&["NET_BIND_SERVICE", "SETGID", "SETPCAP", "SETUID"], true),
+            _ => (&[], false),
+        };
+        assert_eq!(added, expected, "{name}");
+        assert_eq!(security["runAsUser"] == 0, root, "{name}");
+        assert_eq!(pod["hostNetwork"] == true, root, "{name}");
+        assert!(container["resources"]["limits"]["memory"].is_string(), "{name}");
+    }
+    // Who begins as root listens at no port that others could take.
+    let capture = &find(&documents, "DaemonSet", "alppaca")["spec"]["template"]["spec"]["initContainers"][0];
+    assert_eq!(capture["args"], serde_json::json!(["capture", "apply", "--also=169.254.170.23", "--bridge=cni0"]));
+}
+
+#[test]
+fn wrong_values_are_refused_with_the_reason() {
+    let Some(helm) = Helm::new("wrong values of the chart") else { return };
+    for (values, said) in [
+        ("config: {ims_host: x}", "webhook.failurePolicy: choose what happens"),
+        ("webhook: {failurePolicy: ignore}", "/webhook/failurePolicy"),
+        ("webhok: {}", "webhok"),
+        ("image: {repo: x}", "repo"),
+        ("webhook: {failurePolicy: Fail, timeoutSeconds: 31}", "/webhook/timeoutSeconds"),
+        ("webhook: {failurePolicy: Fail, replicas: 0}", "/webhook/replicas"),
+        ("podIdentity: {listen: []}", "/podIdentity/listen"),
+        ("podIdentity: {associations: [{namespace: prod}]}", "/podIdentity/associations/0"),
+        ("secrets: ['../etc']", "/secrets/0"),
+        ("daemon: {metricsListen: '[::1]:1'}", "/daemon/metricsListen"),
+        (
+            "webhook: {failurePolicy: Fail}\nconfig: {metrics_listen: '0.0.0.0:1'}",
+            "config.metrics_listen: the chart sets it",
+        ),
+        ("webhook: {failurePolicy: Fail, tls: {mode: certManager}}", "webhook.tls.certManager.issuerRef.name"),
+        ("webhook: {failurePolicy: Fail, tls: {mode: existingSecret}}", "webhook.tls.existingSecret.name"),
+        ("webhook: {enabled: false}\nims: {enabled: true}", "ims.tlsSecret"),
+    ] {
+        let told = helm.refusal(values);
+        assert!(told.contains(said) || told.replace('.', "/").contains(said), "{values}: no {said} in {told}");
+    }
+}
+
+#[test]
+fn a_change_of_the_configuration_restarts_what_reads_it() {
+    let Some(helm) = Helm::new("the checksums of the chart") else { return };
+    let sums = |values: &str| {
+        let documents = helm.documents(values);
+        let sum = |kind: &str, name: &str| {
+            find(&documents, kind, name)["spec"]["template"]["metadata"]["annotations"]["checksum/config"].clone()
+        };
+        [sum("DaemonSet", "alppaca"), sum("Deployment", "alppaca-webhook")]
+    };
+    let (before, again) = (sums(LEAST), sums(LEAST));
+    assert_eq!(before, again);
+    let after = sums(&LEAST.replace("web-*", "web-?"));
+    assert!(before.iter().zip(&after).all(|(before, after)| before != after));
+}
+
+#[test]
+fn its_versions_are_those_of_the_program() {
+    let text = fs::read_to_string(chart().join("Chart.yaml")).expect("text");
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(
+        text.contains(&format!("\nversion: {version}\n")) && text.contains(&format!("\nappVersion: {version}\n")),
+        "{text}"
+    );
+}
+
+/// The values of the file, as dotted keys down to what is no mapping.
+#[test]
+fn each_value_is_explained_and_has_a_schema() {
+    let readme = fs::read_to_string(chart().join("README.md")).expect("text");
+    let schema: Value =
+        serde_json::from_str(&fs::read_to_string(chart().join("values.schema.json")).expect("text")).expect("JSON");
+    let properties = schema["properties"].as_object().expect("a mapping");
+    assert!(properties.len() > 10);
+    for (key, part) in properties.iter().filter(|(key, _)| *key != "global") {
+        let below = part["properties"].as_object().map(|below| below.keys().collect::<Vec<_>>()).unwrap_or_default();
+        assert!(readme.contains(&format!("`{key}")), "README.md does not explain {key}");
+        for below in below {
+            let named =
+                [format!("`{key}.{below}"), format!("`*.{below}`")].into_iter().any(|name| readme.contains(&name));
+            assert!(named, "README.md does not explain {key}.{below}");
+        }
+    }
+}
