@@ -37,6 +37,8 @@ enum Harm {
     Slots,
     /// Requests much and reads nothing.
     Unread,
+    /// Makes a connection for each request, from many threads at once.
+    Connections,
     /// Makes tokens.
     Tokens,
     /// Requests what is refused, which is logged and recorded in the audit.
@@ -50,6 +52,7 @@ impl Harm {
         match self {
             Self::Slots => "another user takes all 8192 connections",
             Self::Unread => "another user reads nothing on 500 connections",
+            Self::Connections => "another user makes a new connection for each request, 64 at a time",
             Self::Tokens => "another user makes tokens on 64 connections",
             Self::Refusals => "another user is refused on 64 connections, logged and in the audit",
             Self::Admin => "another user requests the status on 64 connections of the admin socket",
@@ -139,6 +142,7 @@ pub fn harm(options: &Options) -> Result<()> {
     let request = match harm {
         Harm::Slots => return take_slots(*server),
         Harm::Unread => return leave_unread(*server),
+        Harm::Connections => format!("GET {LIST} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n"),
         Harm::Tokens => format!(
             "PUT {TOKEN} HTTP/1.1\r\nHost: {server}\r\nX-aws-ec2-metadata-token-ttl-seconds: 21600\r\nContent-Length: 0\r\n\r\n"
         ),
@@ -147,6 +151,8 @@ pub fn harm(options: &Options) -> Result<()> {
     };
     for _ in 0..FLOOD {
         let (server, socket, request, admin) = (*server, socket.clone(), request.clone(), *harm == Harm::Admin);
+        // The server may refuse; it is tried again soon.
+        let pause = if *harm == Harm::Connections { Duration::ZERO } else { Duration::from_millis(1) };
         thread::spawn(move || {
             loop {
                 let _ended = if admin {
@@ -154,8 +160,7 @@ pub fn harm(options: &Options) -> Result<()> {
                 } else {
                     TcpStream::connect(server).and_then(|stream| flood(stream, &request))
                 };
-                // The server may refuse; it is tried again soon.
-                thread::sleep(Duration::from_millis(1));
+                thread::sleep(pause);
             }
         });
     }

@@ -25,7 +25,8 @@ use super::{
 const LINGER_TIME: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 * 1024;
 
-/// The number of pipelined requests that are answered in a row before other connections have their turn.
+/// The number of pipelined requests that are answered in a row before other connections have their turn, if all are of one
+/// owner.
 pub(super) const IN_A_ROW: usize = 8;
 
 /// A connection. The registry aborts its task when a deadline passes.
@@ -50,7 +51,10 @@ impl Connection {
     /// Serves it from `wait` to its end.
     pub(super) async fn serve(&mut self, mut wait: Wait) -> io::Result<()> {
         let Self { socket, exchange, .. } = self;
-        if matches!(wait, Wait::Input) {
+        if matches!(wait, Wait::Turn) {
+            let _turn = exchange.take_first_turn().await;
+            wait = exchange.read_turn(socket)?;
+        } else if matches!(wait, Wait::Input) {
             // A request follows its connection so soon that it is usually there after the turns of the others. To be told
             // of it by the kernel costs more.
             yield_now().await;
@@ -73,17 +77,18 @@ impl Watched<'_> {
         loop {
             self.exchange.slot.set_busy(matches!(wait, Wait::Change(_)), matches!(wait, Wait::Room(..)));
             wait = match wait {
-                Wait::Input => {
+                Wait::Input | Wait::Turn => {
                     in_a_row = 0;
                     self.read().await?
                 }
                 Wait::Nothing => {
-                    let mut _turn = None;
-                    if in_a_row % IN_A_ROW == 0 && self.exchange.has_more() {
+                    let mut turn = None;
+                    if in_a_row == 0 && self.exchange.has_more() {
                         yield_now().await;
-                        _turn = Some(self.exchange.take_turn().await);
+                        turn = self.exchange.take_turn().await;
                     }
-                    in_a_row += 1;
+                    // While there are other owners, each of them waits for one request of this one.
+                    in_a_row = if turn.is_some() { 0 } else { (in_a_row + 1) % IN_A_ROW };
                     self.exchange.turn(self.socket.get_ref(), true)?
                 }
                 Wait::Change(change) => Box::pin(self.wait_for(change)).await?,

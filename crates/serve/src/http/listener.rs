@@ -228,18 +228,26 @@ async fn accept_one(listener: &AsyncFd<Arc<TcpListener>>) -> io::Result<(TcpStre
 }
 
 /// Serves a new connection. Most clients have sent their request by the time they are accepted: it
-/// is answered on the spot, and if that was all, the runtime never hears of the connection.
+/// is answered on the spot, and if that was all, the runtime never hears of the connection. While there are several owners,
+/// it is found out first whose it is, and the request waits for its owner's turn.
 fn start(socket: TcpStream, peer: SocketAddr, (listener, face): (u16, &'static dyn Face), context: &Arc<Context>) {
     let mut exchange = Exchange::new(Arc::clone(context), peer, listener, face);
-    let wait = match exchange.read_turn(&socket) {
-        Ok(Wait::End) => return,
-        Ok(wait) => wait,
-        Err(error) => {
-            tell_end(peer, &error);
-            return;
+    let wait = if context.turns.are_contended() {
+        exchange.look_up_owner(&socket);
+        Wait::Turn
+    } else {
+        match exchange.read_turn(&socket) {
+            Ok(Wait::End) => return,
+            Ok(wait) => {
+                exchange.note_turn();
+                wait
+            }
+            Err(error) => {
+                tell_end(peer, &error);
+                return;
+            }
         }
     };
-    exchange.note_turn();
     let (registry, most) = (&context.registry, context.limits.connections);
     let ends = Ends { socket: Arc::new(socket), peer };
     let socket = Arc::clone(&ends.socket);
@@ -298,20 +306,26 @@ async fn sweep(context: Arc<Context>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::{Read, Write};
+pub(super) mod tests {
+    use std::{
+        collections::HashSet,
+        io::{Read, Write},
+        net::Ipv4Addr,
+    };
 
     use alppaca_store::store::Store;
     use tokio::sync::Notify;
 
     use super::*;
     use crate::{
+        caller::{Membership, Open, Origin, Process, containers::Container},
         clock::{Clock, fake::FakeClock},
         faces::{
             self, Shared,
             imds::{self, HostFacts, Imds, Options, TokenKey},
         },
         http::Respond,
+        policy::{ConnectionFacts, Decision},
     };
 
     fn server() -> Server {
@@ -325,29 +339,125 @@ mod tests {
         let served: Vec<(&'static dyn Face, Arc<dyn Respond>)> = vec![(imds::FACE, Arc::new(imds))];
         let faces = Faces { known: faces::protocols(), served, store, arrived, patience };
         let time = Duration::from_hours(1);
-        let limits = Limits { connections: 9, header_timeout: time, idle_timeout: time, write_timeout: time };
+        let limits = Limits { connections: 1000, header_timeout: time, idle_timeout: time, write_timeout: time };
         Server::new(faces, clock, limits, false, Arc::default())
+    }
+
+    /// What a server without roles shares between its connections.
+    pub(in crate::http) fn context() -> Context {
+        server().context
+    }
+
+    fn listening() -> (AsyncFd<Arc<TcpListener>>, SocketAddr) {
+        let listener = Place::bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
+        let listener = ready(listener, imds::FACE, &OpenSockets::default()).expect("a socket");
+        let address = listener.get_ref().local_addr().expect("bound");
+        (listener, address)
+    }
+
+    /// A client that has sent so many requests at once.
+    fn client(address: SocketAddr, requests: usize) -> TcpStream {
+        let mut client = TcpStream::connect(address).expect("it listens");
+        client.write_all("GET / HTTP/1.1\r\n\r\n".repeat(requests).as_bytes()).expect("open");
+        client.set_nonblocking(true).expect("settable");
+        client
+    }
+
+    fn answers(text: &[u8]) -> usize {
+        text.windows(12).filter(|bytes| *bytes == b"HTTP/1.1 200").count()
     }
 
     #[tokio::test]
     async fn requests_that_were_sent_at_once_leave_a_turn_to_the_others() {
         const REQUESTS: usize = 100;
-        let context = Arc::new(server().context);
-        let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).expect("a port");
-        let listener = ready(listener, imds::FACE, &OpenSockets::default()).expect("a socket");
-        let address = listener.get_ref().local_addr().expect("bound");
-        let mut client = TcpStream::connect(address).expect("it listens");
-        client.write_all("GET / HTTP/1.1\r\n\r\n".repeat(REQUESTS).as_bytes()).expect("open");
-        client.set_nonblocking(true).expect("settable");
+        let context = Arc::new(context());
+        let (listener, address) = listening();
+        let mut client = client(address, REQUESTS);
         let (socket, peer) = accept_one(&listener).await.expect("connected");
         start(socket, peer, (0, imds::FACE), &context);
-        let (mut answers, mut turns) = (Vec::new(), 0);
-        while answers.windows(12).filter(|bytes| *bytes == b"HTTP/1.1 200").count() < REQUESTS {
+        let (mut received, mut turns) = (Vec::new(), 0);
+        while answers(&received) < REQUESTS {
             // The turn of all others.
             yield_now().await;
             turns += 1;
-            let _nothing_yet = client.read_to_end(&mut answers);
+            let _nothing_yet = client.read_to_end(&mut received);
         }
         assert!(turns >= REQUESTS / IN_A_ROW - 1, "{turns} turns");
+    }
+
+    const MANY_REQUESTS: u32 = 1;
+    const FEW_REQUESTS: u32 = 2;
+
+    /// Knows that the connections from these ports are of the user with few requests.
+    #[derive(Default)]
+    struct Ports(HashSet<u16>);
+
+    impl Gatekeeper for Ports {
+        fn asks_who(&self) -> bool {
+            true
+        }
+        fn identify(&self, _socket: &TcpStream, peer: &Peer, _open: &mut Open<'_>) -> Peer {
+            let few = peer.address.is_some_and(|address| self.0.contains(&address.port()));
+            let uid = if few { FEW_REQUESTS } else { MANY_REQUESTS };
+            let process = Process { uid, gid: None, pid: None, inode: 1, cgroup: Membership::Unknown };
+            Peer { origin: Origin::Process(process), ..peer.clone() }
+        }
+        fn is_local(&self, _address: SocketAddr) -> bool {
+            true
+        }
+        fn admit(&self, facts: ConnectionFacts<'_>) -> Decision {
+            Everyone::default().admit(facts)
+        }
+        fn container(&self, _peer: &Peer) -> Option<Arc<Container>> {
+            None
+        }
+        fn policy(&self) -> Option<String> {
+            None
+        }
+        fn version(&self) -> u64 {
+            0
+        }
+        fn changed(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    /// How many answers the clients of one user have got by the time that the one request of another is answered, which came
+    /// after all of theirs.
+    async fn answered_before(clients: usize, requests: usize) -> usize {
+        let (listener, address) = listening();
+        let mut flood: Vec<_> = (0..clients).map(|_| client(address, requests)).collect();
+        let mut ordinary = client(address, 1);
+        let port = ordinary.local_addr().expect("bound").port();
+        let server = server().guarded_by(Arc::new(Ports([port].into())), Arc::new(Auditor::without_records()));
+        for owner in [MANY_REQUESTS, FEW_REQUESTS] {
+            server.context.turns.note(Some(Owner::User(owner)));
+        }
+        let accepting = tokio::spawn(accept(listener, (0, imds::FACE), Arc::new(server.context)));
+        let mut received = Vec::new();
+        while answers(&received) == 0 {
+            yield_now().await;
+            let _nothing_yet = ordinary.read_to_end(&mut received);
+        }
+        accepting.abort();
+        let got = flood.iter_mut().map(|client| {
+            let mut received = Vec::new();
+            let _still_open = client.read_to_end(&mut received);
+            answers(&received)
+        });
+        got.sum()
+    }
+
+    #[tokio::test]
+    async fn new_connections_of_one_owner_leave_a_turn_to_a_new_one_of_another() {
+        let before = answered_before(100, 1).await;
+        // They are accepted in the order in which they came, but answered by turns.
+        assert!(before <= 2 * 100 / IN_A_ROW, "{before} of 100");
+    }
+
+    #[tokio::test]
+    async fn requests_of_one_owner_that_were_sent_at_once_leave_every_other_turn_to_another() {
+        let before = answered_before(20, 100).await;
+        assert!(before <= 20, "{before} of 2000");
     }
 }

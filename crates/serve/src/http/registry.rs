@@ -219,7 +219,7 @@ impl Entries {
     /// Finds out whose up to `count` more connections are, up to the first that is not `ripe`.
     fn look_up(&mut self, count: usize, ripe: impl Fn(&Entry) -> bool, whose: impl Fn(&Ends) -> Owner) {
         for (id, entry) in self.open.range_mut(self.unasked..).take(count).take_while(|(_, entry)| ripe(entry)) {
-            entry.owner = Some(whose(&entry.ends));
+            entry.owner = Some(entry.slot.owner().unwrap_or_else(|| whose(&entry.ends)));
             self.unasked = id + 1;
         }
     }

@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::{
@@ -40,17 +40,20 @@ impl Turns {
     /// this one waits.
     pub(super) async fn of(&self, owner: Option<Owner>) -> Turn {
         let (queue, again) = self.queue(owner?)?;
-        match Arc::clone(&queue).try_acquire_owned() {
-            Ok(permit) => {
-                if again {
-                    // Behind those that are ready now.
-                    yield_now().await;
-                }
-                Some(permit)
-            }
+        let permit = match Arc::clone(&queue).try_acquire_owned() {
+            Ok(permit) if !again => return Some(permit),
+            Ok(permit) => permit,
             // Boxed: most connections never come here.
-            Err(_) => Box::pin(queue.acquire_owned()).await.ok(),
-        }
+            Err(_) => Box::pin(queue.acquire_owned()).await.ok()?,
+        };
+        // Behind those that are ready now, also those of which the kernel has not told yet.
+        yield_now().await;
+        Some(permit)
+    }
+
+    /// Whether there are several owners, as far as is known.
+    pub(super) fn are_contended(&self) -> bool {
+        self.state().contended > 0
     }
 
     /// Notes a turn of `owner` that was taken without waiting.
@@ -60,8 +63,7 @@ impl Turns {
 
     /// Where a connection of `owner` has to wait, if it may have to, and whether the last turn was its owner's, too.
     fn queue(&self, owner: Owner) -> Option<(Arc<Semaphore>, bool)> {
-        // Nothing under the lock can panic half-way.
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         let before = state.last.replace(owner);
         let again = before == Some(owner);
         if !again && before.is_some() {
@@ -73,6 +75,11 @@ impl Turns {
         }
         let queue = state.queues.entry(owner).or_insert_with(|| Arc::new(Semaphore::new(1)));
         Some((Arc::clone(queue), again))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing under the lock can panic half-way.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -5,6 +5,9 @@
 //! between two waits is one [`Exchange::turn`], which says what to wait for next.
 
 mod audited;
+#[cfg(test)]
+mod tests;
+mod unread;
 mod wire;
 
 use std::{
@@ -13,9 +16,10 @@ use std::{
     sync::Arc,
 };
 
+use unread::Unread;
 use wire::{Output, SCRATCH, Scratch, open, receive, transmit};
 pub(super) use wire::{Unsent, discard};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
 use super::{
     access::AccessLog,
@@ -55,6 +59,8 @@ pub(super) struct Context {
 
 /// What a connection waits for next.
 pub(super) enum Wait {
+    /// A turn of its owner, to read its first request.
+    Turn,
     /// More input.
     Input,
     /// Nothing: there may be another request in what was read.
@@ -85,7 +91,7 @@ pub(super) struct Exchange {
     face: &'static dyn Face,
     pub(super) slot: Arc<Slot>,
     /// What was read and not used yet.
-    unread: Zeroizing<Vec<u8>>,
+    unread: Unread,
     /// How many bytes of a body are still to be thrown away.
     discard: u64,
     /// Whether a head has begun and not ended.
@@ -103,6 +109,8 @@ pub(super) struct Exchange {
 /// An answer and how it is to be given.
 struct Reply {
     answer: Answer,
+    /// How much of the input it takes.
+    used: usize,
     /// Whether the request has a token.
     secret: bool,
     /// Whether the body is left out (`HEAD`).
@@ -124,7 +132,7 @@ impl Exchange {
             client: ClientConnection::new(peer, listener),
             face,
             slot,
-            unread: Zeroizing::default(),
+            unread: Unread::default(),
             discard: 0,
             in_head: false,
             ahead: 0,
@@ -146,25 +154,35 @@ impl Exchange {
         self.slot.owner().or_else(remote)
     }
 
-    /// Whether something was read that was not used yet.
-    pub(super) fn has_more(&self) -> bool {
-        !self.unread.is_empty()
+    /// Finds out whose the connection is before it has sent anything, as far as nothing has to be sent for that.
+    pub(super) fn look_up_owner(&mut self, socket: &TcpStream) {
+        self.identify(socket, false);
     }
 
-    /// Waits until it is its owner's turn.
+    /// Whether something was read that was not used yet.
+    pub(super) fn has_more(&self) -> bool {
+        !self.unread.bytes().is_empty()
+    }
+
+    /// Waits until it is its owner's turn. None if nobody else could have one.
     pub(super) async fn take_turn(&self) -> Turn {
         self.context.turns.of(self.owner()).await
     }
 
+    /// The same for its first request. All whose owner is not known yet are one.
+    pub(super) async fn take_first_turn(&self) -> Turn {
+        self.context.turns.of(self.owner().or(Some(Owner::Nobody))).await
+    }
+
     /// Reads what the client has sent, and answers one request if its head is complete.
     pub(super) fn read_turn(&mut self, socket: &TcpStream) -> io::Result<Wait> {
-        SCRATCH.with_borrow_mut(|scratch| {
+        SCRATCH.with_borrow_mut(|Scratch { input, output }| {
             if mem::take(&mut self.drained) {
                 // It had taken all answers when it sent this.
                 self.overdue = None;
             }
-            let kept = self.restore(&mut scratch.input);
-            let space = &mut scratch.input[kept..];
+            let earlier = self.unread.bytes();
+            let (beginning, space) = input.split_at_mut(earlier.len().min(input.len()));
             let count = match receive(socket, space) {
                 Ok(0) => return Ok(Wait::End),
                 Ok(count) => count,
@@ -174,21 +192,33 @@ impl Exchange {
                 }
                 Err(error) => return Err(error),
             };
+            beginning.copy_from_slice(&earlier[..beginning.len()]);
             self.drained = count < space.len();
-            self.answer_one(socket, scratch, kept + count, true)
+            let filled = beginning.len() + count;
+            let input = &mut input[..filled];
+            let now = self.context.clock.now();
+            let (reply, used) = self.answer_one(socket, input, now, true);
+            self.unread = Unread::copied(&input[used..]);
+            // What follows may be secret, too.
+            if used < filled || reply.as_ref().map_or(true, |reply| reply.secret) {
+                input.zeroize();
+            }
+            self.send(socket, reply, now, output)
         })
     }
 
     /// Answers one request if what was read before holds one. `patient`: a request for something
     /// whose first fetch is under way may wait.
     pub(super) fn turn(&mut self, socket: &TcpStream, patient: bool) -> io::Result<Wait> {
-        if self.unread.is_empty() {
+        let mut unread = mem::take(&mut self.unread);
+        if unread.bytes().is_empty() {
             return Ok(Wait::Input);
         }
-        SCRATCH.with_borrow_mut(|scratch| {
-            let filled = self.restore(&mut scratch.input);
-            self.answer_one(socket, scratch, filled, patient)
-        })
+        let now = self.context.clock.now();
+        let (reply, used) = self.answer_one(socket, unread.bytes(), now, patient);
+        unread.advance(used);
+        self.unread = unread;
+        SCRATCH.with_borrow_mut(|scratch| self.send(socket, reply, now, &mut scratch.output))
     }
 
     /// From now on the client has to take an answer. Pipelined requests count as one: a hundred of them give
@@ -203,31 +233,19 @@ impl Exchange {
         self.slot.set_deadline(self.context.clock.boot() + self.context.limits.idle_timeout);
     }
 
-    /// Puts what is left of earlier reads at the beginning of `input`.
-    fn restore(&self, input: &mut [u8]) -> usize {
-        let kept = self.unread.len().min(input.len());
-        input[..kept].copy_from_slice(&self.unread[..kept]);
-        kept
-    }
-
+    /// What to say to the first request of `input`, or else what to wait for; and how many bytes are not needed any more.
     fn answer_one(
         &mut self,
         socket: &TcpStream,
-        scratch: &mut Scratch,
-        filled: usize,
+        input: &[u8],
+        now: Moment,
         patient: bool,
-    ) -> io::Result<Wait> {
-        let discarded = usize::try_from(self.discard).unwrap_or(usize::MAX).min(filled);
+    ) -> (Result<Reply, Wait>, usize) {
+        let discarded = usize::try_from(self.discard).unwrap_or(usize::MAX).min(input.len());
         self.discard -= discarded as u64;
-        let now = self.context.clock.now();
-        let reply = self.reply(socket, &scratch.input[discarded..filled], now, patient);
-        if reply.as_ref().map_or(true, |reply| reply.secret) {
-            scratch.input[..filled].zeroize();
-        }
-        match reply {
-            Ok(reply) => self.send(socket, &reply, now, &mut scratch.output),
-            Err(wait) => Ok(wait),
-        }
+        let reply = self.reply(socket, &input[discarded..], now, patient);
+        let used = discarded + reply.as_ref().map_or(0, |reply| reply.used);
+        (reply, used)
     }
 
     /// What to say to `input`, or else what to wait for.
@@ -238,11 +256,10 @@ impl Exchange {
                 if !input.is_empty() && !mem::replace(&mut self.in_head, true) {
                     self.slot.set_deadline(now.boot + self.context.limits.header_timeout);
                 }
-                self.keep(input);
                 return Err(Wait::Input);
             }
-            Parsed::Malformed => return Ok(self.reject(Status::BadRequest, now)),
-            Parsed::TooLarge => return Ok(self.reject(Status::HeadTooLarge, now)),
+            Parsed::Malformed => return Ok(self.reject(Status::BadRequest, input.len(), now)),
+            Parsed::TooLarge => return Ok(self.reject(Status::HeadTooLarge, input.len(), now)),
         };
         let outcome = self.respond(socket, &request, now);
         let answer = match outcome {
@@ -255,7 +272,6 @@ impl Exchange {
                 self.face.error(Status::Unavailable).denied(Denial::Unidentified)
             }
             waiting @ (Outcome::Warming | Outcome::Expired(_) | Outcome::Elsewhere) if patient => {
-                self.keep(input);
                 self.waiting.get_or_insert(now.boot);
                 let elsewhere = matches!(waiting, Outcome::Elsewhere);
                 return Err(Wait::Change(if elsewhere { Change::Arrival } else { Change::Store }));
@@ -276,10 +292,9 @@ impl Exchange {
         };
         self.in_head = false;
         self.discard = request.body.unwrap_or(0);
-        self.keep(&input[length..]);
         let secret = request.authorization.is_some() || request.foreign || request.own.iter().any(Option::is_some);
         let since = self.waiting.take().unwrap_or(now.boot);
-        Ok(Reply { answer, secret, silent: request.method == "HEAD", after, row, since })
+        Ok(Reply { answer, used: length, secret, silent: request.method == "HEAD", after, row, since })
     }
 
     fn count(&mut self, request: Option<&Request>, answer: &Answer, now: Moment) -> usize {
@@ -289,47 +304,55 @@ impl Exchange {
 
     /// What the face says to `request`, by what is known of the client.
     fn respond(&mut self, socket: &TcpStream, request: &Request, now: Moment) -> Outcome {
-        let Self { context, client, ahead, slot, .. } = self;
-        let Context { current, gatekeeper, subordinates, .. } = &**context;
-        let mut open = || open(socket, ahead);
-        if gatekeeper.asks_who()
-            && client.identify(&**gatekeeper, socket, &mut open)
-            && let owner @ Owner::User(_) = client.peer().owner()
-        {
-            slot.prove(subordinates.party(owner));
-        }
+        self.identify(socket, true);
+        let Self { context, client, ahead, .. } = self;
+        let Context { current, gatekeeper, .. } = &**context;
         let outcome = current.faces().respond(self.face, request, client.context(&**gatekeeper, request), now);
         let unauthorized =
             |outcome: &Outcome| matches!(outcome, Outcome::Answer(answer) if answer.status == Status::Unauthorized);
         if self.face.may_be_bound(request)
             && unauthorized(&outcome)
-            && client.identify(&**gatekeeper, socket, &mut open)
+            && client.identify(&**gatekeeper, socket, &mut || open(socket, ahead))
         {
             return current.faces().respond(self.face, request, client.context(&**gatekeeper, request), now);
         }
         outcome
     }
 
-    fn keep(&mut self, input: &[u8]) {
-        if input.is_empty() {
-            self.unread = Zeroizing::default();
-        } else if *self.unread != input {
-            self.unread = input.to_vec().into();
+    /// Identifies the client, if somebody wants to know. `may_open`: by sending the beginning of an answer, if need be.
+    fn identify(&mut self, socket: &TcpStream, may_open: bool) {
+        let Self { context, client, ahead, slot, .. } = self;
+        let Context { gatekeeper, subordinates, .. } = &**context;
+        let mut open = || if may_open { open(socket, ahead) } else { Err(io::ErrorKind::PermissionDenied.into()) };
+        if gatekeeper.asks_who()
+            && client.identify(&**gatekeeper, socket, &mut open)
+            && let owner @ Owner::User(_) = client.peer().owner()
+        {
+            slot.prove(subordinates.party(owner));
         }
     }
 
-    fn reject(&mut self, status: Status, now: Moment) -> Reply {
+    fn reject(&mut self, status: Status, used: usize, now: Moment) -> Reply {
         if self.context.current.access_log() {
             self.context.access.malformed(self.client.peer(), status, now);
         }
-        self.unread = Zeroizing::default();
         let answer = self.face.error(status);
         let row = self.count(None, &answer, now);
-        Reply { answer, secret: true, silent: false, after: After::Linger, row, since: now.boot }
+        Reply { answer, used, secret: true, silent: false, after: After::Linger, row, since: now.boot }
     }
 
-    /// Sends as much of the reply as the kernel takes without blocking.
-    fn send(&mut self, socket: &TcpStream, reply: &Reply, now: Moment, output: &mut Output) -> io::Result<Wait> {
+    /// Sends as much of the reply, if there is one, as the kernel takes without blocking.
+    fn send(
+        &mut self,
+        socket: &TcpStream,
+        reply: Result<Reply, Wait>,
+        now: Moment,
+        output: &mut Output,
+    ) -> io::Result<Wait> {
+        let reply = match reply {
+            Ok(reply) => reply,
+            Err(wait) => return Ok(wait),
+        };
         let head = output.head(&reply.answer, now, matches!(reply.after, After::Next));
         let head = head.get(mem::take(&mut self.ahead)..).unwrap_or_default();
         let body = if reply.silent { &Body::Empty } else { &reply.answer.body };
