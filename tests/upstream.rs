@@ -104,6 +104,83 @@ fn an_afp_in_trouble_takes_nothing_away_before_its_end() {
     assert_eq!((get(daemon.address(), LIST).status, get(daemon.address(), ROLE).status), (404, 404));
 }
 
+/// What an answer that begins well becomes in its middle.
+fn other_sides() -> [(&'static str, Answer); 6] {
+    let of_another = br#"{"Code": "Success", "AccessKeyId": "ASIAANOTHER", "SecretAccessKey": "s", "Token": "t", "Expiration": "2099-01-01T00:00:00Z"}"#;
+    let refusal = br#"{"Code": "AssumeRoleUnauthorizedAccess", "Message": "no"}"#;
+    [
+        ("the document of another role", Answer::HalfThen(of_another.to_vec())),
+        ("a refusal", Answer::HalfThen(refusal.to_vec())),
+        ("an answer that refuses", Answer::HalfThen(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n".to_vec())),
+        ("a page", Answer::HalfThen(b"<!DOCTYPE html>\n<html><body>\nLogin\n</body></html>\n".to_vec())),
+        ("its end", Answer::Cut),
+        ("a reset", Answer::Reset),
+    ]
+}
+
+#[test]
+fn an_upstream_that_changes_sides_in_mid_answer_gives_and_takes_nothing() {
+    let begin = |(side, answer): (&'static str, Answer)| {
+        let roles = vec!["test_role".to_owned(), "another_role".to_owned()];
+        let ims = Ims::start(Behaviour { lifetime: LIFE, roles, ..Behaviour::default() });
+        let daemon = Daemon::with_credentials(&format!("{}refresh_interval: 1\n", ims.config()));
+        daemon.wait_for_log("role another_role: fetched");
+        let served = [LIST, ROLE].map(|path| get(daemon.address(), path).body);
+        ims.handle.update(|behaviour| (behaviour.list, behaviour.document) = (answer.clone(), answer));
+        (side, ims, daemon, served)
+    };
+    let rigs = other_sides().map(begin);
+    for (side, ims, daemon, served) in &rigs {
+        daemon.wait_for_log("cannot fetch credentials");
+        assert_eq!(&[LIST, ROLE].map(|path| get(daemon.address(), path).body), served, "{side}");
+        assert_eq!(get(daemon.address(), &format!("{LIST}another_role")).status, 200, "{side}");
+        let status = status(daemon);
+        assert!(status["roles"][0]["refused_since"].is_null(), "{side}: {status}");
+        ims.handle.update(|behaviour| (behaviour.list, behaviour.document) = (Answer::Good, Answer::Good));
+    }
+    for (side, ims, daemon, _) in &rigs {
+        daemon.wait_for_log("could be fetched again");
+        let document = get(daemon.address(), ROLE).json();
+        let issued = ims.handle.issued_with(document["AccessKeyId"].as_str().expect("a key")).expect("it was issued");
+        assert_eq!((&*issued.role, document["Token"].as_str()), ("test_role", Some(&*issued.session_token)), "{side}");
+        let log = daemon.log();
+        // A word of the page was a name.
+        assert!(!log.contains("_role: withdrawn"), "{side}: {log}");
+        assert!(!log.contains("ASIAANOTHER"), "{side}: {log}");
+    }
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "the daemon goes by the real clock")]
+fn a_set_of_another_account_is_served_whole_and_said() {
+    let document = |account: &str| {
+        let expiration = format!("{:.0}", jiff::Timestamp::now() + LIFE);
+        let text = format!(
+            r#"{{"Code": "Success", "AccessKeyId": "ASIA{account}", "SecretAccessKey": "secret{account}", "Token": "token{account}", "AccountId": "{account}", "Expiration": "{expiration}"}}"#
+        );
+        Answer::Raw(text.into_bytes())
+    };
+    let [before, after] = ["111111111111", "222222222222"];
+    let ims = Ims::start(Behaviour { document: document(before), ..Behaviour::default() });
+    let daemon = Daemon::with_credentials(&ims.config());
+    ims.handle.update(|behaviour| behaviour.document = document(after));
+    let mut accounts = Vec::new();
+    while accounts.last().is_none_or(|account| account != after) {
+        let document = get(daemon.address(), ROLE).json();
+        let account =
+            document["AccessKeyId"].as_str().and_then(|key| key.strip_prefix("ASIA")).expect("a key").to_owned();
+        let [secret, token] =
+            ["SecretAccessKey", "Token"].map(|field| document[field].as_str().expect("text").to_owned());
+        assert_eq!((secret, token), (format!("secret{account}"), format!("token{account}")), "of two sets");
+        accounts.push(account);
+    }
+    let told = daemon.wait_for_log("belongs to account");
+    assert!(
+        told.contains("[WARNING]") && told.contains(&format!("account {after} now, and before to {before}")),
+        "{told}"
+    );
+}
+
 #[test]
 fn the_word_of_a_server_that_decides_and_a_list_of_others_withdraw_at_once() {
     let decided = vec![("Alppaca-IMS".to_owned(), "1".to_owned())];

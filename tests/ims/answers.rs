@@ -169,6 +169,7 @@ async fn what_is_no_list_says_nothing_about_the_roles() {
         (Answer::HugeChunked, "longer than 1048576 bytes"),
         (Answer::Raw(b"x\n".repeat(10_001)), "more than 10000 lines"),
         (Answer::Reset, "broke off"),
+        (Answer::Cut, "broke off"),
         (Answer::Gzip, "encoded (gzip)"),
         (Answer::Redirect, "302 Found to the host login.invalid"),
         (Answer::Status(500), "500 Internal Server Error (\"as the mock was told\")"),
@@ -239,6 +240,7 @@ async fn what_is_no_document_says_nothing_about_the_role() {
         (Answer::Huge, "longer than 65536 bytes (ims_max_response_bytes)"),
         (Answer::HugeChunked, "longer than 65536 bytes (ims_max_response_bytes)"),
         (Answer::Reset, "broke off"),
+        (Answer::Cut, "broke off"),
         (Answer::Gzip, "encoded (gzip)"),
         (Answer::Redirect, "to the host login.invalid"),
         (Answer::Status(204), "204 No Content"),
@@ -290,6 +292,19 @@ async fn an_answer_that_does_not_come_in_time_is_given_up() {
         let error = source.fetch(&role("test_role")).await.expect_err("no credentials");
         assert!(is_transient(&error), "{error:?}");
         assert!(error.message.ends_with("no complete answer within 200ms"), "{answer:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn what_follows_an_answer_is_not_taken_for_the_next_one() {
+    let document = r#"{"Code": "Success", "AccessKeyId": "ASIAANOTHER", "SecretAccessKey": "s", "Token": "t", "Expiration": "2099-01-01T00:00:00Z"}"#;
+    let another = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{document}", document.len());
+    let list = Answer::GoodThen(another.into_bytes());
+    let (source, mock) = start_with_source(Behaviour { list, ..Behaviour::default() });
+    for _ in 0..20 {
+        source.roles().await.expect("a list");
+        let credentials = source.fetch(&role("test_role")).await.expect("credentials");
+        assert!(mock.issued_with(&credentials.access_key_id).is_some(), "{}", credentials.access_key_id);
     }
 }
 

@@ -52,6 +52,12 @@ pub enum Answer {
     Drip(Duration),
     /// Half of the good answer, and then a TCP reset.
     Reset,
+    /// Half of the good answer, and then the end of the connection.
+    Cut,
+    /// The good answer, but from the middle of its body on these bytes, and blanks up to the length that was promised.
+    HalfThen(Vec<u8>),
+    /// The good answer, and these bytes after it, which nobody has asked for.
+    GoodThen(Vec<u8>),
     /// Nothing, while the connection stays open.
     Hang,
     /// A 302 to a host that does not exist.
@@ -76,6 +82,8 @@ pub(super) enum Manner {
     Drip(Duration),
     /// The first half, and then a reset.
     Reset,
+    /// The first half, and then the end.
+    Cut,
     /// Followed by [`HUGE`] bytes of filler, in chunks or not.
     Huge { chunked: bool },
     /// Not at all.
@@ -141,6 +149,14 @@ impl Answer {
             }
             Self::Drip(pause) => (ok(kind, good.as_bytes()), Manner::Drip(*pause)),
             Self::Reset => (ok(kind, good.as_bytes()), Manner::Reset),
+            Self::Cut => (ok(kind, good.as_bytes()), Manner::Cut),
+            Self::HalfThen(rest) => {
+                let (half, second) = good.as_bytes().split_at(good.len() / 2);
+                let mut rest = rest.clone();
+                rest.resize(second.len(), b' ');
+                (ok(kind, &[half, &rest].concat()), Manner::KeepAlive)
+            }
+            Self::GoodThen(rest) => ([ok(kind, good.as_bytes()), rest.clone()].concat(), Manner::KeepAlive),
             Self::Hang => (Vec::new(), Manner::Hang),
             Self::Redirect => {
                 let location = [("Location", "https://login.invalid/sso?return=here")];

@@ -109,6 +109,10 @@ async fn send(stream: &mut TcpStream, plan: Plan) -> io::Result<bool> {
             // An end without shutdown, so that the client sees the reset and no end.
             return Err(io::ErrorKind::ConnectionReset.into());
         }
+        Manner::Cut => {
+            stream.write_all(&bytes[..bytes.len() / 2]).await?;
+            return Ok(false);
+        }
         Manner::Huge { chunked } => {
             stream.write_all(&bytes).await?;
             send_filler(stream, chunked).await?;

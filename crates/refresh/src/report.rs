@@ -6,7 +6,7 @@ use super::{Cadence, Node, Visibility, node::Who, requests::Wanted};
 use crate::{
     ErrorKind, RoleList, SourceError,
     clock::Moment,
-    credentials::{RoleName, format_timestamp},
+    credentials::{AccountId, RoleName, format_timestamp},
     store::Published,
 };
 
@@ -129,6 +129,11 @@ pub(super) fn set_arrived(who: &Who, source: &str, set: &Published, first: bool,
     } else {
         tracing::info!(role, source, access_key_id = key, "{who}: fetched {key}, valid until {expiration}");
     }
+}
+
+/// It may be meant, and it may be that the upstream takes this host, or the role, for another.
+pub(super) fn account_changed(who: &Who, source: &str, before: AccountId, now: AccountId) {
+    tracing::warn!(role = who.role(), source, "{who}: belongs to account {now} now, and before to {before}");
 }
 
 /// `refused`: by what kind of upstream, and until when what is held is served all the same. A refusal of AWS will be the

@@ -59,6 +59,7 @@ impl Refresher {
         let Some(node) = self.nodes.get_mut(due.id()) else { return };
         node.asked.in_flight = false;
         let first = node.held.is_none();
+        let account = node.held.as_ref().and_then(|held| held.account_id);
         let set = match node.held.take().filter(|held| held.is(&credentials)) {
             Some(same) => {
                 same.came_again(now);
@@ -72,6 +73,11 @@ impl Refresher {
         let candidate = node.plan.as_ref().and_then(|plan| plan.candidate());
         let source = candidate.map_or(&self.listed, |candidate| &candidate.label);
         report::set_arrived(&who, source, &set, first, &mut node.asked.failure);
+        if let (Some(before), Some(now)) = (account, set.account_id)
+            && before != now
+        {
+            report::account_changed(&who, source, before, now);
+        }
         self.refresh_stats.fetched(&due.role_id(), source, now.wall);
         self.store.publish(&due.id(), Slot::Held { set: Arc::clone(&set), phase: Phase::Fresh });
         node.held = Some(set);
