@@ -117,6 +117,64 @@ fn a_damaged_file_is_ignored_and_so_are_sets_of_another_role() {
     daemon.wait_for_log(" fetched ");
 }
 
+#[test]
+fn what_a_newer_version_has_kept_keeps_no_older_one_from_starting() {
+    let (mut manager, ims) = (Manager::new(), Ims::start(Behaviour::default()));
+    let config = config(&ims, free_port());
+    let mut daemon = manager.start(&config);
+    manager.wait_for("FDSTORE=1\nFDNAME=alppaca-sets-");
+    let held = key(&daemon);
+    daemon.stop();
+    drop(daemon);
+    let memory = rustix::fs::memfd_create("x", rustix::fs::MemfdFlags::CLOEXEC).expect("memory");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound");
+    manager.names();
+    // Before those that are known, whose places must not change.
+    manager.stored.insert(0, ("alppaca-of-tomorrow".to_owned(), memory));
+    manager.stored.insert(1, ("alppaca-listener-of-tomorrow".to_owned(), listener.into()));
+    let daemon = manager.start(&config);
+    let told = daemon.wait_for_log("another version");
+    assert!(told.ends_with(": alppaca-of-tomorrow, alppaca-listener-of-tomorrow"), "{told}");
+    assert_eq!(key(&daemon), held);
+    manager.wait_for("FDSTOREREMOVE=1\nFDNAME=alppaca-listener-of-tomorrow");
+    assert!(manager.names().iter().all(|name| !name.ends_with("-of-tomorrow")));
+    assert!(TcpStream::connect(address).is_err(), "it is closed");
+}
+
+#[test]
+fn the_socket_of_a_unit_whose_directory_was_removed_is_made_anew_by_the_daemon() {
+    let (mut manager, ims) = (Manager::new(), Ims::start(Behaviour::default()));
+    let directory = manager.directory.path().join("of_unit");
+    let socket = directory.join("alppaca.sock");
+    fs::create_dir(&directory).expect("ours");
+    let listener = UnixListener::bind(&socket).expect("a socket");
+    manager.stored.push(("admin".to_owned(), listener.into()));
+    let config = format!("{}admin_socket: {}\n", config(&ims, free_port()), socket.display());
+    let mut daemon = manager.start(&config);
+    status_at(&socket).expect("it listens at that of the unit");
+    daemon.stop();
+    drop(daemon);
+    fs::remove_dir_all(&directory).expect("ours");
+    for _ in 0..2 {
+        let mut daemon = manager.start(&config);
+        let told = daemon.wait_for_log("the socket unit's file was removed");
+        assert!(told.ends_with("restart alppaca.socket alppaca.service"), "{told}");
+        manager.wait_for("READY=1");
+        status_at(&socket).expect("it has made its own");
+        daemon.stop();
+    }
+    // As systemd does when the socket is restarted.
+    fs::remove_file(&socket).expect("ours");
+    let listener = UnixListener::bind(&socket).expect("a socket");
+    manager.names();
+    manager.stored.retain(|(name, _)| name != "admin");
+    manager.stored.push(("admin".to_owned(), listener.into()));
+    let daemon = manager.start(&config);
+    status_at(&socket).expect("it listens at that of the unit");
+    assert!(!daemon.log().contains("the socket unit's file was removed"), "{}", daemon.log());
+}
+
 /// What was measured.
 #[derive(Debug)]
 struct Measured {

@@ -31,6 +31,8 @@ pub struct AdminSocket {
     group: Option<Gid>,
     /// Whether a socket unit keeps it.
     of_unit: bool,
+    /// Whether it is in the place of one that a socket unit keeps, whose file is gone.
+    instead_of_unit: bool,
 }
 
 /// Which file a socket has: its device and inode. While the socket is open, in whichever process, no other file has these.
@@ -188,17 +190,23 @@ impl AdminSocket {
             file: SocketFile { path: path.to_owned(), id, fate: Arc::default() },
             group,
             of_unit: false,
+            instead_of_unit: false,
         })
+    }
+
+    /// Where the service manager listens, or has listened before the file was removed.
+    pub fn path_of(listener: &UnixListener) -> Option<PathBuf> {
+        listener.local_addr().ok()?.as_pathname().map(Path::to_owned)
     }
 
     /// Takes over the one at which the service manager has listened until now.
     pub fn adopt(listener: UnixListener) -> Result<Self, SocketError> {
-        let named = listener.local_addr().map(|address| address.as_pathname().map(Path::to_owned));
-        let path = named.ok().flatten().unwrap_or_default();
+        let path = Self::path_of(&listener).unwrap_or_default();
         let failed = |source| SocketError::File { path: path.clone(), source };
         listener.set_nonblocking(true).map_err(failed)?;
         let id = SocketId::of(&fs::symlink_metadata(&path).map_err(failed)?);
-        let socket = Self { listener, file: SocketFile { path, id, fate: Arc::default() }, group: None, of_unit: true };
+        let file = SocketFile { path, id, fate: Arc::default() };
+        let socket = Self { listener, file, group: None, of_unit: true, instead_of_unit: false };
         socket.place().set_stays(true);
         Ok(socket)
     }
@@ -216,7 +224,7 @@ impl AdminSocket {
         let (_, listener) = former.into_iter().find(|(known, _)| *known == id)?;
         listener.set_nonblocking(true).ok()?;
         let file = SocketFile { path: path.to_owned(), id, fate: Arc::default() };
-        let socket = Self { listener, file, group, of_unit: false };
+        let socket = Self { listener, file, group, of_unit: false, instead_of_unit: false };
         socket.place().set_stays(true);
         Some(socket)
     }
@@ -245,6 +253,17 @@ impl AdminSocket {
     /// Whether a socket unit keeps it.
     pub fn is_of_unit(&self) -> bool {
         self.of_unit
+    }
+
+    /// The same, as one that is in the place of a socket unit's, whose file is gone.
+    #[must_use]
+    pub fn instead_of_unit(self) -> Self {
+        Self { instead_of_unit: true, ..self }
+    }
+
+    /// Whether it is that.
+    pub fn is_instead_of_unit(&self) -> bool {
+        self.instead_of_unit
     }
 
     /// Whether only a group may connect.

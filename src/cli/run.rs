@@ -3,6 +3,7 @@
 use std::{
     io,
     net::SocketAddr,
+    os::unix::net::UnixListener,
     path::Path,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
@@ -111,7 +112,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let background = args.background.then(|| begin(&config.run_dir, identity.as_ref())).transpose();
     let background = background.map_err(Failure::runtime)?;
     let admin = admin_socket.map(|path| match handed_admin {
-        Some(listener) => AdminSocket::adopt(listener),
+        Some(listener) => units_admin(listener, former_admins, admin_group, identity.as_ref(), running.is_some()),
         None => own_admin(former_admins, &path, admin_group, identity.as_ref(), running.is_some()),
     });
     if let (Some(Err(error)), Some(_)) = (&admin, &running) {
@@ -134,7 +135,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         logging::init(&config.logging, SystemClock::shared(), &environment::for_logging()).map_err(Failure::runtime)?;
     let audit = config.audit_log.as_ref().map(|target| audit(target, &config)).transpose()?;
     end_at_panics(log.flusher());
-    warn(&loaded, &host_env, faults.warnings);
+    warn(&loaded, &host_env, faults.warnings, &sockets.unknown);
     let (confinement, state) = confined.begin(&log)?;
     announce(&config, &sockets.places);
     if let Some(address) = sockets.metrics.as_ref().and_then(|place| place.address().ok()) {
@@ -173,12 +174,16 @@ pub(super) fn run(args: &Args) -> Outcome {
 }
 
 /// Logs what a person should know of the configuration.
-fn warn(loaded: &config::Loaded, host_env: &HostEnv, files: Vec<String>) {
+fn warn(loaded: &config::Loaded, host_env: &HostEnv, files: Vec<String>, unknown: &[String]) {
     let config = &loaded.config;
     let clear_text = plan::clear_text(config, &host_env.aws);
     let written = loaded.warnings.iter().map(ToString::to_string);
     for warning in written.chain(files).chain(clear_text).chain(stays_root_unasked(config)) {
         tracing::warn!("{warning}");
+    }
+    if !unknown.is_empty() {
+        let names = unknown.join(", ");
+        tracing::warn!("what another version of alppaca has kept over the restart is of no use to this one: {names}");
     }
     if let Some(note) = plan::proxies_in_force(config, &host_env.proxies) {
         notice!("{note}");
@@ -222,6 +227,22 @@ fn own_admin(
     Ok(socket)
 }
 
+/// The admin socket of a socket unit, or one in its place if its file is gone.
+fn units_admin(
+    listener: UnixListener,
+    former: Vec<Former>,
+    group: Option<Gid>,
+    identity: Option<&Identity>,
+    runs: bool,
+) -> Result<AdminSocket, SocketError> {
+    match AdminSocket::path_of(&listener) {
+        Some(path) if !path.exists() || former.iter().any(|(id, _)| id.is_at(&path)) => {
+            own_admin(former, &path, group, identity, runs).map(AdminSocket::instead_of_unit)
+        }
+        _ => AdminSocket::adopt(listener),
+    }
+}
+
 /// Fails if this process, by the rights that it has now, cannot give its files the names of those of the daemon that runs.
 fn can_replace(background: &Background, run_dir: &Path, admin: Option<&AdminSocket>) -> Outcome {
     let cannot = |path: &Path, error: &io::Error| predecessor::cannot_replace(&format!("{}: {error}", path.display()));
@@ -234,6 +255,14 @@ fn can_replace(background: &Background, run_dir: &Path, admin: Option<&AdminSock
 fn usable(bound: Result<AdminSocket, SocketError>) -> Option<AdminSocket> {
     let told = |error| tracing::error!("no admin socket, so no `alppaca status`, `credentials` and `exec`: {error}");
     let socket = bound.map_err(told).ok()?;
+    if socket.is_instead_of_unit() {
+        tracing::warn!(
+            "{}: the socket unit's file was removed, so the daemon has made its own; for commands to start the daemon again: \
+             systemctl {}restart alppaca.socket alppaca.service",
+            socket.path().display(),
+            if rustix::process::geteuid().is_root() { "" } else { "--user " }
+        );
+    }
     if environment::has_service_manager() {
         // It keeps the socket, at which clients wait for the next daemon.
         socket.place().set_stays(true);

@@ -31,9 +31,16 @@ pub(super) struct HandedOver {
 }
 
 impl HandedOver {
-    /// What the environment says that there is. Only the first call gets it.
+    /// What the environment says that there is. Only the first call gets it. What a newer version has kept for a purpose that this
+    /// one does not know is closed: an upgrade may be taken back.
     pub(super) fn from_env() -> Self {
-        Self { sockets: ListenFd::from_env(), names: environment::socket_names(), passed: Vec::new() }
+        let (mut sockets, names) = (ListenFd::from_env(), environment::socket_names());
+        for (index, _) in names.iter().enumerate().filter(|(_, name)| is_unknown(name)) {
+            if let Ok(Some(descriptor)) = sockets.take_raw_fd(index) {
+                handover::discard(descriptor);
+            }
+        }
+        Self { sockets, names, passed: Vec::new() }
     }
 
     /// The same, and what a daemon has passed on that runs.
@@ -100,6 +107,8 @@ pub(super) struct Sockets {
     pub(super) units: Vec<SocketAddr>,
     /// The names of the sockets that the service manager has kept open for the daemon.
     pub(super) kept: Vec<String>,
+    /// The names of what was kept that this version does not know.
+    pub(super) unknown: Vec<String>,
 }
 
 /// The places in the order of the configuration, on which the tokens depend that clients hold. Sockets that were handed
@@ -111,7 +120,9 @@ pub(super) fn places(
     later: impl Fn(SocketAddr) -> bool,
 ) -> Result<Sockets, Failure> {
     let configured = face_addresses(config);
-    let kept = handed_over.names.iter().filter(|name| handover::face_of_listener(name).is_some()).cloned().collect();
+    let unknown: Vec<_> = handed_over.names.iter().filter(|name| is_unknown(name)).cloned().collect();
+    let is_kept = |name: &&String| handover::face_of_listener(name).is_some() || is_unknown(name);
+    let kept = handed_over.names.iter().filter(is_kept).cloned().collect();
     let passed: Vec<SocketAddr> = handed_over.passed.iter().filter_map(|(_, socket)| address_of(socket)).collect();
     let bind = |address| bind(address, &passed, &later);
     let Listeners { faces: mut handed, exec, metrics } = listeners(handed_over, &configured)?;
@@ -129,7 +140,17 @@ pub(super) fn places(
     places.extend(handed.into_iter().filter_map(|handed| Some((Place::Held(handed.listener?), handed.face))));
     let own = |address| metrics.filter(|metrics| metrics.local_addr().is_ok_and(|own| own == address)).map(Place::Held);
     let metrics = config.admin.metrics.map(|address| own(address).map_or_else(|| bind(address), Ok)).transpose()?;
-    Ok(Sockets { places, exec, metrics, units, kept })
+    Ok(Sockets { places, exec, metrics, units, kept, unknown })
+}
+
+/// Whether a name is of another version of this program, and means nothing to this one.
+fn is_unknown(name: &str) -> bool {
+    let is_listener = |face: &str| {
+        let mut faces = faces::protocols().into_iter();
+        admin_file(face).is_some() || face == METRICS || faces.any(|known| known.name() == face)
+    };
+    let is_known = handover::is_ours(name) || handover::face_of_listener(name).is_some_and(is_listener);
+    handover::is_of_any_version(name) && !is_known
 }
 
 fn address_of(socket: &OwnedFd) -> Option<SocketAddr> {
@@ -296,6 +317,25 @@ mod tests {
             ("connection", "127.0.0.1:25772", imds::FACE),
         ] {
             assert_eq!(face_of(name, address.parse().expect("an address"), &configured), face, "{name} {address}");
+        }
+    }
+
+    #[test]
+    fn what_a_newer_version_has_kept_is_known_by_its_name() {
+        for (name, unknown) in [
+            ("alppaca-sets-1", false),
+            ("alppaca-listener-imds", false),
+            ("alppaca-listener-exec", false),
+            ("alppaca-listener-metrics", false),
+            ("alppaca-listener-admin-fe01-2a", false),
+            ("alppaca-listener-admin", true),
+            ("alppaca-listener-of-another-face", true),
+            ("alppaca-queue", true),
+            ("alppaca-container.socket", false),
+            ("alppaca.socket", false),
+            ("imds", false),
+        ] {
+            assert_eq!(is_unknown(name), unknown, "{name}");
         }
     }
 

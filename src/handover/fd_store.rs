@@ -12,6 +12,8 @@ use zeroize::Zeroizing;
 
 use super::memory::{MemoryError, read_sealed, sealed};
 
+/// What all names there begin with.
+const PREFIX: &str = "alppaca-";
 /// The names of the files there: the one that is new is stored under the one name before the other is removed, so that there is
 /// always one.
 const NAMES: [&str; 2] = ["alppaca-sets-0", "alppaca-sets-1"];
@@ -33,6 +35,11 @@ pub fn is_ours(name: &str) -> bool {
 /// The face of a listener that was kept under that name.
 pub fn face_of_listener(name: &str) -> Option<&str> {
     name.strip_prefix(LISTENER)
+}
+
+/// Whether a name is one of this program's, of whichever version. Those of socket units end in another way.
+pub fn is_of_any_version(name: &str) -> bool {
+    name.starts_with(PREFIX) && !name.ends_with(".socket")
 }
 
 impl FdStore {
@@ -86,6 +93,12 @@ pub fn take(descriptor: RawFd) -> Result<Zeroizing<Vec<u8>>, MemoryError> {
     read_sealed(&file?)
 }
 
+/// Closes a descriptor that was kept and is of no use.
+pub fn discard(descriptor: RawFd) {
+    // It is closed in any case.
+    let _closed = nix::unistd::close(descriptor);
+}
+
 #[cfg(test)]
 mod tests {
     use std::{io::Write, os::fd::IntoRawFd};
@@ -117,5 +130,10 @@ mod tests {
             assert_eq!(FdStore::after(kept).next, next);
         }
         assert!(is_ours(NAMES[1]) && !is_ours("alppaca.socket"));
+        for (name, ours) in
+            [(NAMES[0], true), ("alppaca-queue-7", true), ("alppaca-ecs.socket", false), ("imds", false)]
+        {
+            assert_eq!(is_of_any_version(name), ours, "{name}");
+        }
     }
 }

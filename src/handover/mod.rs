@@ -7,5 +7,8 @@ mod memory;
 pub mod passing;
 
 pub use document::{HandoverError, read, write};
-pub use fd_store::{FdStore, drop_listeners, face_of_listener, is_ours, keep_listener, name_of_listener, take};
+pub use fd_store::{
+    FdStore, discard, drop_listeners, face_of_listener, is_of_any_version, is_ours, keep_listener, name_of_listener,
+    take,
+};
 pub use memory::{MemoryError, read_sealed, sealed};
