@@ -7,10 +7,11 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::SocketAddr,
     os::unix::net::{UnixListener, UnixStream},
+    path::Path,
     process::{Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -356,7 +357,11 @@ const WISH: &[u8] =
 
 impl Newcomer {
     fn meet(service: &Service) -> Self {
-        let mut stream = UnixStream::connect(service.path("run/alppaca.sock")).expect("the daemon listens");
+        Self::meet_at(&service.path("run"))
+    }
+
+    fn meet_at(run_dir: &Path) -> Self {
+        let mut stream = UnixStream::connect(run_dir.join("alppaca.sock")).expect("the daemon listens");
         stream.set_read_timeout(Some(Duration::from_secs(30))).expect("settable");
         stream.write_all(WISH).expect("it is read");
         let mut lines = BufReader::new(stream.try_clone().expect("ours")).lines();
@@ -407,6 +412,50 @@ fn a_daemon_goes_on_if_the_process_that_was_to_serve_ends() {
     }
     wait_until(|| service.log().matches("this process goes on").count() == 2, || service.log());
     assert_eq!((service.pid(), key_at(service.address())), (pid, held));
+    restarts(&service);
+}
+
+/// Its run directory, for a process of the test that puts its own files in the place of the daemon's and ends.
+const LATE: &str = "ALPPACA_TEST_LATE";
+
+fn take_files_and_end(run_dir: &Path) {
+    let mut newcomer = Newcomer::meet_at(run_dir);
+    newcomer.say("ready");
+    assert_eq!(newcomer.hear(), "go");
+    let [pid_file, socket] = ["alppaca.pid", "alppaca.sock"].map(|name| run_dir.join(name));
+    let beside = run_dir.join("beside");
+    fs::write(&beside, std::process::id().to_string()).expect("ours");
+    fs::rename(&beside, pid_file).expect("ours");
+    let _listens = UnixListener::bind(&beside).expect("ours");
+    fs::rename(&beside, socket).expect("ours");
+    newcomer.say("nonsense");
+    assert_eq!(newcomer.hear(), "no");
+}
+
+/// Runs itself again, as that process.
+#[test]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the environment says which of the two this is; how long it takes is tested"
+)]
+fn a_daemon_that_goes_on_has_its_files_back_at_once() {
+    if let Some(run_dir) = std::env::var_os(LATE) {
+        return take_files_and_end(Path::new(&run_dir));
+    }
+    let service = Service::new();
+    assert_eq!(service.say("start").0, Some(0));
+    let pid = service.pid();
+    // By itself the daemon looks every 15 seconds.
+    for _ in 0..2 {
+        let mut late = Command::new(std::env::current_exe().expect("a test"));
+        late.args(["--exact", "a_daemon_that_goes_on_has_its_files_back_at_once"]).env(LATE, service.path("run"));
+        let output = late.output().expect("it runs");
+        assert!(output.status.success(), "{output:?}\n{}", service.log());
+        let ended = Instant::now();
+        wait_until(|| service.pid() == pid, || service.log());
+        wait_until(|| UnixStream::connect(service.path("run/alppaca.sock")).is_ok(), || service.log());
+        assert!(ended.elapsed() < Duration::from_secs(5), "{:?}\n{}", ended.elapsed(), service.log());
+    }
     restarts(&service);
 }
 

@@ -11,15 +11,19 @@ use std::{
 use serde::de::{DeserializeOwned, IgnoredAny};
 use zeroize::Zeroizing;
 
-use super::document::{Code, ErrorDocument};
+use super::{
+    document::{Code, ErrorDocument},
+    replacing::TURN,
+};
 
 /// More than any answer has: the state of some thousand roles.
 const MAX_ANSWER: u64 = 16 * 1024 * 1024;
 /// Room for the credentials of one role, so that the buffer does not grow and leave copies behind.
 const USUAL_ANSWER: usize = 64 * 1024;
 
-/// How often, and with which pause, a daemon is asked again that is being restarted: for some seconds, since this takes less.
-const RESTARTING: usize = 50;
+/// How often, and with which pause, a daemon is asked again that is being restarted: as long as that may take, and five seconds
+/// more.
+const RESTARTING: u128 = (TURN.as_millis() + 5_000) / PAUSE.as_millis();
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often it is asked again where the connection was closed without an answer: the daemon was killed, or has more connections
 /// of this account than it answers at once.

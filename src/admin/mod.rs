@@ -28,7 +28,7 @@ pub use document::{
 };
 pub use lease::{LeaseError, Leases};
 pub use peer::{PeerCredentials, ProcessId};
-pub use replacing::{Meeting, REPLACEMENT, Replacing};
+pub use replacing::{Meeting, REPLACEMENT, Replacing, TURN};
 pub use reply::{Call, Outcome, Reply};
 pub use respond::{Admin, ExecEndpoint};
 pub use selection::Selections;

@@ -1,8 +1,11 @@
 //! How another process takes the place of this one: it asks at the admin socket, and what is spoken then is not HTTP any more.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use http::{Request, header};
@@ -14,6 +17,9 @@ use super::{Admin, PeerCredentials, document::Code, reply::Reply};
 
 /// Where it asks.
 pub const REPLACEMENT: &str = "/v1/replacement";
+
+/// How long the other process may take until it serves, while nothing can be changed here. Clients ask again for longer.
+pub const TURN: Duration = Duration::from_secs(20);
 
 /// The way to ask.
 #[derive(Debug)]

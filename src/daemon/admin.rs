@@ -9,7 +9,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::{sync::watch, task::JoinSet};
 
 use super::{ReplaceableBy, keeper, replacement, token_key::Kept};
 
@@ -52,8 +52,9 @@ pub(super) struct AdminParts {
     pub(super) ready: Arc<AtomicBool>,
     /// Who has signed in.
     pub(super) sign_ins: SignIns,
-    /// Told of each reload.
-    pub(super) reloads: Arc<Notify>,
+    /// Has it be looked at once whether the files in the run directory are there: at a reload, and when another process has not
+    /// taken over.
+    pub(super) looks: watch::Sender<()>,
     /// All sockets that listen.
     pub(super) open: OpenSockets,
     /// The requests that are being answered.
@@ -117,7 +118,7 @@ pub(super) fn start(
         let address = place.address().ok()?.to_string();
         Some(Listener { face: face.name().to_owned(), address })
     };
-    let AdminParts { kept, reloads, open, .. } = parts;
+    let AdminParts { kept, looks, open, .. } = parts;
     let place = sockets.socket.as_ref().map(AdminSocket::place);
     let replaceable = parts
         .replaceable
@@ -153,14 +154,16 @@ pub(super) fn start(
     let replaced: Replaced = match replaceable {
         Some((requests, socket, meetings)) => {
             let (admin, clock, open) = (Arc::clone(&admin), Arc::clone(&clock), open.clone());
-            Box::pin(replacement::replaced(meetings, replacement::Parts { admin, socket, requests, clock, open }))
+            let parts = replacement::Parts { admin, socket, requests, clock, open, looks: looks.clone() };
+            Box::pin(replacement::replaced(meetings, parts))
         }
         None => Box::pin(std::future::pending()),
     };
     let mut tasks = JoinSet::new();
     if let Some(socket) = sockets.socket {
         let (admin, clock, open) = (Arc::clone(&admin), Arc::clone(&clock), open.clone());
-        tasks.spawn(keeper::serve(admin, socket, clock, kept, reloads, open));
+        let seen = looks.subscribe();
+        tasks.spawn(keeper::serve(admin, socket, clock, kept, seen, open));
     }
     if let Some(place) = sockets.metrics {
         tasks.spawn(async move {

@@ -3,7 +3,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use super::token_key::Kept;
 use crate::{
@@ -29,7 +29,7 @@ pub(super) async fn serve(
     mut socket: AdminSocket,
     clock: SharedClock,
     key: Option<Arc<Kept>>,
-    reloads: Arc<Notify>,
+    mut looks: watch::Receiver<()>,
     open: OpenSockets,
 ) {
     let mut shown = String::new();
@@ -50,7 +50,7 @@ pub(super) async fn serve(
                 }
                 return;
             }
-            () = until(|| !place.is_there(), &reloads) => {}
+            () = until(|| !place.is_there(), &mut looks) => {}
         }
         let mut told = false;
         socket = loop {
@@ -66,7 +66,7 @@ pub(super) async fn serve(
                     }
                 }
             }
-            pause(&reloads).await;
+            pause(&mut looks).await;
         };
         let kept = key.as_ref().map_or(Ok(()), |key| key.keep_again());
         if let Err(error) = kept {
@@ -85,15 +85,15 @@ fn show(socket: &AdminSocket, name: String, open: &OpenSockets) -> io::Result<()
 }
 
 /// Ready when `over`.
-async fn until(over: impl Fn() -> bool, reloads: &Notify) {
+async fn until(over: impl Fn() -> bool, looks: &mut watch::Receiver<()>) {
     while !over() {
-        pause(reloads).await;
+        pause(looks).await;
     }
 }
 
-async fn pause(reloads: &Notify) {
+async fn pause(looks: &mut watch::Receiver<()>) {
     tokio::select! {
         () = clock::sleep(LOOK) => {}
-        () = reloads.notified() => {}
+        Ok(()) = looks.changed() => {}
     }
 }

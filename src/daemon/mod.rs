@@ -11,6 +11,7 @@ mod keeper;
 mod needs;
 mod notification;
 mod policy_engine;
+mod refreshing;
 mod reload;
 mod replacement;
 mod status;
@@ -23,7 +24,6 @@ use std::{
     io, mem,
     pin::pin,
     sync::{Arc, atomic::AtomicBool},
-    thread,
     time::Duration,
 };
 
@@ -43,9 +43,9 @@ pub use replacement::ReplaceableBy;
 pub use status::{Progress, summary};
 pub use succession::{KeepSockets, Turn};
 use tokio::{
-    runtime::{Builder, Handle, Runtime},
+    runtime::{Builder, Runtime},
     signal::unix::{Signal, SignalKind, signal},
-    sync::{Notify, oneshot, watch},
+    sync::{oneshot, watch},
     task::JoinHandle,
 };
 pub use watchdog::Watchdog;
@@ -66,9 +66,6 @@ use crate::{
     source::process::Program,
     store::Store,
 };
-
-/// Stack of the refresher's thread. Its deepest call is a TLS handshake.
-const REFRESHER_STACK: usize = 512 * 1024;
 
 /// More look-ups at once than the sources of any configuration make, so that a dead name server delays no other source.
 const BLOCKED: usize = 256;
@@ -209,7 +206,7 @@ impl Daemon {
         let hangup = hangups(&main)?;
         let (requests, refresh_stats) = (self.role_requests(), self.refresher.refresh_stats());
         let (replacer, (stop, stopped)) = (self.refresher.replacer(), watch::channel(()));
-        let (refresher, beside) = start_refresher(self.refresher, stopped, self.sign_ins.clone())?;
+        let (refresher, beside) = refreshing::start(self.refresher, stopped, self.sign_ins.clone())?;
         beside.spawn(host_changes::follow(requests.clone(), host_changes::Addresses::of(&places)));
         beside.spawn(notification::follow(self.sign_ins.clone(), self.notifier));
         let deps =
@@ -228,7 +225,7 @@ impl Daemon {
         let region = Arc::new(ArcSwapOption::from_pointee(faces::region(&self.config)));
         let (socket, users) = (self.admin.socket.as_ref(), Arc::clone(&subordinates));
         let (leases, exec) = exec::open(socket, self.exec, tokens.clone(), &mut places, users)?;
-        let (open, reloads, ready) = (OpenSockets::default(), Arc::<Notify>::default(), Arc::<AtomicBool>::default());
+        let (open, looks, ready) = (OpenSockets::default(), watch::Sender::new(()), Arc::<AtomicBool>::default());
         let parts = AdminParts {
             store: Arc::clone(&self.store),
             refresh_stats,
@@ -244,14 +241,14 @@ impl Daemon {
             kept,
             ready: Arc::clone(&ready),
             sign_ins: self.sign_ins.clone(),
-            reloads: Arc::clone(&reloads),
+            looks: looks.clone(),
             open: open.clone(),
             conversations: Conversations::default(),
             replaceable: self.replaceable.map(|by| (requests.clone(), by)),
         };
         let (turning, conversations, not_replaced) = (beside.clone(), parts.conversations.clone(), Cell::new(None));
         let mut running = Running {
-            reloads,
+            looks,
             store: self.store.clone(),
             clock: Arc::clone(&self.clock),
             tokens,
@@ -276,7 +273,7 @@ impl Daemon {
                 None => (None, Some(hangup)),
             };
             let awaited = faces::awaits_roles(&self.config).then_some(self.config.ready_wait);
-            let listening = status::Listening { open: open.follow(), wanted, ready };
+            let listening = status::Listening { open: open.follow(), wanted, ready, looks: parts.looks.subscribe() };
             let (refuse, refused) = oneshot::channel();
             let progress = status::Telling { progress, succession, refuse };
             let progress = tokio::spawn(status::follow(store, Arc::clone(&self.clock), awaited, listening, progress));
@@ -352,31 +349,6 @@ async fn hung_up(hangup: Option<Signal>) {
         }
         None => std::future::pending().await,
     }
-}
-
-/// The refresher on a thread of its own, where sign-ins are renewed as well, and the way to have other work done there.
-fn start_refresher(
-    mut refresher: Refresher,
-    mut stopped: watch::Receiver<()>,
-    sign_ins: SignIns,
-) -> io::Result<(thread::JoinHandle<()>, Handle)> {
-    let runtime = runtime()?;
-    let beside = runtime.handle().clone();
-    let requests = refresher.requests();
-    beside.spawn(sign_ins.run(move || requests.look_again()));
-    let thread = thread::Builder::new().name("refresh".into()).stack_size(REFRESHER_STACK).spawn(move || {
-        runtime.block_on(async {
-            tokio::select! {
-                () = refresher.run() => {}
-                // An error, too, means that the other side is gone.
-                _ = stopped.changed() => {}
-            }
-            refresher.hand_over();
-        });
-        // A name look-up may still be blocking a helper thread.
-        runtime.shutdown_timeout(Duration::from_millis(100));
-    })?;
-    Ok((thread, beside))
 }
 
 /// Look-ups of names block a thread each, for half a minute where no name server answers. Threads are made when they are

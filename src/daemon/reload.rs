@@ -7,7 +7,7 @@ use arc_swap::ArcSwapOption;
 use tokio::{
     runtime::Handle,
     signal::unix::{Signal, SignalKind, signal},
-    sync::Notify,
+    sync::watch,
     task::AbortHandle,
 };
 
@@ -61,8 +61,8 @@ pub(super) struct Running {
     pub(super) tokens: EcsTokens,
     pub(super) key: Arc<TokenKey>,
     pub(super) current: CurrentFaces,
-    /// Told of each reload.
-    pub(super) reloads: Arc<Notify>,
+    /// Has it be looked whether the files in the run directory are there.
+    pub(super) looks: watch::Sender<()>,
     pub(super) replacer: Replacer,
     pub(super) refresh_stats: Arc<RefreshStats>,
     /// The configuration, for the metrics.
@@ -122,7 +122,7 @@ pub(super) async fn reload_on_sighup(mut hangup: Signal, mut reloading: Reloadin
     let mut in_force = started.config.clone();
     while hangup.recv().await.is_some() {
         (reloading.notice)(true);
-        running.reloads.notify_one();
+        running.looks.send_replace(());
         let reading = Reading {
             path: reloading.path.clone(),
             host_env: reloading.host_env.clone(),

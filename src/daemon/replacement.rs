@@ -7,13 +7,13 @@ use std::{io, os::fd::AsFd, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest},
     net::UnixStream,
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::timeout,
 };
 
 use crate::{
-    admin::{Admin, Meeting, SocketPlace},
-    clock::SharedClock,
+    admin::{Admin, Meeting, ProcessId, SocketPlace, TURN},
+    clock::{self, SharedClock},
     handover::{
         self,
         passing::{self, DONE, GO, NO, OVER, READY, SETS},
@@ -28,8 +28,9 @@ const LINE: u64 = 64;
 pub(super) const PREPARATION: Duration = Duration::from_mins(10);
 /// How long the renewal of a sign-in that is under way is waited for, after which only the other process renews it.
 const RENEWAL: Duration = Duration::from_secs(10);
-/// How long the other process may take until it serves, while nothing can be changed here.
-const TURN: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether a process that has not taken over has ended.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What the other process gets, or has to know.
 pub(super) struct Parts {
@@ -38,6 +39,8 @@ pub(super) struct Parts {
     pub(super) requests: RoleRequests,
     pub(super) clock: SharedClock,
     pub(super) open: OpenSockets,
+    /// Has it be looked whether the files of this process are still there.
+    pub(super) looks: watch::Sender<()>,
 }
 
 /// Whose processes can replace this one.
@@ -73,7 +76,7 @@ pub(super) async fn replaced(mut meetings: mpsc::Receiver<Meeting>, parts: Parts
             }
             Err(error) => {
                 drop(guest);
-                parts.go_on();
+                parts.go_on(ProcessId::of(pid));
                 tracing::error!("restart: process {pid} has not taken over ({error}): this process goes on");
             }
         }
@@ -125,10 +128,21 @@ impl Parts {
         stream.try_io(Interest::WRITABLE, || passing::send(stream, &passed))
     }
 
-    /// Changes things again.
-    fn go_on(&self) {
+    /// Changes things again. The `other` process may have put its files in the place of this one's.
+    fn go_on(&self, other: Option<ProcessId>) {
         self.admin.sign_ins.go_on();
         self.close(false);
+        let looks = self.looks.clone();
+        tokio::spawn(async move {
+            let ended = async {
+                while other.is_some_and(ProcessId::is_alive) {
+                    clock::sleep(LOOK).await;
+                }
+            };
+            // One that lives on has kept its own.
+            let _lives_on = timeout(TURN, ended).await;
+            looks.send_replace(());
+        });
     }
 
     /// From now on nothing changes here that the other process would have to know (`true`), or again.
@@ -176,6 +190,6 @@ mod tests {
     async fn a_word_is_not_waited_for_for_ever() {
         let (_silent, stream) = tokio::io::duplex(64);
         let error = hear(&mut BufReader::new(stream), DONE, TURN).await.expect_err("it says nothing");
-        assert_eq!(error.to_string(), "it has not said \"done\" within 30s");
+        assert_eq!(error.to_string(), "it has not said \"done\" within 20s");
     }
 }

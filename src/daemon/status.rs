@@ -50,6 +50,8 @@ pub(super) struct Listening {
     pub(super) wanted: usize,
     /// Set when the daemon is ready.
     pub(super) ready: Arc<AtomicBool>,
+    /// Says when it is to be looked at once whether all is there.
+    pub(super) looks: watch::Receiver<()>,
 }
 
 /// Who is told.
@@ -101,6 +103,7 @@ pub(super) async fn follow(
     telling: Telling<impl Progress>,
 ) {
     let Telling { mut progress, mut succession, refuse } = telling;
+    let mut looks = listening.looks.clone();
     let patience = clock::sleep(ready_wait.unwrap_or_default());
     tokio::pin!(patience);
     // Whether there are credentials, as soon as that can be said.
@@ -141,6 +144,7 @@ pub(super) async fn follow(
             () = clock::sleep(LOOK_AGAIN) => {}
             () = listening.more(), if !everywhere => {}
             () = &mut patience, if fetched.is_none() => fetched = Some(false),
+            Ok(()) = looks.changed() => continue,
         }
         if ready {
             clock::sleep(STATUS_INTERVAL).await;

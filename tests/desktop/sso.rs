@@ -345,39 +345,67 @@ fn python() -> Option<std::path::PathBuf> {
     std::env::var_os("ALPPACA_TEST_PYTHON").map(Into::into)
 }
 
+/// A daemon in the background, which can be restarted.
+struct Restartable {
+    service: Service,
+    /// What the session of a person has instead of a home.
+    session: TempDir,
+}
+
+impl Restartable {
+    fn new(at: &IdentityCenter, more: &str) -> Self {
+        let service = Service::new();
+        let session = TempDir::new().expect("a directory");
+        fs::create_dir(session.path().join("alppaca")).expect("ours");
+        let listen = format!("bind_port: {}\nrun_dir: {}\n", service.port, service.path("run").display());
+        let log = format!(
+            "logging_handler: {{module: logging, class: FileHandler, args: [{}]}}\n",
+            service.path("run/log").display()
+        );
+        service.configure(&format!("{}{listen}{log}", config(at, more)));
+        let restartable = Self { service, session };
+        assert!(restartable.begin("start").wait().expect("it ends").success(), "{}", restartable.service.log());
+        restartable
+    }
+
+    fn begin(&self, word: &str) -> Child {
+        let mut command = self.service.command(word);
+        command.env("XDG_RUNTIME_DIR", self.session.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("it runs")
+    }
+
+    fn socket(&self) -> std::path::PathBuf {
+        self.service.path("run/alppaca.sock")
+    }
+
+    /// Begins to sign in with a code, and enters it; then come further lines.
+    fn login(&self, at: &IdentityCenter) -> (Child, impl Iterator<Item = String>) {
+        let mut login = Command::new(ALPPACA);
+        login.args(["login", "--device"]).env("ALPPACA_SOCKET", self.socket());
+        let login = login.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut login = login.spawn().expect("it starts");
+        let mut lines = BufReader::new(login.stdout.take().expect("piped")).lines().map_while(Result::ok);
+        let code =
+            lines.find_map(|line| line.strip_prefix("    ABCD").map(|rest| format!("ABCD{rest}"))).expect("a code");
+        at.approve(&code);
+        (login, lines)
+    }
+}
+
 /// The provider accepts each refresh token once.
 #[test]
 fn a_sign_in_that_is_renewed_during_a_restart_is_not_lost() {
     let at = IdentityCenter::start();
     // Renewed after five seconds, and usable for so long.
     at.state().life = 15;
-    let service = Service::new();
-    let session = TempDir::new().expect("a directory");
-    fs::create_dir(session.path().join("alppaca")).expect("ours");
-    let listen = format!("bind_port: {}\nrun_dir: {}\n", service.port, service.path("run").display());
-    let log = format!(
-        "logging_handler: {{module: logging, class: FileHandler, args: [{}]}}\n",
-        service.path("run/log").display()
-    );
-    service.configure(&format!("{}{listen}{log}", config(&at, "    keep_sign_in: yes\n")));
-    let begin = |word: &str| {
-        let mut command = service.command(word);
-        command.env("XDG_RUNTIME_DIR", session.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.spawn().expect("it runs")
-    };
-    let socket = service.path("run/alppaca.sock");
-    assert!(begin("start").wait().expect("it ends").success(), "{}", service.log());
-    let mut login = Command::new(ALPPACA);
-    login.args(["login", "--device"]).env("ALPPACA_SOCKET", &socket);
-    let mut login = login.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it starts");
-    let mut lines = BufReader::new(login.stdout.take().expect("piped")).lines().map_while(Result::ok);
-    let code = lines.find_map(|line| line.strip_prefix("    ABCD").map(|rest| format!("ABCD{rest}"))).expect("a code");
-    at.approve(&code);
+    let daemon = Restartable::new(&at, "    keep_sign_in: yes\n");
+    let Restartable { service, .. } = &daemon;
+    let (mut login, _lines) = daemon.login(&at);
     assert!(login.wait().expect("it ends").success(), "{}", service.log());
     let renewals = || at.calls("/token");
     let (before, held) = (renewals(), at.hold_tokens());
     eventually("a renewal is under way", || (renewals() > before).then_some(()), || service.log());
-    let restart = begin("restart");
+    let restart = daemon.begin("restart");
     eventually(
         "a process prepares",
         || service.log().contains("prepares to take over").then_some(()),
@@ -392,9 +420,52 @@ fn a_sign_in_that_is_renewed_during_a_restart_is_not_lost() {
     eventually("it is renewed by the next process", || (renewals() > renewed).then_some(()), || service.log());
     eventually(
         "the person is signed in",
-        || alppaca(&socket, &["whoami"]).status.success().then_some(()),
+        || alppaca(&daemon.socket(), &["whoami"]).status.success().then_some(()),
         || service.log(),
     );
     assert!(!service.log().contains("sign-in needed at"), "{}", service.log());
-    assert!(begin("stop").wait().expect("it ends").success());
+    assert!(daemon.begin("stop").wait().expect("it ends").success());
+}
+
+#[test]
+fn a_sign_in_that_is_renewed_while_the_daemon_stops_is_not_lost() {
+    let at = IdentityCenter::start();
+    at.state().life = 15;
+    let daemon = Restartable::new(&at, "    keep_sign_in: yes\n");
+    let Restartable { service, .. } = &daemon;
+    let (mut login, _lines) = daemon.login(&at);
+    assert!(login.wait().expect("it ends").success(), "{}", service.log());
+    let (before, held) = (at.calls("/token"), at.hold_tokens());
+    eventually("a renewal is under way", || (at.calls("/token") > before).then_some(()), || service.log());
+    let mut stop = daemon.begin("stop");
+    eventually("it stops", || service.log().contains("stopping: SIGTERM").then_some(()), || service.log());
+    drop(held);
+    assert!(stop.wait().expect("it ends").success());
+    assert!(daemon.begin("start").wait().expect("it ends").success(), "{}", service.log());
+    let who = alppaca(&daemon.socket(), &["whoami"]);
+    assert!(who.status.success(), "{who:?}\n{}", service.log());
+    let renewed = at.calls("/token");
+    eventually("it is renewed", || (at.calls("/token") > renewed).then_some(()), || service.log());
+    assert!(!service.log().contains("sign-in needed at"), "{}", service.log());
+    assert!(daemon.begin("stop").wait().expect("it ends").success());
+}
+
+#[test]
+fn tokens_that_come_in_the_moment_of_a_restart_do_not_stay_valid() {
+    let at = IdentityCenter::start();
+    let daemon = Restartable::new(&at, "");
+    let Restartable { service, .. } = &daemon;
+    let held = at.hold_tokens();
+    let (login, _lines) = daemon.login(&at);
+    eventually("the tokens are asked for", || (at.calls("/token") > 0).then_some(()), || service.log());
+    let restart = daemon.begin("restart");
+    let login = login.wait_with_output().expect("it ends");
+    assert!(stderr(&login).contains("the daemon is being restarted"), "{login:?}");
+    drop(held);
+    let (code, words) = said(&restart.wait_with_output().expect("it ends"));
+    assert_eq!((code, &*words), (Some(0), "alppaca restarted\n"), "{}", service.log());
+    // The process that has asked for them is gone.
+    assert_eq!(at.calls("/logout"), 1, "{}", service.log());
+    assert!(!at.state().has_access());
+    assert!(daemon.begin("stop").wait().expect("it ends").success());
 }

@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Notify, task::AbortHandle};
+use tokio::{
+    sync::{Notify, OwnedRwLockReadGuard, RwLock},
+    task::AbortHandle,
+};
 
 use super::{
     Failure,
@@ -74,7 +77,12 @@ pub(super) struct Attempt {
     /// Notified of each step.
     changed: Arc<Notify>,
     task: Mutex<Option<AbortHandle>>,
+    /// Held while a provider is asked for what must not be lost.
+    under_way: Arc<RwLock<()>>,
 }
+
+/// What a provider has granted, until it is a person's or revoked.
+type Kept = (Granted, OwnedRwLockReadGuard<()>);
 
 /// Where an attempt is.
 struct Stage {
@@ -90,7 +98,12 @@ impl Stage {
 }
 
 impl Attempt {
-    pub(super) fn new(session: Known, clock: SharedClock, changed: Arc<Notify>) -> Arc<Self> {
+    pub(super) fn new(
+        session: Known,
+        clock: SharedClock,
+        changed: Arc<Notify>,
+        under_way: Arc<RwLock<()>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             session,
             started: clock.now().boot,
@@ -100,6 +113,7 @@ impl Attempt {
             came_back: Notify::new(),
             changed,
             task: Mutex::default(),
+            under_way,
         })
     }
 
@@ -177,7 +191,8 @@ impl Attempt {
     }
 
     /// Asks for tokens; to the end, once it has begun.
-    async fn ask(&self, call: impl Future<Output = Result<Granted, Failure>>) -> Result<Granted, Failure> {
+    async fn ask(&self, call: impl Future<Output = Result<Granted, Failure>>) -> Result<Kept, Failure> {
+        let under_way = Arc::clone(&self.under_way).read_owned().await;
         {
             let mut stage = lock(&self.stage);
             if stage.is_over() {
@@ -187,11 +202,11 @@ impl Attempt {
         }
         let granted = call.await;
         lock(&self.stage).asking = false;
-        granted
+        Ok((granted?, under_way))
     }
 
     /// The person has signed in, unless the attempt was ended meanwhile: then nobody has these tokens.
-    async fn sign_in(&self, session: &Session, granted: Granted) -> Result<(), Failure> {
+    async fn sign_in(&self, session: &Session, (granted, _under_way): Kept) -> Result<(), Failure> {
         let late = {
             let mut stage = lock(&self.stage);
             if stage.is_over() {
@@ -235,7 +250,7 @@ impl Attempt {
         self.sign_in(session, self.poll(&provider, &code).await?).await
     }
 
-    async fn poll(&self, provider: &Provider, code: &DeviceCode) -> Result<Granted, Failure> {
+    async fn poll(&self, provider: &Provider, code: &DeviceCode) -> Result<Kept, Failure> {
         let (began, mut pause) = (self.clock.now().boot, code.interval());
         loop {
             clock::sleep(pause).await;

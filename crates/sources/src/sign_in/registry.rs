@@ -12,7 +12,7 @@ use std::{
 
 use tokio::{
     runtime::Handle,
-    sync::{Notify, futures::OwnedNotified},
+    sync::{Notify, RwLock, futures::OwnedNotified},
 };
 
 use super::{
@@ -50,6 +50,8 @@ struct Inner {
     beside: OnceLock<Handle>,
     /// Whether they are another process's, which renews them.
     held: Arc<AtomicBool>,
+    /// Held while tokens that nobody has yet, or has any more, are on their way.
+    under_way: Arc<RwLock<()>>,
 }
 
 /// Why a sign-in does not begin.
@@ -82,6 +84,7 @@ impl SignIns {
             changed: Arc::default(),
             beside: OnceLock::new(),
             held: Arc::default(),
+            under_way: Arc::default(),
         }))
     }
 
@@ -129,6 +132,8 @@ impl SignIns {
     pub async fn pause(&self) {
         self.hold();
         lock(&self.0.attempts).values().for_each(|attempt| attempt.end("the daemon is being restarted"));
+        // What is granted to them still is revoked.
+        drop(self.0.under_way.write().await);
         for session in self.sessions() {
             session.renewed().await;
         }
@@ -225,7 +230,8 @@ impl SignIns {
         if attempts.len() >= MAX_ATTEMPTS {
             return Err(BeginError::NotNow);
         }
-        let attempt = Attempt::new(session, Arc::clone(&self.0.clock), Arc::clone(&self.0.changed));
+        let (clock, changed) = (Arc::clone(&self.0.clock), Arc::clone(&self.0.changed));
+        let attempt = Attempt::new(session, clock, changed, Arc::clone(&self.0.under_way));
         let task = beside.spawn(Arc::clone(&attempt).run(method));
         attempt.runs_as(task.abort_handle());
         attempts.insert(id.clone(), attempt);
@@ -254,7 +260,12 @@ impl SignIns {
             attempt.end("you have signed out meanwhile");
         }
         if let (Some((session, tokens)), Some(beside)) = (session.sign_out(), self.0.beside.get()) {
-            beside.spawn(async move { session.revoke(&tokens).await });
+            // None while the daemon is being restarted, when nobody signs out.
+            let under_way = Arc::clone(&self.0.under_way).try_read_owned();
+            beside.spawn(async move {
+                session.revoke(&tokens).await;
+                drop(under_way);
+            });
         }
         Ok(())
     }
