@@ -329,6 +329,11 @@ fn what_sandbox_allow_names_is_reached_and_nothing_beside_it() {
         assert_eq!(attempt(what, &argument, "enforce", &allowed, uid), with, "{what} {argument} with it");
         assert_eq!(attempt(what, &argument, "enforce", &config(ims), uid), without, "{what} {argument} without it");
     }
+    // What is not there opens nothing above it.
+    let missing = format!("{}sandbox_allow: {{read: {}, write: {}}}\n", config(ims), path("no/such"), path("missing"));
+    for (what, argument) in [("read", path("beside")), ("write", path("write/file")), ("write", path("new"))] {
+        assert_eq!(attempt(what, &argument, "enforce", &missing, uid), Outcome::Denied, "{what} {argument}");
+    }
 }
 
 /// A log may be in a directory with other files, such as a home.

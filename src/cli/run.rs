@@ -284,6 +284,7 @@ fn notifier(becomes_another: bool, host_env: &HostEnv) -> Result<Program, Failur
         launcher: host_env.launcher.clone(),
         timeout: NOTIFICATION,
         environment: host_env.variables(host_env.home.as_deref(), &session),
+        facts: Vec::new(),
     })
 }
 

@@ -37,6 +37,7 @@ impl Program {
             launcher: [env!("CARGO_BIN_EXE_alppaca"), "launch", "--"].map(str::to_owned).to_vec(),
             timeout: Duration::from_secs(20),
             environment: vec![("PATH".into(), "/usr/bin:/bin".into())],
+            facts: Vec::new(),
         };
         let settings = Settings { program, assumed_lifetime: Duration::from_hours(1) };
         Self { directory, settings }

@@ -43,7 +43,7 @@ impl Confined {
             tracing::warn!("sandbox: {warning}");
         }
         for missing in &state.missing {
-            tracing::warn!("sandbox: {missing} is not there, nor is its directory; if it appears, a restart is needed");
+            tracing::warn!("sandbox: {missing} is not there, so it is not allowed; when it is, a restart is needed");
         }
         if let Some(helper) = helper {
             let flush = log.flusher();

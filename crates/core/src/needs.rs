@@ -8,8 +8,12 @@ use std::path::{Path, PathBuf};
 pub enum Need {
     /// A file, or what is below a directory, is read. It may be replaced by another one of that name.
     Read(PathBuf),
+    /// The same, if it is there now: not what is above it.
+    ReadPresent(PathBuf),
     /// Files are made, written and removed in this directory.
     Write(PathBuf),
+    /// The same, if it is there now: not what is above it.
+    WritePresent(PathBuf),
     /// This file is written, and stays the same.
     Append(PathBuf),
     /// This file is written, and made anew where another program has moved it away.

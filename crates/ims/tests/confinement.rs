@@ -233,3 +233,25 @@ fn a_helper_runs_the_program_of_the_credentials_and_the_server_stays_confined() 
         "the helper that runs the programs of sources has ended: what they gave is served until it expires",
     );
 }
+
+#[test]
+fn a_helper_runs_the_alert_of_an_emergency_and_the_server_stays_confined() {
+    let (scene, sts) = (Scene::new(), Sts::start());
+    let (program, told) = (scene.path().join("page"), tempfile::tempdir().expect("a directory"));
+    let told = told.path().join("told");
+    // Where the server may not write.
+    fs::write(&program, format!("#!/bin/sh\necho \"$EMERGENCY_ROLE: $EMERGENCY_REASON\" > {}\n", told.display()))
+        .expect("a file");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("ours");
+    let rule = "  - {name: break glass, match: {method: people, groups: oncall}, account: demo, role: admin,\n     \
+                emergency: {reason: required, for: 20m}}\n";
+    let alert = format!("audit_required: yes\nemergency_alert: '{}'\n", program.display());
+    let server = Server::start(&scene, &format!("{}{rule}{alert}", scene.usual(&sts.url())));
+    assert!(server.wait_for_log("sandbox: ").contains("a helper runs programs"));
+    let status = fs::read_to_string(format!("/proc/{}/status", server.id())).expect("it runs");
+    assert!(status.contains("Seccomp:\t2"), "{status}");
+    let headers = [("X-Remote-User", "alice"), ("X-Groups", "oncall"), ("X-Alppaca-Reason", "ticket 4711; $(id)")];
+    let answer = scene.client(server.address, None).get("/account/demo/admin/credentials", &headers);
+    assert_eq!(answer.status, 200, "{answer:?}\n{}", server.log());
+    assert_eq!(fs::read_to_string(&told).expect("it has run"), "admin: ticket 4711; $(id)\n");
+}

@@ -74,7 +74,7 @@ pub struct Grants {
     pub abstract_sockets: bool,
     /// What could not be allowed, since it is nowhere: path and reason.
     pub missing: Vec<String>,
-    /// Directories of many, in all of which files can be written.
+    /// What an administrator should know: files in directories of many.
     pub wide: Vec<String>,
 }
 
@@ -86,6 +86,13 @@ impl Grants {
             let Some((path, access, found)) = of_files(need) else { continue };
             if found.is_empty() {
                 missing.push(format!("{} ({reason})", path.display()));
+            }
+            if access == Access::Read && places::is_directly_in_a_home(path) {
+                wide.push(format!(
+                    "{reason} is {}, directly in a home, of which nothing else can be read: when another file takes its place, a \
+                     restart is needed. Give it a directory of its own",
+                    path.display()
+                ));
             }
             for path in found {
                 if access != Access::Read && path.is_dir() && places::is_shared(&path) {
@@ -152,11 +159,12 @@ impl Grants {
 /// What a need says of files: the path, what is done with it, and the places of which that has to be allowed.
 fn of_files(need: &Need) -> Option<(&Path, Access, Vec<PathBuf>)> {
     Some(match need {
-        Need::Read(path) => (path, Access::Read, places::read(path)),
+        Need::ReadPresent(path) | Need::WritePresent(path) if !path.exists() => (path, Access::Read, Vec::new()),
+        Need::Read(path) | Need::ReadPresent(path) => (path, Access::Read, places::read(path)),
         Need::Append(path) if path.exists() => (path, Access::Append, path.canonicalize().into_iter().collect()),
         Need::Append(path) | Need::Follow(path) => (path, Access::Follow, places::written(path)),
         Need::Rotate(path) => (path, Access::Rotate, places::written(path)),
-        Need::Write(path) => (path, Access::Write, places::written(path)),
+        Need::Write(path) | Need::WritePresent(path) => (path, Access::Write, places::written(path)),
         _ => return None,
     })
 }

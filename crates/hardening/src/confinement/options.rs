@@ -71,10 +71,10 @@ impl Allow {
     pub fn needs(&self, needs: &mut Needs) {
         needs.of("sandbox_allow");
         for path in &self.read {
-            needs.add(Need::Read(path.clone()), "read");
+            needs.add(Need::ReadPresent(path.clone()), "read");
         }
         for path in &self.write {
-            needs.add(Need::Write(path.clone()), "write");
+            needs.add(Need::WritePresent(path.clone()), "write");
         }
         for port in &self.connect {
             needs.add(Need::Connect(*port), "connect");
@@ -139,8 +139,8 @@ mod tests {
         assert_eq!(
             needs,
             [
-                "Read(\"/opt/vendor\") sandbox_allow: read",
-                "Write(\"/srv/v\") sandbox_allow: write",
+                "ReadPresent(\"/opt/vendor\") sandbox_allow: read",
+                "WritePresent(\"/srv/v\") sandbox_allow: write",
                 "Connect(636) sandbox_allow: connect",
                 "Connect(389) sandbox_allow: connect",
             ]

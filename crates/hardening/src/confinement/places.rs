@@ -46,7 +46,7 @@ const SHARED: &[&str] = &[
 ];
 
 /// The places at which a file is read: its directory, since it is replaced by others of that name, and those to which
-/// links on the way to it will lead when they are switched. Empty if there is none.
+/// links on the way to it will lead when they are switched. Of a home only the file. Empty if there is none.
 pub(super) fn read(path: &Path) -> Vec<PathBuf> {
     let path = absolute(path);
     if is_device(&path) {
@@ -55,6 +55,10 @@ pub(super) fn read(path: &Path) -> Vec<PathBuf> {
     let beside = if path.is_dir() { None } else { path.parent().and_then(directory_of) };
     let mut all: Vec<PathBuf> = directory_of(&path).into_iter().chain(beside).chain(switched(&path)).collect();
     if all.is_empty() && path.is_file() {
+        all.extend(path.canonicalize());
+    }
+    if !path.is_dir() && all.iter().any(|place| is_home(place)) {
+        all.retain(|place| !is_home(place));
         all.extend(path.canonicalize());
     }
     all.iter_mut().for_each(widen_in_run);
@@ -81,13 +85,22 @@ pub(super) fn written(path: &Path) -> Vec<PathBuf> {
 
 /// Whether many have something in a directory: one of the system's, or somebody's home.
 pub(super) fn is_shared(directory: &Path) -> bool {
-    let is_home = || {
-        let person = |user: &User| user.uid.is_root() || user.uid.as_raw() >= FIRST_PERSON;
-        let own = User::from_uid(geteuid()).ok().flatten().filter(person);
-        directory.parent().is_some_and(|parent| parent == Path::new("/home") || parent == Path::new("/var/home"))
-            || own.is_some_and(|user| user.dir == directory)
-    };
-    SHARED.iter().any(|shared| Path::new(shared) == directory) || is_home()
+    SHARED.iter().any(|shared| Path::new(shared) == directory) || is_home(directory)
+}
+
+fn is_home(directory: &Path) -> bool {
+    let person = |user: &User| user.uid.is_root() || user.uid.as_raw() >= FIRST_PERSON;
+    let own = User::from_uid(geteuid()).ok().flatten().filter(person);
+    let homes = ["/home", "/var/home"].map(Path::new);
+    directory == Path::new("/root")
+        || directory.parent().is_some_and(|parent| homes.contains(&parent))
+        || own.is_some_and(|user| user.dir == directory && directory != Path::new("/"))
+}
+
+/// Whether it is a file of somebody's home, and in no directory there.
+pub(super) fn is_directly_in_a_home(path: &Path) -> bool {
+    let directory = path.parent().and_then(|directory| directory.canonicalize().ok());
+    path.is_file() && directory.is_some_and(|directory| is_home(&directory))
 }
 
 fn absolute(path: &Path) -> PathBuf {
@@ -235,6 +248,22 @@ mod tests {
         link("b", "a");
         link("a", "b");
         assert_eq!(read(&root.join("a/x")), [root]);
+    }
+
+    #[test]
+    fn of_a_home_only_the_file_is_read() {
+        // That of root, as whom tests run, or of the person who runs them.
+        let home = User::from_uid(geteuid()).ok().flatten().map(|user| user.dir).filter(|home| is_home(home));
+        let Some(home) = home else { return };
+        assert_eq!(read(&home.join("no-such-file-of-alppaca")), [""; 0].map(PathBuf::from));
+        let directory = tempfile::tempdir_in(&home).expect("a directory");
+        let file = directory.path().join("file");
+        fs::write(&file, "").expect("ours");
+        assert_eq!(read(&file), [directory.path().canonicalize().expect("there")]);
+        let own = tempfile::NamedTempFile::new_in(&home).expect("a file");
+        assert_eq!(read(own.path()), [own.path().canonicalize().expect("there")]);
+        assert!(is_directly_in_a_home(own.path()) && !is_directly_in_a_home(&file));
+        assert_eq!(read(&home), [home.canonicalize().expect("there")]);
     }
 
     #[test]

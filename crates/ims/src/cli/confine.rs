@@ -8,13 +8,20 @@ use super::files;
 use crate::{
     confinement::{self, Confinement},
     needs::{Need, Needs},
-    site::Loaded,
-    source::HostEnv,
+    server::Alarm,
+    site::{Loaded, Site},
+    source::{HostEnv, process::Program},
 };
 
 /// The confinement of a server with a configuration that was read from `path`.
 pub fn confinement(path: &Path, loaded: &Loaded, host_env: &HostEnv) -> Confinement {
     Confinement::new(loaded.site.sandbox.mode, &needs(path, loaded, host_env))
+}
+
+/// The programs that a helper runs.
+pub(super) fn programs(site: &Site, host_env: &HostEnv) -> Vec<Program> {
+    let alarm = site.alarm.as_ref().map(|alarm| Alarm::program(alarm, host_env));
+    site.sts.programs(host_env).into_iter().chain(alarm).collect()
 }
 
 /// All that is needed, but for the listeners, which are bound before.
@@ -57,8 +64,8 @@ pub(super) fn changeable(path: &Path, loaded: &Loaded, host_env: &HostEnv) -> Ne
     if let Some(approvals) = &site.approvals {
         needs.of("approvals").add(Need::Write(approvals.directory.clone()), "records");
     }
-    if site.alarm.is_some() {
-        needs.of("emergency_alert").add(Need::Programs, "what each emergency is about is known only then: its program");
+    if let Some(alarm) = &site.alarm {
+        needs.of("emergency_alert").add(Need::Program(Alarm::program(alarm, host_env).id()), "its program");
     }
     site.console.needs(host_env, needs.of("console"));
     needs

@@ -71,7 +71,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     sandbox::harden().map_err(Failure::runtime)?;
     let host_env = environment::host_env();
     site.logging.make_file();
-    let confined = Confined::new(confine::confinement(&path, &loaded, &host_env), || site.sts.programs(&host_env))?;
+    let confined =
+        Confined::new(confine::confinement(&path, &loaded, &host_env), || confine::programs(site, &host_env))?;
     // As the account that will reopen the file after a rotation.
     let log =
         logging::init(&site.logging, SystemClock::shared(), &environment::for_logging()).map_err(Failure::runtime)?;

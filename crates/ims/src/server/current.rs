@@ -168,7 +168,7 @@ impl Current {
             rules: site.rules.clone(),
             access_log: site.logging.access_log,
             approvals,
-            alarm: site.alarm.clone().map(|settings| Alarm::new(settings, host_env.clone())),
+            alarm: site.alarm.as_ref().map(|settings| Alarm::new(settings, host_env)),
             methods,
             people,
         })

@@ -27,7 +27,7 @@ use super::{
     wire::Frame,
 };
 
-/// What begins a frame of the daemon's: run the program with this number, or end the run.
+/// What begins a frame of the daemon's: run the program with this number and these facts, or end the run.
 const RUN: u8 = 0;
 const END: u8 = 1;
 /// What begins a frame of the helper's.
@@ -122,7 +122,7 @@ pub(super) fn is_there() -> bool {
 }
 
 /// Has the helper run this program.
-pub(super) async fn run(program: &Program) -> Said {
+pub(super) async fn run(program: &Program, facts: &[(String, String)]) -> Said {
     let helper = HELPER.get().ok_or("there is no helper")?;
     let number = helper.programs.iter().position(|known| known == program).ok_or(
         "is not one of the programs with which the daemon was started, and the sandbox allows no other: restart it",
@@ -132,7 +132,8 @@ pub(super) async fn run(program: &Program) -> Said {
     lock(&helper.waiting).insert(id, tell);
     let run = Run { helper, id };
     let number = u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes();
-    helper.send(id, &[&[RUN][..], &number].concat()).map_err(|_closed| HAS_ENDED)?;
+    let facts = serde_json::to_vec(facts).map_err(|error| error.to_string())?;
+    helper.send(id, &[&[RUN][..], &number, &facts].concat()).map_err(|_closed| HAS_ENDED)?;
     // It keeps the program's own limit, unless it has stopped itself.
     let said = tokio::time::timeout(program.timeout + PATIENCE, told).await;
     let said = said.map_err(|_late| "the helper does not answer")?.map_err(|_ended| HAS_ENDED)?;
@@ -166,6 +167,13 @@ fn answer(run: u64, said: &Said) -> Frame {
     Frame::new(run, &[&[kind], &length, text.as_bytes(), output])
 }
 
+/// Which program is to run, and with which facts.
+fn wished(wish: &[u8]) -> Option<(usize, Vec<(String, String)>)> {
+    let (number, facts) = wish.split_at_checked(4)?;
+    let number = usize::try_from(u32::from_le_bytes(number.try_into().ok()?)).ok()?;
+    Some((number, serde_json::from_slice(facts).ok()?))
+}
+
 /// The helper's side: reads its list from `stream`, and runs what is asked for until the daemon ends.
 pub fn serve(mut stream: UnixStream) -> io::Result<()> {
     let Some(list) = Frame::read(&mut stream)? else { return Ok(()) };
@@ -189,13 +197,13 @@ pub fn serve(mut stream: UnixStream) -> io::Result<()> {
         let mut running = HashMap::new();
         while let Some(frame) = asked.recv().await {
             match frame.body.split_first() {
-                Some((&RUN, number)) => {
-                    let number =
-                        number.try_into().ok().and_then(|bytes| usize::try_from(u32::from_le_bytes(bytes)).ok());
+                Some((&RUN, wish)) => {
+                    let wish = wished(wish);
                     let (programs, answers, run) = (Arc::clone(&programs), Arc::clone(&answers), frame.run);
                     let task = tokio::spawn(async move {
-                        let said = match number.and_then(|number| programs.get(number)) {
-                            Some(program) => program.run_here().await,
+                        let known = wish.and_then(|(number, facts)| Some((programs.get(number)?, facts)));
+                        let said = match known {
+                            Some((program, facts)) => program.run_here(&facts).await,
                             None => Err("there is no such program".to_owned()),
                         };
                         // If the daemon is gone, the end of its requests is about to be read.

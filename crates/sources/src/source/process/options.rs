@@ -67,6 +67,7 @@ impl Options {
             launcher: host_env.launcher.clone(),
             timeout: self.timeout,
             environment: host_env.variables(host_env.home.as_deref(), &self.environment),
+            facts: Vec::new(),
         }
     }
 }

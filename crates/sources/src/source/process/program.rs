@@ -34,7 +34,12 @@ pub struct Program {
     pub timeout: Duration,
     /// Its whole environment: nothing is inherited, so it gets no socket and no secret of ours.
     pub environment: Vec<(String, String)>,
+    /// The names of further variables, whose values are known only when it is run.
+    pub facts: Vec<String>,
 }
+
+/// More than the facts of a run have, all together.
+const MAX_FACTS: usize = 16 * 1024;
 
 /// Why there can be no such program.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -91,12 +96,20 @@ impl Program {
 
     /// Has it run to its end, by the helper if there is one. An error says what went wrong, for after the name of the program.
     pub async fn run(&self) -> Result<Ended, String> {
-        if helper::is_there() { helper::run(self).await } else { self.run_here().await }
+        self.run_about(&[]).await
+    }
+
+    /// The same with these facts.
+    pub async fn run_about(&self, facts: &[(String, String)]) -> Result<Ended, String> {
+        if helper::is_there() { helper::run(self, facts).await } else { self.run_here(facts).await }
     }
 
     /// The same as a child of this process.
-    pub(super) async fn run_here(&self) -> Result<Ended, String> {
-        let mut running = self.start().map_err(|error| format!("cannot be started: {error}"))?;
+    pub(super) async fn run_here(&self, facts: &[(String, String)]) -> Result<Ended, String> {
+        if !self.takes(facts) {
+            return Err("cannot be started: it may not be told that".to_owned());
+        }
+        let mut running = self.start(facts).map_err(|error| format!("cannot be started: {error}"))?;
         let timeout = self.timeout;
         let run = tokio::time::timeout(timeout, running.finish()).await;
         let said = || shown(&running.complaint);
@@ -109,11 +122,18 @@ impl Program {
         }
     }
 
-    fn start(&self) -> std::io::Result<Running> {
+    /// Whether these are facts of its own, and can be variables.
+    fn takes(&self, facts: &[(String, String)]) -> bool {
+        let size: usize = facts.iter().map(|(name, value)| name.len() + value.len()).sum();
+        size <= MAX_FACTS && facts.iter().all(|(name, value)| self.facts.contains(name) && !value.contains('\0'))
+    }
+
+    fn start(&self, facts: &[(String, String)]) -> std::io::Result<Running> {
         let Self { launcher, command, environment, .. } = self;
+        let environment = environment.iter().chain(facts);
         let mut program = Command::new(&launcher[0]);
         program.args(&launcher[1..]).args(command);
-        program.env_clear().envs(environment.iter().map(|(name, value)| (name, value))).current_dir("/");
+        program.env_clear().envs(environment.map(|(name, value)| (name, value))).current_dir("/");
         Running::start(&mut program, MAX_OUTPUT, STDERR_BYTES)
     }
 }

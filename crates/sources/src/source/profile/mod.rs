@@ -149,6 +149,7 @@ impl Profile {
             launcher: launcher.clone(),
             timeout: self.timeout(),
             environment: environment.clone(),
+            facts: Vec::new(),
         };
         let settings = process::Settings { program, assumed_lifetime: *assumed_lifetime };
         let process = Process::new(settings, self.clock.clone()).map_err(|error| error.to_string())?;
