@@ -1,4 +1,4 @@
-//! Development tasks: `cargo xtask test`, `cargo xtask fuzz`, `cargo xtask soak`, `cargo xtask bench`, `cargo xtask package`, `cargo xtask book`.
+//! Development tasks: `cargo xtask test`, `cargo xtask fuzz`, `cargo xtask soak`, `cargo xtask years`, `cargo xtask bench`, `cargo xtask package`, `cargo xtask book`.
 
 mod bench;
 mod book;
@@ -27,6 +27,8 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Have all clients work at once while the upstream fails and the daemon is restarted and killed
     Soak(suite::SoakOptions),
+    /// Have many hosts live for years in virtual time, with outages, suspends, wrong clocks and restarts
+    Years(suite::YearsOptions),
     /// Measure the daemon against nginx on this machine
     Bench(bench::Options),
     #[command(hide = true)]
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Task::Test(options) => suite::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Soak(options) => suite::soak(&options),
+        Task::Years(options) => suite::years(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Harm(options) => bench::hostile::harm(&options),
         Task::Package(options) => package::run(&options),

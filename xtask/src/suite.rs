@@ -117,6 +117,30 @@ pub fn soak(options: &SoakOptions) -> Result<()> {
     Ok(())
 }
 
+#[derive(Args)]
+pub struct YearsOptions {
+    /// How many hosts
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
+    runs: u64,
+    /// How many years each
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    years: u64,
+    /// The seed of the first host; the others follow
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+/// Many hosts live for years in virtual time. What must not happen is reported with the seed that repeats it.
+pub fn years(options: &YearsOptions) -> Result<()> {
+    let YearsOptions { runs, years, seed } = options;
+    let mut command = shell::cargo();
+    command.args(["test", "--profile", "years", "--package", "alppaca-refresh", "--lib", "years", "--", "--nocapture"]);
+    for (name, number) in [("RUNS", *runs), ("DAYS", years * 365), ("SEED", *seed)] {
+        command.env(format!("ALPPACA_YEARS_{name}"), number.to_string());
+    }
+    shell::run(&mut command)
+}
+
 /// The arguments of cargo test. None if there is no such test.
 fn selection(only: &[Kind], arguments: &[OsString]) -> Option<Vec<OsString>> {
     let tests = shell::root().join("tests");

@@ -8,7 +8,16 @@
     reason = "for those who follow one life"
 )]
 
-use std::{env, sync::Mutex, thread};
+use std::{
+    env,
+    ops::Range,
+    panic,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
 
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
@@ -31,6 +40,8 @@ const SETTLED: Duration = Duration::from_secs(375 + 60 + 15 + 5);
 /// first minute, then after the shorter of 1/60 of the time it has been failing and a back-off of 0 to 60 s. That makes
 /// 347 on average.
 const MOST_IN_AN_HOUR: usize = 450;
+/// After how many lives it is said how it goes.
+const REPORT: u64 = 100;
 /// The handover is that old at most.
 const HANDED: Duration = Duration::from_millis(1100);
 
@@ -482,51 +493,82 @@ impl Life {
     }
 }
 
-/// Lives of a host with the seeds, `days` each, on all processors. Returns how many looks and events there were, and calls.
-fn live(seeds: std::ops::Range<u64>, days: u64) -> [u64; 3] {
-    let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
-    let part = |first: u64| {
-        let mut counts = [0; 3];
-        for seed in (seeds.start + first..seeds.end).step_by(usize::try_from(threads).expect("few")) {
-            let _says = Says(seed);
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-            runtime.expect("a runtime").block_on(async {
-                let mut life = Life::begin(seed);
-                life.run(Duration::from_hours(24 * days)).await;
-                let calls = life.world.with(|state| state.asked.iter().map(|asked| asked.total).sum());
-                for (sum, more) in counts.iter_mut().zip([life.looks, life.events, calls]) {
-                    *sum += more;
-                }
-            });
+/// What came of many lives.
+#[derive(Default)]
+struct Lives {
+    lived: u64,
+    looks: u64,
+    events: u64,
+    calls: u64,
+    /// The seeds of those in which something happened that must not.
+    violated: Vec<u64>,
+}
+
+impl Lives {
+    fn add(&mut self, seed: u64, outcome: thread::Result<[u64; 3]>) {
+        self.lived += 1;
+        match outcome {
+            Ok([looks, events, calls]) => {
+                self.looks += looks;
+                self.events += events;
+                self.calls += calls;
+            }
+            // What was violated stands in the message of the panic.
+            Err(_panic) => {
+                eprintln!("this was seed {seed}");
+                self.violated.push(seed);
+            }
         }
-        counts
-    };
-    thread::scope(|scope| {
-        let parts: Vec<_> = (0..threads).map(|first| scope.spawn(move || part(first))).collect();
-        parts.into_iter().fold([0; 3], |sum, part| {
-            let part = part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            [sum[0] + part[0], sum[1] + part[1], sum[2] + part[2]]
-        })
+    }
+
+    fn tell(&self, runs: u64, days: u64) {
+        let Self { lived, looks, events, calls, violated } = self;
+        let violated =
+            if violated.is_empty() { String::new() } else { format!("; violated by the seeds {violated:?}") };
+        println!("{lived} of {runs} lives of {days} days: {looks} looks, {events} events, {calls} calls{violated}");
+    }
+}
+
+/// The life of a host with this seed: how many looks, events and calls there were.
+fn life(seed: u64, days: u64) -> [u64; 3] {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.expect("a runtime").block_on(async {
+        let mut life = Life::begin(seed);
+        life.run(Duration::from_hours(24 * days)).await;
+        [life.looks, life.events, life.world.with(|state| state.asked.iter().map(|asked| asked.total).sum())]
     })
 }
 
-/// Says which seed it was if its life ends in a panic.
-struct Says(u64);
-
-impl Drop for Says {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            eprintln!("this was seed {}", self.0);
+/// Lives of hosts with the seeds, `days` each, on all processors.
+fn live(seeds: Range<u64>, days: u64) -> Lives {
+    let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let (runs, next, lives) = (seeds.end - seeds.start, AtomicU64::new(seeds.start), Mutex::<Lives>::default());
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    let outcome = panic::catch_unwind(|| life(seed, days));
+                    let mut lives = lives.lock().expect("not poisoned");
+                    lives.add(seed, outcome);
+                    if lives.lived.is_multiple_of(REPORT) || lives.lived == runs {
+                        lives.tell(runs, days);
+                    }
+                }
+            });
         }
-    }
+    });
+    lives.into_inner().expect("not poisoned")
 }
 
 #[test]
 fn no_host_serves_what_has_expired_or_loses_what_is_good() {
     let number = |name, usual| env::var(name).map_or(usual, |text| text.parse().expect("a number"));
     let (seed, runs) = (number("ALPPACA_YEARS_SEED", 0), number("ALPPACA_YEARS_RUNS", 100));
-    let days = number("ALPPACA_YEARS_DAYS", 1);
-    let [looks, events, calls] = live(seed..seed + runs, days);
-    println!("{runs} runs of {days} days: {looks} looks, {events} events, {calls} calls");
-    assert!(events > runs && calls > events);
+    let Lives { lived, events, calls, violated, .. } = live(seed..seed + runs, number("ALPPACA_YEARS_DAYS", 1));
+    assert!(violated.is_empty(), "the seeds {violated:?}");
+    assert!(lived == runs && events > runs && calls > events);
 }
