@@ -10,7 +10,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -69,6 +69,8 @@ impl Cluster {
         let key = KeyPair::generate().expect("a key");
         let mut authority = CertificateParams::new(Vec::new()).expect("no names");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // By the same name as its own, OpenSSL takes a certificate for self-signed.
+        authority.distinguished_name.push(DnType::CommonName, "the cluster");
         let ca = authority.self_signed(&key).expect("signed");
         let issuer = Issuer::new(authority, key);
         let names = ["127.0.0.1", "localhost", "kubernetes.default.svc"].map(str::to_owned);
@@ -78,7 +80,9 @@ impl Cluster {
         write("ca.crt", ca.pem());
         write("server.crt", server.pem());
         write("server.key", server_key.serialize_pem());
-        write("accounts.key", KeyPair::generate().expect("a key").serialize_pem());
+        let accounts = KeyPair::generate().expect("a key");
+        write("accounts.key", accounts.serialize_pem());
+        write("accounts.pub", accounts.public_key_pem());
         write("tokens.csv", format!("{ADMIN},admin,1,system:masters\n"));
     }
 
@@ -96,26 +100,23 @@ impl Cluster {
             format!("--token-auth-file={}", file("tokens.csv")),
             format!("--service-account-issuer={ISSUER}"),
             format!("--service-account-signing-key-file={}", file("accounts.key")),
-            format!("--service-account-key-file={}", file("accounts.key")),
+            format!("--service-account-key-file={}", file("accounts.pub")),
             "--service-cluster-ip-range=10.96.0.0/24".to_owned(),
             "--authorization-mode=RBAC".to_owned(),
             "--endpoint-reconciler-type=none".to_owned(),
         ]);
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file")).stderr(log);
         self.child = Some(command.spawn().expect("it starts"));
+        let said = self.path("log");
         super::support::eventually(
             "the API server is ready",
             || {
                 let ended = self.child.as_mut().and_then(|child| child.try_wait().expect("a child"));
-                assert!(ended.is_none(), "the API server has ended: {}", self.log());
+                assert!(ended.is_none(), "the API server has ended: {}", fs::read_to_string(&said).unwrap_or_default());
                 (self.call("GET", "/readyz", None)?.0 == 200).then_some(())
             },
-            || fs::read_to_string(self.path("log")).unwrap_or_default(),
+            || fs::read_to_string(&said).unwrap_or_default(),
         );
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
     /// Ends it at once. Its data stay.

@@ -1,5 +1,5 @@
 //! The webhook as a process, and a client of it.
-#![allow(unreachable_pub, reason = "a part of one test program")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
 use std::{
     fs::{self, File},
@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustix::process::{Pid, Signal, kill_process};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
@@ -46,10 +46,11 @@ impl Certificates {
     pub fn switch(&mut self) -> String {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "an authority");
         let authority =
             CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority");
         let key = KeyPair::generate().expect("a key");
-        let mut params = CertificateParams::new(vec![HOST.to_owned()]).expect("a name");
+        let mut params = CertificateParams::new([HOST, "127.0.0.1"].map(str::to_owned)).expect("a name");
         params.not_after = rcgen::date_time_ymd(2031, 5, 6);
         let certificate = params.signed_by(&key, &authority).expect("a certificate");
         self.write(&certificate.pem(), &key.serialize_pem());
