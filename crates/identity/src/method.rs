@@ -233,11 +233,10 @@ fn read_one(fields: &mut Fields, key: Key, mut node: Node) -> Option<Named> {
         })
     });
     let groups = fields.note(groups);
-    let words: Vec<_> = METHODS.iter().map(|entry| entry.word).collect();
     let what = format!("the identity method {:?}", key.text);
-    let entry = METHODS.get(fields.take_kind(&mut node, (&what, &key.place), "identity method", &words)?)?;
+    let kinds = METHODS.iter().map(|entry| (entry.word, entry.settings, entry.read));
     let before = fields.problems.len();
-    let method = fields.nested_kind(node, entry.word, entry.settings, entry.read);
+    let method = fields.of_kind(node, (&what, &key.place), "identity method", kinds);
     for problem in fields.problems.split_off(before) {
         fields.problems.push(problem.or_at(&key.place));
     }

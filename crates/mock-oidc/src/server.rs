@@ -1,22 +1,14 @@
-//! Sockets and HTTP.
+//! Requests in, answers out.
 
-use std::{
-    convert::Infallible,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use alppaca_mock_http::{Bytes, Response, response};
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderName, LOCATION, REFERRER_POLICY},
+    HeaderValue, Method,
+    header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, HeaderName, LOCATION, REFERRER_POLICY},
+    request::Parts,
 };
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::{
-    body::{Bytes, Incoming},
-    server::conn::http1,
-    service::service_fn,
-};
-use hyper_util::rt::TokioIo;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::net::TcpListener;
 
 use super::provider::{AUTHORIZE, CHOOSE, DISCOVERY, KEYS, Provider, REVOKE, Reply, TOKEN};
 use crate::{
@@ -35,33 +27,22 @@ pub(super) struct Shared {
 }
 
 pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => {
-                let Ok((stream, _)) = accepted else { continue };
-                let shared = Arc::clone(&shared);
-                connections.spawn(async move {
-                    let service = service_fn(|request| answer(request, &shared));
-                    // How a connection ends is the client's business.
-                    let _ended = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-                });
-            }
-            Some(_) = connections.join_next() => {}
-        }
-    }
+    let answer = move |head: Parts, body: Option<Bytes>| {
+        let answer = as_http(answer(&head, body, &shared));
+        async { answer }
+    };
+    alppaca_mock_http::accept(listener, MAX_BYTES, answer).await;
 }
 
-async fn answer(request: Request<Incoming>, shared: &Shared) -> Result<Response<Full<Bytes>>, Infallible> {
-    let (head, body) = request.into_parts();
+fn answer(head: &Parts, body: Option<Bytes>, shared: &Shared) -> Reply {
     // A name that leads to 127.0.0.1 is another site's.
     if head.headers.get(HOST).is_none_or(|host| host.as_bytes() != shared.authority.as_bytes()) {
-        return Ok(response(Reply::Page(421, page("Not found", "<p>This is not the address of this page.</p>"))));
+        return Reply::Page(421, page("Not found", "<p>This is not the address of this page.</p>"));
     }
-    let Ok(body) = Limited::new(body, MAX_BYTES).collect().await else {
-        return Ok(response(Reply::Page(413, page("Not found", "<p>The request is too long.</p>"))));
+    let Some(body) = body else {
+        return Reply::Page(413, page("Not found", "<p>The request is too long.</p>"));
     };
-    let body = String::from_utf8_lossy(&body.to_bytes()).into_owned();
+    let body = String::from_utf8_lossy(&body).into_owned();
     let now = shared.clock.now().wall;
     // Nothing that could panic is done while it is held.
     let mut provider = shared.provider.lock().unwrap_or_else(PoisonError::into_inner);
@@ -74,26 +55,21 @@ async fn answer(request: Request<Incoming>, shared: &Shared) -> Result<Response<
         (&Method::POST, REVOKE) => Ok(provider.revoke(&body, now)),
         _ => Ok(Reply::Page(404, page("Not found", "<p>There is nothing here.</p>"))),
     };
-    Ok(response(reply.unwrap_or_else(Reply::from)))
+    reply.unwrap_or_else(Reply::from)
 }
 
-fn response(reply: Reply) -> Response<Full<Bytes>> {
+fn as_http(reply: Reply) -> Response {
     let (status, kind, body, location) = match reply {
         Reply::Page(status, html) => (status, "text/html; charset=utf-8", html, None),
         Reply::Redirect(url) => (303, "text/plain", String::new(), Some(url)),
         Reply::Json(status, json) => (status, "application/json", json.to_string(), None),
         Reply::Broken => (500, "text/plain", "the system provides no random numbers\n".to_owned(), None),
     };
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = response(status, kind, body);
     // A browser also holds the redirection after a form to this.
     let forms = policy("'self' http://127.0.0.1:*");
-    let headers: [(HeaderName, &str); 4] = [
-        (CONTENT_TYPE, kind),
-        (CACHE_CONTROL, "no-store"),
-        (REFERRER_POLICY, "no-referrer"),
-        (CONTENT_SECURITY_POLICY, &forms),
-    ];
+    let headers: [(HeaderName, &str); 3] =
+        [(CACHE_CONTROL, "no-store"), (REFERRER_POLICY, "no-referrer"), (CONTENT_SECURITY_POLICY, &forms)];
     for (name, value) in headers.into_iter().chain(location.as_deref().map(|url| (LOCATION, url))) {
         if let Ok(value) = HeaderValue::from_str(value) {
             response.headers_mut().insert(name, value);

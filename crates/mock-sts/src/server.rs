@@ -1,19 +1,14 @@
-//! Sockets and HTTP: requests in, verified, answers out.
+//! Requests in, verified, answers out.
 
-use std::{convert::Infallible, io, sync::Arc};
+use std::{io, sync::Arc};
 
+use alppaca_mock_http::{Bytes, Response};
 use http::{
-    HeaderValue, Request, Response, StatusCode,
+    HeaderValue,
     header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE},
+    request::Parts,
 };
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::{
-    body::{Bytes, Incoming},
-    server::conn::http1,
-    service::service_fn,
-};
-use hyper_util::rt::TokioIo;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::net::TcpListener;
 
 use super::{Handle, Script, Shared, State, federation, respond, sigv4};
 use crate::{clock::SharedClock, text::page::policy};
@@ -26,32 +21,15 @@ pub fn serve(listener: TcpListener, script: Script, clock: SharedClock) -> io::R
     let address = listener.local_addr()?;
     let state = State { script, ..State::default() };
     let shared = Arc::new(Shared { state: state.into(), clock });
-    let task = tokio::spawn(accept(listener, Arc::clone(&shared))).abort_handle();
+    let answering = Arc::clone(&shared);
+    let answer = move |head, body| answer(head, body, Arc::clone(&answering));
+    let task = tokio::spawn(alppaca_mock_http::accept(listener, MAX_BYTES, answer)).abort_handle();
     Ok(Handle { shared, address, task })
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => {
-                let Ok((stream, _)) = accepted else { continue };
-                let shared = Arc::clone(&shared);
-                connections.spawn(async move {
-                    let service = service_fn(|request| answer(request, &shared));
-                    // How a connection ends is the client's business.
-                    let _ended = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-                });
-            }
-            Some(_) = connections.join_next() => {}
-        }
-    }
-}
-
-async fn answer(request: Request<Incoming>, shared: &Shared) -> Result<Response<Full<Bytes>>, Infallible> {
-    let (head, body) = request.into_parts();
-    let Ok(body) = Limited::new(body, MAX_BYTES).collect().await else {
-        return Ok(response(413, "", String::new()));
+async fn answer(head: Parts, body: Option<Bytes>, shared: Arc<Shared>) -> Response {
+    let Some(body) = body else {
+        return response(413, "", String::new());
     };
     let headers = head
         .headers
@@ -62,7 +40,7 @@ async fn answer(request: Request<Incoming>, shared: &Shared) -> Result<Response<
         path: head.uri.path().to_owned(),
         query: head.uri.query().unwrap_or_default().to_owned(),
         headers: headers.collect(),
-        body: body.to_bytes().to_vec(),
+        body: body.to_vec(),
     };
     let latency = shared.state().script.latency;
     if !latency.is_zero() {
@@ -71,13 +49,13 @@ async fn answer(request: Request<Incoming>, shared: &Shared) -> Result<Response<
     let now = shared.clock.now().wall;
     if request.path == federation::PATH {
         let reply = federation::reply(&mut shared.state(), &request, now);
-        return Ok(of_federation(reply));
+        return of_federation(reply);
     }
     let respond::Reply { status, request_id, body } = respond::reply(&mut shared.state(), &request, now);
-    Ok(response(status, &request_id, body))
+    response(status, &request_id, body)
 }
 
-fn of_federation(reply: federation::Reply) -> Response<Full<Bytes>> {
+fn of_federation(reply: federation::Reply) -> Response {
     let mut response = response(reply.status, "", reply.body);
     let kind = if reply.is_page { "text/html; charset=utf-8" } else { "application/json" };
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -87,10 +65,8 @@ fn of_federation(reply: federation::Reply) -> Response<Full<Bytes>> {
     response
 }
 
-fn response(status: u16, request_id: &str, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/xml"));
+fn response(status: u16, request_id: &str, body: String) -> Response {
+    let mut response = alppaca_mock_http::response(status, "text/xml", body);
     if let Ok(id) = HeaderValue::from_str(request_id) {
         response.headers_mut().insert("x-amzn-requestid", id);
     }

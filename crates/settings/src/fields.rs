@@ -23,6 +23,9 @@ pub struct Fields {
     pub warnings: Vec<Problem>,
 }
 
+/// One of the kinds of which a mapping can be: the word for it, its other keys, and what reads them.
+pub type OneKind<T> = (&'static str, &'static [Setting], fn(&mut Fields) -> Option<T>);
+
 impl Fields {
     /// The entries of a mapping that may have the keys of `table`.
     pub fn new(entries: Vec<(Key, Node)>, table: &'static [Setting]) -> Self {
@@ -265,15 +268,19 @@ impl Fields {
         self.nested_at(node.place.clone(), node, None, table, read)
     }
 
-    /// The same of a mapping of this [kind](Self::take_kind).
-    pub fn nested_kind<T>(
+    /// Reads one mapping whose key `kind` says which of `kinds` it is. `what` stands at `place` and is a kind of `family`, for
+    /// messages.
+    pub fn of_kind<T>(
         &mut self,
-        node: Node,
-        kind: &'static str,
-        table: &'static [Setting],
-        read: impl FnOnce(&mut Fields) -> Option<T>,
+        mut node: Node,
+        (what, place): (&str, &Place),
+        family: &str,
+        kinds: impl Iterator<Item = OneKind<T>>,
     ) -> Option<T> {
-        self.nested_at(node.place.clone(), node, Some(kind), table, read)
+        let kinds: Vec<_> = kinds.collect();
+        let words: Vec<_> = kinds.iter().map(|(word, ..)| *word).collect();
+        let (word, table, read) = *kinds.get(self.take_kind(&mut node, (what, place), family, &words)?)?;
+        self.nested_at(node.place.clone(), node, Some(word), table, read)
     }
 
     /// The same; what is wrong with the whole of it stands at `place`.
@@ -306,9 +313,8 @@ impl Fields {
 }
 
 impl Fields {
-    /// Takes `kind` out of the mapping `node`, which says which table the rest is read against: its place in `words`. `what`
-    /// stands at `place` and is a kind of `family`, for messages.
-    pub fn take_kind(
+    /// Takes `kind` out of the mapping `node`, which says which table the rest is read against: its place in `words`.
+    fn take_kind(
         &mut self,
         node: &mut Node,
         (what, place): (&str, &Place),

@@ -19,7 +19,7 @@ pub mod words;
 pub mod yaml;
 
 pub use comparable::Comparable;
-pub use fields::Fields;
+pub use fields::{Fields, OneKind};
 pub use named_files::{NamedFile, NamedFiles};
 pub use options::{Keys, Rendered};
 pub use problem::{ConfigErrors, Problem};

@@ -5,7 +5,7 @@ use std::{collections::HashMap, path::PathBuf, sync::Mutex, time::Duration};
 use super::{Callback, Console};
 use crate::{
     federation::DURATIONS,
-    fetch::{self, Proxying, parse_url, proxying},
+    fetch::{Proxying, parse_url, proxying},
     needs::Needs,
     settings::{
         Fields, Keys, NamedFiles, Node, Problem, Rendered, Setting,
@@ -135,15 +135,9 @@ impl Options {
 
     /// Makes it ready; nothing is sent yet.
     pub fn open(&self, host_env: &HostEnv) -> Result<Console, String> {
-        let proxies = self.proxying.resolve(&host_env.proxies).map_err(|error| format!("console: {error}"))?;
-        let http = fetch::Options {
-            connect_timeout: self.connect_timeout,
-            timeout: self.timeout,
-            limit_name: None,
-            ca_file: self.ca_file.clone().or_else(|| host_env.aws.ca_bundle.clone()),
-            client_certificate: None,
-            proxies,
-        };
+        let limits = (self.connect_timeout, self.timeout);
+        let http = host_env.to_aws(limits, self.ca_file.as_ref(), &self.proxying);
+        let http = http.map_err(|error| format!("console: {error}"))?;
         Ok(Console { options: self.clone(), http, clients: Mutex::new(HashMap::new()) })
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     fetch::is_clear_text,
     needs::{Need, Needs},
     settings::{
-        Fields, Keys, NamedFiles, Node, Problem, Rendered, Setting, options, read,
+        Fields, Keys, NamedFiles, Node, OneKind, Problem, Rendered, Setting, options, read,
         render::{AsYaml, mapping, quoted},
         url::{WEB_URL, is_base_url},
     },
@@ -115,7 +115,10 @@ pub enum SignIn {
     Ssh(Ssh),
 }
 
-const KINDS: [(&str, &[Setting]); 2] = [("oidc", Oidc::SETTINGS), ("ssh", Ssh::SETTINGS)];
+const KINDS: [OneKind<SignIn>; 2] = [
+    ("oidc", Oidc::SETTINGS, |fields| Oidc::read(fields).map(SignIn::Oidc)),
+    ("ssh", Ssh::SETTINGS, |fields| Ssh::read(fields).map(SignIn::Ssh)),
+];
 
 /// The tables of all kinds, for the reference.
 pub const SECTIONS: &[(&str, &[Setting])] =
@@ -125,17 +128,10 @@ impl SignIn {
     /// Reads the mapping below `sign_in`, if it is there. The outer `None` says that something is wrong.
     #[allow(clippy::option_option, reason = "wrong and absent are not the same")]
     pub fn read(fields: &mut Fields) -> Option<Option<Self>> {
-        let Some((place, mut node)) = fields.place("sign_in").zip(fields.given("sign_in").cloned()) else {
+        let Some((place, node)) = fields.place("sign_in").zip(fields.given("sign_in").cloned()) else {
             return Some(None);
         };
-        let words = KINDS.map(|(word, _)| word);
-        let kind = fields.take_kind(&mut node, ("the sign-in", &place), "sign-in", &words)?;
-        let (word, settings) = *KINDS.get(kind)?;
-        let read = |fields: &mut Fields| match word {
-            "oidc" => Oidc::read(fields).map(Self::Oidc),
-            _ => Ssh::read(fields).map(Self::Ssh),
-        };
-        fields.nested_kind(node, word, settings, read).map(Some)
+        fields.of_kind(node, ("the sign-in", &place), "sign-in", KINDS.into_iter()).map(Some)
     }
 
     /// Adds the files that it names.

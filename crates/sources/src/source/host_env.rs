@@ -1,9 +1,16 @@
 //! What the sources have to know of the host they run on.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::aws;
-use crate::{clock::SharedClock, fetch::ProxyVariables, sign_in::SignIns};
+use crate::{
+    clock::SharedClock,
+    fetch::{Options, ProxyVariables, Proxying},
+    sign_in::SignIns,
+};
 
 /// Programs are found here if the daemon has no `PATH`.
 const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -32,6 +39,18 @@ pub struct HostEnv {
 }
 
 impl HostEnv {
+    /// How a service of AWS is called, with these limits for a connection and for a whole call.
+    pub fn to_aws(
+        &self,
+        (connect_timeout, timeout): (Duration, Duration),
+        ca_file: Option<&PathBuf>,
+        proxying: &Proxying,
+    ) -> Result<Options, String> {
+        let ca_file = ca_file.or(self.aws.ca_bundle.as_ref()).cloned();
+        let proxies = proxying.resolve(&self.proxies)?;
+        Ok(Options { connect_timeout, proxies, ..Options::direct(timeout, ca_file) })
+    }
+
     /// The environment of a program.
     pub fn variables(&self, home: Option<&Path>, own: &[(String, String)]) -> Vec<(String, String)> {
         let path = self.path.clone().unwrap_or_else(|| USUAL_PATH.to_owned());

@@ -9,6 +9,7 @@ use super::{
     aws_login, hologram,
     host_env::HostEnv,
     imds, ims,
+    listed::ListedRole,
     process::{self, Program},
     profile,
     purpose::{Purpose, Serves},
@@ -82,10 +83,9 @@ impl<T: Written> Named for T {
 }
 
 /// Reads one source with the settings of its `kind`; what is wrong is noted. `what` is what it is called in messages.
-pub fn read_kind(fields: &mut Fields, what: &str, place: &Place, mut node: Node) -> Option<Arc<dyn Kind>> {
-    let words: Vec<_> = KINDS.iter().map(|kind| kind.word).collect();
-    let kind = KINDS.get(fields.take_kind(&mut node, (what, place), "source", &words)?)?;
-    fields.nested_kind(node, kind.word, kind.settings, kind.read)
+pub fn read_kind(fields: &mut Fields, what: &str, place: &Place, node: Node) -> Option<Arc<dyn Kind>> {
+    let kinds = KINDS.iter().map(|kind| (kind.word, kind.settings, kind.read));
+    fields.of_kind(node, (what, place), "source", kinds)
 }
 
 /// What the credentials of a source are for.
@@ -120,23 +120,26 @@ pub trait Kind: Comparable + Named + Rendered + fmt::Debug + Send + Sync {
     /// Whether its credentials are known to be those of a role, so that assuming another role with them is role
     /// chaining, for which AWS gives an hour at most.
     fn is_role_session(&self) -> bool {
-        false
+        self.provides() == Provides::Listed
     }
 
     /// The settings of a role that its own call takes, beside `role_arn`.
     fn accepts(&self) -> &'static [&'static str] {
-        &[]
+        match self.provides() {
+            Provides::Listed | Provides::PerName => &["upstream_role"],
+            Provides::One | Provides::PerArn | Provides::Nothing => &[],
+        }
     }
 
-    /// Whether clients get its sets as they are, also those without a session token. A kind whose sets always have one
-    /// need not be checked.
+    /// Whether clients get its sets as they are, also those without a session token. A kind whose sets always have one, as
+    /// those of a lister have, need not be checked.
     fn serves_long_term(&self) -> bool {
-        false
+        self.is_lister()
     }
 
     /// Whether all roles that it lists can be served, as an IMS's: then it has a [lister](Opened::lister).
     fn is_lister(&self) -> bool {
-        false
+        self.provides() == Provides::Listed
     }
 
     /// Whether its roles are one person's, so that nobody else on this host gets them without a policy that says so.
@@ -206,8 +209,11 @@ pub type CertificateEnd = Box<dyn Fn() -> Option<Timestamp> + Send>;
 
 /// A source that is ready to be called. What its roles share (a login, connections, a token) it has once.
 pub trait Opened: Send + Sync {
-    /// The call for one role.
-    fn call(&self, purpose: &Purpose, serves: Serves) -> Result<Arc<dyn Fetch>, String>;
+    /// The call for one role, which is that of the [lister](Self::lister), if there is one.
+    fn call(&self, purpose: &Purpose, serves: Serves) -> Result<Arc<dyn Fetch>, String> {
+        let lister = self.lister().ok_or("has no credentials of its own")?;
+        Ok(Arc::new(ListedRole::of(lister, purpose, serves)?))
+    }
 
     /// What lists the roles, if all of them can be served.
     fn lister(&self) -> Option<Arc<dyn Source>> {

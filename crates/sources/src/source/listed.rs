@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{ErrorKind, Fetch, RoleList, Source, SourceError, SourceFuture};
+use super::{
+    ErrorKind, Fetch, RoleList, Source, SourceError, SourceFuture,
+    purpose::{Purpose, Serves},
+};
 use crate::credentials::{Credentials, RoleName};
 
 /// The code with which EC2 says that there is no such role for this host.
@@ -15,9 +18,12 @@ pub struct ListedRole {
 }
 
 impl ListedRole {
-    /// The role of that name; without one the first that the upstream lists at the time.
-    pub fn new(source: Arc<dyn Source>, role: Option<RoleName>) -> Self {
-        Self { source, role }
+    /// The role that `purpose` names as the upstream's own. Without one it is known by its own name to be served; to assume
+    /// others the first that the upstream lists at the time will do.
+    pub fn of(source: Arc<dyn Source>, purpose: &Purpose, serves: Serves) -> Result<Self, String> {
+        let role = purpose.upstream_role.map(str::parse::<RoleName>).transpose().map_err(|error| error.to_string())?;
+        let role = role.or_else(|| (serves == Serves::Clients).then(|| purpose.name.clone()));
+        Ok(Self { source, role })
     }
 
     async fn first(&self) -> Result<RoleName, SourceError> {
@@ -77,7 +83,7 @@ mod tests {
     async fn the_role_is_the_named_one_or_the_first_of_the_list() {
         let fetch = |roles: &[&'static str], role: Option<&str>| {
             let role = role.map(|role| role.parse().expect("a name"));
-            let listed = ListedRole::new(Arc::new(Upstream(roles.to_vec())), role);
+            let listed = ListedRole { source: Arc::new(Upstream(roles.to_vec())), role };
             async move { listed.fetch(None).await.map(|set| set.access_key_id) }
         };
         assert_eq!(fetch(&["a", "b"], Some("b")).await, Ok("b".to_owned()));

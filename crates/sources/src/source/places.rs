@@ -8,12 +8,7 @@ use std::{
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use super::{
-    ErrorKind, Fetch, RoleList, Source, SourceError,
-    ims::NO_SUCH_ROLE,
-    listed::ListedRole,
-    purpose::{Purpose, Serves},
-};
+use super::{ErrorKind, RoleList, SourceError, ims::NO_SUCH_ROLE};
 use crate::{
     clock::{BootTime, SharedClock},
     credentials::{AccountId, RoleName},
@@ -46,18 +41,6 @@ impl Lists {
     pub(super) fn on_request(&self) -> OnRequest {
         OnRequest { ready: self.ready.clone(), idle_after: self.idle_after }
     }
-}
-
-/// The call for one role of a person.
-pub(super) fn personal_role(
-    source: Arc<dyn Source>,
-    purpose: &Purpose,
-    serves: Serves,
-) -> Result<Arc<dyn Fetch>, String> {
-    let role = purpose.upstream_role.map(str::parse::<RoleName>).transpose().map_err(|error| error.to_string())?;
-    // To be served it is known by its name; to assume others the first will do.
-    let role = role.or_else(|| (serves == Serves::Clients).then(|| purpose.name.clone()));
-    Ok(Arc::new(ListedRole::new(source, role)))
 }
 
 /// A role that was not in so young a list is not looked for in another one.

@@ -174,14 +174,7 @@ impl Aws {
 
     /// How it is called, as the one HTTP client wants it.
     pub(in crate::source) fn http(&self, host_env: &HostEnv) -> Result<fetch::Options, String> {
-        Ok(fetch::Options {
-            connect_timeout: self.connect_timeout,
-            timeout: self.timeout,
-            limit_name: None,
-            ca_file: self.ca_file.clone().or_else(|| host_env.aws.ca_bundle.clone()),
-            client_certificate: None,
-            proxies: self.proxying.resolve(&host_env.proxies)?,
-        })
+        host_env.to_aws((self.connect_timeout, self.timeout), self.ca_file.as_ref(), &self.proxying)
     }
 
     /// Adds the server that is called, at `url` or one of AWS, with what is on the way there.

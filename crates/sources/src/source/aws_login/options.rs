@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::Login;
 use crate::{
-    fetch::{self, Proxying},
+    fetch::Proxying,
     needs::{Need, Needs},
     refresh::{CallLimit, Fetch},
     settings::{Fields, NamedFiles, Setting, options, read},
@@ -105,14 +105,8 @@ impl Kind for Options {
 
     fn open(&self, opening: &Opening) -> Result<Arc<dyn Opened>, String> {
         let host_env = opening.host_env;
-        let http = fetch::Options {
-            connect_timeout: self.connect_timeout,
-            timeout: self.timeout,
-            limit_name: None,
-            ca_file: self.ca_file.clone().or_else(|| host_env.aws.ca_bundle.clone()),
-            client_certificate: None,
-            proxies: self.proxying.resolve(&host_env.proxies)?,
-        };
+        let limits = (self.connect_timeout, self.timeout);
+        let http = host_env.to_aws(limits, self.ca_file.as_ref(), &self.proxying)?;
         let fips = self.fips.or(host_env.aws.use_fips_endpoint).unwrap_or_default();
         let at = (&*self.region, self.endpoint.as_deref(), fips);
         let settings = ConsoleSettings::new(opening.name, at, self.keep_sign_in, http);

@@ -165,10 +165,6 @@ impl Kind for Options {
         true
     }
 
-    fn accepts(&self) -> &'static [&'static str] {
-        &["upstream_role"]
-    }
-
     fn files(&self, host_env: &HostEnv, files: &mut NamedFiles) {
         files.obeyed("ca_file", self.ca_file.as_ref());
         if let Some(Choice::File(file)) = self.choice(host_env) {

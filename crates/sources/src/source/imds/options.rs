@@ -81,12 +81,9 @@ impl Kind for Options {
         CallLimit { concurrency: self.concurrency, rate: None }
     }
 
-    fn is_role_session(&self) -> bool {
-        true
-    }
-
-    fn accepts(&self) -> &'static [&'static str] {
-        &["upstream_role"]
+    /// EC2 has one role, which a role of the configuration stands for.
+    fn is_lister(&self) -> bool {
+        false
     }
 
     fn needs(&self, _: &HostEnv, needs: &mut Needs) {

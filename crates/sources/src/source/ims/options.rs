@@ -4,10 +4,9 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::{Identity, ImsSource, Settings};
 use crate::{
-    credentials::RoleName,
     fetch::{Proxies, Proxying, Renewed, is_clear_text, proxying},
     needs::Needs,
-    refresh::{CallLimit, Fetch, Source},
+    refresh::{CallLimit, Source},
     settings::{
         Fields, Keys, NamedFiles, Problem, Rendered, Setting,
         problem::Place,
@@ -20,8 +19,6 @@ use crate::{
         failover::Failover,
         host_env::HostEnv,
         kind::{CertificateEnd, Kind, Opened, Opening, Provides, Written},
-        listed::ListedRole,
-        purpose::{Purpose, Serves},
     },
 };
 
@@ -217,23 +214,6 @@ impl Kind for Options {
         CallLimit { concurrency: self.concurrency, rate: None }
     }
 
-    fn is_role_session(&self) -> bool {
-        true
-    }
-
-    fn accepts(&self) -> &'static [&'static str] {
-        &["upstream_role"]
-    }
-
-    /// Its documents always have a session token.
-    fn serves_long_term(&self) -> bool {
-        true
-    }
-
-    fn is_lister(&self) -> bool {
-        true
-    }
-
     fn proxying(&self) -> Option<&Proxying> {
         Some(&self.proxying)
     }
@@ -282,13 +262,6 @@ struct Ready {
 }
 
 impl Opened for Ready {
-    fn call(&self, purpose: &Purpose, serves: Serves) -> Result<Arc<dyn Fetch>, String> {
-        let role = purpose.upstream_role.map(str::parse::<RoleName>).transpose().map_err(|error| error.to_string())?;
-        // To be served it is known by its name; to assume others the first will do.
-        let role = role.or_else(|| (serves == Serves::Clients).then(|| purpose.name.clone()));
-        Ok(Arc::new(ListedRole::new(Arc::clone(&self.source), role)))
-    }
-
     fn lister(&self) -> Option<Arc<dyn Source>> {
         Some(Arc::clone(&self.source))
     }

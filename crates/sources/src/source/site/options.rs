@@ -6,7 +6,7 @@ use super::{Settings, Site};
 use crate::{
     fetch::{self, Proxying, is_clear_text},
     needs::Needs,
-    refresh::{CallLimit, Fetch, OnRequest, Source},
+    refresh::{CallLimit, OnRequest, Source},
     settings::{
         Fields, NamedFiles, Node, Problem, Setting, options, read,
         url::{WEB_URL, is_base_url},
@@ -15,8 +15,7 @@ use crate::{
     source::{
         host_env::HostEnv,
         kind::{CertificateEnd, Kind, Opened, Opening, Provides, Written},
-        places::{Lists, personal_role},
-        purpose::{Purpose, Serves},
+        places::Lists,
     },
 };
 
@@ -138,23 +137,6 @@ impl Kind for Options {
         CallLimit { concurrency: self.concurrency, rate: None }
     }
 
-    fn is_role_session(&self) -> bool {
-        true
-    }
-
-    fn accepts(&self) -> &'static [&'static str] {
-        &["upstream_role"]
-    }
-
-    /// Its documents always have a session token.
-    fn serves_long_term(&self) -> bool {
-        true
-    }
-
-    fn is_lister(&self) -> bool {
-        true
-    }
-
     fn is_personal(&self) -> bool {
         true
     }
@@ -220,10 +202,6 @@ struct Ready {
 }
 
 impl Opened for Ready {
-    fn call(&self, purpose: &Purpose, serves: Serves) -> Result<Arc<dyn Fetch>, String> {
-        personal_role(Arc::<Site>::clone(&self.site), purpose, serves)
-    }
-
     fn lister(&self) -> Option<Arc<dyn Source>> {
         Some(Arc::<Site>::clone(&self.site))
     }

@@ -6,16 +6,15 @@ use super::{Portal, Settings, endpoints::Endpoints};
 use crate::{
     fetch::{Proxying, is_clear_text},
     needs::{Need, Needs},
-    refresh::{CallLimit, Fetch, OnRequest, Source},
+    refresh::{CallLimit, OnRequest, Source},
     settings::{Fields, NamedFiles, Node, Problem, Setting, options, read, url::is_base_url},
     sign_in::{IdentityCenterSettings, KEEP_SIGN_IN, Known, Session, Settings as SignIn},
     source::{
         aws::{self, Rate},
         host_env::HostEnv,
         kind::{Kind, Opened, Opening, Provides, Written},
-        places::{Lists, personal_role},
+        places::Lists,
         profile::{SsoSession, at_home},
-        purpose::{Purpose, Serves},
     },
 };
 
@@ -218,23 +217,6 @@ impl Kind for Options {
         CallLimit { concurrency: self.concurrency, rate: Some(self.rate.per_second()) }
     }
 
-    fn is_role_session(&self) -> bool {
-        true
-    }
-
-    fn accepts(&self) -> &'static [&'static str] {
-        &["upstream_role"]
-    }
-
-    /// Its sets always have a session token.
-    fn serves_long_term(&self) -> bool {
-        true
-    }
-
-    fn is_lister(&self) -> bool {
-        true
-    }
-
     fn is_personal(&self) -> bool {
         true
     }
@@ -274,14 +256,8 @@ impl Kind for Options {
                 self.dual_stack.or(environment.use_dualstack_endpoint).unwrap_or_default(),
             )?,
         };
-        let http = crate::fetch::Options {
-            connect_timeout: self.connect_timeout,
-            timeout: self.timeout,
-            limit_name: None,
-            ca_file: self.ca_file.clone().or_else(|| environment.ca_bundle.clone()),
-            client_certificate: None,
-            proxies: self.proxying.resolve(&host_env.proxies)?,
-        };
+        let limits = (self.connect_timeout, self.timeout);
+        let http = host_env.to_aws(limits, self.ca_file.as_ref(), &self.proxying)?;
         let session = host_env.sign_ins.session(&SignIn::IdentityCenter(IdentityCenterSettings {
             start_url,
             oidc: endpoints.oidc,
@@ -310,10 +286,6 @@ struct Ready {
 }
 
 impl Opened for Ready {
-    fn call(&self, purpose: &Purpose, serves: Serves) -> Result<Arc<dyn Fetch>, String> {
-        personal_role(Arc::<Portal>::clone(&self.portal), purpose, serves)
-    }
-
     fn lister(&self) -> Option<Arc<dyn Source>> {
         Some(Arc::<Portal>::clone(&self.portal))
     }

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use crate::{
     fetch::Proxying,
     needs::Needs,
-    refresh::{CallLimit, Fetch},
+    refresh::CallLimit,
     settings::NamedFiles,
     source::{
         aws::Aws,
         host_env::HostEnv,
         kind::{Kind, Opened, Opening, Provides, Written},
-        purpose::{Purpose, Serves},
     },
 };
 
@@ -56,8 +55,4 @@ impl Kind for Aws {
 
 struct NoCredentials;
 
-impl Opened for NoCredentials {
-    fn call(&self, _: &Purpose, _: Serves) -> Result<Arc<dyn Fetch>, String> {
-        Err("has no credentials of its own".to_owned())
-    }
-}
+impl Opened for NoCredentials {}
