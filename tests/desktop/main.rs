@@ -3,6 +3,7 @@
 mod aws_login;
 #[path = "../support/aws_sign_in.rs"]
 mod aws_sign_in;
+mod aws_vault;
 #[path = "../support/browser.rs"]
 mod browser;
 mod choice;

@@ -20,6 +20,8 @@ const JSON: &str = "application/json; charset=utf-8";
 const USERNAME: HeaderName = HeaderName::from_static("x-username");
 /// Promises that a refusal is a decision. See the page on the IMS.
 const DECIDED: HeaderName = HeaderName::from_static("alppaca-ims");
+/// The life of the session in seconds, where the rule or the caller has one.
+const DURATION: HeaderName = HeaderName::from_static("alppaca-ims-duration");
 const NAME: &str = concat!("alppaca-ims/", env!("CARGO_PKG_VERSION"));
 
 /// An answer.
@@ -78,6 +80,14 @@ impl Answer {
 
     fn decided(self) -> Self {
         self.with(DECIDED, HeaderValue::from_static("1"))
+    }
+
+    /// For how long a session was asked for, so that a client which has asked for that sees that it was understood.
+    pub(super) fn lasting(self, duration: Option<Duration>) -> Self {
+        match duration {
+            Some(duration) => self.with(DURATION, duration.as_secs().into()),
+            None => self,
+        }
     }
 
     /// A name in a header has printable ASCII only.

@@ -13,7 +13,9 @@ pub use answer::{Answer, Body, RETRY_AFTER};
 pub use approvals::{needs_reason, note, why_not};
 pub use document::Issued;
 pub use reason::{how_to_get, reason};
-pub use route::{Families, Form, Mount, Route, Routed, route};
+pub use route::{Asked, Families, Form, Mount, Route, Routed, route};
+
+use std::borrow::Cow;
 
 use http::{HeaderMap, Method, StatusCode};
 
@@ -27,14 +29,14 @@ pub enum Next<'a> {
     /// With credentials of this role, for [`deliver`].
     Fetch {
         /// The role.
-        grant: &'a Grant,
+        grant: Cow<'a, Grant>,
         /// What is made of the credentials.
         form: &'a Form,
     },
     /// As [`Next::Fetch`], but in an emergency only: if the request carries a [`reason`], and after the alert.
     Emergency {
         /// The role.
-        grant: &'a Grant,
+        grant: Cow<'a, Grant>,
         /// What is made of the credentials.
         form: &'a Form,
     },
@@ -90,19 +92,27 @@ pub fn decide<'a>(route: &'a Route, decision: &'a Decision, user: &str, head: bo
         Route::Accounts { with_ids } => Answer::accounts(decision, *with_ids, user),
         Route::RoleList => Answer::role_list(decision),
         Route::HostRole { role } => match decision.grant_of_role(role) {
-            Some(grant) => return fetch(grant, &Form::Document, user, head),
+            Some(_) if head => Answer::head_of(&Form::Document, user),
+            Some(grant) => return Next::Fetch { grant: Cow::Borrowed(grant), form: &Form::Document },
             None => Answer::error(StatusCode::FORBIDDEN, "Permission Denied", Some(user)),
         },
-        Route::Role { account, role, form } => {
+        Route::Role { account, role, form, duration } => {
             let allowed = |grant: &&Grant| grant.console || !matches!(form, Form::Console { .. });
             if let Some(grant) = decision.grant(account, role).filter(allowed) {
-                return fetch(grant, form, user, head);
+                return match lasting(grant, *duration) {
+                    Err(why) => Next::Answer(Answer::error(StatusCode::BAD_REQUEST, &why, Some(user))),
+                    Ok(_) if head => Next::Answer(Answer::head_of(form, user)),
+                    Ok(grant) => Next::Fetch { grant, form },
+                };
             }
             // An approval is for a role that no other rule gives.
             let given = decision.grant(account, role).is_some();
             let unapproved = decision.unapproved(account, role).filter(allowed).filter(|_| !given);
             match (decision.emergency(account, role).filter(allowed), unapproved) {
-                (Some(grant), _) if !head => return Next::Emergency { grant, form },
+                (Some(grant), _) if !head => match lasting(grant, *duration) {
+                    Ok(grant) => return Next::Emergency { grant, form },
+                    Err(why) => Answer::error(StatusCode::BAD_REQUEST, &why, Some(user)),
+                },
                 // It raises no alert.
                 (Some(grant), _) => Answer::error(StatusCode::FORBIDDEN, &how_to_get(grant), Some(user)),
                 (None, Some(grant)) => return Next::Unapproved { grant },
@@ -113,18 +123,24 @@ pub fn decide<'a>(route: &'a Route, decision: &'a Decision, user: &str, head: bo
     Next::Answer(answer)
 }
 
-fn fetch<'a>(grant: &'a Grant, form: &'a Form, user: &str, head: bool) -> Next<'a> {
-    if head { Next::Answer(Answer::head_of(form, user)) } else { Next::Fetch { grant, form } }
+/// The grant with a session that lasts as long as the caller asks for.
+fn lasting(grant: &Grant, duration: Asked) -> Result<Cow<'_, Grant>, String> {
+    match duration {
+        Asked::Nothing => Ok(Cow::Borrowed(grant)),
+        Asked::Time(time) => grant.lasting(time).map(Cow::Owned),
+        Asked::Nonsense => Err("`duration` is a time such as 4h or 90m".to_owned()),
+    }
 }
 
-/// The answer with the credentials. `console_url` is there where the form needs it and the rule allows it.
-pub fn deliver(form: &Form, issued: &Issued, console_url: Option<&str>, user: &str) -> Answer {
-    match (form, console_url) {
+/// The answer with the credentials of a session of this `grant`. `console_url` is there where the form needs it and the rule allows it.
+pub fn deliver(form: &Form, issued: &Issued, grant: &Grant, console_url: Option<&str>, user: &str) -> Answer {
+    let answer = match (form, console_url) {
         (Form::Document, _) => Answer::document(issued, None, user),
         (Form::Both { .. }, url) => Answer::document(issued, url, user),
         (Form::Console { .. }, Some(url)) => Answer::console(url),
         (Form::Console { .. }, None) => Answer::unavailable("No console URL", Some(user), RETRY_AFTER),
-    }
+    };
+    answer.lasting(grant.duration)
 }
 
 #[cfg(test)]

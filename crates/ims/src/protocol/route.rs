@@ -1,8 +1,13 @@
 //! Paths, and what they are about.
 
+use std::time::Duration;
+
 use percent_encoding::percent_decode_str;
 
-use crate::approvals::{Action, Id};
+use crate::{
+    approvals::{Action, Id},
+    settings::read::parse_duration,
+};
 
 /// Where a part of the server is, and what it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +45,8 @@ pub enum Route {
         role: String,
         /// What of it.
         form: Form,
+        /// How long the session shall last, if the caller asks for that.
+        duration: Asked,
     },
     /// `/account/A/R/request`: asks another person to approve a role.
     Ask {
@@ -71,6 +78,17 @@ impl Route {
     pub fn changes(&self) -> bool {
         matches!(self, Self::Ask { .. } | Self::Judge { .. })
     }
+}
+
+/// A time that a caller asks for, or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// For none.
+    Nothing,
+    /// For this one.
+    Time(Duration),
+    /// For something that is no time.
+    Nonsense,
 }
 
 /// What is made of credentials.
@@ -146,7 +164,11 @@ fn within(families: Families, path: &str, query: &str) -> Option<Route> {
         [account, role, "consoleurl"] => (account, role, Form::Console { callback: callback() }),
         _ => return None,
     };
-    named(account, role).then(|| Route::Role { account: account.to_owned(), role: role.to_owned(), form })
+    let duration = match parameter(query, "duration").map(|text| parse_duration(&text)) {
+        None => Asked::Nothing,
+        Some(time) => time.map_or(Asked::Nonsense, Asked::Time),
+    };
+    named(account, role).then(|| Route::Role { account: account.to_owned(), role: role.to_owned(), form, duration })
 }
 
 /// Below `/requests`.

@@ -56,7 +56,7 @@ pub(super) fn read(place: &Place, fields: &mut Fields, tags: &[&str]) -> Option<
         }
         Some(_) if tags.len() >= MAX_TAGS => "the tag `emergency` has no room among 50 `tags`",
         Some(emergency) => {
-            fields.exclude("emergency", &["duration"]);
+            fields.exclude("emergency", &["duration", "max_duration"]);
             return Some(Some(emergency));
         }
     };

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
-    Approval, Approved, Emergency, Strength, condition::Captures, emergency::TAG, session::session_name,
+    Approval, Approved, Emergency, SHORTEST_SESSION, Strength, condition::Captures, emergency::TAG, session::session_name,
     template::Template,
 };
 use crate::{
@@ -11,6 +11,9 @@ use crate::{
     identity::Identity,
     text::printable,
 };
+
+/// The life of a session if STS is asked for none.
+pub const USUAL_SESSION: Duration = Duration::from_hours(1);
 
 /// An account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +52,8 @@ pub struct Give {
     pub path: String,
     /// The life of the session; what STS gives without it.
     pub duration: Option<Duration>,
+    /// The longest one that a person may ask for, if it is not that.
+    pub max_duration: Option<Duration>,
     /// Whether the identity is the source identity of the session.
     pub source_identity: bool,
     /// Session tags.
@@ -107,6 +112,8 @@ pub struct Grant {
     pub arn: RoleArn,
     /// The life of the session; what STS gives without it.
     pub duration: Option<Duration>,
+    /// The longest one that a person may ask for.
+    pub longest: Duration,
     /// The name of the session.
     pub session_name: String,
     /// The source identity.
@@ -133,6 +140,19 @@ impl Grant {
     pub fn in_emergency(&self, id: &str) -> Self {
         let tags = self.tags.iter().cloned().chain([(TAG.to_owned(), id.to_owned())]).collect();
         Self { tags, emergency: Some(id.to_owned()), ..self.clone() }
+    }
+
+    /// The same with a session of the life that a person asks for, or why that cannot be. Whole minutes, so that there are not
+    /// any number of sets of one role.
+    pub fn lasting(&self, asked: Duration) -> Result<Self, String> {
+        if asked < SHORTEST_SESSION || asked.subsec_nanos() > 0 || !asked.as_secs().is_multiple_of(60) {
+            return Err("`duration` is a time in whole minutes from 15m on, such as 4h".to_owned());
+        }
+        if asked > self.longest {
+            let most = self.longest.as_secs() / 60;
+            return Err(format!("sessions of this role last {most}m at most"));
+        }
+        Ok(Self { duration: Some(asked), ..self.clone() })
     }
 
     /// The account and the role, for a message.
@@ -177,6 +197,7 @@ impl Give {
             listed,
             arn,
             duration: self.duration,
+            longest: self.max_duration.or(self.duration).unwrap_or(USUAL_SESSION),
             source_identity: self.source_identity.then(|| session_name.clone()),
             session_name,
             tags,
@@ -215,6 +236,7 @@ impl Grant {
             listed: arn.name().clone(),
             arn,
             duration: None,
+            longest: USUAL_SESSION,
             session_name: "alice".to_owned(),
             source_identity: None,
             tags: Vec::new(),

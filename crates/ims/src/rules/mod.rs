@@ -16,7 +16,7 @@ pub use approval::{Approval, Approved, NeedsApproval, SHORTEST_SESSION};
 pub use condition::{Condition, Match};
 pub use decision::{Decision, Outcome, Verdict};
 pub use emergency::Emergency;
-pub use grant::{Account, Accounts, Give, Grant, Terms};
+pub use grant::{Account, Accounts, Give, Grant, Terms, USUAL_SESSION};
 pub use read::{SETTINGS, read, sections};
 pub use session::session_name;
 pub use template::Template;

@@ -74,6 +74,12 @@ const RULE: &[Setting] = &[
     ),
     Setting::nested("path", "/", "The path of the role, such as `/team/`."),
     Setting::nested("duration", "", "The life of the session, from 15m to 12h."),
+    Setting::nested(
+        "max_duration",
+        "",
+        "The longest life of a session that a person may ask for (`alppaca use --duration`), up to 12h. By default that of \
+         `duration`, or an hour.",
+    ),
     Setting::nested("source_identity", "no", "`yes`: the identity is also the source identity of the session."),
     Setting::nested("tags", "", "A mapping of session tags. `{x}` stands for a capture."),
     Setting::nested("transitive_tags", "[]", "Keys of `tags` that are handed on along a chain of roles."),

@@ -287,8 +287,8 @@ impl Server {
             return unavailable(exchange, why, identity);
         }
         match protocol::decide(route, &decision, &identity.name, head.method == Method::HEAD) {
-            Next::Fetch { grant, form } => self.fetch(mount, grant.clone(), form, identity).await,
-            Next::Emergency { grant, form } => self.emergency(exchange, grant, form, identity).await,
+            Next::Fetch { grant, form } => self.fetch(mount, grant.into_owned(), form, identity).await,
+            Next::Emergency { grant, form } => self.emergency(exchange, &grant, form, identity).await,
             Next::Unapproved { grant } => self.unapproved(exchange, grant, identity).await,
             Next::Approvals => self.approvals(exchange, route, &decision, identity).await,
             Next::Answer(answer) if answer.status == StatusCode::FORBIDDEN || decision.grants.is_empty() => {
@@ -328,7 +328,7 @@ impl Server {
             Err(error) => return no_console(mount, grant, identity, &error),
         };
         let issued = Issued { credentials: minted.credentials.clone(), at: minted.at };
-        let answer = protocol::deliver(form, &issued, url.as_ref().map(Secret::expose), &identity.name);
+        let answer = protocol::deliver(form, &issued, &grant, url.as_ref().map(Secret::expose), &identity.name);
         let reply = Reply::new(Ending::HandedOut, mount, answer).by(identity);
         Reply { grant: Some(grant), minted: Some(minted), console: url.is_some(), ..reply }
     }

@@ -11,12 +11,9 @@ use super::Caller;
 use crate::{
     clock::until,
     credentials::RoleArn,
-    rules::{Approved, Grant, SHORTEST_SESSION},
+    rules::{Approved, Grant, SHORTEST_SESSION, USUAL_SESSION},
     source::sts::Request,
 };
-
-/// What STS gives if it is asked for no duration.
-const USUAL: Duration = Duration::from_hours(1);
 
 /// All inputs of a call, so that no client receives a set that was made for other inputs.
 ///
@@ -51,7 +48,7 @@ impl Key {
         let Some(Approved { until: end, .. }) = self.approval else { return Some(self.request.clone()) };
         // STS counts whole seconds, and from when it has the call.
         let left = Duration::from_secs(until(end, now).as_secs());
-        if left >= self.request.duration.unwrap_or(USUAL) {
+        if left >= self.request.duration.unwrap_or(USUAL_SESSION) {
             return Some(self.request.clone());
         }
         (left >= SHORTEST_SESSION).then(|| Request { duration: Some(left), ..self.request.clone() })
@@ -68,6 +65,7 @@ impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.request.role_arn.as_str().hash(state);
         self.request.session_name.hash(state);
+        self.request.duration.hash(state);
         self.request.tags.hash(state);
         self.caller.hash(state);
     }
@@ -100,9 +98,9 @@ mod tests {
             let asked = key(duration, Some(end)).request_at(now);
             prop_assert_eq!(asked.is_some(), left >= 900);
             if let Some(Request { duration: asked, .. }) = asked {
-                let life = asked.unwrap_or(USUAL);
+                let life = asked.unwrap_or(USUAL_SESSION);
                 prop_assert!(now + SignedDuration::try_from(life).expect("hours") <= end);
-                prop_assert!(life >= SHORTEST_SESSION && life <= duration.map_or(USUAL, Duration::from_secs));
+                prop_assert!(life >= SHORTEST_SESSION && life <= duration.map_or(USUAL_SESSION, Duration::from_secs));
             }
             let free = key(duration, None).request_at(now).expect("no approval");
             prop_assert_eq!(free.duration, duration.map(Duration::from_secs));

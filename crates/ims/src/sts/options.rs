@@ -190,10 +190,11 @@ impl Options {
                     "rule {name:?} is about the partition {partition}, but `sts` has credentials of {own}"
                 ));
             }
-            if self.is_chain() && give.duration.is_some_and(|duration| duration > CHAINED) {
+            let longest = give.duration.max(give.max_duration);
+            if self.is_chain() && longest.is_some_and(|duration| duration > CHAINED) {
                 wrong.push(format!(
                     "rule {:?}: the server's credentials are those of a role, so that AWS gives an hour at most (role \
-                     chaining); `duration: 1h`, or none, or a user's keys in `sts`",
+                     chaining); `duration` and `max_duration` of 1h, or none, or a user's keys in `sts`",
                     rule.name
                 ));
             }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{partition, required};
 use crate::{
     credentials::{Arn, MAX_TAGS, NO_ACCOUNT, RoleArn, RoleName, check_tag_key},
-    rules::{Give, Match, Strength, Template, Terms, approval, emergency},
+    rules::{Give, Match, Strength, Template, Terms, USUAL_SESSION, approval, emergency},
     settings::{
         Fields, Node, Problem,
         problem::Place,
@@ -14,13 +14,14 @@ use crate::{
 };
 
 /// What only a rule that gives a role may have.
-pub(super) const OF_GIVE: [&str; 16] = [
+pub(super) const OF_GIVE: [&str; 17] = [
     "account",
     "partition",
     "role",
     "as",
     "path",
     "duration",
+    "max_duration",
     "source_identity",
     "tags",
     "transitive_tags",
@@ -54,6 +55,13 @@ pub(super) fn give(place: &Place, fields: &mut Fields, matching: &Match) -> Opti
     let partition = fields.optional("partition", partition);
     let path = fields.value("path", path);
     let duration = fields.optional("duration", session_duration);
+    let max_duration = fields.optional("max_duration", session_duration);
+    if let (Some(usual), Some(Some(most)), Some(at)) = (duration, max_duration, fields.place("max_duration"))
+        && most < usual.unwrap_or(USUAL_SESSION)
+    {
+        let message = "`max_duration` is less than the life that sessions have anyway: `duration`, or an hour";
+        fields.problems.push(Problem::new(at, message));
+    }
     let source_identity = fields.value("source_identity", boolean);
     let tags = fields.optional("tags", |node| tags(node, &known));
     let transitive_tags = fields.value("transitive_tags", |node| list(node, text));
@@ -77,6 +85,7 @@ pub(super) fn give(place: &Place, fields: &mut Fields, matching: &Match) -> Opti
         listed: listed?,
         path: path?,
         duration: emergency.map(|emergency| emergency.life).or(duration?),
+        max_duration: max_duration?,
         source_identity: source_identity?,
         tags,
         transitive_tags,

@@ -3,7 +3,9 @@
 mod accounts;
 pub(super) mod options;
 
-use http::{HeaderValue, Method, StatusCode, Uri, header};
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use jiff::Timestamp;
 use percent_encoding::utf8_percent_encode;
 
@@ -11,7 +13,7 @@ use accounts::Accounts;
 
 use super::{
     RoleList, Source, SourceError, SourceFuture,
-    ims::{Accepted, ESCAPED, accept, bad_document, empty, message_of},
+    ims::{Accepted, ESCAPED, NO_SUCH_ROLE, accept, bad_document, empty, message_of},
     places::Places,
 };
 use crate::{
@@ -24,6 +26,9 @@ use crate::{
 
 /// Hundreds of accounts with their roles must not be cut off by a small limit for documents.
 const LEAST_LIST_LIMIT: usize = 1024 * 1024;
+
+/// How long a session lasts, in seconds: said by an `alppaca-ims` that can be asked for that.
+const DURATION: HeaderName = HeaderName::from_static("alppaca-ims-duration");
 
 struct Settings {
     /// Without a slash at the end.
@@ -87,13 +92,22 @@ impl Site {
         Ok(RoleList { max_age, date, ..self.places.list(accounts.0) })
     }
 
-    async fn document(&self, role: &RoleName) -> Result<Credentials, SourceError> {
+    /// A set of a role, whose session lasts as long as is asked for.
+    async fn document(&self, role: &RoleName, duration: Option<Duration>) -> Result<Credentials, SourceError> {
         let serial = self.settings.session.as_ref().map_or(0, Known::serial);
         let place = self.places.find(role, serial, &self.settings.clock, self.list()).await?;
         let part = |text| utf8_percent_encode(text, ESCAPED);
-        let url = format!("{}/account/{}/{}/credentials", self.settings.url, part(&place.account), part(&place.role));
+        let seconds = duration.map(|duration| duration.as_secs());
+        let query = seconds.map(|seconds| format!("?duration={seconds}s")).unwrap_or_default();
+        let (account, role) = (part(&place.account), part(&place.role));
+        let url = format!("{}/account/{account}/{role}/credentials{query}", self.settings.url);
         let answer = self.get(&url, self.settings.max_response_bytes).await?;
+        let granted = answer.headers.get(DURATION).and_then(|value| value.to_str().ok()?.parse().ok());
         let accepted = accept(answer, &url)?;
+        if seconds.is_some() && granted != seconds {
+            let why = "the site does not say that the session lasts as long as was asked for; it may be too old for that";
+            return Err(SourceError::doubtful(NO_SUCH_ROLE, format!("GET {url}: {why}")));
+        }
         let credentials = parse_document(&accepted.body).map_err(|error| bad_document(&url, error))?;
         Ok(Credentials { account_id: credentials.account_id.or(place.id), ..credentials })
     }
@@ -109,7 +123,27 @@ impl Source for Site {
     }
 
     fn fetch<'a>(&'a self, role: &'a RoleName) -> SourceFuture<'a, Credentials> {
-        Box::pin(self.document(role))
+        Box::pin(self.document(role, None))
+    }
+}
+
+/// A site that is asked for sessions of another length.
+struct Lasting {
+    site: Arc<Site>,
+    duration: Duration,
+}
+
+impl Source for Lasting {
+    fn roles(&self) -> SourceFuture<'_, RoleList> {
+        self.site.roles()
+    }
+
+    fn concurrency(&self) -> usize {
+        self.site.concurrency()
+    }
+
+    fn fetch<'a>(&'a self, role: &'a RoleName) -> SourceFuture<'a, Credentials> {
+        Box::pin(self.site.document(role, Some(self.duration)))
     }
 }
 

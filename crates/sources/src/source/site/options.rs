@@ -2,11 +2,11 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use super::{Settings, Site};
+use super::{Lasting, Settings, Site};
 use crate::{
     fetch::{self, Proxying, is_clear_text},
     needs::Needs,
-    refresh::{CallLimit, OnRequest, Source},
+    refresh::{CallLimit, Fetch, OnRequest, Source},
     settings::{
         Fields, NamedFiles, Node, Problem, Setting, options, read,
         url::{WEB_URL, is_base_url},
@@ -15,7 +15,9 @@ use crate::{
     source::{
         host_env::HostEnv,
         kind::{CertificateEnd, Kind, Opened, Opening, Provides, Written},
+        listed::ListedRole,
         places::Lists,
+        purpose::{Purpose, Serves},
     },
 };
 
@@ -137,6 +139,10 @@ impl Kind for Options {
         CallLimit { concurrency: self.concurrency, rate: None }
     }
 
+    fn accepts(&self) -> &'static [&'static str] {
+        &["upstream_role", "duration"]
+    }
+
     fn is_personal(&self) -> bool {
         true
     }
@@ -202,6 +208,15 @@ struct Ready {
 }
 
 impl Opened for Ready {
+    fn call(&self, purpose: &Purpose, serves: Serves) -> Result<Arc<dyn Fetch>, String> {
+        let site = Arc::clone(&self.site);
+        let source: Arc<dyn Source> = match purpose.session.duration {
+            Some(duration) => Arc::new(Lasting { site, duration }),
+            None => site,
+        };
+        Ok(Arc::new(ListedRole::of(source, purpose, serves)?))
+    }
+
     fn lister(&self) -> Option<Arc<dyn Source>> {
         Some(Arc::<Site>::clone(&self.site))
     }
