@@ -77,6 +77,11 @@ pub(super) fn run(args: &Args) -> Outcome {
     Ok(())
 }
 
+/// How to sign in for a source, one of so many that need it: `login` by itself finds the only one.
+pub(super) fn login_command(source: &str, needed: usize) -> String {
+    if needed > 1 { format!("alppaca login {source}") } else { "alppaca login".to_owned() }
+}
+
 /// That it worked, for the person.
 fn signed_in(name: &str) -> String {
     // Not every provider says who it is.

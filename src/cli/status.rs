@@ -10,6 +10,7 @@ use jiff::SignedDuration;
 use super::{
     Failure, Outcome,
     human::{self, Colour, Coloured},
+    login::login_command,
     socket::{self, Socket, failure},
 };
 use crate::{
@@ -142,7 +143,9 @@ fn text(status: &Status) -> String {
     for SignInNeeded { source, reason } in &status.sign_in_needed {
         let reason = reason.as_deref().map(|reason| format!(" ({})", human::foreign(reason))).unwrap_or_default();
         let what = Coloured(Colour::Yellow, "sign-in needed");
-        line(format_args!("{what} for {}{reason}: run `alppaca login`", human::foreign(source)));
+        let source = human::foreign(source);
+        let login = login_command(&source, status.sign_in_needed.len());
+        line(format_args!("{what} for {source}{reason}: run `{login}`"));
     }
     if roles.is_empty() {
         let why = if status.answered { "There is no role for you." } else { "The upstream has not answered yet." };

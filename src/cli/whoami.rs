@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{
     Failure, Outcome,
     human::{self, Colour, Coloured},
-    login::LIMIT,
+    login::{LIMIT, login_command},
     socket::{Socket, failure},
 };
 use crate::admin::{SignInStatus, SignInsDocument, SignOutRequest};
@@ -36,7 +36,7 @@ them back.
 
 Exit codes: 0 signed out, 1 failed, 2 the command line is wrong, 3 no daemon answers.")]
 pub(super) struct LogoutArgs {
-    /// The source to sign out for [default: the only one]
+    /// The source to sign out for [default: the only one that is signed in]
     source: Option<String>,
     #[command(flatten)]
     socket: Socket,
@@ -53,7 +53,10 @@ pub(super) fn run(args: &Args) -> Outcome {
     } else if sign_ins.is_empty() {
         anstream::println!("No source of the daemon needs a sign-in.");
     } else {
-        sign_ins.iter().for_each(tell);
+        let needed = sign_ins.iter().filter(|status| status.needed.is_some()).count();
+        for status in &sign_ins {
+            tell(status, needed);
+        }
     }
     if sign_ins.iter().any(|status| !status.signed_in) {
         return Err(Failure { code: 1, message: String::new() });
@@ -61,12 +64,14 @@ pub(super) fn run(args: &Args) -> Outcome {
     Ok(())
 }
 
-fn tell(status: &SignInStatus) {
+/// One sign-in, of which so many are `needed`.
+fn tell(status: &SignInStatus, needed: usize) {
     let (source, issuer) = (human::foreign(&status.source), human::foreign(&status.issuer));
     match (&status.needed, &status.name) {
         (Some(reason), _) => {
             let what = Coloured(Colour::Yellow, "sign-in needed");
-            anstream::println!("{source}: {what} at {issuer} ({}): run `alppaca login`", human::foreign(reason));
+            let login = login_command(&source, needed);
+            anstream::println!("{source}: {what} at {issuer} ({}): run `{login}`", human::foreign(reason));
         }
         (None, name) => {
             let name = human::foreign(name.as_deref().unwrap_or("signed in"));

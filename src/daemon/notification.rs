@@ -17,7 +17,7 @@ pub(super) async fn follow(sign_ins: SignIns, program: Option<Program>) {
         let (lost, now) = lost(&needed, sign_ins.reports());
         needed = now;
         if !lost.is_empty()
-            && let Err(error) = show(&program, &lost).await
+            && let Err(error) = show(&program, text(&lost, &needed)).await
         {
             tracing::warn!("no desktop notification (sign_in_notification): {} {error}", program.command[0]);
         }
@@ -25,11 +25,21 @@ pub(super) async fn follow(sign_ins: SignIns, program: Option<Program>) {
     }
 }
 
-async fn show(program: &Program, lost: &[String]) -> Result<(), String> {
+async fn show(program: &Program, text: String) -> Result<(), String> {
     let mut program = program.clone();
     program.command.push("Sign-in needed".to_owned());
-    program.command.push(format!("{}: run alppaca login", lost.join(", ")));
+    program.command.push(text);
     program.run().await.map(drop)
+}
+
+/// What to do about each of them: `login` by itself finds the only one that needs it.
+fn text(lost: &[String], needed: &HashMap<String, bool>) -> String {
+    let several = needed.values().filter(|needed| **needed).count() > 1;
+    let line = |source: &String| {
+        let named = if several { format!(" {source}") } else { String::new() };
+        format!("{source}: run alppaca login{named}")
+    };
+    lost.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// The sign-ins that have ended since it was looked at last, but not by the person, and which ones need a person now. One
@@ -80,6 +90,10 @@ mod tests {
         }
         let both = vec![("lab".to_owned(), report(true, false)), ("work".to_owned(), report(true, false))];
         before = [("lab".to_owned(), false), ("work".to_owned(), false)].into();
-        assert_eq!(lost(&before, both).0, ["lab", "work"], "in one notification");
+        let (lost, needed) = lost(&before, both);
+        assert_eq!(text(&lost, &needed), "lab: run alppaca login lab\nwork: run alppaca login work");
+        // Another one waits for a person already.
+        assert_eq!(text(&lost[..1], &needed), "lab: run alppaca login lab");
+        assert_eq!(text(&lost[..1], &[("lab".to_owned(), true)].into()), "lab: run alppaca login");
     }
 }

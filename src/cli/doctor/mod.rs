@@ -15,6 +15,7 @@ use rules::Endpoint;
 use super::{
     Failure, Outcome, environment,
     human::{self, Colour, Coloured},
+    login::login_command,
     sdk::ProfileFiles,
     socket::Socket,
     status::unverified,
@@ -81,7 +82,9 @@ fn examine(socket: &Socket) -> Vec<Finding> {
     }
     for needed in daemon.iter().flat_map(|status| &status.sign_in_needed) {
         let message = format!("source {}: a person has to sign in", needed.source);
-        findings.push(Finding::problem("sign_in", message, "run `alppaca login`"));
+        let several = daemon.as_ref().map_or(0, |status| status.sign_in_needed.len());
+        let remedy = format!("run `{}`", login_command(&needed.source, several));
+        findings.push(Finding::problem("sign_in", message, remedy));
     }
     if let Some(status) = daemon.as_ref().filter(|status| status.policy.is_some()) {
         let ports: Vec<u16> = ports::listening(status).map(|address| address.port()).collect();

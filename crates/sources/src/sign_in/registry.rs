@@ -61,7 +61,7 @@ pub enum BeginError {
     #[error("no source of this daemon needs a sign-in")]
     None,
     /// There is none of that name.
-    #[error("there is no source {0:?} with a sign-in; there are {1}")]
+    #[error("there is no source {0:?} with a sign-in; these have one: {1}")]
     Unknown(String, String),
     /// Which one is not said.
     #[error("several sources have a sign-in; name one of {0}")]
@@ -193,7 +193,8 @@ impl SignIns {
         }
     }
 
-    fn find(&self, source: Option<&str>) -> Result<Known, BeginError> {
+    /// The sign-in of that source; without one the only one that there is, or that is as `meant`.
+    fn find(&self, source: Option<&str>, meant: impl Fn(&Report) -> bool) -> Result<Known, BeginError> {
         if self.0.held.load(Ordering::Relaxed) {
             return Err(BeginError::NotNow);
         }
@@ -201,10 +202,16 @@ impl SignIns {
         let names = || shown.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
         match (source, shown.as_slice()) {
             (_, []) => Err(BeginError::None),
-            (None, [(_, session)]) => Ok(session.clone()),
-            // Several sources may share one.
-            (None, [(_, first), rest @ ..]) if rest.iter().all(|(_, session)| first.is(session)) => Ok(first.clone()),
-            (None, _) => Err(BeginError::Several(names())),
+            (None, all) => {
+                // Several sources may share one.
+                let only = |candidates: &[&Known]| match candidates {
+                    [first, rest @ ..] if rest.iter().all(|other| first.is(other)) => Some((*first).clone()),
+                    _ => None,
+                };
+                let all: Vec<&Known> = all.iter().map(|(_, session)| session).collect();
+                let such = || all.iter().copied().filter(|session| meant(&session.report())).collect::<Vec<_>>();
+                only(&all).or_else(|| only(&such())).ok_or_else(|| BeginError::Several(names()))
+            }
             (Some(source), all) => {
                 let found = all.iter().find(|(name, _)| name == source).map(|(_, session)| session.clone());
                 found.ok_or_else(|| BeginError::Unknown(source.to_owned(), names()))
@@ -212,10 +219,10 @@ impl SignIns {
         }
     }
 
-    /// Begins to sign in for a source, the only one if none is named; answers the id of the attempt. One that is under way
+    /// Begins to sign in for a source, the only one that needs it if none is named; answers the id of the attempt. One that is under way
     /// for the same provider ends.
     pub fn begin(&self, source: Option<&str>, method: Method) -> Result<String, BeginError> {
-        let session = self.find(source)?;
+        let session = self.find(source, |report| report.needed.is_some())?;
         let beside = self.0.beside.get().ok_or(BeginError::NotNow)?;
         let id = random().map_err(|_| BeginError::NotNow)?.expose().to_owned();
         let mut attempts = lock(&self.0.attempts);
@@ -252,9 +259,9 @@ impl SignIns {
         })
     }
 
-    /// Forgets the tokens for a source, the only one if none is named, and has the provider forget them, too.
+    /// Forgets the tokens for a source, the only one with a person if none is named, and has the provider forget them, too.
     pub fn sign_out(&self, source: Option<&str>) -> Result<(), BeginError> {
-        let session = self.find(source)?;
+        let session = self.find(source, |report| report.needed.is_none())?;
         // One that is under way must not sign in again.
         for attempt in lock(&self.0.attempts).values().filter(|attempt| attempt.session.is(&session)) {
             attempt.end("you have signed out meanwhile");
