@@ -131,8 +131,24 @@ pub struct RoleStatus {
 pub struct RolesDocument {
     /// The role that the caller's user has chosen, whether it is there or not.
     pub chosen: Option<String>,
+    /// Its own sets of that role, if it has asked for some (`use --duration`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own: Option<OwnSets>,
     /// The roles, the one that a program of that user gets by default first.
     pub roles: Vec<RoleStatus>,
+}
+
+/// The sets of a role that a user has for itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct OwnSets {
+    /// How long each of them shall live.
+    pub seconds: u64,
+    /// Whether they are served; if not, those are that all users share.
+    pub served: bool,
+    /// Why newer ones cannot be had, if they cannot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// `GET /v1/choice`, and the answer to `POST /v1/choice`: what a program of the caller's user gets by default.

@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     PeerCredentials,
-    document::{ChoiceDocument, ChoiceRequest, Code, RolesDocument},
+    document::{ChoiceDocument, ChoiceRequest, Code, OwnSets, RolesDocument},
     reply::{Call, Outcome, Reply},
     respond::Admin,
 };
@@ -39,6 +39,7 @@ impl Admin {
         let roles = visible.roles().into_iter().filter(|role| seen.insert(role.name()));
         let document = RolesDocument {
             chosen: self.chosen(caller),
+            own: self.own_sets(caller, &visible, now),
             roles: roles.map(|role| self.role_status(role, now)).collect(),
         };
         waiting_for(&visible, &grant, Reply::json(200, &document))
@@ -141,6 +142,19 @@ impl Admin {
             .ok_or_else(|| Outcome::error(Code::Forbidden, "the role of a container is only for that container"))
     }
 
+    /// The caller's own sets of the role that it has chosen, and whether it sees them.
+    fn own_sets(&self, caller: &PeerCredentials, visible: &VisibleRoles<'_>, now: Moment) -> Option<OwnSets> {
+        let (id, seconds) = self.selections.own(caller.uid)?;
+        let served = visible.first().is_some_and(|role| role.id() == id);
+        let own = self.store.snapshot().by_id(&id).cloned();
+        let refused = own.and_then(|own| match Standing::of(&own.slot(), now) {
+            Standing::Refused(document) => Some(said(document, "Message")),
+            _ => None,
+        });
+        let failed = || self.refresh_stats.entry(id.as_str()).failure.map(|failure| failure.message.to_string());
+        Some(OwnSets { seconds, served, problem: refused.or_else(failed) })
+    }
+
     fn chosen(&self, caller: &PeerCredentials) -> Option<String> {
         self.selections.chosen(caller.uid).map(|role| role.to_string())
     }
@@ -177,7 +191,11 @@ pub(super) fn valid(role: &Role, now: Moment) -> Result<Arc<Published>, Outcome>
 
 /// What the upstream's refusal says.
 fn reason(document: &[u8]) -> String {
+    format!(" ({}: {})", said(document, "Code"), said(document, "Message"))
+}
+
+/// One text of such a document.
+fn said(document: &[u8], key: &str) -> String {
     let value: serde_json::Value = serde_json::from_slice(document).unwrap_or_default();
-    let part = |key: &str| value.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
-    format!(" ({}: {})", part("Code"), part("Message"))
+    value.get(key).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
 }

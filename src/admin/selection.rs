@@ -98,6 +98,13 @@ impl Selections {
         self.choices.of(uid).map(|choice| choice.role)
     }
 
+    /// The sets of its own that user `uid` has chosen, and how many seconds each shall live.
+    pub(super) fn own(&self, uid: u32) -> Option<(RoleId, u64)> {
+        let id = self.choices.of(uid)?.own?;
+        let seconds: Vec<u64> = self.book.collect(|record| record.seconds.filter(|_| record.uid == uid));
+        Some((id, seconds.into_iter().next()?))
+    }
+
     /// Whether the sets with that id are those that user `uid` has chosen for itself.
     pub(super) fn is_own(&self, uid: u32, id: &RoleId) -> bool {
         self.timed.is_own(uid, id)
@@ -229,6 +236,7 @@ mod tests {
         let own = Choice { role: name("web"), own: Some(id.clone()) };
         selections.choose(1000, Some(&own), Some(long)).expect("room");
         assert!(selections.is_own(1000, &id));
+        assert_eq!((selections.own(1000), selections.own(1001)), (Some((id.clone(), 14_400)), None));
         drop(selections);
         let selections = open(file);
         assert_eq!(selections.choices.of(1000), Some(own));

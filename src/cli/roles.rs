@@ -9,7 +9,7 @@ use super::{
     socket::{NO_ROLE, Socket},
     use_role::listed,
 };
-use crate::admin::{RoleStatus, RolesDocument};
+use crate::admin::{OwnSets, RoleStatus, RolesDocument};
 
 /// Arguments of `roles`.
 #[derive(Debug, clap::Args)]
@@ -79,6 +79,12 @@ fn text(document: &RolesDocument, first: Option<&str>) -> String {
     }
     if let Some(chosen) = document.chosen.as_deref().filter(|chosen| Some(*chosen) != first) {
         lines.push(format!("You have chosen {}, which is not there at the moment.", foreign(chosen)));
+    }
+    if let Some(OwnSets { seconds, served: false, problem }) = &document.own {
+        let why = problem.as_deref().map(|problem| format!(": {}", foreign(problem))).unwrap_or_default();
+        let life = human::time(*seconds);
+        let role = document.chosen.as_deref().map(foreign).unwrap_or_default();
+        lines.push(format!("Your own sets of {role}, for {life}, cannot be had; those of all users are served{why}"));
     }
     lines.push(String::new());
     lines.join("\n")

@@ -28,8 +28,8 @@ for other users, and you get no role that you may not have. A program that runs 
 its next set of credentials. The daemon remembers it, also when it is restarted.
 
 --duration has each set of the role live that long, as the role allows. These sets are for your user
-alone, until you choose again, and are renewed as others are. Only a role that is assumed
-(`role_arn`) can have them; other upstreams say themselves how long their credentials live.
+alone, until you choose again, and are renewed as others are. A role that is assumed (`role_arn`) or
+that a site lists can have them; other upstreams say themselves how long their credentials live.
 
 For one program or shell, several roles side by side: alppaca exec ROLE -- COMMAND.
 

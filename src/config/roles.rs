@@ -43,6 +43,14 @@ pub struct Role {
     pub via: Option<String>,
 }
 
+impl Role {
+    /// The role of that name which a source lists.
+    pub fn of(name: RoleName, source: &str) -> Self {
+        let session = Session::default();
+        Self { name, sources: vec![source.to_owned()], upstream_role: None, role_arn: None, session, via: None }
+    }
+}
+
 /// The settings of a role.
 pub(super) const SETTINGS: &[Setting] = &concat::<{ 4 + Session::KEYS }, 1, { 5 + Session::KEYS }>(
     concat(ORIGIN, Session::SETTINGS),

@@ -10,7 +10,7 @@ use crate::{
     credentials::RoleArn,
     fetch::{Proxy, ProxyChoice},
     source::{
-        Provides, Session,
+        Provides,
         aws::{self, Aws},
         ims,
     },
@@ -41,14 +41,8 @@ impl Upstreams {
     /// The roles that are served: those of `roles`, or that of `assume_role`. None: all that the first IMS lists.
     pub fn roles(&self) -> Vec<Role> {
         let assumed = self.assume_role.as_ref().and_then(|arn| {
-            Some(Role {
-                name: arn.name().clone(),
-                sources: vec![self.first_ims()?.name.clone()],
-                upstream_role: None,
-                role_arn: Some(arn.clone()),
-                session: Session::default(),
-                via: None,
-            })
+            let role = Role::of(arn.name().clone(), &self.first_ims()?.name);
+            Some(Role { role_arn: Some(arn.clone()), ..role })
         });
         assumed.into_iter().chain(self.roles.iter().cloned()).collect()
     }

@@ -198,7 +198,8 @@ impl Running {
             configuration: new.render().into(),
             factory: Some(fetching.factory),
             grace: new.refresh.withdrawal_grace,
-            carryover: Box::new(move |id| carryovers.get(id).copied().unwrap_or(Carryover::Discard)),
+            // What is none of the configuration is a user's own set of a listed role.
+            carryover: Box::new(move |id| carryovers.get(id).copied().unwrap_or(lister)),
             on_demand,
             lister,
         };

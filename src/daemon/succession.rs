@@ -53,9 +53,11 @@ impl Daemon {
         };
         let new = &self.config.upstreams;
         let roles = carryover::of_roles(&old, new);
-        let roles = move |id: &str| roles.get(id).copied().unwrap_or(Carryover::Discard);
+        let lister = carryover::of_listed(&old, new);
+        // What is none of the configuration is a user's own set of a listed role.
+        let roles = move |id: &str| roles.get(id).copied().unwrap_or(lister);
         let sets = handover.sets.len();
-        self.refresher.take_over_from(handover, roles, carryover::of_listed(&old, new), on_demand(&old, new));
+        self.refresher.take_over_from(handover, roles, lister, on_demand(&old, new));
         notice!("{sets} set(s) of credentials were held before the restart and are served on");
         self
     }

@@ -228,13 +228,12 @@ impl Blueprint {
         Ok(parent.into_iter().chain([node]).collect())
     }
 
-    /// A role of the configuration whose sessions shall last another time.
+    /// A role, of the configuration or of the upstream that lists all, whose sessions shall last another time.
     fn timed(&self, id: &RoleId, wanted: &Timed) -> Result<Vec<Node>, String> {
         let roles = self.upstreams.roles();
-        let role = roles.iter().find(|role| role.name == wanted.role).ok_or_else(|| {
-            let lister = self.upstreams.first_ims().map_or("its upstream", |source| &source.name);
-            format!("{lister} says how long its credentials live, and cannot be asked for another time")
-        })?;
+        let listed = || Some(Role::of(wanted.role.clone(), &self.upstreams.first_ims()?.name));
+        let known = roles.iter().find(|role| role.name == wanted.role).cloned();
+        let role = &known.or_else(listed).ok_or("there is no such role any more")?;
         config::can_last(role, wanted.duration, &roles, &self.upstreams.sources)?;
         let session = Session { duration: Some(wanted.duration), ..role.session.clone() };
         let (parents, node) = self.role(&Role { session, ..role.clone() }).map_err(|error| error.to_string())?;

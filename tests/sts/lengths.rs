@@ -205,6 +205,9 @@ fn a_role_that_becomes_another_takes_the_sets_of_its_users_along() {
         || daemon.log(),
     );
     assert!(run(&["exec", "--", "true"]).status.success());
+    let roles = said(&run(&["roles"]));
+    let why = "Your own sets of deploy, for 4h, cannot be had; those of all users are served: ";
+    assert!(roles.contains(why) && roles.contains("too long"), "{roles}");
     // What the role says itself is the most.
     becomes("role/strict'", "role/third', duration: 30m");
     let output = run(&["use", "deploy", "--duration", "31m"]);

@@ -25,6 +25,7 @@ use std::{
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    time::Duration,
 };
 
 use support::{
@@ -89,7 +90,7 @@ identities:
   people: {people}
 rules:
   - {{name: groups, match: {{method: people, groups: 'aws-(?P<role>[a-z]+)'}}, account: demo, role: '{{role}}'}}
-  - {{name: everybody, match: {{method: people}}, account: demo, role: web}}
+  - {{name: everybody, match: {{method: people}}, account: demo, role: web, max_duration: 2h}}
 "
         );
         let server = Server::start(&scene, &scene.config(&sts.url(), &more));
@@ -440,7 +441,7 @@ fn a_person_signs_in_with_a_key_in_an_agent() {
     fs::write(&signers, format!("alice {}\n", openssh::public(keys.path(), "alice"))).expect("ours");
     let people = format!("{{kind: ssh, for: people, file: {}, hosts: [localhost]}}", signers.display());
     let desktop = Desktop::with(Scene::new(), None, &people, "{kind: ssh, key: alice}");
-    let _daemon = desktop.start();
+    let daemon = desktop.start();
     assert!(desktop.whoami()["needed"].as_str().expect("a reason").contains("where your ssh-agent is"));
     let login = || desktop.command(&["login"]).env("SSH_AUTH_SOCK", &agent.socket).output().expect("it runs");
     let output = login();
@@ -453,6 +454,7 @@ fn a_person_signs_in_with_a_key_in_an_agent() {
         desktop.sts.assumed().iter().map(|call| call.get("RoleSessionName").to_owned()).collect();
     assert_eq!(sessions, ["alice"]);
     assert!(said.contains(desktop.whoami()["name"].as_str().expect("a name")));
+    sets_of_her_own(&desktop, &daemon);
 
     // Without the key a person is needed, and what is valid is served.
     agent.ssh_add(keys.path(), &["-q", "-d", "alice"]);
@@ -462,4 +464,32 @@ fn a_person_signs_in_with_a_key_in_an_agent() {
     assert!(login().status.success());
     assert!(desktop.run(&["logout"]).status.success());
     desktop.awaits_state("web", None);
+}
+
+/// They live as long as the rule of the site allows.
+fn sets_of_her_own(desktop: &Desktop, daemon: &Daemon) {
+    let says = |arguments: &[&str], code: i32, what: &str| {
+        let output = desktop.run(arguments);
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.code() == Some(code) && said.contains(what), "{arguments:?}: {said}\n{}", desktop.log());
+    };
+    let key = || desktop.get("web").split("AccessKeyId").nth(1).map(str::to_owned);
+    let shared = key();
+    desktop.sts.change(|script| script.roles.iter_mut().for_each(|role| role.max_session = Duration::from_hours(2)));
+    says(&["use", "web", "--duration", "2h"], 0, "valid for 1h 59m");
+    assert_ne!(key(), shared);
+    says(&["use", "web", "--duration", "121m"], 4, "sessions of this role last 120m at most");
+    says(&["roles"], 0, "web");
+    assert_ne!(key(), shared, "what was chosen stays");
+    // A reload that changes nothing about the site leaves them.
+    let (own, file) = (key(), desktop.scene.path().join("alppaca.yaml"));
+    let config = fs::read_to_string(&file).expect("ours");
+    fs::write(&file, format!("{config}refresh_interval: 4m\n")).expect("ours");
+    let killed = Command::new("kill").args(["-HUP", &daemon.child.id().to_string()]).status();
+    assert!(killed.expect("kill").success());
+    let read = || desktop.log().contains("the configuration has been reloaded").then_some(());
+    eventually("the configuration is read", read, || desktop.log());
+    assert_eq!(key(), own);
+    says(&["me"], 0, "web (account");
+    assert_ne!(key(), own);
 }

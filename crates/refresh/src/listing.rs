@@ -13,9 +13,13 @@ use super::{
 use crate::{
     ErrorKind, RoleList, SourceError,
     clock::Moment,
-    credentials::{RoleId, RoleName},
+    credentials::{RoleId, RoleName, render_refusal},
+    requests::Wanted,
     store::Slot,
 };
+
+/// The code with which EC2 says that there is no such role for this host.
+const NO_SUCH_ROLE: &str = "AssumeRoleUnauthorizedAccess";
 
 /// Less than this between two clocks is not worth a word: the `Date` has whole seconds, and answers take a while.
 const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_mins(1);
@@ -198,6 +202,20 @@ impl Refresher {
         self.note_change();
         self.refresh_stats.forget(name.as_str());
         self.forget_due(&Due::Listed(name.clone()));
+        self.withdraw_own(name);
+    }
+
+    /// The sets that users have for themselves go with the role that they are of. Whether they come back is asked at once.
+    fn withdraw_own(&mut self, name: &RoleName) {
+        let now = self.clock.now();
+        let is_of_it = |wanted: &Wanted| matches!(wanted, Wanted::Timed(timed) if timed.role == *name);
+        for id in self.wanted.iter().filter(|(_, wanted)| is_of_it(wanted)).map(|(id, _)| id) {
+            let Some(node) = self.nodes.get_mut(id) else { continue };
+            node.held = None;
+            node.hurry(now);
+            let document = render_refusal(NO_SUCH_ROLE, "the upstream does not list this role any more", now.wall);
+            self.store.publish(id, Slot::Denied(document.into()));
+        }
     }
 
     /// Shows which roles there are, if that is not what is shown already.

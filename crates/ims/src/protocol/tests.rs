@@ -87,7 +87,7 @@ fn ask(method: &Method, user: &str, target: &str) -> Answer {
     let Some(route) = routed else { return Answer::nowhere(target) };
     match decide(&route, &decision(user), user, method == Method::HEAD) {
         Next::Answer(answer) => answer,
-        Next::Fetch { grant, form } => deliver(form, &issued(), grant.console.then_some(CONSOLE), user),
+        Next::Fetch { grant, form } => deliver(form, &issued(), &grant, grant.console.then_some(CONSOLE), user),
         Next::Emergency { .. } | Next::Unapproved { .. } | Next::Approvals => panic!("the rules have none"),
     }
 }

@@ -3,8 +3,8 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
-    Approval, Approved, Emergency, SHORTEST_SESSION, Strength, condition::Captures, emergency::TAG, session::session_name,
-    template::Template,
+    Approval, Approved, Emergency, SHORTEST_SESSION, Strength, condition::Captures, emergency::TAG,
+    session::session_name, template::Template,
 };
 use crate::{
     credentials::{AccountId, RoleArn, RoleName, check_tag_value},

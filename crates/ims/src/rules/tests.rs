@@ -292,6 +292,7 @@ fn mistakes_are_shown_where_they_are() {
         (rule("{name: r, match: {name: a}, account: shop, role: a/b}"), "illegal character"),
         (rule("{name: r, match: {name: a}, account: shp, role: r}"), "no account \"shp\""),
         (rule("{name: r, match: {name: a}, account: shop, role: r, duration: 13h}"), "15m to 12h"),
+        (rule("{name: r, match: {name: a}, account: shop, role: r, max_duration: 30m}"), "`max_duration` is less than"),
         (rule("{name: r, match: {name: a}, account: shop, role: r, path: team}"), "a path such as"),
         (rule("{name: r, match: {name: a}, account: shop, role: r, path: /../}"), "path"),
         (rule("{name: r, match: {name: a}, account: shop, role: r, policy: nothing}"), "JSON object"),

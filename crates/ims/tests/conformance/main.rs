@@ -67,12 +67,13 @@ cases! {
     28 case_28_no_console_leaves_the_document => trouble::no_console_leaves_the_document;
     29 case_29_the_session_has_a_legal_name => people::the_session_has_a_legal_name;
     30 case_30_nothing_secret_is_cached => wire::nothing_secret_is_cached;
+    31 case_31_a_person_asks_for_a_time => people::a_person_asks_for_a_time;
 }
 
 #[test]
 fn the_table_of_the_documentation_has_the_same_cases() {
     let numbers: Vec<u8> = CASES.iter().map(|(number, _)| *number).collect();
-    assert_eq!(numbers, (1..=30).collect::<Vec<u8>>());
+    assert_eq!(numbers, (1..=31).collect::<Vec<u8>>());
     for (number, name) in CASES {
         assert!(name.starts_with(&format!("case_{number:02}_")), "{name}");
     }
@@ -112,7 +113,8 @@ impl Rig {
             format!("  - {{name: {name}, match: {{method: hosts, name: 'two.*'}}, account: demo, role: {role}}}\n")
         };
         let rules = rule("one of two", "web") + &rule("the other", "db");
-        let usual = scene.usual(&sts.url()).replace("role: '{role}'}", "role: '{role}', console: yes}");
+        let usual =
+            scene.usual(&sts.url()).replace("role: '{role}'}", "role: '{role}', console: yes, max_duration: 4h}");
         let server = Server::start(&scene, &format!("{usual}{rules}{more}"));
         Self { server, sts, federation, scene }
     }

@@ -1,6 +1,8 @@
 //! The routes of people.
 
-use crate::{CALLBACK, JSON, Rig, expect};
+use std::time::Duration;
+
+use crate::{CALLBACK, JSON, Rig, error, expect, is_decided, support::client::Answer};
 
 pub(crate) fn accounts_and_their_roles(rig: &Rig) {
     for path in ["/account", "/afp-api/latest/account", "/account?x=withid"] {
@@ -75,4 +77,29 @@ pub(crate) fn the_session_has_a_legal_name(rig: &Rig) {
     let name = rig.sts.assumed().remove(0).get("RoleSessionName").to_owned();
     let legal = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c);
     assert!(name.contains("ice") && name.chars().all(legal), "{name}");
+}
+
+pub(crate) fn a_person_asks_for_a_time(rig: &Rig) {
+    rig.sts.change(|script| script.roles.iter_mut().for_each(|role| role.max_session = Duration::from_hours(4)));
+    let lasts = |answer: &Answer| answer.header("alppaca-ims-duration").map(str::to_owned);
+    let usual = rig.alice("/account/demo/readonly/credentials");
+    assert_eq!((usual.status, lasts(&usual)), (200, None));
+    for path in ["/account/demo/readonly/credentials", "/account/demo/readonly"] {
+        let long = rig.alice(&format!("{path}?duration=4h"));
+        assert_eq!((long.status, lasts(&long).as_deref()), (200, Some("14400")), "{long:?}");
+        assert_ne!(long.field("AccessKeyId"), usual.field("AccessKeyId"), "each time has a set of its own");
+        assert_eq!(rig.alice(&format!("{path}?duration=14400")).field("AccessKeyId"), long.field("AccessKeyId"));
+    }
+    let asked: Vec<_> = rig.sts.assumed().iter().map(|call| call.form.get("DurationSeconds").cloned()).collect();
+    assert_eq!(asked, [None, Some("14400".to_owned())]);
+    for (time, why) in [
+        ("241m", "sessions of this role last 240m at most"),
+        ("14m", "`duration` is a time in whole minutes from 15m on, such as 4h"),
+        ("901", "`duration` is a time in whole minutes from 15m on, such as 4h"),
+        ("long", "`duration` is a time such as 4h or 90m"),
+    ] {
+        let answer = rig.alice(&format!("/account/demo/readonly/credentials?duration={time}"));
+        expect(&answer, 400, &error("400 Bad Request", why), JSON, Some("alice"));
+        assert!(is_decided(&answer));
+    }
 }

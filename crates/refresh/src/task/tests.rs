@@ -11,7 +11,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::*;
 use crate::{
-    ErrorKind, OnRequest, RoleRequests, Source, SourceFuture,
+    Cadence, CallLimitId, Candidate, ErrorKind, Fetch, Node, OnRequest, RoleRequests, Source, SourceFuture, Timed,
+    Visibility, Wanted,
     clock::{BootTime, Clock, fake::FakeClock},
     credentials::Secret,
     store::RoleState,
@@ -147,9 +148,33 @@ fn rig_on_request(roles: &[&'static str], life: u64, grace: Option<u64>, on_requ
     if let Some(lister) = &mut graph.lister {
         lister.on_request = on_request;
     }
-    let mut refresher = Refresher::new(graph, store.clone(), clock.clone(), grace.map(Duration::from_secs));
+    let source = upstream.clone();
+    let mut refresher = Refresher::new(graph, store.clone(), clock.clone(), grace.map(Duration::from_secs))
+        .with_factory(Box::new(move |id, wanted| Ok(vec![own_sets(id, wanted, &source)])));
     let (refresh_stats, requests) = (refresher.refresh_stats(), refresher.requests());
     Rig { clock, upstream, store, refresh_stats, requests, _task: tokio::spawn(async move { refresher.run().await }) }
+}
+
+/// The sets that a user has for itself come from the same upstream, which knows them as `own-ROLE`.
+struct Own(Arc<Upstream>, RoleName);
+
+impl Fetch for Own {
+    fn fetch<'a>(&'a self, _parent: Option<&'a Credentials>) -> SourceFuture<'a, Credentials> {
+        self.0.fetch(&self.1)
+    }
+}
+
+fn own_sets(id: &RoleId, wanted: &Wanted, source: &Arc<Upstream>) -> Node {
+    let candidate = Candidate {
+        label: "own".into(),
+        fetch: Arc::new(Own(Arc::clone(source), format!("own-{}", wanted.name()).parse().expect("a name"))),
+        call_limit: CallLimitId(0),
+        parent: None,
+        follows: false,
+        cadence: Cadence::Ims { interval: INTERVAL },
+    };
+    let (name, visibility) = (wanted.name().clone(), Visibility::Unlisted);
+    Node { id: id.clone(), name, visibility, candidates: [candidate].into() }
 }
 
 impl Rig {
@@ -298,6 +323,30 @@ async fn a_role_that_leaves_a_list_of_others_is_withdrawn_at_once() {
         rig.pass(376).await;
         assert_eq!((rig.state("a"), rig.state("b")), (RoleState::Fresh, RoleState::Withdrawn));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_sets_that_a_user_has_for_itself_go_with_their_role_and_come_back_with_it() {
+    let rig = rig(&["a", "b"], 43_200);
+    let timed =
+        |role: &str| Timed { role: role.parse().expect("a name"), uid: 1000, duration: Duration::from_hours(12) };
+    let (of_a, of_b) = (rig.requests.ensure(timed("a")), rig.requests.ensure(timed("b")));
+    let state = |id: &RoleId| rig.store.snapshot().by_id(id).expect("wanted").slot().state(rig.clock.now());
+    rig.pass(1).await;
+    assert_eq!((state(&of_a), state(&of_b)), (RoleState::Fresh, RoleState::Fresh));
+    rig.upstream.set(|script| {
+        script.roles = vec!["b"];
+        script.errors.insert("own-a", refused(false));
+    });
+    rig.pass(376).await;
+    assert_eq!((rig.state("a"), state(&of_a)), (RoleState::Withdrawn, RoleState::Denied), "half a day is left");
+    assert_eq!((rig.state("b"), state(&of_b)), (RoleState::Fresh, RoleState::Fresh));
+    rig.upstream.set(|script| {
+        script.roles = vec!["a", "b"];
+        script.errors.clear();
+    });
+    rig.pass(776).await;
+    assert_eq!((rig.state("a"), state(&of_a)), (RoleState::Fresh, RoleState::Fresh));
 }
 
 /// What an AFP answers that has no working key of its own.

@@ -105,7 +105,8 @@ impl Site {
         let granted = answer.headers.get(DURATION).and_then(|value| value.to_str().ok()?.parse().ok());
         let accepted = accept(answer, &url)?;
         if seconds.is_some() && granted != seconds {
-            let why = "the site does not say that the session lasts as long as was asked for; it may be too old for that";
+            let why =
+                "the site does not say that the session lasts as long as was asked for; it may be too old for that";
             return Err(SourceError::doubtful(NO_SUCH_ROLE, format!("GET {url}: {why}")));
         }
         let credentials = parse_document(&accepted.body).map_err(|error| bad_document(&url, error))?;
