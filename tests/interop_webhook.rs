@@ -59,7 +59,7 @@ fn make(cluster: &Cluster, namespace: &str, pod: Value, more: &str) -> (u16, Val
 /// The names of the variables of all containers.
 fn variables(pod: &Value) -> Vec<Vec<String>> {
     let containers =
-        ["initContainers", "containers"].into_iter().flat_map(|list| pod["spec"][list].as_array().cloned());
+        ["initContainers", "containers"].into_iter().filter_map(|list| pod["spec"][list].as_array().cloned());
     let names = |container: &Value| {
         let variables = container["env"].as_array().cloned().unwrap_or_default();
         variables.iter().map(|it| it["name"].as_str().expect("a name").to_owned()).collect()

@@ -90,7 +90,7 @@ impl StandIn {
             "annotations": annotations, "managedFields": [{"manager": "kubectl", "fieldsV1": {"f:metadata": {}}}]}});
         let key = (namespace.to_owned(), name.to_owned());
         let kind = if state.accounts.insert(key, object.clone()).is_some() { "MODIFIED" } else { "ADDED" };
-        state.happen(kind, object);
+        state.happen(kind, &object);
         self.shared.changed.notify_all();
     }
 
@@ -100,7 +100,7 @@ impl StandIn {
         let key = (namespace.to_owned(), name.to_owned());
         let mut object = state.accounts.remove(&key).expect("it is there");
         object["metadata"]["resourceVersion"] = state.version.to_string().into();
-        state.happen("DELETED", object);
+        state.happen("DELETED", &object);
         self.shared.changed.notify_all();
     }
 
@@ -109,7 +109,7 @@ impl StandIn {
         let mut state = self.shared.lock();
         state.version += 1;
         let metadata = json!({"resourceVersion": state.version.to_string(), "creationTimestamp": null});
-        state.happen("BOOKMARK", json!({"kind": "PartialObjectMetadata", "metadata": metadata}));
+        state.happen("BOOKMARK", &json!({"kind": "PartialObjectMetadata", "metadata": metadata}));
         self.shared.changed.notify_all();
     }
 
@@ -147,7 +147,7 @@ impl Drop for StandIn {
 }
 
 impl State {
-    fn happen(&mut self, kind: &str, object: Value) {
+    fn happen(&mut self, kind: &str, object: &Value) {
         let event = (self.version, json!({"type": kind, "object": object}).to_string());
         self.events.push(event);
     }
@@ -277,7 +277,7 @@ impl Shared {
                     from = version;
                     stream.write_all(chunk(&format!("{event}\n")).as_bytes())?;
                 }
-                None => state = self.changed.wait_timeout(state, Duration::from_secs(60)).expect("not poisoned").0,
+                None => state = self.changed.wait_timeout(state, Duration::from_mins(1)).expect("not poisoned").0,
             }
             if state.round != round {
                 return Ok(());

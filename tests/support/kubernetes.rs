@@ -1,6 +1,7 @@
 //! A real API server of Kubernetes, with its etcd: what `cargo xtask test` builds from `tests/interop/kubernetes`.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its own part")]
 #![allow(clippy::disallowed_methods, reason = "the environment tells where the server is")]
+#![allow(clippy::needless_pass_by_value, reason = "callers make their bodies on the spot")]
 
 use std::{
     env,
@@ -172,7 +173,7 @@ impl Cluster {
         self.done("DELETE", path, None);
     }
 
-    /// A token of an account, as the kubelet would ask for it (TokenRequest).
+    /// A token of an account, as the kubelet would ask for it (`TokenRequest`).
     pub fn token(&self, namespace: &str, name: &str, audience: Option<&str>) -> String {
         let audiences: Vec<_> = audience.into_iter().collect();
         let request = json!({"spec": {"audiences": audiences, "expirationSeconds": 3600}});

@@ -250,7 +250,7 @@ impl AccountWatch {
 
     fn note(&mut self, failure: &Failure) {
         self.failures += 1;
-        if failure.voids_version() || self.failures % DOUBT == 0 {
+        if failure.voids_version() || self.failures.is_multiple_of(DOUBT) {
             self.version = None;
         }
         if matches!(failure, Failure::Gone) {
