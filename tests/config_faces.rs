@@ -84,12 +84,42 @@ mod pod_identity {
     }
 
     #[test]
+    fn annotations_take_the_place_of_associations() {
+        let text = "  issuer: https://i\n  service_accounts:\n    api_server: https://10.96.0.1:443/\n    api_ca_file: /ca\n    \
+                    allow:\n      - {namespace: prod, roles: [web, 'batch-*']}\n      - {namespace: 'team-*', roles: x}\n";
+        let config = parsed(text).expect("legal").config;
+        let section = options::<Options>(&config);
+        let annotations = section.service_accounts.as_ref().expect("given");
+        assert_eq!((section.associations.len(), &*annotations.api.server), (0, "https://10.96.0.1:443"));
+        assert!(annotations.api.token_file.ends_with("kubernetes.io/serviceaccount/token"));
+        assert_eq!(annotations.allow[0].roles[1].as_str(), "batch-*");
+        assert_eq!(parse(&config.render()).expect("what we wrote").config, config);
+    }
+
+    #[test]
     fn mistakes_are_told() {
         let rest = "  associations: [{role: r}]\n";
         for (text, part) in [
             (format!("  issuer: i\n{rest}"), "2:1: `jwks_file` or `jwks_url` is missing"),
             (format!("  jwks_file: k\n{rest}"), "2:1: `issuer` is missing"),
-            ("  issuer: i\n  jwks_file: k\n".to_owned(), "2:1: `associations` is missing"),
+            ("  issuer: i\n  jwks_file: k\n".to_owned(), "2:1: `associations` or `service_accounts` is missing"),
+            (
+                "  issuer: i\n  jwks_file: k\n  service_accounts: {}".to_owned(),
+                "5:3: `allow` is missing in this section: without it no annotation has any effect",
+            ),
+            (
+                "  issuer: i\n  jwks_file: k\n  service_accounts: {allow: [{roles: a}]}".to_owned(),
+                "5:30: `namespace` is missing here",
+            ),
+            (
+                "  issuer: i\n  jwks_file: k\n  service_accounts: {allow: [{namespace: a}]}".to_owned(),
+                "5:30: `roles` is missing here",
+            ),
+            (
+                "  issuer: i\n  jwks_file: k\n  service_accounts: {api_server: 'http://x', allow: [{namespace: a, roles: b}]}"
+                    .to_owned(),
+                "5:34: https is needed here",
+            ),
             (
                 "  issuer: i\n  jwks_file: k\n  associations: [{namespace: a}]".to_owned(),
                 "5:18: `role` is missing here",

@@ -31,8 +31,8 @@ const NOT_SEEN: [&str; 3] = [
     "alppaca_client_certificate_expiration_timestamp_seconds",
     "alppaca_sign_in_needed",
 ];
-/// What is not even named while the clocks agree.
-const NOT_NAMED: usize = 1;
+/// What is not even named while the clocks agree, and the service accounts are not known.
+const NOT_NAMED: usize = 2;
 
 #[test]
 #[allow(clippy::disallowed_methods, reason = "the environment tells which Python has the parser")]
@@ -52,7 +52,9 @@ fn every_metric_is_what_the_specification_wants() {
     let folder = tempfile::tempdir().expect("a directory");
     let audit = folder.path().join("audit.log");
     let config = format!(
-        "{}metrics_listen: '127.0.0.1:0'\naudit_log: {}\naudit_required: true\n",
+        "{}metrics_listen: '127.0.0.1:0'\naudit_log: {}\naudit_required: true\n\
+         pod_identity: {{listen: '127.0.0.1:0', issuer: 'https://127.0.0.1:1', service_accounts: {{\
+         api_server: 'https://127.0.0.1:1', allow: [{{namespace: prod, roles: web}}]}}}}\n",
         ims.config(),
         audit.display()
     );

@@ -20,13 +20,14 @@ const ROLE: &str = "/latest/meta-data/iam/security-credentials/web";
 
 /// Those that the troubles of this test raise, at once if they had no `for`. The others need a quarter of an hour, or trouble
 /// that would spoil the rest; their unit tests raise them.
-const RAISED: [&str; 10] = [
+const RAISED: [&str; 11] = [
     "AlppacaCredentialsExpireSoon",
     "AlppacaNoCredentials",
     "AlppacaUpstreamFails",
     "AlppacaClientCertificateExpiresSoon",
     "AlppacaClockWrong",
     "AlppacaSignInNeeded",
+    "AlppacaServiceAccountsUnknown",
     "AlppacaRequestsFail",
     "AlppacaDenials",
     "AlppacaAuditFailing",
@@ -70,7 +71,7 @@ fn troubled() -> (Ims, Daemon) {
     (ims, daemon)
 }
 
-/// One whose client certificate ends soon, and whose upstream is not there.
+/// One whose client certificate ends soon, and whose upstream is not there, nor the API server of its cluster.
 fn certified(directory: &TempDir) -> Daemon {
     let key = rcgen::KeyPair::generate().expect("a key");
     let mut params = rcgen::CertificateParams::new(vec!["host".to_owned()]).expect("a name");
@@ -86,7 +87,9 @@ fn certified(directory: &TempDir) -> Daemon {
     let (certificate, key) = (write("host.pem", &certificate.pem()), write("host.key", &key.serialize_pem()));
     Daemon::start(&format!(
         "ims_url: https://127.0.0.1:1\nims_client_certificate: {certificate}\nims_client_key: {key}\n\
-         ims_ca_file: {certificate}\nmetrics_listen: '127.0.0.1:0'\n"
+         ims_ca_file: {certificate}\nmetrics_listen: '127.0.0.1:0'\n\
+         pod_identity: {{listen: '127.0.0.1:0', issuer: 'https://127.0.0.1:1', service_accounts: {{\
+         api_server: 'https://127.0.0.1:1', api_ca_file: {certificate}, allow: [{{namespace: prod, roles: web}}]}}}}\n"
     ))
 }
 

@@ -48,6 +48,7 @@ fn host() -> &'static Host {
             audience: "a".into(),
             leeway: Duration::from_secs(60),
             associations: vec![Association { namespace: Pattern::new("*"), service_account: Pattern::new("*"), role }],
+            service_accounts: None,
             keys: KeyOptions { source: KeySource::File("/keys".into()), refresh: Duration::from_secs(300) },
         };
         let (pod_identity, ring) = PodIdentity::new(options, Vec::new(), shared);

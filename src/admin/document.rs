@@ -40,6 +40,9 @@ pub struct Status {
     /// The sources for which a person has to sign in before they give anything new.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sign_in_needed: Vec<SignInNeeded>,
+    /// How it stands with the service accounts of the cluster, if their annotations count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_accounts: Option<ServiceAccountsStatus>,
     /// What confines the daemon; none in a demonstration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<SandboxStatus>,
@@ -192,6 +195,24 @@ pub struct AuditStatus {
     pub failing: bool,
     /// How many hand-outs did not take place because they could not be recorded, with `audit_required`.
     pub withheld: Option<u64>,
+}
+
+/// How it stands with the service accounts of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ServiceAccountsStatus {
+    /// When they were last known as the cluster has them; none if they never were.
+    pub synced: Option<String>,
+    /// Whether changes of them are heard of now.
+    pub following: bool,
+    /// How many of them ask for a role.
+    pub accounts: usize,
+    /// How many more there was no place for.
+    pub left_out: u64,
+    /// How many calls of the API server have failed since the start.
+    pub failures: u64,
+    /// Why the last one did, if it did; only for callers that may see the state of all roles.
+    pub problem: Option<String>,
 }
 
 /// That the upstream refuses its list of roles.

@@ -24,7 +24,8 @@ pub use client::{Answered, Client, ClientError};
 pub use conversations::Conversations;
 pub use document::{
     ChoiceDocument, ChoiceRequest, Code, CredentialsDocument, ErrorDocument, ExecDocument, ExecRequest, LastError,
-    ListRefused, Listener, OwnSets, RoleStatus, RolesDocument, SandboxStatus, SignInNeeded, Status,
+    ListRefused, Listener, OwnSets, RoleStatus, RolesDocument, SandboxStatus, ServiceAccountsStatus, SignInNeeded,
+    Status,
 };
 pub use lease::{LeaseError, Leases};
 pub use peer::{PeerCredentials, ProcessId};

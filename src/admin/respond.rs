@@ -11,7 +11,7 @@ use super::{
     ADMIN_LISTENER, Conversations, LeaseError, Leases, PeerCredentials, Selections,
     document::{
         AuditStatus, Code, CredentialsDocument, ExecDocument, ExecRequest, LastError, ListRefused, Listener,
-        RoleStatus, SandboxStatus, Status,
+        RoleStatus, SandboxStatus, ServiceAccountsStatus, Status,
     },
     metrics::shown,
     replacing::Replacing,
@@ -25,6 +25,7 @@ use crate::{
     credentials::{format_timestamp, parse_document},
     faces::VisibleRoles,
     http::Counters,
+    kubernetes::{WatchState, Watched},
     open_metrics::InForce,
     policy::{ConnectionFacts, Gatekeeper, Grant},
     refresh_stats::RefreshStats,
@@ -41,6 +42,8 @@ pub struct Admin {
     pub refresh_stats: Arc<RefreshStats>,
     /// How often was answered what.
     pub counters: Arc<Counters>,
+    /// The service accounts of the cluster that is followed.
+    pub watched: Arc<Watched>,
     /// Decides which caller may have which role.
     pub gatekeeper: Arc<dyn Gatekeeper>,
     /// Records what callers get.
@@ -185,9 +188,22 @@ impl Admin {
                 // It names the upstream.
                 message: self.sees_everything(caller).then(|| refusal.message.into()),
             }),
+            service_accounts: self.watched.state().map(|state| self.service_accounts(state, caller)),
             sandbox: self.sandbox.clone().map(|sandbox| sandbox.seen(self.sees_everything(caller))),
             sign_in_needed: self.sign_in_needed(self.sees_everything(caller)),
             roles: roles.into_iter().map(|role| self.role_status(role, now)).collect(),
+        }
+    }
+
+    fn service_accounts(&self, state: WatchState, caller: &PeerCredentials) -> ServiceAccountsStatus {
+        ServiceAccountsStatus {
+            synced: state.synced.map(format_timestamp),
+            following: state.following,
+            accounts: state.accounts,
+            left_out: state.left_out,
+            failures: state.failures,
+            // It names the API server.
+            problem: state.problem.filter(|_| self.sees_everything(caller)),
         }
     }
 

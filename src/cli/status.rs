@@ -14,7 +14,7 @@ use super::{
     socket::{self, Socket, failure},
 };
 use crate::{
-    admin::{Answered, Client, ListRefused, RoleStatus, SandboxStatus, SignInNeeded, Status},
+    admin::{Answered, Client, ListRefused, RoleStatus, SandboxStatus, ServiceAccountsStatus, SignInNeeded, Status},
     refresh::clock_difference,
 };
 
@@ -122,6 +122,9 @@ fn text(status: &Status) -> String {
     if status.unverified_containers > 0 {
         line(format_args!("{}", unverified(status.unverified_containers)));
     }
+    if let Some(accounts) = &status.service_accounts {
+        line(format_args!("{}", followed(accounts)));
+    }
     if let Some(ahead) = status.clock_ahead_seconds {
         line(format_args!("{}", clock_difference(SignedDuration::from_secs(ahead))));
     }
@@ -188,6 +191,23 @@ pub(super) fn confined(sandbox: &SandboxStatus) -> String {
     let missing: Vec<&str> = sandbox.in_force.iter().filter(|(_, is)| !**is).map(|(part, _)| part.as_str()).collect();
     let without = if missing.is_empty() { String::new() } else { format!(", without {}", missing.join(", ")) };
     human::foreign(&format!("{}{without}", sandbox.mode))
+}
+
+/// What `status` and `doctor` say of the service accounts of a cluster.
+pub(super) fn followed(status: &ServiceAccountsStatus) -> String {
+    let ServiceAccountsStatus { synced, following, accounts, left_out, problem, .. } = status;
+    let mut text = match (synced, following) {
+        (None, _) => "service accounts: not known yet".to_owned(),
+        (Some(_), true) => format!("service accounts: {accounts} ask for a role"),
+        (Some(synced), false) => format!("service accounts: {accounts} ask for a role, as known at {synced}"),
+    };
+    if *left_out > 0 {
+        text.extend([", and ", &left_out.to_string(), " more than are kept"]);
+    }
+    if let Some(problem) = problem {
+        text.extend([": ", &human::foreign(problem)]);
+    }
+    text
 }
 
 /// What `status` and `doctor` say of so many containers.

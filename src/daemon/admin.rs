@@ -24,6 +24,7 @@ use crate::{
     credentials::{RoleId, RoleName},
     handover::passing::PROTOCOL,
     http::{Counters, Face, OpenSocket, OpenSockets, Place},
+    kubernetes::Watched,
     open_metrics::InForce,
     policy::{Choices, Gatekeeper},
     refresh::{RoleRequests, Timed},
@@ -37,6 +38,8 @@ pub(super) struct AdminParts {
     pub(super) store: Arc<Store>,
     pub(super) refresh_stats: Arc<RefreshStats>,
     pub(super) counters: Arc<Counters>,
+    /// The service accounts of the cluster that is followed.
+    pub(super) watched: Arc<Watched>,
     /// The configuration.
     pub(super) in_force: Arc<InForce>,
     pub(super) gatekeeper: Arc<dyn Gatekeeper>,
@@ -132,6 +135,7 @@ pub(super) fn start(
         store: parts.store,
         refresh_stats: parts.refresh_stats,
         counters: parts.counters,
+        watched: parts.watched,
         in_force: parts.in_force,
         gatekeeper: parts.gatekeeper,
         auditor: parts.auditor,

@@ -18,6 +18,7 @@ use crate::{
     },
     host,
     http::{Face, Faces, Respond},
+    kubernetes::Watched,
     relay::Relays,
     store::Store,
 };
@@ -28,8 +29,28 @@ const MARGIN: Duration = Duration::from_millis(50);
 /// What the faces need to be done in the background.
 pub(super) type Background = Vec<Work>;
 
+/// What outlives the faces, whatever the configuration becomes.
+#[derive(Clone)]
+pub(super) struct Lasting {
+    /// They open roles at the container face.
+    pub(super) tokens: EcsTokens,
+    /// Those of IMDSv2 are made with it.
+    key: Arc<TokenKey>,
+    /// The service accounts of the cluster that is followed.
+    pub(super) watched: Arc<Watched>,
+}
+
+impl Lasting {
+    /// For a daemon that starts with this configuration, and where the key is kept.
+    pub(super) fn new(config: &Config) -> Result<(Self, Option<Arc<Kept>>), DaemonError> {
+        let tokens = EcsTokens::new().map_err(|_unspecified| DaemonError::Randomness)?;
+        let (key, kept) = token_key(config)?;
+        Ok((Self { tokens, key, watched: Arc::default() }, kept))
+    }
+}
+
 /// The key of IMDSv2's tokens, which outlives the faces, and if possible the process.
-pub(super) fn token_key(config: &Config) -> Result<(Arc<TokenKey>, Option<Arc<Kept>>), DaemonError> {
+fn token_key(config: &Config) -> Result<(Arc<TokenKey>, Option<Arc<Kept>>), DaemonError> {
     let (key, kept) = match token_key::kept_in(&config.run_dir) {
         Ok((key, kept)) => (key, Some(Arc::new(kept))),
         Err(why) => {
@@ -41,14 +62,12 @@ pub(super) fn token_key(config: &Config) -> Result<(Arc<TokenKey>, Option<Arc<Ke
     Ok((Arc::new(key), kept))
 }
 
-/// Builds the faces that show `store`. `tokens` open roles at the container face, `key` those
-/// of IMDSv2 are made with; both outlive the faces.
+/// Builds the faces that show `store`.
 pub(super) fn build(
     config: &Config,
     store: &Arc<Store>,
     clock: &SharedClock,
-    tokens: &EcsTokens,
-    key: &Arc<TokenKey>,
+    lasting: &Lasting,
 ) -> Result<(Faces, Background), DaemonError> {
     let arrived = Arc::new(Notify::new());
     let shared = Shared {
@@ -58,7 +77,16 @@ pub(super) fn build(
         store: Arc::clone(store),
         arrived: Arc::clone(&arrived),
     };
-    let opening = Opening { shared, clock: Arc::clone(clock), tokens: tokens.clone(), remote: &Relays };
+    let Lasting { tokens, key, watched } = lasting;
+    let roles = config.upstreams.roles().into_iter();
+    let opening = Opening {
+        shared,
+        clock: Arc::clone(clock),
+        tokens: tokens.clone(),
+        remote: &Relays,
+        watched: Arc::clone(watched),
+        role_arns: roles.filter_map(|role| Some((role.role_arn?, role.name))).collect(),
+    };
     // It reads no files.
     let exec = Ecs::new(ecs::Options::default(), opening.shared.clone(), tokens.issued_only(), Arc::clone(clock)).0;
     let exec: Arc<dyn Respond> = Arc::new(exec);

@@ -33,6 +33,7 @@ use alppaca_command::fingerprint;
 use arc_swap::ArcSwapOption;
 use containers::{ContainerDeps, Listener, Listening};
 pub use exec::ExecSockets;
+use faces::Lasting;
 pub use faces::addresses as face_addresses;
 pub use files::faults as file_faults;
 pub use keeper::{ADMIN, admin_file};
@@ -55,7 +56,7 @@ use crate::{
     caller::Subordinates,
     clock::SharedClock,
     config::Config,
-    faces::{OpenError, ecs::EcsTokens},
+    faces::OpenError,
     http::{Face, OpenSockets, Place, Server, ServerError, drive},
     logging::AuditLog,
     open_metrics::InForce,
@@ -196,9 +197,8 @@ impl Daemon {
         mut places: Vec<(Place, &'static dyn Face)>,
         progress: impl Progress,
     ) -> Result<(), DaemonError> {
-        let tokens = EcsTokens::new().map_err(|_unspecified| DaemonError::Randomness)?;
-        let (key, kept) = faces::token_key(&self.config)?;
-        let (faces, background) = faces::build(&self.config, &self.store, &self.clock, &tokens, &key)?;
+        let (lasting, kept) = Lasting::new(&self.config)?;
+        let (faces, background) = faces::build(&self.config, &self.store, &self.clock, &lasting)?;
         let (subordinates, access_log) = (Arc::new(Subordinates::read()), self.config.logging.access_log);
         let server = Server::new(faces, self.clock.clone(), self.config.limits, access_log, Arc::clone(&subordinates));
         // Before any other thread waits for signals: it would take one that nobody listens for yet.
@@ -224,12 +224,13 @@ impl Daemon {
         let (store, wanted) = (Arc::clone(&self.store), places.len());
         let region = Arc::new(ArcSwapOption::from_pointee(faces::region(&self.config)));
         let (socket, users) = (self.admin.socket.as_ref(), Arc::clone(&subordinates));
-        let (leases, exec) = exec::open(socket, self.exec, tokens.clone(), &mut places, users)?;
+        let (leases, exec) = exec::open(socket, self.exec, lasting.tokens.clone(), &mut places, users)?;
         let (open, looks, ready) = (OpenSockets::default(), watch::Sender::new(()), Arc::<AtomicBool>::default());
         let parts = AdminParts {
             store: Arc::clone(&self.store),
             refresh_stats,
             counters: server.counters(),
+            watched: Arc::clone(&lasting.watched),
             in_force: Arc::new(InForce::new(fingerprint(&self.config.render()), self.clock.now().wall)),
             gatekeeper: server.gatekeeper(),
             auditor: Arc::clone(&auditor),
@@ -251,8 +252,7 @@ impl Daemon {
             looks,
             store: self.store.clone(),
             clock: Arc::clone(&self.clock),
-            tokens,
-            key,
+            lasting,
             current: server.current(),
             replacer,
             refresh_stats: Arc::clone(&parts.refresh_stats),

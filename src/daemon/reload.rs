@@ -14,7 +14,7 @@ use tokio::{
 use super::{
     carryover,
     containers::{self, ContainerDeps, Listener, Listening},
-    faces::{self, Background},
+    faces::{self, Background, Lasting},
     file_faults, needs, policy_engine,
 };
 use crate::plan::{self, Fetching};
@@ -24,7 +24,6 @@ use crate::{
     config::{self, Config, Containers, Loaded},
     confinement::{Confinement, Refusal},
     credentials::RoleName,
-    faces::{ecs::EcsTokens, imds::TokenKey},
     http::{CurrentFaces, Faces},
     logging::LevelSwitch,
     open_metrics::InForce,
@@ -58,8 +57,7 @@ pub struct Reloading {
 pub(super) struct Running {
     pub(super) store: Arc<Store>,
     pub(super) clock: SharedClock,
-    pub(super) tokens: EcsTokens,
-    pub(super) key: Arc<TokenKey>,
+    pub(super) lasting: Lasting,
     pub(super) current: CurrentFaces,
     /// Has it be looked whether the files in the run directory are there.
     pub(super) looks: watch::Sender<()>,
@@ -148,7 +146,7 @@ impl Running {
         let Reading { path, host_env, trust, started, confinement, containers: before } = reading;
         let deps = self.deps.clone();
         let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
-        let (tokens, key) = (self.tokens.clone(), Arc::clone(&self.key));
+        let lasting = self.lasting.clone();
         let reading = tokio::task::spawn_blocking(move || {
             let mut loaded = config::load(&path).map_err(|errors| errors.to_string())?;
             let faults = file_faults(&path, &loaded, &host_env, &trust);
@@ -161,7 +159,7 @@ impl Running {
                 return Err(Refusal::Confined(lacking));
             }
             let fetching = plan::fetching(&loaded.config, host_env).map_err(|error| error.to_string())?;
-            let built = faces::build(&loaded.config, &store, &clock, &tokens, &key);
+            let built = faces::build(&loaded.config, &store, &clock, &lasting);
             let (faces, background) = built.map_err(|error| error.to_string())?;
             let containers = match &loaded.config.containers {
                 same if *same == before => Runtimes::AsBefore,

@@ -6,7 +6,7 @@ use crate::{
     needs::Needs,
     settings::{
         NamedFiles, Node, Problem, Setting, options, read,
-        url::{WEB_URL, is_base_url, is_confidential_url},
+        url::{is_base_url, is_confidential_url},
     },
 };
 
@@ -48,8 +48,11 @@ impl ApiOptions {
     }
 }
 
+/// What an editor can know of the URL.
+const SERVER: &str = r"^([Hh][Tt][Tt][Pp][Ss]://|[Hh][Tt][Tt][Pp]://(127\.|localhost|\[))";
+
 fn server(node: &Node) -> Result<String, Problem> {
-    let text = read::text_like(node, WEB_URL)?;
+    let text = read::text_like(node, SERVER)?;
     let wrong = |message: &str| Err(Problem::new(node.place.clone(), message));
     if !is_base_url(&text) {
         return wrong("a URL such as https://10.96.0.1:443 is expected here");

@@ -18,7 +18,7 @@ use super::{
     login::login_command,
     sdk::ProfileFiles,
     socket::Socket,
-    status::unverified,
+    status::{followed, unverified},
 };
 use crate::{
     admin::Status,
@@ -79,6 +79,12 @@ fn examine(socket: &Socket) -> Vec<Finding> {
     if let Some(Status { unverified_containers: count @ 1.., .. }) = &daemon {
         let remedy = "the daemon's log has the cause and the remedy: `journalctl -u alppaca -p err`";
         findings.push(Finding::problem("containers", unverified(*count), remedy));
+    }
+    if let Some(accounts) = daemon.as_ref().and_then(|status| status.service_accounts.as_ref())
+        && (!accounts.following || accounts.left_out > 0)
+    {
+        let remedy = "see `pod_identity.service_accounts`: the API server, its token, and the rights list and watch";
+        findings.push(Finding::problem("service_accounts", followed(accounts), remedy));
     }
     for needed in daemon.iter().flat_map(|status| &status.sign_in_needed) {
         let message = format!("source {}: a person has to sign in", needed.source);

@@ -96,6 +96,10 @@ fn problems(status: &Status) -> Vec<(Level, String)> {
     if status.unverified_containers > 0 {
         problems.push((Warning, super::unverified(status.unverified_containers)));
     }
+    if let Some(accounts) = status.service_accounts.as_ref().filter(|accounts| !accounts.following) {
+        let level = if accounts.synced.is_none() { Critical } else { Warning };
+        problems.push((level, super::followed(accounts)));
+    }
     if let Some(ahead) = status.clock_ahead_seconds {
         problems.push((Warning, format!("this host's clock differs from the upstream's by {ahead} s")));
     }

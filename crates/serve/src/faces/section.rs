@@ -12,8 +12,10 @@ use std::{
 use super::{common::Shared, ecs::EcsTokens, imds::Wanted};
 use crate::{
     clock::SharedClock,
+    credentials::{RoleArn, RoleName},
     http::{Face, Respond},
     jwt::{KeyOptions, KeyRing},
+    kubernetes::{ApiOptions, Index, Watched},
     needs::Needs,
     settings::{
         Comparable, Fields, NamedFiles, Node, Problem, Rendered, Setting, read,
@@ -140,6 +142,10 @@ pub struct Opening<'a> {
     pub tokens: EcsTokens,
     /// What is asked for what other servers have.
     pub remote: &'a dyn Remote,
+    /// The service accounts of a cluster that are followed already.
+    pub watched: Arc<Watched>,
+    /// The roles of the configuration that have an ARN.
+    pub role_arns: Arc<[(RoleArn, RoleName)]>,
 }
 
 /// A face that is ready.
@@ -160,6 +166,9 @@ pub trait Remote {
 
     /// Keeps the keys on `ring` fresh, as `options` say.
     fn keys(&self, options: &KeyOptions, ring: KeyRing) -> Result<Work, OpenError>;
+
+    /// Keeps `index` as the service accounts of the cluster are whose API server is reached by `options`.
+    fn accounts(&self, options: &ApiOptions, index: Arc<Index>, clock: SharedClock) -> Work;
 }
 
 /// Why a face cannot be opened.

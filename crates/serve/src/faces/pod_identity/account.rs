@@ -3,20 +3,14 @@
 use crate::{
     clock::Moment,
     jwt::{Demands, KeyRing, TokenError},
+    kubernetes::Account,
 };
-
-/// A service account.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Account {
-    pub(super) namespace: String,
-    pub(super) name: String,
-}
 
 /// Verifies a token and says whose it is.
 pub(super) fn verify(token: &str, keys: &KeyRing, demands: &Demands, now: Moment) -> Result<Account, TokenError> {
     let verified = keys.verify(token, demands, now)?;
     let subject = verified.claims.get("sub").and_then(|subject| subject.as_str());
-    subject.and_then(account).ok_or(TokenError::Subject)
+    subject.and_then(Account::of_subject).ok_or(TokenError::Subject)
 }
 
 /// Why a token is not believed, in the words of the agent (`internal/validation` in aws/eks-pod-identity-agent).
@@ -35,36 +29,5 @@ pub(super) fn words(error: TokenError) -> &'static str {
         TokenError::UnknownKey => "JWT signature validation failed: no matching key found",
         TokenError::Algorithm => "JWT signature validation failed: the algorithm is not that of the key",
         TokenError::Signature => "JWT signature validation failed: signature is invalid",
-    }
-}
-
-/// `system:serviceaccount:NAMESPACE:NAME`.
-fn account(subject: &str) -> Option<Account> {
-    let (namespace, name) = subject.strip_prefix("system:serviceaccount:")?.split_once(':')?;
-    let legal = |text: &str| {
-        !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.')
-    };
-    (legal(namespace) && legal(name)).then(|| Account { namespace: namespace.to_owned(), name: name.to_owned() })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_subject_names_a_service_account_or_nothing() {
-        let found = account("system:serviceaccount:prod:web-1").expect("one");
-        assert_eq!((&*found.namespace, &*found.name), ("prod", "web-1"));
-        for subject in [
-            "",
-            "system:serviceaccount:prod",
-            "system:serviceaccount::x",
-            "system:serviceaccount:a:b:c",
-            "system:node:x",
-            "system:serviceaccount:a:*",
-            "system:serviceaccount:A:b",
-        ] {
-            assert_eq!(account(subject), None, "{subject}");
-        }
     }
 }

@@ -5,12 +5,14 @@
 //! aws/eks-pod-identity-agent.
 
 mod account;
+mod annotated;
 mod options;
 
 use std::{net::IpAddr, sync::Arc};
 
-use account::{Account, verify, words};
-pub use options::{Association, ENTRY, Options};
+use account::{verify, words};
+pub use annotated::{Annotated, Found};
+pub use options::{Allowed, Annotations, Association, ENTRY, Options};
 
 use super::{
     common::{JSON, Shared},
@@ -20,7 +22,7 @@ use super::{
 };
 use crate::{
     clock::Moment,
-    credentials::document_field,
+    credentials::{RoleName, document_field},
     http::{
         Face, RequestContext, Respond,
         answer::{Answer, Body, Outcome, Status, Style},
@@ -30,6 +32,7 @@ use crate::{
         request_filter::{self, Refusal},
     },
     jwt::{Demands, KeyRing, TokenError},
+    kubernetes::Account,
     store::Role,
 };
 
@@ -56,6 +59,7 @@ pub struct PodIdentity {
     hosts: Vec<IpAddr>,
     shared: Shared,
     keys: KeyRing,
+    annotated: Option<Annotated>,
 }
 
 impl std::fmt::Debug for PodIdentity {
@@ -120,7 +124,12 @@ impl PodIdentity {
             algorithms: None,
             leeway: options.leeway,
         };
-        (Self { options, demands, hosts, shared, keys: keys.clone() }, keys)
+        (Self { options, demands, hosts, shared, keys: keys.clone(), annotated: None }, keys)
+    }
+
+    /// The same, which also goes by annotations of service accounts.
+    fn annotated_by(self, annotated: Option<Annotated>) -> Self {
+        Self { annotated, ..self }
     }
 
     /// The agent answers only to its own addresses, which no web page can name; that is also the guard against rebound
@@ -155,20 +164,43 @@ impl PodIdentity {
         refuse(Refusal::Host, &reason)
     }
 
-    fn credentials(&self, account: &Account, context: RequestContext<'_>, now: Moment) -> Outcome {
+    /// The role that is associated with an account, or the answer to it.
+    fn role_of(&self, account: &Account) -> Result<RoleName, Box<Outcome>> {
         let fits = |association: &&Association| {
             association.namespace.matches(&account.namespace) && association.service_account.matches(&account.name)
         };
+        if let Some(association) = self.options.associations.iter().find(fits) {
+            return Ok(association.role.clone());
+        }
+        let not_found = |why: String| {
+            let words = format!("(ResourceNotFoundException): {why}, fault: client");
+            Err(Box::new(denied(Denial::Refused, Status::NotFound, &words)))
+        };
+        match self.annotated.as_ref().map_or(Found::Nothing, |annotated| annotated.find(account)) {
+            Found::Role(name) => Ok(name),
+            Found::Nothing => not_found(format!("no role is associated with the service account {account}")),
+            Found::Unknown => Err(Box::new(Outcome::Elsewhere)),
+            Found::NoRole(wish) => {
+                not_found(format!("the service account {account} asks for {wish}, and there is no such role"))
+            }
+            Found::NotAllowed(name) => {
+                let words = format!(
+                    "(AccessDeniedException): the service account {account} asks for the role {name}, which its \
+                     namespace may not have, fault: client"
+                );
+                Err(Box::new(denied(Denial::Policy, Status::Forbidden, &words)))
+            }
+        }
+    }
+
+    fn credentials(&self, account: &Account, context: RequestContext<'_>, now: Moment) -> Outcome {
+        let name = match self.role_of(account) {
+            Ok(name) => name,
+            Err(outcome) => return *outcome,
+        };
         let snapshot = self.shared.store.snapshot();
         let visible = VisibleRoles::new(&snapshot, context.grant, now);
-        let Some(association) = self.options.associations.iter().find(fits) else {
-            let words = format!(
-                "(ResourceNotFoundException): no role is associated with the service account {}/{}, fault: client",
-                account.namespace, account.name
-            );
-            return denied(Denial::Refused, Status::NotFound, &words);
-        };
-        match visible.role(association.role.as_str()) {
+        match visible.role(name.as_str()) {
             Some(role) => self.of_role(role, now),
             None if !visible.settled() => Outcome::Warming,
             None => {

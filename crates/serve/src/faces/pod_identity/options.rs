@@ -2,14 +2,15 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use super::{FACE, PodIdentity};
+use super::{FACE, PodIdentity, annotated::Annotated};
 use crate::{
     credentials::{Pattern, RoleName},
-    faces::section::{self, Entry, OpenError, Opened, Opening},
+    faces::section::{self, Entry, OpenError, Opened, Opening, Work},
     jwt::KeyOptions,
+    kubernetes::ApiOptions,
     needs::Needs,
     settings::{
-        Keys, NamedFiles, Setting, Topic, options, read,
+        Fields, Keys, NamedFiles, Setting, Topic, options, read,
         render::{AsYaml, entries},
         table::join,
     },
@@ -24,7 +25,11 @@ pub static ENTRY: Entry = Entry {
         "A mapping: the face of the EKS Pod Identity agent. See [below](#pod_identity) and [Containers](container.md).",
     ),
     settings: &join::<{ 1 + Options::SETTINGS.len() }>(&[&[LISTEN], Options::SETTINGS]),
-    below: &[("pod_identity.associations[]", Association::SETTINGS)],
+    below: &[
+        ("pod_identity.associations[]", Association::SETTINGS),
+        ("pod_identity.service_accounts", Annotations::SETTINGS),
+        ("pod_identity.service_accounts.allow[]", Allowed::SETTINGS),
+    ],
     face: FACE,
     read: |fields, _| Some(Arc::new(Options::read(fields)?)),
 };
@@ -61,12 +66,83 @@ options! {
         pub associations: Vec<Association> = Setting::nested(
             "associations",
             "",
-            "A list of `namespace`, `service_account` and `role`. The first match counts. Required.",
+            "A list of `namespace`, `service_account` and `role`. The first match counts. Required without \
+             `service_accounts`.",
+        ) => items(Association::SETTINGS, |_, fields| Association::read(fields));
+        /// Which annotations count beside them.
+        pub service_accounts: Option<Annotations> = Setting::nested(
+            "service_accounts",
+            "",
+            "A mapping: associations by the annotation `alppaca.dev/role` (or `eks.amazonaws.com/role-arn`) of service \
+             accounts, which are watched. See [below](#pod_identityservice_accounts). `associations` count before them.",
+        ) => section(Annotations::SETTINGS, Annotations::read);
+    }
+    before either;
+    after Options::associate;
+}
+
+options! {
+    /// Which annotations of service accounts count.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Annotations {
+        /// How the API server is reached.
+        pub api: ApiOptions;
+        /// Which roles they may ask for.
+        pub allow: Vec<Allowed> = Setting::nested(
+            "allow",
+            "",
+            "A list of `namespace` and `roles`: which roles the service accounts of a namespace may ask for. Whoever may \
+             edit them gets these. Required.",
         ) => needed_items(
-            "`associations` is missing in this section",
-            Association::SETTINGS,
-            Association::read,
+            "`allow` is missing in this section: without it no annotation has any effect",
+            Allowed::SETTINGS,
+            Allowed::read,
         );
+    }
+}
+
+options! {
+    /// Which roles the accounts of a namespace may ask for.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Allowed {
+        /// The namespace; `*` stands for any characters.
+        pub namespace: Pattern = Setting::nested(
+            "namespace",
+            "",
+            "The namespace; `*` matches any characters. Required.",
+        ) => needed("`namespace` is missing here", read::pattern);
+        /// The roles; `*` stands for any characters.
+        pub roles: Vec<Pattern> = Setting::nested(
+            "roles",
+            "",
+            "The name of a role, or a list of them; `*` matches any characters. Required.",
+        ) => needed("`roles` is missing here", |node| read::list(node, read::pattern));
+    }
+}
+
+impl AsYaml for Annotations {
+    fn as_yaml(&self) -> Option<String> {
+        Some(entries(self))
+    }
+}
+
+impl AsYaml for Allowed {
+    fn as_yaml(&self) -> Option<String> {
+        Some(entries(self))
+    }
+}
+
+fn either(fields: &mut Fields) {
+    fields.note_one_of(&["associations", "service_accounts"]);
+}
+
+impl Options {
+    fn associate(self, fields: &mut Fields) -> Option<Self> {
+        if self.associations.is_empty() && self.service_accounts.is_none() {
+            fields.complain_here("`associations` or `service_accounts` is missing in this section");
+            return None;
+        }
+        Some(self)
     }
 }
 
@@ -98,16 +174,43 @@ impl AsYaml for Association {
 impl section::Options for Options {
     fn open(&self, listen: &[SocketAddr], opening: &Opening) -> Result<Opened, OpenError> {
         let hosts = listen.iter().map(SocketAddr::ip).collect();
-        let (face, ring) = PodIdentity::new(self.clone(), hosts, opening.shared.clone());
-        let work = opening.remote.keys(&self.keys, ring)?;
+        let shared = opening.shared.clone();
+        let (annotated, follow): (_, Work) = match &self.service_accounts {
+            None => (None, Box::pin(std::future::pending())),
+            Some(Annotations { api, allow }) => {
+                let index = opening.watched.index(api);
+                let annotated = Annotated::new(Arc::clone(&index), allow.clone(), Arc::clone(&opening.role_arns));
+                let arrived = Arc::clone(&shared.arrived);
+                let work = opening.remote.accounts(api, Arc::clone(&index), Arc::clone(&opening.clock));
+                let (watched, api) = (Arc::clone(&opening.watched), api.clone());
+                let follow = async move {
+                    index.wake(&arrived);
+                    let _following = watched.follow(&api, index);
+                    work.await;
+                };
+                (Some(annotated), Box::pin(follow))
+            }
+        };
+        let (face, ring) = PodIdentity::new(self.clone(), hosts, shared);
+        let face = face.annotated_by(annotated);
+        let keys = opening.remote.keys(&self.keys, ring)?;
+        let work = Box::pin(async {
+            tokio::join!(keys, follow);
+        });
         Ok(Opened { respond: Arc::new(face), work: Some(work) })
     }
 
     fn files(&self, files: &mut NamedFiles) {
         self.keys.files(files);
+        if let Some(annotations) = &self.service_accounts {
+            annotations.api.files(files);
+        }
     }
 
     fn needs(&self, needs: &mut Needs) {
         self.keys.needs(needs);
+        if let Some(annotations) = &self.service_accounts {
+            annotations.api.needs(needs);
+        }
     }
 }

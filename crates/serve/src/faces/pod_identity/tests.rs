@@ -50,6 +50,7 @@ fn face(issuer: &Issuer) -> PodIdentity {
         audience: "pods.eks.amazonaws.com".into(),
         leeway: Duration::from_mins(1),
         associations: vec![association("prod", "web-*", &web), association("stage", "*", &rest)],
+        service_accounts: None,
         keys: KeyOptions { source: KeySource::File("/keys".into()), refresh: Duration::from_mins(5) },
     };
     let (face, ring) = PodIdentity::new(options, vec![[127, 0, 0, 1].into()], Shared::of(store));

@@ -1,0 +1,107 @@
+//! Roles that service accounts ask for by their annotations, as far as the configuration lets their namespaces. Whoever may
+//! edit a service account writes those, so without a word of the configuration nothing is granted.
+
+use std::sync::Arc;
+
+use super::options::Allowed;
+use crate::{
+    credentials::{RoleArn, RoleName},
+    kubernetes::{Account, Index, Wish},
+};
+
+/// The associations that annotations make.
+#[derive(Debug)]
+pub struct Annotated {
+    index: Arc<Index>,
+    allow: Vec<Allowed>,
+    /// The roles of the configuration that have an ARN.
+    arns: Arc<[(RoleArn, RoleName)]>,
+}
+
+/// What an account gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// This role.
+    Role(RoleName),
+    /// It asks for none.
+    Nothing,
+    /// Nobody knows yet what it asks for.
+    Unknown,
+    /// It asks for this, which is no role of the configuration.
+    NoRole(Wish),
+    /// It asks for this role, which its namespace may not have.
+    NotAllowed(RoleName),
+}
+
+impl Annotated {
+    /// Those of `index`, within what `allow` says; `arns` are the roles of the configuration that have one.
+    pub fn new(index: Arc<Index>, allow: Vec<Allowed>, arns: Arc<[(RoleArn, RoleName)]>) -> Self {
+        Self { index, allow, arns }
+    }
+
+    /// What the annotations of this account give it.
+    pub fn find(&self, account: &Account) -> Found {
+        let Some(wish) = self.index.wish(account) else {
+            return if self.index.is_known() { Found::Nothing } else { Found::Unknown };
+        };
+        let name = match &wish {
+            Wish::Role(name) => Some(name),
+            Wish::Arn(arn) => self.arns.iter().find(|(known, _)| known == arn).map(|(_, name)| name),
+            Wish::Unreadable(_) => None,
+        };
+        let Some(name) = name.cloned() else { return Found::NoRole(wish) };
+        let allows = |allowed: &Allowed| {
+            allowed.namespace.matches(&account.namespace)
+                && allowed.roles.iter().any(|pattern| pattern.matches(name.as_str()))
+        };
+        if self.allow.iter().any(allows) { Found::Role(name) } else { Found::NotAllowed(name) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        credentials::Pattern,
+        kubernetes::{Draft, Listed},
+    };
+
+    #[test]
+    fn an_annotation_gets_what_the_namespace_may_have_and_nothing_else() {
+        let arn: RoleArn = "arn:aws:iam::123456789012:role/team/web".parse().expect("an ARN");
+        let name = |text: &str| -> RoleName { text.parse().expect("a name") };
+        let other = Wish::Arn("arn:aws:iam::999999999999:role/team/web".parse().expect("an ARN"));
+        let wishes = [
+            ("prod", "web", Wish::Role(name("web-1"))),
+            ("prod", "arn", Wish::Arn(arn.clone())),
+            ("prod", "other-arn", other.clone()),
+            ("prod", "admin", Wish::Role(name("admin"))),
+            ("prod", "odd", Wish::Unreadable("x")),
+            ("stage", "web", Wish::Role(name("web-1"))),
+            ("stage-2", "web", Wish::Role(name("web-1"))),
+        ];
+        let index = Arc::new(Index::default());
+        let allow = |namespace: &str, roles: &[&str]| Allowed {
+            namespace: Pattern::new(namespace),
+            roles: roles.iter().map(|role| Pattern::new(role)).collect(),
+        };
+        let allowed = vec![allow("prod", &["web-*"]), allow("stage-*", &["db", "web-1"])];
+        let annotated = Annotated::new(Arc::clone(&index), allowed, [(arn, name("web-2"))].into());
+        let find = |namespace: &str, account: &str| annotated.find(&Account::new(namespace, account).expect("legal"));
+        assert_eq!(find("prod", "web"), Found::Unknown);
+        let mut draft = Draft::default();
+        for (namespace, account, wish) in wishes {
+            let account = Account::new(namespace, account).expect("legal");
+            draft.add(Listed { account, wish: Some(wish) });
+        }
+        index.replace(draft, "2026-11-27T10:00:00Z".parse().expect("a time"));
+        assert_eq!(find("prod", "web"), Found::Role(name("web-1")));
+        assert_eq!(find("prod", "arn"), Found::Role(name("web-2")));
+        assert_eq!(find("prod", "other-arn"), Found::NoRole(other));
+        assert_eq!(find("prod", "admin"), Found::NotAllowed(name("admin")));
+        assert_eq!(find("prod", "odd"), Found::NoRole(Wish::Unreadable("x")));
+        assert_eq!(find("prod", "default"), Found::Nothing);
+        assert_eq!(find("stage", "web"), Found::NotAllowed(name("web-1")));
+        assert_eq!(find("stage-2", "web"), Found::Role(name("web-1")));
+    }
+}
