@@ -24,9 +24,8 @@ fn the_commands_of_the_guide_work_with_its_configuration() {
     fs::set_permissions(&vault, fs::Permissions::from_mode(0o755)).expect("ours");
     let config = block("## Keep the keys", "yaml");
     // The other role needs an STS.
-    let config: String =
-        config.lines().filter(|line| !line.contains("role_arn")).map(|line| format!("{line}\n")).collect();
-    let config = config.replace("[aws-vault,", &format!("[{},", vault.display()));
+    let config: Vec<&str> = config.lines().filter(|line| !line.contains("role_arn")).collect();
+    let config = (config.join("\n") + "\n").replace("[aws-vault,", &format!("[{},", vault.display()));
     let daemon = Daemon::start(&config);
     daemon.wait_for_log("role work: fetched ");
 
