@@ -51,9 +51,9 @@ fn pod(account: &str) -> Value {
 }
 
 /// Has the API server make a pod: status and what it stores, or why it does not.
-fn make(cluster: &Cluster, namespace: &str, pod: Value, more: &str) -> (u16, Value) {
+fn make(cluster: &Cluster, namespace: &str, pod: &Value, more: &str) -> (u16, Value) {
     let path = format!("/api/v1/namespaces/{namespace}/pods?{STRICT}{more}");
-    cluster.call("POST", &path, Some(("application/json", pod))).expect("an answer")
+    cluster.call("POST", &path, Some(("application/json", pod.clone()))).expect("an answer")
 }
 
 /// The names of the variables of all containers.
@@ -93,7 +93,7 @@ fn a_real_api_server_stores_pods_as_the_webhook_says() {
     let patched = eventually(
         "a pod is patched",
         || {
-            let (status, made) = make(&cluster, "prod", pod("web-1"), "");
+            let (status, made) = make(&cluster, "prod", &pod("web-1"), "");
             assert_eq!(status, 201, "{made}");
             (!variables(&made)[0].is_empty()).then_some(made)
         },
@@ -112,30 +112,30 @@ fn a_real_api_server_stores_pods_as_the_webhook_says() {
     // What was patched before is not patched again.
     let mut again = pod("web-1");
     again["spec"] = patched["spec"].clone();
-    let (status, again) = make(&cluster, "prod", again, "");
+    let (status, again) = make(&cluster, "prod", &again, "");
     assert_eq!((status, variables(&again)), (201, variables(&patched)), "{again}");
     for (namespace, account) in [("prod", "other"), ("stage", "web-1")] {
-        let (status, made) = make(&cluster, namespace, pod(account), "");
+        let (status, made) = make(&cluster, namespace, &pod(account), "");
         assert_eq!((status, variables(&made).concat()), (201, Vec::<String>::new()), "{made}");
     }
-    let (status, dry) = make(&cluster, "prod", pod("web-1"), "&dryRun=All");
+    let (status, dry) = make(&cluster, "prod", &pod("web-1"), "&dryRun=All");
     assert_eq!((status, variables(&dry)), (201, variables(&patched)), "{dry}");
     let mut labelled = pod("web-1");
     labelled["metadata"]["labels"] = json!({ "eks.amazonaws.com/skip-pod-identity-webhook": "true" });
-    let (_, labelled) = make(&cluster, "prod", labelled, "");
+    let (_, labelled) = make(&cluster, "prod", &labelled, "");
     assert_eq!(variables(&labelled).concat(), Vec::<String>::new());
 
     // Nobody answers: Ignore, and Fail.
     webhook.signal(Signal::TERM);
     assert_eq!(webhook.wait(), Some(0));
-    let (status, made) = make(&cluster, "prod", pod("web-1"), "");
+    let (status, made) = make(&cluster, "prod", &pod("web-1"), "");
     assert_eq!((status, variables(&made).concat()), (201, Vec::<String>::new()), "{made}");
     cluster.delete("/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/aws-alppaca-webhook");
     configuration["webhooks"][0]["failurePolicy"] = "Fail".into();
     cluster.create(&path(&configuration), configuration);
     let refused = eventually(
         "a pod is refused",
-        || Some(make(&cluster, "prod", pod("web-1"), "")).filter(|(status, _)| *status != 201),
+        || Some(make(&cluster, "prod", &pod("web-1"), "")).filter(|(status, _)| *status != 201),
         String::new,
     );
     let message = refused.1["message"].as_str().expect("a message");
@@ -143,7 +143,7 @@ fn a_real_api_server_stores_pods_as_the_webhook_says() {
     // The own namespace can always start again.
     cluster.create_namespace("aws");
     cluster.create_account("aws", "default");
-    assert_eq!(make(&cluster, "aws", pod("default"), "").0, 201);
+    assert_eq!(make(&cluster, "aws", &pod("default"), "").0, 201);
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn a_real_api_server_takes_what_the_chart_makes() {
         let mut metadata = template["metadata"].clone();
         metadata["name"] = name.into();
         let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"] });
-        make(&cluster, "aws", pod, "")
+        make(&cluster, "aws", &pod, "")
     };
     for name in ["alppaca-webhook", "alppaca-ims"] {
         let (status, pod) = made("Deployment", name);

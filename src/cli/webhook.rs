@@ -2,6 +2,8 @@
 
 use std::{any::Any, io, net::TcpListener, path::PathBuf, sync::Arc};
 
+use alppaca_settings::NamedFiles;
+
 use alppaca_command::{
     confined::Confined,
     environment,
@@ -16,12 +18,14 @@ use tokio::{
 use super::{Failure, Outcome, USUAL_ACCOUNT, place::ConfigPath};
 use crate::{
     admission::Injection,
+    api_server::AccountWatch,
     clock::SystemClock,
     config::{self, Loaded},
     confinement::{self, Confinement, Refusal},
     credentials::Pattern,
     faces::pod_identity,
     https::Certificate,
+    kubernetes::{Account, Index},
     logging::{self, LogGuard},
     needs::{Need, Needs},
     sandbox,
@@ -92,6 +96,8 @@ struct Read {
     loaded: Loaded,
     options: Options,
     pods: pod_identity::Options,
+    /// What the annotations of service accounts ask for, if they count.
+    index: Option<Arc<Index>>,
 }
 
 impl Read {
@@ -110,19 +116,25 @@ impl Read {
         });
         // The configuration is valid, and so it has both.
         let pods = pods.ok_or("there is no `pod_identity` in it")?;
-        Ok(Self { path, loaded, options, pods })
+        let index = pods.service_accounts.as_ref().map(|_| Arc::default());
+        Ok(Self { path, loaded, options, pods, index })
     }
 
     fn files(&self) -> Vec<File> {
         let files =
             self.loaded.files.iter().map(|file| (file.clone(), "the configuration".to_owned(), Purpose::Obeyed));
-        let (certificate, key) = (self.options.tls_certificate.clone(), self.options.tls_key.clone());
-        files
-            .chain([
-                (certificate, "webhook: tls_certificate".to_owned(), Purpose::Obeyed),
-                (key, "webhook: tls_key".to_owned(), Purpose::Secret),
-            ])
-            .collect()
+        let (mut own, mut of_pods) = (NamedFiles::default(), NamedFiles::default());
+        self.options.files(&mut own);
+        if let Some(annotations) = &self.pods.service_accounts {
+            annotations.api.files(&mut of_pods);
+        }
+        let named = [("webhook", own), ("pod_identity", of_pods)].into_iter().flat_map(|(section, named)| {
+            named.0.into_iter().map(move |file| {
+                let purpose = if file.secret { Purpose::Secret } else { Purpose::Obeyed };
+                (file.path, format!("{section}: {}", file.what), purpose)
+            })
+        });
+        files.chain(named).collect()
     }
 
     fn faults(&self, trust: &Trust) -> FileFaults {
@@ -134,6 +146,9 @@ impl Read {
         confinement::host::needs(&mut needs);
         if environment::has_abstract_manager() {
             needs.add(Need::AbstractSockets, "the service manager");
+        }
+        for file in environment::authorities() {
+            needs.read(&file, "the system's authorities");
         }
         let config = &self.loaded.config;
         config.logging.needs(needs.of("logging_handler"));
@@ -148,6 +163,25 @@ impl Read {
         for (file, what, _) in self.files() {
             needs.read(&file, &what);
         }
+        if let Some(annotations) = &self.pods.service_accounts {
+            annotations.api.needs(needs.of("pod_identity"));
+        }
+    }
+
+    /// Follows the service accounts of the cluster, for ever.
+    async fn follow(&self) {
+        match self.pods.service_accounts.as_ref().zip(self.index.clone()) {
+            Some((annotations, index)) => AccountWatch::new(&annotations.api, index, SystemClock::shared()).run().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The keys that only a restart changes and that differ from those of `started`.
+    fn kept(&self, started: &Self) -> Vec<&'static str> {
+        let api = |read: &Self| read.pods.service_accounts.as_ref().map(|annotations| annotations.api.clone());
+        let mut kept = self.options.kept(&started.options);
+        kept.extend((api(self) != api(started)).then_some("pod_identity.service_accounts"));
+        kept
     }
 
     fn rules(&self) -> Rules {
@@ -162,22 +196,40 @@ impl Read {
             region: options.region.clone(),
             regional_sts: options.regional_sts,
         };
-        Rules { roles: Box::new(Listed(listed)), injection }
+        Rules { roles: Box::new(Associated { listed, watched: self.index.clone() }), injection }
     }
 }
 
-/// The service accounts of `associations`.
-struct Listed(Vec<(Pattern, Pattern)>);
+/// The service accounts that have roles.
+struct Associated {
+    /// Namespaces and names of `associations`.
+    listed: Vec<(Pattern, Pattern)>,
+    /// Those with annotations, if they count.
+    watched: Option<Arc<Index>>,
+}
 
-impl Roles for Listed {
+impl Roles for Associated {
     fn of(&self, namespace: &str, account: &str) -> Known {
         let has =
-            self.0.iter().any(|(namespaces, accounts)| namespaces.matches(namespace) && accounts.matches(account));
-        if has { Known::Has } else { Known::HasNot }
+            self.listed.iter().any(|(namespaces, accounts)| namespaces.matches(namespace) && accounts.matches(account));
+        match &self.watched {
+            _ if has => Known::Has,
+            None => Known::HasNot,
+            Some(index) => match self.unready() {
+                Some(why) => Known::NotYet(why),
+                // Whether it may have that role is the daemon's decision.
+                None if Account::new(namespace, account).is_some_and(|account| index.wish(&account).is_some()) => {
+                    Known::Has
+                }
+                None => Known::HasNot,
+            },
+        }
     }
 
     fn unready(&self) -> Option<String> {
-        None
+        let index = self.watched.as_ref().filter(|index| !index.is_known())?;
+        let why = index.state().problem.unwrap_or_else(|| "that has not been answered yet".to_owned());
+        Some(format!("it is not known which service accounts ask for roles: {why}"))
     }
 }
 
@@ -196,7 +248,8 @@ impl Reloading {
         if let Some(refusal) = faults.refusal() {
             return Err(refusal.into());
         }
-        let kept = new.options.kept(&self.read.options);
+        let new = Read { index: new.index.and(self.read.index.clone()), ..new };
+        let kept = new.kept(&self.read);
         let mut needs = Needs::default();
         new.changeable(&mut needs);
         let lacking = self.confinement.lacks(&needs);
@@ -223,10 +276,12 @@ async fn serve(running: Running, webhook: &Webhook, reloading: &Reloading, log: 
         (opened(SignalKind::hangup())?, opened(SignalKind::terminate())?, opened(SignalKind::interrupt())?);
     let (stop, stopped) = watch::channel(false);
     let mut ended = tokio::spawn(running.run(stopped));
+    let mut follow = std::pin::pin!(reloading.read.follow());
     notify(&[NotifyState::Ready]);
     loop {
         tokio::select! {
             ended = &mut ended => return outcome(ended),
+            () = &mut follow => {}
             _hangup = hangup.recv() => match reloading.reload(webhook, log) {
                 Ok(()) => notice!("the configuration was read again"),
                 Err(refusal) => tracing::error!("{refusal}"),

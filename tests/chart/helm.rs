@@ -53,6 +53,7 @@ config:
   audit_log: /dev/stdout
   policy: {rules: [{name: web, match: {user: web}, role: web}]}
 podIdentity:
+  serviceAccounts: {enabled: true, allow: [{namespace: prod, roles: 'web*'}]}
   listen: ['169.254.170.23:80', '[fd00:ec2::23]:80']
   associations: [{role: web}]
   extra: {jwks_file: /etc/alppaca/secrets/aws/keys}

@@ -155,6 +155,11 @@ fn no_container_has_more_rights_than_it_needs() {
         assert_eq!(pod["hostNetwork"] == true, root, "{name}");
         assert!(container["resources"]["limits"]["memory"].is_string(), "{name}");
     }
+    let may = find(&documents, "ClusterRole", "aws-alppaca");
+    let watch =
+        serde_json::json!([{ "apiGroups": [""], "resources": ["serviceaccounts"], "verbs": ["list", "watch"] }]);
+    assert_eq!(may["rules"], watch);
+    assert!(!names(&helm.documents(LEAST)).iter().any(|name| name.starts_with("ClusterRole ")));
     // Who begins as root listens at no port that others could take.
     let capture = &find(&documents, "DaemonSet", "alppaca")["spec"]["template"]["spec"]["initContainers"][0];
     assert_eq!(capture["args"], serde_json::json!(["capture", "apply", "--also=169.254.170.23", "--bridge=cni0"]));

@@ -1,6 +1,8 @@
 //! `alppaca webhook` as the API server sees it: the real binary, over TLS.
 
 mod running;
+#[path = "../support/api_server.rs"]
+mod stand_in;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -10,6 +12,7 @@ use running::{PODS, Webhook, answer, head, refused, review};
 use rustix::process::Signal;
 use rustls::version::{TLS12, TLS13};
 use serde_json::Value;
+use stand_in::{Mood, StandIn, TOKEN};
 use support::eventually;
 
 const WEB: &str = "[{namespace: prod, service_account: 'web-*', role: web}]";
@@ -194,4 +197,55 @@ fn a_wrong_configuration_is_told_with_what_to_do() {
         assert_eq!(output.status.code(), Some(2), "{text}");
         assert!(text.contains(said), "{said}: {text}");
     }
+}
+
+/// Associations of the configuration, and annotations at this API server.
+fn watching(cluster: &StandIn) -> Webhook {
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let authority = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let write = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).expect("a file");
+        path.display().to_string()
+    };
+    let (token, ca) = (write("token", TOKEN), write("ca.crt", &authority.cert.pem()));
+    let associations = format!(
+        "{WEB}\n  service_accounts:\n    api_server: {}\n    api_ca_file: {ca}\n    api_token_file: {token}\n    \
+         allow: [{{namespace: '*', roles: '*'}}]",
+        cluster.url()
+    );
+    Webhook::start_in(directory, &associations, "")
+}
+
+#[test]
+fn annotations_of_service_accounts_count_as_soon_as_they_are_known() {
+    let cluster = StandIn::start();
+    cluster.behave(Mood::Refusing(403));
+    cluster.put("stage", "api", &[("alppaca.dev/role", "api")]);
+    cluster.put("stage", "default", &[]);
+    let webhook = watching(&cluster);
+    // Nothing is guessed while that is not known, but who is in the configuration needs no annotation.
+    webhook.wait_for_log("403");
+    assert_eq!(webhook.shown("/readyz").0, 503);
+    assert_eq!(webhook.post(&review("stage", "api")).0, 503);
+    assert_eq!(webhook.review("prod", "web-1")["response"]["patchType"], "JSONPatch");
+    assert_eq!(webhook.metric("alppaca_webhook_ready"), "0");
+
+    cluster.behave(Mood::Right);
+    eventually("ready", || (webhook.shown("/readyz").0 == 200).then_some(()), || webhook.log());
+    assert_eq!(webhook.review("stage", "api")["response"]["patchType"], "JSONPatch");
+    assert_eq!(webhook.review("stage", "default")["response"]["patch"], Value::Null);
+    cluster.put("stage", "default", &[("eks.amazonaws.com/role-arn", "arn:aws:iam::123456789012:role/api")]);
+    let patched = || (webhook.review("stage", "default")["response"]["patchType"] == "JSONPatch").then_some(());
+    eventually("patched", patched, || webhook.log());
+    cluster.remove("stage", "api");
+    let forgotten = || webhook.review("stage", "api")["response"]["patch"].is_null().then_some(());
+    eventually("forgotten", forgotten, || webhook.log());
+
+    // What is known stays, also over a reload.
+    cluster.behave(Mood::Away);
+    webhook.signal(Signal::HUP);
+    webhook.wait_for_log("the configuration was read again");
+    assert_eq!(webhook.review("stage", "default")["response"]["patchType"], "JSONPatch");
+    assert_eq!(cluster.wrong(), Vec::<String>::new());
 }

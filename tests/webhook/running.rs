@@ -87,7 +87,11 @@ pub struct Webhook {
 impl Webhook {
     /// With these associations and other keys of the section `webhook`.
     pub fn start(associations: &str, more: &str) -> Self {
-        let directory = TempDir::new().expect("a directory");
+        Self::start_in(TempDir::new().expect("a directory"), associations, more)
+    }
+
+    /// The same in a directory that has files already.
+    pub fn start_in(directory: TempDir, associations: &str, more: &str) -> Self {
         let mut certificates = Certificates::new(directory.path().join("tls"));
         let authority = certificates.switch();
         let mut webhook = Self {

@@ -68,6 +68,22 @@ seccompProfile:
 {{- if and .Values.webhook.enabled .Values.podIdentity.enabled }}true{{ end }}
 {{- end }}
 
+{{- define "alppaca.watches" -}}
+{{- if and .Values.podIdentity.enabled .Values.podIdentity.serviceAccounts.enabled }}true{{ end }}
+{{- end }}
+
+{{/* The token of the pod, for the API server. */}}
+{{- define "alppaca.tokenVolume" -}}
+name: token
+projected:
+  defaultMode: 0440
+  sources:
+    - serviceAccountToken: {path: token, expirationSeconds: 3600}
+    - configMap:
+        name: kube-root-ca.crt
+        items: [{key: ca.crt, path: ca.crt}]
+{{- end }}
+
 {{/* The configuration that the daemon and the webhook share. */}}
 {{- define "alppaca.config" -}}
 {{- $config := deepCopy .Values.config }}
@@ -82,6 +98,11 @@ seccompProfile:
 {{- $pods := dict "listen" .Values.podIdentity.listen "issuer" .Values.podIdentity.issuer "audience" .Values.podIdentity.audience "associations" .Values.podIdentity.associations }}
 {{- if not (or (hasKey .Values.podIdentity.extra "jwks_url") (hasKey .Values.podIdentity.extra "jwks_file")) }}
 {{- $pods = merge $pods (dict "jwks_url" "https://kubernetes.default.svc/openid/v1/jwks" "jwks_ca_file" (printf "%s/ca.crt" $api) "jwks_token_file" (printf "%s/token" $api)) }}
+{{- end }}
+{{- with .Values.podIdentity.serviceAccounts }}
+{{- if .enabled }}
+{{- $_ := set $pods "service_accounts" (dict "allow" .allow "api_server" "https://kubernetes.default.svc" "api_ca_file" (printf "%s/ca.crt" $api) "api_token_file" (printf "%s/token" $api)) }}
+{{- end }}
 {{- end }}
 {{- $_ := set $config "pod_identity" (mergeOverwrite $pods (deepCopy .Values.podIdentity.extra)) }}
 {{- end }}
