@@ -1,11 +1,13 @@
 //! Foreign text made fit for a message: short, printable, in one line, and without secrets.
 
 mod cut;
+mod host;
 pub mod page;
 
 use std::{error::Error, sync::LazyLock};
 
 pub use cut::Cut;
+pub use host::is_harmless_host;
 
 use regex_lite::{Captures, Regex};
 
