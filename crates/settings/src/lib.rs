@@ -3,6 +3,7 @@
 
 mod comparable;
 pub mod fields;
+mod listen;
 pub mod load;
 pub mod merge;
 mod named_files;
@@ -20,6 +21,7 @@ pub mod yaml;
 
 pub use comparable::Comparable;
 pub use fields::{Fields, OneKind};
+pub use listen::Listen;
 pub use named_files::{NamedFile, NamedFiles};
 pub use options::{Keys, Rendered};
 pub use problem::{ConfigErrors, Problem};

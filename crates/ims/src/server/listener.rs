@@ -28,7 +28,8 @@ use crate::{
     budget::{Bounds, Rank, Share, Shares},
     clock,
     identity::Peer,
-    site::{Limits, Listen},
+    settings::Listen,
+    site::Limits,
 };
 
 /// How long a TLS handshake may take, and the header of a balancer before it.

@@ -1,6 +1,5 @@
 //! The configuration of the role server: where it listens, how callers prove who they are, and what they may have.
 
-mod listen;
 mod order;
 mod read;
 mod settings;
@@ -8,7 +7,6 @@ mod settings;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
-pub use listen::Listen;
 pub use read::{load, parse, schema};
 pub use settings::{MOUNT, SECTIONS, SETTINGS};
 
@@ -20,7 +18,7 @@ use crate::{
     record_files,
     rules::Rules,
     sandbox::Account,
-    settings::Problem,
+    settings::{Listen, Problem},
     sts,
 };
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 
-use super::{AlarmSettings, Limits, Listen, Loaded, MOUNT, MountSettings, SETTINGS, Site, order::fault};
+use super::{AlarmSettings, Limits, Loaded, MOUNT, MountSettings, SETTINGS, Site, order::fault};
 use crate::{
     confinement, console, directory, https,
     identity::{self, Named, proxy::network},
@@ -14,7 +14,7 @@ use crate::{
     rules::{self, Terms},
     sandbox::Account,
     settings::{
-        Fields, Node, Problem,
+        Fields, Listen, Node, Problem,
         load::{self, Texts},
         problem::ConfigErrors,
         read, schema,

@@ -76,7 +76,7 @@ fn each_mistake_is_reported_with_its_place_and_a_remedy() {
         (&format!("{LOCAL}lisen: 1\n"), "ims.yaml:5:1: there is no setting \"lisen\"; did you mean `listen`?"),
         (
             "listen: unix:relative\nidentities: {dns: {kind: dns, pattern: '.*'}}\n",
-            "ims.yaml:2:9: address:port, such as 0.0.0.0:8443, or unix:/path",
+            "ims.yaml:2:9: address:port, such as 127.0.0.1:8443, or unix:/path",
         ),
         ("listen: []\nidentities: {dns: {kind: dns, pattern: '.*'}}\n", "an empty list: there would be no listener"),
     ] {

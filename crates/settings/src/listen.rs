@@ -1,4 +1,4 @@
-//! Where the server listens.
+//! Where a server listens: over TCP, or at a Unix socket.
 
 use std::{
     fmt,
@@ -6,23 +6,26 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::settings::{Node, Problem, read};
+use crate::{
+    Node, Problem, read,
+    render::{AsYaml, quoted},
+};
 
 /// A place at which clients connect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listen {
     /// TCP.
     Tcp(SocketAddr),
-    /// A Unix socket; always plain HTTP.
+    /// A Unix socket.
     Unix(PathBuf),
 }
 
 impl Listen {
     /// Reads `address:port` or `unix:/path`.
-    pub(super) fn read(node: &Node) -> Result<Self, Problem> {
+    pub fn read(node: &Node) -> Result<Self, Problem> {
         let text = read::text(node)?;
         let wrong =
-            || Problem::new(node.place.clone(), "address:port, such as 0.0.0.0:8443, or unix:/path is expected here");
+            || Problem::new(node.place.clone(), "address:port, such as 127.0.0.1:8443, or unix:/path is expected here");
         match text.strip_prefix("unix:") {
             Some(path) if path.starts_with('/') => Ok(Self::Unix(path.into())),
             Some(_) => Err(wrong()),
@@ -35,6 +38,14 @@ impl Listen {
         match self {
             Self::Tcp(_) => None,
             Self::Unix(path) => Some(path),
+        }
+    }
+
+    /// The address of TCP.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) => Some(*address),
+            Self::Unix(_) => None,
         }
     }
 
@@ -53,5 +64,11 @@ impl fmt::Display for Listen {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
+    }
+}
+
+impl AsYaml for Listen {
+    fn as_yaml(&self) -> Option<String> {
+        Some(quoted(&self.to_string()))
     }
 }
