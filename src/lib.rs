@@ -32,6 +32,7 @@ pub use alppaca_jwt as jwt;
 use alppaca_kubernetes as kubernetes;
 pub use alppaca_logging as logging;
 pub use alppaca_mock_ims as mock_ims;
+use alppaca_page as page;
 pub use alppaca_refresh as refresh;
 pub use alppaca_serve::{faces, http};
 use alppaca_sources::{api_server, federation, key_sets};

@@ -279,7 +279,11 @@ fn other(key: &str) -> &'static str {
         "pod_identity" => {
             "{listen: '127.0.0.1:0', issuer: 'https://x', jwks_file: /dev/null, associations: [{role: test_role}]}"
         }
-        "container.listen" | "pod_identity.listen" => "127.0.0.1:1",
+        "container.listen" | "pod_identity.listen" | "status_page.listen" => "127.0.0.1:1",
+        // None at all.
+        "status_page" => "",
+        "status_page.hosts" => "127.0.0.1:0', hosts: 'status.example.com",
+        "status_page.beyond_loopback" => "127.0.0.1:0', beyond_loopback: 'yes",
         _ => panic!("another value of {key} is missing here"),
     }
 }
@@ -308,7 +312,7 @@ fn changed(text: &str, key: &str) -> String {
 fn each_setting_that_only_a_restart_changes_is_named_and_no_other() {
     let ims = Ims::start(Behaviour::default());
     let sections = "container: {listen: '127.0.0.1:0'}\npod_identity: {listen: '127.0.0.1:0', issuer: 'https://x', \
-                    jwks_file: /dev/null, associations: [{role: test_role}]}\n";
+                    jwks_file: /dev/null, associations: [{role: test_role}]}\nstatus_page: {listen: '127.0.0.1:0'}\n";
     // Some of the changes need more than the sandbox allows.
     let daemon = Daemon::with_credentials(&[&ims.config(), sections, "sandbox: report\n"].concat());
     let file = daemon.directory.path().join("alppaca.yaml");

@@ -344,6 +344,28 @@ fn programs_of_exec_keep_their_port_and_their_token() {
     assert!(ask(address, &head).is_ok(), "it listens there still");
 }
 
+#[test]
+fn the_status_page_goes_over_to_the_next_process() {
+    let place = tempfile::tempdir().expect("a directory");
+    let path = place.path().join("page.sock");
+    let service = Service::with(&format!("status_page: {{listen: 'unix:{}'}}\n", path.display()));
+    assert_eq!(service.say("start").0, Some(0));
+    let page = || {
+        let mut stream = UnixStream::connect(&path).expect("it listens");
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        answer
+    };
+    let process = |page: &str| page.split("process ").nth(1).and_then(|rest| rest.split('<').next()).map(str::to_owned);
+    let before = process(&page());
+    restarts(&service);
+    let after = process(&page());
+    assert!(before.is_some() && after.is_some() && before != after, "{before:?} {after:?}");
+    assert_eq!(service.say("stop").0, Some(0));
+    assert!(!path.exists(), "{}", service.log());
+}
+
 /// A process of the test that wants to take over from the daemon of `service`, as far as its protocol is text. The daemon has
 /// sent what it has.
 struct Newcomer {

@@ -8,6 +8,7 @@ mod document;
 mod lease;
 mod metrics;
 mod observe;
+mod overview;
 mod peer;
 mod replacing;
 mod reply;
@@ -33,11 +34,11 @@ pub use replacing::{Meeting, REPLACEMENT, Replacing, TURN};
 pub use reply::{Call, Outcome, Reply};
 pub use respond::{Admin, ExecEndpoint};
 pub use selection::Selections;
-pub use server::{serve, serve_metrics};
+pub use server::{serve, serve_metrics, serve_page};
 pub use sign_in_document::{
     BeginRequest, Begun, CallbackRequest, MethodWord, ProgressDocument, SignInStatus, SignInsDocument, SignOutRequest,
 };
-pub use socket::{AdminSocket, Former, SocketError, SocketId, SocketPlace};
+pub use socket::{Access, AdminSocket, Former, SocketError, SocketId, SocketPlace};
 pub use timed::{NotNow, TimedFetcher};
 
 /// Where the socket is by default.

@@ -27,6 +27,7 @@ use crate::{
     http::Counters,
     kubernetes::{WatchState, Watched},
     open_metrics::InForce,
+    page,
     policy::{ConnectionFacts, Gatekeeper, Grant},
     refresh_stats::RefreshStats,
     sign_in::SignIns,
@@ -48,12 +49,16 @@ pub struct Admin {
     pub gatekeeper: Arc<dyn Gatekeeper>,
     /// Records what callers get.
     pub auditor: Arc<Auditor>,
+    /// The name of this host.
+    pub host: String,
     /// When the daemon started.
     pub started: Moment,
     /// Its configuration.
     pub in_force: Arc<InForce>,
     /// Where it serves.
     pub listeners: Vec<Listener>,
+    /// Where the status page is.
+    pub status_page: Vec<alppaca_settings::Listen>,
     /// The region that programs find. A reload changes it.
     pub region: Arc<ArcSwapOption<String>>,
     /// The tokens of `exec`.
@@ -104,7 +109,7 @@ pub(super) fn look(store: &Store, now: Moment) {
 }
 
 impl Admin {
-    fn region(&self) -> Option<String> {
+    pub(super) fn region(&self) -> Option<String> {
         self.region.load().as_deref().cloned()
     }
 
@@ -161,19 +166,26 @@ impl Admin {
     }
 
     fn status(&self, caller: &PeerCredentials, now: Moment) -> Status {
-        let snapshot = self.store.snapshot();
+        let (snapshot, everything) = (self.store.snapshot(), self.sees_everything(caller));
         let grant = self.grant(caller);
-        let roles: Vec<&Arc<Role>> = if self.sees_everything(caller) {
+        let roles: Vec<&Arc<Role>> = if everything {
             snapshot.roles().iter().chain(snapshot.unlisted()).collect()
         } else {
             VisibleRoles::new(&snapshot, &grant, now).roles()
         };
+        let roles = roles.into_iter().map(|role| self.role_status(role, now)).collect();
+        self.report(everything, snapshot.answered(), roles, now)
+    }
+
+    /// The state of the daemon with these roles, for somebody who may see `everything` or not. `answered`: whether it is known
+    /// which roles there are.
+    pub(super) fn report(&self, everything: bool, answered: bool, roles: Vec<RoleStatus>, now: Moment) -> Status {
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started: format_timestamp(self.started.wall),
             uptime_seconds: now.boot.since(self.started.boot).as_secs(),
-            answered: snapshot.answered(),
+            answered,
             policy: self.gatekeeper.policy(),
             unverified_containers: self.gatekeeper.unverified_containers(),
             audit: self.auditor.health().map(|Health { lost, failing, withheld }| AuditStatus {
@@ -182,28 +194,17 @@ impl Admin {
                 withheld,
             }),
             listeners: self.listeners.clone(),
+            status_page: page::urls(&self.status_page),
             clock_ahead_seconds: self.refresh_stats.clock_ahead().map(|ahead| ahead.as_secs()),
             list_refused: self.refresh_stats.list_refusal().map(|refusal| ListRefused {
                 since: format_timestamp(refusal.since),
                 // It names the upstream.
-                message: self.sees_everything(caller).then(|| refusal.message.into()),
+                message: everything.then(|| refusal.message.into()),
             }),
-            service_accounts: self.watched.state().map(|state| self.service_accounts(state, caller)),
-            sandbox: self.sandbox.clone().map(|sandbox| sandbox.seen(self.sees_everything(caller))),
-            sign_in_needed: self.sign_in_needed(self.sees_everything(caller)),
-            roles: roles.into_iter().map(|role| self.role_status(role, now)).collect(),
-        }
-    }
-
-    fn service_accounts(&self, state: WatchState, caller: &PeerCredentials) -> ServiceAccountsStatus {
-        ServiceAccountsStatus {
-            synced: state.synced.map(format_timestamp),
-            following: state.following,
-            accounts: state.accounts,
-            left_out: state.left_out,
-            failures: state.failures,
-            // It names the API server.
-            problem: state.problem.filter(|_| self.sees_everything(caller)),
+            service_accounts: self.watched.state().map(|state| service_accounts(state, everything)),
+            sandbox: self.sandbox.clone().map(|sandbox| sandbox.seen(everything)),
+            sign_in_needed: self.sign_in_needed(everything),
+            roles,
         }
     }
 
@@ -348,6 +349,19 @@ impl Admin {
             Err(error @ LeaseError::NoProcess) => Outcome::error(Code::Forbidden, error.to_string()),
             Err(error) => Outcome::error(Code::Busy, error.to_string()),
         }
+    }
+}
+
+/// `everything`: whether the caller sees everything.
+fn service_accounts(state: WatchState, everything: bool) -> ServiceAccountsStatus {
+    ServiceAccountsStatus {
+        synced: state.synced.map(format_timestamp),
+        following: state.following,
+        accounts: state.accounts,
+        left_out: state.left_out,
+        failures: state.failures,
+        // It names the API server.
+        problem: state.problem.filter(|_| everything),
     }
 }
 

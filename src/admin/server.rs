@@ -36,6 +36,7 @@ use crate::{
         budget::{Allowance, Bounds, Rank, Rate, Share, Shares},
     },
     clock::{self, BootTime, Moment, SharedClock},
+    page::{Door, PageServer},
 };
 
 /// Connections at a time. Root is not counted: it can always look.
@@ -170,6 +171,12 @@ pub async fn serve_metrics(admin: Arc<Admin>, listener: std::net::TcpListener, c
             Err(_) => clock::sleep(ACCEPT_PAUSE).await,
         }
     }
+}
+
+/// Serves the status page at a Unix socket until it is dropped, which removes the socket.
+pub async fn serve_page(page: Arc<PageServer>, socket: AdminSocket) -> io::Result<()> {
+    let (listener, _file) = socket.into_parts();
+    page.serve(Door::Unix(listener)).await
 }
 
 /// The last page of metrics, and when it was made.

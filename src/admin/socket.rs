@@ -16,7 +16,7 @@ use std::{
 
 use nix::unistd::Gid;
 use rustix::{
-    fs::{Access, Mode, access},
+    fs::{Access as Permission, Mode, access},
     process::umask,
 };
 
@@ -27,12 +27,47 @@ use crate::sandbox::{Identity, make_directory};
 pub struct AdminSocket {
     listener: UnixListener,
     file: SocketFile,
-    /// The group whose members may connect; all users if there is none.
-    group: Option<Gid>,
+    access: Access,
     /// Whether a socket unit keeps it.
     of_unit: bool,
     /// Whether it is in the place of one that a socket unit keeps, whose file is gone.
     instead_of_unit: bool,
+}
+
+/// Who may connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// All users.
+    Everybody,
+    /// The members of a group.
+    Group(Gid),
+    /// The user who starts the daemon, and root.
+    Owner,
+}
+
+impl Access {
+    /// The bits that the mode does not have.
+    fn closed(self) -> u32 {
+        match self {
+            Self::Everybody => 0o111,
+            Self::Group(_) => 0o117,
+            Self::Owner => 0o177,
+        }
+    }
+
+    fn group(self) -> Option<Gid> {
+        match self {
+            Self::Group(group) => Some(group),
+            Self::Everybody | Self::Owner => None,
+        }
+    }
+}
+
+/// All users, unless a group is named.
+impl From<Option<Gid>> for Access {
+    fn from(group: Option<Gid>) -> Self {
+        group.map_or(Self::Everybody, Self::Group)
+    }
 }
 
 /// Which file a socket has: its device and inode. While the socket is open, in whichever process, no other file has these.
@@ -77,7 +112,7 @@ pub type Former = (SocketId, UnixListener);
 pub struct SocketPlace {
     path: PathBuf,
     id: SocketId,
-    group: Option<Gid>,
+    access: Access,
     fate: Arc<Fate>,
 }
 
@@ -116,7 +151,7 @@ impl SocketPlace {
 
     /// Makes another there. Done by the daemon's own account.
     pub fn bind_again(&self) -> Result<AdminSocket, SocketError> {
-        let mut socket = AdminSocket::bind(&self.path, self.group, None)?;
+        let mut socket = AdminSocket::bind(&self.path, self.access, None)?;
         *self.fate.beside.lock().unwrap_or_else(PoisonError::into_inner) = None;
         socket.file.fate = Arc::clone(&self.fate);
         Ok(socket)
@@ -130,7 +165,7 @@ impl SocketPlace {
     /// Whether this process, by the rights that it has now, can do [`Self::take_place`].
     pub fn can_take_place(&self) -> io::Result<()> {
         match (self.fate.name(&self.path) == self.path, self.path.parent()) {
-            (false, Some(directory)) => Ok(access(directory, Access::WRITE_OK | Access::EXEC_OK)?),
+            (false, Some(directory)) => Ok(access(directory, Permission::WRITE_OK | Permission::EXEC_OK)?),
             _ => Ok(()),
         }
     }
@@ -175,20 +210,21 @@ pub enum SocketError {
 
 impl AdminSocket {
     /// Makes it at `path`, which is absolute. Called before privileges are dropped, while there is one thread. Its directory is made, and
-    /// then belongs to `identity`, if it is not there. Everybody may connect, or only `group`.
-    pub fn bind(path: &Path, group: Option<Gid>, identity: Option<&Identity>) -> Result<Self, SocketError> {
+    /// then belongs to `identity`, if it is not there.
+    pub fn bind(path: &Path, access: impl Into<Access>, identity: Option<&Identity>) -> Result<Self, SocketError> {
+        let access = access.into();
         let failed = |source| SocketError::File { path: path.to_owned(), source };
         if let Some(directory) = path.parent() {
             make_directory(directory, identity).map_err(failed)?;
         }
         clear_the_way(path)?;
-        let listener = bind(path, group).map_err(failed)?;
+        let listener = bind(path, access).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let id = SocketId::of(&fs::symlink_metadata(path).map_err(failed)?);
         Ok(Self {
             listener,
             file: SocketFile { path: path.to_owned(), id, fate: Arc::default() },
-            group,
+            access,
             of_unit: false,
             instead_of_unit: false,
         })
@@ -206,7 +242,7 @@ impl AdminSocket {
         listener.set_nonblocking(true).map_err(failed)?;
         let id = SocketId::of(&fs::symlink_metadata(&path).map_err(failed)?);
         let file = SocketFile { path, id, fate: Arc::default() };
-        let socket = Self { listener, file, group: None, of_unit: true, instead_of_unit: false };
+        let socket = Self { listener, file, access: Access::Everybody, of_unit: true, instead_of_unit: false };
         socket.place().set_stays(true);
         Ok(socket)
     }
@@ -216,7 +252,8 @@ impl AdminSocket {
     pub fn inherit(former: Vec<Former>, path: &Path, group: Option<Gid>, owners: &[u32]) -> Option<Self> {
         let metadata = fs::symlink_metadata(path).ok()?;
         let id = SocketId::of(&metadata);
-        let mode = 0o777 & !closed(group);
+        let access = Access::from(group);
+        let mode = 0o777 & !access.closed();
         let of_group = group.is_none_or(|group| group.as_raw() == metadata.gid());
         if metadata.mode() & 0o7777 != mode || !of_group || !owners.contains(&metadata.uid()) {
             return None;
@@ -224,17 +261,21 @@ impl AdminSocket {
         let (_, listener) = former.into_iter().find(|(known, _)| *known == id)?;
         listener.set_nonblocking(true).ok()?;
         let file = SocketFile { path: path.to_owned(), id, fate: Arc::default() };
-        let socket = Self { listener, file, group, of_unit: false, instead_of_unit: false };
+        let socket = Self { listener, file, access, of_unit: false, instead_of_unit: false };
         socket.place().set_stays(true);
         Some(socket)
     }
 
     /// The same beside another's that cannot be [inherited](Self::inherit), until it [takes its place](SocketPlace::take_place).
-    pub fn bind_beside(path: &Path, group: Option<Gid>, identity: Option<&Identity>) -> Result<Self, SocketError> {
+    pub fn bind_beside(
+        path: &Path,
+        access: impl Into<Access>,
+        identity: Option<&Identity>,
+    ) -> Result<Self, SocketError> {
         let mut name = path.as_os_str().to_owned();
         name.push(".new");
         let name = PathBuf::from(name);
-        let mut socket = Self::bind(&name, group, identity)?;
+        let mut socket = Self::bind(&name, access, identity)?;
         path.clone_into(&mut socket.file.path);
         *socket.file.fate.beside.lock().unwrap_or_else(PoisonError::into_inner) = Some(name);
         Ok(socket)
@@ -268,7 +309,7 @@ impl AdminSocket {
 
     /// Whether only a group may connect.
     pub fn is_restricted(&self) -> bool {
-        self.group.is_some()
+        self.access.group().is_some()
     }
 
     /// Where it is, to see whether it stays there.
@@ -276,7 +317,7 @@ impl AdminSocket {
         SocketPlace {
             path: self.file.path.clone(),
             id: self.file.id,
-            group: self.group,
+            access: self.access,
             fate: Arc::clone(&self.file.fate),
         }
     }
@@ -303,20 +344,16 @@ fn clear_the_way(path: &Path) -> Result<(), SocketError> {
     }
 }
 
-/// The bits that its mode does not have.
-fn closed(group: Option<Gid>) -> u32 {
-    if group.is_some() { 0o117 } else { 0o111 }
-}
-
 /// The file has its mode and its group from the first moment: to change them afterwards by name would, for root, be
 /// at the mercy of the directory's owner.
-fn bind(path: &Path, group: Option<Gid>) -> io::Result<UnixListener> {
+fn bind(path: &Path, access: Access) -> io::Result<UnixListener> {
+    let group = access.group();
     let own = Gid::effective();
     let root = nix::unistd::geteuid().is_root();
     if let (Some(group), true) = (group, root) {
         nix::unistd::setegid(group)?;
     }
-    let mask = umask(Mode::from_bits_truncate(closed(group)));
+    let mask = umask(Mode::from_bits_truncate(access.closed()));
     let bound = UnixListener::bind(path);
     umask(mask);
     if let (Some(_), true) = (group, root) {

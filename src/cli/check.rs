@@ -18,6 +18,7 @@ use crate::{
     sandbox::{self, Account},
     trust::Trust,
 };
+use alppaca_settings::Listen;
 
 /// Arguments of `check`.
 #[derive(Debug, clap::Args)]
@@ -97,10 +98,11 @@ pub(super) fn run(args: &Args) -> Outcome {
 fn low_ports(config: &config::Config, path: &Path) -> Vec<String> {
     let faces = config.faces.iter().flat_map(|section| &section.listen);
     let all = config.listen.iter().chain(&config.capture_listen).chain(faces).chain(&config.admin.metrics);
+    let pages = config.status_page.iter().flat_map(|page| &page.listen).filter_map(Listen::address);
     let root = Path::new("/");
     let of_service = path.starts_with("/etc") && low_ports::is_installed(root);
     let binder = if of_service { Binder::Unit } else { Binder::Process { may: sandbox::may_bind_low_ports() } };
-    low_ports::judge(&all.copied().collect::<Vec<_>>(), host::unprivileged_ports(), binder, root)
+    low_ports::judge(&all.copied().chain(pages).collect::<Vec<_>>(), host::unprivileged_ports(), binder, root)
 }
 
 /// What the daemon would be confined to with a configuration that was read from `path`, line by line.

@@ -46,7 +46,7 @@ impl Configured<'_> {
         let kept = std::mem::take(&mut sockets.exec);
         let socket = self.config.admin.socket.as_deref();
         let exec = socket.map(|socket| ExecSockets::bind(socket, kept)).unwrap_or_default();
-        let places = sockets.places.iter().map(|(place, _)| place).chain(&sockets.metrics);
+        let places = sockets.places.iter().map(|(place, _)| place).chain(&sockets.metrics).chain(&sockets.page);
         let taken = places.filter_map(Place::taken).chain(exec.taken.iter().copied()).collect();
         self.config.logging.make_file();
         let confinement = self.confinement(rustix::process::geteuid().as_raw(), taken);

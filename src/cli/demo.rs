@@ -13,7 +13,7 @@ use alppaca_command::temporary::Temporary;
 
 use super::{Failure, Outcome, environment};
 use crate::{
-    admin::AdminSocket,
+    admin::{Access, AdminSocket},
     clock::SystemClock,
     config::Config,
     credentials::format_timestamp,
@@ -51,7 +51,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     config.logging.access_log = false;
     let directory = Temporary::new("alppaca-demo")?;
     directory.path().clone_into(&mut config.run_dir);
-    let admin = AdminSocket::bind(&directory.path().join("alppaca.sock"), None, None).map_err(Failure::runtime)?;
+    let admin =
+        AdminSocket::bind(&directory.path().join("alppaca.sock"), Access::Everybody, None).map_err(Failure::runtime)?;
     let socket = admin.path().to_owned();
     let bound = config.listen.iter().map(|address| Ok((Place::Held(Place::bind(*address)?), imds::FACE)));
     let places = bound

@@ -21,6 +21,7 @@ mod low_ports;
 mod manual;
 mod migrate;
 mod mock_ims;
+mod page_sockets;
 mod pick;
 mod place;
 mod policy;

@@ -24,14 +24,14 @@ pub(super) struct Service {
     pid_file: Option<PidFile>,
     /// Whether readiness has been reported.
     ready: Arc<AtomicBool>,
-    /// The admin socket, if this daemon replaces another.
-    socket: Option<SocketPlace>,
+    /// The sockets in the file system, if this daemon replaces another.
+    sockets: Vec<SocketPlace>,
 }
 
 impl Service {
-    /// `socket` is that of a daemon that replaces another; `ready` is set with the report.
-    pub(super) fn new(background: Option<Background>, ready: Arc<AtomicBool>, socket: Option<SocketPlace>) -> Self {
-        Self { background, pid_file: None, ready, socket }
+    /// `sockets` are those of a daemon that replaces another; `ready` is set with the report.
+    pub(super) fn new(background: Option<Background>, ready: Arc<AtomicBool>, sockets: Vec<SocketPlace>) -> Self {
+        Self { background, pid_file: None, ready, sockets }
     }
 }
 
@@ -54,8 +54,8 @@ impl Progress for Service {
         if let Err(error) = renamed {
             tracing::error!("the pid file is that of the daemon before: {error}");
         }
-        if let Some(Err(error)) = self.socket.as_ref().map(SocketPlace::take_place) {
-            tracing::error!("no `alppaca status`, `credentials` and `exec`: {error}");
+        for error in self.sockets.iter().filter_map(|socket| socket.take_place().err()) {
+            tracing::error!("nobody can connect there: {error}");
         }
     }
 
@@ -65,10 +65,8 @@ impl Progress for Service {
         }
         notify(&[NotifyState::Ready]);
         self.ready.store(true, Ordering::Relaxed);
-        // From now on it is nobody else's.
-        if let Some(socket) = self.socket.take() {
-            socket.set_stays(false);
-        }
+        // From now on they are nobody else's.
+        self.sockets.drain(..).for_each(|socket| socket.set_stays(false));
         if let Some(background) = self.background.take() {
             match background.ready() {
                 Ok(pid_file) => self.pid_file = Some(pid_file),

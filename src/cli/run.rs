@@ -17,6 +17,7 @@ use super::{
     Failure, Outcome, USUAL_ACCOUNT,
     confine::{self, Configured},
     environment,
+    page_sockets::PageFiles,
     place::{self, ConfigPath},
     predecessor::{self, Passed, Running},
     progress::{Service, reload_notice},
@@ -28,7 +29,6 @@ use crate::{
     config,
     daemon::{self, AdminSockets, Daemon, Reloading, ReplaceableBy, Watchdog},
     host,
-    http::{Face, Place},
     logging::{self, AuditLog, AuditTarget},
     plan,
     sandbox::{self, Identity},
@@ -103,8 +103,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     let (former_admins, handed_admin) = (handed_over.former_admins()?, handed_over.admin()?);
     let left = handed_over.left();
     let mut sockets = sockets::places(&config, handed_over, later)?;
-    let Sockets { places, metrics, .. } = &sockets;
-    let waiting = sockets::in_the_way(places.iter().map(|(place, _)| place).chain(metrics));
+    let Sockets { places, metrics, page, .. } = &sockets;
+    let waiting = sockets::in_the_way(places.iter().map(|(place, _)| place).chain(metrics).chain(page));
     if running.is_some() && !waiting.is_empty() {
         return Err(Failure::runtime(waiting.join("\n")));
     }
@@ -115,6 +115,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         Some(listener) => units_admin(listener, former_admins, admin_group, identity.as_ref(), running.is_some()),
         None => own_admin(former_admins, &path, admin_group, identity.as_ref(), running.is_some()),
     });
+    let page = PageFiles::bind(&config, admin_group, identity.as_ref(), running.is_some());
     if let (Some(Err(error)), Some(_)) = (&admin, &running) {
         return Err(Failure::runtime(error));
     }
@@ -137,14 +138,12 @@ pub(super) fn run(args: &Args) -> Outcome {
     end_at_panics(log.flusher());
     warn(&loaded, &host_env, faults.warnings, &sockets.unknown);
     let (confinement, state) = confined.begin(&log)?;
-    announce(&config, &sockets.places);
-    if let Some(address) = sockets.metrics.as_ref().and_then(|place| place.address().ok()) {
-        notice!("metrics at {address}");
-    }
+    announce(&config, &sockets);
     tell_waiting(&waiting, background.as_ref(), log.is_on_stderr());
     let admin = admin.and_then(usable);
     let ready = Arc::new(AtomicBool::new(false));
-    let replaced = admin.as_ref().map(AdminSocket::place).filter(|_| running.is_some());
+    let replaced = admin.iter().map(AdminSocket::place).chain(page.places()).filter(|_| running.is_some()).collect();
+    let page = page.with_others(&config, &mut sockets);
     let progress = Service::new(background, Arc::clone(&ready), replaced);
     let sign_ins = host_env.sign_ins.clone();
     let reloading = Reloading {
@@ -156,9 +155,10 @@ pub(super) fn run(args: &Args) -> Outcome {
         level: log.level(),
         notice: reload_notice(Arc::clone(&ready)),
     };
+    let admin = AdminSockets { socket: admin, metrics: sockets.metrics, page, sandbox: Some(confine::shown(&state)) };
     let kept = predecessor::kept(left, SystemClock::shared().now());
     let daemon = Daemon::new(config, fetching, SystemClock::shared(), sign_ins)
-        .with_admin(AdminSockets { socket: admin, metrics: sockets.metrics, sandbox: Some(confine::shown(&state)) })
+        .with_admin(admin)
         .with_exec_sockets(exec)
         .with_audit(audit)
         .with_reloading(reloading)
@@ -312,12 +312,15 @@ fn stays_root_unasked(config: &config::Config) -> Option<String> {
     })
 }
 
-fn announce(config: &config::Config, places: &[(Place, &'static dyn Face)]) {
+fn announce(config: &config::Config, Sockets { places, metrics, .. }: &Sockets) {
     let (version, serves) = (env!("CARGO_PKG_VERSION"), sockets::describe(places));
     let serves =
         serves.map_or_else(|| "is waiting for its addresses".to_owned(), |places| format!("serves at {places}"));
     let upstreams: Vec<String> = config.upstreams.sources.iter().map(|source| source.kind.summary()).collect();
     notice!("alppaca {version} {serves}; upstream {}", upstreams.join(", "));
+    if let Some(address) = metrics.as_ref().and_then(|place| place.address().ok()) {
+        notice!("metrics at {address}");
+    }
 }
 
 /// Shows it at the terminal, unless the log does that, and to the starter of a background process, which would

@@ -5,6 +5,7 @@ use std::{
     os::{fd::OwnedFd, unix::net::UnixListener},
 };
 
+use alppaca_settings::Listen;
 use listenfd::ListenFd;
 
 use rustix::net::{getsockname, sockopt::socket_acceptconn};
@@ -16,7 +17,7 @@ use super::{
 use crate::{
     admin::Former,
     config::{Config, DEFAULT_CAPTURE, DEFAULT_LISTEN},
-    daemon::{ADMIN, METRICS, admin_file, face_addresses},
+    daemon::{ADMIN, METRICS, PAGE, admin_file, face_addresses},
     faces::{self, ecs, imds},
     handover::{self, passing::SETS},
     http::{Face, Place},
@@ -103,6 +104,8 @@ pub(super) struct Sockets {
     pub(super) exec: Vec<TcpListener>,
     /// Where the metrics are.
     pub(super) metrics: Option<Place>,
+    /// Where the status page is, over TCP.
+    pub(super) page: Vec<Place>,
     /// The addresses that a socket unit keeps open.
     pub(super) units: Vec<SocketAddr>,
     /// The names of the sockets that the service manager has kept open for the daemon.
@@ -125,7 +128,7 @@ pub(super) fn places(
     let kept = handed_over.names.iter().filter(is_kept).cloned().collect();
     let passed: Vec<SocketAddr> = handed_over.passed.iter().filter_map(|(_, socket)| address_of(socket)).collect();
     let bind = |address| bind(address, &passed, &later);
-    let Listeners { faces: mut handed, exec, metrics } = listeners(handed_over, &configured)?;
+    let Listeners { faces: mut handed, exec, metrics, page } = listeners(handed_over, &configured)?;
     let units = handed.iter().filter(|handed| !handed.own).map(|handed| handed.address).collect();
     let known: Vec<_> = handed.iter().map(|handed| (handed.address, handed.face)).collect();
     let mut places = Vec::new();
@@ -138,16 +141,22 @@ pub(super) fn places(
         places.push((place, wanted.1));
     }
     places.extend(handed.into_iter().filter_map(|handed| Some((Place::Held(handed.listener?), handed.face))));
-    let own = |address| metrics.filter(|metrics| metrics.local_addr().is_ok_and(|own| own == address)).map(Place::Held);
-    let metrics = config.admin.metrics.map(|address| own(address).map_or_else(|| bind(address), Ok)).transpose()?;
-    Ok(Sockets { places, exec, metrics, units, kept, unknown })
+    let mut own = metrics.into_iter().chain(page).collect::<Vec<_>>();
+    let mut of_ours = |address: SocketAddr| {
+        let kept = own.iter().position(|listener| listener.local_addr().is_ok_and(|own| own == address));
+        kept.map_or_else(|| bind(address), |kept| Ok(Place::Held(own.swap_remove(kept))))
+    };
+    let metrics = config.admin.metrics.map(&mut of_ours).transpose()?;
+    let pages = config.status_page.iter().flat_map(|page| &page.listen).filter_map(Listen::address);
+    let page = pages.map(of_ours).collect::<Result<_, _>>()?;
+    Ok(Sockets { places, exec, metrics, page, units, kept, unknown })
 }
 
 /// Whether a name is of another version of this program, and means nothing to this one.
 fn is_unknown(name: &str) -> bool {
     let is_listener = |face: &str| {
         let mut faces = faces::protocols().into_iter();
-        admin_file(face).is_some() || face == METRICS || faces.any(|known| known.name() == face)
+        admin_file(face).is_some() || [METRICS, PAGE].contains(&face) || faces.any(|known| known.name() == face)
     };
     let is_known = handover::is_ours(name) || handover::face_of_listener(name).is_some_and(is_listener);
     handover::is_of_any_version(name) && !is_known
@@ -219,6 +228,7 @@ struct Listeners {
     faces: Vec<Handed>,
     exec: Vec<TcpListener>,
     metrics: Option<TcpListener>,
+    page: Vec<TcpListener>,
 }
 
 impl Listeners {
@@ -229,6 +239,8 @@ impl Listeners {
             self.exec.push(listener);
         } else if face == METRICS {
             self.metrics = Some(listener);
+        } else if face == PAGE {
+            self.page.push(listener);
         } else if let Some((_, face)) = configured.iter().find(|(known, of)| *known == address && of.name() == face) {
             self.faces.push(Handed { listener: Some(listener), address, face: *face, own: true });
         }

@@ -119,6 +119,9 @@ fn text(status: &Status) -> String {
     for listener in listeners {
         line(format_args!("serves {} at {}", listener.face, listener.address));
     }
+    for place in &status.status_page {
+        line(format_args!("status page at {}", human::foreign(place)));
+    }
     if status.unverified_containers > 0 {
         line(format_args!("{}", unverified(status.unverified_containers)));
     }

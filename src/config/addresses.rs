@@ -47,7 +47,7 @@ fn usual(fields: &Fields) -> Option<Named> {
 /// Those that are written. What is no address is reported elsewhere.
 fn given(fields: &Fields) -> impl Iterator<Item = Named> {
     let keys = KEYS.into_iter().filter_map(|key| Some((key.to_owned(), fields.given(key)?)));
-    let sections = faces::ALL.iter().map(|entry| entry.section.key).filter_map(|section| {
+    let sections = faces::ALL.iter().map(|entry| entry.section.key).chain(["status_page"]).filter_map(|section| {
         let Value::Map(entries) = &fields.given(section)?.value else { return None };
         let (_, node) = entries.iter().find(|(key, _)| key.text == "listen")?;
         Some((format!("{section}.listen"), node))
@@ -123,6 +123,11 @@ mod tests {
                 "127.0.0.1:1 is already used by `listen` (a.yaml:2:10)",
             ),
             ("capture_listen: 127.0.0.1:25772", "a.yaml:2:17", "by `bind_port` (by default)"),
+            (
+                "bind_port: 9\nstatus_page: {listen: ['unix:/x', '127.0.0.1:9']}",
+                "a.yaml:3:35",
+                "by `bind_port` (a.yaml:2:1)",
+            ),
             ("bind_port: 9\nmetrics_listen: 127.0.0.1:9", "a.yaml:3:17", "by `bind_port` (a.yaml:2:1)"),
             (
                 "listen: ['0.0.0.0:1']\ncontainer: {listen: '127.0.0.1:1', roles: {web: {open: true}}}",

@@ -16,6 +16,7 @@ use crate::{
     faces::{self, Common, Section, imds, open_address},
     http::Limits,
     logging::{AuditTarget, Logging},
+    page,
     policy::{Condition, Effect, Rule, Rules},
     sandbox::Account,
     webhook,
@@ -110,6 +111,7 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -
     let ready_wait = fields.value("ready_wait", read::duration);
     let run_dir = fields.value("run_dir", read::path);
     let admin = admin(fields, run_dir.as_deref());
+    let status_page = fields.section("status_page", page::Options::SETTINGS, page::Options::read);
     let notification = fields.value("sign_in_notification", read::boolean);
     let account = Account { user: user?, group: group? };
     let faces: Vec<Section> = faces.into_iter().collect::<Option<Vec<_>>>()?.into_iter().flatten().collect();
@@ -118,6 +120,7 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -
     let (common, imds, limits, refresh, logging) = (common?, imds?, limits?, refresh?, logging?);
     let sandbox = sandbox?;
     let (ready_wait, run_dir, admin, sign_in_notification) = (ready_wait?, run_dir?, admin?, notification?);
+    let status_page = status_page?;
     let others: Vec<SocketAddr> = faces.iter().flat_map(|face| &face.listen).copied().collect();
     Some(move |upstreams, listen: Vec<SocketAddr>| Config {
         policy: policy.or_else(|| owner_only(&upstreams, &account)),
@@ -139,6 +142,7 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -
         ready_wait,
         run_dir,
         admin,
+        status_page,
         sign_in_notification,
     })
 }

@@ -32,6 +32,7 @@ use crate::{
     faces::{self, Common, imds},
     http::Limits,
     logging::{AuditTarget, Logging},
+    page,
     policy::Rules,
     sandbox::Account,
     webhook,
@@ -84,6 +85,8 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// The socket of `status`, `credentials` and `exec`.
     pub admin: Admin,
+    /// The page for a browser, if there is one (`status_page`).
+    pub status_page: Option<page::Options>,
     /// Whether a person is told who has to sign in again (`sign_in_notification`).
     pub sign_in_notification: bool,
 }

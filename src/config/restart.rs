@@ -46,11 +46,29 @@ fn keep(new: &mut Config, started: &Config, key: &str) -> Option<bool> {
         "admin_socket" => replace(&mut new.admin.socket, &started.admin.socket),
         "admin_group" => replace(&mut new.admin.group, &started.admin.group),
         "metrics_listen" => replace(&mut new.admin.metrics, &started.admin.metrics),
+        "status_page" => {
+            let comes_or_goes = new.status_page.is_some() != started.status_page.is_some();
+            comes_or_goes && replace(&mut new.status_page, &started.status_page)
+        }
         "sign_in_notification" => replace(&mut new.sign_in_notification, &started.sign_in_notification),
         // The daemon has none of it; the webhook says so itself.
         _ if is_of_the_webhook(key) => false,
         _ => {
-            let (face, "listen") = key.split_once('.')? else { return None };
+            let (section, nested) = key.split_once('.')?;
+            if section == "status_page" {
+                return new.status_page.as_mut().zip(started.status_page.as_ref()).map_or(
+                    Some(false),
+                    |(new, started)| {
+                        Some(match nested {
+                            "listen" => replace(&mut new.listen, &started.listen),
+                            "hosts" => replace(&mut new.hosts, &started.hosts),
+                            "beyond_loopback" => replace(&mut new.beyond_loopback, &started.beyond_loopback),
+                            _ => return None,
+                        })
+                    },
+                );
+            }
+            let (face, "listen") = (section, nested) else { return None };
             faces::ALL.iter().find(|entry| entry.section.key == face)?;
             let is_it = |section: &&Section| section.key() == face;
             let new = new.faces.iter_mut().find(|section| section.key() == face);
@@ -103,7 +121,7 @@ mod tests {
     #[test]
     fn the_table_says_of_each_key_whether_a_reload_changes_it() {
         let config =
-            loaded("container: {}\npod_identity: {issuer: 'https://x', jwks_file: /k, associations: [{role: r}]}")
+            loaded("container: {}\nstatus_page: {listen: '127.0.0.1:1'}\npod_identity: {issuer: 'https://x', jwks_file: /k, associations: [{role: r}]}")
                 .config;
         let nested = SECTIONS
             .iter()
@@ -128,6 +146,12 @@ mod tests {
             ("", "admin_socket: off\nimds_v1: false", "admin_socket"),
             ("admin_socket: /a\nrun_dir: /r", "admin_socket: /a", "run_dir"),
             ("", "metrics_listen: 127.0.0.1:1", "metrics_listen"),
+            ("", "status_page: {listen: '127.0.0.1:1'}", "status_page"),
+            (
+                "status_page: {listen: '127.0.0.1:1'}",
+                "status_page: {listen: '127.0.0.1:1', hosts: x}",
+                "status_page.hosts",
+            ),
             ("", "capture_listen: none", "capture_listen"),
             ("", "sandbox_allow: {connect: 1}", "sandbox_allow"),
             ("", "container: {}", "container.listen"),

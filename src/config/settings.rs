@@ -11,6 +11,7 @@ use alppaca_settings::{
 use crate::{
     confinement,
     faces::{self, Common, imds},
+    page,
     source::{KINDS, ims},
     webhook,
 };
@@ -191,6 +192,13 @@ const AFTER_FACES: &[Setting] = &[
     ),
     fixed(
         Process,
+        "status_page",
+        "",
+        "A mapping: a page for a browser on which the roles are on a timeline, with the sources and the callers. See \
+         [below](#status_page) and [Status page](status-page.md).",
+    ),
+    fixed(
+        Process,
         "sign_in_notification",
         "no",
         "Whether a user's own daemon shows a desktop notification (by `notify-send`) when a sign-in has ended and the person \
@@ -247,6 +255,7 @@ pub static SECTIONS: LazyLock<Vec<Section>> = LazyLock::new(|| {
             [
                 ("containers", super::CONTAINERS),
                 (webhook::SECTION.key, webhook::Options::SETTINGS),
+                ("status_page", page::Options::SETTINGS),
                 ("sandbox_allow", confinement::options::ALLOW),
             ]
             .map(fixed),

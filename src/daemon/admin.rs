@@ -8,10 +8,11 @@ use std::{
     time::Duration,
 };
 
+use alppaca_settings::Listen;
 use arc_swap::ArcSwapOption;
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{runtime::Handle, sync::watch, task::JoinSet};
 
-use super::{ReplaceableBy, keeper, replacement, token_key::Kept};
+use super::{Daemon, ReplaceableBy, keeper, replacement, token_key::Kept};
 
 use crate::{
     admin::{
@@ -23,9 +24,11 @@ use crate::{
     clock::SharedClock,
     credentials::{RoleId, RoleName},
     handover::passing::PROTOCOL,
+    host,
     http::{Counters, Face, OpenSocket, OpenSockets, Place},
     kubernetes::Watched,
     open_metrics::InForce,
+    page::{self, Door, PageServer},
     policy::{Choices, Gatekeeper},
     refresh::{RoleRequests, Timed},
     refresh_stats::RefreshStats,
@@ -73,12 +76,50 @@ pub struct AdminSockets {
     pub socket: Option<AdminSocket>,
     /// For the metrics alone, and everybody.
     pub metrics: Option<Place>,
+    /// For the status page, if there is one.
+    pub page: Option<PageSockets>,
     /// What confines the daemon, which is shown at both.
     pub sandbox: Option<SandboxStatus>,
 }
 
+/// The sockets of the status page.
+#[derive(Debug, Default)]
+pub struct PageSockets {
+    /// Over TCP.
+    pub tcp: Vec<Place>,
+    /// In the file system.
+    pub unix: Vec<AdminSocket>,
+    /// Host names under which it is shown.
+    pub hosts: Vec<String>,
+}
+
 /// What the listener of the metrics is called among the sockets that listen.
 pub const METRICS: &str = "metrics";
+/// What those of the status page are called that are not in the file system.
+pub const PAGE: &str = "page";
+
+impl PageSockets {
+    /// What a person opens.
+    pub fn urls(&self) -> Vec<String> {
+        page::urls(&self.places())
+    }
+
+    fn places(&self) -> Vec<Listen> {
+        let tcp = self.tcp.iter().filter_map(|place| place.address().ok()).map(Listen::Tcp);
+        tcp.chain(self.unix.iter().map(|socket| Listen::Unix(socket.path().to_owned()))).collect()
+    }
+}
+
+impl Daemon {
+    /// With sockets at which `status`, `credentials` and `exec` are answered, the metrics and the status page.
+    #[must_use]
+    pub fn with_admin(self, admin: AdminSockets) -> Self {
+        if admin.page.is_some() {
+            self.refresher.refresh_stats().remember();
+        }
+        Self { admin, ..self }
+    }
+}
 
 /// Ready when another process has taken the place of this one.
 pub(super) type Replaced = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -110,11 +151,13 @@ impl TimedFetcher for OwnSets {
     }
 }
 
-/// Starts to answer at the sockets. The end of the tasks removes the one in the file system.
+/// Starts to answer at the sockets; the status page is served `beside` the requests of programs. The end of the tasks removes
+/// those in the file system.
 pub(super) fn start(
     sockets: AdminSockets,
     parts: AdminParts,
     clock: SharedClock,
+    beside: &Handle,
     places: &[(Place, &'static dyn Face)],
 ) -> (JoinSet<()>, Replaced) {
     let listener = |(place, face): &(Place, &'static dyn Face)| {
@@ -139,8 +182,10 @@ pub(super) fn start(
         in_force: parts.in_force,
         gatekeeper: parts.gatekeeper,
         auditor: parts.auditor,
+        host: host::hostname().unwrap_or_else(|| "this host".to_owned()),
         started: clock.now(),
         listeners: places.iter().filter_map(listener).collect(),
+        status_page: sockets.page.as_ref().map(PageSockets::places).unwrap_or_default(),
         region: parts.region,
         leases: parts.leases,
         selections: parts.selections,
@@ -164,6 +209,9 @@ pub(super) fn start(
         None => Box::pin(std::future::pending()),
     };
     let mut tasks = JoinSet::new();
+    if let Some(page) = sockets.page {
+        show_page(page, &admin, &clock, &open, (&mut tasks, beside));
+    }
     if let Some(socket) = sockets.socket {
         let (admin, clock, open) = (Arc::clone(&admin), Arc::clone(&clock), open.clone());
         let seen = looks.subscribe();
@@ -172,7 +220,7 @@ pub(super) fn start(
     if let Some(place) = sockets.metrics {
         tasks.spawn(async move {
             let listener = place.listener().await;
-            let served = match show(&listener, &open) {
+            let served = match show(&listener, METRICS, &open) {
                 Ok(()) => admin::serve_metrics(admin, listener, clock).await,
                 failed => failed,
             };
@@ -184,8 +232,38 @@ pub(super) fn start(
     (tasks, replaced)
 }
 
-/// Has the listener of the metrics among the sockets that listen.
-fn show(listener: &TcpListener, open: &OpenSockets) -> io::Result<()> {
-    open.add(OpenSocket { name: METRICS.into(), awaited: false, socket: Arc::new(listener.try_clone()?) });
+/// Serves the status page. A page of a thousand roles is made apart from the requests of programs.
+fn show_page(
+    sockets: PageSockets,
+    admin: &Arc<Admin>,
+    clock: &SharedClock,
+    open: &OpenSockets,
+    (tasks, beside): (&mut JoinSet<()>, &Handle),
+) {
+    let of = Arc::clone(admin);
+    let server = PageServer::new(sockets.hosts, Arc::clone(clock), move |now| of.overview(now));
+    let told = |served: io::Result<()>| {
+        if let Err(error) = served {
+            tracing::error!("the status page cannot be served: {error}");
+        }
+    };
+    for place in sockets.tcp {
+        let (server, open) = (Arc::clone(&server), open.clone());
+        let served = async move {
+            let listener = place.listener().await;
+            show(&listener, PAGE, &open)?;
+            server.serve(Door::Tcp(listener)).await
+        };
+        tasks.spawn_on(async move { told(served.await) }, beside);
+    }
+    for socket in sockets.unix {
+        let served = admin::serve_page(Arc::clone(&server), socket);
+        tasks.spawn_on(async move { told(served.await) }, beside);
+    }
+}
+
+/// Has a listener among the sockets that listen.
+fn show(listener: &TcpListener, name: &'static str, open: &OpenSockets) -> io::Result<()> {
+    open.add(OpenSocket { name: name.into(), awaited: false, socket: Arc::new(listener.try_clone()?) });
     Ok(())
 }

@@ -28,7 +28,7 @@ use std::{
 };
 
 use admin::{AdminParts, Replaced};
-pub use admin::{AdminSockets, METRICS};
+pub use admin::{AdminSockets, METRICS, PAGE, PageSockets};
 use alppaca_command::fingerprint;
 use arc_swap::ArcSwapOption;
 use containers::{ContainerDeps, Listener, Listening};
@@ -71,8 +71,7 @@ use crate::{
 /// More look-ups at once than the sources of any configuration make, so that a dead name server delays no other source.
 const BLOCKED: usize = 256;
 
-/// After how many tasks the kernel is asked what else is ready. Tokio's 61 would let as many requests of one client go before
-/// the next one of another.
+/// After so many tasks the kernel is asked what else is ready. With Tokio's 61, one client's requests delay those of others.
 const EVENT_INTERVAL: u32 = 16;
 
 /// Why the daemon does not run.
@@ -140,12 +139,6 @@ impl Daemon {
             turn: None,
             notifier: None,
         }
-    }
-
-    /// With sockets at which `status`, `credentials` and `exec` are answered, and the metrics.
-    #[must_use]
-    pub fn with_admin(self, admin: AdminSockets) -> Self {
-        Self { admin, ..self }
     }
 
     /// With sockets for programs that `exec` starts, which it would else bind itself.
@@ -277,8 +270,8 @@ impl Daemon {
             let (refuse, refused) = oneshot::channel();
             let progress = status::Telling { progress, succession, refuse };
             let progress = tokio::spawn(status::follow(store, Arc::clone(&self.clock), awaited, listening, progress));
-            let watched = self.watchdog.map(|watchdog| tokio::spawn(watchdog::feed(watchdog, turning)));
-            let (mut admin, replaced) = admin::start(self.admin, parts, self.clock, &places);
+            let watched = self.watchdog.map(|watchdog| tokio::spawn(watchdog::feed(watchdog, turning.clone())));
+            let (mut admin, replaced) = admin::start(self.admin, parts, self.clock, &turning, &places);
             let kept = self.keep_sockets.map(|keep| tokio::spawn(succession::keep(open.clone(), keep)));
             let stop = async {
                 not_replaced.set(end(stop, hung_up(hangup), replaced, refused).await);

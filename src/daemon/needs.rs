@@ -48,6 +48,9 @@ pub fn all(fixed: &Fixed, path: &Path, loaded: &Loaded, host_env: &HostEnv) -> N
     if let Some(directory) = config.admin.socket.as_deref().and_then(Path::parent) {
         needs.add(Need::Write(directory.to_owned()), "admin_socket");
     }
+    if let Some(page) = &config.status_page {
+        page.needs(&mut needs);
+    }
     let personal = config.upstreams.sources.iter().any(|source| source.kind.is_personal());
     if let Some(directory) = session_dir.as_ref().filter(|_| personal) {
         needs.add(Need::Write(directory.clone()), "keep_sign_in");

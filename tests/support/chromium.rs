@@ -84,7 +84,7 @@ impl Chromium {
         self.post(&format!("{}/value", self.element(selector)), &json!({"text": text}));
     }
 
-    fn script(&self, script: &str) -> Value {
+    pub fn script(&self, script: &str) -> Value {
         call("POST", &format!("{}/execute/sync", self.session), Some(&json!({"script": script, "args": []})))
     }
 
@@ -95,6 +95,70 @@ impl Chromium {
 
     pub fn address(&self) -> String {
         self.script("return location.href").as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Has Chromium itself do something.
+    pub fn command(&self, name: &str, parameters: &Value) -> Value {
+        self.post("goog/cdp/execute", &json!({"cmd": name, "params": parameters}))
+    }
+
+    /// Shows pages from now on in a window so wide, in this mode and for this medium.
+    pub fn shows(&self, width: u32, mode: &str, medium: &str) {
+        let metrics = json!({"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500});
+        self.command("Emulation.setDeviceMetricsOverride", &metrics);
+        let media = json!({"media": medium, "features": [{"name": "prefers-color-scheme", "value": mode}]});
+        self.command("Emulation.setEmulatedMedia", &media);
+    }
+
+    /// Puts a picture of the whole page into `folder`.
+    pub fn picture(&self, folder: &Path, name: &str) {
+        std::fs::create_dir_all(folder).expect("a folder");
+        let picture = self.command("Page.captureScreenshot", &json!({"format": "png", "captureBeyondViewport": true}));
+        let png = base64::engine::general_purpose::STANDARD.decode(picture["data"].as_str().expect("Base64"));
+        std::fs::write(folder.join(format!("{name}.png")), png.expect("Base64")).expect("a file");
+    }
+
+    /// What axe (<https://github.com/dequelabs/axe-core>), whose code is given, finds that keeps people from using the page.
+    pub fn barriers(&self, axe: &str) -> Vec<String> {
+        let script = format!(
+            "{axe}\nconst done = arguments[arguments.length - 1];\
+             axe.run(document, {{resultTypes: ['violations']}}).then(\
+             found => done([found.passes.length, found.violations.map(one => \
+             one.id + ': ' + one.nodes.map(node => node.html + ' ' + node.failureSummary).slice(0, 5).join(' | '))]),\
+             error => done(String(error)));"
+        );
+        let found = self.post("execute/async", &json!({"script": script, "args": []}));
+        assert!(found[0].as_u64().is_some_and(|passed| passed > 20), "{found}");
+        let texts = found[1].as_array().expect("a list").iter();
+        texts.map(|text| text.as_str().expect("a text").to_owned()).collect()
+    }
+
+    /// A page can be read by everybody, in all its modes: without barriers, complete without scripts, no wider than the window,
+    /// and in print. Pictures of it are kept under this name.
+    pub fn is_for_everybody(&self, url: &str, axe: &str, name: &str) {
+        for (width, mode) in [(1200, "light"), (1200, "dark"), (360, "light"), (360, "dark")] {
+            self.shows(width, mode, "screen");
+            self.open(url);
+            self.picture(&pictures(), &format!("{name}-{width}-{mode}"));
+            let barriers = self.barriers(axe);
+            assert!(barriers.is_empty(), "{name} {width} {mode}: {barriers:#?}");
+            let fits = self.script("return document.documentElement.scrollWidth <= innerWidth");
+            assert_eq!(fits, json!(true), "{name} {width}: it has to be scrolled sideways");
+        }
+        self.shows(800, "light", "print");
+        self.open(url);
+        self.picture(&pictures(), &format!("{name}-print"));
+        assert_eq!(self.script("return getComputedStyle(document.querySelector('nav')).display"), json!("none"));
+        self.shows(1200, "light", "screen");
+        self.open(url);
+        let with_scripts = self.text();
+        self.command("Emulation.setScriptExecutionDisabled", &json!({"value": true}));
+        self.open(url);
+        let text = self.text();
+        self.command("Emulation.setScriptExecutionDisabled", &json!({"value": false}));
+        assert_eq!(text.lines().count(), with_scripts.lines().count(), "{text}");
+        assert_eq!(self.script("return document.scripts.length + document.forms.length"), json!(0));
+        self.stayed_here();
     }
 
     /// The page is readable in a light and in a dark browser, and loads nothing. Pictures of it are put into `folder`.
@@ -159,6 +223,12 @@ fn call(method: &str, url: &str, body: Option<&Value>) -> Value {
     let output = curl.wait_with_output().expect("it ends");
     let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
     answer["value"].clone()
+}
+
+/// The code of axe, if it is there.
+pub fn axe() -> Option<String> {
+    let python = PathBuf::from(std::env::var_os("ALPPACA_TEST_PYTHON")?);
+    std::fs::read_to_string(python.ancestors().nth(3)?.join("javascript/node_modules/axe-core/axe.min.js")).ok()
 }
 
 /// Where pictures are kept, to be looked at.

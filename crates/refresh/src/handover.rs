@@ -10,6 +10,7 @@ use super::{
 use crate::{
     clock::{BootTime, Moment},
     credentials::{RoleId, RoleName},
+    refresh_stats::Life,
     store::{Phase, Published, Slot},
 };
 
@@ -155,7 +156,8 @@ impl Refresher {
             node.asked.timer = Timer::handed_over(now, due, set.expiration);
         }
         node.refused = refused.map(Box::new);
-        self.refresh_stats.taken_over(&id, source);
+        let life = Life { end: set.expiration, again: node.asked.timer.due(now) };
+        self.refresh_stats.taken_over(&id, source, now.wall, life);
         self.store.publish(&id, Slot::Held { set: Arc::clone(&set), phase: Phase::Fresh });
         node.held = Some(set);
         // When programs last asked for it is not handed over: what was held counts as in use.

@@ -206,6 +206,11 @@ impl Timer {
         Self { wait: self.wait.min(wait.max(SHORTEST_WAIT)), ..self }
     }
 
+    /// When it is due, at the latest.
+    pub fn due(&self, now: Moment) -> Timestamp {
+        now.wall.checked_add(self.remaining(now)).unwrap_or(Timestamp::MAX)
+    }
+
     /// How long until it is due; zero if it is.
     pub fn remaining(&self, now: Moment) -> Duration {
         let waited = now.boot.since(self.started);

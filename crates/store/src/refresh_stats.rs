@@ -1,16 +1,20 @@
 //! The history of refreshing, for status and metrics: per role where its credentials came from and what last
 //! failed, and how often calls ended how. Written by the refresher; no request for credentials looks at it.
 
+mod history;
+
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
+use history::History;
+pub use history::{Calls as CallsInARow, Happening, Outcome, REMEMBERED, SourceHistory};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
@@ -51,6 +55,15 @@ pub struct Failure {
     pub refused_since: Option<Timestamp>,
 }
 
+/// How long a set lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Life {
+    /// When AWS begins to refuse it.
+    pub end: Timestamp,
+    /// When the next one is fetched, at the latest.
+    pub again: Timestamp,
+}
+
 /// What is remembered of a role.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Entry {
@@ -58,6 +71,8 @@ pub struct Entry {
     pub source: Option<Arc<str>>,
     /// The last attempt, if it failed. Boxed: most have not.
     pub failure: Option<Box<Failure>>,
+    /// When the next attempt is, at the latest.
+    pub next: Option<Timestamp>,
 }
 
 impl Entry {
@@ -103,6 +118,8 @@ pub struct RefreshStats {
     /// How far this host's clock is ahead of the upstream's, if that matters.
     clock_ahead: Mutex<Option<SignedDuration>>,
     calls: Mutex<BTreeMap<Arc<str>, Arc<Calls>>>,
+    /// What happened in the last hours, if somebody wants to see it.
+    history: OnceLock<History>,
 }
 
 /// The calls that were made to a source.
@@ -180,6 +197,34 @@ impl Question {
 }
 
 impl RefreshStats {
+    /// From now on what happens is remembered for a few hours.
+    pub fn remember(&self) {
+        self.history.get_or_init(History::default);
+    }
+
+    /// What happened to the role `id` in the last hours, the oldest first; nothing if it is not remembered.
+    pub fn happenings(&self, id: &str) -> Vec<Happening> {
+        self.history.get().map(|history| history.of(id)).unwrap_or_default()
+    }
+
+    /// How the sources have been that were called in the last hours, if it is remembered.
+    pub fn source_histories(&self, now: Timestamp) -> Vec<SourceHistory> {
+        self.history.get().map(|history| history.sources(now)).unwrap_or_default()
+    }
+
+    /// A call to the upstream that is called `source` has ended at that time, and why it failed if it did.
+    pub fn ended(&self, source: &Arc<str>, at: Timestamp, ending: Ending, failure: Option<&str>) {
+        let outcome = match ending {
+            // Nothing is wrong with the upstream.
+            Ending::Success | Ending::ParentExpired => Outcome::Answer,
+            Ending::Transient => Outcome::Failure,
+            Ending::Refused => Outcome::Refusal,
+        };
+        if let Some(history) = self.history.get() {
+            history.called(source, at, outcome, failure);
+        }
+    }
+
     /// A call to the upstream that is called `source` has ended, and took so long.
     pub fn count(&self, source: &Arc<str>, question: Question, ending: Ending, took: Duration) {
         let calls = Arc::clone(lock(&self.calls).entry(Arc::clone(source)).or_default());
@@ -195,15 +240,23 @@ impl RefreshStats {
     }
 
     /// Credentials of the role `id` have come from `source` at that time.
-    pub fn fetched(&self, id: &RoleId, source: &Arc<str>, at: Timestamp) {
-        self.taken_over(id, source);
+    pub fn fetched(&self, id: &RoleId, source: &Arc<str>, at: Timestamp, life: Life) {
+        self.taken_over(id, source, at, life);
         lock(&self.successes).insert(Arc::clone(source), at);
     }
 
     /// Credentials of the role `id` that came from `source` to another process have been taken over from that.
-    pub fn taken_over(&self, id: &RoleId, source: &Arc<str>) {
-        let entry = Entry { source: Some(Arc::clone(source)), ..Entry::default() };
+    pub fn taken_over(&self, id: &RoleId, source: &Arc<str>, at: Timestamp, Life { end, again }: Life) {
+        let entry = Entry { source: Some(Arc::clone(source)), failure: None, next: Some(again) };
         lock(&self.entries).insert(id.clone(), entry);
+        if let Some(history) = self.history.get() {
+            history.set(id, at, end, again);
+        }
+    }
+
+    /// The next attempt to fetch credentials of the role `id` is then, at the latest.
+    pub fn planned(&self, id: &RoleId, again: Timestamp) {
+        lock(&self.entries).entry(id.clone()).or_default().next = Some(again);
     }
 
     /// An attempt to fetch credentials of the role `id` has failed, which the upstream refuses since then.
@@ -211,6 +264,10 @@ impl RefreshStats {
         let failure = Some(Box::new(Failure { at, message: message.into(), refused_since }));
         let mut entries = lock(&self.entries);
         entries.entry(id.clone()).or_default().failure = failure;
+        drop(entries);
+        if let Some(history) = self.history.get() {
+            history.failed(id, at, refused_since.is_some());
+        }
     }
 
     /// The upstream that is called `source` has said which roles there are.
@@ -270,10 +327,16 @@ impl RefreshStats {
     /// There is no role `id` any more.
     pub fn forget(&self, id: &str) {
         lock(&self.entries).remove(id);
+        if let Some(history) = self.history.get() {
+            history.forget(id);
+        }
     }
 
     /// Forgets the roles that are not to be kept.
     pub fn retain(&self, keep: impl Fn(&str) -> bool) {
+        if let Some(history) = self.history.get() {
+            history.retain(&keep);
+        }
         let mut entries = lock(&self.entries);
         entries.retain(|id, _| keep(id.as_str()));
         // Sources that are still in use will record their successes again.
@@ -300,13 +363,15 @@ mod tests {
         let refresh_stats = RefreshStats::default();
         let web = RoleId::named(&"web".parse().expect("a name"));
         assert_eq!(refresh_stats.entry("web"), Entry::default());
-        refresh_stats.fetched(&web, &"ims".into(), Timestamp::UNIX_EPOCH);
+        let life = Life { end: Timestamp::MAX, again: Timestamp::UNIX_EPOCH };
+        refresh_stats.fetched(&web, &"ims".into(), Timestamp::UNIX_EPOCH, life);
         refresh_stats.failed(&web, Timestamp::UNIX_EPOCH, "down", Some(Timestamp::UNIX_EPOCH));
         let entry = refresh_stats.entry("web");
         assert_eq!(entry.refused_since(), Some(Timestamp::UNIX_EPOCH));
         assert_eq!((entry.source.as_deref(), &*entry.failure.expect("it failed").message), (Some("ims"), "down"));
-        refresh_stats.fetched(&web, &"other".into(), Timestamp::UNIX_EPOCH);
-        assert_eq!(refresh_stats.entry("web"), Entry { source: Some("other".into()), ..Entry::default() });
+        refresh_stats.fetched(&web, &"other".into(), Timestamp::UNIX_EPOCH, life);
+        let entry = Entry { source: Some("other".into()), failure: None, next: Some(life.again) };
+        assert_eq!(refresh_stats.entry("web"), entry);
         refresh_stats.forget("web");
         assert_eq!(refresh_stats.entry("web"), Entry::default());
     }

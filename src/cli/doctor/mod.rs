@@ -105,6 +105,7 @@ fn examine(socket: &Socket) -> Vec<Finding> {
         None => {}
     }
     ports::judge(daemon.as_ref(), endpoint.as_ref(), &mut findings);
+    ports::judge_page(daemon.as_ref(), &mut findings);
     findings.extend(daemon.as_ref().and_then(|status| status.clock_ahead_seconds).map(endpoint::upstreams_clock));
     // Last: it is seldom why a program has no credentials.
     findings.push(sandbox::judge(daemon.as_ref()));

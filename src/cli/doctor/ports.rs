@@ -1,4 +1,4 @@
-//! Whether another user could listen in the daemon's place while it is down.
+//! Whether another user could listen in the daemon's place while it is down, and whether others reach its page.
 
 use std::net::SocketAddr;
 
@@ -47,6 +47,20 @@ pub(super) fn judge(daemon: Option<&Status>, endpoint: Option<&Endpoint>, findin
     }
 }
 
+/// Judges where the status page is.
+pub(super) fn judge_page(daemon: Option<&Status>, findings: &mut Vec<Finding>) {
+    let places = daemon.into_iter().flat_map(|status| &status.status_page);
+    findings.extend(places.filter(|place| is_open(place)).map(|place| {
+        let message = format!("the status page is open to other hosts: {place}");
+        Finding::note("status_page", message, "`status_page: {listen: 127.0.0.1:9311}`, and restart alppaca")
+    }));
+}
+
+fn is_open(place: &str) -> bool {
+    let address = place.strip_prefix("http://").and_then(|rest| rest.trim_end_matches('/').parse::<SocketAddr>().ok());
+    address.is_some_and(|address| !address.ip().to_canonical().is_loopback())
+}
+
 /// The address of an endpoint whose host is a number.
 fn asked(endpoint: &Endpoint) -> Option<SocketAddr> {
     let (Endpoint::Imds(url) | Endpoint::Container(url)) = endpoint;
@@ -68,5 +82,13 @@ mod tests {
         assert_eq!(address("http://127.0.0.1:25772/").as_deref(), Some("127.0.0.1:25772"));
         assert_eq!(address("http://localhost:25772"), None);
         assert_eq!(address("https://127.0.0.1"), None);
+    }
+
+    #[test]
+    fn a_page_for_this_host_is_no_finding() {
+        for place in ["http://127.0.0.1:9311/", "http://[::1]:9311/", "unix:/run/alppaca/page.sock"] {
+            assert!(!is_open(place), "{place}");
+        }
+        assert!(is_open("http://0.0.0.0:9311/") && is_open("http://[2001:db8::1]:9311/"));
     }
 }

@@ -42,6 +42,12 @@ impl InForce {
             .put(&[], u8::from(state.failed));
     }
 
+    /// The hash, since when it is in force, and whether another one was refused.
+    pub fn shown(&self) -> (String, Timestamp, bool) {
+        let state = self.state();
+        (state.hash.clone(), state.since, state.failed)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing under the lock can panic half-way.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

@@ -10,7 +10,7 @@ use crate::{
     clock::Moment,
     credentials::{Credentials, RoleId, format_timestamp, render_refusal},
     node::Who,
-    refresh_stats::{Ending, Question},
+    refresh_stats::{Ending, Life, Question},
     report,
     requests::Wanted,
     store::{Phase, Published, Slot},
@@ -22,7 +22,7 @@ impl Refresher {
             // That of a lister that is not asked any more says nothing.
             Ok(Answer::Roles(_, generation, _)) if generation < self.listed_since => {}
             Ok(Answer::Roles(call, _, answer)) => {
-                self.count(&call, Question::Roles, ending(&answer), self.clock.now());
+                self.count(&call, Question::Roles, &answer, self.clock.now());
                 self.take_roles(answer);
             }
             Ok(Answer::Set(fetched)) => self.take_set(fetched),
@@ -38,7 +38,7 @@ impl Refresher {
         if let Some(queue) = self.queues.get_mut(call_limit.0).filter(|_| generation == self.generation) {
             queue.done();
         }
-        self.count(&call, Question::Credentials, ending(&answer), now);
+        self.count(&call, Question::Credentials, &answer, now);
         // Withdrawn or changed while the call was under way: whatever came is of no use any more.
         if self.nodes.get(due.id()).is_none_or(|node| generation < node.since) {
             return;
@@ -78,7 +78,8 @@ impl Refresher {
         {
             report::account_changed(&who, source, before, now);
         }
-        self.refresh_stats.fetched(&due.role_id(), source, now.wall);
+        let life = Life { end: set.expiration, again: node.asked.timer.due(now) };
+        self.refresh_stats.fetched(&due.role_id(), source, now.wall, life);
         self.store.publish(&due.id(), Slot::Held { set: Arc::clone(&set), phase: Phase::Fresh });
         node.held = Some(set);
         self.note_change();
@@ -101,6 +102,7 @@ impl Refresher {
             self.refresh_stats.failed(id, now.wall, &error.message, node.refused.as_ref().map(|since| since.wall));
             let timer = node.asked.timer.after_failure(now, expiration, random);
             node.asked.timer = timer.told(now, error.again, expiration, random);
+            self.refresh_stats.planned(id, node.asked.timer.due(now));
             return self.keep_serving(id);
         };
         let since = **node.refused.get_or_insert_with(|| Box::new(now));
@@ -109,6 +111,7 @@ impl Refresher {
         let kept = expiration.filter(|_| !given_up);
         report::set_failed((&who, own), error, Some((cadence, kept)), &mut node.asked.failure);
         node.asked.timer = node.asked.timer.after_refusal(now, cadence, kept, random);
+        self.refresh_stats.planned(id, node.asked.timer.due(now));
         if given_up {
             node.held = None;
             self.note_change();
@@ -122,8 +125,11 @@ impl Refresher {
         self.keep_serving(id);
     }
 
-    fn count(&self, call: &Call, question: Question, ending: Ending, now: Moment) {
+    fn count<T>(&self, call: &Call, question: Question, answer: &Result<T, SourceError>, now: Moment) {
+        let ending = ending(answer);
         self.refresh_stats.count(&call.source, question, ending, now.boot.since(call.began));
+        let failure = answer.as_ref().err().map(|error| &*error.message);
+        self.refresh_stats.ended(&call.source, now.wall, ending, failure);
     }
 
     fn late(&self, credentials: &Credentials) -> SourceError {

@@ -4,7 +4,7 @@
 use std::{fmt::Write, net::SocketAddr, path::Path};
 
 use alppaca::{
-    admin::AdminSocket,
+    admin::{Access, AdminSocket},
     config,
     daemon::{AdminSockets, Daemon, Progress},
     faces::imds,
@@ -55,7 +55,8 @@ fn serve(port: u16, directory: &Path, settings: &str, aws: &Aws) -> Outcome {
     let path = directory.join("alppaca.yaml");
     write_file(&path, settings).map_err(Failure::runtime)?;
     let config = config::load(&path).map_err(Failure::runtime)?.config;
-    let admin = AdminSocket::bind(&directory.join("alppaca.sock"), None, None).map_err(Failure::runtime)?;
+    let admin =
+        AdminSocket::bind(&directory.join("alppaca.sock"), Access::Everybody, None).map_err(Failure::runtime)?;
     let place = Place::bind(SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, port)))
         .map_err(|error| Failure::runtime(format!("{error}\n`alppaca demo --desktop --port 0` takes a free port.")))?;
     let places = vec![(Place::Held(place), imds::FACE)];
