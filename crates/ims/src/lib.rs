@@ -22,6 +22,7 @@ use alppaca_hardening::{confinement, sandbox, trust};
 use alppaca_https as https;
 use alppaca_identity as identity;
 use alppaca_logging as logging;
+use alppaca_page as page;
 use alppaca_refresh as refresh;
 use alppaca_settings as settings;
 use alppaca_sources::{federation, fetch, key_sets, source};

@@ -39,6 +39,9 @@ fn needs(path: &Path, loaded: &Loaded, host_env: &HostEnv) -> Needs {
             needs.add(Need::Write(directory.to_owned()), "listen: the socket is removed at the end");
         }
     }
+    if let Some(status) = &site.status_page {
+        status.page.needs(&mut needs);
+    }
     site.logging.needs(needs.of("logging_handler"));
     if let Some(audit) = &site.audit_log {
         audit.needs(needs.of("audit_log"));

@@ -26,8 +26,8 @@ use crate::{
     https::Certificate,
     identity::Opening,
     logging::{self, AuditLog, LogGuard},
-    sandbox,
-    server::{Background, Bound, Current, Running, Server, Shown, Tls, bind},
+    page, sandbox,
+    server::{Aside, Background, Bound, Current, Running, Server, Shown, Tls, bind},
     site::{self, Limits, Loaded, Site},
     trust::Trust,
 };
@@ -65,6 +65,11 @@ pub(super) fn run(args: &Args) -> Outcome {
         site.listen.iter().map(|listen| bind(listen, group)).collect::<Result<_, _>>().map_err(Failure::runtime)?;
     let metrics = site.metrics.map(TcpListener::bind).transpose();
     let metrics = metrics.map_err(|error| Failure::runtime(format!("metrics_listen: {error}")))?;
+    let status = site.status_page.as_ref();
+    let page = status.iter().flat_map(|status| &status.page.listen).map(|listen| bind(listen, group));
+    let page = page.collect::<Result<_, _>>().map_err(|error| Failure::runtime(format!("status_page: {error}")))?;
+    let hosts = status.map(|status| status.page.hosts.clone()).unwrap_or_default();
+    let shown = Aside { metrics, page, hosts };
     if let Some(identity) = &identity {
         sandbox::become_identity(identity).map_err(Failure::runtime)?;
     }
@@ -89,7 +94,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     let (confinement, state) = confined.begin(&log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::runtime)?;
-    let ended = runtime.block_on(serve(loaded, Reloading { path, trust, confinement, state }, bound, metrics, &log));
+    let ended = runtime.block_on(serve(loaded, Reloading { path, trust, confinement, state }, bound, shown, &log));
     notice!("stopped");
     log.flush();
     // A file system that does not answer may hold a thread.
@@ -105,21 +110,15 @@ struct Reloading {
     state: State,
 }
 
-async fn serve(
-    loaded: Loaded,
-    reloading: Reloading,
-    bound: Vec<Bound>,
-    metrics: Option<TcpListener>,
-    log: &LogGuard,
-) -> Outcome {
+async fn serve(loaded: Loaded, reloading: Reloading, bound: Vec<Bound>, shown: Aside, log: &LogGuard) -> Outcome {
     let site = &loaded.site;
     let ready = Ready::open(site, &bound)?;
     // Before it is said that the server is there: a SIGHUP would end it.
     let mut signals = Signals::new().map_err(Failure::runtime)?;
-    announce(&bound, metrics.as_ref());
+    announce(&bound, &shown);
     let (server, tls) = (Arc::clone(&ready.server), ready.tls.clone());
     server.show(reloading.state.clone());
-    let started = ready.start(site, bound, metrics);
+    let started = ready.start(site, bound, shown);
     notify(&[NotifyState::Ready]);
     while signals.is_hangup().await {
         match NotifyState::monotonic_usec_now() {
@@ -175,11 +174,14 @@ impl Ready {
     }
 
     /// Starts it.
-    pub(super) fn start(self, site: &Site, bound: Vec<Bound>, metrics: Option<TcpListener>) -> Started {
+    pub(super) fn start(self, site: &Site, bound: Vec<Bound>, shown: Aside) -> Started {
         let (stop, stopped) = watch::channel(false);
         let Self { server, tls, background } = self;
         let (limits, balancers) = (limits(site), site.balancers.clone());
-        let running = Running { server, bound, tls, limits, balancers, metrics, background };
+        if let Some(status) = &site.status_page {
+            server.remember(status.callers);
+        }
+        let running = Running { server, bound, tls, limits, balancers, shown, background };
         Started { stop, running: tokio::spawn(running.run(stopped)) }
     }
 }
@@ -262,12 +264,16 @@ fn reload(
     Ok(if kept.is_empty() { hash(site) } else { fingerprint(&format!("{site:?}, but {kept:?} of {started:?}")) })
 }
 
-fn announce(bound: &[Bound], metrics: Option<&TcpListener>) {
+fn announce(bound: &[Bound], shown: &Aside) {
     let places = bound.iter().filter_map(|bound| bound.address().ok());
     let places: Vec<String> = places.map(|place| place.to_string()).collect();
     notice!("alppaca-ims {} serves at {}", env!("CARGO_PKG_VERSION"), places.join(", "));
-    if let Some(address) = metrics.and_then(|listener| listener.local_addr().ok()) {
+    if let Some(address) = shown.metrics.as_ref().and_then(|listener| listener.local_addr().ok()) {
         notice!("metrics at {address}");
+    }
+    let page: Vec<_> = shown.page.iter().filter_map(|bound| bound.address().ok()).collect();
+    for place in page::urls(&page) {
+        notice!("status page at {place}");
     }
 }
 

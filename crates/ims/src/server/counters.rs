@@ -40,7 +40,7 @@ pub(super) enum Ending {
 }
 
 /// The words of all endings in the metrics and the audit, in their order.
-const WORDS: [&str; 6] = ["handed_out", "answered", "denied", "unproven", "unavailable", "unknown"];
+pub(super) const WORDS: [&str; 6] = ["handed_out", "answered", "denied", "unproven", "unavailable", "unknown"];
 
 impl Ending {
     /// Its word.
@@ -95,6 +95,11 @@ impl Default for Counters {
 impl Counters {
     pub(super) fn request(&self, ending: Ending) {
         self.requests[ending as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many requests have ended so.
+    pub(super) fn total(&self, ending: Ending) -> u64 {
+        self.requests[ending as usize].load(Ordering::Relaxed)
     }
 
     /// Something happened to a request for approval.

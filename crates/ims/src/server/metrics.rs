@@ -34,6 +34,16 @@ impl Shown {
     pub fn new(started: Timestamp, hash: String, certificate: Option<Arc<Certificate>>) -> Self {
         Self { started, in_force: InForce::new(hash, started), certificate }
     }
+
+    /// When the server started.
+    pub(super) fn started(&self) -> Timestamp {
+        self.started
+    }
+
+    /// When the server's own certificate ends, if it has one.
+    pub(super) fn certificate_end(&self) -> Option<Timestamp> {
+        self.certificate.as_ref()?.end()
+    }
 }
 
 impl Report for Server {
@@ -56,7 +66,7 @@ impl Server {
         shown.in_force.render(&mut page, CONFIG);
         let help = "When the server's own certificate ends; absent without TLS.";
         let mut end = page.gauge("alppaca_ims_server_certificate_expiration_timestamp_seconds", help);
-        if let Some(at) = shown.certificate.as_ref().and_then(|certificate| certificate.end()) {
+        if let Some(at) = shown.certificate_end() {
             end.put(&[], at.as_second());
         }
         self.counters().render(&mut page);

@@ -18,6 +18,7 @@ use super::{
     current::Current,
     metrics::Shown,
     proof::prove,
+    seen::{self, Seen},
 };
 use crate::{
     clock::{Moment, SharedClock, system_time},
@@ -44,6 +45,8 @@ pub struct Server {
     shown: Shown,
     /// What confines this process.
     sandbox: OnceLock<State>,
+    /// What the status page remembers, if there is one.
+    pub(super) seen: OnceLock<Seen>,
 }
 
 /// An answer, and what is known of how it came about.
@@ -109,6 +112,7 @@ impl Server {
             access: AccessLog::new(),
             shown,
             sandbox: OnceLock::new(),
+            seen: OnceLock::new(),
         })
     }
 
@@ -137,6 +141,11 @@ impl Server {
     /// The time of a record.
     pub(super) fn now(&self) -> Timestamp {
         self.clock.now().wall
+    }
+
+    /// The clock.
+    pub(super) fn clock(&self) -> SharedClock {
+        SharedClock::clone(&self.clock)
     }
 
     /// Both clocks.
@@ -188,6 +197,10 @@ impl Server {
             self.access.warn(client, name.as_deref(), &format!("{who}{path}: {word}: {reason}"), now);
         }
         self.record(&reply, client, &head);
+        if let Some(seen) = self.seen.get() {
+            let (identity, grant, reason) = (reply.identity.as_ref(), reply.grant.as_ref(), reply.reason.as_deref());
+            seen.note(seen::Request { at: now.wall, ending: reply.ending, identity, grant, reason });
+        }
         reply.answer
     }
 

@@ -1,7 +1,8 @@
 //! Everything that runs, until the server stops.
 
-use std::{net::TcpListener, sync::Arc, time::Duration};
+use std::{net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
 
+use alppaca::host;
 use ipnet::IpNet;
 use tokio::{sync::watch, task::JoinSet};
 
@@ -12,7 +13,11 @@ use super::{
     tls::Tls,
     watch::Watched,
 };
-use crate::{clock, https, site::Limits};
+use crate::{
+    clock, https,
+    page::{self, PageServer},
+    site::Limits,
+};
 
 /// Work that never ends, to be done apart from the requests.
 pub type Background = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -21,6 +26,17 @@ pub type Background = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 const FIRST: Duration = Duration::from_secs(5);
 /// How often to look whether it has.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// What is shown beside the answers to clients.
+#[derive(Debug, Default)]
+pub struct Aside {
+    /// Where metrics and health are.
+    pub metrics: Option<TcpListener>,
+    /// Where the status page is.
+    pub page: Vec<Bound>,
+    /// Host names under which it is shown.
+    pub hosts: Vec<String>,
+}
 
 /// What is to run.
 pub struct Running {
@@ -34,8 +50,8 @@ pub struct Running {
     pub limits: Limits,
     /// Where balancers are, whose connections begin with a PROXY header.
     pub balancers: Vec<IpNet>,
-    /// Where metrics and health are shown.
-    pub metrics: Option<TcpListener>,
+    /// What is shown apart from that.
+    pub shown: Aside,
     /// What works for the sources and the identity methods.
     pub background: Vec<Background>,
 }
@@ -53,7 +69,8 @@ impl Running {
             certificate: self.tls.map(|tls| Arc::clone(tls.certificate())),
         };
         aside.spawn(watched.run());
-        if let Some(listener) = self.metrics {
+        show_page(&self.server, self.shown.page, self.shown.hosts, &mut aside);
+        if let Some(listener) = self.shown.metrics {
             let server = Arc::clone(&self.server);
             aside.spawn(async move {
                 if let Err(error) = https::show(listener, server).await {
@@ -78,6 +95,34 @@ impl Running {
             }
         }
         Ok(())
+    }
+}
+
+/// The file of a Unix socket, which is removed with this.
+struct File(PathBuf);
+
+impl Drop for File {
+    fn drop(&mut self) {
+        // It may be gone already.
+        let _gone = std::fs::remove_file(&self.0);
+    }
+}
+
+fn show_page(server: &Arc<Server>, places: Vec<Bound>, hosts: Vec<String>, aside: &mut JoinSet<()>) {
+    let (of, host) = (Arc::clone(server), host::hostname().unwrap_or_else(|| "this host".to_owned()));
+    let pages = PageServer::new(hosts, server.clock(), move |now| of.overview(&host, now));
+    for bound in places {
+        let (door, file) = match bound {
+            Bound::Tcp(listener) => (page::Door::Tcp(listener), None),
+            Bound::Unix(listener, path) => (page::Door::Unix(listener), Some(File(path))),
+        };
+        let pages = Arc::clone(&pages);
+        aside.spawn(async move {
+            if let Err(error) = pages.serve(door).await {
+                tracing::error!("no status page: {error}");
+            }
+            drop(file);
+        });
     }
 }
 

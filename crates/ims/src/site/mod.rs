@@ -3,12 +3,14 @@
 mod order;
 mod read;
 mod settings;
+mod status_page;
 
 use std::path::PathBuf;
 
 use ipnet::IpNet;
 pub use read::{load, parse, schema};
 pub use settings::{MOUNT, SECTIONS, SETTINGS};
+pub use status_page::StatusPage;
 
 use crate::{
     confinement, console, directory, https,
@@ -63,6 +65,8 @@ pub struct Site {
     pub socket_group: Option<String>,
     /// Where metrics and health are shown (`metrics_listen`).
     pub metrics: Option<std::net::SocketAddr>,
+    /// The page for a browser, if there is one (`status_page`).
+    pub status_page: Option<StatusPage>,
 }
 
 /// A part of the server.
@@ -141,6 +145,7 @@ impl Site {
             ("sandbox_allow", self.sandbox.allow != new.sandbox.allow),
             ("socket_group", self.socket_group != new.socket_group),
             ("metrics_listen", self.metrics != new.metrics),
+            ("status_page", self.status_page != new.status_page),
         ];
         differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }

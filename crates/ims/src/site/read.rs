@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 
-use super::{AlarmSettings, Limits, Loaded, MOUNT, MountSettings, SETTINGS, Site, order::fault};
+use super::{AlarmSettings, Limits, Loaded, MOUNT, MountSettings, SETTINGS, Site, StatusPage, order::fault};
 use crate::{
     confinement, console, directory, https,
     identity::{self, Named, proxy::network},
@@ -14,7 +14,7 @@ use crate::{
     rules::{self, Terms},
     sandbox::Account,
     settings::{
-        Fields, Listen, Node, Problem,
+        Fields, Keys, Listen, Node, Problem,
         load::{self, Texts},
         problem::ConfigErrors,
         read, schema,
@@ -86,6 +86,7 @@ fn site(fields: &mut Fields) -> Option<Site> {
     let sandbox = confinement::Options::read(fields);
     let socket_group = fields.optional("socket_group", read::text);
     let metrics = fields.optional("metrics_listen", read::socket_address);
+    let status_page = fields.section("status_page", StatusPage::SETTINGS, StatusPage::read);
     Some(Site {
         listen: listen?,
         tls: tls?,
@@ -106,6 +107,7 @@ fn site(fields: &mut Fields) -> Option<Site> {
         sandbox: sandbox?,
         socket_group: socket_group?,
         metrics: metrics?,
+        status_page: status_page?,
     })
 }
 

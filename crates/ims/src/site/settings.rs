@@ -2,11 +2,12 @@
 
 use std::sync::LazyLock;
 
+use super::status_page::StatusPage;
 use crate::{
     confinement, console, directory,
     identity::{self, COMMON, METHODS},
     record_files, rules,
-    settings::{Section, Setting, Topic},
+    settings::{Keys, Section, Setting, Topic},
     sts,
 };
 
@@ -158,6 +159,14 @@ const OWN: &[Setting] = &[
         "`address:port` of an HTTP listener for the metrics, `/livez` and `/readyz` only, without authentication.",
     )
     .on_restart(),
+    Setting::new(
+        Topic::Process,
+        "status_page",
+        "",
+        "A mapping: a page for a browser with decisions, STS and, if that is wanted, hosts and people. See \
+         [below](#status_page) and [Status page](status-page.md#of-the-role-server).",
+    )
+    .on_restart(),
 ];
 
 /// The settings of one of `mounts`.
@@ -188,6 +197,7 @@ pub static SECTIONS: LazyLock<Vec<Section>> = LazyLock::new(|| {
     sections.push(section("approvals", record_files::SETTINGS));
     sections.push(section("sts", sts::SETTINGS));
     sections.push(section("console", console::SETTINGS));
+    sections.push(section("status_page", StatusPage::SETTINGS));
     sections.push(section("sandbox_allow", confinement::options::ALLOW));
     sections
 });

@@ -177,6 +177,7 @@ fn what_only_a_restart_changes_is_named() {
         ("sandbox_allow", "{connect: 1}"),
         ("socket_group", "x"),
         ("metrics_listen", "127.0.0.1:1"),
+        ("status_page", "{listen: '127.0.0.1:1'}"),
     ] {
         assert_eq!(base.restart_keys(&good(&format!("{LOCAL}{key}: {value}\n"))), [key]);
         named.push(key);

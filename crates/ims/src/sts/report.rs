@@ -1,5 +1,7 @@
 //! What is reported about STS: health, and metrics as text.
 
+use std::time::Duration;
+
 use super::{Counts, RegionReport, Sts};
 use crate::{clock::until, open_metrics::Page};
 
@@ -44,6 +46,13 @@ impl Sts {
     /// Why no credentials can be made at the moment, if they cannot. Those that are there are still handed out.
     pub fn unready(&self) -> Option<String> {
         self.state().desk.down().map(|why| why.to_string())
+    }
+
+    /// How long calls took on the average in the region with that number, if there were any.
+    pub fn mean_latency(&self, region: usize) -> Option<Duration> {
+        let took = self.regions.took(region)?;
+        let count: u64 = took.buckets().map(|(_, count)| count).sum();
+        took.sum().checked_div(u32::try_from(count).ok()?)
     }
 
     /// Appends the metrics.

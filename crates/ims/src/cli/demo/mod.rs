@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use super::run::{Ready, Signals, Started};
 use crate::{
     clock::SystemClock,
-    server::{Bound, bind},
+    server::{Aside, Bound, bind},
     site,
 };
 use certificates::{HOST, write_file};
@@ -67,7 +67,7 @@ async fn start_server(settings: &str, directory: &Path) -> Result<(Started, Sock
         listen.map_err(|error| Failure::runtime(format!("{error}\n`alppaca-ims demo --port 0` takes a free port.")))?;
     let address = bound.iter().find_map(Bound::tcp_address);
     let address = address.ok_or_else(|| Failure::runtime("the listening socket has no address"))?;
-    Ok((Ready::open(&loaded.site, &bound)?.start(&loaded.site, bound, None), address))
+    Ok((Ready::open(&loaded.site, &bound)?.start(&loaded.site, bound, Aside::default()), address))
 }
 
 /// What plays AWS: a user for the role server, and roles that it may assume.
