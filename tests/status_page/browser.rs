@@ -76,6 +76,7 @@ fn a_page_with_all_that_there_can_be_is_for_everybody() {
 }
 
 /// A host in trouble of every kind.
+#[allow(clippy::too_many_lines, reason = "it is a literal")]
 fn troubled(now: Timestamp) -> View {
     let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
     let span = |kind, from: u64, to: u64| Span {

@@ -226,6 +226,7 @@ fn call(method: &str, url: &str, body: Option<&Value>) -> Value {
 }
 
 /// The code of axe, if it is there.
+#[allow(clippy::disallowed_methods, reason = "the environment says where the clients are")]
 pub fn axe() -> Option<String> {
     let python = PathBuf::from(std::env::var_os("ALPPACA_TEST_PYTHON")?);
     std::fs::read_to_string(python.ancestors().nth(3)?.join("javascript/node_modules/axe-core/axe.min.js")).ok()

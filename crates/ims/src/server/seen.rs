@@ -235,7 +235,7 @@ mod tests {
         }
     }
 
-    fn request<'a>(second: i64, ending: Ending, identity: Option<&'a Identity>) -> Request<'a> {
+    fn request(second: i64, ending: Ending, identity: Option<&Identity>) -> Request<'_> {
         Request { at: at(second), ending, identity, grant: None, reason: Some("because") }
     }
 
