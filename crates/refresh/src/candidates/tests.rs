@@ -365,7 +365,9 @@ async fn the_first_way_is_tried_between_two_sets_and_the_second_is_left_alone() 
     assert!((450..755).contains(&(at.get(1).unwrap_or(&1078) - at[0])), "{at:?}");
     assert_eq!(rig.world.calls("second").len(), 1);
     assert_eq!((rig.of("a"), rig.from("a")), (RoleState::Fresh, "second".to_owned()));
-    assert_eq!(rig.refresh_stats.entry("a"), Entry { source: Some("second".into()), ..Entry::default() });
+    let entry = rig.refresh_stats.entry("a");
+    assert_eq!(entry, Entry { source: Some("second".into()), failure: None, next: entry.next });
+    assert!(entry.next.is_some());
     rig.world.mend("first");
     pass(1500).await;
     assert_eq!(rig.from("a"), "first");
