@@ -3,6 +3,7 @@
 mod admin;
 mod carryover;
 mod containers;
+mod end;
 mod exec;
 mod faces;
 mod files;
@@ -27,11 +28,12 @@ use std::{
     time::Duration,
 };
 
-use admin::{AdminParts, Replaced};
+use admin::AdminParts;
 pub use admin::{AdminSockets, METRICS, PAGE, PageSockets};
 use alppaca_command::fingerprint;
 use arc_swap::ArcSwapOption;
 use containers::{ContainerDeps, Listener, Listening};
+use end::{end, hangups, hung_up, stop_signal};
 pub use exec::ExecSockets;
 use faces::Lasting;
 pub use faces::addresses as face_addresses;
@@ -45,7 +47,6 @@ pub use status::{Progress, summary};
 pub use succession::{KeepSockets, Turn};
 use tokio::{
     runtime::{Builder, Runtime},
-    signal::unix::{Signal, SignalKind, signal},
     sync::{oneshot, watch},
     task::JoinHandle,
 };
@@ -209,11 +210,10 @@ impl Daemon {
         let (engine, auditor) = policy_engine::build(&self.config, &self.clock, self.audit.take(), container_policy)?;
         let server = server.guarded_by(Arc::<PolicyEngine>::clone(&engine), Arc::clone(&auditor));
         let containers = listener.map(Listener::start).transpose()?;
-        let turn = self.turn.take().map(|turn| {
-            let wait = faces::awaits_roles(&self.config).then(|| mem::take(&mut self.config.ready_wait));
-            turn.take(&main, prepared(&self.store, &self.clock, wait, containers.as_ref()), &self.sign_ins)
-        });
-        let succession = turn.transpose()?;
+        let awaits = self.turn.is_some() && faces::awaits_roles(&self.config);
+        let wait = awaits.then(|| mem::take(&mut self.config.ready_wait));
+        let prepared = prepared(&self.store, &self.clock, wait, containers.as_ref());
+        let succession = self.turn.take().map(|turn| turn.take(&main, prepared, &self.sign_ins)).transpose()?;
         let (store, wanted) = (Arc::clone(&self.store), places.len());
         let region = Arc::new(ArcSwapOption::from_pointee(faces::region(&self.config)));
         let (socket, users) = (self.admin.socket.as_ref(), Arc::clone(&subordinates));
@@ -261,10 +261,7 @@ impl Daemon {
         running.replace_background(background);
         let served = driven(&main, async {
             let stop = stop_signal()?;
-            let (reload, hangup) = match self.reloading {
-                Some(reloading) => (Some(tokio::spawn(reload::reload_on_sighup(hangup, reloading, running))), None),
-                None => (None, Some(hangup)),
-            };
+            let (reload, hangup) = reload::begin(self.reloading, hangup, running);
             let awaited = faces::awaits_roles(&self.config).then_some(self.config.ready_wait);
             let listening = status::Listening { open: open.follow(), wanted, ready, looks: parts.looks.subscribe() };
             let (refuse, refused) = oneshot::channel();
@@ -289,27 +286,9 @@ impl Daemon {
             not_replaced.into_inner().map_or(Ok(()), |why| Err(DaemonError::NotReplaced(why)))
         });
         drop((main, stop));
-        if let Err(panic) = refresher.join() {
-            std::panic::resume_unwind(panic);
-        }
+        refreshing::join(refresher);
         served
     }
-}
-
-/// Ready when the daemon has to end; says why it must not be in the place of another, if that is the reason.
-async fn end(
-    stop: impl Future<Output = ()>,
-    hung_up: impl Future<Output = ()>,
-    replaced: Replaced,
-    refused: oneshot::Receiver<String>,
-) -> Option<String> {
-    tokio::select! {
-        Ok(why) = refused => return Some(why),
-        () = stop => {}
-        () = hung_up => {}
-        () = replaced => {}
-    }
-    None
 }
 
 /// What comes of `serving`.
@@ -329,37 +308,10 @@ async fn prepared(store: &Store, clock: &SharedClock, wait: Option<Duration>, co
     }
 }
 
-fn hangups(runtime: &Runtime) -> io::Result<Signal> {
-    let _inside = runtime.enter();
-    signal(SignalKind::hangup())
-}
-
-/// Ready when the terminal was closed; never where SIGHUP means something else.
-async fn hung_up(hangup: Option<Signal>) {
-    match hangup {
-        Some(mut hangup) => {
-            hangup.recv().await;
-        }
-        None => std::future::pending().await,
-    }
-}
-
 /// Look-ups of names block a thread each, for half a minute where no name server answers. Threads are made when they are
 /// needed, and end soon after.
 fn runtime() -> io::Result<Runtime> {
     let mut builder = Builder::new_current_thread();
     builder.enable_all().max_blocking_threads(BLOCKED).thread_stack_size(256 * 1024);
     builder.event_interval(EVENT_INTERVAL).build()
-}
-
-/// Ready at the first SIGTERM or SIGINT. Further ones change nothing: stopping is bounded in time.
-fn stop_signal() -> io::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => notice!("stopping: SIGTERM"),
-            _ = interrupt.recv() => notice!("stopping: SIGINT"),
-        }
-    })
 }

@@ -37,3 +37,10 @@ pub(super) fn start(
     })?;
     Ok((thread, beside))
 }
+
+/// Waits for the end of the thread, and fails if it has failed.
+pub(super) fn join(thread: thread::JoinHandle<()>) {
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}

@@ -8,7 +8,7 @@ use tokio::{
     runtime::Handle,
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
-    task::AbortHandle,
+    task::{AbortHandle, JoinHandle},
 };
 
 use super::{
@@ -113,8 +113,20 @@ pub fn ignore_sighup() -> io::Result<()> {
     super::runtime()?.block_on(async { signal(SignalKind::hangup()).map(drop) })
 }
 
+/// Begins to reload, if that is what SIGHUP is for; otherwise it stays what it was.
+pub(super) fn begin(
+    reloading: Option<Reloading>,
+    hangup: Signal,
+    running: Running,
+) -> (Option<JoinHandle<()>>, Option<Signal>) {
+    match reloading {
+        Some(reloading) => (Some(tokio::spawn(reload_on_sighup(hangup, reloading, running))), None),
+        None => (None, Some(hangup)),
+    }
+}
+
 /// Reads the configuration anew at each SIGHUP, for ever.
-pub(super) async fn reload_on_sighup(mut hangup: Signal, mut reloading: Reloading, mut running: Running) {
+async fn reload_on_sighup(mut hangup: Signal, mut reloading: Reloading, mut running: Running) {
     let started = Arc::new(reloading.started);
     let confinement = Arc::new(reloading.confinement);
     let mut in_force = started.config.clone();
