@@ -171,6 +171,11 @@ impl Trust {
             return None;
         };
         let who = if bits == "o-w" { "every user" } else { "its group" };
+        if file.is_dir() && mode & STICKY != 0 {
+            return Some(format!(
+                "{name} can be changed by {who} ({facts}), as it is meant to be; use another directory"
+            ));
+        }
         Some(format!("{name} can be changed by {who} ({facts}); chmod {bits} {name}"))
     }
 
