@@ -270,6 +270,7 @@ fn other(key: &str) -> &'static str {
         "sign_in_notification" => "yes",
         "user" => "daemon",
         "group" | "admin_group" => "adm",
+        "files" => "[{path: web, role: test_role}]",
         "run_dir" => "/elsewhere",
         "admin_socket" => "off",
         "sources" => "{keys: {kind: process, command: ['false']}}",

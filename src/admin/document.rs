@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::FileStatus;
 use crate::credentials::Secret;
 
 /// `GET /v1/status`. No secrets.
@@ -49,6 +50,9 @@ pub struct Status {
     /// What confines the daemon; none in a demonstration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<SandboxStatus>,
+    /// The files with credentials, only for callers that may see the state of all roles.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileStatus>,
     /// The roles that the caller may see, the one that a program gets by default first.
     pub roles: Vec<RoleStatus>,
 }

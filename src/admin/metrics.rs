@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use super::{Admin, Reply, SandboxStatus};
+use super::{Admin, Reply, SandboxStatus, files::put_files};
 use crate::{
     audit::Health,
     clock::Moment,
@@ -44,6 +44,7 @@ impl Admin {
         if let Some(state) = self.watched.state() {
             put_service_accounts(&mut page, &state);
         }
+        put_files(&mut page, &self.files.all());
         if let Some(sandbox) = &self.sandbox {
             put_sandbox(&mut page, sandbox);
         }

@@ -5,6 +5,7 @@ mod book;
 mod client;
 mod conversations;
 mod document;
+mod files;
 mod lease;
 mod metrics;
 mod observe;
@@ -28,6 +29,7 @@ pub use document::{
     ListRefused, Listener, OwnSets, RoleStatus, RolesDocument, SandboxStatus, ServiceAccountsStatus, SignInNeeded,
     Status,
 };
+pub use files::FileStatus;
 pub use lease::{LeaseError, Leases};
 pub use peer::{PeerCredentials, ProcessId};
 pub use replacing::{Meeting, REPLACEMENT, Replacing, TURN};

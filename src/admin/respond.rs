@@ -8,7 +8,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 
 use super::{
-    ADMIN_LISTENER, Conversations, LeaseError, Leases, PeerCredentials, Selections,
+    ADMIN_LISTENER, Conversations, FileStatus, LeaseError, Leases, PeerCredentials, Selections,
     document::{
         AuditStatus, Code, CredentialsDocument, ExecDocument, ExecRequest, LastError, ListRefused, Listener,
         RoleStatus, SandboxStatus, ServiceAccountsStatus, Status,
@@ -24,6 +24,7 @@ use crate::{
     clock::Moment,
     credentials::{format_timestamp, parse_document},
     faces::VisibleRoles,
+    files::FileReports,
     http::Counters,
     kubernetes::{WatchState, Watched},
     open_metrics::InForce,
@@ -79,6 +80,8 @@ pub struct Admin {
     pub ready: Arc<AtomicBool>,
     /// What confines the daemon, if anything was to.
     pub sandbox: Option<SandboxStatus>,
+    /// How the files are that have credentials.
+    pub files: FileReports,
     /// The requests that are being answered.
     pub conversations: Conversations,
     /// The way for another process to take the place of this one, if there is one.
@@ -203,9 +206,16 @@ impl Admin {
             }),
             service_accounts: self.watched.state().map(|state| service_accounts(state, everything)),
             sandbox: self.sandbox.clone().map(|sandbox| sandbox.seen(everything)),
+            files: self.file_statuses(everything),
             sign_in_needed: self.sign_in_needed(everything),
             roles,
         }
+    }
+
+    /// The files, whose paths are in the configuration.
+    fn file_statuses(&self, everything: bool) -> Vec<FileStatus> {
+        let files = if everything { self.files.all() } else { Vec::new() };
+        files.into_iter().map(Into::into).collect()
     }
 
     pub(super) fn role_status(&self, role: &Role, now: Moment) -> RoleStatus {

@@ -10,6 +10,7 @@ use crate::{
     config::{Config, Loaded},
     confinement::{Confinement, State},
     daemon::{self, ExecSockets, FixedNeeds},
+    files,
     http::Place,
     source::HostEnv,
 };
@@ -36,6 +37,7 @@ impl Configured<'_> {
             taken,
             authorities: environment::authorities(),
             abstract_manager: environment::has_abstract_manager(),
+            former_files: files::recorded(&self.config.run_dir),
         };
         Confinement::new(self.config.sandbox.mode, &daemon::needs(&fixed, self.path, self.loaded, self.host_env))
     }
@@ -51,7 +53,9 @@ impl Configured<'_> {
         self.config.logging.make_file();
         let confinement = self.confinement(rustix::process::geteuid().as_raw(), taken);
         let sources = &self.config.upstreams.sources;
-        let programs = || sources.iter().flat_map(|source| source.kind.programs(self.host_env)).collect();
+        let after_changes = daemon::programs_after_changes(self.config, self.host_env);
+        let of_sources = || sources.iter().flat_map(|source| source.kind.programs(self.host_env));
+        let programs = || of_sources().chain(after_changes).collect();
         Ok((exec, Confined::new(confinement, programs)?))
     }
 }

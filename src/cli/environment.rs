@@ -75,6 +75,12 @@ pub(super) fn variables() -> Variables {
     Variables(std::env::vars_os().filter_map(text).collect())
 }
 
+/// The directories that the service manager has made for the service, and removes with it.
+pub(super) fn runtime_directories() -> Vec<PathBuf> {
+    let own = std::env::var_os("RUNTIME_DIRECTORY").unwrap_or_default();
+    std::env::split_paths(&own).filter(|directory| directory.is_absolute()).collect()
+}
+
 /// The names of the sockets that systemd hands over (`FileDescriptorName=`), in their order.
 pub(super) fn socket_names() -> Vec<String> {
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();

@@ -46,7 +46,8 @@ pub(super) struct Kept {
 impl Kept {
     /// Has `daemon` take over what was kept, and has it and its sockets kept again: those that no socket unit has (`units`),
     /// in the place of those with the names `before`.
-    pub(super) fn passed_on(self, mut daemon: Daemon, units: Vec<SocketAddr>, before: Vec<String>) -> Daemon {
+    pub(super) fn passed_on(self, daemon: Daemon, units: Vec<SocketAddr>, before: Vec<String>) -> Daemon {
+        let mut daemon = daemon.with_runtime_directories(environment::runtime_directories());
         if let Some(store) = self.store {
             daemon = daemon.leaving_to(keeper(store)).keeping_sockets(sockets_keeper(units, before));
         }

@@ -14,7 +14,10 @@ use super::{
     socket::{self, Socket, failure},
 };
 use crate::{
-    admin::{Answered, Client, ListRefused, RoleStatus, SandboxStatus, ServiceAccountsStatus, SignInNeeded, Status},
+    admin::{
+        Answered, Client, FileStatus, ListRefused, RoleStatus, SandboxStatus, ServiceAccountsStatus, SignInNeeded,
+        Status,
+    },
     refresh::clock_difference,
 };
 
@@ -141,6 +144,9 @@ fn text(status: &Status) -> String {
     if let Some(sandbox) = &status.sandbox {
         line(format_args!("sandbox: {}", confined(sandbox)));
     }
+    for file in &status.files {
+        line(format_args!("{}", of_file(file)));
+    }
     if let Some(refused) = &status.list_refused {
         let ListRefused { since, message } = refused;
         let message = message.as_deref().map(|message| format!(": {}", human::foreign(message))).unwrap_or_default();
@@ -211,6 +217,18 @@ pub(super) fn followed(status: &ServiceAccountsStatus) -> String {
         text.extend([": ", &human::foreign(problem)]);
     }
     text
+}
+
+fn of_file(file: &FileStatus) -> String {
+    let FileStatus { path, roles, state, success, error, command_error, .. } = file;
+    let since = success.as_ref().map(|at| format!(" at {at}")).unwrap_or_default();
+    let how = match (&**state, error) {
+        ("written", _) => format!("written{since}"),
+        ("absent", _) => "not there: there are no valid credentials".to_owned(),
+        (state, error) => format!("{state}: {}", error.as_deref().unwrap_or_default()),
+    };
+    let command = command_error.as_deref().map(|error| format!("; the command after the change failed: {error}"));
+    human::foreign(&format!("file {path} ({roles}) {how}{}", command.unwrap_or_default()))
 }
 
 /// What `status` and `doctor` say of so many containers.

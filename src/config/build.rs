@@ -7,6 +7,7 @@ use super::{
     addresses::conflicts,
     admin::admin,
     containers::{check_source, containers},
+    files::files,
     policy::policy,
     settings::SETTINGS,
     upstreams::{Upstreams, upstreams},
@@ -39,7 +40,7 @@ pub(super) fn config(tree: Option<Node>) -> Result<Loaded, ConfigErrors> {
     fields.refuse_unknown();
     let upstreams = upstreams(&mut fields);
     let listen = listen(&mut fields);
-    let rest = rest(&mut fields);
+    let rest = rest(&mut fields, upstreams.as_ref());
     let conflicts = conflicts(&fields);
     fields.problems.extend(conflicts);
     match (upstreams, listen, rest) {
@@ -92,7 +93,10 @@ fn listen(fields: &mut Fields) -> Option<Vec<SocketAddr>> {
 }
 
 /// Everything else, as a function of the upstream and the listeners.
-fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -> Config + use<>> {
+fn rest(
+    fields: &mut Fields,
+    upstreams: Option<&Upstreams>,
+) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -> Config + use<>> {
     let capture = fields.optional("capture_listen", read::none_or_socket_address);
     let common = Common::read(fields);
     let imds = imds::Options::read(fields);
@@ -102,6 +106,7 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -
     let audit_required = audit_required(fields, audit_log.as_ref());
     let containers = containers(fields);
     let webhook = webhook(fields, &faces);
+    let files = files(fields, upstreams);
     let limits = limits(fields);
     let refresh = refresh(fields);
     let logging = Logging::read(fields);
@@ -116,7 +121,7 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -
     let account = Account { user: user?, group: group? };
     let faces: Vec<Section> = faces.into_iter().collect::<Option<Vec<_>>>()?.into_iter().flatten().collect();
     let (policy, audit_log, audit_required) = (policy?, audit_log?, audit_required?);
-    let (capture, containers, webhook) = (capture?, containers?, webhook?);
+    let (capture, containers, webhook, files) = (capture?, containers?, webhook?, files?);
     let (common, imds, limits, refresh, logging) = (common?, imds?, limits?, refresh?, logging?);
     let sandbox = sandbox?;
     let (ready_wait, run_dir, admin, sign_in_notification) = (ready_wait?, run_dir?, admin?, notification?);
@@ -134,6 +139,7 @@ fn rest(fields: &mut Fields) -> Option<impl FnOnce(Upstreams, Vec<SocketAddr>) -
         audit_required,
         containers,
         webhook,
+        files,
         limits,
         refresh,
         logging,

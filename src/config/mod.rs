@@ -5,6 +5,7 @@ mod addresses;
 mod admin;
 mod build;
 mod containers;
+mod files;
 mod load;
 mod policy;
 mod render;
@@ -19,6 +20,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use admin::Admin;
 pub use containers::{CONTAINERS, Containers};
+pub use files::{ConfiguredFile, FILE};
 pub use load::{Loaded, load, parse};
 pub use policy::{MATCH, POLICY, RULE};
 pub use roles::{CHAINED, Origin, Role, can_last, is_assumed, origin};
@@ -69,6 +71,8 @@ pub struct Config {
     pub containers: Option<Containers>,
     /// How pods of a Kubernetes cluster are told of the daemon (`webhook`), which is another process.
     pub webhook: Option<webhook::Options>,
+    /// Which roles are written into files (`files`).
+    pub files: Vec<ConfiguredFile>,
     /// Bounds of the HTTP server.
     pub limits: Limits,
     /// When to fetch.

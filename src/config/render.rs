@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Config, SETTINGS, containers, policy};
+use super::{Config, SETTINGS, containers, files, policy};
 use crate::faces::Section;
 use alppaca_settings::{
     read::render_duration,
@@ -34,6 +34,7 @@ impl Config {
             "sign_in_notification" => self.sign_in_notification.to_string(),
             "containers" => containers::render(self.containers.as_ref()?),
             "webhook" => entries(self.webhook.as_ref()?),
+            "files" => files::render(&self.files)?,
             "max_connections" => self.limits.connections.to_string(),
             "header_timeout" => render_duration(self.limits.header_timeout),
             "idle_timeout" => render_duration(self.limits.idle_timeout),

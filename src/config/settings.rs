@@ -75,6 +75,13 @@ const AFTER_FACES: &[Setting] = &[
          containers](containers.md).",
     ),
     webhook::SECTION,
+    setting(
+        Serving,
+        "files",
+        "",
+        "A list: roles that are written into files, for programs that read nothing else. See [below](#files) and \
+         [Files](files.md).",
+    ),
     fixed(
         Serving,
         "max_connections",
@@ -256,6 +263,7 @@ pub static SECTIONS: LazyLock<Vec<Section>> = LazyLock::new(|| {
                 ("containers", super::CONTAINERS),
                 (webhook::SECTION.key, webhook::Options::SETTINGS),
                 ("status_page", page::Options::SETTINGS),
+                ("files", super::FILE),
                 ("sandbox_allow", confinement::options::ALLOW),
             ]
             .map(fixed),

@@ -23,6 +23,7 @@ use crate::{
     caller::Subordinates,
     clock::SharedClock,
     credentials::{RoleId, RoleName},
+    files::FileReports,
     handover::passing::PROTOCOL,
     host,
     http::{Counters, Face, OpenSocket, OpenSockets, Place},
@@ -67,6 +68,8 @@ pub(super) struct AdminParts {
     pub(super) conversations: Conversations,
     /// The way to ask for what another process needs that takes the place of this one, if one may.
     pub(super) replaceable: Option<(RoleRequests, ReplaceableBy)>,
+    /// How the files are that have credentials.
+    pub(super) files: FileReports,
 }
 
 /// The sockets beside those of the faces.
@@ -196,6 +199,7 @@ pub(super) fn start(
         subordinates: parts.subordinates,
         restricted: sockets.socket.as_ref().is_some_and(AdminSocket::is_restricted),
         sandbox: sockets.sandbox,
+        files: parts.files,
         conversations: parts.conversations,
         replacing,
     };

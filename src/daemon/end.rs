@@ -8,7 +8,7 @@ use tokio::{
     sync::oneshot,
 };
 
-use super::admin::Replaced;
+use super::{DaemonError, admin::Replaced};
 
 pub(super) fn hangups(runtime: &Runtime) -> io::Result<Signal> {
     let _inside = runtime.enter();
@@ -37,18 +37,37 @@ pub(super) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Ready when the daemon has to end; says why it must not be in the place of another, if that is the reason.
+/// Why a daemon ends.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Stopped,
+    /// Another one has its place.
+    Replaced,
+    /// It must not be in the place of another.
+    Refused(String),
+}
+
+impl End {
+    /// What the daemon has come to.
+    pub(super) fn result(self) -> Result<(), DaemonError> {
+        match self {
+            Self::Refused(why) => Err(DaemonError::NotReplaced(why)),
+            Self::Stopped | Self::Replaced => Ok(()),
+        }
+    }
+}
+
+/// Ready when the daemon has to end.
 pub(super) async fn end(
     stop: impl Future<Output = ()>,
     hung_up: impl Future<Output = ()>,
     replaced: Replaced,
     refused: oneshot::Receiver<String>,
-) -> Option<String> {
+) -> End {
     tokio::select! {
-        Ok(why) = refused => return Some(why),
-        () = stop => {}
-        () = hung_up => {}
-        () = replaced => {}
+        Ok(why) = refused => End::Refused(why),
+        () = stop => End::Stopped,
+        () = hung_up => End::Stopped,
+        () = replaced => End::Replaced,
     }
-    None
 }

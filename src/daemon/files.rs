@@ -5,6 +5,7 @@ use std::path::Path;
 
 use alppaca_settings::{NamedFile, NamedFiles};
 
+use super::written_files;
 use crate::{
     config::{Config, Loaded},
     source::{HostEnv, Kind},
@@ -13,7 +14,9 @@ use crate::{
 
 /// Judges the files of a configuration that was read from `path`.
 pub fn faults(path: &Path, loaded: &Loaded, host_env: &HostEnv, trust: &Trust) -> FileFaults {
-    FileFaults::find(files(path, loaded, host_env), trust)
+    let mut faults = FileFaults::find(files(path, loaded, host_env), trust);
+    faults.warnings.extend(written_files::warnings(&loaded.config));
+    faults
 }
 
 pub(super) fn files(path: &Path, loaded: &Loaded, host_env: &HostEnv) -> Vec<File> {
@@ -35,6 +38,7 @@ pub(super) fn files(path: &Path, loaded: &Loaded, host_env: &HostEnv) -> Vec<Fil
     }
     files.extend(of_source("sts", &config.upstreams.sts, host_env));
     of_faces(config, &mut files);
+    written_files::judged(config, host_env, &mut files);
     files
 }
 
@@ -56,7 +60,7 @@ fn of_source(name: &str, kind: &dyn Kind, host_env: &HostEnv) -> Vec<File> {
 }
 
 /// The files that `name` has named.
-fn of(name: &str, files: NamedFiles) -> impl Iterator<Item = File> {
+pub(super) fn of(name: &str, files: NamedFiles) -> impl Iterator<Item = File> {
     files.0.into_iter().map(move |NamedFile { path, what, secret }| {
         (path, format!("{name}: {what}"), if secret { Purpose::Secret } else { Purpose::Obeyed })
     })

@@ -19,10 +19,12 @@ mod status;
 mod succession;
 mod token_key;
 mod watchdog;
+mod written_files;
 
 use std::{
     cell::Cell,
     io, mem,
+    path::PathBuf,
     pin::pin,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
@@ -33,7 +35,7 @@ pub use admin::{AdminSockets, METRICS, PAGE, PageSockets};
 use alppaca_command::fingerprint;
 use arc_swap::ArcSwapOption;
 use containers::{ContainerDeps, Listener, Listening};
-use end::{end, hangups, hung_up, stop_signal};
+use end::{End, end, hangups, hung_up, stop_signal};
 pub use exec::ExecSockets;
 use faces::Lasting;
 pub use faces::addresses as face_addresses;
@@ -51,6 +53,8 @@ use tokio::{
     task::JoinHandle,
 };
 pub use watchdog::Watchdog;
+use written_files::WrittenFiles;
+pub use written_files::programs as programs_after_changes;
 
 use crate::{
     admin::Conversations,
@@ -111,6 +115,7 @@ pub struct Daemon {
     replaceable: Option<ReplaceableBy>,
     turn: Option<Turn>,
     notifier: Option<Program>,
+    runtime_directories: Vec<PathBuf>,
 }
 
 impl Daemon {
@@ -139,6 +144,7 @@ impl Daemon {
             replaceable: None,
             turn: None,
             notifier: None,
+            runtime_directories: Vec::new(),
         }
     }
 
@@ -172,6 +178,13 @@ impl Daemon {
         Self { notifier, ..self }
     }
 
+    /// One for which the service manager has made these directories: it removes what is in them with the service, and keeps it
+    /// while that is started again.
+    #[must_use]
+    pub fn with_runtime_directories(self, directories: Vec<PathBuf>) -> Self {
+        Self { runtime_directories: directories, ..self }
+    }
+
     /// What it holds.
     pub fn store(&self) -> Arc<Store> {
         Arc::clone(&self.store)
@@ -203,6 +216,7 @@ impl Daemon {
         let (refresher, beside) = refreshing::start(self.refresher, stopped, self.sign_ins.clone())?;
         beside.spawn(host_changes::follow(requests.clone(), host_changes::Addresses::of(&places)));
         beside.spawn(notification::follow(self.sign_ins.clone(), self.notifier));
+        let files = WrittenFiles::new(&self.config, self.reloading.as_ref(), &self.store, &self.clock, &beside);
         let deps =
             ContainerDeps { requests: requests.clone(), clock: Arc::clone(&self.clock), lingering: beside.clone() };
         let listener = self.config.containers.as_ref().map(|config| containers::build(config, &deps)).transpose()?;
@@ -239,8 +253,10 @@ impl Daemon {
             open: open.clone(),
             conversations: Conversations::default(),
             replaceable: self.replaceable.map(|by| (requests.clone(), by)),
+            files: files.reports(),
         };
-        let (turning, conversations, not_replaced) = (beside.clone(), parts.conversations.clone(), Cell::new(None));
+        let (turning, conversations, ended) = (beside.clone(), parts.conversations.clone(), Cell::new(None));
+        let serves = files.begin_when(&beside);
         let mut running = Running {
             looks,
             store: self.store.clone(),
@@ -257,6 +273,7 @@ impl Daemon {
             deps,
             containers,
             sign_ins: self.sign_ins,
+            files: files.clone(),
         };
         running.replace_background(background);
         let served = driven(&main, async {
@@ -265,13 +282,15 @@ impl Daemon {
             let awaited = faces::awaits_roles(&self.config).then_some(self.config.ready_wait);
             let listening = status::Listening { open: open.follow(), wanted, ready, looks: parts.looks.subscribe() };
             let (refuse, refused) = oneshot::channel();
-            let progress = status::Telling { progress, succession, refuse };
+            let progress = status::Telling { progress, succession, refuse, serves };
             let progress = tokio::spawn(status::follow(store, Arc::clone(&self.clock), awaited, listening, progress));
             let watched = self.watchdog.map(|watchdog| tokio::spawn(watchdog::feed(watchdog, turning.clone())));
             let (mut admin, replaced) = admin::start(self.admin, parts, self.clock, &turning, &places);
             let kept = self.keep_sockets.map(|keep| tokio::spawn(succession::keep(open.clone(), keep)));
             let stop = async {
-                not_replaced.set(end(stop, hung_up(hangup), replaced, refused).await);
+                let end = end(stop, hung_up(hangup), replaced, refused).await;
+                files.end(&end, &self.runtime_directories).await;
+                ended.set(Some(end));
                 // This removes its socket, unless it is another process's by now.
                 admin.shutdown().await;
                 conversations.end();
@@ -283,7 +302,7 @@ impl Daemon {
             // The first has the pid file, to the end.
             [Some(progress), watched, reload].iter().flatten().for_each(JoinHandle::abort);
             served?;
-            not_replaced.into_inner().map_or(Ok(()), |why| Err(DaemonError::NotReplaced(why)))
+            ended.into_inner().map_or(Ok(()), End::result)
         });
         drop((main, stop));
         refreshing::join(refresher);

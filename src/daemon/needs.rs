@@ -30,6 +30,8 @@ pub struct Fixed<'a> {
     pub abstract_manager: bool,
     /// The system's authorities, where the environment says that they are.
     pub authorities: Vec<PathBuf>,
+    /// The files with credentials that a daemon before this one has written.
+    pub former_files: Vec<PathBuf>,
 }
 
 /// All that is needed with a configuration that was read from `path`.
@@ -37,7 +39,7 @@ pub fn all(fixed: &Fixed, path: &Path, loaded: &Loaded, host_env: &HostEnv) -> N
     let mut needs = Needs::default();
     confinement::host::needs(&mut needs);
     needs.add(Need::Write("/dev/null".into()), "the terminal is left in the background");
-    let Fixed { config, uid, session_dir, taken, authorities, abstract_manager } = fixed;
+    let Fixed { config, uid, session_dir, taken, authorities, abstract_manager, former_files } = fixed;
     if *abstract_manager {
         needs.add(Need::AbstractSockets, "the service manager");
     }
@@ -70,18 +72,23 @@ pub fn all(fixed: &Fixed, path: &Path, loaded: &Loaded, host_env: &HostEnv) -> N
     for address in taken {
         needs.of("").add(Need::Listen(address.port()), "an address that another socket has");
     }
-    configured(&mut needs, path, loaded, host_env);
+    for file in former_files {
+        // It is removed, unless the configuration has it.
+        let directory = file.parent().unwrap_or(Path::new("/"));
+        needs.of("files").add(Need::Write(directory.to_owned()), &format!("{}, of a daemon before", file.display()));
+    }
+    configured(&mut needs, path, loaded, host_env, &config.run_dir);
     needs
 }
 
-/// What a reload may change.
-pub(super) fn changeable(path: &Path, loaded: &Loaded, host_env: &HostEnv) -> Needs {
+/// What a reload may change, in a daemon with this run directory.
+pub(super) fn changeable(path: &Path, loaded: &Loaded, host_env: &HostEnv, run_dir: &Path) -> Needs {
     let mut needs = Needs::default();
-    configured(&mut needs, path, loaded, host_env);
+    configured(&mut needs, path, loaded, host_env, run_dir);
     needs
 }
 
-fn configured(needs: &mut Needs, path: &Path, loaded: &Loaded, host_env: &HostEnv) {
+fn configured(needs: &mut Needs, path: &Path, loaded: &Loaded, host_env: &HostEnv, run_dir: &Path) {
     needs.of("").read(path, "the configuration");
     for (file, what, _) in super::files::files(path, loaded, host_env) {
         needs.read(&file, &what);
@@ -93,6 +100,7 @@ fn configured(needs: &mut Needs, path: &Path, loaded: &Loaded, host_env: &HostEn
     if loaded.config.containers.is_some() || upstreams.roles().iter().any(|role| role.role_arn.is_some()) {
         crate::source::Kind::needs(&upstreams.sts, host_env, needs.of("sts"));
     }
+    super::written_files::needs(&loaded.config, run_dir, host_env, needs);
     loaded.config.imds.needs(needs.of("metadata"));
     for section in &loaded.config.faces {
         section.options.needs(needs.of(section.key()));

@@ -16,6 +16,7 @@ use super::{
     containers::{self, ContainerDeps, Listener, Listening},
     faces::{self, Background, Lasting},
     file_faults, needs, policy_engine,
+    written_files::WrittenFiles,
 };
 use crate::plan::{self, Fetching};
 use crate::source::HostEnv;
@@ -76,6 +77,8 @@ pub(super) struct Running {
     pub(super) containers: Option<Listening>,
     /// Who has signed in.
     pub(super) sign_ins: SignIns,
+    /// The files with credentials.
+    pub(super) files: WrittenFiles,
 }
 
 /// What to read, and how.
@@ -158,7 +161,7 @@ impl Running {
         let Reading { path, host_env, trust, started, confinement, containers: before } = reading;
         let deps = self.deps.clone();
         let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
-        let lasting = self.lasting.clone();
+        let (lasting, run_dir) = (self.lasting.clone(), self.files.run_dir());
         let reading = tokio::task::spawn_blocking(move || {
             let mut loaded = config::load(&path).map_err(|errors| errors.to_string())?;
             let faults = file_faults(&path, &loaded, &host_env, &trust);
@@ -166,7 +169,7 @@ impl Running {
                 return Err(Refusal::Wrong(refusal));
             }
             let kept = loaded.keep_until_restart(&started);
-            let lacking = confinement.lacks(&needs::changeable(&path, &loaded, &host_env));
+            let lacking = confinement.lacks(&needs::changeable(&path, &loaded, &host_env, &run_dir));
             if !lacking.is_empty() {
                 return Err(Refusal::Confined(lacking));
             }
@@ -221,6 +224,7 @@ impl Running {
             self.engine.replace_container_policy(Some(listener.container_policy()));
         }
         self.replacer.replace(replacement).await;
+        self.files.replace(&new).await;
         self.refresh_stats.use_certificates(fetching.certificates);
         self.sign_ins.show(fetching.sessions);
         if let Runtimes::Another(listener) = containers

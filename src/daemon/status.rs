@@ -10,7 +10,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use super::succession::Succession;
 use crate::{
@@ -61,6 +61,8 @@ pub(super) struct Telling<P> {
     pub(super) succession: Option<Succession>,
     /// Told why this daemon must not be in that place.
     pub(super) refuse: oneshot::Sender<String>,
+    /// Notified as soon as this daemon serves in no other's place any more.
+    pub(super) serves: Arc<Notify>,
 }
 
 impl Listening {
@@ -102,8 +104,11 @@ pub(super) async fn follow(
     mut listening: Listening,
     telling: Telling<impl Progress>,
 ) {
-    let Telling { mut progress, mut succession, refuse } = telling;
+    let Telling { mut progress, mut succession, refuse, serves } = telling;
     let mut looks = listening.looks.clone();
+    if succession.is_none() {
+        serves.notify_one();
+    }
     let patience = clock::sleep(ready_wait.unwrap_or_default());
     tokio::pin!(patience);
     // Whether there are credentials, as soon as that can be said.
@@ -126,6 +131,7 @@ pub(super) async fn follow(
                     let _stopping = refuse.send(why);
                     return;
                 }
+                serves.notify_one();
             }
             listening.ready.store(true, Ordering::Relaxed);
             progress.ready(fetched);

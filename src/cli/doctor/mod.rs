@@ -1,6 +1,7 @@
 //! `alppaca doctor`: from the side of the user, what keeps programs from their credentials.
 
 mod endpoint;
+mod files;
 mod finding;
 mod ports;
 mod reach;
@@ -73,9 +74,9 @@ pub(super) fn findings(socket: &Socket) -> Result<String, Failure> {
 
 fn examine(socket: &Socket) -> Vec<Finding> {
     let variables = environment::variables();
-    let files = ProfileFiles::read(&variables);
+    let profiles = ProfileFiles::read(&variables);
     let daemon: Option<Status> = socket.client().get("/v1/status", LIMIT).ok();
-    let (mut findings, endpoint) = rules::judge(&variables, &files);
+    let (mut findings, endpoint) = rules::judge(&variables, &profiles);
     if let Some(Status { unverified_containers: count @ 1.., .. }) = &daemon {
         let remedy = "the daemon's log has the cause and the remedy: `journalctl -u alppaca -p err`";
         findings.push(Finding::problem("containers", unverified(*count), remedy));
@@ -104,6 +105,7 @@ fn examine(socket: &Socket) -> Vec<Finding> {
         Some(Endpoint::Container(url)) => endpoint::container(url, &variables, daemon.as_ref(), &mut findings),
         None => {}
     }
+    findings.extend(files::judge(daemon.as_ref(), &variables));
     ports::judge(daemon.as_ref(), endpoint.as_ref(), &mut findings);
     ports::judge_page(daemon.as_ref(), &mut findings);
     findings.extend(daemon.as_ref().and_then(|status| status.clock_ahead_seconds).map(endpoint::upstreams_clock));

@@ -93,6 +93,14 @@ fn problems(status: &Status) -> Vec<(Level, String)> {
     for needed in &status.sign_in_needed {
         problems.push((Warning, format!("sign-in needed for {}", needed.source)));
     }
+    for file in &status.files {
+        if let Some(error) = &file.error {
+            problems.push((Warning, format!("file {}: {error}", file.path)));
+        }
+        if let Some(error) = &file.command_error {
+            problems.push((Warning, format!("file {}: the command after a change failed: {error}", file.path)));
+        }
+    }
     if status.unverified_containers > 0 {
         problems.push((Warning, super::unverified(status.unverified_containers)));
     }

@@ -107,6 +107,7 @@ pub const ALLOWED: &[Call] = &[
     call("fchown", "owners of what is made"),
     call("fchownat", "owners of what is made"),
     old("chown", "owners of what is made"),
+    call("fsetxattr", "access control lists of what is made"),
     call("ftruncate", "files are written whole"),
     call("fsync", "files are written whole"),
     call("fdatasync", "files are written whole"),
