@@ -27,7 +27,7 @@ const MAX_SHOWN: usize = 253;
 pub enum Malformed {
     /// It is not what the API server sends.
     #[error("not an AdmissionReview with a pod: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(String),
     /// It is of another version or kind.
     #[error("{0} is not {API_VERSION} {KIND}")]
     Version(String),
@@ -78,7 +78,9 @@ pub struct Review {
 impl Review {
     /// Reads a request.
     pub fn read(body: &[u8]) -> Result<Self, Malformed> {
-        let envelope: Envelope = serde_json::from_slice(body)?;
+        let envelope: Envelope = serde_json::from_slice(body)
+            // It may quote all of what is wrong.
+            .map_err(|error| Malformed::Json(printable(&error.to_string(), MAX_SHOWN)))?;
         if (envelope.api_version.as_str(), envelope.kind.as_str()) != (API_VERSION, KIND) {
             let shown = format!("{} {}", envelope.api_version, envelope.kind);
             return Err(Malformed::Version(printable(&shown, MAX_SHOWN)));

@@ -404,3 +404,14 @@ proptest! {
         let _refused = Review::read(body.as_bytes());
     }
 }
+
+#[test]
+fn what_is_wrong_is_not_quoted_whole() {
+    let wrong =
+        json!({ "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": "x".repeat(1 << 20) });
+    let error = Review::read(wrong.to_string().as_bytes()).expect_err("no request").to_string();
+    assert!(
+        error.starts_with("not an AdmissionReview with a pod: invalid type: string") && error.len() < 400,
+        "{error}"
+    );
+}
