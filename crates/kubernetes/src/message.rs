@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
 use crate::{Account, Wish};
 
@@ -103,6 +103,9 @@ struct RawMeta {
     name: String,
     #[serde(default)]
     resource_version: String,
+    /// There if the account is being deleted: it stays as long as finalizers want it to.
+    #[serde(default)]
+    deletion_timestamp: Option<IgnoredAny>,
     #[serde(default)]
     annotations: Option<BTreeMap<String, String>>,
 }
@@ -120,7 +123,7 @@ impl RawMeta {
     }
 
     fn listed(&self) -> Result<Listed, MessageError> {
-        let wish = self.annotations.as_ref().and_then(Wish::of);
+        let wish = self.annotations.as_ref().filter(|_| self.deletion_timestamp.is_none()).and_then(Wish::of);
         Ok(Listed { account: self.account()?, wish })
     }
 }
@@ -224,6 +227,8 @@ mod tests {
         let is = |wish| Ok(Event::Is(Listed { account: account.clone(), wish }, "9".to_owned()));
         assert_eq!(event(&format!(r#"{{"type":"ADDED","object":{with}}}"#)), is(wish));
         assert_eq!(event(&format!(r#"{{"type":"MODIFIED","object":{}}}"#, object(""))), is(None));
+        let ends = format!(r#","deletionTimestamp":"2026-11-27T10:00:00Z","annotations":{{"{ROLE_ARN}":"{arn}"}}"#);
+        assert_eq!(event(&format!(r#"{{"type":"MODIFIED","object":{}}}"#, object(&ends))), is(None));
         let gone = Ok(Event::Gone(account.clone(), "9".to_owned()));
         assert_eq!(event(&format!(r#"{{"type":"DELETED","object":{with}}}"#)), gone);
         let bookmark = r#"{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"10"}}}"#;
