@@ -33,6 +33,8 @@ pub enum Mood {
     CuttingOff,
     /// What has been forgotten is said by the status, and not by an event.
     GoneByStatus,
+    /// Everything has been forgotten, whatever the version.
+    AlwaysGone,
 }
 
 #[derive(Default)]
@@ -255,7 +257,7 @@ impl Shared {
         let mut state = self.lock();
         let (round, forgotten) = (state.round, from < state.oldest);
         let gone = refusal(410, "too old resource version");
-        if forgotten && state.mood == Mood::GoneByStatus {
+        if state.mood == Mood::AlwaysGone || forgotten && state.mood == Mood::GoneByStatus {
             return answer(stream, 410, &gone);
         }
         let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";

@@ -20,17 +20,21 @@ const WATCH: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v
 
 /// How many accounts are asked for at once; fewer if they are too large for that.
 const PAGE: usize = 500;
-/// The most pages of a list.
-const MOST_PAGES: usize = 10_000;
-/// After so many failures in a row all is listed again, whatever they were.
+/// The most accounts of a list, of any size.
+const MOST_ACCOUNTS: usize = 5_000_000;
+/// After so many refusals in a row all is listed again: what is known may be the reason.
 const DOUBT: u32 = 4;
+/// After so many watches in a row without a word, about an hour, all is listed again: the version may be one that the cluster
+/// has not reached yet, after its store was restored.
+const SILENCE: u32 = 40;
 
 /// How long things may take.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
     /// A watch is ended by the server after about this time.
     pub(super) watch: Duration,
-    /// Without a word for so long it is dead: there is a bookmark every minute.
+    /// Without a word for so long it may be dead, and another one begins. Most servers send a bookmark every minute, but none
+    /// before anything has happened.
     pub(super) quiet: Duration,
     /// Waits after failures.
     pub(super) first_retry: Duration,
@@ -54,8 +58,14 @@ pub struct AccountWatch {
     patience: Patience,
     /// The state of the cluster that is known; `None` if all has to be listed.
     version: Option<String>,
-    /// How many failures there were since something was right.
+    /// How many failures there were since something was right,
     failures: u32,
+    /// how many of them were refusals that what is known may be the reason for,
+    doubts: u32,
+    /// and whether one was that the server has forgotten what is known.
+    forgotten: bool,
+    /// How many watches there were without a word.
+    silent: u32,
 }
 
 /// Why it does not go on.
@@ -103,6 +113,19 @@ impl Failure {
         }
     }
 
+    /// Whether what is known may be the reason. It is not where there is no answer, nor where the server has trouble of its own:
+    /// otherwise all daemons of a cluster would list all accounts as soon as it is back.
+    fn is_doubtful(&self) -> bool {
+        match self {
+            Self::Api(ApiError::Status { status, .. }) => {
+                let own = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS];
+                status.is_client_error() && !own.contains(status)
+            }
+            Self::Api(_) | Self::Setup(_) => false,
+            _ => true,
+        }
+    }
+
     /// What to do about it.
     fn advice(&self) -> &'static str {
         match self {
@@ -120,7 +143,18 @@ impl Failure {
 impl AccountWatch {
     /// Keeps `index` as `options` say. Nothing is read yet.
     pub fn new(options: &ApiOptions, index: Arc<Index>, clock: SharedClock) -> Self {
-        Self { options: options.clone(), server: None, index, clock, patience: PATIENCE, version: None, failures: 0 }
+        Self {
+            options: options.clone(),
+            server: None,
+            index,
+            clock,
+            patience: PATIENCE,
+            version: None,
+            failures: 0,
+            doubts: 0,
+            forgotten: false,
+            silent: 0,
+        }
     }
 
     #[cfg(test)]
@@ -162,8 +196,8 @@ impl AccountWatch {
 
     async fn list(&mut self, server: &ApiServer) -> Result<String, Failure> {
         let (mut draft, mut limit) = (Draft::default(), PAGE);
-        let (mut version, mut more) = (None, String::new());
-        for _ in 0..MOST_PAGES {
+        let (mut version, mut more, mut listed) = (None, String::new(), 0);
+        while listed < MOST_ACCOUNTS {
             let path = format!("/api/v1/serviceaccounts?limit={limit}{more}");
             let page = match server.get(&path, LIST).await {
                 Ok(text) => parse_page(&text)?,
@@ -174,6 +208,9 @@ impl AccountWatch {
                 }
                 Err(error) => return Err(error.into()),
             };
+            // The next ones need not be as large.
+            limit = (limit * 2).min(PAGE);
+            listed += page.accounts.len().max(1);
             page.accounts.into_iter().for_each(|listed| draft.add(listed));
             let version = version.get_or_insert(page.version);
             let Some(next) = page.more else {
@@ -206,19 +243,32 @@ impl AccountWatch {
         }
         let (mut lines, mut heard) = (Lines::new(LONGEST), false);
         let begun = self.clock.boot();
-        while let Some(piece) = stream.next(self.patience.quiet).await? {
+        let silent = loop {
+            let Ok(piece) = tokio::time::timeout(self.patience.quiet, stream.next(Duration::MAX)).await else {
+                break true;
+            };
+            let Some(piece) = piece? else { break false };
             lines.push(&piece);
             while let Some(line) = lines.next_line()? {
                 self.take(parse_event(&line)?)?;
-                (self.failures, heard) = (0, true);
+                self.is_right();
+                (self.silent, heard) = (0, true);
             }
-        }
+        };
         // A line that was cut off comes again: the version is still that of the line before.
-        if heard || self.clock.boot().since(begun) >= Duration::from_secs(1) {
-            self.failures = 0;
-            return Ok(());
+        if !heard && !silent && self.clock.boot().since(begun) < Duration::from_secs(1) {
+            return Err(Failure::AtOnce);
         }
-        Err(Failure::AtOnce)
+        self.is_right();
+        self.silent += u32::from(!heard);
+        if self.silent >= SILENCE {
+            (self.silent, self.version) = (0, None);
+        }
+        Ok(())
+    }
+
+    fn is_right(&mut self) {
+        (self.failures, self.doubts, self.forgotten) = (0, 0, false);
     }
 
     fn take(&mut self, event: Event) -> Result<(), Failure> {
@@ -250,11 +300,12 @@ impl AccountWatch {
 
     fn note(&mut self, failure: &Failure) {
         self.failures += 1;
-        if failure.voids_version() || self.failures.is_multiple_of(DOUBT) {
-            self.version = None;
+        self.doubts += u32::from(failure.is_doubtful());
+        if failure.voids_version() || self.doubts >= DOUBT {
+            (self.doubts, self.version) = (0, None);
         }
-        if matches!(failure, Failure::Gone) {
-            // This is how it has to be after a long absence.
+        if matches!(failure, Failure::Gone) && !std::mem::replace(&mut self.forgotten, true) {
+            // This is how it has to be after a long absence, if it helps to list.
             tracing::info!("the service accounts of the cluster are listed again: {failure}");
             return;
         }

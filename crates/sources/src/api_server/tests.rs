@@ -112,13 +112,37 @@ async fn a_long_list_comes_in_pages_and_large_accounts_in_smaller_ones() {
     assert_eq!(pages(&followed), 3);
     let large = "x".repeat(256 * 1024);
     let cluster = StandIn::start();
-    for number in 0..40 {
+    for number in 0..100 {
         cluster.put("evil", &format!("a{number}"), &[("large", &large)]);
+    }
+    for number in 0..1000 {
+        cluster.put("prod", &format!("a{number}"), &[]);
     }
     cluster.put("prod", "web", &[(ROLE, "web")]);
     let followed = follow(cluster, PATIENCE);
     followed.has("web", Some("web")).await;
-    assert!(followed.cluster.asked().iter().any(|target| target.contains("limit=7")), "{:?}", followed.cluster.asked());
+    let asked = followed.cluster.asked();
+    let limits: Vec<_> = asked.iter().filter_map(|target| target.split(['=', '&']).nth(1)).collect();
+    assert!(limits.starts_with(&["500", "62"]), "{limits:?}");
+    assert!(limits[1..].contains(&"500"), "small ones come in large pages again: {limits:?}");
+}
+
+// The stand-in is locked while it writes, which needs somebody who reads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_largest_account_that_can_be_made_keeps_nobody_from_a_role() {
+    // 1.45 MiB of `<`, each of which is `\u003c` as JSON.
+    let largest = "x".repeat(1_520_000 * 6);
+    let cluster = StandIn::start();
+    cluster.put("evil", "a", &[("large", &largest)]);
+    cluster.put("evil", "b", &[("large", &largest)]);
+    cluster.put("prod", "web", &[(ROLE, "web")]);
+    let followed = follow(cluster, PATIENCE);
+    followed.has("web", Some("web")).await;
+    followed.until("it follows", |state| state.following).await;
+    followed.cluster.put("evil", "c", &[("large", &largest), (ROLE, "web")]);
+    followed.cluster.put("prod", "web", &[]);
+    followed.has("web", None).await;
+    assert_eq!((followed.index.state().failures, followed.index.state().accounts), (0, 1));
 }
 
 #[tokio::test]
@@ -189,15 +213,55 @@ async fn a_bookmark_saves_a_list_and_a_line_that_was_cut_off_comes_again() {
 }
 
 #[tokio::test]
-async fn a_watch_without_a_word_is_given_up() {
+async fn after_a_watch_without_a_word_there_is_another_and_nothing_is_wrong() {
     let cluster = StandIn::start();
     cluster.put("prod", "web", &[(ROLE, "web")]);
     let followed = follow(cluster, Patience { quiet: Duration::from_millis(50), ..PATIENCE });
     followed.until("it follows", |state| state.following).await;
-    followed.until("it is told", |state| state.failures > 0).await;
-    assert!(followed.cluster.asked().iter().filter(|target| target.contains("watch=")).count() > 0);
+    let asked = |what: &str| followed.cluster.asked().iter().filter(|target| target.contains(what)).count();
+    followed.until("there are others", |_| asked("watch=") > 9).await;
+    let state = followed.index.state();
+    assert_eq!((asked("limit="), state.following, state.failures), (1, true, 0), "{state:?}");
     followed.cluster.put("prod", "web", &[(ROLE, "other")]);
     followed.has("web", Some("other")).await;
+    let before = asked("watch=");
+    followed.until("after an hour of silence all is listed again", |_| asked("limit=") > 1).await;
+    assert!(asked("watch=") - before >= 39, "{:?}", followed.cluster.asked());
+}
+
+#[tokio::test]
+async fn a_server_that_was_away_is_not_asked_for_all_again() {
+    let cluster = StandIn::start();
+    cluster.put("prod", "web", &[(ROLE, "web")]);
+    let followed = follow(cluster, PATIENCE);
+    followed.until("it follows", |state| state.following).await;
+    for mood in [Mood::Away, Mood::Refusing(503)] {
+        let before = followed.index.state().failures;
+        followed.cluster.behave(mood);
+        followed.until("it has failed often", |state| state.failures > before + 9).await;
+    }
+    followed.cluster.behave(Mood::Right);
+    followed.until("it follows again", |state| state.following).await;
+    let lists =
+        |followed: &Followed| followed.cluster.asked().iter().filter(|target| target.contains("limit=")).count();
+    assert_eq!(lists(&followed), 1);
+    followed.cluster.behave(Mood::Refusing(400));
+    followed.until("it is refused", |state| !state.following).await;
+    followed.until("it asks for all", |_| lists(&followed) > 1).await;
+}
+
+#[tokio::test]
+async fn a_server_that_forgets_again_and_again_is_not_followed() {
+    let cluster = StandIn::start();
+    cluster.put("prod", "web", &[(ROLE, "web")]);
+    cluster.behave(Mood::AlwaysGone);
+    let followed = follow(cluster, PATIENCE);
+    let told =
+        |state: &WatchState| !state.following && state.problem.as_ref().is_some_and(|text| text.contains("since"));
+    followed.until("it is told", told).await;
+    assert_eq!(followed.role("prod", "web").as_deref(), Some("the role web"));
+    followed.cluster.behave(Mood::Right);
+    followed.until("it follows", |state| state.following && state.problem.is_none()).await;
 }
 
 #[tokio::test]
