@@ -54,7 +54,8 @@ fn every_metric_is_what_the_specification_wants() {
     let config = format!(
         "{}metrics_listen: '127.0.0.1:0'\naudit_log: {}\naudit_required: true\n\
          pod_identity: {{listen: '127.0.0.1:0', issuer: 'https://127.0.0.1:1', service_accounts: {{\
-         api_server: 'https://127.0.0.1:1', allow: [{{namespace: prod, roles: web}}]}}}}\n",
+         api_server: 'https://127.0.0.1:1', allow: [{{namespace: prod, roles: web}}]}}}}\n\
+         files: [{{path: app, role: web}}]\n",
         ims.config(),
         audit.display()
     );

@@ -40,7 +40,11 @@ impl Service {
 
     /// A configuration that works.
     pub fn config(&self, more: &str) -> String {
-        let listen = if more.contains("listen:") { String::new() } else { format!("bind_port: {}\n", self.port) };
+        let listen = if more.lines().any(|line| line.starts_with("listen:")) {
+            String::new()
+        } else {
+            format!("bind_port: {}\n", self.port)
+        };
         let (run, log) = (self.path("run"), self.path("run/log"));
         format!(
             "{}{listen}run_dir: {}\nlogging_handler: {{module: logging, class: FileHandler, args: [{}]}}\n{more}",
