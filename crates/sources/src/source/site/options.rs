@@ -211,8 +211,9 @@ impl Opened for Ready {
     fn call(&self, purpose: &Purpose, serves: Serves) -> Result<Arc<dyn Fetch>, String> {
         let site = Arc::clone(&self.site);
         let source: Arc<dyn Source> = match purpose.session.duration {
-            Some(duration) => Arc::new(Lasting { site, duration }),
-            None => site,
+            // If others are assumed with it, the duration is that of the sessions of these.
+            Some(duration) if serves == Serves::Clients => Arc::new(Lasting { site, duration }),
+            _ => site,
         };
         Ok(Arc::new(ListedRole::of(source, purpose, serves)?))
     }
@@ -228,5 +229,76 @@ impl Opened for Ready {
     fn certificate_end(&self) -> Option<CertificateEnd> {
         let site = self.has_certificate.then(|| Arc::clone(&self.site))?;
         Some(Box::new(move || site.certificate_end()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{BufRead, BufReader, Write},
+        net::TcpListener,
+        thread,
+    };
+
+    use super::*;
+    use crate::{clock::fake::FakeClock, source::session::Session};
+
+    /// An AFP, or an `alppaca-ims` that cannot be asked for a duration; answers this many calls.
+    fn old_site(calls: usize) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        thread::spawn(move || {
+            for client in listener.incoming().take(calls) {
+                let mut client = client.expect("a connection");
+                let head: Vec<_> =
+                    BufReader::new(&client).lines().map_while(Result::ok).take_while(|l| !l.is_empty()).collect();
+                let body = if head[0].contains("/credentials") {
+                    r#"{"Code":"Success","Type":"AWS-HMAC","AccessKeyId":"ASIAEXAMPLE","SecretAccessKey":"s","Token":"t",
+                        "Expiration":"2036-11-23T11:00:00Z","LastUpdated":"2026-11-23T10:00:00Z"}"#
+                } else {
+                    r#"{"shop": ["app"]}"#
+                };
+                let length = body.len();
+                let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n";
+                write!(client, "{head}Content-Length: {length}\r\n\r\n{body}").expect("it reads");
+            }
+        });
+        url
+    }
+
+    #[tokio::test]
+    async fn a_duration_is_asked_of_the_site_only_if_its_credentials_are_served() {
+        let options = fetch::Options {
+            connect_timeout: Duration::from_secs(10),
+            timeout: Duration::from_secs(10),
+            limit_name: None,
+            ca_file: None,
+            client_certificate: None,
+            proxies: fetch::Proxies::default(),
+        };
+        let settings = Settings {
+            url: old_site(4),
+            session: None,
+            clock: FakeClock::new(),
+            max_response_bytes: 65536,
+            concurrency: 1,
+        };
+        let site = Arc::new(Site::new(settings, options).expect("a site"));
+        let ready = Ready { site, session: None, has_certificate: false };
+        let session = Session { duration: Some(Duration::from_hours(1)), ..Session::default() };
+        let name = "app".parse().expect("a name");
+        let purpose = Purpose {
+            host: "h",
+            name: &name,
+            upstream_role: Some("app"),
+            role_arn: None,
+            session: &session,
+            via: None,
+        };
+        let call = |serves| ready.call(&purpose, serves).expect("a call");
+        let signer = call(Serves::ToSign).fetch(None).await.expect("the duration is that of the role that is assumed");
+        assert_eq!(signer.access_key_id, "ASIAEXAMPLE");
+        let refused = call(Serves::Clients).fetch(None).await.expect_err("the site does not say that it lasts so long");
+        assert!(refused.to_string().contains("too old"), "{refused}");
     }
 }
