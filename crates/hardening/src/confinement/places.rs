@@ -52,8 +52,7 @@ pub(super) fn read(path: &Path) -> Vec<PathBuf> {
     if is_device(&path) {
         return path.canonicalize().into_iter().collect();
     }
-    let beside = if path.is_dir() { None } else { path.parent().and_then(directory_of) };
-    let mut all: Vec<PathBuf> = directory_of(&path).into_iter().chain(beside).chain(switched(&path)).collect();
+    let mut all: Vec<PathBuf> = directory_of(&path).into_iter().chain(of_name(&path)).chain(switched(&path)).collect();
     if all.is_empty() && path.is_file() {
         all.extend(path.canonicalize());
     }
@@ -73,8 +72,7 @@ pub(super) fn written(path: &Path) -> Vec<PathBuf> {
     if is_device(&path) {
         return path.canonicalize().into_iter().collect();
     }
-    let beside = if path.is_dir() { None } else { path.parent().and_then(directory_of) };
-    let mut all: Vec<PathBuf> = directory_of(&path).into_iter().chain(beside).collect();
+    let mut all: Vec<PathBuf> = directory_of(&path).into_iter().chain(of_name(&path)).collect();
     if all.is_empty() && path.is_file() {
         all.extend(path.canonicalize());
     }
@@ -85,16 +83,24 @@ pub(super) fn written(path: &Path) -> Vec<PathBuf> {
 
 /// Whether many have something in a directory: one of the system's, or somebody's home.
 pub(super) fn is_shared(directory: &Path) -> bool {
-    SHARED.iter().any(|shared| Path::new(shared) == directory) || is_home(directory)
+    SHARED.iter().any(|shared| is_same(Path::new(shared), directory)) || is_home(directory)
+}
+
+/// Whether a directory is the one of that name: by the name itself, or by where it leads (`/home -> /data/home`).
+fn is_same(name: &Path, directory: &Path) -> bool {
+    name == directory || name.canonicalize().is_ok_and(|real| real == directory)
 }
 
 fn is_home(directory: &Path) -> bool {
     let person = |user: &User| user.uid.is_root() || user.uid.as_raw() >= FIRST_PERSON;
     let own = User::from_uid(geteuid()).ok().flatten().filter(person);
-    let homes = ["/home", "/var/home"].map(Path::new);
-    directory == Path::new("/root")
-        || directory.parent().is_some_and(|parent| homes.contains(&parent))
-        || own.is_some_and(|user| user.dir == directory && directory != Path::new("/"))
+    is_same(Path::new("/root"), directory)
+        || is_below_one_of(&["/home", "/var/home"].map(Path::new), directory)
+        || own.is_some_and(|user| is_same(&user.dir, directory) && directory != Path::new("/"))
+}
+
+fn is_below_one_of(homes: &[&Path], directory: &Path) -> bool {
+    directory.parent().is_some_and(|parent| homes.iter().any(|home| is_same(home, parent)))
 }
 
 /// Whether it is a file of somebody's home, and in no directory there.
@@ -121,6 +127,11 @@ fn directory_of(path: &Path) -> Option<PathBuf> {
     // Nothing is confined by what allows everything.
     let fits = directory != Path::new("/") && (depth < 2 || is_in_run(&directory) || !is_shared(&directory));
     fits.then_some(directory)
+}
+
+/// The directory in which the name of a file is, wherever that leads. One that is not there is none.
+fn of_name(path: &Path) -> Option<PathBuf> {
+    if path.is_dir() { None } else { path.parent().filter(|parent| parent.exists()).and_then(directory_of) }
 }
 
 /// Where the file will be when a link on the way to it is made to lead elsewhere: that is how certificates and mounted
@@ -264,6 +275,32 @@ mod tests {
         assert_eq!(read(own.path()), [own.path().canonicalize().expect("there")]);
         assert!(is_directly_in_a_home(own.path()) && !is_directly_in_a_home(&file));
         assert_eq!(read(&home), [home.canonicalize().expect("there")]);
+    }
+
+    #[test]
+    fn a_file_whose_directory_is_not_there_opens_no_directory_of_many() {
+        let nowhere = [""; 0].map(PathBuf::from);
+        for path in ["/srv/no-such-directory/key.pem", "/var/lib/no-such-directory/x", "/var/lib/no/such/x"] {
+            let path = Path::new(path);
+            assert_eq!((read(path), written(path)), (nowhere.to_vec(), nowhere.to_vec()), "{}", path.display());
+        }
+        let directory = tempfile::tempdir().expect("a directory");
+        let real = directory.path().canonicalize().expect("there");
+        let path = directory.path().join("not/there");
+        assert_eq!((read(&path), written(&path)), (vec![real.clone()], vec![real]));
+        assert_eq!(written(Path::new("/tmp/file-that-is-not-there-yet")), [PathBuf::from("/tmp")]);
+    }
+
+    #[test]
+    fn a_home_is_known_by_where_the_directory_of_homes_leads() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let root = directory.path().canonicalize().expect("there");
+        fs::create_dir_all(root.join("data/home/me")).expect("ours");
+        symlink("data/home", root.join("home")).expect("a link");
+        let homes = [&*root.join("home")];
+        assert!(is_below_one_of(&homes, &root.join("data/home/me")) && is_below_one_of(&homes, &root.join("home/me")));
+        assert!(!is_below_one_of(&homes, &root.join("data/home/me/file")));
+        assert!(!is_below_one_of(&homes, &root.join("data/home")));
     }
 
     #[test]
