@@ -52,7 +52,7 @@ impl Connection {
     pub(super) async fn serve(&mut self, mut wait: Wait) -> io::Result<()> {
         let Self { socket, exchange, .. } = self;
         if matches!(wait, Wait::Turn) {
-            let _turn = exchange.take_first_turn().await;
+            let _turn = exchange.take_turn().await;
             wait = exchange.read_turn(socket)?;
         } else if matches!(wait, Wait::Input) {
             // A request follows its connection so soon that it is usually there after the turns of the others. To be told

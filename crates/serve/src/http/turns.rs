@@ -32,22 +32,40 @@ struct State {
     queues: HashMap<Owner, Arc<Semaphore>>,
 }
 
+impl State {
+    /// Who is not known may be anybody: that says nothing of there being several owners.
+    fn taken_by(&mut self, owner: Owner) {
+        self.contended = self.contended.saturating_sub(1);
+        if owner != Owner::Nobody {
+            let before = self.last.replace(owner);
+            if before.is_some_and(|before| before != owner) {
+                self.contended = CONTENDED;
+            }
+        }
+    }
+}
+
 /// A turn, if it had to be waited for; the next connection of the owner has one when this is dropped.
 pub(super) type Turn = Option<OwnedSemaphorePermit>;
 
 impl Turns {
     /// Waits for a turn of `owner`. At once if there is no other, or if another one had the last turn and no connection of
     /// this one waits.
-    pub(super) async fn of(&self, owner: Option<Owner>) -> Turn {
-        let (queue, again) = self.queue(owner?)?;
+    pub(super) async fn of(&self, owner: Owner) -> Turn {
+        let queue = self.queue(owner)?;
         let permit = match Arc::clone(&queue).try_acquire_owned() {
-            Ok(permit) if !again => return Some(permit),
+            Ok(permit) if self.is_another(owner) => {
+                self.note(owner);
+                return Some(permit);
+            }
             Ok(permit) => permit,
             // Boxed: most connections never come here.
             Err(_) => Box::pin(queue.acquire_owned()).await.ok()?,
         };
         // Behind those that are ready now, also those of which the kernel has not told yet.
         yield_now().await;
+        // Only now: others may have had turns since this one was asked for.
+        self.note(owner);
         Some(permit)
     }
 
@@ -56,25 +74,30 @@ impl Turns {
         self.state().contended > 0
     }
 
-    /// Notes a turn of `owner` that was taken without waiting.
-    pub(super) fn note(&self, owner: Option<Owner>) {
-        let _queue = owner.map(|owner| self.queue(owner));
+    /// Notes that `owner` takes a turn.
+    pub(super) fn note(&self, owner: Owner) {
+        self.state().taken_by(owner);
     }
 
-    /// Where a connection of `owner` has to wait, if it may have to, and whether the last turn was its owner's, too.
-    fn queue(&self, owner: Owner) -> Option<(Arc<Semaphore>, bool)> {
+    /// Where a connection of `owner` has to wait, if it may have to. If not, it takes its turn.
+    fn queue(&self, owner: Owner) -> Option<Arc<Semaphore>> {
         let mut state = self.state();
-        let before = state.last.replace(owner);
-        let again = before == Some(owner);
-        if !again && before.is_some() {
-            state.contended = CONTENDED;
+        if state.contended == 0 {
+            state.taken_by(owner);
         }
-        state.contended = state.contended.checked_sub(1)?;
+        if state.contended == 0 {
+            return None;
+        }
         if state.queues.len() >= MANY && !state.queues.contains_key(&owner) {
             state.queues.retain(|_, queue| Arc::strong_count(queue) > 1);
         }
         let queue = state.queues.entry(owner).or_insert_with(|| Arc::new(Semaphore::new(1)));
-        Some((Arc::clone(queue), again))
+        Some(Arc::clone(queue))
+    }
+
+    /// Whether the last turn was certainly not one of `owner`.
+    fn is_another(&self, owner: Owner) -> bool {
+        owner != Owner::Nobody && self.state().last != Some(owner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -102,7 +125,7 @@ mod tests {
             let (turns, order) = (Rc::clone(&turns), Rc::clone(&order));
             tasks.spawn_local(async move {
                 for _ in 0..10 {
-                    let _turn = turns.of(Some(owner)).await;
+                    let _turn = turns.of(owner).await;
                     order.borrow_mut().push(owner);
                     // For its next request.
                     yield_now().await;
@@ -134,23 +157,63 @@ mod tests {
         assert!(before_the_last(&order) <= 64 + 3 * 10, "{}", before_the_last(&order));
     }
 
+    /// Its turn if it has one at once.
+    async fn at_once(turns: &Turns, owner: Owner) -> Option<Turn> {
+        tokio::select! {
+            biased;
+            turn = turns.of(owner) => Some(turn),
+            () = std::future::ready(()) => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_was_asked_for_long_ago_counts_when_it_is_taken() {
+        let turns = Arc::new(Turns::default());
+        drop(turns.of(MANY_REQUESTS).await);
+        drop(turns.of(FEW_REQUESTS).await);
+        let held = turns.of(MANY_REQUESTS).await;
+        let queued = Arc::clone(&turns);
+        let queued = tokio::spawn(async move { drop(queued.of(MANY_REQUESTS).await) });
+        yield_now().await;
+        assert!(at_once(&turns, FEW_REQUESTS).await.is_some());
+        assert!(at_once(&turns, FEW_REQUESTS).await.is_none(), "it had the last turn");
+        drop(held);
+        queued.await.expect("it had its turn");
+        assert!(at_once(&turns, FEW_REQUESTS).await.is_some(), "the other one had the last turn");
+    }
+
+    #[tokio::test]
+    async fn callers_who_are_not_known_are_no_other_owner_and_take_nobodys_place() {
+        let turns = Turns::default();
+        for _ in 0..10 {
+            for owner in [Owner::Nobody, MANY_REQUESTS] {
+                assert!(turns.of(owner).await.is_none());
+            }
+        }
+        assert!(!turns.are_contended());
+        drop(turns.of(FEW_REQUESTS).await);
+        assert!(at_once(&turns, Owner::Nobody).await.is_none(), "it may be the one that had the last turn");
+        drop(turns.of(Owner::Nobody).await);
+        assert!(at_once(&turns, FEW_REQUESTS).await.is_none(), "nobody else is known to have had one");
+    }
+
     #[tokio::test]
     async fn without_others_nothing_waits() {
         let turns = Turns::default();
         for _ in 0..1000 {
-            assert!(turns.of(Some(MANY_REQUESTS)).await.is_none());
+            assert!(turns.of(MANY_REQUESTS).await.is_none());
         }
-        assert!(turns.of(Some(FEW_REQUESTS)).await.is_some());
+        assert!(turns.of(FEW_REQUESTS).await.is_some());
     }
 
     #[tokio::test]
     async fn a_connection_that_ends_while_it_waits_leaves_its_turn_to_the_next() {
         let turns = Arc::new(Turns::default());
         for owner in [FEW_REQUESTS, MANY_REQUESTS] {
-            let _turn = turns.of(Some(owner)).await;
+            let _turn = turns.of(owner).await;
         }
-        let held = turns.of(Some(MANY_REQUESTS)).await;
-        let wait = |turns: Arc<Turns>| tokio::spawn(async move { drop(turns.of(Some(MANY_REQUESTS)).await) });
+        let held = turns.of(MANY_REQUESTS).await;
+        let wait = |turns: Arc<Turns>| tokio::spawn(async move { drop(turns.of(MANY_REQUESTS).await) });
         let (ended, next) = (wait(Arc::clone(&turns)), wait(Arc::clone(&turns)));
         yield_now().await;
         ended.abort();
@@ -163,7 +226,7 @@ mod tests {
         let turns = Turns::default();
         for owner in (0..10_000).map(Owner::User) {
             for _ in 0..2 {
-                let _turn = turns.of(Some(owner)).await;
+                let _turn = turns.of(owner).await;
             }
         }
         assert!(turns.0.lock().expect("whole").queues.len() <= MANY);

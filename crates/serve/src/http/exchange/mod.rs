@@ -12,7 +12,7 @@ mod wire;
 
 use std::{
     io, mem,
-    net::{SocketAddr, TcpStream},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
     sync::Arc,
 };
 
@@ -40,6 +40,9 @@ use crate::{
     clock::{BootTime, Moment, SharedClock},
     policy::Gatekeeper,
 };
+
+/// All programs of this host, where they are one owner.
+const THIS_HOST: Owner = Owner::Address(IpAddr::V4(Ipv4Addr::LOCALHOST));
 
 /// What all connections share.
 pub(super) struct Context {
@@ -144,7 +147,7 @@ impl Exchange {
 
     /// Notes that its owner had a turn.
     pub(super) fn note_turn(&self) {
-        self.context.turns.note(self.owner());
+        self.context.turns.note(self.party());
     }
 
     /// Whose requests these are, if that is known.
@@ -166,12 +169,14 @@ impl Exchange {
 
     /// Waits until it is its owner's turn. None if nobody else could have one.
     pub(super) async fn take_turn(&self) -> Turn {
-        self.context.turns.of(self.owner()).await
+        self.context.turns.of(self.party()).await
     }
 
-    /// The same for its first request. All whose owner is not known yet are one.
-    pub(super) async fn take_first_turn(&self) -> Turn {
-        self.context.turns.of(self.owner().or(Some(Owner::Nobody))).await
+    /// Whose turns these are. All whose owner is not known, or not yet, are one; where nobody asks for users, so are the
+    /// programs of this host.
+    fn party(&self) -> Owner {
+        let rest = || if self.context.gatekeeper.asks_who() { Owner::Nobody } else { THIS_HOST };
+        self.owner().unwrap_or_else(rest)
     }
 
     /// Reads what the client has sent, and answers one request if its head is complete.
