@@ -93,10 +93,14 @@ pub fn run(place: &Place, times: &Times) -> Result<Vec<(&'static str, Pair)>> {
     let mut rows = Vec::new();
     for harm in Harm::value_variants() {
         shell::heading(harm.title());
-        let server = place.ready_with("hostile", mock.address, "60s", true, &more)?;
+        let start = || place.ready_with("hostile", mock.address, "60s", true, &more);
         let mut pair = Pair { ours: Vec::new(), other: Vec::new() };
         for _ in 0..times.rounds {
-            pair.other.push(sdk::run(&server, 1, times.round)?);
+            // It has not met the other user: after that a server is careful for minutes.
+            let idle = start()?;
+            pair.other.push(sdk::run(&idle, 1, times.round)?);
+            drop(idle);
+            let server = start()?;
             let _other = other_user(&program, *harm, &server, &place.folder)?;
             pair.ours.push(sdk::run(&server, 1, times.round)?);
         }
