@@ -54,7 +54,7 @@ config:
   policy: {rules: [{name: web, match: {user: web}, role: web}]}
 podIdentity:
   serviceAccounts: {enabled: true, allow: [{namespace: prod, roles: 'web*'}]}
-  listen: ['169.254.170.23:80', '[fd00:ec2::23]:80']
+  listen: ['169.254.170.23:80', '[::1]:25775']
   associations: [{role: web}]
   extra: {jwks_file: /etc/alppaca/secrets/aws/keys}
 capture: {imds: true, extraArgs: [--bridge=cni0]}
@@ -66,7 +66,7 @@ webhook:
   namespaceSelector: {matchLabels: {aws: 'yes'}, matchExpressions: [{key: team, operator: In, values: [a, b]}]}
   extra: {region: eu-central-1, token_expiration: 1h}
   tls: {mode: certManager, certManager: {issuerRef: {kind: ClusterIssuer, name: internal}}}
-  networkPolicy: {enabled: true, metricsFrom: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]}
+  networkPolicy: {enabled: true, reviewsFrom: [{ipBlock: {cidr: 192.0.2.0/28}}], metricsFrom: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]}
 monitoring: {podMonitor: {enabled: true, labels: {release: prometheus}}}
 ims:
   enabled: true

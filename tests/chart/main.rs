@@ -107,7 +107,10 @@ fn the_api_server_asks_about_new_pods_outside_of_the_own_namespace() {
         let documents = helm.documents(values);
         let webhook = &find(&documents, "MutatingWebhookConfiguration", "aws-alppaca-webhook")["webhooks"][0];
         assert_eq!(webhook["failurePolicy"], policy);
-        assert_eq!(own(&webhook["namespaceSelector"]), ["kube-system", "kube-public", "kube-node-lease", "aws"]);
+        let cluster = ["kube-system", "kube-public", "kube-node-lease"];
+        // Without a network the webhook does not start, nor without a certificate.
+        let needed = ["kube-flannel", "calico-system", "tigera-operator", "cert-manager"];
+        assert_eq!(own(&webhook["namespaceSelector"]), [&cluster[..], &needed, &["aws"]].concat());
         assert_eq!(webhook["rules"][0]["operations"], serde_json::json!(["CREATE"]));
         assert_eq!(webhook["sideEffects"], "None");
     }
@@ -169,7 +172,20 @@ fn no_container_has_more_rights_than_it_needs() {
 fn wrong_values_are_refused_with_the_reason() {
     let Some(helm) = Helm::new("wrong values of the chart") else { return };
     for (values, said) in [
-        ("config: {ims_host: x}", "webhook.failurePolicy: choose what happens"),
+        ("podIdentity: {associations: [{role: a}]}", "webhook.failurePolicy: choose what happens"),
+        ("webhook: {failurePolicy: Fail}", "podIdentity.associations is empty"),
+        (
+            "webhook: {failurePolicy: Fail}\npodIdentity: {serviceAccounts: {enabled: true}}",
+            "podIdentity.serviceAccounts.allow is empty",
+        ),
+        (
+            "webhook: {failurePolicy: Fail}\npodIdentity: {associations: [{role: a}], listen: ['[fd00:ec2::23]:80']}",
+            "capture gives the node no IPv6 address, so that the daemon cannot listen at [fd00:ec2::23]:80",
+        ),
+        (
+            "webhook: {failurePolicy: Fail}\nconfig: {sources: {a: {kind: static, secret_access_key: x}}}",
+            "secret_access_key does not belong in a ConfigMap",
+        ),
         ("webhook: {failurePolicy: ignore}", "/webhook/failurePolicy"),
         ("webhok: {}", "webhok"),
         ("image: {repo: x}", "repo"),
@@ -183,13 +199,39 @@ fn wrong_values_are_refused_with_the_reason() {
             "webhook: {failurePolicy: Fail}\nconfig: {metrics_listen: '0.0.0.0:1'}",
             "config.metrics_listen: the chart sets it",
         ),
-        ("webhook: {failurePolicy: Fail, tls: {mode: certManager}}", "webhook.tls.certManager.issuerRef.name"),
-        ("webhook: {failurePolicy: Fail, tls: {mode: existingSecret}}", "webhook.tls.existingSecret.name"),
-        ("webhook: {enabled: false}\nims: {enabled: true}", "ims.tlsSecret"),
+        (
+            "podIdentity: {associations: [{role: a}]}\nwebhook: {failurePolicy: Fail, tls: {mode: certManager}}",
+            "webhook.tls.certManager.issuerRef.name",
+        ),
+        (
+            "podIdentity: {associations: [{role: a}]}\nwebhook: {failurePolicy: Fail, tls: {mode: existingSecret}}",
+            "webhook.tls.existingSecret.name",
+        ),
+        ("podIdentity: {enabled: false}\nims: {enabled: true}", "ims.tlsSecret"),
     ] {
         let told = helm.refusal(values);
         assert!(told.contains(said) || told.replace('.', "/").contains(said), "{values}: no {said} in {told}");
     }
+}
+
+#[test]
+fn what_is_alone_has_no_budget_and_only_api_servers_ask_if_that_is_said() {
+    let Some(helm) = Helm::new("budgets and network policies of the chart") else { return };
+    let ingress =
+        |values: &str| find(&helm.documents(values), "NetworkPolicy", "alppaca-webhook")["spec"]["ingress"].clone();
+    assert_eq!(ingress(MORE)[0]["from"], serde_json::json!([{ "ipBlock": { "cidr": "192.0.2.0/28" } }]));
+    let alone = LEAST.replace("Ignore", "Ignore, replicas: 1, networkPolicy: {enabled: true}");
+    assert!(ingress(&alone)[0]["from"].is_null());
+    let budgets = |values: &str| names(&helm.documents(values)).iter().filter(|name| name.contains("Budget")).count();
+    assert_eq!((budgets(LEAST), budgets(&alone)), (1, 0));
+}
+
+#[test]
+fn annotations_alone_are_enough() {
+    let Some(helm) = Helm::new("the chart with annotations alone") else { return };
+    let values = "webhook: {failurePolicy: Ignore}\nconfig: {ims_host: x}\n\
+                  podIdentity: {serviceAccounts: {enabled: true, allow: [{namespace: prod, roles: web}]}}";
+    check("alppaca", &find(&helm.documents(values), "ConfigMap", "alppaca")["data"]["alppaca.yaml"]);
 }
 
 #[test]

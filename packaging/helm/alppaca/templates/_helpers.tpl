@@ -92,6 +92,9 @@ projected:
 {{- fail (printf "config.%s: the chart sets it; see podIdentity, webhook, daemon and logLevel" $key) }}
 {{- end }}
 {{- end }}
+{{- if regexMatch "(?m)^[ -]*secret_access_key:" (toYaml $config) }}
+{{- fail "config: secret_access_key does not belong in a ConfigMap; name an existing Secret in `secrets`, and its file in the configuration" }}
+{{- end }}
 {{- $config = mergeOverwrite $config (dict "log_level" .Values.logLevel "run_dir" "/run/alppaca" "metrics_listen" .Values.daemon.metricsListen "logging_handler" (dict "module" "logging" "class" "StreamHandler")) }}
 {{- if .Values.podIdentity.enabled }}
 {{- $api := "/var/run/secrets/kubernetes.io/serviceaccount" }}
@@ -104,7 +107,27 @@ projected:
 {{- $_ := set $pods "service_accounts" (dict "allow" .allow "api_server" "https://kubernetes.default.svc" "api_ca_file" (printf "%s/ca.crt" $api) "api_token_file" (printf "%s/token" $api)) }}
 {{- end }}
 {{- end }}
-{{- $_ := set $config "pod_identity" (mergeOverwrite $pods (deepCopy .Values.podIdentity.extra)) }}
+{{- $pods = mergeOverwrite $pods (deepCopy .Values.podIdentity.extra) }}
+{{- with $pods.service_accounts }}
+{{- if not .allow }}
+{{- fail "podIdentity.serviceAccounts.allow is empty: say which roles the annotations of a namespace may ask for ({namespace, roles})" }}
+{{- end }}
+{{- else }}
+{{- if not $pods.associations }}
+{{- fail "podIdentity.associations is empty, so that no service account has a role: name some, set podIdentity.serviceAccounts, or set podIdentity.enabled to false" }}
+{{- end }}
+{{- end }}
+{{- if .Values.capture.enabled }}
+{{- range .Values.podIdentity.listen }}
+{{- if and (hasPrefix "[" .) (not (hasPrefix "[::1]" .)) }}
+{{- fail (printf "podIdentity.listen: capture gives the node no IPv6 address, so that the daemon cannot listen at %s; set capture.enabled to false and give the node its addresses by other means" .) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if not $pods.associations }}
+{{- $pods = omit $pods "associations" }}
+{{- end }}
+{{- $_ := set $config "pod_identity" $pods }}
 {{- end }}
 {{- if include "alppaca.hasWebhook" . }}
 {{- $own := dict "listen" "0.0.0.0:8443" "metrics_listen" "0.0.0.0:9912" "tls_certificate" "/etc/alppaca/tls/tls.crt" "tls_key" "/etc/alppaca/tls/tls.key" "credentials_url" (printf "http://%s/v1/credentials" (first .Values.podIdentity.listen | trimSuffix ":80")) }}
