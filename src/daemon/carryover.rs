@@ -34,6 +34,13 @@ pub(super) fn of_listed(old: &Upstreams, new: &Upstreams) -> Carryover {
     }
 }
 
+/// What becomes of the sets that users have of a role which the configuration does not name: one that is listed, if none is
+/// named at all.
+pub(super) fn of_others(old: &Upstreams, new: &Upstreams) -> Carryover {
+    let all_are_listed = old.roles().is_empty() && new.roles().is_empty();
+    if all_are_listed { of_listed(old, new) } else { Carryover::Discard }
+}
+
 struct Changes<'a> {
     old: &'a Upstreams,
     new: &'a Upstreams,
@@ -78,5 +85,30 @@ fn worse(a: Carryover, b: Carryover) -> Carryover {
         (Carryover::Discard, _) | (_, Carryover::Discard) => Carryover::Discard,
         (Carryover::Refetch, _) | (_, Carryover::Refetch) => Carryover::Refetch,
         _ => Carryover::Unchanged,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::config;
+
+    fn upstreams(text: &str) -> Upstreams {
+        let parsed = config::parse(vec![(PathBuf::from("test"), text.to_owned())]);
+        parsed.unwrap_or_else(|errors| panic!("{errors}")).config.upstreams
+    }
+
+    #[test]
+    fn a_role_that_is_not_named_is_a_listed_one_only_where_none_is_named() {
+        let listed = upstreams("ims_host: x\n");
+        let one = upstreams("ims_host: x\nroles:\n  a: {source: ims}\n");
+        let two = upstreams("ims_host: x\nroles:\n  a: {source: ims}\n  b: {source: ims}\n");
+        assert_eq!(of_others(&listed, &listed), Carryover::Unchanged);
+        assert_eq!(of_others(&listed, &upstreams("ims_host: y\n")), Carryover::Refetch);
+        for (old, new) in [(&listed, &one), (&two, &one), (&one, &listed)] {
+            assert_eq!(of_others(old, new), Carryover::Discard);
+        }
     }
 }

@@ -272,7 +272,7 @@ impl Daemon {
             engine,
             deps,
             containers,
-            sign_ins: self.sign_ins,
+            sign_ins: self.sign_ins.clone(),
             files: files.clone(),
         };
         running.replace_background(background);
@@ -294,6 +294,7 @@ impl Daemon {
                 // This removes its socket, unless it is another process's by now.
                 admin.shutdown().await;
                 conversations.end();
+                refreshing::last_renewals(&self.sign_ins).await;
                 // Before the sockets are closed: what is kept stays kept.
                 kept.iter().for_each(JoinHandle::abort);
             };

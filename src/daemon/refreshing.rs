@@ -20,7 +20,7 @@ pub(super) fn start(
 ) -> io::Result<(thread::JoinHandle<()>, Handle)> {
     let runtime = runtime()?;
     let beside = runtime.handle().clone();
-    let (requests, last_renewals) = (refresher.requests(), sign_ins.clone());
+    let requests = refresher.requests();
     beside.spawn(sign_ins.run(move || requests.look_again()));
     let thread = thread::Builder::new().name("refresh".into()).stack_size(STACK).spawn(move || {
         runtime.block_on(async {
@@ -30,7 +30,6 @@ pub(super) fn start(
                 _ = stopped.changed() => {}
             }
             refresher.hand_over();
-            let _given_up = timeout(RENEWAL, last_renewals.pause()).await;
         });
         // A name look-up may still be blocking a helper thread.
         runtime.shutdown_timeout(Duration::from_millis(100));
@@ -43,4 +42,9 @@ pub(super) fn join(thread: thread::JoinHandle<()>) {
     if let Err(panic) = thread.join() {
         std::panic::resume_unwind(panic);
     }
+}
+
+/// Waits for the renewals that are under way; more do not begin. Meanwhile what is held is served.
+pub(super) async fn last_renewals(sign_ins: &SignIns) {
+    let _given_up = timeout(RENEWAL, sign_ins.pause()).await;
 }

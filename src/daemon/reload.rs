@@ -204,6 +204,7 @@ impl Running {
         policy_engine::replace(&self.engine, &new).await;
         let carryovers = carryover::of_roles(&old.upstreams, &new.upstreams);
         let lister = carryover::of_listed(&old.upstreams, &new.upstreams);
+        let others = carryover::of_others(&old.upstreams, &new.upstreams);
         // Which of them have to do with what is different nobody has noted.
         let on_demand = if old.upstreams == new.upstreams { Carryover::Unchanged } else { Carryover::Refetch };
         let replacement = Replacement {
@@ -211,8 +212,7 @@ impl Running {
             configuration: new.render().into(),
             factory: Some(fetching.factory),
             grace: new.refresh.withdrawal_grace,
-            // What is none of the configuration is a user's own set of a listed role.
-            carryover: Box::new(move |id| carryovers.get(id).copied().unwrap_or(lister)),
+            carryover: Box::new(move |id| carryovers.get(id).copied().unwrap_or(others)),
             on_demand,
             lister,
         };

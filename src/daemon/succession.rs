@@ -54,8 +54,8 @@ impl Daemon {
         let new = &self.config.upstreams;
         let roles = carryover::of_roles(&old, new);
         let lister = carryover::of_listed(&old, new);
-        // What is none of the configuration is a user's own set of a listed role.
-        let roles = move |id: &str| roles.get(id).copied().unwrap_or(lister);
+        let others = carryover::of_others(&old, new);
+        let roles = move |id: &str| roles.get(id).copied().unwrap_or(others);
         let sets = handover.sets.len();
         self.refresher.take_over_from(handover, roles, lister, on_demand(&old, new));
         notice!("{sets} set(s) of credentials were held before the restart and are served on");

@@ -231,7 +231,8 @@ impl Blueprint {
     /// A role, of the configuration or of the upstream that lists all, whose sessions shall last another time.
     fn timed(&self, id: &RoleId, wanted: &Timed) -> Result<Vec<Node>, String> {
         let roles = self.upstreams.roles();
-        let listed = || Some(Role::of(wanted.role.clone(), &self.upstreams.first_ims()?.name));
+        let lister = self.upstreams.first_ims().filter(|_| roles.is_empty());
+        let listed = || Some(Role::of(wanted.role.clone(), &lister?.name));
         let known = roles.iter().find(|role| role.name == wanted.role).cloned();
         let role = &known.or_else(listed).ok_or("there is no such role any more")?;
         config::can_last(role, wanted.duration, &roles, &self.upstreams.sources)?;
