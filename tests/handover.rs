@@ -143,6 +143,19 @@ fn what_a_newer_version_has_kept_keeps_no_older_one_from_starting() {
 }
 
 #[test]
+fn a_socket_of_a_unit_is_used_though_its_name_could_be_the_daemons() {
+    let (mut manager, ims) = (Manager::new(), Ims::start(Behaviour::default()));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound");
+    manager.stored.push(("alppaca-site".to_owned(), listener.into()));
+    let daemon = manager.start(&config(&ims, address));
+    manager.wait_for("READY=1");
+    TcpStream::connect(address).expect("it listens");
+    assert!(!daemon.log().contains("another version"), "{}", daemon.log());
+    assert!(!daemon.log().contains("takes the address"), "{}", daemon.log());
+}
+
+#[test]
 fn the_socket_of_a_unit_whose_directory_was_removed_is_made_anew_by_the_daemon() {
     let (mut manager, ims) = (Manager::new(), Ims::start(Behaviour::default()));
     let directory = manager.directory.path().join("of_unit");
@@ -161,6 +174,8 @@ fn the_socket_of_a_unit_whose_directory_was_removed_is_made_anew_by_the_daemon()
         let told = daemon.wait_for_log("the socket unit's file was removed");
         assert!(told.ends_with("restart alppaca.socket alppaca.service"), "{told}");
         manager.wait_for("READY=1");
+        // That of the unit had perhaps been open to fewer.
+        assert_eq!(fs::metadata(&socket).expect("it is there").permissions().mode() & 0o777, 0o600);
         status_at(&socket).expect("it has made its own");
         daemon.stop();
     }

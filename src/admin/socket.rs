@@ -247,14 +247,14 @@ impl AdminSocket {
         Ok(socket)
     }
 
-    /// Takes over the one of `former` whose file is at `path`, if it is as one for `group` is, and of one of the `owners`, who
+    /// Takes over the one of `former` whose file is at `path`, if it is as one with that `access` is, and of one of the `owners`, who
     /// could change that. The file stays.
-    pub fn inherit(former: Vec<Former>, path: &Path, group: Option<Gid>, owners: &[u32]) -> Option<Self> {
+    pub fn inherit(former: Vec<Former>, path: &Path, access: impl Into<Access>, owners: &[u32]) -> Option<Self> {
         let metadata = fs::symlink_metadata(path).ok()?;
         let id = SocketId::of(&metadata);
-        let access = Access::from(group);
+        let access = access.into();
         let mode = 0o777 & !access.closed();
-        let of_group = group.is_none_or(|group| group.as_raw() == metadata.gid());
+        let of_group = access.group().is_none_or(|group| group.as_raw() == metadata.gid());
         if metadata.mode() & 0o7777 != mode || !of_group || !owners.contains(&metadata.uid()) {
             return None;
         }

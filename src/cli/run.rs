@@ -24,7 +24,7 @@ use super::{
     sockets::{self, HandedOver, Sockets},
 };
 use crate::{
-    admin::{AdminSocket, Former, SocketError},
+    admin::{Access, AdminSocket, Former, SocketError},
     clock::SystemClock,
     config,
     daemon::{self, AdminSockets, Daemon, Reloading, ReplaceableBy, Watchdog},
@@ -113,7 +113,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let background = background.map_err(Failure::runtime)?;
     let admin = admin_socket.map(|path| match handed_admin {
         Some(listener) => units_admin(listener, former_admins, admin_group, identity.as_ref(), running.is_some()),
-        None => own_admin(former_admins, &path, admin_group, identity.as_ref(), running.is_some()),
+        None => own_admin(former_admins, &path, admin_group.into(), identity.as_ref(), running.is_some()),
     });
     let page = PageFiles::bind(&config, admin_group, identity.as_ref(), running.is_some());
     if let (Some(Err(error)), Some(_)) = (&admin, &running) {
@@ -207,27 +207,27 @@ fn meet(socket: Option<&Path>, identity: Option<&Identity>) -> Result<(Running, 
 fn own_admin(
     former: Vec<Former>,
     path: &Path,
-    group: Option<Gid>,
+    access: Access,
     identity: Option<&Identity>,
     runs: bool,
 ) -> Result<AdminSocket, SocketError> {
     let own = rustix::process::geteuid().as_raw();
     let owners = [own, identity.map_or(own, |identity| identity.uid.as_raw())];
     let is_kept = former.iter().any(|(id, _)| id.is_at(path));
-    if let Some(inherited) = AdminSocket::inherit(former, path, group, &owners) {
+    if let Some(inherited) = AdminSocket::inherit(former, path, access, &owners) {
         return Ok(inherited);
     }
     if !runs && !is_kept {
-        return AdminSocket::bind(path, group, identity);
+        return AdminSocket::bind(path, access, identity);
     }
-    let socket = AdminSocket::bind_beside(path, group, identity)?;
+    let socket = AdminSocket::bind_beside(path, access, identity)?;
     if !runs {
         socket.place().take_place()?;
     }
     Ok(socket)
 }
 
-/// The admin socket of a socket unit, or one in its place if its file is gone.
+/// The admin socket of a socket unit, or one in its place if its file is gone. Which mode that had is not known any more.
 fn units_admin(
     listener: UnixListener,
     former: Vec<Former>,
@@ -237,7 +237,8 @@ fn units_admin(
 ) -> Result<AdminSocket, SocketError> {
     match AdminSocket::path_of(&listener) {
         Some(path) if !path.exists() || former.iter().any(|(id, _)| id.is_at(&path)) => {
-            own_admin(former, &path, group, identity, runs).map(AdminSocket::instead_of_unit)
+            let access = group.map_or(Access::Owner, Access::Group);
+            own_admin(former, &path, access, identity, runs).map(AdminSocket::instead_of_unit)
         }
         _ => AdminSocket::adopt(listener),
     }
@@ -257,9 +258,10 @@ fn usable(bound: Result<AdminSocket, SocketError>) -> Option<AdminSocket> {
     let socket = bound.map_err(told).ok()?;
     if socket.is_instead_of_unit() {
         tracing::warn!(
-            "{}: the socket unit's file was removed, so the daemon has made its own; for commands to start the daemon again: \
-             systemctl {}restart alppaca.socket alppaca.service",
+            "{}: the socket unit's file was removed, so the daemon has made its own, for {}; for the unit's, at which commands start \
+             the daemon again: systemctl {}restart alppaca.socket alppaca.service",
             socket.path().display(),
+            if socket.is_restricted() { "the members of `admin_group`" } else { "root and its own account only" },
             if rustix::process::geteuid().is_root() { "" } else { "--user " }
         );
     }

@@ -27,6 +27,10 @@ use crate::{
 pub(super) struct HandedOver {
     sockets: ListenFd,
     names: Vec<String>,
+    /// Sockets of socket units whose names could be ours.
+    of_units: Vec<(String, TcpListener)>,
+    /// The names of what is of another version.
+    unknown: Vec<String>,
     /// By that daemon itself.
     passed: Passed,
 }
@@ -36,12 +40,21 @@ impl HandedOver {
     /// one does not know is closed: an upgrade may be taken back.
     pub(super) fn from_env() -> Self {
         let (mut sockets, names) = (ListenFd::from_env(), environment::socket_names());
-        for (index, _) in names.iter().enumerate().filter(|(_, name)| is_unknown(name)) {
+        let (mut of_units, mut unknown) = (Vec::new(), Vec::new());
+        for (index, name) in names.iter().enumerate().filter(|(_, name)| is_unknown(name)) {
+            // Every version names listeners of its own as such. To close another one would free no address.
+            if handover::face_of_listener(name).is_none()
+                && let Ok(Some(listener)) = sockets.take_tcp_listener(index)
+            {
+                of_units.push((name.clone(), listener));
+                continue;
+            }
             if let Ok(Some(descriptor)) = sockets.take_raw_fd(index) {
                 handover::discard(descriptor);
             }
+            unknown.push(name.clone());
         }
-        Self { sockets, names, passed: Vec::new() }
+        Self { sockets, names, of_units, unknown, passed: Vec::new() }
     }
 
     /// The same, and what a daemon has passed on that runs.
@@ -123,8 +136,8 @@ pub(super) fn places(
     later: impl Fn(SocketAddr) -> bool,
 ) -> Result<Sockets, Failure> {
     let configured = face_addresses(config);
-    let unknown: Vec<_> = handed_over.names.iter().filter(|name| is_unknown(name)).cloned().collect();
-    let is_kept = |name: &&String| handover::face_of_listener(name).is_some() || is_unknown(name);
+    let unknown = handed_over.unknown.clone();
+    let is_kept = |name: &&String| handover::face_of_listener(name).is_some() || unknown.contains(name);
     let kept = handed_over.names.iter().filter(is_kept).cloned().collect();
     let passed: Vec<SocketAddr> = handed_over.passed.iter().filter_map(|(_, socket)| address_of(socket)).collect();
     let bind = |address| bind(address, &passed, &later);
@@ -232,6 +245,20 @@ struct Listeners {
 }
 
 impl Listeners {
+    /// One of a socket unit.
+    fn add_units(&mut self, name: &str, listener: TcpListener, configured: &[Wanted]) -> Result<(), Failure> {
+        let address = listener.local_addr().map_err(|error| not_listening(name, &error))?;
+        let face = face_of(name, address, configured);
+        if !configured.iter().any(|(_, known)| *known == face) {
+            return Err(Failure::usage(format!(
+                "the socket {address} from systemd is for the face {}, which is not configured",
+                face.name()
+            )));
+        }
+        self.faces.push(Handed { listener: Some(listener), address, face, own: false });
+        Ok(())
+    }
+
     /// One that a daemon before this one has bound for `face` stands for itself only.
     fn add_own(&mut self, face: &str, listener: TcpListener, configured: &[Wanted]) {
         let Ok(address) = listener.local_addr() else { return };
@@ -247,28 +274,24 @@ impl Listeners {
     }
 }
 
+fn not_listening(socket: impl std::fmt::Display, error: &dyn std::fmt::Display) -> Failure {
+    Failure::runtime(format!("socket {socket} from systemd is not a listening TCP socket: {error}"))
+}
+
 fn listeners(handed_over: HandedOver, configured: &[Wanted]) -> Result<Listeners, Failure> {
-    let HandedOver { sockets: mut handed, names, passed } = handed_over;
+    let HandedOver { sockets: mut handed, names, of_units, passed, .. } = handed_over;
     let mut listeners = Listeners::default();
     for index in 0..handed.len() {
-        let wrong = |error: &dyn std::fmt::Display| {
-            Failure::runtime(format!("socket {index} from systemd is not a listening TCP socket: {error}"))
-        };
-        let Some(listener) = handed.take_tcp_listener(index).map_err(|error| wrong(&error))? else { continue };
-        let address = listener.local_addr().map_err(|error| wrong(&error))?;
+        let taken = handed.take_tcp_listener(index).map_err(|error| not_listening(index, &error))?;
+        let Some(listener) = taken else { continue };
         let name = names.get(index).map_or("", String::as_str);
-        if let Some(face) = handover::face_of_listener(name) {
-            listeners.add_own(face, listener, configured);
-            continue;
+        match handover::face_of_listener(name) {
+            Some(face) => listeners.add_own(face, listener, configured),
+            None => listeners.add_units(name, listener, configured)?,
         }
-        let face = face_of(name, address, configured);
-        if !configured.iter().any(|(_, known)| *known == face) {
-            return Err(Failure::usage(format!(
-                "socket {index} from systemd, {address}, is for the face {}, which is not configured",
-                face.name()
-            )));
-        }
-        listeners.faces.push(Handed { listener: Some(listener), address, face, own: false });
+    }
+    for (name, listener) in of_units {
+        listeners.add_units(&name, listener, configured)?;
     }
     for (name, socket) in passed.into_iter().filter(|(_, socket)| socket_acceptconn(socket) == Ok(true)) {
         if let Some(face) = handover::face_of_listener(&name) {

@@ -57,7 +57,8 @@ const OWN: &[Setting] = &[
         "emergency_alert",
         "",
         "A program and its arguments: a list, or a text that is split like in a shell. It is run for each emergency before \
-         the answer, for 10s at most, with what it is about in variables such as `EMERGENCY_REASON`.",
+         the answer, for 10s at most, with what it is about in variables such as `EMERGENCY_REASON`. With `sandbox: enforce` \
+         another program, or other arguments, need a restart.",
     ),
     Setting::new(
         Topic::Serving,
