@@ -25,6 +25,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::{
     clock::{self, BootTime},
     counters::Failure,
+    https::{handshake, stopped},
     respond::{Answer, Webhook},
 };
 
@@ -34,8 +35,6 @@ const PATH: &str = "/mutate";
 const MAX_BODY: usize = 3 * 1024 * 1024;
 /// What may be held of all bodies together.
 const ALL_BODIES: usize = 8 * MAX_BODY;
-/// How long a TLS handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a client may take for the head of a request, and stay silent between two: longer than the API server keeps a
 /// connection (90 s), so that it is not closed while a request is under way.
 const HEAD_TIMEOUT: Duration = Duration::from_mins(2);
@@ -65,24 +64,14 @@ impl Shared {
         let counters = &self.webhook.counters;
         // Answers are written at once; without it they would wait for the client's acknowledgement.
         let _slower = stream.set_nodelay(true);
-        // A probe connects and says nothing: that is no handshake that has failed.
-        let handshake = async {
-            match stream.peek(&mut [0]).await? {
-                0 => Ok(None),
-                _ => self.tls.accept(stream).await.map(Some),
+        let stream = match handshake(stream, &self.tls).await {
+            Ok(Some(stream)) => stream,
+            Ok(None) => return,
+            Err(error) => {
+                counters.handshakes_failed.fetch_add(1, Ordering::Relaxed);
+                tracing::debug!("no TLS: {error}");
+                return;
             }
-        };
-        let failed = |why: &dyn std::fmt::Display| {
-            counters.handshakes_failed.fetch_add(1, Ordering::Relaxed);
-            tracing::debug!("no TLS: {why}");
-        };
-        let stream = tokio::select! {
-            done = handshake => match done {
-                Ok(Some(stream)) => stream,
-                Ok(None) => return,
-                Err(error) => return failed(&error),
-            },
-            () = clock::sleep(HANDSHAKE) => return failed(&"the handshake takes too long"),
         };
         counters.open.fetch_add(1, Ordering::Relaxed);
         let service = service_fn(|request| async move { Ok::<_, Infallible>(self.exchange(request).await) });
@@ -169,10 +158,4 @@ impl Shared {
         }
         Ok((whole, held))
     }
-}
-
-/// Waits until the webhook stops.
-pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // An error says that the webhook is gone, which is the same.
-    let _gone = stop.wait_for(|stop| *stop).await;
 }

@@ -17,8 +17,8 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{
     clock,
-    connection::{Shared, stopped},
-    https,
+    connection::Shared,
+    https::{self, stopped},
     respond::Webhook,
 };
 
@@ -26,8 +26,6 @@ use crate::{
 const MAX_CONNECTIONS: usize = 1024;
 /// How often the certificate is read again.
 const EVERY: Duration = Duration::from_mins(1);
-/// How long to wait before accepting again where the process has no room for a connection.
-const NO_ROOM: Duration = Duration::from_millis(50);
 
 /// What is to run.
 pub struct Running {
@@ -79,38 +77,18 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = net::TcpListener::from_std(listener)?;
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let (mut stop, mut failing, mut connections) = (shared.stop.clone(), false, JoinSet::new());
-    loop {
-        while connections.try_join_next().is_some() {}
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stopped(&mut stop) => break,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                failing = false;
-                let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+    https::accept(listener, shared.stop.clone(), |stream| {
+        let (shared, place) = (Arc::clone(&shared), Arc::clone(&places).try_acquire_owned());
+        async move {
+            match place {
+                Ok(_place) => shared.serve(stream).await,
+                Err(_full) => {
                     shared.webhook.counters.refused.fetch_add(1, Ordering::Relaxed);
-                    continue;
-                };
-                let shared = Arc::clone(&shared);
-                connections.spawn(async move {
-                    shared.serve(stream).await;
-                    drop(place);
-                });
-            }
-            // The client went away before it was accepted.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(error) => {
-                if !std::mem::replace(&mut failing, true) {
-                    tracing::error!("cannot accept connections: {error}");
                 }
-                clock::sleep(NO_ROOM).await;
             }
         }
-    }
-    drop(listener);
-    while connections.join_next().await.is_some() {}
+    })
+    .await;
     Ok(())
 }
 

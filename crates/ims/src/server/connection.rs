@@ -19,6 +19,7 @@ use tokio::{
 use super::{client::Client, respond::Server};
 use crate::{
     clock,
+    https::stopped,
     protocol::{Answer, Body},
 };
 
@@ -52,12 +53,6 @@ where
         _ended = connection => {}
         () = clock::sleep(LAST_ANSWER) => {}
     }
-}
-
-/// Waits until the server stops.
-pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // An error says that the server is gone, which is the same.
-    let _gone = stop.wait_for(|stop| *stop).await;
 }
 
 async fn exchange(server: &Server, client: &Client, request: Request<Incoming>) -> Response<Full<Bytes>> {

@@ -9,35 +9,30 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use ipnet::IpNet;
 use nix::unistd::Gid;
-use tokio::{net, sync::watch, task::JoinSet};
+use tokio::{net, sync::watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::{
     client::Client,
-    connection::{serve, stopped},
+    connection::serve,
     proxy_header::{HeaderError, Origin, read_header},
     respond::Server,
     tls::Tls,
 };
 use crate::{
     budget::{Bounds, Rank, Share, Shares},
-    clock,
+    clock, https,
     identity::Peer,
     settings::Listen,
     site::Limits,
 };
 
-/// How long a TLS handshake may take, and the header of a balancer before it.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a client may take no byte of an answer, in milliseconds.
 const UNREAD: u32 = 75_000;
-/// How long to wait before accepting again where the process has no room for a connection.
-const NO_ROOM: Duration = Duration::from_millis(50);
 
 /// Why the server cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -114,7 +109,9 @@ enum Stream {
     Unix(net::UnixStream),
 }
 
-impl Listener {
+impl https::Listener for Listener {
+    type Accepted = Stream;
+
     async fn accept(&self) -> io::Result<Stream> {
         match self {
             Self::Tcp(listener) => listener.accept().await.map(|(stream, address)| Stream::Tcp(stream, address)),
@@ -161,39 +158,10 @@ impl Door {
                 (Listener::Unix(net::UnixListener::from_std(listener)?), Some(path))
             }
         };
-        self.accept(listener).await;
+        https::accept(listener, self.stop.clone(), |stream| Arc::clone(&self).connection(stream)).await;
         // It may be gone already.
         let _gone = path.map(std::fs::remove_file);
         Ok(())
-    }
-
-    async fn accept(self: Arc<Self>, listener: Listener) {
-        let mut stop = self.stop.clone();
-        let mut failing = false;
-        let mut connections = JoinSet::new();
-        loop {
-            while connections.try_join_next().is_some() {}
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = stopped(&mut stop) => break,
-            };
-            match accepted {
-                Ok(stream) => {
-                    failing = false;
-                    connections.spawn(Arc::clone(&self).connection(stream));
-                }
-                // The client went away before it was accepted.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => {
-                    if !std::mem::replace(&mut failing, true) {
-                        tracing::error!("cannot accept connections: {error}");
-                    }
-                    clock::sleep(NO_ROOM).await;
-                }
-            }
-        }
-        drop(listener);
-        while connections.join_next().await.is_some() {}
     }
 
     async fn connection(self: Arc<Self>, stream: Stream) {
@@ -226,7 +194,7 @@ impl Door {
         }
         let read = tokio::select! {
             read = read_header(stream) => read,
-            () = clock::sleep(HANDSHAKE) => Err(HeaderError::Ended(io::ErrorKind::TimedOut.into())),
+            () = clock::sleep(https::HANDSHAKE) => Err(HeaderError::Ended(io::ErrorKind::TimedOut.into())),
         };
         match read {
             Ok(Origin::Client(client)) => Some(client),
@@ -252,25 +220,14 @@ impl Door {
             let client = Client { peer, certificates: Arc::from([]) };
             return self.serve(stream, client).await;
         };
-        // A probe of a balancer connects and says nothing: that is no handshake that has failed.
-        let handshake = async {
-            match stream.peek(&mut [0]).await? {
-                0 => Ok(None),
-                _ => TlsAcceptor::from(tls.config()).accept(stream).await.map(Some),
+        let stream = match https::handshake(stream, &TlsAcceptor::from(tls.config())).await {
+            Ok(Some(stream)) => stream,
+            Ok(None) => return,
+            Err(error) => {
+                self.server.counters().handshakes_failed.fetch_add(1, Ordering::Relaxed);
+                tracing::debug!("{address}: no TLS: {error}");
+                return;
             }
-        };
-        let counters = self.server.counters();
-        let failed = |why: &dyn std::fmt::Display| {
-            counters.handshakes_failed.fetch_add(1, Ordering::Relaxed);
-            tracing::debug!("{address}: no TLS: {why}");
-        };
-        let stream = tokio::select! {
-            done = handshake => match done {
-                Ok(Some(stream)) => stream,
-                Ok(None) => return,
-                Err(error) => return failed(&error),
-            },
-            () = clock::sleep(HANDSHAKE) => return failed(&"the handshake takes too long"),
         };
         let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let client = Client { peer, certificates: certificates.iter().map(|der| der.clone().into_owned()).collect() };

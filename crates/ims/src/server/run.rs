@@ -7,14 +7,14 @@ use ipnet::IpNet;
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{
-    connection::stopped,
     listener::{Bound, Door},
     respond::Server,
     tls::Tls,
     watch::Watched,
 };
 use crate::{
-    clock, https,
+    clock,
+    https::{self, stopped},
     page::{self, PageServer},
     site::Limits,
 };
