@@ -38,8 +38,18 @@ fn get(address: SocketAddr, target: &str, headers: &str) -> Response {
 
 /// The page, when it has `part`: it is made once a second.
 fn page_with(address: SocketAddr, part: &str) -> String {
+    page_that(address, part, |page| page.contains(part))
+}
+
+fn page_that(address: SocketAddr, what: &str, fits: impl Fn(&str) -> bool) -> String {
     let page = || get(address, "/", "Host: localhost\r\n").body;
-    support::eventually(part, || Some(page()).filter(|page| page.contains(part)), page)
+    support::eventually(what, || Some(page()).filter(|page| fits(page)), page)
+}
+
+/// Whether a role was without a set from one second to another: what is shorter is not remembered.
+fn is_without_for_long(page: &str) -> bool {
+    let outages = page.split("no valid set ").skip(1);
+    outages.filter_map(|rest| rest.get(..20)?.split_once(" to ")).any(|(from, to)| from != to)
 }
 
 fn at_socket(path: &Path) -> String {
@@ -123,7 +133,7 @@ fn an_outage_is_seen_while_it_lasts_and_what_was_seen_survives_a_reload() {
     let address = page_of(&daemon);
     page_with(address, "2 set(s)");
     ims.handle.update(|behaviour| behaviour.document = Answer::Status(500));
-    let page = page_with(address, "without a valid set");
+    let page = page_that(address, "an outage", is_without_for_long);
     for part in ["no valid credentials", "attempts fail", "no valid set", " fails<", "500"] {
         assert!(page.contains(part), "{part}: {page}");
     }
