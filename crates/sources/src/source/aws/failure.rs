@@ -40,7 +40,6 @@ const FINAL: &[&str] = &[
     "AccessDenied",
     "AccessDeniedException",
     "MalformedPolicyDocument",
-    "PackedPolicyTooLarge",
     "RegionDisabledException",
     "ValidationError",
     "InvalidParameterValue",
@@ -143,6 +142,10 @@ fn classify(
         "AccessDenied" | "AccessDeniedException" if matches!(proof, Proof::Token(_)) => {
             refused("; the role's trust policy does not accept this token (issuer, audience, subject)")
         }
+        "AccessDenied" | "AccessDeniedException" if said.contains("sts:TagSession") => refused(
+            "; the session has tags, so the role's trust policy must allow the signer sts:TagSession as well as \
+             sts:AssumeRole",
+        ),
         "AccessDenied" | "AccessDeniedException" => refused(
             "; the role's trust policy must accept the signer (external id, tags and source identity \
              included), and the signer needs sts:AssumeRole",
@@ -151,6 +154,10 @@ fn classify(
         "ValidationError" if said.contains("MaxSessionDuration") => {
             refused("; request less (`duration`), or raise the role's maximum session duration")
         }
+        "PackedPolicyTooLarge" => refused(
+            "; the session policies and tags are more than one session can have: shorten `policy`, or use fewer \
+             `policy_arns` and `tags`",
+        ),
         "RegionDisabledException" => refused("; activate STS in this region, or use another `region`"),
         code if FINAL.contains(&code) => refused(""),
         _ if status == 403 => refused(""),
@@ -248,6 +255,17 @@ mod tests {
         ] {
             let error = classify("AssumeRole", Proof::Signature, Some("ValidationError"), Some(said), 400, None);
             assert!(error.message.contains(hint), "{error}");
+        }
+        for (code, said, hint) in [
+            (
+                "AccessDenied",
+                "User: arn:aws:sts::1:assumed-role/a/b is not authorized to perform: sts:TagSession on resource: x",
+                "must allow the signer sts:TagSession",
+            ),
+            ("PackedPolicyTooLarge", "Packed size of session tags and policy consumes 104%", "shorten `policy`"),
+        ] {
+            let error = classify("AssumeRole", Proof::Signature, Some(code), Some(said), 400, None);
+            assert!(error.message.contains(hint) && word(&error.kind) == "refused", "{error}");
         }
     }
 }
