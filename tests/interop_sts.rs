@@ -1,6 +1,9 @@
 //! moto's STS, which reads the wire format as botocore's model has it, and which knows what it has handed out.
-#![allow(clippy::disallowed_methods, reason = "the environment names the Python")]
+#![allow(clippy::disallowed_methods, reason = "the environment names the Python, and an issuer has a clock of its own")]
 
+#[path = "interop/rig/cluster.rs"]
+#[allow(dead_code, unreachable_pub, reason = "others share it, too")]
+mod issuer;
 #[path = "interop/rig/moto.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the matrix of clients uses more of it")]
 mod moto;
@@ -10,8 +13,9 @@ mod support;
 use std::{path::PathBuf, process::Command};
 
 use alppaca::mock_ims::Behaviour;
+use issuer::{Cluster, ISSUER};
 use moto::Moto;
-use support::{Daemon, Ims, request};
+use support::{Daemon, Ims, eventually, request};
 
 const LIST: &str = "/latest/meta-data/iam/security-credentials/";
 
@@ -49,14 +53,55 @@ fn moto_hands_out_what_a_chain_of_three_asks_for() {
     ] {
         let set = daemon.get(&format!("{LIST}{role}")).json();
         let key = set["AccessKeyId"].as_str().expect("a key");
-        let body = "Action=GetCallerIdentity&Version=2011-06-15";
-        let scope = format!("Credential={key}/20260101/eu-central-1/sts/aws4_request");
-        let authorization = format!("AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=0");
-        let head = format!(
-            "POST /?{body} HTTP/1.1\r\nHost: sts.amazonaws.com\r\nAuthorization: {authorization}\r\nContent-Length: 0\r\n"
-        );
-        let answer = request(moto.address, &head);
-        assert!(answer.body.contains(arn), "{role}: {answer:?}");
+        let answer = identity(&moto, key);
+        assert!(answer.contains(arn), "{role}: {answer}");
+    }
+}
+
+/// Whose that key is, as moto has it.
+fn identity(moto: &Moto, key: &str) -> String {
+    let body = "Action=GetCallerIdentity&Version=2011-06-15";
+    let scope = format!("Credential={key}/20260101/eu-central-1/sts/aws4_request");
+    let authorization = format!("AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=0");
+    let head = format!(
+        "POST /?{body} HTTP/1.1\r\nHost: sts.amazonaws.com\r\nAuthorization: {authorization}\r\nContent-Length: 0\r\n"
+    );
+    request(moto.address, &head).body
+}
+
+#[test]
+fn moto_knows_each_pod_by_the_name_of_its_session() {
+    let Some(moto) = moto("moto's STS and pods") else { return };
+    let cluster = Cluster::new();
+    let directory = tempfile::tempdir().expect("a directory");
+    let keys = directory.path().join("jwks.json");
+    std::fs::write(&keys, cluster.keys()).expect("written");
+    let ims = Ims::start(Behaviour::default());
+    let config = format!(
+        "{}roles:\n  web: {{source: ims, role_arn: 'arn:aws:iam::123456789012:role/web'}}\npod_identity:\n  \
+         listen: ['127.0.0.1:0']\n  issuer: {ISSUER}\n  jwks_file: {}\n  session_tags: {{cluster_name: blue}}\n  \
+         associations: [{{role: web}}]\n",
+        ims.config(),
+        keys.display(),
+    );
+    let daemon = Daemon::start_with(&config, |command| {
+        command.env("AWS_ENDPOINT_URL_STS", format!("http://{}", moto.address));
+    });
+    daemon.wait_for_log("role web: fetched ");
+    let now = jiff::Timestamp::now().as_second();
+    for pod in ["web-0", "web-1"] {
+        let token = cluster.sign(&serde_json::json!({
+            "iss": ISSUER, "aud": ["pods.eks.amazonaws.com"], "sub": "system:serviceaccount:prod:web",
+            "exp": now + 3600, "nbf": now, "iat": now, "kubernetes.io": {
+                "namespace": "prod", "serviceaccount": {"name": "web", "uid": "s"}, "pod": {"name": pod, "uid": pod},
+            },
+        }));
+        let head = format!("GET /v1/credentials HTTP/1.1\r\nHost: 169.254.170.23\r\nAuthorization: {token}\r\n");
+        let get = || Some(request(daemon.face("pod-identity"), &head)).filter(|answer| answer.status == 200);
+        let set = eventually("the pod gets credentials", get, || daemon.log()).json();
+        let arn = format!("arn:aws:sts::123456789012:assumed-role/web/blue+prod+web+{pod}</Arn>");
+        let answer = identity(&moto, set["AccessKeyId"].as_str().expect("a key"));
+        assert!(answer.contains(&arn), "{answer}");
     }
 }
 

@@ -47,8 +47,14 @@ fn host() -> &'static Host {
             issuer: "i".into(),
             audience: "a".into(),
             leeway: Duration::from_secs(60),
-            associations: vec![Association { namespace: Pattern::new("*"), service_account: Pattern::new("*"), role }],
+            associations: vec![Association {
+                namespace: Pattern::new("*"),
+                service_account: Pattern::new("*"),
+                role,
+                session_tags: true,
+            }],
             service_accounts: None,
+            session_tags: None,
             keys: KeyOptions { source: KeySource::File("/keys".into()), refresh: Duration::from_secs(300) },
         };
         let (pod_identity, ring) = PodIdentity::new(options, Vec::new(), shared);

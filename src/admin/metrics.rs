@@ -6,6 +6,7 @@ use super::{Admin, Reply, SandboxStatus, files::put_files};
 use crate::{
     audit::Health,
     clock::Moment,
+    faces::pod_identity::SessionCounts,
     http::Counters,
     kubernetes::WatchState,
     open_metrics::{CONTENT_TYPE, Page},
@@ -44,6 +45,7 @@ impl Admin {
         if let Some(state) = self.watched.state() {
             put_service_accounts(&mut page, &state);
         }
+        put_pod_sessions(&mut page, &self.pod_sessions.counts());
         put_files(&mut page, &self.files.all());
         if let Some(sandbox) = &self.sandbox {
             put_sandbox(&mut page, sandbox);
@@ -75,6 +77,14 @@ fn put_roles(page: &mut Page, snapshot: &Snapshot, now: Moment) {
         let count = snapshot.unlisted().iter().filter(|role| shown(role.slot().state(now)) == state).count();
         on_demand.put(&[("state", state.as_str())], count);
     }
+}
+
+fn put_pod_sessions(page: &mut Page, counts: &SessionCounts) {
+    page.gauge("alppaca_pod_sessions", "Sessions that pods have for themselves.").put(&[], counts.held);
+    let help = "Sessions of pods that had to make room for others.";
+    page.counter("alppaca_pod_sessions_evicted_total", help).put(&[], counts.evicted);
+    let help = "How often a pod had to wait for others of its namespace before its session began.";
+    page.counter("alppaca_pod_sessions_held_back_total", help).put(&[], counts.held_back);
 }
 
 /// What the upstreams refuse, when they last gave something, and what could keep them from it.

@@ -23,7 +23,7 @@ use crate::{
     caller::Subordinates,
     clock::Moment,
     credentials::{format_timestamp, parse_document},
-    faces::VisibleRoles,
+    faces::{VisibleRoles, pod_identity::Sessions},
     files::FileReports,
     http::Counters,
     kubernetes::{WatchState, Watched},
@@ -46,6 +46,8 @@ pub struct Admin {
     pub counters: Arc<Counters>,
     /// The service accounts of the cluster that is followed.
     pub watched: Arc<Watched>,
+    /// The sessions that pods have for themselves.
+    pub pod_sessions: Arc<Sessions>,
     /// Decides which caller may have which role.
     pub gatekeeper: Arc<dyn Gatekeeper>,
     /// Records what callers get.
@@ -291,7 +293,7 @@ impl Admin {
             Ok((role, set)) => match credentials_document(role.name().as_str(), &set, self.region()) {
                 Some(document) => {
                     let (role, expiration) = (role.id(), set.expiration);
-                    let what = What::Issued { role, access_key_id: set.access_key_id.clone(), expiration };
+                    let what = What::Issued { role, access_key_id: set.access_key_id.clone(), expiration, pod: None };
                     if self.auditor.hand_out(self.event(what, caller, now)) {
                         Outcome::Reply(Reply::json(200, &document))
                     } else {

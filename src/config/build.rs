@@ -8,6 +8,7 @@ use super::{
     admin::admin,
     containers::{check_source, containers},
     files::files,
+    own_sessions,
     policy::policy,
     settings::SETTINGS,
     upstreams::{Upstreams, upstreams},
@@ -101,6 +102,10 @@ fn rest(
     let common = Common::read(fields);
     let imds = imds::Options::read(fields);
     let faces: Vec<_> = faces::ALL.iter().map(|entry| Section::read(entry, fields)).collect();
+    // Only when they are right by themselves.
+    if let Some(upstreams) = upstreams.filter(|_| fields.problems.is_empty()) {
+        own_sessions::check(fields, faces.iter().flatten().flatten(), upstreams);
+    }
     let policy = policy(fields);
     let audit_log = fields.optional("audit_log", AuditTarget::read);
     let audit_required = audit_required(fields, audit_log.as_ref());

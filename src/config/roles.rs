@@ -4,8 +4,8 @@ mod checks;
 
 use std::time::Duration;
 
-pub use checks::can_last;
 pub(super) use checks::resolve;
+pub use checks::{can_be_tagged, can_last};
 
 use super::sources::Source;
 use crate::{

@@ -12,7 +12,7 @@ use alppaca_settings::Listen;
 use arc_swap::ArcSwapOption;
 use tokio::{runtime::Handle, sync::watch, task::JoinSet};
 
-use super::{Daemon, ReplaceableBy, keeper, replacement, token_key::Kept};
+use super::{Daemon, ReplaceableBy, faces::Lasting, keeper, replacement, token_key::Kept};
 
 use crate::{
     admin::{
@@ -27,7 +27,6 @@ use crate::{
     handover::passing::PROTOCOL,
     host,
     http::{Counters, Face, OpenSocket, OpenSockets, Place},
-    kubernetes::Watched,
     open_metrics::InForce,
     page::{self, Door, PageServer},
     policy::{Choices, Gatekeeper},
@@ -42,8 +41,8 @@ pub(super) struct AdminParts {
     pub(super) store: Arc<Store>,
     pub(super) refresh_stats: Arc<RefreshStats>,
     pub(super) counters: Arc<Counters>,
-    /// The service accounts of the cluster that is followed.
-    pub(super) watched: Arc<Watched>,
+    /// What outlives the faces.
+    pub(super) lasting: Lasting,
     /// The configuration.
     pub(super) in_force: Arc<InForce>,
     pub(super) gatekeeper: Arc<dyn Gatekeeper>,
@@ -181,7 +180,8 @@ pub(super) fn start(
         store: parts.store,
         refresh_stats: parts.refresh_stats,
         counters: parts.counters,
-        watched: parts.watched,
+        watched: parts.lasting.watched,
+        pod_sessions: parts.lasting.pod_sessions,
         in_force: parts.in_force,
         gatekeeper: parts.gatekeeper,
         auditor: parts.auditor,

@@ -11,14 +11,17 @@ use super::{
 use crate::{
     clock::SharedClock,
     config::Config,
+    credentials::RoleId,
     faces::{
         self, Opened, Opening, Shared, Work,
         ecs::{self, Ecs, EcsTokens},
         imds::{self, HostFacts, TokenKey},
+        pod_identity::{PodSession, SessionFetcher, Sessions},
     },
     host,
     http::{Face, Faces, Respond},
     kubernetes::Watched,
+    refresh::{RoleRequests, Tagged},
     relay::Relays,
     store::Store,
 };
@@ -38,14 +41,31 @@ pub(super) struct Lasting {
     key: Arc<TokenKey>,
     /// The service accounts of the cluster that is followed.
     pub(super) watched: Arc<Watched>,
+    /// The sessions that pods have for themselves.
+    pub(super) pod_sessions: Arc<Sessions>,
 }
 
 impl Lasting {
     /// For a daemon that starts with this configuration, and where the key is kept.
-    pub(super) fn new(config: &Config) -> Result<(Self, Option<Arc<Kept>>), DaemonError> {
+    pub(super) fn new(config: &Config, requests: RoleRequests) -> Result<(Self, Option<Arc<Kept>>), DaemonError> {
         let tokens = EcsTokens::new().map_err(|_unspecified| DaemonError::Randomness)?;
         let (key, kept) = token_key(config)?;
-        Ok((Self { tokens, key, watched: Arc::default() }, kept))
+        let pod_sessions = Sessions::new(PodSessions(requests));
+        Ok((Self { tokens, key, watched: Arc::default(), pod_sessions }, kept))
+    }
+}
+
+/// Has the sessions of pods fetched.
+struct PodSessions(RoleRequests);
+
+impl SessionFetcher for PodSessions {
+    fn ensure(&self, session: &PodSession) -> RoleId {
+        let PodSession { role, name, tags, transitive } = session.clone();
+        self.0.ensure(Tagged { role, session_name: name, tags, transitive })
+    }
+
+    fn release(&self, id: &RoleId) {
+        self.0.release(id);
     }
 }
 
@@ -77,7 +97,7 @@ pub(super) fn build(
         store: Arc::clone(store),
         arrived: Arc::clone(&arrived),
     };
-    let Lasting { tokens, key, watched } = lasting;
+    let Lasting { tokens, key, watched, pod_sessions } = lasting;
     let roles = config.upstreams.roles().into_iter();
     let opening = Opening {
         shared,
@@ -86,6 +106,7 @@ pub(super) fn build(
         remote: &Relays,
         watched: Arc::clone(watched),
         role_arns: roles.filter_map(|role| Some((role.role_arn?, role.name))).collect(),
+        pod_sessions: Arc::clone(pod_sessions),
     };
     // It reads no files.
     let exec = Ecs::new(ecs::Options::default(), opening.shared.clone(), tokens.issued_only(), Arc::clone(clock)).0;
@@ -94,7 +115,8 @@ pub(super) fn build(
     for section in &config.faces {
         opened.push((section.entry.face, section.open(&opening)?));
     }
-    let mut background = Background::new();
+    // Also those of a face that a reload has taken away come to their end.
+    let mut background: Background = vec![Box::pin(Arc::clone(pod_sessions).tend(Arc::clone(clock)))];
     let mut served: Vec<(&'static dyn Face, Arc<dyn Respond>)> = vec![(ecs::EXEC, Arc::clone(&exec))];
     for (face, Opened { respond, work }) in opened {
         served.push((face, respond));

@@ -204,7 +204,7 @@ impl Daemon {
         mut places: Vec<(Place, &'static dyn Face)>,
         progress: impl Progress,
     ) -> Result<(), DaemonError> {
-        let (lasting, kept) = Lasting::new(&self.config)?;
+        let (lasting, kept) = Lasting::new(&self.config, self.role_requests())?;
         let (faces, background) = faces::build(&self.config, &self.store, &self.clock, &lasting)?;
         let (subordinates, access_log) = (Arc::new(Subordinates::read()), self.config.logging.access_log);
         let server = Server::new(faces, self.clock.clone(), self.config.limits, access_log, Arc::clone(&subordinates));
@@ -237,7 +237,7 @@ impl Daemon {
             store: Arc::clone(&self.store),
             refresh_stats,
             counters: server.counters(),
-            watched: Arc::clone(&lasting.watched),
+            lasting: lasting.clone(),
             in_force: Arc::new(InForce::new(fingerprint(&self.config.render()), self.clock.now().wall)),
             gatekeeper: server.gatekeeper(),
             auditor: Arc::clone(&auditor),

@@ -2,6 +2,7 @@
 
 mod explain;
 mod notes;
+mod tagged;
 mod trial;
 
 pub use explain::explain;
@@ -83,6 +84,7 @@ pub fn fetching(config: &Config, host_env: HostEnv) -> Result<Fetching, Fetching
     let factory = move |id: &RoleId, wanted: &Wanted| match wanted {
         Wanted::Assumed(wanted) => blueprint.on_demand(id, wanted),
         Wanted::Timed(wanted) => blueprint.timed(id, wanted),
+        Wanted::Tagged(wanted) => blueprint.tagged(id, wanted),
     };
     Ok(Fetching { graph, factory: Box::new(factory), certificates, sessions })
 }

@@ -48,14 +48,15 @@ commonLabels: {team: platform}
 secrets: [vault, aws]
 config:
   sources: {node: {kind: vault, address: 'https://vault.example.com', token_file: /etc/alppaca/secrets/vault/token}}
-  roles: {web: {source: node}}
+  roles: {web: {source: node}, app: {source: web, role_arn: 'arn:aws:iam::123456789012:role/app'}}
   listen: ['127.0.0.1:25772', '169.254.169.254:80']
   audit_log: /dev/stdout
   policy: {rules: [{name: web, match: {user: web}, role: web}]}
 podIdentity:
-  serviceAccounts: {enabled: true, allow: [{namespace: prod, roles: 'web*'}]}
+  serviceAccounts: {enabled: true, allow: [{namespace: prod, roles: 'web*', session_tags: false}, {namespace: apps, roles: app}]}
+  sessionTags: {enabled: true, clusterName: blue, clusterArn: 'arn:aws:eks:eu-central-1:123456789012:cluster/blue'}
   listen: ['169.254.170.23:80', '[::1]:25775']
-  associations: [{role: web}]
+  associations: [{namespace: apps, role: app}, {role: web, session_tags: false}]
   extra: {jwks_file: /etc/alppaca/secrets/aws/keys}
 capture: {imds: true, extraArgs: [--bridge=cni0]}
 daemon:

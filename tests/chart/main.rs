@@ -193,6 +193,8 @@ fn wrong_values_are_refused_with_the_reason() {
         ("webhook: {failurePolicy: Fail, replicas: 0}", "/webhook/replicas"),
         ("podIdentity: {listen: []}", "/podIdentity/listen"),
         ("podIdentity: {associations: [{namespace: prod}]}", "/podIdentity/associations/0"),
+        ("podIdentity: {sessionTags: {cluster: blue}}", "/podIdentity/sessionTags"),
+        ("podIdentity: {sessionTags: {clusterName: a/b}}", "/podIdentity/sessionTags/clusterName"),
         ("secrets: ['../etc']", "/secrets/0"),
         ("daemon: {metricsListen: '[::1]:1'}", "/daemon/metricsListen"),
         (

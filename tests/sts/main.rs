@@ -3,8 +3,12 @@
 #![allow(clippy::disallowed_methods, reason = "the stand-in has a clock of its own")]
 
 mod failover;
+#[path = "../interop/rig/cluster.rs"]
+#[allow(unreachable_pub, dead_code, reason = "others share it, too")]
+mod issuer;
 mod lengths;
 mod on_demand;
+mod pods;
 mod stand_in;
 #[path = "../support/mod.rs"]
 mod support;

@@ -14,11 +14,8 @@ pub struct Account {
 impl Account {
     /// With these names, if accounts may have them.
     pub fn new(namespace: &str, name: &str) -> Option<Self> {
-        let legal = |text: &str| {
-            let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.';
-            !text.is_empty() && text.len() <= LONGEST && text.bytes().all(letter)
-        };
-        (legal(namespace) && legal(name)).then(|| Self { namespace: namespace.to_owned(), name: name.to_owned() })
+        let legal = is_name(namespace) && is_name(name);
+        legal.then(|| Self { namespace: namespace.to_owned(), name: name.to_owned() })
     }
 
     /// The account that is the subject of a token: `system:serviceaccount:NAMESPACE:NAME`.
@@ -30,6 +27,12 @@ impl Account {
 
 /// The longest name of anything in a cluster.
 const LONGEST: usize = 253;
+
+/// Whether a namespace, an account or a pod may have that name.
+pub(crate) fn is_name(text: &str) -> bool {
+    let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.';
+    !text.is_empty() && text.len() <= LONGEST && text.bytes().all(letter)
+}
 
 impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -6,6 +6,7 @@ mod index;
 mod lines;
 mod message;
 mod options;
+mod pod;
 mod watched;
 mod wish;
 
@@ -14,6 +15,7 @@ pub use index::{Draft, Index, WatchState};
 pub use lines::{LineTooLong, Lines};
 pub use message::{Event, Listed, MessageError, Page, Status, parse_event, parse_page, parse_status};
 pub use options::ApiOptions;
+pub use pod::Pod;
 pub use watched::{Following, Watched};
 pub use wish::{ROLE, ROLE_ARN, Wish};
 

@@ -176,6 +176,11 @@ impl Handle {
     pub fn calls(&self) -> Vec<Call> {
         self.shared.state().calls.clone()
     }
+
+    /// The ARN of the user or session to which an access key belongs; empty if it is of nobody.
+    pub fn principal(&self, access_key_id: &str) -> String {
+        respond::principal(&self.shared.state(), access_key_id).0
+    }
 }
 
 impl Drop for Handle {

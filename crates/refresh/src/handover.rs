@@ -56,7 +56,7 @@ pub(super) struct Succession {
     unclaimed: HashMap<Box<str>, HandedSet>,
     /// What becomes of those that were assumed.
     on_demand: Carryover,
-    /// What becomes of those of a role of the graph, which a user has for itself.
+    /// What becomes of those of a role of the graph, which a user or a client has for itself.
     of_roles: Box<dyn Fn(&str) -> Carryover + Send>,
 }
 
@@ -89,7 +89,7 @@ impl Refresher {
     }
 
     /// Takes over what another process has handed over. `carryover` says what becomes of the sets of each role of the graph,
-    /// those that a user has for itself included; `lister` and `on_demand` of those that the lister lists, and that are made on
+    /// those that a user or a client has for itself included; `lister` and `on_demand` of those that the lister lists, and that are made on
     /// demand.
     pub fn take_over_from(
         &mut self,
@@ -124,10 +124,8 @@ impl Refresher {
     pub(super) fn claim_handed(&mut self, id: &RoleId, now: Moment) {
         let handed = self.succession.unclaimed.remove(id.as_str());
         if let Some(handed) = handed.filter(|handed| handed.set.may_live(now.boot)) {
-            let carryover = match self.wanted.get(id) {
-                Some(Wanted::Timed(timed)) => (self.succession.of_roles)(timed.role.as_str()),
-                _ => self.succession.on_demand,
-            };
+            let of_role = self.wanted.get(id).and_then(Wanted::of_role);
+            let carryover = of_role.map_or(self.succession.on_demand, |role| (self.succession.of_roles)(role.as_str()));
             self.claim(carryover, handed, now);
         }
     }

@@ -25,7 +25,7 @@ pub use handover::{HandOver, HandedSet, Handover};
 pub use limiter::CallQueue;
 pub use replace::{Carryover, Replacement, Replacer};
 pub use report::clock_difference;
-pub use requests::{OnDemand, OnDemandFactory, RoleRequests, Timed, Wanted};
+pub use requests::{OnDemand, OnDemandFactory, RoleRequests, Tagged, Timed, Wanted};
 pub use schedule::{Cadence, Timer, left_when_fetched, wait_by_age};
 pub use task::Refresher;
 pub use upstream::{ErrorKind, Fetch, RoleList, Source, SourceError, SourceFuture};

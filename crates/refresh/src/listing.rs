@@ -208,7 +208,7 @@ impl Refresher {
     /// The sets that users have for themselves go with the role that they are of. Whether they come back is asked at once.
     fn withdraw_own(&mut self, name: &RoleName) {
         let now = self.clock.now();
-        let is_of_it = |wanted: &Wanted| matches!(wanted, Wanted::Timed(timed) if timed.role == *name);
+        let is_of_it = |wanted: &Wanted| wanted.of_role() == Some(name);
         for id in self.wanted.iter().filter(|(_, wanted)| is_of_it(wanted)).map(|(id, _)| id) {
             let Some(node) = self.nodes.get_mut(id) else { continue };
             node.held = None;

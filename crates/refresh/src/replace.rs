@@ -202,10 +202,7 @@ impl Refresher {
     ) {
         let on_demand = if on_demand == Carryover::Unchanged { Carryover::Unchanged } else { Carryover::Refetch };
         for (id, wanted) in std::mem::take(&mut self.wanted) {
-            let becomes = match &wanted {
-                Wanted::Assumed(_) => on_demand,
-                Wanted::Timed(timed) => carryover(&RoleId::named(&timed.role)),
-            };
+            let becomes = wanted.of_role().map_or(on_demand, |role| carryover(&RoleId::named(role)));
             match self.make(&id, &wanted) {
                 Ok(nodes) => self.take_over(nodes, old, &|_| becomes, fresh, now),
                 Err(problem) => self.deny(&id, &wanted, &problem, now),

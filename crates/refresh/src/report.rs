@@ -112,7 +112,7 @@ pub(super) fn role_requested(wanted: &Wanted) {
 pub(super) fn role_impossible(wanted: &Wanted, problem: &str) {
     let (role, problem) = (wanted.name(), format!("role {}: cannot be fetched {wanted}: {problem}", wanted.name()));
     match wanted {
-        Wanted::Assumed(_) => tracing::error!(%role, "{problem}"),
+        Wanted::Assumed(_) | Wanted::Tagged(_) => tracing::error!(%role, "{problem}"),
         // A user can ask for anything, and hears the reason.
         Wanted::Timed(_) => tracing::info!(%role, "{problem}"),
     }

@@ -99,6 +99,30 @@ impl Timed {
     }
 }
 
+/// A role of the configuration of which a client has a session of its own, which shows whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tagged {
+    /// The role.
+    pub role: RoleName,
+    /// The name of the session, legal for STS.
+    pub session_name: String,
+    /// Its tags, beside those of the role.
+    pub tags: Vec<(String, String)>,
+    /// Whether they are handed on along a chain.
+    pub transitive: bool,
+}
+
+impl Tagged {
+    /// Its id: a text that contains all fields.
+    pub fn id(&self) -> RoleId {
+        let transitive = self.transitive.to_string();
+        let mut inputs =
+            vec![("role", self.role.as_str()), ("session", &*self.session_name), ("transitive", &transitive)];
+        inputs.extend(self.tags.iter().flat_map(|(key, value)| [("tag", &**key), ("value", &**value)]));
+        RoleId::from_inputs("tagged", &inputs)
+    }
+}
+
 /// What is made on demand.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
@@ -106,6 +130,8 @@ pub enum Wanted {
     Assumed(Box<OnDemand>),
     /// One of the configuration, with another length.
     Timed(Timed),
+    /// One of the configuration, in a session for one client.
+    Tagged(Box<Tagged>),
 }
 
 impl Wanted {
@@ -113,6 +139,16 @@ impl Wanted {
         match self {
             Self::Assumed(wanted) => wanted.id(),
             Self::Timed(wanted) => wanted.id(),
+            Self::Tagged(wanted) => wanted.id(),
+        }
+    }
+
+    /// The role of the configuration, or of the lister, that it is of.
+    pub(super) fn of_role(&self) -> Option<&RoleName> {
+        match self {
+            Self::Assumed(_) => None,
+            Self::Timed(Timed { role, .. }) => Some(role),
+            Self::Tagged(wanted) => Some(&wanted.role),
         }
     }
 
@@ -121,6 +157,7 @@ impl Wanted {
         match self {
             Self::Assumed(wanted) => &wanted.name,
             Self::Timed(wanted) => &wanted.role,
+            Self::Tagged(wanted) => &wanted.role,
         }
     }
 }
@@ -130,6 +167,7 @@ impl fmt::Display for Wanted {
         match self {
             Self::Assumed(wanted) => write!(f, "as {}", wanted.role_arn),
             Self::Timed(wanted) => write!(f, "for {} seconds at a time", wanted.duration.as_secs()),
+            Self::Tagged(wanted) => write!(f, "in the session {}", wanted.session_name),
         }
     }
 }
@@ -143,6 +181,12 @@ impl From<OnDemand> for Wanted {
 impl From<Timed> for Wanted {
     fn from(wanted: Timed) -> Self {
         Self::Timed(wanted)
+    }
+}
+
+impl From<Tagged> for Wanted {
+    fn from(wanted: Tagged) -> Self {
+        Self::Tagged(Box::new(wanted))
     }
 }
 
@@ -292,5 +336,20 @@ mod tests {
         let ids = [timed("a", 1, 900), timed("b", 1, 900), timed("a", 2, 900), timed("a", 1, 901)];
         assert_eq!(ids.iter().collect::<std::collections::HashSet<_>>().len(), ids.len());
         assert_eq!(timed("a", 1, 900), ids[0]);
+        let tagged = Tagged {
+            role: "a".parse().expect("a name"),
+            session_name: "s".into(),
+            tags: vec![("k".into(), "v".into())],
+            transitive: true,
+        };
+        let variants = [
+            tagged.clone(),
+            Tagged { role: "b".parse().expect("a name"), ..tagged.clone() },
+            Tagged { session_name: "t".into(), ..tagged.clone() },
+            Tagged { tags: vec![("k".into(), "w".into())], ..tagged.clone() },
+            Tagged { transitive: false, ..tagged },
+        ];
+        let ids: std::collections::HashSet<RoleId> = variants.iter().map(Tagged::id).collect();
+        assert_eq!(ids.len(), variants.len());
     }
 }

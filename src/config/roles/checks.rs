@@ -12,6 +12,7 @@ use alppaca_settings::{
 use super::{CHAINED, Origin, Read, Role, is_assumed, origin};
 use crate::{
     config::sources::Source,
+    credentials::MAX_TAGS,
     source::{Provides, Session},
 };
 
@@ -126,6 +127,55 @@ pub fn can_last(role: &Role, duration: Duration, roles: &[Role], sources: &[Sour
             return Err(
                 "AWS grants at most 1h to a role that is assumed with the credentials of another role".to_owned()
             );
+        }
+    }
+    Ok(())
+}
+
+/// Whether sessions of a role can have tags with these keys beside its own; if not, why.
+pub fn can_be_tagged(role: &Role, keys: &[&str], roles: &[Role], sources: &[Source]) -> Result<(), String> {
+    let is_taken = |own: &&String| keys.iter().any(|key| key.eq_ignore_ascii_case(own));
+    if let Some(own) = role.session.tags.iter().map(|(own, _)| own).find(is_taken) {
+        return Err(format!("the role has a tag {own:?} already"));
+    }
+    let all = role.session.tags.len() + keys.len();
+    if all > MAX_TAGS {
+        let most = format!("AWS accepts at most {MAX_TAGS} session tags");
+        return Err(format!("{most}, and with the {} of each pod there are {all}", keys.len()));
+    }
+    for (name, origin) in role.sources.iter().filter_map(|name| Some((name, origin(name, sources, roles)?))) {
+        if is_assumed(origin, role.role_arn.is_some()) {
+            continue;
+        }
+        let Origin::Source(source) = origin else { return Err(format!("it passes on what the role {name} has")) };
+        let word = source.kind.word();
+        return Err(match source.kind.provides() {
+            Provides::PerArn => format!(
+                "{name} ({word}) is asked for the role itself, and a call of that kind takes no tags: the token has them. \
+                 Let the role be assumed with the credentials of another role"
+            ),
+            _ => format!(
+                "{name} ({word}) says itself what its sessions are like. Let the role be assumed with its credentials \
+                 (`role_arn`)"
+            ),
+        });
+    }
+    // What is handed on along the chain cannot be set again.
+    let mut above: Vec<&Role> = vec![role];
+    let mut next = 0;
+    while let Some(one) = above.get(next).copied() {
+        next += 1;
+        for origin in one.sources.iter().filter_map(|name| origin(name, sources, roles)) {
+            let Origin::Role(parent) = origin else { continue };
+            if let Some(own) = parent.session.transitive_tags.iter().find(is_taken) {
+                return Err(format!(
+                    "the role {} hands on a tag {own:?}, which AWS lets no session set again",
+                    parent.name
+                ));
+            }
+            if above.iter().all(|known| known.name != parent.name) {
+                above.push(parent);
+            }
         }
     }
     Ok(())

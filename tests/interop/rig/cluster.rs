@@ -34,8 +34,13 @@ impl Cluster {
             "iss": ISSUER, "aud": ["pods.eks.amazonaws.com"], "sub": "system:serviceaccount:prod:web",
             "exp": now + 3600, "nbf": now, "iat": now,
         });
+        self.sign(&claims)
+    }
+
+    /// A token with these claims.
+    pub fn sign(&self, claims: &Value) -> String {
         let part = |value: &Value| encode(value.to_string().as_bytes());
-        let message = format!("{}.{}", part(&json!({"alg": "ES256", "kid": "1"})), part(&claims));
+        let message = format!("{}.{}", part(&json!({"alg": "ES256", "kid": "1"})), part(claims));
         let signature = self.key.sign(&SystemRandom::new(), message.as_bytes()).expect("a signature");
         format!("{message}.{}", encode(signature.as_ref()))
     }

@@ -334,6 +334,7 @@ mod tests {
             role: crate::credentials::RoleId::named(&"deploy".parse().expect("a name")),
             access_key_id: "ASIAEXAMPLE".into(),
             expiration: jiff::Timestamp::UNIX_EPOCH,
+            pod: None,
         }
     }
 

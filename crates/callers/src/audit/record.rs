@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    caller::{Holder, Origin, Peer, cgroup::Cgroup, containers::Container},
+    caller::{Holder, Origin, Peer, ProvenPod, cgroup::Cgroup, containers::Container},
     credentials::{RoleId, format_timestamp},
 };
 
@@ -47,6 +47,8 @@ pub enum What {
         access_key_id: Box<str>,
         /// Until then they are valid.
         expiration: Timestamp,
+        /// The pod that has proved who it is, at the face where pods do.
+        pod: Option<Arc<ProvenPod>>,
     },
     /// It got none.
     Denied {
@@ -99,6 +101,8 @@ struct Record<'a> {
     unit: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     container: Option<ContainerRecord<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pod: Option<&'a ProvenPod>,
     face: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<&'static str>,
@@ -116,11 +120,11 @@ struct ContainerRecord<'a> {
 impl Event {
     /// It as a line of JSON.
     pub fn render(&self, findings: &Findings) -> String {
-        let (event, role, key, expiration, path) = match &self.what {
-            What::Issued { role, access_key_id, expiration } => {
-                ("hand-out", Some(role.as_str()), Some(&**access_key_id), Some(*expiration), None)
+        let (event, role, key, expiration, path, pod) = match &self.what {
+            What::Issued { role, access_key_id, expiration, pod } => {
+                ("hand-out", Some(role.as_str()), Some(&**access_key_id), Some(*expiration), None, pod.as_deref())
             }
-            What::Denied { path } => ("denial", None, None, None, Some(&**path)),
+            What::Denied { path } => ("denial", None, None, None, Some(&**path), None),
         };
         let (origin, uid) = match &self.peer.origin {
             Origin::Process(process) => ("process", Some(process.uid)),
@@ -151,6 +155,7 @@ impl Event {
             cgroup: findings.cgroup.as_ref().map(|group| bounded(&group.path)),
             unit: findings.cgroup.as_ref().and_then(|group| group.unit.as_deref()).map(bounded),
             container,
+            pod,
             face: self.face,
             version: self.version,
             user_agent: self.user_agent.as_deref(),
@@ -184,6 +189,7 @@ mod tests {
                 role: RoleId::named(&"deploy".parse().expect("a name")),
                 access_key_id: "ASIAEXAMPLE".into(),
                 expiration: "2026-11-24T20:00:00Z".parse().expect("a timestamp"),
+                pod: None,
             },
             more: 0,
             reason: "rule 1".into(),

@@ -12,6 +12,7 @@ mod namespace;
 pub mod netlink;
 mod party;
 mod pidfd;
+mod pod;
 mod process;
 mod unix;
 
@@ -27,6 +28,7 @@ pub use identity_cache::{IdentityCache, Known, Name, NameKind};
 pub use kernel::{Kernel, Open};
 pub use listening::Listening;
 pub use party::Subordinates;
+pub use pod::ProvenPod;
 pub use process::Holder;
 
 /// The other end of a connection.

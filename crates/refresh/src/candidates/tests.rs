@@ -133,6 +133,7 @@ fn rig_in(
         let call = match wanted {
             Wanted::Assumed(wanted) => wanted.external_id.clone().unwrap_or_default(),
             Wanted::Timed(wanted) => format!("timed-{}", wanted.role),
+            Wanted::Tagged(wanted) => format!("tagged-{}", wanted.session_name),
         };
         let made = node(&for_demand, wanted.name().as_str(), &[&call]);
         let parent = node(&for_demand, ".later", &["later"]);

@@ -137,7 +137,7 @@ fn factory(calls: &Calls, clock: &Arc<FakeClock>) -> OnDemandFactory {
     Box::new(move |id: &RoleId, wanted: &Wanted| {
         let call = match wanted {
             Wanted::Assumed(wanted) => wanted.external_id.as_deref().unwrap_or_default(),
-            Wanted::Timed(_) => "timed",
+            Wanted::Timed(_) | Wanted::Tagged(_) => "timed",
         };
         let made = graph(&[(wanted.name().as_str(), call)], &calls, &clock).nodes.remove(0);
         Ok(vec![Node { id: id.clone(), visibility: Visibility::Unlisted, ..made }])

@@ -10,7 +10,7 @@ mod visible_roles;
 
 pub use common::{Common, Shared};
 pub use held::Standing;
-pub use section::{Entry, OpenError, Opened, Opening, Options, Remote, Section, Work, open_address};
+pub use section::{Entry, OpenError, Opened, Opening, Options, OwnSessions, Remote, Section, Work, open_address};
 pub use visible_roles::VisibleRoles;
 
 use crate::http::Face;

@@ -9,10 +9,10 @@ use std::{
     time::Duration,
 };
 
-use super::{common::Shared, ecs::EcsTokens, imds::Wanted};
+use super::{common::Shared, ecs::EcsTokens, imds::Wanted, pod_identity::Sessions};
 use crate::{
     clock::SharedClock,
-    credentials::{RoleArn, RoleName},
+    credentials::{Pattern, RoleArn, RoleName},
     http::{Face, Respond},
     jwt::{KeyOptions, KeyRing},
     kubernetes::{ApiOptions, Index, Watched},
@@ -50,11 +50,29 @@ pub trait Options: Comparable + Rendered + fmt::Debug + Send + Sync {
     /// Makes it ready to answer at `listen`.
     fn open(&self, listen: &[SocketAddr], opening: &Opening) -> Result<Opened, OpenError>;
 
+    /// The roles of which its clients get sessions of their own. Not every role can have such.
+    fn own_sessions(&self) -> Vec<OwnSessions> {
+        Vec::new()
+    }
+
     /// Adds the files that it names.
     fn files(&self, _: &mut NamedFiles) {}
 
     /// Adds what it needs of the system beside these files.
     fn needs(&self, needs: &mut Needs);
+}
+
+/// Roles of which each client gets a session of its own, with tags, because an item of a list in the section says so.
+#[derive(Debug, Clone)]
+pub struct OwnSessions {
+    /// The keys that lead from the section to the list.
+    pub list: &'static [&'static str],
+    /// Which item it is.
+    pub index: usize,
+    /// The roles.
+    pub roles: Vec<Pattern>,
+    /// The keys of the tags.
+    pub tags: Vec<&'static str>,
 }
 
 impl PartialEq for dyn Options {
@@ -146,6 +164,8 @@ pub struct Opening<'a> {
     pub watched: Arc<Watched>,
     /// The roles of the configuration that have an ARN.
     pub role_arns: Arc<[(RoleArn, RoleName)]>,
+    /// The sessions that pods have for themselves.
+    pub pod_sessions: Arc<Sessions>,
 }
 
 /// A face that is ready.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::denial::Denial;
 use crate::{
+    caller::ProvenPod,
     credentials::{RoleId, SecretBytes},
     store::Published,
 };
@@ -117,6 +118,8 @@ pub struct Issued {
     pub role: RoleId,
     /// The set.
     pub set: Arc<Published>,
+    /// The pod that they are for, if it has proved who it is.
+    pub pod: Option<Arc<ProvenPod>>,
 }
 
 /// An answer.

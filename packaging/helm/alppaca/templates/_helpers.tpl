@@ -107,6 +107,14 @@ projected:
 {{- $_ := set $pods "service_accounts" (dict "allow" .allow "api_server" "https://kubernetes.default.svc" "api_ca_file" (printf "%s/ca.crt" $api) "api_token_file" (printf "%s/token" $api)) }}
 {{- end }}
 {{- end }}
+{{- with .Values.podIdentity.sessionTags }}
+{{- if .enabled }}
+{{- $tags := dict "transitive" .transitive "max_sessions" .maxSessions }}
+{{- with .clusterName }}{{ $_ := set $tags "cluster_name" . }}{{ end }}
+{{- with .clusterArn }}{{ $_ := set $tags "cluster_arn" . }}{{ end }}
+{{- $_ := set $pods "session_tags" $tags }}
+{{- end }}
+{{- end }}
 {{- $pods = mergeOverwrite $pods (deepCopy .Values.podIdentity.extra) }}
 {{- with $pods.service_accounts }}
 {{- if not .allow }}

@@ -1,16 +1,27 @@
-//! The token of a service account: from its text to a namespace and a name, if it can be believed.
+//! The token of a service account: from its text to an account and its pod, if it can be believed.
 
 use crate::{
     clock::Moment,
     jwt::{Demands, KeyRing, TokenError},
-    kubernetes::Account,
+    kubernetes::{Account, Pod},
 };
 
+/// Whose a token is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Bearer {
+    /// The account.
+    pub(super) account: Account,
+    /// The pod that the token is bound to, if it is.
+    pub(super) pod: Option<Pod>,
+}
+
 /// Verifies a token and says whose it is.
-pub(super) fn verify(token: &str, keys: &KeyRing, demands: &Demands, now: Moment) -> Result<Account, TokenError> {
-    let verified = keys.verify(token, demands, now)?;
-    let subject = verified.claims.get("sub").and_then(|subject| subject.as_str());
-    subject.and_then(Account::of_subject).ok_or(TokenError::Subject)
+pub(super) fn verify(token: &str, keys: &KeyRing, demands: &Demands, now: Moment) -> Result<Bearer, TokenError> {
+    let claims = keys.verify(token, demands, now)?.claims;
+    let subject = claims.get("sub").and_then(|subject| subject.as_str());
+    let account = subject.and_then(Account::of_subject).ok_or(TokenError::Subject)?;
+    let pod = Pod::of_claims(&claims, &account);
+    Ok(Bearer { account, pod })
 }
 
 /// Why a token is not believed, in the words of the agent (`internal/validation` in aws/eks-pod-identity-agent).

@@ -21,8 +21,8 @@ pub struct Annotated {
 /// What an account gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// This role.
-    Role(RoleName),
+    /// This role, with a session for each pod or not.
+    Role(RoleName, bool),
     /// It asks for none.
     Nothing,
     /// Nobody knows yet what it asks for.
@@ -54,7 +54,10 @@ impl Annotated {
             allowed.namespace.matches(&account.namespace)
                 && allowed.roles.iter().any(|pattern| pattern.matches(name.as_str()))
         };
-        if self.allow.iter().any(allows) { Found::Role(name) } else { Found::NotAllowed(name) }
+        match self.allow.iter().find(|allowed| allows(allowed)) {
+            Some(allowed) => Found::Role(name, allowed.session_tags),
+            None => Found::NotAllowed(name),
+        }
     }
 }
 
@@ -84,6 +87,7 @@ mod tests {
         let allow = |namespace: &str, roles: &[&str]| Allowed {
             namespace: Pattern::new(namespace),
             roles: roles.iter().map(|role| Pattern::new(role)).collect(),
+            session_tags: namespace == "prod",
         };
         let allowed = vec![allow("prod", &["web-*"]), allow("stage-*", &["db", "web-1"])];
         let annotated = Annotated::new(Arc::clone(&index), allowed, [(arn, name("web-2"))].into());
@@ -95,13 +99,13 @@ mod tests {
             draft.add(Listed { account, wish: Some(wish) });
         }
         index.replace(draft, "2026-11-27T10:00:00Z".parse().expect("a time"));
-        assert_eq!(find("prod", "web"), Found::Role(name("web-1")));
-        assert_eq!(find("prod", "arn"), Found::Role(name("web-2")));
+        assert_eq!(find("prod", "web"), Found::Role(name("web-1"), true));
+        assert_eq!(find("prod", "arn"), Found::Role(name("web-2"), true));
         assert_eq!(find("prod", "other-arn"), Found::NoRole(other));
         assert_eq!(find("prod", "admin"), Found::NotAllowed(name("admin")));
         assert_eq!(find("prod", "odd"), Found::NoRole(Wish::Unreadable("x")));
         assert_eq!(find("prod", "default"), Found::Nothing);
         assert_eq!(find("stage", "web"), Found::NotAllowed(name("web-1")));
-        assert_eq!(find("stage-2", "web"), Found::Role(name("web-1")));
+        assert_eq!(find("stage-2", "web"), Found::Role(name("web-1"), false));
     }
 }

@@ -7,12 +7,17 @@
 mod account;
 mod annotated;
 mod options;
+mod session_tags;
+mod sessions;
 
 use std::{net::IpAddr, sync::Arc};
 
-use account::{verify, words};
+use account::{Bearer, verify, words};
 pub use annotated::{Annotated, Found};
 pub use options::{Allowed, Annotations, Association, ENTRY, Options};
+pub use session_tags::{PodSession, SessionTags};
+use sessions::Whose;
+pub use sessions::{SessionCounts, SessionFetcher, Sessions};
 
 use super::{
     common::{JSON, Shared},
@@ -21,10 +26,11 @@ use super::{
     visible_roles::VisibleRoles,
 };
 use crate::{
+    caller::ProvenPod,
     clock::Moment,
-    credentials::{RoleName, document_field},
+    credentials::{RoleId, RoleName, document_field},
     http::{
-        Face, RequestContext, Respond,
+        Face, Issued, RequestContext, Respond,
         answer::{Answer, Body, Outcome, Status, Style},
         denial::Denial,
         path::Target,
@@ -33,7 +39,7 @@ use crate::{
     },
     jwt::{Demands, KeyRing, TokenError},
     kubernetes::Account,
-    store::Role,
+    store::{Role, Slot},
 };
 
 /// The addresses of the agent.
@@ -60,6 +66,8 @@ pub struct PodIdentity {
     shared: Shared,
     keys: KeyRing,
     annotated: Option<Annotated>,
+    /// The sessions that pods have for themselves, if they do.
+    sessions: Option<(SessionTags, Arc<Sessions>)>,
 }
 
 impl std::fmt::Debug for PodIdentity {
@@ -107,7 +115,7 @@ impl Respond for PodIdentity {
             Err(_) => Err(TokenError::Malformed),
         };
         match verified {
-            Ok(account) => self.credentials(&account, context, now),
+            Ok(bearer) => self.credentials(&bearer, context, now),
             Err(TokenError::UnknownKey) if self.keys.request_refresh(now) => Outcome::Elsewhere,
             Err(error) => denied(Denial::BadToken, Status::BadRequest, words(error)),
         }
@@ -124,12 +132,19 @@ impl PodIdentity {
             algorithms: None,
             leeway: options.leeway,
         };
-        (Self { options, demands, hosts, shared, keys: keys.clone(), annotated: None }, keys)
+        let face = Self { options, demands, hosts, shared, keys: keys.clone(), annotated: None, sessions: None };
+        (face, keys)
     }
 
     /// The same, which also goes by annotations of service accounts.
     fn annotated_by(self, annotated: Option<Annotated>) -> Self {
         Self { annotated, ..self }
+    }
+
+    /// The same, which keeps the sessions of pods among `sessions`, if each pod has its own.
+    fn with_sessions(self, sessions: &Arc<Sessions>) -> Self {
+        let sessions = self.options.session_tags.clone().map(|tags| (tags, Arc::clone(sessions)));
+        Self { sessions, ..self }
     }
 
     /// The agent answers only to its own addresses, which no web page can name; that is also the guard against rebound
@@ -164,20 +179,21 @@ impl PodIdentity {
         refuse(Refusal::Host, &reason)
     }
 
-    /// The role that is associated with an account, or the answer to it.
-    fn role_of(&self, account: &Account) -> Result<RoleName, Box<Outcome>> {
+    /// The role that is associated with an account, and whether each of its pods may have a session of its own; or the answer
+    /// to it.
+    fn role_of(&self, account: &Account) -> Result<(RoleName, bool), Box<Outcome>> {
         let fits = |association: &&Association| {
             association.namespace.matches(&account.namespace) && association.service_account.matches(&account.name)
         };
         if let Some(association) = self.options.associations.iter().find(fits) {
-            return Ok(association.role.clone());
+            return Ok((association.role.clone(), association.session_tags));
         }
         let not_found = |why: String| {
             let words = format!("(ResourceNotFoundException): {why}, fault: client");
             Err(Box::new(denied(Denial::Refused, Status::NotFound, &words)))
         };
         match self.annotated.as_ref().map_or(Found::Nothing, |annotated| annotated.find(account)) {
-            Found::Role(name) => Ok(name),
+            Found::Role(name, own) => Ok((name, own)),
             Found::Nothing => not_found(format!("no role is associated with the service account {account}")),
             Found::Unknown => Err(Box::new(Outcome::Elsewhere)),
             Found::NoRole(wish) => {
@@ -193,21 +209,61 @@ impl PodIdentity {
         }
     }
 
-    fn credentials(&self, account: &Account, context: RequestContext<'_>, now: Moment) -> Outcome {
-        let name = match self.role_of(account) {
-            Ok(name) => name,
+    fn credentials(&self, bearer: &Bearer, context: RequestContext<'_>, now: Moment) -> Outcome {
+        let (name, own) = match self.role_of(&bearer.account) {
+            Ok(found) => found,
             Err(outcome) => return *outcome,
         };
         let snapshot = self.shared.store.snapshot();
         let visible = VisibleRoles::new(&snapshot, context.grant, now);
-        match visible.role(name.as_str()) {
-            Some(role) => self.of_role(role, now),
-            None if !visible.settled() => Outcome::Warming,
-            None => {
+        match (visible.role(name.as_str()), &self.sessions) {
+            (Some(_), Some((tags, sessions))) if own => self.own_session(tags, sessions, &name, bearer, now),
+            (Some(role), _) => of_pod(self.of_role(role, now), bearer, None),
+            (None, _) if !visible.settled() => Outcome::Warming,
+            (None, _) => {
                 let words = "(ResourceNotFoundException): the role is not there, fault: client";
                 Outcome::Answer(plain(Status::NotFound, words).denied(visible.why_missing()))
             }
         }
+    }
+
+    /// What a pod gets of its own session of a role. What all share is never given in its place.
+    fn own_session(
+        &self,
+        tags: &SessionTags,
+        sessions: &Sessions,
+        name: &RoleName,
+        bearer: &Bearer,
+        now: Moment,
+    ) -> Outcome {
+        let Bearer { account, pod: Some(pod) } = bearer else {
+            let words = "Service account token failed claim validations: the token is not bound to a pod, and each pod has a \
+                         session of its own";
+            return denied(Denial::BadToken, Status::BadRequest, words);
+        };
+        let session = tags.session(name, account, pod);
+        let session_name = session.name.clone();
+        let whose = Whose {
+            namespace: account.namespace.clone(),
+            pod: pod.name.clone(),
+            uid: pod.uid.clone(),
+            role: name.clone(),
+        };
+        let snapshot = self.shared.store.snapshot();
+        let starts =
+            |id: &RoleId| snapshot.by_id(id).is_some_and(|role| matches!(&**role.slot(), Slot::Idle | Slot::Warming));
+        let Some(id) = sessions.want(&whose, session, tags.max_sessions, now.boot, starts) else {
+            return Outcome::Warming;
+        };
+        // It may have begun just now, and even have made room for another one since.
+        let snapshot = self.shared.store.snapshot();
+        let Some(role) = snapshot.by_id(&id) else { return Outcome::Warming };
+        let outcome = self.of_role(role, now);
+        if let Outcome::Answer(Answer { issued: Some(issued), .. }) = &outcome {
+            let left = issued.set.left(now).try_into().unwrap_or_default();
+            sessions.given(&whose, now.boot + left);
+        }
+        of_pod(outcome, bearer, Some((name, session_name)))
     }
 
     fn of_role(&self, role: &Role, now: Moment) -> Outcome {
@@ -227,6 +283,28 @@ impl PodIdentity {
             },
             || plain(Status::Unavailable, "Unable to fetch credentials: they have expired"),
         )
+    }
+}
+
+/// The same, which says whom it is for, and of which role its own session is, under which name.
+fn of_pod(outcome: Outcome, bearer: &Bearer, own: Option<(&RoleName, String)>) -> Outcome {
+    let Outcome::Answer(Answer { issued: Some(issued), .. }) = &outcome else { return outcome };
+    let (role, session_name) = match own {
+        Some((role, name)) => (RoleId::named(role), Some(name.into())),
+        None => (issued.role.clone(), None),
+    };
+    let Bearer { account, pod } = bearer;
+    let proven = ProvenPod {
+        namespace: (&*account.namespace).into(),
+        service_account: (&*account.name).into(),
+        name: pod.as_ref().map(|pod| (&*pod.name).into()),
+        uid: pod.as_ref().map(|pod| (&*pod.uid).into()),
+        session_name,
+    };
+    let issued = Issued { role, set: Arc::clone(&issued.set), pod: Some(Arc::new(proven)) };
+    match outcome {
+        Outcome::Answer(answer) => Outcome::Answer(Answer { issued: Some(issued), ..answer }),
+        outcome => outcome,
     }
 }
 

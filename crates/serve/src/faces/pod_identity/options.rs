@@ -2,10 +2,10 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use super::{FACE, PodIdentity, annotated::Annotated};
+use super::{FACE, PodIdentity, annotated::Annotated, session_tags::SessionTags};
 use crate::{
     credentials::{Pattern, RoleName},
-    faces::section::{self, Entry, OpenError, Opened, Opening, Work},
+    faces::section::{self, Entry, OpenError, Opened, Opening, OwnSessions, Work},
     jwt::KeyOptions,
     kubernetes::ApiOptions,
     needs::Needs,
@@ -29,6 +29,7 @@ pub static ENTRY: Entry = Entry {
         ("pod_identity.associations[]", Association::SETTINGS),
         ("pod_identity.service_accounts", Annotations::SETTINGS),
         ("pod_identity.service_accounts.allow[]", Allowed::SETTINGS),
+        ("pod_identity.session_tags", SessionTags::SETTINGS),
     ],
     face: FACE,
     read: |fields, _| Some(Arc::new(Options::read(fields)?)),
@@ -76,6 +77,14 @@ options! {
             "A mapping: associations by the annotation `alppaca.dev/role` (or `eks.amazonaws.com/role-arn`) of service \
              accounts, which are watched. See [below](#pod_identityservice_accounts). `associations` count before them.",
         ) => section(Annotations::SETTINGS, Annotations::read);
+        /// What the sessions of pods are like, if each has its own.
+        pub session_tags: Option<SessionTags> = Setting::nested(
+            "session_tags",
+            "",
+            "A mapping, which may be empty (`{}`): each pod gets a session of its own, with the tags of EKS and a name that \
+             shows the pod. See [below](#pod_identitysession_tags) and [Containers](container.md#a-session-for-each-pod). \
+             Without it all pods of a role share one.",
+        ) => section(SessionTags::SETTINGS, SessionTags::read);
     }
     before either;
     after Options::associate;
@@ -117,8 +126,17 @@ options! {
             "",
             "The name of a role, or a list of them; `*` matches any characters. Required.",
         ) => needed("`roles` is missing here", |node| read::list(node, read::pattern));
+        /// Whether each pod gets a session of its own.
+        pub session_tags: bool = OWN => value(read::boolean);
     }
 }
+
+/// Whether the pods of an item have sessions of their own.
+const OWN: Setting = Setting::nested(
+    "session_tags",
+    "true",
+    "Whether these pods have sessions of their own, where the section has `session_tags`; otherwise they share the role's.",
+);
 
 impl AsYaml for Annotations {
     fn as_yaml(&self) -> Option<String> {
@@ -162,6 +180,8 @@ options! {
         /// The role.
         pub role: RoleName = Setting::nested("role", "", "The name of the role. Required.")
             => needed("`role` is missing here", read::role_name);
+        /// Whether each pod gets a session of its own.
+        pub session_tags: bool = OWN => value(read::boolean);
     }
 }
 
@@ -192,12 +212,26 @@ impl section::Options for Options {
             }
         };
         let (face, ring) = PodIdentity::new(self.clone(), hosts, shared);
-        let face = face.annotated_by(annotated);
+        let face = face.annotated_by(annotated).with_sessions(&opening.pod_sessions);
         let keys = opening.remote.keys(&self.keys, ring)?;
         let work = Box::pin(async {
             tokio::join!(keys, follow);
         });
         Ok(Opened { respond: Arc::new(face), work: Some(work) })
+    }
+
+    fn own_sessions(&self) -> Vec<OwnSessions> {
+        let Some(tags) = &self.session_tags else { return Vec::new() };
+        let own = |list, index, roles| OwnSessions { list, index, roles, tags: tags.keys() };
+        let associated = self.associations.iter().enumerate().filter(|(_, association)| association.session_tags);
+        let associated = associated.map(|(index, association)| {
+            own(&["associations"][..], index, vec![Pattern::new(association.role.as_str())])
+        });
+        let allowed = self.service_accounts.iter().flat_map(|annotations| annotations.allow.iter().enumerate());
+        let allowed = allowed.filter(|(_, allowed)| allowed.session_tags);
+        let allowed =
+            allowed.map(|(index, allowed)| own(&["service_accounts", "allow"][..], index, allowed.roles.clone()));
+        associated.chain(allowed).collect()
     }
 
     fn files(&self, files: &mut NamedFiles) {

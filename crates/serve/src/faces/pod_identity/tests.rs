@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    credentials::{Credentials, Pattern, RoleId, RoleName},
+    credentials::{Credentials, Pattern, RoleId, RoleName, render_refusal},
     faces::tests::{credentials, held, name, now, peer, read, respond},
     jwt::{
         KeyOptions, KeySource,
@@ -44,6 +44,7 @@ fn face(issuer: &Issuer) -> PodIdentity {
         namespace: Pattern::new(namespace),
         service_account: Pattern::new(service_account),
         role: role.clone(),
+        session_tags: true,
     };
     let options = Options {
         issuer: ISSUER.into(),
@@ -51,6 +52,7 @@ fn face(issuer: &Issuer) -> PodIdentity {
         leeway: Duration::from_mins(1),
         associations: vec![association("prod", "web-*", &web), association("stage", "*", &rest)],
         service_accounts: None,
+        session_tags: None,
         keys: KeyOptions { source: KeySource::File("/keys".into()), refresh: Duration::from_mins(5) },
     };
     let (face, ring) = PodIdentity::new(options, vec![[127, 0, 0, 1].into()], Shared::of(store));
@@ -80,6 +82,87 @@ fn a_service_account_gets_the_role_that_is_associated_with_it() {
     let (status, body) =
         with(&face, &token(&issuer, |_, claims| claims["sub"] = "system:serviceaccount:prod:db".into()));
     assert!(status == 404 && body.contains("prod/db") && body.ends_with('\n'), "{body}");
+}
+
+/// A token that is bound to a pod.
+fn bound(issuer: &Issuer, pod: &str, uid: &str) -> String {
+    token(issuer, |_, claims| {
+        claims["kubernetes.io"] = json!({
+            "namespace": "prod", "serviceaccount": {"name": "web-1", "uid": "s"}, "pod": {"name": pod, "uid": uid},
+        });
+    })
+}
+
+/// Has sessions in the store, as the refresher does.
+struct Stored(Arc<Store>);
+
+impl SessionFetcher for Stored {
+    fn ensure(&self, session: &PodSession) -> RoleId {
+        let id = RoleId::from_inputs("tagged", &[("name", &session.name), ("uid", &session.tags[3].1)]);
+        self.0.add_unlisted(&id, &session.role);
+        id
+    }
+
+    fn release(&self, id: &RoleId) {
+        self.0.remove_unlisted(id);
+    }
+}
+
+#[test]
+fn each_pod_gets_its_own_session_and_never_what_others_have() {
+    let issuer = Issuer::new();
+    let (mut face, tags) = (face(&issuer), SessionTags::of_no_cluster());
+    face.options.session_tags = Some(tags);
+    let store = Arc::clone(&face.shared.store);
+    let face = face.with_sessions(&Sessions::new(Stored(Arc::clone(&store))));
+    let [one, two] = [("web-a", "1"), ("web-b", "2")].map(|(pod, uid)| bound(&issuer, pod, uid));
+    assert_eq!((with(&face, &one).0, with(&face, &two).0), (0, 0), "what all share is there, and is not given");
+    let snapshot = store.snapshot();
+    let [first, second] = snapshot.unlisted() else { panic!("{:?}", snapshot.unlisted()) };
+    let set = |key: &str| held(&Credentials { access_key_id: key.to_owned(), ..credentials() });
+    store.publish(&first.id(), set("ASIAFIRST"));
+    assert!(with(&face, &one).1.contains("ASIAFIRST") && with(&face, &two).0 == 0);
+    store.publish(&second.id(), Slot::Denied(render_refusal("AccessDenied", "sts:TagSession", now().wall).into()));
+    let (status, body) = with(&face, &two);
+    assert!(status == 403 && body.contains("sts:TagSession"), "{status} {body}");
+    store.publish(&second.id(), set("ASIASECOND"));
+    assert!(with(&face, &one).1.contains("ASIAFIRST") && with(&face, &two).1.contains("ASIASECOND"));
+    assert_eq!(store.snapshot().unlisted().len(), 2);
+    // Whom it is for is recorded.
+    let head = format!("GET /v1/credentials HTTP/1.1\r\nHost: 169.254.170.23\r\nAuthorization: {two}");
+    let Outcome::Answer(answer) = respond((FACE, &face), &head, (&peer(), &Grant::Everything), now()) else { panic!() };
+    let issued = answer.issued.expect("credentials");
+    let pod = issued.pod.expect("a pod");
+    assert_eq!((issued.role.as_str(), pod.session_name.as_deref()), ("web", Some("prod+web-1+web-b")));
+    assert_eq!((pod.name.as_deref(), pod.uid.as_deref()), (Some("web-b"), Some("2")));
+    // A token of no pod, or of a pod of another account.
+    let unbound = token(&issuer, |_, _| {});
+    let other = token(&issuer, |_, claims| {
+        claims["kubernetes.io"] = json!({
+            "namespace": "stage", "serviceaccount": {"name": "web-1"}, "pod": {"name": "web-a", "uid": "1"},
+        });
+    });
+    for token in [unbound, other] {
+        let (status, body) = with(&face, &token);
+        assert!(status == 400 && body.contains("not bound to a pod"), "{status} {body}");
+    }
+    // A caller that may not have the role gets no session of it either.
+    let denied = read(respond((FACE, &face), &head, (&peer(), &Grant::Denied), now()));
+    assert_eq!(denied.0, 404);
+}
+
+#[test]
+fn an_association_without_session_tags_shares_the_session_of_the_role() {
+    let issuer = Issuer::new();
+    let mut face = face(&issuer);
+    face.options.session_tags = Some(SessionTags::of_no_cluster());
+    face.options.associations[0].session_tags = false;
+    let store = Arc::clone(&face.shared.store);
+    let face = face.with_sessions(&Sessions::new(Stored(Arc::clone(&store))));
+    for token in [bound(&issuer, "web-a", "1"), token(&issuer, |_, _| {})] {
+        assert!(with(&face, &token).1.contains("ASIAEXAMPLE"));
+    }
+    assert!(store.snapshot().unlisted().is_empty());
 }
 
 #[test]

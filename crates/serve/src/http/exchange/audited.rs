@@ -23,6 +23,7 @@ impl Exchange {
                     role: issued.role.clone(),
                     access_key_id: issued.set.access_key_id.clone(),
                     expiration: issued.set.expiration,
+                    pod: issued.pod.clone(),
                 };
                 if auditor.hand_out(self.event(request, what, now)) {
                     answer

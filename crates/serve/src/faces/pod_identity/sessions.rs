@@ -1,0 +1,339 @@
+//! The sessions that pods have for themselves: begun when a pod asks, kept while it may need them, and bounded, so that no
+//! namespace takes the place, or the calls, of all others. Neither reads a clock nor fetches.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::Notify;
+
+use super::session_tags::PodSession;
+use crate::{
+    clock::{self, BootTime, SharedClock},
+    credentials::{RoleId, RoleName},
+};
+
+/// One for which nothing was ever given is kept for so long after its pod last asked.
+const PATIENCE: Duration = Duration::from_mins(2);
+/// One that was asked for in this time keeps its place, unless its namespace has more than its share.
+const RECENT: Duration = Duration::from_secs(5);
+/// How many sessions of one namespace may wait for their first set: so much of the calls of an upstream it may take.
+const STARTING: usize = 16;
+/// How often it is looked whether a pod has stopped asking.
+const LOOK: Duration = Duration::from_secs(15);
+
+/// Has sessions fetched.
+pub trait SessionFetcher: Send + Sync {
+    /// Ensures that there is such a session, until it is released as often as this was called.
+    fn ensure(&self, session: &PodSession) -> RoleId;
+
+    /// It is not needed any more.
+    fn release(&self, id: &RoleId);
+}
+
+/// Whose a session is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Whose {
+    pub(super) namespace: String,
+    pub(super) pod: String,
+    pub(super) uid: String,
+    pub(super) role: RoleName,
+}
+
+/// The sessions of all pods. They outlive the face.
+pub struct Sessions {
+    fetcher: Box<dyn SessionFetcher>,
+    held: Mutex<HashMap<Whose, Held>>,
+    /// Notified when there is a first one.
+    begun: Notify,
+    evicted: AtomicU64,
+    held_back: AtomicU64,
+}
+
+struct Held {
+    session: PodSession,
+    id: RoleId,
+    /// When its pod last asked for it.
+    asked: BootTime,
+    /// Until then its pod has what it was given last.
+    until: BootTime,
+}
+
+/// How the sessions are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionCounts {
+    /// How many there are.
+    pub held: usize,
+    /// How many had to make room for others.
+    pub evicted: u64,
+    /// How often a pod had to wait for others of its namespace before its session began.
+    pub held_back: u64,
+}
+
+impl Sessions {
+    /// There is none yet.
+    pub fn new(fetcher: impl SessionFetcher + 'static) -> Arc<Self> {
+        Arc::new(Self {
+            fetcher: Box::new(fetcher),
+            held: Mutex::default(),
+            begun: Notify::new(),
+            evicted: AtomicU64::new(0),
+            held_back: AtomicU64::new(0),
+        })
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<Whose, Held>> {
+        // Nothing under the lock can panic half-way.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The id of a session, which begins if there is none and `limit` allows it; `None` if it has to wait for others.
+    /// `starts` says whether the session with an id still waits for its first set.
+    pub(super) fn want(
+        &self,
+        whose: &Whose,
+        session: PodSession,
+        limit: usize,
+        now: BootTime,
+        starts: impl Fn(&RoleId) -> bool,
+    ) -> Option<RoleId> {
+        let mut held = self.held();
+        if let Some(known) = held.get_mut(whose).filter(|known| known.session == session) {
+            known.asked = now;
+            return Some(known.id.clone());
+        }
+        // Those of another configuration, and of a pod that had this one's name: there are not two of that name at a time.
+        self.drop_where(&mut held, |other, known| {
+            other == whose
+                || (other.namespace == whose.namespace
+                    && other.pod == whose.pod
+                    && other.uid != whose.uid
+                    && now.since(known.asked) >= RECENT)
+        });
+        let own = held.iter().filter(|(other, _)| other.namespace == whose.namespace);
+        if own.filter(|(_, known)| starts(&known.id)).count() >= STARTING
+            || !self.make_room(&mut held, whose, limit, now)
+        {
+            self.held_back.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        let id = self.fetcher.ensure(&session);
+        held.insert(whose.clone(), Held { session, id: id.clone(), asked: now, until: now });
+        self.begun.notify_one();
+        Some(id)
+    }
+
+    /// Whether there is room for one more of `whose` namespace, if need be after one has gone.
+    fn make_room(&self, held: &mut HashMap<Whose, Held>, whose: &Whose, limit: usize, now: BootTime) -> bool {
+        while held.len() >= limit {
+            let mut counts: HashMap<&str, usize> = HashMap::from([(&*whose.namespace, 1)]);
+            for other in held.keys() {
+                *counts.entry(&other.namespace).or_default() += 1;
+            }
+            let count = |namespace: &str| counts.get(namespace).copied().unwrap_or_default();
+            let own = count(&whose.namespace);
+            let may_go = |(other, known): &(&Whose, &Held)| {
+                let others = count(&other.namespace);
+                // A namespace that has more than this one gives way in any case, so that none can fill all places.
+                others > own || (others == own && now.since(known.asked) >= RECENT)
+            };
+            let candidates = held.iter().filter(may_go);
+            let last = candidates.max_by_key(|(other, known)| (count(&other.namespace), now.since(known.asked)));
+            let Some(last) = last.map(|(whose, _)| whose.clone()) else { return false };
+            self.drop_where(held, |other, _| *other == last);
+            self.evicted.fetch_add(1, Ordering::Relaxed);
+        }
+        true
+    }
+
+    /// A pod was given a set that ends at the time `until`.
+    pub(super) fn given(&self, whose: &Whose, until: BootTime) {
+        if let Some(known) = self.held().get_mut(whose) {
+            known.until = known.until.max(until);
+        }
+    }
+
+    fn drop_where(&self, held: &mut HashMap<Whose, Held>, goes: impl Fn(&Whose, &Held) -> bool) {
+        held.retain(|whose, known| {
+            let goes = goes(whose, known);
+            if goes {
+                self.fetcher.release(&known.id);
+            }
+            !goes
+        });
+    }
+
+    /// Drops those whose pods have gone, or have no use for them: what they were given has ended, and they have not come for
+    /// more.
+    fn sweep(&self, now: BootTime) {
+        self.drop_where(&mut self.held(), |_, known| now >= known.until && now.since(known.asked) >= PATIENCE);
+    }
+
+    /// Drops those that are not asked for any more. Never ends.
+    pub async fn tend(self: Arc<Self>, clock: SharedClock) {
+        loop {
+            if self.counts().held == 0 {
+                self.begun.notified().await;
+            }
+            clock::sleep(LOOK).await;
+            self.sweep(clock.boot());
+        }
+    }
+
+    /// How they are.
+    pub fn counts(&self) -> SessionCounts {
+        SessionCounts {
+            held: self.held().len(),
+            evicted: self.evicted.load(Ordering::Relaxed),
+            held_back: self.held_back.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.counts().fmt(f)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::{clock::fake::FakeClock, faces::tests::name};
+
+    /// Notes how often each session is held.
+    #[derive(Clone, Default)]
+    pub(in crate::faces::pod_identity) struct Noting(Arc<Mutex<HashMap<RoleId, usize>>>);
+
+    impl Noting {
+        fn ids(&self) -> Vec<String> {
+            let mut ids: Vec<_> = self.0.lock().expect("ours").keys().map(ToString::to_string).collect();
+            ids.sort();
+            ids
+        }
+    }
+
+    impl SessionFetcher for Noting {
+        fn ensure(&self, session: &PodSession) -> RoleId {
+            let id = RoleId::named(&name(&session.name));
+            *self.0.lock().expect("ours").entry(id.clone()).or_default() += 1;
+            id
+        }
+
+        fn release(&self, id: &RoleId) {
+            let mut held = self.0.lock().expect("ours");
+            let count = held.get_mut(id).expect("it is held");
+            *count -= 1;
+            if *count == 0 {
+                held.remove(id);
+            }
+        }
+    }
+
+    fn at(second: u64) -> BootTime {
+        BootTime::from_millis(second * 1000)
+    }
+
+    fn whose(namespace: &str, pod: &str, uid: &str) -> Whose {
+        Whose { namespace: namespace.into(), pod: pod.into(), uid: uid.into(), role: name("r") }
+    }
+
+    /// With the limit 6, sessions that have their first set at once.
+    fn want(sessions: &Sessions, (namespace, pod, uid): (&str, &str, &str), now: u64) -> bool {
+        let session = session(&format!("{namespace}+{pod}+{uid}"));
+        sessions.want(&whose(namespace, pod, uid), session, 6, at(now), |_| false).is_some()
+    }
+
+    fn session(text: &str) -> PodSession {
+        PodSession { role: name("r"), name: text.to_owned(), tags: Vec::new(), transitive: true }
+    }
+
+    #[test]
+    fn a_session_is_kept_while_its_pod_has_it_or_asks_for_it() {
+        let noting = Noting::default();
+        let sessions = Sessions::new(noting.clone());
+        assert!(want(&sessions, ("a", "p", "1"), 0) && want(&sessions, ("a", "q", "2"), 0));
+        sessions.given(&whose("a", "p", "1"), at(3600));
+        sessions.sweep(at(119));
+        assert_eq!(noting.ids(), ["a+p+1", "a+q+2"]);
+        sessions.sweep(at(120));
+        assert_eq!(noting.ids(), ["a+p+1"], "that of q was never given");
+        assert!(want(&sessions, ("a", "p", "1"), 3000));
+        sessions.given(&whose("a", "p", "1"), at(6000));
+        sessions.sweep(at(5999));
+        assert_eq!(noting.ids(), ["a+p+1"]);
+        sessions.sweep(at(6000));
+        assert_eq!((noting.ids().len(), sessions.counts().held), (0, 0));
+    }
+
+    #[test]
+    fn another_pod_of_the_same_name_takes_the_place_of_one_that_is_gone() {
+        let noting = Noting::default();
+        let sessions = Sessions::new(noting.clone());
+        assert!(want(&sessions, ("a", "db-0", "1"), 0) && want(&sessions, ("b", "db-0", "9"), 0));
+        assert!(want(&sessions, ("a", "db-0", "2"), 1));
+        assert_eq!(noting.ids(), ["a+db-0+1", "a+db-0+2", "b+db-0+9"], "the first may still be ending");
+        assert!(want(&sessions, ("a", "db-0", "3"), 7));
+        assert_eq!(noting.ids(), ["a+db-0+3", "b+db-0+9"]);
+        // With another configuration the session is another one.
+        let other = session("a+db-0+3-other");
+        assert!(sessions.want(&whose("a", "db-0", "3"), other, 6, at(8), |_| false).is_some());
+        assert_eq!(noting.ids(), ["a+db-0+3-other", "b+db-0+9"]);
+    }
+
+    #[test]
+    fn no_namespace_takes_the_places_of_all() {
+        let noting = Noting::default();
+        let sessions = Sessions::new(noting.clone());
+        assert!(want(&sessions, ("quiet", "p", "1"), 0));
+        let mut begun = 0;
+        for round in 0..200_u64 {
+            // The flood asks for new pods again and again, and what it has is recent.
+            begun += u64::from(want(&sessions, ("flood", &format!("p{round}"), "x"), 100 + round / 20));
+        }
+        assert_eq!(sessions.counts().held, 6);
+        assert!(noting.ids().contains(&"quiet+p+1".to_owned()), "{:?}", noting.ids());
+        assert!(begun <= 5 + 5 * 2, "{begun} calls in ten seconds");
+        // Others get their share at once, at the cost of the flood alone.
+        for pod in ["a", "b"] {
+            assert!(want(&sessions, ("other", pod, "y"), 109), "{pod}");
+        }
+        let ids = noting.ids();
+        let of = |namespace: &str| ids.iter().filter(|id| id.starts_with(namespace)).count();
+        assert_eq!((of("flood"), of("other"), of("quiet")), (3, 2, 1), "{ids:?}");
+        assert!(!want(&sessions, ("flood", "more", "x"), 109));
+        assert!(sessions.counts().evicted > 0 && sessions.counts().held_back > 0);
+    }
+
+    #[test]
+    fn a_namespace_has_a_bounded_number_of_first_calls_under_way() {
+        let sessions = Sessions::new(Noting::default());
+        let begin = |namespace: &str, pod: usize, starts: bool| {
+            let session = session(&format!("{namespace}+{pod}"));
+            sessions.want(&whose(namespace, &pod.to_string(), "u"), session, 500, at(1), |_| starts).is_some()
+        };
+        assert_eq!((0..100).filter(|pod| begin("a", *pod, true)).count(), STARTING);
+        assert!(begin("b", 0, true), "another namespace does not wait for that");
+        assert!(begin("a", 0, true), "what has begun goes on");
+        assert!(begin("a", 100, false), "the first ones have come");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_asked_for_any_more_goes_by_itself() {
+        let noting = Noting::default();
+        let sessions = Sessions::new(noting.clone());
+        let clock: SharedClock = FakeClock::new();
+        let tending = tokio::spawn(Arc::clone(&sessions).tend(Arc::clone(&clock)));
+        let (whose, session) = (whose("a", "p", "1"), session("a+p+1"));
+        assert!(sessions.want(&whose, session, 6, clock.boot(), |_| false).is_some());
+        clock::sleep(PATIENCE + LOOK * 2).await;
+        assert!(noting.ids().is_empty() && !tending.is_finished());
+        tending.abort();
+    }
+}
