@@ -16,10 +16,12 @@ mod requests;
 mod schedule;
 mod task;
 mod upstream;
+mod watch;
 
 use alppaca_core::{clock, credentials};
 use alppaca_store::{refresh_stats, store};
 
+pub use alppaca_store::refresh_stats::{Ending, SpanCounts};
 pub use graph::{CallLimit, CallLimitId, Candidate, Graph, Lister, Node, OnRequest, Visibility};
 pub use handover::{HandOver, HandedSet, Handover};
 pub use limiter::CallQueue;
@@ -29,3 +31,4 @@ pub use requests::{OnDemand, OnDemandFactory, RoleRequests, Tagged, Timed, Wante
 pub use schedule::{Cadence, Timer, left_when_fetched, wait_by_age};
 pub use task::Refresher;
 pub use upstream::{ErrorKind, Fetch, RoleList, Source, SourceError, SourceFuture};
+pub use watch::{EndedCall, Follower, Watch, Work, note_request_id};

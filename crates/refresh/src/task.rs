@@ -1,9 +1,12 @@
 //! The task that fetches from the upstreams and publishes their answers.
 
 pub(super) mod answers;
+mod call;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+pub(super) use call::Due;
+use call::{Answer, Call, Fetched};
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
@@ -13,11 +16,11 @@ use super::{
     node::{Asked, Plan, Tracked, Who},
     report,
     requests::{Request, Wanted},
+    watch::{Watch, with_request_id},
 };
 use crate::{
-    RoleList, SourceError,
     clock::{self, BootTime, Moment, SharedClock},
-    credentials::{Credentials, RoleId, RoleName},
+    credentials::{RoleId, RoleName},
     refresh_stats::RefreshStats,
     store::{Phase, Slot, Store},
 };
@@ -65,58 +68,12 @@ pub struct Refresher {
     /// The first graph with the present lister.
     pub(super) listed_since: u64,
     pub(super) refresh_stats: Arc<RefreshStats>,
+    pub(super) watch: Option<Watch>,
     /// When it was last looked at what callers wait for, if that was just now.
     looked: Option<BootTime>,
     /// What the lister is called, for all of its roles.
     pub(super) listed: Arc<str>,
     pub(super) succession: Succession,
-}
-
-/// Whose set is due.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Due {
-    /// A role that the lister lists.
-    Listed(RoleName),
-    /// A node of the graph.
-    Planned(RoleId),
-}
-
-/// The source that is called, and since when.
-struct Call {
-    source: Arc<str>,
-    began: BootTime,
-}
-
-/// What a call was made with, and what came of it.
-struct Fetched {
-    call: Call,
-    due: Due,
-    call_limit: CallLimitId,
-    generation: u64,
-    /// The credentials that signed it.
-    signed: Option<Arc<Credentials>>,
-    answer: Result<Credentials, SourceError>,
-}
-
-enum Answer {
-    Roles(Call, u64, Result<RoleList, SourceError>),
-    Set(Fetched),
-}
-
-impl Due {
-    fn id(&self) -> &str {
-        match self {
-            Self::Listed(name) => name.as_str(),
-            Self::Planned(id) => id.as_str(),
-        }
-    }
-
-    fn role_id(&self) -> RoleId {
-        match self {
-            Self::Listed(name) => RoleId::named(name),
-            Self::Planned(id) => id.clone(),
-        }
-    }
 }
 
 impl Refresher {
@@ -146,6 +103,7 @@ impl Refresher {
             generation: 0,
             listed_since: 0,
             refresh_stats: Arc::default(),
+            watch: None,
             looked: None,
             listed: LISTED.into(),
             succession: Succession::none(),
@@ -167,6 +125,13 @@ impl Refresher {
     #[must_use]
     pub fn with_factory(mut self, factory: OnDemandFactory) -> Self {
         self.factory = Some(factory);
+        self
+    }
+
+    /// Tells `watch` of each call.
+    #[must_use]
+    pub fn watched_by(mut self, watch: Watch) -> Self {
+        self.watch = Some(watch);
         self
     }
 
@@ -373,8 +338,9 @@ impl Refresher {
                 let (source, name) = (Arc::clone(&lister.source), name.clone());
                 let call = Call { source: Arc::clone(&self.listed), began: now.boot };
                 self.calls.spawn(async move {
-                    let answer = source.fetch(&name).await;
-                    Answer::Set(Fetched { call, due: Due::Listed(name), call_limit, generation, signed: None, answer })
+                    let (answer, request_id) = with_request_id(source.fetch(&name)).await;
+                    let (due, signed) = (Due::Listed(name), None);
+                    Answer::Set(Fetched { call, due, call_limit, generation, signed, answer, request_id })
                 });
             }
             Due::Planned(_) => {
@@ -382,8 +348,8 @@ impl Refresher {
                 let fetch = Arc::clone(&candidate.fetch);
                 let call = Call { source: Arc::clone(&candidate.label), began: now.boot };
                 self.calls.spawn(async move {
-                    let answer = fetch.fetch(signed.as_deref()).await;
-                    Answer::Set(Fetched { call, due, call_limit, generation, signed, answer })
+                    let (answer, request_id) = with_request_id(fetch.fetch(signed.as_deref())).await;
+                    Answer::Set(Fetched { call, due, call_limit, generation, signed, answer, request_id })
                 });
             }
         }

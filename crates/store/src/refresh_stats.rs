@@ -2,6 +2,7 @@
 //! failed, and how often calls ended how. Written by the refresher; no request for credentials looks at it.
 
 mod history;
+mod spans;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,6 +17,7 @@ use std::{
 use history::History;
 pub use history::{Calls as CallsInARow, Happening, Outcome, REMEMBERED, SourceHistory};
 use jiff::{SignedDuration, Timestamp};
+pub use spans::SpanCounts;
 
 use crate::{
     credentials::{AccountId, RoleId, RoleName},
@@ -120,6 +122,7 @@ pub struct RefreshStats {
     calls: Mutex<BTreeMap<Arc<str>, Arc<Calls>>>,
     /// What happened in the last hours, if somebody wants to see it.
     history: OnceLock<History>,
+    spans: OnceLock<Arc<SpanCounts>>,
 }
 
 /// The calls that were made to a source.
@@ -317,6 +320,16 @@ impl RefreshStats {
     pub fn certificate_ends(&self) -> Vec<(String, Timestamp)> {
         let ends = |certificate: &Certificate| Some((certificate.source.clone(), (certificate.end)()?));
         lock(&self.certificates).iter().filter_map(ends).collect()
+    }
+
+    /// Calls are traced, which `counts` counts. Only the first are kept.
+    pub fn use_spans(&self, counts: Arc<SpanCounts>) {
+        self.spans.get_or_init(|| counts);
+    }
+
+    /// The spans of calls, if they are traced.
+    pub fn spans(&self) -> Option<&SpanCounts> {
+        self.spans.get().map(|counts| &**counts)
     }
 
     /// When each source last gave something.

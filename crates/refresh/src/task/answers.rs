@@ -4,9 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::task::JoinError;
 
-use super::{Answer, Call, Due, Fetched, Refresher};
+use super::{
+    Refresher,
+    call::{Answer, Call, Due, Fetched},
+};
 use crate::{
-    Cadence, ErrorKind, SourceError, Timer,
+    Cadence, EndedCall, ErrorKind, SourceError, Timer,
     clock::Moment,
     credentials::{Credentials, RoleId, format_timestamp, render_refusal},
     node::Who,
@@ -22,7 +25,7 @@ impl Refresher {
             // That of a lister that is not asked any more says nothing.
             Ok(Answer::Roles(_, generation, _)) if generation < self.listed_since => {}
             Ok(Answer::Roles(call, _, answer)) => {
-                self.count(&call, Question::Roles, &answer, self.clock.now());
+                self.ended(&call, None, &answer, None);
                 self.take_roles(answer);
             }
             Ok(Answer::Set(fetched)) => self.take_set(fetched),
@@ -34,11 +37,11 @@ impl Refresher {
 
     fn take_set(&mut self, fetched: Fetched) {
         let now = self.clock.now();
-        let Fetched { call, due, call_limit, generation, signed, answer } = fetched;
+        let Fetched { call, due, call_limit, generation, signed, answer, request_id } = fetched;
         if let Some(queue) = self.queues.get_mut(call_limit.0).filter(|_| generation == self.generation) {
             queue.done();
         }
-        self.count(&call, Question::Credentials, &answer, now);
+        self.ended(&call, Some(&due), &answer, request_id.as_deref());
         // Withdrawn or changed while the call was under way: whatever came is of no use any more.
         if self.nodes.get(due.id()).is_none_or(|node| generation < node.since) {
             return;
@@ -125,11 +128,26 @@ impl Refresher {
         self.keep_serving(id);
     }
 
-    fn count<T>(&self, call: &Call, question: Question, answer: &Result<T, SourceError>, now: Moment) {
-        let ending = ending(answer);
-        self.refresh_stats.count(&call.source, question, ending, now.boot.since(call.began));
-        let failure = answer.as_ref().err().map(|error| &*error.message);
+    /// Counts a call, for the set that was `due` or for a list, and tells of it.
+    fn ended<T>(&mut self, call: &Call, due: Option<&Due>, answer: &Result<T, SourceError>, request_id: Option<&str>) {
+        let now = self.clock.now();
+        let (source, took) = (&*call.source, now.boot.since(call.began));
+        let (ending, failure) = (ending(answer), answer.as_ref().err().map(|error| &*error.message));
+        let question = if due.is_some() { Question::Credentials } else { Question::Roles };
+        self.refresh_stats.count(&call.source, question, ending, took);
         self.refresh_stats.ended(&call.source, now.wall, ending, failure);
+        let Some(watch) = &mut self.watch else { return };
+        let role = match due {
+            None => None,
+            Some(Due::Listed(name)) => Some(name),
+            // Of one that has been withdrawn meanwhile there is nothing to tell any more.
+            Some(Due::Planned(id)) => match self.nodes.get(id).and_then(|node| node.plan.as_ref()) {
+                Some(plan) => Some(&plan.node.name),
+                None => return,
+            },
+        };
+        let id = due.map(Due::id);
+        watch(&EndedCall { role, id, source, ending, failure, request_id, ended: now.wall, took });
     }
 
     fn late(&self, credentials: &Credentials) -> SourceError {

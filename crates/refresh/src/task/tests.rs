@@ -11,10 +11,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::*;
 use crate::{
-    Cadence, CallLimitId, Candidate, ErrorKind, Fetch, Node, OnRequest, RoleRequests, Source, SourceFuture, Timed,
-    Visibility, Wanted,
+    Cadence, CallLimitId, Candidate, ErrorKind, Fetch, Node, OnRequest, RoleList, RoleRequests, Source, SourceError,
+    SourceFuture, Timed, Visibility, Wanted,
     clock::{BootTime, Clock, fake::FakeClock},
-    credentials::Secret,
+    credentials::{Credentials, Secret},
     store::RoleState,
 };
 

@@ -25,9 +25,9 @@ use tokio::sync::Notify;
 
 use super::super::*;
 use crate::{
-    Carryover, ErrorKind, Handover, Source, SourceFuture,
+    Carryover, ErrorKind, Handover, RoleList, Source, SourceError, SourceFuture,
     clock::{Clock, fake::FakeClock},
-    credentials::Secret,
+    credentials::{Credentials, Secret},
     schedule::wait_by_age,
 };
 

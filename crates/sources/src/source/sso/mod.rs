@@ -13,6 +13,7 @@ use aws_sdk_sso::{
 };
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use aws_types::request_id::RequestId;
 use jiff::Timestamp;
 use tokio::task::JoinSet;
 
@@ -26,7 +27,7 @@ use crate::{
     clock::{self, SharedClock},
     credentials::{AccountId, Credentials, RoleName, Secret, is_key_text},
     fetch::Options,
-    refresh::{CallLimit, CallQueue},
+    refresh::{CallLimit, CallQueue, note_request_id},
     sign_in::Session,
     text::printable,
 };
@@ -108,6 +109,7 @@ impl Portal {
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
+        note_request_id(error.request_id());
         let service = error.as_service_error();
         match service.and_then(|service| service.code()) {
             Some(code @ "UnauthorizedException") => {
@@ -230,6 +232,7 @@ impl Portal {
             call.account_id(&id).role_name(&place.role).send()
         };
         let answer = self.call(&what, send).await.map_err(|failed| failed.error)?;
+        note_request_id(answer.request_id());
         self.same_person(before)?;
         let wrong = |problem: &str| SourceError::transient(format!("{what}: {problem}"));
         let set = answer.role_credentials.ok_or_else(|| wrong("the answer has no credentials"))?;

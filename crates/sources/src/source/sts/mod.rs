@@ -12,6 +12,7 @@ use super::{
 use crate::{
     clock::SharedClock,
     credentials::{Credentials, RoleArn},
+    refresh::note_request_id,
 };
 use aws_credential_types::Credentials as Signer;
 use aws_sdk_sts::{
@@ -217,8 +218,14 @@ impl Fetch for AssumeRole {
         Box::pin(async move {
             match parent {
                 Some(signer) => match self.sts.assume(&self.request, signer).await {
-                    Ok(answered) => Ok(answered.value),
-                    Err(failed) => Err(failed.error),
+                    Ok(answered) => {
+                        note_request_id(answered.request_id.as_deref());
+                        Ok(answered.value)
+                    }
+                    Err(failed) => {
+                        note_request_id(failed.request_id.as_deref());
+                        Err(failed.error)
+                    }
                 },
                 None => Err(SourceError::transient(format!(
                     "AssumeRole of {}: no credentials sign the call",

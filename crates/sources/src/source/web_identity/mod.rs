@@ -12,8 +12,9 @@ use super::{
     file::read_secret,
     sts::Request,
 };
-use crate::{clock::SharedClock, credentials::Credentials};
+use crate::{clock::SharedClock, credentials::Credentials, refresh::note_request_id};
 use aws_sdk_sts::{Client as Sts, types::PolicyDescriptorType};
+use aws_types::request_id::RequestId;
 
 /// The longest token that STS takes.
 const MAX_TOKEN: usize = 20_000;
@@ -69,7 +70,11 @@ impl WebIdentity {
             .set_policy_arns((!policies.is_empty()).then_some(policies));
         let name = format!("AssumeRoleWithWebIdentity for {}", role.role_arn);
         let proof = Proof::Token(&self.token_file);
-        let output = call.send().await.map_err(|error| failure(&name, proof, &error, self.clock.now().wall))?;
+        let output = call.send().await.map_err(|error| {
+            note_request_id(error.request_id());
+            failure(&name, proof, &error, self.clock.now().wall)
+        })?;
+        note_request_id(output.request_id());
         session(&name, &role.role_arn, output.credentials)
     }
 }
