@@ -112,6 +112,7 @@ fn tries() {
         taken: Vec::new(),
         authorities: Vec::new(),
         abstract_manager: false,
+        traces: None,
         former_files: Vec::new(),
     };
     let needs = daemon::needs(&fixed, &path, &loaded, &alppaca_command::environment::host_env());

@@ -12,6 +12,9 @@ use serde_json::Value;
 /// A crate that uses one of these itself talks to the network.
 const NETWORK: [&str; 4] = ["hyper", "mio", "socket2", "tokio-rustls"];
 
+/// What is not built in by default.
+const OTEL: &str = "alppaca/otel";
+
 fn cargo(arguments: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO"));
     let output = command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo runs");
@@ -19,10 +22,12 @@ fn cargo(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// The crates of others in both programs: name and version.
-fn built_in() -> BTreeSet<(String, String)> {
+/// The crates of others in both programs, with that feature or the default ones: name and version.
+fn built_in(feature: Option<&str>) -> BTreeSet<(String, String)> {
     let tree = ["tree", "--locked", "--offline", "--edges=normal", "--prefix=none", "--format={p}"];
-    let tree = cargo(&[&tree[..], &["--package=alppaca", "--package=alppaca-ims"]].concat());
+    let feature = feature.map(|feature| format!("--features={feature}"));
+    let programs = ["--package=alppaca", "--package=alppaca-ims"];
+    let tree = cargo(&tree.into_iter().chain(programs).chain(feature.as_deref()).collect::<Vec<_>>());
     let package = |line: &str| {
         let mut words = line.split(' ');
         let (name, version) = (words.next()?, words.next()?.strip_prefix('v')?);
@@ -37,7 +42,7 @@ fn found() -> BTreeMap<String, BTreeSet<&'static str>> {
     let metadata = cargo(&["metadata", "--locked", "--offline", "--format-version=1", &platform]);
     let metadata: Value = serde_json::from_str(&metadata).expect("JSON");
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let (built_in, mut found) = (built_in(), BTreeMap::new());
+    let (built_in, mut found) = (built_in(Some(OTEL)), BTreeMap::new());
     let all = metadata["packages"].as_array().expect("packages");
     for package in all.iter().filter(|package| built_in.contains(&(text(&package["name"]), text(&package["version"]))))
     {
@@ -56,6 +61,15 @@ fn found() -> BTreeMap<String, BTreeSet<&'static str>> {
         }
     }
     found
+}
+
+#[test]
+fn traces_add_nothing_to_a_build_without_them() {
+    let (without, with) = (built_in(None), built_in(Some(OTEL)));
+    let added: BTreeSet<_> = with.difference(&without).map(|(name, _)| name.as_str()).collect();
+    // The last three run at build time.
+    assert_eq!(added, BTreeSet::from(["prost", "prost-derive", "itertools", "anyhow"]));
+    assert!(without.is_subset(&with));
 }
 
 #[test]

@@ -268,6 +268,7 @@ fn other(key: &str) -> &'static str {
         "sandbox" => "off",
         "sandbox_allow" => "{connect: 1}",
         "sign_in_notification" => "yes",
+        "traces_endpoint" => "http://127.0.0.1:1",
         "user" => "daemon",
         "group" | "admin_group" => "adm",
         "files" => "[{path: web, role: test_role}]",

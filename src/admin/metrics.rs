@@ -10,7 +10,7 @@ use crate::{
     http::Counters,
     kubernetes::WatchState,
     open_metrics::{CONTENT_TYPE, Page},
-    refresh_stats::{Ending, Question, RefreshStats},
+    refresh_stats::{Ending, Question, RefreshStats, SpanCounts},
     sign_in::Report,
     store::{RoleState, Slot, Snapshot},
 };
@@ -46,6 +46,9 @@ impl Admin {
             put_service_accounts(&mut page, &state);
         }
         put_pod_sessions(&mut page, &self.pod_sessions.counts());
+        if let Some(spans) = self.refresh_stats.spans() {
+            put_spans(&mut page, spans);
+        }
         put_files(&mut page, &self.files.all());
         if let Some(sandbox) = &self.sandbox {
             put_sandbox(&mut page, sandbox);
@@ -189,6 +192,12 @@ fn put_service_accounts(page: &mut Page, state: &WatchState) {
     page.counter("alppaca_service_accounts_failures_total", help).put(&[], state.failures);
     let help = "Service accounts that ask for a role, but there was no place for them.";
     page.gauge("alppaca_service_accounts_left_out", help).put(&[], state.left_out);
+}
+
+/// What became of the spans of calls.
+fn put_spans(page: &mut Page, spans: &SpanCounts) {
+    page.counter("alppaca_spans_sent_total", "Spans that the collector of traces has taken.").put(&[], spans.sent());
+    page.counter("alppaca_spans_lost_total", "Spans that it has not taken, or too many.").put(&[], spans.lost());
 }
 
 /// What of the confinement is in force.

@@ -8,6 +8,7 @@ use super::{
     environment,
     low_ports::{self, Binder},
     place::{self, ConfigPath},
+    traces,
 };
 use crate::{
     capture::{IMDS, WEAK_REDIRECTION, foreign_redirections},
@@ -60,7 +61,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let host_env = environment::host_env();
     let faults = daemon::file_faults(&path, &loaded, &host_env, &trust(&loaded.config));
     let clear_text = plan::clear_text(&loaded.config, &host_env.aws);
-    for warning in faults.warnings.iter().cloned().chain(clear_text) {
+    for warning in faults.warnings.iter().cloned().chain(clear_text).chain(traces::exposed_key(&loaded.config)) {
         anstream::eprintln!("warning: {warning}");
     }
     if let Some(refusal) = faults.refusal() {
@@ -82,6 +83,9 @@ pub(super) fn run(args: &Args) -> Outcome {
         if for_me.run_dir != loaded.config.run_dir {
             anstream::println!("# if you run it, its socket and pid file are in {}", for_me.run_dir.display());
         }
+    }
+    if let Err(error) = traces::follower(&loaded.config) {
+        anstream::eprintln!("warning: {error}; the daemon will not start");
     }
     // Nor is this: it reads certificates, and looks at the environment.
     if let Err(error) = plan::fetching(&loaded.config, host_env) {

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::Path};
 
 use alppaca_command::confined::Confined;
 
-use super::{Failure, environment, sockets::Sockets};
+use super::{Failure, environment, sockets::Sockets, traces};
 use crate::{
     admin::SandboxStatus,
     config::{Config, Loaded},
@@ -37,6 +37,7 @@ impl Configured<'_> {
             taken,
             authorities: environment::authorities(),
             abstract_manager: environment::has_abstract_manager(),
+            traces: traces::url(self.config),
             former_files: files::recorded(&self.config.run_dir),
         };
         Confinement::new(self.config.sandbox.mode, &daemon::needs(&fixed, self.path, self.loaded, self.host_env))

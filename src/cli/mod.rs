@@ -38,6 +38,7 @@ mod socket;
 mod sockets;
 mod source;
 mod status;
+mod traces;
 mod use_role;
 mod version;
 mod web_browser;

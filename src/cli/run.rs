@@ -22,6 +22,7 @@ use super::{
     predecessor::{self, Passed, Running},
     progress::{Service, reload_notice},
     sockets::{self, HandedOver, Sockets},
+    traces,
 };
 use crate::{
     admin::{Access, AdminSocket, Former, SocketError},
@@ -85,11 +86,10 @@ pub(super) fn run(args: &Args) -> Outcome {
     let becomes_another =
         identity.as_ref().is_some_and(|other| other.uid.as_raw() != rustix::process::geteuid().as_raw());
     let notifier = if config.sign_in_notification { Some(notifier(becomes_another, &host_env)?) } else { None };
+    let follower = traces::follower(&config).map_err(Failure::usage)?;
     let fetching = plan::fetching(&config, host_env.clone()).map_err(Failure::usage)?;
-    let files = usize::try_from(sandbox::raise_file_limit()).unwrap_or(usize::MAX);
-    config.limits.connections = config.limits.connections.min(files.saturating_sub(OTHER_FILES).max(1));
-    let admin_group = config.admin.group.as_deref().map(sandbox::group).transpose();
-    let admin_group = admin_group.map_err(|error| Failure::usage(format!("admin_{error}")))?;
+    config.limits.connections = config.limits.connections.min(most_connections());
+    let admin_group = admin_group(&config)?;
     // In the background this directory is left.
     config.run_dir = std::path::absolute(&config.run_dir).map_err(Failure::usage)?;
     let admin_socket = config.admin.socket.as_deref().map(std::path::absolute).transpose().map_err(Failure::usage)?;
@@ -164,6 +164,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         .with_reloading(reloading)
         .with_notifier(notifier)
         .with_watchdog(watchdog())
+        .followed_by(follower)
         .replaceable(args.background.then_some(replaceable_by(becomes_another)))
         .instead_of_another(running.map(Running::turn));
     let daemon = kept.passed_on(daemon, sockets.units, sockets.kept);
@@ -173,12 +174,24 @@ pub(super) fn run(args: &Args) -> Outcome {
     ended
 }
 
+/// As many as there can be open files.
+fn most_connections() -> usize {
+    let files = usize::try_from(sandbox::raise_file_limit()).unwrap_or(usize::MAX);
+    files.saturating_sub(OTHER_FILES).max(1)
+}
+
+fn admin_group(config: &config::Config) -> Result<Option<Gid>, Failure> {
+    let group = config.admin.group.as_deref().map(sandbox::group).transpose();
+    group.map_err(|error| Failure::usage(format!("admin_{error}")))
+}
+
 /// Logs what a person should know of the configuration.
 fn warn(loaded: &config::Loaded, host_env: &HostEnv, files: Vec<String>, unknown: &[String]) {
     let config = &loaded.config;
     let clear_text = plan::clear_text(config, &host_env.aws);
     let written = loaded.warnings.iter().map(ToString::to_string);
-    for warning in written.chain(files).chain(clear_text).chain(stays_root_unasked(config)) {
+    let own = stays_root_unasked(config).into_iter().chain(traces::exposed_key(config));
+    for warning in written.chain(files).chain(clear_text).chain(own) {
         tracing::warn!("{warning}");
     }
     if !unknown.is_empty() {

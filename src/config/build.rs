@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, net::SocketAddr};
 
 use super::{
-    Config, Loaded, Refresh,
+    Config, Loaded, Refresh, TRACES_OF_ENVIRONMENT,
     addresses::conflicts,
     admin::admin,
     containers::{check_source, containers},
@@ -28,6 +28,7 @@ use alppaca_settings::{
     fields::Fields,
     problem::{ConfigErrors, Problem},
     read,
+    url::is_base_url,
     yaml::{Node, Value},
 };
 
@@ -122,6 +123,7 @@ fn rest(
     let run_dir = fields.value("run_dir", read::path);
     let admin = admin(fields, run_dir.as_deref());
     let status_page = fields.section("status_page", page::Options::SETTINGS, page::Options::read);
+    let traces = traces_endpoint(fields);
     let notification = fields.value("sign_in_notification", read::boolean);
     let account = Account { user: user?, group: group? };
     let faces: Vec<Section> = faces.into_iter().collect::<Option<Vec<_>>>()?.into_iter().flatten().collect();
@@ -130,7 +132,7 @@ fn rest(
     let (common, imds, limits, refresh, logging) = (common?, imds?, limits?, refresh?, logging?);
     let sandbox = sandbox?;
     let (ready_wait, run_dir, admin, sign_in_notification) = (ready_wait?, run_dir?, admin?, notification?);
-    let status_page = status_page?;
+    let (status_page, traces_endpoint) = (status_page?, traces?);
     let others: Vec<SocketAddr> = faces.iter().flat_map(|face| &face.listen).copied().collect();
     Some(move |upstreams, listen: Vec<SocketAddr>| Config {
         policy: policy.or_else(|| owner_only(&upstreams, &account)),
@@ -154,6 +156,7 @@ fn rest(
         run_dir,
         admin,
         status_page,
+        traces_endpoint,
         sign_in_notification,
     })
 }
@@ -189,6 +192,24 @@ fn refresh(fields: &mut Fields) -> Option<Refresh> {
     let interval = fields.value("refresh_interval", read::interval);
     let withdrawal_grace = fields.optional("withdrawal_grace", read::duration);
     Some(Refresh { interval: interval?, withdrawal_grace: withdrawal_grace? })
+}
+
+#[allow(clippy::option_option, reason = "wrong and absent are not the same")]
+fn traces_endpoint(fields: &mut Fields) -> Option<Option<String>> {
+    let endpoint = fields.optional("traces_endpoint", |node| {
+        let text = read::text_like(node, "^(https?://.+|environment)$")?;
+        if text == TRACES_OF_ENVIRONMENT || is_base_url(&text) {
+            Ok(text)
+        } else {
+            read::wrong(node, "the URL of a collector, such as http://127.0.0.1:4318, or `environment`,")
+        }
+    });
+    if let (false, Some(place)) = (cfg!(feature = "otel"), fields.place("traces_endpoint")) {
+        let message = "this build of alppaca has no traces, so none are sent: leave `traces_endpoint` out, or build it with \
+                       `--features otel`";
+        fields.warnings.push(Problem::new(place, message));
+    }
+    endpoint
 }
 
 /// The webhook, which needs to know of which pods it is.

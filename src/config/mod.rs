@@ -92,9 +92,14 @@ pub struct Config {
     pub admin: Admin,
     /// The page for a browser, if there is one (`status_page`).
     pub status_page: Option<page::Options>,
+    /// The base URL of the collector of traces, or [`TRACES_OF_ENVIRONMENT`] (`traces_endpoint`).
+    pub traces_endpoint: Option<String>,
     /// Whether a person is told who has to sign in again (`sign_in_notification`).
     pub sign_in_notification: bool,
 }
+
+/// The `traces_endpoint` that says that the environment has it.
+pub const TRACES_OF_ENVIRONMENT: &str = "environment";
 
 /// When to fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -50,6 +50,7 @@ impl Config {
             "admin_socket" => self.admin.socket.as_deref().map_or_else(|| super::admin::OFF.to_owned(), path),
             "metrics_listen" => quoted(&self.admin.metrics?.to_string()),
             "status_page" => entries(self.status_page.as_ref()?),
+            "traces_endpoint" => quoted(self.traces_endpoint.as_ref()?),
             "admin_group" => quoted(self.admin.group.as_ref()?),
             "assume_role" => quoted(self.upstreams.assume_role.as_ref()?.as_str()),
             "aws_proxy_host" => quoted(&self.upstreams.aws_proxy.as_ref()?.0),

@@ -50,6 +50,7 @@ fn keep(new: &mut Config, started: &Config, key: &str) -> Option<bool> {
             let comes_or_goes = new.status_page.is_some() != started.status_page.is_some();
             comes_or_goes && replace(&mut new.status_page, &started.status_page)
         }
+        "traces_endpoint" => replace(&mut new.traces_endpoint, &started.traces_endpoint),
         "sign_in_notification" => replace(&mut new.sign_in_notification, &started.sign_in_notification),
         // The daemon has none of it; the webhook says so itself.
         _ if is_of_the_webhook(key) => false,

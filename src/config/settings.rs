@@ -206,6 +206,14 @@ const AFTER_FACES: &[Setting] = &[
     ),
     fixed(
         Process,
+        "traces_endpoint",
+        "",
+        "The URL of an OpenTelemetry collector, such as `http://127.0.0.1:4318`, that gets a span for each call to an \
+         upstream; or `environment`: the one of `OTEL_EXPORTER_OTLP_ENDPOINT`. Only in a build with the feature `otel`. See \
+         [Traces](traces.md).",
+    ),
+    fixed(
+        Process,
         "sign_in_notification",
         "no",
         "Whether a user's own daemon shows a desktop notification (by `notify-send`) when a sign-in has ended and the person \

@@ -42,6 +42,7 @@ pub use faces::addresses as face_addresses;
 pub use files::faults as file_faults;
 pub use keeper::{ADMIN, admin_file};
 pub use needs::{Fixed as FixedNeeds, all as needs};
+use refreshing::Refreshing;
 use reload::Running;
 pub use reload::{Reloading, ignore_sighup};
 pub use replacement::ReplaceableBy;
@@ -116,6 +117,7 @@ pub struct Daemon {
     turn: Option<Turn>,
     notifier: Option<Program>,
     runtime_directories: Vec<PathBuf>,
+    refreshing: Refreshing,
 }
 
 impl Daemon {
@@ -145,6 +147,7 @@ impl Daemon {
             turn: None,
             notifier: None,
             runtime_directories: Vec::new(),
+            refreshing: Refreshing::default(),
         }
     }
 
@@ -213,7 +216,7 @@ impl Daemon {
         let hangup = hangups(&main)?;
         let (requests, refresh_stats) = (self.role_requests(), self.refresher.refresh_stats());
         let (replacer, (stop, stopped)) = (self.refresher.replacer(), watch::channel(()));
-        let (refresher, beside) = refreshing::start(self.refresher, stopped, self.sign_ins.clone())?;
+        let (refresher, beside) = self.refreshing.start(self.refresher, stopped, self.sign_ins.clone())?;
         beside.spawn(host_changes::follow(requests.clone(), host_changes::Addresses::of(&places)));
         beside.spawn(notification::follow(self.sign_ins.clone(), self.notifier));
         let files = WrittenFiles::new(&self.config, self.reloading.as_ref(), &self.store, &self.clock, &beside);
@@ -294,7 +297,7 @@ impl Daemon {
                 // This removes its socket, unless it is another process's by now.
                 admin.shutdown().await;
                 conversations.end();
-                refreshing::last_renewals(&self.sign_ins).await;
+                self.refreshing.end(&self.sign_ins).await;
                 // Before the sockets are closed: what is kept stays kept.
                 kept.iter().for_each(JoinHandle::abort);
             };

@@ -30,6 +30,8 @@ pub struct Fixed<'a> {
     pub abstract_manager: bool,
     /// The system's authorities, where the environment says that they are.
     pub authorities: Vec<PathBuf>,
+    /// The URL of the collector of traces.
+    pub traces: Option<String>,
     /// The files with credentials that a daemon before this one has written.
     pub former_files: Vec<PathBuf>,
 }
@@ -39,7 +41,7 @@ pub fn all(fixed: &Fixed, path: &Path, loaded: &Loaded, host_env: &HostEnv) -> N
     let mut needs = Needs::default();
     confinement::host::needs(&mut needs);
     needs.add(Need::Write("/dev/null".into()), "the terminal is left in the background");
-    let Fixed { config, uid, session_dir, taken, authorities, abstract_manager, former_files } = fixed;
+    let Fixed { config, uid, session_dir, taken, authorities, abstract_manager, traces, former_files } = fixed;
     if *abstract_manager {
         needs.add(Need::AbstractSockets, "the service manager");
     }
@@ -67,6 +69,9 @@ pub fn all(fixed: &Fixed, path: &Path, loaded: &Loaded, host_env: &HostEnv) -> N
     }
     if config.sign_in_notification {
         needs.of("sign_in_notification").add(Need::Programs, "notify-send");
+    }
+    if let Some(url) = traces {
+        needs.of("traces_endpoint").url(url, "the collector of traces");
     }
     config.sandbox.allow.needs(&mut needs);
     for address in taken {
