@@ -92,7 +92,8 @@ impl StandIn {
             };
             let (status, body) = answer(&reply, &call, number);
             let head = format!(
-                "HTTP/1.1 {status} X\r\nContent-Type: text/xml\r\nDate: {}\r\nContent-Length: {}\r\n\r\n",
+                "HTTP/1.1 {status} X\r\nContent-Type: text/xml\r\nDate: {}\r\nx-amzn-RequestId: call-{number}\r\n\
+                 Content-Length: {}\r\n\r\n",
                 alppaca::store::http_date(Timestamp::now()),
                 body.len()
             );

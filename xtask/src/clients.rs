@@ -96,6 +96,18 @@ fn go(source: &Path, folder: &Path) -> Result<()> {
     shell::run(command.current_dir(source))
 }
 
+/// Builds a large program, without keeping what it was built from.
+pub fn go_program(source: &Path, folder: &Path, name: &str) -> Result<()> {
+    let parts = folder.join("parts");
+    let mut command = Command::new("nice");
+    command.args(["go", "build", "-modcacherw", "-buildvcs=false", "-trimpath", "-ldflags=-s -w", "-o"]);
+    command.arg(folder.join(name)).arg(".");
+    command.env("GOPATH", parts.join("path")).env("GOCACHE", parts.join("cache"));
+    shell::run(command.current_dir(source))?;
+    // It is many times the size of the program.
+    fs::remove_dir_all(parts).with_context(|| format!("what {name} was built from"))
+}
+
 fn java(source: &Path, folder: &Path) -> Result<()> {
     let (libraries, classes) = (folder.join("lib"), folder.join("classes"));
     for old in [&libraries, &classes].into_iter().filter(|old| old.exists()) {

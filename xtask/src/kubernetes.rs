@@ -2,11 +2,6 @@
 //! it is built only where that was asked for; CI uses what it finds.
 
 use std::env;
-use std::fs;
-use std::path::Path;
-use std::process::Command;
-
-use anyhow::{Context, Result};
 
 use crate::outcome::{Counts, Row};
 use crate::{clients, shell};
@@ -24,21 +19,11 @@ pub fn ensure() -> Row {
             Row::skipped(step, format!("it was never built here; {SWITCH}=1 builds it, in some ten minutes"), false)
         }
         Ok(false) if shell::which("go").is_none() => Row::skipped(step, "there is no go", true),
-        Ok(false) => match clients::make("kubernetes", build) {
+        Ok(false) => match clients::make("kubernetes", |source, folder| clients::go_program(source, folder, "cluster"))
+        {
             Ok(()) => Row::new(step, Counts::NONE, "it is there"),
             Err(error) => Row::skipped(step, format!("{error:#}"), true),
         },
         Err(error) => Row::skipped(step, format!("{error:#}"), true),
     }
-}
-
-fn build(source: &Path, folder: &Path) -> Result<()> {
-    let parts = folder.join("parts");
-    let mut command = Command::new("nice");
-    command.args(["go", "build", "-modcacherw", "-buildvcs=false", "-trimpath", "-ldflags=-s -w", "-o"]);
-    command.arg(folder.join("cluster")).arg(".");
-    command.env("GOPATH", parts.join("path")).env("GOCACHE", parts.join("cache"));
-    shell::run(command.current_dir(source))?;
-    // It is many times the size of the program.
-    fs::remove_dir_all(parts).context("what the API server was built from")
 }

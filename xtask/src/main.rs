@@ -3,6 +3,7 @@
 mod bench;
 mod book;
 mod clients;
+mod collector;
 mod fuzz;
 mod kubernetes;
 mod machine;

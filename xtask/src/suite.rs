@@ -11,12 +11,15 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
 use crate::outcome::{Counts, Row, summarize};
-use crate::{clients, fuzz, kubernetes, machine, pins, python, shell, tools};
+use crate::{clients, collector, fuzz, kubernetes, machine, pins, python, shell, tools};
 
 /// Fuzzing finds shallow faults in seconds; for deep ones there is `cargo xtask fuzz`.
 const SMOKE: Duration = Duration::from_secs(5);
 /// How many minutes all clients work at once in CI; elsewhere the test does so for half a minute.
 const SOAK_IN_CI: u32 = 10;
+
+/// What the packages leave out. The other tests need no build with it.
+const WITH_TRACES: [&str; 5] = ["--workspace", "--features", "otel", "--test", "interop_traces"];
 
 #[derive(Args)]
 pub struct Options {
@@ -55,7 +58,7 @@ pub fn run(options: &Options) -> Result<()> {
     rows.push(row);
     if wants(Kind::Interop) || !options.arguments.is_empty() {
         rows.extend(clients::ensure());
-        rows.push(kubernetes::ensure());
+        rows.extend([kubernetes::ensure(), collector::ensure()]);
     }
     rows.push(pinned("nfpm", pins::nfpm()).1);
     let (helm, row) = pinned("helm", pins::helm());
@@ -75,6 +78,9 @@ pub fn run(options: &Options) -> Result<()> {
             Some(selection) => rows.extend(tests.run("cargo test", &selection)?),
             None => rows.push(Row::new("cargo test", Counts::NONE, "there is no test of this kind")),
         }
+    }
+    if wants(Kind::Interop) {
+        rows.extend(tests.run("cargo test, traces", &WITH_TRACES.map(Into::into))?);
     }
     if wants(Kind::Doc) {
         rows.extend(tests.run("cargo test --doc", &["--workspace".into(), "--doc".into()])?);
