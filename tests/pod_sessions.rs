@@ -200,6 +200,20 @@ fn a_role_that_takes_no_tags_is_refused_to_pods_and_nothing_else_is_given() {
 }
 
 #[test]
+fn a_role_that_is_not_shared_is_fetched_for_pods_alone() {
+    let node = Node::new(vec![Role::new(WEB, BASE)]);
+    let config = node.config(TAGS, "").replace("tags: {team: red}", "shared: false");
+    let daemon = Daemon::start(&config.replace(", {namespace: shared, role: web, session_tags: false}", ""));
+    let token = node.token("prod", Some(("web-0", "uid-1")));
+    let key = key(&daemon, &token);
+    assert_eq!(node.sts.principal(&key), session("blue+prod+web+web-0"));
+    assert!(node.sts.calls().iter().all(|call| tags(call).len() == 6), "{:?}", node.sts.calls());
+    let list = daemon.get("/latest/meta-data/iam/security-credentials/");
+    assert!(!list.body.contains("web"), "{list:?}");
+    assert_eq!(daemon.get("/latest/meta-data/iam/security-credentials/web").status, 404);
+}
+
+#[test]
 fn pods_keep_their_sessions_over_a_restart_while_the_upstream_is_down() {
     let node = Node::new(vec![Role::new(WEB, BASE)]);
     let listen = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{Config, Origin, is_assumed, origin};
+use super::{Config, Origin, Role, is_assumed, origin};
 use crate::source::{Provides, session_duration};
 use crate::{
     caller::containers::HostNames,
@@ -138,6 +138,11 @@ pub(super) fn check_source(config: &Config) -> Option<Problem> {
     let message = match (found, via) {
         (None, _) => {
             format!("`containers.source` is {source:?}: there is no role of that name, and no source with credentials")
+        }
+        (Some(Origin::Role(Role { name, shared: false, .. })), _) => {
+            format!(
+                "`containers.source` is \"{name}\", a role without a session that others can be made of (`shared: false`)"
+            )
         }
         (Some(_), Some(via)) if !upstreams.is_sts(via) => {
             format!("`containers.via` is {via:?}: there is no source of that name and of kind sts")

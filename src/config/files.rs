@@ -107,7 +107,9 @@ pub(super) fn files(fields: &mut Fields, upstreams: Option<&Upstreams>) -> Optio
     }
     let served: Vec<_> = upstreams.map(Upstreams::roles).unwrap_or_default();
     for (role, place) in items.iter().flat_map(|item| &item.roles).filter(|_| !served.is_empty()) {
-        if served.iter().all(|served| served.name != *role) {
+        if served.iter().any(|served| served.name == *role && !served.shared) {
+            wrong(place, format!("the role \"{role}\" has no session for a file (`shared: false`)"));
+        } else if served.iter().all(|served| served.name != *role) {
             let hint = nearest(role.as_str(), served.iter().map(|role| role.name.as_str()));
             let hint = hint.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
             wrong(place, format!("there is no role \"{role}\"{hint}"));

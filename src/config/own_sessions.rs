@@ -6,15 +6,16 @@ use alppaca_settings::{
     yaml::{Node, Value},
 };
 
-use super::{Upstreams, roles::can_be_tagged};
+use super::{Role, Upstreams, roles::can_be_tagged};
 use crate::{
-    credentials::Pattern,
+    credentials::{Pattern, RoleName},
     faces::{OwnSessions, Section},
 };
 
 /// Complains of the roles that cannot.
 pub(super) fn check<'a>(fields: &mut Fields, faces: impl Iterator<Item = &'a Section>, upstreams: &Upstreams) {
     let roles = upstreams.roles();
+    let mut reached = Vec::new();
     for section in faces {
         let Some(node) = fields.given(section.key()).cloned() else { continue };
         for own in section.options.own_sessions() {
@@ -36,11 +37,27 @@ pub(super) fn check<'a>(fields: &mut Fields, faces: impl Iterator<Item = &'a Sec
                 ));
             }
             for role in named {
+                reached.push(&role.name);
                 if let Err(why) = can_be_tagged(role, &own.tags, &roles, &upstreams.sources) {
                     wrong(format!("the role \"{}\" cannot have a session with tags for each pod: {why}", role.name));
                 }
             }
         }
+    }
+    warn_of_the_rest(fields, &roles, &reached);
+}
+
+/// Warns of the roles that nobody gets.
+fn warn_of_the_rest(fields: &mut Fields, roles: &[Role], reached: &[&RoleName]) {
+    for role in roles.iter().filter(|role| !role.shared && !reached.contains(&&role.name)) {
+        let message = format!(
+            "nobody gets the role \"{}\": it is not `shared`, and no item of `pod_identity` with `session_tags` names it",
+            role.name
+        );
+        fields.warnings.push(match fields.place("roles") {
+            Some(place) => Problem::new(place, message),
+            None => Problem::nowhere(message),
+        });
     }
 }
 
@@ -118,6 +135,31 @@ mod tests {
                     assert!(said.contains("or write `session_tags: false` here"), "{said}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn what_is_not_shared_is_for_pods_alone() {
+        let own = format!("  r: {{source: ims, {ARN}, shared: false}}\n");
+        let pods = "  session_tags: {}\n  associations: [{role: r}]\n";
+        let warnings = |pods: &str| {
+            let text = format!("ims_host: x\nroles:\n{own}pod_identity:\n  issuer: https://i\n  jwks_file: /k\n{pods}");
+            let loaded = parse(vec![("a.yaml".into(), text)]).expect("legal");
+            let again = parse(vec![("b.yaml".into(), loaded.config.render())]).expect("what we wrote").config;
+            assert!(again == loaded.config && !again.upstreams.roles[0].shared);
+            loaded.warnings.iter().map(ToString::to_string).collect::<String>()
+        };
+        assert!(!warnings(pods).contains("nobody gets"), "{}", warnings(pods));
+        let warned = warnings("  associations: [{role: r}]\n");
+        assert!(warned.contains("2:1: nobody gets the role \"r\""), "{warned}");
+        let child = format!("{own}  c: {{source: r, {ARN}}}\n");
+        for (roles, more, part) in [
+            (&child, "", "the role \"r\" has no session that others can be made of"),
+            (&own, "files: [{path: f, role: r}]\n", "the role \"r\" has no session for a file"),
+            (&own, "containers: {source: r, allow: ['*']}\n", "`containers.source` is \"r\", a role without a session"),
+        ] {
+            let wrong = said(roles, &format!("{pods}{more}")).expect_err(part);
+            assert!(wrong.contains(part), "{wrong}");
         }
     }
 

@@ -41,25 +41,43 @@ pub struct Role {
     pub session: Session,
     /// The source of kind `sts` that says how `AssumeRole` is called.
     pub via: Option<String>,
+    /// Whether there is a session of it that all who may have the role share, beside those that pods have for themselves.
+    pub shared: bool,
 }
 
 impl Role {
     /// The role of that name which a source lists.
     pub fn of(name: RoleName, source: &str) -> Self {
         let session = Session::default();
-        Self { name, sources: vec![source.to_owned()], upstream_role: None, role_arn: None, session, via: None }
+        Self {
+            name,
+            sources: vec![source.to_owned()],
+            upstream_role: None,
+            role_arn: None,
+            session,
+            via: None,
+            shared: true,
+        }
     }
 }
 
 /// The settings of a role.
-pub(super) const SETTINGS: &[Setting] = &concat::<{ 4 + Session::KEYS }, 1, { 5 + Session::KEYS }>(
+pub(super) const SETTINGS: &[Setting] = &concat::<{ 4 + Session::KEYS }, 2, { 6 + Session::KEYS }>(
     concat(ORIGIN, Session::SETTINGS),
-    [Setting::nested(
-        "via",
-        "",
-        "The source of kind `sts` that configures `AssumeRole`. By default: in the region `aws_region`, through \
-         `aws_proxy_host`.",
-    )],
+    [
+        Setting::nested(
+            "via",
+            "",
+            "The source of kind `sts` that configures `AssumeRole`. By default: in the region `aws_region`, through \
+             `aws_proxy_host`.",
+        ),
+        Setting::nested(
+            "shared",
+            "true",
+            "Whether callers share a session of the role. With `false` there are only [those of \
+             pods](container.md#a-session-for-each-pod), with their tags, and the role is served to nobody else.",
+        ),
+    ],
 );
 
 /// Those that say where its credentials come from.
@@ -139,10 +157,11 @@ fn read_role(key: &Key, fields: &mut Fields) -> Option<Read> {
     let upstream_role = fields.optional("upstream_role", upstream_role);
     let role_arn = fields.optional("role_arn", role_arn);
     let via = fields.optional("via", read::text);
+    let shared = fields.value("shared", read::boolean);
     let session = Session::read(fields);
     let (sources, places) = sources?.into_iter().unzip();
-    let role =
-        Role { name: name?, sources, upstream_role: upstream_role?, role_arn: role_arn?, session: session?, via: via? };
+    let (upstream_role, role_arn, session) = (upstream_role?, role_arn?, session?);
+    let role = Role { name: name?, sources, upstream_role, role_arn, session, via: via?, shared: shared? };
     Some(Read { role, place: key.place.clone(), sources: places, given })
 }
 
@@ -185,7 +204,8 @@ impl Role {
             ("role_arn", self.role_arn.as_ref().map(|arn| quoted(arn.as_str()))),
         ];
         let via = ("via", self.via.as_ref().map(|via| quoted(via)));
-        let parts: Vec<String> = (parts.into_iter().chain(self.session.render()).chain([via]))
+        let shared = ("shared", (!self.shared).then(|| "false".to_owned()));
+        let parts: Vec<String> = (parts.into_iter().chain(self.session.render()).chain([via, shared]))
             .filter_map(|(key, value)| Some(format!(", {key}: {}", value?)))
             .collect();
         format!("{{sources: {}{}}}", list(self.sources.iter().map(|source| quoted(source))), parts.concat())

@@ -77,6 +77,7 @@ fn identity(role: &Role) -> Role {
     let mut role = role.clone();
     role.via = None;
     role.session.duration = None;
+    role.shared = true;
     role
 }
 

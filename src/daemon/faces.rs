@@ -166,9 +166,11 @@ pub(super) fn region(config: &Config) -> Option<String> {
 /// Whether there will be roles without anybody asking for one.
 pub(super) fn awaits_roles(config: &Config) -> bool {
     let upstreams = &config.upstreams;
-    let listed = || upstreams.first_ims().map(|source| source.kind.on_request());
-    !upstreams.roles().is_empty()
-        || listed().is_some_and(|on_request| on_request.is_none_or(|some| !some.ready.is_empty()))
+    let listed = upstreams.first_ims().map(|source| source.kind.on_request());
+    match &upstreams.roles()[..] {
+        [] => listed.is_some_and(|on_request| on_request.is_none_or(|some| !some.ready.is_empty())),
+        roles => roles.iter().any(|role| role.shared),
+    }
 }
 
 #[cfg(test)]

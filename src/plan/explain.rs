@@ -32,6 +32,9 @@ pub fn explain(config: &Config, environment: &Environment) -> Vec<String> {
             lines.push(format!("  {begin} ← {}", from(name, role, &roles, upstreams)));
         }
         lines.push(format!("    {}", life(role, &roles, config)));
+        if !role.shared {
+            lines.push("    only in sessions of pods, each with its own tags".to_owned());
+        }
     }
     let set = environment.in_force();
     if !set.is_empty() {

@@ -77,7 +77,10 @@ pub fn fetching(config: &Config, host_env: HostEnv) -> Result<Fetching, Fetching
                 graph.nodes.push(parent);
             }
         }
-        graph.nodes.push(node);
+        // The parents of the others are held ready as well.
+        if role.shared {
+            graph.nodes.push(node);
+        }
     }
     let certificates = blueprint.certificates();
     let sessions = blueprint.sessions();

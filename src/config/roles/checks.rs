@@ -46,6 +46,14 @@ fn check(fields: &mut Fields, read: &Read, sources: &[Source], roles: &[Role]) {
             wrong(place.clone(), format!("there is no source and no role {name:?}{}", hint.unwrap_or_default()));
             continue;
         };
+        if let Origin::Role(other) = origin
+            && !other.shared
+        {
+            wrong(
+                place.clone(),
+                format!("the role {name:?} has no session that others can be made of (`shared: false`)"),
+            );
+        }
         if let Origin::Source(source) = origin {
             match source.kind.provides() {
                 Provides::Nothing => wrong(

@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 use super::held::Standing;
 use crate::{
     clock::Moment,
-    credentials::RoleId,
+    credentials::{RoleId, RoleName},
     http::denial::Denial,
     policy::Grant,
     store::{Role, Snapshot},
@@ -95,6 +95,15 @@ impl<'a> VisibleRoles<'a> {
             Grant::Everything | Grant::EverythingLedBy { .. } => self.snapshot.role(name),
             Grant::Roles(ids) => self.granted(ids).find(|role| role.name().as_str() == name),
             Grant::Denied | Grant::Pending | Grant::Unknown => None,
+        }
+    }
+
+    /// Whether the caller may have the role of that name, whether or not there is a set of it that callers share.
+    pub(super) fn may_have(&self, name: &RoleName) -> bool {
+        match self.grant {
+            Grant::Everything | Grant::EverythingLedBy { .. } => true,
+            Grant::Roles(ids) => ids.iter().any(|id| id.as_str() == name.as_str()),
+            Grant::Denied | Grant::Pending | Grant::Unknown => false,
         }
     }
 

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     caller::ProvenPod,
     clock::Moment,
-    credentials::{RoleId, RoleName, document_field},
+    credentials::{RoleArn, RoleId, RoleName, document_field},
     http::{
         Face, Issued, RequestContext, Respond,
         answer::{Answer, Body, Outcome, Status, Style},
@@ -67,7 +67,15 @@ pub struct PodIdentity {
     keys: KeyRing,
     annotated: Option<Annotated>,
     /// The sessions that pods have for themselves, if they do.
-    sessions: Option<(SessionTags, Arc<Sessions>)>,
+    own: Option<Own>,
+}
+
+/// The sessions of pods.
+struct Own {
+    tags: SessionTags,
+    sessions: Arc<Sessions>,
+    /// The roles that there can be such of.
+    roles: Arc<[(RoleArn, RoleName)]>,
 }
 
 impl std::fmt::Debug for PodIdentity {
@@ -132,7 +140,7 @@ impl PodIdentity {
             algorithms: None,
             leeway: options.leeway,
         };
-        let face = Self { options, demands, hosts, shared, keys: keys.clone(), annotated: None, sessions: None };
+        let face = Self { options, demands, hosts, shared, keys: keys.clone(), annotated: None, own: None };
         (face, keys)
     }
 
@@ -141,10 +149,11 @@ impl PodIdentity {
         Self { annotated, ..self }
     }
 
-    /// The same, which keeps the sessions of pods among `sessions`, if each pod has its own.
-    fn with_sessions(self, sessions: &Arc<Sessions>) -> Self {
-        let sessions = self.options.session_tags.clone().map(|tags| (tags, Arc::clone(sessions)));
-        Self { sessions, ..self }
+    /// The same, which keeps the sessions of pods, of these roles, among `sessions`, if each pod has its own.
+    fn with_sessions(self, sessions: &Arc<Sessions>, roles: &Arc<[(RoleArn, RoleName)]>) -> Self {
+        let tags = self.options.session_tags.clone();
+        let own = tags.map(|tags| Own { tags, sessions: Arc::clone(sessions), roles: Arc::clone(roles) });
+        Self { own, ..self }
     }
 
     /// The agent answers only to its own addresses, which no web page can name; that is also the guard against rebound
@@ -216,26 +225,25 @@ impl PodIdentity {
         };
         let snapshot = self.shared.store.snapshot();
         let visible = VisibleRoles::new(&snapshot, context.grant, now);
-        match (visible.role(name.as_str()), &self.sessions) {
-            (Some(_), Some((tags, sessions))) if own => self.own_session(tags, sessions, &name, bearer, now),
-            (Some(role), _) => of_pod(self.of_role(role, now), bearer, None),
-            (None, _) if !visible.settled() => Outcome::Warming,
-            (None, _) => {
-                let words = "(ResourceNotFoundException): the role is not there, fault: client";
-                Outcome::Answer(plain(Status::NotFound, words).denied(visible.why_missing()))
+        let found = match self.own.as_ref().filter(|_| own) {
+            Some(own) => {
+                let is_there = visible.may_have(&name) && own.roles.iter().any(|(_, role)| *role == name);
+                is_there.then(|| self.own_session(own, &name, bearer, now))
             }
-        }
+            None => visible.role(name.as_str()).map(|role| of_pod(self.of_role(role, now), bearer, None)),
+        };
+        found.unwrap_or_else(|| {
+            if !visible.settled() {
+                return Outcome::Warming;
+            }
+            let words = "(ResourceNotFoundException): the role is not there, fault: client";
+            Outcome::Answer(plain(Status::NotFound, words).denied(visible.why_missing()))
+        })
     }
 
     /// What a pod gets of its own session of a role. What all share is never given in its place.
-    fn own_session(
-        &self,
-        tags: &SessionTags,
-        sessions: &Sessions,
-        name: &RoleName,
-        bearer: &Bearer,
-        now: Moment,
-    ) -> Outcome {
+    fn own_session(&self, own: &Own, name: &RoleName, bearer: &Bearer, now: Moment) -> Outcome {
+        let Own { tags, sessions, .. } = own;
         let Bearer { account, pod: Some(pod) } = bearer else {
             let words = "Service account token failed claim validations: the token is not bound to a pod, and each pod has a \
                          session of its own";

@@ -212,7 +212,7 @@ impl section::Options for Options {
             }
         };
         let (face, ring) = PodIdentity::new(self.clone(), hosts, shared);
-        let face = face.annotated_by(annotated).with_sessions(&opening.pod_sessions);
+        let face = face.annotated_by(annotated).with_sessions(&opening.pod_sessions, &opening.role_arns);
         let keys = opening.remote.keys(&self.keys, ring)?;
         let work = Box::pin(async {
             tokio::join!(keys, follow);

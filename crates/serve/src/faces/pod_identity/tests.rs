@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    credentials::{Credentials, Pattern, RoleId, RoleName, render_refusal},
+    credentials::{Credentials, Pattern, RoleArn, RoleId, RoleName, render_refusal},
     faces::tests::{credentials, held, name, now, peer, read, respond},
     jwt::{
         KeyOptions, KeySource,
@@ -93,6 +93,13 @@ fn bound(issuer: &Issuer, pod: &str, uid: &str) -> String {
     })
 }
 
+/// The roles that are assumed.
+fn assumed() -> Arc<[(RoleArn, RoleName)]> {
+    ["web", "alone"]
+        .map(|role| (format!("arn:aws:iam::111122223333:role/{role}").parse().expect("an ARN"), name(role)))
+        .into()
+}
+
 /// Has sessions in the store, as the refresher does.
 struct Stored(Arc<Store>);
 
@@ -114,7 +121,7 @@ fn each_pod_gets_its_own_session_and_never_what_others_have() {
     let (mut face, tags) = (face(&issuer), SessionTags::of_no_cluster());
     face.options.session_tags = Some(tags);
     let store = Arc::clone(&face.shared.store);
-    let face = face.with_sessions(&Sessions::new(Stored(Arc::clone(&store))));
+    let face = face.with_sessions(&Sessions::new(Stored(Arc::clone(&store))), &assumed());
     let [one, two] = [("web-a", "1"), ("web-b", "2")].map(|(pod, uid)| bound(&issuer, pod, uid));
     assert_eq!((with(&face, &one).0, with(&face, &two).0), (0, 0), "what all share is there, and is not given");
     let snapshot = store.snapshot();
@@ -147,8 +154,31 @@ fn each_pod_gets_its_own_session_and_never_what_others_have() {
         assert!(status == 400 && body.contains("not bound to a pod"), "{status} {body}");
     }
     // A caller that may not have the role gets no session of it either.
-    let denied = read(respond((FACE, &face), &head, (&peer(), &Grant::Denied), now()));
-    assert_eq!(denied.0, 404);
+    let web = RoleId::named(&name("web"));
+    for (grant, status) in [
+        (Grant::Denied, 404),
+        (Grant::Roles([RoleId::named(&name("rest"))].into()), 404),
+        (Grant::Roles([web].into()), 200),
+        (Grant::Pending, 0),
+    ] {
+        assert_eq!(read(respond((FACE, &face), &head, (&peer(), &grant), now())).0, status, "{grant:?}");
+    }
+}
+
+#[test]
+fn a_role_that_is_not_shared_has_sessions_of_pods_and_nothing_else() {
+    let issuer = Issuer::new();
+    let mut face = face(&issuer);
+    face.options.session_tags = Some(SessionTags::of_no_cluster());
+    let store = Arc::clone(&face.shared.store);
+    let (one, other) = (bound(&issuer, "web-a", "1"), bound(&issuer, "web-b", "2"));
+    face.options.associations[0].role = name("alone");
+    let face = face.with_sessions(&Sessions::new(Stored(Arc::clone(&store))), &assumed());
+    assert_eq!(with(&face, &one).0, 0);
+    let set = held(&Credentials { access_key_id: "ASIAALONE".to_owned(), ..credentials() });
+    store.publish(&store.snapshot().unlisted()[0].id(), set);
+    assert!(with(&face, &one).1.contains("ASIAALONE") && with(&face, &other).0 == 0);
+    assert!(store.snapshot().role("alone").is_none());
 }
 
 #[test]
@@ -158,7 +188,7 @@ fn an_association_without_session_tags_shares_the_session_of_the_role() {
     face.options.session_tags = Some(SessionTags::of_no_cluster());
     face.options.associations[0].session_tags = false;
     let store = Arc::clone(&face.shared.store);
-    let face = face.with_sessions(&Sessions::new(Stored(Arc::clone(&store))));
+    let face = face.with_sessions(&Sessions::new(Stored(Arc::clone(&store))), &assumed());
     for token in [bound(&issuer, "web-a", "1"), token(&issuer, |_, _| {})] {
         assert!(with(&face, &token).1.contains("ASIAEXAMPLE"));
     }
