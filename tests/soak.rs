@@ -13,7 +13,10 @@ use std::{
     env, fmt, fs,
     net::TcpListener,
     path::PathBuf,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -55,6 +58,9 @@ const FAULTS: [Answer; 12] = [
     Answer::MissingField,
 ];
 
+/// When the daemon got a `kill -9`.
+type Kills = Mutex<Vec<Instant>>;
+
 /// What happened, in numbers.
 #[derive(Debug, Default)]
 struct Events {
@@ -68,6 +74,8 @@ struct Events {
 struct Record {
     name: &'static str,
     rounds: usize,
+    /// Failed in the moment of a `kill -9`, which cuts what is under way; at once repeated, they worked.
+    cut: usize,
     slowest: Duration,
     problems: Vec<String>,
 }
@@ -98,6 +106,7 @@ impl fmt::Display for Size {
 
 /// The daemon that is restarted, and the upstream, and what is done to both.
 struct Trouble<'a> {
+    kills: &'a Kills,
     manager: Manager,
     daemon: Daemon,
     steady: &'a Daemon,
@@ -164,6 +173,7 @@ impl Trouble<'_> {
         let stopped = Instant::now();
         if kill {
             self.events.kills += 1;
+            self.kills.lock().expect("no panic").push(stopped);
         } else {
             self.events.restarts += 1;
             assert_eq!(self.daemon.stop(), Some(0));
@@ -178,17 +188,31 @@ impl Trouble<'_> {
 }
 
 /// Rounds of one client until it is over.
-fn rounds(kind: &'static Kind, command: impl Fn() -> std::process::Command, over: &AtomicBool) -> Record {
-    let mut record = Record { name: kind.name, rounds: 0, slowest: Duration::ZERO, problems: Vec::new() };
+fn rounds(
+    kind: &'static Kind,
+    command: impl Fn() -> std::process::Command,
+    kills: &Kills,
+    over: &AtomicBool,
+) -> Record {
+    let mut record = Record { name: kind.name, rounds: 0, cut: 0, slowest: Duration::ZERO, problems: Vec::new() };
     let (mut random, mut client) = (Rng::new(), None);
+    let mut is_repeated = false;
     while !over.load(Ordering::Relaxed) {
+        let begun = Instant::now();
         let round = client.get_or_insert_with(|| Client::start(command())).round();
         record.rounds += 1;
         record.slowest = record.slowest.max(round.took);
         if let Err(problem) = round.result {
             println!("{}: {problem}", kind.name);
+            let is_cut = kills.lock().expect("no panic").iter().any(|kill| *kill >= begun);
+            if is_cut && !is_repeated {
+                record.cut += 1;
+                (client, is_repeated) = (None, true);
+                continue;
+            }
             record.problems.push(problem);
         }
+        is_repeated = false;
         // A process of it would go on with a set of seconds for 15 minutes: it takes the expiration for a later one.
         if kind.stretches {
             client = None;
@@ -230,7 +254,9 @@ fn no_client_sees_an_error_and_nothing_grows() {
     let daemon = manager.start(&config);
     manager.wait_for("FDSTORE=1\nFDNAME=alppaca-sets-");
     let began = Instant::now();
+    let kills = Kills::default();
     let mut trouble = Trouble {
+        kills: &kills,
         manager,
         daemon,
         steady: &steady,
@@ -259,14 +285,15 @@ fn no_client_sees_an_error_and_nothing_grows() {
                     support::skip(&format!("{} in the soak", kind.name), &why);
                     return None;
                 }
-                let (tools, home, over, socket) = (&tools, home.path(), &over, run.path().join("alppaca.sock"));
+                let (tools, home, over, kills) = (&tools, home.path(), &over, &kills);
+                let socket = run.path().join("alppaca.sock");
                 let command = move || {
                     let mut command = kind.at(door, tools, home).expect("it was there before");
                     tell(&mut command, port);
                     command.env("ALPPACA_SOCKET", &socket);
                     command
                 };
-                Some(scope.spawn(move || rounds(kind, command, over)))
+                Some(scope.spawn(move || rounds(kind, command, kills, over)))
             })
             .collect();
         let asking: Vec<_> = (0..4).map(|_| scope.spawn(|| ask_all_the_time(&steady, &over))).collect();
@@ -285,10 +312,11 @@ fn no_client_sees_an_error_and_nothing_grows() {
 
     let events = &trouble.events;
     println!("{} s: {events:?}", length.as_secs());
-    println!("| client | rounds | slowest | errors |\n|---|---|---|---|");
+    println!("| client | rounds | slowest | cut by a kill -9 | errors |\n|---|---|---|---|---|");
     for record in &records {
         let slowest = record.slowest.as_secs_f64();
-        println!("| {} | {} | {slowest:.1} s | {} |", record.name, record.rounds, record.problems.len());
+        let Record { name, rounds, cut, problems, .. } = record;
+        println!("| {name} | {rounds} | {slowest:.1} s | {cut} | {} |", problems.len());
     }
     println!(
         "A daemon that was only reloaded answered {answers} requests more. After a fifth of the time: {}; at the end: {}.",

@@ -88,8 +88,10 @@ fn an_afp_in_trouble_takes_nothing_away_before_its_end() {
         }
     }
     // The first is left broken until there is nothing more to lose; the others are mended.
-    for (trouble, _, ims, daemon, _) in &rigs[1..] {
+    for (_, _, ims, _, _) in &rigs[1..] {
         ims.handle.update(|behaviour| (behaviour.list, behaviour.document) = (Answer::Good, Answer::Good));
+    }
+    for (trouble, _, _, daemon, _) in &rigs[1..] {
         daemon.wait_for_log("the role list could be read again");
         daemon.wait_for_log("could be fetched again");
         let status = status(daemon);
