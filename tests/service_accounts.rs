@@ -130,6 +130,22 @@ fn an_annotation_gives_a_role_as_long_as_it_is_there() {
 }
 
 #[test]
+fn a_token_of_a_deleted_account_is_none_of_the_next_one_of_its_name() {
+    let node = Node::new();
+    node.cluster.put("prod", "web", &[(ROLE, "web")]);
+    let daemon = Daemon::with_credentials(&node.config("[{namespace: prod, roles: web}]", ""));
+    node.until(&daemon, Ok("web"));
+    node.cluster.remove("prod", "web");
+    node.until(&daemon, Err(404));
+    node.cluster.put_with("prod", "web", "another", &[(ROLE, "web")]);
+    node.until(&daemon, Err(400));
+    assert!(node.ask(&daemon).body.contains("another one has its name"));
+    node.cluster.remove("prod", "web");
+    node.cluster.put("prod", "web", &[(ROLE, "web")]);
+    node.until(&daemon, Ok("web"));
+}
+
+#[test]
 fn the_configuration_counts_before_an_annotation_and_says_what_an_arn_is() {
     let node = Node::new();
     node.cluster.put("prod", "web", &[(ROLE, "web")]);

@@ -8,7 +8,6 @@ use crate::{
     clock::Moment,
     faces::pod_identity::SessionCounts,
     http::Counters,
-    kubernetes::WatchState,
     open_metrics::{CONTENT_TYPE, Page},
     refresh_stats::{Ending, Question, RefreshStats, SpanCounts},
     sign_in::Report,
@@ -43,7 +42,7 @@ impl Admin {
         }
         put_sign_ins(&mut page, &self.sign_ins.reports());
         if let Some(state) = self.watched.state() {
-            put_service_accounts(&mut page, &state);
+            state.put(&mut page);
         }
         put_pod_sessions(&mut page, &self.pod_sessions.counts());
         if let Some(spans) = self.refresh_stats.spans() {
@@ -176,22 +175,6 @@ fn put_sign_ins(page: &mut Page, sign_ins: &[(String, Report)]) {
     for (source, report) in sign_ins {
         needed.put(&[("source", source)], u8::from(report.needed.is_some()));
     }
-}
-
-/// How it stands with the service accounts of the cluster, if their annotations count.
-fn put_service_accounts(page: &mut Page, state: &WatchState) {
-    let help = "Service accounts of the cluster that ask for a role.";
-    page.gauge("alppaca_service_accounts", help).put(&[], state.accounts);
-    let help = "Whether changes of the service accounts are heard of now.";
-    page.gauge("alppaca_service_accounts_following", help).put(&[], u8::from(state.following));
-    if let Some(synced) = state.synced {
-        let help = "When the service accounts were last known as the cluster has them.";
-        page.gauge("alppaca_service_accounts_synced_timestamp_seconds", help).put(&[], synced.as_second());
-    }
-    let help = "Calls of the API server of the cluster that have failed.";
-    page.counter("alppaca_service_accounts_failures_total", help).put(&[], state.failures);
-    let help = "Service accounts that ask for a role, but there was no place for them.";
-    page.gauge("alppaca_service_accounts_left_out", help).put(&[], state.left_out);
 }
 
 /// What became of the spans of calls.

@@ -82,13 +82,17 @@ impl StandIn {
         format!("http://{}", self.address)
     }
 
-    /// Makes or changes an account.
+    /// Makes or changes an account, whose uid is `u`.
     pub fn put(&self, namespace: &str, name: &str, annotations: &[(&str, &str)]) {
+        self.put_with(namespace, name, "u", annotations);
+    }
+
+    pub fn put_with(&self, namespace: &str, name: &str, uid: &str, annotations: &[(&str, &str)]) {
         let annotations: BTreeMap<_, _> = annotations.iter().copied().collect();
         let mut state = self.shared.lock();
         state.version += 1;
         let object = json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": {
-            "name": name, "namespace": namespace, "uid": "u", "resourceVersion": state.version.to_string(),
+            "name": name, "namespace": namespace, "uid": uid, "resourceVersion": state.version.to_string(),
             "annotations": annotations, "managedFields": [{"manager": "kubectl", "fieldsV1": {"f:metadata": {}}}]}});
         let key = (namespace.to_owned(), name.to_owned());
         let kind = if state.accounts.insert(key, object.clone()).is_some() { "MODIFIED" } else { "ADDED" };

@@ -12,15 +12,24 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use crate::{Account, Listed, Wish};
+use crate::{Account, Listed, Uid, Wish, open_metrics::Page};
 
 /// The most accounts with a wish that are kept, and of one namespace: whoever may make accounts there takes no place away
 /// from others.
 const MOST: usize = 65_536;
 const MOST_OF_NAMESPACE: usize = 4096;
 
+/// An account that asks for a role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asking {
+    /// What it asks for.
+    pub wish: Wish,
+    /// Its uid: a token of another account, which had its name before, is none of its tokens.
+    pub uid: Option<Uid>,
+}
+
 /// By namespace, so that a change copies the accounts of one.
-type Namespaces = HashMap<Arc<str>, Arc<HashMap<Box<str>, Wish>>>;
+type Namespaces = HashMap<Arc<str>, Arc<HashMap<Box<str>, Asking>>>;
 
 /// What the accounts of a cluster ask for.
 #[derive(Debug, Default)]
@@ -44,16 +53,45 @@ pub struct WatchState {
     pub accounts: usize,
     /// How many of them there was no place for.
     pub left_out: u64,
+    /// Whether there has been room for some of these since.
+    pub has_room: bool,
+    /// How many messages were too long to be read.
+    pub too_long: u64,
     /// How many calls have failed since the start.
     pub failures: u64,
     /// Why the last one did, if none has succeeded since.
     pub problem: Option<String>,
 }
 
+impl WatchState {
+    /// As metrics.
+    pub fn put(&self, page: &mut Page) {
+        let help = "Service accounts of the cluster that ask for a role.";
+        page.gauge("alppaca_service_accounts", help).put(&[], self.accounts);
+        let help = "Whether changes of the service accounts are heard of now.";
+        page.gauge("alppaca_service_accounts_following", help).put(&[], u8::from(self.following));
+        if let Some(synced) = self.synced {
+            let help = "When the service accounts were last known as the cluster has them.";
+            page.gauge("alppaca_service_accounts_synced_timestamp_seconds", help).put(&[], synced.as_second());
+        }
+        let help = "Calls of the API server of the cluster that have failed.";
+        page.counter("alppaca_service_accounts_failures_total", help).put(&[], self.failures);
+        let help = "Service accounts that ask for a role, but there was no place for them.";
+        page.gauge("alppaca_service_accounts_left_out", help).put(&[], self.left_out);
+        let help = "Messages of the API server that were too long to be read.";
+        page.counter("alppaca_service_accounts_messages_too_long_total", help).put(&[], self.too_long);
+    }
+}
+
+/// Whether one more has no place, with so many in all and in its namespace.
+fn is_full(all: usize, of_namespace: usize) -> bool {
+    all >= MOST || of_namespace >= MOST_OF_NAMESPACE
+}
+
 /// All that is known, while it is being listed.
 #[derive(Debug, Default)]
 pub struct Draft {
-    namespaces: HashMap<Arc<str>, HashMap<Box<str>, Wish>>,
+    namespaces: HashMap<Arc<str>, HashMap<Box<str>, Asking>>,
     accounts: usize,
     left_out: u64,
 }
@@ -61,11 +99,11 @@ pub struct Draft {
 impl Draft {
     /// Adds an account.
     pub fn add(&mut self, listed: Listed) {
-        let Listed { account, wish: Some(wish) } = listed else { return };
+        let Listed { account, uid, wish: Some(wish) } = listed else { return };
         let of_namespace = self.namespaces.entry(account.namespace.into()).or_default();
-        if self.accounts >= MOST || of_namespace.len() >= MOST_OF_NAMESPACE {
+        if is_full(self.accounts, of_namespace.len()) {
             self.left_out += 1;
-        } else if of_namespace.insert(account.name.into(), wish).is_none() {
+        } else if of_namespace.insert(account.name.into(), Asking { wish, uid }).is_none() {
             self.accounts += 1;
         }
     }
@@ -73,7 +111,7 @@ impl Draft {
 
 impl Index {
     /// What this account asks for.
-    pub fn wish(&self, account: &Account) -> Option<Wish> {
+    pub fn asking(&self, account: &Account) -> Option<Asking> {
         self.accounts.load().get(&*account.namespace)?.get(&*account.name).cloned()
     }
 
@@ -98,7 +136,7 @@ impl Index {
         let shared = draft.namespaces.into_iter().map(|(namespace, accounts)| (namespace, Arc::new(accounts)));
         self.accounts.store(Arc::new(shared.collect()));
         state.accounts = draft.accounts;
-        state.left_out = draft.left_out;
+        (state.left_out, state.has_room) = (draft.left_out, false);
         state.synced = Some(now);
         drop(state);
         self.known.store(true, Ordering::Release);
@@ -109,28 +147,28 @@ impl Index {
 
     /// The account is so from now on. Whether there was a place for it.
     pub fn set(&self, listed: Listed) -> bool {
-        let Listed { account, wish } = listed;
+        let Listed { account, uid, wish } = listed;
         let Some(wish) = wish else {
             self.remove(&account);
             return true;
         };
+        let asking = Asking { wish, uid };
         let mut state = self.writing();
         let before = self.accounts.load_full();
         let of_before = before.get(&*account.namespace);
         let known = of_before.and_then(|accounts| accounts.get(&*account.name));
-        if known == Some(&wish) {
+        if known == Some(&asking) {
             return true;
         }
-        let full = state.accounts >= MOST || of_before.is_some_and(|accounts| accounts.len() >= MOST_OF_NAMESPACE);
         if known.is_none() {
-            if full {
+            if is_full(state.accounts, of_before.map_or(0, |accounts| accounts.len())) {
                 state.left_out += 1;
                 return false;
             }
             state.accounts += 1;
         }
         let mut accounts = of_before.map(|accounts| HashMap::clone(accounts)).unwrap_or_default();
-        accounts.insert(account.name.into(), wish);
+        accounts.insert(account.name.into(), asking);
         let mut namespaces = Namespaces::clone(&before);
         namespaces.insert(account.namespace.into(), Arc::new(accounts));
         self.accounts.store(Arc::new(namespaces));
@@ -144,6 +182,7 @@ impl Index {
         let Some(of_before) = before.get(&*account.namespace).filter(|of| of.contains_key(&*account.name)) else {
             return;
         };
+        state.has_room |= state.left_out > 0 && is_full(state.accounts, of_before.len());
         let (mut namespaces, mut accounts) = (Namespaces::clone(&before), HashMap::clone(of_before));
         accounts.remove(&*account.name);
         if accounts.is_empty() {
@@ -171,6 +210,11 @@ impl Index {
         state.problem = Some(problem);
     }
 
+    /// A message was too long to be read, and was left out.
+    pub fn misses(&self) {
+        self.writing().too_long += 1;
+    }
+
     fn writing(&self) -> std::sync::MutexGuard<'_, WatchState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -186,7 +230,7 @@ mod tests {
 
     fn listed(namespace: &str, name: &str, role: Option<&str>) -> Listed {
         let wish = role.map(|role| Wish::Role(role.parse().expect("a name")));
-        Listed { account: account(namespace, name), wish }
+        Listed { account: account(namespace, name), uid: Uid::new("1"), wish }
     }
 
     fn now() -> Timestamp {
@@ -202,7 +246,7 @@ mod tests {
             draft.add(listed("prod", name, role));
         }
         index.replace(draft, now());
-        let role = |name: &str| index.wish(&account("prod", name)).map(|wish| wish.to_string());
+        let role = |name: &str| index.asking(&account("prod", name)).map(|asking| asking.wish.to_string());
         assert_eq!((role("web").as_deref(), role("default")), (Some("the role web"), None));
         assert_eq!((index.state().accounts, index.is_known()), (2, true));
         assert!(index.set(listed("prod", "web", Some("other"))));
@@ -224,7 +268,7 @@ mod tests {
         index.failed("gone".to_owned());
         let state = index.state();
         assert_eq!((state.following, state.failures, state.problem.as_deref()), (false, 1, Some("gone")));
-        assert!(state.synced == Some(now()) && index.wish(&account("prod", "web")).is_some());
+        assert!(state.synced == Some(now()) && index.asking(&account("prod", "web")).is_some());
     }
 
     #[test]
@@ -240,5 +284,21 @@ mod tests {
         assert!(index.set(listed("greedy", "a1", Some("y"))), "a change needs no place");
         assert!(index.set(listed("prod", "db", Some("db"))));
         assert_eq!((index.state().accounts, index.state().left_out), (MOST_OF_NAMESPACE + 2, 2));
+        index.remove(&account("prod", "db"));
+        assert!(!index.state().has_room, "that was not what they lack");
+        index.remove(&account("greedy", "a1"));
+        assert!(index.state().has_room);
+        index.replace(Draft::default(), now());
+        assert_eq!((index.state().left_out, index.state().has_room), (0, false));
+    }
+
+    #[test]
+    fn an_account_that_is_made_anew_is_another_one() {
+        let index = Index::default();
+        let uid = || index.asking(&account("prod", "web")).expect("it asks").uid;
+        assert!(index.set(listed("prod", "web", Some("web"))));
+        assert_eq!(uid(), Uid::new("1"));
+        assert!(index.set(Listed { uid: Uid::new("2"), ..listed("prod", "web", Some("web")) }));
+        assert_eq!((uid(), index.state().accounts), (Uid::new("2"), 1));
     }
 }

@@ -7,40 +7,49 @@ pub struct Lines {
     /// Up to here there is no end of a line.
     searched: usize,
     limit: usize,
+    /// Whether what comes next is the rest of a line that is too long.
+    skipping: bool,
 }
 
 /// A line that is longer than is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a message is longer than {0} bytes")]
-pub struct LineTooLong(pub usize);
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LineTooLong;
 
 impl Lines {
     /// Of at most `limit` bytes each.
     pub fn new(limit: usize) -> Self {
-        Self { buffer: Vec::new(), searched: 0, limit }
+        Self { buffer: Vec::new(), searched: 0, limit, skipping: false }
     }
 
     /// Adds what has arrived.
     pub fn push(&mut self, piece: &[u8]) {
-        self.buffer.extend_from_slice(piece);
+        let rest = match (self.skipping, piece.iter().position(|byte| *byte == b'\n')) {
+            (false, _) => piece,
+            (true, None) => return,
+            (true, Some(end)) => piece.get(end + 1..).unwrap_or_default(),
+        };
+        self.skipping = false;
+        self.buffer.extend_from_slice(rest);
     }
 
-    /// The next whole line, without its end; `None` if more has to arrive first.
-    pub fn next_line(&mut self) -> Result<Option<Vec<u8>>, LineTooLong> {
+    /// The next whole line, without its end, or that one is left out; `None` if more has to arrive first.
+    pub fn next_line(&mut self) -> Option<Result<Vec<u8>, LineTooLong>> {
         let found = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n');
         let length = found.map_or(self.buffer.len(), |at| self.searched + at);
-        if length > self.limit {
-            return Err(LineTooLong(self.limit));
-        }
-        if found.is_none() {
+        if found.is_none() && length <= self.limit {
             self.searched = length;
-            return Ok(None);
+            return None;
+        }
+        self.searched = 0;
+        if found.is_none() {
+            self.skipping = true;
+            self.buffer = Vec::new();
+            return Some(Err(LineTooLong));
         }
         let rest = self.buffer.split_off(length + 1);
         let mut line = std::mem::replace(&mut self.buffer, rest);
         line.truncate(length);
-        self.searched = 0;
-        Ok(Some(line))
+        Some(if length > self.limit { Err(LineTooLong) } else { Ok(line) })
     }
 }
 
@@ -57,8 +66,8 @@ mod tests {
             let mut found = Vec::new();
             for piece in &pieces {
                 lines.push(piece.as_bytes());
-                while let Some(line) = lines.next_line().expect("no limit") {
-                    found.push(String::from_utf8(line).expect("text"));
+                while let Some(line) = lines.next_line() {
+                    found.push(String::from_utf8(line.expect("no limit")).expect("text"));
                 }
             }
             let whole = pieces.concat();
@@ -68,12 +77,22 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_an_end_is_not_kept_for_ever() {
+    fn a_line_that_is_too_long_is_not_kept_and_the_next_one_is_read() {
         let mut lines = Lines::new(4);
         lines.push(b"1234");
-        assert_eq!(lines.next_line(), Ok(None));
-        lines.push(b"\n12345\n");
-        assert_eq!(lines.next_line(), Ok(Some(b"1234".to_vec())));
-        assert_eq!(lines.next_line(), Err(LineTooLong(4)));
+        assert_eq!(lines.next_line(), None);
+        lines.push(b"\n12345\n67\n");
+        assert_eq!(lines.next_line(), Some(Ok(b"1234".to_vec())));
+        assert_eq!(lines.next_line(), Some(Err(LineTooLong)));
+        assert_eq!(lines.next_line(), Some(Ok(b"67".to_vec())));
+        lines.push(b"12345");
+        assert_eq!(lines.next_line(), Some(Err(LineTooLong)));
+        for _ in 0..9 {
+            lines.push(b"12345");
+            assert_eq!((lines.next_line(), lines.buffer.len()), (None, 0));
+        }
+        lines.push(b"1\n89\n");
+        assert_eq!(lines.next_line(), Some(Ok(b"89".to_vec())));
+        assert_eq!(lines.next_line(), None);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, de::IgnoredAny};
 
-use crate::{Account, Wish};
+use crate::{Account, Uid, Wish};
 
 /// A page of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct Page {
 pub struct Listed {
     /// Which one.
     pub account: Account,
+    /// Its uid. Another account may have its name later.
+    pub uid: Option<Uid>,
     /// What its annotations ask for.
     pub wish: Option<Wish>,
 }
@@ -102,6 +104,8 @@ struct RawMeta {
     #[serde(default)]
     name: String,
     #[serde(default)]
+    uid: String,
+    #[serde(default)]
     resource_version: String,
     /// There if the account is being deleted: it stays as long as finalizers want it to.
     #[serde(default)]
@@ -124,7 +128,7 @@ impl RawMeta {
 
     fn listed(&self) -> Result<Listed, MessageError> {
         let wish = self.annotations.as_ref().filter(|_| self.deletion_timestamp.is_none()).and_then(Wish::of);
-        Ok(Listed { account: self.account()?, wish })
+        Ok(Listed { account: self.account()?, uid: Uid::new(&self.uid), wish })
     }
 }
 
@@ -191,8 +195,11 @@ mod tests {
         let page = parse_page(text.to_string().as_bytes()).expect("a page");
         let account = |name: &str| Account::new("prod", name).expect("legal");
         let wish = Some(Wish::Role("web".parse().expect("a name")));
-        let accounts =
-            [Listed { account: account("web"), wish }, Listed { account: account("default"), wish: None }].to_vec();
+        let accounts = [
+            Listed { account: account("web"), uid: Uid::new("x"), wish },
+            Listed { account: account("default"), uid: None, wish: None },
+        ]
+        .to_vec();
         assert_eq!(page, Page { accounts, version: "812".into(), more: Some("abc".into()) });
         let empty = br#"{"kind":"PartialObjectMetadataList","metadata":{"resourceVersion":"1"},"items":null}"#;
         assert_eq!(parse_page(empty).expect("a page"), Page { accounts: vec![], version: "1".into(), more: None });
@@ -224,7 +231,7 @@ mod tests {
         };
         let with = object(&format!(r#","annotations":{{"{ROLE_ARN}":"{arn}"}}"#));
         let wish = Some(Wish::Arn(arn.parse().expect("an ARN")));
-        let is = |wish| Ok(Event::Is(Listed { account: account.clone(), wish }, "9".to_owned()));
+        let is = |wish| Ok(Event::Is(Listed { account: account.clone(), uid: None, wish }, "9".to_owned()));
         assert_eq!(event(&format!(r#"{{"type":"ADDED","object":{with}}}"#)), is(wish));
         assert_eq!(event(&format!(r#"{{"type":"MODIFIED","object":{}}}"#, object(""))), is(None));
         let ends = format!(r#","deletionTimestamp":"2026-11-27T10:00:00Z","annotations":{{"{ROLE_ARN}":"{arn}"}}"#);

@@ -2,12 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use crate::account::{Account, is_name};
-
-/// The claim with what Kubernetes says of a token beside its subject.
-/// <https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/#private-claims>
-const CLAIM: &str = "kubernetes.io";
-const LONGEST_UID: usize = 64;
+use crate::{
+    account::{Account, is_name},
+    uid::{Uid, said},
+};
 
 /// One pod of a namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -21,15 +19,10 @@ pub struct Pod {
 impl Pod {
     /// The pod to which a token of `account` with these claims is bound. There is none if the claims mean another account.
     pub fn of_claims(claims: &Map<String, Value>, account: &Account) -> Option<Self> {
-        let said = claims.get(CLAIM)?;
+        let said = said(claims, account)?;
         let text = |pointer: &str| said.pointer(pointer).and_then(Value::as_str);
-        if text("/namespace") != Some(&account.namespace) || text("/serviceaccount/name") != Some(&account.name) {
-            return None;
-        }
         let (name, uid) = (text("/pod/name")?, text("/pod/uid")?);
-        let is_uid = (1..=LONGEST_UID).contains(&uid.len())
-            && uid.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-        (is_name(name) && is_uid).then(|| Self { name: name.to_owned(), uid: uid.to_owned() })
+        (is_name(name) && Uid::new(uid).is_some()).then(|| Self { name: name.to_owned(), uid: uid.to_owned() })
     }
 }
 
@@ -38,6 +31,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::uid::CLAIM;
 
     #[test]
     fn a_token_is_bound_to_a_pod_of_its_own_account_or_to_none() {

@@ -33,6 +33,7 @@ impl Cluster {
         let claims = json!({
             "iss": ISSUER, "aud": ["pods.eks.amazonaws.com"], "sub": "system:serviceaccount:prod:web",
             "exp": now + 3600, "nbf": now, "iat": now,
+            "kubernetes.io": {"namespace": "prod", "serviceaccount": {"name": "web", "uid": "u"}},
         });
         self.sign(&claims)
     }

@@ -8,7 +8,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{ApiError, ApiServer, client::LONGEST};
 use crate::{
-    clock::{self, SharedClock},
+    clock::{self, BootTime, SharedClock},
     fetch::{FetchError, SetupError},
     kubernetes::{ApiOptions, Draft, Event, Index, LineTooLong, Lines, MessageError, parse_event, parse_page},
     text::printable,
@@ -39,6 +39,8 @@ pub(super) struct Patience {
     /// Waits after failures.
     pub(super) first_retry: Duration,
     pub(super) last_retry: Duration,
+    /// All is listed for accounts that were left out, after others made room, so often at most.
+    pub(super) between_lists: Duration,
 }
 
 const PATIENCE: Patience = Patience {
@@ -46,6 +48,7 @@ const PATIENCE: Patience = Patience {
     quiet: Duration::from_secs(90),
     first_retry: Duration::from_millis(400),
     last_retry: Duration::from_secs(15),
+    between_lists: Duration::from_mins(5),
 };
 
 /// Follows the service accounts of a cluster.
@@ -66,6 +69,10 @@ pub struct AccountWatch {
     forgotten: bool,
     /// How many watches there were without a word.
     silent: u32,
+    /// When all was listed.
+    listed: Option<BootTime>,
+    /// Whether it was said that a message was too long.
+    said_too_long: bool,
 }
 
 /// Why it does not go on.
@@ -77,8 +84,6 @@ enum Failure {
     Api(ApiError),
     #[error(transparent)]
     Message(#[from] MessageError),
-    #[error(transparent)]
-    Line(#[from] LineTooLong),
     #[error("the API server ends the watch: {0}")]
     Ended(String),
     #[error("the API server ends the watch at once")]
@@ -108,7 +113,7 @@ impl Failure {
     /// Whether what is known is of no use to begin with again.
     fn voids_version(&self) -> bool {
         match self {
-            Self::Gone | Self::Message(_) | Self::Line(_) | Self::Ended(_) | Self::Endless => true,
+            Self::Gone | Self::Message(_) | Self::Ended(_) | Self::Endless => true,
             Self::Api(_) | Self::AtOnce | Self::Setup(_) => false,
         }
     }
@@ -154,6 +159,8 @@ impl AccountWatch {
             doubts: 0,
             forgotten: false,
             silent: 0,
+            listed: None,
+            said_too_long: false,
         }
     }
 
@@ -185,6 +192,7 @@ impl AccountWatch {
             Some(server) => server,
             None => ApiServer::new(&self.options)?,
         };
+        self.take_in();
         let version = match self.version.clone() {
             Some(version) => version,
             None => self.list(&server).await?,
@@ -220,6 +228,7 @@ impl AccountWatch {
                 if state.left_out > 0 {
                     tracing::error!("{} more service accounts ask for a role than are kept", state.left_out);
                 }
+                self.listed = Some(self.clock.boot());
                 self.version = Some(version.clone());
                 return Ok(version.clone());
             };
@@ -249,10 +258,16 @@ impl AccountWatch {
             };
             let Some(piece) = piece? else { break false };
             lines.push(&piece);
-            while let Some(line) = lines.next_line()? {
-                self.take(parse_event(&line)?)?;
+            while let Some(line) = lines.next_line() {
+                match line {
+                    Ok(line) => self.take(parse_event(&line)?)?,
+                    Err(LineTooLong) => self.leave_out(),
+                }
                 self.is_right();
                 (self.silent, heard) = (0, true);
+            }
+            if self.take_in() {
+                return Ok(());
             }
         };
         // A line that was cut off comes again: the version is still that of the line before.
@@ -265,6 +280,27 @@ impl AccountWatch {
             (self.silent, self.version) = (0, None);
         }
         Ok(())
+    }
+
+    /// Has all listed again if there is room now for accounts that were left out.
+    fn take_in(&mut self) -> bool {
+        let recently = |at| self.clock.boot().since(at) < self.patience.between_lists;
+        let due = self.index.state().has_room && !self.listed.is_some_and(recently);
+        if due {
+            self.version = None;
+        }
+        due
+    }
+
+    /// Goes on without a message: a list has the same account in it, and is no shorter.
+    fn leave_out(&mut self) {
+        self.index.misses();
+        if !std::mem::replace(&mut self.said_too_long, true) {
+            tracing::error!(
+                "a change of a service account is not known: a message of the API server is longer than {LONGEST} bytes. This \
+                 is said once; metrics count them"
+            );
+        }
     }
 
     fn is_right(&mut self) {

@@ -28,6 +28,7 @@ const PATIENCE: Patience = Patience {
     quiet: Duration::from_secs(30),
     first_retry: Duration::from_millis(10),
     last_retry: Duration::from_millis(40),
+    between_lists: Duration::ZERO,
 };
 
 fn options(server: String, directory: &Path) -> ApiOptions {
@@ -50,7 +51,7 @@ fn follow(cluster: StandIn, patience: Patience) -> Followed {
 impl Followed {
     fn role(&self, namespace: &str, name: &str) -> Option<String> {
         let account = Account::new(namespace, name).expect("legal");
-        self.index.wish(&account).map(|wish| wish.to_string())
+        self.index.asking(&account).map(|asking| asking.wish.to_string())
     }
 
     async fn until(&self, what: &str, fits: impl Fn(&WatchState) -> bool) {
@@ -143,6 +144,51 @@ async fn the_largest_account_that_can_be_made_keeps_nobody_from_a_role() {
     followed.cluster.put("prod", "web", &[]);
     followed.has("web", None).await;
     assert_eq!((followed.index.state().failures, followed.index.state().accounts), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_is_too_long_is_left_out_and_nothing_is_listed_again() {
+    let cluster = StandIn::start();
+    cluster.put("prod", "web", &[(ROLE, "web")]);
+    let followed = follow(cluster, PATIENCE);
+    followed.until("it follows", |state| state.following).await;
+    followed.cluster.put("evil", "a", &[("large", &"x".repeat(21 * 1024 * 1024)), (ROLE, "web")]);
+    followed.cluster.put("prod", "web", &[(ROLE, "other")]);
+    followed.has("web", Some("other")).await;
+    let state = followed.index.state();
+    assert_eq!((state.too_long, state.failures, state.accounts), (1, 0, 1));
+    assert_eq!(followed.cluster.asked().iter().filter(|target| target.contains("limit=")).count(), 1);
+}
+
+#[tokio::test]
+async fn accounts_that_were_left_out_are_taken_in_when_there_is_room() {
+    let cluster = StandIn::start();
+    for number in 0..=4096 {
+        cluster.put("prod", &format!("a{number:04}"), &[(ROLE, "web")]);
+    }
+    let followed = follow(cluster, PATIENCE);
+    followed.until("one is left out", |state| (state.accounts, state.left_out) == (4096, 1) && state.following).await;
+    assert_eq!(followed.role("prod", "a4096"), None);
+    followed.cluster.remove("prod", "a0000");
+    followed.has("a4096", Some("web")).await;
+    followed.until("none is left out", |state| (state.accounts, state.left_out) == (4096, 0)).await;
+    let lists =
+        |followed: &Followed| followed.cluster.asked().iter().filter(|target| target.ends_with("limit=500")).count();
+    assert_eq!(lists(&followed), 2);
+    drop(followed);
+
+    // But not at any price.
+    let cluster = StandIn::start();
+    for number in 0..=4096 {
+        cluster.put("prod", &format!("a{number:04}"), &[(ROLE, "web")]);
+    }
+    let followed = follow(cluster, Patience { between_lists: Duration::from_hours(1), ..PATIENCE });
+    followed.until("one is left out", |state| state.left_out == 1 && state.following).await;
+    followed.cluster.remove("prod", "a0000");
+    followed.until("there is room", |state| state.has_room).await;
+    followed.cluster.put("stage", "web", &[(ROLE, "web")]);
+    followed.until("it goes on", |_| followed.role("stage", "web").is_some()).await;
+    assert_eq!(lists(&followed), 1);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use crate::{
     clock::Moment,
     jwt::{Demands, KeyRing, TokenError},
-    kubernetes::{Account, Pod},
+    kubernetes::{Account, Pod, Uid},
 };
 
 /// Whose a token is.
@@ -11,6 +11,8 @@ use crate::{
 pub(super) struct Bearer {
     /// The account.
     pub(super) account: Account,
+    /// Its uid, if the token says it.
+    pub(super) uid: Option<Uid>,
     /// The pod that the token is bound to, if it is.
     pub(super) pod: Option<Pod>,
 }
@@ -21,7 +23,8 @@ pub(super) fn verify(token: &str, keys: &KeyRing, demands: &Demands, now: Moment
     let subject = claims.get("sub").and_then(|subject| subject.as_str());
     let account = subject.and_then(Account::of_subject).ok_or(TokenError::Subject)?;
     let pod = Pod::of_claims(&claims, &account);
-    Ok(Bearer { account, pod })
+    let uid = Uid::of_claims(&claims, &account);
+    Ok(Bearer { account, uid, pod })
 }
 
 /// Why a token is not believed, in the words of the agent (`internal/validation` in aws/eks-pod-identity-agent).

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::options::Allowed;
 use crate::{
     credentials::{RoleArn, RoleName},
-    kubernetes::{Account, Index, Wish},
+    kubernetes::{Account, Asking, Index, Uid, Wish},
 };
 
 /// The associations that annotations make.
@@ -31,6 +31,8 @@ pub enum Found {
     NoRole(Wish),
     /// It asks for this role, which its namespace may not have.
     NotAllowed(RoleName),
+    /// The token is of another account, which had this name before.
+    Another,
 }
 
 impl Annotated {
@@ -41,9 +43,23 @@ impl Annotated {
 
     /// What the annotations of this account give it.
     pub fn find(&self, account: &Account) -> Found {
-        let Some(wish) = self.index.wish(account) else {
-            return if self.index.is_known() { Found::Nothing } else { Found::Unknown };
-        };
+        self.index.asking(account).map_or_else(|| self.nothing(), |asking| self.judge(account, asking.wish))
+    }
+
+    /// What they give to a token of the account with that uid.
+    pub fn find_for(&self, account: &Account, uid: Option<&Uid>) -> Found {
+        match self.index.asking(account) {
+            None => self.nothing(),
+            Some(Asking { uid: known, .. }) if known.is_none() || known.as_ref() != uid => Found::Another,
+            Some(Asking { wish, .. }) => self.judge(account, wish),
+        }
+    }
+
+    fn nothing(&self) -> Found {
+        if self.index.is_known() { Found::Nothing } else { Found::Unknown }
+    }
+
+    fn judge(&self, account: &Account, wish: Wish) -> Found {
         let name = match &wish {
             Wish::Role(name) => Some(name),
             Wish::Arn(arn) => self.arns.iter().find(|(known, _)| known == arn).map(|(_, name)| name),
@@ -96,7 +112,7 @@ mod tests {
         let mut draft = Draft::default();
         for (namespace, account, wish) in wishes {
             let account = Account::new(namespace, account).expect("legal");
-            draft.add(Listed { account, wish: Some(wish) });
+            draft.add(Listed { account, uid: Uid::new("7"), wish: Some(wish) });
         }
         index.replace(draft, "2026-11-27T10:00:00Z".parse().expect("a time"));
         assert_eq!(find("prod", "web"), Found::Role(name("web-1"), true));
@@ -107,5 +123,12 @@ mod tests {
         assert_eq!(find("prod", "default"), Found::Nothing);
         assert_eq!(find("stage", "web"), Found::NotAllowed(name("web-1")));
         assert_eq!(find("stage-2", "web"), Found::Role(name("web-1"), false));
+        let find = |account: &str, uid: Option<&str>| {
+            let account = Account::new("prod", account).expect("legal");
+            annotated.find_for(&account, uid.and_then(Uid::new).as_ref())
+        };
+        assert_eq!(find("web", Some("7")), Found::Role(name("web-1"), true));
+        assert_eq!((find("web", Some("8")), find("web", None)), (Found::Another, Found::Another));
+        assert_eq!(find("default", Some("7")), Found::Nothing);
     }
 }

@@ -38,7 +38,6 @@ use crate::{
         request_filter::{self, Refusal},
     },
     jwt::{Demands, KeyRing, TokenError},
-    kubernetes::Account,
     store::{Role, Slot},
 };
 
@@ -190,7 +189,7 @@ impl PodIdentity {
 
     /// The role that is associated with an account, and whether each of its pods may have a session of its own; or the answer
     /// to it.
-    fn role_of(&self, account: &Account) -> Result<(RoleName, bool), Box<Outcome>> {
+    fn role_of(&self, Bearer { account, uid, .. }: &Bearer) -> Result<(RoleName, bool), Box<Outcome>> {
         let fits = |association: &&Association| {
             association.namespace.matches(&account.namespace) && association.service_account.matches(&account.name)
         };
@@ -201,7 +200,7 @@ impl PodIdentity {
             let words = format!("(ResourceNotFoundException): {why}, fault: client");
             Err(Box::new(denied(Denial::Refused, Status::NotFound, &words)))
         };
-        match self.annotated.as_ref().map_or(Found::Nothing, |annotated| annotated.find(account)) {
+        match self.annotated.as_ref().map_or(Found::Nothing, |annotated| annotated.find_for(account, uid.as_ref())) {
             Found::Role(name, own) => Ok((name, own)),
             Found::Nothing => not_found(format!("no role is associated with the service account {account}")),
             Found::Unknown => Err(Box::new(Outcome::Elsewhere)),
@@ -215,11 +214,16 @@ impl PodIdentity {
                 );
                 Err(Box::new(denied(Denial::Policy, Status::Forbidden, &words)))
             }
+            Found::Another => {
+                let words = "Service account token failed claim validations: the service account has been deleted, and \
+                             another one has its name, or the token does not say its uid";
+                Err(Box::new(denied(Denial::BadToken, Status::BadRequest, words)))
+            }
         }
     }
 
     fn credentials(&self, bearer: &Bearer, context: RequestContext<'_>, now: Moment) -> Outcome {
-        let (name, own) = match self.role_of(&bearer.account) {
+        let (name, own) = match self.role_of(bearer) {
             Ok(found) => found,
             Err(outcome) => return *outcome,
         };
@@ -244,7 +248,7 @@ impl PodIdentity {
     /// What a pod gets of its own session of a role. What all share is never given in its place.
     fn own_session(&self, own: &Own, name: &RoleName, bearer: &Bearer, now: Moment) -> Outcome {
         let Own { tags, sessions, .. } = own;
-        let Bearer { account, pod: Some(pod) } = bearer else {
+        let Bearer { account, pod: Some(pod), .. } = bearer else {
             let words = "Service account token failed claim validations: the token is not bound to a pod, and each pod has a \
                          session of its own";
             return denied(Denial::BadToken, Status::BadRequest, words);
@@ -301,7 +305,7 @@ fn of_pod(outcome: Outcome, bearer: &Bearer, own: Option<(&RoleName, String)>) -
         Some((role, name)) => (RoleId::named(role), Some(name.into())),
         None => (issued.role.clone(), None),
     };
-    let Bearer { account, pod } = bearer;
+    let Bearer { account, pod, .. } = bearer;
     let proven = ProvenPod {
         namespace: (&*account.namespace).into(),
         service_account: (&*account.name).into(),
