@@ -23,11 +23,12 @@ use crate::{
     config::{self, Loaded},
     confinement::{self, Confinement, Refusal},
     credentials::Pattern,
-    faces::pod_identity,
+    faces::pod_identity::{self, Annotated, Found},
     https::Certificate,
     kubernetes::{Account, Index},
     logging::{self, LogGuard},
     needs::{Need, Needs},
+    open_metrics::Page,
     sandbox,
     trust::{File, FileFaults, Purpose, Trust},
     webhook::{Known, Options, Roles, Rules, Running, Webhook},
@@ -196,7 +197,11 @@ impl Read {
             region: options.region.clone(),
             regional_sts: options.regional_sts,
         };
-        Rules { roles: Box::new(Associated { listed, watched: self.index.clone() }), injection }
+        let watched = self.pods.service_accounts.as_ref().zip(self.index.clone()).map(|(annotations, index)| {
+            let arns = self.loaded.config.upstreams.role_arns();
+            (Arc::clone(&index), Annotated::new(index, annotations.allow.clone(), arns))
+        });
+        Rules { roles: Box::new(Associated { listed, watched }), injection }
     }
 }
 
@@ -205,7 +210,7 @@ struct Associated {
     /// Namespaces and names of `associations`.
     listed: Vec<(Pattern, Pattern)>,
     /// Those with annotations, if they count.
-    watched: Option<Arc<Index>>,
+    watched: Option<(Arc<Index>, Annotated)>,
 }
 
 impl Roles for Associated {
@@ -215,21 +220,28 @@ impl Roles for Associated {
         match &self.watched {
             _ if has => Known::Has,
             None => Known::HasNot,
-            Some(index) => match self.unready() {
-                Some(why) => Known::NotYet(why),
-                // Whether it may have that role is the daemon's decision.
-                None if Account::new(namespace, account).is_some_and(|account| index.wish(&account).is_some()) => {
-                    Known::Has
-                }
-                None => Known::HasNot,
+            Some((_, annotated)) => match (self.unready(), Account::new(namespace, account)) {
+                (Some(why), _) => Known::NotYet(why),
+                (None, None) => Known::HasNot,
+                (None, Some(account)) => match annotated.find(&account) {
+                    Found::Role(..) => Known::Has,
+                    Found::NoRole(_) | Found::NotAllowed(_) => Known::MayNot,
+                    Found::Nothing | Found::Unknown | Found::Another => Known::HasNot,
+                },
             },
         }
     }
 
     fn unready(&self) -> Option<String> {
-        let index = self.watched.as_ref().filter(|index| !index.is_known())?;
+        let (index, _) = self.watched.as_ref().filter(|(index, _)| !index.is_known())?;
         let why = index.state().problem.unwrap_or_else(|| "that has not been answered yet".to_owned());
         Some(format!("it is not known which service accounts ask for roles: {why}"))
+    }
+
+    fn metrics(&self, page: &mut Page) {
+        if let Some((index, _)) = &self.watched {
+            index.state().put(page);
+        }
     }
 }
 

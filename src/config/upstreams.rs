@@ -7,7 +7,7 @@ use super::{
 use std::sync::Arc;
 
 use crate::{
-    credentials::RoleArn,
+    credentials::{RoleArn, RoleName},
     fetch::{Proxy, ProxyChoice},
     source::{
         Provides,
@@ -45,6 +45,11 @@ impl Upstreams {
             Some(Role { role_arn: Some(arn.clone()), ..role })
         });
         assumed.into_iter().chain(self.roles.iter().cloned()).collect()
+    }
+
+    /// Those of them that have an ARN.
+    pub fn role_arns(&self) -> Arc<[(RoleArn, RoleName)]> {
+        self.roles().into_iter().filter_map(|role| Some((role.role_arn?, role.name))).collect()
     }
 
     /// The first source that is an IMS.

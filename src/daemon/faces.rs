@@ -98,14 +98,13 @@ pub(super) fn build(
         arrived: Arc::clone(&arrived),
     };
     let Lasting { tokens, key, watched, pod_sessions } = lasting;
-    let roles = config.upstreams.roles().into_iter();
     let opening = Opening {
         shared,
         clock: Arc::clone(clock),
         tokens: tokens.clone(),
         remote: &Relays,
         watched: Arc::clone(watched),
-        role_arns: roles.filter_map(|role| Some((role.role_arn?, role.name))).collect(),
+        role_arns: config.upstreams.role_arns(),
         pod_sessions: Arc::clone(pod_sessions),
     };
     // It reads no files.

@@ -8,7 +8,7 @@ mod support;
 
 use std::io::Write;
 
-use running::{PODS, Webhook, answer, head, refused, review};
+use running::{PODS, Webhook, answer, head, refused, review, socket_from};
 use rustix::process::Signal;
 use rustls::version::{TLS12, TLS13};
 use serde_json::Value;
@@ -93,6 +93,50 @@ fn clients_that_say_nothing_delay_no_other() {
     slow.write_all(head("POST /mutate", "application/json", 100).as_bytes()).expect("it takes it");
     assert_eq!(webhook.review("prod", "web-1")["response"]["patchType"], "JSONPatch");
     drop((silent, slow));
+}
+
+/// Another host than that of the other requests.
+const GREEDY: [u8; 4] = [127, 0, 0, 2];
+
+#[test]
+fn one_host_cannot_take_the_connections_of_others() {
+    let webhook = Webhook::start(WEB, "");
+    let silent: Vec<_> = (0..600).map(|_| socket_from(GREEDY, webhook.address)).collect();
+    let refused = || (webhook.metric("alppaca_webhook_connections_refused_total") != "0").then_some(());
+    eventually("refused", refused, || webhook.log());
+    let mut open: Vec<_> = (0..20).map(|_| webhook.connect()).collect();
+    let body = review("prod", "web-1");
+    let request = head("POST /mutate", "application/json", body.len()) + &body;
+    for stream in &mut open {
+        stream.write_all(request.as_bytes()).expect("it takes it");
+        assert_eq!(answer(stream).0, 200);
+    }
+    drop(silent);
+    // The same where health is shown.
+    let silent: Vec<_> = (0..70).map(|_| socket_from(GREEDY, webhook.metrics)).collect();
+    assert_eq!((webhook.shown("/livez").0, webhook.shown("/readyz").0), (200, 200));
+    drop(silent);
+}
+
+#[test]
+fn one_host_cannot_take_the_memory_for_the_bodies_of_others() {
+    let webhook = Webhook::start(WEB, "");
+    let (length, part) = (3 * 1024 * 1024, vec![b' '; 3 * 1024 * 1024 - 1]);
+    let greedy: Vec<_> = (0..6)
+        .map(|_| {
+            let mut stream = webhook.connect_from(GREEDY);
+            stream.write_all(head("POST /mutate", "application/json", length).as_bytes()).expect("it takes it");
+            // It may be refused before all of it was taken.
+            let _refused = stream.write_all(&part);
+            stream
+        })
+        .collect();
+    let busy = || (webhook.metric("alppaca_webhook_failures_total{reason=\"busy\"}") != "0").then_some(());
+    eventually("busy", busy, || webhook.log());
+    assert_eq!(webhook.review("prod", "web-1")["response"]["patchType"], "JSONPatch");
+    let (status, body) = webhook.post(&format!("{}{}", review("prod", "web-1"), " ".repeat(2 * 1024 * 1024)));
+    assert_eq!(status, 200, "{body}");
+    drop(greedy);
 }
 
 #[test]
@@ -199,6 +243,8 @@ fn a_wrong_configuration_is_told_with_what_to_do() {
     }
 }
 
+const ARN: &str = "arn:aws:iam::123456789012:role/api";
+
 /// Associations of the configuration, and annotations at this API server.
 fn watching(cluster: &StandIn) -> Webhook {
     let directory = tempfile::TempDir::new().expect("a directory");
@@ -211,7 +257,7 @@ fn watching(cluster: &StandIn) -> Webhook {
     let (token, ca) = (write("token", TOKEN), write("ca.crt", &authority.cert.pem()));
     let associations = format!(
         "{WEB}\n  service_accounts:\n    api_server: {}\n    api_ca_file: {ca}\n    api_token_file: {token}\n    \
-         allow: [{{namespace: '*', roles: '*'}}]",
+         allow: [{{namespace: '*', roles: api}}]\nroles: {{api: {{source: ims, role_arn: '{ARN}'}}}}",
         cluster.url()
     );
     Webhook::start_in(directory, &associations, "")
@@ -226,7 +272,10 @@ fn annotations_of_service_accounts_count_as_soon_as_they_are_known() {
     let webhook = watching(&cluster);
     // Nothing is guessed while that is not known, but who is in the configuration needs no annotation.
     webhook.wait_for_log("403");
-    assert_eq!(webhook.shown("/readyz").0, 503);
+    let (status, why) = webhook.shown("/readyz");
+    assert!(status == 503 && why.contains("it is not known which service accounts ask for roles: GET "), "{why}");
+    assert_eq!(webhook.metric("alppaca_service_accounts_following"), "0");
+    assert_ne!(webhook.metric("alppaca_service_accounts_failures_total"), "0");
     assert_eq!(webhook.post(&review("stage", "api")).0, 503);
     assert_eq!(webhook.review("prod", "web-1")["response"]["patchType"], "JSONPatch");
     assert_eq!(webhook.metric("alppaca_webhook_ready"), "0");
@@ -235,12 +284,22 @@ fn annotations_of_service_accounts_count_as_soon_as_they_are_known() {
     eventually("ready", || (webhook.shown("/readyz").0 == 200).then_some(()), || webhook.log());
     assert_eq!(webhook.review("stage", "api")["response"]["patchType"], "JSONPatch");
     assert_eq!(webhook.review("stage", "default")["response"]["patch"], Value::Null);
-    cluster.put("stage", "default", &[("eks.amazonaws.com/role-arn", "arn:aws:iam::123456789012:role/api")]);
+    cluster.put("stage", "default", &[("eks.amazonaws.com/role-arn", ARN)]);
     let patched = || (webhook.review("stage", "default")["response"]["patchType"] == "JSONPatch").then_some(());
     eventually("patched", patched, || webhook.log());
     cluster.remove("stage", "api");
     let forgotten = || webhook.review("stage", "api")["response"]["patch"].is_null().then_some(());
     eventually("forgotten", forgotten, || webhook.log());
+
+    assert_eq!(webhook.metric("alppaca_service_accounts"), "1");
+    // What it cannot have is no reason to add anything.
+    for (name, role) in [("admin", "admin"), ("odd", "a/b")] {
+        cluster.put("stage", name, &[("alppaca.dev/role", role)]);
+        let refused = || (webhook.review("stage", name)["response"]["warnings"].is_array()).then_some(());
+        eventually("refused", refused, || webhook.log());
+        assert_eq!(webhook.review("stage", name)["response"]["patch"], Value::Null);
+    }
+    assert_ne!(webhook.metric("alppaca_webhook_pods_skipped_total{reason=\"not_allowed\"}"), "0");
 
     // What is known stays, also over a reload.
     cluster.behave(Mood::Away);

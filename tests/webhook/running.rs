@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File},
     io::{Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -13,7 +13,10 @@ use std::{
 };
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    net::{AddressFamily, SocketType},
+    process::{Pid, Signal, kill_process},
+};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
     crypto::aws_lc_rs::default_provider,
@@ -147,6 +150,16 @@ impl Webhook {
 
     /// A connection, with one of these versions of TLS.
     pub fn connect_with(&self, versions: &[&'static SupportedProtocolVersion]) -> Result<Tls, String> {
+        let socket = TcpStream::connect(self.address).map_err(|error| error.to_string())?;
+        self.secure(socket, versions)
+    }
+
+    /// A connection of the host with this address.
+    pub fn connect_from(&self, host: [u8; 4]) -> Tls {
+        self.secure(socket_from(host, self.address), rustls::ALL_VERSIONS).expect("a connection")
+    }
+
+    fn secure(&self, socket: TcpStream, versions: &[&'static SupportedProtocolVersion]) -> Result<Tls, String> {
         let mut roots = RootCertStore::empty();
         let authority = CertificateDer::from_pem_slice(self.authority.as_bytes()).expect("PEM");
         roots.add(authority).expect("an authority");
@@ -157,7 +170,6 @@ impl Webhook {
             .with_no_client_auth();
         let name = HOST.try_into().expect("a name");
         let connection = ClientConnection::new(Arc::new(config), name).expect("a client");
-        let socket = TcpStream::connect(self.address).map_err(|error| error.to_string())?;
         socket.set_read_timeout(Some(Duration::from_mins(1))).expect("a limit");
         let mut stream = StreamOwned::new(connection, socket);
         stream.flush().map_err(|error| error.to_string())?;
@@ -212,6 +224,14 @@ pub fn refused(config: &str) -> Output {
     fs::write(&file, config).expect("a file");
     let mut command = Command::new(env!("CARGO_BIN_EXE_alppaca"));
     command.arg("webhook").arg("-c").arg(file).output().expect("the binary starts")
+}
+
+/// A socket of the host with this address, connected.
+pub fn socket_from(host: [u8; 4], to: SocketAddr) -> TcpStream {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    rustix::net::bind(&socket, &SocketAddr::new(IpAddr::V4(Ipv4Addr::from(host)), 0)).expect("of loopback");
+    rustix::net::connect(&socket, &to).expect("it listens");
+    socket.into()
 }
 
 pub fn head(line: &str, kind: &str, length: usize) -> String {

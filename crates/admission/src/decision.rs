@@ -59,6 +59,8 @@ pub enum Skip {
     Windows,
     /// The service account has no role.
     NotAssociated,
+    /// The service account asks for a role that it cannot have.
+    NotAllowed,
     /// The annotation names each container.
     OptedOut,
     /// Each other container sets its own, or has it already.
@@ -71,11 +73,12 @@ pub enum Skip {
 
 impl Skip {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::NotANewPod,
         Self::Mirror,
         Self::Windows,
         Self::NotAssociated,
+        Self::NotAllowed,
         Self::OptedOut,
         Self::OwnSettings,
         Self::VolumeTaken,
@@ -89,6 +92,7 @@ impl Skip {
             Self::Mirror => "mirror",
             Self::Windows => "windows",
             Self::NotAssociated => "not_associated",
+            Self::NotAllowed => "not_allowed",
             Self::OptedOut => "opted_out",
             Self::OwnSettings => "own_settings",
             Self::VolumeTaken => "volume_taken",
@@ -104,6 +108,9 @@ impl fmt::Display for Skip {
             Self::Mirror => f.write_str("it is the mirror of a static pod"),
             Self::Windows => f.write_str("it is for Windows"),
             Self::NotAssociated => f.write_str("its service account has no role"),
+            Self::NotAllowed => f.write_str(
+                "its service account asks for a role that does not exist, or that its namespace may not have",
+            ),
             Self::OptedOut => write!(f, "{SKIP_CONTAINERS} names each container"),
             Self::OwnSettings => f.write_str("its containers have settings of their own"),
             Self::VolumeTaken => write!(f, "it has another volume {VOLUME}"),
@@ -137,7 +144,7 @@ impl Decision {
     pub(super) fn warning(&self) -> Option<String> {
         let named = |what: &dyn fmt::Display| format!("alppaca: the pod gets no AWS credentials: {what}");
         match self {
-            Self::Skip(skip @ (Skip::VolumeTaken | Skip::PathTaken)) => Some(named(skip)),
+            Self::Skip(skip @ (Skip::NotAllowed | Skip::VolumeTaken | Skip::PathTaken)) => Some(named(skip)),
             Self::Skip(_) => None,
             Self::Inject(injected) => {
                 let taken = injected.left.iter().filter(|(_, skip)| *skip == Skip::PathTaken);

@@ -1,6 +1,6 @@
 //! Connections: accepted until the server stops, and given their TLS.
 
-use std::{future::Future, io, time::Duration};
+use std::{future::Future, io, net::IpAddr, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -26,10 +26,10 @@ pub trait Listener {
 }
 
 impl Listener for TcpListener {
-    type Accepted = TcpStream;
+    type Accepted = (TcpStream, IpAddr);
 
-    async fn accept(&self) -> io::Result<TcpStream> {
-        Self::accept(self).await.map(|(stream, _)| stream)
+    async fn accept(&self) -> io::Result<Self::Accepted> {
+        Self::accept(self).await.map(|(stream, peer)| (stream, peer.ip().to_canonical()))
     }
 }
 

@@ -7,14 +7,17 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_T
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net, sync::Semaphore};
+use tokio::net;
 
-use crate::{clock, open_metrics};
+use crate::{
+    budget::{Bounds, Rank, Shares},
+    clock, open_metrics,
+};
 
 /// How long a client may take for the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// More than any set-up of monitors and probes has.
-const MAX_CONNECTIONS: usize = 64;
+/// More than any set-up of monitors and probes has, each of which has an address of its own.
+const CONNECTIONS: Bounds = Bounds { total: 64, reserved: 0, each: 16, scarce: 0 };
 
 /// What a server shows of itself.
 pub trait Report: Send + Sync + 'static {
@@ -29,17 +32,17 @@ pub trait Report: Send + Sync + 'static {
 pub async fn run(listener: TcpListener, server: Arc<impl Report>) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = net::TcpListener::from_std(listener)?;
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let shares = Shares::new(CONNECTIONS);
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, address) = match listener.accept().await {
+            Ok((stream, peer)) => (stream, peer.ip().to_canonical()),
             Err(error) => {
                 tracing::debug!("metrics: {error}");
                 clock::sleep(Duration::from_millis(50)).await;
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let Some(share) = shares.take(&address, Rank::Ordinary) else { continue };
         let server = Arc::clone(&server);
         tokio::spawn(async move {
             let service = service_fn(|request: Request<Incoming>| {
@@ -50,7 +53,7 @@ pub async fn run(listener: TcpListener, server: Arc<impl Report>) -> io::Result<
             http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
             // An error is the client's.
             let _ended = http.serve_connection(TokioIo::new(stream), service).await;
-            drop(place);
+            drop(share);
         });
     }
 }

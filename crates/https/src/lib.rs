@@ -9,5 +9,6 @@ pub use certificate::{Certificate, CertificateError, Files};
 pub use connections::{HANDSHAKE, Listener, accept, handshake, stopped};
 pub use health::{Report, run as show};
 
+use alppaca_callers::caller::budget;
 use alppaca_core::{clock, open_metrics};
 use alppaca_sources::fetch;

@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    net::IpAddr,
     pin::pin,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -16,13 +17,11 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    net::TcpStream,
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
-};
+use tokio::{net::TcpStream, sync::watch};
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
+    budget::{Bounds, Rank, Share, Shares},
     clock::{self, BootTime},
     counters::Failure,
     https::{handshake, stopped},
@@ -33,8 +32,12 @@ use crate::{
 const PATH: &str = "/mutate";
 /// As large as the API server's own requests may be.
 const MAX_BODY: usize = 3 * 1024 * 1024;
-/// What may be held of all bodies together.
-const ALL_BODIES: usize = 8 * MAX_BODY;
+/// Memory for bodies is given in pieces of this size.
+const BLOCK: usize = 16 * 1024;
+/// What may be held of all bodies together, by address. One has half of it; while it is scarce one body of full length, or as many
+/// small ones as it has connections.
+pub(crate) const BODIES: Bounds =
+    Bounds { total: 8 * MAX_BODY / BLOCK, reserved: 0, each: MAX_BODY / BLOCK, scarce: 4 * MAX_BODY / BLOCK };
 /// How long a client may take for the head of a request, and stay silent between two: longer than the API server keeps a
 /// connection (90 s), so that it is not closed while a request is under way.
 const HEAD_TIMEOUT: Duration = Duration::from_mins(2);
@@ -49,18 +52,17 @@ const LAST_ANSWER: Duration = Duration::from_secs(10);
 pub(crate) struct Shared {
     pub(crate) webhook: Arc<Webhook>,
     pub(crate) tls: TlsAcceptor,
-    /// Bytes that may still be read into memory.
-    memory: Arc<Semaphore>,
+    memory: Arc<Shares<IpAddr>>,
     pub(crate) stop: watch::Receiver<bool>,
 }
 
 impl Shared {
     pub(crate) fn new(webhook: Arc<Webhook>, tls: TlsAcceptor, stop: watch::Receiver<bool>) -> Arc<Self> {
-        Arc::new(Self { webhook, tls, memory: Arc::new(Semaphore::new(ALL_BODIES)), stop })
+        Arc::new(Self { webhook, tls, memory: Shares::new(BODIES), stop })
     }
 
     /// Answers the requests of a connection until it ends, or the webhook stops.
-    pub(crate) async fn serve(&self, stream: TcpStream) {
+    pub(crate) async fn serve(&self, stream: TcpStream, address: IpAddr) {
         let counters = &self.webhook.counters;
         // Answers are written at once; without it they would wait for the client's acknowledgement.
         let _slower = stream.set_nodelay(true);
@@ -69,12 +71,12 @@ impl Shared {
             Ok(None) => return,
             Err(error) => {
                 counters.handshakes_failed.fetch_add(1, Ordering::Relaxed);
-                tracing::debug!("no TLS: {error}");
+                tracing::debug!("{address}: no TLS: {error}");
                 return;
             }
         };
         counters.open.fetch_add(1, Ordering::Relaxed);
-        let service = service_fn(|request| async move { Ok::<_, Infallible>(self.exchange(request).await) });
+        let service = service_fn(|request| async move { Ok::<_, Infallible>(self.exchange(request, address).await) });
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD);
         let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
@@ -94,7 +96,7 @@ impl Shared {
         counters.open.fetch_sub(1, Ordering::Relaxed);
     }
 
-    async fn exchange(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn exchange(&self, request: Request<Incoming>, address: IpAddr) -> Response<Full<Bytes>> {
         let began = self.webhook.boot();
         let (head, body) = request.into_parts();
         let is_json = head.headers.get(header::CONTENT_TYPE).is_some_and(|kind| {
@@ -105,7 +107,7 @@ impl Shared {
             (status, kind, body)
         };
         let (answer, whole) = match (head.uri.path(), head.method == Method::POST, is_json) {
-            (PATH, true, true) => self.review(body, began).await,
+            (PATH, true, true) => self.review(body, address, began).await,
             (PATH, true, false) => {
                 (unknown(StatusCode::UNSUPPORTED_MEDIA_TYPE, "a review is application/json"), body.is_end_stream())
             }
@@ -127,9 +129,9 @@ impl Shared {
     }
 
     /// The answer to a review, and whether all of it was read.
-    async fn review(&self, body: Incoming, began: BootTime) -> (Answer, bool) {
+    async fn review(&self, body: Incoming, address: IpAddr, began: BootTime) -> (Answer, bool) {
         let read = tokio::select! {
-            read = self.read(body) => read,
+            read = self.read(body, address) => read,
             () = clock::sleep(BODY_TIMEOUT) => Err((Failure::TooSlow, "the body takes too long".to_owned())),
         };
         match read {
@@ -139,7 +141,11 @@ impl Shared {
     }
 
     /// The body, with a claim to the memory that it takes.
-    async fn read(&self, mut body: Incoming) -> Result<(Vec<u8>, Vec<OwnedSemaphorePermit>), (Failure, String)> {
+    async fn read(
+        &self,
+        mut body: Incoming,
+        address: IpAddr,
+    ) -> Result<(Vec<u8>, Vec<Share<IpAddr>>), (Failure, String)> {
         let too_large = || Err((Failure::TooLarge, format!("the body is larger than {MAX_BODY} bytes")));
         if body.size_hint().lower() > MAX_BODY as u64 {
             return too_large();
@@ -151,9 +157,10 @@ impl Shared {
             if whole.len() + data.len() > MAX_BODY {
                 return too_large();
             }
-            let size = u32::try_from(data.len()).unwrap_or(u32::MAX);
-            let claim = Arc::clone(&self.memory).try_acquire_many_owned(size);
-            held.push(claim.map_err(|_| (Failure::Busy, "too much is being read at once".to_owned()))?);
+            while held.len() * BLOCK < whole.len() + data.len() {
+                let busy = || (Failure::Busy, format!("too much is being read at once, of {address} or of all"));
+                held.push(self.memory.take(&address, Rank::Ordinary).ok_or_else(busy)?);
+            }
             whole.extend_from_slice(&data);
         }
         Ok((whole, held))

@@ -14,6 +14,7 @@ pub use respond::{Known, Roles, Rules, Webhook};
 pub use run::Running;
 
 use alppaca_admission as admission;
+use alppaca_callers::caller::budget;
 use alppaca_core::{clock, needs, open_metrics};
 use alppaca_https as https;
 use alppaca_settings as settings;

@@ -25,6 +25,8 @@ pub enum Known {
     Has,
     /// It has not.
     HasNot,
+    /// It asks for one that it cannot have.
+    MayNot,
     /// That is not known yet: why.
     NotYet(String),
 }
@@ -36,6 +38,9 @@ pub trait Roles: Send + Sync {
 
     /// Why that is not known of all accounts yet, if it is not.
     fn unready(&self) -> Option<String>;
+
+    /// Adds what is to be shown of that.
+    fn metrics(&self, page: &mut Page);
 }
 
 /// What follows from the configuration.
@@ -96,6 +101,7 @@ impl Webhook {
         let decision = match known {
             Known::Has => decide(&review, &rules.injection),
             Known::HasNot => Decision::Skip(Skip::NotAssociated),
+            Known::MayNot => Decision::Skip(Skip::NotAllowed),
             Known::NotYet(why) => {
                 return self.fail(Failure::NotReady, &format!("pod {}: {why}", review.shown()));
             }
@@ -133,6 +139,7 @@ impl Report for Webhook {
         }
         let help = "Whether it is known which service accounts have roles.";
         page.gauge("alppaca_webhook_ready", help).put(&[], u8::from(self.unready().is_none()));
+        self.rules.load().roles.metrics(&mut page);
         self.counters.render(&mut page);
         page.finish()
     }

@@ -8,22 +8,20 @@ use std::{
 };
 
 use rustls::{ServerConfig, crypto::aws_lc_rs};
-use tokio::{
-    net,
-    sync::{Semaphore, watch},
-    task::JoinSet,
-};
+use tokio::{net, sync::watch, task::JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
+    budget::{Bounds, Rank, Shares},
     clock,
     connection::Shared,
     https::{self, stopped},
     respond::Webhook,
 };
 
-/// An API server has few connections, which it keeps.
-const MAX_CONNECTIONS: usize = 1024;
+/// By address. An API server has a connection for each pod that is being made at a time, of which it admits some hundreds; while
+/// connections are scarce it gets along with fewer. Each of three gets them, whatever another address holds.
+const CONNECTIONS: Bounds = Bounds { total: 1024, reserved: 0, each: 128, scarce: 512 };
 /// How often the certificate is read again.
 const EVERY: Duration = Duration::from_mins(1);
 
@@ -76,13 +74,13 @@ impl Running {
 async fn accept(shared: Arc<Shared>, listener: TcpListener) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = net::TcpListener::from_std(listener)?;
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    https::accept(listener, shared.stop.clone(), |stream| {
-        let (shared, place) = (Arc::clone(&shared), Arc::clone(&places).try_acquire_owned());
+    let shares = Shares::new(CONNECTIONS);
+    https::accept(listener, shared.stop.clone(), |(stream, address)| {
+        let (shared, share) = (Arc::clone(&shared), shares.take(&address, Rank::Ordinary));
         async move {
-            match place {
-                Ok(_place) => shared.serve(stream).await,
-                Err(_full) => {
+            match share {
+                Some(_share) => shared.serve(stream, address).await,
+                None => {
                     shared.webhook.counters.refused.fetch_add(1, Ordering::Relaxed);
                 }
             }
@@ -110,6 +108,31 @@ async fn watch_certificate(webhook: Arc<Webhook>) {
                     tracing::error!("webhook: {problem}; the certificate that was read before stays in force");
                 }
                 told = Some(problem);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        budget::{Bounds, Rank, Shares},
+        connection::BODIES,
+    };
+
+    use super::CONNECTIONS;
+
+    #[test]
+    fn whatever_one_address_holds_three_api_servers_have_their_share() {
+        for (bounds, least) in [(CONNECTIONS, 128), (BODIES, 192)] {
+            let shares = Shares::new(bounds);
+            let Bounds { total, each, .. } = bounds;
+            let all = |owner| std::iter::from_fn(|| shares.take(&owner, Rank::Ordinary)).collect::<Vec<_>>();
+            let mut held = vec![all(0)];
+            assert_eq!(held[0].len(), total / 2, "while it is alone");
+            for server in 1..=3 {
+                held.push(all(server));
+                assert!(held[server].len() == each && each >= least);
             }
         }
     }
