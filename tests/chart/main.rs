@@ -79,6 +79,8 @@ fn all_that_is_rendered_is_valid() {
         names(&ims),
         ["ConfigMap alppaca-ims", "Deployment alppaca-ims", "Service alppaca-ims", "ServiceAccount alppaca-ims"]
     );
+    let none = "daemon: {updateStrategy: {rollingUpdate: {maxSurge: 0, maxUnavailable: 10%}}}";
+    assert_eq!(names(&helm.documents(&format!("{LEAST}{none}"))), names(&least));
     let own = helm.documents(OWN_CERTIFICATE);
     assert!(!names(&own).iter().any(|name| name.starts_with("Secret ") || name.starts_with("DaemonSet ")));
     for documents in [&least, &more, &own] {
@@ -187,6 +189,16 @@ fn wrong_values_are_refused_with_the_reason() {
             "secret_access_key does not belong in a ConfigMap",
         ),
         ("webhook: {failurePolicy: ignore}", "/webhook/failurePolicy"),
+        (
+            "webhook: {failurePolicy: Fail}\nconfig: {ims_host: x}\npodIdentity: {associations: [{role: a}]}\n\
+             daemon: {updateStrategy: {rollingUpdate: {maxSurge: 1}}}",
+            "maxSurge: has to be 0, as a second pod on a node cannot listen where the first one does",
+        ),
+        (
+            "webhook: {failurePolicy: Fail}\nconfig: {ims_host: x}\npodIdentity: {associations: [{role: a}]}\n\
+             daemon: {updateStrategy: {rollingUpdate: {maxSurge: 25%}}}",
+            "maxSurge: has to be 0",
+        ),
         ("webhok: {}", "webhok"),
         ("image: {repo: x}", "repo"),
         ("webhook: {failurePolicy: Fail, timeoutSeconds: 31}", "/webhook/timeoutSeconds"),
