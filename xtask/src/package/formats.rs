@@ -29,20 +29,26 @@ pub(super) fn tar(built: &Built, release: &Release) -> Result<String> {
     let folder = work("tar", release)?;
     let root = format!("{}-{}-linux-{}", built.program.name(), release.version, built.arch.name());
     stage(built, &folder.join(&root), "tar")?;
+    let made = release.out.join(format!("{root}.tar.gz"));
+    archive(&folder, &root, &[], &made, release)?;
+    name(&made)
+}
+
+/// Packs the files of `root`, which is in the work folder `folder`, and removes that.
+pub(super) fn archive(folder: &Path, root: &str, options: &[&str], made: &Path, release: &Release) -> Result<()> {
     let files = folder.join("files");
     let list: Vec<String> =
-        entries(&folder.join(&root))?.iter().map(|file| format!("{root}/{}\n", file.display())).collect();
+        entries(&folder.join(root))?.iter().map(|file| format!("{root}/{}\n", file.display())).collect();
     fs::write(&files, list.concat())?;
-    let archive = folder.join(format!("{root}.tar"));
+    let archive = folder.join("archive.tar");
     let mut tar = Command::new("tar");
+    tar.args(options);
     tar.args(["--format=gnu", "--owner=0", "--group=0", "--numeric-owner", "--no-recursion"]);
-    tar.arg(format!("--mtime=@{}", release.epoch)).arg("-C").arg(&folder).arg("-cf").arg(&archive);
+    tar.arg(format!("--mtime=@{}", release.epoch)).arg("-C").arg(folder).arg("-cf").arg(&archive);
     shell::run(tar.arg("-T").arg(&files))?;
     shell::run(Command::new("gzip").arg("-9n").arg(&archive))?;
-    let made = release.out.join(format!("{root}.tar.gz"));
-    fs::rename(archive.with_extension("tar.gz"), &made)?;
-    fs::remove_dir_all(folder)?;
-    name(&made)
+    fs::rename(archive.with_extension("tar.gz"), made)?;
+    Ok(fs::remove_dir_all(folder)?)
 }
 
 /// Made by RPM's own tool, of `packaging/rpm`.
@@ -170,7 +176,7 @@ fn stage(built: &Built, root: &Path, flavour: &str) -> Result<()> {
 }
 
 /// All files and links below a folder, by their paths in it, in order.
-fn entries(root: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn entries(root: &Path) -> Result<Vec<PathBuf>> {
     let (mut found, mut folders) = (Vec::new(), vec![root.to_owned()]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {

@@ -1,7 +1,8 @@
-//! `cargo xtask package`: what users install, for each program and processor, with checksums, bills of material and a signature.
-//! The same source gives the same bytes.
+//! `cargo xtask package`: what users install, for each program and processor, and the chart, with checksums, bills of material
+//! and a signature. The same source gives the same bytes.
 
 mod build;
+mod chart;
 mod formats;
 mod image;
 mod publish;
@@ -163,6 +164,9 @@ pub fn run(options: &Options) -> Result<()> {
                 rows.extend(packages(*program, arch, options, &release));
             }
         }
+    }
+    if options.only.is_none() && options.arch.is_empty() && options.format.is_empty() {
+        rows.push(row("chart".to_owned(), chart::make(&release)));
     }
     rows.push(row("checksums".to_owned(), publish::checksums(&release.out)));
     if let Some(key) = &options.sign {
