@@ -27,11 +27,9 @@ pub struct Cluster {
     child: Option<Child>,
 }
 
-/// The server, if it was built.
+/// The server, if it was built from the sources as they are.
 pub fn program() -> Option<PathBuf> {
-    let python = PathBuf::from(env::var_os("ALPPACA_TEST_PYTHON")?);
-    let program = python.ancestors().nth(3)?.join("kubernetes/cluster");
-    program.is_file().then_some(program)
+    env::var_os("ALPPACA_TEST_CLUSTER").map(PathBuf::from)
 }
 
 impl Cluster {
@@ -40,7 +38,8 @@ impl Cluster {
         let Some(program) = program() else {
             super::support::cannot(
                 what,
-                "no kube-apiserver was built here (ALPPACA_TEST_KUBERNETES=1 cargo xtask test)",
+                "ALPPACA_TEST_CLUSTER is not set: `cargo xtask test` sets it if a kube-apiserver was built of these sources \
+                 (ALPPACA_TEST_KUBERNETES=1 builds it)",
             );
             return None;
         };

@@ -67,7 +67,8 @@ fn sources(name: &str) -> PathBuf {
     shell::root().join("tests/interop").join(name)
 }
 
-fn made(name: &str) -> PathBuf {
+/// Where it is.
+pub fn made(name: &str) -> PathBuf {
     shell::target().join("test-env").join(name)
 }
 

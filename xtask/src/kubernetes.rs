@@ -2,28 +2,33 @@
 //! it is built only where that was asked for; CI uses what it finds.
 
 use std::env;
+use std::path::PathBuf;
 
 use crate::outcome::{Counts, Row};
 use crate::{clients, shell};
 
 /// Says that it shall be built.
 const SWITCH: &str = "ALPPACA_TEST_KUBERNETES";
+/// Its name.
+const PROGRAM: &str = "cluster";
 
-/// Makes it if that was asked for; otherwise it is there or not.
-pub fn ensure() -> Row {
+/// Makes it if that was asked for; otherwise it is there or not. One of other sources does not count.
+pub fn ensure() -> (Option<PathBuf>, Row) {
     let step = "kube-apiserver";
+    let program = clients::made("kubernetes").join(PROGRAM);
     let wanted = env::var(SWITCH).is_ok_and(|value| !matches!(&*value, "" | "0"));
-    match clients::is_made("kubernetes") {
-        Ok(true) => Row::new(step, Counts::NONE, "it is there"),
+    let skipped = |why: String, installable| (None, Row::skipped(step, why, installable));
+    let made = match clients::is_made("kubernetes") {
         Ok(false) if !wanted => {
-            Row::skipped(step, format!("it was never built here; {SWITCH}=1 builds it, in some ten minutes"), false)
+            let why = if program.exists() { "it was built from other sources" } else { "it was never built here" };
+            return skipped(format!("{why}; {SWITCH}=1 builds it, in some ten minutes"), false);
         }
-        Ok(false) if shell::which("go").is_none() => Row::skipped(step, "there is no go", true),
-        Ok(false) => match clients::make("kubernetes", |source, folder| clients::go_program(source, folder, "cluster"))
-        {
-            Ok(()) => Row::new(step, Counts::NONE, "it is there"),
-            Err(error) => Row::skipped(step, format!("{error:#}"), true),
-        },
-        Err(error) => Row::skipped(step, format!("{error:#}"), true),
+        Ok(false) if shell::which("go").is_none() => return skipped("there is no go".to_owned(), true),
+        Ok(false) => clients::make("kubernetes", |source, folder| clients::go_program(source, folder, PROGRAM)),
+        known => known.map(drop),
+    };
+    match made {
+        Ok(()) => (Some(program), Row::new(step, Counts::NONE, "it is there")),
+        Err(error) => skipped(format!("{error:#}"), true),
     }
 }

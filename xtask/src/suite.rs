@@ -56,9 +56,12 @@ pub fn run(options: &Options) -> Result<()> {
     let mut rows = tools::ensure(tools::For::Test);
     let (python, row) = python::environment();
     rows.push(row);
+    let mut cluster = None;
     if wants(Kind::Interop) || !options.arguments.is_empty() {
         rows.extend(clients::ensure());
-        rows.extend([kubernetes::ensure(), collector::ensure()]);
+        let (made, row) = kubernetes::ensure();
+        cluster = made;
+        rows.extend([row, collector::ensure()]);
     }
     rows.push(pinned("nfpm", pins::nfpm()).1);
     let (helm, row) = pinned("helm", pins::helm());
@@ -70,7 +73,7 @@ pub fn run(options: &Options) -> Result<()> {
         rows.push(row);
     }
     let soak = (options.ci || shell::in_ci()).then_some(SOAK_IN_CI);
-    let tests = Tests { python, helm, machine, soak, skips: fresh_skips_file()? };
+    let tests = Tests { python, helm, machine, cluster, soak, skips: fresh_skips_file()? };
 
     let heights = [Kind::Unit, Kind::Integration, Kind::Interop];
     if heights.into_iter().any(wants) || !options.arguments.is_empty() {
@@ -115,7 +118,8 @@ pub fn soak(options: &SoakOptions) -> Result<()> {
     let (python, row) = python::environment();
     rows.push(row);
     rows.extend(clients::ensure());
-    let tests = Tests { python, helm: None, machine: None, soak: Some(options.minutes), skips: fresh_skips_file()? };
+    let soak = Some(options.minutes);
+    let tests = Tests { python, helm: None, machine: None, cluster: None, soak, skips: fresh_skips_file()? };
     rows.extend(tests.run("soak", &["--package", "alppaca", "--test", "soak", "--", "--nocapture"].map(Into::into))?);
     if !summarize(&mut rows, shell::in_ci()) {
         bail!("the soak failed");
@@ -187,6 +191,8 @@ struct Tests {
     helm: Option<PathBuf>,
     /// `ALPPACA_TEST_MACHINE`: a Debian to boot.
     machine: Option<PathBuf>,
+    /// `ALPPACA_TEST_CLUSTER`: an API server, made of the sources as they are.
+    cluster: Option<PathBuf>,
     /// `ALPPACA_SOAK_MINUTES`: how long all clients work at once.
     soak: Option<u32>,
     /// `ALPPACA_TEST_SKIPPED`: a test that cannot run here adds one line to this file that says why.
@@ -209,6 +215,9 @@ impl Tests {
         }
         if let Some(machine) = &self.machine {
             command.env("ALPPACA_TEST_MACHINE", machine);
+        }
+        if let Some(cluster) = &self.cluster {
+            command.env("ALPPACA_TEST_CLUSTER", cluster);
         }
         if let Some(minutes) = self.soak {
             command.env("ALPPACA_SOAK_MINUTES", minutes.to_string());
