@@ -20,7 +20,7 @@ const ROLE: &str = "/latest/meta-data/iam/security-credentials/web";
 
 /// Those that the troubles of this test raise, at once if they had no `for`. The others need a quarter of an hour, or trouble
 /// that would spoil the rest; their unit tests raise them.
-const RAISED: [&str; 11] = [
+const RAISED: [&str; 12] = [
     "AlppacaCredentialsExpireSoon",
     "AlppacaNoCredentials",
     "AlppacaUpstreamFails",
@@ -30,6 +30,7 @@ const RAISED: [&str; 11] = [
     "AlppacaServiceAccountsUnknown",
     "AlppacaRequestsFail",
     "AlppacaDenials",
+    "AlppacaFileFailing",
     "AlppacaAuditFailing",
     "AlppacaReloadFailed",
 ];
@@ -45,7 +46,7 @@ fn each_alert_has_a_runbook_and_fires_in_its_unit_test() {
     }
 }
 
-/// One whose upstream refuses and fails, whose clock is wrong, whose audit cannot be written, and whose reload is refused.
+/// One whose upstream refuses and fails, whose clock is wrong, whose audit and file cannot be written, and whose reload is refused.
 fn troubled() -> (Ims, Daemon) {
     let ims = Ims::start(Behaviour {
         roles: vec!["web".into(), "sick".into(), "flaky".into()],
@@ -55,12 +56,14 @@ fn troubled() -> (Ims, Daemon) {
         ..Behaviour::default()
     });
     let config = format!(
-        "{}metrics_listen: '127.0.0.1:0'\nrefresh_interval: 1\naudit_log: /dev/full\naudit_required: true\n",
+        "{}metrics_listen: '127.0.0.1:0'\nrefresh_interval: 1\naudit_log: /dev/full\naudit_required: true\n\
+         files: [{{path: /no-such-directory/web, role: web}}]\n",
         ims.config()
     );
     let daemon = Daemon::with_credentials(&config);
     daemon.wait_for_log("this host's clock is ");
     daemon.wait_for_log("role sick: cannot fetch");
+    daemon.wait_for_log("file /no-such-directory/web: it cannot be written");
     // What is accepted before the device is known to be full is kept.
     assert_eq!(daemon.get(ROLE).status, 200);
     daemon.wait_for_log("audit: cannot write to /dev/full");
