@@ -56,6 +56,10 @@ fn keep(new: &mut Config, started: &Config, key: &str) -> Option<bool> {
         _ if is_of_the_webhook(key) => false,
         _ => {
             let (section, nested) = key.split_once('.')?;
+            // Kept as a whole, by the name of the section.
+            if section == "sandbox_allow" {
+                return Some(false);
+            }
             if section == "status_page" {
                 return new.status_page.as_mut().zip(started.status_page.as_ref()).map_or(
                     Some(false),

@@ -31,9 +31,10 @@ pub struct Allow {
 
 /// The settings of `sandbox_allow`.
 pub const ALLOW: &[Setting] = &[
-    Setting::nested("read", "[]", "Files and directories that are read, with all that is below: absolute paths."),
-    Setting::nested("write", "[]", "The same, in which files are also made, written and removed."),
-    Setting::nested("connect", "[]", "Ports to which TCP connections are opened."),
+    Setting::nested("read", "[]", "Files and directories that are read, with all that is below: absolute paths.")
+        .on_restart(),
+    Setting::nested("write", "[]", "The same, in which files are also made, written and removed.").on_restart(),
+    Setting::nested("connect", "[]", "Ports to which TCP connections are opened.").on_restart(),
 ];
 
 const MODES: [(&str, Mode); 3] = [("enforce", Mode::Enforce), ("report", Mode::Report), ("off", Mode::Off)];
