@@ -389,6 +389,18 @@ fn status_says_since_when_from_where_and_what_failed() {
 }
 
 #[test]
+fn roles_that_an_upstream_lists_come_from_it_by_its_name() {
+    let ims = Ims::start(Behaviour::default());
+    let config = format!("sources: {{corporate: {{kind: ims, url: 'http://{}'}}}}\n", ims.address);
+    let daemon = Daemon::with_credentials(&config);
+    let status = json(&alppaca(&daemon.socket(), &["status", "--json"]));
+    assert_eq!(status["roles"][0]["source"], "corporate", "{status}");
+    let metrics = converse(&daemon.socket(), "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    let calls = |source: &str| metrics.contains(&format!("alppaca_upstream_calls_total{{source=\"{source}\","));
+    assert!(calls("corporate") && !calls("ims"), "{metrics}");
+}
+
+#[test]
 fn metrics_tell_ends_states_outcomes_requests_and_denials() {
     let ims = Ims::start(Behaviour::default());
     let daemon = Daemon::with_credentials(&format!("{}metrics_listen: '127.0.0.1:0'\n", ims.config()));

@@ -67,8 +67,8 @@ pub fn fetching(config: &Config, host_env: HostEnv) -> Result<Fetching, Fetching
         && let Some(source) = blueprint.upstreams.first_ims()
     {
         let on_request = source.kind.on_request();
-        let source = blueprint.lister(&source.name)?;
-        graph.lister = Some(Lister { source, interval: config.refresh.interval, on_request });
+        let (name, source) = (source.name.as_str().into(), blueprint.lister(&source.name)?);
+        graph.lister = Some(Lister { name, source, interval: config.refresh.interval, on_request });
     }
     for role in &roles {
         let (parents, node) = blueprint.role(role)?;

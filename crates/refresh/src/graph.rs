@@ -22,6 +22,8 @@ pub struct Graph {
 
 /// An upstream that says itself which roles there are.
 pub struct Lister {
+    /// What it is called.
+    pub name: Arc<str>,
     /// The upstream.
     pub source: Arc<dyn Source>,
     /// How often its list is asked for.
@@ -101,12 +103,12 @@ pub struct Candidate {
 }
 
 impl Graph {
-    /// A graph of all the roles that one upstream lists.
+    /// A graph of all the roles that one upstream lists, which is called `ims`.
     pub fn listing(source: Arc<dyn Source>, interval: Duration) -> Self {
         let call_limit = CallLimit { concurrency: source.concurrency(), rate: None };
         Self {
             call_limits: vec![call_limit],
-            lister: Some(Lister { source, interval, on_request: None }),
+            lister: Some(Lister { name: "ims".into(), source, interval, on_request: None }),
             nodes: Vec::new(),
         }
     }

@@ -122,6 +122,9 @@ impl Refresher {
         old: &mut HashMap<RoleId, Box<Tracked>>,
         now: Moment,
     ) {
+        if let Some(lister) = &new {
+            self.listed = Arc::clone(&lister.name);
+        }
         let interval = new.as_ref().map(|lister| lister.interval);
         let before = std::mem::replace(&mut self.lister, new).map(|lister| lister.interval);
         if before.is_none() || interval.is_none() {

@@ -35,9 +35,6 @@ const LOOK_PAUSE: Duration = Duration::from_millis(250);
 /// So many requests are taken before it is looked again at what is due, however fast they come.
 const REQUESTS: usize = 64;
 
-/// What the upstream is called that lists the roles itself.
-const LISTED: &str = "ims";
-
 /// Fetches from the upstreams of one graph until it is dropped.
 pub struct Refresher {
     pub(super) store: Arc<Store>,
@@ -88,6 +85,7 @@ impl Refresher {
             clock,
             grace,
             random: fastrand::Rng::new(),
+            listed: graph.lister.as_ref().map(|lister| Arc::clone(&lister.name)).unwrap_or_default(),
             lister: graph.lister,
             list: Asked::new(now),
             nodes: HashMap::new(),
@@ -105,7 +103,6 @@ impl Refresher {
             refresh_stats: Arc::default(),
             watch: None,
             looked: None,
-            listed: LISTED.into(),
             succession: Succession::none(),
         };
         let listed: Vec<RoleName> = graph
