@@ -129,7 +129,10 @@ pub fn can_last(role: &Role, duration: Duration, roles: &[Role], sources: &[Sour
             Origin::Role(_) => false,
         };
         if !takes_it && !is_assumed(origin, role.role_arn.is_some()) {
-            return Err(format!("{name} says how long its credentials live, and cannot be asked for another time"));
+            return Err(format!(
+                "{name} says how long its credentials live, and cannot be asked for another time; \
+                 a role with a `role_arn`, which is assumed with them, can have one"
+            ));
         }
         if duration > CHAINED && is_chained(role, origin) {
             return Err(
