@@ -65,6 +65,8 @@ struct State {
     /// Whether a caller waits for all to be written.
     urgent: bool,
     closed: bool,
+    /// Whether the writer has ended, and has reported all that there was to report.
+    ended: bool,
 }
 
 impl State {
@@ -179,7 +181,8 @@ impl Queue {
 
     /// Waits until all is written, but no longer than `limit`; how many records may not be.
     pub(super) fn flush(&self, limit: Duration) -> usize {
-        let busy = |state: &mut State| state.awake || state.waiting.len() > 0;
+        // Of a closed queue also the last word, which says what could not be written.
+        let busy = |state: &mut State| state.awake || state.waiting.len() > 0 || (state.closed && !state.ended);
         let mut state = self.state();
         state.urgent = true;
         self.filled.notify_one();
@@ -268,6 +271,8 @@ impl Queue {
             }
         }
         last_word(tell, &mut lost, &mut dropped);
+        self.state().ended = true;
+        self.written.notify_all();
     }
 }
 
