@@ -235,6 +235,10 @@ fn check_prints_what_it_amounts_to_without_secrets() {
     let (code, [out, err]) = check("ims_host: x\nassume_role: arn:aws-cn:iam::123456789012:role/r\n");
     assert!(code == Some(0) && out.contains("assume_role: \"arn:aws-cn:iam::123456789012:role/r\""), "{err}");
     assert_eq!(check("ims_hots: x\n").0, Some(2));
+    for wrong in ["https://me:s3cr3t@collector:4318", "https://collector:4318?api-key=s3cr3t"] {
+        let (code, [_, err]) = check(&format!("ims_host: x\ntraces_endpoint: {wrong}\n"));
+        assert!(code == Some(2) && err.contains("alppaca.yaml:2:18") && !err.contains("s3cr3t"), "{err}");
+    }
 }
 
 /// The part of the documentation that the table of settings gives.

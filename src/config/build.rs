@@ -201,7 +201,10 @@ fn traces_endpoint(fields: &mut Fields) -> Option<Option<String>> {
         if text == TRACES_OF_ENVIRONMENT || is_base_url(&text) {
             Ok(text)
         } else {
-            read::wrong(node, "the URL of a collector, such as http://127.0.0.1:4318, or `environment`,")
+            // Not the text: a user or a query may be a secret.
+            let message = "the URL of a collector, without user and query, such as http://127.0.0.1:4318, or `environment` \
+                           is expected here";
+            Err(Problem::new(node.place.clone(), message).without_line())
         }
     });
     if let (false, Some(place)) = (cfg!(feature = "otel"), fields.place("traces_endpoint")) {

@@ -26,8 +26,11 @@ impl Attempts {
         // A source is asked for its list under no role's name.
         let asked = call.id.map_or_else(|| format!("list of {}", call.source), str::to_owned);
         let attempt = self.0.remove(&asked).unwrap_or_default().saturating_add(1);
-        // Roles come and go; those that failed last may be forgotten when there are too many.
-        if call.failure.is_some() && self.0.len() < MOST {
+        if call.failure.is_some() {
+            // Roles come and go, and some that failed never come back.
+            if self.0.len() >= MOST {
+                self.0.clear();
+            }
             self.0.insert(asked, attempt);
         }
         let mut attributes = vec![
