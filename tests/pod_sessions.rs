@@ -214,6 +214,30 @@ fn a_role_that_is_not_shared_is_fetched_for_pods_alone() {
 }
 
 #[test]
+fn a_user_does_not_keep_a_set_of_its_own_of_a_role_that_is_for_pods_alone() {
+    let node = Node::new(vec![Role::new(WEB, BASE)]);
+    let config = node.config(TAGS, "").replace(", {namespace: shared, role: web, session_tags: false}", "");
+    let daemon = Daemon::with_credentials(&config);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_alppaca"));
+    command.args(["use", "web", "--duration", "30m"]).env("ALPPACA_SOCKET", daemon.socket());
+    let output = command.output().expect("it runs");
+    assert!(output.status.success(), "{output:?}");
+    let document = "/latest/meta-data/iam/security-credentials/web";
+    assert_eq!(daemon.get(document).status, 200);
+    let file = daemon.directory.path().join("alppaca.yaml");
+    let alone = fs::read_to_string(&file).expect("it is there").replace("tags: {team: red}", "shared: false");
+    fs::write(&file, alone).expect("written");
+    daemon.hang_up();
+    daemon.wait_for_log("the configuration has been reloaded");
+    assert!(daemon.log().contains("only pods have sessions of the role web"), "{}", daemon.log());
+    let calls = node.sts.calls().len();
+    assert_eq!(daemon.get(document).status, 404);
+    let token = node.token("prod", Some(("web-0", "uid-1")));
+    assert_eq!(node.sts.principal(&key(&daemon, &token)), session("blue+prod+web+web-0"));
+    assert_eq!(node.sts.calls().len(), calls + 1);
+}
+
+#[test]
 fn pods_keep_their_sessions_over_a_restart_while_the_upstream_is_down() {
     let node = Node::new(vec![Role::new(WEB, BASE)]);
     let listen = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");

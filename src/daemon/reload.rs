@@ -224,6 +224,8 @@ impl Running {
             self.engine.replace_container_policy(Some(listener.container_policy()));
         }
         self.replacer.replace(replacement).await;
+        // At once: the old faces may have nothing for a role that has changed.
+        self.current.show(faces, new.logging.access_log);
         self.files.replace(&new).await;
         self.refresh_stats.use_certificates(fetching.certificates);
         self.sign_ins.show(fetching.sessions);
@@ -233,7 +235,6 @@ impl Running {
             tracing::error!("the containers keep their previous settings: {error}");
             new.containers.clone_from(&old.containers);
         }
-        self.current.show(faces, new.logging.access_log);
         self.region.store(faces::region(&new).map(Arc::new));
         self.in_force.replaced(fingerprint(&new.render()), self.clock.now().wall);
         self.replace_background(background);

@@ -240,6 +240,9 @@ impl Blueprint {
         let listed = || Some(Role::of(wanted.role.clone(), &lister?.name));
         let known = roles.iter().find(|role| role.name == wanted.role).cloned();
         let role = &known.or_else(listed).ok_or("there is no such role any more")?;
+        if !role.shared {
+            return Err(format!("only pods have sessions of the role {} (`shared: false`)", role.name));
+        }
         config::can_last(role, wanted.duration, &roles, &self.upstreams.sources)?;
         let session = Session { duration: Some(wanted.duration), ..role.session.clone() };
         let (parents, node) = self.role(&Role { session, ..role.clone() }).map_err(|error| error.to_string())?;

@@ -205,7 +205,10 @@ impl Refresher {
             let id = node.id.clone();
             if !self.nodes.contains_key(&id) {
                 self.planned.push(id.clone());
-                self.nodes.insert(id, Tracked::new(now, Some(Plan::new(node))));
+                let mut tracked = Tracked::new(now, Some(Plan::new(node)));
+                // A call for one that had this id before a reload may still be under way.
+                tracked.since = self.generation;
+                self.nodes.insert(id, tracked);
             }
         }
         for parent in parents {

@@ -215,7 +215,8 @@ impl Store {
 
     /// Adds a role that is not listed, if there is none with that id.
     pub fn add_unlisted(&self, id: &RoleId, name: &RoleName) {
-        self.replace(|old| {
+        // It wakes no caller: what is only to come is of no use to any.
+        self.replace_silently(|old| {
             let mut unlisted = old.unlisted.to_vec();
             if old.by_id(id).is_none() {
                 unlisted.push(Role::warming(name, Some(id.clone())));
@@ -233,13 +234,15 @@ impl Store {
     }
 
     fn replace(&self, change: impl FnOnce(&Snapshot) -> Snapshot) {
-        {
-            // What it guards is replaced as a whole, so that a panic of another writer left it whole.
-            let _membership = self.membership.lock().unwrap_or_else(PoisonError::into_inner);
-            let new = change(&self.snapshot.load());
-            self.snapshot.store(Arc::new(new));
-        }
+        self.replace_silently(change);
         self.changed.notify_waiters();
+    }
+
+    fn replace_silently(&self, change: impl FnOnce(&Snapshot) -> Snapshot) {
+        // What it guards is replaced as a whole, so that a panic of another writer left it whole.
+        let _membership = self.membership.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = change(&self.snapshot.load());
+        self.snapshot.store(Arc::new(new));
     }
 
     /// Sets the state of a role, by its id or its name; nothing happens if there is no such role any more.

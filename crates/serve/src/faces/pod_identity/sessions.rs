@@ -23,7 +23,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_mins(2);
 /// One that was asked for in this time keeps its place, unless its namespace has more than its share.
 const RECENT: Duration = Duration::from_secs(5);
-/// How many sessions of one namespace may wait for their first set: so much of the calls of an upstream it may take.
+/// How many sessions of one role and namespace may wait for their first set: so much of the calls of an upstream it may take.
 const STARTING: usize = 16;
 /// How often it is looked whether a pod has stopped asking.
 const LOOK: Duration = Duration::from_secs(15);
@@ -116,7 +116,7 @@ impl Sessions {
                     && other.uid != whose.uid
                     && now.since(known.asked) >= RECENT)
         });
-        let own = held.iter().filter(|(other, _)| other.namespace == whose.namespace);
+        let own = held.iter().filter(|(other, _)| other.namespace == whose.namespace && other.role == whose.role);
         if own.filter(|(_, known)| starts(&known.id)).count() >= STARTING
             || !self.make_room(&mut held, whose, limit, now)
         {
@@ -172,7 +172,12 @@ impl Sessions {
     /// Drops those whose pods have gone, or have no use for them: what they were given has ended, and they have not come for
     /// more.
     fn sweep(&self, now: BootTime) {
-        self.drop_where(&mut self.held(), |_, known| now >= known.until && now.since(known.asked) >= PATIENCE);
+        let is_over = |known: &Held| now >= known.until && now.since(known.asked) >= PATIENCE;
+        let gone: Vec<Held> = self.held().extract_if(|_, known| is_over(known)).map(|(_, known)| known).collect();
+        // Without the lock, which requests need. One that begins meanwhile counts for itself.
+        for known in gone {
+            self.fetcher.release(&known.id);
+        }
     }
 
     /// Drops those that are not asked for any more. Never ends.
@@ -312,6 +317,18 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn the_one_that_was_not_asked_for_for_longest_makes_room() {
+        let noting = Noting::default();
+        let sessions = Sessions::new(noting.clone());
+        for (second, pod) in ["a", "b", "c", "d", "e", "f"].into_iter().enumerate() {
+            assert!(want(&sessions, ("n", pod, "1"), second as u64));
+        }
+        assert!(want(&sessions, ("n", "a", "1"), 10));
+        assert!(want(&sessions, ("n", "g", "1"), 20));
+        assert_eq!(noting.ids(), ["n+a+1", "n+c+1", "n+d+1", "n+e+1", "n+f+1", "n+g+1"]);
+    }
+
+    #[test]
     fn a_namespace_has_a_bounded_number_of_first_calls_under_way() {
         let sessions = Sessions::new(Noting::default());
         let begin = |namespace: &str, pod: usize, starts: bool| {
@@ -320,6 +337,9 @@ pub(super) mod tests {
         };
         assert_eq!((0..100).filter(|pod| begin("a", *pod, true)).count(), STARTING);
         assert!(begin("b", 0, true), "another namespace does not wait for that");
+        let of_another_role = Whose { role: name("other"), ..whose("a", "0", "u") };
+        let begun = sessions.want(&of_another_role, session("a+0+other"), 500, at(1), |_| true);
+        assert!(begun.is_some(), "nor does another role, whose upstream may be well");
         assert!(begin("a", 0, true), "what has begun goes on");
         assert!(begin("a", 100, false), "the first ones have come");
     }
