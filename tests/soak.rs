@@ -173,12 +173,15 @@ impl Trouble<'_> {
         let stopped = Instant::now();
         if kill {
             self.events.kills += 1;
-            self.kills.lock().expect("no panic").push(stopped);
+            // What ends in this moment knows of it.
+            let mut kills = self.kills.lock().expect("no panic");
+            self.daemon.kill();
+            kills.push(Instant::now());
         } else {
             self.events.restarts += 1;
             assert_eq!(self.daemon.stop(), Some(0));
+            self.daemon.kill();
         }
-        self.daemon.kill();
         self.logs += &self.daemon.log();
         self.daemon = self.manager.start(&self.config);
         self.manager.wait_for_all(&["READY=1", "FDSTORE=1\nFDNAME=alppaca-sets-"]);
@@ -196,7 +199,6 @@ fn rounds(
 ) -> Record {
     let mut record = Record { name: kind.name, rounds: 0, cut: 0, slowest: Duration::ZERO, problems: Vec::new() };
     let (mut random, mut client) = (Rng::new(), None);
-    let mut is_repeated = false;
     while !over.load(Ordering::Relaxed) {
         let begun = Instant::now();
         let round = client.get_or_insert_with(|| Client::start(command())).round();
@@ -205,14 +207,13 @@ fn rounds(
         if let Err(problem) = round.result {
             println!("{}: {problem}", kind.name);
             let is_cut = kills.lock().expect("no panic").iter().any(|kill| *kill >= begun);
-            if is_cut && !is_repeated {
+            if is_cut {
                 record.cut += 1;
-                (client, is_repeated) = (None, true);
+                client = None;
                 continue;
             }
             record.problems.push(problem);
         }
-        is_repeated = false;
         // A process of it would go on with a set of seconds for 15 minutes: it takes the expiration for a later one.
         if kind.stretches {
             client = None;

@@ -122,15 +122,18 @@ fn one_host_cannot_take_the_connections_of_others() {
 fn one_host_cannot_take_the_memory_for_the_bodies_of_others() {
     let webhook = Webhook::start(WEB, "");
     let (length, part) = (3 * 1024 * 1024, vec![b' '; 3 * 1024 * 1024 - 1]);
-    let greedy: Vec<_> = (0..6)
-        .map(|_| {
-            let mut stream = webhook.connect_from(GREEDY);
-            stream.write_all(head("POST /mutate", "application/json", length).as_bytes()).expect("it takes it");
-            // It may be refused before all of it was taken.
-            let _refused = stream.write_all(&part);
-            stream
-        })
-        .collect();
+    let send = || {
+        let mut stream = webhook.connect_from(GREEDY);
+        stream.write_all(head("POST /mutate", "application/json", length).as_bytes()).expect("it takes it");
+        // It may be refused before all of it was taken.
+        let _refused = stream.write_all(&part);
+        stream
+    };
+    // At the same time: the first of them is not waited for without end.
+    let greedy: Vec<_> = std::thread::scope(|scope| {
+        let sending: Vec<_> = (0..6).map(|_| scope.spawn(send)).collect();
+        sending.into_iter().map(|sent| sent.join().expect("it sends")).collect()
+    });
     let busy = || (webhook.metric("alppaca_webhook_failures_total{reason=\"busy\"}") != "0").then_some(());
     eventually("busy", busy, || webhook.log());
     assert_eq!(webhook.review("prod", "web-1")["response"]["patchType"], "JSONPatch");

@@ -105,6 +105,8 @@ pub fn go_program(source: &Path, folder: &Path, name: &str) -> Result<()> {
     command.arg(folder.join(name)).arg(".");
     command.env("GOPATH", parts.join("path")).env("GOCACHE", parts.join("cache"));
     shell::run(command.current_dir(source))?;
+    // What a newer Go is made of cannot be removed otherwise, where Go fetches one.
+    shell::run(Command::new("chmod").args(["-R", "u+w"]).arg(&parts))?;
     // It is many times the size of the program.
     fs::remove_dir_all(parts).with_context(|| format!("what {name} was built from"))
 }
