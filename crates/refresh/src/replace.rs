@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     Graph, Node, OnDemandFactory, Refresher, Timer, Visibility,
     limiter::CallQueue,
-    node::{Asked, Plan, Tracked},
+    node::{Asked, Tracked},
     report,
     requests::{Request, Wanted},
     task::Due,
@@ -174,19 +174,16 @@ impl Refresher {
                     tracked
                 }
                 (Some(tracked), Carryover::Refetch) => {
-                    let mut renewed = Tracked::new(now, Some(Plan::new(node)));
+                    let mut renewed = self.tracked(node, now);
                     if let (Some(plan), Some(before)) = (&mut renewed.plan, tracked.plan) {
                         (plan.kept, plan.fetched) = (before.kept, before.fetched);
                     }
                     renewed.held = tracked.held;
-                    renewed.since = self.generation;
                     renewed
                 }
                 (_, _) => {
                     fresh.push(id.clone());
-                    let mut tracked = Tracked::new(now, Some(Plan::new(node)));
-                    tracked.since = self.generation;
-                    tracked
+                    self.tracked(node, now)
                 }
             };
             self.planned.push(id.clone());

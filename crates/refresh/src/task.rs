@@ -194,6 +194,13 @@ impl Refresher {
         }
     }
 
+    /// A node as it begins. A call for one that had its id before a reload may still be under way; its answer is not taken.
+    pub(super) fn tracked(&self, node: Node, now: Moment) -> Box<Tracked> {
+        let mut tracked = Tracked::new(now, Some(Plan::new(node)));
+        tracked.since = self.generation;
+        tracked
+    }
+
     /// Takes over nodes that are new.
     fn add(&mut self, now: Moment, nodes: Vec<Node>) {
         let ids: Vec<RoleId> = nodes.iter().map(|node| node.id.clone()).collect();
@@ -205,9 +212,7 @@ impl Refresher {
             let id = node.id.clone();
             if !self.nodes.contains_key(&id) {
                 self.planned.push(id.clone());
-                let mut tracked = Tracked::new(now, Some(Plan::new(node)));
-                // A call for one that had this id before a reload may still be under way.
-                tracked.since = self.generation;
+                let tracked = self.tracked(node, now);
                 self.nodes.insert(id, tracked);
             }
         }

@@ -1,5 +1,5 @@
 //! The sessions that pods have for themselves: begun when a pod asks, kept while it may need them, and bounded, so that no
-//! namespace takes the place, or the calls, of all others. Neither reads a clock nor fetches.
+//! namespace takes the place, or the calls, of all others. Nothing is fetched here.
 
 use std::{
     collections::HashMap,
@@ -146,7 +146,9 @@ impl Sessions {
             let candidates = held.iter().filter(may_go);
             let last = candidates.max_by_key(|(other, known)| (count(&other.namespace), now.since(known.asked)));
             let Some(last) = last.map(|(whose, _)| whose.clone()) else { return false };
-            self.drop_where(held, |other, _| *other == last);
+            if let Some(gone) = held.remove(&last) {
+                self.fetcher.release(&gone.id);
+            }
             self.evicted.fetch_add(1, Ordering::Relaxed);
         }
         true
