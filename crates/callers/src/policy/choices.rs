@@ -57,8 +57,9 @@ impl Choices {
         self.version.load(Ordering::Relaxed)
     }
 
+    /// This is asked for each request, and hardly any host has a choice at all.
     pub(super) fn are_none(&self) -> bool {
-        self.by_user.load().is_empty()
+        self.version() == 0 || self.by_user.load().is_empty()
     }
 
     /// What a caller was granted, in the order of its choice.

@@ -55,7 +55,7 @@ impl CallerClass {
             _ if gatekeeper.container(peer).is_some() => Self::Container,
             Origin::Process(process) => Self::of_user(process.uid),
             Origin::Elsewhere => Self::Remote,
-            Origin::Unasked if peer.address.is_none_or(|address| is_local(address, gatekeeper, now)) => Self::Local,
+            Origin::Unasked if peer.address.is_none_or(|address| is_local(address, gatekeeper, || now)) => Self::Local,
             Origin::Unasked => Self::Remote,
             Origin::Unknown => Self::Unknown,
         }
@@ -80,12 +80,13 @@ thread_local! {
     static LAST: Cell<Option<(IpAddr, BootTime, bool)>> = const { Cell::new(None) };
 }
 
-/// Whether an address is one of this host's.
-pub(super) fn is_local(address: SocketAddr, gatekeeper: &dyn Gatekeeper, now: BootTime) -> bool {
+/// Whether an address is one of this host's. The clock is read only if need be: this is asked for each request.
+pub(super) fn is_local(address: SocketAddr, gatekeeper: &dyn Gatekeeper, now: impl FnOnce() -> BootTime) -> bool {
     let ip = address.ip();
     if ip.is_loopback() {
         return true;
     }
+    let now = now();
     match LAST.get() {
         Some((last, at, local)) if last == ip && now.since(at) < REMEMBERED => local,
         _ => {

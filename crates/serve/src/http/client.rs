@@ -39,7 +39,7 @@ impl ClientConnection {
     }
 
     /// Its address, unless that is one of this host, which many owners share.
-    pub(super) fn remote(&self, gatekeeper: &dyn Gatekeeper, now: BootTime) -> Option<Owner> {
+    pub(super) fn remote(&self, gatekeeper: &dyn Gatekeeper, now: impl FnOnce() -> BootTime) -> Option<Owner> {
         let address = self.peer.address.filter(|address| !caller_class::is_local(*address, gatekeeper, now))?;
         Some(Owner::Address(address.ip()))
     }

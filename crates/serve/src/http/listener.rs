@@ -247,7 +247,7 @@ fn start(socket: TcpStream, peer: SocketAddr, (listener, face): (u16, &'static d
                 wait
             }
             Err(error) => {
-                tell_end(peer, &error);
+                tell_end(Some(peer), &error);
                 return;
             }
         }
@@ -266,13 +266,20 @@ fn start(socket: TcpStream, peer: SocketAddr, (listener, face): (u16, &'static d
         registry.look_up(now, |ends| whose(context, ends));
     }
     let id = registration.id();
-    let mut connection = Connection::new(socket, exchange, registration);
+    let mut connection = Connection::new(socket, exchange, wait, registration);
     let task = tokio::spawn(async move {
-        if let Err(error) = connection.serve(wait).await {
-            tell_end(peer, &error);
+        if let Err(error) = connection.serve().await {
+            tell_end(connection.peer(), &error);
         }
     });
     registry.set_abort(id, task.abort_handle());
+}
+
+/// Logs how a connection ended. An error means that the client has gone.
+fn tell_end(peer: Option<SocketAddr>, error: &io::Error) {
+    if let Some(peer) = peer {
+        tracing::debug!("{peer}: connection ended: {error}");
+    }
 }
 
 /// Ends up to `count` connections, of the owner with most. Returns how many.
@@ -292,11 +299,6 @@ fn whose(context: &Context, ends: &Ends) -> Owner {
         owner => owner,
     };
     context.subordinates.party(owner)
-}
-
-/// Logs how a connection ended. An error means that the client has gone.
-fn tell_end(peer: SocketAddr, error: &io::Error) {
-    tracing::debug!("{peer}: connection ended: {error}");
 }
 
 /// Ends connections whose deadline has passed. Sleeps for good while there are none.

@@ -38,14 +38,11 @@ impl<'a> Target<'a> {
     pub(crate) fn with_segments<T>(&self, found: impl FnOnce(&[&str]) -> T) -> Option<T> {
         let mut decoded: [Cow<'_, str>; MAX_SEGMENTS] = Default::default();
         let mut count = 0;
+        // Hardly any has an escape, and decoding checks each byte again.
+        let escaped = self.path.contains('%');
         for segment in self.path.split('/').filter(|segment| !segment.is_empty()) {
             let place = decoded.get_mut(count)?;
-            // Hardly any has an escape, and decoding checks each byte again.
-            *place = if segment.contains('%') {
-                percent_decode_str(segment).decode_utf8().ok()?
-            } else {
-                Cow::Borrowed(segment)
-            };
+            *place = if escaped { percent_decode_str(segment).decode_utf8().ok()? } else { Cow::Borrowed(segment) };
             count += 1;
         }
         let segments: [&str; MAX_SEGMENTS] = std::array::from_fn(|index| &*decoded[index]);

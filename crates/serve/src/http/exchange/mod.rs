@@ -145,6 +145,11 @@ impl Exchange {
         }
     }
 
+    /// The address of the client.
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        self.client.peer().address
+    }
+
     /// Notes that its owner had a turn.
     pub(super) fn note_turn(&self) {
         self.context.turns.note(self.party());
@@ -153,7 +158,7 @@ impl Exchange {
     /// Whose requests these are, if that is known.
     fn owner(&self) -> Option<Owner> {
         let Context { gatekeeper, subordinates, clock, .. } = &*self.context;
-        let remote = || self.client.remote(&**gatekeeper, clock.boot()).map(|owner| subordinates.party(owner));
+        let remote = || self.client.remote(&**gatekeeper, || clock.boot()).map(|owner| subordinates.party(owner));
         self.slot.owner().or_else(remote)
     }
 
@@ -203,7 +208,9 @@ impl Exchange {
             let input = &mut input[..filled];
             let now = self.context.clock.now();
             let (reply, used) = self.answer_one(socket, input, now, true);
-            self.unread = Unread::copied(&input[used..]);
+            if used < filled || self.has_more() {
+                self.unread = Unread::copied(&input[used..]);
+            }
             // What follows may be secret, too.
             if used < filled || reply.as_ref().map_or(true, |reply| reply.secret) {
                 input.zeroize();
@@ -215,10 +222,10 @@ impl Exchange {
     /// Answers one request if what was read before holds one. `patient`: a request for something
     /// whose first fetch is under way may wait.
     pub(super) fn turn(&mut self, socket: &TcpStream, patient: bool) -> io::Result<Wait> {
-        let mut unread = mem::take(&mut self.unread);
-        if unread.bytes().is_empty() {
+        if !self.has_more() {
             return Ok(Wait::Input);
         }
+        let mut unread = mem::take(&mut self.unread);
         let now = self.context.clock.now();
         let (reply, used) = self.answer_one(socket, unread.bytes(), now, patient);
         unread.advance(used);
