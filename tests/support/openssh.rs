@@ -10,18 +10,20 @@ use std::{
 };
 
 /// A folder of keys; `None` where OpenSSH is missing, which is reported.
-#[allow(clippy::disallowed_methods, reason = "how the suite learns what was skipped")]
 pub fn folder() -> Option<tempfile::TempDir> {
-    let missing = Command::new("ssh-keygen").arg("-?").output().is_err();
-    if missing {
-        let line = "openssh: there is no ssh-keygen (openssh-client)\n";
-        if let Some(file) = std::env::var_os("ALPPACA_TEST_SKIPPED") {
-            let mut file = fs::OpenOptions::new().append(true).create(true).open(file).expect("the list");
-            file.write_all(line.as_bytes()).expect("the list");
-        }
+    if Command::new("ssh-keygen").arg("-?").output().is_err() {
+        skip("openssh: there is no ssh-keygen (openssh-client)");
         return None;
     }
     Some(tempfile::tempdir().expect("a folder"))
+}
+
+#[allow(clippy::disallowed_methods, reason = "how the suite learns what was skipped")]
+fn skip(line: &str) {
+    if let Some(file) = std::env::var_os("ALPPACA_TEST_SKIPPED") {
+        let mut file = fs::OpenOptions::new().append(true).create(true).open(file).expect("the list");
+        writeln!(file, "{line}").expect("the list");
+    }
 }
 
 fn run(command: &mut Command) -> Vec<u8> {
@@ -36,6 +38,25 @@ pub fn keygen(folder: &Path, arguments: &[&str]) {
 
 pub fn new_key(folder: &Path, name: &str, kind: &[&str]) {
     keygen(folder, &[&["-N", "", "-C", name, "-f", name, "-t"], kind].concat());
+}
+
+/// A FIDO authenticator in software, as `cargo xtask test` has unpacked it; `None` where it is missing, which is reported.
+#[allow(clippy::disallowed_methods, reason = "the environment says where the test environment is")]
+pub fn authenticator() -> Option<PathBuf> {
+    let python = std::env::var_os("ALPPACA_TEST_PYTHON").map(PathBuf::from);
+    let environment = python.as_deref().and_then(|python| python.ancestors().nth(3));
+    let library = "openssh-tests/usr/lib/openssh/regress/misc/sk-dummy/sk-dummy.so";
+    let found = environment.map(|folder| folder.join(library)).filter(|library| library.is_file());
+    if found.is_none() {
+        skip("openssh, FIDO keys: there is no ALPPACA_TEST_PYTHON with openssh-tests beside its folder");
+    }
+    found
+}
+
+/// A key in that authenticator.
+pub fn new_hardware_key(folder: &Path, name: &str, kind: &str, authenticator: &Path, options: &[&str]) {
+    let library = authenticator.to_str().expect("UTF-8");
+    new_key(folder, name, &[&[kind, "-w", library][..], options].concat());
 }
 
 /// The type and the base64 of a public key, without its comment.
@@ -54,7 +75,13 @@ impl Agent {
     pub fn start(folder: &Path) -> Self {
         let socket = folder.join("agent");
         let mut command = Command::new("ssh-agent");
-        command.args(["-D", "-a"]).arg(&socket).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        // It also takes keys of the tests' authenticator, which is not where such libraries are.
+        command
+            .args(["-D", "-P", "/*", "-a"])
+            .arg(&socket)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
         let mut process = command.spawn().expect("an agent");
         // It says where it listens when it does.
         let mut first = [0];
@@ -64,6 +91,11 @@ impl Agent {
 
     pub fn add(&self, folder: &Path, key: &str) {
         self.ssh_add(folder, &["-q", key]);
+    }
+
+    /// The same for a key in an authenticator.
+    pub fn add_hardware(&self, folder: &Path, key: &str, authenticator: &Path) {
+        self.ssh_add(folder, &["-q", "-S", authenticator.to_str().expect("UTF-8"), key]);
     }
 
     /// Locks it (`-x`) or unlocks it (`-X`), with the same password each time.

@@ -7,6 +7,7 @@ mod collector;
 mod fuzz;
 mod kubernetes;
 mod machine;
+mod openssh;
 mod outcome;
 mod package;
 mod pins;

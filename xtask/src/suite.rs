@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
 use crate::outcome::{Counts, Row, summarize};
-use crate::{clients, collector, fuzz, kubernetes, machine, pins, python, shell, tools};
+use crate::{clients, collector, fuzz, kubernetes, machine, openssh, pins, python, shell, tools};
 
 /// Fuzzing finds shallow faults in seconds; for deep ones there is `cargo xtask fuzz`.
 const SMOKE: Duration = Duration::from_secs(5);
@@ -63,6 +63,7 @@ pub fn run(options: &Options) -> Result<()> {
         cluster = made;
         rows.extend([row, collector::ensure()]);
     }
+    rows.push(openssh::ensure());
     rows.push(pinned("nfpm", pins::nfpm()).1);
     let (helm, row) = pinned("helm", pins::helm());
     rows.push(row);

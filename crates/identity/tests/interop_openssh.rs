@@ -199,3 +199,33 @@ fn hosts_with_certificates() {
         assert!(text.contains(part), "{key}: {text}");
     }
 }
+
+#[test]
+fn keys_in_hardware_are_for_a_person_who_touches_them() {
+    let Some(folder) = folder() else { return };
+    let folder = folder.path();
+    let Some(authenticator) = openssh::authenticator() else { return };
+    let agent = Agent::start(folder);
+    new_key(folder, "ca", &["ed25519"]);
+    let mut lines = format!("* cert-authority {}\n", public(folder, "ca"));
+    for kind in ["ecdsa-sk", "ed25519-sk"] {
+        let untouched = format!("untouched-{kind}");
+        for (name, options) in [(kind, &[][..]), (&untouched, &["-O", "no-touch-required"])] {
+            openssh::new_hardware_key(folder, name, kind, &authenticator, options);
+            keygen(folder, &["-s", "ca", "-I", "id", "-n", "bob", "-V", "+1h", &format!("{name}.pub")]);
+            agent.add_hardware(folder, name, &authenticator);
+            writeln!(lines, "alice {}", public(folder, name)).expect("a text");
+        }
+    }
+    let server = server(folder, Subjects::People, &lines);
+    for kind in ["ecdsa-sk", "ed25519-sk"] {
+        for (end, name) in [("", "alice"), ("-cert", "bob")] {
+            let (key, untouched) = (format!("{kind}{end}.pub"), format!("untouched-{kind}{end}.pub"));
+            let signer = Signer { folder, key: &key, agent: Some(&agent), namespace: "alppaca-user" };
+            let proven = prove(signer, &server).expect("accepted").expect("a proof");
+            assert_eq!(proven.name, name);
+            let reason = refused(Signer { key: &untouched, ..signer }, &server);
+            assert!(reason.contains("the key was used without the person"), "{kind}{end}: {reason}");
+        }
+    }
+}

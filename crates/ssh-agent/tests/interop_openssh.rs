@@ -67,6 +67,22 @@ async fn keys_of_an_agent_and_of_files_sign() {
 }
 
 #[tokio::test]
+async fn keys_in_hardware_sign_through_an_agent() {
+    let Some(folder) = folder() else { return };
+    let folder = folder.path();
+    let Some(authenticator) = openssh::authenticator() else { return };
+    let running = openssh::Agent::start(folder);
+    for kind in ["ecdsa-sk", "ed25519-sk"] {
+        openssh::new_hardware_key(folder, kind, kind, &authenticator, &[]);
+        running.add_hardware(folder, kind, &authenticator);
+        let signer = Signer::Agent { agent: client(&running), key: Some(Choice::parse(kind)) };
+        let signature = signer.sign(NAMESPACE, MESSAGE).await.expect("a signature");
+        assert!(verify(folder, &public(folder, kind), &signature, NAMESPACE), "{kind}");
+        assert!(!verify(folder, &public(folder, kind), &signature, "git"), "{kind}");
+    }
+}
+
+#[tokio::test]
 async fn one_key_is_chosen() {
     let Some(folder) = folder() else { return };
     let folder = folder.path();

@@ -24,6 +24,7 @@ const ED25519_NAME: &str = "ssh-ed25519";
 const P256_NAME: &str = "ecdsa-sha2-nistp256";
 const P384_NAME: &str = "ecdsa-sha2-nistp384";
 const RSA_NAME: &str = "ssh-rsa";
+const SK_P256_NAME: &str = "sk-ecdsa-sha2-nistp256@openssh.com";
 const SK_ED25519_NAME: &str = "sk-ssh-ed25519@openssh.com";
 /// What follows the type of a key in that of its certificate.
 pub(super) const CERTIFICATE: &str = "-cert-v01@openssh.com";
@@ -40,6 +41,11 @@ pub(super) enum PublicKey<'a> {
     },
     /// In hardware, which says whether a person was there.
     SkEd25519 {
+        key: &'a [u8],
+        application: &'a [u8],
+    },
+    /// The same.
+    SkP256 {
         key: &'a [u8],
         application: &'a [u8],
     },
@@ -72,6 +78,9 @@ impl<'a> PublicKey<'a> {
                 Ok(Self::Rsa { exponent, modulus })
             }
             SK_ED25519_NAME => Ok(Self::SkEd25519 { key: sized(reader.string()?, 32)?, application: reader.string()? }),
+            SK_P256_NAME => {
+                Ok(Self::SkP256 { key: sized(curve(reader, "nistp256")?, 65)?, application: reader.string()? })
+            }
             _ => Err(WireError("keys of this type are not accepted")),
         }
     }
@@ -84,6 +93,7 @@ impl<'a> PublicKey<'a> {
             Self::P384(_) => P384_NAME,
             Self::Rsa { .. } => RSA_NAME,
             Self::SkEd25519 { .. } => SK_ED25519_NAME,
+            Self::SkP256 { .. } => SK_P256_NAME,
         }
     }
 
@@ -95,16 +105,12 @@ impl<'a> PublicKey<'a> {
         let signature = reader.string()?;
         match self {
             Self::SkEd25519 { key, application } if algorithm == SK_ED25519_NAME => {
-                let flags = reader.byte()?;
-                let counter = reader.take(4)?;
-                reader.end()?;
-                let needed = if verified { PRESENT | VERIFIED } else { PRESENT };
-                if flags & needed != needed {
-                    return Err(WireError("the key was used without the person"));
-                }
-                let (application, message) = (digest(&SHA256, application), digest(&SHA256, message));
-                let message = [application.as_ref(), &[flags], counter, message.as_ref()].concat();
+                let message = by_hardware(application, &mut reader, message, verified)?;
                 return check(&ED25519, key, &message, signature);
+            }
+            Self::SkP256 { key, application } if algorithm == SK_P256_NAME => {
+                let message = by_hardware(application, &mut reader, message, verified)?;
+                return check(&ECDSA_P256_SHA256_FIXED, key, &message, &fixed(signature, 32)?);
             }
             _ if verified => return Err(WireError("the key cannot verify the person")),
             _ => {}
@@ -126,6 +132,23 @@ impl<'a> PublicKey<'a> {
             _ => Err(WireError("the algorithm of the signature is not one of its key")),
         }
     }
+}
+
+/// What a key in hardware signs for `message`, by what follows its signature, which has to say that the person was there.
+fn by_hardware(
+    application: &[u8],
+    tail: &mut Reader<'_>,
+    message: &[u8],
+    verified: bool,
+) -> Result<Vec<u8>, WireError> {
+    let (flags, counter) = (tail.byte()?, tail.take(4)?);
+    tail.end()?;
+    let needed = if verified { PRESENT | VERIFIED } else { PRESENT };
+    if flags & needed != needed {
+        return Err(WireError("the key was used without the person"));
+    }
+    let (application, message) = (digest(&SHA256, application), digest(&SHA256, message));
+    Ok([application.as_ref(), &[flags], counter, message.as_ref()].concat())
 }
 
 const WRONG: WireError = WireError("the signature is wrong");
