@@ -2,6 +2,8 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader, Write},
+    net::TcpListener,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Output,
@@ -48,6 +50,44 @@ fn a_url_is_made_of_the_credentials_of_the_daemon() {
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     assert!(sign_in.calls.lock().expect("not poisoned")[1].1);
     assert!(!daemon.log().contains("SIGN"), "{}", daemon.log());
+}
+
+/// The place to which a command connects through a proxy, which does not let it.
+fn connects_to(daemon: &Daemon, arguments: &[&str]) -> String {
+    let proxy = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", proxy.local_addr().expect("bound"));
+    let asked = thread::spawn(move || {
+        let (mut stream, _) = proxy.accept().expect("a connection");
+        let mut line = String::new();
+        BufReader::new(&stream).read_line(&mut line).expect("a line");
+        stream.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n").expect("sent");
+        line
+    });
+    let mut command = Command::new(ALPPACA);
+    command.args(["console", "--url"]).args(arguments).env("ALPPACA_SOCKET", daemon.socket());
+    let output = command.env("HTTPS_PROXY", url).env_remove("NO_PROXY").env_remove("no_proxy").output();
+    let output = output.expect("it runs");
+    assert!(output.status.code() == Some(1) && output.stdout.is_empty(), "{output:?}");
+    asked.join().expect("it was asked").split(' ').nth(1).expect("a place").to_owned()
+}
+
+#[test]
+fn each_partition_has_its_own_sign_in_and_console() {
+    let (ims, sign_in) = (with_roles(&["web"]), SignIn::start(false));
+    let daemon = with_credentials(&ims.config(), 1);
+    for (region, place, page) in [
+        ("us-east-1", "signin.aws.amazon.com", "console.aws.amazon.com"),
+        ("eu-west-1", "eu-west-1.signin.aws.amazon.com", "console.aws.amazon.com"),
+        ("cn-north-1", "signin.amazonaws.cn", "console.amazonaws.cn"),
+        ("cn-northwest-1", "cn-northwest-1.signin.amazonaws.cn", "console.amazonaws.cn"),
+        ("us-gov-west-1", "signin.amazonaws-us-gov.com", "console.amazonaws-us-gov.com"),
+        ("us-gov-east-1", "us-gov-east-1.signin.amazonaws-us-gov.com", "console.amazonaws-us-gov.com"),
+    ] {
+        assert_eq!(connects_to(&daemon, &["--region", region]), format!("{place}:443"));
+        let url = stdout(&console(&daemon, &sign_in, "", &["--url", "--region", region, "--service", "s3"]));
+        let destination = format!("Destination=https%3A%2F%2F{page}%2Fs3%2Fhome%3Fregion%3D{region}&");
+        assert!(url.contains(&destination), "{url}");
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod aws_vault;
 mod browser;
 mod choice;
 mod console;
+mod guides;
 #[path = "../support/identity_center.rs"]
 mod identity_center;
 mod profiles;
