@@ -108,7 +108,7 @@ pub struct Listener {
 pub struct RoleStatus {
     /// Its name.
     pub name: String,
-    /// Whether it was made on demand, for a container.
+    /// Whether it was made on demand, for a container or a user.
     pub on_demand: bool,
     /// One of the words of `docs/states.md`.
     pub state: String,
@@ -133,6 +133,19 @@ pub struct RoleStatus {
     /// Its ARN, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role_arn: Option<String>,
+    /// For whom these sets are, if a user has chosen the role with a length of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chosen_by: Option<ChosenBy>,
+}
+
+/// A user who has sets of a role for itself (`use --duration`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ChosenBy {
+    /// The user.
+    pub uid: u32,
+    /// How long each of the sets shall live.
+    pub seconds: u64,
 }
 
 /// `GET /v1/roles`: what the caller may have. No secrets.

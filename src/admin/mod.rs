@@ -25,9 +25,9 @@ mod timed;
 pub use client::{Answered, Client, ClientError};
 pub use conversations::Conversations;
 pub use document::{
-    ChoiceDocument, ChoiceRequest, Code, CredentialsDocument, ErrorDocument, ExecDocument, ExecRequest, LastError,
-    ListRefused, Listener, OwnSets, RoleStatus, RolesDocument, SandboxStatus, ServiceAccountsStatus, SignInNeeded,
-    Status,
+    ChoiceDocument, ChoiceRequest, ChosenBy, Code, CredentialsDocument, ErrorDocument, ExecDocument, ExecRequest,
+    LastError, ListRefused, Listener, OwnSets, RoleStatus, RolesDocument, SandboxStatus, ServiceAccountsStatus,
+    SignInNeeded, Status,
 };
 pub use files::FileStatus;
 pub use lease::{LeaseError, Leases};

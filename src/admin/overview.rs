@@ -2,11 +2,11 @@
 
 mod lanes;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{Admin, RoleStatus, SandboxStatus, Status};
+use super::{Admin, ChosenBy, RoleStatus, SandboxStatus, Status};
 use crate::{
     clock::{Moment, until},
     http::{CallerClass, Denial},
@@ -52,10 +52,8 @@ impl Admin {
 
     fn shown_roles(&self, now: Moment) -> (bool, Vec<Shown>) {
         let snapshot = self.store.snapshot();
-        let mut roles: Vec<Shown> = snapshot
-            .roles()
-            .iter()
-            .chain(snapshot.unlisted())
+        let mut roles: Vec<Shown> = self
+            .all_roles(&snapshot)
             .map(|role| {
                 let (status, id) = (self.role_status(role, now), role.id());
                 Shown {
@@ -304,8 +302,13 @@ fn role_table(roles: &[Shown], now: Timestamp) -> Part {
             let at = error.at.parse().map_or_else(|_| error.at.clone(), |at| clock_time(at, now));
             format!("{at}: {}", safe(&error.message))
         });
-        let about: Vec<_> =
-            [status.role_arn.clone(), status.on_demand.then(|| "on demand".to_owned())].into_iter().flatten().collect();
+        let on_demand = match &status.chosen_by {
+            Some(ChosenBy { uid, seconds }) => {
+                Some(format!("for {} at a time, for user {uid}", duration(Duration::from_secs(*seconds))))
+            }
+            None => status.on_demand.then(|| "on demand".to_owned()),
+        };
+        let about: Vec<_> = [status.role_arn.clone(), on_demand].into_iter().flatten().collect();
         vec![
             Cell::new(&status.name).with_note(about.join(", ")),
             Cell::state(role.tone, &status.state)

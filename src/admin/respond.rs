@@ -174,7 +174,7 @@ impl Admin {
         let (snapshot, everything) = (self.store.snapshot(), self.sees_everything(caller));
         let grant = self.grant(caller);
         let roles: Vec<&Arc<Role>> = if everything {
-            snapshot.roles().iter().chain(snapshot.unlisted()).collect()
+            self.all_roles(&snapshot).collect()
         } else {
             VisibleRoles::new(&snapshot, &grant, now).roles()
         };
@@ -241,6 +241,7 @@ impl Admin {
                 .or_else(|| self.refresh_stats.account(role.name()).filter(|_| role.listed()))
                 .map(|id| id.to_string()),
             role_arn: set.and_then(|set| set.role_arn.as_ref()).map(ToString::to_string),
+            chosen_by: self.chosen_by(role),
             refused_since: entry.refused_since().map(format_timestamp),
             source: entry.source.map(|source| source.to_string()),
             last_error: entry

@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     PeerCredentials,
-    document::{ChoiceDocument, ChoiceRequest, Code, OwnSets, RolesDocument},
+    document::{ChoiceDocument, ChoiceRequest, ChosenBy, Code, OwnSets, RolesDocument},
     reply::{Call, Outcome, Reply},
     respond::Admin,
 };
@@ -21,7 +21,7 @@ use crate::{
     credentials::format_timestamp,
     faces::{Standing, VisibleRoles},
     policy::{Choice, Grant},
-    store::{Published, Role},
+    store::{Published, Role, Snapshot},
 };
 
 /// How many seconds sessions last.
@@ -153,6 +153,18 @@ impl Admin {
         });
         let failed = || self.refresh_stats.entry(id.as_str()).failure.map(|failure| failure.message.to_string());
         Some(OwnSets { seconds, served, problem: refused.or_else(failed) })
+    }
+
+    /// All roles but sets that users have for themselves of a role that is not there.
+    pub(super) fn all_roles<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a Arc<Role>> {
+        let is_there =
+            |role: &&Arc<Role>| snapshot.role(role.name().as_str()).is_some() || self.chosen_by(role).is_none();
+        snapshot.roles().iter().chain(snapshot.unlisted().iter().filter(is_there))
+    }
+
+    pub(super) fn chosen_by(&self, role: &Role) -> Option<ChosenBy> {
+        let (uid, length) = Some(role.id()).filter(|_| !role.listed()).and_then(|id| self.selections.length(&id))?;
+        Some(ChosenBy { uid, seconds: length.as_secs() })
     }
 
     fn chosen(&self, caller: &PeerCredentials) -> Option<String> {

@@ -110,6 +110,11 @@ impl Selections {
         self.timed.is_own(uid, id)
     }
 
+    /// The user whose own sets have that id, and how long each shall live.
+    pub(super) fn length(&self, id: &RoleId) -> Option<(u32, Duration)> {
+        self.timed.length(id)
+    }
+
     /// Has sets of a role fetched that live as long as user `uid` wants; answers their id. What is wanted `again`, by a request
     /// that waits, is not fetched in the place of something else.
     pub(super) fn want(

@@ -31,7 +31,14 @@ pub trait TimedFetcher: Send + Sync {
 /// Those of all users.
 pub(super) struct TimedSets {
     fetcher: Arc<dyn TimedFetcher>,
-    by_user: Mutex<HashMap<u32, Timed>>,
+    held: Mutex<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    by_user: HashMap<u32, Timed>,
+    /// Whose each is, and how long it shall live.
+    lengths: HashMap<RoleId, (u32, Duration)>,
 }
 
 #[derive(Default)]
@@ -62,16 +69,27 @@ pub enum NotNow {
 
 impl TimedSets {
     pub(super) fn new(fetcher: Arc<dyn TimedFetcher>) -> Self {
-        Self { fetcher, by_user: Mutex::default() }
+        Self { fetcher, held: Mutex::default() }
     }
 
-    fn by_user(&self) -> MutexGuard<'_, HashMap<u32, Timed>> {
-        self.by_user.lock().unwrap_or_else(PoisonError::into_inner)
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has them fetched no longer.
+    fn release(&self, lengths: &mut HashMap<RoleId, (u32, Duration)>, id: &RoleId) {
+        lengths.remove(id);
+        self.fetcher.release(id);
+    }
+
+    /// The user whose sets have that id, and how long each shall live.
+    pub(super) fn length(&self, id: &RoleId) -> Option<(u32, Duration)> {
+        self.held().lengths.get(id).copied()
     }
 
     /// Whether the sets with that id are in force for user `uid`.
     pub(super) fn is_own(&self, uid: u32, id: &RoleId) -> bool {
-        self.by_user().get(&uid).is_some_and(|timed| timed.in_force.as_ref() == Some(id))
+        self.held().by_user.get(&uid).is_some_and(|timed| timed.in_force.as_ref() == Some(id))
     }
 
     /// Has sets fetched for user `uid`, if `share` gives room for them; answers their id. A request that is looked at `again`
@@ -84,7 +102,8 @@ impl TimedSets {
         now: BootTime,
         share: impl FnOnce() -> Result<Share<Owner>, NotNow>,
     ) -> Result<RoleId, NotNow> {
-        let mut by_user = self.by_user();
+        let mut held = self.held();
+        let Held { by_user, lengths } = &mut *held;
         let timed = by_user.entry(uid).or_default();
         let id = self.fetcher.id(uid, role, duration);
         if let Some(to_come) = timed.to_come.as_mut().filter(|to_come| to_come.id == id) {
@@ -99,19 +118,21 @@ impl TimedSets {
         }
         let taken = share()?;
         self.fetcher.ensure(uid, role, duration);
+        lengths.insert(id.clone(), (uid, duration));
         if let Some(before) = timed.to_come.replace(ToCome { id: id.clone(), asked: now, _share: taken }) {
-            self.fetcher.release(&before.id);
+            self.release(lengths, &before.id);
         }
         Ok(id)
     }
 
     /// From now on the sets with that id are in force for user `uid`; without one none of its own.
     pub(super) fn put_in_force(&self, uid: u32, id: Option<&RoleId>) {
-        let mut by_user = self.by_user();
+        let mut held = self.held();
+        let Held { by_user, lengths } = &mut *held;
         let timed = by_user.remove(&uid).unwrap_or_default();
         let all = [timed.in_force, timed.to_come.map(|to_come| to_come.id)];
         for other in all.iter().flatten().filter(|known| Some(*known) != id) {
-            self.fetcher.release(other);
+            self.release(lengths, other);
         }
         if let Some(id) = id {
             by_user.insert(uid, Timed { in_force: Some(id.clone()), to_come: None });
@@ -121,6 +142,7 @@ impl TimedSets {
     /// As before a restart.
     pub(super) fn restore(&self, uid: u32, role: &RoleName, duration: Duration) -> RoleId {
         let id = self.fetcher.ensure(uid, role, duration);
+        self.held().lengths.insert(id.clone(), (uid, duration));
         self.put_in_force(uid, Some(&id));
         id
     }
@@ -136,9 +158,11 @@ impl TimedSets {
     }
 
     fn give_up_if(&self, is: impl Fn(u32, &ToCome) -> bool) {
-        self.by_user().retain(|uid, timed| {
+        let mut held = self.held();
+        let Held { by_user, lengths } = &mut *held;
+        by_user.retain(|uid, timed| {
             if let Some(to_come) = timed.to_come.take_if(|to_come| is(*uid, to_come)) {
-                self.fetcher.release(&to_come.id);
+                self.release(lengths, &to_come.id);
             }
             timed.in_force.is_some() || timed.to_come.is_some()
         });
@@ -203,6 +227,7 @@ pub(super) mod tests {
         assert_eq!(look(1, 30, true, 2).as_ref(), Ok(&second));
         let third = want(1, 60, 3).expect("room");
         assert_eq!(fetcher.held(), ["1-web-3600", "1-web-900"]);
+        assert_eq!([&first, &second].map(|id| sets.length(id)), [Some((1, Duration::from_mins(15))), None]);
         // The one before does not take its place back.
         assert_eq!(look(1, 30, true, 3), Err(NotNow::Displaced));
         assert_eq!(look(1, 60, true, 3).as_ref(), Ok(&third));
@@ -217,6 +242,6 @@ pub(super) mod tests {
         sets.give_up(2, &other);
         assert_eq!(fetcher.held(), ["1-web-3600"]);
         sets.put_in_force(1, None);
-        assert!(fetcher.held().is_empty());
+        assert!(fetcher.held().is_empty() && sets.length(&third).is_none());
     }
 }

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Failure, Outcome, complete,
-    socket::{Socket, failure},
+    socket::{Socket, failure, without_role},
 };
 use crate::{
     admin::{CredentialsDocument, MAX_WAIT},
@@ -39,7 +39,8 @@ Examples:
        \"user = \\\"$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY\\\"\"
 
 Exit codes: 0 printed, 1 failed, 2 the command line is wrong, 3 no daemon answers,
-4 there is no such role for you, 5 there are no valid credentials at the moment.")]
+4 there is no such role for you, 5 there are no valid credentials at the moment, or a
+sign-in is needed.")]
 pub(super) struct Args {
     /// The role [default: the one that a program on this host gets]
     #[arg(add = complete::roles())]
@@ -71,7 +72,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let client = args.socket.client();
     let answer = client.call("GET", &path, b"", Duration::from_secs(args.wait) + LIMIT);
     let answer = answer.map_err(|error| failure(&error))?;
-    let document: CredentialsDocument = client.document(&answer).map_err(|error| failure(&error))?;
+    let document: CredentialsDocument = client.document(&answer).map_err(|error| without_role(&client, &error))?;
     let text = match args.format {
         Format::Process => process(&document).map_err(Failure::runtime)?,
         Format::Env => env(&document),

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ffi::OsString, os::unix::process::CommandExt, p
 use super::{
     Failure, Outcome, complete, environment,
     sdk::{CREDENTIAL_VARIABLES, PROXY_VARIABLES, ProfileFiles, Variables},
-    socket::{Socket, failure},
+    socket::{Socket, failure, without_role},
 };
 use crate::{
     admin::{ExecDocument, ExecRequest, MAX_WAIT},
@@ -59,7 +59,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let path = format!("/v1/exec-token?wait={}", args.wait);
     let answer = client.call("POST", &path, &body, Duration::from_secs(args.wait) + LIMIT);
     let answer = answer.map_err(|error| failure(&error))?;
-    let document: ExecDocument = client.document(&answer).map_err(|error| failure(&error))?;
+    let document: ExecDocument = client.document(&answer).map_err(|error| without_role(&client, &error))?;
     let variables = environment::variables();
     let files = ProfileFiles::read(&variables);
     let changes = changes(&document, &variables, &files);

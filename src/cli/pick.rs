@@ -132,6 +132,7 @@ mod tests {
         RoleStatus {
             name: name.into(),
             on_demand: false,
+            chosen_by: None,
             state: "fresh".into(),
             since: None,
             access_key_id: None,

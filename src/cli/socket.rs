@@ -1,10 +1,13 @@
 //! How the commands find the daemon's admin socket, and the exit codes that its answers lead to.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{Failure, environment, place};
 use crate::{
-    admin::{Client, ClientError, Code},
+    admin::{ChoiceDocument, Client, ClientError, Code},
     config,
 };
 
@@ -17,6 +20,10 @@ pub(super) const NOT_NOW: u8 = 5;
 
 /// Several roles are what the caller may have meant.
 pub(super) const AMBIGUOUS: u8 = 6;
+
+/// The daemon answers this at once.
+const LIMIT: Duration = Duration::from_secs(5);
+const SIGN_IN_NEEDED: &str = "sign-in needed: run `alppaca login`";
 
 /// Where the daemon is.
 #[derive(Debug, clap::Args)]
@@ -50,6 +57,24 @@ pub(super) fn of_configuration(path: &Path) -> Result<Client, Failure> {
     place::settle(&mut config);
     let socket = config.admin.socket.ok_or_else(|| Failure::usage("this configuration has no `admin_socket`"))?;
     Ok(Client::new(socket))
+}
+
+/// Whether a person has to sign in before there is anything new.
+pub(super) fn is_signed_out(client: &Client) -> bool {
+    client.get::<ChoiceDocument>("/v1/choice", LIMIT).is_ok_and(|choice| choice.sign_in_needed)
+}
+
+pub(super) fn sign_in_needed() -> Failure {
+    Failure { code: NOT_NOW, message: SIGN_IN_NEEDED.into() }
+}
+
+/// The same as `failure` where a role is asked for: one that is not there, or has nothing yet, may need a sign-in.
+pub(super) fn without_role(client: &Client, error: &ClientError) -> Failure {
+    let comes = matches!(error, ClientError::Refused { code: Code::NoSuchRole | Code::NotReady, .. });
+    if comes && is_signed_out(client) {
+        return Failure { code: NOT_NOW, message: format!("{error}\n{SIGN_IN_NEEDED}") };
+    }
+    failure(error)
 }
 
 /// From what the daemon says to the end of the command.

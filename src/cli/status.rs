@@ -6,6 +6,7 @@ mod watch;
 use std::{fmt::Write, path::PathBuf, time::Duration};
 
 use jiff::SignedDuration;
+use rustix::process::geteuid;
 
 use super::{
     Failure, Outcome,
@@ -15,8 +16,8 @@ use super::{
 };
 use crate::{
     admin::{
-        Answered, Client, FileStatus, ListRefused, RoleStatus, SandboxStatus, ServiceAccountsStatus, SignInNeeded,
-        Status,
+        Answered, ChosenBy, Client, FileStatus, ListRefused, RoleStatus, SandboxStatus, ServiceAccountsStatus,
+        SignInNeeded, Status,
     },
     refresh::clock_difference,
 };
@@ -236,6 +237,15 @@ pub(super) fn unverified(count: usize) -> String {
     format!("{count} container(s) get no credentials: the daemon cannot verify that their first process runs")
 }
 
+/// With how long its sets live, and for whom they are, where that is one user's choice.
+fn name(role: &RoleStatus) -> String {
+    let own = role.chosen_by.as_ref().map(|ChosenBy { uid, seconds }| {
+        let user = if *uid == geteuid().as_raw() { String::new() } else { format!(", user {uid}") };
+        format!(" ({}{user})", human::time(*seconds))
+    });
+    human::foreign(&role.name) + &own.unwrap_or_default()
+}
+
 fn row(role: &RoleStatus) -> [String; 6] {
     let or_dash = |text: &Option<String>| text.as_deref().map_or_else(|| "-".to_owned(), human::foreign);
     let expires = match role.seconds_left {
@@ -243,12 +253,5 @@ fn row(role: &RoleStatus) -> [String; 6] {
         Some(left) => format!("{} ago", human::time(left.unsigned_abs())),
         None => "-".to_owned(),
     };
-    [
-        human::foreign(&role.name),
-        role.state.clone(),
-        or_dash(&role.since),
-        or_dash(&role.access_key_id),
-        expires,
-        or_dash(&role.source),
-    ]
+    [name(role), role.state.clone(), or_dash(&role.since), or_dash(&role.access_key_id), expires, or_dash(&role.source)]
 }

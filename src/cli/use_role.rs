@@ -7,7 +7,7 @@ use super::{
     console::duration,
     human::{self, foreign},
     pick::pick,
-    socket::{NO_ROLE, NOT_NOW, Socket, failure},
+    socket::{NO_ROLE, NOT_NOW, Socket, failure, is_signed_out, sign_in_needed},
 };
 use crate::{
     admin::{ChoiceDocument, ChoiceRequest, Client, ClientError, Code, RoleStatus, RolesDocument},
@@ -41,8 +41,8 @@ Examples:
   alppaca use --reset            as without a choice; `alppaca me` is the same
 
 Exit codes: 0 done, 1 failed, 2 the command line is wrong, 3 no daemon answers, 4 there is no such
-role for you, 5 it has no valid credentials at the moment (the role that you had stays), 6 several
-roles match.")]
+role for you, 5 it has no valid credentials at the moment (the role that you had stays) or a
+sign-in is needed, 6 several roles match.")]
 pub(super) struct Args {
     /// The role, or `-` for the one before
     #[arg(required_unless_present = "reset", conflicts_with = "reset", allow_hyphen_values = true, add = complete::roles())]
@@ -61,7 +61,9 @@ pub(super) struct Args {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The default role is the first that the policy or the upstream has for you. The same as
-`alppaca use --reset`; `alppaca use -` brings the other one back.")]
+`alppaca use --reset`; `alppaca use -` brings the other one back.
+
+Exit codes: those of `alppaca use`; 5 also if a sign-in is needed.")]
 pub(super) struct MeArgs {
     #[command(flatten)]
     patience: Patience,
@@ -103,9 +105,8 @@ pub(super) fn me(args: &MeArgs) -> Outcome {
 pub(super) fn listed(client: &Client) -> Result<RolesDocument, Failure> {
     let document: RolesDocument =
         client.get(&format!("/v1/roles?wait={TURN}"), LIMIT).map_err(|error| failure(&error))?;
-    let needed = || client.get::<ChoiceDocument>("/v1/choice", LIMIT).is_ok_and(|choice| choice.sign_in_needed);
-    if document.roles.is_empty() && needed() {
-        return Err(Failure { code: NOT_NOW, message: "sign-in needed: run `alppaca login`".into() });
+    if document.roles.is_empty() && is_signed_out(client) {
+        return Err(sign_in_needed());
     }
     Ok(document)
 }
@@ -152,6 +153,7 @@ fn tell(document: &ChoiceDocument) -> Outcome {
             anstream::println!("{}", line(role));
             Ok(())
         }
+        None if document.sign_in_needed => Err(sign_in_needed()),
         None => Err(Failure { code: NO_ROLE, message: "there is no role for you".into() }),
     }
 }

@@ -270,6 +270,13 @@ fn a_person_signs_in_with_the_browser_and_has_the_roles_of_the_site_until_the_si
     let status = String::from_utf8(desktop.run(&["status"]).stdout).expect("text");
     assert!(status.contains("sign-in needed for work") && status.contains("alppaca login"), "{status}");
     assert!(desktop.get("").contains(" 503 "));
+    for arguments in
+        [&["me"][..], &["use", "web"], &["roles"], &["credentials", "web"], &["console"], &["exec", "--", "true"]]
+    {
+        let output = desktop.run(arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(5) && said.contains("sign-in needed: run `alppaca login`"), "{output:?}");
+    }
 
     let said = desktop.sign_in();
     assert!(said.contains("Signed in as alice."), "{said}");
@@ -462,8 +469,61 @@ fn a_person_signs_in_with_a_key_in_an_agent() {
     assert_eq!(login().status.code(), Some(1));
     agent.add(keys.path(), "alice");
     assert!(login().status.success());
+    desktop.awaits_state("web", Some("fresh"));
+    // A length that was chosen waits for the next sign-in, as the role does.
+    let chosen = desktop.run(&["use", "web", "--duration", "2h"]);
+    assert!(chosen.status.success(), "{chosen:?}\n{}", desktop.log());
     assert!(desktop.run(&["logout"]).status.success());
     desktop.awaits_state("web", None);
+    let needed = desktop.run(&["prompt"]);
+    assert_eq!(String::from_utf8_lossy(&needed.stdout), "sign-in needed\n");
+    assert!(login().status.success());
+    desktop.awaits_state("web", Some("idle"));
+    let own = || desktop.run(&["status"]);
+    let again = || Some(()).filter(|()| String::from_utf8_lossy(&own().stdout).contains("\nweb (2h)  fresh"));
+    eventually("her own sets are there again", again, || format!("{:?}\n{}", own(), desktop.log()));
+}
+
+#[test]
+fn a_person_signs_in_with_a_touch_of_a_fido_key() {
+    let Some(keys) = openssh::folder() else { return };
+    let Some(authenticator) = openssh::authenticator() else { return };
+    let agent = openssh::Agent::start(keys.path());
+    let mut signers = String::new();
+    for (name, kind, options) in [
+        ("old", "ecdsa-sk", &[][..]),
+        ("new", "ed25519-sk", &[]),
+        ("untouched", "ed25519-sk", &["-O", "no-touch-required"]),
+    ] {
+        openssh::new_hardware_key(keys.path(), name, kind, &authenticator, options);
+        agent.add_hardware(keys.path(), name, &authenticator);
+        signers.extend(["alice ", &openssh::public(keys.path(), name), "\n"]);
+    }
+    let file = keys.path().join("allowed_signers");
+    fs::write(&file, signers).expect("ours");
+    let people = format!("{{kind: ssh, for: people, file: {}, hosts: [localhost]}}", file.display());
+    for (name, refused) in [("old", None), ("new", None), ("untouched", Some("the key was used without the person"))] {
+        // The key is chosen by its fingerprint.
+        let key = keys.path().join(format!("{name}.pub"));
+        let shown = Command::new("ssh-keygen").arg("-lf").arg(&key).output().expect("ssh-keygen");
+        let shown = String::from_utf8(shown.stdout).expect("text");
+        let fingerprint = shown.split(' ').nth(1).expect("a fingerprint");
+        let sign_in = format!("{{kind: ssh, key: '{fingerprint}'}}");
+        let desktop = Desktop::with(Scene::new(), None, &people, &sign_in);
+        let _daemon = desktop.start();
+        let login = desktop.command(&["login"]).env("SSH_AUTH_SOCK", &agent.socket).output().expect("it runs");
+        let said = String::from_utf8_lossy(&[login.stdout, login.stderr].concat()).into_owned();
+        if let Some(reason) = refused {
+            eventually("it is refused", || desktop.log().contains(reason).then_some(()), || desktop.log());
+            assert!(desktop.sts.assumed().is_empty());
+            continue;
+        }
+        assert!(login.status.success() && said.contains(fingerprint), "{name}: {said}\n{}", desktop.log());
+        desktop.awaits_state("web", Some("idle"));
+        let credentials = desktop.run(&["credentials", "web"]);
+        assert!(credentials.status.success(), "{name}: {credentials:?}\n{}", desktop.log());
+        assert_eq!(desktop.sts.assumed()[0].get("RoleSessionName"), "alice");
+    }
 }
 
 /// They live as long as the rule of the site allows.
@@ -481,6 +541,7 @@ fn sets_of_her_own(desktop: &Desktop, daemon: &Daemon) {
     says(&["use", "web", "--duration", "121m"], 4, "sessions of this role last 120m at most");
     says(&["roles"], 0, "web");
     assert_ne!(key(), shared, "what was chosen stays");
+    says(&["status"], 0, "\nweb (2h)  fresh");
     // A reload that changes nothing about the site leaves them.
     let (own, file) = (key(), desktop.scene.path().join("alppaca.yaml"));
     let config = fs::read_to_string(&file).expect("ours");

@@ -25,6 +25,7 @@ fn role(state: &str, happenings: Vec<Happening>) -> Shown {
         refused_since: None,
         account_id: None,
         role_arn: None,
+        chosen_by: None,
     };
     Shown { tone: tone(state), next: None, asked: None, happenings, status }
 }
