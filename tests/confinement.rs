@@ -43,6 +43,18 @@ fn has_landlock() -> bool {
     line.contains("by Landlock") || cannot("Landlock", "this kernel has none")
 }
 
+#[test]
+fn a_confined_daemon_knows_that_it_can_identify_callers() {
+    if !has_landlock() {
+        return;
+    }
+    let ims = Ims::start(Behaviour::default());
+    let policy = "policy: {rules: [{match: {user: root}, role: test_role}], default: deny}\n";
+    let daemon = Daemon::with_credentials(&format!("{}{policy}sandbox: enforce\n", ims.config()));
+    let log = daemon.log();
+    assert!(!log.contains("cannot identify") && !log.contains("can be identified"), "{log}");
+}
+
 /// What an attempt comes to.
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {

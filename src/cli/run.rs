@@ -28,7 +28,7 @@ use crate::{
     admin::{Access, AdminSocket, Former, SocketError},
     clock::SystemClock,
     config,
-    daemon::{self, AdminSockets, Daemon, Reloading, ReplaceableBy, Watchdog},
+    daemon::{self, AdminSockets, Daemon, Identified, Reloading, ReplaceableBy, Watchdog},
     host,
     logging::{self, AuditLog, AuditTarget},
     plan,
@@ -129,6 +129,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     if let (Some(_), Some(background)) = (&running, &background) {
         can_replace(background, &config.run_dir, admin.as_ref().and_then(|bound| bound.as_ref().ok()))?;
     }
+    let identified = Identified::attempt(&config);
     let configured = Configured { config: &config, path: &path, loaded: &loaded, host_env: &host_env };
     let (exec, confined) = configured.confine(&mut sockets)?;
     // As the account that will reopen the file after a rotation.
@@ -137,6 +138,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let audit = config.audit_log.as_ref().map(|target| audit(target, &config)).transpose()?;
     end_at_panics(log.flusher());
     warn(&loaded, &host_env, faults.warnings, &sockets.unknown);
+    identified.warn();
     let (confinement, state) = confined.begin(&log)?;
     announce(&config, &sockets);
     tell_waiting(&waiting, background.as_ref(), log.is_on_stderr());

@@ -42,6 +42,7 @@ pub use faces::addresses as face_addresses;
 pub use files::faults as file_faults;
 pub use keeper::{ADMIN, admin_file};
 pub use needs::{Fixed as FixedNeeds, all as needs};
+pub use policy_engine::Identified;
 use refreshing::Refreshing;
 use reload::Running;
 pub use reload::{Reloading, ignore_sighup};

@@ -31,7 +31,7 @@ pub(super) fn build(
     let engine = Arc::new(PolicyEngine::new(kernel, Arc::clone(&identity_cache), audit.is_some()));
     engine.load(config.policy.clone(), container_policy);
     match &config.policy {
-        Some(_) => check(&engine),
+        Some(_) => warn_of_unmapped(&engine),
         None => warn_of_many_users(),
     }
     let auditor = match audit {
@@ -41,20 +41,36 @@ pub(super) fn build(
     Ok((engine, Arc::new(auditor)))
 }
 
-/// Says at once if rules that name users would deny everybody.
-fn check(engine: &PolicyEngine) {
+/// Says at once if rules that name users would deny everybody, because all of them look the same.
+fn warn_of_unmapped(engine: &PolicyEngine) {
     if let Some(overflow) = engine.overflow_uid() {
         tracing::error!(
             "cannot distinguish users: in this user namespace the kernel shows all users that are not mapped as user \
              {overflow}; they get no role. Run the daemon outside of it (no PrivateUsers= in its unit)"
         );
     }
-    match engine.check() {
-        Ok(true) => {}
-        Ok(false) => tracing::error!(
-            "cannot identify callers (sock_diag is unavailable); rules that name users will deny every caller"
-        ),
-        Err(error) => tracing::warn!("cannot check whether callers can be identified: {error}"),
+}
+
+/// Whether the kernel can identify callers, if there are rules for them. It is tried on a connection to this process, which a
+/// confined one may not make.
+pub struct Identified(Option<io::Result<bool>>);
+
+impl Identified {
+    /// Tries it.
+    pub fn attempt(config: &Config) -> Self {
+        let attempt = || Kernel::open(config.capture_listen)?.check();
+        Self(config.policy.as_ref().map(|_| attempt()))
+    }
+
+    /// Says at once if rules that name users would deny everybody.
+    pub fn warn(self) {
+        match self.0 {
+            None | Some(Ok(true)) => {}
+            Some(Ok(false)) => tracing::error!(
+                "cannot identify callers (sock_diag is unavailable); rules that name users will deny every caller"
+            ),
+            Some(Err(error)) => tracing::warn!("cannot check whether callers can be identified: {error}"),
+        }
     }
 }
 

@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     future::Future,
-    io,
     net::{IpAddr, SocketAddr, TcpStream},
     pin::Pin,
     sync::{
@@ -101,11 +100,6 @@ impl PolicyEngine {
     /// The user as whom the kernel shows all users that our user namespace does not know, if there are any.
     pub fn overflow_uid(&self) -> Option<u32> {
         self.kernel.as_ref().and_then(Kernel::overflow_uid)
-    }
-
-    /// Tests whether the kernel can identify callers.
-    pub fn check(&self) -> io::Result<bool> {
-        self.kernel.as_ref().map_or(Ok(false), Kernel::check)
     }
 
     /// Puts other rules in force; the containers stay.
@@ -387,6 +381,8 @@ fn container_of(index: &ContainerIndex, group: &Cgroup) -> Known<Arc<Container>>
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
     use crate::{
         caller::{Account, Accounts, Process, containers::tests::facts},
