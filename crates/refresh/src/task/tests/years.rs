@@ -32,16 +32,21 @@ use crate::{
 };
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
-const INTERVAL: Duration = Duration::from_mins(5);
-/// The list is known, and everything fetched, when nothing has happened for this long: an interval with its jitter, a
-/// back-off, a look at the clock.
-const SETTLED: Duration = Duration::from_secs(375 + 60 + 15 + 5);
+const HOUR: Duration = Duration::from_hours(1);
+/// How long sets live: those of most hosts nearly as long as STS allows, those of the others down to its shortest.
+const LIVES: [[f64; 2]; 2] = [[8.0 * 3600.0, 12.0 * 3600.0], [900.0, 12.0 * 3600.0]];
+/// One host in so many has much trouble, ...
+const STORMY: u64 = 16;
+/// ... and one in so many looks at the clocks as often as in reality, which costs most of the time of its life.
+const TICKING: u64 = 64;
 /// How often one process may ask one question in an hour, however that fails and however callers wait: once a second in the
 /// first minute, then after the shorter of 1/60 of the time it has been failing and a back-off of 0 to 60 s. That makes
 /// 347 on average.
 const MOST_IN_AN_HOUR: usize = 450;
 /// After how many lives it is said how it goes.
 const REPORT: u64 = 100;
+/// How long before its end it is looked whether a set is still served; a timer may be a millisecond late.
+const MOMENT: Duration = Duration::from_millis(3);
 /// The handover is that old at most.
 const HANDED: Duration = Duration::from_millis(1100);
 
@@ -73,7 +78,7 @@ struct Given {
     at: BootTime,
     /// When it truly ends.
     end: Timestamp,
-    /// When its life is over by the boot clock, reckoned when it came.
+    /// When its life is over by the boot clock, reckoned when it came, in whole milliseconds as the daemon does.
     ends: BootTime,
     /// How far the wall clock was behind then.
     behind: SignedDuration,
@@ -89,7 +94,9 @@ struct Asked {
 struct State {
     random: Rng,
     life: Duration,
-    /// How often the daemon looks at the clocks though nothing is due. One host in eight has the real one. For the others, who
+    /// How often the list is to be asked for.
+    interval: Duration,
+    /// How often the daemon looks at the clocks though nothing is due. Few hosts have the real one. For the others, who
     /// spend their years faster, the test has them look where it matters: after each suspend and step of the clock.
     tick: Duration,
     weather: Weather,
@@ -118,11 +125,11 @@ struct World {
 impl State {
     /// The upstream gets a call; the last question is the list.
     fn count(&mut self, question: usize, now: BootTime) {
-        // An hour of fair weather, after one in which everything settled.
-        let is_quiet = self.is_fair() && now.since(self.trouble.max(self.started)) > Duration::from_hours(2);
+        // An hour of fair weather, after one, or more, in which everything settled.
+        let is_quiet = self.fair_for(now) > self.settled().max(HOUR) + HOUR;
         let asked = &mut self.asked[question];
         asked.total += 1;
-        while asked.calls.front().is_some_and(|at| now.since(*at) > Duration::from_hours(1)) {
+        while asked.calls.front().is_some_and(|at| now.since(*at) > HOUR) {
             asked.calls.pop_front();
         }
         if let Some(last) = asked.calls.back() {
@@ -131,15 +138,24 @@ impl State {
         asked.calls.push_back(now);
         assert!(asked.calls.len() <= MOST_IN_AN_HOUR, "{question}: {} calls in an hour", asked.calls.len());
         if is_quiet {
-            let shortest = if question == NAMES.len() { INTERVAL.mul_f64(0.75) } else { wait_by_age(self.life, 1.0) };
-            let most = 1 + Duration::from_hours(1).as_millis() / shortest.as_millis();
+            let shortest =
+                if question == NAMES.len() { self.interval.mul_f64(0.75) } else { wait_by_age(self.life, 1.0) };
+            let most = 1 + HOUR.as_millis() / shortest.as_millis();
             let calls = asked.calls.len();
             assert!(calls as u128 <= most, "{question}: {calls} calls in a quiet hour, {most} allowed");
         }
     }
 
-    fn is_fair(&self) -> bool {
-        self.weather == Weather::Fine && self.ahead.is_zero()
+    /// For how long nothing has happened in fair weather.
+    fn fair_for(&self, now: BootTime) -> Duration {
+        let is_fair = self.weather == Weather::Fine && self.ahead.is_zero();
+        if is_fair { now.since(self.trouble.max(self.started)) } else { Duration::ZERO }
+    }
+
+    /// After this long without trouble the list is known and everything fetched: an interval with its jitter, a back-off, a
+    /// look at the clock.
+    fn settled(&self) -> Duration {
+        self.interval.mul_f64(1.25) + Duration::from_secs(60 + 15 + 5)
     }
 
     fn latency(&mut self) -> Duration {
@@ -224,7 +240,7 @@ impl Source for World {
                     state.asked[number].calls.clear();
                 }
                 if left.is_positive() && state.told[number] {
-                    let ends = now.boot + left.unsigned_abs();
+                    let ends = BootTime::from_millis((now.boot + left.unsigned_abs()).as_millis());
                     state.given[number] = Some(Given { at: now.boot, end, ends, behind: -state.ahead });
                 }
                 state.serial += 1;
@@ -256,7 +272,7 @@ type Handed = Arc<Mutex<Option<Handover>>>;
 impl Daemon {
     fn start(world: &Arc<World>, handed: &Handed) -> Self {
         let store = Store::shared();
-        let graph = Graph::listing(Arc::<World>::clone(world), INTERVAL);
+        let graph = Graph::listing(Arc::<World>::clone(world), world.with(|state| state.interval));
         let keep = Arc::clone(handed);
         let hand_over = Box::new(move |handover| *keep.lock().expect("not poisoned") = Some(handover));
         let mut refresher = Refresher::new(graph, Arc::clone(&store), Arc::<FakeClock>::clone(&world.clock), None)
@@ -288,6 +304,13 @@ struct Life {
     daemon: Daemon,
     handed: Handed,
     random: Rng,
+    /// How many of the roles its upstream has at most.
+    roles: usize,
+    /// Between which lengths the lives of its sets are.
+    lives: [f64; 2],
+    /// The longest time from one event to the next, and when that is.
+    pace: f64,
+    next: BootTime,
     /// When the weather turns fine again, and when the wall clock is set right.
     fine_at: Option<BootTime>,
     right_at: Option<BootTime>,
@@ -295,8 +318,8 @@ struct Life {
     events: u64,
 }
 
-/// Any length between both, each order of magnitude as likely as another.
-fn any_length(random: &mut Rng, shortest: f64, longest: f64) -> Duration {
+/// Any length between both, in seconds; each order of magnitude is as likely as another.
+fn any_length(random: &mut Rng, [shortest, longest]: [f64; 2]) -> Duration {
     Duration::from_secs_f64((shortest.ln() + random.f64() * (longest.ln() - shortest.ln())).exp())
 }
 
@@ -305,13 +328,16 @@ impl Life {
         let mut random = Rng::with_seed(seed);
         let clock = FakeClock::new();
         let now = clock.now().boot;
-        let life = any_length(&mut random, 900.0, 12.0 * 3600.0);
+        let is_stormy = seed % STORMY == 1;
+        let lives = LIVES[usize::from(is_stormy || random.u8(..4) == 0)];
+        let roles = if random.bool() { 1 } else { random.usize(1..=NAMES.len()) };
         let state = State {
             random: random.fork(),
-            life,
-            tick: if seed.is_multiple_of(8) { TICK } else { Duration::from_hours(24) },
+            life: any_length(&mut random, lives),
+            interval: if is_stormy || random.u8(..8) == 0 { Duration::from_mins(5) } else { HOUR },
+            tick: if seed.is_multiple_of(TICKING) { TICK } else { Duration::from_hours(24) },
             weather: Weather::Fine,
-            has: [true; NAMES.len()],
+            has: std::array::from_fn(|role| role < roles),
             told: [false; NAMES.len()],
             given: [None; NAMES.len()],
             asked: Default::default(),
@@ -324,26 +350,41 @@ impl Life {
         let world = Arc::new(World { clock, state: Mutex::new(state) });
         let handed = Handed::default();
         let daemon = Daemon::start(&world, &handed);
-        Self { world, daemon, handed, random, fine_at: None, right_at: None, looks: 0, events: 0 }
+        let pace = if is_stormy { 3.0 * 3600.0 } else { 96.0 * 3600.0 };
+        let (fine_at, right_at, looks, events) = (None, None, 0, 0);
+        Self { world, daemon, handed, random, roles, lives, pace, next: now, fine_at, right_at, looks, events }
     }
 
     async fn run(&mut self, length: Duration) {
         let start = self.world.clock.now().boot;
         while self.world.clock.now().boot.since(start) < length {
-            let turns = [self.fine_at, self.right_at].into_iter().flatten().min();
-            let mut wait = any_length(&mut self.random, 0.3, 3600.0);
-            if let Some(turn) = turns {
-                wait = wait.min(turn.since(self.world.clock.now().boot));
-            }
-            clock::sleep(wait).await;
+            clock::sleep(self.until_next()).await;
             self.look();
             self.turn();
-            if self.random.u8(..) < 90 {
+            let now = self.world.clock.now().boot;
+            if now >= self.next {
+                self.next = now + any_length(&mut self.random, [1.0, self.pace]);
                 self.events += 1;
                 self.happen().await;
                 self.look();
             }
         }
+    }
+
+    /// How long until the next look: any while, but not beyond the moment when something is to happen, nor the last one in
+    /// which a set has to be served, or the first in which it must not be.
+    fn until_next(&mut self) -> Duration {
+        let now = self.world.clock.now();
+        let wait = any_length(&mut self.random, [0.3, 4.0 * 3600.0]);
+        let mut ends =
+            [Some(self.next), self.fine_at, self.right_at].map(|at| at.map(|at| at.since(now.boot))).to_vec();
+        for given in self.world.with(|state| state.given).into_iter().flatten() {
+            let left = given.ends.since(now.boot).min(clock::until(given.end, now.wall));
+            ends.extend(
+                [Some(left.saturating_sub(MOMENT)), Some(left)].map(|left| left.filter(|left| !left.is_zero())),
+            );
+        }
+        ends.into_iter().flatten().fold(wait, Duration::min)
     }
 
     /// Ends what has lasted long enough.
@@ -386,28 +427,29 @@ impl Life {
             0..4 if self.fine_at.is_none() => {
                 let weather = FOUL[self.random.usize(..FOUL.len())];
                 self.trouble(|state| state.weather = weather);
-                self.fine_at = Some(now + any_length(&mut self.random, 5.0, 86_400.0));
+                self.fine_at = Some(now + any_length(&mut self.random, [5.0, 86_400.0]));
             }
             4 => {
-                self.world.clock.suspend(any_length(&mut self.random, 1.0, 3.0 * 86_400.0));
+                self.world.clock.suspend(any_length(&mut self.random, [1.0, 3.0 * 86_400.0]));
                 self.trouble(|_| {});
                 self.look();
                 self.be_noticed().await;
             }
             5 if self.right_at.is_none() => {
-                let size = i64::try_from(any_length(&mut self.random, 1.0, 86_400.0).as_secs()).expect("a day at most");
+                let size =
+                    i64::try_from(any_length(&mut self.random, [1.0, 86_400.0]).as_secs()).expect("a day at most");
                 let step = if self.random.bool() { size } else { -size };
                 self.world.clock.step_wall(step);
                 self.trouble(|state| state.ahead += SignedDuration::from_secs(step));
-                self.right_at = Some(now + any_length(&mut self.random, 1.0, 6.0 * 3600.0));
+                self.right_at = Some(now + any_length(&mut self.random, [1.0, 6.0 * 3600.0]));
                 self.daemon.requests.try_again();
             }
             6 => {
-                let role = self.random.usize(..NAMES.len());
+                let role = self.random.usize(..self.roles);
                 self.trouble(|state| state.has[role] ^= true);
             }
             7 => {
-                let life = any_length(&mut self.random, 900.0, 12.0 * 3600.0);
+                let life = any_length(&mut self.random, self.lives);
                 self.trouble(|state| state.life = life);
             }
             8 => self.restart().await,
@@ -458,7 +500,7 @@ impl Life {
         let asks = self.random.u8(..) < 60;
         self.world.with(|state| {
             let truly = now.wall - state.ahead;
-            let is_settled = state.is_fair() && now.boot.since(state.trouble.max(state.started)) > SETTLED;
+            let is_settled = state.fair_for(now.boot) > state.settled();
             for (number, name) in NAMES.into_iter().enumerate() {
                 let role = snapshot.role(name);
                 let slot = role.map(|role| Arc::clone(&role.slot()));
