@@ -5,14 +5,15 @@ mod support;
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Seek, SeekFrom},
     net::{SocketAddr, TcpListener, TcpStream},
     os::unix::{
-        fs::PermissionsExt,
+        fs::{OpenOptionsExt, PermissionsExt},
         process::{CommandExt, ExitStatusExt},
     },
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
+    time::Instant,
 };
 
 use alppaca::{
@@ -24,7 +25,8 @@ use alppaca::{
     daemon::{self, FixedNeeds},
     mock_ims::{Behaviour, LIST_PATH},
 };
-use support::{Daemon, Ims, cannot, connect_when_listening, get, manager::Manager, needs_root};
+use rustix::fs::OFlags;
+use support::{Daemon, Ims, PATIENCE, cannot, connect_when_listening, get, manager::Manager, needs_root};
 
 /// What the process that tries reads from its environment.
 const ATTEMPT: &str = "ALPPACA_TEST_ATTEMPT";
@@ -67,11 +69,18 @@ enum Outcome {
 
 /// Has another process, which is confined by `config` with this mode, try something.
 fn attempt(what: &str, argument: &str, mode: &str, config: &str, uid: u32) -> Outcome {
-    attempt_after(|| {}, what, argument, mode, config, uid)
+    attempt_after(|_| {}, what, argument, mode, config, uid)
 }
 
-/// The same, after something has happened that the process does not do.
-fn attempt_after(meanwhile: impl FnOnce(), what: &str, argument: &str, mode: &str, config: &str, uid: u32) -> Outcome {
+/// The same, after something has happened that the process, which has this number, does not do.
+fn attempt_after(
+    meanwhile: impl FnOnce(u32),
+    what: &str,
+    argument: &str,
+    mode: &str,
+    config: &str,
+    uid: u32,
+) -> Outcome {
     let directory = tempfile::tempdir().expect("a directory");
     let run = directory.path().join("run");
     fs::create_dir(&run).expect("a directory");
@@ -91,7 +100,7 @@ fn attempt_after(meanwhile: impl FnOnce(), what: &str, argument: &str, mode: &st
     let mut out = BufReader::new(child.stdout.take().expect("piped"));
     let mut said = String::new();
     while !said.contains(CONFINED) && out.read_line(&mut said).expect("text") > 0 {}
-    meanwhile();
+    meanwhile(child.id());
     drop(child.stdin.take());
     out.read_to_string(&mut said).expect("text");
     let status = child.wait().expect("it ends");
@@ -248,6 +257,47 @@ fn what_only_an_attacker_would_do_ends_the_daemon() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "the kernel leaves out messages while there are many")]
+fn the_kernel_logs_what_ends_the_daemon_and_what_a_report_would() {
+    const WHAT: &str = "the log of the kernel";
+    if !needs_root(WHAT) {
+        return;
+    }
+    let is_taken = fs::read_dir("/proc")
+        .expect("it is there")
+        .flatten()
+        .any(|process| fs::read_to_string(process.path().join("comm")).is_ok_and(|program| program == "auditd\n"));
+    let open =
+        || fs::OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open("/dev/kmsg");
+    if is_taken || open().is_err() {
+        cannot(WHAT, "auditd takes the messages, or /dev/kmsg cannot be read");
+        return;
+    }
+    let (_ims, ims) = server();
+    for (mode, expected, sig) in [("enforce", Outcome::Killed, "sig=31"), ("report", Outcome::Done, "sig=0")] {
+        let is_logged = || {
+            let mut messages = open().expect("it could be opened");
+            messages.seek(SeekFrom::End(0)).expect("it has an end");
+            let mut pid = 0;
+            let what = "raw socket";
+            assert_eq!(attempt_after(|own| pid = own, what, "", mode, &config(ims), 0), expected, "{mode}");
+            let (mut message, own) = ([0; 8192], format!(" pid={pid} "));
+            // A message is overwritten if it is read too late (EPIPE); none is left (EAGAIN).
+            std::iter::from_fn(|| messages.read(&mut message).ok().map(|length| message[..length].to_vec())).any(
+                |line| {
+                    let line = String::from_utf8_lossy(&line).into_owned();
+                    line.contains("type=1326 ") && line.contains(&own) && line.contains(sig)
+                },
+            )
+        };
+        let began = Instant::now();
+        while !is_logged() {
+            assert!(began.elapsed() < PATIENCE, "{mode}");
+        }
+    }
+}
+
+#[test]
 fn what_the_configuration_names_is_reached_with_the_sandbox_as_well() {
     let (_server, server) = server();
     let directory = tempfile::tempdir().expect("a directory");
@@ -302,7 +352,7 @@ fn files_behind_links_that_are_switched_are_read_after_the_switch_as_well() {
             link(second, switched);
         };
         let named = format!("{}ims_identity: {{kind: token, file: {}}}\n", config(ims), root.join(path).display());
-        let reached = attempt_after(switch, "read", &absolute(path), "enforce", &named, uid);
+        let reached = attempt_after(|_| switch(), "read", &absolute(path), "enforce", &named, uid);
         assert_eq!(reached, Outcome::Done, "{path}: {switched} -> {second}");
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use alppaca::mock_ims::Behaviour;
-use support::{Daemon, Ims, needs_root};
+use support::{Daemon, Ims, cannot, needs, needs_root};
 
 fn status(path: &str) -> HashMap<String, String> {
     let text = fs::read_to_string(path).expect("it runs");
@@ -50,6 +50,40 @@ fn root_binds_and_then_becomes_somebody_without_any_right() {
     assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"]);
     // The files of a process that cannot be dumped belong to root.
     assert_eq!(fs::metadata(format!("/proc/{pid}/environ")).expect("it runs").uid(), 0);
+}
+
+#[test]
+fn memory_is_locked_where_there_is_no_limit_and_nowhere_else() {
+    const WHAT: &str = "privileges: locked memory";
+    if !needs_root(WHAT) || !needs(WHAT, "prlimit") {
+        return;
+    }
+    let ims = Ims::start(Behaviour::default());
+    let raised = Command::new("prlimit").args(["--memlock=unlimited:unlimited", "--", "true"]).output();
+    let can_raise = raised.expect("it is there").status.success() || cannot(WHAT, "the limit cannot be raised here");
+    for (limit, is_locked) in [("unlimited", true), ("65536", false)] {
+        if is_locked && !can_raise {
+            continue;
+        }
+        let start = |program: &str| {
+            let mut command = Command::new("prlimit");
+            command.args([&format!("--memlock={limit}:{limit}"), "--", program]);
+            command
+        };
+        let daemon = Daemon::start_through(&format!("{}user: nobody\ngroup: nogroup\n", ims.config()), start, || {});
+        let line = daemon.wait_for_log("sandbox: ");
+        assert_eq!(!line.contains("memory not locked"), is_locked, "{line}");
+        let locked = status(&format!("/proc/{}/status", daemon.pid()))["VmLck"].clone();
+        assert_eq!(locked.trim() != "0 kB", is_locked, "{limit}: {locked}");
+        let map = fs::read_to_string(format!("/proc/{}/smaps", daemon.pid())).expect("it runs");
+        // What is mapped later, too: the stacks of threads, and all else that can be written.
+        let mut writable = map.split("VmFlags:").skip(1).filter_map(|flags| flags.lines().next());
+        assert_eq!(
+            writable.all(|flags| !flags.contains(" wr ") || flags.contains(" lo ")),
+            is_locked,
+            "{limit}: {map}"
+        );
+    }
 }
 
 fn run_with(config: &str, change: impl FnOnce(&mut Command)) -> (Option<i32>, String) {
