@@ -122,6 +122,8 @@ enum Kind {
     Drip,
     /// A TCP reset in the middle of the answer
     Reset,
+    /// A refusal in the middle of the answer
+    HalfRefusal,
     /// No answer at all
     Hang,
     /// A redirect to another host
@@ -154,6 +156,7 @@ impl From<Kind> for Answer {
             Kind::Huge => Self::Huge,
             Kind::Drip => Self::Drip(Duration::from_secs(1)),
             Kind::Reset => Self::Reset,
+            Kind::HalfRefusal => Self::HalfThen(br#"{"Code": "AssumeRoleUnauthorizedAccess"}"#.to_vec()),
             Kind::Hang => Self::Hang,
             Kind::Redirect => Self::Redirect,
             Kind::Gzip => Self::Gzip,

@@ -69,11 +69,13 @@ pub struct Options {
 }
 
 /// How an upstream does harm: `--misbehave` of the mock, and what it is called.
-const UPSTREAMS: [(&str, &str); 4] = [
+const UPSTREAMS: [(&str, &str); 6] = [
     ("hang", "the IMS does not answer"),
     ("drip", "the IMS sends a byte a second"),
     ("huge", "the IMS sends 100 MB"),
     ("garbage", "the IMS sends garbage"),
+    ("expired", "the IMS sends sets that have expired"),
+    ("half-refusal", "the IMS changes sides in the middle of its answers"),
 ];
 
 /// All cases; each as a row's name and its samples, with the harm and without by turns.
