@@ -260,7 +260,7 @@ fn start(socket: TcpStream, peer: SocketAddr, (listener, face): (u16, &'static d
         context.counters.ended(Ended::Refused, 1);
         return;
     }
-    let now = context.clock.now().boot;
+    let now = context.clock.boot();
     let registration = registry.open(Arc::clone(&exchange.slot), ends, now);
     if registry.len() > most / 2 {
         registry.look_up(now, |ends| whose(context, ends));
@@ -306,7 +306,7 @@ async fn sweep(context: Arc<Context>) {
     loop {
         context.registry.until(true).await;
         clock::sleep(SWEEP).await;
-        let late = context.registry.sweep(context.clock.now().boot);
+        let late = context.registry.sweep(context.clock.boot());
         context.counters.ended(Ended::Late, late);
     }
 }

@@ -73,7 +73,7 @@ impl KeyFiles {
     }
 
     fn read_changed(&mut self) {
-        let now = self.clock.now().boot;
+        let now = self.clock.boot();
         for (index, file) in self.files.iter().enumerate() {
             match read(file, self.read[index]) {
                 Ok(None) => self.failing[index] = false,

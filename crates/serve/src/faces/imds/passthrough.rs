@@ -111,7 +111,7 @@ impl Wanted {
 impl Replies {
     /// Gives the answer for `path` to the requests that wait for it, and to others for a moment.
     pub fn give(&self, path: &str, reply: Reply) {
-        let now = self.clock.now().boot;
+        let now = self.clock.boot();
         let mut cache = lock(&self.cache);
         if cache.make_room(path, reply.length(), now) {
             cache.entries.insert(path.into(), Entry::Held { reply, since: now });
