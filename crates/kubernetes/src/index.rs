@@ -1,7 +1,8 @@
 //! What each service account asks for, read by requests without a lock and kept up to date by one writer.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
+    hash::{BuildHasher as _, RandomState},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -18,6 +19,8 @@ use crate::{Account, Listed, Uid, Wish, open_metrics::Page};
 /// from others.
 const MOST: usize = 65_536;
 const MOST_OF_NAMESPACE: usize = 4096;
+/// How many of the others are told apart, to be counted.
+const MOST_LEFT_OUT: usize = 65_536;
 
 /// An account that asks for a role.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,9 +40,35 @@ pub struct Index {
     accounts: ArcSwap<Namespaces>,
     known: AtomicBool,
     /// Also the lock of the writer.
-    state: Mutex<WatchState>,
-    /// Who waits for it to be known.
+    state: Mutex<State>,
+    /// Who waits for it to be known, or for an account to change.
     waiting: ArcSwapOption<Notify>,
+}
+
+/// What only the writer needs.
+#[derive(Debug, Default)]
+struct State {
+    watch: WatchState,
+    left_out: LeftOut,
+}
+
+/// The accounts that there is no place for, each counted once. No more than their number is needed, so no names are kept.
+#[derive(Debug, Default)]
+struct LeftOut {
+    hasher: RandomState,
+    accounts: HashSet<u64>,
+}
+
+impl LeftOut {
+    fn add(&mut self, account: &Account) {
+        if self.accounts.len() < MOST_LEFT_OUT {
+            self.accounts.insert(self.hasher.hash_one(account));
+        }
+    }
+
+    fn remove(&mut self, account: &Account) {
+        self.accounts.remove(&self.hasher.hash_one(account));
+    }
 }
 
 /// How it stands with what is known.
@@ -51,7 +80,7 @@ pub struct WatchState {
     pub following: bool,
     /// How many accounts ask for a role.
     pub accounts: usize,
-    /// How many of them there was no place for.
+    /// How many more there is no place for.
     pub left_out: u64,
     /// Whether there has been room for some of these since.
     pub has_room: bool,
@@ -93,17 +122,20 @@ fn is_full(all: usize, of_namespace: usize) -> bool {
 pub struct Draft {
     namespaces: HashMap<Arc<str>, HashMap<Box<str>, Asking>>,
     accounts: usize,
-    left_out: u64,
+    left_out: LeftOut,
 }
 
 impl Draft {
     /// Adds an account.
     pub fn add(&mut self, listed: Listed) {
         let Listed { account, uid, wish: Some(wish) } = listed else { return };
+        let in_namespace = self.namespaces.get(&*account.namespace).map_or(0, HashMap::len);
+        if is_full(self.accounts, in_namespace) {
+            self.left_out.add(&account);
+            return;
+        }
         let of_namespace = self.namespaces.entry(account.namespace.into()).or_default();
-        if is_full(self.accounts, of_namespace.len()) {
-            self.left_out += 1;
-        } else if of_namespace.insert(account.name.into(), Asking { wish, uid }).is_none() {
+        if of_namespace.insert(account.name.into(), Asking { wish, uid }).is_none() {
             self.accounts += 1;
         }
     }
@@ -120,12 +152,18 @@ impl Index {
         self.known.load(Ordering::Acquire)
     }
 
-    /// How it stands.
-    pub fn state(&self) -> WatchState {
-        self.writing().clone()
+    /// When it was last certain that everything is known.
+    pub fn synced(&self) -> Option<Timestamp> {
+        self.writing().watch.synced
     }
 
-    /// Notifies `waiting` from now on when everything is known for the first time.
+    /// How it stands.
+    pub fn state(&self) -> WatchState {
+        let state = self.writing();
+        WatchState { left_out: state.left_out.accounts.len() as u64, ..state.watch.clone() }
+    }
+
+    /// Notifies `waiting` from now on when everything is known for the first time, and when an account has changed.
     pub fn wake(&self, waiting: &Arc<Notify>) {
         self.waiting.store(Some(Arc::clone(waiting)));
     }
@@ -135,11 +173,16 @@ impl Index {
         let mut state = self.writing();
         let shared = draft.namespaces.into_iter().map(|(namespace, accounts)| (namespace, Arc::new(accounts)));
         self.accounts.store(Arc::new(shared.collect()));
-        state.accounts = draft.accounts;
-        (state.left_out, state.has_room) = (draft.left_out, false);
-        state.synced = Some(now);
+        state.left_out = draft.left_out;
+        let watch = &mut state.watch;
+        (watch.accounts, watch.has_room, watch.synced) = (draft.accounts, false, Some(now));
         drop(state);
         self.known.store(true, Ordering::Release);
+        self.notify();
+    }
+
+    /// Lets go on who waits.
+    fn notify(&self) {
         if let Some(waiting) = &*self.waiting.load() {
             waiting.notify_waiters();
         }
@@ -161,17 +204,19 @@ impl Index {
             return true;
         }
         if known.is_none() {
-            if is_full(state.accounts, of_before.map_or(0, |accounts| accounts.len())) {
-                state.left_out += 1;
+            if is_full(state.watch.accounts, of_before.map_or(0, |accounts| accounts.len())) {
+                state.left_out.add(&account);
                 return false;
             }
-            state.accounts += 1;
+            state.left_out.remove(&account);
+            state.watch.accounts += 1;
         }
         let mut accounts = of_before.map(|accounts| HashMap::clone(accounts)).unwrap_or_default();
         accounts.insert(account.name.into(), asking);
         let mut namespaces = Namespaces::clone(&before);
         namespaces.insert(account.namespace.into(), Arc::new(accounts));
         self.accounts.store(Arc::new(namespaces));
+        self.notify();
         true
     }
 
@@ -180,9 +225,10 @@ impl Index {
         let mut state = self.writing();
         let before = self.accounts.load_full();
         let Some(of_before) = before.get(&*account.namespace).filter(|of| of.contains_key(&*account.name)) else {
+            state.left_out.remove(account);
             return;
         };
-        state.has_room |= state.left_out > 0 && is_full(state.accounts, of_before.len());
+        state.watch.has_room |= !state.left_out.accounts.is_empty() && is_full(state.watch.accounts, of_before.len());
         let (mut namespaces, mut accounts) = (Namespaces::clone(&before), HashMap::clone(of_before));
         accounts.remove(&*account.name);
         if accounts.is_empty() {
@@ -190,32 +236,32 @@ impl Index {
         } else {
             namespaces.insert(account.namespace.as_str().into(), Arc::new(accounts));
         }
-        state.accounts -= 1;
+        state.watch.accounts -= 1;
         self.accounts.store(Arc::new(namespaces));
     }
 
     /// Changes arrive, and all that came before `now` is known.
     pub fn follows(&self, now: Timestamp) {
-        let mut state = self.writing();
-        state.following = true;
-        state.synced = Some(now);
-        state.problem = None;
+        let watch = &mut self.writing().watch;
+        watch.following = true;
+        watch.synced = Some(now);
+        watch.problem = None;
     }
 
     /// No changes arrive for now. What is known stays.
     pub fn failed(&self, problem: String) {
-        let mut state = self.writing();
-        state.following = false;
-        state.failures += 1;
-        state.problem = Some(problem);
+        let watch = &mut self.writing().watch;
+        watch.following = false;
+        watch.failures += 1;
+        watch.problem = Some(problem);
     }
 
     /// A message was too long to be read, and was left out.
     pub fn misses(&self) {
-        self.writing().too_long += 1;
+        self.writing().watch.too_long += 1;
     }
 
-    fn writing(&self) -> std::sync::MutexGuard<'_, WatchState> {
+    fn writing(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -280,7 +326,9 @@ mod tests {
         draft.add(listed("prod", "web", Some("web")));
         index.replace(draft, now());
         assert_eq!((index.state().accounts, index.state().left_out), (MOST_OF_NAMESPACE + 1, 1));
-        assert!(!index.set(listed("greedy", "one-more", Some("x"))));
+        for change in ["x", "y", "z"] {
+            assert!(!index.set(listed("greedy", "one-more", Some(change))));
+        }
         assert!(index.set(listed("greedy", "a1", Some("y"))), "a change needs no place");
         assert!(index.set(listed("prod", "db", Some("db"))));
         assert_eq!((index.state().accounts, index.state().left_out), (MOST_OF_NAMESPACE + 2, 2));
@@ -288,6 +336,14 @@ mod tests {
         assert!(!index.state().has_room, "that was not what they lack");
         index.remove(&account("greedy", "a1"));
         assert!(index.state().has_room);
+        // One that goes, or asks for nothing any more, is not left out any more; nor is one that has found a place.
+        assert!(index.set(listed("greedy", "one-more", Some("x"))));
+        assert_eq!(index.state().left_out, 1);
+        assert!(!index.set(listed("greedy", "another", Some("x"))));
+        assert_eq!(index.state().left_out, 2);
+        index.remove(&account("greedy", "another"));
+        assert!(index.set(listed("greedy", &format!("a{MOST_OF_NAMESPACE}"), None)));
+        assert_eq!(index.state().left_out, 0);
         index.replace(Draft::default(), now());
         assert_eq!((index.state().left_out, index.state().has_room), (0, false));
     }

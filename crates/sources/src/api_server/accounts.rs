@@ -39,7 +39,8 @@ pub(super) struct Patience {
     /// Waits after failures.
     pub(super) first_retry: Duration,
     pub(super) last_retry: Duration,
-    /// All is listed for accounts that were left out, after others made room, so often at most.
+    /// All is listed for accounts that were left out, after others made room, so often at most; and within so long after that,
+    /// not by all daemons of a cluster at the same time.
     pub(super) between_lists: Duration,
 }
 
@@ -71,6 +72,8 @@ pub struct AccountWatch {
     silent: u32,
     /// When all was listed.
     listed: Option<BootTime>,
+    /// When all is listed for accounts that were left out, if there is room for some of them.
+    list_at: Option<BootTime>,
     /// Whether it was said that a message was too long.
     said_too_long: bool,
 }
@@ -160,6 +163,7 @@ impl AccountWatch {
             forgotten: false,
             silent: 0,
             listed: None,
+            list_at: None,
             said_too_long: false,
         }
     }
@@ -283,9 +287,14 @@ impl AccountWatch {
     }
 
     /// Has all listed again if there is room now for accounts that were left out.
-    fn take_in(&mut self) -> bool {
-        let recently = |at| self.clock.boot().since(at) < self.patience.between_lists;
-        let due = self.index.state().has_room && !self.listed.is_some_and(recently);
+    pub(super) fn take_in(&mut self) -> bool {
+        if !self.index.state().has_room {
+            self.list_at = None;
+            return false;
+        }
+        let (now, between) = (self.clock.boot(), self.patience.between_lists);
+        let earliest = self.listed.map_or(now, |listed| now.max(listed + between));
+        let due = now >= *self.list_at.get_or_insert_with(|| earliest + between.mul_f64(fastrand::f64()));
         if due {
             self.version = None;
         }

@@ -11,8 +11,8 @@ use tempfile::TempDir;
 
 use super::accounts::{AccountWatch, Patience};
 use crate::{
-    clock::SystemClock,
-    kubernetes::{Account, ApiOptions, Index, ROLE, WatchState},
+    clock::{Clock as _, SystemClock, fake::FakeClock},
+    kubernetes::{Account, ApiOptions, Draft, Index, Listed, ROLE, WatchState, Wish},
 };
 
 /// A cluster whose accounts are followed.
@@ -189,6 +189,38 @@ async fn accounts_that_were_left_out_are_taken_in_when_there_is_room() {
     followed.cluster.put("stage", "web", &[(ROLE, "web")]);
     followed.until("it goes on", |_| followed.role("stage", "web").is_some()).await;
     assert_eq!(lists(&followed), 1);
+}
+
+#[test]
+fn the_daemons_of_a_fleet_do_not_list_all_at_the_same_time() {
+    let listed = |number: usize| Listed {
+        account: Account::new("prod", &format!("a{number}")).expect("legal"),
+        uid: None,
+        wish: Some(Wish::Role("web".parse().expect("a name"))),
+    };
+    let index = Arc::new(Index::default());
+    let mut draft = Draft::default();
+    (0..=4096).for_each(|number| draft.add(listed(number)));
+    let clock = FakeClock::new();
+    index.replace(draft, clock.now().wall);
+    index.remove(&Account::new("prod", "a0").expect("legal"));
+    assert!(index.state().has_room);
+    let directory = TempDir::new().expect("a directory");
+    let options = options("http://127.0.0.1:9".to_owned(), directory.path());
+    let between_lists = Duration::from_mins(5);
+    let watch = || AccountWatch::new(&options, Arc::clone(&index), Arc::clone(&clock) as _);
+    let patience = Patience { between_lists, ..PATIENCE };
+    let mut fleet: Vec<_> = (0..100).map(|_| watch().with_patience(patience)).collect();
+    let mut begun = 0;
+    for second in 0..300 {
+        let before = fleet.len();
+        fleet.retain_mut(|watch| !watch.take_in());
+        begun = begun.max(before - fleet.len());
+        assert!(second > 3 || fleet.len() > 80, "{} after {second} s", fleet.len());
+        clock.suspend(Duration::from_secs(1));
+    }
+    fleet.retain_mut(|watch| !watch.take_in());
+    assert!(fleet.is_empty() && begun < 20, "{begun} at once, {} never", fleet.len());
 }
 
 #[tokio::test]
