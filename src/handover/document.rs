@@ -47,6 +47,8 @@ struct Wire {
 #[derive(Serialize, Deserialize)]
 struct WireSet {
     id: Box<str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    of: Option<String>,
     /// How many bytes its document has.
     length: usize,
     /// By the boot clock in milliseconds, as the next one.
@@ -116,6 +118,7 @@ impl WireSet {
         let set = &handed.set;
         Self {
             id: handed.id.clone(),
+            of: handed.of.as_ref().map(ToString::to_string),
             length: set.document().expose().len(),
             ends: set.ends().as_millis(),
             due: handed.due.as_millis(),
@@ -136,6 +139,7 @@ impl WireSet {
         };
         Some(HandedSet {
             id: self.id,
+            of: self.of.map(|name| name.parse()).transpose().ok()?,
             set: Arc::new(Published::handed_over(&credentials, BootTime::from_millis(self.ends), now)),
             due: BootTime::from_millis(self.due),
             candidate: self.candidate,
@@ -168,6 +172,7 @@ mod tests {
             };
             HandedSet {
                 id: id.into(),
+                of: role_arn.is_none().then(|| "app".parse().expect("a name")),
                 set: Arc::new(Published::new(&credentials, now())),
                 due: BootTime::from_millis(9_000),
                 candidate: role_arn.map(Into::into),
@@ -191,6 +196,7 @@ mod tests {
         for (read, written) in after.sets.iter().zip(&written.sets) {
             assert_eq!(read.set.document(), written.set.document());
             assert_eq!((&read.id, read.due, &read.candidate), (&written.id, written.due, &written.candidate));
+            assert_eq!(read.of, written.of);
             assert_eq!((read.refused, read.set.ends()), (written.refused, written.set.ends()));
             assert_eq!((read.set.account_id, &read.set.role_arn), (written.set.account_id, &written.set.role_arn));
         }

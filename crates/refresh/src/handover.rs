@@ -33,6 +33,8 @@ pub struct Handover {
 pub struct HandedSet {
     /// The id of its role.
     pub id: Box<str>,
+    /// The role of the graph, or of the lister, that this is of, if a user or a client has it for itself.
+    pub of: Option<RoleName>,
     /// The set.
     pub set: Arc<Published>,
     /// When it is to be fetched again.
@@ -52,24 +54,13 @@ pub(super) struct Succession {
     configuration: Arc<str>,
     /// Since when something is different from what was handed over, if it is.
     changed: Option<BootTime>,
-    /// The sets that were taken over and whose roles are still to be made on demand.
-    unclaimed: HashMap<Box<str>, HandedSet>,
-    /// What becomes of those that were assumed.
-    on_demand: Carryover,
-    /// What becomes of those of a role of the graph, which a user or a client has for itself.
-    of_roles: Box<dyn Fn(&str) -> Carryover + Send>,
+    /// The sets that were taken over and whose roles are still to be made on demand, and what becomes of each then.
+    unclaimed: HashMap<Box<str>, (HandedSet, Carryover)>,
 }
 
 impl Succession {
     pub(super) fn none() -> Self {
-        Self {
-            hand_over: None,
-            configuration: "".into(),
-            changed: None,
-            unclaimed: HashMap::new(),
-            on_demand: Carryover::Discard,
-            of_roles: Box::new(|_| Carryover::Discard),
-        }
+        Self { hand_over: None, configuration: "".into(), changed: None, unclaimed: HashMap::new() }
     }
 }
 
@@ -94,7 +85,7 @@ impl Refresher {
     pub fn take_over_from(
         &mut self,
         handover: Handover,
-        carryover: impl Fn(&str) -> Carryover + Send + 'static,
+        carryover: impl Fn(&str) -> Carryover,
         lister: Carryover,
         on_demand: Carryover,
     ) {
@@ -106,27 +97,31 @@ impl Refresher {
             self.store.publish_roles(&names);
             self.order = names;
         }
-        self.succession.on_demand = on_demand;
-        for handed in handover.sets.into_iter().filter(|handed| handed.set.may_live(now.boot)) {
+        for mut handed in handover.sets.into_iter().filter(|handed| handed.set.may_live(now.boot)) {
             match self.nodes.get(&*handed.id).map(|node| node.plan.is_some()) {
                 Some(true) => self.claim(carryover(&handed.id), handed, now),
                 Some(false) => self.claim(lister, handed, now),
                 None => {
-                    self.succession.unclaimed.insert(handed.id.clone(), handed);
+                    let becomes = handed.of.as_ref().map_or(on_demand, |role| carryover(role.as_str()));
+                    if becomes == Carryover::Refetch {
+                        // Also by the process after this one, for which the configuration is not another one.
+                        handed.due = now.boot;
+                    }
+                    if becomes != Carryover::Discard {
+                        self.succession.unclaimed.insert(handed.id.clone(), (handed, becomes));
+                    }
                 }
             }
         }
-        self.succession.of_roles = Box::new(carryover);
         self.note_change();
     }
 
     /// A role has been made on demand: it has the set that was handed over for it, if any.
     pub(super) fn claim_handed(&mut self, id: &RoleId, now: Moment) {
-        let handed = self.succession.unclaimed.remove(id.as_str());
-        if let Some(handed) = handed.filter(|handed| handed.set.may_live(now.boot)) {
-            let of_role = self.wanted.get(id).and_then(Wanted::of_role);
-            let carryover = of_role.map_or(self.succession.on_demand, |role| (self.succession.of_roles)(role.as_str()));
-            self.claim(carryover, handed, now);
+        let Some((handed, becomes)) = self.succession.unclaimed.remove(id.as_str()) else { return };
+        let of = self.wanted.get(id).and_then(Wanted::of_role);
+        if handed.of.as_ref() == of && handed.set.may_live(now.boot) {
+            self.claim(becomes, handed, now);
         }
     }
 
@@ -164,12 +159,28 @@ impl Refresher {
         }
     }
 
-    /// The graph is replaced by one that was made from `configuration`; `on_demand` says what becomes of the roles on demand.
-    pub(super) fn replace_configuration(&mut self, configuration: Arc<str>, on_demand: Carryover) {
+    /// The graph was replaced by one that was made from `configuration`. `carryover` and `on_demand` say what becomes of the roles
+    /// on demand, claimed or not.
+    pub(super) fn replace_configuration(
+        &mut self,
+        configuration: Arc<str>,
+        carryover: &dyn Fn(&RoleId) -> Carryover,
+        on_demand: Carryover,
+    ) {
+        let now = self.clock.now().boot;
         self.succession.configuration = configuration;
-        if on_demand != Carryover::Unchanged {
-            self.succession.unclaimed.clear();
-        }
+        self.succession.unclaimed.retain(|_, (handed, becomes)| {
+            let change = match &handed.of {
+                Some(role) => carryover(&RoleId::named(role)),
+                None if on_demand == Carryover::Unchanged => Carryover::Unchanged,
+                // What it was made with is not known: it may sign for others, and its source be another one.
+                None => Carryover::Discard,
+            };
+            if change == Carryover::Refetch {
+                (*becomes, handed.due) = (change, now);
+            }
+            change != Carryover::Discard && handed.set.may_live(now)
+        });
         self.note_change();
     }
 
@@ -202,13 +213,14 @@ impl Refresher {
 
     /// Everything that there is at the moment `now`.
     pub(super) fn handover(&mut self, now: Moment) -> Handover {
-        self.succession.unclaimed.retain(|_, handed| handed.set.may_live(now.boot));
+        self.succession.unclaimed.retain(|_, (handed, _)| handed.set.may_live(now.boot));
         let listed = self.lister.is_some() && self.store.snapshot().answered();
         let held = self.nodes.iter().filter_map(|(id, node)| {
             let set = node.held.clone().filter(|set| set.may_live(now.boot) && set.is_temporary())?;
             let candidate = node.plan.as_ref().and_then(|plan| plan.node.candidates.get(plan.in_force));
             Some(HandedSet {
                 id: id.as_str().into(),
+                of: self.wanted.get(id).and_then(Wanted::of_role).cloned(),
                 set,
                 due: now.boot + node.asked.timer.remaining(now),
                 candidate: candidate.map(|candidate| (&*candidate.label).into()),
@@ -219,7 +231,7 @@ impl Refresher {
         Handover {
             configuration,
             listed: listed.then(|| self.order.clone()),
-            sets: held.chain(self.succession.unclaimed.values().cloned()).collect(),
+            sets: held.chain(self.succession.unclaimed.values().map(|(handed, _)| handed.clone())).collect(),
         }
     }
 }

@@ -47,7 +47,7 @@ pub struct Replacement {
     /// What becomes of a node that is in both graphs.
     pub carryover: Box<dyn Fn(&RoleId) -> Carryover + Send>,
     /// What becomes of the roles that are assumed on demand, all of them: what they are made of stands in their ids. `Discard`
-    /// counts as `Refetch`. A user's own sets of a role are made of that role, and `carryover` says what becomes of both.
+    /// counts as `Refetch`. A user's, or a pod's, own sets of a role are made of that role, and `carryover` says what becomes of both.
     pub on_demand: Carryover,
     /// What becomes of the upstream that lists roles, if both graphs have one. `Discard` counts as `Refetch`: only its own
     /// answer says which roles there are.
@@ -78,7 +78,6 @@ impl Refresher {
         let Replacement { graph, configuration, factory, grace, carryover, on_demand, lister } = new;
         self.generation += 1;
         (self.factory, self.grace) = (factory, grace);
-        self.replace_configuration(configuration, on_demand);
         let old_order = self.planned.clone();
         let mut old = std::mem::take(&mut self.nodes);
         self.planned.clear();
@@ -96,6 +95,7 @@ impl Refresher {
         let mut fresh = Vec::new();
         self.take_over(graph.nodes, &mut old, &carryover, &mut fresh, now);
         self.remake(&mut old, &carryover, on_demand, &mut fresh, now);
+        self.replace_configuration(configuration, &carryover, on_demand);
 
         if self.lister.is_none() {
             self.store.publish_roles(&listed);

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Mutex};
 use super::*;
 use crate::{
     Cadence, CallLimit, CallLimitId, Candidate, Carryover, Fetch, Graph, HandOver, Handover, Node, OnDemand,
-    RoleRequests, SourceFuture, Timed, Visibility, Wanted,
+    OnDemandFactory, Replacement, RoleRequests, SourceFuture, Timed, Visibility, Wanted,
     clock::{self, BootTime, Clock, fake::FakeClock},
     credentials::{RoleName, Secret},
     refresh_stats::{Entry, RefreshStats},
@@ -128,23 +128,26 @@ fn rig_in(
     let (clock, store) = (Arc::clone(&world.clock), Store::shared());
     let nodes = nodes.iter().map(|(text, candidates)| node(&world, text, candidates)).collect();
     let graph = Graph { call_limits: vec![CallLimit { concurrency: 100, rate }], lister: None, nodes };
-    let for_demand = Arc::clone(&world);
-    let factory = move |id: &RoleId, wanted: &Wanted| {
+    let mut refresher = prepare(Refresher::new(graph, Arc::clone(&store), clock, None).with_factory(factory(&world)));
+    let (requests, refresh_stats) = (refresher.requests(), refresher.refresh_stats());
+    Rig { world, store, requests, refresh_stats, _task: tokio::spawn(async move { refresher.run().await }) }
+}
+
+fn factory(world: &Arc<World>) -> OnDemandFactory {
+    let world = Arc::clone(world);
+    Box::new(move |id: &RoleId, wanted: &Wanted| {
         let call = match wanted {
             Wanted::Assumed(wanted) => wanted.external_id.clone().unwrap_or_default(),
             Wanted::Timed(wanted) => format!("timed-{}", wanted.role),
             Wanted::Tagged(wanted) => format!("tagged-{}", wanted.session_name),
         };
-        let made = node(&for_demand, wanted.name().as_str(), &[&call]);
-        let parent = node(&for_demand, ".later", &["later"]);
+        let made = node(&world, wanted.name().as_str(), &[&call]);
+        let parent = node(&world, ".later", &["later"]);
         if call.starts_with("impossible") {
             return Err("no such source".to_owned());
         }
         Ok(vec![parent, Node { id: id.clone(), visibility: Visibility::Unlisted, ..made }])
-    };
-    let mut refresher = prepare(Refresher::new(graph, Arc::clone(&store), clock, None).with_factory(Box::new(factory)));
-    let (requests, refresh_stats) = (refresher.requests(), refresher.refresh_stats());
-    Rig { world, store, requests, refresh_stats, _task: tokio::spawn(async move { refresher.run().await }) }
+    })
 }
 
 async fn pass(seconds: u64) {
@@ -559,6 +562,49 @@ async fn over_a_restart_a_users_own_sets_share_the_fate_of_their_role() {
     assert!(keys.contains_key(&app));
     assert_eq!((rig.served().get(&app), rig.served().get(&child)), (None, keys.get(&child)));
     assert!(!rig.world.calls("timed-app").is_empty() && rig.world.calls("timed-child").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_has_asked_for_since_a_restart_survives_a_reload_as_its_role_does() {
+    for (of_child, of_app) in [(Carryover::Unchanged, Carryover::Refetch), (Carryover::Refetch, Carryover::Discard)] {
+        let (rig, wanted, keys) = two_processes(Carryover::Unchanged).await;
+        let nodes = [("app", &["second"][..]), (".signer", &["signer"]), ("child", &["assume<.signer"])];
+        let nodes = nodes.iter().map(|(text, candidates)| node(&rig.world, text, candidates)).collect();
+        let replacement = Replacement {
+            graph: Graph { call_limits: vec![CallLimit { concurrency: 100, rate: None }], lister: None, nodes },
+            configuration: "y".into(),
+            factory: Some(factory(&rig.world)),
+            grace: None,
+            carryover: Box::new(move |id| if id.as_str() == "app" { of_app } else { of_child }),
+            on_demand: Carryover::Refetch,
+            lister: Carryover::Unchanged,
+        };
+        rig.requests.replacer().replace(replacement).await;
+        // What was handed over to this process is handed over to the next one, unless the role is another one now.
+        let again = rig.requests.handover().await.expect("there is a refresher");
+        let now = rig.world.clock.now().boot;
+        let due = |role: &str| {
+            let id = timed(role).id();
+            let handed = again.sets.iter().find(|handed| *handed.id == *id.as_str())?;
+            Some(handed.due <= now)
+        };
+        let expected = |becomes| match becomes {
+            Carryover::Unchanged => Some(false),
+            Carryover::Refetch => Some(true),
+            Carryover::Discard => None,
+        };
+        assert_eq!((due("child"), due("app")), (expected(of_child), expected(of_app)));
+        rig.world.set(|script| script.calls.clear());
+        let [app, child, made] = [timed("app").into(), timed("child").into(), Wanted::from(wanted)]
+            .map(|wanted: Wanted| rig.requests.ensure(wanted).to_string());
+        pass(1).await;
+        let served = rig.served();
+        assert_eq!(served.get(&child), keys.get(&child));
+        assert_eq!(served.get(&app), keys.get(&app).filter(|_| of_app != Carryover::Discard));
+        assert_eq!(served.get(&made), None, "what it was made with may be another source");
+        assert_eq!(rig.world.calls("timed-child").is_empty(), of_child == Carryover::Unchanged);
+        assert!(!rig.world.calls("timed-app").is_empty());
+    }
 }
 
 #[tokio::test(start_paused = true)]
