@@ -166,6 +166,15 @@ impl<O: Eq + Hash> Allowance<O> {
         Some(std::mem::take(&mut bucket.withheld) + std::mem::take(&mut self.others))
     }
 
+    /// Whether it might happen for `owner` now. Nothing is spent, and nothing counts as withheld.
+    pub fn has(&mut self, owner: &O, now: BootTime) -> bool {
+        let ahead = self.rate.every * self.rate.burst.saturating_sub(1);
+        match self.known.get(owner) {
+            Some(bucket) => bucket.full <= now + ahead,
+            None => self.has_room(now),
+        }
+    }
+
     /// Forgets owners with a full bucket, if there is need for room.
     fn has_room(&mut self, now: BootTime) -> bool {
         if self.known.len() >= MAX_OWNERS {
@@ -223,6 +232,7 @@ mod tests {
     fn a_flood_of_different_owners_is_bounded_and_counted() {
         let mut allowance = Allowance::new(Rate { burst: 3, every: Duration::from_secs(1) });
         let granted = (0..5000).filter(|owner| allowance.spend(*owner, BootTime::ZERO).is_some()).count();
+        assert!(allowance.has(&0, BootTime::ZERO) && !allowance.has(&9999, BootTime::ZERO));
         assert_eq!((granted, allowance.known.len()), (MAX_OWNERS, MAX_OWNERS));
         // A known owner keeps its own bucket.
         assert_eq!(allowance.spend(0, BootTime::ZERO), Some(5000 - MAX_OWNERS as u64));
@@ -304,6 +314,7 @@ mod tests {
                     bucket.withheld += 1;
                     None
                 };
+                prop_assert_eq!(allowance.has(&owner, at(now)), expected.is_some());
                 prop_assert_eq!(allowance.spend(owner, at(now)), expected);
             }
         }

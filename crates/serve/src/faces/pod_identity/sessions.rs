@@ -2,7 +2,7 @@
 //! namespace takes the place, or the calls, of all others. Nothing is fetched here.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use super::session_tags::PodSession;
 use crate::{
+    caller::budget::{Allowance, Rate},
     clock::{self, BootTime, SharedClock},
     credentials::{RoleId, RoleName},
 };
@@ -25,6 +26,9 @@ const PATIENCE: Duration = Duration::from_mins(2);
 const RECENT: Duration = Duration::from_secs(5);
 /// How many sessions of one role and namespace may wait for their first set: so much of the calls of an upstream it may take.
 const STARTING: usize = 16;
+/// A namespace may begin as many sessions as are kept, and then one more after each of these: each is a call of an upstream, and
+/// at the limit each new one displaces another, whose pod soon asks again.
+const EVERY: Duration = Duration::from_secs(1);
 /// How often it is looked whether a pod has stopped asking.
 const LOOK: Duration = Duration::from_secs(15);
 
@@ -37,8 +41,8 @@ pub trait SessionFetcher: Send + Sync {
     fn release(&self, id: &RoleId);
 }
 
-/// Whose a session is.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// Whose a session is. In this order those of pods that have one name are neighbours.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Whose {
     pub(super) namespace: String,
     pub(super) pod: String,
@@ -49,11 +53,20 @@ pub(super) struct Whose {
 /// The sessions of all pods. They outlive the face.
 pub struct Sessions {
     fetcher: Box<dyn SessionFetcher>,
-    held: Mutex<HashMap<Whose, Held>>,
+    state: Mutex<State>,
     /// Notified when there is a first one.
     begun: Notify,
     evicted: AtomicU64,
     held_back: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    held: BTreeMap<Whose, Held>,
+    /// Those of a namespace and role that may still wait for their first set: no more than [`STARTING`].
+    starting: HashMap<(String, RoleName), Vec<Whose>>,
+    /// What each namespace may begin, and the limit for which that is.
+    pace: Option<(usize, Allowance<String>)>,
 }
 
 struct Held {
@@ -81,16 +94,16 @@ impl Sessions {
     pub fn new(fetcher: impl SessionFetcher + 'static) -> Arc<Self> {
         Arc::new(Self {
             fetcher: Box::new(fetcher),
-            held: Mutex::default(),
+            state: Mutex::default(),
             begun: Notify::new(),
             evicted: AtomicU64::new(0),
             held_back: AtomicU64::new(0),
         })
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<Whose, Held>> {
+    fn state(&self) -> MutexGuard<'_, State> {
         // Nothing under the lock can panic half-way.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The id of a session, which begins if there is none and `limit` allows it; `None` if it has to wait for others.
@@ -103,34 +116,41 @@ impl Sessions {
         now: BootTime,
         starts: impl Fn(&RoleId) -> bool,
     ) -> Option<RoleId> {
-        let mut held = self.held();
-        if let Some(known) = held.get_mut(whose).filter(|known| known.session == session) {
+        let mut state = self.state();
+        if let Some(known) = state.held.get_mut(whose).filter(|known| known.session == session) {
             known.asked = now;
             return Some(known.id.clone());
         }
-        // Those of another configuration, and of a pod that had this one's name: there are not two of that name at a time.
-        self.drop_where(&mut held, |other, known| {
-            other == whose
-                || (other.namespace == whose.namespace
-                    && other.pod == whose.pod
-                    && other.uid != whose.uid
-                    && now.since(known.asked) >= RECENT)
-        });
-        let own = held.iter().filter(|(other, _)| other.namespace == whose.namespace && other.role == whose.role);
-        if own.filter(|(_, known)| starts(&known.id)).count() >= STARTING
-            || !self.make_room(&mut held, whose, limit, now)
-        {
+        self.displace(&mut state.held, whose, now);
+        let may_begin = state.may_start(whose, starts) && state.pace(limit).has(&whose.namespace, now);
+        if !may_begin || !self.make_room(&mut state.held, whose, limit, now) {
             self.held_back.fetch_add(1, Ordering::Relaxed);
             return None;
         }
+        let _none_withheld = state.pace(limit).spend(whose.namespace.clone(), now);
         let id = self.fetcher.ensure(&session);
-        held.insert(whose.clone(), Held { session, id: id.clone(), asked: now, until: now });
+        state.held.insert(whose.clone(), Held { session, id: id.clone(), asked: now, until: now });
+        state.starting.entry(whose.of_role()).or_default().push(whose.clone());
         self.begun.notify_one();
         Some(id)
     }
 
+    /// Drops that of another configuration, and those of pods that had this one's name: there are not two of that name at a time.
+    fn displace(&self, held: &mut BTreeMap<Whose, Held>, whose: &Whose, now: BootTime) {
+        let first = Whose { uid: String::new(), ..whose.clone() };
+        let has_its_name = |other: &Whose| other.namespace == whose.namespace && other.pod == whose.pod;
+        let of_its_name = held.range(first..).take_while(|(other, _)| has_its_name(other));
+        let goes = |(other, known): &(&Whose, &Held)| {
+            *other == whose || (other.uid != whose.uid && now.since(known.asked) >= RECENT)
+        };
+        let gone: Vec<Whose> = of_its_name.filter(goes).map(|(other, _)| other.clone()).collect();
+        for gone in gone.iter().filter_map(|gone| held.remove(gone)) {
+            self.fetcher.release(&gone.id);
+        }
+    }
+
     /// Whether there is room for one more of `whose` namespace, if need be after one has gone.
-    fn make_room(&self, held: &mut HashMap<Whose, Held>, whose: &Whose, limit: usize, now: BootTime) -> bool {
+    fn make_room(&self, held: &mut BTreeMap<Whose, Held>, whose: &Whose, limit: usize, now: BootTime) -> bool {
         while held.len() >= limit {
             let mut counts: HashMap<&str, usize> = HashMap::from([(&*whose.namespace, 1)]);
             for other in held.keys() {
@@ -156,26 +176,23 @@ impl Sessions {
 
     /// A pod was given a set that ends at the time `until`.
     pub(super) fn given(&self, whose: &Whose, until: BootTime) {
-        if let Some(known) = self.held().get_mut(whose) {
+        if let Some(known) = self.state().held.get_mut(whose) {
             known.until = known.until.max(until);
         }
-    }
-
-    fn drop_where(&self, held: &mut HashMap<Whose, Held>, goes: impl Fn(&Whose, &Held) -> bool) {
-        held.retain(|whose, known| {
-            let goes = goes(whose, known);
-            if goes {
-                self.fetcher.release(&known.id);
-            }
-            !goes
-        });
     }
 
     /// Drops those whose pods have gone, or have no use for them: what they were given has ended, and they have not come for
     /// more.
     fn sweep(&self, now: BootTime) {
         let is_over = |known: &Held| now >= known.until && now.since(known.asked) >= PATIENCE;
-        let gone: Vec<Held> = self.held().extract_if(|_, known| is_over(known)).map(|(_, known)| known).collect();
+        let mut state = self.state();
+        let gone: Vec<Held> = state.held.extract_if(.., |_, known| is_over(known)).map(|(_, known)| known).collect();
+        let State { held, starting, .. } = &mut *state;
+        starting.retain(|_, begun| {
+            begun.retain(|whose| held.contains_key(whose));
+            !begun.is_empty()
+        });
+        drop(state);
         // Without the lock, which requests need. One that begins meanwhile counts for itself.
         for known in gone {
             self.fetcher.release(&known.id);
@@ -193,13 +210,41 @@ impl Sessions {
         }
     }
 
+    /// The names of those that there are.
+    pub fn names(&self) -> HashMap<RoleId, String> {
+        self.state().held.values().map(|known| (known.id.clone(), known.session.name.clone())).collect()
+    }
+
     /// How they are.
     pub fn counts(&self) -> SessionCounts {
         SessionCounts {
-            held: self.held().len(),
+            held: self.state().held.len(),
             evicted: self.evicted.load(Ordering::Relaxed),
             held_back: self.held_back.load(Ordering::Relaxed),
         }
+    }
+}
+
+impl Whose {
+    fn of_role(&self) -> (String, RoleName) {
+        (self.namespace.clone(), self.role.clone())
+    }
+}
+
+impl State {
+    /// Whether one more may wait for its first set. `starts` is asked of those of this namespace and role alone.
+    fn may_start(&mut self, whose: &Whose, starts: impl Fn(&RoleId) -> bool) -> bool {
+        let Self { held, starting, .. } = self;
+        let Some(begun) = starting.get_mut(&whose.of_role()) else { return true };
+        begun.retain(|other| other != whose && held.get(other).is_some_and(|known| starts(&known.id)));
+        begun.len() < STARTING
+    }
+
+    /// What each namespace may begin with that limit.
+    fn pace(&mut self, limit: usize) -> &mut Allowance<String> {
+        let known = self.pace.take().filter(|(known, _)| *known == limit);
+        let burst = limit.try_into().unwrap_or(u32::MAX);
+        &mut self.pace.insert(known.unwrap_or_else(|| (limit, Allowance::new(Rate { burst, every: EVERY })))).1
     }
 }
 
@@ -344,6 +389,51 @@ pub(super) mod tests {
         assert!(begun.is_some(), "nor does another role, whose upstream may be well");
         assert!(begin("a", 0, true), "what has begun goes on");
         assert!(begin("a", 100, false), "the first ones have come");
+    }
+
+    #[test]
+    fn a_namespace_at_the_limit_begins_as_many_as_are_kept_and_then_one_in_a_second() {
+        let sessions = Sessions::new(Noting::default());
+        let begin = |namespace: &str, pod: u64, now: BootTime| {
+            let session = session(&format!("{namespace}+{pod}"));
+            sessions.want(&whose(namespace, &pod.to_string(), "u"), session, 100, now, |_| false).is_some()
+        };
+        // A new pod every 10 ms for a minute: what was not asked for in the last 5 seconds may be displaced at any time.
+        let begun = (0..6000).filter(|pod| begin("a", *pod, BootTime::from_millis(pod * 10))).count();
+        assert!((150..=160).contains(&begun), "{begun} calls");
+        assert!(begin("b", 0, at(60)), "another namespace has its own");
+    }
+
+    #[test]
+    fn what_finds_no_room_costs_a_namespace_nothing() {
+        let sessions = Sessions::new(Noting::default());
+        let begin = |pod: &str, now: u64| {
+            let session = session(&format!("a+{pod}"));
+            sessions.want(&whose("a", pod, "u"), session, 3, at(now), |_| false).is_some()
+        };
+        assert!(["a", "b", "c"].iter().all(|pod| begin(pod, 0)));
+        // A request that waits asks again and again.
+        assert!((0..100).all(|_| !begin("d", 4)));
+        assert!(["d", "e", "f"].iter().all(|pod| begin(pod, 6)));
+    }
+
+    #[test]
+    fn what_begins_looks_at_its_own_neighbours_only() {
+        let sessions = Sessions::new(Noting::default());
+        let looks = std::cell::Cell::new(0);
+        let begin = |pod: usize| {
+            let session = session(&format!("a+{pod}"));
+            let starts = |_: &RoleId| {
+                looks.set(looks.get() + 1);
+                false
+            };
+            sessions.want(&whose("a", &pod.to_string(), "u"), session, 5000, at(1), starts).is_some()
+        };
+        assert!((0..3000).all(begin));
+        assert!(looks.get() <= 3000 * STARTING, "{} looks", looks.get());
+        assert_eq!(sessions.names().len(), 3000);
+        sessions.sweep(at(200));
+        assert!(sessions.state().starting.is_empty() && sessions.counts().held == 0);
     }
 
     #[tokio::test(start_paused = true)]
