@@ -314,7 +314,7 @@ impl Admin {
         let refused = matches!(&outcome, Outcome::Reply(reply) if reply.status == Code::NoSuchRole.status());
         if refused && !self.grant(caller).is_everything() {
             let path = Cut::for_audit(path.as_bytes()).to_string().into();
-            self.auditor.denial(self.event(What::Denied { path }, caller, now), now);
+            self.auditor.denial(self.event(What::Denied { path, pod: None }, caller, now), now);
         }
         outcome
     }

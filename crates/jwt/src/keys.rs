@@ -98,6 +98,11 @@ impl KeyRing {
         Self { keys: Arc::default(), refresh_request: Arc::new(RefreshRequest::new(PAUSE)), arrived }
     }
 
+    /// The keys that are in force now. Each change makes others, even if they are the same.
+    pub fn in_force(&self) -> Arc<Vec<PublicKey>> {
+        self.keys.load_full()
+    }
+
     /// Verifies a token.
     pub fn verify(&self, token: &str, demands: &Demands, now: Moment) -> Result<Verified, TokenError> {
         verify(token, &self.keys.load(), demands, now)

@@ -190,13 +190,14 @@ impl Recorder {
 }
 
 fn log_denial(event: &Event) {
-    let What::Denied { path } = &event.what else { return };
+    let What::Denied { path, pod } = &event.what else { return };
     let peer = &event.peer;
     let who = match &peer.origin {
         Origin::Process(process) => format!("user {}", process.uid),
         Origin::Elsewhere => "a remote client".to_owned(),
         Origin::Unasked | Origin::Unknown => "an unidentified client".to_owned(),
     };
+    let pod = pod.as_ref().map(|pod| format!(" ({pod})")).unwrap_or_default();
     let more = if event.more == 0 { String::new() } else { format!(" ({} more since the last such line)", event.more) };
     let (path, rest) = match path.get(..SHOWN) {
         Some(start) if start.len() < path.len() => (start, "..."),
@@ -205,7 +206,7 @@ fn log_denial(event: &Event) {
     tracing::warn!(
         caller_uid = peer.uid(),
         caller_address = peer.address.map(tracing::field::display),
-        "denied: {who} at {} requested {path}{rest}: {}{more}",
+        "denied: {who}{pod} at {} requested {path}{rest}: {}{more}",
         peer.place(),
         event.reason
     );
@@ -370,7 +371,7 @@ mod tests {
         let (auditor, path) = auditor(place.path());
         let denied = |origin: Origin, second: u64| {
             let now = Moment { wall: jiff::Timestamp::UNIX_EPOCH, boot: BootTime::from_millis(second * 1000) };
-            auditor.denial(event(origin, What::Denied { path: "/x".into() }), now);
+            auditor.denial(event(origin, What::Denied { path: "/x".into(), pod: None }), now);
         };
         for _ in 0..100_000 {
             denied(Origin::Elsewhere, 1);

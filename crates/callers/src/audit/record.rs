@@ -54,6 +54,8 @@ pub enum What {
     Denied {
         /// What it asked for.
         path: Box<str>,
+        /// The pod, as above.
+        pod: Option<Arc<ProvenPod>>,
     },
 }
 
@@ -124,7 +126,7 @@ impl Event {
             What::Issued { role, access_key_id, expiration, pod } => {
                 ("hand-out", Some(role.as_str()), Some(&**access_key_id), Some(*expiration), None, pod.as_deref())
             }
-            What::Denied { path } => ("denial", None, None, None, Some(&**path), None),
+            What::Denied { path, pod } => ("denial", None, None, None, Some(&**path), pod.as_deref()),
         };
         let (origin, uid) = match &self.peer.origin {
             Origin::Process(process) => ("process", Some(process.uid)),
@@ -178,6 +180,11 @@ mod tests {
     use super::*;
     use crate::caller::{Membership, Process, containers::tests::facts};
 
+    fn pod() -> ProvenPod {
+        let (namespace, service_account) = ("prod".into(), "web".into());
+        ProvenPod { namespace, service_account, name: Some("web-0".into()), uid: None, session_name: None }
+    }
+
     #[test]
     fn a_record_is_one_line_with_what_is_known_and_no_more() {
         let process = Process { uid: 33, gid: None, pid: None, inode: 7, cgroup: Membership::Id(1) };
@@ -211,7 +218,7 @@ mod tests {
              \"face\":\"imds\",\"version\":\"v2\",\"user_agent\":\"curl\\n\\\"8\"}"
         );
         let denial = Event {
-            what: What::Denied { path: "/x".into() },
+            what: What::Denied { path: "/x".into(), pod: Some(Arc::new(pod())) },
             more: 3,
             reason: "é".repeat(600).into(),
             container: Some(Arc::new(Container::described(facts('a', "172.17.0.2")))),
@@ -224,6 +231,7 @@ mod tests {
             (&"denial".into(), &"/x".into(), &serde_json::Value::Null)
         );
         assert_eq!(record["container"]["name"], "name-a");
+        assert_eq!(record["pod"], serde_json::json!({"namespace": "prod", "service_account": "web", "name": "web-0"}));
         assert_eq!(
             (&record["more"], &record["reason"]),
             (&3.into(), &format!("{}...[1200 bytes]", "é".repeat(512)).into())

@@ -1,5 +1,7 @@
 //! A pod that has proved by the token of its service account who it is.
 
+use std::fmt;
+
 use serde::Serialize;
 
 /// What its token says, as it is recorded.
@@ -18,4 +20,14 @@ pub struct ProvenPod {
     /// The name of its own session, which CloudTrail has, too. None if it got what all have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_name: Option<Box<str>>,
+}
+
+impl fmt::Display for ProvenPod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { namespace, service_account, name, .. } = self;
+        match name {
+            Some(name) => write!(f, "pod {namespace}/{name}, service account {service_account}"),
+            None => write!(f, "service account {namespace}/{service_account}"),
+        }
+    }
 }

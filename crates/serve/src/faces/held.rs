@@ -43,7 +43,7 @@ pub(super) fn held(
     expired: impl FnOnce() -> Answer,
 ) -> Outcome {
     let hand_out = |set: &Arc<Published>| {
-        let issued = Some(Issued { role: role.id(), set: Arc::clone(set), pod: None });
+        let issued = Some(Issued { role: role.id(), set: Arc::clone(set) });
         Outcome::Answer(Answer { issued, ..give(set) })
     };
     role.ask(now.boot);

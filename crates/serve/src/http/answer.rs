@@ -118,8 +118,6 @@ pub struct Issued {
     pub role: RoleId,
     /// The set.
     pub set: Arc<Published>,
-    /// The pod that they are for, if it has proved who it is.
-    pub pod: Option<Arc<ProvenPod>>,
 }
 
 /// An answer.
@@ -139,6 +137,8 @@ pub struct Answer {
     pub number: Option<(&'static str, u32)>,
     /// Whose credentials are in the body, for the record.
     pub issued: Option<Issued>,
+    /// The pod that asked, if it has proved who it is, for the record.
+    pub pod: Option<Arc<ProvenPod>>,
     /// Why the request was refused, if it was.
     pub denied: Option<Denial>,
     /// Our process id, for clients that ask whether alppaca answers.
@@ -148,7 +148,18 @@ pub struct Answer {
 impl Answer {
     /// An answer with that status and body.
     pub fn new(status: Status, style: Style, body: Body) -> Self {
-        Self { status, body, style, modified: None, allow: None, number: None, issued: None, denied: None, pid: None }
+        Self {
+            status,
+            body,
+            style,
+            modified: None,
+            allow: None,
+            number: None,
+            issued: None,
+            pod: None,
+            denied: None,
+            pid: None,
+        }
     }
 
     /// The same answer, given for this reason.

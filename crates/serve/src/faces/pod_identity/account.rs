@@ -2,12 +2,12 @@
 
 use crate::{
     clock::Moment,
-    jwt::{Demands, KeyRing, TokenError},
+    jwt::{Demands, PublicKey, TokenError, verify as verify_token},
     kubernetes::{Account, Pod, Uid},
 };
 
 /// Whose a token is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Bearer {
     /// The account.
     pub(super) account: Account,
@@ -15,16 +15,21 @@ pub(super) struct Bearer {
     pub(super) uid: Option<Uid>,
     /// The pod that the token is bound to, if it is.
     pub(super) pod: Option<Pod>,
+    /// When the token was made, and when it ends, in seconds since the epoch.
+    pub(super) issued: Option<f64>,
+    pub(super) ends: f64,
 }
 
 /// Verifies a token and says whose it is.
-pub(super) fn verify(token: &str, keys: &KeyRing, demands: &Demands, now: Moment) -> Result<Bearer, TokenError> {
-    let claims = keys.verify(token, demands, now)?.claims;
+pub(super) fn verify(token: &str, keys: &[PublicKey], demands: &Demands, now: Moment) -> Result<Bearer, TokenError> {
+    let claims = verify_token(token, keys, demands, now)?.claims;
     let subject = claims.get("sub").and_then(|subject| subject.as_str());
     let account = subject.and_then(Account::of_subject).ok_or(TokenError::Subject)?;
     let pod = Pod::of_claims(&claims, &account);
     let uid = Uid::of_claims(&claims, &account);
-    Ok(Bearer { account, uid, pod })
+    let time = |name: &str| claims.get(name).and_then(serde_json::Value::as_f64);
+    let (issued, ends) = (time("iat"), time("exp").ok_or(TokenError::Malformed)?);
+    Ok(Bearer { account, uid, pod, issued, ends })
 }
 
 /// Why a token is not believed, in the words of the agent (`internal/validation` in aws/eks-pod-identity-agent).

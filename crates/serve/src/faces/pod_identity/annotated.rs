@@ -1,12 +1,12 @@
 //! Roles that service accounts ask for by their annotations, as far as the configuration lets their namespaces. Whoever may
 //! edit a service account writes those, so without a word of the configuration nothing is granted.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use super::options::Allowed;
+use super::{account::Bearer, options::Allowed};
 use crate::{
     credentials::{RoleArn, RoleName},
-    kubernetes::{Account, Asking, Index, Uid, Wish},
+    kubernetes::{Account, Asking, Index, Wish},
 };
 
 /// The associations that annotations make.
@@ -25,7 +25,7 @@ pub enum Found {
     Role(RoleName, bool),
     /// It asks for none.
     Nothing,
-    /// Nobody knows yet what it asks for.
+    /// It is not known yet what it asks for.
     Unknown,
     /// It asks for this, which is no role of the configuration.
     NoRole(Wish),
@@ -46,13 +46,22 @@ impl Annotated {
         self.index.asking(account).map_or_else(|| self.nothing(), |asking| self.judge(account, asking.wish))
     }
 
-    /// What they give to a token of the account with that uid.
-    pub fn find_for(&self, account: &Account, uid: Option<&Uid>) -> Found {
+    /// What they give to a token; the clock of its issuer differs by no more than `leeway`.
+    pub(super) fn find_for(&self, bearer: &Bearer, leeway: Duration) -> Found {
+        let Bearer { account, uid, issued, .. } = bearer;
         match self.index.asking(account) {
             None => self.nothing(),
-            Some(Asking { uid: known, .. }) if known.is_none() || known.as_ref() != uid => Found::Another,
-            Some(Asking { wish, .. }) => self.judge(account, wish),
+            Some(Asking { uid: Some(known), wish }) if Some(&known) == uid.as_ref() => self.judge(account, wish),
+            // The account of a token that is newer than what is known may be the newer one.
+            Some(_) if uid.is_some() && issued.is_some_and(|issued| self.is_later(issued, leeway)) => Found::Unknown,
+            Some(_) => Found::Another,
         }
+    }
+
+    /// Whether something happened, at that time in seconds since the epoch, after it was last certain that everything is known.
+    fn is_later(&self, time: f64, leeway: Duration) -> bool {
+        let synced = self.index.synced().map(|synced| synced.as_duration().as_secs_f64());
+        synced.is_none_or(|synced| time + leeway.as_secs_f64() > synced)
     }
 
     fn nothing(&self) -> Found {
@@ -82,7 +91,7 @@ mod tests {
     use super::*;
     use crate::{
         credentials::Pattern,
-        kubernetes::{Draft, Listed},
+        kubernetes::{Draft, Listed, Uid},
     };
 
     #[test]
@@ -123,12 +132,22 @@ mod tests {
         assert_eq!(find("prod", "default"), Found::Nothing);
         assert_eq!(find("stage", "web"), Found::NotAllowed(name("web-1")));
         assert_eq!(find("stage-2", "web"), Found::Role(name("web-1"), false));
-        let find = |account: &str, uid: Option<&str>| {
+        let synced = 1_795_773_600.0;
+        let find_at = |account: &str, uid: Option<&str>, issued: f64| {
             let account = Account::new("prod", account).expect("legal");
-            annotated.find_for(&account, uid.and_then(Uid::new).as_ref())
+            let uid = uid.and_then(Uid::new);
+            let bearer = Bearer { account, uid, pod: None, issued: Some(issued), ends: issued + 3600.0 };
+            annotated.find_for(&bearer, Duration::from_mins(1))
         };
+        let find = |account: &str, uid: Option<&str>| find_at(account, uid, synced - 60.0);
         assert_eq!(find("web", Some("7")), Found::Role(name("web-1"), true));
         assert_eq!((find("web", Some("8")), find("web", None)), (Found::Another, Found::Another));
+        // What was made since may be of an account that is not known yet; a clock may differ.
+        assert_eq!(find_at("web", Some("8"), synced - 59.0), Found::Unknown);
+        assert_eq!(find_at("web", Some("7"), synced + 59.0), Found::Role(name("web-1"), true));
+        assert_eq!(find_at("web", None, synced + 59.0), Found::Another);
+        index.follows("2026-11-27T10:02:00Z".parse().expect("a time"));
+        assert_eq!(find_at("web", Some("8"), synced + 59.0), Found::Another);
         assert_eq!(find("default", Some("7")), Found::Nothing);
     }
 }

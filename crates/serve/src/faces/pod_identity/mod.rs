@@ -7,6 +7,7 @@
 mod account;
 mod annotated;
 mod options;
+mod recent;
 mod session_tags;
 mod sessions;
 
@@ -15,6 +16,7 @@ use std::{net::IpAddr, sync::Arc};
 use account::{Bearer, verify, words};
 pub use annotated::{Annotated, Found};
 pub use options::{Allowed, Annotations, Association, ENTRY, Options};
+use recent::Recent;
 pub use session_tags::{PodSession, SessionTags};
 use sessions::Whose;
 pub use sessions::{SessionCounts, SessionFetcher, Sessions};
@@ -64,6 +66,8 @@ pub struct PodIdentity {
     hosts: Vec<IpAddr>,
     shared: Shared,
     keys: KeyRing,
+    /// Whose the tokens of requests that wait are.
+    recent: Recent,
     annotated: Option<Annotated>,
     /// The sessions that pods have for themselves, if they do.
     own: Option<Own>,
@@ -117,14 +121,28 @@ impl Respond for PodIdentity {
         if token.is_empty() {
             return denied(Denial::NoToken, Status::BadRequest, "Service account token cannot be empty");
         }
-        let verified = match std::str::from_utf8(token) {
-            Ok(token) => verify(token, &self.keys, &self.demands, now),
-            Err(_) => Err(TokenError::Malformed),
+        let Ok(token) = std::str::from_utf8(token) else {
+            return denied(Denial::BadToken, Status::BadRequest, words(TokenError::Malformed));
         };
-        match verified {
-            Ok(bearer) => self.credentials(&bearer, context, now),
-            Err(TokenError::UnknownKey) if self.keys.request_refresh(now) => Outcome::Elsewhere,
-            Err(error) => denied(Denial::BadToken, Status::BadRequest, words(error)),
+        let keys = self.keys.in_force();
+        let known = self.recent.find(token, &keys, &self.demands, now);
+        let is_known = known.is_some();
+        let bearer = match known.map_or_else(|| verify(token, &keys, &self.demands, now).map(Arc::new), Ok) {
+            Ok(bearer) => bearer,
+            Err(TokenError::UnknownKey) if self.keys.request_refresh(now) => return Outcome::Elsewhere,
+            Err(error) => return denied(Denial::BadToken, Status::BadRequest, words(error)),
+        };
+        match self.credentials(&bearer, context, now) {
+            Outcome::Answer(answer) => {
+                let pod = answer.pod.or_else(|| Some(proven(&bearer, None)));
+                Outcome::Answer(Answer { pod, ..answer })
+            }
+            waits => {
+                if !is_known {
+                    self.recent.keep(token, bearer, keys, now);
+                }
+                waits
+            }
         }
     }
 }
@@ -139,8 +157,8 @@ impl PodIdentity {
             algorithms: None,
             leeway: options.leeway,
         };
-        let face = Self { options, demands, hosts, shared, keys: keys.clone(), annotated: None, own: None };
-        (face, keys)
+        let (ring, recent) = (keys.clone(), Recent::default());
+        (Self { options, demands, hosts, shared, keys, recent, annotated: None, own: None }, ring)
     }
 
     /// The same, which also goes by annotations of service accounts.
@@ -189,7 +207,8 @@ impl PodIdentity {
 
     /// The role that is associated with an account, and whether each of its pods may have a session of its own; or the answer
     /// to it.
-    fn role_of(&self, Bearer { account, uid, .. }: &Bearer) -> Result<(RoleName, bool), Box<Outcome>> {
+    fn role_of(&self, bearer: &Bearer) -> Result<(RoleName, bool), Box<Outcome>> {
+        let account = &bearer.account;
         let fits = |association: &&Association| {
             association.namespace.matches(&account.namespace) && association.service_account.matches(&account.name)
         };
@@ -200,7 +219,8 @@ impl PodIdentity {
             let words = format!("(ResourceNotFoundException): {why}, fault: client");
             Err(Box::new(denied(Denial::Refused, Status::NotFound, &words)))
         };
-        match self.annotated.as_ref().map_or(Found::Nothing, |annotated| annotated.find_for(account, uid.as_ref())) {
+        let annotated = self.annotated.as_ref();
+        match annotated.map_or(Found::Nothing, |annotated| annotated.find_for(bearer, self.options.leeway)) {
             Found::Role(name, own) => Ok((name, own)),
             Found::Nothing => not_found(format!("no role is associated with the service account {account}")),
             Found::Unknown => Err(Box::new(Outcome::Elsewhere)),
@@ -234,7 +254,7 @@ impl PodIdentity {
                 let is_there = visible.may_have(&name) && own.roles.iter().any(|(_, role)| *role == name);
                 is_there.then(|| self.own_session(own, &name, bearer, now))
             }
-            None => visible.role(name.as_str()).map(|role| of_pod(self.of_role(role, now), bearer, None)),
+            None => visible.role(name.as_str()).map(|role| self.of_role(role, now)),
         };
         found.unwrap_or_else(|| {
             if !visible.settled() {
@@ -261,21 +281,27 @@ impl PodIdentity {
             uid: pod.uid.clone(),
             role: name.clone(),
         };
-        let snapshot = self.shared.store.snapshot();
-        let starts =
-            |id: &RoleId| snapshot.by_id(id).is_some_and(|role| matches!(&**role.slot(), Slot::Idle | Slot::Warming));
+        let starts = |id: &RoleId| {
+            let snapshot = self.shared.store.snapshot();
+            snapshot.by_id(id).is_some_and(|role| matches!(&**role.slot(), Slot::Idle | Slot::Warming))
+        };
         let Some(id) = sessions.want(&whose, session, tags.max_sessions, now.boot, starts) else {
             return Outcome::Warming;
         };
         // It may have begun just now, and even have made room for another one since.
         let snapshot = self.shared.store.snapshot();
         let Some(role) = snapshot.by_id(&id) else { return Outcome::Warming };
-        let outcome = self.of_role(role, now);
-        if let Outcome::Answer(Answer { issued: Some(issued), .. }) = &outcome {
+        let answer = match self.of_role(role, now) {
+            Outcome::Answer(answer) => answer,
+            waits => return waits,
+        };
+        let issued = answer.issued.map(|issued| {
             let left = issued.set.left(now).try_into().unwrap_or_default();
             sessions.given(&whose, now.boot + left);
-        }
-        of_pod(outcome, bearer, Some((name, session_name)))
+            Issued { role: RoleId::named(name), ..issued }
+        });
+        let pod = Some(proven(bearer, issued.as_ref().map(|_| session_name)));
+        Outcome::Answer(Answer { issued, pod, ..answer })
     }
 
     fn of_role(&self, role: &Role, now: Moment) -> Outcome {
@@ -298,26 +324,15 @@ impl PodIdentity {
     }
 }
 
-/// The same, which says whom it is for, and of which role its own session is, under which name.
-fn of_pod(outcome: Outcome, bearer: &Bearer, own: Option<(&RoleName, String)>) -> Outcome {
-    let Outcome::Answer(Answer { issued: Some(issued), .. }) = &outcome else { return outcome };
-    let (role, session_name) = match own {
-        Some((role, name)) => (RoleId::named(role), Some(name.into())),
-        None => (issued.role.clone(), None),
-    };
-    let Bearer { account, pod, .. } = bearer;
-    let proven = ProvenPod {
+/// Who asks, with the name of its own session, if it gets one.
+fn proven(Bearer { account, pod, .. }: &Bearer, session_name: Option<String>) -> Arc<ProvenPod> {
+    Arc::new(ProvenPod {
         namespace: (&*account.namespace).into(),
         service_account: (&*account.name).into(),
         name: pod.as_ref().map(|pod| (&*pod.name).into()),
         uid: pod.as_ref().map(|pod| (&*pod.uid).into()),
-        session_name,
-    };
-    let issued = Issued { role, set: Arc::clone(&issued.set), pod: Some(Arc::new(proven)) };
-    match outcome {
-        Outcome::Answer(answer) => Outcome::Answer(Answer { issued: Some(issued), ..answer }),
-        outcome => outcome,
-    }
+        session_name: session_name.map(Into::into),
+    })
 }
 
 /// Whether it is one of the agent's addresses.

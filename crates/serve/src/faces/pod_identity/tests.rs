@@ -84,6 +84,51 @@ fn a_service_account_gets_the_role_that_is_associated_with_it() {
     assert!(status == 404 && body.contains("prod/db") && body.ends_with('\n'), "{body}");
 }
 
+#[test]
+fn a_token_that_waits_is_not_verified_again_but_never_believed_for_longer() {
+    let issuer = Issuer::new();
+    let face = face(&issuer);
+    let keys = || parse_key_set(issuer.keys().to_string().as_bytes()).expect("a set");
+    let waits = token(&issuer, |_, claims| {
+        claims["sub"] = "system:serviceaccount:stage:x".into();
+        claims["exp"] = json!(seconds() + 1);
+    });
+    let is_known = |token: &str| {
+        let keys = face.keys.in_force();
+        face.recent.find(token, &keys, &face.demands, now()).is_some()
+    };
+    assert!(with(&face, &waits).0 == 0 && is_known(&waits));
+    assert_eq!(with(&face, &waits).0, 0);
+    let gets = token(&issuer, |_, _| {});
+    assert!(with(&face, &gets).0 == 200 && !is_known(&gets), "what does not wait is not remembered");
+    face.keys.replace(keys());
+    assert!(!is_known(&waits) && with(&face, &waits).0 == 0 && is_known(&waits));
+    face.keys.replace(Vec::new());
+    face.keys.fetched();
+    assert!(!is_known(&waits));
+    face.keys.request_refresh(now());
+    face.keys.fetched();
+    assert_eq!(with(&face, &waits).0, 400, "there is no such key any more");
+}
+
+#[test]
+fn whoever_has_proved_who_it_is_is_named_where_it_is_refused() {
+    let issuer = Issuer::new();
+    let face = face(&issuer);
+    let pod = |token: &str, grant: &Grant| {
+        let head = format!("GET /v1/credentials HTTP/1.1\r\nHost: 169.254.170.23\r\nAuthorization: {token}");
+        let Outcome::Answer(answer) = respond((FACE, &face), &head, (&peer(), grant), now()) else { panic!() };
+        assert!(answer.issued.is_none());
+        (answer.denied, answer.pod.map(|pod| pod.to_string()))
+    };
+    let token = bound(&issuer, "web-0", "7");
+    let named = Some("pod prod/web-0, service account web-1".to_owned());
+    assert_eq!(pod(&token, &Grant::Denied), (Some(Denial::Policy), named));
+    let mut changed = token;
+    changed.replace_range(changed.len() - 5.., "AAAAA");
+    assert_eq!(pod(&changed, &Grant::Everything), (Some(Denial::BadToken), None));
+}
+
 /// A token that is bound to a pod.
 fn bound(issuer: &Issuer, pod: &str, uid: &str) -> String {
     token(issuer, |_, claims| {
@@ -138,8 +183,7 @@ fn each_pod_gets_its_own_session_and_never_what_others_have() {
     // Whom it is for is recorded.
     let head = format!("GET /v1/credentials HTTP/1.1\r\nHost: 169.254.170.23\r\nAuthorization: {two}");
     let Outcome::Answer(answer) = respond((FACE, &face), &head, (&peer(), &Grant::Everything), now()) else { panic!() };
-    let issued = answer.issued.expect("credentials");
-    let pod = issued.pod.expect("a pod");
+    let (issued, pod) = (answer.issued.expect("credentials"), answer.pod.expect("a pod"));
     assert_eq!((issued.role.as_str(), pod.session_name.as_deref()), ("web", Some("prod+web-1+web-b")));
     assert_eq!((pod.name.as_deref(), pod.uid.as_deref()), (Some("web-b"), Some("2")));
     // A token of no pod, or of a pod of another account.

@@ -23,7 +23,7 @@ impl Exchange {
                     role: issued.role.clone(),
                     access_key_id: issued.set.access_key_id.clone(),
                     expiration: issued.set.expiration,
-                    pod: issued.pod.clone(),
+                    pod: answer.pod.clone(),
                 };
                 if auditor.hand_out(self.event(request, what, now)) {
                     answer
@@ -33,7 +33,8 @@ impl Exchange {
             }
             (None, Some(Denial::Policy | Denial::Unidentified)) => {
                 let path = Cut::for_audit(self.face.loggable(request.target).as_bytes()).to_string();
-                auditor.denial(self.event(request, What::Denied { path: path.into() }, now), now);
+                let what = What::Denied { path: path.into(), pod: answer.pod.clone() };
+                auditor.denial(self.event(request, what, now), now);
                 answer
             }
             _ => answer,
