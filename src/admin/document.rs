@@ -108,8 +108,11 @@ pub struct Listener {
 pub struct RoleStatus {
     /// Its name.
     pub name: String,
-    /// Whether it was made on demand, for a container or a user.
+    /// Whether it was made on demand: for a container, a user or a pod.
     pub on_demand: bool,
+    /// The name of the session, if a pod has it for itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_name: Option<String>,
     /// One of the words of `docs/states.md`.
     pub state: String,
     /// Since when it is in that state.

@@ -52,10 +52,12 @@ impl Admin {
 
     fn shown_roles(&self, now: Moment) -> (bool, Vec<Shown>) {
         let snapshot = self.store.snapshot();
+        let mut names = self.pod_sessions.names();
         let mut roles: Vec<Shown> = self
             .all_roles(&snapshot)
             .map(|role| {
                 let (status, id) = (self.role_status(role, now), role.id());
+                let status = RoleStatus { session_name: names.remove(&id), ..status };
                 Shown {
                     tone: tone(&status.state),
                     next: self.refresh_stats.entry(id.as_str()).next.filter(|_| status.state != "idle"),
@@ -306,7 +308,7 @@ fn role_table(roles: &[Shown], now: Timestamp) -> Part {
             Some(ChosenBy { uid, seconds }) => {
                 Some(format!("for {} at a time, for user {uid}", duration(Duration::from_secs(*seconds))))
             }
-            None => status.on_demand.then(|| "on demand".to_owned()),
+            None => status.session_name.clone().or_else(|| status.on_demand.then(|| "on demand".to_owned())),
         };
         let about: Vec<_> = [status.role_arn.clone(), on_demand].into_iter().flatten().collect();
         vec![

@@ -178,7 +178,7 @@ impl Admin {
         } else {
             VisibleRoles::new(&snapshot, &grant, now).roles()
         };
-        let roles = roles.into_iter().map(|role| self.role_status(role, now)).collect();
+        let roles = self.named_by_session(roles.into_iter().map(|role| (role, self.role_status(role, now))));
         self.report(everything, snapshot.answered(), roles, now)
     }
 
@@ -231,6 +231,7 @@ impl Admin {
         RoleStatus {
             name: role.name().to_string(),
             on_demand: !role.listed(),
+            session_name: None,
             state: state.as_str().to_owned(),
             since: role.since(state).map(format_timestamp),
             access_key_id: set.map(|set| set.access_key_id.to_string()),

@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     PeerCredentials,
-    document::{ChoiceDocument, ChoiceRequest, ChosenBy, Code, OwnSets, RolesDocument},
+    document::{ChoiceDocument, ChoiceRequest, ChosenBy, Code, OwnSets, RoleStatus, RolesDocument},
     reply::{Call, Outcome, Reply},
     respond::Admin,
 };
@@ -43,6 +43,15 @@ impl Admin {
             roles: roles.map(|role| self.role_status(role, now)).collect(),
         };
         waiting_for(&visible, &grant, Reply::json(200, &document))
+    }
+
+    /// These, with the names of the sessions that pods have for themselves.
+    pub(super) fn named_by_session<'a>(
+        &self,
+        roles: impl Iterator<Item = (&'a Arc<Role>, RoleStatus)>,
+    ) -> Vec<RoleStatus> {
+        let mut names = self.pod_sessions.names();
+        roles.map(|(role, status)| RoleStatus { session_name: names.remove(&role.id()), ..status }).collect()
     }
 
     /// What the programs of `caller` get by default.

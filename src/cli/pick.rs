@@ -133,6 +133,7 @@ mod tests {
             name: name.into(),
             on_demand: false,
             chosen_by: None,
+            session_name: None,
             state: "fresh".into(),
             since: None,
             access_key_id: None,

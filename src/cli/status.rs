@@ -237,13 +237,15 @@ pub(super) fn unverified(count: usize) -> String {
     format!("{count} container(s) get no credentials: the daemon cannot verify that their first process runs")
 }
 
-/// With how long its sets live, and for whom they are, where that is one user's choice.
+/// With the session that a pod has for itself; or with how long its sets live, and for whom they are, where that is one user's
+/// choice.
 fn name(role: &RoleStatus) -> String {
+    let session = role.session_name.as_ref().map(|name| human::foreign(&format!(" ({name})")));
     let own = role.chosen_by.as_ref().map(|ChosenBy { uid, seconds }| {
         let user = if *uid == geteuid().as_raw() { String::new() } else { format!(", user {uid}") };
         format!(" ({}{user})", human::time(*seconds))
     });
-    human::foreign(&role.name) + &own.unwrap_or_default()
+    human::foreign(&role.name) + &session.or(own).unwrap_or_default()
 }
 
 fn row(role: &RoleStatus) -> [String; 6] {

@@ -15,6 +15,7 @@ fn role(state: &str, happenings: Vec<Happening>) -> Shown {
     let status = RoleStatus {
         name: "web".to_owned(),
         on_demand: false,
+        session_name: None,
         state: state.to_owned(),
         since: Some(at("15:30").to_string()),
         access_key_id: None,

@@ -74,7 +74,7 @@ fn problems(status: &Status) -> Vec<(Level, String)> {
         problems.push((Critical, why.to_owned()));
     }
     for role in &status.roles {
-        let (name, state) = (&role.name, &role.state);
+        let (name, state) = (super::name(role), &role.state);
         let error = role.last_error.as_ref().map(|error| format!(" ({})", error.message)).unwrap_or_default();
         if !is_valid(role) {
             problems.push((Critical, format!("{name} is {state}{error}")));
@@ -169,6 +169,12 @@ mod tests {
             (vec![stale.clone()], json!({}), Level::Warning, "a/b cannot be renewed, 1m left"),
             (vec![stale, role("web", "expired", Some(-5))], json!({}), Level::Critical, "web is expired; a/b cannot"),
             (vec![role("web", "denied", None)], json!({}), Level::Critical, "web is denied"),
+            (
+                vec![json!({"name": "web", "on_demand": true, "session_name": "prod+web+web-0", "state": "denied"})],
+                json!({}),
+                Level::Critical,
+                "web (prod+web+web-0) is denied",
+            ),
             (vec![], json!({}), Level::Critical, "there is no role"),
             (vec![], json!({"answered": false}), Level::Critical, "has not answered yet"),
             (
