@@ -90,6 +90,25 @@ fn a_real_cluster_says_which_account_has_which_role() {
     node.until(&token, Ok("db"));
     node.cluster.delete("/api/v1/namespaces/prod/serviceaccounts/web");
     node.until(&token, Err(404));
+    // Another account of that name: its pods are never told that they are those of the one before.
+    node.cluster.create_account("prod", "web");
+    node.cluster.annotate("prod", "web", ROLE, Some("web"));
+    node.until(&node.cluster.token("prod", "web", Some(AUDIENCE)), Ok("web"));
+    for role in ["db", "web"] {
+        node.cluster.delete("/api/v1/namespaces/prod/serviceaccounts/web");
+        node.cluster.create_account("prod", "web");
+        node.cluster.annotate("prod", "web", ROLE, Some(role));
+        let new = node.cluster.token("prod", "web", Some(AUDIENCE));
+        let fits = || match node.role(&new) {
+            Ok(found) => (found == role).then_some(()),
+            Err(status) => {
+                assert_ne!(status, 400, "it is not known yet whose the token is");
+                None
+            }
+        };
+        eventually("the token of the new account counts", fits, || node.daemon.log());
+        assert!(matches!(node.role(&token), Err(400 | 503)), "that of the old one does not");
+    }
     let log = node.daemon.log();
     let secret = fs::read_to_string(node.cluster.path("daemon.token")).expect("there");
     assert!(!log.contains(&secret) && !log.contains(&token), "{log}");

@@ -4,6 +4,8 @@
 #[path = "interop/rig/cluster.rs"]
 #[allow(unreachable_pub, dead_code, reason = "others share it, too")]
 mod issuer;
+#[path = "support/kubernetes.rs"]
+mod kubernetes;
 mod support;
 
 use std::{
@@ -171,6 +173,18 @@ fn two_pods_of_one_account_have_different_sessions_and_keep_them() {
     assert!(![&first, &second, &shared].contains(&&third));
     assert_eq!(node.sts.principal(&third), session("blue+prod+web+web-7d9f-aaaaa"), "under the same name");
     assert_eq!(daemon.metric("alppaca_pod_sessions"), 3);
+    let status = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_alppaca"));
+        let output = command.arg("status").args(arguments).arg("--socket").arg(daemon.socket()).output();
+        String::from_utf8(output.expect("it runs").stdout).expect("text")
+    };
+    let json: Value = serde_json::from_str(&status(&["--json"])).expect("JSON");
+    let names = json["roles"].as_array().expect("a list").iter().map(|role| role["session_name"].as_str());
+    let mut names: Vec<_> = names.collect();
+    names.sort_unstable();
+    let [first_name, second_name] = ["aaaaa", "bbbbb"].map(|pod| format!("blue+prod+web+web-7d9f-{pod}"));
+    assert_eq!(names, [None, Some(&*first_name), Some(&*first_name), Some(&*second_name)]);
+    assert!(status(&[]).contains(&format!("web ({second_name})  fresh")), "{}", status(&[]));
     let records = node.audit(7, &daemon);
     let record = records.iter().find(|record| record["access_key_id"] == *second).expect("recorded");
     let pod = json!({"namespace": "prod", "service_account": "web", "name": "web-7d9f-bbbbb", "uid": "uid-2",
@@ -179,6 +193,35 @@ fn two_pods_of_one_account_have_different_sessions_and_keep_them() {
     let record = records.iter().find(|record| record["access_key_id"] == *shared).expect("recorded");
     assert_eq!(record["pod"], json!({"namespace": "shared", "service_account": "web"}));
     assert!([&one, &two].iter().all(|token| !daemon.log().contains(&***token)) && !daemon.log().contains(SECRET));
+}
+
+#[test]
+fn a_token_that_a_real_api_server_binds_to_a_pod_is_for_the_session_of_that_pod() {
+    let Some(cluster) = kubernetes::Cluster::start("tokens of pods of a real kube-apiserver") else { return };
+    let node = Node::new(vec![Role::new(WEB, BASE)]);
+    let (status, keys) = cluster.call("GET", "/openid/v1/jwks", None).expect("it answers");
+    assert_eq!(status, 200, "{keys}");
+    fs::write(node.path("jwks.json"), keys.to_string()).expect("written");
+    let daemon = Daemon::with_credentials(&node.config(TAGS, "").replace(ISSUER, kubernetes::ISSUER));
+    cluster.create_namespace("prod");
+    cluster.create_account("prod", "web");
+    let spec = json!({"serviceAccountName": "web", "containers": [{"name": "app", "image": "app"}]});
+    let pod = json!({"metadata": {"name": "web-0"}, "spec": spec});
+    let pod = cluster.create("/api/v1/namespaces/prod/pods", pod);
+    let uid = pod["metadata"]["uid"].as_str().expect("a uid");
+    // As the kubelet asks for it.
+    let bound = json!({"kind": "Pod", "apiVersion": "v1", "name": "web-0", "uid": uid});
+    let audience = "pods.eks.amazonaws.com";
+    let request = json!({"spec": {"audiences": [audience], "expirationSeconds": 3600, "boundObjectRef": bound}});
+    let made = cluster.create("/api/v1/namespaces/prod/serviceaccounts/web/token", request);
+    let key = key(&daemon, made["status"]["token"].as_str().expect("a token"));
+    assert_eq!(node.sts.principal(&key), session("blue+prod+web+web-0"));
+    let calls = node.calls("blue+prod+web+web-0");
+    let expected = [("kubernetes-pod-name", "web-0"), ("kubernetes-pod-uid", uid)];
+    assert!(tags(&calls[0]).ends_with(&expected), "{calls:?}");
+    let records = node.audit(1, &daemon);
+    assert_eq!((&records[0]["pod"]["name"], &records[0]["pod"]["uid"]), (&json!("web-0"), &json!(uid)));
+    assert_eq!(ask(&daemon, &cluster.token("prod", "web", Some(audience))).status, 400, "it is bound to no pod");
 }
 
 #[test]
@@ -251,6 +294,12 @@ fn pods_keep_their_sessions_over_a_restart_while_the_upstream_is_down() {
     drop(daemon);
     node.sts.change(|script| script.down = vec!["*".to_owned()]);
     let daemon = manager.start(&config);
+    // Nor does a reload lose what no pod has asked for since; another role has nothing to do with it.
+    let file = daemon.directory.path().join("alppaca.yaml");
+    let more = fs::read_to_string(&file).expect("it is there").replace("roles:\n", "roles:\n  more: {source: base}\n");
+    fs::write(&file, more).expect("written");
+    daemon.hang_up();
+    daemon.wait_for_log("the configuration has been reloaded");
     assert_eq!(key(&daemon, &token), before);
     // Another pod has none yet, and gets no other's.
     assert_eq!(ask(&daemon, &node.token("prod", Some(("web-1", "uid-2")))).status, 503);
