@@ -399,3 +399,49 @@ fn what_the_service_manager_removes_is_left_to_it() {
     assert_eq!(daemon.stop(), Some(0));
     assert!(web.exists() && !other.exists(), "{}", daemon.log());
 }
+
+fn records(path: &Path) -> Vec<serde_json::Value> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+#[test]
+fn the_audit_has_each_change_of_a_file_and_no_secret() {
+    let (ims, run) = (ims(3600), run_dir());
+    let audit = run.path().join("audit.log");
+    let more = format!("audit_log: {}\n", audit.display());
+    let config = config(&ims, run.path(), "{path: web, role: test_role, mode: 0640, groups: [root]}");
+    let mut daemon = Daemon::start(&format!("{config}{more}"));
+    let file = run.path().join("files/web");
+    let text = written(&daemon, &file);
+    let [key, secret, token] = values(&text);
+    let found = eventually("its record", || records(&audit).into_iter().next(), || daemon.log());
+    let expected = serde_json::json!({
+        "time": found["time"], "event": "file-written", "role": "test_role", "access_key_id": key,
+        "expiration": found["expiration"], "file": file, "owner": rustix::process::geteuid().as_raw(),
+        "mode": "0640", "users": [], "groups": ["root"],
+    });
+    assert_eq!(found, expected);
+    assert!(found["time"].is_string() && found["expiration"].is_string(), "{found}");
+    assert_eq!(daemon.stop(), Some(0));
+    let all = records(&audit);
+    let last = all.last().expect("a record");
+    assert_eq!((all.len(), &last["event"], &last["reason"]), (2, &"file-removed".into(), &"the daemon stops".into()));
+    let raw = fs::read_to_string(&audit).expect("text");
+    assert!(!raw.contains(secret) && !raw.contains(token), "{raw}");
+}
+
+#[test]
+fn what_cannot_be_recorded_is_not_written_where_the_audit_is_required() {
+    let (ims, run) = (ims(6), run_dir());
+    let more = "audit_log: /dev/full\naudit_required: true\n";
+    let daemon = Daemon::start(&format!("{}{more}", config(&ims, run.path(), "{path: web, role: test_role}")));
+    let file = run.path().join("files/web");
+    // The device is not known to be full until the first record.
+    let first = whole(&written(&daemon, &file), &ims.handle);
+    daemon.wait_for_log("audit: cannot write to /dev/full");
+    daemon.wait_for_log("it cannot be written: the audit cannot be written, and `audit_required` is set");
+    assert!(fs::read_to_string(&file).is_ok_and(|text| text.contains(&first)) || !file.exists(), "no newer ones");
+    gone(&daemon, &file);
+    assert!(daemon_metric(run.path(), "alppaca_audit_withheld_total") > 0);
+}

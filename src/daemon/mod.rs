@@ -220,13 +220,13 @@ impl Daemon {
         let (refresher, beside) = self.refreshing.start(self.refresher, stopped, self.sign_ins.clone())?;
         beside.spawn(host_changes::follow(requests.clone(), host_changes::Addresses::of(&places)));
         beside.spawn(notification::follow(self.sign_ins.clone(), self.notifier));
-        let files = WrittenFiles::new(&self.config, self.reloading.as_ref(), &self.store, &self.clock, &beside);
         let deps =
             ContainerDeps { requests: requests.clone(), clock: Arc::clone(&self.clock), lingering: beside.clone() };
         let listener = self.config.containers.as_ref().map(|config| containers::build(config, &deps)).transpose()?;
         let container_policy = listener.as_ref().map(Listener::container_policy);
-        let (engine, auditor) = policy_engine::build(&self.config, &self.clock, self.audit.take(), container_policy)?;
-        let server = server.guarded_by(Arc::<PolicyEngine>::clone(&engine), Arc::clone(&auditor));
+        let (engine, audit) = policy_engine::build(&self.config, &self.clock, self.audit.take(), container_policy)?;
+        let files = WrittenFiles::new(&self.config, self.reloading.as_ref(), &self.store, &self.clock, &beside, &audit);
+        let server = server.guarded_by(Arc::<PolicyEngine>::clone(&engine), Arc::clone(&audit));
         let containers = listener.map(Listener::start).transpose()?;
         let awaits = self.turn.is_some() && faces::awaits_roles(&self.config);
         let wait = awaits.then(|| mem::take(&mut self.config.ready_wait));
@@ -244,7 +244,7 @@ impl Daemon {
             lasting: lasting.clone(),
             in_force: Arc::new(InForce::new(fingerprint(&self.config.render()), self.clock.now().wall)),
             gatekeeper: server.gatekeeper(),
-            auditor: Arc::clone(&auditor),
+            auditor: Arc::clone(&audit),
             leases,
             selections: admin::selections(self.admin.socket.as_ref(), engine.choices(), &subordinates, &requests)?,
             subordinates,

@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
 use tokio::{
@@ -12,9 +12,10 @@ use tokio::{
 
 use super::{End, reload::Reloading};
 use crate::{
+    audit::{Auditor, FileChange, FileEvent, Written},
     clock::SharedClock,
     config::{Config, ConfiguredFile},
-    files::{Command, FileReports, Files, Setup, Sink, is_in_memory},
+    files::{Command, Deed, FileReports, Files, Setup, Sink, Witness, is_in_memory},
     needs::{Need, Needs},
     source::{
         HostEnv,
@@ -54,13 +55,14 @@ enum Work {
 }
 
 impl WrittenFiles {
-    /// What keeps the files of `config`, in a daemon that can read it again. Nothing is done yet.
+    /// What keeps the files of `config`, in a daemon that can read it again, and has `auditor` record it. Nothing is done yet.
     pub(super) fn new(
         config: &Config,
         reloading: Option<&Reloading>,
         store: &Arc<Store>,
         clock: &SharedClock,
         runtime: &Handle,
+        auditor: &Arc<Auditor>,
     ) -> Self {
         let reports = FileReports::default();
         let state = |reloading: &Reloading| {
@@ -73,6 +75,7 @@ impl WrittenFiles {
                 run_dir,
                 settle: config.ready_wait,
                 reports: reports.clone(),
+                witness: witness(auditor, clock),
                 runtime: runtime.clone(),
             };
             Arc::new(Mutex::new(State { setup, host_env, sinks, work: Work::NotYet }))
@@ -132,6 +135,32 @@ impl WrittenFiles {
             files.end(stays).await;
         }
     }
+}
+
+/// Has each change recorded, as long as the audit lasts: the end of the audit waits for its records, so nothing here keeps it.
+fn witness(auditor: &Arc<Auditor>, clock: &SharedClock) -> Witness {
+    let (auditor, clock): (Weak<Auditor>, _) = (Arc::downgrade(auditor), Arc::clone(clock));
+    Arc::new(move |deed| {
+        let Some(auditor) = auditor.upgrade() else { return false };
+        let time = clock.now().wall;
+        let record =
+            |path: &Path, what| auditor.file(FileEvent { time, path: path.display().to_string().into(), what });
+        match deed {
+            Deed::Removed { path, why } => record(path, FileChange::Removed { why }),
+            Deed::Written { file, owner, sets } => sets.iter().all(|set| {
+                let written = Written {
+                    role: set.role.clone(),
+                    access_key_id: set.access_key_id.into(),
+                    expiration: set.expiration,
+                    owner,
+                    mode: file.access.mode,
+                    users: file.access.users.clone(),
+                    groups: file.access.groups.clone(),
+                };
+                record(&file.path, FileChange::Written(written))
+            }),
+        }
+    })
 }
 
 fn sinks(config: &Config, run_dir: &Path, host_env: &HostEnv) -> Vec<Sink> {

@@ -8,6 +8,8 @@ use std::{
     sync::Arc,
 };
 
+use jiff::Timestamp;
+
 use crate::{access::Access, credentials::RoleName};
 
 /// The directory of the files that are named without one, in the run directory.
@@ -65,6 +67,41 @@ pub struct Command {
     /// Runs it.
     pub run: Run,
 }
+
+/// What is about to happen to a file.
+#[derive(Debug)]
+pub enum Deed<'a> {
+    /// It gets these roles.
+    Written {
+        /// The file.
+        file: &'a File,
+        /// The account that owns it.
+        owner: u32,
+        /// What is written.
+        sets: &'a [WrittenSet<'a>],
+    },
+    /// It is removed.
+    Removed {
+        /// Where it is.
+        path: &'a Path,
+        /// Why.
+        why: &'static str,
+    },
+}
+
+/// Credentials that are written, without what is secret.
+#[derive(Debug)]
+pub struct WrittenSet<'a> {
+    /// Of this role.
+    pub role: &'a RoleName,
+    /// The public half of the key.
+    pub access_key_id: &'a str,
+    /// Until then they are valid.
+    pub expiration: Timestamp,
+}
+
+/// Takes note of what is about to happen; whether credentials may be written. It does not block.
+pub type Witness = Arc<dyn Fn(Deed<'_>) -> bool + Send + Sync>;
 
 /// Runs a program to its end. An error says what went wrong, for after its name.
 pub type Run = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;

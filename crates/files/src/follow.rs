@@ -2,6 +2,7 @@
 //! that a disk that hangs delays this file and nothing else.
 
 use std::{
+    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -10,12 +11,13 @@ use std::{
 };
 
 use jiff::Timestamp;
+use rustix::process::geteuid;
 use tokio::sync::Notify;
 
 use crate::{
     clock::{self, BootTime, Moment, SharedClock},
-    credentials::{SecretBytes, format_timestamp},
-    file::{Command, File, Sink},
+    credentials::format_timestamp,
+    file::{Command, Deed, File, Sink, Witness, WrittenSet},
     place::{FileError, Place, is_in_memory},
     render::render,
     report::{Report, Standing, lock},
@@ -28,6 +30,7 @@ const TICK: Duration = Duration::from_secs(15);
 /// Many roles change in a row: one look for all of them.
 const PACE: Duration = Duration::from_millis(100);
 const NOT_YET: &str = "there are no credentials of the role yet";
+const OUTDATED: &str = "newer credentials cannot be written, and these must not stay";
 /// The longest pause between two attempts.
 const LONGEST: Duration = Duration::from_mins(1);
 
@@ -36,6 +39,8 @@ pub(crate) struct Work {
     pub(crate) sink: Sink,
     pub(crate) trust: Trust,
     pub(crate) report: Report,
+    /// Takes note of each change.
+    pub(crate) witness: Witness,
     /// Held by whatever changes the file, also by the work that was there before for the same path.
     pub(crate) alone: Arc<Mutex<()>>,
     /// Whether this work must not change it any more.
@@ -74,9 +79,9 @@ struct Failed {
 }
 
 impl Work {
-    pub(crate) fn new(sink: Sink, trust: Trust, report: Report, alone: Arc<Mutex<()>>) -> Arc<Self> {
+    pub(crate) fn new(sink: Sink, trust: Trust, report: Report, witness: Witness, alone: Arc<Mutex<()>>) -> Arc<Self> {
         let (over, changed) = (AtomicBool::new(false), Notify::new());
-        Arc::new(Self { sink, trust, report, alone, over, changed })
+        Arc::new(Self { sink, trust, report, witness, alone, over, changed })
     }
 
     /// Changes nothing from now on, once what is under way is over.
@@ -85,24 +90,38 @@ impl Work {
     }
 
     /// Removes the file, for good. May block.
-    pub(crate) fn remove(&self) -> Result<bool, FileError> {
+    pub(crate) fn remove(&self, why: &'static str) -> Result<bool, FileError> {
         self.stop();
         let _alone = lock(&self.alone);
-        remove(&self.sink.file)
+        remove(&self.sink.file.path, why, &self.witness)
     }
 
-    /// Has this text in the file, or no file; whether that is a change. May block.
-    fn change(&self, text: Option<&SecretBytes>) -> Result<bool, FileError> {
+    /// Has these sets in the file, or without any no file; whether that is a change. May block.
+    fn change(&self, sets: &Sets, why: &'static str) -> Result<bool, FileError> {
         let file = &self.sink.file;
         let _alone = lock(&self.alone);
         if self.over.load(Ordering::Relaxed) {
             return Ok(false);
         }
-        let Some(text) = text else { return remove(file) };
+        let parts: Vec<_> = sets.iter().filter_map(|(index, set)| Some((file.profiles.get(*index)?, &**set))).collect();
+        if parts.is_empty() {
+            return remove(&file.path, why, &self.witness);
+        }
+        let text = render(file.format, &parts);
         let readers = file.access.look_up()?;
         let place = Place::to_write(file, &self.trust)?;
         lock(&self.report).on_disk = is_in_memory(file.directory()) == Some(false);
-        place.write(text, &readers)
+        place.write(&text, &readers, || {
+            let sets: Vec<_> = parts
+                .iter()
+                .map(|(profile, set)| WrittenSet {
+                    role: &profile.role,
+                    access_key_id: &set.access_key_id,
+                    expiration: set.expiration,
+                })
+                .collect();
+            (self.witness)(Deed::Written { file, owner: geteuid().as_raw(), sets: &sets })
+        })
     }
 
     /// Runs the command after each change, once for all changes that come while it runs.
@@ -161,8 +180,13 @@ impl Work {
     }
 }
 
-fn remove(file: &File) -> Result<bool, FileError> {
-    Place::of_former(&file.path)?.map_or(Ok(false), |place| place.remove())
+/// Removes the file at that path if there is one of ours.
+pub(crate) fn remove(path: &Path, why: &'static str, witness: &Witness) -> Result<bool, FileError> {
+    let noted = || {
+        // It is gone, whether that is recorded or not.
+        let _leave = witness(Deed::Removed { path, why });
+    };
+    Place::of_former(path)?.map_or(Ok(false), |place| place.remove(noted))
 }
 
 fn until(sets: &Sets) -> String {
@@ -193,7 +217,7 @@ pub(crate) async fn follow(work: Arc<Work>, store: Arc<Store>, clock: SharedCloc
             if let Some(left) = left.filter(|left| !left.is_zero()) {
                 pause = pause.min(left);
             } else {
-                let ended = attempt(&work, &due.sets).await;
+                let ended = attempt(&work, &due.sets, due.why).await;
                 work.note(&ended, &due, now.wall);
                 if let Ok(changed) = ended {
                     failed = None;
@@ -214,7 +238,7 @@ pub(crate) async fn follow(work: Arc<Work>, store: Arc<Store>, clock: SharedCloc
         }
         if let (Known::Sets(old), Some(Failed { sets, .. })) = (&known, &failed)
             && is_outdated(old, sets, now)
-            && matches!(attempt(&work, &Sets::new()).await, Ok(true))
+            && matches!(attempt(&work, &Sets::new(), OUTDATED).await, Ok(true))
         {
             // What should be there instead cannot be written, but what must not be there is gone.
             known = Known::Absent;
@@ -229,12 +253,9 @@ pub(crate) async fn follow(work: Arc<Work>, store: Arc<Store>, clock: SharedCloc
 }
 
 /// Writes the file with these sets, or removes it if there are none, on another thread.
-async fn attempt(work: &Arc<Work>, sets: &Sets) -> Result<bool, FileError> {
-    let file = &work.sink.file;
-    let parts: Vec<_> = sets.iter().filter_map(|(index, set)| Some((file.profiles.get(*index)?, &**set))).collect();
-    let text = (!parts.is_empty()).then(|| render(file.format, &parts));
-    let work = Arc::clone(work);
-    let changed = tokio::task::spawn_blocking(move || work.change(text.as_ref()));
+async fn attempt(work: &Arc<Work>, sets: &Sets, why: &'static str) -> Result<bool, FileError> {
+    let (work, sets) = (Arc::clone(work), sets.clone());
+    let changed = tokio::task::spawn_blocking(move || work.change(&sets, why));
     changed
         .await
         .unwrap_or_else(|error| Err(FileError::io("the thread that writes has failed", std::io::Error::other(error))))

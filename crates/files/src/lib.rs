@@ -18,7 +18,7 @@ use alppaca_hardening::trust;
 use alppaca_store::store;
 
 pub use access::{Access, legal_mode};
-pub use file::{Command, DIRECTORY, File, Format, Profile, Run, Sink};
+pub use file::{Command, DIRECTORY, Deed, File, Format, Profile, Run, Sink, Witness, WrittenSet};
 pub use manage::{Files, Setup};
 pub use place::is_in_memory;
 pub use record::recorded;

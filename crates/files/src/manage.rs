@@ -14,9 +14,9 @@ use tokio::{
 
 use crate::{
     clock::{BootTime, SharedClock},
-    file::Sink,
-    follow::{Work, follow},
-    place::{FileError, Place},
+    file::{Sink, Witness},
+    follow::{Work, follow, remove},
+    place::FileError,
     record::{record, recorded},
     report::{FileReports, begin},
     store::Store,
@@ -25,6 +25,9 @@ use crate::{
 
 /// How long the end of the daemon, or a reload, waits for files that are removed.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Why a file is removed.
+const NOT_CONFIGURED: &str = "the configuration does not name it any more";
+const STOPPED: &str = "the daemon stops";
 
 /// What is needed to keep files.
 #[derive(Clone)]
@@ -41,6 +44,8 @@ pub struct Setup {
     pub settle: Duration,
     /// What shows how they are.
     pub reports: FileReports,
+    /// What takes note of each change, and may withhold credentials.
+    pub witness: Witness,
     /// Where the work is done.
     pub runtime: Handle,
 }
@@ -99,7 +104,8 @@ impl Files {
         former.extend(gone.iter().map(|work| work.sink.file.path.clone()));
         let wanted = || sinks.iter().map(|sink| sink.file.path.clone());
         self.record(wanted().chain(former.iter().cloned()).collect()).await;
-        let mut removals: Vec<Removal> = gone.into_iter().map(|work| removal(&self.setup, Arc::clone(work))).collect();
+        let mut removals: Vec<Removal> =
+            gone.into_iter().map(|work| removal(&self.setup, Arc::clone(work), NOT_CONFIGURED)).collect();
         let left = former.iter().filter(|path| removals.iter().all(|(removed, _)| removed != *path));
         let left: Vec<Removal> = left.map(|path| self.removal_of_former(path.clone())).collect();
         removals.extend(left);
@@ -118,11 +124,11 @@ impl Files {
     }
 
     fn start(&self, sink: Sink, before: Option<&Arc<Work>>) -> Running {
-        let Setup { store, clock, trust, runtime, .. } = &self.setup;
+        let Setup { store, clock, trust, runtime, witness, .. } = &self.setup;
         let alone = before.map_or_else(|| Arc::new(Mutex::new(())), |work| Arc::clone(&work.alone));
         let command = sink.on_change.clone();
         let report = begin(&sink.file);
-        let work = Work::new(sink, trust.clone(), report, alone);
+        let work = Work::new(sink, trust.clone(), report, Arc::clone(witness), alone);
         let following = follow(Arc::clone(&work), Arc::clone(store), Arc::clone(clock), self.settled);
         let mut tasks = vec![runtime.spawn(following).abort_handle()];
         tasks.extend(command.map(|command| runtime.spawn(Arc::clone(&work).run_commands(command)).abort_handle()));
@@ -130,9 +136,8 @@ impl Files {
     }
 
     fn removal_of_former(&self, path: PathBuf) -> Removal {
-        let removed = path.clone();
-        let remove = move || Place::of_former(&path)?.map_or(Ok(false), |place| place.remove());
-        (removed, self.setup.runtime.spawn_blocking(remove))
+        let (removed, witness) = (path.clone(), Arc::clone(&self.setup.witness));
+        (removed, self.setup.runtime.spawn_blocking(move || remove(&path, NOT_CONFIGURED, &witness)))
     }
 
     /// Removes all files but those below `stays`, which others take over or remove. All stay below `/`.
@@ -142,7 +147,7 @@ impl Files {
             .into_iter()
             .map(Running::end)
             .partition(|work| stays.is_some_and(|stays| work.sink.file.path.starts_with(stays)));
-        let removals: Vec<Removal> = removed_now.into_iter().map(|work| removal(&self.setup, work)).collect();
+        let removals: Vec<Removal> = removed_now.into_iter().map(|work| removal(&self.setup, work, STOPPED)).collect();
         if !removals.is_empty() && removed(removals).await {
             let kept = kept.iter().map(|work| work.sink.file.path.clone()).collect();
             write_record(&self.setup, kept).await;
@@ -154,8 +159,8 @@ impl Files {
     }
 }
 
-fn removal(setup: &Setup, work: Arc<Work>) -> Removal {
-    (work.sink.file.path.clone(), setup.runtime.spawn_blocking(move || work.remove()))
+fn removal(setup: &Setup, work: Arc<Work>, why: &'static str) -> Removal {
+    (work.sink.file.path.clone(), setup.runtime.spawn_blocking(move || work.remove(why)))
 }
 
 async fn write_record(setup: &Setup, files: Vec<PathBuf>) {

@@ -45,6 +45,9 @@ pub(crate) enum FileError {
     /// There is something else.
     #[error("what has that name is no regular file: remove it, or set another `path`")]
     NoFile,
+    /// The audit is required, and cannot record it.
+    #[error("the audit cannot be written, and `audit_required` is set")]
+    NotRecorded,
     /// No such account.
     #[error("there is no user {0:?} on this host (`users`)")]
     NoUser(String),
@@ -114,8 +117,14 @@ impl<'a> Place<'a> {
         self.find().map(|found| matches!(found, Found::Ours(_)))
     }
 
-    /// Has the file have this text and these readers; whether that is a change.
-    pub(crate) fn write(&self, text: &SecretBytes, readers: &Readers) -> Result<bool, FileError> {
+    /// Has the file have this text and these readers; whether that is a change. Of a change, `witness` says at the last
+    /// moment whether it may take place.
+    pub(crate) fn write(
+        &self,
+        text: &SecretBytes,
+        readers: &Readers,
+        witness: impl FnOnce() -> bool,
+    ) -> Result<bool, FileError> {
         let found = self.find()?;
         if let Found::Ours(file) = &found
             && same(file, text)
@@ -127,6 +136,9 @@ impl<'a> Place<'a> {
         let written = self.write_beside(&temporary, text, readers).and_then(|()| {
             let (directory, failed) =
                 (&self.directory, |error| FileError::io("the new one cannot be put in its place", error));
+            if !witness() {
+                return Err(FileError::NotRecorded);
+            }
             match found {
                 Found::Ours(_) => renameat(directory, &temporary, directory, self.name).map_err(failed),
                 // Whatever has come meanwhile is not overwritten.
@@ -141,12 +153,16 @@ impl<'a> Place<'a> {
         written.map(|()| true)
     }
 
-    /// Removes the file if it is ours; whether it was there.
-    pub(crate) fn remove(&self) -> Result<bool, FileError> {
+    /// Removes the file if it is ours, and has `witness` take note of that; whether it was there.
+    pub(crate) fn remove(&self, witness: impl FnOnce()) -> Result<bool, FileError> {
         let removed = match self.find() {
             // Never ours to remove.
             Ok(Found::Nothing) | Err(FileError::Foreign | FileError::NoFile) => false,
-            Ok(Found::Ours(_)) => self.clear(self.name).map(|()| true)?,
+            Ok(Found::Ours(_)) => {
+                self.clear(self.name)?;
+                witness();
+                true
+            }
             Err(error) => return Err(error),
         };
         self.clear(&self.temporary()).map(|()| removed)
@@ -261,11 +277,11 @@ mod tests {
 
     fn write(file: &File, text: &[u8]) -> Result<bool, FileError> {
         let place = Place::to_write(file, &Trust::of(None))?;
-        place.write(&SecretBytes::new(text.to_vec()), &file.access.look_up()?)
+        place.write(&SecretBytes::new(text.to_vec()), &file.access.look_up()?, || true)
     }
 
     fn remove(path: &Path) -> Result<bool, FileError> {
-        Place::of_former(path)?.map_or(Ok(false), |place| place.remove())
+        Place::of_former(path)?.map_or(Ok(false), |place| place.remove(|| {}))
     }
 
     fn names(directory: &TempDir) -> Vec<String> {

@@ -1,6 +1,7 @@
-//! The audit: a record of each hand-out of credentials and of each denial, and a log line for each denial. Answering a
-//! request only puts an event into a queue; a separate thread looks up the rest.
+//! The audit: a record of each hand-out of credentials, by an answer or in a file, and of each denial, and a log line for each
+//! denial. Answering a request only puts an event into a queue; a separate thread looks up the rest.
 
+mod file;
 mod record;
 
 use std::{
@@ -13,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+pub use file::{FileChange, FileEvent, Written};
 pub use record::{Event, Findings, What};
 use tokio::{
     runtime::Builder,
@@ -58,7 +60,7 @@ pub struct Auditor {
 
 #[derive(Debug)]
 struct Recorder {
-    events: Sender<Event>,
+    events: Sender<Entry>,
     counts: Arc<Counts>,
     /// All that was lost, with the records that could not be written.
     lost: Arc<AtomicU64>,
@@ -69,6 +71,13 @@ struct Recorder {
     /// How many hand-outs did not take place for that reason.
     withheld: AtomicU64,
     ended: Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+/// What is to be recorded.
+#[derive(Debug)]
+enum Entry {
+    Caller(Event),
+    File(FileEvent),
 }
 
 /// How the records are.
@@ -135,7 +144,21 @@ impl Auditor {
     /// Takes note of a hand-out that is about to take place; whether it may. Never waits.
     #[must_use]
     pub fn hand_out(&self, event: Event) -> bool {
-        self.recorder.as_ref().is_none_or(|recorder| recorder.hand_out(event))
+        self.recorder.as_ref().is_none_or(|recorder| recorder.hand_out(Entry::Caller(event)))
+    }
+
+    /// Takes note of what is about to happen to a file; whether credentials may be written into it. A removal needs no leave.
+    /// Never waits.
+    #[must_use]
+    pub fn file(&self, event: FileEvent) -> bool {
+        let Some(recorder) = &self.recorder else { return true };
+        if matches!(event.what, FileChange::Written(_)) {
+            return recorder.hand_out(Entry::File(event));
+        }
+        if !recorder.send(Entry::File(event)) {
+            recorder.count_lost();
+        }
+        true
     }
 
     /// Records a denial. Never waits. The number of records per owner is limited; the rest is counted.
@@ -153,7 +176,7 @@ impl Auditor {
 }
 
 impl Recorder {
-    fn hand_out(&self, event: Event) -> bool {
+    fn hand_out(&self, event: Entry) -> bool {
         if !self.required {
             if !self.send(event) {
                 self.count_lost();
@@ -168,13 +191,13 @@ impl Recorder {
     }
 
     fn denial(&self, event: Event) {
-        if self.events.capacity() <= CAPACITY - DENIALS || !self.send(event) {
+        if self.events.capacity() <= CAPACITY - DENIALS || !self.send(Entry::Caller(event)) {
             self.count_lost();
         }
     }
 
     /// Whether there was room for it.
-    fn send(&self, event: Event) -> bool {
+    fn send(&self, event: Entry) -> bool {
         self.counts.waiting.fetch_add(1, Ordering::Relaxed);
         let sent = self.events.try_send(event).is_ok();
         if !sent {
@@ -239,16 +262,21 @@ struct Writer {
 }
 
 impl Writer {
-    async fn run(self, mut events: Receiver<Event>) {
+    async fn run(self, mut events: Receiver<Entry>) {
         while let Some(event) = events.recv().await {
             self.tell_losses();
             let most = if events.is_closed() { BUSY_AT_THE_END } else { BUSY };
-            let findings = self.find_out(&event, events.len() > most).await;
-            let importance = match &event.what {
-                What::Issued { .. } => Importance::HandOut,
-                What::Denied { .. } => Importance::Denial,
-            };
-            self.log.write(&event.render(&findings), importance);
+            match &event {
+                Entry::Caller(event) => {
+                    let findings = self.find_out(event, events.len() > most).await;
+                    let importance = match &event.what {
+                        What::Issued { .. } => Importance::HandOut,
+                        What::Denied { .. } => Importance::Denial,
+                    };
+                    self.log.write(&event.render(&findings), importance);
+                }
+                Entry::File(event) => self.log.write(&event.render(), Importance::HandOut),
+            }
             self.counts.waiting.fetch_sub(1, Ordering::Relaxed);
         }
         self.tell_losses();

@@ -168,7 +168,7 @@ impl Event {
 }
 
 /// As much of a text as is recorded; what is left out is marked.
-fn bounded(text: &str) -> Cow<'_, str> {
+pub(super) fn bounded(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => Cow::Owned(format!("{}...[{} bytes]", text.get(..end).unwrap_or_default(), text.len())),
         None => Cow::Borrowed(text),

@@ -87,3 +87,24 @@ fn the_denials_of_one_owner_are_counted_and_take_no_room_from_hand_outs() {
     let more: Vec<_> = denials.iter().map(|record| record["more"].as_u64().unwrap_or_default()).collect();
     assert_eq!((more, records.len() - denials.len()), (vec![0, 0, 99_999], 50));
 }
+
+#[test]
+fn files_are_recorded_among_the_hand_outs() {
+    let place = tempfile::tempdir().expect("a directory");
+    let (auditor, path) = auditor(place.path());
+    let written = Written {
+        role: "web".parse().expect("a name"),
+        access_key_id: "ASIAEXAMPLE".into(),
+        expiration: jiff::Timestamp::UNIX_EPOCH,
+        owner: 0,
+        mode: 0o600,
+        users: Vec::new(),
+        groups: Vec::new(),
+    };
+    for what in [FileChange::Written(written), FileChange::Removed { why: "a test" }] {
+        assert!(auditor.file(FileEvent { time: jiff::Timestamp::UNIX_EPOCH, path: "/f".into(), what }));
+    }
+    drop(auditor);
+    let events: Vec<_> = records(&path).iter().map(|record| record["event"].to_string()).collect();
+    assert_eq!(events, ["\"file-written\"", "\"file-removed\""]);
+}

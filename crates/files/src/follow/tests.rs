@@ -1,9 +1,4 @@
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::PathBuf,
-    sync::atomic::{AtomicU64, Ordering},
-};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, sync::atomic::AtomicU64};
 
 use tempfile::TempDir;
 
@@ -23,6 +18,9 @@ struct Rig {
     clock: Arc<FakeClock>,
     reports: FileReports,
     runs: Arc<AtomicU64>,
+    /// What was recorded, and whether it can be.
+    records: Arc<Mutex<Vec<String>>>,
+    recordable: Arc<AtomicBool>,
 }
 
 fn name(text: &str) -> RoleName {
@@ -34,7 +32,37 @@ impl Rig {
         let store = Store::shared();
         store.publish_roles(&[name("web"), name("db")]);
         let directory = TempDir::new().expect("a directory");
-        Self { directory, store, clock: FakeClock::new(), reports: FileReports::default(), runs: Arc::default() }
+        Self {
+            directory,
+            store,
+            clock: FakeClock::new(),
+            reports: FileReports::default(),
+            runs: Arc::default(),
+            records: Arc::default(),
+            recordable: Arc::new(AtomicBool::new(true)),
+        }
+    }
+
+    /// What was recorded since the last call.
+    fn records(&self) -> Vec<String> {
+        std::mem::take(&mut *lock(&self.records))
+    }
+
+    fn witness(&self) -> crate::Witness {
+        let (records, recordable) = (Arc::clone(&self.records), Arc::clone(&self.recordable));
+        Arc::new(move |deed| {
+            let name = |path: &Path| path.file_name().expect("a name").to_string_lossy().into_owned();
+            let text = match deed {
+                Deed::Removed { path, why } => format!("{} removed: {why}", name(path)),
+                Deed::Written { .. } if !recordable.load(Ordering::Relaxed) => return false,
+                Deed::Written { file, sets, .. } => {
+                    let sets: Vec<_> = sets.iter().map(|set| format!("{}={}", set.role, set.access_key_id)).collect();
+                    format!("{}: {}", name(&file.path), sets.join(" "))
+                }
+            };
+            lock(&records).push(text);
+            true
+        })
     }
 
     fn setup(&self) -> Setup {
@@ -45,6 +73,7 @@ impl Rig {
             run_dir: self.directory.path().to_owned(),
             settle: Duration::from_secs(30),
             reports: self.reports.clone(),
+            witness: self.witness(),
             runtime: tokio::runtime::Handle::current(),
         }
     }
@@ -253,4 +282,34 @@ async fn a_directory_that_others_can_write_gets_nothing() {
     let report = &rig.reports.all()[0];
     assert!(report.error.as_deref().is_some_and(|error| error.contains("can be changed by every user")), "{report:?}");
     assert_eq!(rig.text("f"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_change_is_recorded_and_what_cannot_be_is_not_written() {
+    let rig = Rig::new();
+    let sink = rig.sink("f", &[("default", "web"), ("other", "db")]);
+    let files = Files::begin(rig.setup(), vec![sink]).await;
+    rig.publish("web", "K1", HOUR);
+    rig.pass(1).await;
+    assert_eq!(rig.records(), ["f: web=K1"]);
+    rig.publish("db", "K2", Duration::from_mins(2));
+    rig.pass(1).await;
+    assert_eq!(rig.records(), ["f: web=K1 db=K2"]);
+    rig.pass(30).await;
+    assert!(rig.records().is_empty(), "what is right already is not written again");
+    rig.recordable.store(false, Ordering::Relaxed);
+    rig.publish("web", "K3", HOUR);
+    rig.pass(5).await;
+    assert_eq!((rig.keys("f"), rig.standing()), (vec!["K1".to_owned(), "K2".to_owned()], vec![Standing::Failing]));
+    let error = rig.reports.all()[0].error.clone();
+    assert_eq!(error.as_deref(), Some("the audit cannot be written, and `audit_required` is set"));
+    assert!(!rig.directory.path().join("files/.f.alppaca").exists(), "nothing of it is left");
+    // What must not stay is removed, recorded or not.
+    rig.pass(120).await;
+    assert_eq!((rig.text("f"), rig.records()), (None, vec![format!("f removed: {OUTDATED}")]));
+    rig.recordable.store(true, Ordering::Relaxed);
+    rig.pass(61).await;
+    assert_eq!(rig.records(), ["f: web=K3"]);
+    files.end(None).await;
+    assert_eq!(rig.records(), ["f removed: the daemon stops"]);
 }
