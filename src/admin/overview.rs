@@ -44,7 +44,7 @@ impl Admin {
             sections: vec![
                 roles_section(&roles, now.wall),
                 self.sources_section(now.wall),
-                self.callers_section(),
+                self.callers_section(now.wall),
                 self.in_force_section(&status, now.wall),
             ],
         }

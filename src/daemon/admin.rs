@@ -244,6 +244,7 @@ fn show_page(
     open: &OpenSockets,
     (tasks, beside): (&mut JoinSet<()>, &Handle),
 ) {
+    admin.counters.remember_callers();
     let of = Arc::clone(admin);
     let server = PageServer::new(sockets.hosts, Arc::clone(clock), move |now| of.overview(now));
     let told = |served: io::Result<()>| {

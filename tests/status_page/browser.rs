@@ -38,13 +38,16 @@ fn axe() -> Option<String> {
 #[test]
 fn a_daemons_page_is_for_everybody() {
     let Some(axe) = axe() else { return };
+    let uid = rustix::process::geteuid().as_raw();
+    let policy = format!("policy: {{rules: [{{match: {{user: {uid}}}, everything: true}}]}}\n");
     let ims = Ims::start(Behaviour { roles: ["web", "backup"].map(str::to_owned).to_vec(), ..Behaviour::default() });
-    let daemon = Daemon::with_credentials(&(ims.config() + PAGE));
-    for path in ["web", "backup"] {
+    let daemon = Daemon::with_credentials(&(ims.config() + &policy + PAGE));
+    for path in ["web", "backup", "other"] {
         daemon.get(&format!("/latest/meta-data/iam/security-credentials/{path}"));
     }
     let address = page_of(&daemon);
     page_with(address, "All 2 roles have valid credentials");
+    page_with(address, "Users and addresses");
     let chromium = Chromium::start();
     chromium.is_for_everybody(&format!("http://{address}/?refresh=0"), &axe, "status");
     // It is read again by itself, which no script does.

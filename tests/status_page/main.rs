@@ -176,3 +176,23 @@ fn another_hosts_reach_is_said_in_so_many_words() {
     let (code, said) = check("{listen: '0.0.0.0:9311', beyond_loopback: yes}");
     assert!(code == Some(0) && said.contains("warning: ") && said.contains("has no password"), "{said}");
 }
+
+#[test]
+fn the_page_names_the_users_that_were_served_or_denied() {
+    let ims = Ims::start(Behaviour { roles: vec!["web".into(), "other".into()], ..Behaviour::default() });
+    let uid = rustix::process::geteuid().as_raw();
+    let policy = format!("policy: {{rules: [{{match: {{user: {uid}}}, role: web}}]}}\n");
+    let daemon = Daemon::with_credentials(&(ims.config() + &policy + PAGE));
+    assert_eq!(daemon.get("/latest/meta-data/iam/security-credentials/web").status, 200);
+    assert_eq!(daemon.get("/latest/meta-data/iam/security-credentials/other").status, 404);
+    // The name is looked up for the page after the next.
+    let name = nix::unistd::User::from_uid(uid.into()).ok().flatten().map(|user| user.name);
+    let row = format!("{}<", name.unwrap_or_else(|| format!("user {uid}")));
+    let page = page_that(page_of(&daemon), "the caller", |page| {
+        page.split("Users and addresses").nth(1).is_some_and(|table| table.contains(&row))
+    });
+    let table = page.split("Users and addresses").nth(1).expect("found").split("</table>").next().expect("its end");
+    for part in ["Last seen", "Got credentials", ">1<"] {
+        assert!(table.contains(part), "{part}: {table}");
+    }
+}

@@ -4,11 +4,13 @@
 
 mod histogram;
 mod in_force;
+mod recent;
 
 use std::fmt::{Display, Write};
 
 pub use histogram::Histogram;
 pub use in_force::InForce;
+pub use recent::Recent;
 
 /// The media type.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

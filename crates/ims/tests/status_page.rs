@@ -61,9 +61,16 @@ fn the_page_counts_decisions_and_names_nobody_unless_that_is_wanted() {
     let (scene, sts) = (Scene::new(), Sts::start());
     let (server, given) = asked(&scene, &sts, "{listen: '127.0.0.1:0'}");
     let page = page_with(&server, "What each rule has given");
-    for part in
-        ["HTTP/1.1 200 ", "Credentials can be handed out", "web servers", "us-east-1", "1 denied", "is not remembered"]
-    {
+    for part in [
+        "HTTP/1.1 200 ",
+        "Credentials can be handed out",
+        "web servers",
+        "us-east-1, calls in pieces of ten minutes:",
+        "1 made, 0 refused, 0 throttled, 0 failed",
+        "Calls of the last hours by region",
+        "1 denied",
+        "is not remembered",
+    ] {
         assert!(page.contains(part), "{part}: {page}");
     }
     assert!(page.contains("content-security-policy: default-src 'none'"), "{page}");

@@ -54,8 +54,8 @@ impl Options {
         let place = fields.place("listen")?;
         if self.beyond_loopback {
             let message = format!(
-                "every client that reaches {far} reads the status page: the names of roles and sources, and their troubles. It \
-                 has no password and no TLS"
+                "every client that reaches {far} reads the status page: the names of roles, sources and callers, and their \
+                 troubles. It has no password and no TLS"
             );
             fields.warnings.push(Problem::new(place, message));
             return Some(self);

@@ -2,14 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use super::Admin;
+use jiff::Timestamp;
+
+use super::{Admin, ROWS};
 use crate::{
-    http::{CallerClass, Denial},
+    caller::Owner,
+    http::{CallerClass, Denial, Seen, Served, Who},
     page::{Cell, Column, Part, Section, Table},
+    text::printable,
 };
 
 impl Admin {
-    pub(super) fn callers_section(&self) -> Section {
+    pub(super) fn callers_section(&self, now: Timestamp) -> Section {
         let mut by_class = BTreeMap::<&str, (u64, u64)>::new();
         let mut by_protocol = BTreeMap::<String, (u64, u64)>::new();
         for answered in self.counters.answers().filter(|answered| answered.count > 0) {
@@ -36,7 +40,7 @@ impl Admin {
             let columns = vec![Column::Words("Why"), Column::Numbers("Requests")];
             Part::Table(Table { caption: "Denied requests since the start", columns, rows })
         };
-        let parts = if by_protocol.is_empty() {
+        let mut parts = if by_protocol.is_empty() {
             vec![Part::Text("Nobody has asked since the start.".to_owned())]
         } else {
             vec![
@@ -45,7 +49,67 @@ impl Admin {
                 denied,
             ]
         };
+        parts.extend(self.seen_parts(now));
         Section { id: "callers", title: "Callers and denials", parts }
+    }
+
+    /// Who got credentials, and who was denied something.
+    fn seen_parts(&self, now: Timestamp) -> Vec<Part> {
+        let callers = self.counters.seen().map(Seen::callers).unwrap_or_default();
+        let (pods, others): (Vec<_>, Vec<_>) = callers.into_iter().partition(|(who, _)| matches!(who, Who::Pod { .. }));
+        let name = |uid| self.gatekeeper.user_name(uid);
+        let tables = [
+            ("Users and addresses, those that asked last first; since the start", "Caller", others),
+            ("Pods, those that asked last first; since the start", "Pod", pods),
+        ];
+        let filled = tables.into_iter().filter(|(.., callers)| !callers.is_empty());
+        filled.flat_map(|(caption, what, callers)| served(caption, what, &callers, name, now)).collect()
+    }
+}
+
+fn served(
+    caption: &'static str,
+    what: &'static str,
+    callers: &[(Who, Served)],
+    name: impl Fn(u32) -> Option<Box<str>>,
+    now: Timestamp,
+) -> Vec<Part> {
+    let row = |(who, served): &(Who, Served)| {
+        let why = served.why.map(reason).unwrap_or_default();
+        vec![
+            of_caller(who, &name),
+            Cell::time(served.last, now),
+            Cell::number(served.handed_out),
+            Cell::number(served.denied).with_note(why),
+        ]
+    };
+    let columns = vec![
+        Column::Words(what),
+        Column::Words("Last seen"),
+        Column::Numbers("Got credentials"),
+        Column::Numbers("Denied"),
+    ];
+    let rows = callers.iter().take(ROWS).map(row).collect();
+    let mut parts = vec![Part::Table(Table { caption, columns, rows })];
+    if callers.len() > ROWS {
+        parts.push(Part::Text(format!("The table has {ROWS} of {} that are remembered.", callers.len())));
+    }
+    parts
+}
+
+fn of_caller(who: &Who, name: impl Fn(u32) -> Option<Box<str>>) -> Cell {
+    let text = |text: &str| printable(text, 120);
+    match who {
+        Who::Owner(Owner::User(uid)) => match name(*uid) {
+            Some(name) => Cell::new(text(&name)).with_note(format!("user {uid}")),
+            None => Cell::new(format!("user {uid}")),
+        },
+        Who::Owner(Owner::Address(address)) => Cell::new(address.to_string()),
+        Who::Owner(Owner::Nobody) => Cell::new("not known").with_note("users are looked up with a policy or an audit"),
+        Who::Pod { namespace, service_account, name } => {
+            let pod = name.as_deref().map(|name| format!("pod {}", text(name)));
+            Cell::new(format!("{}/{}", text(namespace), text(service_account))).with_note(pod.unwrap_or_default())
+        }
     }
 }
 
@@ -80,5 +144,35 @@ fn reason(denial: Denial) -> &'static str {
         Denial::Refused => "the upstream refuses the role",
         Denial::Policy => "the policy does not grant it",
         Denial::Unidentified => "the caller cannot be identified",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callers_have_their_names_and_what_is_foreign_is_made_safe() {
+        let now: Timestamp = "2026-11-28T08:00:00Z".parse().expect("a time");
+        let served_to = |who| (who, Served { handed_out: 2, denied: 1, why: Some(Denial::Policy), last: now });
+        let pod = Who::Pod { namespace: "prod".into(), service_account: "w\neb".into(), name: Some("web-0".into()) };
+        let callers = [
+            served_to(Who::Owner(Owner::User(33))),
+            served_to(Who::Owner(Owner::User(34))),
+            served_to(Who::Owner(Owner::Nobody)),
+            served_to(Who::Owner(Owner::Address("192.0.2.7".parse().expect("an address")))),
+            served_to(pod),
+        ];
+        let parts = served("", "", &callers, |uid| (uid == 33).then(|| "www-data".into()), now);
+        let [Part::Table(table)] = &*parts else { panic!("{parts:?}") };
+        let names: Vec<_> = table.rows.iter().map(|row| (row[0].text.as_str(), row[0].note.as_str())).collect();
+        assert_eq!(names[..2], [("www-data", "user 33"), ("user 34", "")]);
+        assert_eq!((names[2].0, names[3]), ("not known", ("192.0.2.7", "")));
+        assert!(names[4].0.starts_with("prod/w") && !names[4].0.contains('\n'), "{names:?}");
+        assert_eq!(names[4].1, "pod web-0");
+        assert_eq!((&*table.rows[0][3].text, &*table.rows[0][3].note), ("1", reason(Denial::Policy)));
+        let many: Vec<_> = (0..300).map(|uid| served_to(Who::Owner(Owner::User(uid)))).collect();
+        let parts = served("", "", &many, |_| None, now);
+        assert!(matches!(&*parts, [Part::Table(table), Part::Text(_)] if table.rows.len() == ROWS), "{parts:?}");
     }
 }

@@ -221,6 +221,13 @@ impl Gatekeeper for PolicyEngine {
         Decision { grant: self.choices.order(grant, facts.peer), reason }
     }
 
+    fn user_name(&self, uid: u32) -> Option<Box<str>> {
+        match self.identity_cache.account(uid) {
+            Known::Yes(account) => Some(account.name.clone()),
+            Known::Pending | Known::No | Known::Unknown => None,
+        }
+    }
+
     fn container(&self, peer: &Peer) -> Option<Arc<Container>> {
         let loaded = self.loaded.load();
         match (Live { loaded: &loaded, identity_cache: &self.identity_cache, peer }).container() {

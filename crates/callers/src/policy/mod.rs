@@ -94,6 +94,11 @@ pub trait Gatekeeper: Send + Sync {
         self.container(peer).is_some()
     }
 
+    /// The name of a user, if it is known without waiting; otherwise it is looked up for the next question.
+    fn user_name(&self, _uid: u32) -> Option<Box<str>> {
+        None
+    }
+
     /// How many containers get nothing because it cannot be verified that they run.
     fn unverified_containers(&self) -> usize {
         0

@@ -1,5 +1,7 @@
 //! What is on the status page of the server: what the metrics count, and, where that is wanted, who asked. No secrets.
 
+mod sts;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
@@ -7,13 +9,14 @@ use jiff::Timestamp;
 use super::{
     counters::{Ending, WORDS},
     respond::Server,
-    seen::{EVERY, Event, Seen},
+    seen::{Event, Seen},
 };
 use crate::{
     approvals::State,
     clock::Moment,
+    open_metrics::Recent,
     page::{Cell, Column, Columns, Figure, Part, Section, Table, Tone, View, Window, clock_time, duration, moment},
-    sts::{Health, RegionReport},
+    sts::Health,
     text::{printable, redact},
 };
 
@@ -64,7 +67,7 @@ impl Server {
                 self.decisions_section(now.wall),
                 self.callers_section(now.wall),
                 self.approvals_section(now),
-                self.sts_section(&health),
+                self.sts_section(&health, now.wall),
                 self.in_force_section(now.wall),
             ],
         }
@@ -139,7 +142,7 @@ impl Server {
             parts.push(Part::Columns(Columns {
                 summary: format!("Requests of the last six hours in pieces of ten minutes: {}", sums.join(", ")),
                 window: Window::before(now),
-                every: EVERY,
+                every: Recent::<0>::EVERY,
                 series: SERIES.iter().map(|series| (series.name, series.tone)).collect(),
                 columns: pieces,
             }));
@@ -230,52 +233,6 @@ impl Server {
             some => parts.extend(events("The last emergencies", "Role", &some, now.wall)),
         }
         Section { id: "approvals", title: "Approvals and emergencies", parts }
-    }
-
-    fn sts_section(&self, health: &Health) -> Section {
-        let row = |(index, (name, report)): (usize, &(String, RegionReport))| {
-            let (tone, state) = match &report.trouble {
-                Some(_) => (Tone::Bad, "fails"),
-                None => (Tone::Good, "in use"),
-            };
-            let tally = report.tally;
-            let counts = [tally.made, tally.refused, tally.throttled, tally.failed];
-            let mean = self.sts.mean_latency(index).map(duration).unwrap_or_default();
-            let head = [
-                Cell::new(name),
-                Cell::state(tone, state).with_note(report.trouble.as_deref().map(safe).unwrap_or_default()),
-                Cell::new(format!("{:.0}", report.rate)),
-            ];
-            head.into_iter().chain(counts.map(|count| Cell::new(count.to_string()))).chain([Cell::new(mean)]).collect()
-        };
-        let columns = vec![
-            Column::Words("Region"),
-            Column::Words("State"),
-            Column::Numbers("Calls a second"),
-            Column::Numbers("Made"),
-            Column::Numbers("Refused"),
-            Column::Numbers("Throttled"),
-            Column::Numbers("Failed"),
-            Column::Words("Latency"),
-        ];
-        let rows = health.regions.iter().enumerate().map(row).collect();
-        let caption = "Regions: the quota that is left now, and what came of calls since the start";
-        let counts = health.counts;
-        let cache = format!(
-            "{} fresh, {} older, {} waited for a call, {} turned away",
-            counts.fresh, counts.older, counts.waited, counts.turned_away
-        );
-        let facts = vec![
-            ("Requests for credentials", cache),
-            ("Sets that are remembered", health.sets.to_string()),
-            ("Calls that wait", health.waiting.to_string()),
-            ("Signed by", health.signer.clone().unwrap_or_else(|| "not known yet".to_owned())),
-        ];
-        Section {
-            id: "sts",
-            title: "STS",
-            parts: vec![Part::Table(Table { caption, columns, rows }), Part::Facts(facts)],
-        }
     }
 
     fn in_force_section(&self, now: Timestamp) -> Section {

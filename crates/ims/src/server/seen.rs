@@ -4,18 +4,13 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use jiff::Timestamp;
 
 use super::counters::{Ending, WORDS};
-use crate::{identity::Identity, rules::Grant, text::printable};
+use crate::{identity::Identity, open_metrics::Recent, rules::Grant, text::printable};
 
-/// So much time is counted as one.
-pub(super) const EVERY: Duration = Duration::from_mins(10);
-/// How far back it goes, in these.
-const PIECES: usize = 37;
 /// How many hosts and people are remembered: those that asked last.
 const MOST_CALLERS: usize = 500;
 /// How many refusals and emergencies.
@@ -36,8 +31,8 @@ pub(super) struct Seen {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The number of each piece of time, and how often requests ended in which way.
-    pieces: VecDeque<(i64, [u32; WORDS.len()])>,
+    /// How often requests ended in which way.
+    endings: Recent<{ WORDS.len() }>,
     rules: BTreeMap<Box<str>, u64>,
     callers: HashMap<Box<str>, Caller>,
     refusals: VecDeque<Event>,
@@ -92,7 +87,7 @@ impl Seen {
     /// A request was answered.
     pub(super) fn note(&self, request: Request<'_>) {
         let mut state = self.state();
-        state.count(request.at, request.ending);
+        state.endings.count(request.at, request.ending as usize);
         if let (Ending::HandedOut, Some(grant)) = (request.ending, request.grant) {
             state.by_rule(grant);
             if grant.emergency.is_some() {
@@ -117,10 +112,7 @@ impl Seen {
 
     /// How requests ended in each piece of time of the last hours, the oldest first.
     pub(super) fn pieces(&self, now: Timestamp) -> Vec<(Timestamp, [u64; WORDS.len()])> {
-        let first = piece(now) - i64::try_from(PIECES).unwrap_or(i64::MAX) + 1;
-        let state = self.state();
-        let recent = state.pieces.iter().filter(|(number, _)| *number >= first);
-        recent.map(|(number, counts)| (beginning(*number), counts.map(u64::from))).collect()
+        self.state().endings.pieces(now)
     }
 
     /// How often each rule has given credentials.
@@ -153,20 +145,6 @@ impl Seen {
 }
 
 impl State {
-    fn count(&mut self, at: Timestamp, ending: Ending) {
-        let number = piece(at);
-        // A clock that was set back counts where it was.
-        if self.pieces.back().is_none_or(|(last, _)| *last < number) {
-            if self.pieces.len() >= PIECES {
-                self.pieces.pop_front();
-            }
-            self.pieces.push_back((number, [0; WORDS.len()]));
-        }
-        if let Some(count) = self.pieces.back_mut().and_then(|(_, counts)| counts.get_mut(ending as usize)) {
-            *count = count.saturating_add(1);
-        }
-    }
-
     fn by_rule(&mut self, grant: &Grant) {
         if let Some(count) = self.rules.get_mut(grant.rule.as_str()) {
             *count += 1;
@@ -203,16 +181,6 @@ fn push(events: &mut VecDeque<Event>, event: Event) {
     events.push_back(event);
 }
 
-/// The number of the piece of time in which a moment is.
-fn piece(at: Timestamp) -> i64 {
-    at.as_second().div_euclid(i64::try_from(EVERY.as_secs()).unwrap_or(i64::MAX))
-}
-
-fn beginning(number: i64) -> Timestamp {
-    let seconds = number.saturating_mul(i64::try_from(EVERY.as_secs()).unwrap_or_default());
-    Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,26 +205,6 @@ mod tests {
 
     fn request(second: i64, ending: Ending, identity: Option<&Identity>) -> Request<'_> {
         Request { at: at(second), ending, identity, grant: None, reason: Some("because") }
-    }
-
-    #[test]
-    fn requests_are_counted_in_pieces_of_time_and_the_old_ones_are_forgotten() {
-        let seen = Seen::new(false);
-        for second in [0, 599, 600, 601] {
-            seen.note(request(second, Ending::Denied, None));
-        }
-        let denied = |seen: &Seen, now| {
-            let pieces = seen.pieces(at(now)).into_iter();
-            pieces.map(|(from, counts)| (from, counts[Ending::Denied as usize])).collect::<Vec<_>>()
-        };
-        assert_eq!(denied(&seen, 700), [(at(0), 2), (at(600), 2)]);
-        assert_eq!(denied(&seen, 700 + 6 * 3600), [(at(600), 2)]);
-        for piece in 0..1000 {
-            seen.note(request(piece * 600, Ending::Answered, None));
-        }
-        assert_eq!(seen.state().pieces.len(), PIECES);
-        seen.note(request(0, Ending::Answered, None));
-        assert_eq!(seen.state().pieces.len(), PIECES, "a clock that was set back adds nothing");
     }
 
     #[test]

@@ -22,7 +22,7 @@ use tokio::{
     task::JoinSet,
 };
 
-pub use desk::{Counts, RegionReport, Tally};
+pub use desk::{Counts, ENDS, History, RegionReport, Tally};
 pub use options::{Options, SETTINGS, read};
 pub use report::Health;
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Counts, RegionReport, Sts};
+use jiff::Timestamp;
+
+use super::{Counts, ENDS, History, RegionReport, Sts};
 use crate::{clock::until, open_metrics::Page};
 
 /// How STS is doing.
@@ -48,6 +50,12 @@ impl Sts {
         self.state().desk.down().map(|why| why.to_string())
     }
 
+    /// What came of the calls to each region in the last hours.
+    pub fn history(&self, now: Timestamp) -> Vec<(String, History)> {
+        let history = self.state().desk.history(now).into_iter().enumerate();
+        history.map(|(index, pieces)| (self.regions.name(index).to_owned(), pieces)).collect()
+    }
+
     /// How long calls took on the average in the region with that number, if there were any.
     pub fn mean_latency(&self, region: usize) -> Option<Duration> {
         let took = self.regions.took(region)?;
@@ -60,12 +68,7 @@ impl Sts {
         let health = self.health();
         let mut calls = page.counter("alppaca_ims_sts_calls_total", "Calls of AssumeRole by region and end.");
         for (region, RegionReport { tally, .. }) in &health.regions {
-            for (end, count) in [
-                ("made", tally.made),
-                ("refused", tally.refused),
-                ("throttled", tally.throttled),
-                ("failed", tally.failed),
-            ] {
+            for (end, count) in ENDS.into_iter().zip([tally.made, tally.refused, tally.throttled, tally.failed]) {
                 calls.put(&[("region", region), ("end", end)], count);
             }
         }

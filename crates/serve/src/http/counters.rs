@@ -2,11 +2,14 @@
 //! them.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
-use super::{answer::Answer, caller_class::CallerClass, denial::Denial, face::Face, request::Request};
+use super::{answer::Answer, caller_class::CallerClass, denial::Denial, face::Face, request::Request, seen::Seen};
 use crate::open_metrics::Histogram;
 
 /// Why a connection was ended before its client wanted it.
@@ -49,6 +52,8 @@ pub struct Counters {
     rows: Vec<Row>,
     denials: [AtomicU64; Denial::ALL.len()],
     ended: [AtomicU64; Ended::ALL.len()],
+    /// Who was served, where that is to be remembered.
+    seen: OnceLock<Seen>,
 }
 
 #[derive(Debug)]
@@ -96,7 +101,17 @@ impl Counters {
         });
         let row = |protocol| Row { protocol, answers: Default::default(), took: Histogram::new(BUCKETS) };
         let rows = protocols.chain([NOT_HTTP]).map(row).collect();
-        Self { rows, denials: Default::default(), ended: Default::default() }
+        Self { rows, denials: Default::default(), ended: Default::default(), seen: OnceLock::new() }
+    }
+
+    /// From now on it is remembered who is served.
+    pub fn remember_callers(&self) {
+        self.seen.get_or_init(Seen::default);
+    }
+
+    /// Who was served, where that is remembered.
+    pub fn seen(&self) -> Option<&Seen> {
+        self.seen.get()
     }
 
     /// Counts connections that were ended.

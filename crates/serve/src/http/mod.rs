@@ -19,6 +19,7 @@ mod registry;
 pub(crate) mod request;
 mod request_context;
 pub(crate) mod request_filter;
+mod seen;
 mod turns;
 
 pub use answer::{Answer, Body, Issued, Outcome, Status, Style};
@@ -32,3 +33,4 @@ pub use open_sockets::{OpenSocket, OpenSockets};
 pub use place::{Place, ServerError};
 pub use request::{MAX_HEAD, OWN_HEADERS, Parsed, Request, parse};
 pub use request_context::RequestContext;
+pub use seen::{Seen, Served, Who};

@@ -136,6 +136,14 @@ impl<K: Eq + Hash, O: Clone + Eq + Hash, S: Clone> Desk<K, O, S> {
     fn note(&mut self, region: usize, outcome: &Outcome<S>, now: Moment) {
         let Some(place) = self.places.get_mut(region) else { return };
         let tally = &mut place.tally;
+        // As in `ENDS`.
+        let end = match outcome {
+            Outcome::Made(..) => 0,
+            Outcome::Refused(_) => 1,
+            Outcome::Throttled(_) => 2,
+            Outcome::Odd(_) | Outcome::Unsigned(_) | Outcome::Failed(_) => 3,
+        };
+        place.recent.count(now.wall, end);
         match outcome {
             Outcome::Made(..) => {
                 tally.made += 1;

@@ -20,9 +20,10 @@ use std::{
 };
 
 pub(super) use calls::{Job, Outcome};
+use jiff::Timestamp;
 
 use super::Trouble;
-use crate::clock::Moment;
+use crate::{clock::Moment, open_metrics::Recent};
 use age::Held;
 use entry::{Agenda, Entry, Stage};
 use queue::{Queue, Urgency};
@@ -66,8 +67,15 @@ pub(super) enum Ask<K, S> {
 struct Place {
     region: Region,
     tally: Tally,
+    recent: Recent<{ ENDS.len() }>,
     trouble: Option<Arc<str>>,
 }
+
+/// What can come of a call, in the order in which it is counted.
+pub const ENDS: [&str; 4] = ["made", "refused", "throttled", "failed"];
+
+/// What came of the calls to one region in the last hours: when each piece of time began, and how often each of [`ENDS`] was.
+pub type History = Vec<(Timestamp, [u64; ENDS.len()])>;
 
 /// What came of the calls to one region.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -128,7 +136,12 @@ pub(super) struct Desk<K, O, S> {
 impl<K: Eq + Hash, O: Clone + Eq + Hash, S: Clone> Desk<K, O, S> {
     /// A desk for so many regions.
     pub(super) fn new(bounds: Bounds, regions: usize, now: Moment, random: fastrand::Rng) -> Self {
-        let place = |_| Place { region: Region::new(bounds.rate, now.boot), tally: Tally::default(), trouble: None };
+        let place = |_| Place {
+            region: Region::new(bounds.rate, now.boot),
+            tally: Tally::default(),
+            recent: Recent::default(),
+            trouble: None,
+        };
         Self {
             bounds,
             entries: HashMap::new(),
@@ -188,6 +201,11 @@ impl<K: Eq + Hash, O: Clone + Eq + Hash, S: Clone> Desk<K, O, S> {
             trouble: place.trouble.as_deref().filter(|_| !place.region.is_open()).map(str::to_owned),
         };
         self.places.iter().map(report).collect()
+    }
+
+    /// What came of the calls to each region in the last hours.
+    pub(super) fn history(&self, now: Timestamp) -> Vec<History> {
+        self.places.iter().map(|place| place.recent.pieces(now)).collect()
     }
 
     /// A client of `owner` asks for the set of `key`.

@@ -8,6 +8,7 @@ use crate::{
         answer::{Answer, Status},
         denial::Denial,
         request::Request,
+        seen::Who,
     },
     text::Cut,
 };
@@ -16,6 +17,22 @@ impl Exchange {
     /// The answer to give: `answer`, unless it hands out credentials that have to be recorded and cannot be. Has the audit
     /// take note of hand-outs and of denials.
     pub(super) fn audited(&self, request: &Request, answer: Answer, now: Moment) -> Answer {
+        let answer = self.recorded(request, answer, now);
+        self.remember(request, &answer, now);
+        answer
+    }
+
+    /// Takes note of who got what, where the status page shows that.
+    fn remember(&self, request: &Request, answer: &Answer, now: Moment) {
+        let Some(seen) = self.context.counters.seen() else { return };
+        let issued = answer.issued.as_ref().filter(|_| request.method != "HEAD");
+        if issued.is_some() || answer.denied.is_some() {
+            let who = Who::of(self.client.peer().owner(), issued.and_then(|issued| issued.pod.as_deref()));
+            seen.note(who, answer.denied, now.wall);
+        }
+    }
+
+    fn recorded(&self, request: &Request, answer: Answer, now: Moment) -> Answer {
         let auditor = &self.context.auditor;
         match (&answer.issued, answer.denied) {
             (Some(issued), _) if auditor.records() && request.method != "HEAD" => {
