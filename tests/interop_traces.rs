@@ -7,6 +7,8 @@ mod support;
 use std::time::Duration;
 
 use alppaca::mock_ims::Behaviour;
+#[cfg(feature = "otel")]
+use support::eventually;
 use support::{Daemon, Ims};
 
 const WEB: &str = "/latest/meta-data/iam/security-credentials/web";
@@ -41,8 +43,9 @@ mod with_traces {
     use rcgen::{CertificateParams, KeyPair};
 
     use super::{
+        prometheus::{Prometheus, number, queries},
         stand_in::{Reply, StandIn},
-        support::{eventually, skip},
+        support::{needs, skip},
         *,
     };
 
@@ -64,9 +67,9 @@ mod with_traces {
 
     /// What `cargo xtask test` builds from `tests/interop/collector`.
     fn program() -> Option<PathBuf> {
-        let python = PathBuf::from(std::env::var_os("ALPPACA_TEST_PYTHON")?);
-        let program = python.ancestors().nth(3)?.join("collector/collector");
-        program.is_file().then_some(program)
+        let program = PathBuf::from(std::env::var_os("ALPPACA_TEST_COLLECTOR")?);
+        assert!(program.is_file(), "ALPPACA_TEST_COLLECTOR: {}", program.display());
+        Some(program)
     }
 
     impl Collector {
@@ -217,7 +220,63 @@ mod with_traces {
         assert_eq!(daemon.get(WEB).status, 200);
         assert_eq!(daemon.log().matches("spans are lost").count(), 1, "it is told once");
     }
+
+    #[test]
+    fn prometheus_finds_data_for_the_panel_and_the_alert_of_traces() {
+        if !needs("the alert of lost spans", "prometheus") {
+            return;
+        }
+        let gone = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|gone| gone.local_addr()).expect("a port");
+        let ims = ims();
+        let more = format!("traces_endpoint: http://{gone}\nmetrics_listen: '127.0.0.1:0'\nrefresh_interval: 1s\n");
+        let daemon = Daemon::with_credentials(&format!("{more}{}", ims.config()));
+        let line = daemon.wait_for_log("metrics at ");
+        let target = line.rsplit(' ').next().expect("an address").to_owned();
+        let packaging = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/prometheus");
+        let prometheus = Prometheus::start("alppaca", &[target], &packaging.join("alppaca.rules.yml"));
+        prometheus.wait_for_scrapes(1);
+        let has_data = |query: &str| prometheus.query(query).iter().any(|sample| !number(sample).is_nan());
+        let queries = queries(&packaging.join("alppaca.dashboard.json")).into_iter();
+        let of_spans: Vec<_> = queries.filter(|(_, query)| query.contains("alppaca_spans_")).collect();
+        assert_eq!(of_spans.len(), 2, "{of_spans:?}");
+        for (panel, query) in of_spans {
+            eventually(&format!("panel {panel}: {query}"), || has_data(&query).then_some(()), || daemon.log());
+        }
+        let alerts = prometheus.alerts();
+        let (_, expression) = alerts.iter().find(|(name, _)| name == "AlppacaSpansLost").expect("it is there");
+        eventually("the alert", || (!prometheus.query(expression).is_empty()).then_some(()), || daemon.log());
+    }
+
+    #[test]
+    fn what_can_be_read_on_the_way_is_warned_of() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("alppaca.yaml");
+        let check = |endpoint: &str, header: Option<&str>| {
+            fs::write(&file, format!("ims_host: ims.example.com\ntraces_endpoint: {endpoint}\n")).expect("ours");
+            let mut command = Command::new(env!("CARGO_BIN_EXE_alppaca"));
+            command.arg("check").arg("-c").arg(&file);
+            command.envs(header.map(|header| ("OTEL_EXPORTER_OTLP_HEADERS", header)));
+            let output = command.output().expect("it runs");
+            assert!(output.status.success());
+            String::from_utf8_lossy(&output.stderr).into_owned()
+        };
+        let bare = check("http://collector.example.com:4318", None);
+        let text = "collector.example.com:4318/v1/traces: traces are sent without TLS, and can be read on the way";
+        assert!(bare.contains(text), "{bare}");
+        let with_key = check("http://collector.example.com:4318", Some("x-key=secret"));
+        assert!(with_key.contains("traces, and the headers with them, are sent without TLS"), "{with_key}");
+        assert!(!with_key.contains("secret"), "{with_key}");
+        for endpoint in ["https://collector.example.com:4318", "http://127.0.0.1:4318", "http://localhost:4318"] {
+            let quiet = check(endpoint, Some("x-key=secret"));
+            assert!(!quiet.contains("without TLS"), "{quiet}");
+        }
+    }
 }
+
+#[cfg(feature = "otel")]
+#[path = "support/prometheus.rs"]
+#[allow(dead_code, reason = "other tests use more of it")]
+mod prometheus;
 
 #[cfg(feature = "otel")]
 #[path = "sts/stand_in.rs"]

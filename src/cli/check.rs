@@ -61,7 +61,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let host_env = environment::host_env();
     let faults = daemon::file_faults(&path, &loaded, &host_env, &trust(&loaded.config));
     let clear_text = plan::clear_text(&loaded.config, &host_env.aws);
-    for warning in faults.warnings.iter().cloned().chain(clear_text).chain(traces::exposed_key(&loaded.config)) {
+    for warning in faults.warnings.iter().cloned().chain(clear_text).chain(traces::exposed(&loaded.config)) {
         anstream::eprintln!("warning: {warning}");
     }
     if let Some(refusal) = faults.refusal() {

@@ -192,7 +192,7 @@ fn warn(loaded: &config::Loaded, host_env: &HostEnv, files: Vec<String>, unknown
     let config = &loaded.config;
     let clear_text = plan::clear_text(config, &host_env.aws);
     let written = loaded.warnings.iter().map(ToString::to_string);
-    let own = stays_root_unasked(config).into_iter().chain(traces::exposed_key(config));
+    let own = stays_root_unasked(config).into_iter().chain(traces::exposed(config));
     for warning in written.chain(files).chain(clear_text).chain(own) {
         tracing::warn!("{warning}");
     }

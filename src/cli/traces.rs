@@ -1,6 +1,6 @@
 //! Traces of calls to upstreams, where this build has them: the feature `otel`. Elsewhere the configuration says that it has not.
 
-pub(super) use of_build::{exposed_key, follower, url};
+pub(super) use of_build::{exposed, follower, url};
 
 #[cfg(feature = "otel")]
 mod of_build {
@@ -30,14 +30,12 @@ mod of_build {
         target(config).ok().flatten().map(|target| target.url)
     }
 
-    /// A warning if a key goes with them that can be read on the way.
-    pub(in super::super) fn exposed_key(config: &Config) -> Option<String> {
+    /// A warning if they can be read on the way, with the key for the collector, if there is one.
+    pub(in super::super) fn exposed(config: &Config) -> Option<String> {
         let target = target(config).ok().flatten()?;
-        (target.has_headers() && fetch::is_clear_text(&target.url)).then(|| {
-            format!(
-                "{}: the headers for the collector of traces are sent without TLS, and can be read on the way",
-                target.url
-            )
+        fetch::is_clear_text(&target.url).then(|| {
+            let what = if target.has_headers() { "traces, and the headers with them," } else { "traces" };
+            format!("traces_endpoint: {}: {what} are sent without TLS, and can be read on the way", target.url)
         })
     }
 }
@@ -55,7 +53,7 @@ mod of_build {
         None
     }
 
-    pub(in super::super) fn exposed_key(_: &Config) -> Option<String> {
+    pub(in super::super) fn exposed(_: &Config) -> Option<String> {
         None
     }
 }

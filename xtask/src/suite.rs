@@ -61,7 +61,13 @@ pub fn run(options: &Options) -> Result<()> {
         rows.extend(clients::ensure());
         let (made, row) = kubernetes::ensure();
         cluster = made;
-        rows.extend([row, collector::ensure()]);
+        rows.push(row);
+    }
+    let mut collector = None;
+    if wants(Kind::Interop) || names_traces(&options.arguments) {
+        let (made, row) = collector::ensure();
+        collector = made;
+        rows.push(row);
     }
     rows.push(openssh::ensure());
     rows.push(pinned("nfpm", pins::nfpm()).1);
@@ -74,7 +80,7 @@ pub fn run(options: &Options) -> Result<()> {
         rows.push(row);
     }
     let soak = (options.ci || shell::in_ci()).then_some(SOAK_IN_CI);
-    let tests = Tests { python, helm, machine, cluster, soak, skips: fresh_skips_file()? };
+    let tests = Tests { python, helm, machine, cluster, collector, soak, skips: fresh_skips_file()? };
 
     let heights = [Kind::Unit, Kind::Integration, Kind::Interop];
     if heights.into_iter().any(wants) || !options.arguments.is_empty() {
@@ -120,7 +126,8 @@ pub fn soak(options: &SoakOptions) -> Result<()> {
     rows.push(row);
     rows.extend(clients::ensure());
     let soak = Some(options.minutes);
-    let tests = Tests { python, helm: None, machine: None, cluster: None, soak, skips: fresh_skips_file()? };
+    let skips = fresh_skips_file()?;
+    let tests = Tests { python, helm: None, machine: None, cluster: None, collector: None, soak, skips };
     rows.extend(tests.run("soak", &["--package", "alppaca", "--test", "soak", "--", "--nocapture"].map(Into::into))?);
     if !summarize(&mut rows, shell::in_ci()) {
         bail!("the soak failed");
@@ -150,6 +157,12 @@ pub fn years(options: &YearsOptions) -> Result<()> {
         command.env(format!("ALPPACA_YEARS_{name}"), number.to_string());
     }
     shell::run(&mut command)
+}
+
+/// Whether the tests of traces are named among the arguments of cargo test; without their feature they need no collector.
+fn names_traces(arguments: &[OsString]) -> bool {
+    let named = |wanted: &str| arguments.iter().any(|word| word.to_string_lossy().contains(wanted));
+    named("interop_traces") && named("otel")
 }
 
 /// The arguments of cargo test. None if there is no such test.
@@ -194,6 +207,8 @@ struct Tests {
     machine: Option<PathBuf>,
     /// `ALPPACA_TEST_CLUSTER`: an API server, made of the sources as they are.
     cluster: Option<PathBuf>,
+    /// `ALPPACA_TEST_COLLECTOR`: an OpenTelemetry Collector, made of the sources as they are.
+    collector: Option<PathBuf>,
     /// `ALPPACA_SOAK_MINUTES`: how long all clients work at once.
     soak: Option<u32>,
     /// `ALPPACA_TEST_SKIPPED`: a test that cannot run here adds one line to this file that says why.
@@ -219,6 +234,9 @@ impl Tests {
         }
         if let Some(cluster) = &self.cluster {
             command.env("ALPPACA_TEST_CLUSTER", cluster);
+        }
+        if let Some(collector) = &self.collector {
+            command.env("ALPPACA_TEST_COLLECTOR", collector);
         }
         if let Some(minutes) = self.soak {
             command.env("ALPPACA_SOAK_MINUTES", minutes.to_string());
