@@ -267,14 +267,13 @@ fn the_documentation_of_reloads_names_what_needs_a_restart() {
     assert_eq!(named, restart_keys().collect());
 }
 
-#[test]
-fn every_example_is_legal() {
+/// All examples, with the files that they are in.
+fn examples() -> Vec<(PathBuf, String)> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let mut examples = 0;
+    let mut examples = Vec::new();
     for entry in fs::read_dir(root.join("examples")).expect("examples") {
         let path = entry.expect("a file").path();
-        load(&path).unwrap_or_else(|errors| panic!("{errors}"));
-        examples += 1;
+        examples.push((path.clone(), fs::read_to_string(path).expect("text")));
     }
     let documents = fs::read_dir(root.join("docs")).expect("docs").map(|entry| entry.expect("a file").path());
     // Those of the role server are in its language, and a test of its crates reads them.
@@ -285,11 +284,29 @@ fn every_example_is_legal() {
     for path in documents.filter(of_daemon).chain([root.join("README.md")]) {
         let text = fs::read_to_string(&path).expect("text");
         for block in text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
-            parsed(block).unwrap_or_else(|errors| panic!("{}: {errors}", path.display()));
-            examples += 1;
+            examples.push((path.clone(), block.to_owned()));
         }
     }
-    assert!(examples >= 6, "{examples}");
+    examples
+}
+
+#[test]
+fn every_example_is_legal() {
+    let examples = examples();
+    assert!(examples.len() >= 6, "{}", examples.len());
+    for (path, text) in examples {
+        parsed(&text).unwrap_or_else(|errors| panic!("{}: {errors}", path.display()));
+    }
+}
+
+#[test]
+fn the_schema_and_the_program_find_the_same_mistakes_in_examples() {
+    let schema = || alppaca::config::schema().expect("all keys are read");
+    let refused = |text: &str| parse(vec![("a.yaml".into(), text.to_owned())]).err().map(|errors| errors.to_string());
+    let texts = examples().into_iter().map(|(_, text)| text);
+    let (count, disagreements) = schema::compare_changed(schema, texts, refused);
+    assert!(count > 1000, "{count}");
+    assert!(disagreements.is_empty(), "{} of {count}:\n{}", disagreements.len(), disagreements.join("\n\n"));
 }
 
 proptest! {

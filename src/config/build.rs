@@ -73,13 +73,8 @@ fn listen(fields: &mut Fields) -> Option<Vec<SocketAddr>> {
     let (place, addresses) = match fields.given("listen") {
         Some(node) => {
             let place = node.place.clone();
-            let read = read::list(node, read::socket_address);
-            let addresses = fields.note(read)?;
-            if addresses.is_empty() {
-                fields.problems.push(Problem::new(place, "an empty list: the daemon would listen nowhere"));
-                return None;
-            }
-            (Some(place), addresses)
+            let read = read::filled_list(node, "the daemon would listen nowhere", read::socket_address);
+            (Some(place), fields.note(read)?)
         }
         None => {
             let ip = fields.value("bind_ip", read::ip);

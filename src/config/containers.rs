@@ -159,12 +159,7 @@ pub(super) fn check_source(config: &Config) -> Option<Problem> {
 }
 
 fn read_section(fields: &mut Fields) -> Option<Containers> {
-    let sockets = fields.value("sockets", |node| match read::list(node, read::path)? {
-        sockets if sockets.is_empty() => {
-            Err(Problem::new(node.place.clone(), "an empty list: there would be no runtime"))
-        }
-        sockets => Ok(sockets),
-    });
+    let sockets = fields.value("sockets", |node| read::filled_list(node, "there would be no runtime", read::path));
     let source = fields.optional("source", read::text);
     let via = fields.optional("via", read::text);
     let duration = fields.optional("duration", session_duration);

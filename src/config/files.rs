@@ -218,7 +218,7 @@ fn mode(node: &Node) -> Read<u32> {
 }
 
 fn account(node: &Node) -> Read<String> {
-    let text = read::text(node)?;
+    let text = read::name_like(node, "^.+$")?;
     if text.is_empty() { read::wrong(node, "a name or a number") } else { Ok(text) }
 }
 

@@ -93,13 +93,8 @@ fn effect(place: &Place, fields: &mut Fields) -> Option<Effect> {
     };
     match *key {
         "role" | "roles" => {
-            let roles = fields.value(key, |node| read::list(node, read::role_name))?;
-            if roles.is_empty() {
-                let message = "an empty list: to grant no role, write `deny: true`";
-                fields.problems.push(Problem::new(place.clone(), message));
-                return None;
-            }
-            Some(Effect::Roles(roles))
+            let without = "to grant no role, write `deny: true`";
+            fields.value(key, |node| read::filled_list(node, without, read::role_name)).map(Effect::Roles)
         }
         _ => {
             let truth = fields.value(key, read::boolean)?;
@@ -137,12 +132,11 @@ fn conditions(fields: &mut Fields) -> Option<Vec<Condition>> {
 
 /// A list that is not empty: an empty one would match nobody, and was surely not meant so.
 fn filled<T>(node: &Node, item: impl Fn(&Node) -> Result<T, Problem>) -> Result<Vec<T>, Problem> {
-    let items = read::list(node, item)?;
-    if items.is_empty() { Err(Problem::new(node.place.clone(), "an empty list matches no caller")) } else { Ok(items) }
+    read::filled_list(node, "it would match no caller", item)
 }
 
 fn range(node: &Node) -> Result<Cidr, Problem> {
-    let text = read::text(node)?;
+    let text = read::text_like(node, "^[0-9A-Fa-f:.]+(/[0-9]+)?$")?;
     text.parse().map_err(|error: CidrError| Problem::new(node.place.clone(), error.to_string()))
 }
 
@@ -274,7 +268,7 @@ mod tests {
             ("{role: a, deny: true}", "and this one has role and deny"),
             ("{deny: false}", "`deny: false` has no effect"),
             ("{roles: []}", "an empty list: to grant no role"),
-            ("{match: {user: []}, deny: true}", "an empty list matches no caller"),
+            ("{match: {user: []}, deny: true}", "an empty list: it would match no caller"),
             ("{match: {usr: a}, deny: true}", "there is no setting \"usr\"; did you mean `user`?"),
             ("{role: a/b}", "illegal character '/'"),
             ("{match: {address: 10.1.0.0/8}, deny: true}", "the range begins at 10.0.0.0"),

@@ -174,13 +174,8 @@ fn sources(key: &Key, fields: &mut Fields) -> Option<Vec<(String, Place)>> {
         return None;
     };
     let one = |node: &Node| read::text(node).map(|text| (text, node.place.clone()));
-    let read = if plural { read::list(&node, one) } else { one(&node).map(|one| vec![one]) };
-    let sources = fields.note(read)?;
-    if sources.is_empty() {
-        fields.problems.push(Problem::new(node.place, "an empty list: the role would come from nowhere"));
-        return None;
-    }
-    Some(sources)
+    let several = || read::filled_list(&node, "the role would come from nowhere", one);
+    fields.note(if plural { several() } else { one(&node).map(|one| vec![one]) })
 }
 
 fn upstream_role(node: &Node) -> Result<String, Problem> {

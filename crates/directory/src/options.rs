@@ -155,7 +155,9 @@ impl Options {
         fields.exclude("member_of_attribute", &["groups_filter", "group_name_attribute", "group_claims"]);
         let plain = fields.value("plain_ldap", read::boolean);
         let missing = "a directory needs `urls`, such as ldaps://ldap.example.com";
-        let servers = fields.needed("urls", missing, |node| read::list(node, |node| server(node, plain == Some(true))));
+        let servers = fields.needed("urls", missing, |node| {
+            read::filled_list(node, "there would be no server", |node| server(node, plain == Some(true)))
+        });
         let ca_file = fields.optional("ca_file", read::path);
         let bind_dn = fields.optional("bind_dn", |node| dn(node).map(|(text, _)| text));
         let password_file = fields.optional("password_file", read::path);

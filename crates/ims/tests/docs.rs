@@ -34,9 +34,9 @@ const REST: [(&str, &str); 3] = [
     ("sts:", "sts: {credentials: {kind: imds}}\n"),
 ];
 
-#[test]
-fn every_example_is_legal() {
-    let mut examples = 0;
+/// All examples, each made whole, with the pages that they are on.
+fn examples() -> Vec<(PathBuf, String)> {
+    let mut examples = Vec::new();
     for entry in fs::read_dir(docs()).expect("docs") {
         let path = entry.expect("a file").path();
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
@@ -49,18 +49,35 @@ fn every_example_is_legal() {
                 continue;
             }
             let missing = REST.iter().filter(|(key, _)| !block.lines().any(|line| line.starts_with(key)));
-            let whole = missing.map(|(_, text)| *text).chain([block]).collect::<String>();
-            let read = parse(vec![(path.clone(), whole.clone())]);
-            schema::compare(|| alppaca_ims::site::schema().expect("all keys are read"), &whole, None);
-            assert!(
-                read.is_ok(),
-                "{name}: {block}\n{}",
-                read.err().map(|errors| errors.to_string()).unwrap_or_default()
-            );
-            examples += 1;
+            examples.push((path.clone(), missing.map(|(_, text)| *text).chain([block]).collect()));
         }
     }
-    assert!(examples >= 8, "{examples}");
+    examples
+}
+
+fn schema() -> serde_json::Value {
+    alppaca_ims::site::schema().expect("all keys are read")
+}
+
+#[test]
+fn every_example_is_legal() {
+    let examples = examples();
+    assert!(examples.len() >= 8, "{}", examples.len());
+    for (path, text) in examples {
+        schema::compare(schema, &text, None);
+        if let Err(errors) = parse(vec![(path, text.clone())]) {
+            panic!("{errors}\n{text}");
+        }
+    }
+}
+
+#[test]
+fn the_schema_and_the_program_find_the_same_mistakes_in_examples() {
+    let refused = |text: &str| parse(vec![("a.yaml".into(), text.to_owned())]).err().map(|errors| errors.to_string());
+    let texts = examples().into_iter().map(|(_, text)| text);
+    let (count, disagreements) = schema::compare_changed(schema, texts, refused);
+    assert!(count > 500, "{count}");
+    assert!(disagreements.is_empty(), "{} of {count}:\n{}", disagreements.len(), disagreements.join("\n\n"));
 }
 
 #[test]

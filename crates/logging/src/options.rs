@@ -172,7 +172,7 @@ impl AuditTarget {
 
     /// Reads the value of `audit_log`.
     pub fn read(node: &Node) -> Read<Self> {
-        match read::text(node)?.as_str() {
+        match read::text_like(node, "^(syslog|journal|/.*)$")?.as_str() {
             "syslog" => Ok(Self::Syslog),
             "journal" => Ok(Self::Journal),
             path if path.starts_with('/') => Ok(Self::File(path.into())),

@@ -37,11 +37,7 @@ options! {
 
 /// At least one place.
 fn places(node: &Node) -> Result<Vec<Listen>, Problem> {
-    let places = read::list(node, Listen::read)?;
-    if places.is_empty() {
-        return Err(Problem::new(node.place.clone(), "an empty list: the page would be nowhere"));
-    }
-    Ok(places)
+    read::filled_list(node, "the page would be nowhere", Listen::read)
 }
 
 fn hosts(node: &Node) -> Result<Vec<String>, Problem> {

@@ -137,7 +137,8 @@ impl Fields {
         }
     }
 
-    fn note_need(&self, key: &str) {
+    /// Notes that this has to be there. The caller complains.
+    pub fn note_need(&self, key: &str) {
         if let Some(mapping) = &self.mapping {
             mapping.need(key);
         }
@@ -219,12 +220,22 @@ impl Fields {
         &mut self,
         key: &str,
         table: &'static [Setting],
+        read: impl FnMut(&Place, &mut Fields) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        self.at_least(0, key, table, read)
+    }
+
+    fn at_least<T>(
+        &mut self,
+        least: usize,
+        key: &str,
+        table: &'static [Setting],
         mut read: impl FnMut(&Place, &mut Fields) -> Option<T>,
     ) -> Option<Vec<T>> {
         let Some(node) = self.given(key).cloned() else { return Some(Vec::new()) };
         let items = match node.value {
             Value::List(items) => items,
-            Value::Any(shape) => vec![shape.item(false)],
+            Value::Any(shape) => vec![shape.item(false, least)],
             _ => {
                 self.problems
                     .push(Problem::new(node.place.clone(), format!("a list is expected here, not {}", node.kind())));
@@ -241,6 +252,25 @@ impl Fields {
         read.into_iter().collect()
     }
 
+    /// Reads a list of mappings that must not be empty if it is there; `without` says what an empty one would mean.
+    pub fn filled_items<T>(
+        &mut self,
+        key: &str,
+        without: &str,
+        table: &'static [Setting],
+        read: impl FnMut(&Place, &mut Fields) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let items = self.at_least(1, key, table, read)?;
+        match self.given(key) {
+            Some(node) if items.is_empty() => {
+                let problem = Problem::new(node.place.clone(), format!("an empty list: {without}"));
+                self.problems.push(problem);
+                None
+            }
+            _ => Some(items),
+        }
+    }
+
     /// Reads a list of mappings that has to be there and must not be empty, or what is missing in this mapping without it.
     pub fn needed_items<T>(
         &mut self,
@@ -250,7 +280,7 @@ impl Fields {
         read: impl Fn(&mut Fields) -> Option<T>,
     ) -> Option<Vec<T>> {
         self.note_need(key);
-        let items = self.items(key, table, |_, fields| read(fields))?;
+        let items = self.at_least(1, key, table, |_, fields| read(fields))?;
         if items.is_empty() {
             self.complain_here(missing);
             return None;

@@ -20,10 +20,13 @@ pub enum Listen {
     Unix(PathBuf),
 }
 
+/// What an editor can know of it.
+const FORM: &str = "^(unix:/.*|(\\[[0-9A-Fa-f:.]+(%[0-9]+)?\\]|[0-9.]+):[0-9]+)$";
+
 impl Listen {
     /// Reads `address:port` or `unix:/path`.
     pub fn read(node: &Node) -> Result<Self, Problem> {
-        let text = read::text(node)?;
+        let text = read::text_like(node, FORM)?;
         let wrong =
             || Problem::new(node.place.clone(), "address:port, such as 127.0.0.1:8443, or unix:/path is expected here");
         match text.strip_prefix("unix:") {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use alppaca_core::credentials::{AccountId, AccountIdError, Pattern, RoleName, RoleNameError};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use crate::{
     problem::{Place, Problem, Source},
@@ -59,9 +59,21 @@ pub fn text(node: &Node) -> Read<String> {
     }
 }
 
-/// The same, where an editor can know that legal texts match `pattern`, a regular expression. The caller checks more.
+/// The same, or nothing, which is an empty text.
+pub fn text_or_nothing(node: &Node) -> Read<String> {
+    takes(node, || json!({"type": ["string", "number", "boolean", "null"]}))?;
+    if node.is_null() { Ok(String::new()) } else { text(node) }
+}
+
+/// The same as [`text`], where an editor can know that legal texts match `pattern`, a regular expression. The caller checks more.
 pub fn text_like(node: &Node, pattern: &str) -> Read<String> {
     takes(node, || form::like(pattern))?;
+    text(node)
+}
+
+/// The same for a name, which may be one that YAML takes for a number or a boolean.
+pub fn name_like(node: &Node, pattern: &str) -> Read<String> {
+    takes(node, || form::name(pattern))?;
     text(node)
 }
 
@@ -73,7 +85,7 @@ fn scalar<T>(
 ) -> Read<T> {
     takes(node, form)?;
     match &node.value {
-        Value::Scalar { text, .. } => match parse(text.trim()) {
+        Value::Scalar { text, .. } if !node.is_null() => match parse(text.trim()) {
             Some(value) => Ok(value),
             None => wrong(node, expected),
         },
@@ -192,23 +204,37 @@ pub fn path(node: &Node) -> Read<PathBuf> {
 /// A list of what `item` reads; a single value is a list of one.
 pub fn list<T>(node: &Node, item: impl Fn(&Node) -> Read<T>) -> Read<Vec<T>> {
     match &node.value {
-        Value::Any(shape) => Ok(vec![item(&shape.item(true))?]),
+        Value::Any(shape) => Ok(vec![item(&shape.item(true, 0))?]),
         Value::List(items) => items.iter().map(item).collect(),
         _ => Ok(vec![item(node)?]),
     }
 }
 
-/// What `item` reads of each item, if it is a list; otherwise the caller reads another form.
-pub fn proper_list<T>(node: &Node, item: impl Fn(&Node) -> Read<T>) -> Option<Read<Vec<T>>> {
+/// The same, but of one or more; `without` says what an empty one would mean.
+pub fn filled_list<T>(node: &Node, without: &str, item: impl Fn(&Node) -> Read<T>) -> Read<Vec<T>> {
+    match &node.value {
+        Value::Any(shape) => Ok(vec![item(&shape.item(true, 1))?]),
+        Value::List(items) if items.is_empty() => empty_list(node, without),
+        _ => list(node, item),
+    }
+}
+
+/// What `item` reads of each item, if it is a list of one or more; otherwise the caller reads another form.
+pub fn proper_list<T>(node: &Node, without: &str, item: impl Fn(&Node) -> Read<T>) -> Option<Read<Vec<T>>> {
     match &node.value {
         Value::Any(shape) => {
             // Only to note it: there is the other form, too.
-            let _noted = item(&shape.item(false));
+            let _noted = item(&shape.item(false, 1));
             None
         }
+        Value::List(items) if items.is_empty() => Some(empty_list(node, without)),
         Value::List(items) => Some(items.iter().map(item).collect()),
         _ => None,
     }
+}
+
+fn empty_list<T>(node: &Node, without: &str) -> Read<Vec<T>> {
+    Err(Problem::new(node.place.clone(), format!("an empty list: {without}")))
 }
 
 /// The entries of a mapping of any names.
@@ -252,7 +278,7 @@ pub fn host_name(node: &Node) -> Read<String> {
     let legal = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
     scalar(
         node,
-        || form::like("^\\s*[A-Za-z0-9._-]+\\s*$"),
+        || form::name("^\\s*[A-Za-z0-9._-]+\\s*$"),
         "a host name without a port",
         |text| legal(text).then(|| text.to_lowercase()),
     )

@@ -45,8 +45,13 @@ pub(crate) mod form {
         json!({"anyOf": [{"type": "integer", "minimum": 0}, like("^[0-9]{12}$")]})
     }
 
+    /// A text with this form, which YAML may take for a number or a boolean.
+    pub(crate) fn name(pattern: &str) -> Json {
+        json!({"anyOf": [like(pattern), {"type": ["number", "boolean"]}]})
+    }
+
     pub(crate) fn role_name() -> Json {
-        json!({"anyOf": [like("^[A-Za-z0-9_+=,.@-]+$"), {"type": ["number", "boolean"]}]})
+        name("^[A-Za-z0-9_+=,.@-]+$")
     }
 
     pub(crate) fn whole_number(least: usize, most: usize) -> Json {
@@ -128,10 +133,14 @@ fn forms(shape: &Shape) -> Vec<Json> {
                 }
             }
         }
-        all.push(json!({"type": "array", "items": of_shape(items, None, false)}));
+        let mut list = json!({"type": "array", "items": of_shape(items, None, may_be_nothing(items))});
+        if seen.least_items > 0 {
+            list["minItems"] = json!(seen.least_items);
+        }
+        all.push(list);
     }
     if let Some(named) = &seen.named {
-        all.push(json!({"type": "object", "additionalProperties": of_shape(named, None, true)}));
+        all.push(json!({"type": "object", "additionalProperties": of_shape(named, None, may_be_nothing(named))}));
     }
     if let Some(mapping) = &seen.mapping {
         all.push(Json::Object(of_mapping(mapping, &[], true)));
@@ -149,6 +158,11 @@ fn forms(shape: &Shape) -> Vec<Json> {
         }));
     }
     all
+}
+
+/// Whether nothing can stand for a mapping without keys.
+fn may_be_nothing(shape: &Shape) -> bool {
+    shape.seen().mapping.is_some_and(|mapping| mapping.rules().need_nothing())
 }
 
 fn of_mapping(mapping: &Mapping, beside: &[(String, Json)], whole: bool) -> Map<String, Json> {

@@ -29,6 +29,8 @@ pub(crate) struct Seen {
     turns: usize,
     /// What may stand in a list here.
     pub(crate) items: Option<Arc<Shape>>,
+    /// How many have to be there.
+    pub(crate) least_items: usize,
     /// Whether one item may stand here without the list.
     pub(crate) item_alone: bool,
     /// The values of a mapping of any names.
@@ -111,10 +113,11 @@ impl Shape {
         seen.turns % words.max(1)
     }
 
-    /// What stands for each item of a list. `alone`: also for a single value in the place of the list.
-    pub(crate) fn item(&self, alone: bool) -> Node {
+    /// What stands for each item of a list of at least so many. `alone`: also for a single value in the place of the list.
+    pub(crate) fn item(&self, alone: bool, least: usize) -> Node {
         let mut seen = lock(&self.0);
         seen.item_alone |= alone;
+        seen.least_items = if seen.items.is_some() { seen.least_items.min(least) } else { least };
         Self::node(seen.items.get_or_insert_default())
     }
 
@@ -264,5 +267,10 @@ impl Rules {
     /// The keys that every reading needed: others are needed only with some choice.
     pub(crate) fn needed(&self) -> impl Iterator<Item = &str> {
         self.needed.iter().filter(|(_, times)| *times >= self.readings).map(|(key, _)| key.as_str())
+    }
+
+    /// Whether there may be no key at all.
+    pub(crate) fn need_nothing(&self) -> bool {
+        self.needed().next().is_none() && self.one_of.is_empty()
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     settings::{
         NamedFiles, Node, Problem, Setting, Topic, options, read,
         render::{AsYaml, quoted},
+        url::{WEB_URL, is_web_url},
     },
 };
 
@@ -130,7 +131,11 @@ impl Options {
 
 /// SDKs take plain HTTP only from a few addresses, but that is theirs to judge.
 fn url(node: &Node) -> Result<String, Problem> {
-    read::text_like(node, "^https?://[^ ]+$")
+    let text = read::text_like(node, WEB_URL)?;
+    if is_web_url(&text) {
+        return Ok(text);
+    }
+    read::wrong(node, "a URL such as http://169.254.170.23/v1/credentials")
 }
 
 fn expiration(node: &Node) -> Result<Duration, Problem> {

@@ -95,7 +95,7 @@ impl Allow {
 
 /// A path of which it is clear what it allows.
 fn place(node: &Node) -> Read<PathBuf> {
-    let text = read::text(node)?;
+    let text = read::text_like(node, "^/")?;
     let path = Path::new(&text);
     let wrong = |message: String| Err(Problem::new(node.place.clone(), message));
     if path == Path::new("/") {

@@ -7,7 +7,7 @@ use crate::{
     method::{Entry, Method, Opened, Opening, Reload},
     names,
     settings::{
-        Fields, NamedFiles, Node, Problem, Setting,
+        Fields, NamedFiles, Node, Setting,
         read::{self, render_duration},
         render::{list, quoted},
     },
@@ -70,11 +70,7 @@ impl Options {
 
 /// A list of one or more.
 pub(crate) fn not_empty<T>(node: &Node, what: &str, item: impl Fn(&Node) -> read::Read<T>) -> read::Read<Vec<T>> {
-    let list = read::list(node, item)?;
-    if list.is_empty() {
-        return Err(Problem::new(node.place.clone(), format!("an empty list: there would be no {what}")));
-    }
-    Ok(list)
+    read::filled_list(node, &format!("there would be no {what}"), item)
 }
 
 pub(crate) fn trust_domain(node: &Node) -> read::Read<String> {

@@ -81,6 +81,7 @@ impl Rules {
 #[allow(clippy::option_option, reason = "wrong and absent are not the same")]
 pub(super) fn read(place: &Place, fields: &mut Fields) -> Option<Option<Approval>> {
     let approval = fields.section("approval", SETTINGS, |fields| {
+        fields.note_need("by");
         let by = fields.section("by", BY, matching);
         let life = fields.value("for", life);
         match by? {

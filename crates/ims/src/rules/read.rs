@@ -171,6 +171,10 @@ fn accounts(fields: &mut Fields) -> Option<Accounts> {
 fn rule(place: &Place, fields: &mut Fields) -> Option<Rule> {
     fields.exclude("deny", &OF_GIVE);
     let name = required(fields, place, "name", text);
+    fields.note_need("match");
+    for key in ["account", "role"] {
+        fields.note_one_of(&[key, "deny"]);
+    }
     let matching = match fields.section("match", MATCH, matching) {
         Some(None) => {
             fields
@@ -200,6 +204,7 @@ fn rule(place: &Place, fields: &mut Fields) -> Option<Rule> {
 
 /// The value of a key that has to be there.
 fn required<T>(fields: &mut Fields, place: &Place, key: &str, read: impl Fn(&Node) -> Result<T, Problem>) -> Option<T> {
+    fields.note_need(key);
     let value = fields.optional(key, read)?;
     if value.is_none() {
         fields.problems.push(Problem::new(place.clone(), format!("`{key}` is missing")));

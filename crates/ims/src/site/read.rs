@@ -158,17 +158,13 @@ fn tls(fields: &mut Fields) -> Option<Option<https::Files>> {
 }
 
 fn listen(fields: &mut Fields, tls: bool) -> Option<Vec<Listen>> {
-    let listen = fields.value("listen", |node| read::list(node, Listen::read))?;
+    let listen = fields.value("listen", |node| read::filled_list(node, "there would be no listener", Listen::read))?;
     let plain = fields.value("plain_http", read::boolean)?;
     let place = fields.place("listen");
     let problem = |message: String| match place.clone() {
         Some(place) => Problem::new(place, message),
         None => Problem::nowhere(message),
     };
-    if listen.is_empty() {
-        fields.problems.push(problem("an empty list: there would be no listener".to_owned()));
-        return None;
-    }
     if let Some(far) = listen.iter().find(|listen| !tls && !listen.is_local()) {
         if !plain {
             let message = format!(
@@ -232,7 +228,7 @@ fn mounts(fields: &mut Fields, identities: &[Named]) -> Option<Vec<MountSettings
         Err(Problem::new(node.place.clone(), message))
     };
     let mut prefixes: Vec<String> = Vec::new();
-    let mounts = fields.items("mounts", MOUNT, |place, fields| {
+    fields.filled_items("mounts", "there would be no route", MOUNT, |place, fields| {
         let prefix = fields.value("path", prefix);
         let given = fields.optional("identities", |node| read::list(node, known));
         let families = fields.optional("routes", families);
@@ -247,12 +243,7 @@ fn mounts(fields: &mut Fields, identities: &[Named]) -> Option<Vec<MountSettings
         }
         let mount = Mount { prefix, families: families?.unwrap_or(BOTH) };
         Some(MountSettings { mount, identities: order })
-    })?;
-    if mounts.is_empty() {
-        fields.problems.push(Problem::nowhere("`mounts` is empty: there would be no route"));
-        return None;
-    }
-    Some(mounts)
+    })
 }
 
 /// `/` is the empty prefix; others have a slash at their beginning and none at their end.
@@ -269,12 +260,7 @@ fn prefix(node: &Node) -> Result<String, Problem> {
 
 fn families(node: &Node) -> Result<Families, Problem> {
     let words = [("hosts", (true, false)), ("people", (false, true))];
-    let chosen = read::list(node, |node| read::choice(node, &words))?;
-    let families =
-        Families { hosts: chosen.iter().any(|(hosts, _)| *hosts), people: chosen.iter().any(|(_, people)| *people) };
-    if families.hosts || families.people {
-        Ok(families)
-    } else {
-        Err(Problem::new(node.place.clone(), "an empty list: there would be no route"))
-    }
+    let chosen = read::filled_list(node, "there would be no route", |node| read::choice(node, &words))?;
+    let [hosts, people] = [chosen.iter().any(|(hosts, _)| *hosts), chosen.iter().any(|(_, people)| *people)];
+    Ok(Families { hosts, people })
 }

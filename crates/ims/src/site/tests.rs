@@ -56,7 +56,7 @@ fn each_mistake_is_reported_with_its_place_and_a_remedy() {
         (&format!("{LOCAL}mounts: [{{path: a}}]\n"), "ims.yaml:5:17: a path such as /afp-api/latest is expected"),
         (&format!("{LOCAL}mounts: [{{path: /a/../b}}]\n"), "a path such as /afp-api/latest is expected"),
         (&format!("{LOCAL}mounts: [{{}}, {{path: /}}]\n"), "another of `mounts` has the same `path`"),
-        (&format!("{LOCAL}mounts: []\n"), "`mounts` is empty"),
+        (&format!("{LOCAL}mounts: []\n"), "an empty list: there would be no route"),
         (
             &format!("{LOCAL}  p: {{kind: dns, pattern: x, groups_from: corp}}\n"),
             "ims.yaml:3:1: p needs \"corp\", which is not one of `directories`: there are none",

@@ -112,10 +112,8 @@ impl Options {
         let upstream_role = fields.optional("upstream_role", read::text);
         let assume = fields.optional("assume", arn);
         let external_id = fields.optional("external_id", read::text);
-        let regions = fields.value("regions", |node| {
-            let regions = read::list(node, read::region)?;
-            if regions.is_empty() { read::wrong(node, "at least one region") } else { Ok(regions) }
-        });
+        let regions = fields
+            .value("regions", |node| read::filled_list(node, "there would be no region to call STS in", read::region));
         let rate = fields.value("calls_per_second", read::count);
         let patience = fields.value("max_wait", read::limit);
         let capacity = fields.value("max_sets", read::count);

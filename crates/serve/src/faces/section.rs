@@ -134,11 +134,7 @@ impl Section {
 
 /// At least one address.
 fn addresses(node: &Node) -> Result<Vec<SocketAddr>, Problem> {
-    let addresses = read::list(node, read::socket_address)?;
-    if addresses.is_empty() {
-        return Err(Problem::new(node.place.clone(), "an empty list: no client could connect"));
-    }
-    Ok(addresses)
+    read::filled_list(node, "no client could connect", read::socket_address)
 }
 
 /// An address that can be reached over the network.

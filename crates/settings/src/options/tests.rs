@@ -117,6 +117,27 @@ fn the_schema_says_what_the_readers_read() {
 }
 
 #[test]
+fn the_schema_says_which_lists_may_be_empty_and_where_nothing_may_stand() {
+    const TABLE: &[Setting] =
+        &[Setting::nested("any", "", ""), Setting::nested("some", "", ""), Setting::nested("servers", "", "")];
+    let read = |node| {
+        let mut fields = Fields::of_document(Some(node), TABLE);
+        drop(fields.optional("any", |node| read::list(node, read::port)));
+        drop(fields.optional("some", |node| read::filled_list(node, "no port", read::port)));
+        drop(fields.named("servers", Server::SETTINGS, |_, fields| Server::read(fields)));
+    };
+    let schema = schema("A document", read).expect("all keys are read");
+    let form = |key: &str, kind: &str| {
+        let forms = schema["properties"][key]["anyOf"].as_array().expect("several");
+        forms.iter().find(|form| form["type"] == kind).expect("that form").clone()
+    };
+    assert_eq!(form("any", "array").get("minItems"), None);
+    assert_eq!(form("some", "array")["minItems"], 1);
+    // A server needs a password.
+    assert_eq!(form("servers", "object")["additionalProperties"]["type"], "object");
+}
+
+#[test]
 fn a_key_that_nothing_reads_is_named() {
     const TABLE: &[Setting] = &[Setting::nested("read", "", ""), Setting::nested("lost", "", "")];
     let read = |node| drop(Fields::of_document(Some(node), TABLE).optional("read", read::text));

@@ -188,7 +188,7 @@ fn issuer(node: &Node) -> Result<String, Problem> {
 }
 
 fn scopes(node: &Node) -> Result<Vec<String>, Problem> {
-    let texts = read::list(node, read::text)?;
+    let texts = read::filled_list(node, "`openid` has to be in it", read::text)?;
     let words: Vec<String> = texts.iter().flat_map(|text| text.split_whitespace()).map(str::to_owned).collect();
     if words.iter().any(|word| word == "openid") {
         Ok(words)

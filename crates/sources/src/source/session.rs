@@ -160,7 +160,7 @@ fn tags(node: &Node) -> Result<Vec<(String, String)>, Problem> {
         return Err(Problem::new(node.place.clone(), "AWS accepts at most 50 session tags"));
     }
     let tag = |(key, node): &(Key, Node)| {
-        let value = if node.is_null() { String::new() } else { read::text(node)? };
+        let value = read::text_or_nothing(node)?;
         check_tag_key(&key.text).map_err(|error| Problem::new(key.place.clone(), error.to_string()))?;
         check_tag_value(&value).map_err(|error| Problem::new(node.place.clone(), error.to_string()))?;
         Ok((key.text.clone(), value))

@@ -8,9 +8,12 @@ use crate::{
     rules::{Condition, Match, condition::Rewrite, template::IDENTITY},
     settings::{
         Fields, Node, Problem, Setting,
-        read::{entries, list, text, wrong},
+        read::{entries, filled_list, text, text_like, wrong},
     },
 };
+
+/// What an empty list would mean: surely not what was meant, in a rule that denies above all.
+const NOBODY: &str = "no caller would match";
 
 pub(super) const MATCH: &[Setting] = &[
     Setting::nested("method", "", "Kinds of proof, or names of identity methods; one of a list."),
@@ -35,11 +38,12 @@ pub(super) const REWRITE: &[Setting] = &[
 ];
 
 pub(in crate::rules) fn matching(fields: &mut Fields) -> Option<Match> {
-    let method = fields.optional("method", |node| list(node, text));
+    fields.note_one_of(&["method", "name", "groups", "claims"]);
+    let method = fields.optional("method", |node| filled_list(node, NOBODY, text));
     let name = fields.optional("name", condition);
     let groups = fields.optional("groups", condition);
     let claims = fields.optional("claims", claims);
-    let from = fields.optional("from", |node| list(node, network));
+    let from = fields.optional("from", |node| filled_list(node, NOBODY, network));
     let rewrite = fields.items("rewrite", REWRITE, |place, fields| {
         let capture = required(fields, place, "capture", text);
         let from = required(fields, place, "from", |node| {
@@ -77,8 +81,7 @@ pub(super) fn pattern(node: &Node) -> Result<Expression, Problem> {
 }
 
 fn condition(node: &Node) -> Result<Condition, Problem> {
-    let patterns = list(node, pattern)?;
-    if patterns.is_empty() { wrong(node, "a pattern, or several in a list,") } else { Ok(Condition(patterns)) }
+    filled_list(node, NOBODY, pattern).map(Condition)
 }
 
 fn claims(node: &Node) -> Result<Vec<(String, Condition)>, Problem> {
@@ -87,7 +90,7 @@ fn claims(node: &Node) -> Result<Vec<(String, Condition)>, Problem> {
 }
 
 fn network(node: &Node) -> Result<ipnet::IpNet, Problem> {
-    let text = text(node)?;
+    let text = text_like(node, "^[0-9A-Fa-f:.]+(/[0-9]+)?$")?;
     let single = || text.parse().ok().map(|address: std::net::IpAddr| address.into());
     match text.parse().ok().or_else(single) {
         Some(network) => Ok(network),

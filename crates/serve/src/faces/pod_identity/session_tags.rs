@@ -68,7 +68,7 @@ impl AsYaml for SessionTags {
 }
 
 fn cluster_name(node: &Node) -> Result<String, Problem> {
-    let text = read::text_like(node, "^[0-9A-Za-z][0-9A-Za-z_-]{0,99}$")?;
+    let text = read::name_like(node, "^[0-9A-Za-z][0-9A-Za-z_-]{0,99}$")?;
     let legal = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if text.len() <= LONGEST_CLUSTER && text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(legal)
     {

@@ -138,7 +138,7 @@ fn server(node: &Node) -> Result<String, Problem> {
 
 fn pin(node: &Node) -> Result<Pin, Problem> {
     let message = "sha256// and the base64 of a SHA-256 is expected here, as in curl's --pinnedpubkey";
-    read::text(node)?.parse().map_err(|()| Problem::new(node.place.clone(), message))
+    read::text_like(node, "^sha256//")?.parse().map_err(|()| Problem::new(node.place.clone(), message))
 }
 
 impl Kind for Options {

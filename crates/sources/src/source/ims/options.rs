@@ -8,7 +8,7 @@ use crate::{
     needs::Needs,
     refresh::{CallLimit, Source},
     settings::{
-        Fields, Keys, NamedFiles, Problem, Rendered, Setting,
+        Fields, Keys, NamedFiles, Node, Problem, Rendered, Setting,
         problem::Place,
         read::{self, render_duration},
         render::{list, quoted},
@@ -144,11 +144,8 @@ fn urls(fields: &mut Fields) -> Option<Vec<String>> {
         fields.problems.push(Problem::nowhere("an IMS needs a `url`, such as https://ims.example.com"));
         return None;
     };
-    let texts = fields.note(read::list(&node, |node| read::text(node).map(|text| (node.place.clone(), text))))?;
-    if texts.is_empty() {
-        fields.problems.push(Problem::new(node.place, "an empty list: there would be no host"));
-        return None;
-    }
+    let text = |node: &Node| read::text(node).map(|text| (node.place.clone(), text));
+    let texts = fields.note(read::filled_list(&node, "there would be no host", text))?;
     let urls: Vec<Option<String>> = texts.into_iter().map(|(place, text)| list_url(fields, place, &text)).collect();
     urls.into_iter().collect()
 }

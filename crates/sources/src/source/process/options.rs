@@ -75,9 +75,11 @@ impl Options {
 /// A program and its arguments, as a list or as a text that is split like in a shell.
 pub fn command(node: &Node) -> Result<Vec<String>, Problem> {
     let wrong = |message: &str| Problem::new(node.place.clone(), message);
-    let words = match read::proper_list(node, read::text) {
+    let words = match read::proper_list(node, "a program is expected here", read::text) {
         Some(words) => words?,
-        None => split_words(&read::text(node)?).ok_or_else(|| wrong("a quotation mark is not closed here"))?,
+        None => {
+            split_words(&read::name_like(node, "\\S")?).ok_or_else(|| wrong("a quotation mark is not closed here"))?
+        }
     };
     if words.first().is_none_or(String::is_empty) {
         return Err(wrong("a program is expected here"));
@@ -103,7 +105,7 @@ pub fn program_files(command: &[String], host_env: &HostEnv, files: &mut NamedFi
 pub(in crate::source) fn variables(node: &Node) -> Result<Vec<(String, String)>, Problem> {
     let entries = read::entries(node, "a mapping of variables to their values")?;
     let variable = |(key, node): &(Key, Node)| {
-        let value = if node.is_null() { String::new() } else { read::text(node)? };
+        let value = read::text_or_nothing(node)?;
         if key.text.is_empty() || key.text.contains(['=', '\0']) {
             return Err(Problem::new(key.place.clone(), "this is not the name of a variable"));
         }

@@ -36,6 +36,9 @@ pub(in crate::source) struct Options {
     pub aws: Aws,
 }
 
+/// What an editor can know of an ARN.
+const ARN: &str = "^arn:";
+
 const SETTINGS: [Setting; 17] = [
     Setting::nested(
         "certificate",
@@ -91,8 +94,8 @@ impl Keys for Options {
         let passphrase_file = fields.optional("passphrase_file", read::path);
         let pkcs11_module = fields.optional("pkcs11_module", read::path);
         let pin_file = fields.optional("pin_file", read::path);
-        let trust_anchor_arn = needed(fields, "trust_anchor_arn", read::text);
-        let profile_arn = needed(fields, "profile_arn", read::text);
+        let trust_anchor_arn = needed(fields, "trust_anchor_arn", |node| read::text_like(node, ARN));
+        let profile_arn = needed(fields, "profile_arn", |node| read::text_like(node, ARN));
         let endpoint = fields.optional("endpoint", aws::endpoint);
         let fips = fields.optional("fips", read::boolean);
         let proxying = Proxying::read(fields);

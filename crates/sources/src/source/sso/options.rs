@@ -7,7 +7,10 @@ use crate::{
     fetch::{Proxying, is_clear_text},
     needs::{Need, Needs},
     refresh::{CallLimit, OnRequest, Source},
-    settings::{Fields, NamedFiles, Node, Problem, Setting, options, read, url::is_base_url},
+    settings::{
+        Fields, NamedFiles, Node, Problem, Setting, options, read,
+        url::{WEB_URL, is_base_url},
+    },
     sign_in::{IdentityCenterSettings, KEEP_SIGN_IN, Known, Session, Settings as SignIn},
     source::{
         aws::{self, Rate},
@@ -173,7 +176,7 @@ impl Options {
 
 /// The portal, as it stands in `~/.aws/config`. What is behind a `#` is for browsers.
 fn start_url(node: &Node) -> Result<String, Problem> {
-    let text = read::text(node)?;
+    let text = read::text_like(node, WEB_URL)?;
     if is_portal(&text) {
         Ok(text)
     } else {
@@ -187,7 +190,8 @@ fn is_portal(text: &str) -> bool {
 }
 
 fn scopes(node: &Node) -> Result<Vec<String>, Problem> {
-    let found: Vec<String> = read::list(node, read::text)?.iter().flat_map(|text| words(text)).collect();
+    let texts = read::filled_list(node, "`sso:account:access` has to be in it", read::text)?;
+    let found: Vec<String> = texts.iter().flat_map(|text| words(text)).collect();
     if gives_access(&found) { Ok(found) } else { read::wrong(node, "a list of scopes with `sso:account:access` in it") }
 }
 

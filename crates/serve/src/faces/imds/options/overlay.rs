@@ -73,7 +73,7 @@ fn branch(node: &Node, depth: usize) -> Result<Entry, Problem> {
         Value::Scalar { text, .. } => Ok(Entry::File(text.clone())),
         Value::Binary(bytes) => Ok(Entry::Binary(bytes.clone())),
         Value::Any(_) => read::wrong(node, "a part of the tree"),
-        Value::List(_) => Ok(Entry::File(read::list(node, read::text)?.join("\n"))),
+        Value::List(_) => Ok(Entry::File(read::list(node, line)?.join("\n"))),
         Value::Map(entries) => {
             let mut directory = Vec::with_capacity(entries.len());
             for (key, node) in entries {
@@ -87,6 +87,10 @@ fn branch(node: &Node, depth: usize) -> Result<Entry, Problem> {
             Ok(Entry::Directory(directory))
         }
     }
+}
+
+fn line(node: &Node) -> Result<String, Problem> {
+    read::text(node).or_else(|_| read::wrong(node, "a line of the file"))
 }
 
 /// What may stand at the top of the tree, and of `iam` only `info`.
