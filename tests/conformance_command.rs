@@ -6,8 +6,8 @@ mod support;
 mod rig;
 
 use std::{
-    net::TcpListener,
-    process::{Command, Output},
+    net::{SocketAddr, TcpListener},
+    process::{Command, Output, Stdio},
 };
 
 use alppaca::mock_ims::Behaviour;
@@ -44,6 +44,9 @@ fn our_own_daemon_passes_every_case() {
         // How quick it is depends on what else the machine does.
         let others: Vec<_> = cases.iter().filter(|case| case["result"] != "passed" && case["number"] != 46).collect();
         assert!(others.is_empty() && cases.len() > 35, "{others:#?}");
+        let row = format!("| alppaca | {} | 0 | 0 |\n", cases.len());
+        let documented = include_str!("../docs/conformance.md").contains(&row);
+        assert!(documented || !arguments.contains(&"--v1"), "docs/conformance.md has no\n{row}");
         assert_eq!(output.status.code(), Some(0));
         assert!(holds_no_secret(&ims, &text(&output)));
     }
@@ -112,11 +115,39 @@ fn the_documented_figures_of_moto_are_true() {
         return;
     };
     let moto = Moto::start(&tools.python);
-    let said = text(&conformance(&format!("http://{}", moto.address), &["--v1"]));
+    is_documented(&format!("moto {}", pinned("python/requirements.txt", "moto==")), moto.address);
+}
+
+#[test]
+fn the_documented_figures_of_ec2_metadata_mock_are_true() {
+    let program = Tools::find().and_then(|tools| tools.program("metadata-mock/metadata-mock").ok());
+    let Some(program) = program else {
+        support::skip(
+            "conformance of amazon-ec2-metadata-mock",
+            "it was not built; `cargo xtask test` does that, with Go",
+        );
+        return;
+    };
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+    let mut command = Command::new(program);
+    command
+        .args(["--hostname", "127.0.0.1", "--port", &free.port().to_string()])
+        .env_clear()
+        .env("HOME", "/nonexistent");
+    let mut mock = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+    drop(support::connect_when_listening(free));
+    let version = pinned("metadata-mock/go.mod", "amazon-ec2-metadata-mock ");
+    let documented = std::panic::catch_unwind(|| is_documented(&format!("amazon-ec2-metadata-mock {version}"), free));
+    mock.kill().and_then(|()| mock.wait()).expect("it was running");
+    documented.unwrap_or_else(|failure| std::panic::resume_unwind(failure));
+}
+
+/// Compares what the table says of a service with what it does.
+fn is_documented(name: &str, address: SocketAddr) {
+    let said = text(&conformance(&format!("http://{address}"), &["--v1"]));
     let count =
         |result: &str| said.lines().filter(|line| line.get(3..).is_some_and(|rest| rest.starts_with(result))).count();
-    let version = pinned("python/requirements.txt", "moto==");
-    let row = format!("| moto {version} | {} | {} | {} |", count("ok "), count("differs "), count("absent "));
+    let row = format!("| {name} | {} | {} | {} |", count("ok "), count("differs "), count("absent "));
     let documented = include_str!("../docs/conformance.md");
     assert!(documented.contains(&row), "docs/conformance.md has no\n{row}\n{said}");
 }

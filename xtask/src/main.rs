@@ -3,8 +3,8 @@
 mod bench;
 mod book;
 mod clients;
-mod collector;
 mod fuzz;
+mod go_programs;
 mod kubernetes;
 mod machine;
 mod openssh;

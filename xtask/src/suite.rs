@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
 use crate::outcome::{Counts, Row, summarize};
-use crate::{clients, collector, fuzz, kubernetes, machine, openssh, pins, python, shell, tools};
+use crate::{clients, fuzz, go_programs, kubernetes, machine, openssh, pins, python, shell, tools};
 
 /// Fuzzing finds shallow faults in seconds; for deep ones there is `cargo xtask fuzz`.
 const SMOKE: Duration = Duration::from_secs(5);
@@ -62,10 +62,11 @@ pub fn run(options: &Options) -> Result<()> {
         let (made, row) = kubernetes::ensure();
         cluster = made;
         rows.push(row);
+        rows.push(go_programs::metadata_mock());
     }
     let mut collector = None;
     if wants(Kind::Interop) || names_traces(&options.arguments) {
-        let (made, row) = collector::ensure();
+        let (made, row) = go_programs::collector();
         collector = made;
         rows.push(row);
     }
