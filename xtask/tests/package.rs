@@ -237,6 +237,41 @@ fn the_same_input_gives_the_same_bytes_signed() {
     assert_eq!(sums[0].lines().count(), 2 * (5 + 2), "{}", sums[0]);
 }
 
+/// Of a program for this processor: nothing looks into it.
+#[test]
+fn packages_for_arm64_say_so() {
+    let what = "packages for arm64";
+    if !["dpkg-deb", "rpmbuild", "skopeo"].iter().all(|tool| needs(what, tool)) {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a directory");
+    let out = folder.path().join("out");
+    let generator = stand_in(folder.path(), "generator", &[]);
+    for (options, formats) in
+        [(&[][..], &["deb", "rpm", "tar"][..]), (&["-Ctarget-feature=+crt-static"][..], &["apk", "image"][..])]
+    {
+        let program = stand_in(folder.path(), "program", options);
+        package(&program, formats, &out, &["--arch=arm64", "--generator", generator.to_str().expect("UTF-8")]);
+    }
+    for name in ["alppaca", "alppaca-ims"] {
+        let deb = said(
+            Command::new("dpkg-deb").arg("-f").arg(file(&out, &format!("{name}_"), "_arm64.deb")).arg("Architecture"),
+        );
+        assert_eq!(deb, "arm64\n");
+        let rpm = file(&out, &format!("{name}-0"), "-1.aarch64.rpm");
+        assert_eq!(said(Command::new("rpm").args(["-qp", "--qf", "%{ARCH} %{OS}"]).arg(rpm)), "aarch64 linux");
+        let apk = file(&out, &format!("{name}_"), "_aarch64.apk");
+        let mut tar = Command::new("tar");
+        tar.args(["--ignore-zeros", "--gzip", "--extract", "--to-stdout", "--file"]).arg(apk).arg(".PKGINFO");
+        assert!(said(&mut tar).contains("\narch = aarch64\n"));
+        let image = file(&out, &format!("{name}-0"), "-linux-arm64.oci.tar");
+        let mut inspect = Command::new("skopeo");
+        inspect.args(["--override-arch=arm64", "inspect", "--format={{.Architecture}} {{.Os}}"]);
+        assert_eq!(said(inspect.arg(format!("oci-archive:{}", image.display()))), "arm64 linux\n");
+        file(&out, &format!("{name}-0"), "-linux-arm64.tar.gz");
+    }
+}
+
 #[test]
 fn the_archive_has_no_folders_that_would_change_those_of_the_host() {
     let Some(folder) = for_glibc("the archive", &["tar"]) else { return };

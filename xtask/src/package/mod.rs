@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 
 use crate::outcome::{Counts, Row, summarize};
@@ -35,10 +35,13 @@ pub struct Options {
     /// Sign the checksums with this secret key of minisign
     #[arg(long, value_name = "FILE")]
     sign: Option<PathBuf>,
-    /// A binary that you have, for --only, of this machine's processor; it is stripped of nothing [default: one that is built
-    /// for release]
-    #[arg(long, requires = "only", conflicts_with = "arch")]
+    /// A binary that you have, for --only, of this machine's processor or --arch; it is stripped of nothing [default: one that
+    /// is built for release]
+    #[arg(long, requires = "only")]
     program: Option<PathBuf>,
+    /// A build of that binary that runs here, for what it generates [default: the binary itself]
+    #[arg(long, requires = "program")]
+    generator: Option<PathBuf>,
 }
 
 /// The programs that have packages.
@@ -158,7 +161,9 @@ pub fn run(options: &Options) -> Result<()> {
         revision: git(&["rev-parse", "--short=12", "HEAD"]),
     };
     let mut rows = Vec::new();
-    for arch in chosen(&options.arch, if options.program.is_some() { &[Arch::HERE] } else { Arch::value_variants() }) {
+    ensure!(options.program.is_none() || options.arch.len() < 2, "a binary is for one processor: give --arch once");
+    let is_ours = options.program.is_some() && options.arch.is_empty();
+    for arch in chosen(&options.arch, if is_ours { &[Arch::HERE] } else { Arch::value_variants() }) {
         for program in Program::value_variants() {
             if options.only.is_none_or(|only| only == *program) {
                 rows.extend(packages(*program, arch, options, &release));
@@ -208,8 +213,9 @@ fn packages(program: Program, arch: Arch, options: &Options, release: &Release) 
 
 fn built(program: Program, arch: Arch, libc: Libc, options: &Options, release: &Release) -> Result<Built> {
     if let Some(binary) = &options.program {
-        let binary = fs::canonicalize(binary).with_context(|| binary.display().to_string())?;
-        return Ok(Built { program, arch, generator: binary.clone(), binary });
+        let whole = |file: &Path| fs::canonicalize(file).with_context(|| file.display().to_string());
+        let generator = whole(options.generator.as_ref().unwrap_or(binary))?;
+        return Ok(Built { program, arch, binary: whole(binary)?, generator });
     }
     let binary = build::release(program, arch, libc, release)?;
     let here = if arch == Arch::HERE { binary.clone() } else { build::release(program, Arch::HERE, libc, release)? };
