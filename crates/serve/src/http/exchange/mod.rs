@@ -273,8 +273,7 @@ impl Exchange {
             Parsed::Malformed => return Ok(self.reject(Status::BadRequest, input.len(), now)),
             Parsed::TooLarge => return Ok(self.reject(Status::HeadTooLarge, input.len(), now)),
         };
-        let outcome = self.respond(socket, &request, now);
-        let answer = match outcome {
+        let answer = match self.respond(socket, &request, now) {
             Outcome::Answer(mut answer) => {
                 self.hide_pid(&mut answer);
                 answer
@@ -370,9 +369,8 @@ impl Exchange {
         let body = if reply.silent { &Body::Empty } else { &reply.answer.body };
         self.slot.answered(now.boot, now.boot + self.context.limits.idle_timeout);
         let sent = match transmit(socket, head, body.bytes()) {
-            Ok(sent) => sent,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(error) => return Err(error),
+            sent => sent?,
         };
         self.context.counters.answered(reply.row, self.context.clock.boot().since(reply.since));
         if sent == head.len() + body.bytes().len() {
