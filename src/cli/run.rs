@@ -90,14 +90,11 @@ pub(super) fn run(args: &Args) -> Outcome {
     let fetching = plan::fetching(&config, host_env.clone()).map_err(Failure::usage)?;
     config.limits.connections = config.limits.connections.min(most_connections());
     let admin_group = admin_group(&config)?;
-    // In the background this directory is left.
-    config.run_dir = std::path::absolute(&config.run_dir).map_err(Failure::usage)?;
-    let admin_socket = config.admin.socket.as_deref().map(std::path::absolute).transpose().map_err(Failure::usage)?;
-    config.admin.socket.clone_from(&admin_socket);
+    make_absolute(&mut config).map_err(Failure::usage)?;
     let lowest = host::unprivileged_ports();
     let stays_root = identity.is_none() && rustix::process::geteuid().is_root();
     let later = |address: SocketAddr| stays_root || address.port() >= lowest;
-    let running = args.replace.then(|| meet(admin_socket.as_deref(), identity.as_ref())).transpose()?;
+    let running = args.replace.then(|| meet(config.admin.socket.as_deref(), identity.as_ref())).transpose()?;
     let (running, passed) = running.unzip();
     let mut handed_over = HandedOver::from_env().and_passed(passed.unwrap_or_default());
     let (former_admins, handed_admin) = (handed_over.former_admins()?, handed_over.admin()?);
@@ -111,9 +108,9 @@ pub(super) fn run(args: &Args) -> Outcome {
     let begin = if args.replace { Background::begin_beside } else { Background::begin };
     let background = args.background.then(|| begin(&config.run_dir, identity.as_ref())).transpose();
     let background = background.map_err(Failure::runtime)?;
-    let admin = admin_socket.map(|path| match handed_admin {
+    let admin = config.admin.socket.as_deref().map(|path| match handed_admin {
         Some(listener) => units_admin(listener, former_admins, admin_group, identity.as_ref(), running.is_some()),
-        None => own_admin(former_admins, &path, admin_group.into(), identity.as_ref(), running.is_some()),
+        None => own_admin(former_admins, path, admin_group.into(), identity.as_ref(), running.is_some()),
     });
     let page = PageFiles::bind(&config, admin_group, identity.as_ref(), running.is_some());
     if let (Some(Err(error)), Some(_)) = (&admin, &running) {
@@ -185,6 +182,13 @@ fn most_connections() -> usize {
 fn admin_group(config: &config::Config) -> Result<Option<Gid>, Failure> {
     let group = config.admin.group.as_deref().map(sandbox::group).transpose();
     group.map_err(|error| Failure::usage(format!("admin_{error}")))
+}
+
+/// In the background the directory is left that paths start from.
+fn make_absolute(config: &mut config::Config) -> io::Result<()> {
+    config.run_dir = std::path::absolute(&config.run_dir)?;
+    config.admin.socket = config.admin.socket.as_deref().map(std::path::absolute).transpose()?;
+    Ok(())
 }
 
 /// Logs what a person should know of the configuration.

@@ -27,7 +27,7 @@ impl Exchange {
         let Some(seen) = self.context.counters.seen() else { return };
         let issued = answer.issued.as_ref().filter(|_| request.method != "HEAD");
         if issued.is_some() || answer.denied.is_some() {
-            let who = Who::of(self.client.peer().owner(), issued.and_then(|issued| issued.pod.as_deref()));
+            let who = Who::of(self.client.peer().owner(), answer.pod.as_deref());
             seen.note(who, answer.denied, now.wall);
         }
     }
