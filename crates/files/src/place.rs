@@ -117,8 +117,8 @@ impl<'a> Place<'a> {
         self.find().map(|found| matches!(found, Found::Ours(_)))
     }
 
-    /// Has the file have this text and these readers; whether that is a change. Of a change, `witness` says at the last
-    /// moment whether it may take place.
+    /// Has the file have this text and these readers; whether that is a change. Of a change, `witness` says whether it may
+    /// take place, before anybody can read it.
     pub(crate) fn write(
         &self,
         text: &SecretBytes,
@@ -133,12 +133,9 @@ impl<'a> Place<'a> {
             return Ok(false);
         }
         let temporary = self.temporary();
-        let written = self.write_beside(&temporary, text, readers).and_then(|()| {
+        let written = self.write_beside(&temporary, text, readers, witness).and_then(|()| {
             let (directory, failed) =
                 (&self.directory, |error| FileError::io("the new one cannot be put in its place", error));
-            if !witness() {
-                return Err(FileError::NotRecorded);
-            }
             match found {
                 Found::Ours(_) => renameat(directory, &temporary, directory, self.name).map_err(failed),
                 // Whatever has come meanwhile is not overwritten.
@@ -197,13 +194,23 @@ impl<'a> Place<'a> {
         name
     }
 
-    fn write_beside(&self, name: &OsStr, text: &SecretBytes, readers: &Readers) -> Result<(), FileError> {
+    fn write_beside(
+        &self,
+        name: &OsStr,
+        text: &SecretBytes,
+        readers: &Readers,
+        witness: impl FnOnce() -> bool,
+    ) -> Result<(), FileError> {
         self.clear(name)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(&self.directory, name, flags, Mode::RUSR | Mode::WUSR);
         let mut file =
             OpenFile::from(file.map_err(|error| FileError::io("a new one cannot be made beside it", error))?);
         file.write_all(text.expose()).map_err(|error| FileError::io("its text cannot be stored", error))?;
+        // From here on others can read it, also under this name.
+        if !witness() {
+            return Err(FileError::NotRecorded);
+        }
         readers.apply(file.as_fd())?;
         // On a disk the name could otherwise be there after a crash, and the text not.
         file.sync_all().map_err(|error| FileError::io("its text cannot be stored", error))
