@@ -2,7 +2,7 @@
 
 use std::{
     convert::Infallible,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     pin::pin,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -47,14 +47,6 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_HEAD: usize = 16 * 1024;
 /// How long an answer may take when the webhook stops.
 const LAST_ANSWER: Duration = Duration::from_secs(10);
-
-/// Whose share a connection or a body takes. A host with IPv6 has a whole /64 of addresses, and is one party with all of them.
-pub(crate) fn party(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
-        address @ IpAddr::V4(_) => address,
-    }
-}
 
 /// What all connections share.
 pub(crate) struct Shared {
@@ -167,7 +159,7 @@ impl Shared {
             }
             while held.len() * BLOCK < whole.len() + data.len() {
                 let busy = || (Failure::Busy, format!("too much is being read at once, of {address} or of all"));
-                held.push(self.memory.take(&party(address), Rank::Ordinary).ok_or_else(busy)?);
+                held.push(self.memory.take(&address, Rank::Ordinary).ok_or_else(busy)?);
             }
             whole.extend_from_slice(&data);
         }

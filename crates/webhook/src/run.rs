@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::{
     budget::{Bounds, Rank, Shares},
     clock,
-    connection::{Shared, party},
+    connection::Shared,
     https::{self, stopped},
     respond::Webhook,
 };
@@ -76,7 +76,7 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener) -> io::Result<()> {
     let listener = net::TcpListener::from_std(listener)?;
     let shares = Shares::new(CONNECTIONS);
     https::accept(listener, shared.stop.clone(), |(stream, address)| {
-        let (shared, share) = (Arc::clone(&shared), shares.take(&party(address), Rank::Ordinary));
+        let (shared, share) = (Arc::clone(&shared), shares.take(&address, Rank::Ordinary));
         async move {
             match share {
                 Some(_share) => shared.serve(stream, address).await,
@@ -117,19 +117,10 @@ async fn watch_certificate(webhook: Arc<Webhook>) {
 mod tests {
     use crate::{
         budget::{Bounds, Rank, Shares},
-        connection::{BODIES, party},
+        connection::BODIES,
     };
 
     use super::CONNECTIONS;
-
-    #[test]
-    fn all_addresses_of_one_host_are_one_party() {
-        let party = |text: &str| party(text.parse().expect("an address")).to_string();
-        assert_eq!(party("fd00:1:2:3:4:5:6:7"), party("fd00:1:2:3::9"));
-        assert_ne!(party("fd00:1:2:3::9"), party("fd00:1:2:4::9"));
-        assert_eq!((party("10.0.0.7"), party("::ffff:10.0.0.7")), ("10.0.0.7".into(), "10.0.0.7".into()));
-        assert_ne!(party("10.0.0.7"), party("10.0.0.8"));
-    }
 
     #[test]
     fn whatever_one_address_holds_three_api_servers_have_their_share() {
