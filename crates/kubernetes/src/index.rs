@@ -52,6 +52,14 @@ struct State {
     left_out: LeftOut,
 }
 
+impl State {
+    /// The account is no longer one that there is no place for. Without any there is nothing to have room for.
+    fn forget(&mut self, account: &Account) {
+        self.left_out.remove(account);
+        self.watch.has_room &= !self.left_out.accounts.is_empty();
+    }
+}
+
 /// The accounts that there is no place for, each counted once. No more than their number is needed, so no names are kept.
 #[derive(Debug, Default)]
 struct LeftOut {
@@ -208,7 +216,7 @@ impl Index {
                 state.left_out.add(&account);
                 return false;
             }
-            state.left_out.remove(&account);
+            state.forget(&account);
             state.watch.accounts += 1;
         }
         let mut accounts = of_before.map(|accounts| HashMap::clone(accounts)).unwrap_or_default();
@@ -225,7 +233,7 @@ impl Index {
         let mut state = self.writing();
         let before = self.accounts.load_full();
         let Some(of_before) = before.get(&*account.namespace).filter(|of| of.contains_key(&*account.name)) else {
-            state.left_out.remove(account);
+            state.forget(account);
             return;
         };
         state.watch.has_room |= !state.left_out.accounts.is_empty() && is_full(state.watch.accounts, of_before.len());
@@ -343,7 +351,7 @@ mod tests {
         assert_eq!(index.state().left_out, 2);
         index.remove(&account("greedy", "another"));
         assert!(index.set(listed("greedy", &format!("a{MOST_OF_NAMESPACE}"), None)));
-        assert_eq!(index.state().left_out, 0);
+        assert_eq!((index.state().left_out, index.state().has_room), (0, false), "nothing needs the room");
         index.replace(Draft::default(), now());
         assert_eq!((index.state().left_out, index.state().has_room), (0, false));
     }

@@ -232,7 +232,7 @@ impl AccountWatch {
                 if state.left_out > 0 {
                     tracing::error!("{} more service accounts ask for a role than are kept", state.left_out);
                 }
-                self.listed = Some(self.clock.boot());
+                (self.listed, self.list_at) = (Some(self.clock.boot()), None);
                 self.version = Some(version.clone());
                 return Ok(version.clone());
             };

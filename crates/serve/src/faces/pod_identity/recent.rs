@@ -54,11 +54,12 @@ impl Recent {
         demands: &Demands,
         now: Moment,
     ) -> Option<Arc<Bearer>> {
-        let entries = self.entries();
-        if entries.is_empty() {
+        if self.entries().is_empty() {
             return None;
         }
-        let entry = entries.get(&digest_of(token))?;
+        let digest = digest_of(token);
+        let entries = self.entries();
+        let entry = entries.get(&digest)?;
         let has_ended = now.wall.as_duration().as_secs_f64() >= entry.bearer.ends + demands.leeway.as_secs_f64();
         let counts = !entry.is_over(now) && !has_ended && Arc::ptr_eq(&entry.keys, keys);
         counts.then(|| Arc::clone(&entry.bearer))
@@ -66,12 +67,11 @@ impl Recent {
 
     /// Remembers whose a token is that was verified now with these keys.
     pub(super) fn keep(&self, token: &str, bearer: Arc<Bearer>, keys: Arc<Vec<PublicKey>>, now: Moment) {
+        let digest = digest_of(token);
         let mut entries = self.entries();
-        if entries.len() >= MOST {
-            entries.retain(|_, entry| !entry.is_over(now));
-        }
+        entries.retain(|_, entry| !entry.is_over(now));
         if entries.len() < MOST {
-            entries.insert(digest_of(token), Entry { bearer, keys, at: now });
+            entries.insert(digest, Entry { bearer, keys, at: now });
         }
     }
 }

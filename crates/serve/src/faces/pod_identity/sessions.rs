@@ -121,13 +121,18 @@ impl Sessions {
             known.asked = now;
             return Some(known.id.clone());
         }
+        // The pod had one already, with another configuration: its namespace has no more than before.
+        let replaces = state.held.contains_key(whose);
         self.displace(&mut state.held, whose, now);
-        let may_begin = state.may_start(whose, starts) && state.pace(limit).has(&whose.namespace, now);
+        let may_begin =
+            state.may_start(whose, starts) && (replaces || state.pace(limit).has(&whose.namespace, now));
         if !may_begin || !self.make_room(&mut state.held, whose, limit, now) {
             self.held_back.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        let _none_withheld = state.pace(limit).spend(whose.namespace.clone(), now);
+        if !replaces {
+            let _none_withheld = state.pace(limit).spend(whose.namespace.clone(), now);
+        }
         let id = self.fetcher.ensure(&session);
         state.held.insert(whose.clone(), Held { session, id: id.clone(), asked: now, until: now });
         state.starting.entry(whose.of_role()).or_default().push(whose.clone());
