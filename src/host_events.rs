@@ -28,6 +28,8 @@ const MASTER: u16 = 10;
 /// `IFLA_LINKINFO` and, in it, `IFLA_INFO_KIND`.
 const LINK_INFO: u16 = 18;
 const KIND: u16 = 1;
+/// The kinds of links of containers and virtual machines. A `tun` may be a VPN, too, which brings an address.
+const GUESTS: [&[u8]; 3] = [b"veth\0", b"netkit\0", b"tun\0"];
 /// The header of a netlink message.
 const HEADER: usize = 16;
 /// A moment that no clock will show (in the year 2200): the timer is there to be cancelled.
@@ -140,18 +142,18 @@ fn told(mut messages: &[u8], running: &mut HashSet<u32>) -> Option<HostEvent> {
 }
 
 /// Whether the message is about a link that was not known to be up, and is. The first one about each link counts. Those of
-/// containers (`veth`), and parts of bridges and bonds, do not.
+/// containers and virtual machines, and parts of bridges and bonds, do not.
 fn is_up_now(kind: u16, message: &[u8], running: &mut HashSet<u32>) -> bool {
     // `ifi_index` and `ifi_flags` of `struct ifinfomsg`, which has 16 bytes.
     let number = |at: usize| message.get(HEADER + at..)?.first_chunk().copied().map(u32::from_ne_bytes);
     let (Some(index), Some(flags), Some(attributes)) = (number(4), number(8), message.get(HEADER + 16..)) else {
         return false;
     };
-    let is_veth = || {
-        let info = attribute(attributes, LINK_INFO);
-        info.and_then(|info| attribute(info, KIND)).is_some_and(|kind| kind.starts_with(b"veth\0"))
+    let is_of_a_guest = || {
+        let kind = attribute(attributes, LINK_INFO).and_then(|info| attribute(info, KIND));
+        kind.is_some_and(|kind| GUESTS.iter().any(|guests| kind.starts_with(guests)))
     };
-    if kind == LOST_LINK || flags & RUNNING == 0 || attribute(attributes, MASTER).is_some() || is_veth() {
+    if kind == LOST_LINK || flags & RUNNING == 0 || attribute(attributes, MASTER).is_some() || is_of_a_guest() {
         running.remove(&index);
         return false;
     }

@@ -269,8 +269,12 @@ fn the_kernel_logs_what_ends_the_daemon_and_what_a_report_would() {
         .any(|process| fs::read_to_string(process.path().join("comm")).is_ok_and(|program| program == "auditd\n"));
     let open =
         || fs::OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open("/dev/kmsg");
-    if is_taken || open().is_err() {
-        cannot(WHAT, "auditd takes the messages, or /dev/kmsg cannot be read");
+    // The kernel knows processes by their numbers in the first namespace.
+    let is_elsewhere = fs::read_link("/proc/self/ns/pid").is_ok_and(|name| name.as_os_str() != "pid:[4026531836]");
+    let is_off =
+        fs::read_to_string("/proc/cmdline").is_ok_and(|line| line.split_whitespace().any(|word| word == "audit=0"));
+    if is_taken || is_elsewhere || is_off || open().is_err() {
+        cannot(WHAT, "auditd takes the messages, audit=0, another PID namespace, or /dev/kmsg cannot be read");
         return;
     }
     let (_ims, ims) = server();

@@ -128,8 +128,18 @@ impl Client {
         let stream = UnixStream::connect(&self.socket);
         let stream = stream.map_err(|source| ClientError::NoDaemon { socket: self.socket.clone(), source })?;
         let bytes = converse(stream, method, path, body, limit);
-        let bytes = bytes.map_err(|source| ClientError::Broken { socket: self.socket.clone(), source })?;
-        self.parse(&bytes)
+        self.parse(&bytes.map_err(|source| self.broken(source, limit))?)
+    }
+
+    fn broken(&self, source: io::Error, limit: Duration) -> ClientError {
+        // The kernel says of a wait that has ended only that there is nothing.
+        let source = match source.kind() {
+            io::ErrorKind::WouldBlock => {
+                io::Error::new(io::ErrorKind::TimedOut, format!("nothing came within {limit:?}"))
+            }
+            _ => source,
+        };
+        ClientError::Broken { socket: self.socket.clone(), source }
     }
 
     fn parse(&self, bytes: &[u8]) -> Result<Answered, ClientError> {
@@ -158,7 +168,7 @@ impl Client {
     }
 
     fn upgrade_once(&self, path: &str, protocol: &str, limit: Duration) -> Result<UnixStream, ClientError> {
-        let broken = |source| ClientError::Broken { socket: self.socket.clone(), source };
+        let broken = |source| self.broken(source, limit);
         let stream = UnixStream::connect(&self.socket);
         let mut stream = stream.map_err(|source| ClientError::NoDaemon { socket: self.socket.clone(), source })?;
         let head = format!(
@@ -221,4 +231,21 @@ fn converse(
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_daemon_that_says_nothing_is_reported_with_the_time_that_was_waited() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let socket = directory.path().join("socket");
+        let _silent = UnixListener::bind(&socket).expect("ours");
+        let asked = Client::new(socket).get::<IgnoredAny>("/", Duration::from_millis(10));
+        let error = asked.expect_err("nobody answers").to_string();
+        assert!(error.ends_with("did not answer: nothing came within 10ms"), "{error}");
+    }
 }

@@ -36,7 +36,7 @@ Examples:
 
 Exit codes: those of the program; or, if it could not be started: 1 failed, 2 the command line is
 wrong, 3 no daemon answers, 4 there is no such role for you, 5 there are no valid credentials at the
-moment, 126 the program cannot be run, 127 there is no such program.")]
+moment, or a sign-in is needed, 126 the program cannot be run, 127 there is no such program.")]
 pub(super) struct Args {
     /// The role [default: the one that a program on this host gets]
     #[arg(add = complete::roles())]

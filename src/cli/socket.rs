@@ -68,9 +68,9 @@ pub(super) fn sign_in_needed() -> Failure {
     Failure { code: NOT_NOW, message: SIGN_IN_NEEDED.into() }
 }
 
-/// The same as `failure` where a role is asked for: one that is not there, or has nothing yet, may need a sign-in.
+/// The same as `failure` where a role is asked for: one that is not there, or has nothing valid, may need a sign-in.
 pub(super) fn without_role(client: &Client, error: &ClientError) -> Failure {
-    let comes = matches!(error, ClientError::Refused { code: Code::NoSuchRole | Code::NotReady, .. });
+    let comes = matches!(error, ClientError::Refused { code: Code::NoSuchRole | Code::NotReady | Code::Expired, .. });
     if comes && is_signed_out(client) {
         return Failure { code: NOT_NOW, message: format!("{error}\n{SIGN_IN_NEEDED}") };
     }

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Output,
@@ -55,18 +55,22 @@ fn a_url_is_made_of_the_credentials_of_the_daemon() {
 /// The place to which a command connects through a proxy, which does not let it.
 fn connects_to(daemon: &Daemon, arguments: &[&str]) -> String {
     let proxy = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}", proxy.local_addr().expect("bound"));
+    let place = proxy.local_addr().expect("bound");
+    let url = format!("http://{place}");
     let asked = thread::spawn(move || {
         let (mut stream, _) = proxy.accept().expect("a connection");
         let mut line = String::new();
         BufReader::new(&stream).read_line(&mut line).expect("a line");
-        stream.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n").expect("sent");
+        // Whoever asked for nothing has gone.
+        let _sent = stream.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n");
         line
     });
     let mut command = Command::new(ALPPACA);
     command.args(["console", "--url"]).args(arguments).env("ALPPACA_SOCKET", daemon.socket());
-    let output = command.env("HTTPS_PROXY", url).env_remove("NO_PROXY").env_remove("no_proxy").output();
+    let output = command.env("https_proxy", url).env_remove("NO_PROXY").env_remove("no_proxy").output();
     let output = output.expect("it runs");
+    // If the command has failed before it asked, nothing else ends the wait.
+    drop(TcpStream::connect(place));
     assert!(output.status.code() == Some(1) && output.stdout.is_empty(), "{output:?}");
     asked.join().expect("it was asked").split(' ').nth(1).expect("a place").to_owned()
 }

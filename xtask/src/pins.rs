@@ -62,6 +62,8 @@ fn go_install(name: &str, wanted: &str) -> Result<PathBuf> {
         go.args(["install", "-trimpath", "-modcacherw", wanted]).env("GOBIN", tools().join("bin"));
         go.env("GOPATH", tools().join("go")).env("GOCACHE", tools().join("go/cache"));
         shell::run(go.env("GOFLAGS", "-mod=mod"))?;
+        // What a newer Go is made of cannot be removed otherwise, where Go fetches one.
+        shell::run(Command::new("chmod").args(["-R", "u+w"]).arg(tools().join("go")))?;
         // It is many times the size of the program.
         fs::remove_dir_all(tools().join("go")).with_context(|| format!("what {name} was built from"))
     })?;

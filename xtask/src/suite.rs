@@ -160,10 +160,10 @@ pub fn years(options: &YearsOptions) -> Result<()> {
     shell::run(&mut command)
 }
 
-/// Whether the tests of traces are named among the arguments of cargo test; without their feature they need no collector.
+/// Whether the tests of traces are among those of these arguments of cargo test; without their feature they need no collector.
 fn names_traces(arguments: &[OsString]) -> bool {
     let named = |wanted: &str| arguments.iter().any(|word| word.to_string_lossy().contains(wanted));
-    named("interop_traces") && named("otel")
+    named("otel") && (named("interop_traces") || !named("--test"))
 }
 
 /// The arguments of cargo test. None if there is no such test.

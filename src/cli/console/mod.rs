@@ -9,7 +9,7 @@ use super::{
     Failure, Outcome, complete, environment,
     human::{self, foreign},
     pick::pick,
-    socket::{NO_ROLE, Socket, failure},
+    socket::{NO_ROLE, Socket, without_role},
     use_role::listed,
     web_browser,
 };
@@ -47,7 +47,8 @@ Examples:
   firefox --private-window \"$(alppaca console --url)\"    shows the URL to other users of this host
 
 Exit codes: 0 done, 1 failed, 2 the command line is wrong, 3 no daemon answers, 4 there is no such
-role for you, 5 there are no valid credentials at the moment, 6 several roles match.")]
+role for you, 5 there are no valid credentials at the moment, or a sign-in is needed, 6 several
+roles match.")]
 pub(super) struct Args {
     /// The role [default: the one that a program on this host gets]
     #[arg(add = complete::roles())]
@@ -84,7 +85,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     };
     let path = format!("/v1/credentials/{}?wait={}", role.name, args.wait);
     let credentials: CredentialsDocument =
-        client.get(&path, Duration::from_secs(args.wait) + LIMIT).map_err(|error| failure(&error))?;
+        client.get(&path, Duration::from_secs(args.wait) + LIMIT).map_err(|error| without_role(&client, &error))?;
     // A role that was idle has its account and its partition only now.
     let fetched = listed(&client)?.roles;
     let role = fetched.iter().find(|fetched| fetched.name == role.name).unwrap_or(role);

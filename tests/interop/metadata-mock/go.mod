@@ -1,6 +1,6 @@
 module metadata-mock
 
-go 1.24
+go 1.24.0
 
 require github.com/aws/amazon-ec2-metadata-mock v1.13.0
 

@@ -124,8 +124,7 @@ impl Sessions {
         // The pod had one already, with another configuration: its namespace has no more than before.
         let replaces = state.held.contains_key(whose);
         self.displace(&mut state.held, whose, now);
-        let may_begin =
-            state.may_start(whose, starts) && (replaces || state.pace(limit).has(&whose.namespace, now));
+        let may_begin = state.may_start(whose, starts) && (replaces || state.pace(limit).has(&whose.namespace, now));
         if !may_begin || !self.make_room(&mut state.held, whose, limit, now) {
             self.held_back.fetch_add(1, Ordering::Relaxed);
             return None;
