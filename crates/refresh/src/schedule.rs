@@ -117,9 +117,11 @@ impl Timer {
         Self { life: Some((expiration, life.saturating_sub(wait))), ..Self::after(now, wait) }
     }
 
-    /// For a set that is valid until `expiration`, which another process meant to fetch again at the instant `due`.
+    /// For a set that is valid until `expiration`, which another process meant to fetch again at the instant `due`. If the wall
+    /// clock was set since, that may be too late: a set that lives as long as this one is due by then in any case.
     pub(super) fn handed_over(now: Moment, due: BootTime, expiration: Timestamp) -> Self {
-        let (wait, life) = (due.since(now.boot), until(expiration, now.wall));
+        let life = until(expiration, now.wall);
+        let wait = due.since(now.boot).min(wait_by_age(life, 0.0));
         Self { life: Some((expiration, life.saturating_sub(wait))), ..Self::after(now, wait) }
     }
 
@@ -239,6 +241,25 @@ mod tests {
         Moment {
             wall: Timestamp::from_second(1_795_428_000 + wall_seconds).expect("in range"),
             boot: BootTime::from_uptime(Duration::from_secs(10_000 + boot_seconds)),
+        }
+    }
+
+    proptest! {
+        /// A restart neither puts off the next fetch nor brings it forward, unless the clock was set meanwhile.
+        #[test]
+        fn what_was_handed_over_is_due_when_it_was(life in 60_u64..43_200, passed in 0.0..1.0, random in 0.0..1.0, step in 0_u64..43_200) {
+            let begin = moment(0, 100);
+            let expiration = begin.wall + Duration::from_secs(life);
+            let before = Timer::after_set(begin, expiration, random);
+            let later = before.remaining(begin).mul_f64(passed);
+            let now = Moment { wall: begin.wall + later, boot: begin.boot + later };
+            let due = now.boot + before.remaining(now);
+            prop_assert_eq!(Timer::handed_over(now, due, expiration).remaining(now), before.remaining(now));
+            // The clock was behind and is right now: the set lives less long than the other process could know.
+            let right = Moment { wall: now.wall + Duration::from_secs(step), ..now };
+            let left = until(expiration, right.wall);
+            let wait = Timer::handed_over(right, due, expiration).remaining(right);
+            prop_assert!(wait <= wait_by_age(left, 0.0), "{wait:?} of {left:?}");
         }
     }
 
