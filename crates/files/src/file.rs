@@ -68,7 +68,7 @@ pub struct Command {
     pub run: Run,
 }
 
-/// What is about to happen to a file.
+/// What happens to a file: a change is about to take place, a removal has taken place.
 #[derive(Debug)]
 pub enum Deed<'a> {
     /// It gets these roles.

@@ -80,8 +80,8 @@ impl Refresher {
     }
 
     /// Takes over what another process has handed over. `carryover` says what becomes of the sets of each role of the graph,
-    /// those that a user or a client has for itself included; `lister` and `on_demand` of those that the lister lists, and that are made on
-    /// demand.
+    /// those that a user or a client has for itself included; `lister` and `on_demand` of those that the lister lists, and that
+    /// are made on demand.
     pub fn take_over_from(
         &mut self,
         handover: Handover,

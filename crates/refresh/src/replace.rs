@@ -47,7 +47,8 @@ pub struct Replacement {
     /// What becomes of a node that is in both graphs.
     pub carryover: Box<dyn Fn(&RoleId) -> Carryover + Send>,
     /// What becomes of the roles that are assumed on demand, all of them: what they are made of stands in their ids. `Discard`
-    /// counts as `Refetch`. A user's, or a pod's, own sets of a role are made of that role, and `carryover` says what becomes of both.
+    /// counts as `Refetch`. A user's, or a pod's, own sets of a role are made of that role, and `carryover` says what becomes of
+    /// both.
     pub on_demand: Carryover,
     /// What becomes of the upstream that lists roles, if both graphs have one. `Discard` counts as `Refetch`: only its own
     /// answer says which roles there are.

@@ -147,8 +147,8 @@ impl Auditor {
         self.recorder.as_ref().is_none_or(|recorder| recorder.hand_out(Entry::Caller(event)))
     }
 
-    /// Takes note of what is about to happen to a file; whether credentials may be written into it. A removal needs no leave.
-    /// Never waits.
+    /// Takes note of what happens to a file; whether credentials may be written into it. A removal needs no leave, and is noted
+    /// after it. Never waits.
     #[must_use]
     pub fn file(&self, event: FileEvent) -> bool {
         let Some(recorder) = &self.recorder else { return true };
