@@ -51,6 +51,8 @@ use std::{ffi::OsString, path::Path, process::ExitCode};
 use alppaca_command::{Failure, Outcome, end, launch, parse};
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::clock::{SharedClock, SystemClock};
+
 /// The account that a daemon started as root switches to by default, if it exists.
 const USUAL_ACCOUNT: &str = "alppaca";
 
@@ -159,20 +161,24 @@ struct ServerMock {
 /// `alppacad` and `alppaca-server-mock` it is what the 2015 tool had under these names.
 pub fn main() -> ExitCode {
     complete::answer(Alppaca::command);
-    let arguments: Vec<OsString> = std::env::args_os().collect();
+    main_by(&SystemClock::shared(), &std::env::args_os().collect::<Vec<_>>())
+}
+
+/// Does what this command line says, a daemon by that clock: the tests set it.
+pub fn main_by(clock: &SharedClock, arguments: &[OsString]) -> ExitCode {
     let name = arguments.first().map(Path::new).and_then(Path::file_name).unwrap_or_default();
     let outcome = match name.to_str() {
-        Some("alppacad") => parse(&arguments).map(|alppacad: Alppacad| alppacad::run(&alppacad.args)),
-        Some("alppaca-server-mock") => parse(&arguments).map(|mock: ServerMock| mock_ims::run(&mock.args)),
-        _ => parse(&arguments).map(|alppaca: Alppaca| alppaca.command.run()),
+        Some("alppacad") => parse(arguments).map(|alppacad: Alppacad| alppacad::run(&alppacad.args)),
+        Some("alppaca-server-mock") => parse(arguments).map(|mock: ServerMock| mock_ims::run(&mock.args)),
+        _ => parse(arguments).map(|alppaca: Alppaca| alppaca.command.run(clock)),
     };
     outcome.map_or_else(|code| code, |outcome| end(&name.to_string_lossy(), outcome))
 }
 
 impl Command {
-    fn run(&self) -> Outcome {
+    fn run(&self, clock: &SharedClock) -> Outcome {
         match self {
-            Self::Run(args) => run::run(args),
+            Self::Run(args) => run::run(args, clock),
             Self::Check(args) => check::run(args),
             Self::Status(args) => status::run(args),
             Self::Login(args) => login::run(args),

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     admin::{Access, AdminSocket, Former, SocketError},
-    clock::SystemClock,
+    clock::SharedClock,
     config,
     daemon::{self, AdminSockets, Daemon, Identified, Reloading, ReplaceableBy, Watchdog},
     host,
@@ -66,8 +66,8 @@ pub(super) struct Args {
     replace: bool,
 }
 
-/// Runs the daemon until it is told to stop.
-pub(super) fn run(args: &Args) -> Outcome {
+/// Runs the daemon, by this clock, until it is told to stop.
+pub(super) fn run(args: &Args, clock: &SharedClock) -> Outcome {
     daemon::ignore_sighup().map_err(Failure::runtime)?;
     let path = args.config.path();
     let loaded = config::load(&path).map_err(Failure::usage)?;
@@ -131,8 +131,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     let (exec, confined) = configured.confine(&mut sockets)?;
     // As the account that will reopen the file after a rotation.
     let log =
-        logging::init(&config.logging, SystemClock::shared(), &environment::for_logging()).map_err(Failure::runtime)?;
-    let audit = config.audit_log.as_ref().map(|target| audit(target, &config)).transpose()?;
+        logging::init(&config.logging, Arc::clone(clock), &environment::for_logging()).map_err(Failure::runtime)?;
+    let audit = config.audit_log.as_ref().map(|target| audit(target, &config, clock)).transpose()?;
     end_at_panics(log.flusher());
     warn(&loaded, &host_env, faults.warnings, &sockets.unknown);
     identified.warn();
@@ -155,8 +155,8 @@ pub(super) fn run(args: &Args) -> Outcome {
         notice: reload_notice(Arc::clone(&ready)),
     };
     let admin = AdminSockets { socket: admin, metrics: sockets.metrics, page, sandbox: Some(confine::shown(&state)) };
-    let kept = predecessor::kept(left, SystemClock::shared().now());
-    let daemon = Daemon::new(config, fetching, SystemClock::shared(), sign_ins)
+    let kept = predecessor::kept(left, clock.now());
+    let daemon = Daemon::new(config, fetching, Arc::clone(clock), sign_ins)
         .with_admin(admin)
         .with_exec_sockets(exec)
         .with_audit(audit)
@@ -210,9 +210,9 @@ fn warn(loaded: &config::Loaded, host_env: &HostEnv, files: Vec<String>, unknown
 }
 
 /// The record of who gets what.
-fn audit(target: &AuditTarget, config: &config::Config) -> Result<AuditLog, Failure> {
+fn audit(target: &AuditTarget, config: &config::Config, clock: &SharedClock) -> Result<AuditLog, Failure> {
     let required = config.audit_required;
-    let log = AuditLog::open(target, required, SystemClock::shared(), &environment::for_logging());
+    let log = AuditLog::open(target, required, Arc::clone(clock), &environment::for_logging());
     log.map_err(|error| Failure::runtime(format!("audit_log: {error}")))
 }
 
@@ -362,6 +362,7 @@ mod tests {
     use std::{os::unix::process::ExitStatusExt, process::Command, thread};
 
     use super::*;
+    use crate::clock::SystemClock;
 
     const FILE: &str = "ALPPACA_TEST_PANIC";
 
