@@ -8,7 +8,7 @@ use std::{
         fd::{AsRawFd, OwnedFd},
         unix::net::UnixDatagram,
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -27,6 +27,8 @@ pub struct Manager {
     socket: UnixDatagram,
     pub directory: TempDir,
     pub stored: Vec<(String, OwnedFd)>,
+    /// What is started instead of the program.
+    program: Option<PathBuf>,
 }
 
 impl Manager {
@@ -34,7 +36,12 @@ impl Manager {
         let directory = TempDir::new().expect("a directory");
         let socket = UnixDatagram::bind(directory.path().join("notify")).expect("a socket");
         socket.set_read_timeout(Some(Duration::from_mins(1))).expect("settable");
-        Self { socket, directory, stored: Vec::new() }
+        Self { socket, directory, stored: Vec::new(), program: None }
+    }
+
+    /// Starts this instead of the program.
+    pub fn of(program: PathBuf) -> Self {
+        Self { program: Some(program), ..Self::new() }
     }
 
     pub fn path(&self) -> PathBuf {
@@ -97,10 +104,11 @@ impl Manager {
         }
         script += "exec \"$0\" \"$@\"";
         let (count, notify) = (inherited.len(), self.path());
+        let own = self.program.as_deref();
         let command = |program: &str| {
             // Not every sh knows descriptors above 9.
             let mut command = Command::new("bash");
-            command.args(["-c", &script, program]).env("NOTIFY_SOCKET", notify);
+            command.args(["-c", &script]).arg(own.unwrap_or(Path::new(program))).env("NOTIFY_SOCKET", notify);
             command.env("LISTEN_FDS", count.to_string()).env("LISTEN_FDNAMES", names);
             command
         };

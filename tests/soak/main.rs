@@ -1,13 +1,15 @@
 //! All clients of the matrix at once, for as long as `ALPPACA_SOAK_MINUTES` says, while at random the upstream fails and the
-//! daemon is reloaded, restarted and killed: no client sees an error, and nothing grows. In a file of its own, because it
+//! daemon is reloaded, restarted and killed and its clock is set: no client sees an error, and nothing grows. In a file of its own, because it
 //! takes the whole machine.
 #![allow(clippy::disallowed_methods, reason = "the clients' clocks are real")]
 #![allow(clippy::print_stdout, reason = "it is watched")]
 
+#[path = "../interop/rig/mod.rs"]
+mod rig;
+#[path = "../support/mod.rs"]
 mod support;
 
-#[path = "interop/rig/mod.rs"]
-mod rig;
+mod clock;
 
 use std::{
     env, fmt, fs,
@@ -22,7 +24,9 @@ use std::{
 };
 
 use alppaca::mock_ims::{Answer, Behaviour};
+use clock::Settable;
 use fastrand::Rng;
+use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
 use rig::{
     client::Client,
     gate::Door,
@@ -39,6 +43,10 @@ const LIFE: Duration = Duration::from_secs(30);
 /// As long as an outage may last, and the pause after it.
 const OUTAGE: Duration = Duration::from_secs(5);
 const RECOVERY: Duration = Duration::from_secs(10);
+/// So far the clock is ahead at most: what is fetched then has ended by it so much earlier.
+const AHEAD: i64 = 5;
+/// So far it is behind at most.
+const BEHIND: i64 = 86_400;
 /// An ordinary run of all tests spends no more on it.
 const USUAL: f64 = 0.5;
 
@@ -68,6 +76,7 @@ struct Events {
     reloads: usize,
     restarts: usize,
     kills: usize,
+    settings_of_the_clock: usize,
 }
 
 /// How the rounds of one client went.
@@ -107,6 +116,7 @@ impl fmt::Display for Size {
 /// The daemon that is restarted, and the upstream, and what is done to both.
 struct Trouble<'a> {
     kills: &'a Kills,
+    clock: &'a Settable,
     manager: Manager,
     daemon: Daemon,
     steady: &'a Daemon,
@@ -134,7 +144,7 @@ impl Trouble<'_> {
         if self.mended <= Instant::now() {
             self.mend();
         }
-        match self.random.u8(0..10) {
+        match self.random.u8(0..12) {
             0..5 if !self.is_down && self.mended <= Instant::now() => self.fail(),
             5 | 6 => {
                 self.tell("reload");
@@ -144,6 +154,7 @@ impl Trouble<'_> {
             }
             7 | 8 => self.restart(false),
             9 => self.restart(true),
+            10 | 11 => self.set_clock(),
             _ => {}
         }
     }
@@ -165,6 +176,22 @@ impl Trouble<'_> {
         self.events.faults += 1;
         self.ims.handle.update(|behaviour| (behaviour.list, behaviour.document) = (list, document));
         (self.is_down, self.mended) = (true, Instant::now() + OUTAGE.mul_f64(self.random.f64()));
+    }
+
+    /// By seconds or by hours, or to the right time.
+    fn set_clock(&mut self) {
+        let ahead = match self.random.u8(0..4) {
+            0 => 0,
+            1 => -self.random.i64(AHEAD..BEHIND),
+            _ => self.random.i64(-AHEAD..=AHEAD),
+        };
+        self.tell(&format!("the clock is set: {ahead:+} s"));
+        self.events.settings_of_the_clock += 1;
+        self.clock.set(SignedDuration::from_secs(ahead));
+        let answer = get(self.steady.address(), DOCUMENT);
+        let date = answer.header("Date").and_then(|text| rfc2822::parse(text).ok()).expect("a date").timestamp();
+        let theirs = date.duration_since(Timestamp::now()).as_secs();
+        assert!((theirs - ahead).abs() <= 2, "{ahead} s ahead, and the daemon is {theirs} s ahead");
     }
 
     fn restart(&mut self, kill: bool) {
@@ -249,15 +276,17 @@ fn no_client_sees_an_error_and_nothing_grows() {
     let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
     let run = TempDir::new().expect("a directory");
     let config = format!("{}refresh_interval: 5s\nims_timeout: 2s\n", ims.config());
-    let steady = Daemon::with_credentials(&config);
+    let clock = Settable::new();
+    let steady = clock.daemon(&config);
     let config = format!("{config}listen: '{port}'\nrun_dir: {}\n", run.path().display());
-    let mut manager = Manager::new();
+    let mut manager = Manager::of(clock.program());
     let daemon = manager.start(&config);
     manager.wait_for("FDSTORE=1\nFDNAME=alppaca-sets-");
     let began = Instant::now();
     let kills = Kills::default();
     let mut trouble = Trouble {
         kills: &kills,
+        clock: &clock,
         manager,
         daemon,
         steady: &steady,
