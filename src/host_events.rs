@@ -23,13 +23,14 @@ const NEW_ROUTE: u16 = 24;
 const UNIVERSE: u8 = 0;
 /// `IFF_RUNNING`: something is at the other end of the link.
 const RUNNING: u32 = 0x40;
-/// `IFLA_MASTER`: the link is a part of another one, which tells of itself.
-const MASTER: u16 = 10;
-/// `IFLA_LINKINFO` and, in it, `IFLA_INFO_KIND`.
+/// `IFLA_LINKINFO` and, in it, `IFLA_INFO_KIND` and `IFLA_INFO_SLAVE_KIND`.
 const LINK_INFO: u16 = 18;
 const KIND: u16 = 1;
+const PORT_KIND: u16 = 4;
 /// The kinds of links of containers and virtual machines. A `tun` may be a VPN, too, which brings an address.
 const GUESTS: [&[u8]; 3] = [b"veth\0", b"netkit\0", b"tun\0"];
+/// A part of these tells nothing that they do not tell themselves. A link of a VRF or of Open vSwitch does.
+const WHOLES: [&[u8]; 3] = [b"bridge\0", b"bond\0", b"team\0"];
 /// The header of a netlink message.
 const HEADER: usize = 16;
 /// A moment that no clock will show (in the year 2200): the timer is there to be cancelled.
@@ -149,11 +150,11 @@ fn is_up_now(kind: u16, message: &[u8], running: &mut HashSet<u32>) -> bool {
     let (Some(index), Some(flags), Some(attributes)) = (number(4), number(8), message.get(HEADER + 16..)) else {
         return false;
     };
-    let is_of_a_guest = || {
-        let kind = attribute(attributes, LINK_INFO).and_then(|info| attribute(info, KIND));
-        kind.is_some_and(|kind| GUESTS.iter().any(|guests| kind.starts_with(guests)))
+    let info = attribute(attributes, LINK_INFO).unwrap_or_default();
+    let is_one_of = |wanted, names: &[&[u8]]| {
+        attribute(info, wanted).is_some_and(|kind| names.iter().any(|name| kind.starts_with(name)))
     };
-    if kind == LOST_LINK || flags & RUNNING == 0 || attribute(attributes, MASTER).is_some() || is_of_a_guest() {
+    if kind == LOST_LINK || flags & RUNNING == 0 || is_one_of(KIND, &GUESTS) || is_one_of(PORT_KIND, &WHOLES) {
         running.remove(&index);
         return false;
     }
@@ -230,7 +231,10 @@ mod tests {
             message(kind, &[&head, attributes].concat())
         };
         let link = |index, flags| of(NEW_LINK, index, flags, &attribute(3, b"eth0\0"));
-        let port = of(NEW_LINK, 4, RUNNING, &[attribute(3, b"eth1\0"), attribute(MASTER, &[7, 0, 0, 0])].concat());
+        let part = |index, whole: &[u8]| {
+            let info = [attribute(KIND, b"dummy\0"), attribute(PORT_KIND, whole)].concat();
+            of(NEW_LINK, index, RUNNING, &[attribute(3, b"eth1\0"), attribute(LINK_INFO, &info)].concat())
+        };
         let veth = of(NEW_LINK, 5, RUNNING, &attribute(LINK_INFO, &attribute(KIND, b"veth\0")));
         let network = Some(HostEvent::Network);
         let mut running = HashSet::new();
@@ -243,7 +247,10 @@ mod tests {
             (link(2, RUNNING), network),
             (of(LOST_LINK, 3, RUNNING, &[]), None),
             (link(3, RUNNING), network),
-            (port, None),
+            (part(4, b"bridge\0"), None),
+            (part(4, b"bond\0"), None),
+            (part(7, b"vrf\0"), network),
+            (part(8, b"openvswitch\0"), network),
             (veth, None),
             ([link(3, 0), link(3, RUNNING)].concat(), network),
             (link(6, RUNNING)[..30].to_vec(), None),
