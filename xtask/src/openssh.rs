@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::outcome::{Counts, Row};
-use crate::shell;
+use crate::{shell, tools};
 
 /// The package.
 const PACKAGE: &str = "openssh-tests";
@@ -38,7 +38,9 @@ fn unpack() -> Result<()> {
     for left in packages() {
         fs::remove_file(left)?;
     }
-    shell::run(Command::new("apt-get").args(["-qq", "download", PACKAGE]).current_dir(&folder))?;
+    let download = || shell::run(Command::new("apt-get").args(["-qq", "download", PACKAGE]).current_dir(&folder));
+    // Where nothing else had to be installed, there may be no lists of packages, or old ones.
+    download().or_else(|_| tools::update().and_then(|()| download()))?;
     let package = packages().next().context("apt-get has downloaded nothing")?;
     shell::run(Command::new("dpkg-deb").arg("-x").arg(package).arg(&folder))?;
     folder.join(LIBRARY).is_file().then_some(()).with_context(|| format!("there is no {LIBRARY} in {PACKAGE}"))

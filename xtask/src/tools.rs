@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
 use crate::outcome::{Counts, Row};
 use crate::shell::{self, which};
@@ -127,6 +127,20 @@ enum Refusal {
 }
 
 fn install(names: &[&str]) -> Result<(), Refusal> {
+    let what = format!("install {}", names.join(" "));
+    let run = |arguments: &[&str]| apt_get(arguments, &what);
+    run(&["update"]).and_then(|()| run(&[&["install", "--no-install-recommends"][..], names].concat()))
+}
+
+/// Reads the lists of Debian's packages anew.
+pub fn update() -> Result<()> {
+    apt_get(&["update"], "update").map_err(|refusal| match refusal {
+        Refusal::Impossible(why) | Refusal::Failed(why) => anyhow!(why),
+    })
+}
+
+/// Runs apt-get as root. `what` a person would do instead.
+fn apt_get(arguments: &[&str], what: &str) -> Result<(), Refusal> {
     if which("apt-get").is_none() {
         return Err(Refusal::Impossible("no apt-get here: install it by hand".to_owned()));
     }
@@ -135,15 +149,9 @@ fn install(names: &[&str]) -> Result<(), Refusal> {
     } else if shell::output(Command::new("sudo").args(["-n", "true"])).is_ok() {
         Some("sudo")
     } else {
-        let why = format!("neither root nor sudo without password: apt-get install {}", names.join(" "));
-        return Err(Refusal::Impossible(why));
+        return Err(Refusal::Impossible(format!("neither root nor sudo without password: apt-get {what}")));
     };
-    let apt = |arguments: &[&str]| {
-        let environment = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-y"];
-        let words: Vec<&str> = sudo.into_iter().chain(environment).chain(arguments.iter().copied()).collect();
-        shell::run(Command::new(words[0]).args(&words[1..]))
-    };
-    apt(&["update"])
-        .and_then(|()| apt(&[&["install", "--no-install-recommends"][..], names].concat()))
-        .map_err(|error| Refusal::Failed(format!("{error:#}")))
+    let environment = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-y"];
+    let words: Vec<&str> = sudo.into_iter().chain(environment).chain(arguments.iter().copied()).collect();
+    shell::run(Command::new(words[0]).args(&words[1..])).map_err(|error| Refusal::Failed(format!("{error:#}")))
 }
