@@ -17,7 +17,7 @@ use std::{
 };
 
 use docker::Docker;
-use image::the_image_has_nothing_but_the_program_and_is_not_root;
+use image::{the_daemon_of_the_image_serves_and_stops, the_image_has_nothing_but_the_program_and_is_not_root};
 use place::{IDLE, Runtime, get, get_at, in_network_of, key};
 use podman::Podman;
 use sts::Sts;
@@ -117,6 +117,7 @@ with_both! {
     who_shares_a_network_has_the_role_of_its_owner: "shared networks",
     while_the_runtime_is_silent_no_container_gets_anything: "silence",
     the_image_has_nothing_but_the_program_and_is_not_root: "image",
+    the_daemon_of_the_image_serves_and_stops: "daemon",
 }
 
 fn each_container_gets_what_it_asks_for_and_may_have<R: Runtime>() {

@@ -5,6 +5,7 @@ mod book;
 mod clients;
 mod fuzz;
 mod go_programs;
+mod image;
 mod kubernetes;
 mod machine;
 mod openssh;

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
 use crate::outcome::{Counts, Row, summarize};
-use crate::{clients, fuzz, go_programs, kubernetes, machine, openssh, pins, python, shell, tools};
+use crate::{clients, fuzz, go_programs, image, kubernetes, machine, openssh, pins, python, shell, tools};
 
 /// Fuzzing finds shallow faults in seconds; for deep ones there is `cargo xtask fuzz`.
 const SMOKE: Duration = Duration::from_secs(5);
@@ -81,12 +81,18 @@ pub fn run(options: &Options) -> Result<()> {
         rows.push(row);
     }
     let soak = (options.ci || shell::in_ci()).then_some(SOAK_IN_CI);
-    let tests = Tests { python, helm, machine, cluster, collector, soak, skips: fresh_skips_file()? };
+    let skips = fresh_skips_file()?;
+    let mut tests = Tests { python, helm, machine, cluster, collector, image: None, soak, skips };
 
     let heights = [Kind::Unit, Kind::Integration, Kind::Interop];
     if heights.into_iter().any(wants) || !options.arguments.is_empty() {
         match selection(&options.only, &options.arguments) {
-            Some(selection) => rows.extend(tests.run("cargo test", &selection)?),
+            Some(selection) => {
+                let (image, row) = image::ensure(&selection);
+                tests.image = image;
+                rows.extend(row);
+                rows.extend(tests.run("cargo test", &selection)?);
+            }
             None => rows.push(Row::new("cargo test", Counts::NONE, "there is no test of this kind")),
         }
     }
@@ -128,7 +134,7 @@ pub fn soak(options: &SoakOptions) -> Result<()> {
     rows.extend(clients::ensure());
     let soak = Some(options.minutes);
     let skips = fresh_skips_file()?;
-    let tests = Tests { python, helm: None, machine: None, cluster: None, collector: None, soak, skips };
+    let tests = Tests { python, helm: None, machine: None, cluster: None, collector: None, image: None, soak, skips };
     rows.extend(tests.run("soak", &["--package", "alppaca", "--test", "soak", "--", "--nocapture"].map(Into::into))?);
     if !summarize(&mut rows, shell::in_ci()) {
         bail!("the soak failed");
@@ -210,6 +216,8 @@ struct Tests {
     cluster: Option<PathBuf>,
     /// `ALPPACA_TEST_COLLECTOR`: an OpenTelemetry Collector, made of the sources as they are.
     collector: Option<PathBuf>,
+    /// `ALPPACA_TEST_IMAGE`: an image of the daemon, made of the sources as they are unless one is given.
+    image: Option<PathBuf>,
     /// `ALPPACA_SOAK_MINUTES`: how long all clients work at once.
     soak: Option<u32>,
     /// `ALPPACA_TEST_SKIPPED`: a test that cannot run here adds one line to this file that says why.
@@ -238,6 +246,9 @@ impl Tests {
         }
         if let Some(collector) = &self.collector {
             command.env("ALPPACA_TEST_COLLECTOR", collector);
+        }
+        if let Some(image) = &self.image {
+            command.env(image::VARIABLE, image);
         }
         if let Some(minutes) = self.soak {
             command.env("ALPPACA_SOAK_MINUTES", minutes.to_string());

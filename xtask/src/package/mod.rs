@@ -151,15 +151,22 @@ struct Release {
     revision: Option<String>,
 }
 
+impl Release {
+    /// That of the sources as they are.
+    fn of_sources(out: &Path) -> Result<Self> {
+        fs::create_dir_all(out).with_context(|| out.display().to_string())?;
+        Ok(Self {
+            out: fs::canonicalize(out)?,
+            version: version()?,
+            epoch: epoch()?,
+            revision: git(&["rev-parse", "--short=12", "HEAD"]),
+        })
+    }
+}
+
 pub fn run(options: &Options) -> Result<()> {
     let out = options.out.clone().unwrap_or_else(|| shell::target().join("package"));
-    fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
-    let release = Release {
-        out: fs::canonicalize(&out)?,
-        version: version()?,
-        epoch: epoch()?,
-        revision: git(&["rev-parse", "--short=12", "HEAD"]),
-    };
+    let release = Release::of_sources(&out)?;
     let mut rows = Vec::new();
     ensure!(options.program.is_none() || options.arch.len() < 2, "a binary is for one processor: give --arch once");
     let is_ours = options.program.is_some() && options.arch.is_empty();
@@ -182,6 +189,14 @@ pub fn run(options: &Options) -> Result<()> {
     }
     println!("{}", release.out.display());
     Ok(())
+}
+
+/// The image of a daemon that was built for this machine.
+pub fn image(binary: &Path, out: &Path) -> Result<PathBuf> {
+    let release = Release::of_sources(out)?;
+    let (binary, generator) = (binary.to_owned(), binary.to_owned());
+    let built = Built { program: Program::Alppaca, arch: Arch::HERE, binary, generator };
+    Ok(release.out.join(image::make(&built, &release)?))
 }
 
 /// Makes those of one program for one processor; a row for each.
