@@ -102,14 +102,20 @@ fn lintian_and_rpmlint_find_nothing() {
 
 /// On a copy of this host that is thrown away, with a database of packages of its own.
 #[test]
-fn the_rpm_is_installed_checked_and_removed() {
+fn the_rpm_is_installed_checked_upgraded_and_removed() {
     let what = "the RPM";
     if !needs_root(what) || !needs(what, "rpm") || !needs(what, "unshare") {
         return;
     }
     let Some(folder) = for_glibc(what, &["rpm"]) else { return };
     let path = folder.path().to_str().expect("UTF-8");
-    let rpms = ["alppaca-0", "alppaca-ims-0"].map(|name| file(&folder.path().join("out"), name, ".rpm"));
+    let old = folder.path().join("old");
+    package(&folder.path().join("program"), &["rpm"], &old, &["--version=0.0.9"]);
+    let [older, newer] = [old, folder.path().join("out")].map(|out| {
+        let rpms = ["alppaca-0", "alppaca-ims-0"];
+        rpms.map(|name| file(&out, name, ".rpm"))
+    });
+    let rpms = older.into_iter().chain(newer);
     let installed = run(Command::new("unshare").args(["--mount", "sh", "-c", INSTALL, path]).args(rpms));
     let said = format!("{}{}", String::from_utf8_lossy(&installed.stdout), String::from_utf8_lossy(&installed.stderr));
     if installed.status.code() == Some(77) {
@@ -123,14 +129,25 @@ fn the_rpm_is_installed_checked_and_removed() {
         "log: 750 alppaca alppaca\n",
         "ims.yaml: 640 root alppaca-ims\n",
         "changed: \n",
+        "systemd, installed: daemon-reload daemon-reload\n",
+        "versions: 0.1.0 0.1.0\n",
         "kept: ims_host: x\n",
-        "left: ./etc/alppaca ./etc/alppaca/alppaca.yaml.rpmsave\n",
+        "log kept: 750 alppaca alppaca\n",
+        "changed since: S.5....T.  c /etc/alppaca/alppaca.yaml\n",
+        "systemd, upgraded: daemon-reload try-restart alppaca.service daemon-reload try-restart alppaca-ims.service\n",
+        "left: ./etc/alppaca ./etc/alppaca/alppaca.yaml.rpmsave ./var/log/alppaca\n",
     ] {
         assert!(said.contains(line), "{line}{said}");
     }
+    let removed = said.lines().find_map(|line| line.strip_prefix("systemd, removed: ")).expect("it says so");
+    for command in
+        ["disable --now alppaca.socket alppaca.service alppaca-capture.service ", "disable --now alppaca-ims.service "]
+    {
+        assert!(removed.contains(command) && !removed.contains("restart"), "{removed}");
+    }
 }
 
-/// $0 is a folder of ours, $1 and $2 the packages. 77: overlays cannot be had here.
+/// $0 is a folder of ours, $1 and $2 older packages, $3 and $4 the packages. 77: overlays cannot be had here.
 const INSTALL: &str = r#"
 set -e
 folder=$0
@@ -139,23 +156,36 @@ mount -t tmpfs none "$folder/copy" && cd "$folder/copy" && mkdir upper work root
 mount -t overlay none -o lowerdir=/,upperdir=upper,workdir=work root || exit 77
 mount --bind /dev root/dev && mount -t tmpfs none root/run && mount -t tmpfs none root/tmp
 mount --bind /proc root/proc
-cp "$1" root/tmp/alppaca.rpm && cp "$2" root/tmp/ims.rpm
+cp "$1" root/tmp/alppaca-old.rpm && cp "$2" root/tmp/ims-old.rpm
+cp "$3" root/tmp/alppaca.rpm && cp "$4" root/tmp/ims.rpm
+# A systemd runs, as far as the scripts see.
+mkdir -p root/run/systemd/system && rm -f root/usr/bin/systemctl
+printf '#!/bin/sh\necho "$*" >>/run/asked\n' >root/usr/bin/systemctl && chmod 755 root/usr/bin/systemctl
+asked() { echo "systemd, $1:" $(cat root/run/asked) && rm root/run/asked; }
 inside() { chroot root env PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C "$@"; }
 # Debian has what the packages ask for, but not as packages of RPM.
 rpm() { inside rpm --dbpath /tmp/db "$@"; }
 
-rpm -i --nodeps /tmp/alppaca.rpm /tmp/ims.rpm
+rpm -i --nodeps /tmp/alppaca-old.rpm /tmp/ims-old.rpm
 echo "runs: $(inside alppaca run)"
 echo "account: $(inside getent passwd alppaca | cut -d : -f 6,7)"
 echo "log: $(inside stat -c '%a %U %G' /var/log/alppaca)"
 echo "ims.yaml: $(inside stat -c '%a %U %G' /etc/alppaca-ims/ims.yaml)"
 echo "changed: $(rpm -V --nodeps alppaca alppaca-ims)"
+asked installed
 
 echo 'ims_host: x' > root/etc/alppaca/alppaca.yaml
-rpm -U --nodeps --replacepkgs /tmp/alppaca.rpm
+touch root/var/log/alppaca/old
+rpm -U --nodeps /tmp/alppaca.rpm
+rpm -U --nodeps /tmp/ims.rpm
+echo "versions:" $(rpm -q --qf '%{VERSION} ' alppaca alppaca-ims)
 echo "kept: $(cat root/etc/alppaca/alppaca.yaml)"
+echo "log kept: $(inside stat -c '%a %U %G' /var/log/alppaca)"
+echo "changed since: $(rpm -V --nodeps alppaca alppaca-ims)"
+asked upgraded
 
 rpm -e alppaca alppaca-ims 2>&1
+asked removed
 # Only what the overlay has got.
 cd upper && echo "left:" $(find . -name '*alppaca*' ! -type c | LC_ALL=C sort)
 "#;

@@ -20,6 +20,7 @@ pub(super) fn deb(built: &Built, release: &Release) -> Result<String> {
     let mut command = Command::new(shell::root().join("packaging/deb/build"));
     command.arg(built.program.name()).arg(&built.binary).arg(&release.out);
     command.env("ALPPACA_GENERATOR", &built.generator).env("ALPPACA_ARCHITECTURE", built.arch.name());
+    command.env("ALPPACA_VERSION", &release.version);
     let said = shell::output(command.env("SOURCE_DATE_EPOCH", &release.epoch))?;
     name(Path::new(said.trim()))
 }

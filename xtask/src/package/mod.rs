@@ -42,6 +42,9 @@ pub struct Options {
     /// A build of that binary that runs here, for what it generates [default: the binary itself]
     #[arg(long, requires = "program")]
     generator: Option<PathBuf>,
+    /// The number that the packages of that binary get, such as an older one to upgrade from [default: that of Cargo.toml]
+    #[arg(long, requires = "program")]
+    version: Option<String>,
 }
 
 /// The programs that have packages.
@@ -166,7 +169,10 @@ impl Release {
 
 pub fn run(options: &Options) -> Result<()> {
     let out = options.out.clone().unwrap_or_else(|| shell::target().join("package"));
-    let release = Release::of_sources(&out)?;
+    let mut release = Release::of_sources(&out)?;
+    if let Some(version) = &options.version {
+        release.version.clone_from(version);
+    }
     let mut rows = Vec::new();
     ensure!(options.program.is_none() || options.arch.len() < 2, "a binary is for one processor: give --arch once");
     let is_ours = options.program.is_some() && options.arch.is_empty();
