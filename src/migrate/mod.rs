@@ -1,6 +1,7 @@
 //! Translates the settings of other tools into our configuration. Pure: texts in, text out.
 
 mod env_file;
+mod flags;
 mod hologram;
 mod metadata_mock;
 mod metadataproxy;

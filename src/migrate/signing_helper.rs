@@ -1,15 +1,13 @@
 //! The command line of `aws_signing_helper`, of AWS's rolesanywhere-credential-helper: `cmd/credentials.go` and
 //! `cmd/serve.go`. <https://github.com/aws/rolesanywhere-credential-helper>
 
-use std::collections::BTreeMap;
-
 use alppaca_settings::render::quoted;
 
-use super::text::Text;
+use super::{flags::Flags, text::Text};
 use crate::credentials::RoleArn;
 
 /// Flags that are followed by a value.
-const VALUES: [&str; 16] = [
+const VALUES: [&str; 17] = [
     "cert-selector",
     "certificate",
     "endpoint",
@@ -25,6 +23,7 @@ const VALUES: [&str; 16] = [
     "role-session-name",
     "session-duration",
     "system-store-name",
+    "tpm-key-password",
     "trust-anchor-arn",
 ];
 
@@ -32,17 +31,13 @@ const VALUES: [&str; 16] = [
 const SWITCHES: [&str; 6] =
     ["debug", "no-tpm-key-password", "no-verify-ssl", "reuse-pin", "use-latest-expiring-certificate", "with-proxy"];
 
-/// Its flags, and what is none.
-#[derive(Default)]
-struct Flags {
-    values: BTreeMap<String, String>,
-    unknown: Vec<String>,
-}
-
 /// Our configuration from the words of its command line, with a comment at all that changes or cannot be kept. It shows
 /// no password.
 pub fn translate(words: &[String]) -> String {
-    let flags = Flags::parse(words);
+    // The program and its command, if they were pasted, too.
+    let is_command =
+        |word: &str| word.ends_with("aws_signing_helper") || matches!(word, "serve" | "update" | "credential-process");
+    let flags = Flags::parse(words, is_command, &VALUES, &SWITCHES);
     let mut text = Text::new("aws_signing_helper", "signing-helper");
     listener(&mut text, &flags);
     source(&mut text, &flags);
@@ -51,45 +46,6 @@ pub fn translate(words: &[String]) -> String {
         text.note(&format!("{word:?} is not known of aws_signing_helper, or has no counterpart here."));
     }
     text.into_string()
-}
-
-impl Flags {
-    fn parse(words: &[String]) -> Self {
-        let mut flags = Self::default();
-        let mut words = words.iter().map(String::as_str).peekable();
-        // The program and its command, if they were pasted, too.
-        while let Some(word) = words.next_if(|word| !word.starts_with('-')) {
-            if !word.ends_with("aws_signing_helper") && !matches!(word, "serve" | "update" | "credential-process") {
-                flags.unknown.push(word.to_owned());
-            }
-        }
-        while let Some(word) = words.next() {
-            let flag = word.trim_start_matches('-');
-            let (name, value) = flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value)));
-            if SWITCHES.contains(&name) {
-                // Go's booleans: `--debug=false`.
-                if value != Some("false") {
-                    flags.values.insert(name.to_owned(), String::new());
-                }
-            } else if VALUES.contains(&name) || name == "tpm-key-password" {
-                let value = value.or_else(|| words.next()).unwrap_or_default();
-                flags.values.insert(name.to_owned(), value.to_owned());
-            } else {
-                // Without its value, which may be secret.
-                flags.unknown.push(word.split('=').next().unwrap_or_default().to_owned());
-                words.next_if(|word| !word.starts_with('-'));
-            }
-        }
-        flags
-    }
-
-    fn get(&self, name: &str) -> Option<&str> {
-        self.values.get(name).map(String::as_str)
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.values.contains_key(name)
-    }
 }
 
 fn listener(text: &mut Text, flags: &Flags) {
