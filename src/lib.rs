@@ -24,7 +24,7 @@ pub use alppaca_admission as admission;
 use alppaca_callers::audit;
 pub use alppaca_callers::{caller, policy};
 pub use alppaca_core::{clock, credentials};
-use alppaca_core::{needs, open_metrics, text};
+use alppaca_core::{expression, needs, open_metrics, text};
 pub use alppaca_files as files;
 pub use alppaca_hardening::confinement;
 use alppaca_hardening::{sandbox, trust};

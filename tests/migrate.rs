@@ -1,6 +1,9 @@
 //! The translation of another tool's settings, as a person does it.
 
-use std::{fs, process::Command};
+use std::{
+    fs,
+    process::{Command, Stdio},
+};
 
 use tempfile::TempDir;
 
@@ -76,9 +79,13 @@ fn a_file_that_is_none_is_told_with_its_line() {
 
 /// Has the output of the command checked, which has to succeed; what it wrote.
 fn checked(arguments: &[&str]) -> String {
+    checked_with(Stdio::null(), arguments)
+}
+
+fn checked_with(input: Stdio, arguments: &[&str]) -> String {
     let directory = TempDir::new().expect("a directory");
     let new = directory.path().join("alppaca.yaml");
-    let output = Command::new(ALPPACA).arg("migrate").args(arguments).output().expect("it runs");
+    let output = Command::new(ALPPACA).arg("migrate").args(arguments).stdin(input).output().expect("it runs");
     assert!(output.status.success(), "{output:?}");
     fs::write(&new, &output.stdout).expect("a file");
     let check = Command::new(ALPPACA).args(["check", "-c"]).arg(&new).output().expect("it runs");
@@ -141,5 +148,83 @@ fn the_settings_of_ec2_metadata_mock_become_a_configuration_that_is_valid() {
     ] {
         fs::write(&file, settings).expect("a file");
         checked(&["ec2-metadata-mock", file.to_str().expect("UTF-8")]);
+    }
+}
+
+/// What `kubectl get pods,cronjobs,namespaces -A -o json` prints, cut down to what is read.
+const CLUSTER: &str = r#"{"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": [
+    {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "prod", "annotations": {
+        "iam.amazonaws.com/allowed-roles": "[\"web*\", \"db\"]", "iam.amazonaws.com/permitted": ".*role/(web|db).*"}}},
+    {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web-1", "namespace": "prod", "annotations": {
+        "iam.amazonaws.com/role": "web", "iam.amazonaws.com/session-name": "web 1"}},
+     "spec": {"serviceAccountName": "web"}, "status": {"phase": "Running"}},
+    {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "stray", "namespace": "prod", "annotations": {
+        "iam.amazonaws.com/role": "db", "iam.amazonaws.com/external-id": "x: y"}},
+     "spec": {"serviceAccountName": "default"}, "status": {"phase": "Running"}},
+    {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "nightly", "namespace": "prod"},
+     "spec": {"jobTemplate": {"spec": {"template": {
+        "metadata": {"annotations": {"iam.amazonaws.com/role": "arn:aws:iam::210987654321:role/team/web"}},
+        "spec": {"serviceAccountName": "nightly"}}}}}},
+    {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "greedy", "namespace": "prod", "annotations": {
+        "iam.amazonaws.com/role": "admin"}}, "spec": {"serviceAccountName": "greedy"}, "status": {"phase": "Running"}}
+]}"#;
+
+#[test]
+fn the_annotations_of_kube2iam_and_kiam_become_associations_that_are_valid() {
+    let directory = TempDir::new().expect("a directory");
+    let file = directory.path().join("cluster.json");
+    fs::write(&file, CLUSTER).expect("a file");
+    for (tool, base, more) in [
+        ("kube2iam", "--base-role-arn=arn:aws:iam::123456789012:role/", "--namespace-restrictions"),
+        ("kiam", "--role-base-arn=arn:aws:iam::123456789012:role/", "--json-log"),
+    ] {
+        let input = Stdio::from(fs::File::open(&file).expect("the file"));
+        let text = checked_with(input, &[tool, "-", "--", base, more]);
+        for part in [
+            "\n    - {namespace: \"prod\", service_account: \"web\", role: \"web\"}",
+            "\n#     - {namespace: \"prod\", service_account: \"default\", role: \"db\"}",
+            "# ! prod/greedy: pod greedy has no role: iam.amazonaws.com/",
+            "is no external id",
+        ] {
+            assert!(text.contains(part), "{tool}: {part}\n{text}");
+        }
+        assert!(!text.contains("role: \"admin\""), "{text}");
+    }
+    // Nothing that counts: valid all the same, until a person has decided.
+    fs::write(&file, CLUSTER.replace("\"web\"}, \"status", "\"default\"}, \"status")).expect("a file");
+    let path = file.to_str().expect("UTF-8");
+    let text = checked(&["kube2iam", path, "--", "--base-role-arn", "arn:aws:iam::123456789012:role"]);
+    assert!(text.contains("prod/default: its pods have different roles"), "{text}");
+    let output = Command::new(ALPPACA).args(["migrate", "kube2iam", path]).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "the role with an ARN is enough: {said}");
+    fs::write(&file, "{\"kind\": \"List\", \"items\": []}").expect("a file");
+    let output = Command::new(ALPPACA).args(["migrate", "kiam", path]).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && said.contains("cluster.json: no role in 0 pods"), "{said}");
+}
+
+#[test]
+fn the_associations_of_eks_become_ours_that_are_valid() {
+    let directory = TempDir::new().expect("a directory");
+    let file = directory.path().join("associations.json");
+    let described = |more: &str| {
+        format!(
+            r#"{{"association": {{"clusterName": "blue", "namespace": "prod", "serviceAccount": "web",
+            "roleArn": "arn:aws:iam::123456789012:role/web", "associationId": "a-1", "tags": {{}},
+            "associationArn": "arn:aws:eks:eu-west-1:123456789012:podidentityassociation/blue/a-1"{more}}}}}
+            {{"association": {{"clusterName": "blue", "namespace": "prod", "serviceAccount": "db",
+            "roleArn": "arn:aws:iam::123456789012:role/node", "associationId": "a-2"}}}}"#
+        )
+    };
+    for more in [
+        "",
+        r#", "disableSessionTags": true"#,
+        r#", "targetRoleArn": "arn:aws:iam::210987654321:role/far", "externalId": "eu-west-1/123456789012/blue/prod/web""#,
+        r#", "disableSessionTags": true, "policy": "{\"Version\":\"2012-10-17\",\"Statement\":[]}""#,
+    ] {
+        fs::write(&file, described(more)).expect("a file");
+        let text = checked(&["eks-pod-identity", file.to_str().expect("UTF-8")]);
+        assert!(text.contains("service_account: \"web\"") && text.contains("cluster_name: \"blue\""), "{text}");
     }
 }

@@ -2,11 +2,14 @@
 
 use std::{
     fs,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
+use serde_json::Value;
+
 use super::{Failure, Outcome, environment};
-use crate::migrate;
+use crate::migrate::{self, PodAnnotations};
 
 /// Arguments of `migrate`.
 #[derive(Debug, clap::Args)]
@@ -17,6 +20,9 @@ Examples:
   alppaca migrate hologram /etc/hologram/agent.json > alppaca.yaml
   alppaca migrate signing-helper serve --certificate host.pem --private-key host.key … > new.yaml
   alppaca migrate ec2-metadata-mock aemm-config.json > alppaca.yaml
+  kubectl get pods,deployments,daemonsets,statefulsets,cronjobs,namespaces -A -o json |
+    alppaca migrate kube2iam - -- --base-role-arn=arn:aws:iam::123456789012:role/ > alppaca.yaml
+  alppaca migrate eks-pod-identity associations.json > alppaca.yaml
   alppaca check -c alppaca.yaml
 
 Comments that begin with `# !` show what changes and what could not be kept.")]
@@ -49,6 +55,25 @@ enum Tool {
         /// Its file, such as `aemm-config.json`
         file: PathBuf,
     },
+    /// From the annotations of pods and namespaces that kube2iam goes by
+    Kube2iam(Annotated),
+    /// From the annotations of pods and namespaces that kiam goes by
+    Kiam(Annotated),
+    /// From the associations of EKS Pod Identity
+    EksPodIdentity {
+        /// What `aws eks describe-pod-identity-association` printed, one after the other; `-` is standard input
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Annotated {
+    /// What `kubectl get pods,namespaces -A -o json` printed; `-` is standard input. Templates of pods count, too:
+    /// deployments, daemonsets, statefulsets, jobs, cronjobs
+    file: PathBuf,
+    /// Arguments of the program (of kiam those of its server), such as --base-role-arn
+    #[arg(last = true)]
+    words: Vec<String>,
 }
 
 /// Prints the configuration.
@@ -68,9 +93,31 @@ pub(super) fn run(args: &Args) -> Outcome {
             let json = serde_json::from_str(&read(file)?).map_err(|error| failed(file, &error))?;
             migrate::from_metadata_mock(&json)
         }
+        Tool::Kube2iam(annotated) => of_cluster(PodAnnotations::Kube2iam, annotated)?,
+        Tool::Kiam(annotated) => of_cluster(PodAnnotations::Kiam, annotated)?,
+        Tool::EksPodIdentity { file } => {
+            migrate::from_eks_associations(&documents(file)?).map_err(|error| failed(file, &error))?
+        }
     };
     anstream::print!("{text}");
     Ok(())
+}
+
+fn of_cluster(tool: PodAnnotations, Annotated { file, words }: &Annotated) -> Result<String, Failure> {
+    tool.translate(&documents(file)?, words).map_err(|error| failed(file, &error))
+}
+
+/// JSON texts, one after the other.
+fn documents(file: &Path) -> Result<Vec<Value>, Failure> {
+    let text = if file == Path::new("-") {
+        let mut text = String::new();
+        io::stdin().lock().read_to_string(&mut text).map_err(|error| failed(file, &error))?;
+        text
+    } else {
+        read(file)?
+    };
+    let documents = serde_json::Deserializer::from_str(&text).into_iter();
+    documents.collect::<Result<_, _>>().map_err(|error| failed(file, &error))
 }
 
 fn read(file: &Path) -> Result<String, Failure> {
