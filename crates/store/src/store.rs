@@ -41,11 +41,11 @@ pub struct Store {
 #[derive(Debug, Default)]
 pub struct Snapshot {
     answered: bool,
-    order: Box<[Arc<Role>]>,
-    by_name: Box<[Arc<Role>]>,
-    names: Box<[u8]>,
-    /// Those that were made on demand, by their ids.
-    unlisted: Box<[Arc<Role>]>,
+    order: Arc<[Arc<Role>]>,
+    by_name: Arc<[Arc<Role>]>,
+    names: Arc<[u8]>,
+    /// Those that were made on demand, sorted by their ids.
+    unlisted: Arc<[Arc<Role>]>,
 }
 
 /// One role. It stays the same object for as long as the upstream lists it, or a caller holds it.
@@ -123,18 +123,23 @@ impl Role {
 }
 
 impl Snapshot {
-    fn new(answered: bool, order: Vec<Arc<Role>>, mut unlisted: Vec<Arc<Role>>) -> Self {
-        unlisted.sort_unstable_by(|a, b| a.id_text().cmp(b.id_text()));
+    fn new(answered: bool, order: Vec<Arc<Role>>, unlisted: Arc<[Arc<Role>]>) -> Self {
         let mut by_name = order.clone();
         by_name.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         let names = order.iter().map(|role| role.name.as_str()).collect::<Vec<_>>().join("\n");
-        Self {
-            answered,
-            order: order.into(),
-            by_name: by_name.into(),
-            names: names.into_bytes().into_boxed_slice(),
-            unlisted: unlisted.into(),
-        }
+        Self { answered, order: order.into(), by_name: by_name.into(), names: names.into_bytes().into(), unlisted }
+    }
+
+    /// The same with others that were made on demand, which are sorted by their ids. A request may wait for that: what is
+    /// listed is not copied.
+    fn with_unlisted(&self, unlisted: Vec<Arc<Role>>) -> Self {
+        let Self { answered, order, by_name, names, .. } = self;
+        let [order, by_name] = [order, by_name].map(Arc::clone);
+        Self { answered: *answered, order, by_name, names: Arc::clone(names), unlisted: unlisted.into() }
+    }
+
+    fn place_of(&self, unlisted: &str) -> Result<usize, usize> {
+        self.unlisted.binary_search_by(|role| role.id_text().cmp(unlisted))
     }
 
     /// Whether the upstream has ever said which roles there are.
@@ -159,7 +164,7 @@ impl Snapshot {
 
     fn find(&self, id: &str) -> Option<&Arc<Role>> {
         self.role(id).or_else(|| {
-            let found = self.unlisted.binary_search_by(|role| role.id_text().cmp(id)).ok()?;
+            let found = self.place_of(id).ok()?;
             self.unlisted.get(found)
         })
     }
@@ -209,7 +214,7 @@ impl Store {
     pub fn publish_roles(&self, names: &[RoleName]) {
         self.replace(|old| {
             let role = |name: &RoleName| old.role(name.as_str()).cloned().unwrap_or_else(|| Role::warming(name, None));
-            Snapshot::new(true, names.iter().map(role).collect(), old.unlisted.to_vec())
+            Snapshot::new(true, names.iter().map(role).collect(), Arc::clone(&old.unlisted))
         });
     }
 
@@ -218,18 +223,21 @@ impl Store {
         // It wakes no caller: what is only to come is of no use to any.
         self.replace_silently(|old| {
             let mut unlisted = old.unlisted.to_vec();
-            if old.by_id(id).is_none() {
-                unlisted.push(Role::warming(name, Some(id.clone())));
+            if let (None, Err(place)) = (old.role(id.as_str()), old.place_of(id.as_str())) {
+                unlisted.insert(place, Role::warming(name, Some(id.clone())));
             }
-            Snapshot::new(old.answered, old.order.to_vec(), unlisted)
+            old.with_unlisted(unlisted)
         });
     }
 
     /// Takes away a role that is not listed.
     pub fn remove_unlisted(&self, id: &RoleId) {
         self.replace(|old| {
-            let others = old.unlisted.iter().filter(|role| role.id_text() != id.as_str());
-            Snapshot::new(old.answered, old.order.to_vec(), others.cloned().collect())
+            let mut others = old.unlisted.to_vec();
+            if let Ok(place) = old.place_of(id.as_str()) {
+                others.remove(place);
+            }
+            old.with_unlisted(others)
         });
     }
 
