@@ -5,7 +5,7 @@ use std::{
     hash::{BuildHasher as _, RandomState},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicI64, Ordering},
     },
 };
 
@@ -31,6 +31,15 @@ pub struct Asking {
     pub uid: Option<Uid>,
 }
 
+/// What is known of an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// When it was last certain that everything is known; `None` if it never was.
+    pub synced: Option<Timestamp>,
+    /// What the account asks for, as of that time or later.
+    pub asking: Option<Asking>,
+}
+
 /// By namespace, so that a change copies the accounts of one.
 type Namespaces = HashMap<Arc<str>, Arc<HashMap<Box<str>, Asking>>>;
 
@@ -38,7 +47,9 @@ type Namespaces = HashMap<Arc<str>, Arc<HashMap<Box<str>, Asking>>>;
 #[derive(Debug, Default)]
 pub struct Index {
     accounts: ArcSwap<Namespaces>,
-    known: AtomicBool,
+    /// When it was last certain that everything is known, in microseconds since the epoch; 0: never. Requests read it, so it
+    /// is not behind the lock.
+    synced: AtomicI64,
     /// Also the lock of the writer.
     state: Mutex<State>,
     /// Who waits for it to be known, or for an account to change.
@@ -155,20 +166,29 @@ impl Index {
         self.accounts.load().get(&*account.namespace)?.get(&*account.name).cloned()
     }
 
-    /// Whether everything was ever known.
-    pub fn is_known(&self) -> bool {
-        self.known.load(Ordering::Acquire)
+    /// What is known of this account.
+    pub fn look_up(&self, account: &Account) -> Known {
+        // The time first: what is read after it is no older.
+        let synced = self.synced();
+        Known { synced, asking: self.asking(account) }
     }
 
-    /// When it was last certain that everything is known.
-    pub fn synced(&self) -> Option<Timestamp> {
-        self.writing().watch.synced
+    /// Whether everything was ever known.
+    pub fn is_known(&self) -> bool {
+        self.synced().is_some()
+    }
+
+    fn synced(&self) -> Option<Timestamp> {
+        Timestamp::from_microsecond(self.synced.load(Ordering::Acquire))
+            .ok()
+            .filter(|synced| *synced > Timestamp::UNIX_EPOCH)
     }
 
     /// How it stands.
     pub fn state(&self) -> WatchState {
         let state = self.writing();
-        WatchState { left_out: state.left_out.accounts.len() as u64, ..state.watch.clone() }
+        let left_out = state.left_out.accounts.len() as u64;
+        WatchState { synced: self.synced(), left_out, ..state.watch.clone() }
     }
 
     /// Notifies `waiting` from now on when everything is known for the first time, and when an account has changed.
@@ -183,9 +203,9 @@ impl Index {
         self.accounts.store(Arc::new(shared.collect()));
         state.left_out = draft.left_out;
         let watch = &mut state.watch;
-        (watch.accounts, watch.has_room, watch.synced) = (draft.accounts, false, Some(now));
+        (watch.accounts, watch.has_room) = (draft.accounts, false);
         drop(state);
-        self.known.store(true, Ordering::Release);
+        self.knows_all(now);
         self.notify();
     }
 
@@ -248,12 +268,16 @@ impl Index {
         self.accounts.store(Arc::new(namespaces));
     }
 
-    /// Changes arrive, and all that came before `now` is known.
-    pub fn follows(&self, now: Timestamp) {
+    /// Changes arrive from now on.
+    pub fn follows(&self) {
         let watch = &mut self.writing().watch;
         watch.following = true;
-        watch.synced = Some(now);
         watch.problem = None;
+    }
+
+    /// All that came before `now` is known.
+    pub fn knows_all(&self, now: Timestamp) {
+        self.synced.store(now.as_microsecond().max(1), Ordering::Release);
     }
 
     /// No changes arrive for now. What is known stays.
@@ -318,7 +342,7 @@ mod tests {
         let mut draft = Draft::default();
         draft.add(listed("prod", "web", Some("web")));
         index.replace(draft, now());
-        index.follows(now());
+        index.follows();
         index.failed("gone".to_owned());
         let state = index.state();
         assert_eq!((state.following, state.failures, state.problem.as_deref()), (false, 1, Some("gone")));

@@ -12,7 +12,7 @@ mod watched;
 mod wish;
 
 pub use account::Account;
-pub use index::{Asking, Draft, Index, WatchState};
+pub use index::{Asking, Draft, Index, Known, WatchState};
 pub use lines::{LineTooLong, Lines};
 pub use message::{Event, Listed, MessageError, Page, Status, parse_event, parse_page, parse_status};
 pub use options::ApiOptions;

@@ -36,6 +36,8 @@ pub(super) struct Patience {
     /// Without a word for so long it may be dead, and another one begins. Most servers send a bookmark every minute, but none
     /// before anything has happened.
     pub(super) quiet: Duration,
+    /// When nothing has arrived for so long, what had happened before a watch began has arrived. Servers send that at once.
+    pub(super) settled: Duration,
     /// Waits after failures.
     pub(super) first_retry: Duration,
     pub(super) last_retry: Duration,
@@ -47,6 +49,7 @@ pub(super) struct Patience {
 const PATIENCE: Patience = Patience {
     watch: Duration::from_mins(5),
     quiet: Duration::from_secs(90),
+    settled: Duration::from_secs(1),
     first_retry: Duration::from_millis(400),
     last_retry: Duration::from_secs(15),
     between_lists: Duration::from_mins(5),
@@ -70,6 +73,8 @@ pub struct AccountWatch {
     forgotten: bool,
     /// How many watches there were without a word.
     silent: u32,
+    /// Whether what had happened before this watch is known.
+    caught_up: bool,
     /// When all was listed.
     listed: Option<BootTime>,
     /// When all is listed for accounts that were left out, if there is room for some of them.
@@ -162,6 +167,7 @@ impl AccountWatch {
             doubts: 0,
             forgotten: false,
             silent: 0,
+            caught_up: false,
             listed: None,
             list_at: None,
             said_too_long: false,
@@ -207,6 +213,8 @@ impl AccountWatch {
     }
 
     async fn list(&mut self, server: &ApiServer) -> Result<String, Failure> {
+        // All pages are as of the first one.
+        let begun = self.clock.now().wall;
         let (mut draft, mut limit) = (Draft::default(), PAGE);
         let (mut version, mut more, mut listed) = (None, String::new(), 0);
         while listed < MOST_ACCOUNTS {
@@ -226,7 +234,7 @@ impl AccountWatch {
             page.accounts.into_iter().for_each(|listed| draft.add(listed));
             let version = version.get_or_insert(page.version);
             let Some(next) = page.more else {
-                self.index.replace(draft, self.clock.now().wall);
+                self.index.replace(draft, begun);
                 let state = self.index.state();
                 tracing::info!("{} service accounts of the cluster ask for a role", state.accounts);
                 if state.left_out > 0 {
@@ -250,15 +258,21 @@ impl AccountWatch {
         );
         let mut stream = server.watch(&path, WATCH).await?;
         let before = self.index.state();
-        self.index.follows(self.clock.now().wall);
+        self.index.follows();
         if before.problem.is_some() {
             notice!("the service accounts of the cluster are followed again");
         }
         let (mut lines, mut heard) = (Lines::new(LONGEST), false);
+        self.caught_up = false;
         let begun = self.clock.boot();
         let silent = loop {
-            let Ok(piece) = tokio::time::timeout(self.patience.quiet, stream.next(Duration::MAX)).await else {
-                break true;
+            let patience = if self.caught_up { self.patience.quiet } else { self.patience.settled };
+            let Ok(piece) = tokio::time::timeout(patience, stream.next(Duration::MAX)).await else {
+                if std::mem::replace(&mut self.caught_up, true) {
+                    break true;
+                }
+                self.index.knows_all(self.clock.now().wall);
+                continue;
             };
             let Some(piece) = piece? else { break false };
             lines.push(&piece);
@@ -334,11 +348,17 @@ impl AccountWatch {
                 self.index.remove(&account);
                 version
             }
-            Event::Bookmark(version) => version,
+            // It comes after all that had happened before.
+            Event::Bookmark(version) => {
+                self.caught_up = true;
+                version
+            }
             Event::Failed(status) if status.code == StatusCode::GONE.as_u16() => return Err(Failure::Gone),
             Event::Failed(status) => return Err(Failure::Ended(printable(&status.message, 300))),
         };
-        self.index.follows(self.clock.now().wall);
+        if self.caught_up {
+            self.index.knows_all(self.clock.now().wall);
+        }
         self.version = Some(version);
         Ok(())
     }

@@ -26,6 +26,7 @@ struct Followed {
 const PATIENCE: Patience = Patience {
     watch: Duration::from_mins(1),
     quiet: Duration::from_secs(30),
+    settled: Duration::from_millis(20),
     first_retry: Duration::from_millis(10),
     last_retry: Duration::from_millis(40),
     between_lists: Duration::ZERO,
@@ -98,6 +99,28 @@ async fn what_the_annotations_say_is_known_as_it_changes() {
     assert_eq!(followed.index.state().accounts, 0);
     let watches = followed.cluster.asked().iter().filter(|target| target.contains("watch=")).count();
     assert_eq!(watches, 1, "one stream told all of it");
+}
+
+#[tokio::test]
+async fn what_a_new_watch_may_still_bring_is_not_taken_for_known() {
+    let cluster = StandIn::start();
+    cluster.put("prod", "web", &[(ROLE, "web")]);
+    let followed = follow(cluster, Patience { settled: Duration::from_hours(1), ..PATIENCE });
+    followed.until("it follows", |state| state.following).await;
+    let listed = followed.index.state().synced;
+    followed.cluster.put("prod", "db", &[(ROLE, "db")]);
+    followed.has("db", Some("db")).await;
+    assert_eq!(followed.index.state().synced, listed, "more may come");
+    followed.cluster.bookmark();
+    followed.until("all of it has come", |state| state.synced > listed).await;
+    // Silence shows that, too.
+    let cluster = StandIn::start();
+    cluster.put("prod", "web", &[(ROLE, "web")]);
+    let followed = follow(cluster, PATIENCE);
+    followed.until("it is listed", |state| state.synced.is_some()).await;
+    let before = followed.index.state().synced;
+    followed.cluster.put("prod", "db", &[(ROLE, "db")]);
+    followed.until("all is known again", |state| state.synced > before).await;
 }
 
 #[tokio::test]

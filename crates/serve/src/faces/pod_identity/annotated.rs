@@ -3,10 +3,12 @@
 
 use std::{sync::Arc, time::Duration};
 
+use jiff::Timestamp;
+
 use super::{account::Bearer, options::Allowed};
 use crate::{
     credentials::{RoleArn, RoleName},
-    kubernetes::{Account, Asking, Index, Wish},
+    kubernetes::{Account, Asking, Index, Known, Wish},
 };
 
 /// The associations that annotations make.
@@ -43,29 +45,21 @@ impl Annotated {
 
     /// What the annotations of this account give it.
     pub fn find(&self, account: &Account) -> Found {
-        self.index.asking(account).map_or_else(|| self.nothing(), |asking| self.judge(account, asking.wish))
+        let Known { synced, asking } = self.index.look_up(account);
+        asking.map_or_else(|| nothing(synced), |asking| self.judge(account, asking.wish))
     }
 
     /// What they give to a token; the clock of its issuer differs by no more than `leeway`.
     pub(super) fn find_for(&self, bearer: &Bearer, leeway: Duration) -> Found {
         let Bearer { account, uid, issued, .. } = bearer;
-        match self.index.asking(account) {
-            None => self.nothing(),
+        let Known { synced, asking } = self.index.look_up(account);
+        match asking {
+            None => nothing(synced),
             Some(Asking { uid: Some(known), wish }) if Some(&known) == uid.as_ref() => self.judge(account, wish),
             // The account of a token that is newer than what is known may be the newer one.
-            Some(_) if uid.is_some() && issued.is_some_and(|issued| self.is_later(issued, leeway)) => Found::Unknown,
+            Some(_) if uid.is_some() && issued.is_some_and(|issued| is_later(issued, synced, leeway)) => Found::Unknown,
             Some(_) => Found::Another,
         }
-    }
-
-    /// Whether something happened, at that time in seconds since the epoch, after it was last certain that everything is known.
-    fn is_later(&self, time: f64, leeway: Duration) -> bool {
-        let synced = self.index.synced().map(|synced| synced.as_duration().as_secs_f64());
-        synced.is_none_or(|synced| time + leeway.as_secs_f64() > synced)
-    }
-
-    fn nothing(&self) -> Found {
-        if self.index.is_known() { Found::Nothing } else { Found::Unknown }
     }
 
     fn judge(&self, account: &Account, wish: Wish) -> Found {
@@ -84,6 +78,17 @@ impl Annotated {
             None => Found::NotAllowed(name),
         }
     }
+}
+
+/// Whether something happened, at that time in seconds since the epoch, after it was last certain that everything is known.
+fn is_later(time: f64, synced: Option<Timestamp>, leeway: Duration) -> bool {
+    let synced = synced.map(|synced| synced.as_duration().as_secs_f64());
+    synced.is_none_or(|synced| time + leeway.as_secs_f64() > synced)
+}
+
+/// What an account gets that is not known to ask for a role.
+fn nothing(synced: Option<Timestamp>) -> Found {
+    if synced.is_some() { Found::Nothing } else { Found::Unknown }
 }
 
 #[cfg(test)]
@@ -146,7 +151,7 @@ mod tests {
         assert_eq!(find_at("web", Some("8"), synced - 59.0), Found::Unknown);
         assert_eq!(find_at("web", Some("7"), synced + 59.0), Found::Role(name("web-1"), true));
         assert_eq!(find_at("web", None, synced + 59.0), Found::Another);
-        index.follows("2026-11-27T10:02:00Z".parse().expect("a time"));
+        index.knows_all("2026-11-27T10:02:00Z".parse().expect("a time"));
         assert_eq!(find_at("web", Some("8"), synced + 59.0), Found::Another);
         assert_eq!(find("default", Some("7")), Found::Nothing);
     }

@@ -25,6 +25,7 @@ const PATIENCE: Duration = Duration::from_mins(2);
 /// One that was asked for in this time keeps its place, unless its namespace has more than its share.
 const RECENT: Duration = Duration::from_secs(5);
 /// How many sessions of one role and namespace may wait for their first set: so much of the calls of an upstream it may take.
+/// Later sets do not count: they are fetched ahead, one after the other, and not because a pod asks.
 const STARTING: usize = 16;
 /// A namespace may begin as many sessions as are kept, and then one more after each of these: each is a call of an upstream, and
 /// at the limit each new one displaces another, whose pod soon asks again.
