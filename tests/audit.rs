@@ -1,5 +1,7 @@
 //! The audit when its records cannot be written, and when its file is rotated: nothing is lost without being counted.
 
+#[path = "support/schema.rs"]
+mod schema;
 mod support;
 
 use std::{
@@ -68,8 +70,9 @@ fn wait_until(done: impl Fn() -> bool, otherwise: impl Fn() -> String) {
     panic!("it takes too long: {}", otherwise());
 }
 
-/// How many hand-outs are recorded, and how many losses are told. Each line has to be whole.
+/// How many hand-outs are recorded, and how many losses are told. Each line has to be whole, and as is published.
 fn counted(text: &str) -> (usize, usize) {
+    schema::check_records(include_str!("../docs/schemas/audit.schema.json"), text);
     let (mut recorded, mut told) = (0, 0);
     for line in text.lines() {
         let record: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));

@@ -1,5 +1,7 @@
 //! Files with credentials, written by the real binary with its sandbox.
 
+#[path = "support/schema.rs"]
+mod schema;
 mod support;
 
 use std::{
@@ -425,6 +427,10 @@ fn the_audit_has_each_change_of_a_file_and_no_secret() {
     assert!(found["time"].is_string() && found["expiration"].is_string(), "{found}");
     assert_eq!(daemon.stop(), Some(0));
     let all = records(&audit);
+    schema::check_records(
+        include_str!("../docs/schemas/audit.schema.json"),
+        &fs::read_to_string(&audit).expect("text"),
+    );
     let last = all.last().expect("a record");
     assert_eq!((all.len(), &last["event"], &last["reason"]), (2, &"file-removed".into(), &"the daemon stops".into()));
     let raw = fs::read_to_string(&audit).expect("text");

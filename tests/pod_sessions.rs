@@ -6,6 +6,8 @@
 mod issuer;
 #[path = "support/kubernetes.rs"]
 mod kubernetes;
+#[path = "support/schema.rs"]
+mod schema;
 mod support;
 
 use std::{
@@ -106,7 +108,9 @@ impl Node {
         let read = || {
             let text = fs::read_to_string(self.path("audit.log")).ok()?;
             let records: Vec<Value> = text.lines().map_while(|line| serde_json::from_str(line).ok()).collect();
-            Some(records).filter(|records| records.len() >= count)
+            let records = Some(records).filter(|records| records.len() >= count)?;
+            schema::check_records(include_str!("../docs/schemas/audit.schema.json"), &text);
+            Some(records)
         };
         eventually("all is recorded", read, || daemon.log())
     }

@@ -2,6 +2,8 @@
 
 mod namespaces;
 mod records;
+#[path = "../support/schema.rs"]
+mod schema;
 #[path = "../support/mod.rs"]
 mod support;
 mod tokens;
@@ -64,5 +66,6 @@ fn possible(what: &str) -> bool {
 /// The records of an audit.
 fn records(file: &Path) -> Vec<serde_json::Value> {
     let text = fs::read_to_string(file).expect("an audit");
+    schema::check_records(include_str!("../../docs/schemas/audit.schema.json"), &text);
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }

@@ -191,6 +191,36 @@ pub(crate) fn wrong(schema: &serde_json::Value, document: &str) -> Option<String
     Validator::start(schema)?.wrong(document)
 }
 
+/// Checks records, one a line, with their published schema. Newer keys than its own are legal for others, but not here.
+pub(crate) fn check_records(published: &str, records: &str) {
+    static VALIDATOR: OnceLock<Option<Mutex<Validator>>> = OnceLock::new();
+    let start = || {
+        let mut schema = serde_json::from_str(published).expect("JSON");
+        close(&mut schema);
+        Validator::start(&schema).map(Mutex::new)
+    };
+    let Some(validator) = VALIDATOR.get_or_init(start) else { return };
+    let mut validator = validator.lock().unwrap_or_else(PoisonError::into_inner);
+    for record in records.lines() {
+        assert_eq!(validator.wrong(record), None, "{record}");
+    }
+}
+
+/// Has the schema refuse keys that it does not have.
+fn close(schema: &mut serde_json::Value) {
+    match schema {
+        serde_json::Value::Object(parts) => {
+            if parts.contains_key("properties") {
+                parts.insert("additionalProperties".to_owned(), false.into());
+            }
+            // What stands below `if` only chooses.
+            parts.iter_mut().filter(|(key, _)| *key != "if").for_each(|(_, part)| close(part));
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(close),
+        _ => {}
+    }
+}
+
 /// Reads a configuration of the daemon, and compares.
 pub(crate) fn parse(text: &str) -> Result<alppaca::config::Loaded, String> {
     let parsed = alppaca::config::parse(vec![("a.yaml".into(), text.to_owned())]).map_err(|errors| errors.to_string());

@@ -8,7 +8,7 @@ use std::{
     process::{Command, Output},
 };
 
-use support::{Files, Scene, Server, Sts, client::Answer, eventually};
+use support::{Files, Scene, Server, Sts, client::Answer, eventually, records};
 
 const ADMIN: &str = "/account/demo/admin/credentials";
 const ASK: &str = "/account/demo/admin/request";
@@ -76,8 +76,7 @@ const ALICE: (&str, &str) = ("alice", "devs");
 const BOB: (&str, &str) = ("bob", "leads");
 
 fn events(audit: &Path) -> Vec<serde_json::Value> {
-    let text = fs::read_to_string(audit).expect("an audit");
-    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    records(&fs::read_to_string(audit).expect("an audit"))
 }
 
 #[test]

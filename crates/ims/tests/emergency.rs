@@ -4,7 +4,7 @@ mod support;
 
 use std::fs;
 
-use support::{Scene, Server, Sts, client::Answer, eventually};
+use support::{Scene, Server, Sts, client::Answer, eventually, records};
 
 const ADMIN: &str = "/account/demo/admin/credentials";
 const REASON: (&str, &str) = ("X-Alppaca-Reason", "the database is down, ticket 4711");
@@ -70,7 +70,7 @@ fn with_a_reason_the_role_comes_after_the_alert_and_for_this_request_only() {
     }
     assert_eq!(server.stop(), Some(0));
     let audit = fs::read_to_string(scene.path().join("audit.log")).expect("an audit");
-    let records: Vec<serde_json::Value> = audit.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let records = records(&audit);
     let events: Vec<_> = records.iter().map(|record| record["event"].as_str().expect("a word")).collect();
     assert_eq!(events, ["emergency", "handed_out", "emergency", "handed_out", "denied"], "{audit}");
     for (pair, id) in records.chunks(2).zip(&ids) {

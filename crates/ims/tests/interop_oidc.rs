@@ -7,6 +7,7 @@ use std::fs;
 use support::{
     Browser, Provider, Scene, Server, Sts, eventually,
     needs::{needs, skip},
+    records,
 };
 
 const READONLY: &str = "/account/demo/readonly/credentials";
@@ -91,7 +92,7 @@ rules:
 
     assert_eq!(server.stop(), Some(0));
     let audit = fs::read_to_string(scene.path().join("audit.log")).expect("an audit");
-    let records: Vec<serde_json::Value> = audit.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let records = records(&audit);
     let [.., audience, signature] = records.as_slice() else { panic!("{audit}") };
     for (record, reason) in [(audience, "audience"), (signature, "signature")] {
         let found = record["reason"].as_str().unwrap_or_default();

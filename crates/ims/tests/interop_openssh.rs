@@ -143,6 +143,5 @@ fn a_signature_is_taken_once_and_for_one_purpose() {
 
 /// The audit of a server that has stopped.
 fn records(scene: &Scene) -> Vec<serde_json::Value> {
-    let audit = fs::read_to_string(scene.path().join("audit.log")).expect("an audit");
-    audit.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    support::records(&fs::read_to_string(scene.path().join("audit.log")).expect("an audit"))
 }

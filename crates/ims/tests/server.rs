@@ -4,7 +4,7 @@ mod support;
 
 use std::{fs, io::Write, os::unix::net::UnixStream, time::Duration};
 
-use support::{PATIENCE, Scene, Server, Sts, eventually};
+use support::{PATIENCE, Scene, Server, Sts, eventually, records};
 
 const LIST: &str = "/latest/meta-data/iam/security-credentials/";
 const WEB: &str = "/latest/meta-data/iam/security-credentials/web";
@@ -62,7 +62,7 @@ fn each_decision_is_recorded_with_its_proof_and_its_request() {
     assert_eq!(scene.client(server.address, None).get(LIST, &[]).status, 401);
     assert_eq!(server.stop(), Some(0));
     let audit = fs::read_to_string(scene.path().join("audit.log")).expect("an audit");
-    let records: Vec<serde_json::Value> = audit.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let records = records(&audit);
     let [handed, denied, unproven] = records.as_slice() else { panic!("{audit}") };
     let request_id = sts.assumed().remove(0).request_id;
     for (key, expected) in [

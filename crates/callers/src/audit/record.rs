@@ -177,12 +177,57 @@ pub(super) fn bounded(text: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::caller::{Membership, Process, containers::tests::facts};
 
     fn pod() -> ProvenPod {
         let (namespace, service_account) = ("prod".into(), "web".into());
         ProvenPod { namespace, service_account, name: Some("web-0".into()), uid: None, session_name: None }
+    }
+
+    #[test]
+    fn each_key_is_published_and_no_other() {
+        let container = ContainerRecord { id: "", name: "".into(), image: "".into() };
+        let text = Some("");
+        let pod = ProvenPod { uid: Some("".into()), session_name: Some("".into()), ..pod() };
+        let record = Record {
+            time: String::new(),
+            event: "",
+            role: text,
+            access_key_id: text,
+            expiration: Some(String::new()),
+            path: text,
+            more: Some(1),
+            reason: "".into(),
+            origin: "",
+            address: Some(String::new()),
+            uid: Some(0),
+            user: text,
+            pid: Some(1),
+            exe: Some(String::new()),
+            cgroup: Some("".into()),
+            unit: Some("".into()),
+            container: Some(container),
+            pod: Some(&pod),
+            face: "",
+            version: text,
+            user_agent: text,
+        };
+        let schema: serde_json::Value =
+            serde_json::from_str(include_str!("../../../../docs/schemas/audit.schema.json")).expect("JSON");
+        let keys = |value: &serde_json::Value| -> BTreeSet<String> {
+            value.as_object().expect("a mapping").keys().cloned().collect()
+        };
+        let [hand_out, denial] = [0, 1].map(|at| &schema["oneOf"][at]["properties"]);
+        let record = serde_json::to_value(record).expect("JSON");
+        assert_eq!(keys(&record), &keys(hand_out) | &keys(denial));
+        for part in ["container", "pod"] {
+            assert_eq!(keys(&record[part]), keys(&hand_out[part]["properties"]), "{part}");
+        }
+        let common = &keys(hand_out) & &keys(denial);
+        assert!(common.iter().filter(|key| *key != "event").all(|key| hand_out[key] == denial[key]));
     }
 
     #[test]

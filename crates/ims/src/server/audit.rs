@@ -159,3 +159,46 @@ pub(super) fn place(peer: &Peer) -> String {
         Peer::Unix { uid } => format!("uid {uid}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_key_is_published_and_no_other() {
+        let text = Some("");
+        let record = Record {
+            time: String::new(),
+            event: "",
+            mount: "",
+            peer: String::new(),
+            path: "",
+            identity: text,
+            method: text,
+            proven_by: text,
+            proof: text,
+            rule: text,
+            account: text,
+            role: text,
+            session_name: text,
+            source_identity: text,
+            console: true,
+            emergency: text,
+            approval: text,
+            requested_by: text,
+            until: Some(String::new()),
+            access_key_id: text,
+            aws_request_id: text,
+            expiration: Some(String::new()),
+            reason: text,
+        };
+        let schema: serde_json::Value =
+            serde_json::from_str(include_str!("../../../../docs/schemas/ims/audit.schema.json")).expect("JSON");
+        let keys = |value: &serde_json::Value| -> BTreeSet<String> {
+            value.as_object().expect("a mapping").keys().cloned().collect()
+        };
+        assert_eq!(keys(&serde_json::to_value(record).expect("JSON")), keys(&schema["oneOf"][0]["properties"]));
+    }
+}

@@ -11,6 +11,8 @@ mod eventually;
 #[path = "../../../../tests/support/needs.rs"]
 pub mod needs;
 pub mod oidc;
+#[path = "../../../../tests/support/schema.rs"]
+mod schema;
 pub mod sts;
 
 use std::{
@@ -35,6 +37,12 @@ pub use sts::Sts;
 
 /// How long the tests wait for something that comes.
 pub const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The records of an audit, which have to be as is published.
+pub fn records(audit: &str) -> Vec<serde_json::Value> {
+    schema::check_records(include_str!("../../../../docs/schemas/ims/audit.schema.json"), audit);
+    audit.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
 
 /// What every configuration of the tests has.
 pub const ACCOUNT: &str = "111122223333";
