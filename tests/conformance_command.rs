@@ -6,8 +6,10 @@ mod support;
 mod rig;
 
 use std::{
+    io::Write as _,
     net::{SocketAddr, TcpListener},
-    process::{Command, Output, Stdio},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
 };
 
 use alppaca::mock_ims::Behaviour;
@@ -16,6 +18,7 @@ use rig::{
     tools::{Tools, pinned},
 };
 use support::{Daemon, Ims};
+use tempfile::NamedTempFile;
 
 fn conformance(url: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_alppaca"));
@@ -41,13 +44,14 @@ fn our_own_daemon_passes_every_case() {
         let output = conformance(&format!("http://{}", daemon.address()), arguments);
         let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
         let cases = report["cases"].as_array().expect("a list");
-        // How quick it is depends on what else the machine does.
-        let others: Vec<_> = cases.iter().filter(|case| case["result"] != "passed" && case["number"] != 46).collect();
+        let (slow, others): (Vec<_>, Vec<_>) =
+            cases.iter().filter(|case| case["result"] != "passed").partition(|case| case["number"] == QUICK);
         assert!(others.is_empty() && cases.len() > 35, "{others:#?}");
         let row = format!("| alppaca | {} | 0 | 0 |\n", cases.len());
         let documented = include_str!("../docs/conformance.md").contains(&row);
         assert!(documented || !arguments.contains(&"--v1"), "docs/conformance.md has no\n{row}");
-        assert_eq!(output.status.code(), Some(0));
+        let is_quick = slow.is_empty() || is_quick(&format!("http://{}", daemon.address()));
+        assert!(is_quick && output.status.success() == slow.is_empty(), "{slow:#?}");
         assert!(holds_no_secret(&ims, &text(&output)));
     }
 }
@@ -128,23 +132,66 @@ fn the_documented_figures_of_ec2_metadata_mock_are_true() {
         );
         return;
     };
-    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
-    let mut command = Command::new(program);
-    command
-        .args(["--hostname", "127.0.0.1", "--port", &free.port().to_string()])
-        .env_clear()
-        .env("HOME", "/nonexistent");
-    let mut mock = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
-    drop(support::connect_when_listening(free));
+    let mock = Mock::start(&program);
     let version = pinned("metadata-mock/go.mod", "amazon-ec2-metadata-mock ");
-    let documented = std::panic::catch_unwind(|| is_documented(&format!("amazon-ec2-metadata-mock {version}"), free));
-    mock.kill().and_then(|()| mock.wait()).expect("it was running");
-    documented.unwrap_or_else(|failure| std::panic::resume_unwind(failure));
+    is_documented(&format!("amazon-ec2-metadata-mock {version}"), mock.address);
+}
+
+/// The case about how quick a server is. On a machine that does other things, too, it may have to be tried again.
+const QUICK: u64 = 46;
+
+fn is_quick(url: &str) -> bool {
+    (0..10).any(|_| conformance(url, &["--case", &QUICK.to_string(), "--v1"]).status.success())
+}
+
+/// The mock, once it answers at a port of its own, where that of another run may be.
+struct Mock {
+    child: Child,
+    address: SocketAddr,
+    _settings: NamedTempFile,
+}
+
+impl Mock {
+    fn start(program: &Path) -> Self {
+        let started = (0..5).find_map(|_| Self::at_a_free_port(program));
+        started.expect("others are at each port that was free")
+    }
+
+    fn at_a_free_port(program: &Path) -> Option<Self> {
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+        let own = format!("ami-{}-{}", std::process::id(), free.port());
+        let mut settings = NamedTempFile::with_suffix(".json").expect("a file");
+        write!(settings, r#"{{"metadata": {{"values": {{"ami-id": "{own}"}}}}}}"#).expect("written");
+        let mut command = Command::new(program);
+        command.args(["--hostname", "127.0.0.1", "--port", &free.port().to_string(), "--config-file"]);
+        command
+            .arg(settings.path())
+            .env_clear()
+            .env("HOME", "/nonexistent")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let mock = Self { child: command.spawn().expect("it starts"), address: free, _settings: settings };
+        drop(support::connect_when_listening(free));
+        (support::get(free, "/latest/meta-data/ami-id").body == own).then_some(mock)
+    }
+}
+
+impl Drop for Mock {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _gone = self.child.kill();
+        let _status = self.child.wait();
+    }
 }
 
 /// Compares what the table says of a service with what it does.
 fn is_documented(name: &str, address: SocketAddr) {
-    let said = text(&conformance(&format!("http://{address}"), &["--v1"]));
+    let url = format!("http://{address}");
+    let mut said = text(&conformance(&url, &["--v1"]));
+    let slow = format!("{QUICK:>2} differs ");
+    if said.lines().any(|line| line.starts_with(&slow)) && is_quick(&url) {
+        said = said.replace(&slow, &format!("{QUICK:>2} ok      "));
+    }
     let count =
         |result: &str| said.lines().filter(|line| line.get(3..).is_some_and(|rest| rest.starts_with(result))).count();
     let row = format!("| {name} | {} | {} | {} |", count("ok "), count("differs "), count("absent "));
