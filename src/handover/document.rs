@@ -166,6 +166,7 @@ mod tests {
                 secret_access_key: Secret::new("secret"),
                 session_token: Secret::new("token"),
                 expiration: "2026-11-23T11:00:00Z".parse().expect("a time"),
+                life: None,
                 last_updated: None,
                 account_id: Some("123456789012".parse().expect("an id")),
                 role_arn: role_arn.map(|arn| arn.parse().expect("an ARN")),

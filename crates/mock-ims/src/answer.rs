@@ -172,10 +172,13 @@ impl Answer {
 }
 
 impl Plan {
-    /// The same with further headers, if it begins with a head.
-    pub(super) fn with_headers(mut self, headers: &[(String, String)]) -> Self {
+    /// The same with the date, which all servers send, and further headers, if it begins with a head.
+    pub(super) fn with_headers(mut self, now: Timestamp, headers: &[(String, String)]) -> Self {
         if let Some(end) = self.bytes.windows(2).position(|pair| pair == b"\r\n") {
-            let lines: String = headers.iter().flat_map(|(name, value)| ["\r\n", name, ": ", value]).collect();
+            let mut lines: String = headers.iter().flat_map(|(name, value)| ["\r\n", name, ": ", value]).collect();
+            if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("date")) {
+                lines += &now.strftime("\r\nDate: %a, %d %b %Y %H:%M:%S GMT").to_string();
+            }
             self.bytes.splice(end..end, lines.into_bytes());
         }
         self

@@ -28,7 +28,7 @@ pub(super) async fn serve(mut stream: TcpStream, shared: Arc<Shared>) -> io::Res
         shared.note_request(request.clone());
         let behaviour = shared.behaviour();
         sleep(behaviour.latency).await;
-        let plan = plan(&request, &behaviour, &shared)?.with_headers(&behaviour.headers);
+        let plan = plan(&request, &behaviour, &shared)?.with_headers(super::issue::now(), &behaviour.headers);
         if !send(&mut stream, plan).await? || closing {
             break;
         }

@@ -146,7 +146,7 @@ impl Refresher {
             }
         }
         if unchanged {
-            node.asked.timer = Timer::handed_over(now, due, set.expiration);
+            node.asked.timer = Timer::handed_over(now, due, set.expiration, set.remaining(now));
         }
         node.refused = refused.map(Box::new);
         let life = Life { end: set.expiration, again: node.asked.timer.due(now) };

@@ -53,7 +53,7 @@ impl Refresher {
                     }
                     ErrorKind::Transient | ErrorKind::ParentExpired => {
                         self.list.timer =
-                            self.after_list_failure(now, interval, random).told(now, error.again, None, random);
+                            self.after_list_failure(now, interval, random).told(error.again, None, random);
                     }
                 }
             }

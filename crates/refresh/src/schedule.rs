@@ -110,29 +110,29 @@ impl Timer {
         Self::after(now, failback::about(wait, random).max(SHORTEST_WAIT))
     }
 
-    /// After receiving a set that is valid until `expiration`.
-    pub fn after_set(now: Moment, expiration: Timestamp, random: f64) -> Self {
-        let life = until(expiration, now.wall);
+    /// After receiving a set that is valid until `expiration` and lives for another `life`.
+    pub fn after_set(now: Moment, expiration: Timestamp, life: Duration, random: f64) -> Self {
         let wait = wait_by_age(life, random);
         Self { life: Some((expiration, life.saturating_sub(wait))), ..Self::after(now, wait) }
     }
 
-    /// For a set that is valid until `expiration`, which another process meant to fetch again at the instant `due`. If the wall
-    /// clock was set since, that may be too late: a set that lives as long as this one is due by then in any case.
-    pub(super) fn handed_over(now: Moment, due: BootTime, expiration: Timestamp) -> Self {
-        let life = until(expiration, now.wall);
+    /// For a set that is valid until `expiration` and lives for another `life`, which another process meant to fetch again at the
+    /// instant `due`. If the wall clock was set since, that may be too late: a set that lives as long as this one is due by then
+    /// in any case.
+    pub(super) fn handed_over(now: Moment, due: BootTime, expiration: Timestamp, life: Duration) -> Self {
         let wait = due.since(now.boot).min(wait_by_age(life, 0.0));
         Self { life: Some((expiration, life.saturating_sub(wait))), ..Self::after(now, wait) }
     }
 
-    /// After the upstream refused: of an IMS that may be its own trouble. A set that is held and ends at `expiration` leaves
+    /// After the upstream refused: of an IMS that may be its own trouble. A set that is held and lives for another `left` leaves
     /// time.
     #[must_use]
-    pub fn after_refusal(&self, now: Moment, cadence: Cadence, expiration: Option<Timestamp>, random: f64) -> Self {
-        let left = expiration.map_or(Duration::MAX, |at| until(at, now.wall));
+    pub fn after_refusal(&self, now: Moment, cadence: Cadence, left: Option<Duration>, random: f64) -> Self {
+        let held = left.is_some();
+        let left = left.unwrap_or(Duration::MAX);
         match cadence {
             Cadence::Ims { interval } => {
-                let calm = expiration.map(|_| interval).unwrap_or_default();
+                let calm = if held { interval } else { Duration::ZERO };
                 self.backed_off(now, calm.max(LONGEST_BACKOFF), left, random)
             }
             Cadence::Aws => {
@@ -142,10 +142,10 @@ impl Timer {
         }
     }
 
-    /// After a failure that says nothing about a set. One that is held and ends at `expiration` leaves time.
+    /// After a failure that says nothing about a set. One that is held and lives for another `left` leaves time.
     #[must_use]
-    pub fn after_failure(&self, now: Moment, expiration: Option<Timestamp>, random: f64) -> Self {
-        let left = expiration.map(|at| until(at, now.wall)).filter(|left| !left.is_zero());
+    pub fn after_failure(&self, now: Moment, left: Option<Duration>, random: f64) -> Self {
+        let left = left.filter(|left| !left.is_zero());
         let longest = left.map_or(LONGEST_BACKOFF, |left| (left / HELD_PART).clamp(LONGEST_BACKOFF, LONGEST_RETRY));
         self.backed_off(now, longest, left.unwrap_or(Duration::MAX), random)
     }
@@ -156,13 +156,13 @@ impl Timer {
         self.backed_off(now, known.unwrap_or_default().max(LONGEST_BACKOFF), Duration::MAX, random)
     }
 
-    /// The upstream says that it wants to be left alone for `again`. A set that is held and ends at `expiration` is not left to
-    /// run out for that: towards its end the upstream is asked as often as if it had said nothing.
+    /// The upstream says that it wants to be left alone for `again`. A set that is held and lives for another `left` is not left
+    /// to run out for that: towards its end the upstream is asked as often as if it had said nothing.
     #[must_use]
-    pub fn told(self, now: Moment, again: Option<Duration>, expiration: Option<Timestamp>, random: f64) -> Self {
+    pub fn told(self, again: Option<Duration>, left: Option<Duration>, random: f64) -> Self {
         let Some(again) = again else { return self };
         let [shortest, longest] = TOLD;
-        let left = expiration.map_or(Duration::MAX, |at| until(at, now.wall));
+        let left = left.unwrap_or(Duration::MAX);
         let told = again.clamp(shortest, longest).mul_f64(1.0 + TOLD_SPREAD * random).min(left / HELD_PART);
         Self { wait: self.wait.max(told), told, ..self }
     }
@@ -250,15 +250,15 @@ mod tests {
         fn what_was_handed_over_is_due_when_it_was(life in 60_u64..43_200, passed in 0.0..1.0, random in 0.0..1.0, step in 0_u64..43_200) {
             let begin = moment(0, 100);
             let expiration = begin.wall + Duration::from_secs(life);
-            let before = Timer::after_set(begin, expiration, random);
+            let before = Timer::after_set(begin, expiration, Duration::from_secs(life), random);
             let later = before.remaining(begin).mul_f64(passed);
             let now = Moment { wall: begin.wall + later, boot: begin.boot + later };
             let due = now.boot + before.remaining(now);
-            prop_assert_eq!(Timer::handed_over(now, due, expiration).remaining(now), before.remaining(now));
+            prop_assert_eq!(Timer::handed_over(now, due, expiration, until(expiration, now.wall)).remaining(now), before.remaining(now));
             // The clock was behind and is right now: the set lives less long than the other process could know.
             let right = Moment { wall: now.wall + Duration::from_secs(step), ..now };
             let left = until(expiration, right.wall);
-            let wait = Timer::handed_over(right, due, expiration).remaining(right);
+            let wait = Timer::handed_over(right, due, expiration, left).remaining(right);
             prop_assert!(wait <= wait_by_age(left, 0.0), "{wait:?} of {left:?}");
         }
     }
@@ -302,10 +302,8 @@ mod tests {
     fn failures_back_off_but_not_past_the_middle_of_the_remaining_life() {
         let now = moment(0, 0);
         assert_eq!(waits(9, |timer| timer.after_failure(now, None, 1.0)), [1, 2, 4, 8, 16, 32, 60, 60, 60]);
-        let failed = |left: i64, random| {
-            let expiration = Some(moment(left, 0).wall);
-            waits(20, |timer| timer.after_failure(now, expiration, random)).pop()
-        };
+        let failed =
+            |left, random| waits(20, |timer| timer.after_failure(now, Some(Duration::from_secs(left)), random)).pop();
         for (left, wait) in [(50, 25), (120, 60), (480, 60), (960, 120), (2280, 285), (36_000, 300)] {
             assert_eq!(failed(left, 1.0), Some(wait), "{left} s are left");
         }
@@ -318,10 +316,10 @@ mod tests {
     #[test]
     fn an_upstream_is_left_alone_as_it_wants_unless_a_set_is_about_to_end() {
         let now = moment(0, 0);
-        let told = |again, left: Option<i64>, random| {
-            let expiration = left.map(|left| moment(left, 0).wall);
-            let timer = Timer::due_now(now).after_failure(now, expiration, random);
-            timer.told(now, Some(Duration::from_secs(again)), expiration, random)
+        let told = |again, left: Option<u64>, random| {
+            let left = left.map(Duration::from_secs);
+            let timer = Timer::due_now(now).after_failure(now, left, random);
+            timer.told(Some(Duration::from_secs(again)), left, random)
         };
         let wait = |again, left, random| told(again, left, random).remaining(now).as_secs();
         for (again, seconds) in [(0, 1), (1, 1), (30, 30), (600, 600), (86_400, 600), (u64::MAX, 600)] {
@@ -331,9 +329,9 @@ mod tests {
         for (left, seconds) in [(36_000, 600), (2400, 300), (240, 30), (80, 10), (8, 1)] {
             assert_eq!(wait(600, Some(left), 0.0), seconds, "{left} s are left");
         }
-        let usual = waits(20, |timer| timer.after_failure(now, None, 1.0).told(now, None, None, 1.0));
+        let usual = waits(20, |timer| timer.after_failure(now, None, 1.0).told(None, None, 1.0));
         assert_eq!(usual[4..8], [16, 32, 60, 60]);
-        let slower = waits(8, |timer| timer.after_failure(now, None, 1.0).told(now, Some(MINUTE / 3), None, 0.0));
+        let slower = waits(8, |timer| timer.after_failure(now, None, 1.0).told(Some(MINUTE / 3), None, 0.0));
         assert_eq!(slower, [20, 20, 20, 20, 20, 32, 60, 60], "the back-off goes on");
     }
 
@@ -342,7 +340,7 @@ mod tests {
         let now = moment(0, 0);
         for (again, seconds) in [(5, 5), (30, 30), (600, 60)] {
             let failed = Timer::due_now(now).after_failure(now, None, 0.0);
-            let mut timer = failed.told(now, Some(Duration::from_secs(again)), None, 0.0);
+            let mut timer = failed.told(Some(Duration::from_secs(again)), None, 0.0);
             timer.hasten();
             assert_eq!(timer.remaining(now).as_secs(), seconds, "{again} s");
             timer.nothing_is_held(now, 0.0);
@@ -355,7 +353,7 @@ mod tests {
         let now = moment(0, 0);
         let refused = |held| waits(11, |timer| timer.after_refusal(now, IMS, held, 1.0));
         assert_eq!(refused(None), [1, 2, 4, 8, 16, 32, 60, 60, 60, 60, 60]);
-        assert_eq!(refused(Some(moment(3600, 0).wall)), [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+        assert_eq!(refused(Some(MINUTE * 60)), [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
         assert_eq!(waits(3, |timer| timer.after_refusal(now, Cadence::Aws, None, 0.0)), [300; 3]);
     }
 
@@ -363,8 +361,8 @@ mod tests {
     fn a_refusal_is_asked_about_again_well_before_the_set_expires() {
         let now = moment(0, 0);
         let wait = |cadence, left| {
-            let expiration = Some(moment(left, 0).wall);
-            *waits(20, |timer| timer.after_refusal(now, cadence, expiration, 0.99)).last().expect("some")
+            let left = Some(Duration::from_secs(left));
+            *waits(20, |timer| timer.after_refusal(now, cadence, left, 0.99)).last().expect("some")
         };
         assert_eq!(wait(Cadence::Aws, 100), 50);
         assert_eq!(wait(IMS, 20), 10);
@@ -393,7 +391,7 @@ mod tests {
     #[test]
     fn clock_steps_and_suspend_neither_stretch_nor_lose_a_wait() {
         let expiration = moment(3600, 0).wall;
-        let timer = Timer::after_set(moment(0, 0), expiration, 0.0);
+        let timer = Timer::after_set(moment(0, 0), expiration, MINUTE * 60, 0.0);
         assert_eq!(timer.remaining(moment(0, 0)), MINUTE * 22);
         // The wall clock goes back an hour: the boot clock still brings it on.
         assert_eq!(timer.remaining(moment(-3600, 20 * 60)), MINUTE * 2);
@@ -412,7 +410,7 @@ mod tests {
         ) {
             let now = moment(0, 0);
             let later = |milliseconds| now.wall + Duration::from_millis(milliseconds);
-            let timer = Timer::after_set(now, later(life), random);
+            let timer = Timer::after_set(now, later(life), Duration::from_millis(life), random);
             let then = Moment { wall: later(waited), boot: now.boot + Duration::from_millis(waited) };
             prop_assert!(timer.remaining(then) >= SHORTEST_WAIT.saturating_sub(Duration::from_millis(waited)));
         }
@@ -421,7 +419,7 @@ mod tests {
         fn no_wait_is_shorter_than_a_second_or_outlasts_the_set(life in 0_u64..200_000, random in 0.0_f64..1.0) {
             let now = moment(0, 0);
             let expiration = moment(i64::try_from(life).expect("small"), 0).wall;
-            let wait = Timer::after_set(now, expiration, random).remaining(now);
+            let wait = Timer::after_set(now, expiration, Duration::from_secs(life), random).remaining(now);
             prop_assert!(wait >= SHORTEST_WAIT);
             prop_assert!(wait <= Duration::from_secs(life).max(SHORTEST_WAIT));
             prop_assert!(wait <= LONGEST_WAIT);

@@ -286,6 +286,7 @@ mod tests {
             secret_access_key: Secret::new("secret"),
             session_token: Secret::new("token"),
             expiration: "2026-11-23T11:00:00Z".parse().expect("a timestamp"),
+            life: None,
             last_updated: None,
             account_id: None,
             role_arn: None,
@@ -374,8 +375,24 @@ mod tests {
         assert!(set.is_valid(came) && !set.is_valid(late), "the wall clock was set back");
         assert!(!set.is_valid(Moment { wall: came.wall + hour, boot: came.boot }), "it was set ahead");
         assert_eq!(set.left(Moment { wall: came.wall, boot: came.boot + hour / 2 }), SignedDuration::from_mins(30));
-        set.came_again(late);
+        set.came_again(&credentials("K1"), late);
         assert!(set.is_valid(late), "the upstream says that it is still good");
+    }
+
+    #[test]
+    fn a_set_lives_no_longer_than_its_upstream_says_when_the_wall_clock_is_behind() {
+        let came = at("2026-11-23T03:00:00Z");
+        let minute = Duration::from_mins(1);
+        let given = |life| Credentials { life: Some(life), ..credentials("K1") };
+        let set = Published::new(&given(30 * minute), came);
+        assert_eq!(set.remaining(came), 30 * minute);
+        let later = Moment { wall: came.wall + 30 * minute, boot: came.boot + 30 * minute };
+        assert!(!set.is_valid(later));
+        set.came_again(&given(5 * minute), later);
+        assert_eq!(set.remaining(later), 5 * minute);
+        // A wall clock that is right, or ahead, leaves it less.
+        let set = Published::new(&given(300 * minute), at("2026-11-23T10:00:00Z"));
+        assert_eq!(set.remaining(at("2026-11-23T10:00:00Z")), 60 * minute);
     }
 
     #[test]

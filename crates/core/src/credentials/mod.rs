@@ -25,6 +25,8 @@ pub use session::{
 pub use session_name::{SessionFacts, SessionName, SessionNameError};
 pub use timestamp::{format_timestamp, parse_timestamp};
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 /// One set of temporary credentials.
@@ -38,6 +40,9 @@ pub struct Credentials {
     pub session_token: Secret,
     /// From this moment on AWS refuses the set.
     pub expiration: Timestamp,
+    /// How long the set still lived when it came, by the clock of its upstream, where that is known: the clock of this host
+    /// may be wrong.
+    pub life: Option<Duration>,
     /// When the upstream says it made the set, if it does.
     pub last_updated: Option<Timestamp>,
     /// The account, if the upstream says it.

@@ -96,6 +96,7 @@ impl Rig {
             secret_access_key: Secret::new(format!("secret-of-{key}")),
             session_token: Secret::new("token"),
             expiration: now.wall + life,
+            life: None,
             last_updated: None,
             account_id: None,
             role_arn: None,

@@ -14,6 +14,7 @@ fn set(key: &str, secret: &str, token: &str) -> Published {
         secret_access_key: Secret::new(secret),
         session_token: Secret::new(token),
         expiration: "2026-11-23T11:00:00Z".parse().expect("a timestamp"),
+        life: None,
         last_updated: None,
         account_id: "123456789012".parse().ok(),
         role_arn: None,

@@ -81,6 +81,7 @@ fn minted(by_user: bool) -> Minted {
         secret_access_key: Secret::new("s+/"),
         session_token: Secret::new("t=="),
         expiration: Timestamp::MAX,
+        life: None,
         last_updated: None,
         account_id: None,
         role_arn: None,

@@ -66,6 +66,7 @@ fn issued() -> Issued {
             secret_access_key: Secret::new("secret/+"),
             session_token: Secret::new("token=="),
             expiration: "2026-11-25T23:49:53.987654Z".parse().expect("a time"),
+            life: None,
             last_updated: None,
             account_id: None,
             role_arn: None,

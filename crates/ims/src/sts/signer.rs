@@ -110,7 +110,7 @@ impl Signer {
                     timer
                 }
                 Err(error) => {
-                    let held = self.get().map(|own| own.credentials.expiration);
+                    let held = self.get().map(|own| until(own.credentials.expiration, now.wall));
                     if said.as_ref() != Some(&error.message) {
                         tracing::warn!("sts: no new credentials for the server: {error}");
                         said = Some(error.message.clone());
@@ -153,13 +153,15 @@ impl Signer {
     fn take(&self, fetched: Result<Own, SourceError>, now: Moment) -> Result<Timer, SourceError> {
         let own = fetched?;
         let expiration = own.credentials.expiration;
-        if until(expiration, now.wall).is_zero() {
+        let left = until(expiration, now.wall);
+        let life = own.credentials.life.map_or(left, |life| life.min(left));
+        if life.is_zero() {
             return Err(SourceError::transient("they have expired already"));
         }
         let mut state = self.state();
         state.own = Some(Arc::new(own));
         state.trouble = None;
-        Ok(Timer::after_set(now, expiration, fastrand::f64()))
+        Ok(Timer::after_set(now, expiration, life, fastrand::f64()))
     }
 
     async fn fetch(&self) -> Result<Own, SourceError> {

@@ -30,6 +30,7 @@ impl Fetch for Call {
                 secret_access_key: Secret::new("secret"),
                 session_token: Secret::new("token"),
                 expiration: clock.now().wall + HOUR,
+                life: None,
                 last_updated: None,
                 account_id: None,
                 role_arn: None,

@@ -53,10 +53,10 @@ impl Rule for ByAge {
 
     fn set(&mut self, now: u64, arrives: Option<u64>, held: Option<u64>, random: f64) -> u64 {
         let now = moment(now);
-        let wall = |end| moment(end).wall;
+        let left = |end| moment(end).boot.since(now.boot);
         self.set = match arrives {
-            Some(end) => Timer::after_set(now, wall(end), random),
-            None => self.set.after_failure(now, held.map(wall), random),
+            Some(end) => Timer::after_set(now, moment(end).wall, left(end), random),
+            None => self.set.after_failure(now, held.map(left), random),
         };
         if arrives.or(held).is_none() {
             self.set.hasten();

@@ -65,13 +65,13 @@ impl Refresher {
         let account = node.held.as_ref().and_then(|held| held.account_id);
         let set = match node.held.take().filter(|held| held.is(&credentials)) {
             Some(same) => {
-                same.came_again(now);
+                same.came_again(&credentials, now);
                 same
             }
             None => Arc::new(Published::new(&credentials, now)),
         };
         node.refused = None;
-        node.asked.timer = Timer::after_set(now, set.expiration, random);
+        node.asked.timer = Timer::after_set(now, set.expiration, set.remaining(now), random);
         let who = Who::new(due.id(), node.plan.as_deref());
         let candidate = node.plan.as_ref().and_then(|plan| plan.candidate());
         let source = candidate.map_or(&self.listed, |candidate| &candidate.label);
@@ -99,21 +99,21 @@ impl Refresher {
         node.asked.in_flight = false;
         let who = Who::new(id.as_str(), node.plan.as_deref());
         let alive = node.held.clone().filter(|_| node.is_alive(now));
-        let expiration = alive.as_ref().map(|set| set.expiration);
+        let left = alive.as_ref().map(|set| set.remaining(now));
         let ErrorKind::Refused { code, message, withdraws } = &error.kind else {
             report::set_failed((&who, own), error, None, &mut node.asked.failure);
             self.refresh_stats.failed(id, now.wall, &error.message, node.refused.as_ref().map(|since| since.wall));
-            let timer = node.asked.timer.after_failure(now, expiration, random);
-            node.asked.timer = timer.told(now, error.again, expiration, random);
+            let timer = node.asked.timer.after_failure(now, left, random);
+            node.asked.timer = timer.told(error.again, left, random);
             self.refresh_stats.planned(id, node.asked.timer.due(now));
             return self.keep_serving(id);
         };
         let since = **node.refused.get_or_insert_with(|| Box::new(now));
         self.refresh_stats.failed(id, now.wall, &error.message, Some(since.wall));
         let given_up = *withdraws || node.is_given_up(Some(&since), grace, now);
-        let kept = expiration.filter(|_| !given_up);
+        let kept = alive.as_ref().map(|set| set.expiration).filter(|_| !given_up);
         report::set_failed((&who, own), error, Some((cadence, kept)), &mut node.asked.failure);
-        node.asked.timer = node.asked.timer.after_refusal(now, cadence, kept, random);
+        node.asked.timer = node.asked.timer.after_refusal(now, cadence, left.filter(|_| !given_up), random);
         self.refresh_stats.planned(id, node.asked.timer.due(now));
         if given_up {
             node.held = None;

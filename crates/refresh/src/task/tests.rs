@@ -103,6 +103,7 @@ impl Source for Upstream {
                 secret_access_key: Secret::new("secret"),
                 session_token: Secret::new("token"),
                 expiration: state.expirations.pop_front().unwrap_or(life),
+                life: None,
                 last_updated: None,
                 account_id: None,
                 role_arn: None,

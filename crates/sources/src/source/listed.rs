@@ -71,6 +71,7 @@ mod tests {
                     secret_access_key: Secret::new("secret"),
                     session_token: Secret::new("token"),
                     expiration: "2026-11-23T11:00:00Z".parse().expect("a timestamp"),
+                    life: None,
                     last_updated: None,
                     account_id: None,
                     role_arn: None,

@@ -98,6 +98,7 @@ mod tests {
                 secret_access_key: Secret::new("wJalr"),
                 session_token: Secret::new(self.0),
                 expiration: Timestamp::MAX,
+                life: None,
                 last_updated: None,
                 account_id: None,
                 role_arn: None,

@@ -1,6 +1,9 @@
 //! A set of credentials as it is published: rendered once.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use jiff::{SignedDuration, Timestamp, tz::Offset};
 
@@ -16,8 +19,8 @@ pub struct Published {
     pub access_key_id: Box<str>,
     /// From this moment on AWS refuses the set, by the wall clock.
     pub expiration: Timestamp,
-    /// The same by the boot clock, in milliseconds: when the life is over that it had when it came. A wall clock that is
-    /// set back makes no set live longer.
+    /// The same by the boot clock, in milliseconds: when the life is over that it had when it came, by the wall clock or that
+    /// of its upstream, whichever left it less. A wall clock that is set back or behind makes no set live longer.
     ends: AtomicU64,
     /// When the set was made, as far as known.
     pub last_updated: Timestamp,
@@ -37,7 +40,7 @@ impl Published {
         Self {
             access_key_id: credentials.access_key_id.as_str().into(),
             expiration: credentials.expiration,
-            ends: AtomicU64::new(end_of(credentials.expiration, now)),
+            ends: AtomicU64::new(end_of(credentials, now)),
             last_updated,
             last_modified: http_date(last_updated).into(),
             account_id: credentials
@@ -72,14 +75,19 @@ impl Published {
     }
 
     /// The upstream has given it once more: it has the life that it has now.
-    pub fn came_again(&self, now: Moment) {
-        self.ends.store(end_of(self.expiration, now), Ordering::Relaxed);
+    pub fn came_again(&self, credentials: &Credentials, now: Moment) {
+        self.ends.store(end_of(credentials, now), Ordering::Relaxed);
     }
 
     /// How long it is still valid, by the clock that leaves it less; negative if it is over.
     pub fn left(&self, now: Moment) -> SignedDuration {
         let boot = |time: BootTime| SignedDuration::try_from(time.uptime()).unwrap_or(SignedDuration::MAX);
         self.expiration.duration_since(now.wall).min(boot(self.ends()).saturating_sub(boot(now.boot)))
+    }
+
+    /// The same for waits: zero if it is over.
+    pub fn remaining(&self, now: Moment) -> Duration {
+        self.left(now).try_into().unwrap_or(Duration::ZERO)
     }
 
     /// Whether it is valid by both clocks.
@@ -105,9 +113,10 @@ impl Published {
     }
 }
 
-/// When (boot clock, in milliseconds) the life is over that is left at the moment `now`.
-fn end_of(expiration: Timestamp, now: Moment) -> u64 {
-    (now.boot + until(expiration, now.wall)).as_millis()
+/// When (boot clock, in milliseconds) the life is over that is left at the moment `now`, at which the set came.
+fn end_of(Credentials { expiration, life, .. }: &Credentials, now: Moment) -> u64 {
+    let left = until(*expiration, now.wall);
+    (now.boot + life.map_or(left, |life| life.min(left))).as_millis()
 }
 
 /// Writes a moment as RFC 9110 requires: `Mon, 23 Nov 2026 10:00:00 GMT`.

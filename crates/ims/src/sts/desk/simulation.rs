@@ -262,10 +262,12 @@ impl World {
                 }
             }
             *self.lost.entry(end).or_default() += 1;
-            state.timer = Timer::after_set(moment(now), wall(end), random);
+            state.timer =
+                Timer::after_set(moment(now), wall(end), Duration::from_millis(end.saturating_sub(now)), random);
         } else {
             let alive = state.held.filter(|end| *end > now);
-            state.timer = state.timer.after_failure(moment(now), alive.map(wall), random);
+            state.timer =
+                state.timer.after_failure(moment(now), alive.map(|end| Duration::from_millis(end - now)), random);
             if alive.is_none() {
                 state.timer.hasten();
             }

@@ -80,7 +80,7 @@ struct Given {
     end: Timestamp,
     /// When its life is over by the boot clock, reckoned when it came, in whole milliseconds as the daemon does.
     ends: BootTime,
-    /// How far the wall clock was behind then.
+    /// How far the wall clock was behind then, as far as the daemon could not know that.
     behind: SignedDuration,
 }
 
@@ -94,6 +94,8 @@ struct Asked {
 struct State {
     random: Rng,
     life: Duration,
+    /// Whether the upstream says how long a set lives by its own clock, which is right.
+    tells_life: bool,
     /// How often the list is to be asked for.
     interval: Duration,
     /// How often the daemon looks at the clocks though nothing is due. Few hosts have the real one. For the others, who
@@ -239,9 +241,12 @@ impl Source for World {
                 if left < SignedDuration::from_secs(30) {
                     state.asked[number].calls.clear();
                 }
+                let life = Some(clock::until(end, truly)).filter(|life| state.tells_life && !life.is_zero());
                 if left.is_positive() && state.told[number] {
-                    let ends = BootTime::from_millis((now.boot + left.unsigned_abs()).as_millis());
-                    state.given[number] = Some(Given { at: now.boot, end, ends, behind: -state.ahead });
+                    let left = left.unsigned_abs().min(life.unwrap_or(Duration::MAX));
+                    let ends = BootTime::from_millis((now.boot + left).as_millis());
+                    let behind = if life.is_some() { SignedDuration::ZERO } else { -state.ahead };
+                    state.given[number] = Some(Given { at: now.boot, end, ends, behind });
                 }
                 state.serial += 1;
                 Ok(Credentials {
@@ -249,6 +254,7 @@ impl Source for World {
                     secret_access_key: Secret::new("secret"),
                     session_token: Secret::new("token"),
                     expiration: end,
+                    life,
                     last_updated: None,
                     account_id: None,
                     role_arn: None,
@@ -334,6 +340,7 @@ impl Life {
         let state = State {
             random: random.fork(),
             life: any_length(&mut random, lives),
+            tells_life: seed % 4 != 3,
             interval: if is_stormy || random.u8(..8) == 0 { Duration::from_mins(5) } else { HOUR },
             tick: if seed.is_multiple_of(TICKING) { TICK } else { Duration::from_hours(24) },
             weather: Weather::Fine,

@@ -58,6 +58,7 @@ mod tests {
             secret_access_key: Secret::new("s/+="),
             session_token: Secret::new("t"),
             expiration: "2026-11-23T11:00:00.9Z".parse().expect("a timestamp"),
+            life: None,
             last_updated: None,
             account_id: None,
             role_arn: None,

@@ -77,6 +77,7 @@ impl Token {
             secret_access_key: Secret::new(secret?),
             session_token: Secret::new(token?),
             expiration: self.end()?,
+            life: None,
             last_updated: None,
             account_id: self.access("accountId").ok().and_then(|id| id.parse().ok()),
             role_arn: None,

@@ -111,6 +111,7 @@ fn parse_credentials(set: &[u8]) -> Result<Credentials, &'static str> {
         expiration: end
             .and_then(|seconds| Timestamp::from_second(seconds).ok())
             .ok_or("its credentials have no expiration")?,
+        life: None,
         last_updated: None,
         account_id: None,
         role_arn: None,

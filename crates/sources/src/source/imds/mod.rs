@@ -13,7 +13,7 @@ use percent_encoding::utf8_percent_encode;
 
 use super::{
     Fetch, SourceError, SourceFuture,
-    ims::{ESCAPED, NO_SUCH_ROLE, bad_document, parse_role_list},
+    ims::{ESCAPED, NO_SUCH_ROLE, bad_document, date, dated, parse_role_list},
 };
 use crate::{
     credentials::{Credentials, RoleName, parse_document},
@@ -65,7 +65,8 @@ impl Imds {
     async fn document(&self, role: &RoleName) -> Result<Credentials, SourceError> {
         let path = format!("{CREDENTIALS_PATH}{}", utf8_percent_encode(role.as_str(), ESCAPED));
         let answer = self.get(&path).await?;
-        parse_document(&answer.body).map_err(|error| bad_document(&self.0.url(&path), error))
+        let set = parse_document(&answer.body).map_err(|error| bad_document(&self.0.url(&path), error))?;
+        Ok(dated(set, date(&answer.headers)))
     }
 
     /// A 200.

@@ -7,7 +7,8 @@ use jiff::{Timestamp, fmt::rfc2822};
 use zeroize::Zeroizing;
 
 use crate::{
-    credentials::DocumentError,
+    clock::until,
+    credentials::{Credentials, DocumentError, parse_document},
     fetch::Answer,
     refresh::{ErrorKind, SourceError},
     text::printable,
@@ -31,6 +32,21 @@ pub(in crate::source) struct Accepted {
     pub(in crate::source) max_age: Option<Duration>,
     /// The server's clock at the time of the answer, if it states it.
     pub(in crate::source) date: Option<Timestamp>,
+}
+
+impl Accepted {
+    /// The set in it, which `GET url` has brought.
+    pub(in crate::source) fn set(&self, url: &str) -> Result<Credentials, SourceError> {
+        let set = parse_document(&self.body).map_err(|error| bad_document(url, error))?;
+        Ok(dated(set, self.date))
+    }
+}
+
+/// The set, which lives as long as its upstream's clock says, if that is known. A clock by which the set had ended when it was
+/// given is wrong itself.
+pub(in crate::source) fn dated(set: Credentials, date: Option<Timestamp>) -> Credentials {
+    let life = date.map(|date| until(set.expiration, date)).filter(|life| !life.is_zero());
+    Credentials { life, ..set }
 }
 
 /// The body of a 200, and the error that any other answer to `GET url` is.
@@ -99,7 +115,7 @@ fn max_age(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// The `Date` of an answer that no cache has kept for a while.
-fn date(headers: &HeaderMap) -> Option<Timestamp> {
+pub(in crate::source) fn date(headers: &HeaderMap) -> Option<Timestamp> {
     let date = headers.get(header::DATE).filter(|_| !headers.contains_key(header::AGE))?;
     rfc2822::DateTimeParser::new().parse_timestamp(date.as_bytes()).ok()
 }
@@ -144,12 +160,15 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, headers: &[(&'static str, &'static str)], forwarded: bool) -> SourceError {
+        let answer = given(status, headers, b"<h1>no\r\n  way</h1>");
+        accept(Answer { forwarded, ..answer }, "http://ims/").expect_err("an error")
+    }
+
+    fn given(status: u16, headers: &[(&'static str, &'static str)], body: &[u8]) -> Answer {
         let headers =
             headers.iter().map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value")));
         let status = StatusCode::from_u16(status).expect("a status");
-        let body = Zeroizing::new(b"<h1>no\r\n  way</h1>".to_vec());
-        let answer = Answer { status, headers: headers.collect(), body, forwarded };
-        accept(answer, "http://ims/").expect_err("an error")
+        Answer { status, headers: headers.collect(), body: Zeroizing::new(body.to_vec()), forwarded: false }
     }
 
     fn is_doubtful(error: &SourceError) -> bool {
@@ -207,6 +226,21 @@ mod tests {
         headers.insert(header::AGE, "30".parse().expect("a value"));
         assert_eq!(date(&headers), None);
         assert_eq!(date(&HeaderMap::from_iter([(header::DATE, "noon".parse().expect("a value"))])), None);
+    }
+
+    #[test]
+    fn a_set_lives_as_long_as_the_servers_clock_says() {
+        const DATE: (&str, &str) = ("date", "Mon, 23 Nov 2026 10:00:00 GMT");
+        let life = |headers: &[_], expiration: &str| {
+            let body = format!(
+                r#"{{"Code":"Success","AccessKeyId":"ASIA1","SecretAccessKey":"s","Token":"t","Expiration":"{expiration}"}}"#
+            );
+            let accepted = accept(given(200, headers, body.as_bytes()), "http://ims/").expect("a 200");
+            accepted.set("http://ims/").expect("a set").life.map(|life| life.as_secs())
+        };
+        assert_eq!(life(&[DATE], "2026-11-23T10:59:00Z"), Some(59 * 60));
+        assert_eq!(life(&[DATE], "2026-11-23T09:59:00Z"), None);
+        assert_eq!(life(&[DATE, ("age", "1")], "2026-11-23T10:59:00Z"), None);
     }
 
     #[test]

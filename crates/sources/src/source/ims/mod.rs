@@ -13,7 +13,7 @@ use std::{fmt, sync::Arc};
 use http::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-pub(super) use answer::{Accepted, NO_SUCH_ROLE, accept, bad_document, empty, message_of};
+pub(super) use answer::{Accepted, NO_SUCH_ROLE, accept, bad_document, date, dated, empty, message_of};
 pub use client::Settings;
 pub use flat::FLAT;
 use identity::Shown;
@@ -24,7 +24,7 @@ pub use signature::{Key, Subjects};
 
 use super::{RoleList, Source, SourceError, SourceFuture};
 use crate::{
-    credentials::{Credentials, RoleName, parse_document},
+    credentials::{Credentials, RoleName},
     fetch::{Answer, Call, Renewed, SetupError},
     text::snippet,
 };
@@ -82,8 +82,7 @@ impl ImsSource {
     async fn document(&self, role: &RoleName) -> Result<Credentials, SourceError> {
         let url = format!("{}{}", self.list_url, utf8_percent_encode(role.as_str(), ESCAPED));
         let answer = self.get(&url, self.max_response_bytes).await?;
-        let accepted = accept(answer, &url)?;
-        parse_document(&accepted.body).map_err(|error| bad_document(&url, error))
+        accept(answer, &url)?.set(&url)
     }
 }
 

@@ -53,6 +53,7 @@ impl Process {
             secret_access_key: set.secret_access_key,
             session_token: set.session_token.unwrap_or_else(|| Secret::new("")),
             expiration: set.expiration.unwrap_or_else(end),
+            life: None,
             last_updated: None,
             account_id: set.account_id,
             role_arn: None,

@@ -227,6 +227,7 @@ impl Profile {
             secret_access_key: Secret::new(set.secret_access_key()),
             session_token: Secret::new(token),
             expiration,
+            life: None,
             last_updated: None,
             account_id: set.account_id().and_then(|id| id.as_str().parse().ok()),
             role_arn: None,

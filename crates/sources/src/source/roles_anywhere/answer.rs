@@ -72,6 +72,7 @@ pub fn parse_session(body: &[u8]) -> Result<Credentials, DocumentError> {
         secret_access_key: Secret::new(secret_access_key),
         session_token: Secret::new(session_token),
         expiration: parse_timestamp(expiration).ok_or(DocumentError::Expiration)?,
+        life: None,
         last_updated: None,
         account_id: role_arn.as_ref().map(RoleArn::account),
         role_arn,

@@ -25,7 +25,10 @@ pub use identity::{Identity, IdentityError, Summary, check_pair};
 pub use settings::{Arns, DURATION, IdentitySettings, Location, Settings, SetupError, check_session_name};
 pub use token_uri::{TokenUri, TokenUriError};
 
-use super::{Fetch, SourceError, SourceFuture};
+use super::{
+    Fetch, SourceError, SourceFuture,
+    ims::{date, dated},
+};
 use crate::{
     clock::SharedClock,
     credentials::Credentials,
@@ -115,7 +118,9 @@ impl RolesAnywhere {
                 self.clock.now().wall,
             ));
         }
-        parse_session(&answer.body).map_err(|error| SourceError::transient(format!("POST {}: {error}", self.url)))
+        let set = parse_session(&answer.body)
+            .map_err(|error| SourceError::transient(format!("POST {}: {error}", self.url)))?;
+        Ok(dated(set, date(&answer.headers)))
     }
 
     /// The headers of a signed request. Files and tokens are slow, so it is done on a thread of its own; one at a time, so

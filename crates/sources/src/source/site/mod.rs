@@ -13,12 +13,12 @@ use accounts::Accounts;
 
 use super::{
     RoleList, Source, SourceError, SourceFuture,
-    ims::{Accepted, ESCAPED, NO_SUCH_ROLE, accept, bad_document, empty, message_of},
+    ims::{Accepted, ESCAPED, NO_SUCH_ROLE, accept, empty, message_of},
     places::Places,
 };
 use crate::{
     clock::SharedClock,
-    credentials::{Credentials, RoleName, Secret, parse_document},
+    credentials::{Credentials, RoleName, Secret},
     fetch::{self, Answer, Call, Client, Renewed, SetupError, parse_url},
     sign_in::{Known, Session, SshRequest, SshSession},
     text::snippet,
@@ -109,7 +109,7 @@ impl Site {
                 "the site does not say that the session lasts as long as was asked for; it may be too old for that";
             return Err(SourceError::doubtful(NO_SUCH_ROLE, format!("GET {url}: {why}")));
         }
-        let credentials = parse_document(&accepted.body).map_err(|error| bad_document(&url, error))?;
+        let credentials = accepted.set(&url)?;
         Ok(Credentials { account_id: credentials.account_id.or(place.id), ..credentials })
     }
 }

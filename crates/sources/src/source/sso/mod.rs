@@ -247,6 +247,7 @@ impl Portal {
             secret_access_key: Secret::new(given(set.secret_access_key)?),
             session_token: Secret::new(given(set.session_token)?),
             expiration,
+            life: None,
             last_updated: None,
             account_id: place.id,
             role_arn: None,

@@ -80,6 +80,7 @@ impl StaticKeys {
                 Some(token) => read("session token", token).await?,
                 None => Secret::new(""),
             },
+            life: None,
             last_updated: None,
             account_id: None,
             role_arn: None,

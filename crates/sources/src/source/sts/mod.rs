@@ -148,7 +148,7 @@ impl Sts {
             .await
             .map_err(|error| self.failed(&call, &error))?;
         let request_id = output.request_id().map(str::to_owned);
-        match session(&call, role_arn, output.credentials) {
+        match session(&call, role_arn, *duration, output.credentials) {
             Ok(value) => Ok(Answered { value, request_id }),
             Err(error) => Err(Failed { request_id, ..error.into() }),
         }

@@ -132,6 +132,7 @@ impl Vault {
             secret_access_key: set.secret_access_key,
             session_token: set.session_token.unwrap_or_else(|| Secret::new("")),
             expiration: super::long_term::assumed_end(asked.wall, set.lifetime),
+            life: None,
             last_updated: None,
             account_id: role.role_arn.as_ref().map(RoleArn::account),
             role_arn: role.role_arn.clone(),

@@ -75,7 +75,7 @@ impl WebIdentity {
             failure(&name, proof, &error, self.clock.now().wall)
         })?;
         note_request_id(output.request_id());
-        session(&name, &role.role_arn, output.credentials)
+        session(&name, &role.role_arn, role.duration, output.credentials)
     }
 }
 
