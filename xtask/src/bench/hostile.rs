@@ -16,7 +16,7 @@ use clap::{Args, ValueEnum};
 
 use super::http::{LIST, TOKEN};
 use super::process::{LOAD_CORE, Process};
-use super::report::Pair;
+use super::report::{Harmed, Pair};
 use super::servers::{Place, ROLE, Server};
 use super::{Times, sdk};
 use crate::shell;
@@ -32,7 +32,7 @@ const UNREAD: usize = 200;
 
 /// What the other user does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Harm {
+pub enum Harm {
     /// Takes all connections that there are.
     Slots,
     /// Requests much and reads nothing.
@@ -78,8 +78,17 @@ const UPSTREAMS: [(&str, &str); 6] = [
     ("half-refusal", "the IMS changes sides in the middle of its answers"),
 ];
 
-/// All cases; each as a row's name and its samples, with the harm and without by turns.
-pub fn run(place: &Place, times: &Times) -> Result<Vec<(&'static str, Pair)>> {
+/// All cases, or `only` one; each with the harm and without by turns.
+pub fn run(place: &Place, only: Option<Harm>, times: &Times) -> Result<Vec<Harmed>> {
+    let clients = Harm::value_variants().iter().filter(|harm| only.is_none_or(|only| only == **harm));
+    let mut rows = beside_clients(place, clients, times)?;
+    if only.is_none() {
+        rows.extend(beside_upstreams(place, times)?);
+    }
+    Ok(rows)
+}
+
+fn beside_clients<'a>(place: &Place, harms: impl Iterator<Item = &'a Harm>, times: &Times) -> Result<Vec<Harmed>> {
     ensure!(rustix::process::geteuid().is_root(), "another user can only be had as root");
     let program = place.folder.join("xtask");
     fs::copy(env::current_exe()?, &program)?;
@@ -87,27 +96,38 @@ pub fn run(place: &Place, times: &Times) -> Result<Vec<(&'static str, Pair)>> {
         fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
     }
     let mock = place.mock(1)?;
-    let audit = place.folder.join("audit.log");
-    let more = format!(
-        "audit_log: {}\npolicy: {{rules: [{{match: {{user: '{OTHER}'}}, deny: true}}], default: everything}}\n",
-        audit.display()
-    );
+    let start = |name: &str| {
+        let audit = place.folder.join(format!("{name}-audit.log"));
+        let more = format!(
+            "audit_log: {}\npolicy: {{rules: [{{match: {{user: '{OTHER}'}}, deny: true}}], default: everything}}\n",
+            audit.display()
+        );
+        place.ready_with(name, mock.address, "60s", true, &more)
+    };
     let mut rows = Vec::new();
-    for harm in Harm::value_variants() {
+    for harm in harms {
         shell::heading(harm.title());
-        let start = || place.ready_with("hostile", mock.address, "60s", true, &more);
         let mut pair = Pair { ours: Vec::new(), other: Vec::new() };
+        let mut elsewhere = Vec::new();
         for _ in 0..times.rounds {
             // It has not met the other user: after that a server is careful for minutes.
-            let idle = start()?;
+            let idle = start("hostile")?;
             pair.other.push(sdk::run(&idle, 1, times.round)?);
-            drop(idle);
-            let server = start()?;
-            let _other = other_user(&program, *harm, &server, &place.folder)?;
+            let harmed = start("harmed")?;
+            let other = other_user(&program, *harm, &harmed, &place.socket("harmed"), &place.folder)?;
+            elsewhere.push(sdk::run(&idle, 1, times.round)?);
+            drop((idle, other, harmed));
+            let server = start("hostile")?;
+            let _other = other_user(&program, *harm, &server, &place.socket("hostile"), &place.folder)?;
             pair.ours.push(sdk::run(&server, 1, times.round)?);
         }
-        rows.push((harm.title(), pair));
+        rows.push(Harmed { title: harm.title(), pair, elsewhere });
     }
+    Ok(rows)
+}
+
+fn beside_upstreams(place: &Place, times: &Times) -> Result<Vec<Harmed>> {
+    let mut rows = Vec::new();
     for (kind, title) in UPSTREAMS {
         shell::heading(title);
         let mut pair = Pair { ours: Vec::new(), other: Vec::new() };
@@ -120,16 +140,16 @@ pub fn run(place: &Place, times: &Times) -> Result<Vec<(&'static str, Pair)>> {
             let _mock = place.mock_at(address, &["--misbehave", kind, "--misbehave-list", kind])?;
             pair.ours.push(sdk::run(&server, 1, times.round)?);
         }
-        rows.push((title, pair));
+        rows.push(Harmed { title, pair, elsewhere: Vec::new() });
     }
     Ok(rows)
 }
 
 /// Starts the program of the other user, and waits until it is at work.
-fn other_user(program: &Path, harm: Harm, server: &Server, folder: &Path) -> Result<Process> {
+fn other_user(program: &Path, harm: Harm, server: &Server, socket: &Path, folder: &Path) -> Result<Process> {
     let name = harm.to_possible_value().context("it has a name")?;
     let (user, group) = (format!("--reuid={OTHER}"), format!("--regid={OTHER}"));
-    let (address, socket) = (server.address.to_string(), folder.join("hostile-run/alppaca.sock"));
+    let address = server.address.to_string();
     let (program, socket) = (program.to_string_lossy(), socket.to_string_lossy());
     // On the core of the ordinary client, but only when that one leaves time: what is measured is the server.
     let arguments =

@@ -42,6 +42,9 @@ pub struct Options {
     /// Only what an ordinary client notices of clients and upstreams that do harm
     #[arg(long, conflicts_with = "against")]
     harm: bool,
+    /// Of these only clients that do this
+    #[arg(long, requires = "harm")]
+    only: Option<hostile::Harm>,
 }
 
 /// How long things take.
@@ -98,7 +101,8 @@ pub fn run(options: &Options) -> Result<()> {
 
     let started = Instant::now();
     let times = if options.quick { &QUICK } else { &FULL };
-    let text = if options.harm { plan::harm(&ours, times) } else { plan::run(&ours, before.as_ref(), times) }?;
+    let text =
+        if options.harm { plan::harm(&ours, options.only, times) } else { plan::run(&ours, before.as_ref(), times) }?;
     let text =
         format!("{text}\nTook {} s{}.\n", started.elapsed().as_secs(), if options.quick { ", --quick" } else { "" });
     println!("\n{text}");

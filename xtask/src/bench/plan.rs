@@ -9,10 +9,10 @@ use anyhow::{Context, Result};
 
 use super::Times;
 use super::crowd::{Crowd, DRIPPING, IDLE};
-use super::hostile;
+use super::hostile::{self, Harm};
 use super::http::{self, LIST};
 use super::measure::{Sample, median};
-use super::report::{self, Aim, Pair, table};
+use super::report::{self, Aim, Harmed, Pair, table};
 use super::sdk;
 use super::servers::{Place, ROLE, Server};
 use super::wrk::{self, Load};
@@ -58,7 +58,7 @@ pub fn run(place: &Place, before: Option<&Place>, times: &Times) -> Result<Strin
     let adverse = std::mem::take(&mut bench.rows);
     let pairs = bench.pairs;
     // What harm does is measured against its absence, not against another server.
-    let harms = if before.is_some() { Vec::new() } else { hostile::run(place, times)? };
+    let harms = if before.is_some() { Vec::new() } else { hostile::run(place, None, times)? };
 
     let [loaded_ours, loaded_before] = loaded;
     let [crowded_ours, crowded_before] = crowded;
@@ -95,14 +95,14 @@ pub fn run(place: &Place, before: Option<&Place>, times: &Times) -> Result<Strin
     .concat())
 }
 
-/// Runs only the rows of harm; returns their report.
-pub fn harm(place: &Place, times: &Times) -> Result<String> {
-    let harms = hostile::run(place, times)?;
+/// Runs only the rows of harm, or `only` one of them; returns their report.
+pub fn harm(place: &Place, only: Option<Harm>, times: &Times) -> Result<String> {
+    let harms = hostile::run(place, only, times)?;
     Ok(format!("{}\n{}", report::harms(&harms), report::aims(&[within_twice(&harms)])))
 }
 
-fn within_twice(harms: &[(&str, Pair)]) -> Aim {
-    let harmed = harms.iter().map(|(_, pair)| pair.p99()).fold(0.0, f64::max);
+fn within_twice(harms: &[Harmed]) -> Aim {
+    let harmed = harms.iter().map(|harmed| harmed.pair.p99()).fold(0.0, f64::max);
     aim("p99 of an ordinary client within twice that without harm", format!("worst ×{harmed:.2}"), harmed <= 2.0)
 }
 
@@ -115,7 +115,7 @@ fn no_failure(pairs: &[Pair]) -> Aim {
     aim("no failed request", failures.to_string(), failures == 0)
 }
 
-fn aims(pairs: &[Pair], harms: &[(&str, Pair)], alone: &Alone, identity: &Identity) -> Vec<Aim> {
+fn aims(pairs: &[Pair], harms: &[Harmed], alone: &Alone, identity: &Identity) -> Vec<Aim> {
     let worst_core = pairs.iter().map(Pair::per_core).fold(f64::INFINITY, f64::min);
     let worst_p99 = pairs.iter().map(Pair::p99).fold(0.0, f64::max);
     let (prompt, fast) = alone

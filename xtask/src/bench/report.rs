@@ -110,23 +110,42 @@ pub fn table(header: &str, rows: &[String]) -> String {
     lines.map(|line| format!("| {line} |\n")).collect::<Vec<_>>().concat()
 }
 
-/// What an ordinary client notices of harm; the pairs are with it and without.
-pub fn harms(harms: &[(&str, Pair)]) -> String {
+/// What an ordinary client notices of harm.
+pub struct Harmed {
+    pub title: &'static str,
+    /// With the harm and without.
+    pub pair: Pair,
+    /// While the same harm is done to another alppaca on the same core, if that was measured: what the machine itself makes
+    /// of it.
+    pub elsewhere: Vec<Sample>,
+}
+
+pub fn harms(harms: &[Harmed]) -> String {
     if harms.is_empty() {
         return String::new();
     }
-    let cell = |pair: &Pair, index: usize| {
-        let of = |samples: &[Sample]| median(samples.iter().map(|sample| sample.latency[index]));
-        format!("{:.0} / {:.0} (×{:.2})", of(&pair.ours), of(&pair.other), pair.ratio(|sample| sample.latency[index]))
-    };
-    let row = |(name, pair): &(&str, Pair)| {
-        format!("{name} | {} | {} | {}", cell(pair, 0), cell(pair, 1), errors(&pair.ours))
+    let row = |Harmed { title, pair, elsewhere }: &Harmed| {
+        let ratio = |samples: &[Sample], index: usize| {
+            let ratios = samples.iter().zip(&pair.other).map(|(one, idle)| one.latency[index] / idle.latency[index]);
+            format!("×{:.2}", median(ratios))
+        };
+        let cell = |index: usize| {
+            let of = |samples: &[Sample]| format!("{:.0}", median(samples.iter().map(|sample| sample.latency[index])));
+            let control = if elsewhere.is_empty() {
+                String::new()
+            } else {
+                format!("; elsewhere {} ({})", of(elsewhere), ratio(elsewhere, index))
+            };
+            format!("{} / {} ({}){control}", of(&pair.ours), of(&pair.other), ratio(&pair.ours, index))
+        };
+        format!("{title} | {} | {} | {}", cell(0), cell(1), errors(&pair.ours))
     };
     let rows: Vec<_> = harms.iter().map(row).collect();
     let header = "harm | p50 µs, with and without | p99 µs, with and without | errors";
     format!(
         "\n## An ordinary client beside harm\n\nOne client, with the pattern of the SDKs, beside clients of another user \
-         that do harm, or with an upstream that does, and without, by turns.\n\n{}",
+         that do harm, or with an upstream that does, and without, by turns. *Elsewhere*: while they do the same to another \
+         alppaca on the same core, which is what the machine itself makes of it.\n\n{}",
         table(header, &rows)
     )
 }
