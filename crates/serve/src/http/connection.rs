@@ -67,6 +67,7 @@ impl Connection {
             // of it by the kernel costs more.
             yield_now().await;
             *wait = exchange.read_turn(socket)?;
+            exchange.note_turn();
         }
         if matches!(wait, Wait::End) {
             return Ok(());

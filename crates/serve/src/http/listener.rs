@@ -241,9 +241,12 @@ fn start(socket: TcpStream, peer: SocketAddr, (listener, face): (u16, &'static d
         Wait::Turn
     } else {
         match exchange.read_turn(&socket) {
-            Ok(Wait::End) => return,
             Ok(wait) => {
+                // Also if that was all: a flood of such connections is one of several owners, too.
                 exchange.note_turn();
+                if matches!(wait, Wait::End) {
+                    return;
+                }
                 wait
             }
             Err(error) => {
@@ -452,6 +455,34 @@ pub(super) mod tests {
             answers(&received)
         });
         got.sum()
+    }
+
+    #[tokio::test]
+    async fn owners_are_several_also_if_each_connection_is_over_with_its_request() {
+        for sent_before in [true, false] {
+            let (listener, address) = listening();
+            let mut clients = [(); 2].map(|()| TcpStream::connect(address).expect("it listens"));
+            let port = clients[0].local_addr().expect("bound").port();
+            let server = server().guarded_by(Arc::new(Ports([port].into())), Arc::new(Auditor::without_records()));
+            let context = Arc::new(server.context);
+            for client in &mut clients {
+                assert!(!context.turns.are_contended());
+                let mut send = || client.write_all(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n").expect("open");
+                let (socket, peer) = accept_one(&listener).await.expect("connected");
+                if sent_before {
+                    send();
+                    start(socket, peer, (0, imds::FACE), &context);
+                } else {
+                    start(socket, peer, (0, imds::FACE), &context);
+                    send();
+                }
+                context.registry.until(false).await;
+                let mut received = Vec::new();
+                client.read_to_end(&mut received).expect("it was ended");
+                assert_eq!(answers(&received), 1);
+            }
+            assert!(context.turns.are_contended());
+        }
     }
 
     #[tokio::test]
