@@ -15,7 +15,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The identity is taken as given; nothing is asked of the network. `--proven-by` names the identity
-method that accepts it: rules with `method` match only with it.
+method that accepts it, if there are several: rules with `method` match only with it.
 
 Examples:
   alppaca-ims explain --host web1.example.com
@@ -38,7 +38,7 @@ pub(super) struct Args {
     /// A claim of the proof; may be repeated
     #[arg(long = "claim", value_name = "NAME=VALUE", value_parser = claim)]
     claims: Vec<(String, String)>,
-    /// The name of an identity method in the configuration
+    /// The name of an identity method in the configuration [default: the only one]
     #[arg(long, value_name = "NAME")]
     proven_by: Option<String>,
     /// The address of the caller

@@ -121,8 +121,15 @@ impl Match {
         if let Some(methods) = &self.method
             && !methods.iter().any(|method| *method == identity.method || *method == identity.proven_by)
         {
+            let methods_wanted = methods.join(" or ");
+            // Only `explain` does not know it.
+            if identity.method.is_empty() {
+                return Found::Nothing(format!(
+                    "the method has to be {methods_wanted}, and it is not said which it is (--proven-by)"
+                ));
+            }
             let (kind, name) = (identity.method, printable(&identity.proven_by, 60));
-            return Found::Nothing(format!("the method is {kind} ({name}), not {}", methods.join(" or ")));
+            return Found::Nothing(format!("the method is {kind} ({name}), not {methods_wanted}"));
         }
         if let Some(networks) = &self.from
             && !address(peer).is_some_and(|address| networks.iter().any(|network| network.contains(&address)))

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use super::{AlarmSettings, Limits, Loaded, MOUNT, MountSettings, SETTINGS, Site, StatusPage, order::fault};
 use crate::{
     confinement, console, directory, https,
-    identity::{self, Named, proxy::network},
+    identity::{self, METHODS, Named, proxy::network},
     logging::{AuditTarget, Logging},
     protocol::{Families, Mount},
     record_files,
@@ -18,6 +18,7 @@ use crate::{
         load::{self, Texts},
         problem::ConfigErrors,
         read, schema,
+        table::nearest,
     },
     source::process::command,
     sts,
@@ -61,6 +62,9 @@ fn site(fields: &mut Fields) -> Option<Site> {
     }
     let mounts = mounts(fields, identities.as_deref().unwrap_or_default());
     let rules = rules::read(fields);
+    if let (Some(rules), Some(identities)) = (&rules, &identities) {
+        check_methods(fields, rules, identities);
+    }
     let sts = sts::read(fields);
     let console = console::read(fields);
     if let (Some(rules), Some(sts)) = (&rules, &sts) {
@@ -109,6 +113,33 @@ fn site(fields: &mut Fields) -> Option<Site> {
         metrics: metrics?,
         status_page: status_page?,
     })
+}
+
+/// Whether each method that a rule names is there: with a slip of the pen a rule that denies would deny nothing.
+fn check_methods(fields: &mut Fields, rules: &rules::Rules, identities: &[Named]) {
+    let names = || identities.iter().map(|named| named.name.as_str());
+    let kinds = || METHODS.iter().map(|entry| entry.word);
+    for rule in &rules.rules {
+        let approval = match rule.terms() {
+            Some(Terms::Approval(approval)) => Some(&approval.by),
+            _ => None,
+        };
+        let methods =
+            std::iter::once(&rule.matching).chain(approval).flat_map(|matching| matching.method.iter().flatten());
+        for method in methods.filter(|method| !names().chain(kinds()).any(|known| known == *method)) {
+            let hint = nearest(method, names().chain(kinds()));
+            let hint = hint.map(|word| format!("; did you mean `{word}`?")).unwrap_or_default();
+            let message = format!(
+                "rule {:?}: there is no identity method {method:?}; there are {}, and the kinds {}{hint}",
+                rule.name,
+                names().collect::<Vec<_>>().join(", "),
+                kinds().collect::<Vec<_>>().join(", "),
+            );
+            fields.problems.push(
+                fields.place("rules").map_or_else(|| Problem::nowhere(&message), |place| Problem::new(place, &message)),
+            );
+        }
+    }
 }
 
 /// What rules with terms need of the rest. Answers whether there is one for emergencies.

@@ -65,6 +65,11 @@ fn each_mistake_is_reported_with_its_place_and_a_remedy() {
             &format!("{LOCAL}  p: {{kind: ssh, for: people, directory: ldap, hosts: a}}\n{CORP}"),
             "ims.yaml:3:1: p needs \"ldap\", which is not one of `directories`: there are corp",
         ),
+        (
+            &format!("{LOCAL}rules: [{{name: r, match: {{method: [dns, dsn]}}, deny: {{}}}}]\n"),
+            "ims.yaml:5:1: rule \"r\": there is no identity method \"dsn\"; there are dns, and the kinds mtls, jwt, ssh, token, \
+             proxy, dns; did you mean `dns`?",
+        ),
         (&format!("{LOCAL}audit_required: yes\n"), "`audit_required` has no effect without `audit_log`"),
         (
             &format!(
