@@ -27,6 +27,38 @@ fn it_starts_tells_its_status_restarts_and_stops_with_lsb_codes() {
 }
 
 #[test]
+fn a_daemon_is_stopped_also_when_its_configuration_has_become_wrong() {
+    let service = Service::new();
+    let wrong = format!("{}nonsense: 1\n", service.config(""));
+    service.configure(&wrong);
+    let (code, said) = service.say("stop");
+    assert!(code == Some(6) && said.contains("there is no setting \"nonsense\""), "none runs: {code:?} {said}");
+    service.configure(&service.config(""));
+    assert_eq!(service.say("start").0, Some(0));
+    service.configure(&wrong);
+    let (code, said) = service.say("stop");
+    assert!(code == Some(0) && said.contains("\"nonsense\"") && said.contains("alppaca stopped"), "{code:?} {said}");
+    assert_eq!(service.pid(), None, "the pid file is gone");
+}
+
+#[test]
+fn a_daemon_in_the_foreground_is_named_where_none_is_in_the_background() {
+    let service = Service::new();
+    let program = env!("CARGO_BIN_EXE_alppaca");
+    let mut daemon =
+        Command::new(program).arg("run").arg("-c").arg(service.path("alppaca.yaml")).spawn().expect("it runs");
+    let socket = service.path("run/alppaca.sock");
+    let answers = || std::os::unix::net::UnixStream::connect(&socket).is_ok();
+    while !answers() && daemon.try_wait().expect("ours").is_none() {
+        std::thread::yield_now();
+    }
+    let (code, said) = service.say("reload");
+    daemon.kill().and_then(|()| daemon.wait()).expect("ours");
+    let named = format!("a daemon that was started otherwise (`alppaca run`, systemd) answers at {}", socket.display());
+    assert!(code == Some(7) && said.contains(&named), "{code:?} {said}");
+}
+
+#[test]
 fn a_pid_file_that_was_left_behind_is_told_and_never_believed() {
     let service = Service::new();
     assert_eq!(service.say("start").0, Some(0));

@@ -5,7 +5,7 @@
 use std::{
     net::{Ipv4Addr, SocketAddrV4},
     os::unix::net::UnixStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
@@ -14,20 +14,25 @@ use super::{Failure, Outcome, USUAL_ACCOUNT, place};
 use crate::{
     capture::{Answerer, who_answers},
     config::{self, Config},
-    sandbox,
+    sandbox::{self, Account},
     service::{self, Late, ServiceError, Status, Stopped},
 };
+use alppaca_settings::{load, read};
 
 /// What programs ask.
 const IMDS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(169, 254, 169, 254), 80);
 /// How long beyond `ready_wait` the start may take.
 const START: Duration = Duration::from_secs(15);
 
+/// LSB: the program is not configured.
+const NOT_CONFIGURED: u8 = 6;
+
 /// Arguments of `alppacad`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A restart leaves no gap: the daemon goes on until the new one has taken over its sockets and
-credentials. If that one cannot start, the daemon stays as it was.
+credentials. If that one cannot start, the daemon stays as it was. A daemon is stopped also if
+its configuration is wrong by now.
 
 Exit codes (LSB): start, stop, restart: 0 done (or nothing to do), 1 failed, 6 not configured.
 reload: 0 signalled, 6 the configuration is wrong, 7 not running.
@@ -56,10 +61,11 @@ enum Action {
 
 /// Does it.
 pub(super) fn run(args: &Args) -> Outcome {
-    let not_configured = if matches!(args.action, Action::Status) { 4 } else { 6 };
-    let mut config = match config::load(&args.config) {
-        Ok(loaded) => loaded.config,
-        Err(errors) => return Err(Failure { code: not_configured, message: errors.to_string() }),
+    let mut config = match (config::load(&args.config), args.action) {
+        (Ok(loaded), _) => loaded.config,
+        (Err(errors), Action::Stop) => return stop_all_the_same(&args.config, &errors.to_string()),
+        (Err(errors), Action::Status) => return Err(Failure { code: 4, message: errors.to_string() }),
+        (Err(errors), _) => return Err(Failure { code: NOT_CONFIGURED, message: errors.to_string() }),
     };
     place::settle(&mut config);
     match args.action {
@@ -116,27 +122,63 @@ fn restart(args: &Args, config: &Config) -> Outcome {
 }
 
 fn stop(config: &Config) -> Outcome {
-    match service::stop(&config.run_dir, account(config)?).map_err(Failure::runtime)? {
-        Stopped::Already => anstream::println!("alppaca is not running"),
+    match service::stop(&config.run_dir, account(&config.account)?).map_err(Failure::runtime)? {
+        Stopped::Already => anstream::println!("{}", absent(config)),
         Stopped::ByItself => anstream::println!("alppaca stopped"),
         Stopped::Killed => anstream::println!("alppaca did not stop by itself and was killed"),
     }
     Ok(())
 }
 
+/// Stops the daemon of a configuration that is wrong by now: the daemon has read another one. Of what is written now only the
+/// place of the daemon and its account count.
+fn stop_all_the_same(path: &Path, errors: &str) -> Outcome {
+    let tree = load::texts(path, "").and_then(load::tree).ok().flatten();
+    let word = |key: &str| {
+        let entries = read::entries(tree.as_ref()?, "").ok()?;
+        let (_, node) = entries.iter().find(|(name, _)| name.text == key)?;
+        read::text(node).ok()
+    };
+    let run_dir = word("run_dir").map_or_else(place::run_dir, PathBuf::from);
+    if !matches!(service::status(&run_dir), Ok(Status::Running(_))) {
+        return Err(Failure { code: NOT_CONFIGURED, message: errors.to_owned() });
+    }
+    anstream::eprintln!(
+        "alppacad: {errors}\nThe daemon, which has read another configuration, is stopped all the same."
+    );
+    let account = account(&Account { user: word("user"), group: word("group") })?;
+    match service::stop(&run_dir, account).map_err(Failure::runtime)? {
+        Stopped::Killed => anstream::println!("alppaca did not stop by itself and was killed"),
+        Stopped::Already | Stopped::ByItself => anstream::println!("alppaca stopped"),
+    }
+    Ok(())
+}
+
 fn reload(config: &Config) -> Outcome {
-    if service::reload(&config.run_dir, account(config)?).map_err(Failure::runtime)? {
+    if service::reload(&config.run_dir, account(&config.account)?).map_err(Failure::runtime)? {
         anstream::println!("alppaca reloads its configuration; its log shows the result");
         Ok(())
     } else {
-        Err(Failure { code: 7, message: "alppaca is not running".to_owned() })
+        Err(Failure { code: 7, message: absent(config) })
+    }
+}
+
+/// That there is no daemon of this program's; another may answer.
+fn absent(config: &Config) -> String {
+    match config.admin.socket.as_deref().filter(|socket| UnixStream::connect(socket).is_ok()) {
+        None => "alppaca is not running".to_owned(),
+        Some(socket) => format!(
+            "alppaca is not running in the background; a daemon that was started otherwise (`alppaca run`, systemd) answers \
+             at {}: `alppaca status` shows its process",
+            socket.display()
+        ),
     }
 }
 
 /// The user that the daemon runs as.
-fn account(config: &Config) -> Result<u32, Failure> {
+fn account(account: &Account) -> Result<u32, Failure> {
     let own = rustix::process::geteuid().as_raw();
-    match sandbox::resolve(&config.account, USUAL_ACCOUNT) {
+    match sandbox::resolve(account, USUAL_ACCOUNT) {
         Ok(identity) => Ok(identity.map_or(own, |identity| identity.uid.as_raw())),
         // Only a process of this user can be told anything.
         Err(sandbox::SandboxError::NotRoot(_)) => Ok(own),
@@ -163,7 +205,7 @@ fn status(config: &Config) -> Outcome {
             silent(1)
         }
         Status::Stopped => {
-            anstream::println!("alppaca is not running");
+            anstream::println!("{}", absent(config));
             silent(3)
         }
     }

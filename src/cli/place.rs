@@ -36,14 +36,24 @@ impl ConfigPath {
 /// not write there. A service manager may have made the default for it.
 pub(super) fn settle(config: &mut Config) {
     let default = Path::new(DEFAULT_SOCKET);
-    if Some(config.run_dir.as_path()) != default.parent() || access(&config.run_dir, Access::WRITE_OK).is_ok() {
+    if Some(config.run_dir.as_path()) != default.parent() {
         return;
     }
-    let Some(own) = own() else { return };
-    if config.admin.socket.as_deref() == Some(default) {
-        config.admin.socket = Some(socket_in(&own));
+    let run_dir = run_dir();
+    if run_dir == config.run_dir {
+        return;
     }
-    config.run_dir = own;
+    if config.admin.socket.as_deref() == Some(default) {
+        config.admin.socket = Some(socket_in(&run_dir));
+    }
+    config.run_dir = run_dir;
+}
+
+/// The run directory of a daemon that was told no other one.
+pub(super) fn run_dir() -> PathBuf {
+    let default = Path::new(DEFAULT_SOCKET).parent().unwrap_or(Path::new("/"));
+    let own = own().filter(|_| access(default, Access::WRITE_OK).is_err());
+    own.unwrap_or_else(|| default.to_owned())
 }
 
 /// The socket of the user's own daemon, if there is one, else that of the host's.
@@ -54,11 +64,13 @@ pub(super) fn socket() -> PathBuf {
         .unwrap_or_else(|| DEFAULT_SOCKET.into())
 }
 
-/// Whether a daemon is at the socket, or will be: a file alone can be left from one that was killed.
+/// Whether a daemon is at the socket, or will be: a file alone can be left from one that was killed. Where this user may not
+/// connect it is another one's: `HOME` is still theirs after `sudo -E` and the like.
 fn listens(socket: &Path) -> bool {
+    use io::ErrorKind::{ConnectionRefused, NotFound, PermissionDenied};
     match UnixStream::connect(socket) {
         Ok(_) => true,
-        Err(error) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused),
+        Err(error) => !matches!(error.kind(), NotFound | ConnectionRefused | PermissionDenied),
     }
 }
 
