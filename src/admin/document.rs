@@ -32,6 +32,9 @@ pub struct Status {
     /// Where the status page is: URLs for a browser, and Unix sockets as `unix:/path`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub status_page: Vec<String>,
+    /// Whether the last reload was refused, so that an older configuration is in force.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reload_refused: bool,
     /// By how many seconds this host's clock is ahead of the upstream's, if that is much; negative if it is behind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_ahead_seconds: Option<i64>,

@@ -200,6 +200,7 @@ impl Admin {
             }),
             listeners: self.listeners.clone(),
             status_page: page::urls(&self.status_page),
+            reload_refused: self.in_force.shown().2,
             clock_ahead_seconds: self.refresh_stats.clock_ahead().map(|ahead| ahead.as_secs()),
             list_refused: self.refresh_stats.list_refusal().map(|refusal| ListRefused {
                 since: format_timestamp(refusal.since),

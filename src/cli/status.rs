@@ -25,6 +25,8 @@ use crate::{
 /// The daemon answers this at once.
 const LIMIT: Duration = Duration::from_secs(5);
 
+const RELOAD_REFUSED: &str = "the last reload was refused, so an older configuration is in force";
+
 /// Arguments of `status`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -126,6 +128,9 @@ fn text(status: &Status) -> String {
     for place in &status.status_page {
         line(format_args!("status page at {}", human::foreign(place)));
     }
+    if status.reload_refused {
+        line(format_args!("{RELOAD_REFUSED} (`alppaca check`, or the log, says why)"));
+    }
     if status.unverified_containers > 0 {
         line(format_args!("{}", unverified(status.unverified_containers)));
     }
@@ -224,7 +229,7 @@ fn of_file(file: &FileStatus) -> String {
     let FileStatus { path, roles, state, success, error, command_error, .. } = file;
     let since = success.as_ref().map(|at| format!(" at {at}")).unwrap_or_default();
     let how = match (&**state, error) {
-        ("written", _) => format!("written{since}"),
+        ("written", _) => format!("written, checked{since}"),
         ("absent", _) => "not there: there are no valid credentials".to_owned(),
         (state, error) => format!("{state}: {}", error.as_deref().unwrap_or_default()),
     };

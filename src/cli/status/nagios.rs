@@ -87,6 +87,9 @@ fn problems(status: &Status) -> Vec<(Level, String)> {
         let level = if audit.withheld.is_some() { Critical } else { Warning };
         problems.push((level, "the audit cannot be written".to_owned()));
     }
+    if status.reload_refused {
+        problems.push((Warning, super::RELOAD_REFUSED.to_owned()));
+    }
     if let Some(refused) = &status.list_refused {
         problems.push((Warning, format!("the upstream has refused its role list since {}", refused.since)));
     }
@@ -194,6 +197,12 @@ mod tests {
                 json!({"sign_in_needed": [{"source": "corp", "reason": null}]}),
                 Level::Warning,
                 "sign-in needed for corp",
+            ),
+            (
+                vec![role("web", "fresh", Some(60))],
+                json!({"reload_refused": true}),
+                Level::Warning,
+                "the last reload was refused",
             ),
         ];
         for (roles, more, level, part) in cases {

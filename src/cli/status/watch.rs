@@ -23,7 +23,9 @@ pub(super) fn run(interval: Duration, text: impl Fn() -> String) -> Outcome {
     }
     let interval_text = format!("every {} s; Ctrl-C ends", interval.as_secs_f64());
     loop {
-        let rows = tcgetwinsize(io::stdout()).map_or(usize::MAX, |size| usize::from(size.ws_row));
+        // A terminal that does not know how high it is, such as a serial line, says 0.
+        let size = tcgetwinsize(io::stdout()).ok().filter(|size| size.ws_row > 0);
+        let rows = size.map_or(usize::MAX, |size| usize::from(size.ws_row));
         let screen = screen(&text(), rows, &interval_text);
         let mut stdout = anstream::stdout().lock();
         stdout.write_all(screen.as_bytes()).and_then(|()| stdout.flush()).map_err(Failure::runtime)?;
