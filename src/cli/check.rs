@@ -15,7 +15,9 @@ use crate::{
     clock::{Clock, SystemClock},
     config::{self, Loaded},
     confinement::{Confinement, Kernel},
-    daemon, host, plan,
+    daemon, host,
+    logging::AuditTarget,
+    plan,
     sandbox::{self, Account},
     trust::Trust,
 };
@@ -83,6 +85,12 @@ pub(super) fn run(args: &Args) -> Outcome {
         if for_me.run_dir != loaded.config.run_dir {
             anstream::println!("# if you run it, its socket and pid file are in {}", for_me.run_dir.display());
         }
+    }
+    if let Some(directory) = loaded.config.audit_log.as_ref().and_then(AuditTarget::missing_directory) {
+        anstream::eprintln!(
+            "warning: audit_log: there is no directory {}; the daemon will not start",
+            directory.display()
+        );
     }
     if let Err(error) = traces::follower(&loaded.config) {
         anstream::eprintln!("warning: {error}; the daemon will not start");

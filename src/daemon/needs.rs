@@ -48,7 +48,7 @@ pub fn all(fixed: &Fixed, path: &Path, loaded: &Loaded, host_env: &HostEnv) -> N
     for file in authorities {
         needs.read(file, "the system's authorities");
     }
-    needs.add(Need::Write(config.run_dir.clone()), "run_dir");
+    needs.add(Need::Own(config.run_dir.clone()), "run_dir");
     if let Some(directory) = config.admin.socket.as_deref().and_then(Path::parent) {
         needs.add(Need::Write(directory.to_owned()), "admin_socket");
     }

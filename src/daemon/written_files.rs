@@ -251,5 +251,10 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
             )
         })
     };
-    config.files.iter().filter_map(warning).collect()
+    let without_program = |file: &ConfiguredFile| {
+        let program = file.on_change.as_ref()?.first().filter(|program| program.starts_with('/'))?;
+        let path = file.file.path.display();
+        (!Path::new(program).exists()).then(|| format!("files: {path}: there is no program {program} (`on_change`)"))
+    };
+    config.files.iter().flat_map(|file| warning(file).into_iter().chain(without_program(file))).collect()
 }

@@ -12,6 +12,8 @@ pub enum Need {
     ReadPresent(PathBuf),
     /// Files are made, written and removed in this directory.
     Write(PathBuf),
+    /// The same in a directory that the process makes before, if it is not there: not what is above it.
+    Own(PathBuf),
     /// The same, if it is there now: not what is above it.
     WritePresent(PathBuf),
     /// This file is written, and stays the same.

@@ -1,6 +1,9 @@
 //! The settings of the log and of the audit's records.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use alppaca_settings::{
     Fields, Node, Problem, Value,
@@ -168,6 +171,12 @@ impl AuditTarget {
         if let Self::File(path) = self {
             needs.add(Need::Follow(path.clone()), "the file");
         }
+    }
+
+    /// The directory in which its file cannot be made, since it is not there.
+    pub fn missing_directory(&self) -> Option<&Path> {
+        let Self::File(path) = self else { return None };
+        path.parent().filter(|directory| !directory.is_dir())
     }
 
     /// Reads the value of `audit_log`.

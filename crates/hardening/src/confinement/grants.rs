@@ -82,8 +82,14 @@ impl Grants {
     /// Paths are looked up as they are now.
     pub(super) fn new(needs: &Needs) -> Self {
         let (mut files, mut missing, mut wide) = (Vec::new(), Vec::new(), Vec::new());
+        // What will be in a directory that is yet to be made needs nothing above that.
+        let own = of(needs, |need| if let Need::Own(path) = need { Some(path.as_path()) } else { None });
+        let to_be_made = |path: &Path| own.iter().find(|(own, _)| path.starts_with(own) && !own.exists());
         for Needed { need, reason } in needs.iter() {
-            let Some((path, access, found)) = of_files(need) else { continue };
+            let Some((path, access, mut found)) = of_files(need) else { continue };
+            if let Some((own, _)) = to_be_made(path) {
+                found = vec![(*own).to_owned()];
+            }
             if found.is_empty() {
                 missing.push(format!("{} ({reason})", path.display()));
             }
@@ -164,7 +170,7 @@ fn of_files(need: &Need) -> Option<(&Path, Access, Vec<PathBuf>)> {
         Need::Append(path) if path.exists() => (path, Access::Append, path.canonicalize().into_iter().collect()),
         Need::Append(path) | Need::Follow(path) => (path, Access::Follow, places::written(path)),
         Need::Rotate(path) => (path, Access::Rotate, places::written(path)),
-        Need::Write(path) | Need::WritePresent(path) => (path, Access::Write, places::written(path)),
+        Need::Write(path) | Need::Own(path) | Need::WritePresent(path) => (path, Access::Write, places::written(path)),
         _ => return None,
     })
 }
@@ -178,7 +184,7 @@ fn add(files: &mut Vec<Grant>, grant: Grant) {
     files.push(grant);
 }
 
-fn of<T>(needs: &Needs, which: impl Fn(&Need) -> Option<T>) -> Vec<(T, String)> {
+fn of<'a, T>(needs: &'a Needs, which: impl Fn(&'a Need) -> Option<T>) -> Vec<(T, String)> {
     needs.iter().filter_map(|needed| Some((which(&needed.need)?, needed.reason.clone()))).collect()
 }
 

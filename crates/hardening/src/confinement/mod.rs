@@ -167,7 +167,7 @@ impl Confinement {
         }
         if self.calls != Calls::All {
             let unknown = new.programs.iter().filter(|(id, _)| !self.programs.iter().any(|(known, _)| known == id));
-            lacking.extend(unknown.map(|(_, reason)| format!("the program {reason}, or to run it so")));
+            lacking.extend(unknown.map(|(_, reason)| format!("another program, or other arguments ({reason})")));
         }
         lacking
     }
@@ -293,5 +293,15 @@ mod tests {
         );
         let report = Confinement::new(Mode::Report, &needs(&[]));
         assert_eq!(report.lacks(&needs(&[Need::Programs])), [""; 0]);
+    }
+
+    #[test]
+    fn what_will_be_in_a_directory_that_is_made_before_needs_nothing_above_it() {
+        let own = Path::new("/run/alppaca-of-a-test");
+        let inside = Need::Write(own.join("files"));
+        let confinement = enforced(&[Need::Own(own.to_owned()), inside.clone()]);
+        assert_eq!(confinement.warnings(), [""; 0]);
+        assert!(confinement.explain().iter().any(|line| line.starts_with("  write /run/alppaca-of-a-test (")));
+        assert_eq!(enforced(&[inside]).warnings().len(), 1, "otherwise all of /run");
     }
 }

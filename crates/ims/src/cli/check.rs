@@ -7,6 +7,7 @@ use crate::{
     confinement::Kernel,
     https::Certificate,
     identity::Opening,
+    logging::AuditTarget,
     rules::Effect,
     sandbox::{self, Account},
     server::Current,
@@ -50,6 +51,12 @@ pub(super) fn run(args: &Args) -> Outcome {
     let certificate = site.tls.clone().map(Certificate::load).transpose().map(drop).map_err(|error| error.to_string());
     for error in [opened, certificate].into_iter().filter_map(Result::err) {
         anstream::eprintln!("warning: {error}; the server will not start");
+    }
+    if let Some(directory) = site.audit_log.as_ref().and_then(AuditTarget::missing_directory) {
+        anstream::eprintln!(
+            "warning: audit_log: there is no directory {}; the server will not start",
+            directory.display()
+        );
     }
     let confinement = confinement(path, &loaded, &environment::host_env());
     for warning in confinement.warnings() {
