@@ -92,6 +92,21 @@ fn all_that_is_rendered_is_valid() {
 }
 
 #[test]
+fn the_values_of_the_guide_are_a_configuration() {
+    let Some(helm) = Helm::new("the values of the guide") else { return };
+    let guide = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/kubernetes.md")).expect("text");
+    let blocks = || guide.split("```yml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let least = blocks().find(|block| block.starts_with("image:")).expect("the least that has to be said");
+    let other = blocks().find(|block| block.starts_with("secrets:")).expect("another source");
+    let (before, after) = least.split_once("config:\n").expect("a configuration");
+    let rest = &after[after.find("podIdentity:").expect("what follows")..];
+    for values in [least.to_owned(), format!("{before}{other}{rest}")] {
+        let documents = helm.documents(&values);
+        check("alppaca", &find(&documents, "ConfigMap", "alppaca")["data"]["alppaca.yaml"]);
+    }
+}
+
+#[test]
 fn the_api_server_asks_about_new_pods_outside_of_the_own_namespace() {
     let Some(helm) = Helm::new("the configuration of the webhook") else { return };
     let own = |selector: &Value| {
@@ -187,6 +202,10 @@ fn wrong_values_are_refused_with_the_reason() {
         (
             "webhook: {failurePolicy: Fail}\nconfig: {sources: {a: {kind: static, secret_access_key: x}}}",
             "secret_access_key does not belong in a ConfigMap",
+        ),
+        (
+            "webhook: {failurePolicy: Fail}\npodIdentity: {associations: [{role: a}]}\ncapture: {imds: true}",
+            "config.listen has to have 169.254.169.254:80",
         ),
         ("webhook: {failurePolicy: ignore}", "/webhook/failurePolicy"),
         (

@@ -96,6 +96,9 @@ projected:
 {{- fail "config: secret_access_key does not belong in a ConfigMap; name an existing Secret in `secrets`, and its file in the configuration" }}
 {{- end }}
 {{- $config = mergeOverwrite $config (dict "log_level" .Values.logLevel "run_dir" "/run/alppaca" "metrics_listen" .Values.daemon.metricsListen "logging_handler" (dict "module" "logging" "class" "StreamHandler")) }}
+{{- if and .Values.capture.enabled .Values.capture.imds (not (contains "169.254.169.254:80" (toJson (get $config "listen")))) }}
+{{- fail "capture.imds: config.listen has to have 169.254.169.254:80, or nothing answers at the address that is captured" }}
+{{- end }}
 {{- if .Values.podIdentity.enabled }}
 {{- $api := "/var/run/secrets/kubernetes.io/serviceaccount" }}
 {{- $pods := dict "listen" .Values.podIdentity.listen "issuer" .Values.podIdentity.issuer "audience" .Values.podIdentity.audience "associations" .Values.podIdentity.associations }}
