@@ -53,36 +53,40 @@ pub const SETTINGS: &[Setting] = &[
         "credentials",
         "",
         "The server's own credentials: one source, with its `kind` and settings as in alppaca's `sources`. Required.",
-    ),
-    Setting::nested("role_arn", "", "The role that the source is asked for, where it gives a set for each role."),
-    Setting::nested("upstream_role", "", "The same, where the source knows roles by name."),
+    )
+    .on_restart(),
+    Setting::nested("role_arn", "", "The role that the source is asked for, where it gives a set for each role.").on_restart(),
+    Setting::nested("upstream_role", "", "The same, where the source knows roles by name.").on_restart(),
     Setting::nested(
         "assume",
         "",
         "A role that is assumed before all others. All sessions then last an hour at most (role chaining), as they do with \
          any credentials of a role.",
-    ),
-    Setting::nested("external_id", "", "What the owner of the role of `assume` requires."),
+    )
+    .on_restart(),
+    Setting::nested("external_id", "", "What the owner of the role of `assume` requires.").on_restart(),
     Setting::nested(
         "regions",
         "eu-central-1",
         "Regions whose STS is called. The next is used while one fails or has had its share of calls.",
-    ),
+    )
+    .on_restart(),
     Setting::nested(
         "calls_per_second",
         "100",
         "How many calls may begin in each region. AWS allows an account 600 by default, and this server has replicas.",
-    ),
-    Setting::nested("max_wait", "5s", "How long a client waits for a call before it is told to come back."),
-    Setting::nested("max_sets", "100000", "How many sets are kept."),
-    aws::SETTINGS[1],
-    aws::SETTINGS[2],
-    aws::SETTINGS[3],
-    aws::SETTINGS[4],
-    aws::SETTINGS[5],
-    aws::SETTINGS[6],
-    Setting::nested("connect_timeout", "2s", "Longest time for the TCP, proxy and TLS handshakes of a connection."),
-    Setting::nested("timeout", "10s", "Longest time for one whole call."),
+    )
+    .on_restart(),
+    Setting::nested("max_wait", "5s", "How long a client waits for a call before it is told to come back.").on_restart(),
+    Setting::nested("max_sets", "100000", "How many sets are kept.").on_restart(),
+    aws::SETTINGS[1].on_restart(),
+    aws::SETTINGS[2].on_restart(),
+    aws::SETTINGS[3].on_restart(),
+    aws::SETTINGS[4].on_restart(),
+    aws::SETTINGS[5].on_restart(),
+    aws::SETTINGS[6].on_restart(),
+    Setting::nested("connect_timeout", "2s", "Longest time for the TCP, proxy and TLS handshakes of a connection.").on_restart(),
+    Setting::nested("timeout", "10s", "Longest time for one whole call.").on_restart(),
 ];
 
 /// The longest session with credentials of a role.
