@@ -20,9 +20,8 @@ const LIMIT: Duration = Duration::from_secs(5);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The daemon has the credentials already, so this takes milliseconds, but for the first of an idle
-role. Programs
-that use 169.254.169.254 need none of this; `alppaca exec` suits the others best, because programs
-that it starts get fresh credentials.
+role. Programs that use 169.254.169.254 need none of this; `alppaca exec` suits the others best,
+because programs that it starts get fresh credentials.
 
 Examples:
   # ~/.aws/config: a profile whose credentials come from the daemon

@@ -47,7 +47,7 @@ enum Tool {
     /// From the command line of AWS's `aws_signing_helper` (IAM Roles Anywhere)
     SigningHelper {
         /// What followed the program's name
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         words: Vec<String>,
     },
     /// From the configuration of amazon-ec2-metadata-mock

@@ -26,7 +26,7 @@ pub fn translate(json: &Value) -> String {
     if let Some(Value::Array(addresses)) = find("extraAllowedIps").filter(|list| *list != &Value::Array(Vec::new())) {
         let addresses: Vec<_> = addresses.iter().filter_map(Value::as_str).collect();
         text.note(&format!(
-            "extraAllowedIps ({}): alppaca listens on this host only. To let others in, set `bind_host` and a `policy`.",
+            "extraAllowedIps ({}): alppaca listens on this host only. To let others in, set `listen` and a `policy`.",
             addresses.join(", ")
         ));
     }

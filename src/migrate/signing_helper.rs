@@ -31,6 +31,9 @@ const VALUES: [&str; 17] = [
 const SWITCHES: [&str; 6] =
     ["debug", "no-tpm-key-password", "no-verify-ssl", "reuse-pin", "use-latest-expiring-certificate", "with-proxy"];
 
+/// What `aws_signing_helper` cannot do without, beside the role.
+const NEEDED: [&str; 4] = ["certificate", "private-key", "trust-anchor-arn", "profile-arn"];
+
 /// Our configuration from the words of its command line, with a comment at all that changes or cannot be kept. It shows
 /// no password.
 pub fn translate(words: &[String]) -> String {
@@ -78,6 +81,8 @@ fn source(text: &mut Text, flags: &Flags) {
     for (flag, key) in keys {
         if let Some(value) = flags.get(flag) {
             text.line(&format!("    {key}: {}", quoted(value)));
+        } else if NEEDED.contains(&flag) {
+            text.note(&format!("--{flag} is not there: write `{key}`."));
         }
     }
     if flags.has("with-proxy") {
@@ -165,6 +170,7 @@ mod tests {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(!text.contains("hush"), "{text}");
+        assert!(text.contains("# ! --trust-anchor-arn is not there: write `trust_anchor_arn`."), "{text}");
     }
 
     #[test]

@@ -10,10 +10,16 @@ pub(super) fn listening(status: &Status) -> impl Iterator<Item = SocketAddr> {
     status.listeners.iter().filter_map(|one| one.address.parse().ok())
 }
 
+/// Those that a socket unit can keep: the port for programs of `exec` is the daemon's own.
+fn keepable(status: &Status) -> impl Iterator<Item = SocketAddr> {
+    let others = status.listeners.iter().filter(|one| one.face != "exec");
+    others.filter_map(|one| one.address.parse().ok())
+}
+
 /// Judges where the daemon says that it listens, and the endpoint that SDKs ask.
 pub(super) fn judge(daemon: Option<&Status>, endpoint: Option<&Endpoint>, findings: &mut Vec<Finding>) {
     let lowest = host::unprivileged_ports();
-    let mut addresses: Vec<SocketAddr> = daemon.into_iter().flat_map(listening).collect();
+    let mut addresses: Vec<SocketAddr> = daemon.into_iter().flat_map(keepable).collect();
     addresses.extend(endpoint.and_then(asked).filter(|asked| asked.port() == 80));
     let own = rustix::process::geteuid().as_raw();
     let mut privileged = false;

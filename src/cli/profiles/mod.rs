@@ -92,8 +92,10 @@ pub(super) fn run(args: &Args) -> Outcome {
         anstream::print!("{block}");
         return Ok(());
     }
-    let done =
-        format!("{} profiles, such as {}", profiles.len(), profiles.first().map_or("", |profile| &*profile.name));
+    let done = match &*profiles {
+        [only] => format!("1 profile, {}", only.name),
+        all => format!("{} profiles, such as {}", all.len(), all.first().map_or("", |profile| &*profile.name)),
+    };
     put(&file, &text, &split.with(&block), &done)
 }
 

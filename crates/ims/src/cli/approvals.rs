@@ -31,8 +31,8 @@ enum Command {
 /// Arguments of `approvals list`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Reads the directory of `approvals`, and checks the signature of each record; no server has to run. Needs
-the key, and so the server's account or root. A record that does not count is reported.
+Reads the directory of `approvals`, and checks the signature of each record; no server has to run.
+Needs the key, and so the server's account or root. A record that does not count is reported.
 
 Exit codes: 0 all records count, 1 some do not, 2 the configuration is wrong.
 

@@ -59,9 +59,9 @@ enum Command {
     Demo(demo::Args),
     /// Make a secret that proves a name (identity method `token`)
     Token(token::Args),
-    /// Translate AFP's settings into a configuration
+    /// Translate another server's settings into a configuration
     Migrate(migrate::Args),
-    /// Print a shell completion or the manual page
+    /// Print a shell completion, a manual page, or a schema of the configuration
     Generate(generate::Args),
     /// Run a program in a session of its own, for those that the server runs
     #[command(hide = true)]
@@ -112,5 +112,17 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         AlppacaIms::command().debug_assert();
+    }
+
+    /// Where it is wider than the help, clap breaks lines that are broken already.
+    #[test]
+    fn what_follows_the_options_is_not_wider_than_the_help() {
+        let mut commands = vec![AlppacaIms::command()];
+        while let Some(command) = commands.pop() {
+            let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let long: Vec<&str> = text.lines().filter(|line| line.chars().count() > 100).collect();
+            assert_eq!(long, [""; 0], "{}", command.get_name());
+            commands.extend(command.get_subcommands().cloned());
+        }
     }
 }

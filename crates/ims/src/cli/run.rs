@@ -35,8 +35,8 @@ use crate::{
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Stops on SIGTERM and SIGINT, after the requests at hand are answered. Reads the configuration again on
-SIGHUP; certificates, revocation lists and other files of identity methods once a minute.
+Stops on SIGTERM and SIGINT, after the requests at hand are answered. Reads the configuration again
+on SIGHUP; certificates, revocation lists and other files of identity methods once a minute.
 
 Examples:
   alppaca-ims run                   with the *.yaml in /etc/alppaca-ims

@@ -13,9 +13,9 @@ use crate::{
 /// Arguments of `token`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The line is printed to standard output; it has a hash of the secret, and is for the file of the identity
-method, which the server reads again when it is told to (systemctl reload alppaca-ims). The secret is
-printed to standard error and kept nowhere; it is for the host.
+The line is printed to standard output; it has a hash of the secret, and is for the file of the
+identity method, which the server reads again once a minute, and at a reload. The secret is printed
+to standard error and kept nowhere; it is for the host.
 
 Examples:
   alppaca-ims token web1.example.com --until 2027-01-01T00:00:00Z >> /etc/alppaca-ims/tokens
