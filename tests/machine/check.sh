@@ -78,7 +78,8 @@ confined() {
     echo "$status"
     [[ $(ps -o user= -p "$pid") == alppaca ]] &&
         grep -q $'^CapEff:\t0000000000000000$' <<< "$status" && grep -q $'^CapBnd:\t0*400$' <<< "$status" &&
-        grep -q $'^NoNewPrivs:\t1$' <<< "$status" && grep -q $'^Seccomp:\t2$' <<< "$status"
+        grep -q $'^NoNewPrivs:\t1$' <<< "$status" && grep -q $'^Seccomp:\t2$' <<< "$status" &&
+        ! grep -q $'^VmLck:\t *0 kB$' <<< "$status"
 }
 check confined confined
 
@@ -285,6 +286,26 @@ limited_memory() {
     [[ $code == 0 && $after == "$before" ]] || { echo "$code: $after, not $before"; journal alppaca --lines=20; return 1; }
 }
 check memory_limit limited_memory
+
+# What stands still is ended by the watchdog, and another goes on with what was held.
+timed_out() { journal alppaca | grep 'Watchdog timeout'; }
+watched() {
+    local before after pid dropin=/run/systemd/system/alppaca.service.d/watchdog.conf
+    before=$(key_of_web) && [[ -n $before ]] || return 1
+    install -D -m 644 /dev/stdin $dropin <<< $'[Service]\nWatchdogSec=20'
+    systemctl daemon-reload && systemctl restart alppaca
+    pid=$(main_pid)
+    systemctl stop mock
+    kill -STOP "$pid"
+    wait_for timed_out
+    local code=$?
+    after=$(key_of_web)
+    rm $dropin
+    systemctl daemon-reload && systemctl restart alppaca
+    systemctl start mock
+    [[ $code == 0 && $after == "$before" && $(main_pid) != "$pid" ]] || { echo "$code: $after, not $before"; return 1; }
+}
+check watchdog watched
 
 # --- Another version of the package
 
