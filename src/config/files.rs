@@ -205,8 +205,8 @@ fn profile_name(text: &str, place: &Place) -> Read<String> {
 
 /// The mode in octal digits, as `chmod` takes it.
 fn mode(node: &Node) -> Read<u32> {
-    // YAML may take its digits for a number, in either base.
-    let number = json!({"type": "integer", "minimum": 0, "maximum": 777});
+    // YAML may take its digits for a number, in either base: 0400 for 256.
+    let number = json!({"type": "integer", "minimum": 256, "maximum": 644});
     read::takes(node, || json!({"anyOf": [{"type": "string", "pattern": "^0?[0-7]{3}$"}, number]}))?;
     let text = read::text(node)?;
     let mode = u32::from_str_radix(&text, 8).ok().filter(|_| matches!(text.len(), 3 | 4));

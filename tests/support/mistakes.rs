@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use alppaca_settings::{Node, Value, problem::Source, yaml};
 
 /// Values of every type, and those that mean little.
-const VALUES: [&str; 6] = ["[]", "{}", "[[]]", "null", "''", "frobnicate"];
+const VALUES: [&str; 10] = ["[]", "{}", "[[]]", "null", "''", "frobnicate", "0", "-1", "1.5", "true"];
 
 /// Makes each mistake once at each path of keys.
 #[derive(Default)]

@@ -18,6 +18,7 @@ const UNSEEN: &[&str] = &[
     "there is no attribute",
     "which is not a URL with",
     "a network is an address",
+    "the beginning of an address is written as a network",
     "stands for all hosts",
     "an account has twelve digits",
     "is not the ARN of a role",

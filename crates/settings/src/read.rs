@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -158,6 +159,16 @@ pub fn interval(node: &Node) -> Read<Duration> {
         || form::duration(1.0),
         "a time of at least one second, such as 60s or 5m,",
         |text| parse_duration(text).filter(long),
+    )
+}
+
+/// The same, within a range; `expected` says which.
+pub fn duration_within(node: &Node, range: &RangeInclusive<Duration>, expected: &str) -> Read<Duration> {
+    scalar(
+        node,
+        || form::duration_within(range.start().as_secs_f64(), range.end().as_secs_f64()),
+        expected,
+        |text| parse_duration(text).filter(|duration| range.contains(duration)),
     )
 }
 

@@ -59,8 +59,17 @@ pub(crate) mod form {
     }
 
     pub(crate) fn duration(least: f64) -> Json {
+        durations(&json!({"type": "number", "minimum": least}))
+    }
+
+    pub(crate) fn duration_within(least: f64, most: f64) -> Json {
+        durations(&json!({"type": "number", "minimum": least, "maximum": most}))
+    }
+
+    /// The unit of a text may be any.
+    fn durations(seconds: &Json) -> Json {
         let digits = "^\\s*([0-9]+\\.?[0-9]*|\\.[0-9]+)\\s*(ms|s|m|h|d)?\\s*$";
-        json!({"anyOf": [{"type": "number", "minimum": least}, like(digits)]})
+        json!({"anyOf": [seconds, like(digits)]})
     }
 
     /// One of these words, in any case; what YAML 1.1 takes for a boolean, too.

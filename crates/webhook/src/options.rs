@@ -139,9 +139,5 @@ fn url(node: &Node) -> Result<String, Problem> {
 }
 
 fn expiration(node: &Node) -> Result<Duration, Problem> {
-    let duration = read::duration(node)?;
-    if (Duration::from_mins(10)..=Duration::from_hours(24)).contains(&duration) {
-        return Ok(duration);
-    }
-    read::wrong(node, "a duration between 10m and 24h")
+    read::duration_within(node, &(Duration::from_mins(10)..=Duration::from_hours(24)), "a duration between 10m and 24h")
 }

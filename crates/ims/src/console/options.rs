@@ -73,10 +73,8 @@ impl Options {
     fn read(fields: &mut Fields) -> Option<Self> {
         let issuer = fields.optional("issuer", url);
         let destination = fields.optional("destination", url);
-        let session_duration = fields.value("session_duration", |node| {
-            let duration = read::duration(node)?;
-            if DURATIONS.contains(&duration) { Ok(duration) } else { read::wrong(node, "a time from 15m to 12h") }
-        });
+        let within = |node: &Node| read::duration_within(node, &DURATIONS, "a time from 15m to 12h");
+        let session_duration = fields.value("session_duration", within);
         let callbacks = fields.value("callback_urls", |node| read::list(node, Callback::read));
         let endpoint = fields.optional("endpoint", |node| {
             let text = read::text(node)?;

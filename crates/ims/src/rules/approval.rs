@@ -11,11 +11,7 @@ use super::{
 };
 use crate::{
     identity::{Identity, Peer},
-    settings::{
-        Fields, Node, Problem, Setting,
-        problem::Place,
-        read::{duration, wrong},
-    },
+    settings::{Fields, Node, Problem, Setting, problem::Place, read::duration_within},
 };
 
 /// The settings of `approval`.
@@ -104,6 +100,5 @@ pub(super) fn read(place: &Place, fields: &mut Fields) -> Option<Option<Approval
 }
 
 fn life(node: &Node) -> Result<Duration, Problem> {
-    let life = duration(node)?;
-    if LIVES.contains(&life) { Ok(life) } else { wrong(node, "a time from 30m to 12h") }
+    duration_within(node, &LIVES, "a time from 30m to 12h")
 }

@@ -7,7 +7,7 @@ use crate::{
     settings::{
         Fields, Node, Problem, Setting,
         problem::Place,
-        read::{choice, duration, wrong},
+        read::{choice, duration_within},
     },
 };
 
@@ -65,6 +65,5 @@ pub(super) fn read(place: &Place, fields: &mut Fields, tags: &[&str]) -> Option<
 }
 
 fn life(node: &Node) -> Result<Duration, Problem> {
-    let life = duration(node)?;
-    if LIVES.contains(&life) { Ok(life) } else { wrong(node, "a time from 15m to 1h") }
+    duration_within(node, &LIVES, "a time from 15m to 1h")
 }

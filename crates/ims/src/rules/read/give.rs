@@ -9,7 +9,7 @@ use crate::{
     settings::{
         Fields, Node, Problem,
         problem::Place,
-        read::{boolean, duration, entries, list, text, wrong},
+        read::{boolean, duration, duration_within, entries, list, text, wrong},
     },
 };
 
@@ -118,8 +118,7 @@ fn path(node: &Node) -> Result<String, Problem> {
 }
 
 fn session_duration(node: &Node) -> Result<Duration, Problem> {
-    let duration = duration(node)?;
-    if DURATIONS.contains(&duration) { Ok(duration) } else { wrong(node, "a time from 15m to 12h") }
+    duration_within(node, &DURATIONS, "a time from 15m to 12h")
 }
 
 fn tags(node: &Node, known: &[String]) -> Result<Vec<(String, Template)>, Problem> {
