@@ -383,16 +383,22 @@ mod tests {
     fn a_set_lives_no_longer_than_its_upstream_says_when_the_wall_clock_is_behind() {
         let came = at("2026-11-23T03:00:00Z");
         let minute = Duration::from_mins(1);
-        let given = |life| Credentials { life: Some(life), ..credentials("K1") };
+        let given = |life: Duration| Credentials { life: Some(life), ..credentials("K1") };
         let set = Published::new(&given(30 * minute), came);
         assert_eq!(set.remaining(came), 30 * minute);
         let later = Moment { wall: came.wall + 30 * minute, boot: came.boot + 30 * minute };
         assert!(!set.is_valid(later));
         set.came_again(&given(5 * minute), later);
         assert_eq!(set.remaining(later), 5 * minute);
-        // A wall clock that is right, or ahead, leaves it less.
-        let set = Published::new(&given(300 * minute), at("2026-11-23T10:00:00Z"));
-        assert_eq!(set.remaining(at("2026-11-23T10:00:00Z")), 60 * minute);
+        // The wall clock is ahead, or right; then the upstream's may be wrong by as much as AWS bears.
+        let right = at("2026-11-23T10:00:00Z");
+        for life in [300, 61, 59, 45] {
+            assert_eq!(Published::new(&given(minute * life), right).remaining(right), 60 * minute, "{life} minutes");
+        }
+        assert_eq!(Published::new(&given(44 * minute), right).remaining(right), 44 * minute);
+        // Ended, says the upstream which gives it: it is asked again soon.
+        set.came_again(&given(Duration::ZERO), later);
+        assert_eq!(set.remaining(later), minute);
     }
 
     #[test]

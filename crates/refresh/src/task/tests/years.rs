@@ -241,11 +241,13 @@ impl Source for World {
                 if left < SignedDuration::from_secs(30) {
                     state.asked[number].calls.clear();
                 }
-                let life = Some(clock::until(end, truly)).filter(|life| state.tells_life && !life.is_zero());
+                let life = state.tells_life.then(|| clock::until(end, truly));
                 if left.is_positive() && state.told[number] {
-                    let left = left.unsigned_abs().min(life.unwrap_or(Duration::MAX));
-                    let ends = BootTime::from_millis((now.boot + left).as_millis());
-                    let behind = if life.is_some() { SignedDuration::ZERO } else { -state.ahead };
+                    let left = left.unsigned_abs();
+                    // Where the clock is behind by more than 15 minutes, the upstream's counts.
+                    let true_life = life.filter(|life| left > *life + Duration::from_mins(15));
+                    let ends = BootTime::from_millis((now.boot + true_life.unwrap_or(left)).as_millis());
+                    let behind = if true_life.is_some() { SignedDuration::ZERO } else { -state.ahead };
                     state.given[number] = Some(Given { at: now.boot, end, ends, behind });
                 }
                 state.serial += 1;

@@ -42,11 +42,9 @@ impl Accepted {
     }
 }
 
-/// The set, which lives as long as its upstream's clock says, if that is known. A clock by which the set had ended when it was
-/// given is wrong itself.
+/// The set, with its life by the clock of its upstream, if that is known.
 pub(in crate::source) fn dated(set: Credentials, date: Option<Timestamp>) -> Credentials {
-    let life = date.map(|date| until(set.expiration, date)).filter(|life| !life.is_zero());
-    Credentials { life, ..set }
+    Credentials { life: date.map(|date| until(set.expiration, date)), ..set }
 }
 
 /// The body of a 200, and the error that any other answer to `GET url` is.
@@ -116,7 +114,7 @@ fn max_age(headers: &HeaderMap) -> Option<Duration> {
 
 /// The `Date` of an answer that no cache has kept for a while.
 pub(in crate::source) fn date(headers: &HeaderMap) -> Option<Timestamp> {
-    let date = headers.get(header::DATE).filter(|_| !headers.contains_key(header::AGE))?;
+    let date = headers.get(header::DATE).filter(|_| headers.get(header::AGE).is_none_or(|age| age == "0"))?;
     rfc2822::DateTimeParser::new().parse_timestamp(date.as_bytes()).ok()
 }
 
@@ -239,7 +237,7 @@ mod tests {
             accepted.set("http://ims/").expect("a set").life.map(|life| life.as_secs())
         };
         assert_eq!(life(&[DATE], "2026-11-23T10:59:00Z"), Some(59 * 60));
-        assert_eq!(life(&[DATE], "2026-11-23T09:59:00Z"), None);
+        assert_eq!(life(&[DATE, ("age", "0")], "2026-11-23T09:59:00Z"), Some(0));
         assert_eq!(life(&[DATE, ("age", "1")], "2026-11-23T10:59:00Z"), None);
     }
 
