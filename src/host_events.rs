@@ -31,6 +31,8 @@ const PORT_KIND: u16 = 4;
 const GUESTS: [&[u8]; 3] = [b"veth\0", b"netkit\0", b"tun\0"];
 /// A part of these tells nothing that they do not tell themselves. A link of a VRF or of Open vSwitch does.
 const WHOLES: [&[u8]; 3] = [b"bridge\0", b"bond\0", b"team\0"];
+/// `AF_BRIDGE`, in the place of no family.
+const BRIDGE: u8 = 7;
 /// The header of a netlink message.
 const HEADER: usize = 16;
 /// A moment that no clock will show (in the year 2200): the timer is there to be cancelled.
@@ -150,6 +152,10 @@ fn is_up_now(kind: u16, message: &[u8], running: &mut HashSet<u32>) -> bool {
     let (Some(index), Some(flags), Some(attributes)) = (number(4), number(8), message.get(HEADER + 16..)) else {
         return false;
     };
+    // What a bridge says of its ports, without their kind.
+    if message.get(HEADER) == Some(&BRIDGE) {
+        return false;
+    }
     let info = attribute(attributes, LINK_INFO).unwrap_or_default();
     let is_one_of = |wanted, names: &[&[u8]]| {
         attribute(info, wanted).is_some_and(|kind| names.iter().any(|name| kind.starts_with(name)))
@@ -237,6 +243,8 @@ mod tests {
         };
         let veth = of(NEW_LINK, 5, RUNNING, &attribute(LINK_INFO, &attribute(KIND, b"veth\0")));
         let network = Some(HostEvent::Network);
+        let mut of_bridge = link(9, RUNNING);
+        of_bridge[HEADER] = BRIDGE;
         let mut running = HashSet::new();
         for (messages, expected) in [
             (link(2, 0), None),
@@ -252,6 +260,8 @@ mod tests {
             (part(7, b"vrf\0"), network),
             (part(8, b"openvswitch\0"), network),
             (veth, None),
+            (of_bridge, None),
+            (link(9, RUNNING), network),
             ([link(3, 0), link(3, RUNNING)].concat(), network),
             (link(6, RUNNING)[..30].to_vec(), None),
         ] {
