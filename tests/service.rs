@@ -42,6 +42,22 @@ fn a_daemon_is_stopped_also_when_its_configuration_has_become_wrong() {
 }
 
 #[test]
+fn no_daemon_is_stopped_of_which_it_is_not_known_that_it_is_the_one() {
+    let service = Service::new();
+    assert_eq!(service.say("start").0, Some(0));
+    for wrong in ["run_dir: []\n", "run_dir: /run/x\n  ims_host: y\n", "{"] {
+        service.configure(wrong);
+        let (code, said) = service.say("stop");
+        assert!(code == Some(6) && said.contains("none is stopped"), "{wrong:?}: {code:?} {said}");
+    }
+    fs::remove_file(service.path("alppaca.yaml")).expect("it was there");
+    let (code, said) = service.say("stop");
+    assert!(code == Some(6) && said.contains("none is stopped"), "{code:?} {said}");
+    service.configure(&service.config(""));
+    assert_eq!(service.say("stop"), (Some(0), "alppaca stopped\n".to_owned()));
+}
+
+#[test]
 fn a_daemon_in_the_foreground_is_named_where_none_is_in_the_background() {
     let service = Service::new();
     let program = env!("CARGO_BIN_EXE_alppaca");
@@ -49,12 +65,11 @@ fn a_daemon_in_the_foreground_is_named_where_none_is_in_the_background() {
         Command::new(program).arg("run").arg("-c").arg(service.path("alppaca.yaml")).spawn().expect("it runs");
     let socket = service.path("run/alppaca.sock");
     let answers = || std::os::unix::net::UnixStream::connect(&socket).is_ok();
-    while !answers() && daemon.try_wait().expect("ours").is_none() {
-        std::thread::yield_now();
-    }
+    let settled = || (answers() || daemon.try_wait().expect("ours").is_some()).then_some(());
+    support::eventually("it answers, or has ended", settled, String::new);
     let (code, said) = service.say("reload");
     daemon.kill().and_then(|()| daemon.wait()).expect("ours");
-    let named = format!("a daemon that was started otherwise (`alppaca run`, systemd) answers at {}", socket.display());
+    let named = format!("{} is the socket of a daemon that was started otherwise", socket.display());
     assert!(code == Some(7) && said.contains(&named), "{code:?} {said}");
 }
 

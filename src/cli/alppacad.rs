@@ -3,6 +3,7 @@
 //! <https://refspecs.linuxbase.org/LSB_5.0.0/LSB-Core-generic/LSB-Core-generic/iniscrptact.html>
 
 use std::{
+    fs,
     net::{Ipv4Addr, SocketAddrV4},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
@@ -26,6 +27,8 @@ const START: Duration = Duration::from_secs(15);
 
 /// LSB: the program is not configured.
 const NOT_CONFIGURED: u8 = 6;
+/// Where the configuration is by default.
+const CONFIG: &str = "/etc/alppaca";
 
 /// Arguments of `alppacad`.
 #[derive(Debug, clap::Args)]
@@ -41,7 +44,7 @@ pub(super) struct Args {
     #[arg(value_enum)]
     action: Action,
     /// A YAML file, or a directory whose *.yaml are merged in alphabetical order
-    #[arg(short, long, value_name = "PATH", default_value = "/etc/alppaca")]
+    #[arg(short, long, value_name = "PATH", default_value = CONFIG)]
     config: PathBuf,
 }
 
@@ -131,17 +134,27 @@ fn stop(config: &Config) -> Outcome {
 }
 
 /// Stops the daemon of a configuration that is wrong by now: the daemon has read another one. Of what is written now only the
-/// place of the daemon and its account count.
+/// place of the daemon and its account count. Which daemon it is has to be certain.
 fn stop_all_the_same(path: &Path, errors: &str) -> Outcome {
+    let not_configured = |message: String| Err(Failure { code: NOT_CONFIGURED, message });
     let tree = load::texts(path, "").and_then(load::tree).ok().flatten();
-    let word = |key: &str| {
-        let entries = read::entries(tree.as_ref()?, "").ok()?;
-        let (_, node) = entries.iter().find(|(name, _)| name.text == key)?;
-        read::text(node).ok()
+    let entries = tree.as_ref().and_then(|tree| read::entries(tree, "").ok());
+    let node = |key: &str| entries.as_ref()?.iter().find(|(name, _)| name.text == key).map(|(_, node)| node);
+    let word = |key: &str| node(key).and_then(|node| read::text(node).ok());
+    let run_dir = match (&entries, node("run_dir"), word("run_dir")) {
+        (_, Some(_), Some(run_dir)) => PathBuf::from(run_dir),
+        (Some(_), None, _) => place::run_dir(),
+        // Whatever is in it, no other one is that of the host's daemon.
+        (None, ..) if path == Path::new(CONFIG) && path.exists() => place::run_dir(),
+        _ => {
+            let unknown = "so it is not known which daemon has this configuration, and none is stopped";
+            return not_configured(format!("{errors}\nIts run_dir cannot be read, {unknown}."));
+        }
     };
-    let run_dir = word("run_dir").map_or_else(place::run_dir, PathBuf::from);
-    if !matches!(service::status(&run_dir), Ok(Status::Running(_))) {
-        return Err(Failure { code: NOT_CONFIGURED, message: errors.to_owned() });
+    match service::status(&run_dir) {
+        Ok(Status::Running(_)) => {}
+        Ok(_) => return not_configured(errors.to_owned()),
+        Err(error) => return not_configured(format!("{errors}\n{error}")),
     }
     anstream::eprintln!(
         "alppacad: {errors}\nThe daemon, which has read another configuration, is stopped all the same."
@@ -163,16 +176,26 @@ fn reload(config: &Config) -> Outcome {
     }
 }
 
-/// That there is no daemon of this program's; another may answer.
+/// That there is no daemon of this program's; there may be another.
 fn absent(config: &Config) -> String {
-    match config.admin.socket.as_deref().filter(|socket| UnixStream::connect(socket).is_ok()) {
+    match config.admin.socket.as_deref().filter(|socket| is_listened_at(socket)) {
         None => "alppaca is not running".to_owned(),
         Some(socket) => format!(
-            "alppaca is not running in the background; a daemon that was started otherwise (`alppaca run`, systemd) answers \
-             at {}: `alppaca status` shows its process",
+            "alppaca is not running in the background, but {} is the socket of a daemon that was started otherwise (`alppaca \
+             run`), or of systemd, which starts one: see `alppaca status`",
             socket.display()
         ),
     }
+}
+
+/// Whether somebody listens at this Unix socket. To connect would start a daemon where systemd listens, and may take for ever.
+fn is_listened_at(socket: &Path) -> bool {
+    // `man 5 proc_net`: the flag `__SO_ACCEPTCON` in hexadecimal, and the path at the end.
+    let sockets = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    let listens = |line: &str| line.split_ascii_whitespace().nth(3) == Some("00010000");
+    sockets
+        .lines()
+        .any(|line| listens(line) && line.split_once('/').is_some_and(|(_, path)| socket == Path::new("/").join(path)))
 }
 
 /// The user that the daemon runs as.
