@@ -37,7 +37,8 @@ pub(super) struct Associations {
     roles: BTreeMap<Role, String>,
     taken: BTreeSet<String>,
     entries: Vec<Entry>,
-    fallback: Option<String>,
+    /// With why a person has to decide about it first.
+    fallback: Option<(String, Option<String>)>,
     tags: Option<String>,
 }
 
@@ -72,9 +73,9 @@ impl Associations {
         self.entries.push(Entry { account, role, session_tags, held });
     }
 
-    /// All other accounts have this role.
-    pub(super) fn otherwise(&mut self, role: Role) {
-        self.fallback = Some(self.role(role));
+    /// All other accounts have this role. With a reason in `held` the line is a comment, until a person has decided.
+    pub(super) fn otherwise(&mut self, role: Role, held: Option<String>) {
+        self.fallback = Some((self.role(role), held));
     }
 
     /// Each pod has a session of its own, by this mapping.
@@ -101,7 +102,9 @@ impl Associations {
         for (role, name) in roles {
             text.line(&format!("  {}: {{{}}}", quoted(name), keys_of(role)));
         }
-        let counts = self.fallback.is_some() || self.entries.iter().any(|entry| entry.held.is_none());
+        let mut reasons =
+            self.entries.iter().map(|entry| &entry.held).chain(self.fallback.iter().map(|(_, held)| held));
+        let counts = reasons.any(Option::is_none);
         if !counts {
             text.note("No line below counts yet. Decide about each, and uncomment them with the section.");
         }
@@ -130,8 +133,12 @@ impl Associations {
             let entry = format!("    - {{namespace: {namespace}, service_account: {account}, role: {role}{untagged}}}");
             line(text, &entry, held.is_some());
         }
-        if let Some(role) = &self.fallback {
-            line(text, &format!("    - {{namespace: \"*\", service_account: \"*\", role: {}}}", quoted(role)), false);
+        if let Some((role, held)) = &self.fallback {
+            if let Some(reason) = held {
+                text.note(reason);
+            }
+            let entry = format!("    - {{namespace: \"*\", service_account: \"*\", role: {}}}", quoted(role));
+            line(text, &entry, held.is_some());
         }
     }
 }

@@ -29,8 +29,10 @@ impl Flags {
             let flag = word.trim_start_matches('-');
             let (name, value) = flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value)));
             if switches.contains(&name) {
-                // Go's booleans: `--debug=false`.
-                if value != Some("false") {
+                // Go's booleans (`strconv.ParseBool`): `--debug=false`. The last one counts.
+                if matches!(value, Some("0" | "f" | "F" | "false" | "FALSE" | "False")) {
+                    flags.values.remove(name);
+                } else {
                     flags.values.insert(name.to_owned(), String::new());
                 }
             } else if values.contains(&name) {

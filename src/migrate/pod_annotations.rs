@@ -174,10 +174,7 @@ impl Translator<'_> {
         }
         if let Some(role) = self.flags.get("default-role").filter(|role| !role.is_empty()) {
             match self.arn(role) {
-                Ok(arn) => {
-                    associations.otherwise(self.role(&arn));
-                    self.default = Some(arn);
-                }
+                Ok(arn) => self.default = Some(arn),
                 Err(error) => problems.push(format!("--default-role: {error}")),
             }
         }
@@ -205,12 +202,14 @@ impl Translator<'_> {
     /// Each account with the roles of its pods.
     fn pods(&self, associations: &mut Associations, problems: &mut Vec<String>) {
         let mut accounts: BTreeMap<&Account, BTreeMap<Option<Role>, Vec<&str>>> = BTreeMap::new();
+        let mut without = None;
         for pod in &self.cluster.pods {
-            let role = match self.of_pod(pod, problems) {
+            let role = match self.of_pod(pod) {
                 Ok(role) => Some(role),
                 Err(Refused::Unasked) => self.default.as_ref().map(|arn| self.role(arn)),
                 Err(Refused::Because(reason)) => {
                     problems.push(format!("{}: {} has no role: {reason}", pod.account, pod.shown));
+                    without.get_or_insert(&pod.account);
                     None
                 }
             };
@@ -218,17 +217,30 @@ impl Translator<'_> {
         }
         let default = self.default.as_ref().map(|arn| self.role(arn));
         for (account, roles) in accounts {
-            let held = held(account, &roles);
-            for role in roles.into_keys().flatten() {
-                // What all others have needs no line, but that no other line counts.
-                if held.is_some() || Some(&role) != default.as_ref() {
-                    associations.add(account.clone(), role, true, held.clone());
-                }
+            // What all others have needs no line.
+            if default.is_some() && roles.len() == 1 && roles.contains_key(&default) {
+                continue;
             }
+            let held = held(account, &roles);
+            if held.is_some() {
+                without.get_or_insert(account);
+            }
+            for role in roles.into_keys().flatten() {
+                associations.add(account.clone(), role, true, held.clone());
+            }
+        }
+        if let Some(default) = default {
+            let held = without.map(|account| {
+                format!(
+                    "The role of all other accounts, and so of pods that had another one or none ({account}, see above). \
+                     Decide about these first."
+                )
+            });
+            associations.otherwise(default, held);
         }
     }
 
-    fn of_pod(&self, pod: &Pod<'_>, problems: &mut Vec<String>) -> Result<Role, Refused> {
+    fn of_pod(&self, pod: &Pod<'_>) -> Result<Role, Refused> {
         let asked = pod.annotation(self.role_key());
         // kiam takes an empty annotation for none.
         let asked = asked.filter(|role| self.tool == PodAnnotations::Kube2iam || !role.is_empty());
@@ -237,8 +249,8 @@ impl Translator<'_> {
         let mut role = self.role(&arn);
         let key = self.flag("iam-external-id", "iam.amazonaws.com/external-id");
         role.external_id = pod.annotation(key).filter(|id| !id.is_empty()).map(str::to_owned);
-        if let Some(id) = role.external_id.take_if(|id| !is_external_id(id)) {
-            problems.push(format!("{}: {}: {id:?} is no external id.", pod.account, pod.shown));
+        if let Some(id) = role.external_id.as_ref().filter(|id| !is_external_id(id)) {
+            return Err(Refused::Because(format!("{id:?} is no external id.")));
         }
         if self.tool == PodAnnotations::Kiam {
             let own = pod.annotation("iam.amazonaws.com/session-name").filter(|name| !name.is_empty());
@@ -404,9 +416,20 @@ mod tests {
         let text = translated(PodAnnotations::Kube2iam, &pods, &line).expect("roles");
         let last = "    - {namespace: \"*\", service_account: \"*\", role: \"fallback\"}\n";
         assert!(
-            text.ends_with(last)
+            text.ends_with(&format!("\n# {last}"))
                 && text.contains("pod b: arn:aws:iam::123456789012:role/fallback; pod a: arn:")
                 && !text.contains("\"y\""),
+            "{text}"
+        );
+        let plain = [asks("a", "x", "web"), pod("b", "default", &json!({}))];
+        let text = translated(PodAnnotations::Kube2iam, &plain, &line).expect("roles");
+        assert!(text.ends_with(&format!("\n{last}")) && has(&text, "x", "web"), "{text}");
+        // A pod that was refused does not get the default role by that.
+        let refused = [namespace(&json!({})), asks("a", "x", "web"), pod("b", "y", &json!({}))];
+        let text = translated(PodAnnotations::Kube2iam, &refused, &format!("{line} --namespace-restrictions"));
+        let text = text.expect("a role");
+        assert!(
+            text.ends_with(&format!("\n# {last}")) && text.contains("of pods that had another one or none"),
             "{text}"
         );
     }
