@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use super::{AlarmSettings, Limits, Loaded, MOUNT, MountSettings, SETTINGS, Site, StatusPage, order::fault};
 use crate::{
     confinement, console, directory, https,
-    identity::{self, METHODS, Named, proxy::network},
+    identity::{self, Named, proxy::network},
     logging::{AuditTarget, Logging},
     protocol::{Families, Mount},
     record_files,
@@ -115,10 +115,10 @@ fn site(fields: &mut Fields) -> Option<Site> {
     })
 }
 
-/// Whether each method that a rule names is there: with a slip of the pen a rule that denies would deny nothing.
+/// Whether each method that a rule names is there, by its name or its kind: otherwise a rule that denies would deny nothing.
 fn check_methods(fields: &mut Fields, rules: &rules::Rules, identities: &[Named]) {
     let names = || identities.iter().map(|named| named.name.as_str());
-    let kinds = || METHODS.iter().map(|entry| entry.word);
+    let kinds = || identities.iter().map(|named| named.method.word());
     for rule in &rules.rules {
         let approval = match rule.terms() {
             Some(Terms::Approval(approval)) => Some(&approval.by),
@@ -130,10 +130,13 @@ fn check_methods(fields: &mut Fields, rules: &rules::Rules, identities: &[Named]
             let hint = nearest(method, names().chain(kinds()));
             let hint = hint.map(|word| format!("; did you mean `{word}`?")).unwrap_or_default();
             let message = format!(
-                "rule {:?}: there is no identity method {method:?}; there are {}, and the kinds {}{hint}",
+                "rule {:?}: there is no identity method {method:?}, neither as a name nor as a kind; there are {}{hint}",
                 rule.name,
-                names().collect::<Vec<_>>().join(", "),
-                kinds().collect::<Vec<_>>().join(", "),
+                identities
+                    .iter()
+                    .map(|named| format!("{} ({})", named.name, named.method.word()))
+                    .collect::<Vec<_>>()
+                    .join(", "),
             );
             fields.problems.push(
                 fields.place("rules").map_or_else(|| Problem::nowhere(&message), |place| Problem::new(place, &message)),

@@ -67,8 +67,12 @@ fn each_mistake_is_reported_with_its_place_and_a_remedy() {
         ),
         (
             &format!("{LOCAL}rules: [{{name: r, match: {{method: [dns, dsn]}}, deny: {{}}}}]\n"),
-            "ims.yaml:5:1: rule \"r\": there is no identity method \"dsn\"; there are dns, and the kinds mtls, jwt, ssh, token, \
-             proxy, dns; did you mean `dns`?",
+            "ims.yaml:5:1: rule \"r\": there is no identity method \"dsn\", neither as a name nor as a kind; there are dns (dns); did \
+             you mean `dns`?",
+        ),
+        (
+            &format!("{LOCAL}rules: [{{name: r, match: {{method: ssh}}, deny: {{}}}}]\n"),
+            "there is no identity method \"ssh\", neither as a name nor as a kind",
         ),
         (&format!("{LOCAL}audit_required: yes\n"), "`audit_required` has no effect without `audit_log`"),
         (
