@@ -284,6 +284,11 @@ impl AccountWatch {
                 self.is_right();
                 (self.silent, heard) = (0, true);
             }
+            // Where there is always something, and no bookmark.
+            if !self.caught_up && self.clock.boot().since(begun) > self.patience.settled * 30 {
+                self.caught_up = true;
+                self.index.knows_all(self.clock.now().wall);
+            }
             if self.take_in() {
                 return Ok(());
             }
