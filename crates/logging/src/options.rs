@@ -176,7 +176,10 @@ impl AuditTarget {
     /// The directory in which its file cannot be made, since it is not there.
     pub fn missing_directory(&self) -> Option<&Path> {
         let Self::File(path) = self else { return None };
-        path.parent().filter(|directory| !directory.is_dir())
+        let is_missing = |directory: &&Path| {
+            std::fs::metadata(directory).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+        };
+        path.parent().filter(is_missing)
     }
 
     /// Reads the value of `audit_log`.

@@ -54,7 +54,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     if let Some(directory) = site.audit_log.as_ref().and_then(AuditTarget::missing_directory) {
         anstream::eprintln!(
-            "warning: audit_log: there is no directory {}; the server will not start",
+            "warning: audit_log: there is no directory {}; unless its service makes it, the server will not start",
             directory.display()
         );
     }
