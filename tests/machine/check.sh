@@ -298,12 +298,13 @@ watched() {
     systemctl stop mock
     kill -STOP "$pid"
     wait_for timed_out
-    local code=$?
+    local code=$? next
     after=$(key_of_web)
+    next=$(main_pid)
     rm $dropin
     systemctl daemon-reload && systemctl restart alppaca
     systemctl start mock
-    [[ $code == 0 && $after == "$before" && $(main_pid) != "$pid" ]] || { echo "$code: $after, not $before"; return 1; }
+    [[ $code == 0 && $after == "$before" && $next != "$pid" ]] || { echo "$code: $after, not $before"; return 1; }
 }
 check watchdog watched
 

@@ -352,6 +352,8 @@ fn no_client_sees_an_error_and_nothing_grows() {
         "A daemon that was only reloaded answered {answers} requests more. After a fifth of the time: {}; at the end: {}.",
         sizes[0], sizes[1]
     );
+    // In a short time it may not have come to that.
+    assert!(length < Duration::from_mins(5) || events.settings_of_the_clock > 0, "{events:?}");
     for record in &records {
         assert!(record.problems.is_empty(), "{}: {:?}", record.name, record.problems);
     }

@@ -193,6 +193,7 @@ pub(crate) fn wrong(schema: &serde_json::Value, document: &str) -> Option<String
 }
 
 /// Checks records, one a line, with their published schema. Newer keys than its own are legal for others, but not here.
+#[allow(clippy::disallowed_methods, reason = "the environment says whether this is CI")]
 pub(crate) fn check_records(published: &str, records: &str) {
     static VALIDATOR: OnceLock<Option<Mutex<Validator>>> = OnceLock::new();
     let start = || {
@@ -200,7 +201,10 @@ pub(crate) fn check_records(published: &str, records: &str) {
         close(&mut schema);
         Validator::start(&schema).map(Mutex::new)
     };
-    let Some(validator) = VALIDATOR.get_or_init(start) else { return };
+    let Some(validator) = VALIDATOR.get_or_init(start) else {
+        assert!(std::env::var_os("CI").is_none(), "no ALPPACA_TEST_PYTHON, which `cargo xtask test` makes");
+        return;
+    };
     let mut validator = validator.lock().unwrap_or_else(PoisonError::into_inner);
     for record in records.lines() {
         assert_eq!(validator.wrong(record), None, "{record}");

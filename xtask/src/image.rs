@@ -52,6 +52,8 @@ fn make(arguments: &[OsString]) -> Result<Option<PathBuf>> {
         "-Cstrip=symbols",
         "src/main.rs",
     ]);
+    // Those with which the library was compiled.
+    rustc.args(env::var("RUSTFLAGS").unwrap_or_default().split_whitespace());
     rustc.arg(format!("-Ldependency={}", library.with_file_name("").display()));
     rustc.arg(format!("--extern=alppaca={}", library.display())).arg("-o").arg(&program);
     shell::run(rustc.current_dir(shell::root()))?;

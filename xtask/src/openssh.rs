@@ -40,7 +40,7 @@ fn unpack() -> Result<()> {
     }
     let download = || shell::run(Command::new("apt-get").args(["-qq", "download", PACKAGE]).current_dir(&folder));
     // Where nothing else had to be installed, there may be no lists of packages, or old ones.
-    download().or_else(|_| tools::update().and_then(|()| download()))?;
+    download().or_else(|error| tools::update().and_then(|()| download()).context(error))?;
     let package = packages().next().context("apt-get has downloaded nothing")?;
     shell::run(Command::new("dpkg-deb").arg("-x").arg(package).arg(&folder))?;
     folder.join(LIBRARY).is_file().then_some(()).with_context(|| format!("there is no {LIBRARY} in {PACKAGE}"))

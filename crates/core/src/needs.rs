@@ -12,10 +12,10 @@ pub enum Need {
     ReadPresent(PathBuf),
     /// Files are made, written and removed in this directory.
     Write(PathBuf),
-    /// The same in a directory that the process makes before, if it is not there: not what is above it.
-    Own(PathBuf),
     /// The same, if it is there now: not what is above it.
     WritePresent(PathBuf),
+    /// As `Write`, in a directory that the process makes before, if it is not there: not what is above it.
+    Own(PathBuf),
     /// This file is written, and stays the same.
     Append(PathBuf),
     /// This file is written, and made anew where another program has moved it away.

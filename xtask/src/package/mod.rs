@@ -42,8 +42,9 @@ pub struct Options {
     /// A build of that binary that runs here, for what it generates [default: the binary itself]
     #[arg(long, requires = "program")]
     generator: Option<PathBuf>,
-    /// The number that the packages of that binary get, such as an older one to upgrade from [default: that of Cargo.toml]
-    #[arg(long, requires = "program")]
+    /// The number that the packages of that binary get, such as an older one to upgrade from; with --out, not to be published with
+    /// others [default: that of Cargo.toml]
+    #[arg(long, requires_all = ["program", "out"])]
     version: Option<String>,
 }
 
