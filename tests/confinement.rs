@@ -634,7 +634,7 @@ fn a_reload_that_needs_more_is_refused_and_the_former_configuration_stays() {
         ),
         (
             format!("{before}sources: {{p: {{kind: process, command: [/bin/true]}}}}\n"),
-            "the program source p: /bin/true".into(),
+            "another program, or other arguments (source p: /bin/true".into(),
         ),
     ]
     .into_iter()
