@@ -27,8 +27,6 @@ const START: Duration = Duration::from_secs(15);
 
 /// LSB: the program is not configured.
 const NOT_CONFIGURED: u8 = 6;
-/// Where the configuration is by default.
-const CONFIG: &str = "/etc/alppaca";
 
 /// Arguments of `alppacad`.
 #[derive(Debug, clap::Args)]
@@ -44,7 +42,7 @@ pub(super) struct Args {
     #[arg(value_enum)]
     action: Action,
     /// A YAML file, or a directory whose *.yaml are merged in alphabetical order
-    #[arg(short, long, value_name = "PATH", default_value = CONFIG)]
+    #[arg(short, long, value_name = "PATH", default_value = place::SYSTEM)]
     config: PathBuf,
 }
 
@@ -125,8 +123,13 @@ fn restart(args: &Args, config: &Config) -> Outcome {
 }
 
 fn stop(config: &Config) -> Outcome {
-    match service::stop(&config.run_dir, account(&config.account)?).map_err(Failure::runtime)? {
-        Stopped::Already => anstream::println!("{}", absent(config)),
+    stop_in(&config.run_dir, &config.account, || absent(config))
+}
+
+/// Stops the daemon of this run directory; `absent` says that there is none.
+fn stop_in(run_dir: &Path, of: &Account, absent: impl FnOnce() -> String) -> Outcome {
+    match service::stop(run_dir, account(of)?).map_err(Failure::runtime)? {
+        Stopped::Already => anstream::println!("{}", absent()),
         Stopped::ByItself => anstream::println!("alppaca stopped"),
         Stopped::Killed => anstream::println!("alppaca did not stop by itself and was killed"),
     }
@@ -145,7 +148,7 @@ fn stop_all_the_same(path: &Path, errors: &str) -> Outcome {
         (_, Some(_), Some(run_dir)) => PathBuf::from(run_dir),
         (Some(_), None, _) => place::run_dir(),
         // Whatever is in it, no other one is that of the host's daemon.
-        (None, ..) if path == Path::new(CONFIG) && path.exists() => place::run_dir(),
+        (None, ..) if path == Path::new(place::SYSTEM) && path.exists() => place::run_dir(),
         _ => {
             let unknown = "so it is not known which daemon has this configuration, and none is stopped";
             return not_configured(format!("{errors}\nIts run_dir cannot be read, {unknown}."));
@@ -159,12 +162,8 @@ fn stop_all_the_same(path: &Path, errors: &str) -> Outcome {
     anstream::eprintln!(
         "alppacad: {errors}\nThe daemon, which has read another configuration, is stopped all the same."
     );
-    let account = account(&Account { user: word("user"), group: word("group") })?;
-    match service::stop(&run_dir, account).map_err(Failure::runtime)? {
-        Stopped::Killed => anstream::println!("alppaca did not stop by itself and was killed"),
-        Stopped::Already | Stopped::ByItself => anstream::println!("alppaca stopped"),
-    }
-    Ok(())
+    // It ran a moment ago.
+    stop_in(&run_dir, &Account { user: word("user"), group: word("group") }, || "alppaca stopped".to_owned())
 }
 
 fn reload(config: &Config) -> Outcome {

@@ -13,7 +13,7 @@ use super::environment;
 use crate::{admin::DEFAULT_SOCKET, config::Config};
 
 /// Where the host's daemon has its configuration.
-const SYSTEM: &str = "/etc/alppaca";
+pub(super) const SYSTEM: &str = "/etc/alppaca";
 
 /// Which configuration.
 #[derive(Debug, clap::Args)]

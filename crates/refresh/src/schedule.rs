@@ -128,16 +128,15 @@ impl Timer {
     /// time.
     #[must_use]
     pub fn after_refusal(&self, now: Moment, cadence: Cadence, left: Option<Duration>, random: f64) -> Self {
-        let held = left.is_some();
-        let left = left.unwrap_or(Duration::MAX);
+        let end = left.unwrap_or(Duration::MAX);
         match cadence {
             Cadence::Ims { interval } => {
-                let calm = if held { interval } else { Duration::ZERO };
-                self.backed_off(now, calm.max(LONGEST_BACKOFF), left, random)
+                let calm = left.map(|_| interval).unwrap_or_default();
+                self.backed_off(now, calm.max(LONGEST_BACKOFF), end, random)
             }
             Cadence::Aws => {
                 let wait = REFUSED_WAIT.saturating_sub(REFUSED_WAIT.mul_f64(random / 10.0));
-                Self { wait: wait.min(left / 2).max(SHORTEST_WAIT), ..self.failed(now) }
+                Self { wait: wait.min(end / 2).max(SHORTEST_WAIT), ..self.failed(now) }
             }
         }
     }

@@ -90,8 +90,8 @@ pub fn parse_document(body: &[u8]) -> Result<Credentials, DocumentError> {
     let expiration = wire.expiration.filter(|text| !text.is_empty()).ok_or(DocumentError::Missing("Expiration"))?;
     Ok(Credentials {
         expiration: parse_timestamp(&expiration).ok_or(DocumentError::Expiration)?,
-        // A bad LastUpdated would break minio-go, and nothing depends on the upstream's own.
         life: None,
+        // A bad LastUpdated would break minio-go, and nothing depends on the upstream's own.
         last_updated: wire.last_updated.as_deref().and_then(parse_timestamp),
         access_key_id: access_key_id.into_owned(),
         secret_access_key: Secret::new(&*secret_access_key),

@@ -29,6 +29,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::clock::until;
+
 /// One set of temporary credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
@@ -49,4 +51,21 @@ pub struct Credentials {
     pub account_id: Option<AccountId>,
     /// The ARN of the role, where it is known.
     pub role_arn: Option<RoleArn>,
+}
+
+/// An upstream whose clock is wrong by more gets no credentials from AWS, which takes no signature of another time.
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html>
+const ERROR: Duration = Duration::from_mins(15);
+/// So long a set lives that has ended by the clock of the upstream which gave it: that clock may be the one that is wrong, and
+/// the upstream is asked again before.
+const LAST_LIFE: Duration = Duration::from_mins(1);
+
+impl Credentials {
+    /// How long the set lives from now on, when it has just come. The clock of its upstream counts where the wall clock leaves
+    /// it much more, so must be behind.
+    pub fn life_from(&self, now: Timestamp) -> Duration {
+        let left = until(self.expiration, now);
+        let life = self.life.filter(|life| left > *life + ERROR);
+        life.map_or(left, |life| if life.is_zero() { LAST_LIFE } else { life })
+    }
 }

@@ -153,8 +153,7 @@ impl Signer {
     fn take(&self, fetched: Result<Own, SourceError>, now: Moment) -> Result<Timer, SourceError> {
         let own = fetched?;
         let expiration = own.credentials.expiration;
-        let left = until(expiration, now.wall);
-        let life = own.credentials.life.map_or(left, |life| life.min(left));
+        let life = own.credentials.life_from(now.wall);
         if life.is_zero() {
             return Err(SourceError::transient("they have expired already"));
         }

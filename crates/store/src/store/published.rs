@@ -8,16 +8,9 @@ use std::{
 use jiff::{SignedDuration, Timestamp, tz::Offset};
 
 use crate::{
-    clock::{BootTime, Moment, until},
+    clock::{BootTime, Moment},
     credentials::{AccountId, Credentials, RoleArn, SecretBytes, document_field, parse_document, render_document},
 };
-
-/// An upstream whose clock is wrong by more gets no credentials from AWS, which takes no signature of another time.
-/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html>
-const ERROR: Duration = Duration::from_mins(15);
-/// So long a set is served that has ended by the clock of the upstream which gave it: that clock may be the one that is wrong,
-/// and the upstream is asked again before.
-const LAST_LIFE: Duration = Duration::from_mins(1);
 
 /// A published set: its document, ready to be sent, and its public attributes.
 #[derive(Debug)]
@@ -120,12 +113,9 @@ impl Published {
     }
 }
 
-/// When (boot clock, in milliseconds) the life is over that is left at the moment `now`, at which the set came. The clock of
-/// its upstream counts where the wall clock leaves it much more, so must be behind.
-fn end_of(Credentials { expiration, life, .. }: &Credentials, now: Moment) -> u64 {
-    let left = until(*expiration, now.wall);
-    let life = life.filter(|life| left > *life + ERROR).map(|life| if life.is_zero() { LAST_LIFE } else { life });
-    (now.boot + life.unwrap_or(left)).as_millis()
+/// When (boot clock, in milliseconds) the life is over that is left at the moment `now`, at which the set came.
+fn end_of(credentials: &Credentials, now: Moment) -> u64 {
+    (now.boot + credentials.life_from(now.wall)).as_millis()
 }
 
 /// Writes a moment as RFC 9110 requires: `Mon, 23 Nov 2026 10:00:00 GMT`.
