@@ -13,7 +13,11 @@ use alppaca::{
     },
 };
 
-use crate::{is_refused, is_transient, options, server::Server, write};
+use crate::{
+    is_refused, is_transient, options,
+    server::{Reply, Server},
+    write,
+};
 
 const ISSUED: &str = "<AssumeRoleWithWebIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleWithWebIdentityResult><AssumedRoleUser><AssumedRoleId>AROA:x</AssumedRoleId><Arn>arn:aws:sts::123456789012:assumed-role/app/x</Arn></AssumedRoleUser><Credentials><AccessKeyId>ASIAEXAMPLE</AccessKeyId><SecretAccessKey>wJalr</SecretAccessKey><SessionToken>IQoJ</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>";
 
@@ -70,6 +74,28 @@ async fn everything_that_can_be_said_is_said_unsigned_with_the_token_of_the_mome
         ] {
             assert!(asked.body.contains(part), "{part}: {asked:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_set_lives_as_long_as_by_the_clock_of_sts() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let token = directory.path().join("token");
+    write(&token, "ey.secret");
+    for (date, asked, life) in [
+        // Two hours before the expiration in the answer, whenever that is here.
+        (Some("Date: Wed, 31 Dec 2098 22:00:00 GMT"), None, Some(Duration::from_hours(2))),
+        (Some("Date: Wed, 31 Dec 2098 22:00:00 GMT"), Some(Duration::from_hours(3)), Some(Duration::from_hours(2))),
+        (None, Some(Duration::from_hours(3)), Some(Duration::from_hours(3))),
+        (None, None, None),
+        (Some("Date: tomorrow"), None, None),
+    ] {
+        let headers: Vec<_> = date.into_iter().map(str::to_owned).collect();
+        let server =
+            Server::with_headers(move |_| Reply { status: 200, headers: headers.clone(), body: ISSUED.to_owned() });
+        let source = identity(&server, &token).role(Request { duration: asked, ..role() });
+        let set = source.fetch(None).await.expect("credentials");
+        assert_eq!(set.life, life, "{date:?} {asked:?}");
     }
 }
 

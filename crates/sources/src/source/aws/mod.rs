@@ -1,5 +1,6 @@
 //! What all calls to AWS have in common: the HTTP client, the environment that is honoured, the time, the set in an answer, and what errors mean.
 
+mod answered;
 mod client;
 mod environment;
 mod failure;
@@ -8,6 +9,7 @@ mod session;
 mod sts;
 mod time;
 
+pub(crate) use answered::AnsweredAt;
 pub use client::sdk_client;
 pub use environment::Environment;
 pub(crate) use failure::{Proof, failure, is_throttling};

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use super::{
     RoleList, Source, SourceError, SourceFuture,
-    aws::{Proof, failure, is_throttling, sdk_client},
+    aws::{AnsweredAt, Proof, failure, is_throttling, sdk_client},
     ims::NO_SUCH_ROLE,
     places::{Place, Places},
 };
@@ -227,9 +227,10 @@ impl Portal {
         let place = self.0.places.find(role, before, &self.0.clock, self.list()).await?;
         let id = place.id.map(|id| id.to_string()).unwrap_or_default();
         let what = format!("GetRoleCredentials of {} in {id}", place.role);
+        let at = AnsweredAt::default();
         let send = |client: &Client, token: Secret| {
             let call = client.get_role_credentials().access_token(token.expose());
-            call.account_id(&id).role_name(&place.role).send()
+            call.account_id(&id).role_name(&place.role).customize().interceptor(at.clone()).send()
         };
         let answer = self.call(&what, send).await.map_err(|failed| failed.error)?;
         note_request_id(answer.request_id());
@@ -242,7 +243,7 @@ impl Portal {
             text.filter(|text| is_key_text(text))
                 .ok_or_else(|| wrong("the credentials are empty or have illegal characters"))
         };
-        Ok(Credentials {
+        Ok(at.dated(Credentials {
             access_key_id: given(set.access_key_id)?,
             secret_access_key: Secret::new(given(set.secret_access_key)?),
             session_token: Secret::new(given(set.session_token)?),
@@ -251,7 +252,7 @@ impl Portal {
             last_updated: None,
             account_id: place.id,
             role_arn: None,
-        })
+        }))
     }
 }
 

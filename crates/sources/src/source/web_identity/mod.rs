@@ -8,7 +8,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use super::{
     Fetch, SourceError, SourceFuture,
-    aws::{Proof, StsSettings, failure, session},
+    aws::{AnsweredAt, Proof, StsSettings, failure, session},
     file::read_secret,
     sts::Request,
 };
@@ -70,12 +70,13 @@ impl WebIdentity {
             .set_policy_arns((!policies.is_empty()).then_some(policies));
         let name = format!("AssumeRoleWithWebIdentity for {}", role.role_arn);
         let proof = Proof::Token(&self.token_file);
-        let output = call.send().await.map_err(|error| {
+        let at = AnsweredAt::default();
+        let output = call.customize().interceptor(at.clone()).send().await.map_err(|error| {
             note_request_id(error.request_id());
             failure(&name, proof, &error, self.clock.now().wall)
         })?;
         note_request_id(output.request_id());
-        session(&name, &role.role_arn, role.duration, output.credentials)
+        session(&name, &role.role_arn, role.duration, output.credentials).map(|set| at.dated(set))
     }
 }
 
