@@ -146,6 +146,19 @@ fn status_finds_the_daemon_by_its_configuration() {
 }
 
 #[test]
+fn the_run_directory_is_made_also_where_the_admin_socket_is_elsewhere() {
+    let ims = Ims::start(Behaviour::default());
+    for elsewhere in [|_: &Path| "off".to_owned(), |directory: &Path| directory.join("sock").display().to_string()] {
+        let directory = tempfile::TempDir::new().expect("a directory");
+        let (run, elsewhere) = (directory.path().join("new/run"), elsewhere(directory.path()));
+        let config =
+            format!("{}run_dir: {}\nadmin_socket: {elsewhere}\nsandbox: enforce\n", ims.config(), run.display());
+        let daemon = Daemon::with_credentials(&config);
+        assert!(run.join("imds-token.key").exists(), "{elsewhere}: {}", daemon.log());
+    }
+}
+
+#[test]
 fn a_run_directory_that_disappears_is_made_again_at_a_reload() {
     let ims = Ims::start(Behaviour::default());
     // The sandbox is about the directory that was there: in it a restart makes the next one.

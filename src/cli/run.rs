@@ -91,9 +91,8 @@ pub(super) fn run(args: &Args, clock: &SharedClock) -> Outcome {
     config.limits.connections = config.limits.connections.min(most_connections());
     let admin_group = admin_group(&config)?;
     make_absolute(&mut config).map_err(Failure::usage)?;
-    let lowest = host::unprivileged_ports();
     let stays_root = identity.is_none() && rustix::process::geteuid().is_root();
-    let later = |address: SocketAddr| stays_root || address.port() >= lowest;
+    let later = |address: SocketAddr| stays_root || address.port() >= host::unprivileged_ports();
     let running = args.replace.then(|| meet(config.admin.socket.as_deref(), identity.as_ref())).transpose()?;
     let (running, passed) = running.unzip();
     let mut handed_over = HandedOver::from_env().and_passed(passed.unwrap_or_default());
@@ -108,6 +107,7 @@ pub(super) fn run(args: &Args, clock: &SharedClock) -> Outcome {
     let begin = if args.replace { Background::begin_beside } else { Background::begin };
     let background = args.background.then(|| begin(&config.run_dir, identity.as_ref())).transpose();
     let background = background.map_err(Failure::runtime)?;
+    let run_dir = sandbox::make_directory(&config.run_dir, identity.as_ref());
     let admin = config.admin.socket.as_deref().map(|path| match handed_admin {
         Some(listener) => units_admin(listener, former_admins, admin_group, identity.as_ref(), running.is_some()),
         None => own_admin(former_admins, path, admin_group.into(), identity.as_ref(), running.is_some()),
@@ -134,7 +134,7 @@ pub(super) fn run(args: &Args, clock: &SharedClock) -> Outcome {
         logging::init(&config.logging, Arc::clone(clock), &environment::for_logging()).map_err(Failure::runtime)?;
     let audit = config.audit_log.as_ref().map(|target| audit(target, &config, clock)).transpose()?;
     end_at_panics(log.flusher());
-    warn(&loaded, &host_env, faults.warnings, &sockets.unknown);
+    warn(&loaded, &host_env, run_dir, faults.warnings, &sockets.unknown);
     identified.warn();
     let (confinement, state) = confined.begin(&log)?;
     announce(&config, &sockets);
@@ -192,12 +192,13 @@ fn make_absolute(config: &mut config::Config) -> io::Result<()> {
 }
 
 /// Logs what a person should know of the configuration.
-fn warn(loaded: &config::Loaded, host_env: &HostEnv, files: Vec<String>, unknown: &[String]) {
+fn warn(loaded: &config::Loaded, host_env: &HostEnv, run_dir: io::Result<()>, files: Vec<String>, unknown: &[String]) {
     let config = &loaded.config;
     let clear_text = plan::clear_text(config, &host_env.aws);
     let written = loaded.warnings.iter().map(ToString::to_string);
     let own = stays_root_unasked(config).into_iter().chain(traces::exposed(config));
-    for warning in written.chain(files).chain(clear_text).chain(own) {
+    let run_dir = run_dir.err().map(|error| format!("run_dir: it cannot be made: {error}"));
+    for warning in written.chain(files).chain(clear_text).chain(own).chain(run_dir) {
         tracing::warn!("{warning}");
     }
     if !unknown.is_empty() {
