@@ -208,6 +208,15 @@ refused_reload() {
     return $code
 }
 check refused_reload refused_reload
+# Who searches the journal for warnings finds that, and neither start nor reload, which are notices.
+only_trouble() {
+    local notices='serves at |the configuration has been reloaded' warnings
+    [[ $(journal alppaca --priority=notice | grep -oE "$notices" | sort -u | wc -l) == 2 ]] || { journal alppaca; return 1; }
+    warnings=$(journal alppaca --priority=warning)
+    echo "$warnings"
+    grep -q 'policy.yaml:.*:' <<< "$warnings" && ! grep -E "$notices" <<< "$warnings"
+}
+check only_trouble only_trouble
 [[ $(systemctl is-active alppaca) == active ]] || systemctl restart alppaca
 
 # --- Restarts and crashes

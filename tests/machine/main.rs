@@ -40,7 +40,7 @@ checks! {
     unit slice user nobody_else other_user another_role_by_name
     name_forged_below_a_user_manager name_forged_in_a_delegated_group explained status_by_policy
     podman unverified_container dropin container
-    doctor reload refused_reload crash port_kept socket_activation no_gap memory_limit watchdog upgrade
+    doctor reload refused_reload only_trouble crash port_kept socket_activation no_gap memory_limit watchdog upgrade
     network_manager suspend deleted_link
     user_activated user_confined user_crash user_end
     clock_steps_forward clock_steps_back clock_of_1970 no_secrets
