@@ -1,4 +1,4 @@
-//! Development tasks: `cargo xtask test`, `cargo xtask fuzz`, `cargo xtask soak`, `cargo xtask years`, `cargo xtask bench`, `cargo xtask package`, `cargo xtask book`.
+//! Development tasks of alppaca, `cargo xtask NAME`.
 
 mod bench;
 mod book;
@@ -38,6 +38,8 @@ enum Task {
     Harm(bench::hostile::Options),
     /// Make the packages that users install, with checksums
     Package(package::Options),
+    /// Try those packages before they are published
+    CheckPackages(package::CheckOptions),
     /// Build the documentation as a book
     Book,
 }
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::run(&options),
         Task::Harm(options) => bench::hostile::harm(&options),
         Task::Package(options) => package::run(&options),
+        Task::CheckPackages(options) => package::check(&options),
         Task::Book => book::run(),
     };
     let Err(error) = done else { return ExitCode::SUCCESS };

@@ -267,6 +267,47 @@ fn the_same_input_gives_the_same_bytes_signed() {
     assert_eq!(sums[0].lines().count(), 2 * (5 + 2), "{}", sums[0]);
 }
 
+/// A stand-in is linked to the glibc of this host, and serves nothing.
+#[test]
+fn packages_that_are_not_to_be_published_are_found_out() {
+    let what = "the check of packages";
+    let tools = ["dpkg-deb", "rpmbuild", "rpm2cpio", "cpio", "skopeo", "lintian", "rpmlint"];
+    if !cfg!(target_arch = "x86_64") || !tools.iter().all(|tool| needs(what, tool)) {
+        return;
+    }
+    let Some(folder) = for_glibc(what, &["deb", "rpm", "tar"]) else { return };
+    let out = folder.path().join("out");
+    let program = stand_in(folder.path(), "static", &["-Ctarget-feature=+crt-static"]);
+    package(&program, &["apk", "image"], &out, &[]);
+    let check = || {
+        let mut xtask = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        xtask.args(["check-packages", "--arch", "amd64"]).arg(&out).env("CARGO_TARGET_DIR", folder.path());
+        let checked = run(&mut xtask);
+        assert_eq!(checked.status.code(), Some(1), "{checked:?}");
+        String::from_utf8_lossy(&checked.stdout).into_owned()
+    };
+    let said = check();
+    // Step, passed, failed, skipped, why.
+    let has = |said: &str, row: &str| {
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.lines().any(|line| words(line).starts_with(row)), "{row}\n{said}");
+    };
+    has(&said, "checksums 1 0 0 14 files");
+    has(&said, "alppaca amd64 rpm, rpmlint 1 0 0");
+    has(&said, "alppaca amd64 (Gnu), the same in all 0 1 0 it is not linked as it shall");
+    has(&said, "alppaca-ims amd64 (Static), the same in all 1 0 0");
+    has(&said, "alppaca-ims amd64 (Static) runs 0 1 0 --version says");
+    assert!(!said.contains("unpacked"), "{said}");
+
+    let archive = file(&out, "alppaca-0", ".tar.gz");
+    fs::write(&archive, "something else").expect("ours");
+    let said = check();
+    has(&said, "checksums 0 1 0 SHA256SUMS says of another file than there is");
+    has(&said, "alppaca amd64 tar, unpacked 0 1 0");
+    fs::remove_file(&archive).expect("ours");
+    has(&check(), "alppaca amd64 tar, unpacked 0 1 0 there is no");
+}
+
 /// Of a program for this processor: nothing looks into it.
 #[test]
 fn packages_for_arm64_say_so() {

@@ -115,10 +115,15 @@ fn standard_library(target: &str) -> Result<()> {
 
 fn runs_anywhere(binary: &Path, libc: Libc) -> Result<()> {
     let bytes = std::fs::read(binary).with_context(|| binary.display().to_string())?;
-    match (libc, newest_glibc(&bytes)) {
+    is_linked(&bytes, libc).with_context(|| binary.display().to_string())
+}
+
+/// Whether a program runs on all hosts that it is for.
+pub(super) fn is_linked(binary: &[u8], libc: Libc) -> Result<()> {
+    match (libc, newest_glibc(binary)) {
         (Libc::Gnu, Some(version)) if version <= OLDEST_GLIBC => Ok(()),
-        (Libc::Static, _) if is_static(&bytes) => Ok(()),
-        (_, found) => bail!("{} is not linked as it shall: it asks for glibc {found:?}", binary.display()),
+        (Libc::Static, _) if is_static(binary) => Ok(()),
+        (_, found) => bail!("it is not linked as it shall: it asks for glibc {found:?}"),
     }
 }
 

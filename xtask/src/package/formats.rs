@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::{Built, Release, build, work};
+use super::{Built, Format, Release, build, work};
 use crate::{pins, shell};
 
 /// As in `packaging/deb/control` and `packaging/rpm`.
@@ -28,11 +28,11 @@ pub(super) fn deb(built: &Built, release: &Release) -> Result<String> {
 /// An archive to be unpacked at `/`. It names no folders, whose owners and modes are the host's.
 pub(super) fn tar(built: &Built, release: &Release) -> Result<String> {
     let folder = work("tar", release)?;
-    let root = format!("{}-{}-linux-{}", built.program.name(), release.version, built.arch.name());
-    stage(built, &folder.join(&root), "tar")?;
-    let made = release.out.join(format!("{root}.tar.gz"));
-    archive(&folder, &root, &[], &made, release)?;
-    name(&made)
+    let file = built.file(Format::Tar, release);
+    let root = file.trim_end_matches(".tar.gz");
+    stage(built, &folder.join(root), "tar")?;
+    archive(&folder, root, &[], &release.out.join(&file), release)?;
+    Ok(file)
 }
 
 /// Packs the files of `root`, which is in the work folder `folder`, and removes that.
@@ -60,7 +60,7 @@ pub(super) fn rpm(built: &Built, release: &Release) -> Result<String> {
     stage(built, &root, "rpm")?;
     let list = folder.join("files");
     fs::write(&list, rpm_files(built, &root)?)?;
-    let file = format!("{}-{}-1.{}.rpm", built.program.name(), release.version, built.arch.machine());
+    let file = built.file(Format::Rpm, release);
     let mut command = Command::new("rpmbuild");
     command.args(["-bb", "--quiet", "--target", &format!("{}-linux", built.arch.machine())]);
     let define = |command: &mut Command, name: &str, value: &dyn std::fmt::Display| {
@@ -146,12 +146,13 @@ pub(super) fn apk(built: &Built, release: &Release) -> Result<String> {
     });
     let file = folder.join("nfpm.json");
     fs::write(&file, serde_json::to_vec_pretty(&config)?)?;
-    let made = release.out.join(format!("{}_{}_{}.apk", built.program.name(), release.version, built.arch.machine()));
+    let made = built.file(Format::Apk, release);
     let mut command = Command::new(nfpm);
-    command.args(["package", "--packager", "apk", "--config"]).arg(&file).arg("--target").arg(&made);
+    command.args(["package", "--packager", "apk", "--config"]).arg(&file);
+    command.arg("--target").arg(release.out.join(&made));
     shell::output(command.env("SOURCE_DATE_EPOCH", &release.epoch))?;
     fs::remove_dir_all(folder)?;
-    name(&made)
+    Ok(made)
 }
 
 /// Each file of the tree. What is below /etc is kept by apk if it was changed.

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::{Built, Program, Release, build, formats, sha256, work};
+use super::{Built, Format, Program, Release, build, formats, sha256, work};
 use crate::shell;
 
 /// The account, which no host has.
@@ -66,11 +66,10 @@ pub(super) fn make(built: &Built, release: &Release) -> Result<String> {
     let path = |blob: &Blob| format!("blobs/sha256/{}", blob.digest);
     write("manifest.json", &json!([{ "Config": path(&config), "RepoTags": [tag], "Layers": [path(&layer)] }]))?;
 
-    let made =
-        release.out.join(format!("{}-{}-linux-{}.oci.tar", built.program.name(), release.version, built.arch.name()));
-    tar(&layout, release, "0", &made, "-cf", &["."])?;
+    let made = built.file(Format::Image, release);
+    tar(&layout, release, "0", &release.out.join(&made), "-cf", &["."])?;
     fs::remove_dir_all(folder)?;
-    formats::name(&made)
+    Ok(made)
 }
 
 /// What is in the image, as a tar file.

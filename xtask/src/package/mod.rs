@@ -3,6 +3,7 @@
 
 mod build;
 mod chart;
+mod check;
 mod formats;
 mod image;
 mod publish;
@@ -17,6 +18,8 @@ use clap::{Args, ValueEnum};
 
 use crate::outcome::{Counts, Row, summarize};
 use crate::shell;
+
+pub use check::{Options as CheckOptions, run as check};
 
 #[derive(Args)]
 pub struct Options {
@@ -134,6 +137,18 @@ impl Format {
             Self::Image => "image",
         }
     }
+
+    /// What the package is called, as is usual where it is used.
+    fn file(self, program: Program, arch: Arch, version: &str) -> String {
+        let (name, machine, arch) = (program.name(), arch.machine(), arch.name());
+        match self {
+            Self::Deb => format!("{name}_{version}_{arch}.deb"),
+            Self::Rpm => format!("{name}-{version}-1.{machine}.rpm"),
+            Self::Apk => format!("{name}_{version}_{machine}.apk"),
+            Self::Tar => format!("{name}-{version}-linux-{arch}.tar.gz"),
+            Self::Image => format!("{name}-{version}-linux-{arch}.oci.tar"),
+        }
+    }
 }
 
 /// One program, built.
@@ -143,6 +158,12 @@ struct Built {
     binary: PathBuf,
     /// A build that runs here, for what the program generates.
     generator: PathBuf,
+}
+
+impl Built {
+    fn file(&self, format: Format, release: &Release) -> String {
+        format.file(self.program, self.arch, &release.version)
+    }
 }
 
 /// What all packages of a run have in common.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::sha256;
 use crate::shell;
@@ -13,6 +13,15 @@ const SUMS: &str = "SHA256SUMS";
 
 /// Writes those of all that is in the folder, with names alone, so that they can be checked wherever it is.
 pub(super) fn checksums(folder: &Path) -> Result<String> {
+    fs::write(folder.join(SUMS), sums(folder)?)?;
+    // One of other checksums would be worse than none.
+    match fs::remove_file(folder.join(format!("{SUMS}.minisig"))) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("an old signature")?,
+        _ => Ok(SUMS.to_owned()),
+    }
+}
+
+fn sums(folder: &Path) -> Result<String> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -23,13 +32,27 @@ pub(super) fn checksums(folder: &Path) -> Result<String> {
     }
     names.sort();
     let line = |name: &String| Ok(format!("{}  {name}\n", sha256(&folder.join(name))?));
-    let sums: Vec<String> = names.iter().map(line).collect::<Result<_>>()?;
-    fs::write(folder.join(SUMS), sums.concat())?;
-    // One of other checksums would be worse than none.
-    match fs::remove_file(folder.join(format!("{SUMS}.minisig"))) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("an old signature")?,
-        _ => Ok(SUMS.to_owned()),
+    Ok(names.iter().map(line).collect::<Result<Vec<_>>>()?.concat())
+}
+
+/// That all files have the checksums that are written there, and none is without.
+pub(super) fn check_sums(folder: &Path) -> Result<String> {
+    let (written, found) = (fs::read_to_string(folder.join(SUMS)).context(SUMS)?, sums(folder)?);
+    let differs = |line: &&str| !found.lines().any(|other| other == *line);
+    if let Some(line) = written.lines().find(differs) {
+        bail!("{SUMS} says of another file than there is: {line}");
     }
+    let (written, found) = (written.lines().count(), found.lines().count());
+    ensure!(written == found, "{SUMS} has {written} of {found} files");
+    Ok(format!("{found} files"))
+}
+
+/// That the checksums are signed with this public key.
+pub(super) fn check_signature(folder: &Path, key: &Path) -> Result<String> {
+    let key = fs::canonicalize(key).with_context(|| key.display().to_string())?;
+    let mut minisign = Command::new("minisign");
+    shell::output(minisign.args(["-V", "-q", "-m", SUMS, "-p"]).arg(key).current_dir(folder))?;
+    Ok(format!("{SUMS}.minisig"))
 }
 
 /// Signs the checksums. minisign asks for the key's password, if it has one.
