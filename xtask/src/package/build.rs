@@ -13,6 +13,15 @@ use crate::{pins, shell};
 /// That of RHEL 7 and Amazon Linux 2.
 const OLDEST_GLIBC: (u32, u32) = (2, 17);
 
+/// What `cargo auditable` sets, but for where that program is: the path of a wrapper goes into the names of all symbols, and
+/// so into the order of what is in the program. Without a path it is searched for in `PATH`. The other has the options of
+/// cargo that matter to it.
+/// <https://doc.rust-lang.org/cargo/reference/config.html#buildrustc-workspace-wrapper>
+const AUDITABLE: [(&str, &str); 2] = [
+    ("RUSTC_WORKSPACE_WRAPPER", "cargo-auditable"),
+    ("CARGO_AUDITABLE_ORIG_ARGS", r#"{"offline":false,"locked":true,"frozen":false,"config":[]}"#),
+];
+
 impl Arch {
     pub(super) fn target(self) -> String {
         format!("{}-unknown-linux-gnu", self.machine())
@@ -43,7 +52,7 @@ pub(super) fn release(program: Program, arch: Arch, libc: Libc, release: &Releas
     });
     let [mut rustflags, cflags] = without_paths(&shell::root(), &folder)?;
     let mut build = shell::cargo();
-    build.arg("auditable");
+    build.envs(AUDITABLE);
     match libc {
         Libc::Gnu => {
             path.push(pins::zigbuild()?);
@@ -156,7 +165,7 @@ pub(super) fn is_static(binary: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
+    use std::{fs, os::unix::fs::PermissionsExt};
 
     /// A workspace whose program has paths of a library, of itself, and of what its build script made.
     const FILES: &[(&str, &str)] = &[
@@ -185,9 +194,16 @@ mod tests {
             fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
             fs::write(file, text).expect("a file");
         }
-        let target = folder.join("made/here");
+        // As the wrapper, which is below the folder, too.
+        let (target, tools) = (folder.join("made/here"), folder.join("tools"));
+        let wrapper = tools.join("cargo-auditable");
+        fs::create_dir_all(&tools).expect("a folder");
+        fs::write(&wrapper, "#!/bin/sh\nexec \"$@\"\n").expect("a file");
+        fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).expect("ours");
+        let path = format!("{}:{}", tools.display(), env::var("PATH").expect("a path"));
         let mut cargo = Command::new("cargo");
         cargo.args(["build", "--quiet", "--release", "--offline"]).current_dir(folder);
+        cargo.envs(AUDITABLE).env("PATH", path);
         cargo.envs(without_paths(folder, &target).expect("flags")).env("CARGO_TARGET_DIR", &target);
         shell::run(&mut cargo).expect("it builds");
         let program = target.join("release/program");
