@@ -35,10 +35,10 @@ const NAMES: [&str; 3] = ["a", "b", "c"];
 const HOUR: Duration = Duration::from_hours(1);
 /// How long sets live: those of most hosts nearly as long as STS allows, those of the others down to its shortest.
 const LIVES: [[f64; 2]; 2] = [[8.0 * 3600.0, 12.0 * 3600.0], [900.0, 12.0 * 3600.0]];
-/// One host in so many has much trouble, ...
+/// One host in so many has much trouble, and asks for its list every five minutes instead of every hour, ...
 const STORMY: u64 = 16;
 /// ... and one in so many looks at the clocks as often as in reality, which costs most of the time of its life.
-const TICKING: u64 = 64;
+const TICKING: u64 = 256;
 /// How often one process may ask one question in an hour, however that fails and however callers wait: once a second in the
 /// first minute, then after the shorter of 1/60 of the time it has been failing and a back-off of 0 to 60 s. That makes
 /// 347 on average.
@@ -343,7 +343,7 @@ impl Life {
             random: random.fork(),
             life: any_length(&mut random, lives),
             tells_life: seed % 4 != 3,
-            interval: if is_stormy || random.u8(..8) == 0 { Duration::from_mins(5) } else { HOUR },
+            interval: if is_stormy { Duration::from_mins(5) } else { HOUR },
             tick: if seed.is_multiple_of(TICKING) { TICK } else { Duration::from_hours(24) },
             weather: Weather::Fine,
             has: std::array::from_fn(|role| role < roles),
