@@ -8,7 +8,7 @@ use std::{
     collections::BTreeSet,
     fs,
     os::unix::{
-        fs::{MetadataExt, PermissionsExt, symlink},
+        fs::{MetadataExt, PermissionsExt, chown, symlink},
         process::CommandExt,
     },
     path::{Path, PathBuf},
@@ -359,6 +359,31 @@ fn a_command_runs_after_each_change_with_the_path_and_without_a_secret() {
         ("written".into(), "test_role".into(), ().into())
     );
     assert!(file(1, "command_error").as_str().is_some_and(|error| error.contains("it is not there")), "{status}");
+}
+
+#[test]
+fn a_command_has_the_home_of_its_account_and_one_that_cannot_start_is_named() {
+    if !needs_root("files: the account of a command") {
+        return;
+    }
+    let (ims, run) = (ims(3600), run_dir());
+    chown(run.path(), Some(65534), Some(65534)).expect("root may");
+    let files = "{path: a, role: test_role, on_change: [/bin/sh, -c, 'echo home is $HOME >&2; exit 3']}, \
+                 {path: b, role: test_role, on_change: /no/such/program}";
+    let config = format!("{}user: nobody\ngroup: nogroup\nsandbox: enforce\n", config(&ims, run.path(), files));
+    let of_root = |command: &mut Command| {
+        command.env("HOME", "/root");
+    };
+    let daemon = Daemon::start_with(&config, of_root);
+    let accounts = fs::read_to_string("/etc/passwd").expect("there");
+    let home = accounts.lines().find_map(|line| line.strip_prefix("nobody:")?.split(':').nth(4)).expect("an account");
+    daemon.wait_for_log(&format!("(/bin/sh): it ended with exit status: 3: home is {home}"));
+    let said = daemon.wait_for_log("(/no/such/program): cannot be started: No such file or directory");
+    assert!(said.contains("neither the file nor what its first line"), "{said}");
+    let mut status = Command::new(ALPPACA);
+    let status = status.args(["status", "--socket"]).arg(run.path().join("alppaca.sock")).output().expect("it runs");
+    let status = String::from_utf8_lossy(&status.stdout);
+    assert!(status.contains("the command after the change failed: /no/such/program: cannot be started: "), "{status}");
 }
 
 #[test]

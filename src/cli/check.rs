@@ -18,7 +18,7 @@ use crate::{
     daemon, host,
     logging::AuditTarget,
     plan,
-    sandbox::{self, Account},
+    sandbox::{self, Account, Identity},
     trust::Trust,
 };
 use alppaca_settings::Listen;
@@ -42,9 +42,8 @@ pub(super) fn run(args: &Args) -> Outcome {
         anstream::eprintln!("warning: {warning}");
     }
     // Not a fault of the configuration: it may be checked on another host than it is for.
-    if let Err(error @ (sandbox::SandboxError::NoUser(_) | sandbox::SandboxError::NoGroup(_))) =
-        sandbox::resolve(&loaded.config.account, USUAL_ACCOUNT)
-    {
+    let identity = sandbox::resolve(&loaded.config.account, USUAL_ACCOUNT);
+    if let Err(error @ (sandbox::SandboxError::NoUser(_) | sandbox::SandboxError::NoGroup(_))) = &identity {
         anstream::eprintln!("warning: {error}; the daemon will not start");
     }
     if loaded.config.policy.is_some() {
@@ -60,7 +59,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     for warning in low_ports(&loaded.config, &path) {
         anstream::eprintln!("warning: {warning}");
     }
-    let host_env = environment::host_env();
+    let host_env = environment::host_env_as(identity.ok().flatten().as_ref());
     let faults = daemon::file_faults(&path, &loaded, &host_env, &trust(&loaded.config));
     let clear_text = plan::clear_text(&loaded.config, &host_env.aws);
     for warning in faults.warnings.iter().cloned().chain(clear_text).chain(traces::exposed(&loaded.config)) {
@@ -121,14 +120,20 @@ fn low_ports(config: &config::Config, path: &Path) -> Vec<String> {
 pub(super) fn sandbox(path: &Path, loaded: &Loaded) -> Vec<String> {
     let mut config = loaded.config.clone();
     place::settle(&mut config);
-    sandbox_of(&Configured { config: &config, path, loaded, host_env: &environment::host_env() }).explain()
+    let host_env = environment::host_env_as(identity(&config).as_ref());
+    sandbox_of(&Configured { config: &config, path, loaded, host_env: &host_env }).explain()
 }
 
 /// What the daemon would be confined to.
 fn sandbox_of(configured: &Configured) -> Confinement {
-    let identity = sandbox::resolve(&configured.config.account, USUAL_ACCOUNT).ok().flatten();
-    let uid = identity.map_or_else(|| rustix::process::geteuid().as_raw(), |identity| identity.uid.as_raw());
+    let uid = identity(configured.config)
+        .map_or_else(|| rustix::process::geteuid().as_raw(), |identity| identity.uid.as_raw());
     configured.confinement(uid, Vec::new())
+}
+
+/// The account that a daemon would become that is started as who checks.
+fn identity(config: &config::Config) -> Option<Identity> {
+    sandbox::resolve(&config.account, USUAL_ACCOUNT).ok().flatten()
 }
 
 /// Root, the account that the daemon becomes, and who checks: this may be a plain user's own daemon.

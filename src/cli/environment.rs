@@ -9,7 +9,7 @@ use alppaca_settings::words::split_words;
 use super::sdk::Variables;
 use crate::capture::Host;
 pub(super) use alppaca_command::environment::{
-    authorities, for_logging, has_abstract_manager, has_service_manager, host_env, session_dir,
+    authorities, for_logging, has_abstract_manager, has_service_manager, host_env, host_env_as, session_dir,
 };
 
 /// The daemon's admin socket, if the user names one (`ALPPACA_SOCKET`).

@@ -76,7 +76,7 @@ pub(super) fn run(args: &Args, clock: &SharedClock) -> Outcome {
     // What needs root comes first; what may fail comes before anything is changed.
     let identity = sandbox::resolve(&loaded.config.account, USUAL_ACCOUNT).map_err(Failure::usage)?;
     let trust = Trust::of(identity.as_ref());
-    let host_env = environment::host_env();
+    let host_env = environment::host_env_as(identity.as_ref());
     let faults = daemon::file_faults(&path, &loaded, &host_env, &trust);
     if let Some(refusal) = faults.refusal() {
         return Err(Failure::usage(refusal));

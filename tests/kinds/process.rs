@@ -147,7 +147,16 @@ async fn a_failure_is_told_with_what_it_complains_of_but_never_a_secret() {
     assert!(said.contains("is not the JSON of a credential_process") && !said.contains("wJalr"), "{said}");
     let mut missing = Program::new("");
     missing.settings.program.command = vec!["/nonexistent/program".into()];
-    assert!(missing.error().await.contains("cannot be started: No such file"));
+    let said = missing.error().await;
+    let wanted =
+        "the program /nonexistent/program: cannot be started: No such file or directory (os error 2); neither ";
+    assert!(said.starts_with(wanted), "{said}");
+    missing.settings.program.command = vec!["no-such-program".into()];
+    let said = missing.error().await;
+    assert!(said.ends_with(": name it with its path"), "{said}");
+    missing.settings.program.command = vec!["/dev/null".into()];
+    let said = missing.error().await;
+    assert!(said.contains("cannot be started: Permission denied") && said.contains("executable for uid "), "{said}");
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use crate::{
     fetch::ProxyVariables,
     launch::launcher,
     logging::Environment,
+    sandbox::Identity,
     sign_in::SignIns,
     source::{HostEnv, aws},
 };
@@ -37,6 +38,14 @@ pub fn host_env() -> HostEnv {
         sign_ins: SignIns::new(SystemClock::shared(), session_dir()),
         clock: SystemClock::shared(),
     }
+}
+
+/// The same for a process that becomes another account: `HOME` is then that account's, as with `User=` of systemd. An account
+/// without an entry has none, so it is what the environment says.
+pub fn host_env_as(identity: Option<&Identity>) -> HostEnv {
+    let own = host_env();
+    let other = identity.filter(|identity| identity.uid.as_raw() != rustix::process::geteuid().as_raw());
+    HostEnv { home: other.and_then(|identity| identity.home.clone()).or(own.home), ..own }
 }
 
 /// Where the user's own daemon keeps what ends with the user's last session: memory, not a disk. After `su` the variable may
@@ -77,4 +86,24 @@ pub fn has_abstract_manager() -> bool {
 /// Whether a service manager listens to what this process says.
 pub fn has_service_manager() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::{Account, identify};
+
+    #[test]
+    fn only_another_account_brings_its_home() {
+        let as_user = |user: &str| {
+            let account = Account { user: Some(user.to_owned()), group: None };
+            host_env_as(identify(&account).expect("known").as_ref()).home
+        };
+        let own = rustix::process::geteuid().as_raw();
+        assert_ne!(own, 1, "not as `daemon`");
+        assert_eq!(as_user("daemon"), Some("/usr/sbin".into()));
+        assert_eq!(as_user("424242"), host_env().home, "an account without an entry");
+        assert_eq!(as_user(&own.to_string()), host_env().home);
+        assert_eq!(host_env_as(None).home, host_env().home);
+    }
 }

@@ -137,7 +137,7 @@ impl Work {
                     tracing::warn!("file {}: the command after a change ({}): {error}", report.path, command.name);
                 }
             }
-            report.command_error = ended.err();
+            report.command_error = ended.err().map(|error| format!("{}: {error}", command.name));
         }
     }
 

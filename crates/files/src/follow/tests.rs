@@ -265,7 +265,7 @@ async fn a_command_follows_each_change_one_at_a_time() {
         assert_eq!(rig.keys("f"), [key], "the command delays nothing");
     }
     rig.pass(7).await;
-    assert_eq!(rig.reports.all()[0].command_error.as_deref(), Some("it ended with exit status: 1"));
+    assert_eq!(rig.reports.all()[0].command_error.as_deref(), Some("reload: it ended with exit status: 1"));
     rig.pass(60).await;
     let report = &rig.reports.all()[0];
     assert_eq!((report.changes, report.commands, &report.command_error), (4, [1, 1], &None));

@@ -1,6 +1,6 @@
 //! Users and groups: looks them up, switches to them, and verifies the result.
 
-use std::ffi::CString;
+use std::{ffi::CString, path::PathBuf};
 
 use nix::unistd::{
     Gid, Group, Uid, User, getegid, geteuid, getgrouplist, getgroups, getresgid, getresuid, setgroups, setresgid,
@@ -27,6 +27,8 @@ pub struct Identity {
     pub gid: Gid,
     /// All groups, in ascending order.
     pub groups: Vec<Gid>,
+    /// The home directory of the user, if an entry says it.
+    pub home: Option<PathBuf>,
 }
 
 /// Whom the daemon becomes with the account of the configuration; `None` if it stays what it is. A daemon that was started
@@ -64,13 +66,14 @@ pub fn identify(account: &Account) -> Result<Option<Identity>, SandboxError> {
         Some(user) => supplementary(user, gid)?,
         None => vec![gid],
     };
-    Ok(Some(Identity { uid, gid, groups: ascending(groups) }))
+    Ok(Some(Identity { uid, gid, groups: ascending(groups), home: user.and_then(|user| user.home) }))
 }
 
 struct Found {
     name: Option<String>,
     uid: Uid,
     gid: Gid,
+    home: Option<PathBuf>,
 }
 
 fn find_user(name: &str) -> Result<Found, SandboxError> {
@@ -81,9 +84,12 @@ fn find_user(name: &str) -> Result<Found, SandboxError> {
         None => User::from_name(name),
     };
     match (user.map_err(look_up)?, number) {
-        (Some(user), _) => Ok(Found { name: Some(user.name), uid: user.uid, gid: user.gid }),
+        (Some(user), _) => {
+            let home = Some(user.dir).filter(|home| home.is_absolute());
+            Ok(Found { name: Some(user.name), uid: user.uid, gid: user.gid, home })
+        }
         // A number needs no entry, as in containers; its group is then the same number.
-        (None, Some(uid)) => Ok(Found { name: None, uid, gid: Gid::from_raw(uid.as_raw()) }),
+        (None, Some(uid)) => Ok(Found { name: None, uid, gid: Gid::from_raw(uid.as_raw()), home: None }),
         (None, None) => Err(SandboxError::NoUser(name.to_owned())),
     }
 }
@@ -113,7 +119,7 @@ fn ascending(mut groups: Vec<Gid>) -> Vec<Gid> {
 }
 
 /// Becomes `identity` in the only order that works: groups while still allowed to.
-pub(super) fn change(Identity { uid, gid, groups }: &Identity) -> Result<(), SandboxError> {
+pub(super) fn change(Identity { uid, gid, groups, .. }: &Identity) -> Result<(), SandboxError> {
     let (uid, gid) = (*uid, *gid);
     step("setting the supplementary groups", setgroups(groups))?;
     step("setting the group", setresgid(gid, gid, gid))?;
@@ -173,8 +179,10 @@ mod tests {
         let found = |user, group| resolve(&account(user, group), USUAL).expect("known").expect("somebody");
         let daemon = found(Some("daemon"), None);
         assert_eq!((daemon.uid, daemon.gid), (Uid::from_raw(1), Gid::from_raw(1)));
+        assert_eq!(daemon.home.as_deref(), Some("/usr/sbin".as_ref()));
         assert_eq!(found(Some("daemon"), Some("nogroup")).gid, Gid::from_raw(65534));
         let gid = Gid::from_raw(4242);
-        assert_eq!(found(Some("4242"), None), Identity { uid: Uid::from_raw(4242), gid, groups: vec![gid] });
+        let without_entry = Identity { uid: Uid::from_raw(4242), gid, groups: vec![gid], home: None };
+        assert_eq!(found(Some("4242"), None), without_entry);
     }
 }

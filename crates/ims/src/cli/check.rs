@@ -35,10 +35,12 @@ pub(super) fn run(args: &Args) -> Outcome {
         anstream::eprintln!("warning: {warning}");
     }
     // Not a fault of the configuration: it may be checked on another host than it is for.
+    let identity = sandbox::resolve(&site.account, USUAL_ACCOUNT);
     if let Err(error) = sandbox::identify(&site.account) {
         anstream::eprintln!("warning: {error}; the server will not start");
     }
-    let faults = files::faults(path, &loaded, &trust(site));
+    let host_env = environment::host_env_as(identity.ok().flatten().as_ref());
+    let faults = files::faults(path, &loaded, &host_env, &trust(site));
     for warning in &faults.warnings {
         anstream::eprintln!("warning: {warning}");
     }
@@ -46,7 +48,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         return Err(Failure::usage(refusal));
     }
     // Nor is this: certificates, keys and lists may be elsewhere.
-    let opened = Current::open(site, &Opening::system(), &environment::host_env(), None);
+    let opened = Current::open(site, &Opening::system(), &host_env, None);
     let opened = opened.map(drop).map_err(|error| error.to_string());
     let certificate = site.tls.clone().map(Certificate::load).transpose().map(drop).map_err(|error| error.to_string());
     for error in [opened, certificate].into_iter().filter_map(Result::err) {
@@ -58,7 +60,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             directory.display()
         );
     }
-    let confinement = confinement(path, &loaded, &environment::host_env());
+    let confinement = confinement(path, &loaded, &host_env);
     for warning in confinement.warnings() {
         anstream::eprintln!("warning: sandbox: {warning}");
     }

@@ -55,7 +55,7 @@ fn needs(path: &Path, loaded: &Loaded, host_env: &HostEnv) -> Needs {
 pub(super) fn changeable(path: &Path, loaded: &Loaded, host_env: &HostEnv) -> Needs {
     let (mut needs, site) = (Needs::default(), &loaded.site);
     needs.read(path, "the configuration");
-    for (file, what, _) in files::files(path, loaded) {
+    for (file, what, _) in files::files(path, loaded, host_env) {
         needs.read(&file, &what);
     }
     for named in &site.identities {

@@ -5,17 +5,17 @@ use std::path::Path;
 use crate::{
     settings::{NamedFile, NamedFiles},
     site::Loaded,
-    source::process::program_files,
+    source::{HostEnv, process::program_files},
     trust::{File, FileFaults, Purpose, Trust},
 };
 
 /// Judges the files of a configuration that was read from `path`.
-pub(super) fn faults(path: &Path, loaded: &Loaded, trust: &Trust) -> FileFaults {
-    FileFaults::find(files(path, loaded), trust)
+pub(super) fn faults(path: &Path, loaded: &Loaded, host_env: &HostEnv, trust: &Trust) -> FileFaults {
+    FileFaults::find(files(path, loaded, host_env), trust)
 }
 
 /// These files.
-pub(super) fn files(path: &Path, loaded: &Loaded) -> Vec<File> {
+pub(super) fn files(path: &Path, loaded: &Loaded, host_env: &HostEnv) -> Vec<File> {
     let mut files: Vec<File> = Vec::new();
     if path.is_dir() {
         files.push((path.to_owned(), "the directory of the configuration".to_owned(), Purpose::Obeyed));
@@ -40,10 +40,9 @@ pub(super) fn files(path: &Path, loaded: &Loaded) -> Vec<File> {
         options.files(&mut found);
         files.extend(owned(&format!("directory {name}"), found));
     }
-    let host_env = alppaca_command::environment::host_env();
     let mut found = NamedFiles::default();
     if let Some(alarm) = &loaded.site.alarm {
-        program_files(&alarm.command, &host_env, &mut found);
+        program_files(&alarm.command, host_env, &mut found);
         files.extend(owned("emergency_alert", std::mem::take(&mut found)));
     }
     if let Some(approvals) = &loaded.site.approvals {
@@ -52,7 +51,7 @@ pub(super) fn files(path: &Path, loaded: &Loaded) -> Vec<File> {
     }
     loaded.site.console.files(&mut found);
     files.extend(owned("console", std::mem::take(&mut found)));
-    loaded.site.sts.files(&host_env, &mut found);
+    loaded.site.sts.files(host_env, &mut found);
     files.extend(owned("sts", found));
     files
 }

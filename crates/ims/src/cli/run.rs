@@ -29,6 +29,7 @@ use crate::{
     page, sandbox,
     server::{Aside, Background, Bound, Current, Running, Server, Shown, Tls, bind},
     site::{self, Limits, Loaded, Site},
+    source::HostEnv,
     trust::Trust,
 };
 
@@ -54,7 +55,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     // What needs root comes first; what may fail comes before anything is changed.
     let identity = sandbox::resolve(&loaded.site.account, USUAL_ACCOUNT).map_err(Failure::usage)?;
     let trust = Trust::of(identity.as_ref());
-    let faults = files::faults(&path, &loaded, &trust);
+    let host_env = environment::host_env_as(identity.as_ref());
+    let faults = files::faults(&path, &loaded, &host_env, &trust);
     if let Some(refusal) = faults.refusal() {
         return Err(Failure::usage(refusal));
     }
@@ -74,7 +76,6 @@ pub(super) fn run(args: &Args) -> Outcome {
         sandbox::become_identity(identity).map_err(Failure::runtime)?;
     }
     sandbox::harden().map_err(Failure::runtime)?;
-    let host_env = environment::host_env();
     site.logging.make_file();
     let confined =
         Confined::new(confine::confinement(&path, &loaded, &host_env), || confine::programs(site, &host_env))?;
@@ -94,7 +95,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     let (confinement, state) = confined.begin(&log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::runtime)?;
-    let ended = runtime.block_on(serve(loaded, Reloading { path, trust, confinement, state }, bound, shown, &log));
+    let ended =
+        runtime.block_on(serve(loaded, Reloading { path, host_env, trust, confinement, state }, bound, shown, &log));
     notice!("stopped");
     log.flush();
     // A file system that does not answer may hold a thread.
@@ -105,6 +107,7 @@ pub(super) fn run(args: &Args) -> Outcome {
 /// What a reload needs.
 struct Reloading {
     path: PathBuf,
+    host_env: HostEnv,
     trust: Trust,
     confinement: Confinement,
     state: State,
@@ -112,7 +115,7 @@ struct Reloading {
 
 async fn serve(loaded: Loaded, reloading: Reloading, bound: Vec<Bound>, shown: Aside, log: &LogGuard) -> Outcome {
     let site = &loaded.site;
-    let ready = Ready::open(site, &bound)?;
+    let ready = Ready::open(site, &reloading.host_env, &bound)?;
     // Before it is said that the server is there: a SIGHUP would end it.
     let mut signals = Signals::new().map_err(Failure::runtime)?;
     announce(&bound, &shown);
@@ -150,13 +153,12 @@ pub(super) struct Ready {
 
 impl Ready {
     /// Opens all that `site` names. `bound`: where the server listens.
-    pub(super) fn open(site: &Site, bound: &[Bound]) -> Result<Self, Failure> {
+    pub(super) fn open(site: &Site, host_env: &HostEnv, bound: &[Bound]) -> Result<Self, Failure> {
         let open =
             |target| AuditLog::open(target, site.audit_required, SystemClock::shared(), &environment::for_logging());
         let audit = site.audit_log.as_ref().map(open).transpose();
         let audit = audit.map_err(|error| Failure::runtime(format!("audit_log: {error}")))?;
-        let host_env = environment::host_env();
-        let current = Current::open(site, &Opening::system(), &host_env, None).map_err(Failure::usage)?;
+        let current = Current::open(site, &Opening::system(), host_env, None).map_err(Failure::usage)?;
         let tls = match site.tls.clone() {
             Some(files) => {
                 let certificate = Certificate::load(files).map_err(Failure::usage)?;
@@ -165,8 +167,8 @@ impl Ready {
             None => None,
         };
         let listeners: Vec<_> = bound.iter().filter_map(Bound::tcp_address).collect();
-        let (sts, background) = site.sts.open(&host_env, &listeners).map_err(Failure::usage)?;
-        let console = site.console.open(&host_env).map_err(Failure::usage)?;
+        let (sts, background) = site.sts.open(host_env, &listeners).map_err(Failure::usage)?;
+        let console = site.console.open(host_env).map_err(Failure::usage)?;
         let certificate = tls.as_ref().map(|tls: &Arc<Tls>| Arc::clone(tls.certificate()));
         let shown = Shown::new(SystemClock.now().wall, hash(site), certificate);
         let server = Server::new(current, sts, console, audit, shown, SystemClock::shared());
@@ -233,20 +235,20 @@ fn reload(
     log: &LogGuard,
 ) -> Result<String, Refusal> {
     let loaded = site::load(&reloading.path).map_err(|errors| errors.to_string())?;
-    let faults = files::faults(&reloading.path, &loaded, &reloading.trust);
+    let host_env = &reloading.host_env;
+    let faults = files::faults(&reloading.path, &loaded, host_env, &reloading.trust);
     if let Some(refusal) = faults.refusal() {
         return Err(refusal.into());
     }
     let site = &loaded.site;
-    let host_env = environment::host_env();
-    let lacking = reloading.confinement.lacks(&changeable(&reloading.path, &loaded, &host_env));
+    let lacking = reloading.confinement.lacks(&changeable(&reloading.path, &loaded, host_env));
     if !lacking.is_empty() {
         return Err(Refusal::Confined(lacking));
     }
     let before = server.current();
-    let current = Current::open(site, &Opening::system(), &host_env, Some(&before));
+    let current = Current::open(site, &Opening::system(), host_env, Some(&before));
     let current = current.map_err(|error| error.to_string())?;
-    let console = site.console.open(&host_env)?;
+    let console = site.console.open(host_env)?;
     // What may fail comes first.
     if let Some(tls) = tls {
         tls.certificate().reload().map_err(|error| error.to_string())?;

@@ -8,7 +8,7 @@ use std::{
     path::Path,
 };
 
-use alppaca_command::{Failure, Outcome, temporary::Temporary};
+use alppaca_command::{Failure, Outcome, environment, temporary::Temporary};
 
 use alppaca_mock_sts::{Handle, Role, Script, User};
 use tokio::net::TcpListener;
@@ -67,7 +67,10 @@ async fn start_server(settings: &str, directory: &Path) -> Result<(Started, Sock
         listen.map_err(|error| Failure::runtime(format!("{error}\n`alppaca-ims demo --port 0` takes a free port.")))?;
     let address = bound.iter().find_map(Bound::tcp_address);
     let address = address.ok_or_else(|| Failure::runtime("the listening socket has no address"))?;
-    Ok((Ready::open(&loaded.site, &bound)?.start(&loaded.site, bound, Aside::default()), address))
+    Ok((
+        Ready::open(&loaded.site, &environment::host_env(), &bound)?.start(&loaded.site, bound, Aside::default()),
+        address,
+    ))
 }
 
 /// What plays AWS: a user for the role server, and roles that it may assume.

@@ -11,7 +11,7 @@ mod wire;
 pub use options::{command, program_files};
 pub(super) use options::{render_variables, variables};
 pub use output::{OutputError, Printed, parse_output};
-pub use program::{Program, SetupError};
+pub use program::{CANNOT_BE_STARTED, NOT_STARTED, Program, SetupError};
 
 use std::{sync::Arc, time::Duration};
 

@@ -2,6 +2,7 @@
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
+    process::ExitStatus,
     time::Duration,
 };
 
@@ -21,6 +22,11 @@ const MAX_OUTPUT: usize = 64 * 1024;
 /// How many of the last bytes that it writes to stderr are kept, and how many characters of them are shown.
 const STDERR_BYTES: usize = 4096;
 const STDERR_SHOWN: usize = 400;
+
+/// What a launcher that cannot become the program ends with, and what it then writes to stderr, with the reason.
+pub const NOT_STARTED: u8 = 127;
+/// The same.
+pub const CANNOT_BE_STARTED: &str = "cannot be started: ";
 
 /// The program and how it is run.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -107,9 +113,9 @@ impl Program {
     /// The same as a child of this process.
     pub(super) async fn run_here(&self, facts: &[(String, String)]) -> Result<Ended, String> {
         if !self.takes(facts) {
-            return Err("cannot be started: it may not be told that".to_owned());
+            return Err(format!("{CANNOT_BE_STARTED}it may not be told that"));
         }
-        let mut running = self.start(facts).map_err(|error| format!("cannot be started: {error}"))?;
+        let mut running = self.start(facts).map_err(|error| format!("{CANNOT_BE_STARTED}{error}"))?;
         let timeout = self.timeout;
         let run = tokio::time::timeout(timeout, running.finish()).await;
         let said = || shown(&running.complaint);
@@ -117,7 +123,7 @@ impl Program {
             Err(_) => Err(format!("not done within {timeout:?}, and killed{}", said())),
             Ok(Err(Broken::TooMuch)) => Err(format!("it printed more than 64 KiB, and was killed{}", said())),
             Ok(Err(Broken::Io(error))) => Err(format!("its output cannot be read: {error}")),
-            Ok(Ok(status)) if !status.success() => Err(format!("it ended with {status}{}", said())),
+            Ok(Ok(status)) if !status.success() => Err(ended_badly(status, &said())),
             Ok(Ok(_)) => Ok(Ended::new(running.output.bytes(), said())),
         }
     }
@@ -135,6 +141,15 @@ impl Program {
         program.args(&launcher[1..]).args(command);
         program.env_clear().envs(environment.map(|(name, value)| (name, value))).current_dir("/");
         Running::start(&mut program, MAX_OUTPUT, STDERR_BYTES)
+    }
+}
+
+/// What is said of a program that failed, or of its launcher, which has said it.
+fn ended_badly(status: ExitStatus, said: &str) -> String {
+    let of_launcher = said.strip_prefix(": ").filter(|said| said.starts_with(CANNOT_BE_STARTED));
+    match (status.code() == Some(NOT_STARTED.into()), of_launcher) {
+        (true, Some(why)) => why.to_owned(),
+        _ => format!("it ended with {status}{said}"),
     }
 }
 
