@@ -280,6 +280,22 @@ fn only_the_users_and_groups_that_are_named_can_read() {
 }
 
 #[test]
+fn check_warns_of_readers_that_the_host_does_not_know() {
+    let (ims, run) = (ims(3600), run_dir());
+    let files = "{path: f, role: test_role, users: [root, no-such-a], groups: [4242, no-such-b]}";
+    let file = run.path().join("alppaca.yaml");
+    fs::write(&file, config(&ims, run.path(), files)).expect("ours");
+    let output = Command::new(ALPPACA).args(["check", "--quiet", "-c"]).arg(&file).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    for unknown in ["there is no user \"no-such-a\"", "there is no group \"no-such-b\""] {
+        let wanted = format!("warning: files: {}/files/f: {unknown} on this host", run.path().display());
+        assert!(said.lines().any(|line| line.starts_with(&wanted)), "{said}");
+    }
+    assert_eq!(said.matches("no-such").count(), 2, "{said}");
+}
+
+#[test]
 fn a_full_disk_delays_nothing_and_is_told_once() {
     const WHAT: &str = "files: full disk";
     if !needs_root(WHAT) || !needs(WHAT, "unshare") || !needs(WHAT, "nsenter") {

@@ -46,6 +46,9 @@ pub(super) fn run(args: &Args) -> Outcome {
     if let Err(error @ (sandbox::SandboxError::NoUser(_) | sandbox::SandboxError::NoGroup(_))) = &identity {
         anstream::eprintln!("warning: {error}; the daemon will not start");
     }
+    for warning in daemon::unknown_readers(&loaded.config) {
+        anstream::eprintln!("warning: {warning}");
+    }
     if loaded.config.policy.is_some() {
         let listen = loaded.config.listen.iter().chain(&loaded.config.capture_listen);
         let ports: Vec<u16> = listen.map(SocketAddr::port).collect();

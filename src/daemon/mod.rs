@@ -56,7 +56,7 @@ use tokio::{
 };
 pub use watchdog::Watchdog;
 use written_files::WrittenFiles;
-pub use written_files::programs as programs_after_changes;
+pub use written_files::{programs as programs_after_changes, unknown_readers};
 
 use crate::{
     admin::Conversations,

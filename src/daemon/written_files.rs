@@ -232,6 +232,15 @@ pub(super) fn judged(config: &Config, host_env: &HostEnv, judged: &mut Vec<Judge
     }
 }
 
+/// Who shall read them and is not known on this host, where they may be looked up: not at a start, which waits for no name.
+pub fn unknown_readers(config: &Config) -> Vec<String> {
+    let of = |ConfiguredFile { file, .. }: &ConfiguredFile| {
+        let path = file.clone().in_run_dir(&config.run_dir).path.display().to_string();
+        file.access.unknown().into_iter().map(move |error| format!("files: {path}: {error}; it will not be written"))
+    };
+    config.files.iter().flat_map(of).collect()
+}
+
 /// What a person should know of where they are.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
     let warning = |file: &ConfiguredFile| {

@@ -49,20 +49,29 @@ impl Access {
 
     /// The users and groups as numbers. Looking up names may take a while.
     pub(crate) fn look_up(&self) -> Result<Readers, FileError> {
-        let users = self.users.iter().map(|name| {
-            let known = || User::from_name(name).ok().flatten().map(|user| user.uid.as_raw());
-            name.parse().ok().or_else(known).ok_or_else(|| FileError::NoUser(name.clone()))
-        });
-        let groups = self.groups.iter().map(|name| {
-            let known = || Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw());
-            name.parse().ok().or_else(known).ok_or_else(|| FileError::NoGroup(name.clone()))
-        });
         Ok(Readers {
             mode: self.mode,
-            users: users.collect::<Result<_, _>>()?,
-            groups: groups.collect::<Result<_, _>>()?,
+            users: self.users.iter().map(|name| user(name)).collect::<Result<_, _>>()?,
+            groups: self.groups.iter().map(|name| group(name)).collect::<Result<_, _>>()?,
         })
     }
+
+    /// What is wrong with each name that is none on this host. Looking them up may take a while.
+    pub fn unknown(&self) -> Vec<String> {
+        let users = self.users.iter().filter_map(|name| user(name).err());
+        let groups = self.groups.iter().filter_map(|name| group(name).err());
+        users.chain(groups).map(|error| error.to_string()).collect()
+    }
+}
+
+fn user(name: &str) -> Result<u32, FileError> {
+    let known = || User::from_name(name).ok().flatten().map(|user| user.uid.as_raw());
+    name.parse().ok().or_else(known).ok_or_else(|| FileError::NoUser(name.to_owned()))
+}
+
+fn group(name: &str) -> Result<u32, FileError> {
+    let known = || Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw());
+    name.parse().ok().or_else(known).ok_or_else(|| FileError::NoGroup(name.to_owned()))
 }
 
 /// Whether a mode only says who reads: others never write, and nobody executes.
@@ -164,6 +173,8 @@ mod tests {
         };
         let found = access(&["root", "4242"], &["root", "4343"]).look_up().expect("known");
         assert_eq!((found.users, found.groups), (vec![0, 4242], vec![0, 4343]));
+        assert!(access(&["root", "4242"], &["root"]).unknown().is_empty());
+        assert_eq!(access(&["root", "nobody-a", "nobody-b"], &["none-c"]).unknown().len(), 3);
         let error = access(&["no-such-user"], &[]).look_up().map(|_| ()).expect_err("unknown");
         assert_eq!(error.to_string(), "there is no user \"no-such-user\" on this host (`users`)");
         let error = access(&[], &["no-such-group"]).look_up().map(|_| ()).expect_err("unknown");
