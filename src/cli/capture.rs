@@ -172,15 +172,15 @@ fn in_force(host: &Host, settings: &Settings) {
     }
 }
 
-/// A sentence if a redirection leads to a port that only the daemon keeps from other users. A socket that systemd opened is
-/// root's.
+/// A sentence if a redirection leads to a port that only the daemon keeps from other users. A socket of root's
+/// may be systemd's, which only root can see.
 fn takeable(settings: &Settings) -> Option<String> {
     let to = settings.to;
     if settings.mode != Mode::Dnat || to.port() < host::unprivileged_ports() {
         return None;
     }
     let has = match Listening::at(to.into()) {
-        Ok(Some(Listening { uid: 0, .. })) => return None,
+        Ok(Some(listening)) if listening.is_of_systemd() != Some(false) => return None,
         Ok(Some(listening)) => format!("{listening} listens there"),
         Ok(None) => "no socket listens there".to_owned(),
         Err(error) => format!("the listening process cannot be determined: {error}"),

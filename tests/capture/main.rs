@@ -226,10 +226,11 @@ fn a_redirection_to_a_port_that_every_user_may_take_is_warned_of() {
     assert!(said.contains(warning) && said.contains("enable --now alppaca.socket"), "{said}");
     let (code, said) = apply(&namespace, "127.0.0.1:80");
     assert!(code == Some(0) && !said.contains("warning"), "{said}");
-    // Root's socket, as systemd's is.
+    // Root's socket, but not systemd's.
     namespace.start_daemon("listen: ['127.0.0.1:25772']\n");
     let (code, said) = apply(&namespace, "127.0.0.1:25772");
-    assert!(code == Some(0) && !said.contains("warning"), "{said}");
+    let warning = "every user can listen on 127.0.0.1:25772 and give programs other credentials (uid 0, process ";
+    assert!(code == Some(0) && said.contains(warning) && said.contains("/alppaca\" listens there)"), "{said}");
 }
 
 /// A container as far as the network goes: a namespace behind the bridge `docker0` of the host's. Gone when dropped.

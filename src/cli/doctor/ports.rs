@@ -30,13 +30,11 @@ pub(super) fn judge(daemon: Option<&Status>, endpoint: Option<&Endpoint>, findin
         if address.port() < 1024 {
             privileged = true;
         } else if let Ok(Some(listening)) = Listening::at(address)
-            // A socket of root's was opened by the service manager, and stays.
-            && listening.uid != 0
-            && listening.uid != own
+            && let Some(keeper) = mortal_keeper(&listening, own)
         {
             findings.push(Finding::note(
                 "port",
-                format!("only the daemon keeps other users from {address}: while it is down, they can listen there"),
+                format!("only {keeper} keeps other users from {address}: while it is down, they can listen there"),
                 "sudo systemctl enable --now alppaca.socket, and restart alppaca",
             ));
         }
@@ -50,6 +48,17 @@ pub(super) fn judge(daemon: Option<&Status>, endpoint: Option<&Endpoint>, findin
             ),
             "sudo sysctl net.ipv4.ip_unprivileged_port_start=1024, and in /etc/sysctl.d",
         ));
+    }
+}
+
+/// What keeps the port only while it runs; `None` of what systemd has, or may have, and of who asks.
+fn mortal_keeper(listening: &Listening, own: u32) -> Option<String> {
+    match listening {
+        Listening { uid: 0, process } if listening.is_of_systemd() == Some(false) => {
+            let process = process.as_ref().map_or_else(|| "a process of root's".to_owned(), ToString::to_string);
+            Some(format!("{process}, and not systemd,"))
+        }
+        Listening { uid, .. } => (*uid != 0 && *uid != own).then(|| "the daemon".to_owned()),
     }
 }
 

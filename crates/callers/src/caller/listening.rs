@@ -1,6 +1,6 @@
 //! Which process listens at an address of this host: for messages, and to check what would answer programs.
 
-use std::{fmt, io, net::SocketAddr};
+use std::{fmt, fs, io, net::SocketAddr};
 
 use super::{Holder, Kernel};
 
@@ -17,21 +17,31 @@ impl Listening {
     /// The listener at `address`; `None` if there is none in this network namespace.
     pub fn at(address: SocketAddr) -> io::Result<Option<Self>> {
         let Some((uid, inode)) = Kernel::open(None)?.listener(address)? else { return Ok(None) };
-        // The directory of a process that must not be dumped is root's.
-        let process = Holder::find(uid, inode).or_else(|| Holder::find(0, inode));
+        // What has opened it may have become another account since, as the daemon does.
+        let process = Holder::find(uid, inode).or_else(|| Holder::find_any(inode));
         Ok(Some(Self { uid, process }))
+    }
+
+    /// Whether systemd holds the socket, so that it stays when the daemon ends; `None` if only root can see that.
+    pub fn is_of_systemd(&self) -> Option<bool> {
+        let first = fs::read_to_string("/proc/1/comm");
+        let is_systemd = first.map_or(true, |name| name.trim_end() == "systemd");
+        self.is_held_by_first(is_systemd, fs::read_dir("/proc/1/fd").is_ok())
+    }
+
+    /// Of root's processes that hold it the first is found, if it can be looked into.
+    fn is_held_by_first(&self, is_systemd: bool, can_be_seen: bool) -> Option<bool> {
+        if self.uid != 0 || !is_systemd {
+            return Some(false);
+        }
+        can_be_seen.then(|| self.process.as_ref().is_some_and(|holder| holder.pid == 1))
     }
 }
 
 impl fmt::Display for Listening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "uid {}", self.uid)?;
-        match &self.process {
-            // The name of a program is its user's choice: quoted.
-            Some(Holder { pid, exe: Some(exe) }) => write!(f, ", process {pid}, {:?}", exe.to_string_lossy()),
-            Some(Holder { pid, exe: None }) => write!(f, ", process {pid}"),
-            None => Ok(()),
-        }
+        self.process.as_ref().map_or(Ok(()), |process| write!(f, ", {process}"))
     }
 }
 
@@ -57,6 +67,21 @@ mod tests {
             drop(listener);
             assert_eq!(Listening::at(asked).expect("an answer"), None, "{listen}");
         }
+    }
+
+    #[test]
+    fn a_socket_of_roots_is_systemds_only_if_the_first_process_holds_it() {
+        let held = |uid, pid: Option<u32>, is_systemd, can_be_seen| {
+            let process = pid.map(|pid| Holder { pid, exe: None });
+            Listening { uid, process }.is_held_by_first(is_systemd, can_be_seen)
+        };
+        assert_eq!(held(0, Some(1), true, true), Some(true));
+        for holder in [Some(4242), None] {
+            assert_eq!(held(0, holder, true, true), Some(false));
+            assert_eq!(held(0, holder, true, false), None, "to another user");
+            assert_eq!(held(1000, holder, true, false), Some(false));
+        }
+        assert_eq!(held(0, Some(1), false, true), Some(false), "the first process of a container");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! the daemon may see (its own user's processes, or all as root), and may find a process to which the socket was passed.
 
 use std::{
-    fs,
+    fmt, fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -24,14 +24,29 @@ impl Holder {
 
     /// A process of user `uid` that holds the socket with an inode.
     pub fn find(uid: u32, inode: u64) -> Option<Self> {
-        find_in(Path::new("/proc"), uid, inode).map(Self::of)
+        find_in(Path::new("/proc"), Some(uid), inode).map(Self::of)
+    }
+
+    /// A process of any user that holds it, of those into which may be looked.
+    pub fn find_any(inode: u64) -> Option<Self> {
+        find_in(Path::new("/proc"), None, inode).map(Self::of)
     }
 }
 
-fn find_in(proc: &Path, uid: u32, inode: u64) -> Option<u32> {
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.exe {
+            // The name of a program is its user's choice: quoted.
+            Some(exe) => write!(f, "process {}, {:?}", self.pid, exe.to_string_lossy()),
+            None => write!(f, "process {}", self.pid),
+        }
+    }
+}
+
+fn find_in(proc: &Path, uid: Option<u32>, inode: u64) -> Option<u32> {
     let wanted = PathBuf::from(format!("socket:[{inode}]"));
     let holds = |process: &fs::DirEntry| {
-        let of_user = process.metadata().is_ok_and(|metadata| metadata.uid() == uid);
+        let of_user = uid.is_none_or(|uid| process.metadata().is_ok_and(|metadata| metadata.uid() == uid));
         let mut files = of_user.then(|| fs::read_dir(process.path().join("fd")).ok()).flatten().into_iter().flatten();
         files.any(|file| file.is_ok_and(|file| fs::read_link(file.path()).is_ok_and(|target| target == wanted)))
     };
@@ -50,6 +65,7 @@ mod tests {
         let uid = rustix::process::getuid().as_raw();
         let holder = Holder::find(uid, inode).expect("this process");
         assert_eq!((holder.pid, holder.exe), (std::process::id(), std::env::current_exe().ok()));
+        assert_eq!(Holder::find_any(inode).map(|holder| holder.pid), Some(std::process::id()));
         drop(socket);
         assert_eq!(Holder::find(uid, inode), None);
         assert_eq!(Holder::find(uid.wrapping_add(1), inode), None);
