@@ -22,6 +22,7 @@ use crate::{
     faces::{Standing, VisibleRoles},
     policy::{Choice, Grant},
     store::{Published, Role, Snapshot},
+    text,
 };
 
 /// How many seconds sessions last.
@@ -125,10 +126,10 @@ impl Admin {
         let id = id.map_err(|error| Outcome::error(Code::Busy, error.to_string()))?;
         let own = self.store.snapshot().by_id(&id).cloned();
         let own = own.ok_or_else(|| Outcome::error(Code::NotReady, "the daemon is about to stop"))?;
-        let seconds = length.as_secs();
+        let life = text::time(length.as_secs());
         if let Standing::Refused(document) = Standing::of(&own.slot(), now) {
             self.selections.give_up(caller.uid, &id);
-            let message = format!("role {name} cannot have sets of {seconds} seconds{}", reason(document));
+            let message = format!("role {name} cannot have sets that live for {life}{}", reason(document));
             return Err(Outcome::error(Code::Refused, message));
         }
         match valid(&own, now) {
@@ -136,7 +137,7 @@ impl Admin {
             Err(Outcome::Wait(_)) => {
                 let failure = self.refresh_stats.entry(id.as_str()).failure;
                 let why = failure.map_or_else(|| "nothing has been fetched yet".into(), |failure| failure.message);
-                Err(Outcome::Wait(Reply::error(Code::NotReady, format!("role {name} for {seconds} seconds: {why}"))))
+                Err(Outcome::Wait(Reply::error(Code::NotReady, format!("role {name} for {life}: {why}"))))
             }
             Err(other) => Err(other),
         }

@@ -1,13 +1,15 @@
-//! Foreign text made fit for a message: short, printable, in one line, and without secrets.
+//! Foreign text made fit for a message: short, printable, in one line, and without secrets; and lengths of time.
 
 mod cut;
 mod host;
 pub mod page;
+mod time;
 
 use std::{error::Error, sync::LazyLock};
 
 pub use cut::Cut;
 pub use host::is_harmless_host;
+pub use time::time;
 
 use regex_lite::{Captures, Regex};
 

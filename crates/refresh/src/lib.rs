@@ -18,7 +18,7 @@ mod task;
 mod upstream;
 mod watch;
 
-use alppaca_core::{clock, credentials};
+use alppaca_core::{clock, credentials, text};
 use alppaca_store::{refresh_stats, store};
 
 pub use alppaca_store::refresh_stats::{Ending, SpanCounts};

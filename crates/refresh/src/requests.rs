@@ -13,6 +13,7 @@ use super::{Handover, Node, Replacement, Replacer};
 use crate::{
     credentials::{RoleArn, RoleId, RoleName},
     store::Store,
+    text,
 };
 
 /// A role that is assumed on demand. Two are the same role only if all fields are equal.
@@ -166,7 +167,7 @@ impl fmt::Display for Wanted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Assumed(wanted) => write!(f, "as {}", wanted.role_arn),
-            Self::Timed(wanted) => write!(f, "for {} seconds at a time", wanted.duration.as_secs()),
+            Self::Timed(wanted) => write!(f, "for {} at a time", text::time(wanted.duration.as_secs())),
             Self::Tagged(wanted) => write!(f, "in the session {}", wanted.session_name),
         }
     }
