@@ -27,6 +27,9 @@ pub fn translate(api: Option<&Node>, accounts: Option<&Node>) -> String {
     text.0
 }
 
+/// The provider for hosts.
+const BY_IP: &str = "provider_by_ip";
+
 /// What the callers of AFP are.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Callers {
@@ -36,7 +39,19 @@ enum Callers {
 
 fn caller(text: &mut Text, api: Option<&Node>) -> Callers {
     let field = find(api, &["api", "user_identification", "environment_field"]).and_then(scalar);
-    let field = field.as_deref().unwrap_or_default();
+    let Some(field) = field else {
+        let (who, usual) = if provider(api) == BY_IP { ("hosts", "REMOTE_ADDR") } else { ("people", "REMOTE_USER") };
+        text.note(
+            "`api.user_identification.environment_field` is missing, which AFP requires: were those all of its settings?",
+        );
+        text.note(&format!("By its provider the callers are {who}, so this is what {usual} would become."));
+        return caller_in(text, api, usual);
+    };
+    caller_in(text, api, &field)
+}
+
+/// The same for the WSGI variable that says who it is.
+fn caller_in(text: &mut Text, api: Option<&Node>, field: &str) -> Callers {
     text.line("identities:");
     match field {
         "REMOTE_ADDR" => {
@@ -106,14 +121,13 @@ fn translate_accounts(text: &mut Text, accounts: Option<&Node>) {
 
 fn rules(text: &mut Text, api: Option<&Node>, callers: Callers) {
     text.line("rules:");
-    let module = find(api, &["provider", "module"]).and_then(scalar).unwrap_or_default();
-    match module.rsplit('.').next().unwrap_or_default() {
+    match &*provider(api) {
         "grp_provider" | "sssd_provider" => by_group(text, api),
         "ldap_provider" => {
             by_group(text, api);
             ldap(text, api);
         }
-        "provider_by_ip" => by_name(text, api),
+        BY_IP => by_name(text, api),
         other => {
             text.line("  []");
             text.note(&format!("The provider {other:?} is Python code: write what it decides as rules."));
@@ -125,6 +139,12 @@ fn rules(text: &mut Text, api: Option<&Node>, callers: Callers) {
         );
     }
     text.line("");
+}
+
+/// The last part of the name of its module.
+fn provider(api: Option<&Node>) -> String {
+    let module = find(api, &["provider", "module"]).and_then(scalar).unwrap_or_default();
+    module.rsplit('.').next().unwrap_or_default().to_owned()
 }
 
 fn by_group(text: &mut Text, api: Option<&Node>) {

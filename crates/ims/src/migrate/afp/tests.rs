@@ -58,7 +58,8 @@ fn hosts_by_their_names() {
 fn what_cannot_be_kept_is_said() {
     let user = "api: {user_identification: {environment_field: REMOTE_USER}}\n";
     for (api, expected) in [
-        ("{}", "The WSGI variable \"\" has no counterpart"),
+        ("{}", "`api.user_identification.environment_field` is missing, which AFP requires"),
+        ("api: {user_identification: {environment_field: X}}", "The WSGI variable \"X\" has no counterpart"),
         ("api: {user_identification: {environment_field: HTTP_X_USER}}", "AFP believed this header from every client"),
         ("api: {user_identification: {environment_field: SSL_CLIENT_S_DN_CN}}", "never from the common name"),
         (&format!("{user}provider: {{module: my.own}}"), "The provider \"own\" is Python code"),
@@ -77,12 +78,35 @@ fn what_cannot_be_kept_is_said() {
     }
 }
 
+#[test]
+fn where_the_field_is_missing_the_provider_says_what_the_callers_are() {
+    for (provider, lines) in [
+        (
+            "provider_by_ip, allowed_domains: [a.b]",
+            ["  dns: {kind: dns, pattern: \"[^.]{8}\\\\.(?:a\\\\.b)\"}", "mounts: [{path: /, routes: hosts}]"],
+        ),
+        (
+            "grp_provider, regex: '(?P<account>.*)-(?P<role>.*)'",
+            [
+                "  people: {kind: proxy, name_header: \"X-Remote-User\", from_networks: [127.0.0.1], groups_from: nss}",
+                "mounts: [{path: /afp-api/latest, routes: people}]",
+            ],
+        ),
+    ] {
+        let text = translated(&format!("provider: {{module: a.{provider}}}"), ACCOUNTS);
+        let note = "# ! `api.user_identification.environment_field` is missing";
+        assert!(lines.iter().all(|line| text.lines().any(|found| found == *line)) && text.contains(note), "{text}");
+        assert!(!text.contains("no counterpart"), "{text}");
+    }
+}
+
 /// Each translation is a legal configuration.
 #[test]
 fn what_is_translated_is_legal() {
     for api in [
         "api: {user_identification: {environment_field: REMOTE_USER}}\nprovider: {module: a.sssd_provider, regex: '(?P<account>.*)-(?P<role>.*)'}",
         "api: {user_identification: {environment_field: REMOTE_ADDR}}\nprovider: {module: a.provider_by_ip, allowed_domains: [a.b], account_name: prod}",
+        "provider: {module: a.provider_by_ip, allowed_domains: [a.b], account_name: prod}",
     ] {
         let text = translated(api, "prod: {id: '123456789012'}");
         let loaded = crate::site::parse(vec![("afp.yaml".into(), text.clone())]);
