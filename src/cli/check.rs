@@ -15,9 +15,7 @@ use crate::{
     clock::{Clock, SystemClock},
     config::{self, Loaded},
     confinement::{Confinement, Kernel},
-    daemon, host,
-    logging::AuditTarget,
-    plan,
+    daemon, host, plan,
     sandbox::{self, Account, Identity},
     trust::Trust,
 };
@@ -88,11 +86,8 @@ pub(super) fn run(args: &Args) -> Outcome {
             anstream::println!("# if you run it, its socket and pid file are in {}", for_me.run_dir.display());
         }
     }
-    if let Some(directory) = loaded.config.audit_log.as_ref().and_then(AuditTarget::missing_directory) {
-        anstream::eprintln!(
-            "warning: audit_log: there is no directory {}; unless its service makes it, the daemon will not start",
-            directory.display()
-        );
+    if let Some(warning) = loaded.config.audit_log.as_ref().and_then(|target| target.warning("the daemon")) {
+        anstream::eprintln!("warning: {warning}");
     }
     if let Err(error) = traces::follower(&loaded.config) {
         anstream::eprintln!("warning: {error}; the daemon will not start");

@@ -173,13 +173,16 @@ impl AuditTarget {
         }
     }
 
-    /// The directory in which its file cannot be made, since it is not there.
-    pub fn missing_directory(&self) -> Option<&Path> {
+    /// What keeps its file from being made on this host: a sentence about the start of `whom`, such as "the daemon".
+    pub fn warning(&self, whom: &str) -> Option<String> {
         let Self::File(path) = self else { return None };
         let is_missing = |directory: &&Path| {
             std::fs::metadata(directory).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
         };
-        path.parent().filter(is_missing)
+        let directory = path.parent().filter(is_missing)?.display();
+        Some(format!(
+            "audit_log: there is no directory {directory}; unless its service makes it, {whom} will not start"
+        ))
     }
 
     /// Reads the value of `audit_log`.
@@ -304,5 +307,24 @@ fn render_argument(value: &Argument) -> String {
         Argument::Integer(number) => number.to_string(),
         Argument::Text(text) => quoted(text),
         Argument::List(items) => list(items.iter().map(render_argument)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_file_in_a_directory_that_is_not_there_is_warned_of() {
+        let warning = |target: &AuditTarget| target.warning("the server");
+        assert_eq!(
+            warning(&AuditTarget::File("/no/such/place/audit.log".into())).as_deref(),
+            Some(
+                "audit_log: there is no directory /no/such/place; unless its service makes it, the server will not start"
+            )
+        );
+        for target in [AuditTarget::File("/tmp/audit.log".into()), AuditTarget::Syslog, AuditTarget::Journal] {
+            assert_eq!(warning(&target), None);
+        }
     }
 }

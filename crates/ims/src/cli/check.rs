@@ -7,7 +7,6 @@ use crate::{
     confinement::Kernel,
     https::Certificate,
     identity::Opening,
-    logging::AuditTarget,
     rules::Effect,
     sandbox::{self, Account},
     server::Current,
@@ -54,11 +53,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     for error in [opened, certificate].into_iter().filter_map(Result::err) {
         anstream::eprintln!("warning: {error}; the server will not start");
     }
-    if let Some(directory) = site.audit_log.as_ref().and_then(AuditTarget::missing_directory) {
-        anstream::eprintln!(
-            "warning: audit_log: there is no directory {}; unless its service makes it, the server will not start",
-            directory.display()
-        );
+    if let Some(warning) = site.audit_log.as_ref().and_then(|target| target.warning("the server")) {
+        anstream::eprintln!("warning: {warning}");
     }
     let confinement = confinement(path, &loaded, &host_env);
     for warning in confinement.warnings() {
