@@ -152,7 +152,7 @@ impl Read {
             needs.read(&file, "the system's authorities");
         }
         let config = &self.loaded.config;
-        config.logging.needs(needs.of("logging_handler"));
+        config.logging.needs(&mut needs.of("logging_handler"));
         config.sandbox.allow.needs(&mut needs);
         self.changeable(&mut needs);
         Confinement::new(config.sandbox.mode, &needs)
@@ -160,12 +160,12 @@ impl Read {
 
     /// What a reload may change.
     fn changeable(&self, needs: &mut Needs) {
-        needs.of("").read(&self.path, "the configuration");
+        needs.read(&self.path, "the configuration");
         for (file, what, _) in self.files() {
             needs.read(&file, &what);
         }
         if let Some(annotations) = &self.pods.service_accounts {
-            annotations.api.needs(needs.of("pod_identity"));
+            annotations.api.needs(&mut needs.of("pod_identity"));
         }
     }
 

@@ -59,9 +59,10 @@ pub fn all(fixed: &Fixed, path: &Path, loaded: &Loaded, host_env: &HostEnv) -> N
     if let Some(directory) = session_dir.as_ref().filter(|_| personal) {
         needs.add(Need::Write(directory.clone()), "keep_sign_in");
     }
-    config.logging.needs(needs.of("logging_handler"));
+    config.logging.needs(&mut needs.of("logging_handler"));
     if let Some(audit) = &config.audit_log {
-        audit.needs(needs.of("audit_log"));
+        let mut needs = needs.of("audit_log");
+        audit.needs(&mut needs);
         // The account of a service sees only its own processes anyway, and these are none.
         if *uid == 0 || *uid >= FIRST_PERSON {
             needs.add(Need::Processes, "the program of a caller");
@@ -75,7 +76,7 @@ pub fn all(fixed: &Fixed, path: &Path, loaded: &Loaded, host_env: &HostEnv) -> N
     }
     config.sandbox.allow.needs(&mut needs);
     for address in taken {
-        needs.of("").add(Need::Listen(address.port()), "an address that another socket has");
+        needs.add(Need::Listen(address.port()), "an address that another socket has");
     }
     for file in former_files {
         // It is removed, unless the configuration has it.
@@ -94,21 +95,21 @@ pub(super) fn changeable(path: &Path, loaded: &Loaded, host_env: &HostEnv, run_d
 }
 
 fn configured(needs: &mut Needs, path: &Path, loaded: &Loaded, host_env: &HostEnv, run_dir: &Path) {
-    needs.of("").read(path, "the configuration");
+    needs.read(path, "the configuration");
     for (file, what, _) in super::files::files(path, loaded, host_env) {
         needs.read(&file, &what);
     }
     let upstreams = &loaded.config.upstreams;
     for source in &upstreams.sources {
-        source.kind.needs(host_env, needs.of(&format!("source {}", source.name)));
+        source.kind.needs(host_env, &mut needs.of(&format!("source {}", source.name)));
     }
     if loaded.config.containers.is_some() || upstreams.roles().iter().any(|role| role.role_arn.is_some()) {
-        crate::source::Kind::needs(&upstreams.sts, host_env, needs.of("sts"));
+        crate::source::Kind::needs(&upstreams.sts, host_env, &mut needs.of("sts"));
     }
     super::written_files::needs(&loaded.config, run_dir, host_env, needs);
-    loaded.config.imds.needs(needs.of("metadata"));
+    loaded.config.imds.needs(&mut needs.of("metadata"));
     for section in &loaded.config.faces {
-        section.options.needs(needs.of(section.key()));
+        section.options.needs(&mut needs.of(section.key()));
     }
     if loaded.config.containers.as_ref().is_some_and(|containers| containers.host_name_pattern.is_some()) {
         needs.of("containers").add(Need::Programs, "getent, for host_name_pattern");

@@ -206,7 +206,7 @@ pub fn programs(config: &Config, host_env: &HostEnv) -> Vec<Program> {
 /// directory is written anyway.
 pub(super) fn needs(config: &Config, run_dir: &Path, host_env: &HostEnv, needs: &mut Needs) {
     for file in &config.files {
-        let needs = needs.of("files");
+        let mut needs = needs.of("files");
         if file.file.path.is_absolute() {
             needs.add(Need::Write(file.file.directory().to_owned()), &file.file.path.display().to_string());
         }
@@ -214,7 +214,6 @@ pub(super) fn needs(config: &Config, run_dir: &Path, host_env: &HostEnv, needs: 
             needs.add(Need::Program(program.id()), &program.command[0]);
         }
     }
-    needs.of("");
 }
 
 /// Adds what others must not be able to change: their directories, and what is run after a change.

@@ -1,7 +1,11 @@
 //! What a process needs of the system to do what its settings say, each with the reason: data, of which a confinement is
 //! made.
 
-use std::path::{Path, PathBuf};
+use std::{
+    mem,
+    ops::{Deref, DerefMut},
+    path::{Path, PathBuf},
+};
 
 /// One thing that is needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,10 +63,11 @@ pub struct Needs {
 }
 
 impl Needs {
-    /// From now on they are those of `whose`: `source vault`.
-    pub fn of(&mut self, whose: &str) -> &mut Self {
-        whose.clone_into(&mut self.whose);
-        self
+    /// What is added to the answer is needed by `whose`: `source vault`.
+    #[must_use]
+    pub fn of(&mut self, whose: &str) -> NeedsOf<'_> {
+        let before = mem::replace(&mut self.whose, whose.to_owned());
+        NeedsOf { needs: self, before }
     }
 
     /// Adds one.
@@ -97,6 +102,33 @@ impl Needs {
     /// The reason for the first that is `need`.
     pub fn reason(&self, need: &Need) -> Option<&str> {
         self.all.iter().find(|needed| needed.need == *need).map(|needed| needed.reason.as_str())
+    }
+}
+
+/// Where the needs of one part are added. With it, its name ends.
+#[derive(Debug)]
+pub struct NeedsOf<'a> {
+    needs: &'a mut Needs,
+    before: String,
+}
+
+impl Deref for NeedsOf<'_> {
+    type Target = Needs;
+
+    fn deref(&self) -> &Needs {
+        self.needs
+    }
+}
+
+impl DerefMut for NeedsOf<'_> {
+    fn deref_mut(&mut self) -> &mut Needs {
+        self.needs
+    }
+}
+
+impl Drop for NeedsOf<'_> {
+    fn drop(&mut self) {
+        self.needs.whose = mem::take(&mut self.before);
     }
 }
 
@@ -137,11 +169,15 @@ mod tests {
     #[test]
     fn each_need_is_there_once_with_whose_it_is() {
         let mut needs = Needs::default();
-        needs.of("source a").url("https://a", "its server");
-        needs.url("https://a", "its server");
+        let mut of_a = needs.of("source a");
+        of_a.url("https://a", "its server");
+        of_a.of("its proxy").url("http://proxy", "");
+        of_a.url("https://a", "its server");
+        drop(of_a);
         needs.of("source b").url("https://a", "its server");
+        needs.url("https://a", "all servers");
         let reasons: Vec<_> = needs.iter().map(|needed| needed.reason.as_str()).collect();
-        assert_eq!(reasons, ["source a: its server", "source b: its server"]);
+        assert_eq!(reasons, ["source a: its server", "its proxy: ", "source b: its server", "all servers"]);
         assert_eq!(needs.reason(&Need::Connect(443)), Some("source a: its server"));
     }
 }

@@ -181,6 +181,9 @@ fn the_server_says_what_is_in_force_and_the_kernel_agrees() {
     let here = text.lines().find_map(|line| line.strip_prefix("on this kernel: ")).expect("a line");
     assert!(line.contains(&format!("sandbox: {here}; ")), "{here}: {line}");
     assert!(text.contains("(sts: STS)") && text.contains("(audit_log: the file)"), "{text}");
+    // What is the host's or the server's own belongs to no section.
+    let of_console: Vec<&str> = text.lines().filter(|line| line.contains("console: ")).collect();
+    assert!(matches!(of_console[..], [line] if line.contains("(console: the sign-in of AWS)")), "{of_console:#?}");
 }
 
 #[test]

@@ -70,7 +70,7 @@ impl Options {
 impl Allow {
     /// Adds what it allows.
     pub fn needs(&self, needs: &mut Needs) {
-        needs.of("sandbox_allow");
+        let mut needs = needs.of("sandbox_allow");
         for path in &self.read {
             needs.add(Need::ReadPresent(path.clone()), "read");
         }
@@ -80,7 +80,6 @@ impl Allow {
         for port in &self.connect {
             needs.add(Need::Connect(*port), "connect");
         }
-        needs.of("");
     }
 
     fn render(&self) -> String {

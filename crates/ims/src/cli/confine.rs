@@ -42,9 +42,9 @@ fn needs(path: &Path, loaded: &Loaded, host_env: &HostEnv) -> Needs {
     if let Some(status) = &site.status_page {
         status.page.needs(&mut needs);
     }
-    site.logging.needs(needs.of("logging_handler"));
+    site.logging.needs(&mut needs.of("logging_handler"));
     if let Some(audit) = &site.audit_log {
-        audit.needs(needs.of("audit_log"));
+        audit.needs(&mut needs.of("audit_log"));
     }
     site.sts.needs(host_env, &mut needs);
     site.sandbox.allow.needs(&mut needs);
@@ -59,10 +59,10 @@ pub(super) fn changeable(path: &Path, loaded: &Loaded, host_env: &HostEnv) -> Ne
         needs.read(&file, &what);
     }
     for named in &site.identities {
-        named.method.needs(needs.of(&format!("identity method {}", named.name)));
+        named.method.needs(&mut needs.of(&format!("identity method {}", named.name)));
     }
     for (name, options) in &site.directories {
-        options.needs(needs.of(&format!("directory {name}")));
+        options.needs(&mut needs.of(&format!("directory {name}")));
     }
     if let Some(approvals) = &site.approvals {
         needs.of("approvals").add(Need::Write(approvals.directory.clone()), "records");
@@ -70,6 +70,6 @@ pub(super) fn changeable(path: &Path, loaded: &Loaded, host_env: &HostEnv) -> Ne
     if let Some(alarm) = &site.alarm {
         needs.of("emergency_alert").add(Need::Program(Alarm::program(alarm, host_env).id()), "its program");
     }
-    site.console.needs(host_env, needs.of("console"));
+    site.console.needs(host_env, &mut needs.of("console"));
     needs
 }

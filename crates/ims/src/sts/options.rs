@@ -212,8 +212,8 @@ impl Options {
 
     /// Adds what it needs of the system beside these files.
     pub fn needs(&self, host_env: &HostEnv, needs: &mut Needs) {
-        self.credentials.needs(host_env, needs.of("sts: credentials"));
-        Kind::needs(&self.way, host_env, needs.of("sts"));
+        self.credentials.needs(host_env, &mut needs.of("sts: credentials"));
+        Kind::needs(&self.way, host_env, &mut needs.of("sts"));
     }
 
     /// The programs that a helper has to run.
