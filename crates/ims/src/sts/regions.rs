@@ -2,9 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::signer::Identify;
 use crate::{
+    credentials::Credentials,
     open_metrics::Histogram,
-    refresh::SourceError,
+    refresh::{SourceError, SourceFuture},
     source::sts::{Answered, Failed, Sts},
 };
 
@@ -63,5 +65,11 @@ impl Regions {
     /// How long calls in a region took.
     pub(super) fn took(&self, index: usize) -> Option<&Histogram> {
         self.0.get(index).map(|region| &region.took)
+    }
+}
+
+impl Identify for Regions {
+    fn identify<'a>(&'a self, credentials: &'a Credentials) -> SourceFuture<'a, String> {
+        Box::pin(async { Ok(self.first(|sts| sts.caller_identity(credentials)).await?.value) })
     }
 }

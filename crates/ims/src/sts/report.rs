@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Counts, ENDS, History, RegionReport, Sts};
-use crate::{clock::until, open_metrics::Page};
+use crate::open_metrics::Page;
 
 /// How STS is doing.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,8 +36,8 @@ impl Sts {
         let regions = state.desk.regions().into_iter().enumerate();
         Health {
             trouble: state.desk.down().map(|why| why.to_string()),
-            signer: own.as_ref().and_then(|own| own.arn.clone()),
-            signer_left: own.map(|own| until(own.credentials.expiration, now.wall).as_secs()),
+            signer: own.as_ref().and_then(|own| own.arn().map(str::to_owned)),
+            signer_left: own.map(|own| own.left(now).as_secs()),
             regions: regions.map(|(index, region)| (self.regions.name(index).to_owned(), region)).collect(),
             counts: state.desk.counts(),
             sets,
