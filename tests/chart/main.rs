@@ -207,6 +207,16 @@ fn wrong_values_are_refused_with_the_reason() {
             "webhook: {failurePolicy: Fail}\npodIdentity: {associations: [{role: a}]}\ncapture: {imds: true}",
             "config.listen has to have 169.254.169.254:80",
         ),
+        (
+            "webhook: {failurePolicy: Fail}\npodIdentity: {associations: [{role: a}]}\ncapture: {imds: true}\n\
+             config: {listen: ['127.0.0.1:25772', '169.254.169.254:8080']}",
+            "the daemon would listen at 127.0.0.1:25772, 169.254.169.254:8080",
+        ),
+        (
+            "webhook: {failurePolicy: Fail}\npodIdentity: {associations: [{role: a}]}\ncapture: {imds: true}\n\
+             config: {bind_ip: 169.254.169.254}",
+            "the daemon would listen at 169.254.169.254:25772",
+        ),
         ("webhook: {failurePolicy: ignore}", "/webhook/failurePolicy"),
         (
             "webhook: {failurePolicy: Fail}\nconfig: {ims_host: x}\npodIdentity: {associations: [{role: a}]}\n\
@@ -257,6 +267,22 @@ fn what_is_alone_has_no_budget_and_only_api_servers_ask_if_that_is_said() {
     assert!(ingress(&alone)[0]["from"].is_null());
     let budgets = |values: &str| names(&helm.documents(values)).iter().filter(|name| name.contains("Budget")).count();
     assert_eq!((budgets(LEAST), budgets(&alone)), (1, 0));
+}
+
+#[test]
+fn the_captured_address_may_be_written_in_each_way_that_the_daemon_knows() {
+    let Some(helm) = Helm::new("the listeners of the chart") else { return };
+    for listeners in [
+        "listen: 169.254.169.254:80",
+        "listen: ['127.0.0.1:25772', '169.254.169.254:80']",
+        "bind_ip: 169.254.169.254, bind_port: 80",
+    ] {
+        let values = format!(
+            "webhook: {{failurePolicy: Ignore}}\ncapture: {{imds: true}}\nconfig: {{ims_host: x, {listeners}}}\n\
+             podIdentity: {{associations: [{{role: a}}]}}"
+        );
+        check("alppaca", &find(&helm.documents(&values), "ConfigMap", "alppaca")["data"]["alppaca.yaml"]);
+    }
 }
 
 #[test]

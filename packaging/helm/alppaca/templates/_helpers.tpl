@@ -96,8 +96,14 @@ projected:
 {{- fail "config: secret_access_key does not belong in a ConfigMap; name an existing Secret in `secrets`, and its file in the configuration" }}
 {{- end }}
 {{- $config = mergeOverwrite $config (dict "log_level" .Values.logLevel "run_dir" "/run/alppaca" "metrics_listen" .Values.daemon.metricsListen "logging_handler" (dict "module" "logging" "class" "StreamHandler")) }}
-{{- if and .Values.capture.enabled .Values.capture.imds (not (contains "169.254.169.254:80" (toJson (get $config "listen")))) }}
-{{- fail "capture.imds: config.listen has to have 169.254.169.254:80, or nothing answers at the address that is captured" }}
+{{- if and .Values.capture.enabled .Values.capture.imds }}
+{{- $listen := list (printf "%s:%d" (default "127.0.0.1" $config.bind_ip) (int (default 25772 $config.bind_port))) }}
+{{- with $config.listen }}
+{{- $listen = kindIs "slice" . | ternary . (list .) }}
+{{- end }}
+{{- if not (or (has "169.254.169.254:80" $listen) (has "0.0.0.0:80" $listen)) }}
+{{- fail (printf "capture.imds: config.listen has to have 169.254.169.254:80, or nothing answers at the address that is captured; the daemon would listen at %s" (join ", " $listen)) }}
+{{- end }}
 {{- end }}
 {{- if .Values.podIdentity.enabled }}
 {{- $api := "/var/run/secrets/kubernetes.io/serviceaccount" }}
