@@ -9,6 +9,19 @@ use std::{fs, path::Path, process::Command};
 use alppaca::mock_ims::{Answer, Behaviour};
 use support::{Daemon, Ims};
 
+/// Of the tests themselves: the first schema is not that of all records.
+#[test]
+fn records_are_checked_with_their_own_schema() {
+    let schema = |key: &str| format!(r#"{{"properties": {{"{key}": {{}}}}, "required": ["{key}"]}}"#);
+    for key in ["one", "two", "one"] {
+        schema::check_records(&schema(key), &format!(r#"{{"{key}": 1}}"#));
+    }
+    #[allow(clippy::disallowed_methods, reason = "the environment says whether there is a validator")]
+    let checks = std::env::var_os("ALPPACA_TEST_PYTHON").is_some();
+    let other = std::panic::catch_unwind(|| schema::check_records(&schema("two"), r#"{"one": 1}"#));
+    assert_eq!(other.is_err(), checks);
+}
+
 #[test]
 fn each_document_is_as_its_schema_says() {
     let behaviour = Behaviour { documents: vec![("sick".into(), Answer::Status(403))], ..Behaviour::default() };

@@ -5,9 +5,10 @@
 mod mistakes;
 
 use std::{
+    collections::{HashMap, hash_map::Entry},
     io::{BufRead, BufReader, Write},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::{LazyLock, Mutex, OnceLock, PoisonError},
 };
 
 /// What is said of mistakes that no schema sees.
@@ -195,17 +196,21 @@ pub(crate) fn wrong(schema: &serde_json::Value, document: &str) -> Option<String
 /// Checks records, one a line, with their published schema. Newer keys than its own are legal for others, but not here.
 #[allow(clippy::disallowed_methods, reason = "the environment says whether this is CI")]
 pub(crate) fn check_records(published: &str, records: &str) {
-    static VALIDATOR: OnceLock<Option<Mutex<Validator>>> = OnceLock::new();
-    let start = || {
-        let mut schema = serde_json::from_str(published).expect("JSON");
-        close(&mut schema);
-        Validator::start(&schema).map(Mutex::new)
+    /// One for each schema.
+    static VALIDATORS: LazyLock<Mutex<HashMap<String, Validator>>> = LazyLock::new(Mutex::default);
+    let mut validators = VALIDATORS.lock().unwrap_or_else(PoisonError::into_inner);
+    let validator = match validators.entry(published.to_owned()) {
+        Entry::Occupied(entry) => entry.into_mut(),
+        Entry::Vacant(entry) => {
+            let mut schema = serde_json::from_str(published).expect("JSON");
+            close(&mut schema);
+            let Some(validator) = Validator::start(&schema) else {
+                assert!(std::env::var_os("CI").is_none(), "no ALPPACA_TEST_PYTHON, which `cargo xtask test` makes");
+                return;
+            };
+            entry.insert(validator)
+        }
     };
-    let Some(validator) = VALIDATOR.get_or_init(start) else {
-        assert!(std::env::var_os("CI").is_none(), "no ALPPACA_TEST_PYTHON, which `cargo xtask test` makes");
-        return;
-    };
-    let mut validator = validator.lock().unwrap_or_else(PoisonError::into_inner);
     for record in records.lines() {
         assert_eq!(validator.wrong(record), None, "{record}");
     }
