@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -76,7 +77,12 @@ pub fn the_daemon_of_the_image_serves_and_stops<R: Runtime>() {
     let name = load(&runtime, &image.display().to_string());
     let etc = runtime.place().path("etc");
     fs::create_dir(&etc).expect("a folder");
-    fs::write(etc.join("alppaca.yaml"), CONFIG).expect("a file");
+    let file = etc.join("alppaca.yaml");
+    fs::write(&file, CONFIG).expect("a file");
+    // The daemon there is another account, whatever the umask is.
+    for (path, mode) in [(&etc, 0o755), (&file, 0o644)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("ours");
+    }
     let configured = format!("{}:/etc/alppaca:ro", etc.display());
     for (container, options, program) in
         [("daemon", &["--volume", &configured][..], &[][..]), ("demo", &["--cap-drop", "all"][..], &["demo"][..])]
