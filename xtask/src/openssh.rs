@@ -7,7 +7,8 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::outcome::{Counts, Row};
-use crate::{shell, tools};
+use crate::shell;
+use crate::tools::{self, Refusal};
 
 /// The package.
 const PACKAGE: &str = "openssh-tests";
@@ -22,7 +23,7 @@ pub fn ensure() -> Row {
     }
     match unpack() {
         Ok(()) => Row::new(step, Counts::NONE, "it is there"),
-        Err(error) => Row::skipped(step, format!("{error:#}"), true),
+        Err(error) => Row::skipped(step, format!("{error:#}"), !Refusal::is_impossible(&error)),
     }
 }
 
@@ -40,7 +41,8 @@ fn unpack() -> Result<()> {
     }
     let download = || shell::run(Command::new("apt-get").args(["-qq", "download", PACKAGE]).current_dir(&folder));
     // Where nothing else had to be installed, there may be no lists of packages, or old ones.
-    download().or_else(|error| tools::update().and_then(|()| download()).context(error))?;
+    let update = || tools::update().map_err(anyhow::Error::from);
+    download().or_else(|error| update().and_then(|()| download()).context(error))?;
     let package = packages().next().context("apt-get has downloaded nothing")?;
     shell::run(Command::new("dpkg-deb").arg("-x").arg(package).arg(&folder))?;
     folder.join(LIBRARY).is_file().then_some(()).with_context(|| format!("there is no {LIBRARY} in {PACKAGE}"))

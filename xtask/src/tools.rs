@@ -1,8 +1,8 @@
 //! The Debian packages that tests and benchmark need, and how they get here.
 
+use std::error::Error;
+use std::fmt;
 use std::process::Command;
-
-use anyhow::{Result, anyhow};
 
 use crate::outcome::{Counts, Row};
 use crate::shell::{self, which};
@@ -119,11 +119,30 @@ fn present(package: &Package) -> bool {
     which(package.program).is_some()
 }
 
-enum Refusal {
+/// Why nothing was installed.
+#[derive(Debug)]
+pub enum Refusal {
     /// This machine cannot install anything.
     Impossible(String),
     /// It can, but it did not work.
     Failed(String),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Impossible(why) | Self::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
+impl Error for Refusal {}
+
+impl Refusal {
+    /// Whether an error has come of a machine that cannot install anything.
+    pub fn is_impossible(error: &anyhow::Error) -> bool {
+        matches!(error.downcast_ref(), Some(Self::Impossible(_)))
+    }
 }
 
 fn install(names: &[&str]) -> Result<(), Refusal> {
@@ -133,10 +152,8 @@ fn install(names: &[&str]) -> Result<(), Refusal> {
 }
 
 /// Reads the lists of Debian's packages anew.
-pub fn update() -> Result<()> {
-    apt_get(&["update"], "update").map_err(|refusal| match refusal {
-        Refusal::Impossible(why) | Refusal::Failed(why) => anyhow!(why),
-    })
+pub fn update() -> Result<(), Refusal> {
+    apt_get(&["update"], "update")
 }
 
 /// Runs apt-get as root. `what` a person would do instead.
@@ -154,4 +171,19 @@ fn apt_get(arguments: &[&str], what: &str) -> Result<(), Refusal> {
     let environment = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-y"];
     let words: Vec<&str> = sudo.into_iter().chain(environment).chain(arguments.iter().copied()).collect();
     shell::run(Command::new(words[0]).args(&words[1..])).map_err(|error| Refusal::Failed(format!("{error:#}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context, Error, anyhow};
+
+    use super::*;
+
+    #[test]
+    fn what_a_machine_cannot_install_is_told_from_what_failed() {
+        let told = |refusal| Err::<(), _>(Error::from(refusal)).context(anyhow!("no package")).expect_err("a refusal");
+        assert!(Refusal::is_impossible(&told(Refusal::Impossible("not root".to_owned()))));
+        assert!(!Refusal::is_impossible(&told(Refusal::Failed("no network".to_owned()))));
+        assert!(!Refusal::is_impossible(&anyhow!("no package")));
+    }
 }
