@@ -1,9 +1,6 @@
 //! A server's own certificate, which can be replaced while connections are open.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::PathBuf, sync::Arc};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -12,9 +9,8 @@ use rustls::{
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
-use crate::fetch;
+use crate::fetch::{self, SetupError};
 
 /// The files of a server's own certificate, PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,16 +25,14 @@ pub struct Files {
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
     /// A file cannot be read, or has nothing of the kind.
-    #[error("{key}: {path}: {cause}")]
+    #[error("{key}: {error}")]
     File {
         /// The key of the configuration.
         key: &'static str,
-        /// The file.
-        path: String,
-        /// What is wrong with it.
-        cause: String,
+        /// The file, and what is wrong with it.
+        error: SetupError,
     },
-    /// The certificate and the key do not fit, or the key cannot be used.
+    /// The key cannot be used.
     #[error("tls_certificate and tls_key: {0}")]
     Pair(#[from] rustls::Error),
 }
@@ -79,15 +73,15 @@ impl ResolvesServerCert for Certificate {
 }
 
 fn read(files: &Files) -> Result<CertifiedKey, CertificateError> {
-    let wrong =
-        |key, path: &Path, cause: String| CertificateError::File { key, path: path.display().to_string(), cause };
-    let certificate = |cause| wrong("tls_certificate", &files.certificate, cause);
-    let chain = CertificateDer::pem_file_iter(&files.certificate).map_err(|error| certificate(error.to_string()))?;
-    let chain: Vec<_> = chain.collect::<Result<_, _>>().map_err(|error| certificate(error.to_string()))?;
-    if chain.is_empty() {
-        return Err(certificate("there is no certificate in it (PEM)".to_owned()));
-    }
-    let key = PrivateKeyDer::from_pem_file(&files.key);
-    let key = key.map_err(|error| wrong("tls_key", &files.key, error.to_string()))?;
-    Ok(CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())?)
+    let of_key = |error| CertificateError::File { key: "tls_key", error };
+    let chain = fetch::certificates(&files.certificate);
+    let chain = chain.map_err(|error| CertificateError::File { key: "tls_certificate", error })?;
+    let key = fetch::private_key(&files.key).map_err(of_key)?;
+    CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => {
+            let problem = format!("is not the key of the first certificate in {}", files.certificate.display());
+            of_key(SetupError::File { path: files.key.clone(), problem })
+        }
+        other => other.into(),
+    })
 }

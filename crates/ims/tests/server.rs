@@ -2,7 +2,14 @@
 
 mod support;
 
-use std::{fs, io::Write, os::unix::net::UnixStream, time::Duration};
+use std::{
+    fs,
+    io::Write,
+    os::unix::{fs::PermissionsExt, net::UnixStream},
+    path::Path,
+    process::Command,
+    time::Duration,
+};
 
 use support::{PATIENCE, Scene, Server, Sts, eventually, records};
 
@@ -339,4 +346,47 @@ fn metrics_and_health_have_a_listener_of_their_own() {
         || server.log(),
     );
     assert!(ask("/livez").starts_with("HTTP/1.1 200 "));
+}
+
+fn only_ours(file: &Path) -> std::io::Result<()> {
+    fs::set_permissions(file, fs::Permissions::from_mode(0o600))
+}
+
+/// What `check` ends with and says.
+fn check(scene: &Scene, config: &str) -> (Option<i32>, String) {
+    let path = scene.path().join("checked.yaml");
+    fs::write(&path, config).and_then(|()| only_ours(&path)).expect("ours");
+    let output = Command::new(env!("CARGO_BIN_EXE_alppaca-ims")).args(["check", "--quiet", "-c"]).arg(path).output();
+    let output = output.expect("it runs");
+    (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+}
+
+#[test]
+fn check_fails_for_files_that_are_wrong_and_warns_of_those_that_are_elsewhere() {
+    let scene = Scene::new();
+    let config = scene.usual("http://127.0.0.1:1");
+    scene.authority.server("localhost").write(scene.path(), "other");
+    fs::write(scene.path().join("empty"), "nothing\n").expect("ours");
+    for secret in ["server.key", "other.key", "empty"] {
+        only_ours(&scene.path().join(secret)).expect("ours");
+    }
+    assert_eq!(check(&scene, &config), (Some(0), String::new()));
+    let file = |name: &str| scene.path().join(name).display().to_string();
+    let (certificate, key, authority) = (file("server.pem"), file("server.key"), file("ca.pem"));
+    let wrong = "has no private key (no BEGIN … PRIVATE KEY line); PEM is needed";
+    for (of, by, code, said) in [
+        (&key, file("empty"), 2, format!("tls_key: {}: {wrong}", file("empty"))),
+        (&key, file("server.pem"), 2, format!("tls_key: {certificate}: {wrong}")),
+        (&key, file("other.key"), 2, format!("is not the key of the first certificate in {certificate}")),
+        (&key, file("none"), 0, "none: cannot be read: No such file or directory".to_owned()),
+        (&key, file("ca.pem/none"), 0, "none: cannot be read: Not a directory".to_owned()),
+        (&certificate, file("empty"), 2, "tls_certificate: ".to_owned() + &file("empty") + ": has no certificate"),
+        (&certificate, scene.path().display().to_string(), 2, "cannot be read: Is a directory".to_owned()),
+        (&authority, file("empty"), 2, "identity method hosts: ".to_owned()),
+        (&authority, file("none"), 0, "identity method hosts: ".to_owned()),
+    ] {
+        let (ended, told) = check(&scene, &config.replace(of, &by));
+        assert!(ended == Some(code) && told.contains(&said), "{of}, {by}: {ended:?}: {told}");
+        assert_eq!(told.contains("; the server will not start on this host"), code == 0, "{of}, {by}: {told}");
+    }
 }

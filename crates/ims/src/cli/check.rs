@@ -1,5 +1,7 @@
 //! `alppaca-ims check`: is the configuration valid?
 
+use std::{fs::File, io, net::SocketAddr};
+
 use alppaca_command::{Failure, Outcome, environment};
 
 use super::{Config, USUAL_ACCOUNT, confine::confinement, files};
@@ -8,15 +10,19 @@ use crate::{
     https::Certificate,
     identity::Opening,
     rules::Effect,
-    sandbox::{self, Account},
-    server::Current,
+    sandbox::{self, Account, Identity},
+    server::{Current, OpenError},
+    settings::{Listen, NamedFiles},
     site::{self, Site},
+    source::HostEnv,
     trust::Trust,
 };
 
 /// Arguments of `check`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit codes: 0 valid, 2 not.")]
+#[command(after_help = "\
+Exit codes: 0 valid, 2 not. A file that is missing, or that only the server's account may read, is
+a warning: the configuration may be for another host. One that is there and wrong is an error.")]
 pub(super) struct Args {
     #[command(flatten)]
     config: Config,
@@ -34,24 +40,30 @@ pub(super) fn run(args: &Args) -> Outcome {
         anstream::eprintln!("warning: {warning}");
     }
     // Not a fault of the configuration: it may be checked on another host than it is for.
-    let identity = sandbox::resolve(&site.account, USUAL_ACCOUNT);
     if let Err(error) = sandbox::identify(&site.account) {
         anstream::eprintln!("warning: {error}; the server will not start");
     }
-    let host_env = environment::host_env_as(identity.ok().flatten().as_ref());
-    let faults = files::faults(path, &loaded, &host_env, &trust(site));
+    let identity = identity(site);
+    let becomes = sandbox::resolve(&site.account, USUAL_ACCOUNT).ok().flatten();
+    let host_env = environment::host_env_as(becomes.as_ref());
+    let faults = files::faults(path, &loaded, &host_env, &Trust::of(identity.as_ref()).and_present());
     for warning in &faults.warnings {
         anstream::eprintln!("warning: {warning}");
     }
     if let Some(refusal) = faults.refusal() {
         return Err(Failure::usage(refusal));
     }
-    // Nor is this: certificates, keys and lists may be elsewhere.
-    let opened = Current::open(site, &Opening::system(), &host_env, None);
-    let opened = opened.map(drop).map_err(|error| error.to_string());
-    let certificate = site.tls.clone().map(Certificate::load).transpose().map(drop).map_err(|error| error.to_string());
-    for error in [opened, certificate].into_iter().filter_map(Result::err) {
-        anstream::eprintln!("warning: {error}; the server will not start");
+    // Nor is this, where files may be elsewhere. The server is root if there is no such account.
+    let account = identity.map_or(0, |identity| identity.uid.as_raw());
+    let is_server = rustix::process::geteuid().as_raw() == account;
+    let (elsewhere, certain): (Vec<_>, Vec<_>) =
+        obstacles(site, &host_env).into_iter().partition(|obstacle| obstacle.may_start_elsewhere(is_server));
+    for Obstacle { error, .. } in elsewhere {
+        anstream::eprintln!("warning: {error}; the server will not start on this host");
+    }
+    if !certain.is_empty() {
+        let errors: Vec<_> = certain.into_iter().map(|obstacle| obstacle.error).collect();
+        return Err(Failure::usage(errors.join("\n")));
     }
     if let Some(warning) = site.audit_log.as_ref().and_then(|target| target.warning("the server")) {
         anstream::eprintln!("warning: {warning}");
@@ -70,12 +82,61 @@ pub(super) fn run(args: &Args) -> Outcome {
     Ok(())
 }
 
-/// Root, the account that the server becomes, and who checks.
-fn trust(site: &Site) -> Trust {
+/// The account that the server becomes, if it is here.
+fn identity(site: &Site) -> Option<Identity> {
     let usual = || Account { user: Some(USUAL_ACCOUNT.to_owned()), group: None };
     let named = sandbox::identify(&site.account).ok().flatten();
-    let identity = named.or_else(|| sandbox::identify(&usual()).ok().flatten());
-    Trust::of(identity.as_ref()).and_present()
+    named.or_else(|| sandbox::identify(&usual()).ok().flatten())
+}
+
+/// Why the server would not start here.
+struct Obstacle {
+    error: String,
+    /// The files that decide it; nothing if more than files does.
+    files: Option<NamedFiles>,
+}
+
+/// All of them, but for what is known only when it listens.
+fn obstacles(site: &Site, host_env: &HostEnv) -> Vec<Obstacle> {
+    let current = Current::open(site, &Opening::system(), host_env, None).map_err(|error| {
+        let mut files = NamedFiles::default();
+        match &error {
+            OpenError::Method { name, .. } => {
+                site.identities
+                    .iter()
+                    .filter(|named| named.name == *name)
+                    .for_each(|named| named.method.files(&mut files));
+            }
+            OpenError::Records(_) => site.approvals.iter().for_each(|approvals| approvals.files(&mut files)),
+        }
+        Obstacle { error: error.to_string(), files: Some(files) }
+    });
+    let certificate = site.tls.clone().map(Certificate::load).transpose().map_err(|error| {
+        let mut files = NamedFiles::default();
+        site.tls.iter().for_each(|tls| files.obeyed("tls", [&tls.certificate, &tls.key]));
+        Obstacle { error: error.to_string(), files: Some(files) }
+    });
+    // The server's environment, with a proxy and the like, is another one.
+    let listeners: Vec<SocketAddr> = site.listen.iter().filter_map(Listen::address).collect();
+    let of_environment = |error| Obstacle { error, files: None };
+    let sts = site.sts.open(host_env, &listeners).map_err(of_environment);
+    let console = site.console.open(host_env).map_err(of_environment);
+    [current.map(drop).err(), certificate.map(drop).err(), sts.map(drop).err(), console.map(drop).err()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+impl Obstacle {
+    /// Whether the server may start elsewhere with the same configuration. `is_server`: it would be the account that checks.
+    fn may_start_elsewhere(&self, is_server: bool) -> bool {
+        let Some(files) = &self.files else { return true };
+        files.0.iter().any(|file| match File::open(&file.path).map_err(|error| error.kind()) {
+            Err(io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => true,
+            Err(io::ErrorKind::PermissionDenied) => !is_server,
+            _ => false,
+        })
+    }
 }
 
 fn describe(site: &Site) {

@@ -67,7 +67,8 @@ fn add(store: &mut RootCertStore, path: &Path) -> Result<(), SetupError> {
     Ok(())
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, SetupError> {
+/// The certificates of a PEM file, of which there is one at least.
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, SetupError> {
     let text = read(path)?;
     let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     match parsed {
@@ -79,7 +80,8 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, SetupError>
     }
 }
 
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, SetupError> {
+/// The first private key of a PEM file.
+pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, SetupError> {
     let text = read(path)?;
     PrivateKeyDer::from_pem_slice(&text).map_err(|error| {
         let encrypted = text.windows(9).any(|part| part == b"ENCRYPTED");
