@@ -89,6 +89,17 @@ fn each_decision_is_recorded_with_its_proof_and_its_request() {
         assert_eq!(handed[key], expected, "{key}: {handed}");
     }
     assert!(handed["proof"].as_str().is_some_and(|proof| proof.contains("serial 2a")), "{handed}");
+    let guide = include_str!("../../../docs/ims-guide.md");
+    let example = guide.lines().find(|line| line.starts_with(r#"{"time":"#)).expect("an example");
+    let [example] = <[_; 1]>::try_from(self::records(example)).expect("one record");
+    let keys = |record: &serde_json::Value| {
+        record.as_object().expect("a record").keys().cloned().collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(keys(&example), keys(handed), "docs/ims-guide.md");
+    let form = |record: &serde_json::Value| {
+        record["proof"].as_str().expect("text").split(' ').map(str::len).collect::<Vec<_>>()
+    };
+    assert_eq!(form(&example), form(handed), "docs/ims-guide.md: {}", handed["proof"]);
     assert_eq!((&denied["event"], &denied["reason"]), (&"denied".into(), &"no rule gives it".into()), "{denied}");
     assert_eq!((&unproven["event"], &unproven["identity"]), (&"unproven".into(), &serde_json::Value::Null));
 }
