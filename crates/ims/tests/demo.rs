@@ -13,7 +13,10 @@ use std::{
 };
 
 use chromium::{Chromium, pictures};
-use support::{Browser, daemon_program, eventually, needs::needs};
+use support::{
+    Browser, daemon_program, eventually,
+    needs::{needs, needs_root},
+};
 use tempfile::TempDir;
 
 struct Demo {
@@ -226,4 +229,54 @@ fn a_port_that_is_taken_is_said() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(1) && said.contains("`alppaca demo --desktop --port 0`"), "{output:?}");
     assert_eq!(fs::read_dir(place.path()).expect("ours").count(), 0);
+}
+
+/// What a service has is no account for a demo: its files are for those who run it.
+#[test]
+fn its_configurations_work_for_root_on_a_host_with_the_accounts_of_the_services() {
+    const WHAT: &str = "demo: accounts";
+    if !needs_root(WHAT) || !needs(WHAT, "unshare") {
+        return;
+    }
+    let place = TempDir::new().expect("a directory");
+    let accounts = place.path().join("passwd");
+    let users = fs::read_to_string("/etc/passwd").expect("users");
+    let more = "alppaca:x:64001:64001::/:/bin/false\nalppaca-ims:x:64002:64002::/:/bin/false\n";
+    fs::write(&accounts, users + more).expect("ours");
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_alppaca-ims"));
+    demo.args(["demo", "--port", "0"]).env("TMPDIR", place.path()).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut demo = Running(demo.spawn().expect("it starts"));
+    let stdout = BufReader::new(demo.0.stdout.take().expect("piped"));
+    assert!(stdout.lines().map_while(Result::ok).any(|line| line.starts_with("Stop with")));
+    let mut found = fs::read_dir(place.path()).expect("ours").map(|entry| entry.expect("an entry").path());
+    let directory = found.find(|path| path.is_dir()).expect("its directory");
+    let server = Path::new(env!("CARGO_BIN_EXE_alppaca-ims"));
+    for (program, config, said) in
+        [(daemon_program().as_path(), "alppaca.yaml", "role web: fetched"), (server, "ims.yaml", " serves at ")]
+    {
+        // It may listen elsewhere: other tests want the usual port, too.
+        let text = fs::read_to_string(directory.join(config)).expect("a configuration");
+        let listen = text.lines().find(|line| line.starts_with("listen: ")).expect("a listener");
+        fs::write(directory.join(config), text.replace(listen, "listen: 127.0.0.1:0")).expect("ours");
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", "mount --bind \"$0\" /etc/passwd && exec \"$1\" run -c \"$2\""]);
+        command.arg(&accounts).arg(program).arg(directory.join(config));
+        let log = place.path().join("log");
+        let stderr = fs::File::create(&log).expect("ours");
+        let _server = Running(command.stdin(Stdio::null()).stderr(stderr).spawn().expect("it starts"));
+        let log = || fs::read_to_string(&log).expect("ours");
+        eventually(config, || log().contains(said).then_some(()), log);
+        // The daemon reads its certificates before it becomes another account, but not what is in its run directory.
+        assert!(!log().contains("Permission denied"), "{config}: {}", log());
+    }
+}
+
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ended = self.0.kill();
+        let _reaped = self.0.wait();
+    }
 }

@@ -15,7 +15,7 @@ use alppaca_command::{Failure, Outcome, environment, temporary::Temporary};
 use alppaca_mock_oidc::{CLIENT, Person};
 use tokio::runtime::Runtime;
 
-use super::{Aws, certificates, start_server, write_file};
+use super::{Aws, account, certificates, start_server, write_file};
 use crate::clock::SystemClock;
 
 /// The accounts, and the roles of each.
@@ -97,7 +97,7 @@ rules:
 fn of_daemon(port: u16, server: SocketAddr, directory: &Path, issuer: &str) -> String {
     format!(
         "\
-sources:
+{}sources:
   demo:
     kind: site
     url: https://localhost:{}
@@ -107,6 +107,7 @@ listen: 127.0.0.1:{port}
 run_dir: {}
 access_log: no
 ",
+        account(),
         server.port(),
         directory.join("ca.pem").display(),
         directory.display(),

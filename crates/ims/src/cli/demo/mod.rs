@@ -94,7 +94,7 @@ impl Aws {
         let file = |name: &str| directory.join(name).display().to_string();
         format!(
             "\
-listen: 127.0.0.1:{port}
+{}listen: 127.0.0.1:{port}
 tls_certificate: {}
 tls_key: {}
 sts:
@@ -102,6 +102,7 @@ sts:
   regions: [us-east-1]
   endpoint: {}
 ",
+            account(),
             file("server.pem"),
             file("server.key"),
             self.0.url(),
@@ -125,11 +126,17 @@ rules:
     )
 }
 
+/// Who reads these files. As root, a daemon or a server that reads its configuration here would otherwise become the account of
+/// the host's service, which cannot.
+fn account() -> &'static str {
+    if rustix::process::geteuid().is_root() { "user: root\n" } else { "" }
+}
+
 fn of_daemon(address: SocketAddr, directory: &Path) -> String {
     let file = |name: &str| directory.join(name).display().to_string();
     format!(
         "\
-ims_host: localhost
+{}ims_host: localhost
 ims_port: {}
 ims_ca_file: {}
 ims_client_certificate: {}
@@ -138,6 +145,7 @@ listen: 127.0.0.1:25772
 run_dir: {}
 logging_handler: {{module: logging, class: StreamHandler}}
 ",
+        account(),
         address.port(),
         file("ca.pem"),
         file("host.pem"),
