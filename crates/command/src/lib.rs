@@ -13,6 +13,7 @@ pub mod helper;
 pub mod launch;
 pub mod service_manager;
 pub mod temporary;
+mod version;
 
 use alppaca_core::clock;
 use alppaca_hardening::{confinement, sandbox};
@@ -21,3 +22,4 @@ use alppaca_sources::{fetch, sign_in, source};
 
 pub use failure::{Failure, Outcome, end, parse};
 pub use fingerprint::fingerprint;
+pub use version::version;

@@ -86,8 +86,8 @@ impl Unpacked<'_> {
         }
         rows.push(row(format!("{name}, the same in all"), self.same(&programs)));
         let Some(root) = programs.first() else { return rows };
-        match self.runner() {
-            Ok(runner) => rows.push(row(format!("{name} runs"), self.try_it(&runner, root))),
+        match self.runner(root) {
+            Ok((runner, host)) => rows.push(row(format!("{name} runs"), self.try_it(&runner, &host, root))),
             Err(why) => rows.push(Row::skipped(format!("{name} runs"), why.to_string(), true)),
         }
         rows
@@ -142,10 +142,17 @@ impl Unpacked<'_> {
         Ok(format!("{} MB, {}", bytes.len() / 100_000 / 10, &first[..12]))
     }
 
-    /// The words before the program where it is for another processor.
-    fn runner(&self) -> Result<Vec<String>> {
+    /// The words before the program, and the folder that is its `/`. A static one has no glibc around it where it is used: it would
+    /// load this host's modules for names of users, and may crash.
+    fn runner(&self, root: &Path) -> Result<(Vec<String>, PathBuf)> {
+        let host = PathBuf::from("/");
+        if self.arch == Arch::HERE && self.libc == Libc::Static {
+            fs::create_dir_all(root.join("tmp"))?;
+            let alone = ["unshare", "--map-root-user", "--root"].map(str::to_owned);
+            return Ok((alone.into_iter().chain([root.display().to_string()]).collect(), root.to_owned()));
+        }
         if self.arch == Arch::HERE {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), host));
         }
         let machine = self.arch.machine();
         let (qemu, libraries) = (format!("qemu-{machine}"), format!("/usr/{machine}-linux-gnu"));
@@ -155,25 +162,27 @@ impl Unpacked<'_> {
             "there is no {libraries}: apt-get install libc6-{}-cross",
             self.arch.name()
         );
-        Ok(vec![qemu, "-L".to_owned(), libraries])
+        Ok((vec![qemu, "-L".to_owned(), libraries], host))
     }
 
-    /// Its version, its configuration, and the demo, of which a command that it prints gives credentials.
-    fn try_it(&self, runner: &[String], root: &Path) -> Result<String> {
-        let binary = root.join("usr/bin").join(self.program.name());
+    /// Its version, its configuration, and the demo, of which a command that it prints gives credentials. `host`: what is `/` for it.
+    fn try_it(&self, runner: &[String], host: &Path, root: &Path) -> Result<String> {
+        let inside = |path: &Path| Path::new("/").join(path.strip_prefix(host).unwrap_or(path));
+        let outside = |path: &Path| host.join(path.strip_prefix("/").unwrap_or(path));
+        let binary = inside(&root.join("usr/bin").join(self.program.name()));
         let command = |words: &[&str]| {
-            let mut all =
-                runner.iter().map(AsRef::as_ref).chain([binary.as_os_str()]).chain(words.iter().map(AsRef::as_ref));
+            let program = [binary.as_os_str()];
+            let mut all = runner.iter().map(AsRef::as_ref).chain(program).chain(words.iter().map(AsRef::as_ref));
             let mut command = Command::new(all.next().expect("at least the program"));
             command.args(all);
             command
         };
         let said = shell::output(&mut command(&["--version"]))?;
-        let wanted = format!("{} {} (", self.program.name(), self.version);
+        let wanted = format!("{} {} (revision ", self.program.name(), self.version);
         ensure!(said.starts_with(&wanted), "--version says {said}");
         let mut demo = Demo::begin(&mut command(&["demo", "--port", "0"]))?;
         let (place, curl) = demo.advice()?;
-        let place = place.unwrap_or_else(|| root.to_owned());
+        let place = place.map_or_else(|| root.to_owned(), |place| outside(&place));
         let answer = shell::output(Command::new("sh").args(["-c", &curl]).current_dir(&place))?;
         ensure!(answer.contains("\"AccessKeyId\""), "{curl}: {answer}");
         let config = place.join(match self.program {
@@ -183,7 +192,7 @@ impl Unpacked<'_> {
         if self.program == Program::Alppaca {
             fs::write(&config, "ims_host: localhost\n")?;
         }
-        shell::output(command(&["check", "--quiet", "-c"]).arg(config))?;
+        shell::output(command(&["check", "--quiet", "-c"]).arg(inside(&config)))?;
         Ok(said.trim().to_owned())
     }
 }

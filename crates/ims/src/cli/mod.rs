@@ -11,14 +11,16 @@ mod migrate;
 mod run;
 mod token;
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode, sync::LazyLock};
 
-use alppaca_command::{Outcome, end, helper, launch, parse};
+use alppaca_command::{Outcome, end, helper, launch, parse, version};
 use clap::{CommandFactory, Parser, Subcommand};
 pub use confine::confinement;
 
 /// The account that a server started as root switches to by default, if it exists.
 const USUAL_ACCOUNT: &str = "alppaca-ims";
+/// What `--version` says.
+static VERSION: LazyLock<String> = LazyLock::new(|| version(None));
 /// Where the configuration is.
 const CONFIG: &str = "/etc/alppaca-ims";
 
@@ -27,7 +29,7 @@ const CONFIG: &str = "/etc/alppaca-ims";
 #[derive(Debug, Parser)]
 #[command(
     name = "alppaca-ims",
-    version = env!("CARGO_PKG_VERSION"),
+    version = VERSION.as_str(),
     propagate_version = true,
     arg_required_else_help = true,
     after_help = "\
