@@ -246,6 +246,26 @@ fn under_systemd_each_line_tells_the_journal_its_priority() {
     );
 }
 
+#[test]
+fn the_journal_gets_the_reason_of_an_end_as_an_error() {
+    let directory = directory();
+    let (config, path) = (directory.path().join("alppaca.yaml"), directory.path().join("stderr"));
+    fs::write(&config, "nonsense: {").expect("a file");
+    let said = |is_journal: bool| {
+        let stderr = fs::File::create(&path).expect("a file");
+        let stream = stderr.metadata().expect("ours");
+        let inode = if is_journal { stream.ino() } else { 0 };
+        let mut command = Command::new(env!("CARGO_BIN_EXE_alppaca"));
+        command.args(["check", "-c"]).arg(&config).env("JOURNAL_STREAM", format!("{}:{inode}", stream.dev()));
+        assert_eq!(command.stderr(stderr).status().expect("it runs").code(), Some(2));
+        fs::read_to_string(&path).expect("text")
+    };
+    let (plain, journal) = (said(false), said(true));
+    assert!(plain.starts_with("alppaca: ") && plain.lines().count() > 1, "{plain}");
+    let marked: String = plain.lines().map(|line| format!("<3>{line}\n")).collect();
+    assert_eq!(journal, marked);
+}
+
 /// In a mount namespace of its own, where the journal's socket is the test's.
 #[test]
 fn the_journal_gets_fields_by_its_own_protocol_from_a_confined_daemon() {

@@ -4,6 +4,8 @@ use std::{ffi::OsString, fmt, process::ExitCode};
 
 use clap::{Parser, error::ErrorKind};
 
+use crate::environment;
+
 /// The result of a subcommand.
 pub type Outcome = Result<(), Failure>;
 
@@ -41,11 +43,18 @@ pub fn parse<T: Parser>(arguments: &[OsString]) -> Result<T, ExitCode> {
     })
 }
 
-/// Ends the program called `name`: says what went wrong.
+/// How a line is marked as an error for the journal (`sd-daemon(3)`).
+const ERROR: &str = "<3>";
+
+/// Ends the program called `name`: says what went wrong, in the journal as an error, so that who searches it for those finds why
+/// a service does not start or reload.
 pub fn end(name: &str, outcome: Outcome) -> ExitCode {
     let Err(failure) = outcome else { return ExitCode::SUCCESS };
     if !failure.message.is_empty() {
-        anstream::eprintln!("{name}: {}", failure.message.trim_end());
+        let mark = if environment::for_logging().stderr_is_journal() { ERROR } else { "" };
+        for line in format!("{name}: {}", failure.message).lines() {
+            anstream::eprintln!("{mark}{line}");
+        }
     }
     ExitCode::from(failure.code)
 }

@@ -162,7 +162,7 @@ impl Target {
 
     /// Where the log goes by default: the journal, syslog or stderr.
     pub(super) fn standard(environment: &Environment, format: Format) -> Self {
-        if environment.journal_stream.as_deref().is_some_and(is_stderr) {
+        if environment.stderr_is_journal() {
             let mut sink = JournalSink::new(environment.journal.clone());
             if sink.open().is_ok() {
                 let frame = Frame::Entry { format, identifier: environment.identifier.clone() };
@@ -187,7 +187,7 @@ impl Target {
 }
 
 /// Whether `JOURNAL_STREAM` (device:inode) is what our stderr is connected to.
-fn is_stderr(journal: &str) -> bool {
+pub(super) fn is_stderr(journal: &str) -> bool {
     fstat(io::stderr()).is_ok_and(|stat| format!("{}:{}", stat.st_dev, stat.st_ino) == journal)
 }
 

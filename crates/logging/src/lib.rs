@@ -158,4 +158,9 @@ impl Environment {
             syslog: PathBuf::from("/dev/log"),
         }
     }
+
+    /// Whether what is written to stderr goes to the journal.
+    pub fn stderr_is_journal(&self) -> bool {
+        self.journal_stream.as_deref().is_some_and(handler::is_stderr)
+    }
 }
