@@ -9,7 +9,7 @@ use std::{env, fs};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 use super::{Arch, Format, Libc, Program, build, chosen, publish, row, sha256, version};
 use crate::outcome::{Row, summarize};
@@ -148,8 +148,10 @@ impl Unpacked<'_> {
         let host = PathBuf::from("/");
         if self.arch == Arch::HERE && self.libc == Libc::Static {
             fs::create_dir_all(root.join("tmp"))?;
-            let alone = ["unshare", "--map-root-user", "--root"].map(str::to_owned);
-            return Ok((alone.into_iter().chain([root.display().to_string()]).collect(), root.to_owned()));
+            let mut alone = vec!["unshare".to_owned(), format!("--root={}", root.display())];
+            // Only root has another root for the asking.
+            alone.extend((!geteuid().is_root()).then(|| "--map-root-user".to_owned()));
+            return Ok((alone, root.to_owned()));
         }
         if self.arch == Arch::HERE {
             return Ok((Vec::new(), host));
