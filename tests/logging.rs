@@ -262,8 +262,8 @@ fn the_journal_gets_the_reason_of_an_end_as_an_error() {
     };
     let (plain, journal) = (said(false), said(true));
     assert!(plain.starts_with("alppaca: ") && plain.lines().count() > 1, "{plain}");
-    let marked: String = plain.lines().map(|line| format!("<3>{line}\n")).collect();
-    assert_eq!(journal, marked);
+    let marked: Vec<_> = plain.lines().map(|line| format!("<3>{line}")).collect();
+    assert_eq!(journal.lines().collect::<Vec<_>>(), marked);
 }
 
 /// In a mount namespace of its own, where the journal's socket is the test's.
