@@ -11,6 +11,7 @@ use std::{
 
 use alppaca_command::service_manager::{end_at_panics, notify};
 use nix::unistd::Gid;
+use rustix::process::geteuid;
 use sd_notify::NotifyState;
 
 use super::{
@@ -83,16 +84,15 @@ pub(super) fn run(args: &Args, clock: &SharedClock) -> Outcome {
     }
     let mut config = loaded.config.clone();
     place::settle(&mut config);
-    let becomes_another =
-        identity.as_ref().is_some_and(|other| other.uid.as_raw() != rustix::process::geteuid().as_raw());
+    let becomes_another = identity.as_ref().is_some_and(|other| other.uid.as_raw() != geteuid().as_raw());
     let notifier = if config.sign_in_notification { Some(notifier(becomes_another, &host_env)?) } else { None };
     let follower = traces::follower(&config).map_err(Failure::usage)?;
     let fetching = plan::fetching(&config, host_env.clone()).map_err(Failure::usage)?;
     config.limits.connections = config.limits.connections.min(most_connections());
     let admin_group = admin_group(&config)?;
     make_absolute(&mut config).map_err(Failure::usage)?;
-    let stays_root = identity.is_none() && rustix::process::geteuid().is_root();
-    let later = |address: SocketAddr| stays_root || address.port() >= host::unprivileged_ports();
+    let lowest = if identity.is_some() || !geteuid().is_root() { host::unprivileged_ports() } else { 0 };
+    let later = |address: SocketAddr| address.port() >= lowest;
     let running = args.replace.then(|| meet(config.admin.socket.as_deref(), identity.as_ref())).transpose()?;
     let (running, passed) = running.unzip();
     let mut handed_over = HandedOver::from_env().and_passed(passed.unwrap_or_default());
@@ -219,7 +219,7 @@ fn audit(target: &AuditTarget, config: &config::Config, clock: &SharedClock) -> 
 
 /// Asks the daemon that runs for what it has. It is root's, ours, or that of the account which this process becomes.
 fn meet(socket: Option<&Path>, identity: Option<&Identity>) -> Result<(Running, Passed), Failure> {
-    let own = rustix::process::geteuid().as_raw();
+    let own = geteuid().as_raw();
     Running::meet(socket, &[own, identity.map_or(own, |identity| identity.uid.as_raw())])
 }
 
@@ -231,7 +231,7 @@ fn own_admin(
     identity: Option<&Identity>,
     runs: bool,
 ) -> Result<AdminSocket, SocketError> {
-    let own = rustix::process::geteuid().as_raw();
+    let own = geteuid().as_raw();
     let owners = [own, identity.map_or(own, |identity| identity.uid.as_raw())];
     let is_kept = former.iter().any(|(id, _)| id.is_at(path));
     if let Some(inherited) = AdminSocket::inherit(former, path, access, &owners) {
@@ -282,7 +282,7 @@ fn usable(bound: Result<AdminSocket, SocketError>) -> Option<AdminSocket> {
              the daemon again: systemctl {}restart alppaca.socket alppaca.service",
             socket.path().display(),
             if socket.is_restricted() { "the members of `admin_group`" } else { "root and its own account only" },
-            if rustix::process::geteuid().is_root() { "" } else { "--user " }
+            if geteuid().is_root() { "" } else { "--user " }
         );
     }
     if environment::has_service_manager() {
@@ -318,12 +318,12 @@ fn watchdog() -> Option<Watchdog> {
 
 /// An account that the daemon has become may be that of other programs, too, such as those of its sources.
 fn replaceable_by(becomes_another: bool) -> ReplaceableBy {
-    if becomes_another { ReplaceableBy::Root } else { ReplaceableBy::RootAnd(rustix::process::geteuid().as_raw()) }
+    if becomes_another { ReplaceableBy::Root } else { ReplaceableBy::RootAnd(geteuid().as_raw()) }
 }
 
 /// A sentence if the daemon keeps all rights of root without having been told to.
 fn stays_root_unasked(config: &config::Config) -> Option<String> {
-    let root = config.account.user.is_none() && rustix::process::geteuid().is_root();
+    let root = config.account.user.is_none() && geteuid().is_root();
     root.then(|| {
         format!(
             "the daemon runs as root with all privileges: there is no account {USUAL_ACCOUNT} on this host that it could become. \

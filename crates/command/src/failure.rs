@@ -52,7 +52,7 @@ pub fn end(name: &str, outcome: Outcome) -> ExitCode {
     let Err(failure) = outcome else { return ExitCode::SUCCESS };
     if !failure.message.is_empty() {
         let mark = if environment::for_logging().stderr_is_journal() { ERROR } else { "" };
-        for line in format!("{name}: {}", failure.message).lines() {
+        for line in format!("{name}: {}", failure.message.trim_end()).lines() {
             anstream::eprintln!("{mark}{line}");
         }
     }

@@ -97,8 +97,7 @@ fn compiler(arch: Arch) -> Result<Vec<(String, String)>> {
 
 /// What makes compilers write other paths than those of this machine, of a project that is built into `target`.
 fn without_paths(project: &Path, target: &Path) -> Result<[(&'static str, String); 2]> {
-    let home = env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
-    let cargo = env::var_os("CARGO_HOME").map(PathBuf::from).or(home).context("neither CARGO_HOME nor HOME is set")?;
+    let cargo = cargo_home()?;
     // The last one that fits is used.
     let shown = [(project, "/alppaca"), (target, "/target"), (&cargo, "/cargo")];
     let flags = |option: &str| {
@@ -110,6 +109,12 @@ fn without_paths(project: &Path, target: &Path) -> Result<[(&'static str, String
         Ok::<_, anyhow::Error>(shown.iter().map(flag).collect::<Result<Vec<_>>>()?.join(" "))
     };
     Ok([("RUSTFLAGS", flags("--remap-path-prefix")?), ("CFLAGS", flags("-ffile-prefix-map")?)])
+}
+
+/// Where the sources of other crates are.
+pub(super) fn cargo_home() -> Result<PathBuf> {
+    let home = env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
+    env::var_os("CARGO_HOME").map(PathBuf::from).or(home).context("neither CARGO_HOME nor HOME is set")
 }
 
 /// Rust's standard library for the target, which rustup has.

@@ -67,10 +67,8 @@ async fn start_server(settings: &str, directory: &Path) -> Result<(Started, Sock
         listen.map_err(|error| Failure::runtime(format!("{error}\n`alppaca-ims demo --port 0` takes a free port.")))?;
     let address = bound.iter().find_map(Bound::tcp_address);
     let address = address.ok_or_else(|| Failure::runtime("the listening socket has no address"))?;
-    Ok((
-        Ready::open(&loaded.site, &environment::host_env(), &bound)?.start(&loaded.site, bound, Aside::default()),
-        address,
-    ))
+    let ready = Ready::open(&loaded.site, &environment::host_env(), &bound)?;
+    Ok((ready.start(&loaded.site, bound, Aside::default()), address))
 }
 
 /// What plays AWS: a user for the role server, and roles that it may assume.

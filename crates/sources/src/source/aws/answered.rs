@@ -11,9 +11,10 @@ use aws_smithy_runtime_api::{
     },
 };
 use aws_smithy_types::config_bag::ConfigBag;
-use jiff::{Timestamp, fmt::rfc2822};
+use jiff::Timestamp;
 
-use crate::{clock::until, credentials::Credentials};
+use super::super::ims::{dated, http_date};
+use crate::credentials::Credentials;
 
 /// Notes it for one call, of which it is an interceptor.
 #[derive(Debug, Clone, Default)]
@@ -22,8 +23,7 @@ pub(crate) struct AnsweredAt(Arc<OnceLock<Timestamp>>);
 impl AnsweredAt {
     /// The set of that answer, with its life by AWS's clock, if the answer has a date.
     pub(crate) fn dated(&self, set: Credentials) -> Credentials {
-        let life = self.0.get().map(|date| until(set.expiration, *date)).or(set.life);
-        Credentials { life, ..set }
+        dated(set, self.0.get().copied())
     }
 }
 
@@ -40,7 +40,7 @@ impl Intercept for AnsweredAt {
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let date = context.response().headers().get("date");
-        if let Some(date) = date.and_then(|date| rfc2822::DateTimeParser::new().parse_timestamp(date).ok()) {
+        if let Some(date) = date.and_then(|date| http_date(date.as_bytes())) {
             // A call has one answer, since the SDK repeats nothing for us.
             self.0.get_or_init(|| date);
         }

@@ -42,9 +42,9 @@ impl Accepted {
     }
 }
 
-/// The set, with its life by the clock of its upstream, if that is known.
+/// The set, with its life by the clock of its upstream, if that is known by a date.
 pub(in crate::source) fn dated(set: Credentials, date: Option<Timestamp>) -> Credentials {
-    Credentials { life: date.map(|date| until(set.expiration, date)), ..set }
+    Credentials { life: date.map(|date| until(set.expiration, date)).or(set.life), ..set }
 }
 
 /// The body of a 200, and the error that any other answer to `GET url` is.
@@ -115,7 +115,12 @@ fn max_age(headers: &HeaderMap) -> Option<Duration> {
 /// The `Date` of an answer that no cache has kept for a while.
 pub(in crate::source) fn date(headers: &HeaderMap) -> Option<Timestamp> {
     let date = headers.get(header::DATE).filter(|_| headers.get(header::AGE).is_none_or(|age| age == "0"))?;
-    rfc2822::DateTimeParser::new().parse_timestamp(date.as_bytes()).ok()
+    http_date(date.as_bytes())
+}
+
+/// A date as headers have it.
+pub(in crate::source) fn http_date(text: &[u8]) -> Option<Timestamp> {
+    rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
 }
 
 /// When to come back, as a 503 or 429 says. An HTTP date counts from the answer's own `Date`, so that this host's clock does
@@ -129,7 +134,7 @@ fn retry_after(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
     if value.bytes().all(|byte| byte.is_ascii_digit()) {
         return value.parse().ok().map(Duration::from_secs);
     }
-    let then = rfc2822::DateTimeParser::new().parse_timestamp(value).ok()?;
+    let then = http_date(value.as_bytes())?;
     then.duration_since(date(headers)?).try_into().ok()
 }
 

@@ -13,7 +13,7 @@ use std::{fmt, sync::Arc};
 use http::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-pub(super) use answer::{Accepted, NO_SUCH_ROLE, accept, bad_document, date, dated, empty, message_of};
+pub(super) use answer::{Accepted, NO_SUCH_ROLE, accept, bad_document, date, dated, empty, http_date, message_of};
 pub use client::Settings;
 pub use flat::FLAT;
 use identity::Shown;
