@@ -17,13 +17,18 @@ use crate::{
     confinement::{Confinement, Kernel},
     daemon, host, plan,
     sandbox::{self, Account, Identity},
+    source::Unfit,
     trust::Trust,
 };
 use alppaca_settings::Listen;
 
 /// Arguments of `check`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit codes: 0 valid, 2 not. Secrets are shown as ***.")]
+#[command(after_help = "\
+Secrets are shown as ***.
+
+Exit codes: 0 valid, 2 not. A file that is missing, or that only the daemon's account may read, is
+a warning: the configuration may be for another host. One that is there and wrong is an error.")]
 pub(super) struct Args {
     #[command(flatten)]
     config: ConfigPath,
@@ -69,6 +74,11 @@ pub(super) fn run(args: &Args) -> Outcome {
     if let Some(refusal) = faults.refusal() {
         return Err(Failure::usage(refusal));
     }
+    let (certificates, unfit) = certificates(&loaded.config);
+    let wrong: Vec<_> = unfit.into_iter().chain(daemon::wrong_contents(&loaded.config, &host_env)).collect();
+    if !wrong.is_empty() {
+        return Err(Failure::usage(wrong.join("\n")));
+    }
     let mut for_me = loaded.config.clone();
     place::settle(&mut for_me);
     let sandbox = sandbox_of(&Configured { config: &for_me, path: &path, loaded: &loaded, host_env: &host_env });
@@ -92,11 +102,13 @@ pub(super) fn run(args: &Args) -> Outcome {
     if let Err(error) = traces::follower(&loaded.config) {
         anstream::eprintln!("warning: {error}; the daemon will not start");
     }
-    // Nor is this: it reads certificates, and looks at the environment.
+    // Nor is this: it looks at the environment, and for files that may be missing here.
     if let Err(error) = plan::fetching(&loaded.config, host_env) {
         anstream::eprintln!("warning: {error}; the daemon will not start");
     }
-    certificates(&loaded.config);
+    for line in certificates {
+        anstream::eprintln!("{line}");
+    }
     if !args.quiet {
         anstream::print!("{}", loaded.config.render());
     }
@@ -142,14 +154,18 @@ fn trust(config: &config::Config) -> Trust {
     Trust::of(identity.as_ref()).and_present()
 }
 
-/// Looks at the certificates and keys. As above, they may be on another host.
-fn certificates(config: &config::Config) {
+/// Looks at the certificates and keys: what `check` says of them, and what is certainly wrong.
+fn certificates(config: &config::Config) -> (Vec<String>, Vec<String>) {
+    let now = SystemClock.now().wall;
+    let (mut said, mut wrong) = (Vec::new(), Vec::new());
     for source in &config.upstreams.sources {
         let name = &source.name;
-        match source.kind.examine(SystemClock.now().wall) {
+        match source.kind.examine(now) {
             None => {}
-            Some(Ok(found)) => anstream::eprintln!("source {name}: {found}"),
-            Some(Err(error)) => anstream::eprintln!("warning: source {name}: {error}"),
+            Some(Ok(found)) => said.push(format!("source {name}: {found}")),
+            Some(Err(Unfit { problem, certain: true })) => wrong.push(format!("source {name}: {problem}")),
+            Some(Err(Unfit { problem, .. })) => said.push(format!("warning: source {name}: {problem}")),
         }
     }
+    (said, wrong)
 }

@@ -1,5 +1,5 @@
-//! The files that a configuration names, and whether others may change or read them. `check` shows it, the start and a reload
-//! act on it.
+//! The files that a configuration names, and whether others may change or read them: `check` shows it, the start and a reload
+//! act on it. What is wrong in them is for `check` alone.
 
 use std::path::Path;
 
@@ -8,8 +8,9 @@ use alppaca_settings::{NamedFile, NamedFiles};
 use super::written_files;
 use crate::{
     config::{Config, Loaded},
-    source::{HostEnv, Kind},
-    trust::{File, FileFaults, Purpose, Trust},
+    fetch,
+    source::{HostEnv, Kind as _},
+    trust::{self, File, FileFaults, Purpose, Trust},
 };
 
 /// Judges the files of a configuration that was read from `path`.
@@ -33,35 +34,34 @@ pub(super) fn files(path: &Path, loaded: &Loaded, host_env: &HostEnv) -> Vec<Fil
             files.push((file.clone(), "the configuration".to_owned(), Purpose::Secret));
         }
     }
-    for source in &config.upstreams.sources {
-        files.extend(of_source(&format!("source {}", source.name), &*source.kind, host_env));
+    files.extend(named(config, host_env).into_iter().map(trust::named));
+    if let Some(path) = config.containers.as_ref().and_then(|section| section.mapping_file.clone()) {
+        files.push((path, "containers: mapping_file".to_owned(), Purpose::Obeyed));
     }
-    files.extend(of_source("sts", &config.upstreams.sts, host_env));
-    of_faces(config, &mut files);
     written_files::judged(config, host_env, &mut files);
     files
 }
 
-fn of_faces(config: &Config, files: &mut Vec<File>) {
+/// What is wrong with the contents of the files that sources and faces name, as far as they are here.
+pub fn wrong_contents(config: &Config, host_env: &HostEnv) -> Vec<String> {
+    let fault = |file: NamedFile| Some(format!("{}: {}", file.what, fetch::content_fault(&file)?));
+    named(config, host_env).into_iter().filter_map(fault).collect()
+}
+
+/// The files that sources and faces name.
+fn named(config: &Config, host_env: &HostEnv) -> Vec<NamedFile> {
+    let mut named = Vec::new();
+    let mut add = |owner: &str, fill: &dyn Fn(&mut NamedFiles)| {
+        let mut files = NamedFiles::default();
+        fill(&mut files);
+        named.extend(files.of(owner));
+    };
+    for source in &config.upstreams.sources {
+        add(&format!("source {}", source.name), &|files| source.kind.files(host_env, files));
+    }
+    add("sts", &|files| config.upstreams.sts.files(host_env, files));
     for section in &config.faces {
-        let mut named = NamedFiles::default();
-        section.options.files(&mut named);
-        files.extend(of(section.key(), named));
+        add(section.key(), &|files| section.options.files(files));
     }
-    if let Some(path) = config.containers.as_ref().and_then(|section| section.mapping_file.clone()) {
-        files.push((path, "containers: mapping_file".to_owned(), Purpose::Obeyed));
-    }
-}
-
-fn of_source(name: &str, kind: &dyn Kind, host_env: &HostEnv) -> Vec<File> {
-    let mut files = NamedFiles::default();
-    kind.files(host_env, &mut files);
-    of(name, files).collect()
-}
-
-/// The files that `name` has named.
-pub(super) fn of(name: &str, files: NamedFiles) -> impl Iterator<Item = File> {
-    files.0.into_iter().map(move |NamedFile { path, what, secret }| {
-        (path, format!("{name}: {what}"), if secret { Purpose::Secret } else { Purpose::Obeyed })
-    })
+    named
 }

@@ -39,7 +39,7 @@ use end::{End, end, hangups, hung_up, stop_signal};
 pub use exec::ExecSockets;
 use faces::Lasting;
 pub use faces::addresses as face_addresses;
-pub use files::faults as file_faults;
+pub use files::{faults as file_faults, wrong_contents};
 pub use keeper::{ADMIN, admin_file};
 pub use needs::{Fixed as FixedNeeds, all as needs};
 pub use policy_engine::Identified;

@@ -22,7 +22,7 @@ use crate::{
         process::{Program, program_files},
     },
     store::Store,
-    trust::{File as JudgedFile, Purpose},
+    trust::{self, File as JudgedFile, Purpose},
 };
 use alppaca_settings::NamedFiles;
 
@@ -226,7 +226,7 @@ pub(super) fn judged(config: &Config, host_env: &HostEnv, judged: &mut Vec<Judge
         if let Some(command) = on_change {
             let mut named = NamedFiles::default();
             program_files(command, host_env, &mut named);
-            judged.extend(super::files::of(&whose, named));
+            judged.extend(named.of(&whose).map(trust::named));
         }
     }
 }

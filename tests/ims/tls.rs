@@ -188,7 +188,7 @@ async fn a_file_that_is_not_what_it_should_be_is_named_with_the_reason() {
         (None, Some(("", key.as_str())), "cert.pem: has no certificate"),
         (None, Some((certificate.as_str(), certificate.as_str())), "key.pem: has no private key"),
         (None, Some((certificate.as_str(), encrypted.as_str())), "key.pem: has an encrypted private key"),
-        (None, Some((certificate.as_str(), other_key.as_str())), "key.pem: cannot be used with the certificate"),
+        (None, Some((certificate.as_str(), other_key.as_str())), "key.pem: is not the key of the first certificate in"),
     ] {
         let mut fixture = Fixture::start(Server::default()).await;
         if let Some(ca) = ca {

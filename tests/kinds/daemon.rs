@@ -3,6 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use alppaca::mock_ims::Behaviour;
+use rcgen::{CertificateParams, KeyPair};
 use tempfile::TempDir;
 
 use crate::{
@@ -213,4 +214,44 @@ fn the_environments_proxy_is_used_only_where_that_is_said() {
     assert!(!out.contains("NO_PROXY"), "{out}");
     let (_, _, said) = check(&config(", proxy: environment"), &[("http_proxy", "socks5://me:s3cr3t@p:1")]);
     assert!(said.contains("the variable http_proxy is not a proxy") && !said.contains("s3cr3t"), "{said}");
+}
+
+#[test]
+fn check_fails_for_files_that_are_here_and_wrong() {
+    let directory = directory();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let key = KeyPair::generate().expect("a key");
+    let certificate = CertificateParams::new(vec!["localhost".into()]).expect("a name").self_signed(&key);
+    for (name, text) in [
+        ("ca.pem", certificate.expect("a certificate").pem()),
+        ("own.key", key.serialize_pem()),
+        ("other.key", KeyPair::generate().expect("a key").serialize_pem()),
+        ("empty", "nothing\n".to_owned()),
+    ] {
+        write(&directory.path().join(name), &text);
+    }
+    let ims = |ca: &str, key: &str| {
+        let (ca, certificate, key) = (path(ca), path("ca.pem"), path(key));
+        format!(
+            "ims_host: x\nims_protocol: https\nims_ca_file: {ca}\nims_client_certificate: {certificate}\nims_client_key: {key}\n"
+        )
+    };
+    let ssh = |key: &str| format!("ims_host: x\nims_identity: {{kind: ssh, key: {}}}\n", path(key));
+    let sts = |ca: &str| format!("ims_host: x\nsources: {{s: {{kind: sts, ca_file: {}}}}}\n", path(ca));
+    for (config, expected, said) in [
+        (ims("ca.pem", "own.key"), 0, ""),
+        (ims("empty", "own.key"), 2, "source ims: ca_file: "),
+        (ims("none", "own.key"), 0, "none: cannot be read: No such file"),
+        (ims("ca.pem", "empty"), 2, "empty: has no private key"),
+        (ims("ca.pem", "other.key"), 2, "other.key: is not the key of the first certificate in"),
+        (ims("own.key", "empty"), 2, "own.key: has no certificate"),
+        (ims("own.key", "empty"), 2, "empty: has no private key"),
+        (ssh("empty"), 2, "identity: "),
+        (ssh("none"), 0, "; the daemon will not start"),
+        (sts("empty"), 2, "source s: ca_file: "),
+        (sts("none"), 0, ""),
+    ] {
+        let (code, _, told) = check(&config, &[]);
+        assert!(code == Some(expected) && told.contains(said), "{config}: {code:?}: {told}");
+    }
 }

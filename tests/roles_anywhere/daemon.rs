@@ -73,16 +73,25 @@ fn check_looks_at_the_files() {
         fs::write(pki.path("alppaca.yaml"), configuration(&server, &identity)).expect("written");
         let mut command = Command::new(env!("CARGO_BIN_EXE_alppaca"));
         let output = command.args(["check", "--quiet", "-c"]).arg(pki.path("alppaca.yaml")).output().expect("it runs");
-        assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
-        String::from_utf8(output.stderr).expect("UTF-8")
+        assert!(output.stdout.is_empty(), "{output:?}");
+        (output.status.code(), String::from_utf8(output.stderr).expect("UTF-8"))
     };
-    let fine = check("web.key");
+    let (code, fine) = check("web.key");
+    assert_eq!(code, Some(0), "{fine}");
     assert!(
         fine.starts_with("source x509: CN=web,O=Test (ECDSA P-256, 0 more in the chain), valid until 20"),
         "{fine}"
     );
-    assert!(check("other.key").contains("warning: source x509: the key "), "{}", check("other.key"));
-    assert!(check("none.key").contains("none.key: cannot be read: No such file"));
+    fs::write(pki.path("empty.key"), "").expect("written");
+    for (key, expected, said) in [
+        ("other.key", 2, "source x509: the key "),
+        ("empty.key", 2, "empty.key: "),
+        ("none.key", 0, "warning: source x509: "),
+        ("none.key", 0, "none.key: cannot be read: No such file"),
+    ] {
+        let (code, told) = check(key);
+        assert!(code == Some(expected) && told.contains(said), "{key}: {code:?}: {told}");
+    }
 }
 
 #[test]

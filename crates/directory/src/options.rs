@@ -204,7 +204,7 @@ impl Options {
 
     /// Adds the files that it names.
     pub fn files(&self, files: &mut NamedFiles) {
-        files.obeyed("ca_file", &self.ca_file);
+        files.authorities("ca_file", &self.ca_file);
         files.secret("password_file", &self.password_file);
     }
 

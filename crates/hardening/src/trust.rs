@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use alppaca_settings::NamedFile;
 use nix::unistd::{Gid, Group, Uid, User};
 use rustix::fs::{StatVfsMountFlags, statvfs};
 
@@ -53,6 +54,11 @@ impl fmt::Display for Fault {
 
 /// A file that is judged: where it is, what it is to the daemon, and what it is for.
 pub type File = (PathBuf, String, Purpose);
+
+/// How a file is judged that a setting names.
+pub fn named(file: NamedFile) -> File {
+    (file.path, file.what, if file.secret { Purpose::Secret } else { Purpose::Obeyed })
+}
 
 /// What is wrong with files.
 #[derive(Debug, Default)]

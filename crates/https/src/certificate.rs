@@ -5,7 +5,6 @@ use std::{path::PathBuf, sync::Arc};
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use rustls::{
-    crypto::aws_lc_rs,
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
@@ -21,10 +20,10 @@ pub struct Files {
     pub key: PathBuf,
 }
 
-/// Why there is no certificate.
+/// Why a server has no TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
-    /// A file cannot be read, or has nothing of the kind.
+    /// A file cannot be read, has nothing of the kind, or does not fit the other.
     #[error("{key}: {error}")]
     File {
         /// The key of the configuration.
@@ -32,9 +31,9 @@ pub enum CertificateError {
         /// The file, and what is wrong with it.
         error: SetupError,
     },
-    /// The key cannot be used.
-    #[error("tls_certificate and tls_key: {0}")]
-    Pair(#[from] rustls::Error),
+    /// The TLS library refuses.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
 }
 
 /// The certificate in force.
@@ -73,15 +72,8 @@ impl ResolvesServerCert for Certificate {
 }
 
 fn read(files: &Files) -> Result<CertifiedKey, CertificateError> {
-    let of_key = |error| CertificateError::File { key: "tls_key", error };
-    let chain = fetch::certificates(&files.certificate);
-    let chain = chain.map_err(|error| CertificateError::File { key: "tls_certificate", error })?;
-    let key = fetch::private_key(&files.key).map_err(of_key)?;
-    CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => {
-            let problem = format!("is not the key of the first certificate in {}", files.certificate.display());
-            of_key(SetupError::File { path: files.key.clone(), problem })
-        }
-        other => other.into(),
+    fetch::certified_key(&files.certificate, &files.key).map_err(|error| {
+        let of_key = matches!(&error, SetupError::File { path, .. } if *path == files.key);
+        CertificateError::File { key: if of_key { "tls_key" } else { "tls_certificate" }, error }
     })
 }

@@ -146,7 +146,7 @@ impl KeyOptions {
         match &self.source {
             KeySource::File(path) => files.obeyed("jwks_file", Some(path)),
             KeySource::Url { access, .. } | KeySource::Issuer { access, .. } => {
-                files.obeyed("jwks_ca_file", &access.ca_file);
+                files.authorities("jwks_ca_file", &access.ca_file);
                 files.secret("jwks_token_file", &access.token_file);
             }
         }

@@ -43,7 +43,7 @@ impl ApiOptions {
 
     /// Adds the files that they name.
     pub fn files(&self, files: &mut NamedFiles) {
-        files.obeyed("api_ca_file", [&self.ca_file]);
+        files.authorities("api_ca_file", [&self.ca_file]);
         files.secret("api_token_file", [&self.token_file]);
     }
 }

@@ -22,7 +22,7 @@ pub mod yaml;
 pub use comparable::Comparable;
 pub use fields::{Fields, OneKind};
 pub use listen::Listen;
-pub use named_files::{NamedFile, NamedFiles};
+pub use named_files::{Content, NamedFile, NamedFiles};
 pub use options::{Keys, Rendered};
 pub use problem::{ConfigErrors, Problem};
 pub use shape::Shape;

@@ -61,8 +61,13 @@ pub(super) fn run(args: &Args) -> Outcome {
     for Obstacle { error, .. } in elsewhere {
         anstream::eprintln!("warning: {error}; the server will not start on this host");
     }
-    if !certain.is_empty() {
-        let errors: Vec<_> = certain.into_iter().map(|obstacle| obstacle.error).collect();
+    let mut errors = files::wrong_contents(site, &host_env);
+    for Obstacle { error, .. } in certain {
+        if !errors.contains(&error) {
+            errors.push(error);
+        }
+    }
+    if !errors.is_empty() {
         return Err(Failure::usage(errors.join("\n")));
     }
     if let Some(warning) = site.audit_log.as_ref().and_then(|target| target.warning("the server")) {

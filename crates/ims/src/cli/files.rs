@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use crate::{
+    fetch,
     settings::{NamedFile, NamedFiles},
-    site::Loaded,
+    site::{Loaded, Site},
     source::{HostEnv, process::program_files},
-    trust::{File, FileFaults, Purpose, Trust},
+    trust::{self, File, FileFaults, Purpose, Trust},
 };
 
 /// Judges the files of a configuration that was read from `path`.
@@ -26,39 +27,41 @@ pub(super) fn files(path: &Path, loaded: &Loaded, host_env: &HostEnv) -> Vec<Fil
             files.push((file.clone(), "the configuration".to_owned(), Purpose::Secret));
         }
     }
-    if let Some(tls) = &loaded.site.tls {
-        files.push((tls.certificate.clone(), "tls_certificate".to_owned(), Purpose::Obeyed));
-        files.push((tls.key.clone(), "tls_key".to_owned(), Purpose::Secret));
-    }
-    for named in &loaded.site.identities {
-        let mut found = NamedFiles::default();
-        named.method.files(&mut found);
-        files.extend(owned(&format!("identity method {}", named.name), found));
-    }
-    for (name, options) in &loaded.site.directories {
-        let mut found = NamedFiles::default();
-        options.files(&mut found);
-        files.extend(owned(&format!("directory {name}"), found));
-    }
-    let mut found = NamedFiles::default();
-    if let Some(alarm) = &loaded.site.alarm {
-        program_files(&alarm.command, host_env, &mut found);
-        files.extend(owned("emergency_alert", std::mem::take(&mut found)));
-    }
-    if let Some(approvals) = &loaded.site.approvals {
-        approvals.files(&mut found);
-        files.extend(owned("approvals", std::mem::take(&mut found)));
-    }
-    loaded.site.console.files(&mut found);
-    files.extend(owned("console", std::mem::take(&mut found)));
-    loaded.site.sts.files(host_env, &mut found);
-    files.extend(owned("sts", found));
+    files.extend(named(&loaded.site, host_env).into_iter().map(trust::named));
     files
 }
 
-fn owned(owner: &str, files: NamedFiles) -> Vec<File> {
-    let file = |NamedFile { path, what, secret }| {
-        (path, format!("{owner}: {what}"), if secret { Purpose::Secret } else { Purpose::Obeyed })
+/// What is wrong with the contents of the files that are named in it, as far as they are here.
+pub(super) fn wrong_contents(site: &Site, host_env: &HostEnv) -> Vec<String> {
+    let fault = |file: NamedFile| Some(format!("{}: {}", file.what, fetch::content_fault(&file)?));
+    named(site, host_env).into_iter().filter_map(fault).collect()
+}
+
+/// The files that are named in it.
+fn named(site: &Site, host_env: &HostEnv) -> Vec<NamedFile> {
+    let mut own = NamedFiles::default();
+    if let Some(tls) = &site.tls {
+        own.pair(("tls_certificate", "tls_key"), &tls.certificate, &tls.key);
+    }
+    let mut named = own.0;
+    let mut add = |owner: &str, fill: &dyn Fn(&mut NamedFiles)| {
+        let mut files = NamedFiles::default();
+        fill(&mut files);
+        named.extend(files.of(owner));
     };
-    files.0.into_iter().map(file).collect()
+    for method in &site.identities {
+        add(&format!("identity method {}", method.name), &|files| method.method.files(files));
+    }
+    for (name, options) in &site.directories {
+        add(&format!("directory {name}"), &|files| options.files(files));
+    }
+    if let Some(alarm) = &site.alarm {
+        add("emergency_alert", &|files| program_files(&alarm.command, host_env, files));
+    }
+    if let Some(approvals) = &site.approvals {
+        add("approvals", &|files| approvals.files(files));
+    }
+    add("console", &|files| site.console.files(files));
+    add("sts", &|files| site.sts.files(host_env, files));
+    named
 }

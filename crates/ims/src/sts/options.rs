@@ -207,7 +207,7 @@ impl Options {
     /// Adds the files that it names.
     pub fn files(&self, host_env: &HostEnv, files: &mut NamedFiles) {
         self.credentials.files(host_env, files);
-        files.obeyed("ca_file", &self.way.ca_file);
+        files.authorities("ca_file", &self.way.ca_file);
     }
 
     /// Adds what it needs of the system beside these files.

@@ -1,9 +1,17 @@
 //! TLS towards an upstream: the system's authorities, the configured ones, and the client's certificate.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    fs::{self, File},
+    path::Path,
+    sync::Arc,
+};
 
 use jiff::Timestamp;
-use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::aws_lc_rs,
+    sign::{CertifiedKey, SingleCertAndKey},
+};
 use rustls_pki_types::{
     CertificateDer, PrivateKeyDer,
     pem::{self, PemObject},
@@ -12,6 +20,7 @@ use x509_cert::der::Decode;
 use zeroize::Zeroizing;
 
 use super::{Options, SetupError};
+use crate::settings::{Content, NamedFile};
 
 /// Reads the files of `options` and the system's authorities. What is offered is the library's choice: TLS 1.3 first,
 /// and in it the hybrid key exchange X25519MLKEM768, which a recording cannot be broken by a quantum computer of the
@@ -21,10 +30,46 @@ pub fn client_config(options: &Options) -> Result<ClientConfig, SetupError> {
         .with_safe_default_protocol_versions()
         .map_err(|error| SetupError::Tls(error.to_string()))?
         .with_root_certificates(roots(options.ca_file.as_deref())?);
-    let Some((chain, key)) = &options.client_certificate else { return Ok(builder.with_no_client_auth()) };
-    builder
-        .with_client_auth_cert(certificates(chain)?, private_key(key)?)
-        .map_err(|error| wrong(key, format!("cannot be used with the certificate {}: {error}", chain.display())))
+    Ok(match &options.client_certificate {
+        Some((certificate, key)) => {
+            let certified_key = certified_key(certificate, key)?;
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified_key)))
+        }
+        None => builder.with_no_client_auth(),
+    })
+}
+
+/// A certificate with its chain, and its key.
+pub fn certified_key(certificate: &Path, key: &Path) -> Result<CertifiedKey, SetupError> {
+    let (chain, key_in_file) = (certificates(certificate)?, private_key(key)?);
+    CertifiedKey::from_der(chain, key_in_file, &aws_lc_rs::default_provider()).map_err(|error| {
+        let problem = match error {
+            rustls::Error::InconsistentKeys(_) => {
+                format!("is not the key of the first certificate in {}", certificate.display())
+            }
+            other => format!("cannot be used: {other}"),
+        };
+        wrong(key, problem)
+    })
+}
+
+/// What is wrong with the contents of a file. Nothing can be said of one that is missing, or that who looks may not read.
+pub fn content_fault(file: &NamedFile) -> Option<SetupError> {
+    // A pipe is read once only.
+    let metadata = fs::metadata(&file.path).ok()?;
+    if !metadata.is_file() && !metadata.is_dir() {
+        return None;
+    }
+    File::open(&file.path).ok()?;
+    match &file.content {
+        Content::Any => None,
+        Content::Authorities => authorities(&file.path).err(),
+        Content::Certificate => certificates(&file.path).err(),
+        Content::KeyOf(certificate) if certificates(certificate).is_ok() => {
+            certified_key(certificate, &file.path).err()
+        }
+        Content::KeyOf(_) => private_key(&file.path).err(),
+    }
 }
 
 /// When the first certificate in this file expires; `None` if that cannot be determined.
@@ -68,7 +113,7 @@ fn add(store: &mut RootCertStore, path: &Path) -> Result<(), SetupError> {
 }
 
 /// The certificates of a PEM file, of which there is one at least.
-pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, SetupError> {
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, SetupError> {
     let text = read(path)?;
     let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     match parsed {
@@ -81,7 +126,7 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, SetupEr
 }
 
 /// The first private key of a PEM file.
-pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, SetupError> {
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, SetupError> {
     let text = read(path)?;
     PrivateKeyDer::from_pem_slice(&text).map_err(|error| {
         let encrypted = text.windows(9).any(|part| part == b"ENCRYPTED");
@@ -95,7 +140,7 @@ pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, SetupError> {
 }
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, SetupError> {
-    std::fs::read(path).map(Zeroizing::new).map_err(|error| wrong(path, format!("cannot be read: {error}")))
+    fs::read(path).map(Zeroizing::new).map_err(|error| wrong(path, format!("cannot be read: {error}")))
 }
 
 fn wrong(path: &Path, problem: String) -> SetupError {

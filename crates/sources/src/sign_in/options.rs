@@ -137,7 +137,7 @@ impl SignIn {
     /// Adds the files that it names.
     pub fn files(&self, files: &mut NamedFiles) {
         if let Self::Oidc(oidc) = self {
-            files.obeyed("sign_in: ca_file", oidc.ca_file.as_ref());
+            files.authorities("sign_in: ca_file", oidc.ca_file.as_ref());
             files.secret("sign_in: client_secret_file", oidc.client_secret_file.as_ref());
         }
     }

@@ -179,7 +179,7 @@ pub trait Kind: Comparable + Named + Rendered + fmt::Debug + Send + Sync {
     fn needs(&self, host_env: &HostEnv, needs: &mut Needs);
 
     /// What `check` finds in the files that show who this host is: a sentence, or what is wrong with them.
-    fn examine(&self, _now: Timestamp) -> Option<Result<String, String>> {
+    fn examine(&self, _now: Timestamp) -> Option<Result<String, Unfit>> {
         None
     }
 }
@@ -191,6 +191,16 @@ impl PartialEq for dyn Kind {
 }
 
 impl Eq for dyn Kind {}
+
+/// Why a host cannot show with its files who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfit {
+    /// What is wrong.
+    pub problem: String,
+    /// Whether that is a mistake in files that are here. What is missing may be there elsewhere, and what has expired may be
+    /// renewed.
+    pub certain: bool,
+}
 
 /// What a source has to know to be opened.
 pub struct Opening<'a> {

@@ -27,7 +27,7 @@ pub mod vault;
 pub mod web_identity;
 
 pub use host_env::HostEnv;
-pub use kind::{Entry, KINDS, Kind, Named, Opened, Opening, Provides, Written, read_kind};
+pub use kind::{Entry, KINDS, Kind, Named, Opened, Opening, Provides, Unfit, Written, read_kind};
 pub use pass_on::PassOn;
 pub use purpose::{Purpose, Serves};
 pub use session::{Session, session_duration};

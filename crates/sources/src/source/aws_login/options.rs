@@ -96,7 +96,7 @@ impl Kind for Options {
     }
 
     fn files(&self, _: &HostEnv, files: &mut NamedFiles) {
-        files.obeyed("ca_file", self.ca_file.as_ref());
+        files.authorities("ca_file", self.ca_file.as_ref());
     }
 
     fn needs(&self, _: &HostEnv, needs: &mut Needs) {

@@ -166,7 +166,7 @@ impl Kind for Options {
     }
 
     fn files(&self, host_env: &HostEnv, files: &mut NamedFiles) {
-        files.obeyed("ca_file", self.ca_file.as_ref());
+        files.authorities("ca_file", self.ca_file.as_ref());
         if let Some(Choice::File(file)) = self.choice(host_env) {
             files.obeyed("key", Some(file));
         }

@@ -1,6 +1,6 @@
 //! How this host proves to `alppaca-ims` who it is, if not by its client certificate (`identity`).
 
-use std::path::PathBuf;
+use std::{fs::File, path::PathBuf};
 
 use http::{Method, header};
 
@@ -12,7 +12,8 @@ use crate::{
         Fields, NamedFiles, Problem, Setting, read,
         render::{mapping, quoted},
     },
-    source::{SourceError, file::read_secret},
+    source::{SourceError, Unfit, file::read_secret},
+    ssh_agent::PrivateKey,
 };
 
 /// What is in the file.
@@ -154,6 +155,14 @@ impl Identity {
             }
             Self::Ssh { key: Key::Agent { socket, .. }, .. } => files.obeyed("identity", Some(socket)),
         }
+    }
+
+    /// What is wrong in a file that is read once, if it is here.
+    pub(super) fn examine(&self) -> Option<Unfit> {
+        let Self::Ssh { key: Key::File { file, .. }, .. } = self else { return None };
+        File::open(file).ok()?;
+        let error = PrivateKey::read(file, None).err()?;
+        Some(Unfit { problem: format!("identity: {}: {error}", file.display()), certain: true })
     }
 
     /// Reads what is read once.

@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use jiff::Timestamp;
+
 use super::{Identity, ImsSource, Settings};
 use crate::{
     fetch::{Proxies, Proxying, Renewed, is_clear_text, proxying},
@@ -18,7 +20,7 @@ use crate::{
     source::{
         failover::Failover,
         host_env::HostEnv,
-        kind::{CertificateEnd, Kind, Opened, Opening, Provides, Written},
+        kind::{CertificateEnd, Kind, Opened, Opening, Provides, Unfit, Written},
     },
 };
 
@@ -216,11 +218,15 @@ impl Kind for Options {
     }
 
     fn files(&self, _: &HostEnv, files: &mut NamedFiles) {
-        files.obeyed("ca_file", self.ca_file.as_ref());
+        files.authorities("ca_file", self.ca_file.as_ref());
         files.client_certificate(self.client_certificate.as_ref());
         if let Some(identity) = &self.identity {
             identity.files(files);
         }
+    }
+
+    fn examine(&self, _: Timestamp) -> Option<Result<String, Unfit>> {
+        self.identity.as_ref()?.examine().map(Err)
     }
 
     fn needs(&self, host_env: &HostEnv, needs: &mut Needs) {

@@ -124,7 +124,7 @@ impl Kind for Options {
         ] {
             files.obeyed(key, path.clone().or_else(|| Some(home?.join(usual))));
         }
-        files.obeyed("ca_file", self.aws.ca_file.as_ref());
+        files.authorities("ca_file", self.aws.ca_file.as_ref());
     }
 
     /// What its files say is known only when they are read.

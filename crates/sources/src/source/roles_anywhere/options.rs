@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use jiff::Timestamp;
 
-use super::{Arns, Identity, IdentitySettings, Location, RolesAnywhere, Settings};
+use super::{Arns, Identity, IdentityError, IdentitySettings, Location, RolesAnywhere, Settings};
 use crate::{
     credentials::{SessionName, format_timestamp},
     fetch::{Proxying, proxying},
@@ -18,7 +18,7 @@ use crate::{
     source::{
         aws::{self, Aws},
         host_env::HostEnv,
-        kind::{CertificateEnd, Kind, Opened, Opening, Provides, Written},
+        kind::{CertificateEnd, Kind, Opened, Opening, Provides, Unfit, Written},
         purpose::{Purpose, Serves},
     },
 };
@@ -235,19 +235,17 @@ impl Kind for Options {
         files.secret("passphrase_file", identity.passphrase_file.as_ref());
         files.obeyed("pkcs11_module", identity.pkcs11_module.as_ref());
         files.secret("pin_file", identity.pin_file.as_ref());
-        files.obeyed("ca_file", self.aws.ca_file.as_ref());
+        files.authorities("ca_file", self.aws.ca_file.as_ref());
     }
 
-    fn examine(&self, now: Timestamp) -> Option<Result<String, String>> {
-        let found = Identity::new(self.identity.clone()).examine(now);
-        Some(found.map_err(|error| error.to_string()).map(|found| {
-            format!(
-                "{} ({}, {} more in the chain), valid until {}",
-                found.subject,
-                found.key,
-                found.chain,
-                format_timestamp(found.not_after)
-            )
+    fn examine(&self, now: Timestamp) -> Option<Result<String, Unfit>> {
+        let found = Identity::new(self.identity.clone()).examine(now).map(|found| {
+            let end = format_timestamp(found.not_after);
+            format!("{} ({}, {} more in the chain), valid until {end}", found.subject, found.key, found.chain)
+        });
+        Some(found.map_err(|error| Unfit {
+            problem: error.to_string(),
+            certain: !matches!(error, IdentityError::Time { .. }) && self.identity.is_here(),
         }))
     }
 

@@ -1,6 +1,6 @@
 //! The settings of a `RolesAnywhere`, and the errors in them.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fs::File, path::PathBuf, time::Duration};
 
 use super::token_uri::{TokenUri, TokenUriError};
 use crate::{
@@ -180,6 +180,16 @@ impl IdentitySettings {
             }
         }
         Ok(())
+    }
+
+    /// Whether all that is needed is in files that can be read here.
+    pub fn is_here(&self) -> bool {
+        let files = [&self.certificate, &self.key].map(|location| match location {
+            Location::File(path) => Some(path),
+            Location::Token(_) => None,
+        });
+        let others = [&self.chain, &self.passphrase_file].into_iter().flatten();
+        files.into_iter().chain(others.map(Some)).all(|path| path.is_some_and(|path| File::open(path).is_ok()))
     }
 }
 

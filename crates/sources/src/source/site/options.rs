@@ -156,7 +156,7 @@ impl Kind for Options {
     }
 
     fn files(&self, _: &HostEnv, files: &mut NamedFiles) {
-        files.obeyed("ca_file", self.ca_file.as_ref());
+        files.authorities("ca_file", self.ca_file.as_ref());
         files.client_certificate(self.certificate().as_ref());
         if let Some(sign_in) = &self.sign_in.0 {
             sign_in.files(files);

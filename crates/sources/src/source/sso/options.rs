@@ -238,7 +238,7 @@ impl Kind for Options {
     }
 
     fn files(&self, host_env: &HostEnv, files: &mut NamedFiles) {
-        files.obeyed("ca_file", self.ca_file.as_ref());
+        files.authorities("ca_file", self.ca_file.as_ref());
         if self.sso_session.is_some() {
             files.obeyed("config_file", self.config_file(host_env));
         }

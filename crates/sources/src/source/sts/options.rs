@@ -40,7 +40,7 @@ impl Kind for Aws {
     }
 
     fn files(&self, _: &HostEnv, files: &mut NamedFiles) {
-        files.obeyed("ca_file", self.ca_file.as_ref());
+        files.authorities("ca_file", self.ca_file.as_ref());
     }
 
     fn needs(&self, host_env: &HostEnv, needs: &mut Needs) {

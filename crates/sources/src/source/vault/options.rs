@@ -221,7 +221,7 @@ impl Kind for Options {
     }
 
     fn files(&self, _: &HostEnv, files: &mut NamedFiles) {
-        files.obeyed("ca_file", self.ca_file.as_ref());
+        files.authorities("ca_file", self.ca_file.as_ref());
         files.client_certificate(self.certificate().as_ref());
         match &self.auth {
             Auth::TokenFile(path) => files.secret("token_file", Some(path)),

@@ -66,7 +66,7 @@ impl Kind for Options {
 
     fn files(&self, _: &HostEnv, files: &mut NamedFiles) {
         files.secret("token_file", Some(&self.token_file));
-        files.obeyed("ca_file", self.aws.ca_file.as_ref());
+        files.authorities("ca_file", self.aws.ca_file.as_ref());
     }
 
     fn needs(&self, host_env: &HostEnv, needs: &mut Needs) {
