@@ -6,15 +6,12 @@ use zeroize::Zeroizing;
 
 use super::{
     Failure, Outcome, complete,
-    socket::{Socket, failure, without_role},
+    socket::{ANSWER_LIMIT, Socket, failure, without_role},
 };
 use crate::{
     admin::{CredentialsDocument, MAX_WAIT},
     credentials::RoleName,
 };
-
-/// Beyond the wait for the credentials themselves.
-const LIMIT: Duration = Duration::from_secs(5);
 
 /// Arguments of `credentials`.
 #[derive(Debug, clap::Args)]
@@ -69,7 +66,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let role = args.role.as_ref().map(|role| format!("/{role}")).unwrap_or_default();
     let path = format!("/v1/credentials{role}?wait={}", args.wait);
     let client = args.socket.client();
-    let answer = client.call("GET", &path, b"", Duration::from_secs(args.wait) + LIMIT);
+    let answer = client.call("GET", &path, b"", Duration::from_secs(args.wait) + ANSWER_LIMIT);
     let answer = answer.map_err(|error| failure(&error))?;
     let document: CredentialsDocument = client.document(&answer).map_err(|error| without_role(&client, &error))?;
     let text = match args.format {

@@ -6,10 +6,14 @@ use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
 };
 
-use super::{Failure, Outcome, check, doctor, place::ConfigPath, socket::Socket, version};
+use super::{
+    Failure, Outcome, check, doctor,
+    place::ConfigPath,
+    socket::{ANSWER_LIMIT, Socket},
+    version,
+};
 use crate::{
     admin::{Client, Status},
     clock::{Clock, SystemClock},
@@ -17,8 +21,6 @@ use crate::{
     needs::{Need, Needs},
 };
 
-/// The daemon answers these at once.
-const LIMIT: Duration = Duration::from_secs(5);
 /// So much of the end of a log is enough to see what goes wrong again and again.
 const LOG_BYTES: u64 = 256 * 1024;
 const LOG_LINES: &str = "1000";
@@ -106,7 +108,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let path = args.config.path();
     let config = config::load(&path);
     let client = args.socket.client();
-    let status = client.get::<Status>("/v1/status", LIMIT);
+    let status = client.get::<Status>("/v1/status", ANSWER_LIMIT);
     let pid = status.as_ref().ok().map(|status| status.pid);
     // An error of the configuration shows the line, in which there may be a secret.
     let invalid = || format!("# the configuration at {} is not valid: see `alppaca check`\n", path.display());
@@ -142,7 +144,7 @@ fn absent(what: impl std::fmt::Display) -> String {
 
 /// What the daemon says at `path`.
 fn document(client: &Client, path: &str) -> String {
-    match client.call("GET", path, b"", LIMIT) {
+    match client.call("GET", path, b"", ANSWER_LIMIT) {
         Ok(answer) => String::from_utf8_lossy(&answer.body).into_owned(),
         Err(error) => absent(error),
     }

@@ -5,15 +5,13 @@ use std::{collections::BTreeMap, ffi::OsString, os::unix::process::CommandExt, p
 use super::{
     Failure, Outcome, complete, environment,
     sdk::{CREDENTIAL_VARIABLES, PROXY_VARIABLES, ProfileFiles, Variables},
-    socket::{Socket, failure, without_role},
+    socket::{ANSWER_LIMIT, Socket, failure, without_role},
 };
 use crate::{
     admin::{ExecDocument, ExecRequest, MAX_WAIT},
     credentials::RoleName,
 };
 
-/// Beyond the wait for the credentials themselves.
-const LIMIT: Duration = Duration::from_secs(5);
 /// As `env` and shells have it.
 const NOT_FOUND: u8 = 127;
 const NOT_EXECUTABLE: u8 = 126;
@@ -57,7 +55,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let request = ExecRequest { role: args.role.as_ref().map(ToString::to_string) };
     let body = serde_json::to_vec(&request).map_err(Failure::runtime)?;
     let path = format!("/v1/exec-token?wait={}", args.wait);
-    let answer = client.call("POST", &path, &body, Duration::from_secs(args.wait) + LIMIT);
+    let answer = client.call("POST", &path, &body, Duration::from_secs(args.wait) + ANSWER_LIMIT);
     let answer = answer.map_err(|error| failure(&error))?;
     let document: ExecDocument = client.document(&answer).map_err(|error| without_role(&client, &error))?;
     let variables = environment::variables();

@@ -13,14 +13,12 @@ use zeroize::Zeroizing;
 
 use super::{
     Failure, Outcome, environment, human,
-    socket::{Socket, failure},
+    socket::{ANSWER_LIMIT, Socket, failure},
 };
 use crate::admin::{
     BeginRequest, Begun, Client, MAX_WAIT, MethodWord, ProgressDocument, SignInStatus, SignInsDocument,
 };
 
-/// For an answer that does not wait.
-pub(super) const LIMIT: Duration = Duration::from_secs(5);
 /// For the provider to answer.
 const PATIENCE: Duration = Duration::from_secs(MAX_WAIT + 5);
 
@@ -59,7 +57,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Outcome {
     let client = args.socket.client();
     let of_source = |status: &SignInStatus| args.source.as_ref().is_none_or(|source| *source == status.source);
-    let SignInsDocument { sign_ins } = client.get("/v1/sign-in", LIMIT).map_err(|error| failure(&error))?;
+    let SignInsDocument { sign_ins } = client.get("/v1/sign-in", ANSWER_LIMIT).map_err(|error| failure(&error))?;
     // What is wrong with the name, or that there is none, the daemon says.
     let status = sign_ins.into_iter().find(of_source);
     let name = if status.as_ref().is_some_and(|status| status.kind == "ssh") {
@@ -95,7 +93,7 @@ fn request(args: &Args, method: MethodWord) -> BeginRequest {
 /// Begins, and answers the path of the attempt.
 fn begin(client: &Client, request: &BeginRequest) -> Result<String, Failure> {
     let body = serde_json::to_vec(request).map_err(Failure::runtime)?;
-    let answer = client.call("POST", "/v1/sign-in", &body, LIMIT).map_err(|error| failure(&error))?;
+    let answer = client.call("POST", "/v1/sign-in", &body, ANSWER_LIMIT).map_err(|error| failure(&error))?;
     let Begun { attempt } = client.document(&answer).map_err(|error| failure(&error))?;
     Ok(format!("/v1/sign-in/{attempt}"))
 }
@@ -145,7 +143,7 @@ fn with_code(args: &Args, client: &Client) -> Result<String, Failure> {
         ProgressDocument::Paste { url } => {
             anstream::println!("Open this in any browser to sign in:\n\n    {}\n", human::foreign(url.expose()));
             anstream::println!("Then enter the text that the last page shows:");
-            client.call("POST", &attempt, &pasted()?, LIMIT).map_err(|error| failure(&error))?;
+            client.call("POST", &attempt, &pasted()?, ANSWER_LIMIT).map_err(|error| failure(&error))?;
             end(client, &attempt)
         }
         other => outcome(other).unwrap_or_else(|| Err(not_signed_in("the daemon does not know how to go on"))),

@@ -21,8 +21,8 @@ pub(super) const NOT_NOW: u8 = 5;
 /// Several roles are what the caller may have meant.
 pub(super) const AMBIGUOUS: u8 = 6;
 
-/// The daemon answers this at once.
-const LIMIT: Duration = Duration::from_secs(5);
+/// How long the daemon may take to answer, beyond what it was asked to wait.
+pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 const SIGN_IN_NEEDED: &str = "sign-in needed: run `alppaca login`";
 
 /// Where the daemon is.
@@ -61,7 +61,7 @@ pub(super) fn of_configuration(path: &Path) -> Result<Client, Failure> {
 
 /// Whether a person has to sign in before there is anything new.
 pub(super) fn is_signed_out(client: &Client) -> bool {
-    client.get::<ChoiceDocument>("/v1/choice", LIMIT).is_ok_and(|choice| choice.sign_in_needed)
+    client.get::<ChoiceDocument>("/v1/choice", ANSWER_LIMIT).is_ok_and(|choice| choice.sign_in_needed)
 }
 
 pub(super) fn sign_in_needed() -> Failure {

@@ -12,7 +12,7 @@ use super::{
     Failure, Outcome,
     human::{self, Colour, Coloured},
     login::login_command,
-    socket::{self, Socket, failure},
+    socket::{self, ANSWER_LIMIT, Socket, failure},
 };
 use crate::{
     admin::{
@@ -21,9 +21,6 @@ use crate::{
     },
     refresh::clock_difference,
 };
-
-/// The daemon answers this at once.
-const LIMIT: Duration = Duration::from_secs(5);
 
 const RELOAD_REFUSED: &str = "the last reload was refused, so an older configuration is in force";
 
@@ -97,7 +94,7 @@ pub(super) fn run(args: &Args) -> Outcome {
 /// The status, and its document as it came.
 fn ask(client: &Client) -> Result<(Status, Answered), Failure> {
     // It may have to be found out first which roles are for this user.
-    let answer = client.call("GET", "/v1/status?wait=1", b"", LIMIT).map_err(|error| failure(&error))?;
+    let answer = client.call("GET", "/v1/status?wait=1", b"", ANSWER_LIMIT).map_err(|error| failure(&error))?;
     let status = client.document(&answer).map_err(|error| failure(&error))?;
     Ok((status, answer))
 }

@@ -7,7 +7,7 @@ use super::{
     console::duration,
     human::{self, foreign},
     pick::pick,
-    socket::{NO_ROLE, NOT_NOW, Socket, failure, is_signed_out, sign_in_needed},
+    socket::{ANSWER_LIMIT, NO_ROLE, NOT_NOW, Socket, failure, is_signed_out, sign_in_needed},
 };
 use crate::{
     admin::{ChoiceDocument, ChoiceRequest, Client, ClientError, Code, RoleStatus, RolesDocument},
@@ -16,8 +16,6 @@ use crate::{
 
 /// How long one question waits at the daemon.
 const TURN: u64 = 1;
-/// Beyond that, for the answer.
-const LIMIT: Duration = Duration::from_secs(5);
 
 /// Arguments of `use`.
 #[derive(Debug, clap::Args)]
@@ -104,7 +102,7 @@ pub(super) fn me(args: &MeArgs) -> Outcome {
 /// What the user may have. It is an error if that is not known before the user signs in.
 pub(super) fn listed(client: &Client) -> Result<RolesDocument, Failure> {
     let document: RolesDocument =
-        client.get(&format!("/v1/roles?wait={TURN}"), LIMIT).map_err(|error| failure(&error))?;
+        client.get(&format!("/v1/roles?wait={TURN}"), ANSWER_LIMIT).map_err(|error| failure(&error))?;
     if document.roles.is_empty() && is_signed_out(client) {
         return Err(sign_in_needed());
     }
@@ -118,7 +116,7 @@ fn choose(client: &Client, request: &ChoiceRequest, patience: u64) -> Outcome {
     loop {
         let waited = SystemClock.now().boot.since(started).as_secs();
         let wait = TURN.min(patience.saturating_sub(waited));
-        let answer = client.call("POST", &format!("/v1/choice?wait={wait}"), &body, LIMIT);
+        let answer = client.call("POST", &format!("/v1/choice?wait={wait}"), &body, ANSWER_LIMIT);
         let error = match answer.and_then(|answer| client.document::<ChoiceDocument>(&answer)) {
             Ok(document) => return tell(&document),
             Err(error) => error,

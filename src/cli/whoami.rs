@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use super::{
     Failure, Outcome,
     human::{self, Colour, Coloured},
-    login::{LIMIT, login_command},
-    socket::{Socket, failure},
+    login::login_command,
+    socket::{ANSWER_LIMIT, Socket, failure},
 };
 use crate::admin::{SignInStatus, SignInsDocument, SignOutRequest};
 
@@ -45,7 +45,7 @@ pub(super) struct LogoutArgs {
 /// Asks, and prints.
 pub(super) fn run(args: &Args) -> Outcome {
     let client = args.socket.client();
-    let answer = client.call("GET", "/v1/sign-in", b"", LIMIT).map_err(|error| failure(&error))?;
+    let answer = client.call("GET", "/v1/sign-in", b"", ANSWER_LIMIT).map_err(|error| failure(&error))?;
     let SignInsDocument { sign_ins } = client.document(&answer).map_err(|error| failure(&error))?;
     if args.json {
         let json: serde_json::Value = serde_json::from_slice(&answer.body).map_err(Failure::runtime)?;

@@ -9,7 +9,7 @@ use super::{
     Failure, Outcome, complete, environment,
     human::{self, foreign},
     pick::pick,
-    socket::{NO_ROLE, Socket, without_role},
+    socket::{ANSWER_LIMIT, NO_ROLE, Socket, without_role},
     use_role::listed,
     web_browser,
 };
@@ -20,8 +20,6 @@ use crate::{
     fetch::{self, Client, parse_url},
 };
 
-/// Beyond the wait for the credentials themselves.
-const LIMIT: Duration = Duration::from_secs(5);
 /// For each call of AWS's sign-in.
 const CALL: Duration = Duration::from_secs(10);
 /// For its connection.
@@ -84,8 +82,9 @@ pub(super) fn run(args: &Args) -> Outcome {
         None => roles.first().ok_or_else(|| Failure { code: NO_ROLE, message: "there is no role for you".into() })?,
     };
     let path = format!("/v1/credentials/{}?wait={}", role.name, args.wait);
-    let credentials: CredentialsDocument =
-        client.get(&path, Duration::from_secs(args.wait) + LIMIT).map_err(|error| without_role(&client, &error))?;
+    let credentials: CredentialsDocument = client
+        .get(&path, Duration::from_secs(args.wait) + ANSWER_LIMIT)
+        .map_err(|error| without_role(&client, &error))?;
     // A role that was idle has its account and its partition only now.
     let fetched = listed(&client)?.roles;
     let role = fetched.iter().find(|fetched| fetched.name == role.name).unwrap_or(role);

@@ -13,13 +13,17 @@ use std::{
 use http::Uri;
 
 use super::{
-    LIMIT, begin,
+    begin,
     callback::{self, Incoming},
     end, not_signed_in, outcome, progress, signed_in,
 };
 use crate::{
     admin::{BeginRequest, Client, ProgressDocument},
-    cli::{Failure, human, socket::failure, web_browser},
+    cli::{
+        Failure, human,
+        socket::{ANSWER_LIMIT, failure},
+        web_browser,
+    },
     credentials::Secret,
 };
 
@@ -140,7 +144,7 @@ impl Visit {
             Ok(body) => body,
             Err(error) => return Some(Err(Failure::runtime(error))),
         };
-        let told = client.call("POST", attempt, &body, LIMIT).map_err(|error| failure(&error));
+        let told = client.call("POST", attempt, &body, ANSWER_LIMIT).map_err(|error| failure(&error));
         let outcome = told.and_then(|_| end(client, attempt));
         match &outcome {
             Ok(name) => request.page(200, signed_in(name).trim_end_matches('.'), "You may close this window."),
