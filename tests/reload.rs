@@ -384,6 +384,49 @@ fn the_pod_identity_agent_goes_on_at_its_address_until_a_restart() {
 }
 
 #[test]
+fn tokens_of_a_configuration_that_is_refused_open_nothing_and_those_in_force_stay() {
+    let ims = Ims::start(Behaviour { roles: ["app", "other"].map(str::to_owned).into(), ..Behaviour::default() });
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        fs::write(&path, text).expect("written");
+        path.display().to_string()
+    };
+    let section = |role: &str, token: &str| {
+        let roles = format!("roles: {{{role}: {{authorization_token_file: '{token}'}}}}");
+        // The mapping below would need a port that the sandbox does not allow.
+        let listen = "listen: '127.0.0.1:0', token_overlap: 0s";
+        format!("{}sandbox: off\ncontainer: {{{listen}, {roles}}}\n", ims.config())
+    };
+    let (first, second) = (section("app", &file("first", "one")), section("other", &file("second", "two")));
+    let reloaded = Reloaded::start(&first);
+    reloaded.daemon.wait_for_log("role other: fetched ");
+    let address = reloaded.daemon.face("container");
+    let opened = || {
+        let get = |role: &str, token: &str| {
+            let head = format!("GET /role/{role} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {token}\r\n");
+            request(address, &head).status
+        };
+        (get("app", "one"), get("other", "two"))
+    };
+    assert_eq!(opened(), (200, 401));
+    // What is wrong is found last.
+    let mapping = file("mapping.json", "not JSON");
+    reloaded.write(&format!("{second}containers: {{sockets: [/nowhere.sock], mapping_file: '{mapping}'}}\n"));
+    reloaded.reload(REFUSED);
+    assert_eq!(opened(), (200, 401));
+    reloaded.change(&second);
+    assert_eq!(opened(), (401, 200));
+    reloaded.change(&first);
+    assert_eq!(opened(), (200, 401));
+    // Without the section only the tokens of `exec` are left.
+    reloaded.change(&ims.config());
+    assert_eq!(opened(), (401, 401));
+    reloaded.change(&first);
+    assert_eq!(opened(), (200, 401));
+}
+
+#[test]
 fn a_hang_up_while_the_daemon_starts_ends_nothing() {
     let ims = Ims::start(Behaviour::default());
     let directory = tempfile::TempDir::new().expect("a directory");

@@ -32,10 +32,20 @@ const MARGIN: Duration = Duration::from_millis(50);
 /// What the faces need to be done in the background.
 pub(super) type Background = Vec<Work>;
 
+/// The faces of a configuration, before they are shown.
+pub(super) struct Built {
+    /// They.
+    pub(super) faces: Faces,
+    /// What they need to be done.
+    pub(super) background: Background,
+    /// What opens roles at the container face of this configuration.
+    pub(super) tokens: EcsTokens,
+}
+
 /// What outlives the faces, whatever the configuration becomes.
 #[derive(Clone)]
 pub(super) struct Lasting {
-    /// They open roles at the container face.
+    /// They open roles at the container face that is shown.
     pub(super) tokens: EcsTokens,
     /// Those of IMDSv2 are made with it.
     key: Arc<TokenKey>,
@@ -82,13 +92,13 @@ fn token_key(config: &Config) -> Result<(Arc<TokenKey>, Option<Arc<Kept>>), Daem
     Ok((Arc::new(key), kept))
 }
 
-/// Builds the faces that show `store`.
+/// Builds the faces that show `store`. Those that are shown already, and what opens roles there, are left alone.
 pub(super) fn build(
     config: &Config,
     store: &Arc<Store>,
     clock: &SharedClock,
     lasting: &Lasting,
-) -> Result<(Faces, Background), DaemonError> {
+) -> Result<Built, DaemonError> {
     let arrived = Arc::new(Notify::new());
     let shared = Shared {
         common: config.common.clone(),
@@ -98,6 +108,9 @@ pub(super) fn build(
         arrived: Arc::clone(&arrived),
     };
     let Lasting { tokens, key, watched, pod_sessions } = lasting;
+    let exec_tokens = tokens.issued_only();
+    let has_section = config.faces.iter().any(|section| section.entry.face == ecs::FACE);
+    let tokens = if has_section { tokens.with_own_files() } else { exec_tokens.clone() };
     let opening = Opening {
         shared,
         clock: Arc::clone(clock),
@@ -108,7 +121,7 @@ pub(super) fn build(
         pod_sessions: Arc::clone(pod_sessions),
     };
     // It reads no files.
-    let exec = Ecs::new(ecs::Options::default(), opening.shared.clone(), tokens.issued_only(), Arc::clone(clock)).0;
+    let exec = Ecs::new(ecs::Options::default(), opening.shared.clone(), exec_tokens, Arc::clone(clock)).0;
     let exec: Arc<dyn Respond> = Arc::new(exec);
     let mut opened = vec![(imds::FACE, config.imds.open(&opening, key, &facts())?)];
     for section in &config.faces {
@@ -126,7 +139,8 @@ pub(super) fn build(
         served.push((ecs::FACE, exec));
     }
     let (store, patience) = (Arc::clone(store), config.imds.metadata.passthrough_timeout + MARGIN);
-    Ok((Faces { known: faces::protocols(), served, store, arrived, patience }, background))
+    let faces = Faces { known: faces::protocols(), served, store, arrived, patience };
+    Ok(Built { faces, background, tokens })
 }
 
 /// Where to listen, and which face is to be seen there.

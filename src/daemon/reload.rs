@@ -14,7 +14,7 @@ use tokio::{
 use super::{
     carryover,
     containers::{self, ContainerDeps, Listener, Listening},
-    faces::{self, Background, Lasting},
+    faces::{self, Background, Built, Lasting},
     file_faults, needs, policy_engine,
     written_files::WrittenFiles,
 };
@@ -25,7 +25,7 @@ use crate::{
     config::{self, Config, Containers, Loaded},
     confinement::{Confinement, Refusal},
     credentials::RoleName,
-    http::{CurrentFaces, Faces},
+    http::CurrentFaces,
     logging::LevelSwitch,
     open_metrics::InForce,
     policy::PolicyEngine,
@@ -99,8 +99,7 @@ struct Prepared {
     kept: Vec<String>,
     open_secrets: Vec<String>,
     fetching: Fetching,
-    faces: Faces,
-    background: Background,
+    built: Built,
     containers: Runtimes,
 }
 
@@ -174,8 +173,7 @@ impl Running {
                 return Err(Refusal::Confined(lacking));
             }
             let fetching = plan::fetching(&loaded.config, host_env).map_err(|error| error.to_string())?;
-            let built = faces::build(&loaded.config, &store, &clock, &lasting);
-            let (faces, background) = built.map_err(|error| error.to_string())?;
+            let built = faces::build(&loaded.config, &store, &clock, &lasting).map_err(|error| error.to_string())?;
             let containers = match &loaded.config.containers {
                 same if *same == before => Runtimes::AsBefore,
                 None => Runtimes::Another(None),
@@ -185,14 +183,15 @@ impl Running {
                     Runtimes::Another(Some(listener))
                 }
             };
-            Ok(Prepared { loaded, kept, open_secrets: faults.warnings, fetching, faces, background, containers })
+            Ok(Prepared { loaded, kept, open_secrets: faults.warnings, fetching, built, containers })
         });
         reading.await.unwrap_or_else(|error| Err(Refusal::Wrong(error.to_string())))
     }
 
     /// Puts it in force in the place of `old`.
     async fn take_over(&mut self, old: Config, prepared: Prepared, level: &LevelSwitch) -> Config {
-        let Prepared { loaded, kept, open_secrets, fetching, faces, background, containers } = prepared;
+        let Prepared { loaded, kept, open_secrets, fetching, built, containers } = prepared;
+        let Built { faces, background, tokens } = built;
         let Loaded { config: mut new, warnings, .. } = loaded;
         for warning in warnings.iter().map(ToString::to_string).chain(open_secrets) {
             tracing::warn!("{warning}");
@@ -226,6 +225,7 @@ impl Running {
         self.replacer.replace(replacement).await;
         // At once: the old faces may have nothing for a role that has changed.
         self.current.show(faces, new.logging.access_log);
+        self.lasting.tokens = tokens;
         self.files.replace(&new).await;
         self.refresh_stats.use_certificates(fetching.certificates);
         self.sign_ins.show(fetching.sessions);

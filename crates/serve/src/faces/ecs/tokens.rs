@@ -97,6 +97,14 @@ impl EcsTokens {
         Self { configured: Arc::default(), ..self.clone() }
     }
 
+    /// The same, with a table of its own of what stands in files, as it is now: what another configuration changes in it is seen
+    /// by the face of that configuration alone.
+    #[must_use]
+    pub fn with_own_files(&self) -> Self {
+        let configured = lock(&self.configured).clone();
+        Self { configured: Arc::new(Mutex::new(configured)), ..self.clone() }
+    }
+
     /// Makes a token that opens `role` for `ttl` from `now` on. It is printable ASCII without spaces, and
     /// ends with the process: pass it on in a file (`AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE`) that can be written
     /// again.
