@@ -32,6 +32,7 @@ impl Refresher {
         self.list.in_flight = false;
         match answer {
             Ok(list) => {
+                self.list_refused = false;
                 self.list.timer = Timer::after_list(now, interval, list.max_age, random);
                 report::list_answered(&self.listed, &list, &mut self.list.failure);
                 self.compare_clocks(now, list.date);
@@ -40,6 +41,7 @@ impl Refresher {
             }
             Err(error) => {
                 report::list_failed(&self.listed, &error, &mut self.list.failure);
+                self.list_refused = matches!(error.kind, ErrorKind::Refused { .. });
                 match error.kind {
                     ErrorKind::Refused { withdraws: true, .. } => {
                         self.list.timer = Timer::after_list(now, interval, None, random);
@@ -112,8 +114,12 @@ impl Refresher {
         self.publish_order();
     }
 
-    /// Drops the roles that have been in doubt for too long, or have nothing more to lose.
+    /// Drops the roles that have been in doubt for too long, or have nothing more to lose. While the upstream is down after a
+    /// refusal, they stay: what it says when it is back decides.
     pub(super) fn withdraw_overdue(&mut self, now: Moment) {
+        if !self.list_refused {
+            return;
+        }
         // Idle roles have nothing to lose, and are no less there for that: the next list decides.
         let patience = self.lister.as_ref().filter(|lister| lister.on_request.is_some()).map(|lister| lister.interval);
         let has_waited = |role: &Tracked| {

@@ -45,6 +45,8 @@ pub struct Refresher {
     pub(super) random: fastrand::Rng,
     pub(super) lister: Option<Lister>,
     pub(super) list: Asked,
+    /// Whether the last answer to the question for the list was a refusal.
+    pub(super) list_refused: bool,
     /// Boxed: a table has up to twice as many places as entries.
     pub(super) nodes: HashMap<RoleId, Box<Tracked>>,
     /// The roles that the lister lists.
@@ -88,6 +90,7 @@ impl Refresher {
             listed: graph.lister.as_ref().map(|lister| Arc::clone(&lister.name)).unwrap_or_default(),
             lister: graph.lister,
             list: Asked::new(now),
+            list_refused: false,
             nodes: HashMap::new(),
             order: Vec::new(),
             planned: Vec::new(),
@@ -172,13 +175,16 @@ impl Refresher {
         }
     }
 
-    /// A request waits. What is not here, and not refused, is fetched sooner. Returns the present time.
+    /// A request waits. What is not here, and not refused, is fetched sooner. Returns the present time. That a set was refused
+    /// while it lived says nothing any more when it has ended: the next answer decides.
     fn hasten(&mut self) -> BootTime {
         let now = self.clock.now();
         if self.lister.is_some() && !self.store.snapshot().answered() {
             self.list.timer.hasten();
         }
-        for node in self.nodes.values_mut().filter(|node| !node.is_alive(now) && node.refused.is_none()) {
+        let open =
+            |node: &Tracked| node.refused.is_none() || node.held.as_ref().is_some_and(|set| !set.may_live(now.boot));
+        for node in self.nodes.values_mut().filter(|node| !node.is_alive(now) && open(node)) {
             node.asked.timer.hasten();
         }
         now.boot

@@ -46,7 +46,13 @@ impl Refresher {
         if self.nodes.get(due.id()).is_none_or(|node| generation < node.since) {
             return;
         }
-        let answer = answer.and_then(|set| if set.expiration > now.wall { Ok(set) } else { Err(self.late(&set)) });
+        let held = self.nodes.get(due.id()).and_then(|node| node.held.as_ref()).filter(|held| held.is_valid(now));
+        let is_late = |set: &Credentials| {
+            // By a clock that is behind it seems to live; what is held is better for certain.
+            let ended = set.life.is_some_and(|life| life.is_zero());
+            set.expiration <= now.wall || (ended && held.is_some_and(|held| held.expiration > set.expiration))
+        };
+        let answer = answer.and_then(|set| if is_late(&set) { Err(self.late(&set)) } else { Ok(set) });
         match (due, answer) {
             (due, Ok(credentials)) => self.take_good_set(&due, credentials, now),
             (Due::Listed(name), Err(error)) => {
@@ -108,6 +114,7 @@ impl Refresher {
             self.refresh_stats.planned(id, node.asked.timer.due(now));
             return self.keep_serving(id);
         };
+        let first = node.refused.is_none();
         let since = **node.refused.get_or_insert_with(|| Box::new(now));
         self.refresh_stats.failed(id, now.wall, &error.message, Some(since.wall));
         let given_up = *withdraws || node.is_given_up(Some(&since), grace, now);
@@ -117,15 +124,18 @@ impl Refresher {
         self.refresh_stats.planned(id, node.asked.timer.due(now));
         if given_up {
             node.held = None;
-            self.note_change();
             self.store.publish(id, Slot::Denied(render_refusal(code, message, now.wall).into()));
-            return;
+        } else {
+            if let Some(grace) = grace {
+                let refused = now.boot.since(since.boot);
+                node.asked.timer = node.asked.timer.clone().within(grace.saturating_sub(refused));
+            }
+            self.keep_serving(id);
         }
-        if let Some(grace) = grace {
-            let refused = now.boot.since(since.boot);
-            node.asked.timer = node.asked.timer.clone().within(grace.saturating_sub(refused));
+        // For the next process the grace goes on.
+        if first || given_up {
+            self.note_change();
         }
-        self.keep_serving(id);
     }
 
     /// Counts a call, for the set that was `due` or for a list, and tells of it.

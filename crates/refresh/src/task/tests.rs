@@ -1,5 +1,6 @@
 //! The refresher under a clock that only moves when everything waits.
 
+mod outages;
 mod years;
 
 use std::{
@@ -33,6 +34,8 @@ struct Script {
     max_age: Option<Duration>,
     date: Option<Timestamp>,
     errors: HashMap<&'static str, SourceError>,
+    /// How long sets live by the upstream's own clock.
+    life_there: Option<Duration>,
     /// One-time expirations, used before `life`.
     expirations: VecDeque<Timestamp>,
     serial: u32,
@@ -103,7 +106,7 @@ impl Source for Upstream {
                 secret_access_key: Secret::new("secret"),
                 session_token: Secret::new("token"),
                 expiration: state.expirations.pop_front().unwrap_or(life),
-                life: None,
+                life: state.life_there,
                 last_updated: None,
                 account_id: None,
                 role_arn: None,

@@ -113,6 +113,10 @@ struct State {
     ahead: SignedDuration,
     /// Since when it has refused its list.
     refused: Option<BootTime>,
+    /// Since when it has not even refused it.
+    silent: Option<BootTime>,
+    /// When each role was last seen to be listed.
+    seen: [Option<BootTime>; NAMES.len()],
     /// When something last happened that is no fair weather.
     trouble: BootTime,
     started: BootTime,
@@ -196,11 +200,16 @@ impl Source for World {
             self.with(|state| {
                 let garbage = state.weather == Weather::Garbage;
                 if !garbage && !matches!(state.weather, Weather::Fine | Weather::Late | Weather::OnlyLists) {
+                    let now = self.clock.now().boot;
                     if state.weather == Weather::Refusing {
-                        state.refused.get_or_insert(self.clock.now().boot);
+                        state.refused.get_or_insert(now);
+                        state.silent = None;
+                    } else {
+                        state.silent.get_or_insert(now);
                     }
                     return Err(state.error());
                 }
+                state.silent = None;
                 if garbage {
                     return Ok(RoleList { problems: vec!["<html>".to_owned()], ..RoleList::default() });
                 }
@@ -353,6 +362,8 @@ impl Life {
             serial: 0,
             ahead: SignedDuration::ZERO,
             refused: None,
+            silent: None,
+            seen: Default::default(),
             trouble: now,
             started: now,
         };
@@ -462,6 +473,11 @@ impl Life {
                 self.trouble(|state| state.life = life);
             }
             8 => self.restart().await,
+            // From one kind of trouble to the next.
+            10 if self.fine_at.is_some() => {
+                let weather = FOUL[self.random.usize(..FOUL.len())];
+                self.trouble(|state| state.weather = weather);
+            }
             9 => {
                 self.daemon.requests.try_again();
                 self.trouble(|_| {});
@@ -494,6 +510,7 @@ impl Life {
         self.trouble(|state| {
             let is_lost = |given: &Given| lost || (killed && now.since(given.at) < HANDED);
             state.given.iter_mut().for_each(|given| *given = given.take().filter(|given| !is_lost(given)));
+            state.seen = Default::default();
             if lost {
                 state.told = Default::default();
             }
@@ -517,6 +534,9 @@ impl Life {
                     Slot::Held { set, .. } => Some(set).filter(|set| set.is_valid(now)),
                     _ => None,
                 });
+                let seen = std::mem::replace(&mut state.seen[number], role.map(|_| now.boot));
+                let was_there = seen.zip(state.silent).is_some_and(|(seen, silent)| seen > silent);
+                assert!(role.is_some() || !was_there, "{name}: an outage has taken it away");
                 // Refused, and with nothing to lose, the role was withdrawn before the set came.
                 let is_withdrawn =
                     |given: &Given| role.is_none() && state.refused.is_some_and(|since| given.at >= since);
