@@ -86,7 +86,7 @@ impl Refresher {
         let queued: Vec<Due> = self.queues.iter_mut().flat_map(CallQueue::drain).collect();
         self.queues = graph.call_limits.into_iter().map(|call_limit| CallQueue::new(call_limit, now.boot)).collect();
 
-        self.replace_lister(graph.lister, lister, &mut old, now);
+        let starts_anew = self.replace_lister(graph.lister, lister, &mut old, now);
         let listed: Vec<RoleName> = graph
             .nodes
             .iter()
@@ -100,6 +100,9 @@ impl Refresher {
 
         if self.lister.is_none() {
             self.store.publish_roles(&listed);
+        } else if starts_anew {
+            // What was listed or configured before is none of its roles, even if it has the same name.
+            self.store.forget_roles();
         }
         for id in &fresh {
             self.store.publish(id, Slot::Warming);
@@ -116,23 +119,25 @@ impl Refresher {
         }
     }
 
+    /// Whether nothing is known of its roles, as at a start.
     fn replace_lister(
         &mut self,
         new: Option<super::Lister>,
         carryover: Carryover,
         old: &mut HashMap<RoleId, Box<Tracked>>,
         now: Moment,
-    ) {
+    ) -> bool {
         if let Some(lister) = &new {
             self.listed = Arc::clone(&lister.name);
         }
         let interval = new.as_ref().map(|lister| lister.interval);
         let before = std::mem::replace(&mut self.lister, new).map(|lister| lister.interval);
-        if before.is_none() || interval.is_none() {
+        if before.is_none() || interval.is_none() || carryover == Carryover::Discard {
             self.order.clear();
             self.list = Asked::new(now);
+            self.list_refused = false;
             self.listed_since = self.generation;
-            return;
+            return true;
         }
         let same = carryover == Carryover::Unchanged;
         if !same {
@@ -150,6 +155,7 @@ impl Refresher {
             }
             self.nodes.insert(id, role);
         }
+        false
     }
 
     /// Adds nodes, each with what the old graph knew of it.

@@ -218,6 +218,11 @@ impl Store {
         });
     }
 
+    /// Forgets which roles are listed, and what they had: no upstream has said so yet.
+    pub fn forget_roles(&self) {
+        self.replace(|old| Snapshot::new(false, Vec::new(), Arc::clone(&old.unlisted)));
+    }
+
     /// Adds a role that is not listed, if there is none with that id.
     pub fn add_unlisted(&self, id: &RoleId, name: &RoleName) {
         // It wakes no caller: what is only to come is of no use to any.

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::{
-    Cadence, CallLimit, CallLimitId, Candidate, Fetch, OnDemand, RoleRequests, SourceFuture, Timed, Wanted,
+    Cadence, CallLimit, CallLimitId, Candidate, Fetch, OnDemand, RoleList, RoleRequests, Source, SourceError,
+    SourceFuture, Timed, Wanted,
     clock::{self, Clock, fake::FakeClock},
     credentials::{Credentials, Secret},
     store::{RoleState, Store},
@@ -77,8 +78,18 @@ impl Rig {
         on_demand: Carryover,
     ) {
         let graph = graph(nodes, &self.calls, &self.clock);
+        self.replace_by(graph, carryover, on_demand, Carryover::Unchanged).await;
+    }
+
+    async fn replace_by(
+        &self,
+        graph: Graph,
+        carryover: impl Fn(&RoleId) -> Carryover + Send + 'static,
+        on_demand: Carryover,
+        lister: Carryover,
+    ) {
         let factory = Some(factory(&self.calls, &self.clock));
-        let (carryover, lister) = (Box::new(carryover), Carryover::Unchanged);
+        let carryover = Box::new(carryover);
         self.replacer
             .replace(Replacement {
                 graph,
@@ -206,6 +217,53 @@ async fn what_only_has_the_same_name_is_not_served() {
     assert_eq!(rig.of(&id("a")), (RoleState::Fresh, "other".into()));
     rig.replace(&[("a", "a")], |_| Carryover::Discard).await;
     assert_eq!(rig.of(&id("a")).0, RoleState::Warming);
+}
+
+/// It lists one role, or does not answer.
+struct Lists(Option<&'static str>);
+
+impl Source for Lists {
+    fn roles(&self) -> SourceFuture<'_, RoleList> {
+        Box::pin(async {
+            clock::sleep(Duration::from_secs(20)).await;
+            let listed = self.0.ok_or_else(|| SourceError::transient("down"))?;
+            Ok(RoleList { names: vec![name(listed)], ..RoleList::default() })
+        })
+    }
+
+    fn concurrency(&self) -> usize {
+        1
+    }
+
+    fn fetch<'a>(&'a self, _role: &'a RoleName) -> SourceFuture<'a, Credentials> {
+        Box::pin(async { Err(SourceError::transient("down")) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_lists_begins_without_the_roles_of_before() {
+    let listing = |listed| Graph::listing(Arc::new(Lists(listed)), Duration::from_mins(5));
+    let rig = Rig::new(&[("a", "a"), ("b", "b")]);
+    let nothing = || (RoleState::Withdrawn, String::new());
+    for listed in [None, Some("a")] {
+        rig.replace(&[("a", "a"), ("b", "b")], |_| Carryover::Discard).await;
+        pass(60).await;
+        assert_eq!(rig.of(&id("a")), (RoleState::Fresh, "a".into()));
+        rig.replace_by(listing(listed), |_| Carryover::Discard, Carryover::Discard, Carryover::Refetch).await;
+        assert!(!rig.store.snapshot().answered());
+        assert_eq!((rig.of(&id("a")), rig.of(&id("b"))), (nothing(), nothing()));
+        pass(60).await;
+        // What it lists is its own, even by the same name.
+        let own = if listed.is_some() { (RoleState::Warming, String::new()) } else { nothing() };
+        assert_eq!((rig.of(&id("a")), rig.of(&id("b"))), (own, nothing()));
+    }
+    // Another address of the same kind keeps what is known until it answers, another kind does not.
+    for (lister, known) in [(Carryover::Refetch, true), (Carryover::Discard, false)] {
+        rig.replace_by(listing(Some("a")), |_| Carryover::Discard, Carryover::Discard, Carryover::Discard).await;
+        pass(60).await;
+        rig.replace_by(listing(None), |_| Carryover::Discard, Carryover::Discard, lister).await;
+        assert_eq!(rig.store.snapshot().answered(), known);
+    }
 }
 
 #[tokio::test(start_paused = true)]
