@@ -196,7 +196,10 @@ pub(super) fn read<R: DeserializeOwned>(file: &Path) -> Vec<R> {
 
 /// All or nothing.
 fn write(file: &Path, held: &[impl Serialize]) -> io::Result<()> {
-    let new = file.with_extension("new");
+    // Another book in the same directory may differ only in the extension, and is written by a thread of its own.
+    let mut name = file.as_os_str().to_owned();
+    name.push(".new");
+    let new = PathBuf::from(name);
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -233,6 +236,22 @@ mod tests {
         book.hand_over(false);
         drop(book);
         assert_eq!(read::<String>(&file), ["a", "b", "c", "d"], "it was taken back");
+    }
+
+    #[test]
+    fn a_book_is_written_beside_another_whose_name_differs_only_in_the_extension() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| directory.path().join(name);
+        // What the writer of the other book is about to rename.
+        for others in ["alppaca.new", "alppaca.choices.new"] {
+            fs::write(path(others), others).expect("ours");
+        }
+        write(&path("alppaca.leases"), &["lease"]).expect("ours");
+        assert_eq!(read::<String>(&path("alppaca.leases")), ["lease"]);
+        assert!(!path("alppaca.leases.new").exists());
+        for others in ["alppaca.new", "alppaca.choices.new"] {
+            assert_eq!(fs::read_to_string(path(others)).expect("still there"), others);
+        }
     }
 
     #[test]
