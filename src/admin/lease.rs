@@ -188,7 +188,7 @@ mod tests {
     use crate::caller::{Origin, Peer};
 
     fn caller(process: Option<ProcessId>) -> PeerCredentials {
-        PeerCredentials { uid: 1000, process, peer: Peer { address: None, origin: Origin::Unknown } }
+        PeerCredentials { uid: 1000, process, peer: Peer { address: None, origin: Origin::Unknown { ours: true } } }
     }
 
     fn opens(tokens: &EcsTokens, token: &Secret) -> bool {

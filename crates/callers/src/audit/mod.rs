@@ -218,7 +218,7 @@ fn log_denial(event: &Event) {
     let who = match &peer.origin {
         Origin::Process(process) => format!("user {}", process.uid),
         Origin::Elsewhere => "a remote client".to_owned(),
-        Origin::Unasked | Origin::Unknown => "an unidentified client".to_owned(),
+        Origin::Unasked | Origin::Unknown { .. } => "an unidentified client".to_owned(),
     };
     let pod = pod.as_ref().map(|pod| format!(" ({pod})")).unwrap_or_default();
     let more = if event.more == 0 { String::new() } else { format!(" ({} more since the last such line)", event.more) };

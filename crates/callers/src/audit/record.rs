@@ -131,7 +131,7 @@ impl Event {
         let (origin, uid) = match &self.peer.origin {
             Origin::Process(process) => ("process", Some(process.uid)),
             Origin::Elsewhere => ("elsewhere", None),
-            Origin::Unknown | Origin::Unasked => ("unknown", None),
+            Origin::Unknown { .. } | Origin::Unasked => ("unknown", None),
         };
         let container = self.container.as_ref().map(|container| container.facts()).map(|facts| ContainerRecord {
             id: facts.id.as_str(),

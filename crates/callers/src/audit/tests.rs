@@ -80,7 +80,7 @@ fn the_denials_of_one_owner_are_counted_and_take_no_room_from_hand_outs() {
     for _ in 0..100_000 {
         denied(Origin::Elsewhere, 1);
     }
-    denied(Origin::Unknown, 2);
+    denied(Origin::Unknown { ours: true }, 2);
     for _ in 0..50 {
         assert!(auditor.hand_out(event(Origin::Elsewhere, hand_out())));
     }

@@ -98,12 +98,15 @@ impl Kernel {
     /// Whose the other end of `socket` is, a connection that was accepted from `peer`. Where a firewall has redirected the
     /// connection, `open` sends the beginning of its next answer, by which the client proves its identity.
     pub fn identify(&self, socket: &TcpStream, peer: &Peer, open: &mut Open<'_>) -> Peer {
-        let origin = peer.address.map_or(Origin::Unknown, |address| self.origin(socket, address, open));
+        let origin =
+            peer.address.map_or_else(|| Origin::unidentified(None), |address| self.origin(socket, address, open));
         Peer { address: peer.address, origin }
     }
 
     fn origin(&self, socket: &TcpStream, peer: SocketAddr, open: &mut Open<'_>) -> Origin {
-        let Ok(Destination { meant, local }) = destination(socket) else { return Origin::Unknown };
+        let Ok(Destination { meant, local }) = destination(socket) else {
+            return Origin::Unknown { ours: self.is_local(peer).unwrap_or(false) };
+        };
         let client = if meant == local {
             self.client(peer, meant)
         } else {
@@ -111,12 +114,14 @@ impl Kernel {
             self.proven_client(peer, meant, open)
         };
         match client {
-            Ok(Some(process)) if Some(process.uid) == self.overflow => Origin::Unknown,
+            // It has a socket in our network namespace.
+            Ok(Some(process)) if Some(process.uid) == self.overflow => Origin::Unknown { ours: true },
             Ok(Some(process)) => Origin::Process(process),
             // A remote client is one that certainly is not of this host.
             Ok(None) | Err(_) => match self.is_local(peer) {
                 Ok(false) => Origin::Elsewhere,
-                Ok(true) | Err(_) => Origin::Unknown,
+                Ok(true) => Origin::Unknown { ours: true },
+                Err(_) => Origin::unidentified(Some(peer)),
             },
         }
     }
@@ -195,7 +200,7 @@ impl Kernel {
 
     /// Whether `address` is one of this host's.
     pub fn is_local(&self, address: SocketAddr) -> io::Result<bool> {
-        if address.ip().is_loopback() {
+        if address.ip().to_canonical().is_loopback() {
             return Ok(true);
         }
         Ok(self.route(address)?.is_some_and(|route| route.local))
@@ -308,7 +313,7 @@ impl Netlink {
 
 #[cfg(test)]
 mod tests {
-    use std::{io::Write, thread};
+    use std::{io::Write, os::unix::net::UnixStream, thread};
 
     use super::*;
 
@@ -358,7 +363,7 @@ mod tests {
         assert!(matches!(identify(&kernel, &server, &peer).origin, Origin::Process(_)));
         drop(client);
         // An orphan: the kernel would say that it is root's.
-        assert_eq!(identify(&kernel, &server, &peer).origin, Origin::Unknown);
+        assert_eq!(identify(&kernel, &server, &peer).origin, Origin::Unknown { ours: true });
     }
 
     #[test]
@@ -382,7 +387,7 @@ mod tests {
         let taken = reusable();
         rustix::net::bind(&taken, &own).expect("reusable");
         rustix::net::listen(&taken, 1).expect("it can listen");
-        assert_eq!(identify(&kernel, &server, &peer).origin, Origin::Unknown);
+        assert_eq!(identify(&kernel, &server, &peer).origin, Origin::Unknown { ours: true });
         assert_eq!(kernel.client(own, other).expect("an answer"), None);
     }
 
@@ -455,6 +460,26 @@ mod tests {
         let local = |text: &str| kernel.is_local(text.parse().expect("an address")).expect("an answer");
         assert!(local("127.9.9.9:1") && local("[::1]:1"));
         assert!(!local("192.0.2.77:1"));
+    }
+
+    #[test]
+    fn a_client_that_cannot_be_looked_up_is_only_at_loopback_one_of_ours() {
+        let mut kernel = Kernel::open(None).expect("netlink");
+        let (_listener, _client, server, _) = pair("127.0.0.1:0", "127.0.0.1");
+        let remote = Peer::unasked("192.0.2.77:1".parse().expect("an address"));
+        // The kernel cannot be asked there, but the next question gets another socket.
+        let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None).expect("a socket");
+        kernel.routes = Mutex::new(Netlink { protocol: None, socket, sequence: 0 });
+        assert_eq!(identify(&kernel, &server, &remote).origin, Origin::Unknown { ours: false });
+        assert_eq!(identify(&kernel, &server, &remote).origin, Origin::Elsewhere);
+        // It has no destination.
+        let unconnected = TcpStream::from(OwnedFd::from(UnixStream::pair().expect("a pair").0));
+        for (address, ours) in [("192.0.2.77:1", false), ("127.0.0.9:1", true), ("[::ffff:127.0.0.9]:1", true)] {
+            let peer = Peer { address: Some(address.parse().expect("an address")), origin: Origin::Unasked };
+            assert_eq!(identify(&kernel, &unconnected, &peer).origin, Origin::Unknown { ours }, "{address}");
+            assert_eq!(Origin::unidentified(peer.address), Origin::Unknown { ours }, "{address}");
+        }
+        assert_eq!(Origin::unidentified(None), Origin::Unknown { ours: true });
     }
 
     #[test]

@@ -49,9 +49,20 @@ pub enum Origin {
     Process(Process),
     /// Not of this host's addresses: a container with a network of its own, or another host.
     Elsewhere,
-    /// One of this host's addresses, but the kernel does not say whose: the client has closed its end already, or the
-    /// look-up failed. Decisions by identity refuse it.
-    Unknown,
+    /// The kernel does not say whose: the client has closed its end already, or the look-up failed. Decisions by identity
+    /// refuse it.
+    Unknown {
+        /// Whether it certainly has one of this host's addresses. Otherwise it may be a container, or another host.
+        ours: bool,
+    },
+}
+
+impl Origin {
+    /// That of a client of which nothing can be looked up: certainly of this host are the loopback addresses only, and Unix
+    /// sockets, where there is no address.
+    pub(crate) fn unidentified(address: Option<SocketAddr>) -> Self {
+        Self::Unknown { ours: address.is_none_or(|address| address.ip().to_canonical().is_loopback()) }
+    }
 }
 
 /// What the kernel reports of a client's socket. All of it was fixed when the socket was made: it names who made the
@@ -111,7 +122,7 @@ impl Peer {
     pub fn uid(&self) -> Option<u32> {
         match &self.origin {
             Origin::Process(process) => Some(process.uid),
-            Origin::Elsewhere | Origin::Unasked | Origin::Unknown => None,
+            Origin::Elsewhere | Origin::Unasked | Origin::Unknown { .. } => None,
         }
     }
 
@@ -120,7 +131,7 @@ impl Peer {
         match &self.origin {
             Origin::Process(process) => Owner::User(process.uid),
             Origin::Elsewhere => self.address.map_or(Owner::Nobody, |address| Owner::Address(address.ip())),
-            Origin::Unasked | Origin::Unknown => Owner::Nobody,
+            Origin::Unasked | Origin::Unknown { .. } => Owner::Nobody,
         }
     }
 }

@@ -21,7 +21,7 @@ impl Peer {
                     cgroup: membership(socket, pid),
                 })
             }
-            _ => Origin::Unknown,
+            _ => Origin::Unknown { ours: true },
         };
         Self { address: None, origin }
     }

@@ -118,7 +118,7 @@ mod tests {
         choices.set(1000, Some(&role));
         assert!(choices.version() > before && !choices.are_none());
         assert_eq!((choices.of(1000), choices.of(1001)), (Some(role), None));
-        let nobody = Peer { address: None, origin: Origin::Unknown };
+        let nobody = Peer { address: None, origin: Origin::Unknown { ours: true } };
         assert_eq!(choices.order(grant(), &nobody), Grant::Everything);
         choices.set(1000, None);
         assert!(choices.are_none());

@@ -185,11 +185,19 @@ impl Loaded {
         }
     }
 
-    /// Containers get what they ask for, everybody on this host everything.
+    /// Containers get what they ask for, everybody on this host everything. Where it is not known which of both a client
+    /// is, it gets nothing.
     fn decide_without_rules(&self, facts: &Live<'_>) -> Decision {
         let reason = self.reason(None);
-        let own = self.container_policy.as_ref().and_then(|_| facts.own(&reason));
-        own.unwrap_or(Decision { grant: Grant::Everything, reason })
+        let everything = Decision { grant: Grant::Everything, reason: Arc::clone(&reason) };
+        match (&self.container_policy, &facts.peer.origin) {
+            (None, _) => everything,
+            (Some(_), Origin::Unknown { ours: false }) => Decision {
+                grant: Grant::Unknown,
+                reason: format!("{reason}: it cannot be determined whether the client is a container").into(),
+            },
+            (Some(_), _) => facts.own(&reason).unwrap_or(everything),
+        }
     }
 }
 
@@ -206,7 +214,7 @@ impl Gatekeeper for PolicyEngine {
     fn identify(&self, socket: &TcpStream, peer: &Peer, open: &mut Open<'_>) -> Peer {
         match &self.kernel {
             Some(kernel) => kernel.identify(socket, peer, open),
-            None => Peer { origin: Origin::Unknown, ..peer.clone() },
+            None => Peer { origin: Origin::unidentified(peer.address), ..peer.clone() },
         }
     }
 
@@ -313,7 +321,7 @@ impl Facts for Live<'_> {
                 Truth::of(self.loaded.users.get(user).map_or(Known::Unknown, number), |uid| uid == process.uid)
             }
             Origin::Elsewhere => Truth::No,
-            Origin::Unasked | Origin::Unknown => Truth::Unknown,
+            Origin::Unasked | Origin::Unknown { .. } => Truth::Unknown,
         }
     }
 
@@ -321,7 +329,7 @@ impl Facts for Live<'_> {
         let process = match &self.peer.origin {
             Origin::Process(process) => process,
             Origin::Elsewhere => return Truth::No,
-            Origin::Unasked | Origin::Unknown => return Truth::Unknown,
+            Origin::Unasked | Origin::Unknown { .. } => return Truth::Unknown,
         };
         let number = self.loaded.groups.get(group).map_or(Known::Unknown, |name| name.number());
         Truth::of(
@@ -343,7 +351,7 @@ impl Facts for Live<'_> {
                 Membership::Unknown => Known::Unknown,
             },
             Origin::Elsewhere => Known::No,
-            Origin::Unasked | Origin::Unknown => Known::Unknown,
+            Origin::Unasked | Origin::Unknown { .. } => Known::Unknown,
         }
     }
 
@@ -388,7 +396,7 @@ fn container_of(index: &ContainerIndex, group: &Cgroup) -> Known<Arc<Container>>
 
 #[cfg(test)]
 mod tests {
-    use std::io;
+    use std::{io, net::TcpListener};
 
     use super::*;
     use crate::{
@@ -474,7 +482,7 @@ mod tests {
         assert_eq!(admit(&engine, &process(34)).grant, granted("a"));
         let decision = settled(&engine, &process(33)).await;
         assert_eq!((decision.grant, &*decision.reason), (granted("b"), "rule 2"));
-        let unknown = admit(&engine, &peer(Origin::Unknown));
+        let unknown = admit(&engine, &peer(Origin::Unknown { ours: true }));
         assert_eq!(unknown.grant, Grant::Unknown);
         assert_eq!(&*unknown.reason, "rule 1: it cannot be determined whether this holds: user nobody-here or 34");
         assert_eq!(&*admit(&engine, &peer(Origin::Elsewhere)).reason, "the policy's default");
@@ -539,16 +547,39 @@ mod tests {
         assert_eq!(admit(&engine, &process(1)).grant, Grant::Denied);
     }
 
+    /// One container, with an address and a role of its own.
+    fn container_policy() -> Option<ContainerPolicy> {
+        let container = facts('a', "172.17.0.2");
+        let index = ContainerIndex::of([container.clone()]);
+        let roles = ContainerRoles::new(container_rules(), Box::new(Counter::default()), Arc::clone(&index), false);
+        roles.appeared(&container);
+        Some(ContainerPolicy { index, roles })
+    }
+
+    #[test]
+    fn without_rules_a_client_that_may_be_a_container_gets_nothing_while_it_cannot_be_identified() {
+        let engine = engine();
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let socket = TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
+        // There is no kernel to be asked.
+        let identify = |address: &str| {
+            engine.identify(&socket, &Peer::unasked(address.parse().expect("an address")), &mut || Ok(0))
+        };
+        let (own, other) = (identify("127.0.0.1:1234"), identify("172.17.0.2:1234"));
+        assert_eq!(own.origin, Origin::Unknown { ours: true });
+        assert_eq!(other.origin, Origin::Unknown { ours: false });
+        assert_eq!(admit(&engine, &other).grant, Grant::Everything, "no containers are configured");
+        engine.load(None, container_policy());
+        let Decision { grant, reason } = admit(&engine, &other);
+        let why = "there is no policy: it cannot be determined whether the client is a container";
+        assert_eq!((grant, &*reason), (Grant::Unknown, why));
+        assert_eq!(admit(&engine, &own).grant, Grant::Everything);
+        assert_eq!(admit(&engine, &Peer { address: None, ..own }).grant, Grant::Everything);
+    }
+
     #[test]
     fn a_container_gets_what_it_asks_for_where_a_rule_or_none_says_so() {
         let engine = engine();
-        let container_policy = || {
-            let container = facts('a', "172.17.0.2");
-            let index = ContainerIndex::of([container.clone()]);
-            let roles = ContainerRoles::new(container_rules(), Box::new(Counter::default()), Arc::clone(&index), false);
-            roles.appeared(&container);
-            Some(ContainerPolicy { index, roles })
-        };
         engine.load(None, container_policy());
         let container = peer(Origin::Elsewhere);
         assert_eq!(admit(&engine, &container).grant, granted("role-a"));

@@ -27,7 +27,7 @@ pub enum CallerClass {
     Container,
     /// Another host, or a container that is not known as one.
     Remote,
-    /// A program of this host whose user cannot be determined.
+    /// A caller that cannot be identified.
     Unknown,
 }
 
@@ -57,7 +57,7 @@ impl CallerClass {
             Origin::Elsewhere => Self::Remote,
             Origin::Unasked if peer.address.is_none_or(|address| is_local(address, gatekeeper, || now)) => Self::Local,
             Origin::Unasked => Self::Remote,
-            Origin::Unknown => Self::Unknown,
+            Origin::Unknown { .. } => Self::Unknown,
         }
     }
 
@@ -114,7 +114,7 @@ mod tests {
             (near, Origin::Unasked, CallerClass::Local),
             (far, Origin::Unasked, CallerClass::Remote),
             (far, Origin::Elsewhere, CallerClass::Remote),
-            (near, Origin::Unknown, CallerClass::Unknown),
+            (near, Origin::Unknown { ours: true }, CallerClass::Unknown),
             (near, process(0), CallerClass::Root),
             (near, process(33), CallerClass::System),
             (near, process(62000), CallerClass::System),

@@ -61,7 +61,7 @@ impl ClientConnection {
 
     /// Identifies the client, if that was not done yet, or failed. Returns whether that may have changed anything.
     pub(super) fn identify(&mut self, gatekeeper: &dyn Gatekeeper, socket: &TcpStream, open: &mut Open<'_>) -> bool {
-        let wanting = matches!(self.peer.origin, Origin::Unasked | Origin::Unknown);
+        let wanting = matches!(self.peer.origin, Origin::Unasked | Origin::Unknown { .. });
         if wanting {
             self.peer = gatekeeper.identify(socket, &self.peer, open);
             self.decision = None;
@@ -108,7 +108,8 @@ mod tests {
         }
         fn identify(&self, _socket: &TcpStream, peer: &Peer, _open: &mut Open<'_>) -> Peer {
             let asked = self.1.fetch_add(1, Ordering::Relaxed);
-            Peer { origin: if asked == 0 { Origin::Unknown } else { Origin::Elsewhere }, ..peer.clone() }
+            let origin = if asked == 0 { Origin::Unknown { ours: true } } else { Origin::Elsewhere };
+            Peer { origin, ..peer.clone() }
         }
         fn is_local(&self, _address: SocketAddr) -> bool {
             false
