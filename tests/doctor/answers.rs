@@ -129,6 +129,19 @@ fn what_a_container_endpoint_may_say_is_told_apart() {
         let (_, lines) = container(&format!("http://{}/x", serve(move |_| (status, String::new(), document()))));
         assert_found(&lines, start, part);
     }
+    // The id in such a URL is as secret as a token.
+    for (url, start) in [
+        ("http://u:s3cret@127.0.0.1:1/v2/credentials/s3cret", "problem reach http://127.0.0.1:1/v2/credentials/*** "),
+        ("https://127.0.0.1:1/v1/credentials?id=s3cret", "note reach https://127.0.0.1:1/v2/credentials/*** "),
+    ] {
+        let (_, lines) = container(url);
+        assert_found(&lines, start, "");
+        assert!(!lines.concat().contains("s3cret"), "{lines:#?}");
+    }
+    let url = format!("http://{}/v2/credentials/s3cret", serve(|_| (200, String::new(), document())));
+    let (_, lines) = container(&url);
+    assert_found(&lines, "good protocol container credentials at http://127.0.0.1:", "/v2/credentials/***");
+    assert!(!lines.concat().contains("s3cret"), "{lines:#?}");
     let (code, lines) = container("https://127.0.0.1:1/x");
     assert_eq!(code, Some(0), "{lines:#?}");
     assert_found(&lines, "note reach https://127.0.0.1:1/x uses https, which is not tried here", "");

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use super::{
     finding::Finding,
     reach::{self, unreachable, way},
+    rules::shown,
 };
 use crate::{
     admin::Status,
@@ -41,7 +42,7 @@ pub(super) fn imds(base: &str, daemon: Option<&Status>, findings: &mut Vec<Findi
     clock(&put, findings);
     let token = match (put.status, put.header("x-aws-ec2-metadata-token-ttl-seconds")) {
         (200, Some(_)) => {
-            findings.push(Finding::good("protocol", format!("IMDSv2 at {base}")));
+            findings.push(Finding::good("protocol", format!("IMDSv2 at {}", shown(base))));
             Some(Secret::new(put.body.trim()))
         }
         (200, None) => {
@@ -109,7 +110,7 @@ pub(super) fn imds(base: &str, daemon: Option<&Status>, findings: &mut Vec<Findi
 /// Asks the container endpoint at `url`.
 pub(super) fn container(url: &str, variables: &Variables, daemon: Option<&Status>, findings: &mut Vec<Finding>) {
     if url.starts_with("https:") {
-        findings.push(Finding::note("reach", format!("{url} uses https, which is not tried here"), ""));
+        findings.push(Finding::note("reach", format!("{} uses https, which is not tried here", shown(url)), ""));
         return;
     }
     // The file goes before the variable.
@@ -124,7 +125,7 @@ pub(super) fn container(url: &str, variables: &Variables, daemon: Option<&Status
             clock(&heard, findings);
             match heard.status {
                 200 => {
-                    findings.push(Finding::good("protocol", format!("container credentials at {url}")));
+                    findings.push(Finding::good("protocol", format!("container credentials at {}", shown(url))));
                     document("of the container", &heard, findings);
                 }
                 401 => findings.push(Finding::problem(
@@ -148,7 +149,7 @@ fn answerer(base: &str, findings: &mut Vec<Finding>) {
         let way = reach::suffix(way(base).as_ref());
         findings.push(Finding::note(
             "answerer",
-            format!("a server other than alppaca answers at {base} (Server: {server}){way}"),
+            format!("a server other than alppaca answers at {} (Server: {server}){way}", shown(base)),
             "`alppaca capture check` shows what is captured, and `sudo alppaca capture apply` captures it; on EC2 this is \
              EC2's own",
         ));

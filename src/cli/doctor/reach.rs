@@ -5,7 +5,11 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-use super::{finding::Finding, ports::listening, rules::parts};
+use super::{
+    finding::Finding,
+    ports::listening,
+    rules::{parts, shown},
+};
 use crate::{
     admin::Status,
     capture::{REPAIR, RULE_ORDER, Way, is_lost},
@@ -42,7 +46,7 @@ pub(super) fn unreachable(url: &str, error: &io::Error, daemon: Option<&Status>)
         }
         _ => human::foreign(&error.to_string()),
     };
-    let message = format!("{url} cannot be reached: {what}{}", suffix(way.as_ref()));
+    let message = format!("{} cannot be reached: {what}{}", shown(url), suffix(way.as_ref()));
     if matches!(way, Some(Way::Out { despite: Some(_), .. })) {
         return Finding::problem("reach", message, RULE_ORDER);
     }

@@ -1,7 +1,10 @@
 //! What stands in the way, as far as variables and files tell. Pure: each rule is a fact about the SDKs.
 
 use super::finding::Finding;
-use crate::cli::sdk::{PROXY_VARIABLES, ProfileFiles, Variables};
+use crate::{
+    cli::sdk::{PROXY_VARIABLES, ProfileFiles, Variables},
+    faces::ecs::loggable,
+};
 
 /// EC2's addresses of IMDS.
 const IMDS: &str = "http://169.254.169.254";
@@ -126,7 +129,7 @@ fn container(variables: &Variables, findings: &mut Vec<Finding>) -> Option<Endpo
     let Some((scheme, host)) = parts(&url) else {
         findings.push(Finding::problem(
             "container",
-            format!("{url:?} in AWS_CONTAINER_CREDENTIALS_FULL_URI is no URL"),
+            format!("{:?} in AWS_CONTAINER_CREDENTIALS_FULL_URI is no URL", shown(&url)),
             "unset AWS_CONTAINER_CREDENTIALS_FULL_URI, or start the program with `alppaca exec`",
         ));
         return None;
@@ -196,7 +199,7 @@ fn imds(variables: &Variables, findings: &mut Vec<Finding>) -> Option<Endpoint> 
         Some(_) => {
             findings.push(Finding::problem(
                 "endpoint",
-                format!("AWS_EC2_METADATA_SERVICE_ENDPOINT={url} is not http, which the daemon speaks"),
+                format!("AWS_EC2_METADATA_SERVICE_ENDPOINT={} is not http, which the daemon speaks", shown(url)),
                 "write http:// there, or unset it",
             ));
             None
@@ -204,7 +207,7 @@ fn imds(variables: &Variables, findings: &mut Vec<Finding>) -> Option<Endpoint> 
         None => {
             findings.push(Finding::problem(
                 "endpoint",
-                format!("AWS_EC2_METADATA_SERVICE_ENDPOINT={url} is no URL such as http://127.0.0.1:25772"),
+                format!("AWS_EC2_METADATA_SERVICE_ENDPOINT={} is no URL such as http://127.0.0.1:25772", shown(url)),
                 "unset AWS_EC2_METADATA_SERVICE_ENDPOINT",
             ));
             None
@@ -236,6 +239,18 @@ pub(super) fn parts(url: &str) -> Option<(&'static str, String)> {
     };
     let host = url.host().filter(|host| !host.is_empty())?;
     Some((scheme, host.trim_start_matches('[').trim_end_matches(']').to_owned()))
+}
+
+/// A URL as it may be shown: without a user and a password, and without the id of a container, which is as secret as a token.
+pub(super) fn shown(url: &str) -> String {
+    // What is not understood may have a secret anywhere.
+    if parts(url).is_none() && (url.contains(['@', '%']) || url.contains("redentials")) {
+        return "***".to_owned();
+    }
+    let (scheme, rest) = url.split_at(url.find("://").map_or(0, |end| end + "://".len()));
+    let (authority, target) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}{host}{}", loggable(target))
 }
 
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html>
@@ -320,7 +335,23 @@ mod tests {
                 true,
                 "refuse http to 10.0.0.1",
             ),
-            (&[("AWS_CONTAINER_CREDENTIALS_FULL_URI", "x")], "", "", "container", true, "is no URL"),
+            (&[("AWS_CONTAINER_CREDENTIALS_FULL_URI", "x")], "", "", "container", true, "\"x\" in AWS_CON"),
+            (
+                &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http:/127.0.0.1/v2/credentials/s3cret")],
+                "",
+                "",
+                "container",
+                true,
+                "is no URL",
+            ),
+            (
+                &[("AWS_EC2_METADATA_SERVICE_ENDPOINT", "https://u:s3cret@x")],
+                "",
+                "",
+                "endpoint",
+                true,
+                "=https://x is not http",
+            ),
             (
                 &[
                     ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://localhost/"),
@@ -350,6 +381,25 @@ mod tests {
             assert!(finding.message.contains(part), "{pairs:?}: {finding:?}");
             assert!(!problem || !finding.remedy.is_empty(), "{finding:?}");
             assert!(!format!("{finding:?}").contains("s3cret"), "{finding:?}");
+        }
+    }
+
+    #[test]
+    fn a_url_is_shown_without_what_is_secret_in_it() {
+        for (url, expected) in [
+            ("http://169.254.170.2/v2/credentials/s3cret", "http://169.254.170.2/v2/credentials/***"),
+            ("https://u:s3cret@[::1]:1//v2/%63redentials/s3cret", "https://[::1]:1/v2/credentials/***"),
+            ("http://127.0.0.1:1/v1/credentials?id=s3cret", "http://127.0.0.1:1/v2/credentials/***"),
+            ("http://169.254.170.23/v1/credentials", "http://169.254.170.23/v1/credentials"),
+            ("http://u:s3cret@127.0.0.1:1/role/web", "http://127.0.0.1:1/role/web"),
+            ("http://u:s3cret@localhost", "http://localhost"),
+            ("http:/u:s3cret@localhost/", "***"),
+            ("169.254.170.2/v2/credentials/s3cret", "***"),
+            ("/v2/%63redentials/s3cret", "***"),
+            ("x", "x"),
+            ("", ""),
+        ] {
+            assert_eq!(shown(url), expected, "{url}");
         }
     }
 

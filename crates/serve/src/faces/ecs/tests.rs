@@ -105,6 +105,8 @@ fn an_id_is_not_logged_however_it_is_spelled() {
         ("/v2/credentials/abc", "/v2/credentials/***"),
         ("//v2//%63redentials//abc?x", "/v2/credentials/***"),
         ("/v1/credentials?id=abc", "/v2/credentials/***"),
+        ("/v1/credentials#abc", "/v2/credentials/***"),
+        ("/v1/credentials", "/v1/credentials"),
         ("http://127.0.0.1/v2/credentials/abc", "/v2/credentials/***"),
         ("/v2/credentials/a/b/c/d/e/f/abc", "***"),
         ("/role/x?y=z", "/role/x?y=z"),
