@@ -117,6 +117,30 @@ fn without_credentials_readiness_is_told_after_the_wait() {
 }
 
 #[test]
+fn a_service_manager_is_told_of_a_wait_that_is_longer_than_the_units_allow() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("notify");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(PATIENCE)).expect("settable");
+    let config = "ims_protocol: http\nims_host: 127.0.0.1\nims_port: 1\nready_wait: 2h\n";
+    let _daemon = Daemon::start_with(config, |command| {
+        command.env("NOTIFY_SOCKET", &path);
+    });
+    let mut said = String::new();
+    // Two hours and half a minute.
+    while !said.contains("EXTEND_TIMEOUT_USEC=7230000000\n") {
+        let mut message = [0; 4096];
+        let length = receive(&socket, &mut message);
+        said.push_str(&String::from_utf8_lossy(&message[..length]));
+    }
+    assert!(!said.contains("READY=1"), "{said}");
+    for unit in ["systemd/alppaca.service", "systemd/user/alppaca.service"] {
+        let text = fs::read_to_string(packaging(unit)).expect("text");
+        assert!(text.contains("\nTimeoutStartSec=60\n"), "the daemon goes by that: {unit}");
+    }
+}
+
+#[test]
 fn a_service_manager_that_watches_hears_again_and_again_that_the_daemon_lives() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("notify");

@@ -1,8 +1,11 @@
 //! Reports how the daemon gets on: to the service manager, and to whoever started it in the background.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use alppaca_command::service_manager::notify;
@@ -17,6 +20,10 @@ use crate::{
 
 /// Microseconds that the service manager gives a daemon that waits for an address, counted from each time that it says so.
 const STILL_STARTING: u32 = 60_000_000;
+/// What the shipped units allow a start (`TimeoutStartSec=`).
+const ALLOWED: Duration = Duration::from_mins(1);
+/// How long beyond `ready_wait` a start may take.
+const START: Duration = Duration::from_secs(30);
 
 /// What is done when something has come about.
 pub(super) struct Service {
@@ -72,6 +79,14 @@ impl Progress for Service {
                 Ok(pid_file) => self.pid_file = Some(pid_file),
                 Err(error) => tracing::error!("cannot report that the daemon is ready: {error}"),
             }
+        }
+    }
+
+    fn awaits(&mut self, ready_wait: Duration) {
+        let longest = ready_wait + START;
+        if longest > ALLOWED {
+            // Not `ExtendTimeoutUsec`, in which there is room for little more than an hour.
+            notify(&[NotifyState::Custom(&format!("EXTEND_TIMEOUT_USEC={}", longest.as_micros()))]);
         }
     }
 

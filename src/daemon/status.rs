@@ -37,6 +37,9 @@ pub trait Progress: Send + 'static {
     /// The state of the roles has changed.
     fn status(&mut self, line: &str);
 
+    /// The start may take so long, because it waits for the first credentials.
+    fn awaits(&mut self, _ready_wait: Duration) {}
+
     /// The daemon is not ready yet, because another socket has one of its addresses. Called again and again.
     fn waits(&mut self) {}
 
@@ -108,6 +111,9 @@ pub(super) async fn follow(
     let mut looks = listening.looks.clone();
     if succession.is_none() {
         serves.notify_one();
+    }
+    if let Some(ready_wait) = ready_wait {
+        progress.awaits(ready_wait);
     }
     let patience = clock::sleep(ready_wait.unwrap_or_default());
     tokio::pin!(patience);
