@@ -42,7 +42,8 @@ pub trait Resolve: Send + Sync {
     /// The name of an address.
     fn name(&self, address: IpAddr) -> Result<String, LookupError>;
 
-    /// The addresses of a name.
+    /// The addresses of an absolute name, one with a dot at its end: no other name is tried, such as one in a domain of
+    /// the search list.
     fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, LookupError>;
 }
 
@@ -124,7 +125,7 @@ fn confirm(resolver: &dyn Resolve, address: IpAddr) -> Result<String, Refusal> {
     let Some(name) = host(&found) else {
         return Err(Refusal::Refused(format!("the name of {address} is no host name: {}", shown(&found))));
     };
-    match resolver.addresses(&name) {
+    match resolver.addresses(&format!("{name}.")) {
         Ok(addresses) if addresses.iter().any(|found| found.to_canonical() == address) => Ok(name),
         Ok(_) | Err(LookupError::NotFound) => {
             Err(Refusal::Refused(format!("{address} has the name {name}, but that name does not have this address")))

@@ -21,6 +21,7 @@ impl Resolve for Zone {
     }
 
     fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, LookupError> {
+        let Some(name) = name.strip_suffix('.') else { return Err(LookupError::Failed(format!("{name} is relative"))) };
         self.forward.get(name).cloned().unwrap_or(Err(LookupError::NotFound))
     }
 }
@@ -74,6 +75,28 @@ fn a_name_counts_if_it_has_the_address() {
     let mut liar = zone();
     liar.forward.clear();
     assert!(outcome(liar, settings(".*", &[]), "192.0.2.1").contains("does not have this address"));
+}
+
+/// What a resolver finds that tries the domains of its search list where a name is relative.
+struct Searching;
+
+impl Resolve for Searching {
+    fn name(&self, _: IpAddr) -> Result<String, LookupError> {
+        Ok("web1.example.com".to_owned())
+    }
+
+    fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, LookupError> {
+        match name {
+            "web1.example.com" | "web1.example.com.corp.example.net." => Ok(vec![ip("192.0.2.1")]),
+            _ => Err(LookupError::NotFound),
+        }
+    }
+}
+
+#[test]
+fn a_name_in_the_search_list_confirms_nothing() {
+    let proven = prove(&Dns::new(settings(".*", &[]), Arc::new(Searching)), &Peer::Tcp(ip("192.0.2.1")));
+    assert!(matches!(proven, Err(Refusal::Refused(text)) if text.contains("does not have this address")));
 }
 
 #[test]
@@ -136,9 +159,9 @@ fn a_unix_socket_has_no_name() {
 
 #[test]
 fn the_hosts_own_name_service_knows_the_loopback_address_and_no_test_network() {
-    assert_eq!(System.addresses("localhost").map(|found| found.iter().any(IpAddr::is_loopback)), Ok(true));
+    assert_eq!(System.addresses("localhost.").map(|found| found.iter().any(IpAddr::is_loopback)), Ok(true));
     assert!(System.name(ip("127.0.0.1")).is_ok_and(|name| !name.is_empty() && name != "127.0.0.1"));
     // Without a name server it is a failure, and never the address as a name.
     assert!(System.name(ip("192.0.2.1")).is_err());
-    assert!(System.addresses("alppaca.invalid").is_err());
+    assert!(System.addresses("alppaca.invalid.").is_err());
 }
