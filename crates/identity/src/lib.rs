@@ -5,6 +5,7 @@ mod evidence;
 mod groups;
 pub mod jwt;
 mod lines;
+mod lookups;
 mod method;
 pub mod mtls;
 mod names;

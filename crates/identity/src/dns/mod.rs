@@ -5,13 +5,8 @@ mod system;
 
 use std::{
     collections::BTreeMap,
-    net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-        mpsc,
-    },
-    thread,
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -22,11 +17,9 @@ pub use system::System;
 use crate::{
     Evidence, Identity, Peer, Prove, Refusal,
     expression::Expression,
+    lookups::Lookups,
     names::{host, shown},
 };
-
-/// The most look-ups that run at once, including those whose time-out has passed.
-const MAX_RUNNING: usize = 64;
 
 /// Why a look-up found nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,32 +56,21 @@ pub struct Settings {
 pub struct Dns {
     settings: Settings,
     resolver: Arc<dyn Resolve>,
-    running: Arc<AtomicUsize>,
+    /// By the party that an address belongs to.
+    lookups: Lookups<IpAddr>,
 }
 
 impl Dns {
     /// Asks `resolver`.
     pub fn new(settings: Settings, resolver: Arc<dyn Resolve>) -> Self {
-        Self { settings, resolver, running: Arc::default() }
+        Self { settings, resolver, lookups: Lookups::new("dns") }
     }
 
-    /// Both look-ups on a thread of their own, since nothing can stop those of the system.
     fn confirmed(&self, address: IpAddr) -> Result<String, Refusal> {
-        let turn = Turn::take(&self.running)
-            .ok_or_else(|| Refusal::Unavailable("too many look-ups of names are under way".to_owned()))?;
-        let (sender, answer) = mpsc::sync_channel(1);
         let resolver = Arc::clone(&self.resolver);
-        let work = move || {
-            // The receiver is gone after the time-out.
-            let _ = sender.send(confirm(&*resolver, address));
-            drop(turn);
-        };
-        let unavailable =
-            |cause: String| Refusal::Unavailable(format!("cannot look up the name of {address}: {cause}"));
-        thread::Builder::new().name("dns".to_owned()).spawn(work).map_err(|error| unavailable(error.to_string()))?;
-        answer
-            .recv_timeout(self.settings.timeout)
-            .map_err(|_| unavailable(format!("no answer within {:?}", self.settings.timeout)))?
+        let work = move || confirm(&*resolver, address);
+        let found = self.lookups.run(party(address), self.settings.timeout, work);
+        found.map_err(|cause| Refusal::Unavailable(format!("cannot look up the name of {address}: {cause}")))?
     }
 
     fn rewritten(&self, name: &str) -> Result<String, Refusal> {
@@ -99,19 +81,11 @@ impl Dns {
     }
 }
 
-/// A look-up that runs.
-struct Turn(Arc<AtomicUsize>);
-
-impl Turn {
-    fn take(running: &Arc<AtomicUsize>) -> Option<Self> {
-        let turn = Self(Arc::clone(running));
-        (running.fetch_add(1, Ordering::Relaxed) < MAX_RUNNING).then_some(turn)
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+/// The party that an address belongs to. A host with one IPv6 address can use the 2^64 of its network.
+fn party(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) & !u128::from(u64::MAX)).into(),
     }
 }
 

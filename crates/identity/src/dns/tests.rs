@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Mutex, time::SystemTime};
 use http::{HeaderMap, Method};
 
 use super::*;
+use crate::lookups::{EACH, SCARCE};
 
 #[derive(Default)]
 struct Zone {
@@ -138,16 +139,28 @@ fn a_broken_name_service_is_no_refusal() {
 }
 
 #[test]
-fn one_that_does_not_answer_holds_up_no_request_for_long() {
-    let zone = Zone::default().with("192.0.2.1", "web1", &["192.0.2.1"]);
+fn one_that_does_not_answer_holds_up_no_request_for_long_and_leaves_places_to_others() {
+    let zone = Zone::default();
     let gate = Arc::clone(&zone.gate);
     let closed = gate.lock().expect("the gate");
     let dns = Dns::new(Settings { timeout: Duration::from_millis(1), ..settings(".*", &[]) }, Arc::new(zone));
-    let peer = Peer::Tcp(ip("192.0.2.1"));
-    for _ in 0..MAX_RUNNING {
-        assert!(matches!(prove(&dns, &peer), Err(Refusal::Unavailable(text)) if text.contains("no answer within")));
+    let ask = |address: &str| match prove(&dns, &Peer::Tcp(ip(address))) {
+        Err(Refusal::Unavailable(text)) => text,
+        other => panic!("{address}: {other:?}"),
+    };
+    let waits = |address: &str| assert!(ask(address).ends_with("no answer within 1ms"), "{address}");
+    let has_too_many = |address: &str| assert!(ask(address).contains("too many look-ups for the same"), "{address}");
+    for _ in 0..SCARCE {
+        waits("192.0.2.1");
     }
-    assert!(matches!(prove(&dns, &peer), Err(Refusal::Unavailable(text)) if text.contains("too many")));
+    has_too_many("192.0.2.1");
+    has_too_many("::ffff:192.0.2.1");
+    waits("192.0.2.2");
+    for last in 1..=EACH {
+        waits(&format!("2001:db8::{last}"));
+    }
+    has_too_many("2001:db8::ffff:0:0:1");
+    waits("2001:db8:0:1::1");
     drop(closed);
 }
 
