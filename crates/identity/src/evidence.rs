@@ -93,7 +93,8 @@ pub trait Prove: Send + Sync {
     /// The value of `WWW-Authenticate` that asks for this proof, if there is one.
     fn challenge(&self) -> Option<String>;
 
-    /// Whether judging a request may wait for something, such as a name server: then it has a thread of its own.
+    /// Whether judging a request may wait for something, such as a name server: then it has a thread of its own. These
+    /// threads are few and shared with all that blocks, so each wait has an end, and only so many wait at once.
     fn blocks(&self) -> bool {
         false
     }

@@ -179,7 +179,7 @@ impl Named {
         let opened = self.method.open(&self.name, opening)?;
         Ok(match &self.groups {
             GroupsFrom::Proof => opened,
-            GroupsFrom::NameService => Opened { prove: Arc::new(WithGroups(opened.prove)), ..opened },
+            GroupsFrom::NameService => Opened { prove: Arc::new(WithGroups::new(opened.prove)), ..opened },
             GroupsFrom::Directory(name) => {
                 Opened { prove: Arc::new(WithDirectory(opened.prove, opening.directory(name)?)), ..opened }
             }
