@@ -4,7 +4,7 @@ use std::{
     io,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64},
     },
     time::Duration,
 };
@@ -130,11 +130,10 @@ impl AuditLog {
 }
 
 impl AuditLog {
-    /// Takes a record and waits until it is written, for `limit` at most; whether it is. One that is not may still be
-    /// written later. Blocks.
+    /// Takes a record and waits until it is written, for `limit` at most; whether it is. What comes after it does not
+    /// matter. One that is not written may still be later. Blocks.
     pub fn write_through(&self, record: &str, limit: Duration) -> bool {
-        let taken = self.queue.push(&self.framed(record), Rank::Own);
-        taken && self.queue.flush(limit) == 0 && !self.queue.failing().load(Ordering::Relaxed)
+        self.queue.push_through(&self.framed(record), limit)
     }
 
     fn framed(&self, record: &str) -> String {

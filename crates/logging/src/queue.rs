@@ -2,6 +2,7 @@
 //! disk delays no request; records that find no room are dropped, counted and reported.
 
 use std::{
+    collections::BTreeMap,
     io::{self, Write},
     mem,
     sync::{
@@ -64,6 +65,12 @@ struct State {
     awake: bool,
     /// Whether a caller waits for all to be written.
     urgent: bool,
+    /// How many records were accepted, which is the number of the next one.
+    accepted: u64,
+    /// How many of them the writer is done with: it has written them, or given them up.
+    passed: u64,
+    /// The numbers of those that a caller waits for, and whether they are given up.
+    awaited: BTreeMap<u64, bool>,
     closed: bool,
     /// Whether the writer has ended, and has reported all that there was to report.
     ended: bool,
@@ -72,7 +79,16 @@ struct State {
 impl State {
     /// Whether it is worth to wait for more records.
     fn gathers(&mut self) -> bool {
-        !self.urgent && !self.closed && self.waiting.bytes.len() < GATHERED
+        !self.urgent && !self.closed && self.awaited.is_empty() && self.waiting.bytes.len() < GATHERED
+    }
+
+    /// The writer is done with the next `count` records.
+    fn pass(&mut self, count: usize, given_up: bool) {
+        let first = self.passed;
+        self.passed += count as u64;
+        if given_up {
+            self.awaited.range_mut(first..self.passed).for_each(|(_, given_up)| *given_up = true);
+        }
     }
 }
 
@@ -155,13 +171,49 @@ impl Queue {
     /// Takes a record if there is room; whether there was.
     pub(super) fn push(&self, record: &str, rank: Rank) -> bool {
         let mut state = self.state();
-        if state.waiting.bytes.len() + record.len() > rank.room() {
+        let has_room = self.has_room(&mut state, record, rank);
+        if has_room {
+            self.take(&mut state, record);
+        }
+        has_room
+    }
+
+    /// Takes a record of our own if there is room, and waits until it is written, but no longer than `limit`; whether it
+    /// is. One that is not may still be written later.
+    pub(super) fn push_through(&self, record: &str, limit: Duration) -> bool {
+        self.push_awaited(record).is_some_and(|number| self.wait_for(number, limit))
+    }
+
+    /// Takes a record that is then waited for; its number, if there was room.
+    fn push_awaited(&self, record: &str) -> Option<u64> {
+        let mut state = self.state();
+        if !self.has_room(&mut state, record, Rank::Own) {
+            return None;
+        }
+        let number = state.accepted;
+        state.awaited.insert(number, false);
+        self.take(&mut state, record);
+        Some(number)
+    }
+
+    /// Waits until this record is written or given up, but no longer than `limit`; whether it is written. Of what comes
+    /// after it, only what is written with it delays it.
+    fn wait_for(&self, number: u64, limit: Duration) -> bool {
+        let pending = |state: &mut State| state.passed <= number;
+        let waited = self.written.wait_timeout_while(self.state(), limit, pending);
+        let (mut state, _timed_out) = waited.unwrap_or_else(PoisonError::into_inner);
+        let given_up = state.awaited.remove(&number);
+        state.passed > number && given_up == Some(false)
+    }
+
+    /// Whether there is room for a record, which is counted if there is not.
+    fn has_room(&self, state: &mut State, record: &str, rank: Rank) -> bool {
+        let has_room = state.waiting.bytes.len() + record.len() <= rank.room();
+        if !has_room {
             state.dropped += 1;
             self.lost.fetch_add(1, Ordering::Relaxed);
-            return false;
         }
-        self.take(&mut state, record);
-        true
+        has_room
     }
 
     /// Takes a record as soon as there is room.
@@ -173,6 +225,7 @@ impl Queue {
 
     fn take(&self, state: &mut State, record: &str) {
         state.waiting.push(record);
+        state.accepted += 1;
         // A writer that is at work looks again by itself.
         if !state.awake || !state.gathers() {
             self.filled.notify_one();
@@ -190,6 +243,15 @@ impl Queue {
         let waited = self.written.wait_timeout_while(state, limit, busy);
         let (mut state, _timed_out) = waited.unwrap_or_else(PoisonError::into_inner);
         if busy(&mut state) { state.waiting.len() + state.in_hand } else { 0 }
+    }
+
+    /// The writer is done with the next `count` records.
+    fn pass(&self, count: usize, given_up: bool) {
+        let mut state = self.state();
+        state.pass(count, given_up);
+        if !state.awaited.is_empty() {
+            self.written.notify_all();
+        }
     }
 
     /// Lets the writer end when all is written.
@@ -233,6 +295,7 @@ impl Queue {
             dropped += more;
             while let Err(Failure { written, error }) = sink.write(&batch, clock.now().wall) {
                 batch.discard(written);
+                self.pass(written, false);
                 let keep = *keeps && !self.state().closed;
                 let these = if keep { 0 } else { batch.len() as u64 };
                 self.lost.fetch_add(these, Ordering::Relaxed);
@@ -244,6 +307,7 @@ impl Queue {
                 lost += these;
                 thread::sleep(PAUSE);
                 if !keep {
+                    self.pass(batch.len(), true);
                     batch.clear();
                     break;
                 }
@@ -254,6 +318,7 @@ impl Queue {
             if self.failing.swap(false, Ordering::Relaxed) {
                 tell(&Trouble::Over { target: &sink.name() });
             }
+            self.pass(batch.len(), false);
             if lost == 0 && dropped == 0 {
                 continue;
             }
@@ -369,6 +434,46 @@ mod tests {
         let whole = records.iter().filter(|text| **text == record).count();
         assert_eq!((whole, whole + told), (taken, pushed));
         assert_eq!(queue.lost().load(Ordering::Relaxed), told as u64);
+    }
+
+    #[test]
+    fn a_record_is_waited_for_whatever_comes_after_it() {
+        let (queue, go, seen) = gate();
+        let own = queue.push_awaited("own").expect("room");
+        go.send(true).expect("the writer waits");
+        assert_eq!(seen.recv().expect("a batch"), ["own"]);
+        // From here on there is always something that is not written.
+        assert!(queue.push("later", Rank::Client));
+        assert!(queue.wait_for(own, Duration::from_mins(1)));
+        let late = queue.push_awaited("late").expect("room");
+        assert!(!queue.wait_for(late, Duration::ZERO));
+        assert!(queue.state().awaited.is_empty());
+    }
+
+    #[test]
+    fn whether_a_record_is_written_is_said_of_itself_alone() {
+        let (queue, go, seen) = gate();
+        let written = queue.push_awaited("written").expect("room");
+        go.send(true).expect("the writer waits");
+        assert_eq!(seen.recv().expect("a batch"), ["written"]);
+        let lost = queue.push_awaited("lost").expect("room");
+        go.send(false).expect("the writer waits");
+        let pending = |state: &mut State| state.passed <= lost;
+        drop(queue.written.wait_while(queue.state(), pending).expect("not poisoned"));
+        assert!(queue.failing().load(Ordering::Relaxed));
+        assert!(!queue.wait_for(lost, Duration::ZERO));
+        assert!(queue.wait_for(written, Duration::ZERO));
+    }
+
+    #[test]
+    fn of_a_batch_that_is_written_in_part_the_rest_is_given_up() {
+        let mut state = State { accepted: 6, passed: 1, ..State::default() };
+        state.awaited.extend([1, 2, 3, 4, 5].map(|number| (number, false)));
+        state.pass(2, false);
+        state.pass(2, true);
+        assert_eq!(state.passed, 5);
+        let given_up: Vec<u64> = state.awaited.iter().filter(|(_, lost)| **lost).map(|(number, _)| *number).collect();
+        assert_eq!(given_up, [3, 4]);
     }
 
     #[test]
