@@ -15,7 +15,7 @@ pub mod server;
 pub mod site;
 pub mod sts;
 
-use alppaca_callers::caller::budget;
+use alppaca_callers::caller::{Owner, Subordinates, budget};
 use alppaca_core::{clock, credentials, expression, needs, open_metrics, text};
 use alppaca_directory as directory;
 use alppaca_hardening::{confinement, sandbox, trust};

@@ -105,6 +105,28 @@ fn each_decision_is_recorded_with_its_proof_and_its_request() {
 }
 
 #[test]
+fn a_flood_of_denials_leaves_few_records_and_each_hand_out() {
+    let (scene, sts) = (Scene::new(), Sts::start());
+    let mut server = Server::start(&scene, &scene.usual(&sts.url()));
+    let host = scene.client(server.address, Some(&scene.authority.host("web1.example.com", 7)));
+    let mut stranger = scene.client(server.address, None).connect().expect("a connection");
+    for _ in 0..400 {
+        assert_eq!(stranger.get(LIST, &[]).expect("an answer").status, 401);
+    }
+    // From the same address.
+    assert_eq!(host.get(&format!("{LIST}admin"), &[]).status, 403);
+    for _ in 0..10 {
+        assert_eq!(host.get(WEB, &[]).status, 200);
+    }
+    assert_eq!(server.stop(), Some(0));
+    let records = records(&fs::read_to_string(scene.path().join("audit.log")).expect("an audit"));
+    let count = |event: &str| records.iter().filter(|record| record["event"] == event).count();
+    assert_eq!((count("denied"), count("handed_out")), (1, 10));
+    // It may take minutes.
+    assert!((60..200).contains(&count("unproven")), "{}", count("unproven"));
+}
+
+#[test]
 fn no_secret_is_ever_written() {
     let (scene, sts) = (Scene::new(), Sts::start());
     let mut server = Server::start(&scene, &scene.usual(&sts.url()));

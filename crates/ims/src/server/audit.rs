@@ -1,16 +1,69 @@
-//! The record of a decision: one line of JSON.
+//! The record of a decision: one line of JSON; those of denials are bounded in number.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{client::Client, counters::Ending};
 use crate::{
+    Owner, Subordinates,
     approvals::{Entry, Word},
+    budget::{Allowance, Rate},
+    clock::BootTime,
     credentials::format_timestamp,
     identity::{Identity, Peer},
     rules::Grant,
     sts::Minted,
 };
+
+/// How many denials of an identity, or of a peer that proves none, are recorded. The others in between are counted.
+const RATE: Rate = Rate { burst: 60, every: Duration::from_mins(1) };
+
+/// Which denials are recorded, since clients can cause as many as they like.
+#[derive(Debug)]
+pub(super) struct Denials {
+    /// A host with one IPv6 address can use those of its whole network, which is one peer.
+    peers: Mutex<Allowance<Owner>>,
+    /// By method and name. Apart from the peers, so that who proves nothing takes no room from those who do.
+    identities: Mutex<Allowance<(&'static str, String)>>,
+}
+
+impl Denials {
+    pub(super) fn new() -> Self {
+        Self { peers: Mutex::new(Allowance::new(RATE)), identities: Mutex::new(Allowance::new(RATE)) }
+    }
+
+    /// Whether such an ending is recorded now. If so: how many denials were not since the last one that was. What is no
+    /// denial always is.
+    pub(super) fn admit(
+        &self,
+        ending: Ending,
+        client: &Client,
+        identity: Option<&Identity>,
+        now: BootTime,
+    ) -> Option<u64> {
+        if !matches!(ending, Ending::Denied | Ending::Unproven) {
+            return Some(0);
+        }
+        if let Some(Identity { method, name, .. }) = identity {
+            return lock(&self.identities).spend((*method, name.clone()), now);
+        }
+        let owner = match &client.peer {
+            Peer::Tcp(address) => Owner::Address(address.to_canonical()),
+            Peer::Unix { uid } => Owner::User(*uid),
+        };
+        lock(&self.peers).spend(Subordinates::default().party(owner), now)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing under these locks can panic half-way.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// One decision. Keys without a value are left out.
 #[derive(Debug, Serialize)]
@@ -55,6 +108,8 @@ pub(super) struct Record<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     expiration: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    more: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
 }
 
@@ -84,8 +139,14 @@ impl<'a> Record<'a> {
             access_key_id: None,
             aws_request_id: None,
             expiration: None,
+            more: None,
             reason: None,
         }
+    }
+
+    /// How many denials before it were not recorded.
+    pub(super) fn after(self, more: u64) -> Self {
+        Self { more: (more > 0).then_some(more), ..self }
     }
 
     /// Who it was, and how that was proven.
@@ -162,9 +223,81 @@ pub(super) fn place(peer: &Peer) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::{
+        collections::{BTreeMap, BTreeSet},
+        sync::Arc,
+    };
 
     use super::*;
+    use crate::budget::MAX_OWNERS;
+
+    fn client(peer: Peer) -> Client {
+        Client { peer, certificates: Arc::from([]) }
+    }
+
+    fn tcp(address: &str) -> Client {
+        client(Peer::Tcp(address.parse().expect("an address")))
+    }
+
+    fn identity(method: &'static str, name: &str) -> Identity {
+        Identity {
+            name: name.to_owned(),
+            names: vec![name.to_owned()],
+            method,
+            proven_by: "hosts".to_owned(),
+            groups: Vec::new(),
+            claims: BTreeMap::new(),
+            proof: String::new(),
+            authenticated_at: None,
+            age: None,
+        }
+    }
+
+    /// How many of 100 denials are recorded.
+    fn recorded(denials: &Denials, client: &Client, identity: Option<&Identity>) -> usize {
+        let ending = if identity.is_some() { Ending::Denied } else { Ending::Unproven };
+        (0..100).filter(|_| denials.admit(ending, client, identity, BootTime::ZERO).is_some()).count()
+    }
+
+    #[test]
+    fn denials_beyond_a_budget_are_counted_and_nothing_else_is_withheld() {
+        let denials = Denials::new();
+        let (balancer, one) = (tcp("192.0.2.1"), identity("mtls", "web1"));
+        assert_eq!(recorded(&denials, &balancer, None), 60);
+        // Others have budgets of their own, wherever they come from.
+        assert_eq!(recorded(&denials, &balancer, Some(&one)), 60);
+        assert_eq!(recorded(&denials, &tcp("192.0.2.2"), Some(&one)), 0);
+        assert_eq!(recorded(&denials, &balancer, Some(&identity("mtls", "web2"))), 60);
+        assert_eq!(recorded(&denials, &balancer, Some(&identity("proxy", "web1"))), 60);
+        assert_eq!(recorded(&denials, &tcp("192.0.2.2"), None), 60);
+        assert_eq!(recorded(&denials, &client(Peer::Unix { uid: 1 }), None), 60);
+        assert_eq!(recorded(&denials, &client(Peer::Unix { uid: 2 }), None), 60);
+        for ending in [Ending::HandedOut, Ending::Answered, Ending::Unavailable, Ending::Unknown] {
+            assert_eq!(denials.admit(ending, &balancer, None, BootTime::ZERO), Some(0), "{ending:?}");
+            assert_eq!(denials.admit(ending, &balancer, Some(&one), BootTime::ZERO), Some(0), "{ending:?}");
+        }
+        // The next record tells how many there would have been.
+        let later = BootTime::ZERO + Duration::from_mins(1);
+        assert_eq!(denials.admit(Ending::Denied, &balancer, None, later), Some(40));
+        assert_eq!(denials.admit(Ending::Denied, &balancer, Some(&one), later), Some(140));
+        assert_eq!(denials.admit(Ending::Denied, &balancer, Some(&one), later), None);
+    }
+
+    #[test]
+    fn many_peers_have_a_bounded_number_of_denials_and_hide_no_identity() {
+        let denials = Denials::new();
+        // One network, however many addresses it has, and one address, however it is written.
+        assert_eq!(recorded(&denials, &tcp("2001:db8::1"), None), 60);
+        assert_eq!(recorded(&denials, &tcp("2001:db8::ffff:0:0:1"), None), 0);
+        assert_eq!(recorded(&denials, &tcp("2001:db8:0:1::1"), None), 60);
+        assert_eq!(recorded(&denials, &tcp("::ffff:192.0.2.1"), None), 60);
+        assert_eq!(recorded(&denials, &tcp("192.0.2.1"), None), 0);
+
+        let all = (0..1100_u32).map(|number| client(Peer::Tcp(std::net::Ipv4Addr::from(number).into())));
+        let spent: usize = all.map(|client| recorded(&denials, &client, None)).sum();
+        assert_eq!(spent, (MAX_OWNERS - 3) * 60);
+        assert_eq!(recorded(&denials, &tcp("192.0.2.1"), Some(&identity("mtls", "web1"))), 60);
+    }
 
     #[test]
     fn each_key_is_published_and_no_other() {
@@ -192,6 +325,7 @@ mod tests {
             access_key_id: text,
             aws_request_id: text,
             expiration: Some(String::new()),
+            more: Some(1),
             reason: text,
         };
         let schema: serde_json::Value =

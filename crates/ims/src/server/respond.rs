@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::{
     access::AccessLog,
     approvals::unavailable,
-    audit::Record,
+    audit::{Denials, Record},
     client::Client,
     counters::{Counters, Ending},
     current::Current,
@@ -39,6 +39,7 @@ pub struct Server {
     pub(super) sts: Arc<Sts>,
     console: ArcSwap<Console>,
     audit: Option<Arc<AuditLog>>,
+    denials: Denials,
     clock: SharedClock,
     counters: Counters,
     access: AccessLog,
@@ -107,6 +108,7 @@ impl Server {
             sts,
             console: ArcSwap::from_pointee(console),
             audit: audit.map(Arc::new),
+            denials: Denials::new(),
             clock,
             counters: Counters::default(),
             access: AccessLog::new(),
@@ -196,7 +198,7 @@ impl Server {
             let word = reply.ending.word();
             self.access.warn(client, name.as_deref(), &format!("{who}{path}: {word}: {reason}"), now);
         }
-        self.record(&reply, client, &head);
+        self.record(&reply, client, &head, now);
         if let Some(seen) = self.seen.get() {
             let (identity, grant, reason) = (reply.identity.as_ref(), reply.grant.as_ref(), reply.reason.as_deref());
             seen.note(seen::Request { at: now.wall, ending: reply.ending, identity, grant, reason });
@@ -204,7 +206,7 @@ impl Server {
         reply.answer
     }
 
-    fn record(&self, reply: &Reply, client: &Client, head: &Parts) {
+    fn record(&self, reply: &Reply, client: &Client, head: &Parts, now: Moment) {
         let Some(audit) = &self.audit else { return };
         let importance = match reply.ending {
             Ending::HandedOut => Importance::HandOut,
@@ -212,9 +214,11 @@ impl Server {
             Ending::Unavailable if reply.grant.is_some() => Importance::Denial,
             Ending::Answered | Ending::Unavailable | Ending::Unknown => return,
         };
+        let identity = reply.identity.as_ref();
+        let Some(more) = self.denials.admit(reply.ending, client, identity, now.boot) else { return };
         let path = printable(head.uri.path(), 500);
-        let mut record = Record::new(reply.ending, &reply.mount, client, &path, self.clock.now().wall);
-        if let Some(identity) = &reply.identity {
+        let mut record = Record::new(reply.ending, &reply.mount, client, &path, now.wall).after(more);
+        if let Some(identity) = identity {
             record = record.by(identity);
         }
         if let Some(grant) = &reply.grant {
