@@ -8,7 +8,7 @@ use super::{
     admin::admin,
     containers::{check_source, containers},
     files::files,
-    own_sessions,
+    named_roles, own_sessions,
     policy::policy,
     settings::SETTINGS,
     upstreams::{Upstreams, upstreams},
@@ -47,6 +47,7 @@ pub(super) fn config(tree: Option<Node>) -> Result<Loaded, ConfigErrors> {
     fields.problems.extend(conflicts);
     match (upstreams, listen, rest) {
         (Some(upstreams), Some(listen), Some(rest)) if fields.problems.is_empty() => {
+            named_roles::warn(&mut fields, &upstreams);
             let config = rest(upstreams, listen);
             match check_source(&config) {
                 Some(problem) => Err(problem.into()),

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::json;
 
-use super::upstreams::Upstreams;
+use super::{named_roles::unknown_role, upstreams::Upstreams};
 use crate::{
     credentials::RoleName,
     files::{Access, File, Format, Profile, legal_mode},
@@ -19,7 +19,6 @@ use alppaca_settings::{
     problem::{Place, Problem},
     read::{self, Read, render_duration},
     render::{list, mapping, quoted},
-    table::nearest,
     yaml::Node,
 };
 
@@ -110,9 +109,7 @@ pub(super) fn files(fields: &mut Fields, upstreams: Option<&Upstreams>) -> Optio
         if served.iter().any(|served| served.name == *role && !served.shared) {
             wrong(place, format!("the role \"{role}\" has no session for a file (`shared: false`)"));
         } else if served.iter().all(|served| served.name != *role) {
-            let hint = nearest(role.as_str(), served.iter().map(|role| role.name.as_str()));
-            let hint = hint.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
-            wrong(place, format!("there is no role \"{role}\"{hint}"));
+            wrong(place, unknown_role(role.as_str(), &served));
         }
     }
     fields.problems.is_empty().then(|| items.into_iter().map(|item| item.file).collect())

@@ -7,6 +7,7 @@ mod build;
 mod containers;
 mod files;
 mod load;
+mod named_roles;
 mod own_sessions;
 mod policy;
 mod render;

@@ -3,7 +3,7 @@
 use alppaca_settings::{
     fields::Fields,
     problem::{Place, Problem},
-    yaml::{Node, Value},
+    yaml::Node,
 };
 
 use super::{Role, Upstreams, roles::can_be_tagged};
@@ -63,17 +63,8 @@ fn warn_of_the_rest(fields: &mut Fields, roles: &[Role], reached: &[&RoleName]) 
 
 /// Where the item stands.
 fn place_of(section: &Node, own: &OwnSessions) -> Place {
-    let mut node = Some(section);
-    for key in own.list {
-        node = node.and_then(|node| match &node.value {
-            Value::Map(entries) => entries.iter().find(|(known, _)| known.text == *key).map(|(_, node)| node),
-            _ => None,
-        });
-    }
-    let item = node.and_then(|node| match &node.value {
-        Value::List(items) => items.get(own.index),
-        _ => None,
-    });
+    let list = own.list.iter().try_fold(section, |node, key| node.entry(key));
+    let item = list.and_then(|list| list.items().get(own.index));
     item.unwrap_or(section).place.clone()
 }
 

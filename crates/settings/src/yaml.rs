@@ -59,6 +59,22 @@ impl Node {
         matches!(&self.value, Value::Scalar { text, plain: true } if matches!(&**text, "" | "~" | "null" | "Null" | "NULL"))
     }
 
+    /// The value of a key, if this is a mapping that has it.
+    pub fn entry(&self, key: &str) -> Option<&Node> {
+        match &self.value {
+            Value::Map(entries) => entries.iter().find(|(known, _)| known.text == key).map(|(_, node)| node),
+            _ => None,
+        }
+    }
+
+    /// The items, if this is a list.
+    pub fn items(&self) -> &[Node] {
+        match &self.value {
+            Value::List(items) => items,
+            _ => &[],
+        }
+    }
+
     /// What it is, for messages.
     pub fn kind(&self) -> &'static str {
         match &self.value {
