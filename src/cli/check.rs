@@ -49,7 +49,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     if let Err(error @ (sandbox::SandboxError::NoUser(_) | sandbox::SandboxError::NoGroup(_))) = &identity {
         anstream::eprintln!("warning: {error}; the daemon will not start");
     }
-    for warning in daemon::unknown_readers(&loaded.config) {
+    for warning in daemon::unknown_readers(&loaded.config).into_iter().chain(daemon::unknown_callers(&loaded)) {
         anstream::eprintln!("warning: {warning}");
     }
     if loaded.config.policy.is_some() {

@@ -13,7 +13,7 @@ use crate::{
         cgroup::{self, Cgroup},
         containers::{Api, ApiError, Container, ContainerFacts},
     },
-    config,
+    config, daemon,
     policy::{Facts, Look, Rules, Truth, containers},
 };
 
@@ -89,6 +89,9 @@ pub(super) fn run(args: &Args) -> Outcome {
         None if own.is_some() => anstream::println!("there is no policy: a container gets its own role"),
         None => anstream::println!("there is no policy: every caller gets all roles"),
         Some(rules) => anstream::print!("{}", report(rules, &caller)),
+    }
+    for warning in daemon::unknown_callers(&loaded) {
+        anstream::eprintln!("warning: {warning}");
     }
     if let Some(note) = compare(&loaded.config) {
         anstream::eprintln!("note: {note}");

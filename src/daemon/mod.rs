@@ -42,7 +42,7 @@ use faces::{Built, Lasting};
 pub use files::{faults as file_faults, wrong_contents};
 pub use keeper::{ADMIN, admin_file};
 pub use needs::{Fixed as FixedNeeds, all as needs};
-pub use policy_engine::Identified;
+pub use policy_engine::{Identified, unknown_callers};
 use refreshing::Refreshing;
 use reload::Running;
 pub use reload::{Reloading, ignore_sighup};

@@ -1,12 +1,12 @@
 //! Who may have what, and the record of it, as the configuration wants them.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 
 use crate::{
     audit::Auditor,
-    caller::{IdentityCache, Kernel, NameService, cgroup, human_users},
+    caller::{Accounts, IdentityCache, Kernel, NameService, cgroup, human_users},
     clock::SharedClock,
-    config::Config,
+    config::{Config, Loaded},
     logging::AuditLog,
     policy::{ContainerPolicy, PolicyEngine},
 };
@@ -100,4 +100,51 @@ pub(super) async fn replace(engine: &PolicyEngine, config: &Config) {
     };
     let _late = tokio::time::timeout(SETTLING, settled).await;
     engine.replace_rules(prepared);
+}
+
+/// Whom a written policy names and this host does not know, where names may be looked up: not at a start, which waits for none.
+pub fn unknown_callers(loaded: &Loaded) -> Vec<String> {
+    // Without one there may be a rule for the daemon's own account, of which more is said if there is no such.
+    let Some(rules) = loaded.config.policy.as_ref().filter(|_| loaded.written.contains("policy")) else {
+        return Vec::new();
+    };
+    let (users, groups) = rules.names();
+    let users = users.into_iter().map(|name| ("user", name));
+    let groups = groups.into_iter().map(|name| ("group", name));
+    let named: BTreeSet<_> = users.chain(groups).filter(|(_, name)| name.parse::<u32>().is_err()).collect();
+    let unknown = |(kind, name): (&str, &str)| {
+        let number = if kind == "user" { NameService.uid(name) } else { NameService.gid(name) };
+        match number {
+            Ok(Some(_)) => None,
+            Ok(None) => {
+                Some(format!("policy: there is no {kind} {name:?} on this host; rules match nobody by that name"))
+            }
+            Err(error) => Some(format!("policy: cannot look up {kind} {name:?}: {error}")),
+        }
+    };
+    named.into_iter().filter_map(unknown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+
+    #[test]
+    fn each_name_in_the_policy_that_the_host_does_not_know_is_told_once() {
+        let unknown = |text: &str| unknown_callers(&parse(vec![("a.yaml".into(), text.to_owned())]).expect(text));
+        let text = "ims_host: x\npolicy:\n  rules:\n  - {match: {user: [root, no-such-a, 4242]}, deny: true}\n  \
+                    - {match: {user: root}, unless: {user: no-such-a, group: [root, no-such-b, '4343']}, everything: true}\n";
+        assert_eq!(
+            unknown(text),
+            [
+                "policy: there is no group \"no-such-b\" on this host; rules match nobody by that name",
+                "policy: there is no user \"no-such-a\" on this host; rules match nobody by that name",
+            ]
+        );
+        let site = "sources: {s: {kind: site, url: 'https://ims.example', sign_in: {kind: ssh}}}\nuser: no-such-c\n";
+        for text in ["ims_host: x\n", site] {
+            assert_eq!(unknown(text), [""; 0], "{text}");
+        }
+    }
 }

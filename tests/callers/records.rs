@@ -114,6 +114,15 @@ fn explain_tells_which_rule_and_why() {
     let (_, said) = explain(&["--pid", &std::process::id().to_string()]);
     assert!(said.contains("cgroup /"), "{said}");
     assert_eq!(explain(&["--user", "no-such-user"]).0, Some(2));
+    // A name that the host does not know, of which `check` warns, too.
+    fs::write(&file, "ims_host: x\npolicy: {rules: [{match: {user: no-such-user}, deny: true}]}\n").expect("a file");
+    let warning = "warning: policy: there is no user \"no-such-user\" on this host";
+    let (code, said) = explain(&["--user", "daemon"]);
+    assert!(code == Some(0) && said.contains(warning), "{said}");
+    let check = Command::new(env!("CARGO_BIN_EXE_alppaca")).args(["check", "--quiet", "-c"]).arg(&file).output();
+    let check = check.expect("it runs");
+    let said = String::from_utf8_lossy(&check.stderr);
+    assert!(check.status.success() && said.contains(warning), "{said}");
     // A daemon that goes by another policy.
     let socket = directory.path().join("admin.sock");
     let ims = with_roles(&names(&["a"]));
