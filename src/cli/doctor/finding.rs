@@ -47,8 +47,34 @@ impl Finding {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeSet, fs, path::Path};
+
     use super::*;
     use crate::cli::schemas;
+
+    /// The rules of which a file of this folder has findings.
+    fn rules(code: &str) -> BTreeSet<String> {
+        let word =
+            |text: &str| text.strip_prefix('"').and_then(|rest| rest.split_once('"')).map(|(word, _)| word.to_owned());
+        let own = code.split_once("const RULE: &str = ").and_then(|(_, rest)| word(rest));
+        let made = ["good", "note", "problem"].map(|kind| format!("Finding::{kind}("));
+        let arguments = made.iter().flat_map(|made| code.split(made.as_str()).skip(1)).map(str::trim_start);
+        let rule = |text: &str| if text.starts_with("RULE,") { own.clone() } else { word(text) };
+        arguments.map(|text| rule(text).unwrap_or_else(|| panic!("which rule? {text:.60}"))).collect()
+    }
+
+    #[test]
+    fn the_documentation_has_each_rule() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/doctor");
+        let files = fs::read_dir(folder).expect("a directory").map(|entry| entry.expect("a file").path());
+        let code = files.map(|file| fs::read_to_string(file).expect("text"));
+        let found: BTreeSet<String> =
+            code.flat_map(|code| rules(code.split("#[cfg(test)]").next().unwrap_or_default())).collect();
+        let table = include_str!("../../../docs/doctor.md").lines().filter_map(|line| line.strip_prefix("| `"));
+        let documented: BTreeSet<String> =
+            table.filter_map(|row| row.split_once('`')).map(|(rule, _)| rule.to_owned()).collect();
+        assert_eq!(documented, found);
+    }
 
     #[test]
     fn the_schema_of_the_findings_is_published() {
