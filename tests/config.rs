@@ -89,6 +89,12 @@ fn each_kind_of_mistake_has_its_message() {
         ("ims_host: x\n---\nims_host: y", "a second document begins here"),
         ("- ims_host", "a configuration is a mapping (`key: value`), not a list"),
         ("ims_host: 'x", "this is not YAML: "),
+        (
+            "ims_host: x\n policy: {}",
+            "mapping values are not allowed in this context; is this line indented further than the one above?",
+        ),
+        ("ims_host: a: b", "A text with `: ` in it needs quotation marks"),
+        ("ims_host: x\npolicy:\n\trules: []", "within this context (block indentation); indent with spaces"),
         ("ims_host: x\nallowed_hosts: ['a:80']", "a host name without a port"),
     ] {
         let said = refused(text);

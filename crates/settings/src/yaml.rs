@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
+use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, Span, Tag};
 
 use crate::{
     problem::{Place, Problem, Source},
@@ -109,6 +109,17 @@ pub fn read(source: &Arc<Source>) -> Result<Option<Node>, Problem> {
     }
 }
 
+/// What to do about the mistakes that are made most often.
+fn advice(kind: &ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::MappingValueNotAllowed => {
+            "; is this line indented further than the one above? A text with `: ` in it needs quotation marks"
+        }
+        ErrorKind::TabNotAllowed | ErrorKind::TabInBlockIndentation => "; indent with spaces",
+        _ => "",
+    }
+}
+
 /// A single value, of the type that its tag requires.
 fn scalar(text: String, plain: bool, tag: Option<&Tag>) -> Result<Value, String> {
     match tag.and_then(name_of).as_deref() {
@@ -155,7 +166,7 @@ impl<'a> Reader<'a> {
             Some(Ok(next)) => Ok(next),
             Some(Err(error)) => {
                 let place = self.place(Span::empty(*error.marker()));
-                Err(Problem::new(place, format!("this is not YAML: {}", error.info())))
+                Err(Problem::new(place, format!("this is not YAML: {}{}", error.info(), advice(error.kind()))))
             }
             // The parser ends with StreamEnd, after which no event is requested.
             None => Ok((Event::StreamEnd, Span::default())),
