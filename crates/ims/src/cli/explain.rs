@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use alppaca_command::{Failure, Outcome};
+use clap::ArgGroup;
 
 use super::Config;
 use crate::{
@@ -13,18 +14,21 @@ use crate::{
 
 /// Arguments of `explain`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(
+    group = ArgGroup::new("who").required(true).args(["host", "person"]),
+    after_help = "\
 The identity is taken as given; nothing is asked of the network. `--proven-by` names the identity
 method that accepts it, if there are several: rules with `method` match only with it.
 
 Examples:
   alppaca-ims explain --host web1.example.com
-  alppaca-ims explain --as alice --group aws-admins --proven-by sso --signed-in 5m")]
+  alppaca-ims explain --as alice --group aws-admins --proven-by sso --signed-in 5m"
+)]
 pub(super) struct Args {
     #[command(flatten)]
     config: Config,
     /// The name of a host
-    #[arg(long, value_name = "NAME", required_unless_present = "person", conflicts_with = "person")]
+    #[arg(long, value_name = "NAME")]
     host: Option<String>,
     /// The name of a person
     #[arg(long = "as", value_name = "NAME", id = "person")]

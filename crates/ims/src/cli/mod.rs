@@ -116,6 +116,18 @@ mod tests {
         AlppacaIms::command().debug_assert();
     }
 
+    #[test]
+    fn explain_names_both_ways_to_say_who_is_meant() {
+        let said = |arguments: &[&str]| {
+            let arguments = ["alppaca-ims", "explain"].iter().chain(arguments);
+            AlppacaIms::try_parse_from(arguments).map(|_| ()).map_err(|error| error.to_string())
+        };
+        let usage = said(&[]).expect_err("who is missing");
+        assert!(usage.contains("Usage: alppaca-ims explain <--host <NAME>|--as <NAME>>"), "{usage}");
+        assert!(said(&["--host", "a", "--as", "b"]).is_err_and(|error| error.contains("cannot be used with")));
+        assert_eq!([said(&["--host", "a"]), said(&["--as", "b"])], [Ok(()), Ok(())]);
+    }
+
     /// Where it is wider than the help, clap breaks lines that are broken already.
     #[test]
     fn what_follows_the_options_is_not_wider_than_the_help() {
