@@ -60,7 +60,7 @@ fn what_takes_the_address_away_is_named() {
         let found = lines(&namespace, Path::new("/no/daemon.sock"));
         assert_eq!(found.len(), 1, "{found:#?}");
         assert_found(&found, &format!("problem reach {URL} cannot be reached: "), said);
-        assert_found(&found, "", "`sudo alppaca capture apply`");
+        assert_found(&found, "", "`sudo alppaca capture apply --mode dnat`");
     }
 }
 
@@ -100,14 +100,30 @@ fn a_capture_that_is_gone_or_bypassed_is_named_with_its_repair() {
 }
 
 #[test]
-fn an_address_without_the_daemon_is_for_its_configuration() {
+fn the_way_to_capture_that_is_said_works() {
     let what = "doctor: a daemon that listens elsewhere";
-    if !needs_root(what) || !needs(what, "ip") {
+    if !needs_root(what) || !needs(what, "ip") || !needs(what, "nft") {
         return;
     }
-    let namespace = Namespace::new();
-    namespace.shell(&format!("{ALPPACA} capture apply"));
-    let daemon = daemon(&namespace, "127.0.0.1:25772");
-    let said = "the daemon answers at 127.0.0.1:25772: `listen` in its configuration makes programs reach it";
-    assert_found(&lines(&namespace, &daemon.socket()), "problem reach ", said);
+    let unreachable = format!("problem reach {URL} cannot be reached: ");
+    let listen = "`listen: ['169.254.169.254:80']` in its configuration, then `sudo alppaca capture apply`";
+    for before in [format!("{NETWORK} && ip route add default via 192.0.2.2"), format!("{ALPPACA} capture apply")] {
+        let namespace = Namespace::new();
+        namespace.shell(&before);
+        let daemon = daemon(&namespace, "127.0.0.1:25772");
+        let said = "the daemon answers at 127.0.0.1:25772: `sudo alppaca capture apply --mode dnat` makes programs \
+                    reach it";
+        assert_found(&lines(&namespace, &daemon.socket()), &unreachable, said);
+        namespace.shell(&format!("{ALPPACA} capture apply --mode dnat"));
+        let well = format!("good protocol IMDSv2 at {URL}");
+        assert_found(&lines(&namespace, &daemon.socket()), &well, "");
+    }
+    // Without a route nothing is redirected, and without the listener for it there is nowhere to redirect to.
+    for (before, address) in [("true", "127.0.0.1:25772"), (NETWORK, "127.0.0.1:25780")] {
+        let namespace = Namespace::new();
+        namespace.shell(before);
+        let daemon = daemon(&namespace, address);
+        let said = format!("the daemon answers at {address}: {listen}");
+        assert_found(&lines(&namespace, &daemon.socket()), &unreachable, &said);
+    }
 }

@@ -37,7 +37,7 @@ pub(super) fn imds(base: &str, daemon: Option<&Status>, findings: &mut Vec<Findi
         Ok(put) => put,
         Err(error) => return findings.push(unreachable(base, &error, daemon)),
     };
-    answerer(base, findings);
+    answerer(base, daemon, findings);
     pace(&put, findings);
     clock(&put, findings);
     let token = match (put.status, put.header("x-aws-ec2-metadata-token-ttl-seconds")) {
@@ -141,7 +141,7 @@ pub(super) fn container(url: &str, variables: &Variables, daemon: Option<&Status
 }
 
 /// Says if it is somebody else who answers.
-fn answerer(base: &str, findings: &mut Vec<Finding>) {
+fn answerer(base: &str, daemon: Option<&Status>, findings: &mut Vec<Finding>) {
     if let Ok(heard) = ask("GET", &format!("{base}/"), &[("X-Alppaca-Probe", "1")])
         && heard.header("x-alppaca-pid").is_none()
     {
@@ -150,8 +150,10 @@ fn answerer(base: &str, findings: &mut Vec<Finding>) {
         findings.push(Finding::note(
             "answerer",
             format!("a server other than alppaca answers at {} (Server: {server}){way}", shown(base)),
-            "`alppaca capture check` shows what is captured, and `sudo alppaca capture apply` captures it; on EC2 this is \
-             EC2's own",
+            format!(
+                "`alppaca capture check` shows what is captured; to capture it: {}; on EC2 this is EC2's own",
+                reach::capture(daemon, true)
+            ),
         ));
     }
 }

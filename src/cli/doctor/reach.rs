@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddrV4},
 };
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     admin::Status,
-    capture::{REPAIR, RULE_ORDER, Way, is_lost},
+    capture::{IMDS, Mode, REPAIR, RULE_ORDER, Way, is_lost},
     cli::{environment, human},
 };
 
@@ -68,33 +68,80 @@ pub(super) fn unreachable(url: &str, error: &io::Error, daemon: Option<&Status>)
     }
 }
 
+/// How the address is made to lead to the daemon, by where that listens. `routed`: whether there is a route to the address,
+/// without which nothing is redirected.
+pub(super) fn capture(daemon: Option<&Status>, routed: bool) -> &'static str {
+    let listens = |at: SocketAddrV4| {
+        let at = at.to_string();
+        daemon.is_some_and(|status| status.listeners.iter().any(|one| one.face == "imds" && one.address == at))
+    };
+    if listens(SocketAddrV4::new(IMDS, 80)) {
+        "`sudo alppaca capture apply`"
+    } else if routed && listens(Mode::Dnat.default_target()) {
+        "`sudo alppaca capture apply --mode dnat`"
+    } else if routed && daemon.is_none() {
+        "`sudo alppaca capture apply --mode dnat` (without `--mode dnat` if its `listen` has 169.254.169.254:80)"
+    } else {
+        "`listen: ['169.254.169.254:80']` in its configuration, then `sudo alppaca capture apply` and a restart of \
+         alppaca"
+    }
+}
+
 /// What to do where the daemon does not listen at the address, or does not run.
 fn remedy(error: &io::Error, daemon: Option<&Status>, way: Option<&Way>) -> String {
     let imds = daemon.and_then(|status| status.listeners.iter().find(|listener| listener.face == "imds"));
+    let no_route = matches!(error.kind(), io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable);
+    let capture = capture(daemon, !no_route || way.is_some());
     match (imds, error.kind()) {
         (_, io::ErrorKind::InvalidInput | io::ErrorKind::PermissionDenied) => {
-            "`ip route get` with the address shows the route; remove it, then `sudo alppaca capture apply`"
-                .to_owned()
+            format!("`ip route get` with the address shows the route; remove it, then {capture}")
         }
-        (Some(listener), _) => {
-            let capture = match way {
-                Some(Way::Here(_)) => "`listen` in its configuration",
-                _ => "`sudo alppaca capture apply`",
-            };
-            format!(
-                "the daemon answers at {0}: {capture} makes programs reach it, or for this shell export \
-                 AWS_EC2_METADATA_SERVICE_ENDPOINT=http://{0}/",
-                listener.address
-            )
-        }
+        (Some(listener), _) => format!(
+            "the daemon answers at {0}: {capture} makes programs reach it, or for this shell export \
+             AWS_EC2_METADATA_SERVICE_ENDPOINT=http://{0}/",
+            listener.address
+        ),
         (None, io::ErrorKind::ConnectionRefused) => {
             "start the daemon; `systemctl status alppaca` may show why it stopped".to_owned()
         }
-        (None, io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) => {
-            "nothing answers, or a firewall drops it: start the daemon and `sudo alppaca capture apply`; in a container, see \
-             `alppaca capture --help` (on EC2 a hop limit of 1 looks the same)"
-                .to_owned()
+        (None, io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) => format!(
+            "nothing answers, or a firewall drops it: start the daemon and {capture}; in a container, see `alppaca capture \
+             --help` (on EC2 a hop limit of 1 looks the same)"
+        ),
+        (None, _) => format!("start the daemon, and {capture} so that the address leads to it"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_way_to_capture_follows_from_where_the_daemon_listens_and_from_the_route() {
+        let status = |addresses: &[&str]| -> Status {
+            let listeners: Vec<_> = addresses.iter().map(|at| json!({"face": "imds", "address": at})).collect();
+            let status = json!({
+                "version": "0", "pid": 1, "started": "", "uptime_seconds": 0, "answered": true, "listeners": listeners,
+                "roles": [],
+            });
+            serde_json::from_value(status).expect("a status")
+        };
+        let usual = ["127.0.0.1:25772", "127.0.0.1:25774"];
+        let (address, dnat) = ("`sudo alppaca capture apply`", "`sudo alppaca capture apply --mode dnat`");
+        let listen = "`listen: ['169.254.169.254:80']` in its configuration, then `sudo alppaca capture apply`";
+        for (daemon, routed, told) in [
+            (Some(status(&usual)), true, dnat),
+            (Some(status(&usual)), false, listen),
+            (Some(status(&usual[..1])), true, listen),
+            (Some(status(&["169.254.169.254:80"])), true, address),
+            (Some(status(&["169.254.169.254:80"])), false, address),
+            (None, true, dnat),
+            (None, false, listen),
+        ] {
+            let said = capture(daemon.as_ref(), routed);
+            assert!(said.starts_with(told), "{routed}, {daemon:?}: {said}");
         }
-        (None, _) => "start the daemon, and `sudo alppaca capture apply` so that the address leads to it".to_owned(),
     }
 }
