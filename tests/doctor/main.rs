@@ -60,6 +60,10 @@ fn a_port_that_only_a_process_of_roots_keeps_is_told_to_root() {
         let program = std::fs::canonicalize(ALPPACA).expect("there").display().to_string();
         let keeper = format!("only process {}, \\\"{program}\\\"{OF_ROOTS}{}: ", daemon.pid(), daemon.address());
         assert!(found.contains(&keeper), "{keeper}\n{found}");
+        // A port that was free, which the unit does not have.
+        let add =
+            format!("add `[Socket]` and `ListenStream={}` by `sudo systemctl edit alppaca.socket`", daemon.address());
+        assert!(found.contains(&add), "{add}\n{found}");
     }
 }
 

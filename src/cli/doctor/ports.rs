@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{Finding, rules::Endpoint};
-use crate::{admin::Status, caller::Listening, host};
+use crate::{admin::Status, caller::Listening, capture::Mode, host};
 
 /// Where the daemon says that it listens.
 pub(super) fn listening(status: &Status) -> impl Iterator<Item = SocketAddr> {
@@ -35,7 +35,7 @@ pub(super) fn judge(daemon: Option<&Status>, endpoint: Option<&Endpoint>, findin
             findings.push(Finding::note(
                 "port",
                 format!("only {keeper} keeps other users from {address}: while it is down, they can listen there"),
-                "sudo systemctl enable --now alppaca.socket, and restart alppaca",
+                keeping(address),
             ));
         }
     }
@@ -49,6 +49,15 @@ pub(super) fn judge(daemon: Option<&Status>, endpoint: Option<&Endpoint>, findin
             "sudo sysctl net.ipv4.ip_unprivileged_port_start=1024, and in /etc/sysctl.d",
         ));
     }
+}
+
+/// How systemd keeps the port. It starts no socket unit whose service runs: restarted together, the service is stopped first.
+fn keeping(address: SocketAddr) -> String {
+    let enable = "sudo systemctl enable alppaca.socket, and sudo systemctl restart alppaca.socket alppaca";
+    if [Mode::Address, Mode::Dnat].iter().any(|mode| SocketAddr::from(mode.default_target()) == address) {
+        return enable.to_owned();
+    }
+    format!("add `[Socket]` and `ListenStream={address}` by `sudo systemctl edit alppaca.socket`, then {enable}")
 }
 
 /// What keeps the port only while it runs; `None` of what systemd has, or may have, and of who asks.
@@ -97,6 +106,21 @@ mod tests {
         assert_eq!(address("http://127.0.0.1:25772/").as_deref(), Some("127.0.0.1:25772"));
         assert_eq!(address("http://localhost:25772"), None);
         assert_eq!(address("https://127.0.0.1"), None);
+    }
+
+    #[test]
+    fn an_address_that_the_shipped_socket_unit_lacks_is_added_first() {
+        let unit = include_str!("../../../packaging/systemd/alppaca.socket");
+        for line in unit.lines().filter(|line| line.starts_with("ListenStream=")) {
+            let address = line.trim_start_matches("ListenStream=").parse().expect("an address");
+            assert!(keeping(address).starts_with("sudo systemctl enable alppaca.socket"), "{line}");
+        }
+        for other in ["127.0.0.1:43100", "[::1]:25772", "172.17.0.1:25772"] {
+            let said = keeping(other.parse().expect("an address"));
+            let first =
+                format!("add `[Socket]` and `ListenStream={other}` by `sudo systemctl edit alppaca.socket`, then ");
+            assert!(said.starts_with(&first) && said.ends_with(" restart alppaca.socket alppaca"), "{said}");
+        }
     }
 
     #[test]
