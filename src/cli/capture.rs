@@ -123,6 +123,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         Action::Remove => {
             say(remove_bridges(&host).map_err(Failure::runtime)?);
             say(remove(&host, &settings).map_err(Failure::runtime)?);
+            other_mode(&host, &settings);
             if unit_is_active(&host) {
                 anstream::eprintln!(
                     "warning: the unit alppaca-capture is active and makes the capture again; to undo it for good: `sudo \
@@ -169,6 +170,25 @@ fn in_force(host: &Host, settings: &Settings) {
     }
     for rule in bridges_applied(host) {
         anstream::println!("for containers: {rule}");
+    }
+}
+
+/// Says what is still in force of the other mode, which `remove` leaves alone.
+fn other_mode(host: &Host, settings: &Settings) {
+    let address = settings.address;
+    let mode = match settings.mode {
+        Mode::Address => Mode::Dnat,
+        Mode::Dnat => Mode::Address,
+    };
+    for Settings { tool, link, .. } in applied(host, &Settings { mode, ..settings.clone() }) {
+        match mode {
+            Mode::Dnat => {
+                anstream::println!("{tool} still redirects {address}: `sudo alppaca capture remove --mode dnat`");
+            }
+            Mode::Address => {
+                anstream::println!("{address} is still on the link {link}: `sudo alppaca capture remove`");
+            }
+        }
     }
 }
 

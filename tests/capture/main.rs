@@ -233,6 +233,33 @@ fn a_redirection_to_a_port_that_every_user_may_take_is_warned_of() {
     assert!(code == Some(0) && said.contains(warning) && said.contains("/alppaca\" listens there)"), "{said}");
 }
 
+#[test]
+fn what_is_left_of_the_other_mode_is_told() {
+    if !possible("capture: the other mode") {
+        return;
+    }
+    let remove_dnat = "`sudo alppaca capture remove --mode dnat`";
+    for (applied, removed, left, remedy) in [
+        ("--mode dnat --tool nft", "", "nftables still redirects 169.254.169.254: ", remove_dnat),
+        ("--mode dnat --tool iptables", "", "iptables still redirects 169.254.169.254: ", remove_dnat),
+        ("--link lo", " --mode dnat", "169.254.169.254 is still on the link lo: ", "`sudo alppaca capture remove`"),
+    ] {
+        let namespace = Namespace::new();
+        let before = namespace.state();
+        assert_eq!(namespace.alppaca(&format!("capture apply {applied}")).0, Some(0));
+        let remove = format!("capture remove{removed}");
+        let (code, said) = namespace.alppaca(&remove);
+        let told = format!("there was nothing to remove\n{left}{remedy}\n");
+        assert!(code == Some(0) && said.contains(&told), "{applied}: {said}");
+        // What it says to do leaves nothing, and then there is nothing to say.
+        let (_, said) = namespace.alppaca(remedy.trim_matches('`').trim_start_matches("sudo alppaca "));
+        assert!(said.contains("removed: ") && !said.contains("still"), "{applied}: {said}");
+        assert_eq!(namespace.state(), before, "{applied}");
+        let (_, said) = namespace.alppaca(&remove);
+        assert!(said.contains("nothing to remove") && !said.contains("still"), "{applied}: {said}");
+    }
+}
+
 /// A container as far as the network goes: a namespace behind the bridge `docker0` of the host's. Gone when dropped.
 struct Guest {
     name: String,
