@@ -17,4 +17,4 @@ pub use probe::{Answerer, who_answers};
 pub use run::{
     CaptureError, Host, applied, apply, apply_bridges, bridges_applied, remove, remove_bridges, unit_is_active,
 };
-pub use way::{Way, is_lost};
+pub use way::{Way, is_lost, is_unroutable};

@@ -12,6 +12,12 @@ pub fn is_lost(address: IpAddr) -> bool {
     UdpSocket::bind((address, 0)).is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
 }
 
+/// Whether no route leads to the address: the kernel looks for one before a firewall can redirect anything.
+pub fn is_unroutable(address: Ipv4Addr) -> bool {
+    // Nothing is sent.
+    UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).is_ok_and(|socket| socket.connect((address, 80)).is_err())
+}
+
 /// Where the packets for an address go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Way {
@@ -113,6 +119,11 @@ mod tests {
         for route in ["", "blackhole 169.254.169.254 \n", "default via 192.0.2.1 dev"] {
             assert_eq!(Way::read(route), None, "{route}");
         }
+    }
+
+    #[test]
+    fn an_address_of_this_host_needs_no_route() {
+        assert!(!is_unroutable(Ipv4Addr::LOCALHOST));
     }
 
     #[test]

@@ -10,8 +10,8 @@ use crate::{
     caller::Listening,
     capture::{
         ALL_BRIDGES, Answerer, Bridges, Host, Mode, REPAIR, RULE_ORDER, Settings, Tool, WEAK_REDIRECTION, Way, applied,
-        apply, apply_bridges, bridges_applied, foreign_redirections, remove, remove_bridges, unit_is_active,
-        who_answers,
+        apply, apply_bridges, bridges_applied, foreign_redirections, is_unroutable, remove, remove_bridges,
+        unit_is_active, who_answers,
     },
     host,
 };
@@ -117,6 +117,13 @@ pub(super) fn run(args: &Args) -> Outcome {
             in_force(&host, &settings);
             if let Some(warning) = takeable(&settings) {
                 anstream::eprintln!("warning: {warning}");
+            }
+            if own && settings.mode == Mode::Dnat && is_unroutable(settings.address) {
+                anstream::eprintln!(
+                    "warning: no route leads to {}, and without one nothing is redirected: use --mode address, or add a \
+                     default route",
+                    settings.address
+                );
             }
             Ok(())
         }

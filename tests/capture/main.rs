@@ -234,6 +234,33 @@ fn a_redirection_to_a_port_that_every_user_may_take_is_warned_of() {
 }
 
 #[test]
+fn a_redirection_without_a_route_is_warned_of() {
+    if !possible("capture: no route") {
+        return;
+    }
+    for tool in ["nft", "iptables"] {
+        let namespace = Namespace::new();
+        let apply = |warned: bool, after: &str| {
+            let (code, said) = namespace.alppaca(&format!("capture apply --mode dnat --tool {tool}"));
+            let warning = "warning: no route leads to 169.254.169.254, and without one nothing is redirected: use --mode \
+                           address, or add a default route\n";
+            assert!(code == Some(0) && said.contains(warning) == warned, "{tool}, {after}: {said}");
+        };
+        apply(false, "a default route");
+        for (script, warned) in [
+            ("ip route delete default", true),
+            ("ip route add blackhole 169.254.169.254", true),
+            ("ip route delete blackhole 169.254.169.254 && ip route add default via 192.0.2.2", false),
+            // Then the address is one of this host's.
+            ("ip route delete default && ip address add 169.254.169.254/32 dev lo", false),
+        ] {
+            namespace.shell(script);
+            apply(warned, script);
+        }
+    }
+}
+
+#[test]
 fn what_is_left_of_the_other_mode_is_told() {
     if !possible("capture: the other mode") {
         return;
