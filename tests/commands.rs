@@ -1,10 +1,18 @@
 //! The commands as a person types them.
 
+mod support;
+
 use std::{
+    fs::{self, File},
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
+    os::unix::fs::symlink,
+    path::Path,
     process::{Command, Output, Stdio},
 };
+
+use alppaca::mock_ims::Behaviour;
+use support::{Daemon, Ims};
 
 fn alppaca(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_alppaca")).args(arguments).output().expect("it runs")
@@ -156,4 +164,103 @@ fn a_wrong_command_line_is_exit_code_2() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(!output.stderr.is_empty());
     }
+}
+
+/// What can be written to and is always full.
+fn full() -> File {
+    File::options().write(true).open("/dev/full").expect("it is on every Linux")
+}
+
+/// A configuration of a role that needs no upstream.
+fn configured(directory: &Path) -> String {
+    let file = directory.join("alppaca.yaml");
+    let keys = "{kind: static, access_key_id: AKIAIOSFODNN7EXAMPLE, secret_access_key: hush}";
+    let run = directory.join("run");
+    let text =
+        format!("sources:\n  keys: {keys}\nroles:\n  web: {{source: keys}}\nrun_dir: {}\nuser: root\n", run.display());
+    fs::write(&file, text).expect("ours");
+    file.display().to_string()
+}
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure_like_any_other() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let place = |name: &str| directory.path().join(name).display().to_string();
+    let (config, old, profiles, bundle) =
+        (configured(directory.path()), place("old.env"), place("profiles"), place("bundle"));
+    fs::write(&old, "").expect("ours");
+    let ims = Ims::start(Behaviour::default());
+    let daemon = Daemon::with_credentials(&ims.config());
+    let url = format!("http://{}", daemon.address());
+    for arguments in [
+        &["check", "-c", &config][..],
+        &["status"],
+        &["status", "--json"],
+        &["status", "--nagios"],
+        &["credentials"],
+        &["roles"],
+        &["roles", "--json"],
+        &["use", "test_role"],
+        &["me"],
+        &["whoami"],
+        &["whoami", "--json"],
+        &["doctor"],
+        &["doctor", "--json"],
+        &["debug", "bundle", "--out", &bundle, "-c", &config],
+        &["policy", "explain", "--address", "192.0.2.1", "-c", &config],
+        &["conformance", &url, "--v1"],
+        &["capture", "print"],
+        &["profiles", "write", "--dry-run", "--file", &profiles],
+        &["source", "test", "keys", "-c", &config],
+        &["migrate", "metadataproxy", &old],
+        &["generate", "man"],
+        &["mock-ims", "--bind", "127.0.0.1:0"],
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_alppaca"));
+        command.args(arguments).env("ALPPACA_SOCKET", daemon.socket()).stdout(full());
+        prove_failure(&mut command, "alppaca", &arguments.join(" "));
+    }
+    let alppacad = directory.path().join("alppacad");
+    symlink(env!("CARGO_BIN_EXE_alppaca"), &alppacad).expect("a link");
+    for word in ["status", "stop"] {
+        prove_failure(Command::new(&alppacad).args([word, "-c", &config]).stdout(full()), "alppacad", word);
+    }
+}
+
+fn prove_failure(command: &mut Command, name: &str, what: &str) {
+    let output = command.output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let last = said.lines().last().unwrap_or_default();
+    let expected = format!("{name}: cannot write: No space left on device (os error 28)");
+    assert!(output.status.code() == Some(1) && last == expected, "{what}: {:?}: {said}", output.status);
+}
+
+#[test]
+fn a_prompt_is_never_an_error() {
+    let ims = Ims::start(Behaviour::default());
+    let daemon = Daemon::with_credentials(&ims.config());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_alppaca"));
+    let output = command.arg("prompt").env("ALPPACA_SOCKET", daemon.socket()).stdout(full()).output().expect("it runs");
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = configured(directory.path());
+    for arguments in [&["check", "-c", &config][..], &["policy", "explain", "--address", "192.0.2.1", "-c", &config]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_alppaca"));
+        let output = command.args(arguments).stdout(writer).output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !said.contains("cannot write"), "{:?}: {said}", output.status);
+    }
+}
+
+#[test]
+fn an_error_that_cannot_be_told_is_an_exit_code_all_the_same() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_alppaca"));
+    let status = command.args(["check", "-c", "/no/such/place"]).stderr(full()).status().expect("it runs");
+    assert_eq!(status.code(), Some(2));
 }

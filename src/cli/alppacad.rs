@@ -60,32 +60,38 @@ enum Action {
     Status,
 }
 
+/// What has been done.
+type Said = Result<String, Failure>;
+
 /// Does it.
 pub(super) fn run(args: &Args) -> Outcome {
     let mut config = match (config::load(&args.config), args.action) {
         (Ok(loaded), _) => loaded.config,
-        (Err(errors), Action::Stop) => return stop_all_the_same(&args.config, &errors.to_string()),
+        (Err(errors), Action::Stop) => return say(stop_all_the_same(&args.config, &errors.to_string())),
         (Err(errors), Action::Status) => return Err(Failure { code: 4, message: errors.to_string() }),
         (Err(errors), _) => return Err(Failure { code: NOT_CONFIGURED, message: errors.to_string() }),
     };
     place::settle(&mut config);
     match args.action {
-        Action::Start => start(args, &config),
-        Action::Stop => stop(&config),
-        Action::Restart => restart(args, &config),
-        Action::Reload => reload(&config),
+        Action::Start => say(start(args, &config)),
+        Action::Stop => say(stop(&config)),
+        Action::Restart => say(restart(args, &config)),
+        Action::Reload => say(reload(&config)),
         Action::Status => status(&config),
     }
 }
 
-fn start(args: &Args, config: &Config) -> Outcome {
+fn say(said: Said) -> Outcome {
+    alppaca_command::println!("{}", said?);
+    Ok(())
+}
+
+fn start(args: &Args, config: &Config) -> Said {
     if let Status::Running(pid) = service::status(&config.run_dir).map_err(Failure::runtime)? {
-        anstream::println!("alppaca is already running (process {pid})");
-        return Ok(());
+        return Ok(format!("alppaca is already running (process {pid})"));
     }
     service::start(daemon(args)?, config.ready_wait + START, Late::GoesOn).map_err(Failure::runtime)?;
-    anstream::println!("alppaca started");
-    Ok(())
+    Ok("alppaca started".to_owned())
 }
 
 fn daemon(args: &Args) -> Result<Command, Failure> {
@@ -98,16 +104,13 @@ fn daemon(args: &Args) -> Result<Command, Failure> {
     Ok(command)
 }
 
-fn restart(args: &Args, config: &Config) -> Outcome {
+fn restart(args: &Args, config: &Config) -> Said {
     let running = service::status(&config.run_dir).map_err(Failure::runtime)?;
     if let Status::Running(_) = running {
         let mut command = daemon(args)?;
         command.arg("--replace");
         match service::start(command, config.ready_wait + START, Late::Killed) {
-            Ok(()) => {
-                anstream::println!("alppaca restarted");
-                return Ok(());
-            }
+            Ok(()) => return Ok("alppaca restarted".to_owned()),
             Err(ServiceError::CannotReplace) => {}
             Err(error) => {
                 // One that stops closes its socket first, and has the pid file to its end.
@@ -118,27 +121,29 @@ fn restart(args: &Args, config: &Config) -> Outcome {
             }
         }
     }
-    stop(config)?;
-    start(args, config)
+    let stopped = stop(config)?;
+    let started = start(args, config);
+    // Not before: output that cannot be written ends this process.
+    alppaca_command::println!("{stopped}");
+    started
 }
 
-fn stop(config: &Config) -> Outcome {
+fn stop(config: &Config) -> Said {
     stop_in(&config.run_dir, &config.account, || absent(config))
 }
 
 /// Stops the daemon of this run directory; `absent` says that there is none.
-fn stop_in(run_dir: &Path, of: &Account, absent: impl FnOnce() -> String) -> Outcome {
-    match service::stop(run_dir, account(of)?).map_err(Failure::runtime)? {
-        Stopped::Already => anstream::println!("{}", absent()),
-        Stopped::ByItself => anstream::println!("alppaca stopped"),
-        Stopped::Killed => anstream::println!("alppaca did not stop by itself and was killed"),
-    }
-    Ok(())
+fn stop_in(run_dir: &Path, of: &Account, absent: impl FnOnce() -> String) -> Said {
+    Ok(match service::stop(run_dir, account(of)?).map_err(Failure::runtime)? {
+        Stopped::Already => absent(),
+        Stopped::ByItself => "alppaca stopped".to_owned(),
+        Stopped::Killed => "alppaca did not stop by itself and was killed".to_owned(),
+    })
 }
 
 /// Stops the daemon of a configuration that is wrong by now: the daemon has read another one. Of what is written now only the
 /// place of the daemon and its account count. Which daemon it is has to be certain.
-fn stop_all_the_same(path: &Path, errors: &str) -> Outcome {
+fn stop_all_the_same(path: &Path, errors: &str) -> Said {
     let not_configured = |message: String| Err(Failure { code: NOT_CONFIGURED, message });
     let tree = load::texts(path, "").and_then(load::tree).ok().flatten();
     let entries = tree.as_ref().and_then(|tree| read::entries(tree, "").ok());
@@ -159,17 +164,16 @@ fn stop_all_the_same(path: &Path, errors: &str) -> Outcome {
         Ok(_) => return not_configured(errors.to_owned()),
         Err(error) => return not_configured(format!("{errors}\n{error}")),
     }
-    anstream::eprintln!(
+    alppaca_command::eprintln!(
         "alppacad: {errors}\nThe daemon, which has read another configuration, is stopped all the same."
     );
     // It ran a moment ago.
     stop_in(&run_dir, &Account { user: word("user"), group: word("group") }, || "alppaca stopped".to_owned())
 }
 
-fn reload(config: &Config) -> Outcome {
+fn reload(config: &Config) -> Said {
     if service::reload(&config.run_dir, account(&config.account)?).map_err(Failure::runtime)? {
-        anstream::println!("alppaca reloads its configuration; its log shows the result");
-        Ok(())
+        Ok("alppaca reloads its configuration; its log shows the result".to_owned())
     } else {
         Err(Failure { code: 7, message: absent(config) })
     }
@@ -213,21 +217,23 @@ fn status(config: &Config) -> Outcome {
     let status = service::status(&config.run_dir);
     match status.map_err(|error| Failure { code: 4, message: error.to_string() })? {
         Status::Running(pid) => {
-            anstream::println!("alppaca is running (process {pid})");
+            alppaca_command::println!("alppaca is running (process {pid})");
             match who_answers(IMDS.into(), Duration::from_secs(1)) {
                 Answerer::Alppaca { pid: Some(answering) } if answering == pid => {
-                    anstream::println!("{IMDS} reaches it");
+                    alppaca_command::println!("{IMDS} reaches it");
                 }
-                answerer => anstream::println!("{IMDS} does not reach it: {answerer}; see `alppaca capture --help`"),
+                answerer => {
+                    alppaca_command::println!("{IMDS} does not reach it: {answerer}; see `alppaca capture --help`");
+                }
             }
             Ok(())
         }
         Status::Dead => {
-            anstream::println!("alppaca is not running, but its pid file is there");
+            alppaca_command::println!("alppaca is not running, but its pid file is there");
             silent(1)
         }
         Status::Stopped => {
-            anstream::println!("{}", absent(config));
+            alppaca_command::println!("{}", absent(config));
             silent(3)
         }
     }

@@ -100,10 +100,10 @@ pub(super) fn run(args: &Args) -> Outcome {
     match args.action {
         Action::Print => {
             for command in settings.apply().iter().filter(|_| own) {
-                anstream::println!("{command}");
+                alppaca_command::println!("{command}");
             }
             for command in bridges.iter().flat_map(|bridges| bridges.commands(settings.tool)) {
-                anstream::println!("{command}");
+                alppaca_command::println!("{command}");
             }
             Ok(())
         }
@@ -116,7 +116,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             }
             in_force(&host, &settings);
             if let Some(warning) = takeable(&settings) {
-                anstream::eprintln!("warning: {warning}");
+                alppaca_command::eprintln!("warning: {warning}");
             }
             if own && settings.mode == Mode::Dnat && is_unroutable(settings.address) {
                 anstream::eprintln!(
@@ -132,7 +132,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             say(remove(&host, &settings).map_err(Failure::runtime)?);
             other_mode(&host, &settings);
             if unit_is_active(&host) {
-                anstream::eprintln!(
+                alppaca_command::eprintln!(
                     "warning: the unit alppaca-capture is active and makes the capture again; to undo it for good: `sudo \
                      systemctl disable --now alppaca-capture`"
                 );
@@ -170,13 +170,13 @@ fn in_force(host: &Host, settings: &Settings) {
     for mode in [Mode::Address, Mode::Dnat] {
         for Settings { tool, link, to, .. } in applied(host, &Settings { mode, ..settings.clone() }) {
             match mode {
-                Mode::Address => anstream::println!("captured: {address} is on the link {link}"),
-                Mode::Dnat => anstream::println!("captured: {tool} redirects {address} to {to}"),
+                Mode::Address => alppaca_command::println!("captured: {address} is on the link {link}"),
+                Mode::Dnat => alppaca_command::println!("captured: {tool} redirects {address} to {to}"),
             }
         }
     }
     for rule in bridges_applied(host) {
-        anstream::println!("for containers: {rule}");
+        alppaca_command::println!("for containers: {rule}");
     }
 }
 
@@ -227,10 +227,10 @@ fn check(host: &Host, settings: &Settings) -> Outcome {
     for foreign in &redirections {
         let weakness =
             if foreign.is_weak(&ports) { format!("; under a policy, {WEAK_REDIRECTION}") } else { String::new() };
-        anstream::println!("redirected by a rule that alppaca did not make: {}{weakness}", foreign.rule);
+        alppaca_command::println!("redirected by a rule that alppaca did not make: {}{weakness}", foreign.rule);
     }
     let answerer = who_answers((*address, 80).into(), Duration::from_secs(1));
-    anstream::println!("{address}:80: {answerer}");
+    alppaca_command::println!("{address}:80: {answerer}");
     if matches!(answerer, Answerer::Alppaca { .. }) {
         return Ok(());
     }
@@ -240,15 +240,15 @@ fn check(host: &Host, settings: &Settings) -> Outcome {
         Some(Way::Here(_)) => {}
         // The route is that to the redirection.
         _ if redirected => {}
-        Some(way @ Way::Out { despite: Some(_), .. }) => anstream::println!("{way}: {RULE_ORDER}"),
-        Some(way) => anstream::println!("{way}: {REPAIR}"),
-        None => anstream::println!("no route leads there: {REPAIR}"),
+        Some(way @ Way::Out { despite: Some(_), .. }) => alppaca_command::println!("{way}: {RULE_ORDER}"),
+        Some(way) => alppaca_command::println!("{way}: {REPAIR}"),
+        None => alppaca_command::println!("no route leads there: {REPAIR}"),
     }
     Err(Failure { code: 1, message: String::new() })
 }
 
 fn say(notes: Vec<String>) {
     for note in notes {
-        anstream::println!("{note}");
+        alppaca_command::println!("{note}");
     }
 }

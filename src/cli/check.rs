@@ -42,34 +42,34 @@ pub(super) fn run(args: &Args) -> Outcome {
     let path = args.config.path();
     let loaded = config::load(&path).map_err(Failure::usage)?;
     for warning in &loaded.warnings {
-        anstream::eprintln!("warning: {warning}");
+        alppaca_command::eprintln!("warning: {warning}");
     }
     // Not a fault of the configuration: it may be checked on another host than it is for.
     let identity = sandbox::resolve(&loaded.config.account, USUAL_ACCOUNT);
     if let Err(error @ (sandbox::SandboxError::NoUser(_) | sandbox::SandboxError::NoGroup(_))) = &identity {
-        anstream::eprintln!("warning: {error}; the daemon will not start");
+        alppaca_command::eprintln!("warning: {error}; the daemon will not start");
     }
     for warning in daemon::unknown_readers(&loaded.config).into_iter().chain(daemon::unknown_callers(&loaded)) {
-        anstream::eprintln!("warning: {warning}");
+        alppaca_command::eprintln!("warning: {warning}");
     }
     if loaded.config.policy.is_some() {
         let listen = loaded.config.listen.iter().chain(&loaded.config.capture_listen);
         let ports: Vec<u16> = listen.map(SocketAddr::port).collect();
         for foreign in foreign_redirections(&environment::host(), IMDS).iter().filter(|one| one.is_weak(&ports)) {
-            anstream::eprintln!(
+            alppaca_command::eprintln!(
                 "warning: there is a policy, and a firewall rule `{}`: {WEAK_REDIRECTION}",
                 foreign.rule
             );
         }
     }
     for warning in low_ports(&loaded.config, &path) {
-        anstream::eprintln!("warning: {warning}");
+        alppaca_command::eprintln!("warning: {warning}");
     }
     let host_env = environment::host_env_as(identity.ok().flatten().as_ref());
     let faults = daemon::file_faults(&path, &loaded, &host_env, &trust(&loaded.config));
     let clear_text = plan::clear_text(&loaded.config, &host_env.aws);
     for warning in faults.warnings.iter().cloned().chain(clear_text).chain(traces::exposed(&loaded.config)) {
-        anstream::eprintln!("warning: {warning}");
+        alppaca_command::eprintln!("warning: {warning}");
     }
     if let Some(refusal) = faults.refusal() {
         return Err(Failure::usage(refusal));
@@ -83,34 +83,34 @@ pub(super) fn run(args: &Args) -> Outcome {
     place::settle(&mut for_me);
     let sandbox = sandbox_of(&Configured { config: &for_me, path: &path, loaded: &loaded, host_env: &host_env });
     for warning in sandbox.warnings() {
-        anstream::eprintln!("warning: sandbox: {warning}");
+        alppaca_command::eprintln!("warning: sandbox: {warning}");
     }
     if !args.quiet {
         let proxies = plan::proxies_in_force(&loaded.config, &host_env.proxies);
         let here = format!("on this kernel: {}", sandbox.on(Kernel::here()));
         let sandbox = sandbox.explain().into_iter().chain([here]);
         for line in proxies.into_iter().chain(plan::explain(&loaded.config, &host_env.aws)).chain(sandbox) {
-            anstream::println!("# {line}");
+            alppaca_command::println!("# {line}");
         }
         if for_me.run_dir != loaded.config.run_dir {
-            anstream::println!("# if you run it, its socket and pid file are in {}", for_me.run_dir.display());
+            alppaca_command::println!("# if you run it, its socket and pid file are in {}", for_me.run_dir.display());
         }
     }
     if let Some(warning) = loaded.config.audit_log.as_ref().and_then(|target| target.warning("the daemon")) {
-        anstream::eprintln!("warning: {warning}");
+        alppaca_command::eprintln!("warning: {warning}");
     }
     if let Err(error) = traces::follower(&loaded.config) {
-        anstream::eprintln!("warning: {error}; the daemon will not start");
+        alppaca_command::eprintln!("warning: {error}; the daemon will not start");
     }
     // Nor is this: it looks at the environment, and for files that may be missing here.
     if let Err(error) = plan::fetching(&loaded.config, host_env) {
-        anstream::eprintln!("warning: {error}; the daemon will not start");
+        alppaca_command::eprintln!("warning: {error}; the daemon will not start");
     }
     for line in certificates {
-        anstream::eprintln!("{line}");
+        alppaca_command::eprintln!("{line}");
     }
     if !args.quiet {
-        anstream::print!("{}", loaded.config.render());
+        alppaca_command::print!("{}", loaded.config.render());
     }
     Ok(())
 }

@@ -130,7 +130,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(out.join(name));
         file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(failed)?;
     }
-    anstream::println!(
+    alppaca_command::println!(
         "{} has the configuration without secrets, the status, metrics, the end of the log, findings and facts about this \
          host.\nRead it before you send it: it has names of roles, accounts, users and hosts.",
         out.display()

@@ -118,11 +118,13 @@ impl Progress for Guide {
         let Self { ims, address, socket, .. } = self;
         let socket = socket.display();
         if !fetched {
-            anstream::println!("The mock IMS at http://{ims}/ has returned no credentials; something is wrong here.");
+            alppaca_command::println!(
+                "The mock IMS at http://{ims}/ has returned no credentials; something is wrong here."
+            );
             return;
         }
         let tree = format!("http://{address}/latest");
-        anstream::println!(
+        alppaca_command::println!(
             "\
 alppaca serves the role {ROLE} at http://{address}/
 (a mock IMS at http://{ims}/ plays the upstream; it hands out new credentials every minute)
@@ -162,7 +164,7 @@ Stop with Ctrl-C.
             let verb = if self.last.is_empty() { "fetched" } else { "refreshed" };
             let now = format_timestamp(crate::clock::Clock::now(&SystemClock).wall);
             let until = format_timestamp(set.expiration);
-            anstream::println!("{now}  credentials {verb}: {} (valid until {until})", set.access_key_id);
+            alppaca_command::println!("{now}  credentials {verb}: {} (valid until {until})", set.access_key_id);
             self.last = set.access_key_id.to_string();
         }
     }

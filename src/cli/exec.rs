@@ -73,7 +73,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         };
     }
     for note in changes.notes {
-        anstream::eprintln!("alppaca exec: {note}");
+        alppaca_command::eprintln!("alppaca exec: {note}");
     }
     let error = command.exec();
     let code = if error.kind() == std::io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE };

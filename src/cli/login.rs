@@ -71,7 +71,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         let page = browser::Page { redirect_url, request: request(args, MethodWord::Browser) };
         page.sign_in(&client, !args.no_browser)?
     };
-    anstream::println!("{}", signed_in(&name));
+    alppaca_command::println!("{}", signed_in(&name));
     Ok(())
 }
 
@@ -132,17 +132,17 @@ fn with_code(args: &Args, client: &Client) -> Result<String, Failure> {
     let attempt = begin(client, &request(args, MethodWord::Device))?;
     match progress(client, &attempt)? {
         ProgressDocument::Device { code, url, complete_url, seconds } => {
-            anstream::println!("Open {} in any browser and enter the code", human::foreign(&url));
-            anstream::println!("\n    {}\n", human::foreign(&code));
+            alppaca_command::println!("Open {} in any browser and enter the code", human::foreign(&url));
+            alppaca_command::println!("\n    {}\n", human::foreign(&code));
             if let Some(complete) = complete_url {
-                anstream::println!("or open {}", human::foreign(&complete));
+                alppaca_command::println!("or open {}", human::foreign(&complete));
             }
-            anstream::println!("The code is valid for {}.", human::time(seconds));
+            alppaca_command::println!("The code is valid for {}.", human::time(seconds));
             end(client, &attempt)
         }
         ProgressDocument::Paste { url } => {
-            anstream::println!("Open this in any browser to sign in:\n\n    {}\n", human::foreign(url.expose()));
-            anstream::println!("Then enter the text that the last page shows:");
+            alppaca_command::println!("Open this in any browser to sign in:\n\n    {}\n", human::foreign(url.expose()));
+            alppaca_command::println!("Then enter the text that the last page shows:");
             client.call("POST", &attempt, &pasted()?, ANSWER_LIMIT).map_err(|error| failure(&error))?;
             end(client, &attempt)
         }

@@ -99,7 +99,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             migrate::from_eks_associations(&documents(file)?).map_err(|error| failed(file, &error))?
         }
     };
-    anstream::print!("{text}");
+    alppaca_command::print!("{text}");
     Ok(())
 }
 

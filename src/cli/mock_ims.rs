@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use anstream::println;
+use alppaca_command::println;
 use clap::ValueEnum;
 use tokio::signal::unix::{SignalKind, signal};
 

@@ -80,21 +80,21 @@ pub(super) fn run(args: &Args) -> Outcome {
     let Action::Explain(explain) = &args.action;
     let loaded = config::load(&explain.config.path()).map_err(Failure::usage)?;
     let caller = explain.caller(&loaded.config)?;
-    anstream::println!("caller: {}", caller.describe());
+    alppaca_command::println!("caller: {}", caller.describe());
     let own = loaded.config.containers.as_ref().and_then(|section| caller.own_role(&section.rules));
     if let Some(own) = &own {
-        anstream::println!("its own role: {own}");
+        alppaca_command::println!("its own role: {own}");
     }
     match &loaded.config.policy {
-        None if own.is_some() => anstream::println!("there is no policy: a container gets its own role"),
-        None => anstream::println!("there is no policy: every caller gets all roles"),
-        Some(rules) => anstream::print!("{}", report(rules, &caller)),
+        None if own.is_some() => alppaca_command::println!("there is no policy: a container gets its own role"),
+        None => alppaca_command::println!("there is no policy: every caller gets all roles"),
+        Some(rules) => alppaca_command::print!("{}", report(rules, &caller)),
     }
     for warning in daemon::unknown_callers(&loaded) {
         anstream::eprintln!("warning: {warning}");
     }
     if let Some(note) = compare(&loaded.config) {
-        anstream::eprintln!("note: {note}");
+        alppaca_command::eprintln!("note: {note}");
     }
     Ok(())
 }
@@ -160,7 +160,7 @@ impl Explain {
             match find_container(name, config)? {
                 Some(facts) => return Ok(Caller::container(facts)),
                 None => {
-                    anstream::eprintln!("note: no runtime knows a container {name:?}; only its name is used");
+                    alppaca_command::eprintln!("note: no runtime knows a container {name:?}; only its name is used");
                 }
             }
         }
@@ -207,7 +207,7 @@ fn find_container(name: &str, config: &config::Config) -> Result<Option<Containe
         match runtime.block_on(Api::new(socket).find(name, &wanted)) {
             Ok(Some(found)) => return Ok(Some(found.facts)),
             Ok(None) => {}
-            Err(error) if section.is_some() => anstream::eprintln!("note: {error}"),
+            Err(error) if section.is_some() => alppaca_command::eprintln!("note: {error}"),
             // Nobody said that there is one.
             Err(ApiError::Connect { .. }) => {}
             Err(error) => return Err(Failure::runtime(error)),

@@ -1,6 +1,6 @@
 //! `alppaca prompt`: the role in use, for the prompt of a shell. Never late, never an error.
 
-use std::{sync::mpsc, thread, time::Duration};
+use std::{io::Write, sync::mpsc, thread, time::Duration};
 
 use super::{
     human::{self, foreign},
@@ -39,7 +39,8 @@ pub(super) fn run(args: &Args) {
     });
     let document = asking.ok().and_then(|_thread| told.recv_timeout(PATIENCE).ok().flatten());
     if let Some(line) = document.as_ref().and_then(line) {
-        anstream::println!("{line}");
+        // Output that cannot be written is no error either.
+        let _unheard = writeln!(anstream::stdout(), "{line}");
     }
 }
 

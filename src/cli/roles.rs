@@ -41,9 +41,9 @@ pub(super) fn run(args: &Args) -> Outcome {
         document.roles.retain(|role| has_part(role, part));
     }
     if args.json {
-        anstream::println!("{}", serde_json::to_string_pretty(&document).map_err(Failure::runtime)?);
+        alppaca_command::println!("{}", serde_json::to_string_pretty(&document).map_err(Failure::runtime)?);
     } else {
-        anstream::print!("{}", text(&document, first.as_deref()));
+        alppaca_command::print!("{}", text(&document, first.as_deref()));
     }
     if document.roles.is_empty() {
         let message = match (&first, &args.part) {

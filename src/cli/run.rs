@@ -349,7 +349,7 @@ fn announce(config: &config::Config, Sockets { places, metrics, .. }: &Sockets) 
 /// wait for a readiness that may not come.
 fn tell_waiting(waiting: &[String], background: Option<&Background>, logged_on_stderr: bool) {
     for problem in waiting.iter().filter(|_| !logged_on_stderr) {
-        anstream::eprintln!("{problem}\nalppaca takes the address as soon as it is free.");
+        alppaca_command::eprintln!("{problem}\nalppaca takes the address as soon as it is free.");
     }
     if let Some(background) = background.filter(|_| !waiting.is_empty())
         && let Err(error) = background.waits()

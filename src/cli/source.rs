@@ -102,22 +102,22 @@ fn tell(trial: &plan::Trial, set: &Credentials, took: Duration) {
     let life = crate::clock::until(set.expiration, now.wall);
     let left = left_when_fetched(life);
     let again = life.saturating_sub(left);
-    anstream::println!("from:          {}", trial.label);
-    anstream::println!("access key id: {}", set.access_key_id);
-    anstream::println!("secret key:    *** ({} characters)", set.secret_access_key.expose().len());
+    alppaca_command::println!("from:          {}", trial.label);
+    alppaca_command::println!("access key id: {}", set.access_key_id);
+    alppaca_command::println!("secret key:    *** ({} characters)", set.secret_access_key.expose().len());
     match set.session_token.expose().len() {
-        0 => anstream::println!("session token: none: this is a long-term key"),
-        length => anstream::println!("session token: *** ({length} characters)"),
+        0 => alppaca_command::println!("session token: none: this is a long-term key"),
+        length => alppaca_command::println!("session token: *** ({length} characters)"),
     }
-    anstream::println!("expires:       {} (in {})", format_timestamp(set.expiration), short(life));
+    alppaca_command::println!("expires:       {} (in {})", format_timestamp(set.expiration), short(life));
     if let Some(account) = &set.account_id {
-        anstream::println!("account:       {account}");
+        alppaca_command::println!("account:       {account}");
     }
     if let Some(arn) = &set.role_arn {
-        anstream::println!("role:          {arn}");
+        alppaca_command::println!("role:          {arn}");
     }
-    anstream::println!("took:          {}", short(took));
-    anstream::println!("fetched again: in {}, when {} are left", short(again), short(left));
+    alppaca_command::println!("took:          {}", short(took));
+    alppaca_command::println!("fetched again: in {}, when {} are left", short(again), short(left));
 }
 
 /// What the daemon would do about it.

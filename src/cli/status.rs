@@ -80,9 +80,9 @@ pub(super) fn run(args: &Args) -> Outcome {
     let (status, answer) = ask(&client)?;
     if args.json {
         let json: serde_json::Value = serde_json::from_slice(&answer.body).map_err(Failure::runtime)?;
-        anstream::println!("{json:#}");
+        alppaca_command::println!("{json:#}");
     } else {
-        anstream::print!("{}", text(&status));
+        alppaca_command::print!("{}", text(&status));
     }
     if !status.roles.is_empty() && status.roles.iter().all(nagios::is_valid) {
         Ok(())
@@ -105,7 +105,7 @@ fn nagios(client: Result<Client, Failure>) -> Outcome {
             .map_or_else(|failure| nagios::unreachable(&failure.message), |(status, _)| nagios::check(&status)),
         Err(failure) => nagios::unknown(&failure.message),
     };
-    anstream::println!("{line}");
+    alppaca_command::println!("{line}");
     match level as u8 {
         0 => Ok(()),
         code => Err(Failure { code, message: String::new() }),

@@ -126,7 +126,7 @@ fn choose(client: &Client, request: &ChoiceRequest, patience: u64) -> Outcome {
             return Err(why(client, request, &error));
         }
         if !std::mem::replace(&mut told, true) && std::io::stderr().is_terminal() {
-            anstream::eprintln!("{error}; waiting for up to {} …", human::time(patience));
+            alppaca_command::eprintln!("{error}; waiting for up to {} …", human::time(patience));
         }
     }
 }
@@ -148,7 +148,7 @@ fn why(client: &Client, request: &ChoiceRequest, error: &ClientError) -> Failure
 fn tell(document: &ChoiceDocument) -> Outcome {
     match &document.role {
         Some(role) => {
-            anstream::println!("{}", line(role));
+            alppaca_command::println!("{}", line(role));
             Ok(())
         }
         None if document.sign_in_needed => Err(sign_in_needed()),

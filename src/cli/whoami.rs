@@ -49,9 +49,9 @@ pub(super) fn run(args: &Args) -> Outcome {
     let SignInsDocument { sign_ins } = client.document(&answer).map_err(|error| failure(&error))?;
     if args.json {
         let json: serde_json::Value = serde_json::from_slice(&answer.body).map_err(Failure::runtime)?;
-        anstream::println!("{json:#}");
+        alppaca_command::println!("{json:#}");
     } else if sign_ins.is_empty() {
-        anstream::println!("No source of the daemon needs a sign-in.");
+        alppaca_command::println!("No source of the daemon needs a sign-in.");
     } else {
         let needed = sign_ins.iter().filter(|status| status.needed.is_some()).count();
         for status in &sign_ins {
@@ -71,22 +71,22 @@ fn tell(status: &SignInStatus, needed: usize) {
         (Some(reason), _) => {
             let what = Coloured(Colour::Yellow, "sign-in needed");
             let login = login_command(&source, needed);
-            anstream::println!("{source}: {what} at {issuer} ({}): run `{login}`", human::foreign(reason));
+            alppaca_command::println!("{source}: {what} at {issuer} ({}): run `{login}`", human::foreign(reason));
         }
         (None, name) => {
             let name = human::foreign(name.as_deref().unwrap_or("signed in"));
-            anstream::println!("{source}: {} at {issuer}", Coloured(Colour::Green, name));
+            alppaca_command::println!("{source}: {} at {issuer}", Coloured(Colour::Green, name));
         }
     }
     if let Some(until) = status.until.as_deref().filter(|_| status.needed.is_none()) {
         let then = if status.renewed { "then renewed" } else { "then you have to sign in again" };
-        anstream::println!("  until {until}{}, {then}", left(until));
+        alppaca_command::println!("  until {until}{}, {then}", left(until));
     }
     if !status.groups.is_empty() {
-        anstream::println!("  groups: {}", human::foreign(&status.groups.join(", ")));
+        alppaca_command::println!("  groups: {}", human::foreign(&status.groups.join(", ")));
     }
     if let Some(problem) = status.problem.as_deref().filter(|_| status.needed.is_none()) {
-        anstream::println!("  {}", human::foreign(problem));
+        alppaca_command::println!("  {}", human::foreign(problem));
     }
 }
 
@@ -104,6 +104,6 @@ pub(super) fn logout(args: &LogoutArgs) -> Outcome {
     let body = serde_json::to_vec(&SignOutRequest { source: args.source.clone() }).map_err(Failure::runtime)?;
     let answer = client.call("POST", "/v1/sign-out", &body, Duration::from_secs(5)).map_err(|error| failure(&error))?;
     let _empty: serde_json::Value = client.document(&answer).map_err(|error| failure(&error))?;
-    anstream::println!("Signed out.");
+    alppaca_command::println!("Signed out.");
     Ok(())
 }

@@ -29,6 +29,17 @@ impl Failure {
     pub fn usage(message: impl fmt::Display) -> Self {
         Self { code: 2, message: message.to_string() }
     }
+
+    /// Says on stderr what is wrong with the program called `name`.
+    pub(crate) fn tell(&self, name: &str) {
+        if self.message.is_empty() {
+            return;
+        }
+        let mark = if environment::for_logging().stderr_is_journal() { ERROR } else { "" };
+        for line in format!("{name}: {}", self.message.trim_end()).lines() {
+            crate::eprintln!("{mark}{line}");
+        }
+    }
 }
 
 /// Takes a command line apart. Prints help, version and errors itself; `Err` is the exit code.
@@ -50,11 +61,6 @@ const ERROR: &str = "<3>";
 /// a service does not start or reload.
 pub fn end(name: &str, outcome: Outcome) -> ExitCode {
     let Err(failure) = outcome else { return ExitCode::SUCCESS };
-    if !failure.message.is_empty() {
-        let mark = if environment::for_logging().stderr_is_journal() { ERROR } else { "" };
-        for line in format!("{name}: {}", failure.message.trim_end()).lines() {
-            anstream::eprintln!("{mark}{line}");
-        }
-    }
+    failure.tell(name);
     ExitCode::from(failure.code)
 }

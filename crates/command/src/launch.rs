@@ -32,7 +32,7 @@ pub fn launcher() -> Vec<String> {
 /// Becomes the program. Why it cannot is for whoever started this, which knows the end of a launcher by its words.
 pub fn run(args: &Args) -> Outcome {
     let Err(why) = become_program(&args.command);
-    anstream::eprintln!("{CANNOT_BE_STARTED}{why}");
+    crate::eprintln!("{CANNOT_BE_STARTED}{why}");
     Err(Failure { code: NOT_STARTED, message: String::new() })
 }
 

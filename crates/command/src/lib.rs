@@ -11,6 +11,7 @@ mod fingerprint;
 pub mod generate;
 pub mod helper;
 pub mod launch;
+pub mod output;
 pub mod service_manager;
 pub mod temporary;
 mod version;

@@ -3,7 +3,7 @@
 mod support;
 
 use std::{
-    fs,
+    fs::{self, File},
     process::{Command, Output, Stdio},
 };
 
@@ -65,4 +65,31 @@ fn what_would_never_be_taken_is_not_made() {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.code() == Some(2) && output.stdout.is_empty() && text.contains(part), "{output:?}");
     }
+}
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure_like_any_other() {
+    let scene = Scene::new();
+    let place = |name: &str| scene.path().join(name).display().to_string();
+    let (config, old) = (place("ims.yaml"), place("server.json"));
+    fs::write(&config, scene.usual("http://127.0.0.1:1")).expect("ours");
+    fs::write(&old, r#"{"ldap": {"host": "l:389", "basedn": "dc=x", "insecureldap": true}, "aws": {}}"#).expect("ours");
+    let full = || File::options().write(true).open("/dev/full").expect("it is on every Linux");
+    for arguments in [
+        &["check", "-c", &config][..],
+        &["explain", "--host", "web1.example.com", "-c", &config],
+        &["migrate", "hologram", &old],
+        &["token", "web1.example.com"],
+        &["generate", "man"],
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_alppaca-ims"));
+        let output = command.args(arguments).stdout(full()).output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        let last = said.lines().last().unwrap_or_default();
+        let expected = "alppaca-ims: cannot write: No space left on device (os error 28)";
+        assert!(output.status.code() == Some(1) && last == expected, "{arguments:?}: {:?}: {said}", output.status);
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_alppaca-ims"));
+    let output = command.args(["token", "web1.example.com"]).stderr(full()).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1), "a secret that nobody has seen");
 }

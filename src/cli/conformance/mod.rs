@@ -108,11 +108,11 @@ pub(super) fn run(args: &Args) -> Outcome {
     let rows: Vec<Row> = cases.into_iter().map(|case| row(case, &probe)).collect();
     if args.json {
         let report = Report { url: format!("http://{authority}"), v1: args.v1, cases: &rows };
-        anstream::println!("{}", serde_json::to_string_pretty(&report).map_err(Failure::runtime)?);
+        alppaca_command::println!("{}", serde_json::to_string_pretty(&report).map_err(Failure::runtime)?);
     } else if args.junit {
-        anstream::print!("{}", junit(&rows));
+        alppaca_command::print!("{}", junit(&rows));
     } else {
-        anstream::print!("{}", text(&rows));
+        alppaca_command::print!("{}", text(&rows));
     }
     let differ = rows.iter().any(|row| row.result == Verdict::Differs);
     if differ { Err(Failure { code: 1, message: String::new() }) } else { Ok(()) }

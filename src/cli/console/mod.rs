@@ -94,7 +94,9 @@ pub(super) fn run(args: &Args) -> Outcome {
     let endpoint = args.endpoint.clone().unwrap_or_else(|| hosts.federation(args.region.as_deref()));
     let sign_in = runtime.block_on(sign_in(&endpoint, &credentials, args.duration))?;
     if args.duration.is_some() && !sign_in.has_duration {
-        anstream::eprintln!("alppaca console: AWS gives these credentials no --duration: the session ends with them");
+        alppaca_command::eprintln!(
+            "alppaca console: AWS gives these credentials no --duration: the session ends with them"
+        );
     }
     let url = sign_in.url(&endpoint, "", &destination::page(hosts.console, args.service.as_deref(), region));
     if args.url {
@@ -103,7 +105,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     runtime.block_on(handover::open(&url))?;
     let left = role.seconds_left.and_then(|left| u64::try_from(left).ok()).filter(|_| !sign_in.has_duration);
     let end = left.map(|left| format!(", for {}", human::time(left))).unwrap_or_default();
-    anstream::println!("the console is open as {}{end}", foreign(&role.name));
+    alppaca_command::println!("the console is open as {}{end}", foreign(&role.name));
     Ok(())
 }
 

@@ -51,10 +51,10 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Outcome {
     let findings = examine(&args.socket);
     if args.json {
-        anstream::println!("{}", json(&findings)?);
+        alppaca_command::println!("{}", json(&findings)?);
     } else {
         for finding in &findings {
-            anstream::println!("{}", line(finding));
+            alppaca_command::println!("{}", line(finding));
         }
     }
     if findings.iter().any(Finding::is_problem) {

@@ -85,12 +85,12 @@ impl Page {
         };
         let start = format!("{}{}", visit.origin, visit.start);
         if open {
-            anstream::println!("Your browser opens to sign you in. If it does not, open\n\n    {start}\n");
+            alppaca_command::println!("Your browser opens to sign you in. If it does not, open\n\n    {start}\n");
             if let Err(tried) = web_browser::start(&start, |mut command| command.spawn()) {
-                anstream::eprintln!("no browser can be started: {}", human::foreign(&tried));
+                alppaca_command::eprintln!("no browser can be started: {}", human::foreign(&tried));
             }
         } else {
-            anstream::println!("Open this in a browser of this host to sign in:\n\n    {start}\n");
+            alppaca_command::println!("Open this in a browser of this host to sign in:\n\n    {start}\n");
         }
         visit.wait(client, &attempt, &callback::listen(listener, kernel))
     }

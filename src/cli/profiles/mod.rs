@@ -89,7 +89,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     let block = block::render(&profiles);
     if args.dry_run {
-        anstream::print!("{block}");
+        alppaca_command::print!("{block}");
         return Ok(());
     }
     let done = match &*profiles {
@@ -133,7 +133,7 @@ fn file(given: Option<&Path>, variables: &Variables) -> Result<PathBuf, Failure>
 
 fn put(file: &Path, before: &[u8], after: &[u8], done: &str) -> Outcome {
     if before == after {
-        anstream::println!("{}: nothing to change", file.display());
+        alppaca_command::println!("{}: nothing to change", file.display());
         return Ok(());
     }
     // Roles may have taken seconds to come.
@@ -144,7 +144,7 @@ fn put(file: &Path, before: &[u8], after: &[u8], done: &str) -> Outcome {
         )));
     }
     replace::write(file, after).map_err(|error| failed(file, &error))?;
-    anstream::println!("{}: {done}", file.display());
+    alppaca_command::println!("{}: {done}", file.display());
     Ok(())
 }
 

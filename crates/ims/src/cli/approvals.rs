@@ -63,10 +63,10 @@ pub(super) fn run(args: &Args) -> Outcome {
         let answered = answer.as_ref().map(|answer| format!(", {} by {}", answer.word.as_str(), answer.by.name));
         let answered = printable(&answered.unwrap_or_default(), 200);
         let role = format!("{}/{}", request.account, request.role);
-        anstream::println!("{id}  {state:<8}  until {end}  {role}  for {who}{answered}: {reason}");
+        alppaca_command::println!("{id}  {state:<8}  until {end}  {role}  for {who}{answered}: {reason}");
     }
     for fault in &ledger.faults {
-        anstream::eprintln!("{}: {}", printable(&fault.file, 100), fault.problem);
+        alppaca_command::eprintln!("{}: {}", printable(&fault.file, 100), fault.problem);
     }
     match ledger.faults.len() {
         0 => Ok(()),

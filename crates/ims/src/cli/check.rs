@@ -37,18 +37,18 @@ pub(super) fn run(args: &Args) -> Outcome {
     let loaded = site::load(path).map_err(Failure::usage)?;
     let site = &loaded.site;
     for warning in &loaded.warnings {
-        anstream::eprintln!("warning: {warning}");
+        alppaca_command::eprintln!("warning: {warning}");
     }
     // Not a fault of the configuration: it may be checked on another host than it is for.
     if let Err(error) = sandbox::identify(&site.account) {
-        anstream::eprintln!("warning: {error}; the server will not start");
+        alppaca_command::eprintln!("warning: {error}; the server will not start");
     }
     let identity = identity(site);
     let becomes = sandbox::resolve(&site.account, USUAL_ACCOUNT).ok().flatten();
     let host_env = environment::host_env_as(becomes.as_ref());
     let faults = files::faults(path, &loaded, &host_env, &Trust::of(identity.as_ref()).and_present());
     for warning in &faults.warnings {
-        anstream::eprintln!("warning: {warning}");
+        alppaca_command::eprintln!("warning: {warning}");
     }
     if let Some(refusal) = faults.refusal() {
         return Err(Failure::usage(refusal));
@@ -59,7 +59,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let (elsewhere, certain): (Vec<_>, Vec<_>) =
         obstacles(site, &host_env).into_iter().partition(|obstacle| obstacle.may_start_elsewhere(is_server));
     for Obstacle { error, .. } in elsewhere {
-        anstream::eprintln!("warning: {error}; the server will not start on this host");
+        alppaca_command::eprintln!("warning: {error}; the server will not start on this host");
     }
     let mut errors = files::wrong_contents(site, &host_env);
     for Obstacle { error, .. } in certain {
@@ -71,18 +71,18 @@ pub(super) fn run(args: &Args) -> Outcome {
         return Err(Failure::usage(errors.join("\n")));
     }
     if let Some(warning) = site.audit_log.as_ref().and_then(|target| target.warning("the server")) {
-        anstream::eprintln!("warning: {warning}");
+        alppaca_command::eprintln!("warning: {warning}");
     }
     let confinement = confinement(path, &loaded, &host_env);
     for warning in confinement.warnings() {
-        anstream::eprintln!("warning: sandbox: {warning}");
+        alppaca_command::eprintln!("warning: sandbox: {warning}");
     }
     if !args.quiet {
         describe(site);
         for line in confinement.explain() {
-            anstream::println!("{line}");
+            alppaca_command::println!("{line}");
         }
-        anstream::println!("on this kernel: {}", confinement.on(Kernel::here()));
+        alppaca_command::println!("on this kernel: {}", confinement.on(Kernel::here()));
     }
     Ok(())
 }
@@ -147,26 +147,26 @@ impl Obstacle {
 fn describe(site: &Site) {
     for listen in &site.listen {
         let how = if site.tls.is_some() && !listen.to_string().starts_with("unix:") { "HTTPS" } else { "HTTP" };
-        anstream::println!("listens at {listen} ({how})");
+        alppaca_command::println!("listens at {listen} ({how})");
     }
     for named in &site.identities {
-        anstream::println!("identity method {}: {}", named.name, named.render());
+        alppaca_command::println!("identity method {}: {}", named.name, named.render());
     }
     for (name, options) in &site.directories {
-        anstream::println!("directory {name}: {}", options.render());
+        alppaca_command::println!("directory {name}: {}", options.render());
     }
     for settings in &site.mounts {
         let families = settings.mount.families;
         let routes = [("hosts", families.hosts), ("people", families.people)];
         let routes: Vec<&str> = routes.iter().filter(|(_, is)| *is).map(|(word, _)| *word).collect();
         let prefix = if settings.mount.prefix.is_empty() { "/" } else { &settings.mount.prefix };
-        anstream::println!("mount {prefix}: {} by {}", routes.join(" and "), settings.identities.join(", "));
+        alppaca_command::println!("mount {prefix}: {} by {}", routes.join(" and "), settings.identities.join(", "));
     }
     for rule in &site.rules.rules {
         let what = match &rule.effect {
             Effect::Give(give) => format!("gives {}/{}{}", give.account, give.role, give.terms),
             Effect::Deny(_) => "denies".to_owned(),
         };
-        anstream::println!("rule {}: {what}", rule.name);
+        alppaca_command::println!("rule {}: {what}", rule.name);
     }
 }

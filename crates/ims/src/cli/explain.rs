@@ -100,6 +100,6 @@ pub(super) fn run(args: &Args) -> Outcome {
         age: args.proof_age,
     };
     let decision = loaded.site.rules.decide(&identity, &Peer::Tcp(args.from), now);
-    anstream::print!("{decision}");
+    alppaca_command::print!("{decision}");
     Ok(())
 }

@@ -49,7 +49,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         Tool::Afp { config, accounts } => from_afp(read(config)?.as_ref(), read(accounts)?.as_ref()),
         Tool::Hologram { file } => from_hologram(&read_json(file)?),
     };
-    anstream::print!("{text}");
+    alppaca_command::print!("{text}");
     Ok(())
 }
 

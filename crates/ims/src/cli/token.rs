@@ -43,7 +43,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         IssueError::Name(_) | IssueError::Endless => Failure::usage(error),
     })?;
     // First, since a secret without a line would be of no use.
-    writeln!(anstream::stdout(), "{line}").map_err(|error| Failure::runtime(format!("cannot write: {error}")))?;
-    anstream::eprintln!("{}", secret.expose());
-    Ok(())
+    let shown =
+        writeln!(anstream::stdout(), "{line}").and_then(|()| writeln!(anstream::stderr(), "{}", secret.expose()));
+    shown.map_err(|error| Failure::runtime(format!("cannot write: {error}")))
 }

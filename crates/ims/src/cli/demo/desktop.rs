@@ -156,7 +156,7 @@ struct Guide(String);
 
 impl Progress for Guide {
     fn ready(&mut self, _fetched: bool) {
-        anstream::println!("{}", self.0);
+        alppaca_command::println!("{}", self.0);
     }
 
     fn status(&mut self, _line: &str) {}

@@ -51,7 +51,7 @@ async fn serve(port: u16, directory: &Path) -> Outcome {
     let aws = Aws::start([(ACCOUNT, "web"), (ACCOUNT, "readonly")]).await?;
     let (started, address) = start_server(&configuration(port, directory, &aws), directory).await?;
     write_file(&directory.join("alppaca.yaml"), &of_daemon(address, directory)).map_err(Failure::runtime)?;
-    anstream::println!("{}", guide(address, directory));
+    alppaca_command::println!("{}", guide(address, directory));
     let mut signals = Signals::new().map_err(Failure::runtime)?;
     while signals.is_hangup().await {}
     started.stop().await
