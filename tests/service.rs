@@ -190,6 +190,18 @@ fn a_port_that_is_in_use_is_told_at_once_and_taken_later() {
 }
 
 #[test]
+fn a_port_that_is_in_use_is_told_also_where_the_log_is_stderr() {
+    let service = Service::new();
+    let config = service.config("");
+    let rest: Vec<&str> = config.lines().filter(|line| !line.starts_with("logging_handler:")).collect();
+    service.configure(&format!("{}\nlogging_handler: {{module: logging, class: StreamHandler}}\n", rest.join("\n")));
+    let _taken = TcpListener::bind(("127.0.0.1", service.port)).expect("free");
+    let (code, said) = service.say("start");
+    let why = format!("cannot listen on 127.0.0.1:{}", service.port);
+    assert!(code == Some(1) && said.contains(&why) && said.contains("as soon as it is free"), "{code:?} {said}");
+}
+
+#[test]
 fn the_mock_has_its_old_name() {
     let directory = TempDir::new().expect("a directory");
     let mock = directory.path().join("alppaca-server-mock");

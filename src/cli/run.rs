@@ -346,9 +346,9 @@ fn announce(config: &config::Config, Sockets { places, metrics, .. }: &Sockets) 
 }
 
 /// Shows it at the terminal, unless the log does that, and to the starter of a background process, which would
-/// wait for a readiness that may not come.
+/// wait for a readiness that may not come. That process leaves the terminal before its log says so.
 fn tell_waiting(waiting: &[String], background: Option<&Background>, logged_on_stderr: bool) {
-    for problem in waiting.iter().filter(|_| !logged_on_stderr) {
+    for problem in waiting.iter().filter(|_| background.is_some() || !logged_on_stderr) {
         alppaca_command::eprintln!("{problem}\nalppaca takes the address as soon as it is free.");
     }
     if let Some(background) = background.filter(|_| !waiting.is_empty())
