@@ -107,4 +107,24 @@ fn without_a_daemon_or_a_valid_configuration_the_rest_is_there() {
     assert!(text("status.json").starts_with("# not available: no daemon answers"), "{}", text("status.json"));
     assert!(text("configuration.yaml").contains("see `alppaca check`") && text("host.txt").contains("Linux version"));
     assert!(!text("configuration.yaml").contains(WRITTEN[0]) && !text("confinement.txt").contains(WRITTEN[0]));
+    let said = String::from_utf8(output.stdout).expect("text");
+    let invalid =
+        format!("\nNot available: the configuration ({} is not valid: see `alppaca check`), ", file.display());
+    assert!(said.contains(&invalid) && said.contains(", metrics (no daemon answers"), "{said}");
+}
+
+#[test]
+fn what_a_bundle_has_not_is_said() {
+    let ims = Ims::start(Behaviour::default());
+    let daemon = Daemon::with_credentials(&ims.config());
+    let place = tempfile::tempdir().expect("a directory");
+    let (nowhere, out) = (place.path().join("nowhere"), place.path().join("out"));
+    let output = bundle(&nowhere, &daemon.socket(), &out);
+    let said = String::from_utf8(output.stdout).expect("text");
+    let (has, has_not) = said.split_once("\nNot available: ").expect("something is missing");
+    let missing = format!("there is no {}; name it with -c", nowhere.display());
+    assert!(output.status.success() && has.ends_with(".") && has.contains(": the status, metrics, "), "{said}");
+    assert!(has_not.starts_with(&format!("the configuration ({missing})")), "{said}");
+    let written = fs::read_to_string(out.join("configuration.yaml")).expect("there");
+    assert_eq!(written, format!("# not available: {missing}\n"));
 }

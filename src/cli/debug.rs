@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     Failure, Outcome, check, doctor,
+    human::foreign,
     place::ConfigPath,
     socket::{ANSWER_LIMIT, Socket},
     version,
@@ -20,10 +21,14 @@ use crate::{
     config::{self, Config},
     needs::{Need, Needs},
 };
+use alppaca_settings::load;
 
 /// So much of the end of a log is enough to see what goes wrong again and again.
 const LOG_BYTES: u64 = 256 * 1024;
 const LOG_LINES: &str = "1000";
+
+/// What `journalctl` prints instead of entries.
+const NO_ENTRIES: &str = "-- No entries --";
 
 /// What is taken of the host: files, none of which has a secret.
 const FACTS: &[&str] = &[
@@ -110,36 +115,55 @@ pub(super) fn run(args: &Args) -> Outcome {
     let client = args.socket.client();
     let status = client.get::<Status>("/v1/status", ANSWER_LIMIT);
     let pid = status.as_ref().ok().map(|status| status.pid);
-    // An error of the configuration shows the line, in which there may be a secret.
-    let invalid = || format!("# the configuration at {} is not valid: see `alppaca check`\n", path.display());
     let (rendered, allowed, log) = match &config {
         Ok(loaded) => (loaded.config.render(), check::sandbox(&path, loaded).join("\n"), log(&loaded.config)),
-        Err(_) => (invalid(), invalid(), journal()),
+        Err(_) => (unconfigured(&path), unconfigured(&path), journal()),
     };
     let parts = [
-        ("README.txt", README.to_owned()),
-        ("configuration.yaml", rendered),
-        ("status.json", document(&client, "/v1/status")),
-        ("metrics.txt", document(&client, "/metrics")),
-        ("log.txt", log),
-        ("doctor.json", doctor::findings(&args.socket)?),
-        ("confinement.txt", format!("{allowed}\n\n{}", pid.map_or_else(String::new, process))),
-        ("host.txt", host()),
+        ("README.txt", None, README.to_owned()),
+        ("configuration.yaml", Some("the configuration"), rendered),
+        ("status.json", Some("the status"), document(&client, "/v1/status")),
+        ("metrics.txt", Some("metrics"), document(&client, "/metrics")),
+        ("log.txt", Some("the end of the log"), log),
+        ("doctor.json", Some("findings"), doctor::findings(&args.socket)?),
+        ("confinement.txt", None, format!("{allowed}\n\n{}", pid.map_or_else(String::new, process))),
+        ("host.txt", Some("facts about this host"), host()),
     ];
-    for (name, text) in parts {
+    let (mut there, mut missing) = (Vec::new(), Vec::new());
+    for (name, what, text) in parts {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(out.join(name));
         file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(failed)?;
+        match (what, text.strip_prefix(ABSENT)) {
+            (Some(what), None) => there.push(what),
+            (Some(what), Some(why)) => missing.push(format!("{what} ({})", foreign(why.trim_end()))),
+            (None, _) => {}
+        }
     }
-    alppaca_command::println!(
-        "{} has the configuration without secrets, the status, metrics, the end of the log, findings and facts about this \
-         host.\nRead it before you send it: it has names of roles, accounts, users and hosts.",
-        out.display()
-    );
+    alppaca_command::println!("{} has, without secrets: {}.", out.display(), there.join(", "));
+    if !missing.is_empty() {
+        alppaca_command::println!("Not available: {}.", missing.join(", "));
+    }
+    alppaca_command::println!("Read it before you send it: it has names of roles, accounts, users and hosts.");
     Ok(())
 }
 
+/// How a part begins that could not be had.
+const ABSENT: &str = "# not available: ";
+
 fn absent(what: impl std::fmt::Display) -> String {
-    format!("# not available: {what}\n")
+    format!("{ABSENT}{what}\n")
+}
+
+/// Why there is no configuration. What is wrong in it is not shown: the line may have a secret.
+fn unconfigured(path: &Path) -> String {
+    match load::texts(path, "") {
+        Err(_) if matches!(path.try_exists(), Ok(false)) => {
+            absent(format!("there is no {}; name it with -c", path.display()))
+        }
+        // The files themselves: no word of them was read.
+        Err(errors) => absent(errors),
+        Ok(_) => absent(format!("{} is not valid: see `alppaca check`", path.display())),
+    }
 }
 
 /// What the daemon says at `path`.
@@ -174,7 +198,9 @@ fn end_of(path: &Path) -> io::Result<String> {
 
 fn journal() -> String {
     // Of the host's service and of a user's own.
-    command("journalctl", &["--no-pager", "--lines", LOG_LINES, "_COMM=alppaca"])
+    let text = command("journalctl", &["--no-pager", "--lines", LOG_LINES, "_COMM=alppaca"]);
+    let has_none = ["", NO_ENTRIES, ABSENT.trim_end()].contains(&text.trim());
+    if has_none { absent("the journal that you may read has no entry of alppaca") } else { text }
 }
 
 fn command(program: &str, arguments: &[&str]) -> String {
