@@ -27,7 +27,7 @@ fn it_starts_tells_its_status_restarts_and_stops_with_lsb_codes() {
 }
 
 #[test]
-fn a_daemon_is_stopped_also_when_its_configuration_has_become_wrong() {
+fn a_daemon_is_shown_and_stopped_also_when_its_configuration_has_become_wrong() {
     let service = Service::new();
     let wrong = format!("{}nonsense: 1\n", service.config(""));
     service.configure(&wrong);
@@ -36,9 +36,14 @@ fn a_daemon_is_stopped_also_when_its_configuration_has_become_wrong() {
     service.configure(&service.config(""));
     assert_eq!(service.say("start").0, Some(0));
     service.configure(&wrong);
+    let running = format!("alppaca is running (process {})\n", service.pid().expect("a pid file"));
+    let (code, said) = service.say("status");
+    assert!(code == Some(0) && said.contains("\"nonsense\"") && said.starts_with(&running), "{code:?} {said}");
     let (code, said) = service.say("stop");
     assert!(code == Some(0) && said.contains("\"nonsense\"") && said.contains("alppaca stopped"), "{code:?} {said}");
     assert_eq!(service.pid(), None, "the pid file is gone");
+    let (code, said) = service.say("status");
+    assert!(code == Some(4) && said.contains("\"nonsense\""), "none runs: {code:?} {said}");
 }
 
 #[test]

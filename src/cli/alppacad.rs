@@ -27,13 +27,15 @@ const START: Duration = Duration::from_secs(15);
 
 /// LSB: the program is not configured.
 const NOT_CONFIGURED: u8 = 6;
+/// LSB: whether it runs is unknown.
+const UNKNOWN: u8 = 4;
 
 /// Arguments of `alppacad`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A restart leaves no gap: the daemon goes on until the new one has taken over its sockets and
-credentials. If that one cannot start, the daemon stays as it was. A daemon is stopped also if
-its configuration is wrong by now.
+credentials. If that one cannot start, the daemon stays as it was. A daemon is stopped, and its
+status shown, also if its configuration is wrong by now.
 
 Exit codes (LSB): start, stop, restart: 0 done (or nothing to do), 1 failed, 6 not configured.
 reload: 0 signalled, 6 the configuration is wrong, 7 not running.
@@ -68,7 +70,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let mut config = match (config::load(&args.config), args.action) {
         (Ok(loaded), _) => loaded.config,
         (Err(errors), Action::Stop) => return say(stop_all_the_same(&args.config, &errors.to_string())),
-        (Err(errors), Action::Status) => return Err(Failure { code: 4, message: errors.to_string() }),
+        (Err(errors), Action::Status) => return status_all_the_same(&args.config, &errors.to_string()),
         (Err(errors), _) => return Err(Failure { code: NOT_CONFIGURED, message: errors.to_string() }),
     };
     place::settle(&mut config);
@@ -141,23 +143,29 @@ fn stop_in(run_dir: &Path, of: &Account, absent: impl FnOnce() -> String) -> Sai
     })
 }
 
-/// Stops the daemon of a configuration that is wrong by now: the daemon has read another one. Of what is written now only the
-/// place of the daemon and its account count. Which daemon it is has to be certain.
-fn stop_all_the_same(path: &Path, errors: &str) -> Said {
-    let not_configured = |message: String| Err(Failure { code: NOT_CONFIGURED, message });
+/// What counts of a configuration that is wrong by now, since the daemon has read another one: where the daemon is, if that is
+/// certain, and its account.
+fn written(path: &Path) -> (Option<PathBuf>, Account) {
     let tree = load::texts(path, "").and_then(load::tree).ok().flatten();
     let entries = tree.as_ref().and_then(|tree| read::entries(tree, "").ok());
     let node = |key: &str| entries.as_ref()?.iter().find(|(name, _)| name.text == key).map(|(_, node)| node);
     let word = |key: &str| node(key).and_then(|node| read::text(node).ok());
     let run_dir = match (&entries, node("run_dir"), word("run_dir")) {
-        (_, Some(_), Some(run_dir)) => PathBuf::from(run_dir),
-        (Some(_), None, _) => place::run_dir(),
+        (_, Some(_), Some(run_dir)) => Some(PathBuf::from(run_dir)),
+        (Some(_), None, _) => Some(place::run_dir()),
         // Whatever is in it, no other one is that of the host's daemon.
-        (None, ..) if path == Path::new(place::SYSTEM) && path.exists() => place::run_dir(),
-        _ => {
-            let unknown = "so it is not known which daemon has this configuration, and none is stopped";
-            return not_configured(format!("{errors}\nIts run_dir cannot be read, {unknown}."));
-        }
+        (None, ..) if path == Path::new(place::SYSTEM) && path.exists() => Some(place::run_dir()),
+        _ => None,
+    };
+    (run_dir, Account { user: word("user"), group: word("group") })
+}
+
+/// Stops the daemon of a configuration that is wrong by now. Which daemon it is has to be certain.
+fn stop_all_the_same(path: &Path, errors: &str) -> Said {
+    let not_configured = |message: String| Err(Failure { code: NOT_CONFIGURED, message });
+    let (Some(run_dir), account) = written(path) else {
+        let unknown = "so it is not known which daemon has this configuration, and none is stopped";
+        return not_configured(format!("{errors}\nIts run_dir cannot be read, {unknown}."));
     };
     match service::status(&run_dir) {
         Ok(Status::Running(_)) => {}
@@ -168,7 +176,22 @@ fn stop_all_the_same(path: &Path, errors: &str) -> Said {
         "alppacad: {errors}\nThe daemon, which has read another configuration, is stopped all the same."
     );
     // It ran a moment ago.
-    stop_in(&run_dir, &Account { user: word("user"), group: word("group") }, || "alppaca stopped".to_owned())
+    stop_in(&run_dir, &account, || "alppaca stopped".to_owned())
+}
+
+/// Shows the daemon of a configuration that is wrong by now, if it runs.
+fn status_all_the_same(path: &Path, errors: &str) -> Outcome {
+    match written(path).0.map(|run_dir| service::status(&run_dir)) {
+        Some(Ok(Status::Running(pid))) => {
+            alppaca_command::eprintln!(
+                "alppacad: {errors}\nThe daemon, which has read another configuration, runs on."
+            );
+            running(pid);
+            Ok(())
+        }
+        Some(Err(error)) => Err(Failure { code: UNKNOWN, message: format!("{errors}\n{error}") }),
+        _ => Err(Failure { code: UNKNOWN, message: errors.to_owned() }),
+    }
 }
 
 fn reload(config: &Config) -> Said {
@@ -215,17 +238,9 @@ fn account(account: &Account) -> Result<u32, Failure> {
 fn status(config: &Config) -> Outcome {
     let silent = |code| Err(Failure { code, message: String::new() });
     let status = service::status(&config.run_dir);
-    match status.map_err(|error| Failure { code: 4, message: error.to_string() })? {
+    match status.map_err(|error| Failure { code: UNKNOWN, message: error.to_string() })? {
         Status::Running(pid) => {
-            alppaca_command::println!("alppaca is running (process {pid})");
-            match who_answers(IMDS.into(), Duration::from_secs(1)) {
-                Answerer::Alppaca { pid: Some(answering) } if answering == pid => {
-                    alppaca_command::println!("{IMDS} reaches it");
-                }
-                answerer => {
-                    alppaca_command::println!("{IMDS} does not reach it: {answerer}; see `alppaca capture --help`");
-                }
-            }
+            running(pid);
             Ok(())
         }
         Status::Dead => {
@@ -236,5 +251,16 @@ fn status(config: &Config) -> Outcome {
             alppaca_command::println!("{}", absent(config));
             silent(3)
         }
+    }
+}
+
+/// Says that it runs, and whether programs reach it.
+fn running(pid: u32) {
+    alppaca_command::println!("alppaca is running (process {pid})");
+    match who_answers(IMDS.into(), Duration::from_secs(1)) {
+        Answerer::Alppaca { pid: Some(answering) } if answering == pid => {
+            alppaca_command::println!("{IMDS} reaches it");
+        }
+        answerer => alppaca_command::println!("{IMDS} does not reach it: {answerer}; see `alppaca capture --help`"),
     }
 }
