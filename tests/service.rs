@@ -2,8 +2,14 @@
 
 mod support;
 
-use std::{fs, net::TcpListener, os::unix::fs::symlink, process::Command};
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::fs::{PermissionsExt, symlink},
+    process::Command,
+};
 
+use alppaca::mock_ims::Behaviour;
 use support::{get, service::Service};
 use tempfile::TempDir;
 
@@ -213,4 +219,48 @@ fn the_mock_has_its_old_name() {
     symlink(env!("CARGO_BIN_EXE_alppaca"), &mock).expect("a link");
     let output = Command::new(mock).arg("--help").output().expect("it runs");
     assert!(String::from_utf8_lossy(&output.stdout).contains("Usage: alppaca-server-mock "));
+}
+
+/// By the host's configuration, with a daemon of root's in `/run/alppaca`: both are of a mount namespace only.
+#[test]
+fn the_daemon_of_the_host_is_shown_to_other_users_and_left_to_root() {
+    let what = "service: the daemon of the host";
+    if !support::needs_root(what) || !support::needs(what, "setpriv") {
+        return;
+    }
+    let place = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir().expect("a directory");
+    let (alppacad, config) = (place.path().join("alppacad"), place.path().join("alppaca.yaml"));
+    symlink("alppaca", &alppacad).expect("a link");
+    let ims = support::Ims::start(Behaviour::default());
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("free").port();
+    let log = place.path().join("log");
+    let log = format!("logging_handler: {{module: logging, class: FileHandler, args: ['{}']}}\n", log.display());
+    fs::write(&config, format!("{}bind_port: {port}\nuser: root\n{log}", ims.config())).expect("ours");
+    // The copy is for users who may not enter the directory of the program.
+    let script = "set -e; umask 022\n\
+                  cp \"$2\" \"${0%d}\"\n\
+                  mount -t tmpfs none /mnt && cp -a /etc /mnt/etc && mount --bind /mnt/etc /etc && mount -t tmpfs none /run\n\
+                  rm -rf /etc/alppaca && mkdir -m 755 /etc/alppaca && install -m 644 \"$1\" /etc/alppaca/alppaca.yaml\n\
+                  \"$0\" start && cat /run/alppaca/alppaca.pid\n\
+                  for word in status stop restart reload; do\n\
+                      unshare --net setpriv --reuid=4242 --regid=4242 --clear-groups \\\n\
+                          env -i HOME=/nowhere PATH=/usr/bin:/bin \"$0\" $word 2>&1 && code=0 || code=$?\n\
+                      echo \"$word: $code\"\n\
+                  done\n\
+                  \"$0\" stop\n";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script]).arg(&alppacad).arg(&config).arg(env!("CARGO_BIN_EXE_alppaca"));
+    let (code, said) = support::service::said(&command.output().expect("it runs"));
+    let pid = said.lines().nth(1).unwrap_or_default();
+    assert!(code == Some(0) && said.starts_with("alppaca started\n") && pid.parse::<u32>().is_ok(), "{code:?} {said}");
+    assert!(
+        said.contains(&format!("\nalppaca is running (process {pid})\n")) && said.contains("\nstatus: 0\n"),
+        "{said}"
+    );
+    for word in ["stop", "restart", "reload"] {
+        let refused =
+            format!("\nalppacad: process {pid} is the daemon of the host, which is root's: use sudo\n{word}: 4\n");
+        assert!(said.contains(&refused), "{refused} {said}");
+    }
+    assert!(said.contains("\nalppaca stopped\n"), "{said}");
 }

@@ -29,6 +29,8 @@ const START: Duration = Duration::from_secs(15);
 const NOT_CONFIGURED: u8 = 6;
 /// LSB: whether it runs is unknown.
 const UNKNOWN: u8 = 4;
+/// LSB, of anything but `status`: this user may not do that.
+const NOT_ALLOWED: u8 = 4;
 
 /// Arguments of `alppacad`.
 #[derive(Debug, clap::Args)]
@@ -39,6 +41,7 @@ status shown, also if its configuration is wrong by now.
 
 Exit codes (LSB): start, stop, restart: 0 done (or nothing to do), 1 failed, 6 not configured.
 reload: 0 signalled, 6 the configuration is wrong, 7 not running.
+stop, restart, reload: 4 it is the daemon of the host, so that only root may.
 status: 0 running, 1 dead but there is a pid file, 3 not running, 4 unknown.")]
 pub(super) struct Args {
     #[arg(value_enum)]
@@ -67,19 +70,50 @@ type Said = Result<String, Failure>;
 
 /// Does it.
 pub(super) fn run(args: &Args) -> Outcome {
-    let mut config = match (config::load(&args.config), args.action) {
-        (Ok(loaded), _) => loaded.config,
+    let mut loaded = config::load(&args.config).map(|loaded| loaded.config);
+    let run_dir = match &mut loaded {
+        Ok(config) => {
+            place::settle(config);
+            Some(config.run_dir.clone())
+        }
+        Err(_) => written(&args.config).0,
+    };
+    match (run_dir.and_then(|own| of_host(&args.config, &own)), args.action) {
+        (None, _) | (_, Action::Start) => {}
+        (Some(pid), Action::Status) => {
+            running(pid);
+            return Ok(());
+        }
+        (Some(pid), Action::Stop | Action::Restart | Action::Reload) => {
+            let message = format!("process {pid} is the daemon of the host, which is root's: use sudo");
+            return Err(Failure { code: NOT_ALLOWED, message });
+        }
+    }
+    let config = match (loaded, args.action) {
+        (Ok(config), _) => config,
         (Err(errors), Action::Stop) => return say(stop_all_the_same(&args.config, &errors.to_string())),
         (Err(errors), Action::Status) => return status_all_the_same(&args.config, &errors.to_string()),
         (Err(errors), _) => return Err(Failure { code: NOT_CONFIGURED, message: errors.to_string() }),
     };
-    place::settle(&mut config);
     match args.action {
         Action::Start => say(start(args, &config)),
         Action::Stop => say(stop(&config)),
         Action::Restart => say(restart(args, &config)),
         Action::Reload => say(reload(&config)),
         Action::Status => status(&config),
+    }
+}
+
+/// The daemon of the host, if its configuration is meant and this user, whose `run_dir` is another one, has no daemon by it.
+fn of_host(path: &Path, run_dir: &Path) -> Option<u32> {
+    let hosts = place::hosts_run_dir();
+    let is_own = run_dir != hosts && run_dir == place::run_dir();
+    if path != Path::new(place::SYSTEM) || !is_own {
+        return None;
+    }
+    match (service::status(run_dir), service::status(hosts)) {
+        (Ok(Status::Stopped | Status::Dead), Ok(Status::Running(pid))) => Some(pid),
+        _ => None,
     }
 }
 

@@ -49,9 +49,14 @@ pub(super) fn settle(config: &mut Config) {
     config.run_dir = run_dir;
 }
 
+/// The run directory of the host's daemon.
+pub(super) fn hosts_run_dir() -> &'static Path {
+    Path::new(DEFAULT_SOCKET).parent().unwrap_or(Path::new("/"))
+}
+
 /// The run directory of a daemon that was told no other one.
 pub(super) fn run_dir() -> PathBuf {
-    let default = Path::new(DEFAULT_SOCKET).parent().unwrap_or(Path::new("/"));
+    let default = hosts_run_dir();
     let own = own().filter(|_| access(default, Access::WRITE_OK).is_err());
     own.unwrap_or_else(|| default.to_owned())
 }
