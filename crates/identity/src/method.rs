@@ -6,7 +6,7 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 use alppaca_jwt::{KeyOptions, KeyRing};
 
 use crate::{
-    Directory, Prove,
+    Directory, Prove, UsedOnce,
     clock::{SharedClock, SystemClock},
     dns,
     groups::{GroupsFrom, WithGroups},
@@ -100,12 +100,19 @@ pub struct Opening {
     pub clock: SharedClock,
     /// The directories of people, by their names.
     pub directories: BTreeMap<String, Arc<dyn Directory>>,
+    /// What was used of the proofs for one request. The server keeps it when it opens its methods anew.
+    pub used: Arc<UsedOnce>,
 }
 
 impl Opening {
     /// On this host, without a directory.
     pub fn system() -> Self {
-        Self { resolver: Arc::new(dns::System), clock: SystemClock::shared(), directories: BTreeMap::new() }
+        Self {
+            resolver: Arc::new(dns::System),
+            clock: SystemClock::shared(),
+            directories: BTreeMap::new(),
+            used: Arc::default(),
+        }
     }
 
     /// The directory of this name.

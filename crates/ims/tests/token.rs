@@ -54,6 +54,29 @@ fn a_secret_that_was_made_proves_its_name() {
 }
 
 #[test]
+fn a_token_for_one_request_is_not_good_again_after_a_change_of_its_method() {
+    let (scene, sts) = (Scene::new(), Sts::start());
+    let file = scene.path().join("tokens");
+    let (line, secret) = made(&["web1.example.com", "--until", "2099-01-01T00:00:00Z", "--once"]);
+    fs::write(&file, line).expect("ours");
+    let config = |name: &str| {
+        let more = format!(
+            "identities: {{{name}: {{kind: token, file: {}}}}}\nrules:\n  - {{name: web, match: {{method: {name}, name: 'web1.*'}}, \
+             account: demo, role: web}}\n",
+            file.display()
+        );
+        scene.config(&sts.url(), &more)
+    };
+    let server = Server::start(&scene, &config("hosts"));
+    let client = scene.client(server.address, None);
+    let ask = || client.get(WEB, &[("Authorization", &format!("Alppaca-Token {secret}"))]);
+    assert_eq!((ask().status, ask().status), (200, 401), "{}", server.log());
+    server.reload(&config("machines"), "the configuration was read again");
+    let answer = ask();
+    assert!(answer.status == 401 && answer.body.contains("has been used"), "{answer:?}\n{}", server.log());
+}
+
+#[test]
 fn what_would_never_be_taken_is_not_made() {
     for (arguments, part) in [
         (&["web 1"][..], "is not a name for a token"),

@@ -8,13 +8,11 @@ use crate::{
     clock::system_time,
     lines::{self, LinesError},
     names::hex,
+    once::Hash,
 };
 
 /// The longest name.
 const MAX_NAME: usize = 256;
-
-/// A SHA-256.
-pub(super) type Hash = [u8; 32];
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,12 +3,7 @@
 mod file;
 mod options;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    path::PathBuf,
-    sync::{Mutex, PoisonError},
-    time::SystemTime,
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::{
@@ -16,10 +11,12 @@ use aws_lc_rs::{
     digest::{SHA256, digest},
     rand,
 };
-use file::{Entry, Hash, is_name, read, render};
+use file::{Entry, is_name, read, render};
 pub use options::METHOD;
 
-use crate::{Evidence, Identity, Prove, Refusal, credentials::Secret, lines::LinesError, names::hex};
+use crate::{
+    Evidence, Identity, Prove, Refusal, UsedOnce, credentials::Secret, lines::LinesError, names::hex, once::Hash,
+};
 
 /// The scheme in `Authorization`.
 const SCHEME: &str = "Alppaca-Token";
@@ -31,31 +28,21 @@ pub struct Tokens {
     name: String,
     file: PathBuf,
     entries: ArcSwap<Vec<Entry>>,
-    /// The tokens for one request that were used, with their ends. This server alone knows, and until it is restarted.
-    used: Mutex<HashMap<Hash, SystemTime>>,
+    /// The tokens for one request that were used. This server alone knows, and until it is restarted.
+    used: Arc<UsedOnce>,
 }
 
 impl Tokens {
-    /// Reads a file with lines `NAME SHA256-HEX [until TIME] [once]`.
-    pub fn load(name: &str, file: PathBuf) -> Result<Self, LinesError> {
+    /// Reads a file with lines `NAME SHA256-HEX [until TIME] [once]`. `used` is that of the server.
+    pub fn load(name: &str, file: PathBuf, used: Arc<UsedOnce>) -> Result<Self, LinesError> {
         let entries = ArcSwap::from_pointee(read(&file)?);
-        Ok(Self { name: name.to_owned(), file, entries, used: Mutex::default() })
+        Ok(Self { name: name.to_owned(), file, entries, used })
     }
 
     /// Reads the file again. If it is wrong, everything stays as it was. What was used stays used.
     pub fn reload(&self) -> Result<(), LinesError> {
         self.entries.store(read(&self.file)?.into());
         Ok(())
-    }
-
-    /// Marks a token for one request as used.
-    fn spend(&self, hash: Hash, until: SystemTime, now: SystemTime) -> Result<(), Refusal> {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        used.retain(|_, until| *until > now);
-        match used.insert(hash, until) {
-            None => Ok(()),
-            Some(_) => Err(Refusal::Refused("the token was for one request, and has been used".to_owned())),
-        }
     }
 }
 
@@ -82,8 +69,10 @@ impl Prove for Tokens {
         if entry.until.is_some_and(|until| until <= evidence.now) {
             return Err(Refusal::Refused(format!("the token of {} has ended: make a new one", entry.name)));
         }
-        if let (true, Some(until)) = (entry.once, entry.until) {
-            self.spend(hash, until, evidence.now)?;
+        if let (true, Some(until)) = (entry.once, entry.until)
+            && !self.used.spend(hash, until, evidence.now)
+        {
+            return Err(Refusal::Refused("the token was for one request, and has been used".to_owned()));
         }
         Ok(Some(Identity {
             name: entry.name.clone(),

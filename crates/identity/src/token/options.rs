@@ -49,8 +49,9 @@ impl Method for Options {
         Some("secret (Alppaca-Token)")
     }
 
-    fn open(&self, name: &str, _: &Opening) -> Result<Opened, String> {
-        let tokens = Arc::new(Tokens::load(name, self.file.clone()).map_err(|error| error.to_string())?);
+    fn open(&self, name: &str, opening: &Opening) -> Result<Opened, String> {
+        let tokens = Tokens::load(name, self.file.clone(), Arc::clone(&opening.used));
+        let tokens = Arc::new(tokens.map_err(|error| error.to_string())?);
         let again = Arc::clone(&tokens);
         let reload = move || again.reload().map_err(|error| error.to_string());
         Ok(Opened { reload: Some(Box::new(reload)), ..Opened::new(tokens) })

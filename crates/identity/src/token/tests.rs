@@ -1,6 +1,9 @@
 //! Secrets, right and wrong.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, SystemTime},
+};
 
 use http::{HeaderMap, HeaderValue, Method, header::AUTHORIZATION};
 use tempfile::TempDir;
@@ -19,7 +22,14 @@ impl Site {
     fn new(lines: &[String]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         fs::write(folder.path().join("tokens"), lines.join("\n")).expect("a file");
-        let tokens = Tokens::load("join", folder.path().join("tokens")).expect("tokens");
+        let tokens = Tokens::load("join", folder.path().join("tokens"), Arc::default()).expect("tokens");
+        Self { folder, tokens }
+    }
+
+    /// The method opened anew, under another name.
+    fn reopened(self) -> Self {
+        let Self { folder, tokens } = self;
+        let tokens = Tokens::load("other", tokens.file, tokens.used).expect("tokens");
         Self { folder, tokens }
     }
 
@@ -109,9 +119,19 @@ fn a_token_for_one_request_is_taken_once() {
     site.write(&format!("{line}\n{more}\n"));
     site.tokens.reload().expect("two");
     assert_eq!(site.prove(other.expose(), at(0)), "web2");
-    assert_eq!(site.tokens.used.lock().expect("not poisoned").len(), 1);
+    assert_eq!(site.tokens.used.count(), 1);
     assert_eq!(issue("web1", None, true), Err(IssueError::Endless));
     assert_eq!(issue("a b", None, false), Err(IssueError::Name("a b".to_owned())));
+}
+
+#[test]
+fn a_token_that_was_used_stays_used_when_its_method_is_opened_anew() {
+    let (secret, line) = issue("web1", END.parse().ok(), true).expect("a token");
+    let site = Site::new(&[line]);
+    let before = end() - Duration::from_secs(1);
+    assert_eq!(site.prove(secret.expose(), before), "web1");
+    let site = site.reopened();
+    assert_eq!(site.prove(secret.expose(), before), "the token was for one request, and has been used");
 }
 
 #[test]
@@ -125,6 +145,6 @@ fn a_file_that_is_wrong_changes_nothing() {
     site.write("");
     site.tokens.reload().expect("nobody");
     assert_eq!(site.prove(secret.expose(), end()), "the token is not known");
-    let Err(error) = Tokens::load("x", "/nowhere/tokens".into()) else { panic!("loaded") };
+    let Err(error) = Tokens::load("x", "/nowhere/tokens".into(), Arc::default()) else { panic!("loaded") };
     assert!(error.to_string().starts_with("/nowhere/tokens: "), "{error}");
 }

@@ -8,7 +8,7 @@ use super::{alarm::Alarm, run::Background};
 use crate::{
     clock::SharedClock,
     directory::{self, Directory},
-    identity::{self, KeyFeed, Named, Opened, Opening, Prove, mtls::Authority},
+    identity::{self, KeyFeed, Named, Opened, Opening, Prove, UsedOnce, mtls::Authority},
     key_sets::PublicKeys,
     protocol::Mount,
     record_files::{self, FilesError, RecordFiles},
@@ -49,6 +49,7 @@ pub struct Current {
     pub alarm: Option<Alarm>,
     methods: Vec<(Named, Arc<Method>)>,
     people: Vec<NamedPeople>,
+    used: Arc<UsedOnce>,
 }
 
 /// An identity method, and what fetches its keys.
@@ -111,7 +112,8 @@ type NamedPeople = ((String, directory::Options), Arc<People>);
 
 impl Current {
     /// Opens what `site` names. Methods and directories that `before` has with the same settings stay open: they may
-    /// remember what was used once, or what was said. So do the records of approvals, which remember what was revoked.
+    /// remember what was said. So do the records of approvals, which remember what was revoked. What was used once is
+    /// remembered whatever changes.
     pub fn open(site: &Site, opening: &Opening, host_env: &HostEnv, before: Option<&Self>) -> Result<Self, OpenError> {
         let (mut kept, mut people) = (Vec::new(), Vec::new());
         for named in &site.directories {
@@ -134,6 +136,7 @@ impl Current {
             resolver: Arc::clone(&opening.resolver),
             clock: Arc::clone(&opening.clock),
             directories: directories.collect(),
+            used: Arc::clone(before.map_or(&opening.used, |before| &before.used)),
         };
         let mut methods: Vec<(Named, Arc<Method>)> = Vec::new();
         for named in &site.identities {
@@ -171,6 +174,7 @@ impl Current {
             alarm: site.alarm.as_ref().map(|settings| Alarm::new(settings, host_env)),
             methods,
             people,
+            used: opening.used,
         })
     }
 
