@@ -3,11 +3,14 @@
 use std::{
     collections::BTreeMap,
     net::IpAddr,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use http::{HeaderMap, Method, header::AUTHORIZATION};
 use rustls_pki_types::CertificateDer;
+
+use crate::Hold;
 
 /// Where a connection comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +63,8 @@ pub struct Identity {
     pub authenticated_at: Option<SystemTime>,
     /// How long ago the proof was issued, if it says so.
     pub age: Option<Duration>,
+    /// The proof, if it is for one request. The server says whether that has used it.
+    pub hold: Option<Arc<Hold>>,
 }
 
 impl Identity {

@@ -20,7 +20,7 @@ pub use evidence::{Evidence, Identity, Peer, Prove, Refusal};
 pub use groups::GroupsFrom;
 pub use lines::LinesError;
 pub use method::{COMMON, Entry, KeyFeed, METHODS, Method, Named, Opened, Opening, Reload, SETTINGS, read};
-pub use once::UsedOnce;
+pub use once::{Hold, UsedOnce};
 pub use people::{Directory, Person};
 
 use alppaca_core::{clock, credentials, expression, needs, text};

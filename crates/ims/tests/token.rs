@@ -5,9 +5,10 @@ mod support;
 use std::{
     fs::{self, File},
     process::{Command, Output, Stdio},
+    thread,
 };
 
-use support::{Scene, Server, Sts};
+use support::{Scene, Server, Sts, eventually};
 
 const WEB: &str = "/latest/meta-data/iam/security-credentials/web";
 
@@ -53,13 +54,12 @@ fn a_secret_that_was_made_proves_its_name() {
     assert_eq!(sessions, ["web1.example.com", "web2.example.com"]);
 }
 
-#[test]
-fn a_token_for_one_request_is_not_good_again_after_a_change_of_its_method() {
-    let (scene, sts) = (Scene::new(), Sts::start());
+/// A configuration with one token for one request, by a method of this name; and the token.
+fn one_request(scene: &Scene, sts: &Sts) -> (impl Fn(&str) -> String, String) {
     let file = scene.path().join("tokens");
     let (line, secret) = made(&["web1.example.com", "--until", "2099-01-01T00:00:00Z", "--once"]);
     fs::write(&file, line).expect("ours");
-    let config = |name: &str| {
+    let config = move |name: &str| {
         let more = format!(
             "identities: {{{name}: {{kind: token, file: {}}}}}\nrules:\n  - {{name: web, match: {{method: {name}, name: 'web1.*'}}, \
              account: demo, role: web}}\n",
@@ -67,6 +67,43 @@ fn a_token_for_one_request_is_not_good_again_after_a_change_of_its_method() {
         );
         scene.config(&sts.url(), &more)
     };
+    (config, secret)
+}
+
+#[test]
+fn a_token_for_one_request_outlives_trouble_of_the_server() {
+    let (scene, sts) = (Scene::new(), Sts::start());
+    let (config, secret) = one_request(&scene, &sts);
+    let server = Server::start(&scene, &config("hosts"));
+    let client = scene.client(server.address, None);
+    let ask = || client.get(WEB, &[("Authorization", &format!("Alppaca-Token {secret}"))]);
+    sts.change(|script| script.down.push("*".to_owned()));
+    assert_eq!((ask().status, ask().status), (503, 503), "{}", server.log());
+    sts.change(|script| script.down.clear());
+    eventually("STS is back", || (ask().status == 200).then_some(()), || server.log());
+    let answer = ask();
+    assert!(answer.status == 401 && answer.body.contains("has been used"), "{answer:?}\n{}", server.log());
+}
+
+#[test]
+fn a_token_for_one_request_is_for_one_of_many_at_once() {
+    let (scene, sts) = (Scene::new(), Sts::start());
+    let (config, secret) = one_request(&scene, &sts);
+    let server = Server::start(&scene, &config("hosts"));
+    let client = scene.client(server.address, None);
+    let ask = || client.get(WEB, &[("Authorization", &format!("Alppaca-Token {secret}"))]).status;
+    let all: Vec<u16> = thread::scope(|scope| {
+        let asking: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
+        asking.into_iter().map(|one| one.join().expect("an answer")).collect()
+    });
+    assert_eq!(all.iter().filter(|status| **status == 200).count(), 1, "{all:?}\n{}", server.log());
+    assert!(all.iter().all(|status| [200, 401, 503].contains(status)), "{all:?}\n{}", server.log());
+}
+
+#[test]
+fn a_token_for_one_request_is_not_good_again_after_a_change_of_its_method() {
+    let (scene, sts) = (Scene::new(), Sts::start());
+    let (config, secret) = one_request(&scene, &sts);
     let server = Server::start(&scene, &config("hosts"));
     let client = scene.client(server.address, None);
     let ask = || client.get(WEB, &[("Authorization", &format!("Alppaca-Token {secret}"))]);

@@ -145,6 +145,7 @@ impl Prove for Dns {
             proof: address.to_string(),
             authenticated_at: None,
             age: None,
+            hold: None,
         }))
     }
 }

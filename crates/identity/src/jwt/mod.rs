@@ -105,6 +105,7 @@ impl Jwt {
             proof: proof(verified),
             authenticated_at: time("auth_time")?,
             age: issued_at.map(|at| now.duration_since(at).unwrap_or_default()),
+            hold: None,
             claims,
         })
     }

@@ -162,6 +162,7 @@ impl Prove for Mtls {
             proof: leaf.proof,
             authenticated_at: None,
             age: Some(age),
+            hold: None,
         }))
     }
 }

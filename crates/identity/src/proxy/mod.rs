@@ -137,6 +137,7 @@ impl Prove for Proxy {
             proof: format!("{header} from {proxy}"),
             authenticated_at: None,
             age: None,
+            hold: None,
         }))
     }
 }

@@ -239,6 +239,7 @@ impl Ssh {
             proof: owner.proof,
             authenticated_at: None,
             age: owner.begins.map(|begins| now.duration_since(begins).unwrap_or_default()),
+            hold: None,
         })
     }
 }

@@ -3,7 +3,7 @@
 mod file;
 mod options;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::SystemTime};
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::{
@@ -15,7 +15,11 @@ use file::{Entry, is_name, read, render};
 pub use options::METHOD;
 
 use crate::{
-    Evidence, Identity, Prove, Refusal, UsedOnce, credentials::Secret, lines::LinesError, names::hex, once::Hash,
+    Evidence, Hold, Identity, Prove, Refusal, UsedOnce,
+    credentials::Secret,
+    lines::LinesError,
+    names::hex,
+    once::{Hash, Taken},
 };
 
 /// The scheme in `Authorization`.
@@ -44,6 +48,14 @@ impl Tokens {
         self.entries.store(read(&self.file)?.into());
         Ok(())
     }
+
+    /// Takes a token for one request. It is used when the server says so, since its own trouble uses none.
+    fn take(&self, hash: Hash, until: SystemTime, now: SystemTime) -> Result<Arc<Hold>, Refusal> {
+        self.used.take(hash, until, now).map(Arc::new).map_err(|taken| match taken {
+            Taken::Used => Refusal::Refused("the token was for one request, and has been used".to_owned()),
+            Taken::Held => Refusal::Unavailable("the token is for one request, and another one has it".to_owned()),
+        })
+    }
 }
 
 impl Prove for Tokens {
@@ -69,11 +81,8 @@ impl Prove for Tokens {
         if entry.until.is_some_and(|until| until <= evidence.now) {
             return Err(Refusal::Refused(format!("the token of {} has ended: make a new one", entry.name)));
         }
-        if let (true, Some(until)) = (entry.once, entry.until)
-            && !self.used.spend(hash, until, evidence.now)
-        {
-            return Err(Refusal::Refused("the token was for one request, and has been used".to_owned()));
-        }
+        let until = entry.until.filter(|_| entry.once);
+        let hold = until.map(|until| self.take(hash, until, evidence.now)).transpose()?;
         Ok(Some(Identity {
             name: entry.name.clone(),
             names: vec![entry.name.clone()],
@@ -84,6 +93,7 @@ impl Prove for Tokens {
             proof: format!("sha256 {}", hex(&hash)),
             authenticated_at: None,
             age: None,
+            hold,
         }))
     }
 }

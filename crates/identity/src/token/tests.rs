@@ -1,15 +1,15 @@
 //! Secrets, right and wrong.
 
-use std::{
-    fs,
-    time::{Duration, SystemTime},
-};
+use std::{fs, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method, header::AUTHORIZATION};
 use tempfile::TempDir;
 
 use super::*;
-use crate::Peer;
+use crate::{
+    Peer,
+    people::{Directory, Person, WithDirectory},
+};
 
 const END: &str = "2026-11-23T10:00:00Z";
 
@@ -37,22 +37,46 @@ impl Site {
         fs::write(self.folder.path().join("tokens"), text).expect("a file");
     }
 
-    /// The name, or why not.
+    /// The name, or why not. What is for one request is used by it.
     fn prove(&self, secret: &str, now: SystemTime) -> String {
         match self.show(&[&format!("Alppaca-Token {secret}")], now) {
-            Ok(identity) => identity.map_or("nothing".to_owned(), |identity| identity.name),
+            Ok(Some(identity)) => {
+                if let Some(hold) = &identity.hold {
+                    hold.spend();
+                }
+                identity.name
+            }
+            Ok(None) => "nothing".to_owned(),
             Err(refusal) => refusal.to_string(),
         }
     }
 
     fn show(&self, headers: &[&str], now: SystemTime) -> Result<Option<Identity>, Refusal> {
-        let mut map = HeaderMap::new();
-        for value in headers {
-            map.append(AUTHORIZATION, HeaderValue::from_str(value).expect("a value"));
-        }
-        let peer = Peer::Tcp([192, 0, 2, 1].into());
-        let evidence = Evidence { peer: &peer, certificates: &[], method: &Method::GET, path: "/", headers: &map, now };
-        self.tokens.prove(&evidence)
+        show(&self.tokens, headers, now)
+    }
+}
+
+fn show(method: &dyn Prove, headers: &[&str], now: SystemTime) -> Result<Option<Identity>, Refusal> {
+    let mut map = HeaderMap::new();
+    for value in headers {
+        map.append(AUTHORIZATION, HeaderValue::from_str(value).expect("a value"));
+    }
+    let peer = Peer::Tcp([192, 0, 2, 1].into());
+    method.prove(&Evidence { peer: &peer, certificates: &[], method: &Method::GET, path: "/", headers: &map, now })
+}
+
+/// A directory that does not answer.
+struct Down;
+
+impl Directory for Down {
+    fn person(&self, _: &str) -> Result<Person, String> {
+        Err("it is down".to_owned())
+    }
+
+    fn want_keys(&self) {}
+
+    fn key_owners(&self, _: &[u8]) -> Result<Vec<String>, String> {
+        Err("it is down".to_owned())
     }
 }
 
@@ -122,6 +146,50 @@ fn a_token_for_one_request_is_taken_once() {
     assert_eq!(site.tokens.used.count(), 1);
     assert_eq!(issue("web1", None, true), Err(IssueError::Endless));
     assert_eq!(issue("a b", None, false), Err(IssueError::Name("a b".to_owned())));
+}
+
+#[test]
+fn a_token_for_one_request_is_good_again_when_the_request_came_to_nothing() {
+    let (secret, line) = issue("web1", END.parse().ok(), true).expect("a token");
+    let site = Site::new(&[line]);
+    let header = format!("Alppaca-Token {}", secret.expose());
+    let before = end() - Duration::from_secs(1);
+    let first = site.show(&[&header], before).expect("a proof").expect("one");
+    // No other request has it meanwhile, not even through a clone, or a method that is opened anew.
+    let held = Refusal::Unavailable("the token is for one request, and another one has it".to_owned());
+    assert_eq!(site.show(&[&header], before), Err(held.clone()));
+    let site = site.reopened();
+    let clone = first.clone();
+    drop(first);
+    assert_eq!(site.show(&[&header], before), Err(held));
+    drop(clone);
+    // Nor is it used by those that end before the server decides.
+    let Site { folder, tokens } = site;
+    let again = Tokens::load("join", tokens.file.clone(), Arc::clone(&tokens.used)).expect("tokens");
+    let method = WithDirectory(Arc::new(again), Arc::new(Down));
+    for _ in 0..2 {
+        assert_eq!(show(&method, &[&header], before), Err(Refusal::Unavailable("it is down".to_owned())));
+    }
+    let site = Site { folder, tokens };
+    assert_eq!(site.prove(secret.expose(), before), "web1");
+    assert_eq!(site.prove(secret.expose(), before), "the token was for one request, and has been used");
+}
+
+#[test]
+fn a_token_for_one_request_that_is_held_is_not_forgotten_at_its_end() {
+    let (secret, line) = issue("web1", END.parse().ok(), true).expect("a token");
+    let (other, more) = issue("web2", "2026-11-24T10:00:00Z".parse().ok(), true).expect("a token");
+    let site = Site::new(&[line, more]);
+    let header = format!("Alppaca-Token {}", secret.expose());
+    let before = end() - Duration::from_secs(1);
+    let first = site.show(&[&header], before).expect("a proof").expect("one");
+    assert_eq!(site.prove(other.expose(), end()), "web2");
+    // The clock is set back.
+    let held = site.prove(secret.expose(), before);
+    assert!(held.contains("another one has it"), "{held}");
+    first.hold.as_ref().expect("a hold").spend();
+    drop(first);
+    assert!(site.prove(secret.expose(), before).contains("has been used"));
 }
 
 #[test]

@@ -51,6 +51,7 @@ fn person(name: &str, proven_by: &str, group: &str) -> Identity {
         proof: String::new(),
         authenticated_at: None,
         age: None,
+        hold: None,
     }
 }
 

@@ -98,6 +98,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         proof: String::new(),
         authenticated_at: args.signed_in.and_then(|ago| now.checked_sub(ago)),
         age: args.proof_age,
+        hold: None,
     };
     let decision = loaded.site.rules.decide(&identity, &Peer::Tcp(args.from), now);
     alppaca_command::print!("{decision}");

@@ -50,6 +50,7 @@ fn decision(user: &str) -> Decision {
         proof: String::new(),
         authenticated_at: None,
         age: None,
+        hold: None,
     };
     rules.decide(&identity, &Peer::Tcp(Ipv4Addr::LOCALHOST.into()), SystemTime::UNIX_EPOCH)
 }

@@ -40,6 +40,7 @@ fn host(name: &str) -> Identity {
         proof: "serial 1".to_owned(),
         authenticated_at: None,
         age: None,
+        hold: None,
     }
 }
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use http::request::Parts;
 
-use super::client::Client;
+use super::{client::Client, counters::Ending, respond::Reply};
 use crate::{
     clock::{SharedClock, system_time},
-    identity::{Evidence, Identity, Prove, Refusal},
+    identity::{Evidence, Hold, Identity, Prove, Refusal},
 };
 
 /// The identity that the first method proves that finds a proof of its kind. `None` if the request has no proof at all.
@@ -32,6 +32,15 @@ pub(super) async fn prove(
         }
     }
     Ok(None)
+}
+
+/// A reply uses a proof for one request, but trouble of the server does not: it has handed nothing out. Nor does a client
+/// that has gone before, since it got nothing: then the hold is dropped with the request.
+pub(super) fn spend(hold: Option<Arc<Hold>>, reply: Reply) -> Reply {
+    if let Some(hold) = hold.filter(|_| reply.ending != Ending::Unavailable) {
+        hold.spend();
+    }
+    reply
 }
 
 fn one(

@@ -17,7 +17,7 @@ use super::{
     counters::{Counters, Ending},
     current::Current,
     metrics::Shown,
-    proof::prove,
+    proof::{prove, spend},
     seen::{self, Seen},
 };
 use crate::{
@@ -53,7 +53,7 @@ pub struct Server {
 /// An answer, and what is known of how it came about.
 pub(super) struct Reply {
     answer: Answer,
-    ending: Ending,
+    pub(super) ending: Ending,
     mount: String,
     identity: Option<Identity>,
     grant: Option<Grant>,
@@ -260,7 +260,10 @@ impl Server {
         }
         let exchange = Exchange { current, mount, client, head };
         match self.identify(&exchange).await {
-            Ok(identity) => self.decide(&exchange, &route, identity).await,
+            Ok(mut identity) => {
+                let hold = identity.hold.take();
+                spend(hold, self.decide(&exchange, &route, identity).await)
+            }
             Err(reply) => *reply,
         }
     }
