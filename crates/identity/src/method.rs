@@ -102,6 +102,8 @@ pub struct Opening {
     pub directories: BTreeMap<String, Arc<dyn Directory>>,
     /// What was used of the proofs for one request. The server keeps it when it opens its methods anew.
     pub used: Arc<UsedOnce>,
+    /// Public keys that are kept fresh already. Who needs the same ones takes them from there.
+    pub feeds: Vec<KeyFeed>,
 }
 
 impl Opening {
@@ -112,12 +114,19 @@ impl Opening {
             clock: SystemClock::shared(),
             directories: BTreeMap::new(),
             used: Arc::default(),
+            feeds: Vec::new(),
         }
     }
 
     /// The directory of this name.
     pub fn directory(&self, name: &str) -> Result<Arc<dyn Directory>, String> {
         self.directories.get(name).cloned().ok_or_else(|| format!("there is no directory {name:?}"))
+    }
+
+    /// The public keys from there: those of the first feed that has them, or else none yet.
+    pub(crate) fn ring(&self, options: &KeyOptions) -> KeyRing {
+        let known = self.feeds.iter().find(|feed| feed.options == *options);
+        known.map_or_else(|| KeyRing::new(Arc::default()), |feed| feed.ring.clone())
     }
 }
 
@@ -144,6 +153,7 @@ impl Opened {
 }
 
 /// Public keys of an issuer that have to be kept fresh.
+#[derive(Clone)]
 pub struct KeyFeed {
     /// Where they are.
     pub options: KeyOptions,

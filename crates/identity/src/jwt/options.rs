@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use alppaca_jwt::{ALGORITHMS, Algorithm, Demands, KEY_COUNT, KEY_SETTINGS, KeyOptions, KeyRing};
+use alppaca_jwt::{ALGORITHMS, Algorithm, Demands, KEY_COUNT, KEY_SETTINGS, KeyOptions};
 
 use super::{Jwt, Settings};
 use crate::{
@@ -146,7 +146,7 @@ impl Method for Options {
             name_claim: self.name_claim.clone(),
             groups_claim: self.groups_claim.clone(),
         };
-        let ring = KeyRing::new(Arc::default());
+        let ring = opening.ring(&self.keys);
         let prove = Arc::new(Jwt::new(settings, ring.clone(), Arc::clone(&opening.clock)));
         Ok(Opened { keys: Some(KeyFeed { options: self.keys.clone(), ring }), ..Opened::new(prove) })
     }

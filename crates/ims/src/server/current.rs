@@ -47,7 +47,7 @@ pub struct Current {
     pub approvals: Option<Arc<RecordFiles>>,
     /// What is run for each emergency.
     pub alarm: Option<Alarm>,
-    methods: Vec<(Named, Arc<Method>)>,
+    methods: Vec<NamedMethod>,
     people: Vec<NamedPeople>,
     used: Arc<UsedOnce>,
 }
@@ -55,8 +55,11 @@ pub struct Current {
 /// An identity method, and what fetches its keys.
 struct Method {
     opened: Opened,
-    work: Work,
+    work: Arc<Work>,
 }
+
+/// A method with the settings it was opened with.
+type NamedMethod = (Named, Arc<Method>);
 
 /// A directory of people, and what asks it.
 struct People {
@@ -88,16 +91,29 @@ impl Work {
 }
 
 impl Method {
-    fn new(opened: Opened) -> Result<Self, String> {
-        let fetching = |KeyFeed { options, ring }: &KeyFeed| PublicKeys::new(options, ring.clone());
-        let keys = opened.keys.as_ref().map(fetching).transpose().map_err(|error| error.to_string())?;
-        let work = Work::new(keys.map(|keys| Box::pin(keys.run()) as Background));
+    /// `before`: the methods whose keys it may have been given (`Opening::feeds`).
+    fn new(opened: Opened, before: &[NamedMethod]) -> Result<Self, String> {
+        let work = match &opened.keys {
+            Some(feed) => fetching(feed, before)?,
+            None => Arc::new(Work::new(None)),
+        };
         Ok(Self { opened, work })
     }
 
     fn reload(&self) -> Result<(), String> {
         self.opened.reload.as_ref().map_or(Ok(()), |reload| reload())
     }
+}
+
+/// What fetches these keys: what does so for one of `before`, or else something new.
+fn fetching(feed: &KeyFeed, before: &[NamedMethod]) -> Result<Arc<Work>, String> {
+    let same = |keys: &KeyFeed| keys.options == feed.options;
+    let found = before.iter().find(|(_, method)| method.opened.keys.as_ref().is_some_and(same));
+    if let Some((_, method)) = found {
+        return Ok(Arc::clone(&method.work));
+    }
+    let keys = PublicKeys::new(&feed.options, feed.ring.clone()).map_err(|error| error.to_string())?;
+    Ok(Arc::new(Work::new(Some(Box::pin(keys.run())))))
 }
 
 impl People {
@@ -113,7 +129,7 @@ type NamedPeople = ((String, directory::Options), Arc<People>);
 impl Current {
     /// Opens what `site` names. Methods and directories that `before` has with the same settings stay open: they may
     /// remember what was said. So do the records of approvals, which remember what was revoked. What was used once is
-    /// remembered whatever changes.
+    /// remembered whatever changes, and keys that come from the same place are kept.
     pub fn open(site: &Site, opening: &Opening, host_env: &HostEnv, before: Option<&Self>) -> Result<Self, OpenError> {
         let (mut kept, mut people) = (Vec::new(), Vec::new());
         for named in &site.directories {
@@ -132,23 +148,28 @@ impl Current {
             let directory: Arc<dyn identity::Directory> = Arc::clone(&people.directory) as _;
             (name.clone(), directory)
         });
+        let held: &[NamedMethod] = before.map_or(&[], |before| before.methods.as_slice());
         let opening = Opening {
             resolver: Arc::clone(&opening.resolver),
             clock: Arc::clone(&opening.clock),
             directories: directories.collect(),
             used: Arc::clone(before.map_or(&opening.used, |before| &before.used)),
+            feeds: held.iter().filter_map(|(_, method)| method.opened.keys.clone()).collect(),
         };
-        let mut methods: Vec<(Named, Arc<Method>)> = Vec::new();
+        let mut methods: Vec<NamedMethod> = Vec::new();
         for named in &site.identities {
             let wrong = |problem: String| OpenError::Method { name: named.name.clone(), problem };
             let stays = named.directories().all(|name| kept.contains(&name));
-            let same = |(other, _): &&(Named, Arc<Method>)| stays && other == named;
-            let method = match before.and_then(|before| before.methods.iter().find(same)) {
+            let same = |(other, _): &&NamedMethod| stays && other == named;
+            let method = match held.iter().find(same) {
                 Some((_, method)) => {
                     method.reload().map_err(wrong)?;
                     Arc::clone(method)
                 }
-                None => Arc::new(named.open(&opening).and_then(Method::new).map_err(wrong)?),
+                None => {
+                    let opened = named.open(&opening).and_then(|opened| Method::new(opened, held));
+                    Arc::new(opened.map_err(wrong)?)
+                }
             };
             methods.push((named.clone(), method));
         }
@@ -181,7 +202,7 @@ impl Current {
     /// Starts what runs for the methods and directories, if it does not run yet. It ends with the last configuration
     /// that has them.
     pub(super) fn start(&self) {
-        let works = self.methods.iter().map(|(_, method)| &method.work);
+        let works = self.methods.iter().map(|(_, method)| &*method.work);
         works.chain(self.people.iter().map(|(_, people)| &people.work)).for_each(Work::start);
     }
 
@@ -207,7 +228,7 @@ impl Current {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, time::Duration};
+    use std::{fs, path::Path, time::Duration};
 
     use http::{HeaderMap, Method as Verb};
 
@@ -215,6 +236,8 @@ mod tests {
     use crate::{
         identity::{self, Evidence, Peer, Refusal},
         settings::{Fields, Value, problem::Source, yaml},
+        site,
+        sts::tests::host_env,
     };
 
     /// Of RFC 7515, appendix A.3.
@@ -231,13 +254,50 @@ mod tests {
         identity::read(&mut Fields::new(entries, identity::SETTINGS)).expect("legal")
     }
 
+    fn opened(text: &str, before: Option<&Current>) -> Current {
+        let sts = "sts: {credentials: {kind: static, access_key_id: AKIAIOSFODNN7EXAMPLE, secret_access_key: hush}}";
+        let text = format!("{sts}\nlisten: 127.0.0.1:8080\n{text}\n");
+        let loaded = site::parse(vec![("ims.yaml".into(), text)]).unwrap_or_else(|errors| panic!("{errors}"));
+        Current::open(&loaded.site, &Opening::system(), &host_env(), before).expect("opened")
+    }
+
+    #[tokio::test]
+    async fn keys_stay_when_something_else_of_their_method_changes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, other) = (folder.path().join("jwks"), folder.path().join("other"));
+        fs::write(&file, KEYS).expect("a file");
+        let text = |audience: &str, file: &Path| {
+            let file = file.display();
+            format!("identities: {{x: {{kind: jwt, issuer: i, audience: {audience}, jwks_file: '{file}'}}}}")
+        };
+        let ring = |current: &Current| current.methods[0].1.opened.keys.as_ref().expect("keys").ring.clone();
+        let first = opened(&text("a", &file), None);
+        first.start();
+        let known = async {
+            while ring(&first).is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), known).await.expect("the keys arrive");
+        let second = opened(&text("b", &file), Some(&first));
+        assert!(!Arc::ptr_eq(&first.methods[0].1, &second.methods[0].1), "it is another method");
+        assert!(Arc::ptr_eq(&ring(&first).in_force(), &ring(&second).in_force()));
+        assert!(Arc::ptr_eq(&first.methods[0].1.work, &second.methods[0].1.work), "one side fetches them");
+        drop(first);
+        second.start();
+        assert_eq!(second.methods[0].1.work.0.lock().expect("not poisoned").running.len(), 1);
+        let third = opened(&text("b", &other), Some(&second));
+        assert!(ring(&third).is_empty(), "they are others");
+    }
+
     #[tokio::test]
     async fn keys_are_fetched_once_the_server_has_the_method() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("jwks");
         fs::write(&file, KEYS).expect("a file");
         let text = format!("identities: {{x: {{kind: jwt, issuer: i, audience: a, jwks_file: '{}'}}}}", file.display());
-        let method = named(text)[0].open(&Opening::system()).and_then(Method::new).expect("opened");
+        let opened = named(text)[0].open(&Opening::system()).expect("opened");
+        let method = Method::new(opened, &[]).expect("keys");
         let headers: HeaderMap = [(http::header::AUTHORIZATION, TOKEN.parse().expect("a value"))].into_iter().collect();
         let peer = Peer::Unix { uid: 0 };
         let now = std::time::SystemTime::UNIX_EPOCH;

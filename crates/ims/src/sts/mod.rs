@@ -321,4 +321,4 @@ fn outcome<S>(failed: &Failed, region: &str) -> Outcome<S> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -31,7 +31,7 @@ fn options(url: &str, more: &str) -> Options {
     read.expect("options")
 }
 
-fn host_env() -> HostEnv {
+pub(crate) fn host_env() -> HostEnv {
     HostEnv {
         host: "ims1".to_owned(),
         aws: Environment::default(),
