@@ -42,6 +42,11 @@ impl Memory {
         Self { life, people: HashMap::new(), failed: None }
     }
 
+    /// The same people, for another life.
+    pub(crate) fn living(&self, life: Life) -> Self {
+        Self { life, people: self.people.clone(), failed: None }
+    }
+
     /// What is known of the person of this name.
     pub(crate) fn get(&self, name: &str, now: BootTime) -> Known {
         let known = self.people.get(name).map(|(person, since)| (person, now.since(*since)));
@@ -128,6 +133,17 @@ mod tests {
         assert_eq!(memory.get("alice", at(600)), Known::Failed("it is slow".to_owned()));
         assert!(memory.works() && !memory.works());
         assert_eq!(memory.get("alice", at(600)), Known::Before(None));
+    }
+
+    #[test]
+    fn another_life_counts_from_when_it_was_said() {
+        let mut memory = Memory::new(LIFE);
+        memory.learn("alice", person("ops"), at(0));
+        memory.fails("it is gone", at(100));
+        let shorter = memory.living(Life { kept: Duration::from_mins(2), ..LIFE });
+        assert_eq!(shorter.get("alice", at(101)), Known::Before(Some(person("ops"))), "it is asked at once");
+        assert_eq!(shorter.get("alice", at(120)), Known::Before(None));
+        assert_eq!(shorter.get("bob", at(101)), Known::Before(None));
     }
 
     #[test]

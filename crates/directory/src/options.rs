@@ -202,6 +202,13 @@ impl Options {
         })
     }
 
+    /// Whether it asks the same of the same servers as `other`, as the same account, so that what one was told counts for
+    /// the other.
+    pub fn asks_the_same(&self, other: &Self) -> bool {
+        let Self { refresh, keep, timeout, max_people, .. } = *other;
+        Self { refresh, keep, timeout, max_people, ..self.clone() } == *other
+    }
+
     /// Adds the files that it names.
     pub fn files(&self, files: &mut NamedFiles) {
         files.authorities("ca_file", &self.ca_file);

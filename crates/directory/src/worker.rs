@@ -63,9 +63,10 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// A directory of this name, and what has to run for it.
-    pub fn new(name: &str, options: &Options, clock: SharedClock) -> (Arc<Self>, Worker) {
+    /// A directory of this name, and what has to run for it. It knows what `before` was told, which asked the same.
+    pub fn new(name: &str, options: &Options, clock: SharedClock, before: Option<&Self>) -> (Arc<Self>, Worker) {
         let life = Life { fresh: options.refresh, kept: options.keep.max(options.refresh) };
+        let memory = before.map_or_else(|| Memory::new(life), |before| before.memory().living(life));
         let (questions, asked) = mpsc::channel(MAX_WAITING);
         let directory = Arc::new(Self {
             name: name.to_owned(),
@@ -73,12 +74,12 @@ impl Directory {
             // For its place in the queue, both searches, and servers that do not answer.
             patience: options.timeout.saturating_mul(3 + u32::try_from(options.servers.len()).unwrap_or(u32::MAX - 3)),
             clock,
-            memory: Mutex::new(Memory::new(life)),
+            memory: Mutex::new(memory),
             questions,
             waiting: Mutex::default(),
             wants_keys: AtomicBool::new(false),
             wanted: Notify::new(),
-            keys: ArcSwapOption::empty(),
+            keys: ArcSwapOption::new(before.and_then(|before| before.keys.load_full())),
         });
         let worker = Worker { directory: Arc::clone(&directory), options: Arc::new(options.clone()), asked };
         (directory, worker)
@@ -347,4 +348,26 @@ async fn read_keys(options: &Options, connection: &Connection) -> Result<(Keys, 
         }
     }
     Ok((keys, unusable))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{clock::SystemClock, identity::Directory as _, options::tests::options};
+
+    #[test]
+    fn what_was_said_before_is_known_to_a_directory_that_asks_the_same() {
+        let open = |more: &str, before: Option<&Directory>| {
+            Directory::new("corp", &options(more), SystemClock::shared(), before).0
+        };
+        let first = open("keep: 10m", None);
+        let person = Person { groups: vec!["ops".to_owned()], ..Person::default() };
+        first.memory().learn("alice", person.clone(), first.now());
+        assert!(first.key_owners(b"key").is_err(), "no keys are known yet");
+        first.keys.store(Some(Arc::new((Keys::default(), first.now()))));
+        let second = open("keep: 20m", Some(&first));
+        drop(first);
+        assert_eq!(second.person("alice"), Ok(person));
+        assert_eq!(second.key_owners(b"key"), Ok(Vec::new()));
+    }
 }

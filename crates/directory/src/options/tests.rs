@@ -51,6 +51,22 @@ fn settings_are_rendered_so_that_they_read_back_as_the_same() {
 }
 
 #[test]
+fn limits_change_nothing_of_what_is_asked() {
+    let usual = options("timeout: 1s");
+    assert!(usual.asks_the_same(&options("timeout: 2s, keep: 1h, refresh: 2m, max_people: 7")));
+    for other in [
+        "bind_dn: 'cn=x,dc=example', password_file: /p",
+        "ca_file: /c",
+        "people_filter: '(a=b)'",
+        "name_attribute: cn",
+        "people_base_dn: 'ou=p,dc=example'",
+        "person_claims: {a: b}",
+    ] {
+        assert!(!usual.asks_the_same(&options(other)), "{other}");
+    }
+}
+
+#[test]
 fn ldap_is_start_tls_unless_clear_text_is_allowed_which_is_warned_of() {
     let text = |url: &str, more: &str| format!("directories: {{x: {{urls: {url}, base_dn: 'dc=x'{more}}}}}");
     for (url, more, security, port, warnings) in [

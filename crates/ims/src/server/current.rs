@@ -117,8 +117,11 @@ fn fetching(feed: &KeyFeed, before: &[NamedMethod]) -> Result<Arc<Work>, String>
 }
 
 impl People {
-    fn new(name: &str, options: &directory::Options, clock: SharedClock) -> Self {
-        let (directory, worker) = Directory::new(name, options, clock);
+    /// `before`: those of whom one may have been told already what this one would be.
+    fn new((name, options): &(String, directory::Options), clock: SharedClock, before: &[NamedPeople]) -> Self {
+        let told = before.iter().find(|((_, other), _)| options.asks_the_same(other));
+        let told = told.map(|(_, people)| &*people.directory);
+        let (directory, worker) = Directory::new(name, options, clock, told);
         Self { directory, work: Work::new(Some(Box::pin(worker.run()))) }
     }
 }
@@ -129,18 +132,19 @@ type NamedPeople = ((String, directory::Options), Arc<People>);
 impl Current {
     /// Opens what `site` names. Methods and directories that `before` has with the same settings stay open: they may
     /// remember what was said. So do the records of approvals, which remember what was revoked. What was used once is
-    /// remembered whatever changes, and keys that come from the same place are kept.
+    /// remembered whatever changes; keys that come from the same place are kept, and so is what a directory has said if
+    /// it is asked the same.
     pub fn open(site: &Site, opening: &Opening, host_env: &HostEnv, before: Option<&Self>) -> Result<Self, OpenError> {
         let (mut kept, mut people) = (Vec::new(), Vec::new());
+        let told: &[NamedPeople] = before.map_or(&[], |before| before.people.as_slice());
         for named in &site.directories {
             let same = |(other, _): &&NamedPeople| other == named;
-            let found = before.and_then(|before| before.people.iter().find(same));
-            let opened = match found {
+            let opened = match told.iter().find(same) {
                 Some((_, opened)) => {
                     kept.push(named.0.as_str());
                     Arc::clone(opened)
                 }
-                None => Arc::new(People::new(&named.0, &named.1, Arc::clone(&opening.clock))),
+                None => Arc::new(People::new(named, Arc::clone(&opening.clock), told)),
             };
             people.push((named.clone(), opened));
         }
