@@ -119,7 +119,7 @@ pub(super) fn run(args: &Args) -> Outcome {
                 alppaca_command::eprintln!("warning: {warning}");
             }
             if own && settings.mode == Mode::Dnat && is_unroutable(settings.address) {
-                anstream::eprintln!(
+                alppaca_command::eprintln!(
                     "warning: no route leads to {}, and without one nothing is redirected: use --mode address, or add a \
                      default route",
                     settings.address
@@ -190,10 +190,12 @@ fn other_mode(host: &Host, settings: &Settings) {
     for Settings { tool, link, .. } in applied(host, &Settings { mode, ..settings.clone() }) {
         match mode {
             Mode::Dnat => {
-                anstream::println!("{tool} still redirects {address}: `sudo alppaca capture remove --mode dnat`");
+                alppaca_command::println!(
+                    "{tool} still redirects {address}: `sudo alppaca capture remove --mode dnat`"
+                );
             }
             Mode::Address => {
-                anstream::println!("{address} is still on the link {link}: `sudo alppaca capture remove`");
+                alppaca_command::println!("{address} is still on the link {link}: `sudo alppaca capture remove`");
             }
         }
     }

@@ -91,7 +91,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         Some(rules) => alppaca_command::print!("{}", report(rules, &caller)),
     }
     for warning in daemon::unknown_callers(&loaded) {
-        anstream::eprintln!("warning: {warning}");
+        alppaca_command::eprintln!("warning: {warning}");
     }
     if let Some(note) = compare(&loaded.config) {
         alppaca_command::eprintln!("note: {note}");

@@ -250,6 +250,7 @@ mod tests {
             proof: String::new(),
             authenticated_at: None,
             age: None,
+            hold: None,
         }
     }
 
