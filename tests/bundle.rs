@@ -123,7 +123,7 @@ fn what_a_bundle_has_not_is_said() {
     let said = String::from_utf8(output.stdout).expect("text");
     let (has, has_not) = said.split_once("\nNot available: ").expect("something is missing");
     let missing = format!("there is no {}; name it with -c", nowhere.display());
-    assert!(output.status.success() && has.ends_with(".") && has.contains(": the status, metrics, "), "{said}");
+    assert!(output.status.success() && has.ends_with('.') && has.contains(": the status, metrics, "), "{said}");
     assert!(has_not.starts_with(&format!("the configuration ({missing})")), "{said}");
     let written = fs::read_to_string(out.join("configuration.yaml")).expect("there");
     assert_eq!(written, format!("# not available: {missing}\n"));

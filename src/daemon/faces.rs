@@ -56,12 +56,18 @@ pub(super) struct Lasting {
 }
 
 impl Lasting {
-    /// For a daemon that starts with this configuration, and where the key is kept.
-    pub(super) fn new(config: &Config, requests: RoleRequests) -> Result<(Self, Option<Arc<Kept>>), DaemonError> {
+    /// For a daemon that starts with this configuration, with the faces that show `store`, and where the key is kept.
+    pub(super) fn new(
+        config: &Config,
+        requests: RoleRequests,
+        (store, clock): (&Arc<Store>, &SharedClock),
+    ) -> Result<(Self, Built, Option<Arc<Kept>>), DaemonError> {
         let tokens = EcsTokens::new().map_err(|_unspecified| DaemonError::Randomness)?;
         let (key, kept) = token_key(config)?;
         let pod_sessions = Sessions::new(PodSessions(requests));
-        Ok((Self { tokens, key, watched: Arc::default(), pod_sessions }, kept))
+        let lasting = Self { tokens, key, watched: Arc::default(), pod_sessions };
+        let built = build(config, store, clock, &lasting)?;
+        Ok((Self { tokens: built.tokens.clone(), ..lasting }, built, kept))
     }
 }
 

@@ -37,8 +37,8 @@ use arc_swap::ArcSwapOption;
 use containers::{ContainerDeps, Listener, Listening};
 use end::{End, end, hangups, hung_up, stop_signal};
 pub use exec::ExecSockets;
+use faces::Lasting;
 pub use faces::addresses as face_addresses;
-use faces::{Built, Lasting};
 pub use files::{faults as file_faults, wrong_contents};
 pub use keeper::{ADMIN, admin_file};
 pub use needs::{Fixed as FixedNeeds, all as needs};
@@ -208,11 +208,10 @@ impl Daemon {
         mut places: Vec<(Place, &'static dyn Face)>,
         progress: impl Progress,
     ) -> Result<(), DaemonError> {
-        let (mut lasting, kept) = Lasting::new(&self.config, self.role_requests())?;
-        let Built { faces, background, tokens } = faces::build(&self.config, &self.store, &self.clock, &lasting)?;
-        lasting.tokens = tokens;
+        let (lasting, built, kept) = Lasting::new(&self.config, self.role_requests(), (&self.store, &self.clock))?;
         let (subordinates, access_log) = (Arc::new(Subordinates::read()), self.config.logging.access_log);
-        let server = Server::new(faces, self.clock.clone(), self.config.limits, access_log, Arc::clone(&subordinates));
+        let server =
+            Server::new(built.faces, self.clock.clone(), self.config.limits, access_log, Arc::clone(&subordinates));
         // Before any other thread waits for signals: it would take one that nobody listens for yet.
         let main = runtime()?;
         let hangup = hangups(&main)?;
@@ -280,7 +279,7 @@ impl Daemon {
             sign_ins: self.sign_ins.clone(),
             files: files.clone(),
         };
-        running.replace_background(background);
+        running.replace_background(built.background);
         let served = driven(&main, async {
             let stop = stop_signal()?;
             let (reload, hangup) = reload::begin(self.reloading, hangup, running);

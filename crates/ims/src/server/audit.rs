@@ -8,7 +8,7 @@ use std::{
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{client::Client, counters::Ending};
+use super::{client::Client, counters::Ending, respond::Reply};
 use crate::{
     Owner, Subordinates,
     approvals::{Entry, Word},
@@ -142,6 +142,24 @@ impl<'a> Record<'a> {
             more: None,
             reason: None,
         }
+    }
+
+    /// All that is known of a reply.
+    pub(super) fn of(reply: &'a Reply, client: &Client, path: &'a str, now: Timestamp) -> Self {
+        let mut record = Self::new(reply.ending, &reply.mount, client, path, now);
+        if let Some(identity) = &reply.identity {
+            record = record.by(identity);
+        }
+        if let Some(grant) = &reply.grant {
+            record = record.about(grant, reply.console);
+        }
+        if let Some(minted) = &reply.minted {
+            record = record.with(minted);
+        }
+        if let Some(reason) = &reply.reason {
+            record = record.because(reason);
+        }
+        record
     }
 
     /// How many denials before it were not recorded.

@@ -54,14 +54,14 @@ pub struct Server {
 pub(super) struct Reply {
     answer: Answer,
     pub(super) ending: Ending,
-    mount: String,
-    identity: Option<Identity>,
-    grant: Option<Grant>,
-    minted: Option<Arc<Minted>>,
+    pub(super) mount: String,
+    pub(super) identity: Option<Identity>,
+    pub(super) grant: Option<Grant>,
+    pub(super) minted: Option<Arc<Minted>>,
     /// Whether it is about a URL of the console.
-    console: bool,
+    pub(super) console: bool,
     /// Why not, for the administrator.
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
 }
 
 /// A request to a mount, whose answer follows from `current`.
@@ -214,23 +214,9 @@ impl Server {
             Ending::Unavailable if reply.grant.is_some() => Importance::Denial,
             Ending::Answered | Ending::Unavailable | Ending::Unknown => return,
         };
-        let identity = reply.identity.as_ref();
-        let Some(more) = self.denials.admit(reply.ending, client, identity, now.boot) else { return };
+        let Some(more) = self.denials.admit(reply.ending, client, reply.identity.as_ref(), now.boot) else { return };
         let path = printable(head.uri.path(), 500);
-        let mut record = Record::new(reply.ending, &reply.mount, client, &path, now.wall).after(more);
-        if let Some(identity) = identity {
-            record = record.by(identity);
-        }
-        if let Some(grant) = &reply.grant {
-            record = record.about(grant, reply.console);
-        }
-        if let Some(minted) = &reply.minted {
-            record = record.with(minted);
-        }
-        if let Some(reason) = &reply.reason {
-            record = record.because(reason);
-        }
-        match serde_json::to_string(&record) {
+        match serde_json::to_string(&Record::of(reply, client, &path, now.wall).after(more)) {
             Ok(line) => audit.write(&line, importance),
             // It has only texts, which cannot fail.
             Err(error) => tracing::error!("audit: a record cannot be written: {error}"),
