@@ -548,12 +548,12 @@ mod tests {
     }
 
     /// One container, with an address and a role of its own.
-    fn container_policy() -> Option<ContainerPolicy> {
+    fn container_policy() -> ContainerPolicy {
         let container = facts('a', "172.17.0.2");
         let index = ContainerIndex::of([container.clone()]);
         let roles = ContainerRoles::new(container_rules(), Box::new(Counter::default()), Arc::clone(&index), false);
         roles.appeared(&container);
-        Some(ContainerPolicy { index, roles })
+        ContainerPolicy { index, roles }
     }
 
     #[test]
@@ -569,7 +569,7 @@ mod tests {
         assert_eq!(own.origin, Origin::Unknown { ours: true });
         assert_eq!(other.origin, Origin::Unknown { ours: false });
         assert_eq!(admit(&engine, &other).grant, Grant::Everything, "no containers are configured");
-        engine.load(None, container_policy());
+        engine.load(None, Some(container_policy()));
         let Decision { grant, reason } = admit(&engine, &other);
         let why = "there is no policy: it cannot be determined whether the client is a container";
         assert_eq!((grant, &*reason), (Grant::Unknown, why));
@@ -580,7 +580,7 @@ mod tests {
     #[test]
     fn a_container_gets_what_it_asks_for_where_a_rule_or_none_says_so() {
         let engine = engine();
-        engine.load(None, container_policy());
+        engine.load(None, Some(container_policy()));
         let container = peer(Origin::Elsewhere);
         assert_eq!(admit(&engine, &container).grant, granted("role-a"));
         assert_eq!(admit(&engine, &process(1)).grant, Grant::Everything);
@@ -588,7 +588,7 @@ mod tests {
             [("name-a", "own", granted("role-a")), ("name-a", "x", granted("x")), ("other", "own", Grant::Denied)]
         {
             let rules = vec![rule(Condition::Container(vec![Pattern::new(pattern)]), effect)];
-            engine.load(Some(Rules { rules, default: Effect::Deny }), container_policy());
+            engine.load(Some(Rules { rules, default: Effect::Deny }), Some(container_policy()));
             assert_eq!(admit(&engine, &container).grant, grant, "{pattern} {effect}");
         }
         // Of a process whose control group is not known it is not known either whether it is in a container.
