@@ -10,6 +10,7 @@ use std::{
 };
 
 use alppaca::mock_ims::Behaviour;
+use rcgen::{CertificateParams, KeyPair};
 use support::{Daemon, Ims, get, needs, needs_root};
 use tempfile::TempDir;
 
@@ -100,8 +101,12 @@ fn files_of_all_kinds_that_others_may_change_are_refused() {
 #[test]
 fn secrets_of_all_kinds_that_others_may_read_are_warned_of() {
     let place = Place::new();
-    let open = place.file("open", "x", 0o644).display().to_string();
-    let fine = place.file("fine", "x", 0o600).display().to_string();
+    let key = KeyPair::generate().expect("a key");
+    let certificate = CertificateParams::new(vec!["localhost".into()]).expect("a name").self_signed(&key);
+    // It is all that is asked for, so that nothing else is wrong.
+    let both = certificate.expect("a certificate").pem() + &key.serialize_pem();
+    let open = place.file("open", &both, 0o644).display().to_string();
+    let fine = place.file("fine", &both, 0o600).display().to_string();
     let ims = "ims_host: localhost\nbind_port: 0\n";
     for (config, mode, what) in [
         (

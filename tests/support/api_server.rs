@@ -259,6 +259,10 @@ impl Shared {
 
     fn watch(&self, mut stream: &TcpStream, mut from: u64) -> io::Result<()> {
         let mut state = self.lock();
+        if state.mood == Mood::Away {
+            // Since the request was read. This watch would not end.
+            return Ok(());
+        }
         let (round, forgotten) = (state.round, from < state.oldest);
         let gone = refusal(410, "too old resource version");
         if state.mood == Mood::AlwaysGone || forgotten && state.mood == Mood::GoneByStatus {
