@@ -44,8 +44,7 @@ pub(super) fn files(path: &Path, loaded: &Loaded, host_env: &HostEnv) -> Vec<Fil
 
 /// What is wrong with the contents of the files that sources and faces name, as far as they are here.
 pub fn wrong_contents(config: &Config, host_env: &HostEnv) -> Vec<String> {
-    let fault = |file: NamedFile| Some(format!("{}: {}", file.what, fetch::content_fault(&file)?));
-    named(config, host_env).into_iter().filter_map(fault).collect()
+    fetch::content_faults(named(config, host_env))
 }
 
 /// The files that sources and faces name.

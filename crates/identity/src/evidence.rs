@@ -68,6 +68,23 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Who has this one name by this method, which is called `proven_by`, and of whom nothing else is known.
+    pub fn new(name: impl Into<String>, method: &'static str, proven_by: &str) -> Self {
+        let name = name.into();
+        Self {
+            names: vec![name.clone()],
+            name,
+            method,
+            proven_by: proven_by.to_owned(),
+            groups: Vec::new(),
+            claims: BTreeMap::new(),
+            proof: String::new(),
+            authenticated_at: None,
+            age: None,
+            hold: None,
+        }
+    }
+
     /// Adds groups, each once.
     pub(crate) fn join(&mut self, groups: Vec<String>) {
         for group in groups {

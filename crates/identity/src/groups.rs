@@ -79,7 +79,7 @@ fn groups(name: &str) -> nix::Result<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, net::Ipv4Addr, sync::Mutex, time::SystemTime};
+    use std::{net::Ipv4Addr, sync::Mutex, time::SystemTime};
 
     use http::{HeaderMap, Method};
 
@@ -98,18 +98,8 @@ mod tests {
         }
 
         fn prove(&self, _: &Evidence<'_>) -> Result<Option<Identity>, Refusal> {
-            Ok(Some(Identity {
-                name: self.0.to_owned(),
-                names: vec![self.0.to_owned()],
-                method: "always",
-                proven_by: "always".to_owned(),
-                groups: vec!["root".to_owned(), "of-the-proof".to_owned()],
-                claims: BTreeMap::new(),
-                proof: String::new(),
-                authenticated_at: None,
-                age: None,
-                hold: None,
-            }))
+            let groups = vec!["root".to_owned(), "of-the-proof".to_owned()];
+            Ok(Some(Identity { groups, ..Identity::new(self.0, "always", "always") }))
         }
     }
 

@@ -4,7 +4,6 @@ mod options;
 mod system;
 
 use std::{
-    collections::BTreeMap,
     net::{IpAddr, Ipv6Addr},
     sync::Arc,
     time::Duration,
@@ -135,18 +134,8 @@ impl Prove for Dns {
         if name != confirmed {
             names.push(confirmed);
         }
-        Ok(Some(Identity {
-            name,
-            names,
-            method: "dns",
-            proven_by: self.settings.name.clone(),
-            groups: Vec::new(),
-            claims: BTreeMap::new(),
-            proof: address.to_string(),
-            authenticated_at: None,
-            age: None,
-            hold: None,
-        }))
+        let proof = address.to_string();
+        Ok(Some(Identity { names, proof, ..Identity::new(name, "dns", &self.settings.name) }))
     }
 }
 

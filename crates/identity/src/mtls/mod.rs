@@ -152,18 +152,8 @@ impl Prove for Mtls {
             )));
         }
         let Some(name) = leaf.names.first().cloned() else { return Ok(None) };
-        Ok(Some(Identity {
-            name,
-            names: leaf.names,
-            method: "mtls",
-            proven_by: self.settings.name.clone(),
-            groups: Vec::new(),
-            claims: std::collections::BTreeMap::new(),
-            proof: leaf.proof,
-            authenticated_at: None,
-            age: Some(age),
-            hold: None,
-        }))
+        let (names, proof) = (leaf.names, leaf.proof);
+        Ok(Some(Identity { names, proof, age: Some(age), ..Identity::new(name, "mtls", &self.settings.name) }))
     }
 }
 

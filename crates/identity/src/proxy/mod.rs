@@ -2,7 +2,7 @@
 
 mod options;
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use http::HeaderName;
 use ipnet::IpNet;
@@ -127,18 +127,8 @@ impl Prove for Proxy {
         if name.is_empty() || name.len() > MAX_NAME || name.contains(',') {
             return Err(Refusal::Refused(format!("the header {header} is not one name: {}", shown(name))));
         }
-        Ok(Some(Identity {
-            name: name.to_owned(),
-            names: vec![name.to_owned()],
-            method: "proxy",
-            proven_by: self.0.name.clone(),
-            groups: self.groups(evidence)?,
-            claims: BTreeMap::new(),
-            proof: format!("{header} from {proxy}"),
-            authenticated_at: None,
-            age: None,
-            hold: None,
-        }))
+        let (groups, proof) = (self.groups(evidence)?, format!("{header} from {proxy}"));
+        Ok(Some(Identity { groups, proof, ..Identity::new(name, "proxy", &self.0.name) }))
     }
 }
 

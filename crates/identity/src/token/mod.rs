@@ -3,7 +3,7 @@
 mod file;
 mod options;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::{
@@ -83,18 +83,8 @@ impl Prove for Tokens {
         }
         let until = entry.until.filter(|_| entry.once);
         let hold = until.map(|until| self.take(hash, until, evidence.now)).transpose()?;
-        Ok(Some(Identity {
-            name: entry.name.clone(),
-            names: vec![entry.name.clone()],
-            method: METHOD.word,
-            proven_by: self.name.clone(),
-            groups: Vec::new(),
-            claims: BTreeMap::new(),
-            proof: format!("sha256 {}", hex(&hash)),
-            authenticated_at: None,
-            age: None,
-            hold,
-        }))
+        let proof = format!("sha256 {}", hex(&hash));
+        Ok(Some(Identity { proof, hold, ..Identity::new(&*entry.name, METHOD.word, &self.name) }))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Records, and what follows from them, also from those that were lost, altered, moved or put back.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     net::Ipv4Addr,
     path::PathBuf,
     sync::{Arc, LazyLock},
@@ -41,18 +41,7 @@ fn rules(text: &str) -> Rules {
 }
 
 fn person(name: &str, proven_by: &str, group: &str) -> Identity {
-    Identity {
-        name: name.to_owned(),
-        names: vec![name.to_owned()],
-        method: "proxy",
-        proven_by: proven_by.to_owned(),
-        groups: vec![group.to_owned()],
-        claims: BTreeMap::new(),
-        proof: String::new(),
-        authenticated_at: None,
-        age: None,
-        hold: None,
-    }
+    Identity { groups: vec![group.to_owned()], ..Identity::new(name, "proxy", proven_by) }
 }
 
 fn at(seconds: i64) -> Timestamp {

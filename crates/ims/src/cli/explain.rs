@@ -89,16 +89,13 @@ pub(super) fn run(args: &Args) -> Outcome {
         claims.entry(claim.clone()).or_default().push(value.clone());
     }
     let identity = Identity {
-        name: name.clone(),
         names: std::iter::once(name).chain(&args.names).cloned().collect(),
-        method: named.map_or("", |named| named.method.word()),
-        proven_by: named.map(|named| named.name.clone()).unwrap_or_default(),
         groups: args.groups.clone(),
         claims,
-        proof: String::new(),
         authenticated_at: args.signed_in.and_then(|ago| now.checked_sub(ago)),
         age: args.proof_age,
-        hold: None,
+        ..named
+            .map_or_else(|| Identity::new(name, "", ""), |named| Identity::new(name, named.method.word(), &named.name))
     };
     let decision = loaded.site.rules.decide(&identity, &Peer::Tcp(args.from), now);
     alppaca_command::print!("{decision}");

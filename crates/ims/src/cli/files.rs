@@ -33,8 +33,7 @@ pub(super) fn files(path: &Path, loaded: &Loaded, host_env: &HostEnv) -> Vec<Fil
 
 /// What is wrong with the contents of the files that are named in it, as far as they are here.
 pub(super) fn wrong_contents(site: &Site, host_env: &HostEnv) -> Vec<String> {
-    let fault = |file: NamedFile| Some(format!("{}: {}", file.what, fetch::content_fault(&file)?));
-    named(site, host_env).into_iter().filter_map(fault).collect()
+    fetch::content_faults(named(site, host_env))
 }
 
 /// The files that are named in it.

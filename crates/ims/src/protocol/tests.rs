@@ -1,6 +1,6 @@
 //! AFP's routes and answers, row by row, and where this server differs on purpose.
 
-use std::{collections::BTreeMap, net::Ipv4Addr, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{net::Ipv4Addr, path::PathBuf, sync::Arc, time::SystemTime};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
@@ -40,19 +40,7 @@ fn decision(user: &str) -> Decision {
         panic!("no mapping")
     };
     let rules = rules::read(&mut Fields::new(entries, rules::SETTINGS)).expect("rules");
-    let identity = Identity {
-        name: user.to_owned(),
-        names: vec![user.to_owned()],
-        method: "mtls",
-        proven_by: "hosts".to_owned(),
-        groups: Vec::new(),
-        claims: BTreeMap::new(),
-        proof: String::new(),
-        authenticated_at: None,
-        age: None,
-        hold: None,
-    };
-    rules.decide(&identity, &Peer::Tcp(Ipv4Addr::LOCALHOST.into()), SystemTime::UNIX_EPOCH)
+    rules.decide(&Identity::new(user, "mtls", "hosts"), &Peer::Tcp(Ipv4Addr::LOCALHOST.into()), SystemTime::UNIX_EPOCH)
 }
 
 fn mounts() -> Vec<Mount> {

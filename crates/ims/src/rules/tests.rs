@@ -1,7 +1,6 @@
 //! The rules as they are written in a configuration.
 
 use std::{
-    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
     sync::Arc,
@@ -30,18 +29,7 @@ fn rules(text: &str) -> Result<Rules, String> {
 }
 
 fn host(name: &str) -> Identity {
-    Identity {
-        name: name.to_owned(),
-        names: vec![name.to_owned()],
-        method: "mtls",
-        proven_by: "hosts".to_owned(),
-        groups: Vec::new(),
-        claims: BTreeMap::new(),
-        proof: "serial 1".to_owned(),
-        authenticated_at: None,
-        age: None,
-        hold: None,
-    }
+    Identity { proof: "serial 1".to_owned(), ..Identity::new(name, "mtls", "hosts") }
 }
 
 fn person(name: &str, groups: &[&str]) -> Identity {

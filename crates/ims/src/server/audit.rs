@@ -241,10 +241,7 @@ pub(super) fn place(peer: &Peer) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        collections::{BTreeMap, BTreeSet},
-        sync::Arc,
-    };
+    use std::{collections::BTreeSet, sync::Arc};
 
     use super::*;
     use crate::budget::MAX_OWNERS;
@@ -258,18 +255,7 @@ mod tests {
     }
 
     fn identity(method: &'static str, name: &str) -> Identity {
-        Identity {
-            name: name.to_owned(),
-            names: vec![name.to_owned()],
-            method,
-            proven_by: "hosts".to_owned(),
-            groups: Vec::new(),
-            claims: BTreeMap::new(),
-            proof: String::new(),
-            authenticated_at: None,
-            age: None,
-            hold: None,
-        }
+        Identity::new(name, method, "hosts")
     }
 
     /// How many of 100 denials are recorded.

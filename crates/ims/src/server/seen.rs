@@ -190,18 +190,7 @@ mod tests {
     }
 
     fn identity(name: &str) -> Identity {
-        Identity {
-            name: name.to_owned(),
-            names: vec![name.to_owned()],
-            method: "mtls",
-            proven_by: "hosts".to_owned(),
-            groups: Vec::new(),
-            claims: BTreeMap::new(),
-            proof: String::new(),
-            authenticated_at: None,
-            age: None,
-            hold: None,
-        }
+        Identity::new(name, "mtls", "hosts")
     }
 
     fn request(second: i64, ending: Ending, identity: Option<&Identity>) -> Request<'_> {

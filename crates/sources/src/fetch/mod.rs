@@ -28,7 +28,7 @@ pub(crate) use resolver::Resolver;
 pub use settings::{Options, Proxy, SetupError};
 pub use settings::{is_clear_text, parse_url};
 pub(crate) use tls::authorities;
-pub use tls::{certified_key, client_config, content_fault, end_of, end_of_certificate};
+pub use tls::{certified_key, client_config, content_faults, end_of, end_of_certificate};
 
 /// Why there is no answer: what was asked, and what came instead. Never has a secret in it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

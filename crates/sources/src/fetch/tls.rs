@@ -53,8 +53,12 @@ pub fn certified_key(certificate: &Path, key: &Path) -> Result<CertifiedKey, Set
     })
 }
 
-/// What is wrong with the contents of a file. Nothing can be said of one that is missing, or that who looks may not read.
-pub fn content_fault(file: &NamedFile) -> Option<SetupError> {
+/// What is wrong with the contents of files. Nothing can be said of those that are missing, or that who looks may not read.
+pub fn content_faults(files: impl IntoIterator<Item = NamedFile>) -> Vec<String> {
+    files.into_iter().filter_map(|file| Some(format!("{}: {}", file.what, content_fault(&file)?))).collect()
+}
+
+fn content_fault(file: &NamedFile) -> Option<SetupError> {
     // A pipe is read once only.
     let metadata = fs::metadata(&file.path).ok()?;
     if !metadata.is_file() && !metadata.is_dir() {
